@@ -1,2 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! (room)
+//! What `wyng-ctl` and `wyngd` say to each other, and what a person is told when something fails.
+//!
+//! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which [`hello`](ToDaemon::Hello)
+//! checks; nothing here is ever stored. It deliberately knows no cipher, no archive layout and no path: what must be opened
+//! is opened by `wyng-ctl` with the caller's rights and travels as a descriptor beside [`ToDaemon::Here`].
+//!
+//! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that keeps packet boundaries.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod codec;
+mod command;
+mod event;
+mod failure;
+
+pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
+pub use command::{Command, Compression, HoldOff, SessionChoice, ToDaemon};
+pub use event::{
+    ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
+    VolumeLine, VolumeReport, Wanted,
+};
+pub use failure::{ExitStatus, Failure, ObjectClass};
+
+/// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
+pub const CONTROL_VERSION: u32 = 1;

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a client asks of the daemon. Paths never stand here: see [`Wanted`](crate::Wanted).
+
+use bincode::{Decode, Encode};
+
+/// From `wyng-ctl` to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToDaemon {
+    /// First of all: the version that the client speaks ([`CONTROL_VERSION`](crate::CONTROL_VERSION)).
+    Hello {
+        /// Any other version than the daemon's own ends the conversation.
+        version: u32,
+    },
+    /// The one command of this connection.
+    Start(Command),
+    /// The answer to [`ToClient::Want`](crate::ToClient::Want): exactly one descriptor travels beside it.
+    Here {
+        /// The number from the question.
+        item: u32,
+    },
+    /// The answer to a question when there is nothing to give.
+    Unavailable {
+        /// The number from the question.
+        item: u32,
+        /// What the system said (`errno`), 0 when the person gave up.
+        errno: i32,
+    },
+    /// The answer to [`ToClient::Place`](crate::ToClient::Place): the target has its name now, durably; or `errno` says why not.
+    Placed {
+        /// The number from the question.
+        item: u32,
+        /// 0, or what the system said.
+        errno: i32,
+    },
+    /// Stop after what is under way; what was sent stays and is not sent again by the next run.
+    Cancel,
+}
+
+/// Which session of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum SessionChoice {
+    /// The newest.
+    Latest,
+    /// By its name, or a unique beginning of it.
+    Prefix(String),
+    /// By a tag.
+    Tag(String),
+}
+
+/// How new chunks are compressed; the format has one algorithm, so only its level is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Compression {
+    /// zstd's level, -7 to 19.
+    pub zstd_level: i8,
+}
+
+/// How long what was given up stays in the store: both must have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct HoldOff {
+    /// Committed runs.
+    pub runs: u32,
+    /// Seconds of the admin domain's clock.
+    pub secs: u64,
+}
+
+/// One command of the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    /// Makes an archive in an empty place. Asks for a new passphrase.
+    ArchiveCreate {
+        /// The local name.
+        archive: String,
+        /// Where the store is, for instance `dir:/mnt/backup/wyng`; opaque to the daemon.
+        store_url: String,
+        /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
+        via: String,
+        /// Power of two, 64 KiB to 1 MiB.
+        chunk_size_bytes: u32,
+        /// Multiple of 4 KiB, 64 KiB to 64 MiB.
+        pack_size_bytes: u32,
+        /// See [`Compression`].
+        compression: Compression,
+        /// See [`HoldOff`].
+        hold_off: HoldOff,
+        /// One deduplication domain for all volumes instead of one each.
+        shared_domain: bool,
+    },
+    /// Adopts an archive or catches up with it: rebuilds the local state. Asks for the passphrase where the credential is not here.
+    ArchiveOpen {
+        /// The local name.
+        archive: String,
+        /// Needed the first time.
+        store_url: Option<String>,
+        /// Needed the first time; `local` by default.
+        via: Option<String>,
+        /// The code from the recovery sheet.
+        expect: Option<String>,
+    },
+    /// The archives that this state directory knows.
+    ArchiveList,
+    /// What is known of one archive.
+    ArchiveShow {
+        /// Which.
+        archive: String,
+    },
+    /// Removes the local state of an archive; the store is not touched.
+    ArchiveForget {
+        /// Which.
+        archive: String,
+    },
+    /// One run. Asks for each source.
+    Backup {
+        /// Which archive.
+        archive: String,
+        /// The volumes' names, in order; a question's number is an index into this list.
+        volumes: Vec<String>,
+        /// No session for a volume that did not change.
+        skip_unchanged: bool,
+        /// Reads and counts, sends nothing.
+        dry_run: bool,
+        /// The volumes may be in use; the sessions are marked as crash-consistent.
+        live: bool,
+    },
+    /// What an archive holds, from the local state.
+    List {
+        /// Which archive.
+        archive: String,
+        /// One volume instead of all.
+        volume: Option<String>,
+        /// One session instead of all.
+        session: Option<SessionChoice>,
+    },
+    /// Restores volumes. Asks for the passphrase and for each target.
+    Restore {
+        /// Which archive.
+        archive: String,
+        /// The volumes' names; empty: all that have the session.
+        volumes: Vec<String>,
+        /// Which session of each.
+        session: SessionChoice,
+    },
+    /// Checks what the store has. Asks for the passphrase when `deep`.
+    Verify {
+        /// Which archive.
+        archive: String,
+        /// Only what these volumes need; empty: everything that the archive owns.
+        volumes: Vec<String>,
+        /// Only what this session needs.
+        session: Option<SessionChoice>,
+        /// Opens every chunk too.
+        deep: bool,
+        /// Reads at most so many bytes, those that were not read for longest first.
+        budget_bytes: Option<u64>,
+    },
+    /// The state of one archive or of all.
+    Status {
+        /// Which; none: all.
+        archive: Option<String>,
+    },
+    /// The passphrases and recovery keys of an archive, without asking for any.
+    KeyList {
+        /// Which archive.
+        archive: String,
+    },
+    /// Does a passphrase still open the archive? Asks for it.
+    KeyCheck {
+        /// Which archive.
+        archive: String,
+    },
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the daemon tells its client: questions, progress, results line by line, and the end.
+//!
+//! Results are streamed, one packet each, so that no message grows with the archive.
+
+use bincode::{Decode, Encode};
+
+use crate::failure::{ExitStatus, Failure, ObjectClass};
+
+/// From the daemon to `wyng-ctl`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToClient {
+    /// First of all: the daemon's version of the conversation.
+    Hello {
+        /// See [`CONTROL_VERSION`](crate::CONTROL_VERSION).
+        version: u32,
+    },
+    /// Open this with the caller's rights and send it with [`ToDaemon::Here`](crate::ToDaemon::Here).
+    Want {
+        /// Names the question in the answer.
+        item: u32,
+        /// What.
+        wanted: Wanted,
+    },
+    /// The target is complete and synced: give it its name, and say so with [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    Place {
+        /// The number under which the target was asked for.
+        item: u32,
+    },
+    /// How far the job is.
+    Progress(Progress),
+    /// `archive list`, `archive show`, `archive create`, `archive open`.
+    Archive(ArchiveSummary),
+    /// `list`: a volume; its sessions follow, oldest first.
+    Volume(VolumeLine),
+    /// `list`: a session of the last volume.
+    Session(SessionLine),
+    /// `backup`: one volume's session is committed.
+    BackedUp(VolumeReport),
+    /// `restore`: one volume is complete.
+    Restored(RestoreReport),
+    /// `verify`: something is wrong.
+    Problem(Problem),
+    /// `verify`: the sums.
+    Verified(VerifyReport),
+    /// `key list`: one slot.
+    KeySlot(KeySlot),
+    /// `status`: a protection that the system would not let a role have.
+    Unenforced(Unenforced),
+    /// Something failed; the job may go on with other volumes.
+    Failed(Failure),
+    /// The job's totals, once, before [`ToClient::Done`].
+    Totals {
+        /// Bytes sent to the store.
+        sent_bytes: u64,
+        /// Peak of resident memory of all roles, summed.
+        peak_rss_bytes: u64,
+    },
+    /// The end of the job and of the conversation.
+    Done {
+        /// The exit status of the command.
+        exit: ExitStatus,
+    },
+}
+
+/// What only the caller may open.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Wanted {
+    /// The source of a volume, for reading: a regular file or a block device. The number is the index in the command's list.
+    Source {
+        /// The volume's name.
+        volume: String,
+    },
+    /// A new, empty file to restore into, or a pipe.
+    Target {
+        /// The volume's name.
+        volume: String,
+        /// How many bytes it will have.
+        size_bytes: u64,
+    },
+    /// The read end of a pipe into which the passphrase is written, without a final newline, and which is then closed.
+    Passphrase {
+        /// A new one, to be asked twice.
+        new: bool,
+    },
+}
+
+/// What the job does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Phase {
+    /// Deriving a key from the passphrase.
+    Unlocking,
+    /// Reading a source.
+    Reading,
+    /// Waiting until what was sent is durable.
+    Committing,
+    /// Reading the catalog.
+    Loading,
+    /// Writing a target.
+    Restoring,
+    /// Reading the store.
+    Verifying,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Progress {
+    /// What is done.
+    pub phase: Phase,
+    /// For which volume, if for one.
+    pub volume: Option<String>,
+    /// Bytes behind us.
+    pub done_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes sent so far.
+    pub sent_bytes: u64,
+}
+
+/// An archive as this machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ArchiveSummary {
+    /// The local name.
+    pub name: String,
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// Where the store is, without credentials.
+    pub store_url: String,
+    /// The far end.
+    pub via: String,
+    /// Of the newest commit that this machine knows; 0 if unknown.
+    pub generation: u64,
+    /// When that commit was made, seconds since 1970 UTC.
+    pub committed_time: i64,
+    /// Size of a chunk.
+    pub chunk_size_bytes: u32,
+    /// Size of a pack.
+    pub pack_size_bytes: u32,
+    /// zstd's level.
+    pub zstd_level: i8,
+    /// Volumes in the archive.
+    pub volume_count: u64,
+    /// Packs in the archive.
+    pub pack_count: u64,
+    /// Bytes that the archive has in the store.
+    pub stored_bytes: u64,
+    /// Hold-off in runs.
+    pub hold_off_runs: u32,
+    /// Hold-off in seconds.
+    pub hold_off_secs: u64,
+}
+
+/// A volume in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct VolumeLine {
+    /// Its name.
+    pub name: String,
+    /// Size of its newest session.
+    pub size_bytes: u64,
+}
+
+/// A session in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SessionLine {
+    /// Its name: seconds since 1970 UTC.
+    pub session: i64,
+    /// Generation of the commit that brought it.
+    pub generation: u64,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Size of the volume then.
+    pub size_bytes: u64,
+    /// Bytes that it added to the store.
+    pub added_bytes: u64,
+    /// Taken from a running system.
+    pub live: bool,
+}
+
+/// How the changes of a volume were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Method {
+    /// All was read.
+    FullScan,
+    /// Extents of two reflinked files were compared.
+    Fiemap,
+    /// The file system's tree was searched by generation.
+    BtrfsSearch,
+    /// The thin pool's metadata was compared.
+    ThinDelta,
+}
+
+/// The result of a backup for one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct VolumeReport {
+    /// The volume's name.
+    pub name: String,
+    /// The new session; none with `--dry-run`, or unchanged with `--skip-unchanged`.
+    pub session: Option<i64>,
+    /// How changes were found.
+    pub method: Method,
+    /// Bytes read from the source.
+    pub read_bytes: u64,
+    /// Bytes read only to check what was reported as unchanged.
+    pub sampled_bytes: u64,
+    /// Bytes of chunks that differ from the last session.
+    pub changed_bytes: u64,
+    /// Bytes of records sent for it.
+    pub sent_bytes: u64,
+    /// CPU time of the keyholder for it, microseconds.
+    pub cpu_micros: u64,
+}
+
+/// The result of a restore for one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RestoreReport {
+    /// The number under which its target was asked for.
+    pub item: u32,
+    /// The volume's name.
+    pub name: String,
+    /// The session's name.
+    pub session: i64,
+    /// Bytes written to the target; holes are not written.
+    pub written_bytes: u64,
+    /// Bytes fetched from the store for it.
+    pub fetched_bytes: u64,
+}
+
+/// One thing that verify found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Problem {
+    /// Its name in the store, hexadecimal.
+    pub object: String,
+    /// What kind of object.
+    pub class: ObjectClass,
+    /// What is wrong, in our own words.
+    pub problem: String,
+    /// The sessions that need it, as `VOLUME SESSION`; at most 100 are named.
+    pub volumes: Vec<String>,
+}
+
+/// The sums of a verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct VerifyReport {
+    /// Objects that were read whole and compared.
+    pub objects_checked: u64,
+    /// Objects in the store that are not the archive's.
+    pub foreign_objects: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Problems found.
+    pub problems: u64,
+}
+
+/// One key slot.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeySlot {
+    /// Its number.
+    pub number: u8,
+    /// A printed recovery key instead of a passphrase.
+    pub recovery_key: bool,
+    /// Argon2's memory.
+    pub memory_kib: u32,
+    /// Argon2's passes.
+    pub passes: u32,
+}
+
+/// A protection that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Unenforced {
+    /// Which process.
+    pub role: String,
+    /// Which protection.
+    pub protection: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// What kind of thing the caller gave as a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum TargetKind {
+    /// A regular file, empty and new: holes stay holes.
+    File,
+    /// A pipe or terminal: written from begin to end.
+    Stream,
+}

@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The error catalogue: every failure that a person can see, with what happened, what is safe, and what to do next.
+//!
+//! The daemon sends the variant, never a text, and never a text that came from the far end. Scripts rely on [`Failure::code`] and
+//! on the exit status.
+
+use bincode::{Decode, Encode};
+
+/// The exit status of a command, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ExitStatus {
+    /// Everything asked was done.
+    Done,
+    /// Failed.
+    Failed,
+    /// Wrong usage.
+    Usage,
+    /// Done for some volumes only.
+    Partial,
+    /// A sound slot refuses the passphrase, or the archive is locked.
+    Locked,
+    /// Damage, tampering or rollback was found.
+    Damage,
+    /// The store or the transport cannot be reached.
+    Unreachable,
+    /// Interrupted.
+    Interrupted,
+}
+
+impl ExitStatus {
+    /// The number that the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Locked => 4,
+            Self::Damage => 5,
+            Self::Unreachable => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What kind of object a failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ObjectClass {
+    /// A key slot.
+    Slot,
+    /// A commit.
+    Commit,
+    /// A pack.
+    Pack,
+    /// The directory of a pack.
+    Directory,
+    /// A node of a tree.
+    Node,
+    /// A chunk's record.
+    Record,
+    /// A session key.
+    Key,
+}
+
+impl ObjectClass {
+    /// The word of the glossary.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Slot => "slot",
+            Self::Commit => "commit",
+            Self::Pack => "pack",
+            Self::Directory => "directory",
+            Self::Node => "node",
+            Self::Record => "record",
+            Self::Key => "key",
+        }
+    }
+}
+
+/// A failure, as the daemon tells it.
+#[allow(missing_docs)] // the fields' names say all; each variant's line says what happened
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Failure {
+    /// The two programs are of different versions.
+    VersionMismatch,
+    /// No archive of this name is known here.
+    UnknownArchive { archive: String },
+    /// The local name is taken.
+    ArchiveNameTaken { archive: String },
+    /// A name that cannot be a volume's or an archive's.
+    BadName { name: String },
+    /// A setting outside its bounds.
+    BadSetting { setting: String, allowed: String },
+    /// No such volume.
+    UnknownVolume { volume: String },
+    /// No such session, or the beginning of a name fits several.
+    UnknownSession { volume: String, session: String },
+    /// The volume exists, and was made from another source.
+    VolumeNameTaken { volume: String },
+    /// Another command writes to this archive from here.
+    Busy { archive: String },
+    /// The passphrase opens no slot, and no slot is damaged.
+    WrongPassphrase,
+    /// The command needs a passphrase and none was given.
+    NoPassphrase,
+    /// The archive is locked and this command may not ask.
+    Locked,
+    /// A source could not be opened by the caller.
+    SourceUnavailable { volume: String, errno: i32 },
+    /// A source is neither a regular file nor a block device.
+    SourceKind { volume: String },
+    /// A source could not be read at a place.
+    SourceRead { volume: String, offset_bytes: u64, errno: i32 },
+    /// A source changed its size while it was read.
+    SourceResized { volume: String, expected_bytes: u64, found_bytes: u64 },
+    /// The target exists.
+    TargetExists { volume: String },
+    /// The target could not be made or given its name.
+    TargetUnavailable { volume: String, errno: i32 },
+    /// The target could not be written.
+    TargetWrite { volume: String, errno: i32 },
+    /// The far end could not be started.
+    FarEndStart { via: String, errno: i32 },
+    /// The far end spoke first in words that are not the protocol.
+    FarEndBanner,
+    /// The far end broke the protocol.
+    FarEndProtocol,
+    /// The far end ended or stood still before the job was done.
+    FarEndLost,
+    /// The store's folder or bucket is not there.
+    StoreMissing,
+    /// The store refuses this caller.
+    StoreDenied,
+    /// The store may only be read.
+    StoreReadOnly,
+    /// The store cannot be reached.
+    StoreUnreachable,
+    /// The URL is not understood by the helper.
+    StoreAddress,
+    /// A new archive needs an empty place.
+    StoreNotEmpty,
+    /// The store is full.
+    StoreFull,
+    /// The store refused or failed to keep a blob.
+    StoreFailed,
+    /// The store does not tell when a name is taken.
+    StoreNotExclusive,
+    /// The place holds no archive.
+    NotAnArchive,
+    /// The store holds another archive than the one that is known under this name.
+    OtherArchive,
+    /// The commit's name is taken by other bytes.
+    Forked { generation: u64 },
+    /// An earlier run found a fork; nothing is pushed until `archive open`.
+    Stopped,
+    /// The store shows an older state than this machine has seen.
+    RolledBack { known_generation: u64, shown_generation: u64 },
+    /// The store shows a state that does not descend from the known one.
+    NotDescended { known_generation: u64 },
+    /// An object is missing.
+    Missing { class: ObjectClass, object: String, volume: Option<String> },
+    /// An object is not what was stored.
+    Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
+    /// verify found problems; each was told.
+    ProblemsFound { count: u64 },
+    /// Some volumes failed; each was told.
+    SomeVolumesFailed { failed: u64, asked: u64 },
+    /// A file of the local state is damaged.
+    StateDamaged { file: String, what: String },
+    /// The cache is lost or behind; backup cannot run without it.
+    CacheLost,
+    /// The local state cannot be read or written.
+    StateIo { file: String, errno: i32 },
+    /// Not enough memory to derive the key.
+    OutOfMemory,
+    /// A chunk differed after it was compressed and decompressed again: faulty memory or processor.
+    SelfCheck { volume: String },
+    /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was broken.
+    Internal { what: String },
+    /// The person interrupted.
+    Interrupted,
+}
+
+impl Failure {
+    /// A short word for scripts, stable over versions.
+    pub fn code(&self) -> &'static str {
+        self.explain().code
+    }
+
+    /// The exit status of a command that ends with this failure.
+    pub fn exit(&self) -> ExitStatus {
+        self.explain().exit
+    }
+
+    /// What happened.
+    pub fn text(&self) -> String {
+        self.explain().text
+    }
+
+    /// What is safe.
+    pub fn safe(&self) -> &'static str {
+        self.explain().safe
+    }
+
+    /// What to do next.
+    pub fn next(&self) -> &'static str {
+        self.explain().next
+    }
+
+    /// The volume that it is about, if one.
+    pub fn volume(&self) -> Option<&str> {
+        match self {
+            Self::UnknownVolume { volume }
+            | Self::UnknownSession { volume, .. }
+            | Self::VolumeNameTaken { volume }
+            | Self::SourceUnavailable { volume, .. }
+            | Self::SourceKind { volume }
+            | Self::SourceRead { volume, .. }
+            | Self::SourceResized { volume, .. }
+            | Self::TargetExists { volume }
+            | Self::TargetUnavailable { volume, .. }
+            | Self::TargetWrite { volume, .. }
+            | Self::SelfCheck { volume } => Some(volume),
+            Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn explain(&self) -> Explained {
+        use ExitStatus::{Damage, Failed, Interrupted, Locked, Partial, Unreachable, Usage};
+        let kept = "Nothing was changed.";
+        let resumes = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+        let intact = "No wrong byte reached a target, and nothing was changed.";
+        let say = |code, exit, text: String, safe, next| Explained { code, exit, text, safe, next };
+        let system = |errno: &i32| std::io::Error::from_raw_os_error(*errno).to_string();
+        match self {
+            Self::VersionMismatch => say(
+                "version-mismatch",
+                Failed,
+                "wyng-ctl and the running daemon are of different versions".into(),
+                kept,
+                "Restart the daemon (systemctl restart wyngd), or use --standalone.",
+            ),
+            Self::UnknownArchive { archive } => say(
+                "unknown-archive",
+                Usage,
+                format!("no archive is called {archive:?} here"),
+                kept,
+                "See `wyng-ctl archive list`; adopt one with `wyng-ctl archive open NAME --store URL`.",
+            ),
+            Self::ArchiveNameTaken { archive } => say(
+                "archive-name-taken",
+                Usage,
+                format!("an archive is already called {archive:?} here"),
+                kept,
+                "Choose another name, or remove the local state with `wyng-ctl archive forget NAME`.",
+            ),
+            Self::BadName { name } => say(
+                "bad-name",
+                Usage,
+                format!("{name:?} cannot be a name"),
+                kept,
+                "Use 1 to 200 characters without `/` and control characters, not beginning with `.` or `-`.",
+            ),
+            Self::BadSetting { setting, allowed } => {
+                say("bad-setting", Usage, format!("{setting} is out of bounds: {allowed}"), kept, "Give a value within the bounds.")
+            }
+            Self::UnknownVolume { volume } => {
+                say("unknown-volume", Usage, format!("the archive has no volume {volume:?}"), kept, "See `wyng-ctl list ARCHIVE`.")
+            }
+            Self::UnknownSession { volume, session } => say(
+                "unknown-session",
+                Usage,
+                format!("volume {volume:?} has no session {session:?}, or more than one begins so"),
+                kept,
+                "See `wyng-ctl list ARCHIVE VOLUME`.",
+            ),
+            Self::VolumeNameTaken { volume } => say(
+                "volume-name-taken",
+                Usage,
+                format!("two sources of this run would both be volume {volume:?}"),
+                kept,
+                "Give one of them a name of its own: NAME=PATH.",
+            ),
+            Self::Busy { archive } => {
+                say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")
+            }
+            Self::WrongPassphrase => say(
+                "wrong-passphrase",
+                Locked,
+                "the passphrase opens none of the archive's slots, and the slots are sound".into(),
+                kept,
+                "Try again; a recovery key works too.",
+            ),
+            Self::NoPassphrase => say(
+                "no-passphrase",
+                Locked,
+                "this needs the passphrase, and none was given".into(),
+                kept,
+                "Run it on a terminal, or give --passphrase-file FILE.",
+            ),
+            Self::Locked => {
+                say("locked", Locked, "the archive is locked".into(), kept, "Give the passphrase, or run `wyng-ctl unlock ARCHIVE` first.")
+            }
+            Self::SourceUnavailable { volume, errno } => say(
+                "source-unavailable",
+                Failed,
+                format!("the source of {volume:?} cannot be opened: {}", system(errno)),
+                "No session was made for this volume; its earlier ones are whole.",
+                "Check the path and its permissions.",
+            ),
+            Self::SourceKind { volume } => say(
+                "source-kind",
+                Usage,
+                format!("the source of {volume:?} is neither a regular file nor a block device"),
+                "No session was made for this volume.",
+                "Name a disk image or a block device.",
+            ),
+            Self::SourceRead { volume, offset_bytes, errno } => say(
+                "source-read",
+                Failed,
+                format!("the source of {volume:?} cannot be read at byte {offset_bytes}: {}", system(errno)),
+                "No session was made for this volume; its earlier ones are whole.",
+                "Check the disk that holds the source.",
+            ),
+            Self::SourceResized { volume, expected_bytes, found_bytes } => say(
+                "source-resized",
+                Failed,
+                format!("the source of {volume:?} had {expected_bytes} bytes and ended at {found_bytes} while it was read"),
+                "No session was made for this volume; its earlier ones are whole.",
+                "Back up a snapshot, or stop what writes to the source, and run the same command again.",
+            ),
+            Self::TargetExists { volume } => say(
+                "target-exists",
+                Failed,
+                format!("the target of {volume:?} exists"),
+                "It was not touched.",
+                "Choose another path, or add --overwrite.",
+            ),
+            Self::TargetUnavailable { volume, errno } => say(
+                "target-unavailable",
+                Failed,
+                format!("the target of {volume:?} cannot be made: {}", system(errno)),
+                "No target holds wrong or partial bytes under its name.",
+                "Check the folder and its permissions.",
+            ),
+            Self::TargetWrite { volume, errno } => say(
+                "target-write",
+                Failed,
+                format!("the target of {volume:?} cannot be written: {}", system(errno)),
+                "The unfinished target was removed; the archive is untouched.",
+                "Make room, or choose another place, and run the same command again.",
+            ),
+            Self::FarEndStart { via, errno } => say(
+                "far-end-start",
+                Unreachable,
+                format!("the far end {via:?} cannot be started: {}", system(errno)),
+                resumes,
+                "Check that wyng-transport-vm is installed there (or beside wyng-ctl), and that the VM or host can be reached.",
+            ),
+            Self::FarEndBanner => say(
+                "far-end-banner",
+                Unreachable,
+                "the far end printed something before the protocol began".into(),
+                resumes,
+                "A login script in the template or account prints; silence it for calls that are not interactive.",
+            ),
+            Self::FarEndProtocol => say(
+                "far-end-protocol",
+                Unreachable,
+                "the far end broke the protocol; the call was ended".into(),
+                resumes,
+                "Check that both ends have the same version of Wyng. If that repeats, do not trust this transport.",
+            ),
+            Self::FarEndLost => say(
+                "far-end-lost",
+                Unreachable,
+                "the far end was lost before the job was done".into(),
+                resumes,
+                "Run the same command again.",
+            ),
+            Self::StoreMissing => say(
+                "store-missing",
+                Unreachable,
+                "the store is not there".into(),
+                resumes,
+                "Is the disk mounted? The folder is never made but at `archive create`.",
+            ),
+            Self::StoreDenied => say(
+                "store-denied",
+                Unreachable,
+                "the store refuses access".into(),
+                resumes,
+                "Check the permissions or the credentials of the store.",
+            ),
+            Self::StoreReadOnly => say(
+                "store-read-only",
+                Unreachable,
+                "the store can only be read".into(),
+                resumes,
+                "Mount it writable, and run the same command again.",
+            ),
+            Self::StoreUnreachable => say(
+                "store-unreachable",
+                Unreachable,
+                "the store cannot be reached".into(),
+                resumes,
+                "Check the network and the address, and run the same command again.",
+            ),
+            Self::StoreAddress => say(
+                "store-address",
+                Usage,
+                "the helper does not understand the store's address".into(),
+                kept,
+                "Use dir:/absolute/path; other kinds depend on the helper's version.",
+            ),
+            Self::StoreNotEmpty => say(
+                "store-not-empty",
+                Failed,
+                "the place for the new archive is not empty".into(),
+                kept,
+                "Name a new or empty folder, or adopt what is there with `wyng-ctl archive open`.",
+            ),
+            Self::StoreFull => {
+                say("store-full", Failed, "the store is full".into(), resumes, "Make room in the store, and run the same command again.")
+            }
+            Self::StoreFailed => say(
+                "store-failed",
+                Failed,
+                "the store could not keep what was sent".into(),
+                resumes,
+                "Check the disk or service behind the store, and run the same command again.",
+            ),
+            Self::StoreNotExclusive => say(
+                "store-not-exclusive",
+                Failed,
+                "the store does not tell when a name is taken".into(),
+                "No archive was made.",
+                "Such a store cannot tell two writers apart; use another one.",
+            ),
+            Self::NotAnArchive => {
+                say("not-an-archive", Failed, "the place holds no Wyng archive".into(), kept, "Check the address of the store.")
+            }
+            Self::OtherArchive => say(
+                "other-archive",
+                Damage,
+                "the store holds another archive than the one known under this name".into(),
+                kept,
+                "Check the address; if the archive was replaced by somebody else, do not use it.",
+            ),
+            Self::Forked { generation } => say(
+                "forked",
+                Damage,
+                format!(
+                    "commit {generation} exists with other bytes: this machine's state is older than the archive, or another machine writes to it"
+                ),
+                "Nothing was overwritten. No command pushes until this is settled.",
+                "Run `wyng-ctl archive open NAME`, which checks that what is there descends from what is known here.",
+            ),
+            Self::Stopped => say(
+                "stopped",
+                Damage,
+                "an earlier run found that the archive has another writer, or that this state is old".into(),
+                kept,
+                "Run `wyng-ctl archive open NAME` first.",
+            ),
+            Self::RolledBack { known_generation, shown_generation } => say(
+                "rolled-back",
+                Damage,
+                format!("the store shows generation {shown_generation}, and this machine knows {known_generation}: it was rolled back"),
+                intact,
+                "Ask who keeps the store. If it was restored from a copy, its newer sessions are lost there.",
+            ),
+            Self::NotDescended { known_generation } => say(
+                "not-descended",
+                Damage,
+                format!("what the store shows does not descend from generation {known_generation}, known here"),
+                intact,
+                "Somebody wrote another history. Do not use it without the recovery sheet's code.",
+            ),
+            Self::Missing { class, object, .. } => say(
+                "missing",
+                Damage,
+                format!("{} {object} is missing from the store", class.word()),
+                intact,
+                "Run `wyng-ctl verify` to see what needs it; the next backup sends again what the source still has.",
+            ),
+            Self::Damaged { class, object, what, .. } => say(
+                "damaged",
+                Damage,
+                format!("{} {object} is damaged: {what}", class.word()),
+                intact,
+                "Run `wyng-ctl verify` to see what needs it; the next backup sends again what the source still has.",
+            ),
+            Self::ProblemsFound { count } => say(
+                "problems-found",
+                Damage,
+                format!("{count} problems were found"),
+                "Verify changes nothing in the store.",
+                "The next backup sends again what the source still has.",
+            ),
+            Self::SomeVolumesFailed { failed, asked } => say(
+                "some-volumes-failed",
+                Partial,
+                format!("{failed} of {asked} volumes failed"),
+                "The others are done and complete.",
+                "Each failure is told above.",
+            ),
+            Self::StateDamaged { file, what } => say(
+                "state-damaged",
+                Failed,
+                format!("the local state file {file} is damaged: {what}"),
+                "The archive in the store is untouched.",
+                "Run `wyng-ctl archive open NAME` to build the local state anew.",
+            ),
+            Self::CacheLost => say(
+                "cache-lost",
+                Failed,
+                "the local cache is lost or does not fit the archive's state".into(),
+                "Nothing was sent; no data is lost.",
+                "Run `wyng-ctl archive open NAME`, which fetches it back.",
+            ),
+            Self::StateIo { file, errno } => say(
+                "state-io",
+                Failed,
+                format!("the local state ({file}) cannot be read or written: {}", system(errno)),
+                resumes,
+                "Check the disk, its room and permissions of the state directory.",
+            ),
+            Self::OutOfMemory => {
+                say("out-of-memory", Failed, "there is not enough memory to derive the key".into(), kept, "Free some memory and try again.")
+            }
+            Self::SelfCheck { volume } => say(
+                "self-check",
+                Failed,
+                format!("a chunk of {volume:?} differed after it was compressed and decompressed again"),
+                "The chunk was not sent; no session was made for this volume.",
+                "Memory or processor may be faulty: test them before the next backup.",
+            ),
+            Self::Internal { what } => say(
+                "internal",
+                Failed,
+                format!("an inner rule was broken: {what}"),
+                resumes,
+                "Please report this with what was being done.",
+            ),
+            Self::Interrupted => say("interrupted", Interrupted, "interrupted".into(), resumes, "Run the same command again."),
+        }
+    }
+}
+
+/// One row of the catalogue.
+struct Explained {
+    code: &'static str,
+    exit: ExitStatus,
+    text: String,
+    safe: &'static str,
+    next: &'static str,
+}
