@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Names and ids: what things are called, and which key it takes to call them so.
+
+use std::fmt;
+
+use wyng_wire::BlobName;
+
+use super::labels;
+use super::secret::Secret;
+
+/// The archive's 16 random bytes, in clear in every slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArchiveId(pub [u8; 16]);
+
+/// The 16 random bytes of a deduplication domain. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomainId(pub [u8; 16]);
+
+/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its name).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub [u8; 32]);
+
+impl Id {
+    /// Stands where a tree has no entries.
+    pub const ZERO: Self = Self([0; 32]);
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Names the chunks of one deduplication domain. Equal chunks of two domains have unrelated ids.
+pub struct Domain {
+    id: DomainId,
+    key: Secret,
+}
+
+impl Domain {
+    pub(super) fn new(names: &Secret, id: DomainId) -> Self {
+        Self { id, key: Secret::derive(labels::DOMAIN, &[names.expose(), &id.0]) }
+    }
+
+    /// Which domain this is.
+    pub fn id(&self) -> DomainId {
+        self.id
+    }
+
+    /// `KH[domain key](chunk)`: the content id of one chunk's plain bytes.
+    pub fn content_id(&self, chunk: &[u8]) -> Id {
+        Id(*blake3::keyed_hash(self.key.expose(), chunk).as_bytes())
+    }
+}
+
+/// `H(bytes)`: the name of a pack. Anybody can check it, without any key.
+pub fn pack_name(bytes: &[u8]) -> BlobName {
+    BlobName(*blake3::hash(bytes).as_bytes())
+}
+
+/// The name under which slot `number` lies; anyone can compute it.
+pub fn slot_name(number: u8) -> BlobName {
+    BlobName(*Secret::derive(labels::SLOT_NAME, &[&[number]]).expose())
+}

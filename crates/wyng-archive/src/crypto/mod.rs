@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keys and what they do. Every label stands in `labels.rs`; nothing else in the project derives a key.
+
+mod envelope;
+mod ids;
+mod keys;
+mod labels;
+mod recovery;
+mod seal;
+mod secret;
+mod slot;
+
+pub use envelope::{Entropy, EnvelopeError, KEY_BYTES_MAX, KEY_RECORDS_MAX, SessionKey};
+pub use ids::{ArchiveId, Domain, DomainId, Id, pack_name, slot_name};
+pub use keys::{CREDENTIAL_BYTES, Credential, CredentialError, DataKey, Root};
+pub use recovery::{RecoveryKey, RecoveryKeyError};
+pub use seal::{Coder, Epoch, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SealError};
+pub use secret::Secret;
+pub use slot::{Password, SlotError, SlotParams, open_slot, seal_slot};

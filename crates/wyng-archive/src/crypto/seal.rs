@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back, in the order tag, coding, length, id.
+
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+
+use super::envelope::SessionKey;
+use super::ids::{ArchiveId, Domain, Id};
+use super::keys::Credential;
+use super::secret::Secret;
+use crate::damage::{Class, Damage, Fault};
+use crate::format::{CHUNK_SIZE_MAX_BYTES, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES, NODE_PLAIN_MAX_BYTES};
+
+/// Nonce, frame header and tag: what a record is longer than its body.
+pub const RECORD_OVERHEAD_BYTES: usize = NONCE_BYTES + FRAME_HEADER_BYTES + TAG_BYTES;
+const NONCE_BYTES: usize = 24;
+const TAG_BYTES: usize = 16;
+const FRAME_HEADER_BYTES: usize = 4;
+/// Where the body of a record begins.
+const BODY_OFFSET: usize = NONCE_BYTES + FRAME_HEADER_BYTES;
+const CODING_RAW: u8 = 0;
+const CODING_ZSTD: u8 = 1;
+
+/// Counts the changes of META; 1 in a new archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u32);
+
+/// What a record holds. Its number stands in the associated data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A chunk, or settings: under a session key.
+    Chunk,
+    /// A node of a tree: under META.
+    Node,
+    /// The directory of a pack: under META.
+    Directory,
+    /// A commit: under META.
+    Commit,
+}
+
+impl Kind {
+    /// Its number in the format.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Chunk => 1,
+            Self::Node => 2,
+            Self::Directory => 3,
+            Self::Commit => 4,
+        }
+    }
+
+    /// How failures call it.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Chunk => Class::Record,
+            Self::Node => Class::Node,
+            Self::Directory => Class::Directory,
+            Self::Commit => Class::Commit,
+        }
+    }
+
+    /// The most plain bytes: the bound of every decompression.
+    pub fn plain_max_bytes(self) -> usize {
+        match self {
+            Self::Chunk => CHUNK_SIZE_MAX_BYTES,
+            Self::Node => NODE_PLAIN_MAX_BYTES,
+            Self::Directory => DIRECTORY_PLAIN_MAX_BYTES,
+            Self::Commit => COMMIT_PLAIN_BYTES,
+        }
+    }
+}
+
+/// The 24 random bytes of one record. They are hashed with what is sealed: see `docs/format.md`, section 5.
+#[derive(Clone, Copy)]
+pub struct NonceSeed(pub [u8; 24]);
+
+/// Why nothing was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The plain bytes are none, or more than the kind allows.
+    #[error("the length of what is to be sealed is out of bounds")]
+    Length,
+    /// What was compressed does not decompress to what it was: memory or processor is faulty.
+    #[error("compressed bytes did not decompress to what they were")]
+    SelfCheck,
+    /// The session key reached its limit of records or bytes.
+    #[error("the session key is used up")]
+    KeyUsedUp,
+    /// The compressor or the cipher refused.
+    #[error("the compressor or cipher failed")]
+    Inner,
+}
+
+/// Compresses with a check, and decompresses within a bound. One for each thread; it holds no key.
+pub struct Coder {
+    compressor: zstd::bulk::Compressor<'static>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    scratch: Vec<u8>,
+}
+
+impl Coder {
+    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no memory.
+    pub fn new(level: i8) -> Result<Self, SealError> {
+        let compressor = zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
+        let decompressor = zstd::bulk::Decompressor::new().map_err(|_| SealError::Inner)?;
+        Ok(Self { compressor, decompressor, scratch: Vec::new() })
+    }
+
+    /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten it.
+    fn frame(&mut self, plain: &[u8], may_compress: bool, record: &mut Vec<u8>) -> Result<(), SealError> {
+        record.clear();
+        record.resize(BODY_OFFSET.saturating_add(plain.len()), 0);
+        let body_bytes = if may_compress && !looks_incompressible(plain) { self.compress(plain, record)? } else { None };
+        let coding = if body_bytes.is_some() { CODING_ZSTD } else { CODING_RAW };
+        match body_bytes {
+            Some(length) => record.truncate(BODY_OFFSET.saturating_add(length)),
+            None => record.get_mut(BODY_OFFSET..).ok_or(SealError::Inner)?.copy_from_slice(plain),
+        }
+        let [a, b, c, 0] = u32::try_from(plain.len()).map_err(|_| SealError::Length)?.to_le_bytes() else {
+            return Err(SealError::Length);
+        };
+        record.get_mut(NONCE_BYTES..BODY_OFFSET).ok_or(SealError::Inner)?.copy_from_slice(&[coding, a, b, c]);
+        Ok(())
+    }
+
+    /// Compresses into the record's body, decompresses again and compares. `None` where it would not be shorter.
+    fn compress(&mut self, plain: &[u8], record: &mut [u8]) -> Result<Option<usize>, SealError> {
+        let body = record.get_mut(BODY_OFFSET..).ok_or(SealError::Inner)?;
+        // One byte less than the plain bytes: zstd fails where it would not shorten, and that is the answer "raw".
+        let room = plain.len().saturating_sub(1);
+        let Ok(length) = self.compressor.compress_to_buffer(plain, body.get_mut(..room).ok_or(SealError::Inner)?) else {
+            return Ok(None);
+        };
+        let body = body.get(..length).ok_or(SealError::Inner)?;
+        self.scratch.resize(plain.len(), 0);
+        match self.decompressor.decompress_to_buffer(body, self.scratch.as_mut_slice()) {
+            Ok(length) if length == plain.len() && self.scratch == plain => Ok(Some(body.len())),
+            _ => Err(SealError::SelfCheck),
+        }
+    }
+
+    /// Opens a frame into `plain`. `exact_bytes` bounds the length before anything is decompressed.
+    fn unframe(&mut self, kind: Kind, frame: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
+        let ([coding, a, b, c], body) = frame.split_first_chunk::<FRAME_HEADER_BYTES>().ok_or(Fault::Length)?;
+        let length = usize::try_from(u32::from_le_bytes([*a, *b, *c, 0])).map_err(|_| Fault::Length)?;
+        if length == 0 || length > kind.plain_max_bytes() {
+            return Err(Fault::Length);
+        }
+        plain.clear();
+        match *coding {
+            CODING_RAW if body.len() == length => plain.extend_from_slice(body),
+            CODING_RAW => return Err(Fault::Length),
+            CODING_ZSTD if body.len() < length && kind != Kind::Commit => {
+                plain.resize(length, 0);
+                match self.decompressor.decompress_to_buffer(body, plain.as_mut_slice()) {
+                    Ok(found) if found == length => {}
+                    _ => return Err(Fault::Decompress),
+                }
+            }
+            CODING_ZSTD => return Err(Fault::Length),
+            _ => return Err(Fault::Coding),
+        }
+        Ok(())
+    }
+}
+
+impl Credential {
+    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag` in `record`, whose old content is dropped.
+    ///
+    /// `id` must be the chunk's content id; it is authenticated but not stored, so a record opens under its own id only.
+    pub fn seal_chunk(
+        &self,
+        key: &SessionKey,
+        coder: &mut Coder,
+        id: &Id,
+        chunk: &[u8],
+        seed: NonceSeed,
+        record: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        check_length(Kind::Chunk, chunk)?;
+        coder.frame(chunk, true, record)?;
+        if !key.count(u64::try_from(record.len()).map_err(|_| SealError::Length)?) {
+            return Err(SealError::KeyUsedUp);
+        }
+        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
+        encrypt(&key.secret, &self.nonce_key, Kind::Chunk, id, &place, seed, record)
+    }
+
+    /// Seals metadata (not a chunk) under META. `id` is its keyed hash, or the name of a commit.
+    pub fn seal_meta(
+        &self,
+        kind: Kind,
+        coder: &mut Coder,
+        id: &Id,
+        plain: &[u8],
+        seed: NonceSeed,
+        record: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        if kind == Kind::Chunk {
+            return Err(SealError::Inner);
+        }
+        check_length(kind, plain)?;
+        coder.frame(plain, kind != Kind::Commit, record)?;
+        let place = associated_data(self.archive(), self.epoch(), kind, id);
+        encrypt(&self.seal_key, &self.nonce_key, kind, id, &place, seed, record)
+    }
+
+    /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that names the record.
+    ///
+    /// The length is the caller's to compare: the session says how long the chunk at a place is.
+    pub fn open_chunk(
+        &self,
+        key: &SessionKey,
+        domain: &Domain,
+        coder: &mut Coder,
+        id: &Id,
+        record: &[u8],
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), Damage> {
+        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+            .and_then(|()| if domain.content_id(chunk) == *id { Ok(()) } else { Err(Fault::Id) })
+            .map_err(|fault| Damage::new(Class::Record, id.0, fault))
+    }
+
+    /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by its tag alone.
+    pub fn open_meta(&self, kind: Kind, coder: &mut Coder, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<(), Damage> {
+        let refuse = |fault| Damage::new(kind.class(), id.0, fault);
+        if kind == Kind::Chunk {
+            return Err(refuse(Fault::Tag));
+        }
+        let place = associated_data(self.archive(), self.epoch(), kind, id);
+        decrypt(&self.seal_key, &place, record, coder, kind, plain).map_err(refuse)?;
+        if kind != Kind::Commit && self.node_id(plain) != *id {
+            return Err(refuse(Fault::Id));
+        }
+        Ok(())
+    }
+}
+
+fn check_length(kind: Kind, plain: &[u8]) -> Result<(), SealError> {
+    if plain.is_empty() || plain.len() > kind.plain_max_bytes() { Err(SealError::Length) } else { Ok(()) }
+}
+
+/// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section 5.
+fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
+    let mut data = [0; 56];
+    let fields: [(usize, &[u8]); 4] = [(2, &[kind.number()]), (4, &epoch.0.to_le_bytes()), (8, &archive.0), (24, &id.0)];
+    for (offset, field) in fields {
+        for (to, from) in data.iter_mut().skip(offset).zip(field) {
+            *to = *from;
+        }
+    }
+    data
+}
+
+/// Encrypts the frame that stands after the nonce's space, in place, and appends the tag.
+fn encrypt(
+    key: &Secret,
+    nonce_key: &Secret,
+    kind: Kind,
+    id: &Id,
+    place: &[u8; 56],
+    seed: NonceSeed,
+    record: &mut Vec<u8>,
+) -> Result<(), SealError> {
+    let (space, frame) = record.split_first_chunk_mut::<NONCE_BYTES>().ok_or(SealError::Inner)?;
+    let nonce = hedged_nonce(nonce_key, seed, kind, id, frame);
+    *space = nonce;
+    let cipher = XChaCha20Poly1305::new(key.expose().into());
+    let tag = cipher.encrypt_inout_detached(&XNonce::from(nonce), place, frame.into()).map_err(|_| SealError::Inner)?;
+    record.extend_from_slice(&tag);
+    Ok(())
+}
+
+/// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under the same id only.
+fn hedged_nonce(nonce_key: &Secret, seed: NonceSeed, kind: Kind, id: &Id, frame: &[u8]) -> [u8; NONCE_BYTES] {
+    let tag = nonce_key.tag(&[&seed.0, &[kind.number()], &id.0, frame]);
+    let mut nonce = [0; NONCE_BYTES];
+    nonce.iter_mut().zip(tag).for_each(|(to, from)| *to = from);
+    nonce
+}
+
+/// Tag first; then the frame, decompressed within the kind's bound.
+fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kind: Kind, plain: &mut Vec<u8>) -> Result<(), Fault> {
+    let (nonce, sealed) = record.split_first_chunk::<NONCE_BYTES>().ok_or(Fault::Length)?;
+    let (ciphertext, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Fault::Length)?;
+    if ciphertext.len() > kind.plain_max_bytes().saturating_add(FRAME_HEADER_BYTES) {
+        return Err(Fault::Length);
+    }
+    let mut frame = std::mem::take(&mut coder.scratch);
+    frame.clear();
+    frame.extend_from_slice(ciphertext);
+    let cipher = XChaCha20Poly1305::new(key.expose().into());
+    let opened = cipher
+        .decrypt_inout_detached(&XNonce::from(*nonce), place, frame.as_mut_slice().into(), &Tag::from(*tag))
+        .map_err(|_| Fault::Tag)
+        .and_then(|()| coder.unframe(kind, &frame, plain));
+    coder.scratch = frame;
+    opened
+}
+
+/// Samples 16 places and asks whether their bytes are as evenly spread as random ones: then zstd would only cost time.
+///
+/// Of 4096 random bytes about 69,600 ordered pairs are equal; what compresses has many more.
+fn looks_incompressible(plain: &[u8]) -> bool {
+    const PLACES: usize = 16;
+    const PLACE_BYTES: usize = 256;
+    const EQUAL_PAIRS_MAX: u64 = 73_000;
+    if plain.len() < PLACES * PLACE_BYTES * 2 {
+        return false;
+    }
+    let mut counts = [0u32; 256];
+    for place in plain.chunks(plain.len() / PLACES).take(PLACES) {
+        for byte in place.iter().take(PLACE_BYTES) {
+            if let Some(count) = counts.get_mut(usize::from(*byte)) {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+    let equal_pairs = counts.iter().map(|count| u64::from(*count).pow(2)).fold(0, u64::saturating_add);
+    equal_pairs <= EQUAL_PAIRS_MAX
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Thirty-two secret bytes that cannot be copied, printed, compared with `==`, or left behind in memory.
+
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A key. It lives on the heap, so that moving it leaves no copy, and is wiped when dropped.
+///
+/// ```compile_fail
+/// fn copies(secret: &wyng_archive::crypto::Secret) -> wyng_archive::crypto::Secret { secret.clone() }
+/// ```
+/// ```compile_fail
+/// fn prints(secret: &wyng_archive::crypto::Secret) { println!("{secret:?}") }
+/// ```
+/// ```compile_fail
+/// fn compares(a: &wyng_archive::crypto::Secret, b: &wyng_archive::crypto::Secret) -> bool { a == b }
+/// ```
+pub struct Secret(Box<[u8; 32]>);
+
+impl Secret {
+    /// Takes the bytes over and wipes where they were.
+    pub fn take(bytes: &mut [u8; 32]) -> Self {
+        let mut secret = Self(Box::new([0; 32]));
+        secret.0.copy_from_slice(bytes);
+        bytes.zeroize();
+        secret
+    }
+
+    /// Derives the key for one purpose: BLAKE3 `derive_key` with `label` over the parts, one after the other.
+    pub(super) fn derive(label: &'static str, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(label);
+        for part in parts {
+            hasher.update(part);
+        }
+        Self::output(&mut hasher)
+    }
+
+    /// Keyed BLAKE3 over the parts, one after the other, as a key of its own.
+    pub(super) fn mix(&self, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        Self::output(&mut hasher)
+    }
+
+    /// Keyed BLAKE3 over the parts, for what is no secret: ids, nonces, commitments.
+    pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        let tag = *hasher.finalize().as_bytes();
+        hasher.zeroize();
+        tag
+    }
+
+    /// The bytes, for whoever hands them to a cipher. They must not be kept.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn output(hasher: &mut blake3::Hasher) -> Self {
+        let mut secret = Self(Box::new([0; 32]));
+        hasher.finalize_xof().fill(secret.0.as_mut_slice());
+        hasher.zeroize();
+        secret
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Secret {}
+
+/// Compares two public values that prove a secret (a commitment, a check, a MAC) in constant time.
+pub(super) fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.ct_eq(b).into()
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Slots: a passphrase to ROOT, through Argon2id and a commitment that is checked before anything is opened.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+use super::keys::Root;
+use super::recovery::{RecoveryKey, RecoveryKeyError};
+use super::seal::NonceSeed;
+use super::secret::{Secret, same};
+use super::{Epoch, labels};
+use crate::damage::Fault;
+use crate::format::{Reader, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+
+const PASSPHRASE_MAX_BYTES: usize = 1024;
+const LANES: u32 = 1;
+
+/// How costly a guess is. Bounds are those of the format; see [`SlotParams::new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotParams {
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl SlotParams {
+    /// 256 MiB and 4 passes: about a second on one core of a laptop.
+    pub const DEFAULT: Self = Self { memory_kib: 256 * 1024, passes: 4 };
+    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with little memory.
+    pub const LEAST: Self = Self { memory_kib: 64 * 1024, passes: 3 };
+
+    /// Memory of 64 MiB to 1 GiB, 3 to 16 passes; `None` otherwise, before anything is allocated.
+    pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
+        let bounds = (64 * 1024..=1024 * 1024).contains(&memory_kib) && (3..=16).contains(&passes);
+        bounds.then_some(Self { memory_kib, passes })
+    }
+
+    /// Argon2's memory, KiB.
+    pub fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Argon2's passes.
+    pub fn passes(self) -> u32 {
+        self.passes
+    }
+}
+
+/// What a person typed, or what was read from a file. Wiped when dropped.
+pub struct Password(Zeroizing<Vec<u8>>);
+
+impl Password {
+    /// Takes 1 to 1024 bytes; `None` otherwise.
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        (1..=PASSPHRASE_MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
+    }
+}
+
+/// Why a slot gave no ROOT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SlotError {
+    /// The slot is damaged: no passphrase can be judged by it.
+    #[error("the slot is damaged: {0}")]
+    Damaged(Fault),
+    /// The slot is sound, and this is not its passphrase.
+    #[error("the passphrase does not open this slot")]
+    Refused,
+    /// The slot wants a recovery key, and this is none.
+    #[error(transparent)]
+    RecoveryKey(RecoveryKeyError),
+    /// No memory for Argon2.
+    #[error("not enough memory to derive the key")]
+    Memory,
+}
+
+/// Makes the slot of these clear fields: 224 bytes, in which ROOT is sealed under the password.
+pub fn seal_slot(root: &Root, clear: SlotClear, password: &Password, seed: NonceSeed) -> Result<Slot, SlotError> {
+    let secret = slot_secret(&clear, password)?;
+    let covered = clear.encode();
+    let commitment = commitment(&secret, &covered);
+    let mut payload = Zeroizing::new([0; 40]);
+    for (to, from) in payload.iter_mut().zip(root.secret().expose().iter().chain(&root.epoch().0.to_le_bytes())) {
+        *to = *from;
+    }
+    let place = place(&covered, &commitment);
+    let nonce_tag = Secret::derive(labels::SLOT_NONCE, &[secret.expose()]).tag(&[&seed.0, &place, payload.as_slice()]);
+    let mut nonce = [0; 24];
+    nonce.iter_mut().zip(nonce_tag).for_each(|(to, from)| *to = from);
+    let tag = cipher(&secret)
+        .encrypt_inout_detached(&XNonce::from(nonce), &place, payload.as_mut_slice().into())
+        .map_err(|_| SlotError::Damaged(Fault::Tag))?;
+    Ok(Slot::new(clear, commitment, nonce, *payload, tag.into()))
+}
+
+/// Opens a slot: Argon2id, commitment in constant time, and only then the payload.
+pub fn open_slot(slot: &Slot, password: &Password) -> Result<Root, SlotError> {
+    let clear = slot.clear();
+    let secret = slot_secret(clear, password)?;
+    let covered = clear.encode();
+    if !same(&commitment(&secret, &covered), slot.commitment()) {
+        return Err(SlotError::Refused);
+    }
+    let mut payload = Zeroizing::new(*slot.sealed_payload());
+    cipher(&secret)
+        .decrypt_inout_detached(
+            &XNonce::from(*slot.nonce()),
+            &place(&covered, slot.commitment()),
+            payload.as_mut_slice().into(),
+            &Tag::from(*slot.tag()),
+        )
+        .map_err(|_| SlotError::Damaged(Fault::Tag))?;
+    let shape = |_| SlotError::Damaged(Fault::Shape("payload"));
+    let mut reader = Reader::new(payload.as_slice());
+    let root = Secret::take(&mut reader.array().map_err(shape)?);
+    let epoch = Epoch(reader.u32().map_err(shape)?);
+    reader.zeros(4, "payload").map_err(shape)?;
+    Ok(Root::new(root, epoch))
+}
+
+/// Argon2id with one lane: further lanes would run one after the other here, and only cost the owner.
+fn slot_secret(clear: &SlotClear, password: &Password) -> Result<Secret, SlotError> {
+    let recovery;
+    let password = match clear.kind {
+        SlotKind::Passphrase => password.0.as_slice(),
+        SlotKind::RecoveryKey => {
+            recovery = RecoveryKey::parse(&password.0).map_err(SlotError::RecoveryKey)?;
+            recovery.chars()
+        }
+    };
+    let bounds = |_| SlotError::Damaged(Fault::Shape("Argon2 parameters"));
+    let params = Params::new(clear.memory_kib, clear.passes, LANES, Some(32)).map_err(bounds)?;
+    let mut out = [0; 32];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(password, &clear.salt, &mut out)
+        .map_err(|_| SlotError::Memory)?;
+    Ok(Secret::take(&mut out))
+}
+
+/// Without it one crafted slot could be opened by many passphrases, and test them all at once.
+fn commitment(secret: &Secret, covered: &[u8; SLOT_COMMITTED_BYTES]) -> [u8; 32] {
+    Secret::derive(labels::SLOT_COMMITMENT, &[secret.expose()]).tag(&[covered])
+}
+
+fn cipher(secret: &Secret) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(Secret::derive(labels::SLOT_SEAL, &[secret.expose()]).expose().into())
+}
+
+/// The associated data: every clear byte, commitment included.
+fn place(covered: &[u8; SLOT_COMMITTED_BYTES], commitment: &[u8; 32]) -> [u8; SLOT_COMMITTED_BYTES + 32] {
+    let mut place = [0; SLOT_COMMITTED_BYTES + 32];
+    place.iter_mut().zip(covered.iter().chain(commitment)).for_each(|(to, from)| *to = *from);
+    place
+}

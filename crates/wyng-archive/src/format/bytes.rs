@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The cursor under every decoder, and the appender under every encoder. Little endian, bounded, exact.
+
+/// A rule of a layout that bytes break; the word names the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+/// Reads fields from the front; what it cannot read is [`Malformed`].
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Begins at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Malformed("too short"))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    /// The next `length` bytes.
+    pub fn slice(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (head, tail) = self.0.split_at_checked(length).ok_or(Malformed("too short"))?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// Eight bytes, signed.
+    pub fn i64(&mut self) -> Result<i64, Malformed> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    /// Bytes that must stand here.
+    pub fn magic(&mut self, expected: &'static [u8; 8]) -> Result<(), Malformed> {
+        if self.array::<8>()? == *expected { Ok(()) } else { Err(Malformed("magic")) }
+    }
+
+    /// Reserved bytes: all zero, or the rule `what` is broken.
+    pub fn zeros(&mut self, length: usize, what: &'static str) -> Result<(), Malformed> {
+        if self.slice(length)?.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Malformed(what)) }
+    }
+
+    /// Nothing may follow.
+    pub fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("trailing bytes")) }
+    }
+
+    /// Bytes not yet read.
+    pub fn remaining(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Appends fields.
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Room for `bytes` without growing.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, value: u8) -> &mut Self {
+        self.bytes(&[value])
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self, value: u16) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Eight bytes, signed.
+    pub fn i64(&mut self, value: i64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Zeros up to `length` bytes in all.
+    pub fn zeros_to(&mut self, length: usize) -> &mut Self {
+        self.0.resize(length.max(self.0.len()), 0);
+        self
+    }
+
+    /// What was written.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The commit: 4 KiB that reach everything the archive owns. Layout: `docs/format.md`, section 9.
+
+use super::bytes::{Malformed, Reader, Writer};
+use super::entries::{PackEntry, Place};
+use super::{is_chunk_size, is_pack_size};
+use crate::crypto::{DomainId, Epoch, Id};
+
+/// A sealed commit.
+pub const COMMIT_BYTES: usize = 4096;
+/// A commit before it is sealed: [`COMMIT_BYTES`] less nonce, frame header and tag.
+pub const COMMIT_PLAIN_BYTES: usize = 4052;
+/// The most live slots.
+pub const SLOTS_MAX: usize = 8;
+
+const FLAG_SHARED_DOMAIN: u8 = 1;
+const FLAG_TAIL: u8 = 2;
+const TAIL_BYTES: usize = 96;
+const SLOT_REF_BYTES: usize = 40;
+
+/// What was chosen when the archive was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// Chunk size of new volumes.
+    pub chunk_size_bytes: u32,
+    /// Size of every pack but the last of a run.
+    pub pack_size_bytes: u32,
+    /// Committed runs before what was given up is deleted.
+    pub hold_off_runs: u32,
+    /// Seconds before what was given up is deleted.
+    pub hold_off_secs: u64,
+    /// zstd's level.
+    pub zstd_level: i8,
+    /// The one domain of all volumes, if the owner wants that.
+    pub shared_domain: Option<DomainId>,
+}
+
+/// The pack that holds the newest nodes of (a). It cannot name itself, so the commit names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    /// Its number: always the size of (a).
+    pub number: u64,
+    /// What enters (a) with the next commit that writes nodes.
+    pub entry: PackEntry,
+}
+
+/// The root of a tree whose nodes are found by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRoot {
+    /// How many indices it has.
+    pub size: u64,
+    /// `None` while it has no entries.
+    pub root: Option<Id>,
+}
+
+impl TreeRoot {
+    /// A tree without entries.
+    pub const EMPTY: Self = Self { size: 0, root: None };
+}
+
+/// The root of (a).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacksRoot {
+    /// How many indices it has.
+    pub size: u64,
+    /// `None` while it has no entries.
+    pub root: Option<Place>,
+}
+
+/// The root of (c).
+pub type KeysRoot = TreeRoot;
+
+/// A live slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRef {
+    /// Names it.
+    pub number: u8,
+    /// `H` of its bytes.
+    pub hash: [u8; 32],
+}
+
+/// One state of the whole archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// 1 for the first; names the commit.
+    pub generation: u64,
+    /// When it was made, seconds since 1970 UTC.
+    pub time: i64,
+    /// The machine that made it: 16 random bytes of its local state.
+    pub writer: [u8; 16],
+    /// `H` of the commit before; zero in the first.
+    pub previous: [u8; 32],
+    /// `H` of commit [`skip_of`]`(generation)`; zero if that is 0.
+    pub skip: [u8; 32],
+    /// Backup runs so far.
+    pub runs: u64,
+    /// The epoch of META.
+    pub epoch: Epoch,
+    /// See [`ArchiveSettings`].
+    pub settings: ArchiveSettings,
+    /// The number of the next slot; a number is used once.
+    pub next_slot: u16,
+    /// (a).
+    pub packs: PacksRoot,
+    /// (c).
+    pub keys: KeysRoot,
+    /// (d).
+    pub volumes: TreeRoot,
+    /// `None` until the first pack.
+    pub tail: Option<Tail>,
+    /// The live slots, ascending.
+    pub slots: Vec<SlotRef>,
+}
+
+/// The generation whose hash a commit carries besides the one before: its own with the lowest set bit cleared.
+pub fn skip_of(generation: u64) -> u64 {
+    generation & generation.saturating_sub(1)
+}
+
+impl Commit {
+    /// The number of the next pack.
+    pub fn next_pack(&self) -> u64 {
+        self.packs.size.saturating_add(u64::from(self.tail.is_some()))
+    }
+
+    /// Its [`COMMIT_PLAIN_BYTES`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(COMMIT_PLAIN_BYTES);
+        let settings = &self.settings;
+        let flags = if settings.shared_domain.is_some() { FLAG_SHARED_DOMAIN } else { 0 } | if self.tail.is_some() { FLAG_TAIL } else { 0 };
+        let [level] = settings.zstd_level.to_le_bytes();
+        writer.u64(self.generation).i64(self.time).bytes(&self.writer).bytes(&self.previous).bytes(&self.skip).u64(self.runs);
+        writer.u32(self.epoch.0).u32(settings.chunk_size_bytes).u32(settings.pack_size_bytes).u32(settings.hold_off_runs);
+        writer.u64(settings.hold_off_secs).u8(level).u8(flags).u16(self.next_slot);
+        writer.u32(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        writer.bytes(&settings.shared_domain.map_or([0; 16], |domain| domain.0));
+        writer.u64(self.packs.size);
+        self.packs.root.unwrap_or(NO_PLACE).encode(&mut writer);
+        for tree in [&self.keys, &self.volumes] {
+            writer.u64(tree.size).bytes(&tree.root.unwrap_or(Id::ZERO).0);
+        }
+        match &self.tail {
+            Some(tail) => {
+                writer.u64(tail.number);
+                tail.entry.encode(&mut writer);
+            }
+            None => {
+                writer.bytes(&[0; TAIL_BYTES]);
+            }
+        }
+        for slot in &self.slots {
+            writer.u8(slot.number).bytes(&[0; 7]).bytes(&slot.hash);
+        }
+        writer.zeros_to(COMMIT_PLAIN_BYTES);
+        writer.finish()
+    }
+
+    /// Reads a commit, which must be `generation`.
+    pub fn decode(plain: &[u8], generation: u64) -> Result<Self, Malformed> {
+        if plain.len() != COMMIT_PLAIN_BYTES {
+            return Err(Malformed("commit length"));
+        }
+        let mut reader = Reader::new(plain);
+        if generation == 0 || reader.u64()? != generation {
+            return Err(Malformed("a commit of another generation"));
+        }
+        let (time, writer, previous, skip, runs) = (reader.i64()?, reader.array()?, reader.array()?, reader.array()?, reader.u64()?);
+        let epoch = Epoch(reader.u32()?);
+        let (chunk_size_bytes, pack_size_bytes, hold_off_runs, hold_off_secs) =
+            (reader.u32()?, reader.u32()?, reader.u32()?, reader.u64()?);
+        if !is_chunk_size(chunk_size_bytes) || !is_pack_size(pack_size_bytes, chunk_size_bytes) {
+            return Err(Malformed("chunk or pack size"));
+        }
+        let zstd_level = i8::from_le_bytes(reader.array()?);
+        let (flags, next_slot, slot_count) = (reader.u8()?, reader.u16()?, reader.u32()?);
+        if flags > FLAG_SHARED_DOMAIN | FLAG_TAIL {
+            return Err(Malformed("commit flags"));
+        }
+        let shared_domain = optional(flags & FLAG_SHARED_DOMAIN != 0, reader.array()?, "shared domain")?.map(DomainId);
+        let packs = decode_packs_root(&mut reader)?;
+        let (keys, volumes) = (decode_root(&mut reader)?, decode_root(&mut reader)?);
+        let tail = decode_tail(&mut reader, flags & FLAG_TAIL != 0, packs.size)?;
+        let slots = decode_slots(&mut reader, slot_count, next_slot)?;
+        reader.zeros(reader.remaining(), "reserved")?;
+        let settings = ArchiveSettings { chunk_size_bytes, pack_size_bytes, hold_off_runs, hold_off_secs, zstd_level, shared_domain };
+        let commit = Self { generation, time, writer, previous, skip, runs, epoch, settings, next_slot, packs, keys, volumes, tail, slots };
+        commit.check_links()?;
+        Ok(commit)
+    }
+
+    fn check_links(&self) -> Result<(), Malformed> {
+        let first = self.generation == 1;
+        if first != (self.previous == [0; 32]) || (skip_of(self.generation) == 0) != (self.skip == [0; 32]) {
+            return Err(Malformed("hash of an earlier commit"));
+        }
+        Ok(())
+    }
+}
+
+/// Stands for the root place of an empty (a).
+const NO_PLACE: Place = Place { pack: 0, offset_bytes: 0, length_bytes: 0, id: Id::ZERO };
+
+/// A field that is present with a flag and zero without it.
+fn optional<const N: usize>(flag: bool, bytes: [u8; N], what: &'static str) -> Result<Option<[u8; N]>, Malformed> {
+    match (flag, bytes == [0; N]) {
+        (true, false) => Ok(Some(bytes)),
+        (false, true) => Ok(None),
+        _ => Err(Malformed(what)),
+    }
+}
+
+fn decode_packs_root(reader: &mut Reader<'_>) -> Result<PacksRoot, Malformed> {
+    let size = reader.u64()?;
+    let place = Place::decode(reader)?;
+    let root = (place != NO_PLACE).then_some(place);
+    if size == 0 && root.is_some() {
+        return Err(Malformed("a root of an empty tree"));
+    }
+    if root.is_some_and(|place| place.id == Id::ZERO) {
+        return Err(Malformed("a root without id"));
+    }
+    Ok(PacksRoot { size, root })
+}
+
+fn decode_root(reader: &mut Reader<'_>) -> Result<TreeRoot, Malformed> {
+    let (size, id) = (reader.u64()?, Id(reader.array()?));
+    let root = (id != Id::ZERO).then_some(id);
+    if size == 0 && root.is_some() {
+        return Err(Malformed("a root of an empty tree"));
+    }
+    Ok(TreeRoot { size, root })
+}
+
+fn decode_tail(reader: &mut Reader<'_>, present: bool, packs_size: u64) -> Result<Option<Tail>, Malformed> {
+    if !present {
+        reader.zeros(TAIL_BYTES, "tail")?;
+        return Ok(None);
+    }
+    let number = reader.u64()?;
+    if number != packs_size {
+        return Err(Malformed("the tail's number"));
+    }
+    Ok(Some(Tail { number, entry: PackEntry::decode(reader)? }))
+}
+
+fn decode_slots(reader: &mut Reader<'_>, count: u32, next_slot: u16) -> Result<Vec<SlotRef>, Malformed> {
+    let count = usize::try_from(count).ok().filter(|count| *count <= SLOTS_MAX).ok_or(Malformed("slot count"))?;
+    let mut slots: Vec<SlotRef> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let number = reader.u8()?;
+        reader.zeros(SLOT_REF_BYTES.saturating_sub(33), "reserved")?;
+        let ascending = slots.last().is_none_or(|last| last.number < number);
+        if !ascending || u16::from(number) >= next_slot {
+            return Err(Malformed("slot number"));
+        }
+        slots.push(SlotRef { number, hash: reader.array()? });
+    }
+    Ok(slots)
+}

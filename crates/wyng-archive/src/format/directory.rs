@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The directory: the last record of a pack, which lists all others. Layout: `docs/format.md`, section 7.
+
+use super::bytes::{Malformed, Reader, Writer};
+use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
+
+/// Bytes of one entry.
+pub const DIRECTORY_ENTRY_BYTES: usize = 48;
+/// The most plain bytes of a directory.
+pub const DIRECTORY_PLAIN_MAX_BYTES: usize = 8 << 20;
+/// The first byte of a directory, where a node has the number of its tree.
+const MARK: u8 = 6;
+const HEADER_BYTES: usize = 8;
+
+/// What a listed record holds, and the key that opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A chunk under the session key of this number.
+    Chunk {
+        /// The index in the key table.
+        key: u32,
+    },
+    /// A node under META.
+    Node,
+}
+
+/// One record of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// What it is found by.
+    pub id: Id,
+    /// Where it begins.
+    pub offset_bytes: u32,
+    /// How long it is.
+    pub length_bytes: u32,
+    /// See [`RecordKind`].
+    pub kind: RecordKind,
+}
+
+/// All records of a pack, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Directory {
+    /// Without gaps, from offset 0.
+    pub entries: Vec<DirectoryEntry>,
+}
+
+impl Directory {
+    /// Plain bytes of a directory with `count` entries.
+    pub fn plain_bytes(count: usize) -> usize {
+        count.saturating_mul(DIRECTORY_ENTRY_BYTES).saturating_add(HEADER_BYTES)
+    }
+
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(Self::plain_bytes(self.entries.len()));
+        writer.u8(MARK).bytes(&[0; 3]).u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        for entry in &self.entries {
+            let (kind, key) = match entry.kind {
+                RecordKind::Chunk { key } => (1, key),
+                RecordKind::Node => (2, 0),
+            };
+            writer.bytes(&entry.id.0).u32(entry.offset_bytes).u32(entry.length_bytes).u32(key).u8(kind).bytes(&[0; 3]);
+        }
+        writer.finish()
+    }
+
+    /// Reads a directory that begins at `directory_offset_bytes` of its pack: its records must fill all that lies before.
+    pub fn decode(plain: &[u8], directory_offset_bytes: u32) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plain);
+        if reader.u8()? != MARK {
+            return Err(Malformed("not a directory"));
+        }
+        reader.zeros(3, "reserved")?;
+        let count = usize::try_from(reader.u32()?).map_err(|_| Malformed("count"))?;
+        if Some(reader.remaining()) != count.checked_mul(DIRECTORY_ENTRY_BYTES) {
+            return Err(Malformed("count"));
+        }
+        let mut entries = Vec::with_capacity(count);
+        let mut end_bytes = 0u32;
+        for _ in 0..count {
+            let entry = decode_entry(&mut reader)?;
+            if entry.offset_bytes != end_bytes {
+                return Err(Malformed("a gap between records"));
+            }
+            end_bytes = end_bytes.checked_add(entry.length_bytes).ok_or(Malformed("record length"))?;
+            entries.push(entry);
+        }
+        reader.end()?;
+        if end_bytes != directory_offset_bytes {
+            return Err(Malformed("records end elsewhere"));
+        }
+        let directory = Self { entries };
+        if directory.has_duplicates() { Err(Malformed("an id twice")) } else { Ok(directory) }
+    }
+
+    fn has_duplicates(&self) -> bool {
+        let mut ids: Vec<&Id> = self.entries.iter().map(|entry| &entry.id).collect();
+        ids.sort_unstable();
+        ids.iter().zip(ids.iter().skip(1)).any(|(a, b)| a == b)
+    }
+}
+
+fn decode_entry(reader: &mut Reader<'_>) -> Result<DirectoryEntry, Malformed> {
+    let id = Id(reader.array()?);
+    let (offset_bytes, length_bytes, key, kind) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u8()?);
+    reader.zeros(3, "reserved")?;
+    if usize::try_from(length_bytes).map_or(true, |length| length <= RECORD_OVERHEAD_BYTES) {
+        return Err(Malformed("record length"));
+    }
+    let kind = match (kind, key) {
+        (1, key) => RecordKind::Chunk { key },
+        (2, 0) => RecordKind::Node,
+        _ => return Err(Malformed("record kind")),
+    };
+    Ok(DirectoryEntry { id, offset_bytes, length_bytes, kind })
+}

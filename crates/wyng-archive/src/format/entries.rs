@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the leaves of the catalog's trees hold: packs, keys, sessions, volumes. Layouts: `docs/format.md`, section 8.
+
+use wyng_wire::BlobName;
+
+use super::bytes::{Malformed, Reader, Writer};
+use super::{chunk_count, depth_for, is_chunk_size};
+use crate::crypto::{DomainId, Epoch, Id};
+
+/// The longest name of a volume, bytes.
+pub const NAME_MAX_BYTES: usize = 200;
+/// The longest description of a volume, bytes.
+pub const DESCRIPTION_MAX_BYTES: usize = 1000;
+/// The most tags of a session.
+pub const TAGS_MAX: usize = 16;
+/// The longest tag, bytes.
+pub const TAG_MAX_BYTES: usize = 64;
+/// The most settings records of a session.
+pub const SETTINGS_MAX: usize = 16;
+
+/// The 16 random bytes of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VolumeId(pub [u8; 16]);
+
+/// What a pack is to the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackState {
+    /// Its records may be used and referred to.
+    Live,
+    /// Nothing refers to it since this generation; it is deleted when the hold-off has passed.
+    GivenUp(u64),
+    /// It was missing or damaged. Asked only for what no other pack has.
+    Lost,
+}
+
+/// A pack in tree (a), and the tail in a commit; 88 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackEntry {
+    /// The hash of its bytes.
+    pub name: BlobName,
+    /// The id of its directory.
+    pub directory: Id,
+    /// Its length in bytes.
+    pub length_bytes: u32,
+    /// Where its directory begins.
+    pub directory_offset_bytes: u32,
+    /// How long its directory's record is.
+    pub directory_length_bytes: u32,
+    /// See [`PackState`].
+    pub state: PackState,
+}
+
+impl PackEntry {
+    /// Does a range lie inside the pack? Asked before anything is read.
+    pub fn contains(&self, offset_bytes: u32, length_bytes: u32) -> bool {
+        offset_bytes.checked_add(length_bytes).is_some_and(|end| end <= self.length_bytes)
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        let (state, generation) = match self.state {
+            PackState::Live => (0, 0),
+            PackState::GivenUp(generation) => (1, generation),
+            PackState::Lost => (2, 0),
+        };
+        writer.bytes(&self.name.0).bytes(&self.directory.0).u32(self.length_bytes).u32(self.directory_offset_bytes);
+        writer.u32(self.directory_length_bytes).u8(state).bytes(&[0; 3]).u64(generation);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (name, directory) = (BlobName(reader.array()?), Id(reader.array()?));
+        let (length_bytes, directory_offset_bytes, directory_length_bytes) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let state = reader.u8()?;
+        reader.zeros(3, "reserved")?;
+        let state = match (state, reader.u64()?) {
+            (0, 0) => PackState::Live,
+            (1, generation) if generation > 0 => PackState::GivenUp(generation),
+            (2, 0) => PackState::Lost,
+            _ => return Err(Malformed("pack state")),
+        };
+        let entry = Self { name, directory, length_bytes, directory_offset_bytes, directory_length_bytes, state };
+        if entry.contains(directory_offset_bytes, directory_length_bytes) {
+            Ok(entry)
+        } else {
+            Err(Malformed("directory outside of its pack"))
+        }
+    }
+}
+
+/// Where a node of tree (a) lies; 48 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the pack.
+    pub pack: u64,
+    /// Where its record begins.
+    pub offset_bytes: u32,
+    /// How long its record is.
+    pub length_bytes: u32,
+    /// Its id.
+    pub id: Id,
+}
+
+impl Place {
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.pack).u32(self.offset_bytes).u32(self.length_bytes).bytes(&self.id.0);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pack: reader.u64()?, offset_bytes: reader.u32()?, length_bytes: reader.u32()?, id: Id(reader.array()?) })
+    }
+}
+
+/// A session key's envelope in tree (c); 72 bytes. Its index is the key number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The epoch in which it was made.
+    pub epoch: Epoch,
+    /// HPKE's encapsulated key.
+    pub enc: [u8; 32],
+    /// What the session key must derive to.
+    pub check: [u8; 32],
+}
+
+impl KeyEntry {
+    /// Its 72 bytes.
+    pub fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.epoch.0).u32(0).bytes(&self.enc).bytes(&self.check);
+    }
+
+    /// Reads 72 bytes.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let epoch = Epoch(reader.u32()?);
+        reader.zeros(4, "reserved")?;
+        Ok(Self { epoch, enc: reader.array()?, check: reader.array()? })
+    }
+}
+
+/// A session in tree (b): everything that is needed to restore it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// When its run started, seconds since 1970 UTC: its name.
+    pub time: i64,
+    /// The commit that brought it.
+    pub generation: u64,
+    /// Size of the volume.
+    pub size_bytes: u64,
+    /// Bytes of records that it added to the archive.
+    pub added_bytes: u64,
+    /// Size of its chunks.
+    pub chunk_size_bytes: u32,
+    /// Taken from a running system: as after a power cut.
+    pub live: bool,
+    /// Cut short by a budget.
+    pub cut_short: bool,
+    /// The domain of its content ids.
+    pub domain: DomainId,
+    /// The root of its content; [`Id::ZERO`] where all is holes.
+    pub root: Id,
+    /// Content ids of the settings that go with it.
+    pub settings: Vec<Id>,
+    /// What people call it.
+    pub tags: Vec<String>,
+}
+
+impl SessionEntry {
+    /// How many chunks it has.
+    pub fn chunk_count(&self) -> u64 {
+        chunk_count(self.size_bytes, self.chunk_size_bytes)
+    }
+
+    /// How many bytes chunk `index` has; 0 past the end.
+    pub fn chunk_bytes(&self, index: u64) -> u32 {
+        let begin = index.saturating_mul(u64::from(self.chunk_size_bytes));
+        let rest = self.size_bytes.saturating_sub(begin);
+        u32::try_from(rest).unwrap_or(u32::MAX).min(self.chunk_size_bytes)
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        let flags = u8::from(self.live) | (u8::from(self.cut_short) << 1);
+        writer.i64(self.time).u64(self.generation).u64(self.size_bytes).u64(self.added_bytes).u32(self.chunk_size_bytes);
+        writer.u8(depth_for(self.chunk_count())).u8(flags).u8(small(self.tags.len())).u8(small(self.settings.len()));
+        writer.bytes(&self.domain.0).bytes(&self.root.0);
+        for id in &self.settings {
+            writer.bytes(&id.0);
+        }
+        for tag in &self.tags {
+            writer.u8(small(tag.len())).bytes(tag.as_bytes());
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (time, generation, size_bytes, added_bytes) = (reader.i64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+        let chunk_size_bytes = reader.u32()?;
+        if !is_chunk_size(chunk_size_bytes) {
+            return Err(Malformed("chunk size"));
+        }
+        let (depth, flags, tag_count, settings_count) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
+        if flags > 3 {
+            return Err(Malformed("session flags"));
+        }
+        if usize::from(tag_count) > TAGS_MAX || usize::from(settings_count) > SETTINGS_MAX {
+            return Err(Malformed("too many tags or settings"));
+        }
+        let (domain, root) = (DomainId(reader.array()?), Id(reader.array()?));
+        let settings = (0..settings_count).map(|_| Ok(Id(reader.array()?))).collect::<Result<_, Malformed>>()?;
+        let tags = (0..tag_count).map(|_| decode_tag(reader)).collect::<Result<_, _>>()?;
+        let (live, cut_short) = (flags & 1 != 0, flags & 2 != 0);
+        let session = Self { time, generation, size_bytes, added_bytes, chunk_size_bytes, live, cut_short, domain, root, settings, tags };
+        if depth != depth_for(session.chunk_count()) {
+            return Err(Malformed("depth"));
+        }
+        Ok(session)
+    }
+}
+
+fn decode_tag(reader: &mut Reader<'_>) -> Result<String, Malformed> {
+    let length = usize::from(reader.u8()?);
+    if !(1..=TAG_MAX_BYTES).contains(&length) {
+        return Err(Malformed("tag length"));
+    }
+    text(reader.slice(length)?)
+}
+
+/// A volume in tree (d).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeEntry {
+    /// Stays when the volume is renamed.
+    pub id: VolumeId,
+    /// The domain that the next session uses.
+    pub domain: DomainId,
+    /// Size of the newest session.
+    pub size_bytes: u64,
+    /// Chunk size that the next session uses.
+    pub chunk_size_bytes: u32,
+    /// How many indices the sessions' tree has.
+    pub sessions_size: u64,
+    /// The root of tree (b); [`Id::ZERO`] when it is empty.
+    pub sessions_root: Id,
+    /// Unique in the archive; see [`is_volume_name`].
+    pub name: String,
+    /// For people.
+    pub description: String,
+}
+
+impl VolumeEntry {
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        let description_bytes = u16::try_from(self.description.len()).unwrap_or(u16::MAX);
+        writer.bytes(&self.id.0).bytes(&self.domain.0).u64(self.size_bytes).u32(self.chunk_size_bytes);
+        writer.u8(small(self.name.len())).u8(0).u16(description_bytes).u64(self.sessions_size).bytes(&self.sessions_root.0);
+        writer.bytes(self.name.as_bytes()).bytes(self.description.as_bytes());
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (id, domain, size_bytes) = (VolumeId(reader.array()?), DomainId(reader.array()?), reader.u64()?);
+        let chunk_size_bytes = reader.u32()?;
+        if !is_chunk_size(chunk_size_bytes) {
+            return Err(Malformed("chunk size"));
+        }
+        let name_bytes = usize::from(reader.u8()?);
+        reader.zeros(1, "reserved")?;
+        let description_bytes = usize::from(reader.u16()?);
+        if description_bytes > DESCRIPTION_MAX_BYTES {
+            return Err(Malformed("description length"));
+        }
+        let (sessions_size, sessions_root) = (reader.u64()?, Id(reader.array()?));
+        let (name, description) = (text(reader.slice(name_bytes)?)?, text(reader.slice(description_bytes)?)?);
+        if !is_volume_name(&name) {
+            return Err(Malformed("volume name"));
+        }
+        Ok(Self { id, domain, size_bytes, chunk_size_bytes, sessions_size, sessions_root, name, description })
+    }
+}
+
+/// May a volume be called so? The name becomes a file's name at a restore, so it can neither hide nor climb nor be an option.
+pub fn is_volume_name(name: &str) -> bool {
+    (1..=NAME_MAX_BYTES).contains(&name.len())
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(|char| char != '/' && !char.is_control())
+}
+
+fn text(bytes: &[u8]) -> Result<String, Malformed> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed("UTF-8"))
+}
+
+/// Lengths that the catalog's doors keep below 256; a longer one would fail its own decoding, which every node meets before it is sealed.
+fn small(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
+}

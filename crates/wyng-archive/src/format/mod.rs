@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How each object is laid out, byte by byte: encode and decode, and nothing else. Each file is one object of `docs/format.md`.
+//!
+//! A decoder takes exactly the bytes of one object and refuses what its encoder would not have written.
+
+mod bytes;
+mod commit;
+mod directory;
+mod entries;
+mod node;
+mod pack;
+mod slot;
+
+pub use bytes::{Malformed, Reader, Writer};
+pub use commit::{
+    ArchiveSettings, COMMIT_BYTES, COMMIT_PLAIN_BYTES, Commit, KeysRoot, PacksRoot, SLOTS_MAX, SlotRef, Tail, TreeRoot, skip_of,
+};
+pub use directory::{DIRECTORY_ENTRY_BYTES, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind};
+pub use entries::{
+    DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, PackState, Place, SETTINGS_MAX, SessionEntry, TAG_MAX_BYTES, TAGS_MAX,
+    VolumeEntry, VolumeId, is_volume_name,
+};
+pub use node::{ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape, VolumesTree, depth_for};
+pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
+pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+
+/// The largest chunk.
+pub const CHUNK_SIZE_MAX_BYTES: usize = 1 << 20;
+/// The smallest chunk; the programs offer 64 KiB and more, smaller ones are for tests.
+pub const CHUNK_SIZE_MIN_BYTES: usize = 512;
+
+/// A power of two within the bounds.
+pub fn is_chunk_size(bytes: u32) -> bool {
+    bytes.is_power_of_two() && usize::try_from(bytes).is_ok_and(|bytes| (CHUNK_SIZE_MIN_BYTES..=CHUNK_SIZE_MAX_BYTES).contains(&bytes))
+}
+
+/// How many chunks a volume of `size_bytes` has; 0 for an empty one.
+pub fn chunk_count(size_bytes: u64, chunk_size_bytes: u32) -> u64 {
+    size_bytes.div_ceil(u64::from(chunk_size_bytes).max(1))
+}

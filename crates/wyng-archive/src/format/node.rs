@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The node of the one radix tree, for each of the five things that it holds. Layout: `docs/format.md`, section 8.
+
+use std::fmt;
+
+use super::bytes::{Malformed, Reader, Writer};
+use super::entries::{KeyEntry, PackEntry, Place, SessionEntry, VolumeEntry};
+use crate::crypto::Id;
+
+/// Children of a node.
+pub const FANOUT: usize = 32;
+/// The most plain bytes of a node.
+pub const NODE_PLAIN_MAX_BYTES: usize = 256 * 1024;
+const HEADER_BYTES: usize = 8;
+
+/// What a tree holds in its leaves, and how its nodes name each other.
+pub trait Shape: Sized {
+    /// Its number in the format.
+    const TREE: u8;
+    /// A leaf's entry.
+    type Value: Clone + PartialEq + fmt::Debug;
+    /// How an inner node names a child.
+    type Child: Copy + PartialEq + fmt::Debug;
+
+    /// Appends a leaf's entry.
+    fn encode_value(value: &Self::Value, writer: &mut Writer);
+    /// Reads a leaf's entry.
+    fn decode_value(reader: &mut Reader<'_>) -> Result<Self::Value, Malformed>;
+    /// Appends a child's name.
+    fn encode_child(child: &Self::Child, writer: &mut Writer);
+    /// Reads a child's name.
+    fn decode_child(reader: &mut Reader<'_>) -> Result<Self::Child, Malformed>;
+}
+
+macro_rules! found_by_id {
+    ($(#[$doc:meta])* $name:ident = $tree:literal, $value:ty, $encode:expr, $decode:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name;
+
+        impl Shape for $name {
+            const TREE: u8 = $tree;
+            type Value = $value;
+            type Child = Id;
+
+            fn encode_value(value: &$value, writer: &mut Writer) {
+                $encode(value, writer);
+            }
+            fn decode_value(reader: &mut Reader<'_>) -> Result<$value, Malformed> {
+                $decode(reader)
+            }
+            fn encode_child(child: &Id, writer: &mut Writer) {
+                writer.bytes(&child.0);
+            }
+            fn decode_child(reader: &mut Reader<'_>) -> Result<Id, Malformed> {
+                reader.array().map(Id)
+            }
+        }
+    };
+}
+
+found_by_id!(
+    /// A session's content: chunk number to content id.
+    ContentTree = 1, Id,
+    |id: &Id, writer: &mut Writer| { writer.bytes(&id.0); },
+    |reader: &mut Reader<'_>| reader.array().map(Id)
+);
+found_by_id!(
+    /// (b): a volume's sessions.
+    SessionsTree = 3, SessionEntry, SessionEntry::encode, SessionEntry::decode
+);
+found_by_id!(
+    /// (c): the envelopes of session keys.
+    KeysTree = 4, KeyEntry, KeyEntry::encode, KeyEntry::decode
+);
+found_by_id!(
+    /// (d): the volumes.
+    VolumesTree = 5, VolumeEntry, VolumeEntry::encode, VolumeEntry::decode
+);
+
+/// (a): the packs. Its nodes name each other by place, because it is what finds packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacksTree;
+
+impl Shape for PacksTree {
+    const TREE: u8 = 2;
+    type Value = PackEntry;
+    type Child = Place;
+
+    fn encode_value(value: &PackEntry, writer: &mut Writer) {
+        value.encode(writer);
+    }
+    fn decode_value(reader: &mut Reader<'_>) -> Result<PackEntry, Malformed> {
+        PackEntry::decode(reader)
+    }
+    fn encode_child(child: &Place, writer: &mut Writer) {
+        child.encode(writer);
+    }
+    fn decode_child(reader: &mut Reader<'_>) -> Result<Place, Malformed> {
+        Place::decode(reader)
+    }
+}
+
+/// A node: a leaf with entries or an inner node with children, at most [`FANOUT`] of them, at least one when it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node<S: Shape> {
+    /// Level 0.
+    Leaf(Box<[Option<S::Value>; FANOUT]>),
+    /// Level 1 and above.
+    Inner {
+        /// Its height above the leaves.
+        level: u8,
+        /// What stands below.
+        children: Box<[Option<S::Child>; FANOUT]>,
+    },
+}
+
+impl<S: Shape> Node<S> {
+    /// An empty node. It is never stored so.
+    pub fn empty(level: u8) -> Self {
+        if level == 0 { Self::Leaf(Box::new([const { None }; FANOUT])) } else { Self::Inner { level, children: Box::new([None; FANOUT]) } }
+    }
+
+    /// Its height above the leaves.
+    pub fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Inner { level, .. } => *level,
+        }
+    }
+
+    /// Has it no children?
+    pub fn is_empty(&self) -> bool {
+        self.bitmap() == 0
+    }
+
+    fn bitmap(&self) -> u32 {
+        fn bits<T>(slots: &[Option<T>; FANOUT]) -> u32 {
+            slots.iter().rev().fold(0, |bits, slot| (bits << 1) | u32::from(slot.is_some()))
+        }
+        match self {
+            Self::Leaf(values) => bits(values),
+            Self::Inner { children, .. } => bits(children),
+        }
+    }
+
+    /// The canonical bytes: what is named by its keyed hash, and sealed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(HEADER_BYTES + FANOUT * 32);
+        writer.u8(S::TREE).u8(self.level()).u16(0).u32(self.bitmap());
+        match self {
+            Self::Leaf(values) => values.iter().flatten().for_each(|value| S::encode_value(value, &mut writer)),
+            Self::Inner { children, .. } => children.iter().flatten().for_each(|child| S::encode_child(child, &mut writer)),
+        }
+        writer.finish()
+    }
+
+    /// Reads a node that must be of this tree and `level`; of the indices from its base on, `room` exist.
+    pub fn decode(plain: &[u8], level: u8, room: u64) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plain);
+        if reader.u8()? != S::TREE {
+            return Err(Malformed("a node of another tree"));
+        }
+        if reader.u8()? != level {
+            return Err(Malformed("a node of another level"));
+        }
+        reader.zeros(2, "reserved")?;
+        let bitmap = reader.u32()?;
+        if bitmap == 0 {
+            return Err(Malformed("an empty node"));
+        }
+        let span = 1u64.checked_shl(u32::from(level).saturating_mul(5)).unwrap_or(u64::MAX);
+        let slots_with_room = u32::try_from(room.div_ceil(span)).unwrap_or(u32::MAX);
+        if bitmap.checked_shr(slots_with_room).unwrap_or(0) != 0 {
+            return Err(Malformed("a child past the end"));
+        }
+        let mut node = Self::empty(level);
+        let present = |slot: usize| bitmap.checked_shr(u32::try_from(slot).unwrap_or(u32::MAX)).unwrap_or(0) & 1 == 1;
+        match &mut node {
+            Self::Leaf(values) => {
+                for (_, value) in values.iter_mut().enumerate().filter(|(slot, _)| present(*slot)) {
+                    *value = Some(S::decode_value(&mut reader)?);
+                }
+            }
+            Self::Inner { children, .. } => {
+                for (_, child) in children.iter_mut().enumerate().filter(|(slot, _)| present(*slot)) {
+                    *child = Some(S::decode_child(&mut reader)?);
+                }
+            }
+        }
+        reader.end()?;
+        Ok(node)
+    }
+}
+
+/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most 13.
+pub fn depth_for(size: u64) -> u8 {
+    let (mut depth, mut room) = (0u8, 1u128);
+    if size == 0 {
+        return 0;
+    }
+    while depth == 0 || room < u128::from(size) {
+        room = room.saturating_mul(32);
+        depth = depth.saturating_add(1);
+    }
+    depth
+}

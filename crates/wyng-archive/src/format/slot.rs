@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The slot: the only object with clear text. Layout only; `crypto` derives, commits and opens.
+//!
+//! ```text
+//!   0 │ "wyngslot"                                                    │
+//!   8 │ format = 0    │ suite=1│ number│ kind  │ 0     │ 0     │ 0    │
+//!  16 │ archive id (16)                                               │
+//!  32 │ Argon2 memory, KiB            │ Argon2 passes                 │
+//!  40 │ Argon2 lanes = 1              │ 0                             │
+//!  48 │ salt (32)                                                     │
+//!  80 │ commitment (32)                                               │
+//! 112 │ nonce (24)                                                    │
+//! 136 │ sealed payload (40) ‖ tag (16)                                │
+//! 192 │ H(bytes 0 to 191)                                             │
+//! 224
+//! ```
+
+use super::bytes::{Malformed, Reader, Writer};
+use crate::crypto::{ArchiveId, SlotParams};
+use crate::damage::Fault;
+
+/// Every slot has exactly so many bytes.
+pub const SLOT_BYTES: usize = 224;
+/// The clear bytes that the commitment covers.
+pub const SLOT_COMMITTED_BYTES: usize = 80;
+const MAGIC: &[u8; 8] = b"wyngslot";
+const SUITE: u8 = 1;
+
+/// What opens a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotKind {
+    /// What a person remembers.
+    Passphrase,
+    /// What is printed.
+    RecoveryKey,
+}
+
+/// The clear fields, but for the commitment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotClear {
+    /// Names the slot in the store; used once in an archive's life.
+    pub number: u8,
+    /// See [`SlotKind`].
+    pub kind: SlotKind,
+    /// The archive that it opens.
+    pub archive: ArchiveId,
+    /// Argon2's memory, 65536 to 1048576 KiB.
+    pub memory_kib: u32,
+    /// Argon2's passes, 3 to 16.
+    pub passes: u32,
+    /// Argon2's salt.
+    pub salt: [u8; 32],
+}
+
+impl SlotClear {
+    /// Bytes 0 to 79.
+    pub fn encode(&self) -> [u8; SLOT_COMMITTED_BYTES] {
+        let kind = match self.kind {
+            SlotKind::Passphrase => 0,
+            SlotKind::RecoveryKey => 1,
+        };
+        let mut writer = Writer::with_capacity(SLOT_COMMITTED_BYTES);
+        writer.bytes(MAGIC).u16(0).u8(SUITE).u8(self.number).u8(kind).zeros_to(16).bytes(&self.archive.0);
+        writer.u32(self.memory_kib).u32(self.passes).u32(1).u32(0).bytes(&self.salt);
+        let mut bytes = [0; SLOT_COMMITTED_BYTES];
+        bytes.iter_mut().zip(writer.finish()).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        reader.magic(MAGIC)?;
+        reader.zeros(2, "format version")?;
+        if reader.u8()? != SUITE {
+            return Err(Malformed("suite"));
+        }
+        let number = reader.u8()?;
+        let kind = match reader.u8()? {
+            0 => SlotKind::Passphrase,
+            1 => SlotKind::RecoveryKey,
+            _ => return Err(Malformed("slot kind")),
+        };
+        reader.zeros(3, "reserved")?;
+        let archive = ArchiveId(reader.array()?);
+        let (memory_kib, passes) = (reader.u32()?, reader.u32()?);
+        SlotParams::new(memory_kib, passes).ok_or(Malformed("Argon2 parameters"))?;
+        if reader.u32()? != 1 {
+            return Err(Malformed("Argon2 lanes"));
+        }
+        reader.zeros(4, "reserved")?;
+        Ok(Self { number, kind, archive, memory_kib, passes, salt: reader.array()? })
+    }
+}
+
+/// A whole slot whose fields are within bounds and whose last field fits. Nothing in it is proven before it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    clear: SlotClear,
+    commitment: [u8; 32],
+    nonce: [u8; 24],
+    sealed_payload: [u8; 40],
+    tag: [u8; 16],
+}
+
+impl Slot {
+    /// Puts a slot together.
+    pub fn new(clear: SlotClear, commitment: [u8; 32], nonce: [u8; 24], sealed_payload: [u8; 40], tag: [u8; 16]) -> Self {
+        Self { clear, commitment, nonce, sealed_payload, tag }
+    }
+
+    /// The clear fields.
+    pub fn clear(&self) -> &SlotClear {
+        &self.clear
+    }
+
+    /// Proves the key that opens the payload.
+    pub fn commitment(&self) -> &[u8; 32] {
+        &self.commitment
+    }
+
+    /// The payload's nonce.
+    pub fn nonce(&self) -> &[u8; 24] {
+        &self.nonce
+    }
+
+    /// The payload's ciphertext.
+    pub fn sealed_payload(&self) -> &[u8; 40] {
+        &self.sealed_payload
+    }
+
+    /// The payload's tag.
+    pub fn tag(&self) -> &[u8; 16] {
+        &self.tag
+    }
+
+    /// The slot's 224 bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(SLOT_BYTES);
+        writer.bytes(&self.clear.encode()).bytes(&self.commitment).bytes(&self.nonce).bytes(&self.sealed_payload).bytes(&self.tag);
+        let mut bytes = writer.finish();
+        let check = *blake3::hash(&bytes).as_bytes();
+        bytes.extend_from_slice(&check);
+        bytes
+    }
+
+    /// Reads a slot. The last field tells damage from a wrong passphrase; it protects against nobody.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        if bytes.len() != SLOT_BYTES {
+            return Err(Fault::Length);
+        }
+        let (covered, check) = bytes.split_last_chunk::<32>().ok_or(Fault::Length)?;
+        if blake3::hash(covered).as_bytes() != check {
+            return Err(Fault::Hash);
+        }
+        Self::decode_fields(covered).map_err(|Malformed(rule)| Fault::Shape(rule))
+    }
+
+    fn decode_fields(covered: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(covered);
+        let clear = SlotClear::decode(&mut reader)?;
+        let slot = Self::new(clear, reader.array()?, reader.array()?, reader.array()?, reader.array()?);
+        reader.end()?;
+        Ok(slot)
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The chain of commits: how descent is proven in about 2·log2 steps, and how the newest is found without a listing.
+
+use crate::format::skip_of;
+
+/// From commit `generation` on the way to the older `goal`: the next generation whose hash this commit carries.
+///
+/// `None` when `goal` is not older.
+pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
+    if goal >= generation {
+        return None;
+    }
+    let skip = skip_of(generation);
+    if skip >= goal && skip > 0 { Some(skip) } else { generation.checked_sub(1) }
+}
+
+/// The generations after `newest` that are probed before it is believed to be the newest: a store may hide up to 63 in a row without effect.
+pub fn head_probes(newest: u64) -> impl Iterator<Item = u64> {
+    let first = newest.saturating_add(1);
+    first..=newest.saturating_add(64)
+}
+
+/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none is known yet); `None` when they meet.
+pub fn next_probe(exists: u64, absent: Option<u64>) -> Option<u64> {
+    match absent {
+        None => Some(exists.saturating_mul(2).max(1)),
+        Some(absent) => {
+            let middle = exists.midpoint(absent);
+            (middle > exists && middle < absent).then_some(middle)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descent_takes_about_two_log2_steps() {
+        for (head, goal) in [(1_000_000, 1), (1_048_575, 3), (1_048_577, 524_289), (2, 1), (100, 99)] {
+            let mut generation = head;
+            let mut steps = 0;
+            while let Some(next) = earlier_step(generation, goal) {
+                assert!(next < generation && next >= goal);
+                generation = next;
+                steps += 1;
+            }
+            assert_eq!(generation, goal);
+            assert!(steps <= 41, "{head} to {goal} took {steps} steps");
+        }
+    }
+
+    #[test]
+    fn doubling_and_bisecting_finds_every_head() {
+        for head in 0..300u64 {
+            let (mut exists, mut absent) = (0, None);
+            while let Some(probe) = next_probe(exists, absent) {
+                if probe <= head { exists = probe } else { absent = Some(probe) }
+            }
+            assert_eq!(exists, head);
+        }
+    }
+}

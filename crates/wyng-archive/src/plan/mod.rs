@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions; nodes come from a [`Nodes`].
+
+mod chain;
+mod diff;
+mod edit;
+mod mark;
+mod packs;
+mod walk;
+
+pub use chain::{earlier_step, head_probes, next_probe};
+pub use diff::diff;
+pub use edit::{EditError, Editor};
+pub use mark::mark;
+pub use packs::{PacksError, read_packs};
+pub use walk::{Walk, get};
+
+use crate::format::{Node, Shape, depth_for};
+
+/// Where nodes are loaded from.
+pub trait Nodes<S: Shape> {
+    /// Why a node could not be loaded.
+    type Error;
+
+    /// The node `child` of height `level`, below which `room` indices exist: [`Node::decode`] checks both.
+    fn load(&mut self, child: &S::Child, level: u8, room: u64) -> Result<Node<S>, Self::Error>;
+}
+
+/// Where new nodes go too.
+pub trait NodesMut<S: Shape>: Nodes<S> {
+    /// Stores a node that is not empty, and names it.
+    fn save(&mut self, node: &Node<S>) -> Result<S::Child, Self::Error>;
+}
+
+/// A tree: how many indices it has, and its root, if it has entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root<C> {
+    /// Indices are below this.
+    pub size: u64,
+    /// `None` while nothing is in it.
+    pub child: Option<C>,
+}
+
+impl<C> Root<C> {
+    /// A tree of `size` indices with nothing in it.
+    pub fn empty(size: u64) -> Self {
+        Self { size, child: None }
+    }
+
+    /// The root's height above the leaves; `None` for a tree of size 0.
+    fn level(&self) -> Option<u8> {
+        depth_for(self.size).checked_sub(1)
+    }
+}
+
+/// Which of the 32 children of a node of height `level` leads to `index`.
+fn slot_of(index: u64, level: u8) -> usize {
+    let shifted = index.checked_shr(shift(level)).unwrap_or(0);
+    usize::try_from(shifted & 31).unwrap_or(0)
+}
+
+/// Where child `slot` of a node at `base` begins; `None` past the last index there is.
+fn child_base(base: u64, level: u8, slot: usize) -> Option<u64> {
+    let span = 1u64.checked_shl(shift(level))?;
+    u64::try_from(slot).ok()?.checked_mul(span)?.checked_add(base)
+}
+
+/// Does a node of height `level` at `base` cover `index`?
+fn covers(base: u64, level: u8, index: u64) -> bool {
+    let above = shift(level.saturating_add(1));
+    base.checked_shr(above).unwrap_or(0) == index.checked_shr(above).unwrap_or(0)
+}
+
+fn shift(level: u8) -> u32 {
+    u32::from(level).saturating_mul(5)
+}
+
+/// What stands at a place of a tree that is looked at from a height which the tree itself may not have.
+#[derive(Clone, Copy)]
+enum Under<C> {
+    Nothing,
+    /// A node of just this height.
+    Node(C),
+    /// The root of a lower tree: it stands below, through children 0 that were never stored.
+    Lower(C, u8),
+}
+
+impl<C: Copy> Under<C> {
+    /// The tree `root`, looked at from height `level`, at least its own.
+    fn root(root: &Root<C>, level: u8) -> Self {
+        match (root.child, root.level()) {
+            (Some(child), Some(own)) if own == level => Self::Node(child),
+            (Some(child), Some(own)) => Self::Lower(child, own),
+            _ => Self::Nothing,
+        }
+    }
+
+    /// A lower tree's root, looked at from height `level`.
+    fn below(child: C, own: u8, level: u8) -> Self {
+        if own == level { Self::Node(child) } else { Self::Lower(child, own) }
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading a tree: one entry, or all from an index on, with only one path in memory.
+
+use super::{Nodes, Root, child_base, slot_of};
+use crate::format::{FANOUT, Node, Shape};
+
+/// The entry at `index`, if there is one.
+pub fn get<S: Shape, N: Nodes<S>>(root: &Root<S::Child>, index: u64, nodes: &mut N) -> Result<Option<S::Value>, N::Error> {
+    let mut walk = Walk::from(root, index);
+    Ok(walk.next(nodes)?.filter(|(found, _)| *found == index).map(|(_, value)| value))
+}
+
+/// All entries in ascending order.
+pub struct Walk<S: Shape> {
+    size: u64,
+    /// Nodes from the root down, each with its base and the slot to look at next.
+    path: Vec<(Node<S>, u64, usize)>,
+    /// The root, until it is loaded.
+    begin: Option<(S::Child, u8)>,
+    from: u64,
+}
+
+impl<S: Shape> Walk<S> {
+    /// Begins with the first entry at or after `index`.
+    pub fn from(root: &Root<S::Child>, index: u64) -> Self {
+        Self { size: root.size, path: Vec::new(), begin: root.child.zip(root.level()), from: index }
+    }
+
+    /// The next entry, with its index.
+    #[allow(clippy::should_implement_trait)] // an iterator could not be handed its nodes
+    pub fn next<N: Nodes<S>>(&mut self, nodes: &mut N) -> Result<Option<(u64, S::Value)>, N::Error> {
+        if let Some((child, level)) = self.begin.take() {
+            self.enter(&child, level, 0, nodes)?;
+        }
+        while let Some((node, base, slot)) = self.path.last_mut() {
+            let (here, level, base) = (*slot, node.level(), *base);
+            if here >= FANOUT {
+                self.path.pop();
+                continue;
+            }
+            *slot = here.saturating_add(1);
+            let Some(begin) = child_base(base, level, here) else { continue };
+            match node {
+                Node::Leaf(values) => {
+                    if let Some(value) = values.get(here).and_then(Option::as_ref) {
+                        return Ok(Some((begin, value.clone())));
+                    }
+                }
+                Node::Inner { children, .. } => {
+                    if let Some(child) = children.get(here).copied().flatten() {
+                        self.enter(&child, level.saturating_sub(1), begin, nodes)?;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn enter<N: Nodes<S>>(&mut self, child: &S::Child, level: u8, base: u64, nodes: &mut N) -> Result<(), N::Error> {
+        let node = nodes.load(child, level, self.size.saturating_sub(base))?;
+        // Of the nodes on the way to `from` only what lies at or after it is looked at.
+        let slot =
+            if self.from > base { if super::covers(base, level, self.from) { slot_of(self.from, level) } else { FANOUT } } else { 0 };
+        self.path.push((node, base, slot));
+        Ok(())
+    }
+}
