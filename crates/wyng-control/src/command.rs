@@ -84,6 +84,10 @@ pub enum Command {
         hold_off: HoldOff,
         /// One deduplication domain for all volumes instead of one each.
         shared_domain: bool,
+        /// Memory of a guess at the passphrase, 64 MiB to 1 GiB.
+        kdf_memory_kib: u32,
+        /// Passes of a guess at the passphrase, 3 to 16.
+        kdf_passes: u32,
     },
     /// Adopts an archive or catches up with it: rebuilds the local state. Asks for the passphrase where the credential is not here.
     ArchiveOpen {

@@ -1,2 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! (room)
+//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory files, filters. It deliberately
+//! decides nothing: who may hold what stands in `wyngd/src/roles.rs`.
+//!
+//! Each function is named for its effect and is safe to call. What the kernel does not have is reported as [`Enforced::No`], so that
+//! `status` can say so; nothing here is silently weaker than asked.
+
+mod descriptors;
+mod landlock;
+mod memfile;
+mod privileges;
+mod seccomp;
+mod spawn;
+
+pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
+pub use landlock::{PathAccess, restrict_paths};
+pub use memfile::{MappedFile, MemfileError, WritableFile, new_file, seal_file};
+pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};
+pub use seccomp::{Profile, allow_only};
+pub use spawn::{Started, start};
+
+/// Whether a protection is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enforced {
+    /// It is.
+    Yes,
+    /// It is not, because of this.
+    No(String),
+}
+
+impl Enforced {
+    /// From a result whose error is the reason.
+    fn of<T, E: std::fmt::Display>(result: Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Yes,
+            Err(error) => Self::No(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a process gives up for good.
+
+use rustix::mm::MlockAllFlags;
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
+use rustix::thread::UnshareFlags;
+
+use crate::Enforced;
+
+/// No program that this process starts can gain privileges; needed before a filter may be set by an ordinary user.
+pub fn no_new_privileges() -> Enforced {
+    Enforced::of(rustix::thread::set_no_new_privs(true))
+}
+
+/// No core dump, no ptrace and no reading of its memory by other processes of the same user.
+pub fn not_dumpable() -> Enforced {
+    Enforced::of(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
+}
+
+/// Core files have no room.
+pub fn no_core() -> Enforced {
+    Enforced::of(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }))
+}
+
+/// The kernel kills this process when its parent ends. Fails when the parent has ended already: then the caller must end.
+pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let now = rustix::process::getppid().map(Pid::as_raw_nonzero).map(|pid| pid.get().cast_unsigned());
+    if parent.is_none() || now == parent { Ok(()) } else { Err(std::io::Error::other("the parent has ended")) }
+}
+
+/// Keeps every page out of swap. Without the privilege only what fits the limit can be locked, and that is told.
+pub fn lock_memory() -> Enforced {
+    let limit = rustix::process::getrlimit(Resource::Memlock).current;
+    // Locking all future pages under a small limit would make later allocations fail instead of protecting them.
+    match limit {
+        Some(bytes) if bytes < LOCK_WANTED_BYTES => Enforced::No(format!("only {bytes} bytes may be locked")),
+        _ => Enforced::of(rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)),
+    }
+}
+
+/// What a keyholder may need while Argon2 runs with the largest memory that the format accepts.
+const LOCK_WANTED_BYTES: u64 = 1536 << 20;
+
+/// A network namespace without any interface. An ordinary user may need a user namespace of its own for that, which the system may refuse.
+///
+/// Must be called while the process has one thread.
+pub fn empty_network_namespace() -> Enforced {
+    match leave(UnshareFlags::NEWNET) {
+        Ok(()) => Enforced::Yes,
+        Err(_) => Enforced::of(in_own_user_namespace()),
+    }
+}
+
+/// The same user and group as outside: only files that were open or belong to this user are reached, as before.
+fn in_own_user_namespace() -> std::io::Result<()> {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    leave(UnshareFlags::NEWUSER | UnshareFlags::NEWNET)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+fn leave(namespaces: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: only FILES and VM unsharing could part this thread from descriptors or memory that others rely on; neither is asked.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! seccomp: which system calls a role may make. What is not listed kills the process at once.
+//!
+//! The lists are of what the runtime (threads, allocation, unwinding, exit; glibc and musl) and the role's own work need, grouped by
+//! purpose; `tests/` runs every role through its work, exit and panic under them.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::Enforced;
+
+/// Whose list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Waits for its children, kills and reaps them.
+    Supervisor,
+    /// Passes messages and descriptors.
+    Control,
+    /// Looks at descriptors that others opened.
+    Volumes,
+    /// Works on the state directory, one volume and memory files.
+    Keyholder,
+    /// Reads and writes two pipes and memory files.
+    Transport,
+}
+
+/// Installs a profile for all threads of the process. Needs [`crate::no_new_privileges`] first.
+pub fn allow_only(profile: Profile) -> Enforced {
+    Enforced::of(install(profile))
+}
+
+fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
+    let own: &[c_long] = match profile {
+        Profile::Supervisor => CHILDREN,
+        Profile::Control => &[],
+        Profile::Volumes => LOOKING,
+        Profile::Keyholder => STATE_FILES,
+        Profile::Transport => PIPES,
+    };
+    let packets: &[c_long] = if profile == Profile::Supervisor { &[] } else { PACKETS };
+    let rules: BTreeMap<i64, _> = RUNTIME.iter().chain(own).chain(packets).map(|call| (*call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into()?;
+    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?.try_into()?;
+    seccompiler::apply_filter_all_threads(&program)?;
+    Ok(())
+}
+
+/// What every Rust program does by itself: memory, threads, clocks, standard error, and its end.
+const RUNTIME: &[c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_clone3,
+    libc::SYS_clone,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_prctl,
+    libc::SYS_membarrier,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_tgkill,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_restart_syscall,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Messages between roles, with descriptors.
+const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_fcntl];
+
+/// Ending and reaping roles.
+const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];
+
+/// What kind of file, and how large.
+const LOOKING: &[c_long] =
+    &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_ioctl, libc::SYS_lseek];
+
+/// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
+const STATE_FILES: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_renameat2,
+    libc::SYS_renameat,
+    libc::SYS_unlinkat,
+    libc::SYS_symlinkat,
+    libc::SYS_readlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_getdents64,
+    libc::SYS_fadvise64,
+    libc::SYS_memfd_create,
+    libc::SYS_ioctl,
+];
+
+/// The pipe to the far end, and memory files.
+const PIPES: &[c_long] = &[
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_splice,
+    libc::SYS_sendfile,
+    libc::SYS_fstat,
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+];

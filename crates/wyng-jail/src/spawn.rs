@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Starting a program with just the descriptors it is to hold.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, PidfdFlags};
+
+/// A program that was started.
+pub struct Started {
+    /// The child; whoever has it must reap it.
+    pub child: Child,
+    /// Readable when it has ended.
+    pub ended: OwnedFd,
+}
+
+/// Above every number that a role uses; descriptors are parked here while they are put in their places.
+const PARKING: RawFd = 100;
+
+/// Starts `command` with the given descriptors at the given numbers (3 and above), standard streams as the command says, and nothing else
+/// open. The child is killed when the calling thread ends.
+pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Started> {
+    let places: Vec<(RawFd, RawFd)> = descriptors.iter().map(|(descriptor, place)| (descriptor.as_raw_fd(), *place)).collect();
+    if places.iter().any(|(_, place)| !(3..PARKING).contains(place)) {
+        return Err(io::Error::other("a descriptor's place is out of bounds"));
+    }
+    let mut parked = vec![0; places.len()];
+    let arrange = move || {
+        // Only system calls from here on: between fork and exec nothing may be allocated or locked.
+        // SAFETY: prctl with these arguments touches no memory.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        for ((from, _), parking) in places.iter().zip(parked.iter_mut()) {
+            // SAFETY: fcntl on numbers of this process.
+            *parking = check(unsafe { libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, PARKING) })?;
+        }
+        // SAFETY: marks numbers of this process; the runtime's own are marked already.
+        check(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) })?;
+        for ((_, place), parking) in places.iter().zip(parked.iter()) {
+            // SAFETY: dup2 of an open number; the copy is not marked, so it stays open.
+            check(unsafe { libc::dup2(*parking, *place) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: `arrange` makes only async-signal-safe calls, and owns all that it touches.
+    unsafe { command.pre_exec(arrange) };
+    let child = command.spawn()?;
+    drop(descriptors);
+    let pid = Pid::from_child(&child);
+    let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(Started { child, ended })
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

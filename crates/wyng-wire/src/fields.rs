@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading and writing little-endian fields in order, and what can be wrong with them. It knows no frame.
+
+use core::fmt;
+
+use crate::{BlobName, HEADER_BYTES};
+
+/// Why a frame is refused. Any of these ends the call: there is no way to find the next frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The first byte names no frame that this end may receive.
+    UnknownKind(u8),
+    /// The length in the header is not one that this kind may have.
+    Length {
+        /// The kind, as in the header.
+        kind: u8,
+        /// The length that the header claims.
+        bytes: u32,
+    },
+    /// The bytes given are fewer than the layout holds.
+    Truncated,
+    /// The bytes given are more than the layout holds.
+    Trailing,
+    /// A byte that must be zero is not.
+    Reserved,
+    /// A status that this version does not have.
+    UnknownStatus(u8),
+    /// A flag that this version does not have.
+    UnknownFlag(u8),
+    /// A number, length or version beyond its bound, or a length that the status contradicts.
+    OutOfBounds,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKind(kind) => write!(f, "no frame of kind {kind:#04x} may come this way"),
+            Self::Length { kind, bytes } => write!(f, "a frame of kind {kind:#04x} cannot have {bytes} bytes"),
+            Self::Truncated => f.write_str("the frame ends early"),
+            Self::Trailing => f.write_str("bytes follow the frame's last field"),
+            Self::Reserved => f.write_str("a reserved byte is not zero"),
+            Self::UnknownStatus(status) => write!(f, "unknown status {status}"),
+            Self::UnknownFlag(flags) => write!(f, "unknown flag in {flags:#04x}"),
+            Self::OutOfBounds => f.write_str("a value is out of bounds"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Why a frame cannot be encoded: always a defect of the caller, and nothing has been sent then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeError {
+    /// The buffer is shorter than the frame.
+    Buffer,
+    /// A field has a value that the other end would refuse.
+    OutOfBounds,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Buffer => "the buffer is shorter than the frame",
+            Self::OutOfBounds => "a field of the frame is out of bounds",
+        })
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+/// Splits a header into kind and length. The caller decides whether they fit each other.
+pub(crate) fn header(bytes: &[u8; HEADER_BYTES]) -> Result<(u8, u32), DecodeError> {
+    let [kind, a, b, c, length @ ..] = *bytes;
+    if [a, b, c] != [0; 3] {
+        return Err(DecodeError::Reserved);
+    }
+    Ok((kind, u32::from_le_bytes(length)))
+}
+
+/// What is left of a frame to be read.
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Starts behind the header, once it is known to be of `kind` and to state the very length of what follows.
+    pub(crate) fn behind_header(frame: &'a [u8]) -> Result<(u8, Self), DecodeError> {
+        let (head, rest) = frame.split_first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+        let (kind, claimed) = header(head)?;
+        match u32::try_from(rest.len()) {
+            Ok(given) if given == claimed => Ok((kind, Self(rest))),
+            Ok(given) if given < claimed => Err(DecodeError::Truncated),
+            _ => Err(DecodeError::Trailing),
+        }
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn u128(&mut self) -> Result<u128, DecodeError> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    /// A number of a PUT, DELETE or request: they count from 1.
+    pub(crate) fn number(&mut self) -> Result<u64, DecodeError> {
+        match self.u64()? {
+            0 => Err(DecodeError::OutOfBounds),
+            number => Ok(number),
+        }
+    }
+
+    pub(crate) fn name(&mut self) -> Result<BlobName, DecodeError> {
+        self.array().map(BlobName)
+    }
+
+    /// A byte with at most its lowest bit set.
+    pub(crate) fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(DecodeError::UnknownFlag(other)),
+        }
+    }
+
+    pub(crate) fn zeros<const N: usize>(&mut self) -> Result<(), DecodeError> {
+        if self.array::<N>()? == [0; N] { Ok(()) } else { Err(DecodeError::Reserved) }
+    }
+
+    pub(crate) fn remainder(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn end(self) -> Result<(), DecodeError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+    }
+}
+
+/// Writes a header, then the fields in order, into the caller's buffer; the result is the part that was written.
+pub(crate) fn encode<'b>(out: &'b mut [u8], kind: u8, fields: &[&[u8]]) -> Result<&'b [u8], EncodeError> {
+    let rest_bytes: usize = fields.iter().map(|field| field.len()).sum();
+    let length = u32::try_from(rest_bytes).map_err(|_| EncodeError::OutOfBounds)?;
+    let frame_bytes = rest_bytes.checked_add(HEADER_BYTES).ok_or(EncodeError::OutOfBounds)?;
+    let frame = out.get_mut(..frame_bytes).ok_or(EncodeError::Buffer)?;
+
+    let mut rest = &mut *frame;
+    for field in [&[kind, 0, 0, 0][..], &length.to_le_bytes()].iter().chain(fields) {
+        let (place, behind) = rest.split_at_mut_checked(field.len()).ok_or(EncodeError::Buffer)?;
+        place.copy_from_slice(field);
+        rest = behind;
+    }
+    Ok(frame)
+}
+
+/// An enum of one byte: the variants, their bytes, and the way back.
+macro_rules! byte_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $byte:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$variant_meta])* $variant = $byte,)+ }
+
+        impl $name {
+            /// Every value, in the order of their bytes.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The byte on the wire.
+            pub const fn byte(self) -> u8 {
+                self as u8
+            }
+
+            /// The value of a byte from the wire, if it has one.
+            pub const fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($byte => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+pub(crate) use byte_enum;

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Every frame there and back, and everything that a decoder must refuse. The two ends are not run here.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use proptest::prelude::*;
+use wyng_wire::{
+    BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError, Entry, GET_VERSION_MAX, Get,
+    HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus,
+    Stated, TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
+};
+
+const NAME: BlobName = BlobName([7; 32]);
+
+fn name() -> impl Strategy<Value = BlobName> {
+    any::<[u8; 32]>().prop_map(BlobName)
+}
+
+fn tally() -> impl Strategy<Value = Tally> {
+    any::<(u64, u128)>().prop_map(|(count, digest)| Tally { count, digest })
+}
+
+/// Any frame to the helper but OPEN, which borrows.
+fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
+    let number = 1..=u64::MAX;
+    prop_oneof![
+        (number.clone(), name(), 0..=BODY_MAX, any::<bool>()).prop_map(|(number, name, length_bytes, may_use_reserve)| {
+            ToHelper::Put(Put { number, name, length_bytes, may_use_reserve })
+        }),
+        Just(ToHelper::Sync),
+        tally().prop_map(ToHelper::End),
+        (number.clone(), name()).prop_map(|(number, name)| ToHelper::Delete(Delete { number, name })),
+        number.clone().prop_map(|request| ToHelper::List { request }),
+        (number.clone(), name()).prop_map(|(request, name)| ToHelper::Stat(Stat { request, name })),
+        (number, name(), any::<u64>(), 0..=BODY_MAX, 0..=GET_VERSION_MAX).prop_map(
+            |(request, name, offset_bytes, length_bytes, version)| {
+                ToHelper::Get(Get { request, name, offset_bytes, length_bytes, version })
+            }
+        ),
+        Just(ToHelper::KeepAlive),
+    ]
+}
+
+fn to_daemon() -> impl Strategy<Value = ToDaemon> {
+    let number = 1..=u64::MAX;
+    prop_oneof![
+        prop::sample::select(OpenStatus::ALL).prop_map(ToDaemon::Opened),
+        (number.clone(), prop::sample::select(ReceiptStatus::ALL))
+            .prop_map(|(number, status)| ToDaemon::Receipt(Receipt { number, status })),
+        tally().prop_map(ToDaemon::Final),
+        (number.clone(), name(), any::<u64>()).prop_map(|(request, name, length_bytes)| ToDaemon::Entry(Entry {
+            request,
+            name,
+            length_bytes
+        })),
+        (number.clone(), any::<u64>(), any::<bool>()).prop_map(|(request, count, complete)| ToDaemon::ListEnd(ListEnd {
+            request,
+            count,
+            complete
+        })),
+        (number.clone(), any::<u64>(), prop::sample::select(StatStatus::ALL)).prop_map(|(request, length, status)| {
+            let length_bytes = if status == StatStatus::Present { length } else { 0 };
+            ToDaemon::Stated(Stated { request, length_bytes, status })
+        }),
+        (number, 1..=PIECE_MAX, prop::sample::select(BytesStatus::ALL)).prop_map(|(request, length, status)| {
+            let carries = matches!(status, BytesStatus::More | BytesStatus::Whole | BytesStatus::Short);
+            ToDaemon::Bytes(BlobBytes { request, length_bytes: if carries { length } else { 0 }, status })
+        }),
+        Just(ToDaemon::KeepAlive),
+    ]
+}
+
+/// Reads a frame as the helper does: header, the rest that it asks for, decode.
+fn helper_reads(frame: &[u8]) -> Result<ToHelper<'_>, DecodeError> {
+    let header = frame.first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+    let rest_bytes = ToHelper::rest_bytes(header)?;
+    assert!(HEADER_BYTES + rest_bytes <= TO_HELPER_MAX, "more asked for than any frame has");
+    ToHelper::decode(frame.get(..HEADER_BYTES + rest_bytes).ok_or(DecodeError::Truncated)?)
+}
+
+/// Reads a frame as the daemon does.
+fn daemon_reads(frame: &[u8]) -> Result<ToDaemon, DecodeError> {
+    let header = frame.first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+    let rest_bytes = ToDaemon::rest_bytes(header)?;
+    assert!(HEADER_BYTES + rest_bytes <= TO_DAEMON_MAX, "more asked for than any frame has");
+    ToDaemon::decode(frame.get(..HEADER_BYTES + rest_bytes).ok_or(DecodeError::Truncated)?)
+}
+
+fn bytes_to_helper(frame: ToHelper<'_>) -> Vec<u8> {
+    frame.encode(&mut [0; TO_HELPER_MAX]).unwrap().to_vec()
+}
+
+fn bytes_to_daemon(frame: ToDaemon) -> Vec<u8> {
+    frame.encode(&mut [0; TO_DAEMON_MAX]).unwrap().to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_frame_to_the_helper_comes_back_as_it_went(frame in to_helper()) {
+        let bytes = bytes_to_helper(frame);
+        prop_assert_eq!(helper_reads(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn every_open_comes_back_as_it_went(create: bool, destination in prop::collection::vec(any::<u8>(), 1..=DESTINATION_MAX)) {
+        let frame = ToHelper::Open(Open { create, destination: &destination });
+        let bytes = bytes_to_helper(frame);
+        prop_assert_eq!(helper_reads(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn every_frame_to_the_daemon_comes_back_as_it_went(frame in to_daemon()) {
+        let bytes = bytes_to_daemon(frame);
+        prop_assert_eq!(daemon_reads(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn a_frame_with_one_byte_more_or_less_is_refused(to_helper in to_helper(), to_daemon in to_daemon()) {
+        let mut bytes = bytes_to_helper(to_helper);
+        prop_assert_eq!(ToHelper::decode(&bytes[..bytes.len() - 1]), Err(DecodeError::Truncated));
+        bytes.push(0);
+        prop_assert_eq!(ToHelper::decode(&bytes), Err(DecodeError::Trailing));
+
+        let mut bytes = bytes_to_daemon(to_daemon);
+        prop_assert_eq!(ToDaemon::decode(&bytes[..bytes.len() - 1]), Err(DecodeError::Truncated));
+        bytes.push(0);
+        prop_assert_eq!(ToDaemon::decode(&bytes), Err(DecodeError::Trailing));
+    }
+
+    #[test]
+    fn random_bytes_decode_to_nothing_or_to_what_encodes_to_them(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Ok(frame) = ToHelper::decode(&bytes) {
+            prop_assert_eq!(bytes_to_helper(frame), bytes.clone());
+        }
+        if let Ok(frame) = ToDaemon::decode(&bytes) {
+            prop_assert_eq!(bytes_to_daemon(frame), bytes);
+        }
+    }
+
+    #[test]
+    fn a_random_rest_under_a_fitting_header_decodes_to_nothing_or_to_what_encodes_to_it(
+        kind in prop_oneof![0x00..=0x0a_u8, 0x7e..=0x89_u8],
+        rest in prop_oneof![0..=6_usize, Just(7)].prop_flat_map(|words| {
+            prop::collection::vec(prop_oneof![3 => Just(0), 2 => 0..=9_u8, 1 => any::<u8>()], words * 8)
+        }),
+    ) {
+        let mut bytes = vec![kind, 0, 0, 0];
+        bytes.extend_from_slice(&(rest.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&rest);
+        if let Ok(frame) = helper_reads(&bytes) {
+            prop_assert_eq!(bytes_to_helper(frame), bytes.clone());
+        }
+        if let Ok(frame) = daemon_reads(&bytes) {
+            prop_assert_eq!(bytes_to_daemon(frame), bytes);
+        }
+    }
+
+    #[test]
+    fn random_headers_never_ask_for_more_than_the_longest_frame(header: [u8; HEADER_BYTES]) {
+        if let Ok(rest_bytes) = ToHelper::rest_bytes(&header) {
+            prop_assert!(HEADER_BYTES + rest_bytes <= TO_HELPER_MAX);
+        }
+        if let Ok(rest_bytes) = ToDaemon::rest_bytes(&header) {
+            prop_assert!(HEADER_BYTES + rest_bytes <= TO_DAEMON_MAX);
+        }
+    }
+
+    #[test]
+    fn a_random_hello_is_refused(bytes: [u8; 16]) {
+        prop_assume!(!bytes.starts_with(&MAGIC));
+        prop_assert_eq!(Hello::decode(&bytes), Err(HelloError::NotWyng));
+    }
+
+    #[test]
+    fn a_name_comes_back_from_its_digits(name in name()) {
+        let hex = name.to_hex();
+        prop_assert_eq!(BlobName::from_hex(&hex), Some(name));
+        prop_assert_eq!(name.to_string().into_bytes(), hex.to_vec());
+    }
+}
+
+#[test]
+fn the_layouts_are_those_of_the_specification() {
+    let put = bytes_to_helper(ToHelper::Put(Put { number: 0x0102, name: NAME, length_bytes: 0x0300, may_use_reserve: true }));
+    let mut expected = vec![2, 0, 0, 0, 48, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[7; 32]);
+    expected.extend_from_slice(&[0, 3, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(put, expected);
+
+    let receipt = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 9, status: ReceiptStatus::ExistsSame }));
+    assert_eq!(receipt, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+
+    let hello = Hello { service: Service::Fetch }.encode();
+    assert_eq!(hello, [0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 1, 0, 3, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
+    let fixed = Hello { service: Service::Push }.encode().len()
+        + bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok)).len()
+        + bytes_to_daemon(ToDaemon::Final(Tally::default())).len();
+    assert!(fixed <= 64, "{fixed}");
+    assert!(bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored })).len() <= 64);
+}
+
+#[test]
+fn no_frame_may_come_from_the_wrong_end() {
+    assert_eq!(ToDaemon::decode(&bytes_to_helper(ToHelper::Sync)), Err(DecodeError::UnknownKind(3)));
+    assert_eq!(ToHelper::decode(&bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok))), Err(DecodeError::UnknownKind(0x81)));
+}
+
+#[test]
+fn an_oversized_open_is_refused_by_its_header() {
+    let too_long = (DESTINATION_MAX as u32 + 9).to_le_bytes();
+    let header = [1, 0, 0, 0, too_long[0], too_long[1], too_long[2], too_long[3]];
+    assert_eq!(ToHelper::rest_bytes(&header), Err(DecodeError::Length { kind: 1, bytes: 4105 }));
+    assert_eq!(ToHelper::rest_bytes(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]), Err(DecodeError::Length { kind: 1, bytes: u32::MAX }));
+    let long = vec![b'x'; DESTINATION_MAX + 1];
+    let open = ToHelper::Open(Open { create: false, destination: &long });
+    assert_eq!(open.encode(&mut [0; 8192]), Err(EncodeError::OutOfBounds));
+}
+
+#[test]
+fn an_open_without_a_destination_is_refused() {
+    assert_eq!(ToHelper::rest_bytes(&[1, 0, 0, 0, 8, 0, 0, 0]), Err(DecodeError::Length { kind: 1, bytes: 8 }));
+    assert_eq!(ToHelper::decode(&[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::OutOfBounds));
+}
+
+#[test]
+fn an_oversized_body_is_refused() {
+    let mut put = bytes_to_helper(ToHelper::Put(Put { number: 1, name: NAME, length_bytes: BODY_MAX, may_use_reserve: false }));
+    put[48..52].copy_from_slice(&(BODY_MAX + 1).to_le_bytes());
+    assert_eq!(ToHelper::decode(&put), Err(DecodeError::OutOfBounds));
+
+    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: PIECE_MAX, status: BytesStatus::More }));
+    bytes[16..20].copy_from_slice(&(PIECE_MAX + 1).to_le_bytes());
+    assert_eq!(ToDaemon::decode(&bytes), Err(DecodeError::OutOfBounds));
+}
+
+#[test]
+fn every_reserved_byte_must_be_zero() {
+    let get = Get { request: 1, name: NAME, offset_bytes: 0, length_bytes: 1, version: 0 };
+    let put = Put { number: 1, name: NAME, length_bytes: 1, may_use_reserve: false };
+    let open = Open { create: true, destination: b"dir:/x" };
+    for (frame, reserved) in [
+        (bytes_to_helper(ToHelper::Get(get)), vec![1, 2, 3, 61, 62, 63]),
+        (bytes_to_helper(ToHelper::Put(put)), vec![1, 2, 3, 53, 54, 55]),
+        (bytes_to_helper(ToHelper::Open(open)), vec![1, 2, 3, 9, 10, 11, 12, 13, 14, 15]),
+    ] {
+        for place in reserved {
+            let mut changed = frame.clone();
+            changed[place] = 1;
+            assert_eq!(ToHelper::decode(&changed), Err(DecodeError::Reserved), "byte {place} of {frame:?}");
+        }
+    }
+    let opened = bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok));
+    for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
+        let mut changed = opened.clone();
+        changed[place] = 1;
+        assert_eq!(ToDaemon::decode(&changed), Err(DecodeError::Reserved), "byte {place}");
+    }
+    let mut hello = Hello { service: Service::Push }.encode();
+    hello[15] = 1;
+    assert_eq!(Hello::decode(&hello), Err(HelloError::Reserved));
+}
+
+#[test]
+fn an_unknown_flag_status_version_or_number_is_refused() {
+    let mut put = bytes_to_helper(ToHelper::Put(Put { number: 1, name: NAME, length_bytes: 1, may_use_reserve: false }));
+    put[52] = 2;
+    assert_eq!(ToHelper::decode(&put), Err(DecodeError::UnknownFlag(2)));
+    put[52] = 0;
+    put[8] = 0;
+    assert_eq!(ToHelper::decode(&put), Err(DecodeError::OutOfBounds), "number 0");
+
+    let mut get = bytes_to_helper(ToHelper::Get(Get { request: 1, name: NAME, offset_bytes: 0, length_bytes: 1, version: 15 }));
+    get[60] = 16;
+    assert_eq!(ToHelper::decode(&get), Err(DecodeError::OutOfBounds), "version 16");
+
+    let mut receipt = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored }));
+    receipt[16] = 0;
+    assert_eq!(ToDaemon::decode(&receipt), Err(DecodeError::UnknownStatus(0)));
+    receipt[16] = 10;
+    assert_eq!(ToDaemon::decode(&receipt), Err(DecodeError::UnknownStatus(10)));
+}
+
+#[test]
+fn bytes_that_say_absent_and_bring_some_are_refused() {
+    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: 0, status: BytesStatus::Absent }));
+    bytes[16] = 1;
+    assert_eq!(ToDaemon::decode(&bytes), Err(DecodeError::OutOfBounds));
+    let more_of_nothing = ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: 0, status: BytesStatus::More });
+    assert_eq!(more_of_nothing.encode(&mut [0; 64]), Err(EncodeError::OutOfBounds), "it could go on for ever");
+}
+
+#[test]
+fn a_hello_of_another_version_says_which() {
+    let mut hello = Hello { service: Service::Push }.encode();
+    hello[8] = 9;
+    assert_eq!(Hello::decode(&hello), Err(HelloError::Version(9)));
+    hello[8] = 1;
+    hello[10] = 4;
+    assert_eq!(Hello::decode(&hello), Err(HelloError::Service(4)));
+}
+
+#[test]
+fn a_buffer_that_is_too_short_is_an_error_and_not_a_short_frame() {
+    assert_eq!(ToHelper::Sync.encode(&mut [0; 7]), Err(EncodeError::Buffer));
+    assert_eq!(ToDaemon::Final(Tally::default()).encode(&mut [0; 31]), Err(EncodeError::Buffer));
+}
+
+#[test]
+fn a_destination_is_not_printed() {
+    let open = ToHelper::Open(Open { create: false, destination: b"dir:/secret" });
+    assert!(!format!("{open:?}").contains("secret"));
+    assert!(!format!("{open:?}").contains("115"), "nor as numbers");
+}
+
+#[test]
+fn a_name_in_upper_case_or_of_another_length_is_none() {
+    let mut hex = NAME.to_hex();
+    assert_eq!(BlobName::from_hex(&hex[..63]), None);
+    hex[1] = b'G';
+    assert_eq!(BlobName::from_hex(&hex), None);
+    hex[1] = b'A';
+    assert_eq!(BlobName::from_hex(&hex), None);
+}
+
+#[test]
+fn a_tally_tells_a_lost_and_a_doubled_name_and_ignores_the_order() {
+    let of = |names: &[u8]| {
+        let mut tally = Tally::default();
+        names.iter().for_each(|byte| tally.add(&BlobName([*byte; 32])));
+        tally
+    };
+    assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
+    assert_ne!(of(&[1, 2]).digest, of(&[1, 3]).digest);
+    assert_ne!(of(&[1, 2, 2]).digest, of(&[1]).digest, "a sum does not cancel");
+}

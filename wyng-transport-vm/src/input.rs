@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What comes from the daemon: whole frames within their maxima, and bodies in pieces. It never reads further than what
+//! it was asked for, and never waits longer than the watchdog allows.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use wyng_wire::{DecodeError, HEADER_BYTES, HELLO_BYTES, Hello, Service, TO_HELPER_MAX, ToHelper, ToHelperRules};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::exit::CallError;
+
+/// How much of a body is read at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// The daemon's end of the pipe.
+pub(crate) struct Input {
+    source: Source,
+    /// One frame, OPEN with its credentials among them.
+    frame: Zeroizing<[u8; TO_HELPER_MAX]>,
+    piece: Box<[u8]>,
+}
+
+impl Input {
+    /// Takes standard input; a wait of more than `watchdog` for a byte ends the call.
+    pub(crate) fn from_stdin(watchdog: Duration) -> Result<Self, CallError> {
+        let file = io::stdin().as_fd().try_clone_to_owned().map_err(CallError::Input)?;
+        Ok(Self::new(File::from(file), watchdog))
+    }
+
+    fn new(file: File, watchdog: Duration) -> Self {
+        let piece = vec![0; PIECE_BYTES].into_boxed_slice();
+        Self { source: Source { file, stop: None, watchdog }, frame: Zeroizing::new([0; TO_HELPER_MAX]), piece }
+    }
+
+    /// From now on every wait also ends, with [`CallError::Stopped`], when the other end of `stop` is closed.
+    pub(crate) fn stop_with(&mut self, stop: PipeReader) {
+        self.source.stop = Some(stop);
+    }
+
+    /// Reads the daemon's HELLO, which must name the service that this process was started for.
+    pub(crate) fn expect_hello(&mut self, started: Service) -> Result<(), CallError> {
+        let mut hello = [0; HELLO_BYTES];
+        if !self.source.fill(&mut hello)? {
+            return Err(CallError::EndedEarly);
+        }
+        let called = Hello::decode(&hello)?.service;
+        if called == started { Ok(()) } else { Err(CallError::OtherService { started, called }) }
+    }
+
+    /// The next frame, if it may come now; nothing at an end of file between two frames.
+    pub(crate) fn frame(&mut self, rules: &mut ToHelperRules) -> Result<Option<ToHelper<'_>>, CallError> {
+        let (header, behind) = self.frame.split_first_chunk_mut::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+        if !self.source.fill(header)? {
+            return Ok(None);
+        }
+        let rest_bytes = ToHelper::rest_bytes(header)?;
+        let rest = behind.get_mut(..rest_bytes).ok_or(DecodeError::Truncated)?;
+        if rest_bytes > 0 && !self.source.fill(rest)? {
+            return Err(CallError::EndedEarly);
+        }
+        let whole = self.frame.get(..HEADER_BYTES.saturating_add(rest_bytes)).ok_or(DecodeError::Truncated)?;
+        let frame = ToHelper::decode(whole)?;
+        rules.accept(&frame)?;
+        Ok(Some(frame))
+    }
+
+    /// Reads `length_bytes` of a body and gives them to `take`, piece by piece.
+    pub(crate) fn body(&mut self, length_bytes: u32, mut take: impl FnMut(&[u8])) -> Result<(), CallError> {
+        let mut left = length_bytes as usize;
+        while left > 0 {
+            let room = left.min(self.piece.len());
+            let piece = self.piece.get_mut(..room).unwrap_or_default();
+            let count = self.source.read(piece)?;
+            if count == 0 {
+                return Err(CallError::EndedEarly);
+            }
+            take(piece.get(..count).unwrap_or_default());
+            left = left.saturating_sub(count);
+        }
+        Ok(())
+    }
+
+    /// Whether something, be it the end, can be read without waiting.
+    pub(crate) fn is_ready(&self) -> bool {
+        let mut source = [PollFd::new(&self.source.file, PollFlags::IN)];
+        matches!(poll(&mut source, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+    }
+
+    /// Overwrites the last frame.
+    pub(crate) fn wipe(&mut self) {
+        self.frame.zeroize();
+    }
+}
+
+impl AsFd for Input {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.file.as_fd()
+    }
+}
+
+struct Source {
+    file: File,
+    /// Hangs up when another thread of this process has given up.
+    stop: Option<PipeReader>,
+    watchdog: Duration,
+}
+
+impl Source {
+    /// Fills `place`, or says that the end of file came before its first byte. An end in the middle is an error.
+    fn fill(&mut self, place: &mut [u8]) -> Result<bool, CallError> {
+        let mut filled = 0;
+        while let Some(room @ [_, ..]) = place.get_mut(filled..) {
+            match self.read(room)? {
+                0 if filled == 0 => return Ok(false),
+                0 => return Err(CallError::EndedEarly),
+                count => filled = filled.saturating_add(count),
+            }
+        }
+        Ok(true)
+    }
+
+    /// One read, of at least one byte unless the file has ended.
+    fn read(&mut self, room: &mut [u8]) -> Result<usize, CallError> {
+        loop {
+            self.wait()?;
+            match self.file.read(room) {
+                Ok(count) => return Ok(count),
+                Err(problem) if matches!(problem.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(problem) => return Err(CallError::Input(problem)),
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<(), CallError> {
+        let limit = Timespec::try_from(self.watchdog).map_err(|_| CallError::Silent)?;
+        let stop = self.stop.as_ref().map_or(self.file.as_fd(), AsFd::as_fd);
+        let mut waits = [PollFd::new(&self.file, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+        match poll(&mut waits, Some(&limit)) {
+            Ok(0) => Err(CallError::Silent),
+            Err(Errno::INTR) => Ok(()),
+            Err(problem) => Err(CallError::Input(problem.into())),
+            Ok(_) => {
+                let [_, stopped] = &waits;
+                let stopped = self.stop.is_some() && !stopped.revents().is_empty();
+                if stopped { Err(CallError::Stopped) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Write, pipe};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn input_of(watchdog: Duration) -> (Input, io::PipeWriter) {
+        let (reader, writer) = pipe().unwrap();
+        (Input::new(File::from(OwnedFd::from(reader)), watchdog), writer)
+    }
+
+    #[test]
+    fn silence_ends_the_call() {
+        let (mut input, _writer) = input_of(Duration::from_millis(20));
+        let ended = input.frame(&mut ToHelperRules::new(Service::Push));
+        assert!(matches!(ended, Err(CallError::Silent)), "{ended:?}");
+    }
+
+    #[test]
+    fn a_thread_that_gives_up_ends_the_wait() {
+        let (mut input, _writer) = input_of(Duration::from_secs(60));
+        let (stop, stopper) = pipe().unwrap();
+        input.stop_with(stop);
+        drop(stopper);
+        let ended = input.frame(&mut ToHelperRules::new(Service::Push));
+        assert!(matches!(ended, Err(CallError::Stopped)), "{ended:?}");
+    }
+
+    #[test]
+    fn an_end_between_frames_is_no_error_and_one_within_a_frame_is() {
+        let (mut input, mut writer) = input_of(Duration::from_secs(60));
+        let mut rules = ToHelperRules::new(Service::Push);
+        writer.write_all(&[0x7f, 0, 0, 0, 0, 0, 0, 0, 0x7f]).unwrap();
+        drop(writer);
+        assert!(matches!(input.frame(&mut rules), Ok(Some(ToHelper::KeepAlive))));
+        assert!(matches!(input.frame(&mut rules), Err(CallError::EndedEarly)));
+        assert!(matches!(input.frame(&mut rules), Ok(None)));
+    }
+
+    #[test]
+    fn a_wiped_frame_leaves_nothing_of_the_destination() {
+        let (mut input, mut writer) = input_of(Duration::from_secs(60));
+        writer.write_all(b"\x01\0\0\0\x0e\0\0\0\0\0\0\0\0\0\0\0secret").unwrap();
+        input.frame(&mut ToHelperRules::new(Service::Push)).unwrap();
+        assert!(input.frame.windows(6).any(|bytes| bytes == b"secret"));
+        input.wipe();
+        assert!(input.frame.iter().all(|byte| *byte == 0));
+    }
+}

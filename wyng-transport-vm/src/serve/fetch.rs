@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `wyng.Fetch`: LIST, STAT, GET, answered in their order. An end of file between two requests is the end of the call:
+//! there is nothing to finish. Nothing is written.
+
+use tracing::warn;
+use wyng_wire::{
+    BlobBytes, BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Stat, StatStatus, Stated, TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
+};
+
+use crate::exit::CallError;
+use crate::input::Input;
+use crate::output::Output;
+use crate::piece::Piece;
+use crate::store::{Blob, Fetch, StoreError};
+
+/// How much of a listing is sent at once.
+const LISTING_BYTES: usize = 64 * 1024;
+
+pub(crate) fn serve<S: Fetch>(store: &S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+    let mut piece = Piece::new()?;
+    while let Some(frame) = input.frame(&mut rules)? {
+        match frame {
+            ToHelper::List { request } => list(store, output, request)?,
+            ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)))?,
+            ToHelper::Get(get) => send_range(store, output, &get, &mut piece)?,
+            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallError> {
+    let mut count = 0_u64;
+    let mut encoded = Vec::with_capacity(LISTING_BYTES);
+    let complete = store.list(|name, length_bytes| {
+        let entry = ToDaemon::Entry(Entry { request, name: *name, length_bytes });
+        encoded.extend_from_slice(entry.encode(&mut [0; TO_DAEMON_MAX])?);
+        count = count.saturating_add(1);
+        if encoded.len().saturating_add(TO_DAEMON_MAX) > LISTING_BYTES {
+            output.send_encoded(&encoded)?;
+            encoded.clear();
+        }
+        Ok::<(), CallError>(())
+    })?;
+    output.send_encoded(&encoded)?;
+    output.send(&ToDaemon::ListEnd(ListEnd { request, count, complete }))
+}
+
+fn stated<S: Fetch>(store: &S, stat: &Stat) -> Stated {
+    let (status, length_bytes) = match store.open_blob(&stat.name) {
+        Ok(Some(blob)) => (StatStatus::Present, blob.length_bytes()),
+        Ok(None) => (StatStatus::Absent, 0),
+        Err(problem) => {
+            warn!("{problem}");
+            (if is_refusal(&problem) { StatStatus::Refused } else { StatStatus::Failed }, 0)
+        }
+    };
+    Stated { request: stat.request, length_bytes, status }
+}
+
+fn send_range<S: Fetch>(store: &S, output: &Output, get: &Get, piece: &mut Piece) -> Result<(), CallError> {
+    let without_bytes = |status| output.send(&ToDaemon::Bytes(BlobBytes { request: get.request, length_bytes: 0, status }));
+    if get.version != 0 {
+        return without_bytes(BytesStatus::NoVersion);
+    }
+    match store.open_blob(&get.name) {
+        Ok(Some(blob)) => send_pieces(&blob, output, get, piece),
+        Ok(None) => without_bytes(BytesStatus::Absent),
+        Err(problem) => without_bytes(failed(&problem)),
+    }
+}
+
+/// Sends the range in pieces, never more than was asked for.
+fn send_pieces(blob: &impl Blob, output: &Output, get: &Get, piece: &mut Piece) -> Result<(), CallError> {
+    let there_bytes = blob.length_bytes().saturating_sub(get.offset_bytes);
+    let mut left_bytes = u64::from(get.length_bytes).min(there_bytes);
+    let mut offset_bytes = get.offset_bytes;
+    let last = if left_bytes == u64::from(get.length_bytes) { BytesStatus::Whole } else { BytesStatus::Short };
+    loop {
+        let wanted = left_bytes.min(u64::from(PIECE_MAX)) as usize;
+        let (count, status) = match blob.fill(piece, offset_bytes, wanted) {
+            Ok(count) if count as u64 == left_bytes => (count, last),
+            // The blob became shorter since it was opened.
+            Ok(0) => (0, BytesStatus::Short),
+            Ok(count) => (count, BytesStatus::More),
+            Err(problem) => (0, failed(&problem)),
+        };
+        let length_bytes = u32::try_from(count).unwrap_or(PIECE_MAX);
+        output.send_with_body(&ToDaemon::Bytes(BlobBytes { request: get.request, length_bytes, status }), piece)?;
+        if status != BytesStatus::More {
+            return Ok(());
+        }
+        offset_bytes = offset_bytes.saturating_add(count as u64);
+        left_bytes = left_bytes.saturating_sub(count as u64);
+    }
+}
+
+fn failed(problem: &StoreError) -> BytesStatus {
+    warn!("{problem}");
+    if is_refusal(problem) { BytesStatus::Refused } else { BytesStatus::Failed }
+}
+
+fn is_refusal(problem: &StoreError) -> bool {
+    matches!(problem, StoreError::Refused { .. })
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `wyng.Prune`: DELETE, END. Deletions are made durable together, as many as wait in the pipe. Nothing is read or stored.
+
+use wyng_wire::{BlobName, ReceiptStatus, ToHelper, ToHelperRules};
+
+use super::{Receipts, status_of};
+use crate::exit::CallError;
+use crate::input::Input;
+use crate::output::Output;
+use crate::store::{Prune, StoreError};
+
+/// Most deletions that are made durable together; it bounds what is held for them.
+const BATCH_MAX: usize = 1024;
+
+/// Numbers whose deletion is done and not durable yet.
+type Pending = Vec<(u64, BlobName, Result<bool, StoreError>)>;
+
+pub(crate) fn serve<S: Prune>(mut store: S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+    let mut receipts = Receipts::new(output);
+    let mut pending = Pending::new();
+    loop {
+        match input.frame(&mut rules)?.ok_or(CallError::EndedEarly)? {
+            ToHelper::Delete(delete) => pending.push((delete.number, delete.name, store.delete(&delete.name))),
+            ToHelper::End(_) => {
+                settle(&mut store, &mut pending, &mut receipts)?;
+                return receipts.finish();
+            }
+            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            _ => {}
+        }
+        if pending.len() >= BATCH_MAX || !input.is_ready() {
+            settle(&mut store, &mut pending, &mut receipts)?;
+        }
+    }
+}
+
+fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipts<'_>) -> Result<(), CallError> {
+    let settled = store.settle();
+    for (number, name, deleted) in pending.drain(..) {
+        if let Err(problem) = &settled {
+            receipts.settle(number, &name, status_of(problem))?;
+            break;
+        }
+        match deleted {
+            Ok(true) => receipts.settle(number, &name, ReceiptStatus::Deleted)?,
+            Ok(false) => receipts.settle(number, &name, ReceiptStatus::Absent)?,
+            Err(problem) => {
+                receipts.settle(number, &name, status_of(&problem))?;
+                if matches!(problem, StoreError::Failed { .. }) {
+                    return Err(problem.into());
+                }
+            }
+        }
+    }
+    settled?;
+    receipts.flush()
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another makes the one before durable, so that at most
+//! two are open and neither the pipe nor the disk waits for the other. Nothing is read back.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wyng_wire::{BlobName, Put, ReceiptStatus, ToHelper, ToHelperRules};
+
+use super::{Receipts, status_of};
+use crate::exit::CallError;
+use crate::input::Input;
+use crate::output::Output;
+use crate::store::{Placed, Push, StoreError, Upload};
+
+/// Longest time that a receipt is held back while more blobs wait.
+const HOLD_BACK: Duration = Duration::from_millis(50);
+
+/// What the receiving thread hands to the settling one, in the order of the pipe.
+enum Work<U> {
+    /// A body that was received, or why it could not be.
+    Body { number: u64, name: BlobName, upload: Result<U, StoreError> },
+    /// SYNC.
+    Flush,
+    /// END.
+    Finish,
+}
+
+pub(crate) fn serve<S: Push>(store: &S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+    // Without room: a body is handed over when the one before is settled.
+    let (bodies, work) = sync_channel(0);
+    let (stop, stopper) = io::pipe().map_err(CallError::Thread)?;
+    input.stop_with(stop);
+    thread::scope(|scope| {
+        let settling = thread::Builder::new().name("settle".into()).spawn_scoped(scope, move || {
+            let ended = settle(&work, Receipts::new(output));
+            // Wakes the receiving thread if the pipe is quiet.
+            drop(stopper);
+            ended
+        });
+        let settling = settling.map_err(CallError::Thread)?;
+        let received = receive(store, input, &bodies, &mut rules);
+        drop(bodies);
+        // What settling ended with is the cause; that the receiving thread was stopped is only its consequence.
+        settling.join().unwrap_or(Err(CallError::Stopped)).and(received)
+    })
+}
+
+fn receive<S: Push>(store: &S, input: &mut Input, work: &SyncSender<Work<S::Upload>>, rules: &mut ToHelperRules) -> Result<(), CallError> {
+    loop {
+        let next = match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
+            ToHelper::Put(put) => receive_body(store, input, &put)?,
+            ToHelper::Sync => Work::Flush,
+            ToHelper::End(_) => Work::Finish,
+            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            _ => continue,
+        };
+        let last = matches!(next, Work::Finish);
+        work.send(next).map_err(|_| CallError::Stopped)?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// Streams a body into the store. One that the store does not take is read to its end all the same: the next frame is behind it.
+fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work<S::Upload>, CallError> {
+    let mut upload = store.begin(&put.name, put.length_bytes, put.may_use_reserve);
+    input.body(put.length_bytes, |piece| {
+        if let Ok(open) = &mut upload
+            && let Err(problem) = open.write(piece)
+        {
+            upload = Err(problem);
+        }
+    })?;
+    Ok(Work::Body { number: put.number, name: put.name, upload })
+}
+
+fn settle<U: Upload>(work: &Receiver<Work<U>>, mut receipts: Receipts<'_>) -> Result<(), CallError> {
+    let mut last_flush = Instant::now();
+    loop {
+        let next = match work.try_recv() {
+            Ok(next) if last_flush.elapsed() < HOLD_BACK => Some(next),
+            waiting => {
+                receipts.flush()?;
+                last_flush = Instant::now();
+                match waiting {
+                    Ok(next) => Some(next),
+                    Err(TryRecvError::Empty) => work.recv().ok(),
+                    Err(TryRecvError::Disconnected) => None,
+                }
+            }
+        };
+        match next {
+            Some(Work::Body { number, name, upload }) => settle_body(number, &name, upload, &mut receipts)?,
+            Some(Work::Flush) => receipts.flush()?,
+            Some(Work::Finish) => return receipts.finish(),
+            // The pipe ended early: what was received whole is settled by now, and told.
+            None => return Ok(()),
+        }
+    }
+}
+
+fn settle_body<U: Upload>(
+    number: u64,
+    name: &BlobName,
+    upload: Result<U, StoreError>,
+    receipts: &mut Receipts<'_>,
+) -> Result<(), CallError> {
+    match upload.and_then(Upload::finish) {
+        Ok(placed) => receipts.settle(number, name, status_of_placed(placed)),
+        Err(problem) => {
+            receipts.settle(number, name, status_of(&problem))?;
+            if matches!(problem, StoreError::Failed { .. }) { Err(problem.into()) } else { Ok(()) }
+        }
+    }
+}
+
+fn status_of_placed(placed: Placed) -> ReceiptStatus {
+    match placed {
+        Placed::New => ReceiptStatus::Stored,
+        Placed::Same => ReceiptStatus::ExistsSame,
+        Placed::Different => ReceiptStatus::ExistsDifferent,
+        Placed::Unknown => ReceiptStatus::ExistsUnknown,
+    }
+}

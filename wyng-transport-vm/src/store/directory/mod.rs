@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked one component at a time from
+//! the open folder, and no symbolic link is followed on the way. Anything else that lies in the folder is left alone.
+
+mod reading;
+mod temporary;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs, fsync, mkdir, mkdirat, openat, statat,
+    syncfs, unlinkat,
+};
+use rustix::io::Errno;
+use wyng_wire::{BlobName, OpenStatus, Service};
+
+use super::{Prune, StoreError};
+use temporary::Temporaries;
+
+/// Folders are the helper's user's own. Blobs are ciphertext, but nobody else has a use for them.
+const FOLDER_MODE: Mode = Mode::RWXU;
+
+/// How every folder is opened: as a folder, and the last component not through a link.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// An open folder full of blobs.
+pub(crate) struct Directory {
+    root: OwnedFd,
+    temporaries: Temporaries,
+    /// Shards with deletions that are not durable yet.
+    deleted_from: BTreeMap<[u8; 2], OwnedFd>,
+}
+
+impl Directory {
+    /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
+    pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
+        if create {
+            make_folder(folder)?;
+        }
+        // The owner chose this path, and may have made it of links.
+        let root = openat(CWD, folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(open_status)?;
+        let holds = holds(&root).map_err(open_status)?;
+        match (create, holds) {
+            (true, Holds::Nothing) | (false, Holds::Blobs) => {}
+            (true, _) => return Err(OpenStatus::NotEmpty),
+            (false, _) => return Err(OpenStatus::Empty),
+        }
+        let temporaries = match service {
+            Service::Push => prepare_push(&root)?,
+            Service::Prune => prepare_writes(&root).map(|()| Temporaries::Unnamed)?,
+            Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
+        };
+        Ok(Self { root, temporaries, deleted_from: BTreeMap::new() })
+    }
+
+    /// The folder, for the jail.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The folder `ab` of a blob, if it exists.
+    fn shard(&self, shard: [u8; 2]) -> Result<Option<OwnedFd>, Errno> {
+        match openat(&self.root, &shard[..], FOLDER, Mode::empty()) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The folder `ab` of a blob, made durably if it is missing.
+    fn shard_for_writing(&self, shard: [u8; 2]) -> Result<OwnedFd, Errno> {
+        if let Some(folder) = self.shard(shard)? {
+            return Ok(folder);
+        }
+        match mkdirat(&self.root, &shard[..], FOLDER_MODE) {
+            Ok(()) => fsync(&self.root)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        openat(&self.root, &shard[..], FOLDER, Mode::empty())
+    }
+}
+
+impl Prune for Directory {
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
+        let hex = name.to_hex();
+        let shard = shard_of(&hex);
+        let Some(folder) = self.shard(shard).map_err(|errno| StoreError::new("open a shard", errno))? else {
+            return Ok(false);
+        };
+        let was_there = match unlinkat(&folder, &hex[..], AtFlags::empty()) {
+            Ok(()) => true,
+            Err(Errno::NOENT) => false,
+            Err(errno) => return Err(StoreError::new("delete a blob", errno)),
+        };
+        // What an earlier run deleted and did not live to settle is settled too: hence also when nothing was there.
+        self.deleted_from.insert(shard, folder);
+        Ok(was_there)
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        for folder in std::mem::take(&mut self.deleted_from).into_values() {
+            fsync(&folder).map_err(|errno| StoreError::Failed { step: "make deletions durable", errno })?;
+        }
+        Ok(())
+    }
+}
+
+/// The first two digits of a name.
+fn shard_of(hex: &[u8; 64]) -> [u8; 2] {
+    let [first, second, ..] = *hex;
+    [first, second]
+}
+
+/// What a folder holds, as far as it matters.
+enum Holds {
+    Nothing,
+    Blobs,
+    OtherThings,
+}
+
+fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
+    let mut other_things = false;
+    for entry in Dir::read_from(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        match name {
+            // Every new ext file system has the last one.
+            b"." | b".." | b"lost+found" => {}
+            _ if is_shard(root, name)? => return Ok(Holds::Blobs),
+            _ => other_things = true,
+        }
+    }
+    Ok(if other_things { Holds::OtherThings } else { Holds::Nothing })
+}
+
+fn is_shard(root: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+    let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    if name.len() != 2 || !name.iter().all(is_digit) {
+        return Ok(false);
+    }
+    let stat = statat(root, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+fn make_folder(folder: &Path) -> Result<(), OpenStatus> {
+    match mkdir(folder, FOLDER_MODE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(()),
+        Err(errno) => return Err(open_status(errno)),
+    }
+    let parent = folder.parent().ok_or(OpenStatus::BadDestination)?;
+    let parent = openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(open_status)?;
+    fsync(&parent).map_err(open_status)
+}
+
+fn prepare_push(root: &OwnedFd) -> Result<Temporaries, OpenStatus> {
+    prepare_writes(root)?;
+    // A shard that an earlier run made and did not live to settle.
+    fsync(root).map_err(open_status)?;
+    let temporaries = Temporaries::of(root).map_err(open_status)?;
+    if temporaries == Temporaries::Named {
+        temporary::sweep(root).map_err(open_status)?;
+    }
+    Ok(temporaries)
+}
+
+fn prepare_writes(root: &OwnedFd) -> Result<(), OpenStatus> {
+    if fstatvfs(root).map_err(open_status)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(OpenStatus::ReadOnly);
+    }
+    accessat(root, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty()).map_err(open_status)
+}
+
+fn prepare_fetch(root: &OwnedFd) -> Result<(), OpenStatus> {
+    accessat(root, c".", Access::EXEC_OK, AtFlags::empty()).map_err(open_status)?;
+    // A push that was killed between giving a name and making it durable must not show a blob that a power cut takes back.
+    syncfs(root).map_err(open_status)
+}
+
+fn open_status(errno: Errno) -> OpenStatus {
+    match errno {
+        Errno::NOENT => OpenStatus::Missing,
+        Errno::NOTDIR | Errno::LOOP => OpenStatus::NotAFolder,
+        Errno::ACCESS | Errno::PERM => OpenStatus::Permission,
+        Errno::ROFS => OpenStatus::ReadOnly,
+        Errno::NOSPC | Errno::DQUOT => OpenStatus::Full,
+        Errno::NAMETOOLONG => OpenStatus::BadDestination,
+        Errno::STALE | Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NOTCONN => {
+            OpenStatus::Unreachable
+        }
+        _ => OpenStatus::Failed,
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Files that have no name yet. Where the file system has them, they truly have none, and a dead helper leaves nothing;
+//! elsewhere (FAT, some network file systems) they are hidden files, locked while their writer lives.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, linkat, openat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+use wyng_wire::BlobName;
+
+use super::FOLDER;
+
+/// Blobs are never written again; their owner may still read them.
+const BLOB_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Live temporaries of one name at once: two bodies of one call, twice over.
+const TRIES: u8 = 4;
+
+/// Which kind of temporary file a store can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Temporaries {
+    /// `O_TMPFILE`, given a name by a hard link.
+    Unnamed,
+    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing.
+    Named,
+}
+
+impl Temporaries {
+    /// Tries an unnamed file, which leaves nothing.
+    pub(super) fn of(root: &OwnedFd) -> Result<Self, Errno> {
+        // It gets its name through /proc.
+        if statat(CWD, c"/proc/self/fd", AtFlags::empty()).is_err() {
+            return Ok(Self::Named);
+        }
+        match open_unnamed(root) {
+            Ok(_) => Ok(Self::Unnamed),
+            Err(Errno::NOTSUP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => Ok(Self::Named),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// A file without its final name, in the folder where it will have it: a link or rename never crosses folders, which is
+/// what the oldest Landlock forbids.
+pub(super) struct Temporary {
+    pub(super) file: File,
+    pub(super) shard: OwnedFd,
+    /// The hidden name, while it has one.
+    hidden: Option<[u8; 67]>,
+}
+
+impl Temporary {
+    pub(super) fn create(kind: Temporaries, shard: OwnedFd, hex: &[u8; 64]) -> Result<Self, Errno> {
+        match kind {
+            Temporaries::Unnamed => Ok(Self { file: open_unnamed(&shard)?.into(), shard, hidden: None }),
+            Temporaries::Named => {
+                let (file, hidden) = create_named(&shard, hex)?;
+                Ok(Self { file: file.into(), shard, hidden: Some(hidden) })
+            }
+        }
+    }
+
+    /// Gives the file its name, and fails with `EXIST` if that is taken. Not durable yet.
+    pub(super) fn publish(&mut self, hex: &[u8; 64]) -> Result<(), Errno> {
+        let Some(hidden) = self.hidden else {
+            let unnamed = [b"/proc/self/fd/", DecInt::from_fd(self.file.as_fd()).as_bytes()].concat();
+            return linkat(CWD, &unnamed[..], &self.shard, &hex[..], AtFlags::SYMLINK_FOLLOW);
+        };
+        match linkat(&self.shard, &hidden[..], &self.shard, &hex[..], AtFlags::empty()) {
+            // The hidden name goes when this is dropped.
+            Ok(()) => Ok(()),
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK) => {
+                renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::NOREPLACE)?;
+                self.hidden = None;
+                Ok(())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Drops the hidden name, if there is one. A crash before this leaves a file that the next sweep removes.
+    pub(super) fn unhide(&mut self) {
+        if let Some(hidden) = self.hidden.take() {
+            let _ = unlinkat(&self.shard, &hidden[..], AtFlags::empty());
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.unhide();
+    }
+}
+
+/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive, and stays.
+pub(super) fn sweep(root: &OwnedFd) -> Result<(), Errno> {
+    for byte in 0..=u8::MAX {
+        let name = format!("{byte:02x}");
+        let shard = match openat(root, name.as_str(), FOLDER, Mode::empty()) {
+            Ok(shard) => shard,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(errno) => return Err(errno),
+        };
+        for entry in Dir::read_from(&shard)? {
+            let entry = entry?;
+            if is_hidden_name(entry.file_name().to_bytes()) {
+                remove_if_dead(&shard, entry.file_name().to_bytes());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_unnamed(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
+    openat(folder, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, BLOB_MODE)
+}
+
+fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for number in 0..TRIES {
+        let name = hidden_name(hex, number);
+        remove_if_dead(shard, &name);
+        match openat(shard, &name[..], flags, BLOB_MODE) {
+            // A sweep of another helper may come between creation and lock; then it has the file, or has removed it.
+            Ok(file) if is_mine(&file, shard, &name) => return Ok((file, name)),
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::BUSY)
+}
+
+/// `.HEX.N`
+fn hidden_name(hex: &[u8; 64], number: u8) -> [u8; 67] {
+    let mut name = [b'.'; 67];
+    for (place, digit) in name.iter_mut().skip(1).zip(hex) {
+        *place = *digit;
+    }
+    if let Some(last) = name.last_mut() {
+        *last = b'0'.saturating_add(number);
+    }
+    name
+}
+
+fn is_hidden_name(name: &[u8]) -> bool {
+    match name {
+        [b'.', hex @ .., b'.', b'0'..=b'9'] => BlobName::from_hex(hex).is_some(),
+        _ => false,
+    }
+}
+
+fn remove_if_dead(shard: &OwnedFd, name: &[u8]) {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = openat(shard, name, flags, Mode::empty()) else { return };
+    if is_mine(&file, shard, name) {
+        // What cannot be removed is in nobody's way: a listing does not show it.
+        let _ = unlinkat(shard, name, AtFlags::empty());
+    }
+}
+
+/// Locks the file, and says whether this process has it alone and it still is what the name leads to.
+fn is_mine(file: &OwnedFd, shard: &OwnedFd, name: &[u8]) -> bool {
+    let same = |file: &OwnedFd| -> Result<bool, Errno> {
+        flock(file, FlockOperation::NonBlockingLockExclusive)?;
+        let (opened, named) = (fstat(file)?, statat(shard, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        Ok((opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino))
+    };
+    same(file).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    const HEX: [u8; 64] = [b'a'; 64];
+
+    fn open_folder(path: &Path) -> OwnedFd {
+        openat(CWD, path, FOLDER, Mode::empty()).unwrap()
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_named_temporary_is_gone_when_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_eq!(names(folder.path()), [format!(".{}.0", "a".repeat(64))]);
+        drop(temporary);
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_named_temporary_gets_its_name_and_loses_the_hidden_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        temporary.publish(&HEX).unwrap();
+        drop(temporary);
+        assert_eq!(names(folder.path()), ["a".repeat(64)]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_replaced() {
+        for kind in [Temporaries::Named, Temporaries::Unnamed] {
+            let folder = tempfile::tempdir().unwrap();
+            let taken = folder.path().join("a".repeat(64));
+            fs::write(&taken, "first").unwrap();
+            let mut temporary = Temporary::create(kind, open_folder(folder.path()), &HEX).unwrap();
+            assert_eq!(temporary.publish(&HEX), Err(Errno::EXIST), "{kind:?}");
+            assert_eq!(fs::read(&taken).unwrap(), b"first", "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn two_live_temporaries_of_one_name_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let second = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_ne!(fstat(&first.file).unwrap().st_ino, fstat(&second.file).unwrap().st_ino);
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_sweep_removes_the_dead_and_leaves_the_living_and_the_foreign() {
+        let root = tempfile::tempdir().unwrap();
+        let shard = root.path().join("aa");
+        fs::create_dir(&shard).unwrap();
+        fs::write(shard.join(format!(".{}.1", "a".repeat(64))), "dead").unwrap();
+        fs::write(shard.join(".foreign.0"), "left alone").unwrap();
+        let living = Temporary::create(Temporaries::Named, open_folder(&shard), &HEX).unwrap();
+        sweep(&open_folder(root.path())).unwrap();
+        let mut left = names(&shard);
+        left.sort();
+        assert_eq!(left, [format!(".{}.0", "a".repeat(64)), ".foreign.0".into()]);
+        drop(living);
+    }
+
+    #[test]
+    fn a_dead_temporary_of_the_same_name_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = folder.path().join(format!(".{}.0", "a".repeat(64)));
+        fs::write(&dead, "dead").unwrap();
+        let _living = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_eq!(fs::read(&dead).unwrap(), b"");
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Putting a blob into the folder if its name is absent: write, make durable, name, make durable. Nothing that exists is
+//! ever written to, and it is read only to compare it with what came under its name.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, Mode, OFlags, fdatasync, fstat, fstatvfs, fsync, openat};
+use rustix::io::{Errno, pread};
+use wyng_wire::{BlobName, RESERVE_BYTES};
+
+use super::temporary::Temporary;
+use super::{Directory, shard_of};
+use crate::store::{Placed, Push, StoreError, Upload};
+
+/// How much of each blob is compared at once.
+const COMPARE_BYTES: usize = 256 * 1024;
+
+/// A blob on its way into the folder.
+pub(crate) struct FolderUpload {
+    temporary: Temporary,
+    hex: [u8; 64],
+}
+
+impl Push for Directory {
+    type Upload = FolderUpload;
+
+    fn begin(&self, name: &BlobName, length_bytes: u32, may_use_reserve: bool) -> Result<FolderUpload, StoreError> {
+        if !may_use_reserve && self.would_touch_reserve(length_bytes)? {
+            return Err(StoreError::Full);
+        }
+        let hex = name.to_hex();
+        let shard = self.shard_for_writing(shard_of(&hex)).map_err(|errno| StoreError::new("open a shard", errno))?;
+        let temporary =
+            Temporary::create(self.temporaries, shard, &hex).map_err(|errno| StoreError::new("make a temporary file", errno))?;
+        Ok(FolderUpload { temporary, hex })
+    }
+}
+
+impl Directory {
+    fn would_touch_reserve(&self, length_bytes: u32) -> Result<bool, StoreError> {
+        let space = fstatvfs(&self.root).map_err(|errno| StoreError::new("ask for free space", errno))?;
+        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+        // A file system without blocks states no limit.
+        Ok(space.f_blocks > 0 && free_bytes.saturating_sub(u64::from(length_bytes)) < RESERVE_BYTES)
+    }
+}
+
+impl Upload for FolderUpload {
+    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        self.temporary.file.write_all(piece).map_err(|problem| StoreError::new("write a blob", errno_of(&problem)))
+    }
+
+    fn finish(mut self) -> Result<Placed, StoreError> {
+        // Before the name: no power cut may leave a name that leads to half a blob. The file is given up if this fails,
+        // never synced again: the kernel may have dropped what it could not write.
+        fdatasync(&self.temporary.file).map_err(|errno| StoreError::new("make a blob durable", errno))?;
+        match self.temporary.publish(&self.hex) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return self.compare(),
+            Err(errno) => return Err(StoreError::new("name a blob", errno)),
+        }
+        self.temporary.unhide();
+        // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync that the folder needs anyway.
+        settle(&self.temporary.file)?;
+        settle(&self.temporary.shard)?;
+        Ok(Placed::New)
+    }
+}
+
+impl FolderUpload {
+    /// The name is taken: by what? What an earlier run left there may not be durable yet, and is when this says `Same`.
+    fn compare(&self) -> Result<Placed, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let taken = match openat(&self.temporary.shard, &self.hex[..], flags, Mode::empty()) {
+            Ok(taken) => taken,
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(Placed::Unknown),
+            Err(Errno::LOOP | Errno::NXIO) => return Ok(Placed::Different),
+            Err(errno) => return Err(StoreError::Failed { step: "compare a blob", errno }),
+        };
+        let same = same_bytes(&self.temporary.file, &taken).map_err(|errno| StoreError::Failed { step: "compare a blob", errno })?;
+        if !same {
+            return Ok(Placed::Different);
+        }
+        settle(&taken)?;
+        settle(&self.temporary.shard)?;
+        Ok(Placed::Same)
+    }
+}
+
+/// A sync that fails here leaves a name of which nobody knows whether it stays.
+fn settle(file: impl AsFd) -> Result<(), StoreError> {
+    fsync(&file).map_err(|errno| StoreError::Failed { step: "make a name durable", errno })
+}
+
+fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Errno> {
+    let (ours_stat, taken_stat) = (fstat(&ours)?, fstat(&taken)?);
+    if FileType::from_raw_mode(taken_stat.st_mode) != FileType::RegularFile || ours_stat.st_size != taken_stat.st_size {
+        return Ok(false);
+    }
+    let (mut ours_bytes, mut taken_bytes) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
+    let mut offset_bytes = 0;
+    loop {
+        let count = pread_full(&ours, &mut ours_bytes, offset_bytes)?;
+        let taken_count = pread_full(&taken, &mut taken_bytes, offset_bytes)?;
+        if ours_bytes.get(..count) != taken_bytes.get(..taken_count) {
+            return Ok(false);
+        }
+        if count < COMPARE_BYTES {
+            return Ok(true);
+        }
+        offset_bytes = offset_bytes.saturating_add(count as u64);
+    }
+}
+
+/// Fills `place`; fewer bytes mean the end of the file.
+fn pread_full(file: impl AsFd, place: &mut [u8], offset_bytes: u64) -> Result<usize, Errno> {
+    let mut filled = 0_usize;
+    while let Some(room @ [_, ..]) = place.get_mut(filled..) {
+        match pread(&file, room, offset_bytes.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(count) => filled = filled.saturating_add(count),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(filled)
+}
+
+fn errno_of(problem: &io::Error) -> Errno {
+    Errno::from_io_error(problem).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use rustix::fs::CWD;
+
+    use super::super::FOLDER;
+    use super::super::temporary::Temporaries;
+    use super::*;
+
+    const NAME: BlobName = BlobName([0xab; 32]);
+
+    fn store(path: &Path, temporaries: Temporaries) -> Directory {
+        let root = openat(CWD, path, FOLDER, Mode::empty()).unwrap();
+        Directory { root, temporaries, deleted_from: BTreeMap::new() }
+    }
+
+    fn put(store: &Directory, bytes: &[u8]) -> Placed {
+        let mut upload = store.begin(&NAME, bytes.len() as u32, true).unwrap();
+        upload.write(bytes).unwrap();
+        upload.finish().unwrap()
+    }
+
+    #[test]
+    fn both_kinds_of_temporaries_put_if_absent_and_compare() {
+        for kind in [Temporaries::Named, Temporaries::Unnamed] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store(folder.path(), kind);
+            // Longer than one step of the comparison, and no multiple of it.
+            let mut bytes = vec![3; COMPARE_BYTES + 10];
+            assert_eq!(put(&store, &bytes), Placed::New, "{kind:?}");
+            assert_eq!(put(&store, &bytes), Placed::Same, "{kind:?}");
+            assert_eq!(put(&store, &bytes[1..]), Placed::Different, "{kind:?}, shorter");
+            *bytes.last_mut().unwrap() = 4;
+            assert_eq!(put(&store, &bytes), Placed::Different, "{kind:?}, in the last byte");
+            let left: Vec<_> = fs::read_dir(folder.path().join("ab")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left, ["ab".repeat(32).as_str()], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_upload_that_is_not_finished_leaves_nothing() {
+        for kind in [Temporaries::Named, Temporaries::Unnamed] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store(folder.path(), kind);
+            store.begin(&NAME, 3, true).unwrap().write(b"abc").unwrap();
+            assert_eq!(fs::read_dir(folder.path().join("ab")).unwrap().count(), 0, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_or_link_under_the_name_is_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), Temporaries::Unnamed);
+        let place = folder.path().join("ab").join("ab".repeat(32));
+        fs::create_dir_all(&place).unwrap();
+        assert_eq!(put(&store, b"x"), Placed::Different);
+        fs::remove_dir(&place).unwrap();
+        fs::write(folder.path().join("x"), b"x").unwrap();
+        std::os::unix::fs::symlink("../x", &place).unwrap();
+        assert_eq!(put(&store, b"x"), Placed::Different, "a link to the same bytes is not those bytes");
+    }
+}

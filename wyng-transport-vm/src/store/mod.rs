@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a service needs of a store, one small trait each, so that the push path cannot even name a read. What the blobs
+//! mean is not known here.
+
+mod destination;
+pub(crate) mod directory;
+
+use rustix::io::Errno;
+use thiserror::Error;
+use wyng_wire::{BlobName, OpenStatus, Service};
+
+use crate::piece::Piece;
+use directory::Directory;
+
+/// Opens the store that a destination names, for the needs of one service.
+pub(crate) fn open(service: Service, create: bool, destination: &[u8]) -> Result<Directory, OpenStatus> {
+    let folder = destination::folder(destination).ok_or(OpenStatus::BadDestination)?;
+    Directory::open(service, create, folder)
+}
+
+/// Why a store did not do what it was asked to.
+#[derive(Debug, Error)]
+pub(crate) enum StoreError {
+    /// Nothing was stored, and something smaller or later might be.
+    #[error("the store is full")]
+    Full,
+    /// The store does not allow it; nothing was changed.
+    #[error("the store does not allow to {step}: {errno}")]
+    Refused { step: &'static str, errno: Errno },
+    /// The store failed; what it holds of this blob is not known.
+    #[error("the store failed to {step}: {errno}")]
+    Failed { step: &'static str, errno: Errno },
+}
+
+impl StoreError {
+    /// Tells a full store and a refusal from a failure, for a step that leaves nothing behind when it fails.
+    fn new(step: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::BUSY => {
+                Self::Refused { step, errno }
+            }
+            _ => Self::Failed { step, errno },
+        }
+    }
+}
+
+/// What became of a blob that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// It is new, and durable.
+    New,
+    /// The name held the same bytes; they are durable.
+    Same,
+    /// The name is taken by something else.
+    Different,
+    /// The name is taken, and may not be read.
+    Unknown,
+}
+
+/// A store that takes blobs.
+pub(crate) trait Push: Sync {
+    /// A blob on its way in. Dropped before it is finished, it leaves nothing behind.
+    type Upload: Upload;
+
+    /// Makes room for a blob of `length_bytes`. Nothing is visible under its name until it is finished.
+    fn begin(&self, name: &BlobName, length_bytes: u32, may_use_reserve: bool) -> Result<Self::Upload, StoreError>;
+}
+
+/// A blob on its way in.
+pub(crate) trait Upload: Send {
+    /// Appends to the blob.
+    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError>;
+
+    /// Puts the blob under its name if that is absent, and returns when the outcome is durable.
+    fn finish(self) -> Result<Placed, StoreError>;
+}
+
+/// A store that deletes blobs.
+pub(crate) trait Prune {
+    /// Deletes one name, and says whether it was there. Durable only after [`Prune::settle`].
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError>;
+
+    /// Makes every deletion so far durable.
+    fn settle(&mut self) -> Result<(), StoreError>;
+}
+
+/// A store that is read.
+pub(crate) trait Fetch {
+    /// A blob that is open for reading.
+    type Blob: Blob;
+
+    /// Shows every blob and its length to `visit`, in no order. `Ok(false)`: part of the store could not be read.
+    fn list<E>(&self, visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E>;
+
+    /// Opens a blob, if it exists.
+    fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
+}
+
+/// A blob that is open for reading.
+pub(crate) trait Blob {
+    /// Its length when it was opened.
+    fn length_bytes(&self) -> u64;
+
+    /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least one, unless the blob ends there.
+    fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError>;
+}

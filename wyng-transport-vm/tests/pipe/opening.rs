@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! HELLO and OPEN: who is let in, and where.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use wyng_wire::{OpenStatus, ReceiptStatus, Service};
+
+use super::call::{Call, command, destination, files, name, plant, store};
+use super::require::{Component, SmallDisk, require};
+
+/// The answer to OPEN, and the exit status after a refusal.
+fn opened(service: Service, folder: &Path, create: bool) -> OpenStatus {
+    let mut call = Call::start(service);
+    let status = call.ask_to_open(&destination(folder), create);
+    if status != OpenStatus::Ok {
+        assert_eq!(call.ended(), Some(13));
+    }
+    status
+}
+
+#[test]
+fn a_missing_folder_is_missing_and_is_not_made() {
+    let parent = tempfile::tempdir().unwrap();
+    for service in [Service::Push, Service::Prune, Service::Fetch] {
+        assert_eq!(opened(service, &parent.path().join("new"), false), OpenStatus::Missing);
+    }
+    assert!(!parent.path().join("new").exists());
+}
+
+#[test]
+fn an_empty_folder_is_no_store_for_a_disk_may_not_be_mounted() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(opened(Service::Push, folder.path(), false), OpenStatus::Empty);
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    assert_eq!(opened(Service::Push, folder.path(), false), OpenStatus::Empty);
+    fs::write(folder.path().join("README"), "not a blob").unwrap();
+    assert_eq!(opened(Service::Fetch, folder.path(), false), OpenStatus::Empty);
+}
+
+#[test]
+fn create_makes_the_last_folder_and_no_other() {
+    let parent = tempfile::tempdir().unwrap();
+    assert_eq!(opened(Service::Push, &parent.path().join("a/b"), true), OpenStatus::Missing);
+    assert!(!parent.path().join("a").exists());
+
+    let mut call = Call::start(Service::Push);
+    assert_eq!(call.ask_to_open(&destination(&parent.path().join("new")), true), OpenStatus::Ok);
+    call.put(name(1, 1), b"a");
+    call.put(name(1, 1), b"a");
+    assert_eq!(call.finish(2), [ReceiptStatus::Stored, ReceiptStatus::ExistsSame]);
+}
+
+#[test]
+fn create_takes_an_empty_folder_and_refuses_one_that_holds_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::Ok);
+    fs::write(folder.path().join("note"), "mine").unwrap();
+    assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::NotEmpty);
+    assert_eq!(opened(Service::Push, store().path(), true), OpenStatus::NotEmpty);
+}
+
+#[test]
+fn only_push_may_create() {
+    let parent = tempfile::tempdir().unwrap();
+    for service in [Service::Prune, Service::Fetch] {
+        let mut call = Call::start(service);
+        call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open { create: true, destination: &destination(&parent.path().join("new")) }));
+        assert_eq!(call.ended(), Some(11));
+    }
+    assert!(!parent.path().join("new").exists());
+}
+
+#[test]
+fn what_is_no_folder_is_told_so() {
+    let parent = tempfile::tempdir().unwrap();
+    fs::write(parent.path().join("file"), "").unwrap();
+    assert_eq!(opened(Service::Push, &parent.path().join("file"), false), OpenStatus::NotAFolder);
+    assert_eq!(opened(Service::Push, &parent.path().join("file"), true), OpenStatus::NotAFolder);
+}
+
+#[test]
+fn the_owner_may_reach_the_store_through_a_link() {
+    let (store, parent) = (store(), tempfile::tempdir().unwrap());
+    symlink(store.path(), parent.path().join("link")).unwrap();
+    assert_eq!(opened(Service::Push, &parent.path().join("link"), false), OpenStatus::Ok);
+}
+
+#[test]
+fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
+    let climbing = [destination(store().path()), b"/../x".to_vec()].concat();
+    for destination in [&b"sftp://host/x"[..], b"dir:relative", b"/tmp", b"dir:", &climbing] {
+        let mut call = Call::start(Service::Push);
+        assert_eq!(call.ask_to_open(destination, false), OpenStatus::BadDestination);
+        assert_eq!(call.ended(), Some(13));
+    }
+}
+
+#[test]
+fn nothing_of_a_destination_is_logged() {
+    let parent = tempfile::tempdir().unwrap();
+    for destination in [destination(&parent.path().join("hush-hush")), b"s3://hush-hush@host/".to_vec()] {
+        let mut call = Call::start(Service::Push);
+        assert_ne!(call.ask_to_open(&destination, false), OpenStatus::Ok);
+        call.ended();
+        let said = call.said();
+        assert!(!said.is_empty() && !said.contains("hush"), "{said}");
+    }
+}
+
+#[test]
+fn another_verb_set_is_refused() {
+    let mut call = Call::start_as(Service::Push, Service::Prune);
+    assert_eq!(call.ended(), Some(11));
+    assert!(call.said().contains("started for push, and called as prune"));
+}
+
+#[test]
+fn an_unknown_argument_or_none_is_refused_before_the_first_byte() {
+    for arguments in [&[][..], &["pull"], &["push", "push"], &["--help"]] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_wyng-transport-vm")).args(arguments).output().unwrap();
+        assert_eq!(ended.status.code(), Some(10), "{arguments:?}");
+        assert!(ended.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_read_only_disk_can_be_read_and_not_written() {
+    if !require(Component::Root, "a_read_only_disk_can_be_read_and_not_written") {
+        return;
+    }
+    let disk = SmallDisk::mount(4);
+    plant(disk.path(), &name(0, 0), b"");
+    disk.remount_read_only();
+    assert_eq!(opened(Service::Push, disk.path(), false), OpenStatus::ReadOnly);
+    assert_eq!(opened(Service::Prune, disk.path(), false), OpenStatus::ReadOnly);
+    assert_eq!(opened(Service::Fetch, disk.path(), false), OpenStatus::Ok);
+    assert_eq!(opened(Service::Push, &disk.join("new"), true), OpenStatus::ReadOnly);
+}
+
+#[test]
+fn a_folder_without_the_right_to_write_is_told_so() {
+    if !require(Component::Root, "a_folder_without_the_right_to_write_is_told_so") {
+        return;
+    }
+    let disk = SmallDisk::mount(128);
+    plant(disk.path(), &name(0, 0), b"");
+    for (mode, service, expected) in [
+        (0o755, Service::Push, OpenStatus::Permission),
+        (0o755, Service::Prune, OpenStatus::Permission),
+        (0o755, Service::Fetch, OpenStatus::Ok),
+        (0o744, Service::Fetch, OpenStatus::Permission),
+        (0o700, Service::Fetch, OpenStatus::Permission),
+    ] {
+        fs::set_permissions(disk.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let mut call = Call::start_command(nobody(service), service);
+        assert_eq!(call.ask_to_open(&destination(disk.path()), false), expected, "{mode:o} {service:?}");
+    }
+}
+
+#[test]
+fn an_ordinary_user_stores_deletes_and_reads() {
+    if !require(Component::Root, "an_ordinary_user_stores_deletes_and_reads") {
+        return;
+    }
+    let disk = SmallDisk::mount(128);
+    let folder = destination(&disk.join("new"));
+    let mut push = Call::start_command(nobody(Service::Push), Service::Push);
+    assert_eq!(push.ask_to_open(&folder, true), OpenStatus::Ok);
+    push.put(name(1, 1), b"kept");
+    push.put(name(2, 2), b"deleted");
+    assert_eq!(push.finish(2), [ReceiptStatus::Stored; 2]);
+
+    let mut prune = Call::start_command(nobody(Service::Prune), Service::Prune);
+    assert_eq!(prune.ask_to_open(&folder, false), OpenStatus::Ok);
+    prune.delete(name(2, 2));
+    assert_eq!(prune.finish(1), [ReceiptStatus::Deleted]);
+
+    let mut fetch = Call::start_command(nobody(Service::Fetch), Service::Fetch);
+    assert_eq!(fetch.ask_to_open(&folder, false), OpenStatus::Ok);
+    assert_eq!(fetch.get(name(1, 1), 0, 4, 0).0, b"kept");
+    assert_eq!(files(&disk.join("new")).len(), 1);
+}
+
+#[test]
+fn a_blob_that_may_not_be_read_exists_unknown() {
+    if !require(Component::Root, "a_blob_that_may_not_be_read_exists_unknown") {
+        return;
+    }
+    let disk = SmallDisk::mount(128);
+    plant(disk.path(), &name(1, 1), b"same");
+    fs::set_permissions(disk.join("01"), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(super::call::path_of(disk.path(), &name(1, 1)), fs::Permissions::from_mode(0o600)).unwrap();
+    let mut call = Call::start_command(nobody(Service::Push), Service::Push);
+    assert_eq!(call.ask_to_open(&destination(disk.path()), false), OpenStatus::Ok);
+    call.put(name(1, 1), b"same");
+    assert_eq!(call.finish(0), [ReceiptStatus::ExistsUnknown]);
+}
+
+/// The helper as an ordinary user, from a copy that such a user can reach.
+fn nobody(service: Service) -> std::process::Command {
+    let mut command = command(service);
+    command.uid(65534).gid(65534);
+    command
+}
+
+#[test]
+fn an_open_helper_has_given_up_what_it_can() {
+    let store = store();
+    for service in [Service::Push, Service::Prune, Service::Fetch] {
+        let call = Call::open(service, store.path());
+        let status = fs::read_to_string(format!("/proc/{}/status", call.child.id())).unwrap();
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        if let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", call.child.id())) {
+            let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+            assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The nodes' plain bytes, end to end in one file. Their ids check them, so the file carries no checksum.
+
+use wyng_control::Failure;
+
+use super::run::Stored;
+use crate::keyholder::state::ArchiveFolder;
+use crate::keyholder::world::World;
+
+/// Appended nodes are written in pieces of about this size.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// See the module's first line.
+pub struct NodeCache {
+    path: String,
+    written_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl NodeCache {
+    /// The file with its first `length_bytes`.
+    pub fn open(folder: &ArchiveFolder, length_bytes: u64) -> Self {
+        Self { path: folder.file("cache/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
+    }
+
+    /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
+    pub fn cut_to_length<W: World>(&self, world: &mut W) -> Result<bool, Failure> {
+        match world.file_bytes(&self.path)?.unwrap_or(0) {
+            found if found < self.written_bytes => Ok(false),
+            found if found == self.written_bytes => Ok(true),
+            _ => world.truncate_file(&self.path, self.written_bytes).map(|()| true),
+        }
+    }
+
+    /// Bytes in all.
+    pub fn length_bytes(&self) -> u64 {
+        self.written_bytes.saturating_add(self.buffer.len() as u64)
+    }
+
+    /// Appends a node and says where it is.
+    pub fn append<W: World>(&mut self, world: &mut W, plain: &[u8]) -> Result<Stored, Failure> {
+        let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal { what: "a node is too long".into() })?;
+        let stored = Stored::Node { offset: self.length_bytes(), plain_bytes };
+        self.buffer.extend_from_slice(plain);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush(world)?;
+        }
+        Ok(stored)
+    }
+
+    /// The bytes at a place; whether they are the node is for its id to say.
+    pub fn read<W: World>(&self, world: &mut W, offset: u64, plain_bytes: u32) -> Result<Vec<u8>, Failure> {
+        let length = usize::try_from(plain_bytes).unwrap_or(usize::MAX);
+        if let Some(begin) = offset.checked_sub(self.written_bytes) {
+            let begin = usize::try_from(begin).unwrap_or(usize::MAX);
+            let bytes = self.buffer.get(begin..begin.saturating_add(length)).ok_or(Failure::CacheLost)?;
+            return Ok(bytes.to_vec());
+        }
+        let mut bytes = vec![0; length];
+        world.read_file_at(&self.path, offset, &mut bytes).map_err(|_| Failure::CacheLost)?;
+        Ok(bytes)
+    }
+
+    /// Writes and makes durable.
+    pub fn sync<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+        self.flush(world)?;
+        if self.written_bytes > 0 { world.sync_file(&self.path) } else { Ok(()) }
+    }
+
+    fn flush<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        world.append_file(&self.path, &self.buffer)?;
+        self.written_bytes = self.length_bytes();
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading the catalog from the cache: volumes, sessions, and the nodes below them.
+
+use wyng_archive::crypto::{Credential, Id};
+use wyng_archive::format::{Commit, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree};
+use wyng_archive::plan::{Nodes, Root, Walk};
+use wyng_control::{Failure, ObjectClass, SessionChoice};
+
+use super::archive::Archive;
+use crate::keyholder::cache::Cache;
+use crate::keyholder::state::to_hex;
+use crate::keyholder::world::World;
+
+/// Nodes from the cache.
+pub struct CachedNodes<'a, W> {
+    /// The rest of the world.
+    pub world: &'a mut W,
+    /// Where the nodes are.
+    pub cache: &'a mut Cache,
+    /// What checks their ids.
+    pub credential: &'a Credential,
+}
+
+impl<W: World> CachedNodes<'_, W> {
+    fn load_by_id<S: Shape>(&mut self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        let plain = self.cache.node(self.world, self.credential, id)?.ok_or(Failure::CacheLost)?;
+        Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
+            class: ObjectClass::Node,
+            object: to_hex(&id.0),
+            what: rule.into(),
+            volume: None,
+        })
+    }
+}
+
+impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        self.load_by_id(child, level, room)
+    }
+}
+
+/// The same for (a), whose nodes name each other by place; here too the id says which it is.
+pub struct CachedPackNodes<'a, W>(pub CachedNodes<'a, W>);
+
+impl<W: World> Nodes<PacksTree> for CachedPackNodes<'_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Place, level: u8, room: u64) -> Result<Node<PacksTree>, Failure> {
+        self.0.load_by_id(&child.id, level, room)
+    }
+}
+
+impl Archive {
+    /// What reads nodes of this archive.
+    pub fn nodes<'a, W: World>(&'a mut self, world: &'a mut W) -> CachedNodes<'a, W> {
+        CachedNodes { world, cache: &mut self.cache, credential: &self.credential }
+    }
+
+    /// All volumes with their numbers, in order.
+    pub fn volumes<W: World>(&mut self, world: &mut W) -> Result<Vec<(u64, VolumeEntry)>, Failure> {
+        let root = volumes_root(&self.head);
+        collect::<VolumesTree, _>(&root, &mut self.nodes(world))
+    }
+
+    /// All sessions of a volume, oldest first.
+    pub fn sessions<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
+        let root = sessions_root(volume);
+        Ok(collect::<SessionsTree, _>(&root, &mut self.nodes(world))?.into_iter().map(|(_, session)| session).collect())
+    }
+
+    /// One session of a volume, by choice.
+    pub fn choose<W: World>(&mut self, world: &mut W, volume: &VolumeEntry, choice: &SessionChoice) -> Result<SessionEntry, Failure> {
+        let mut fitting = self.sessions(world, volume)?;
+        let named = match choice {
+            SessionChoice::Latest => {
+                fitting.drain(..fitting.len().saturating_sub(1));
+                "latest".to_owned()
+            }
+            SessionChoice::Prefix(prefix) => {
+                fitting.retain(|session| session_name(session.time).starts_with(prefix.as_str()));
+                prefix.clone()
+            }
+            SessionChoice::Tag(tag) => {
+                fitting.retain(|session| session.tags.contains(tag));
+                format!("^{tag}")
+            }
+        };
+        match (fitting.pop(), fitting.is_empty()) {
+            (Some(session), true) => Ok(session),
+            _ => Err(Failure::UnknownSession { volume: volume.name.clone(), session: named }),
+        }
+    }
+}
+
+/// The root of (d).
+pub fn volumes_root(commit: &Commit) -> Root<Id> {
+    Root { size: commit.volumes.size, child: commit.volumes.root }
+}
+
+/// The root of a volume's (b).
+pub fn sessions_root(volume: &VolumeEntry) -> Root<Id> {
+    Root { size: volume.sessions_size, child: some_id(volume.sessions_root) }
+}
+
+/// The root of a session's content.
+pub fn content_root(session: &SessionEntry) -> Root<Id> {
+    Root { size: session.chunk_count(), child: some_id(session.root) }
+}
+
+/// Zero stands for no entries.
+pub fn some_id(id: Id) -> Option<Id> {
+    (id != Id::ZERO).then_some(id)
+}
+
+/// A session's name: `2026-11-23T06:43:10Z`.
+pub fn session_name(time: i64) -> String {
+    jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
+fn collect<S, N>(root: &Root<S::Child>, nodes: &mut N) -> Result<Vec<(u64, S::Value)>, N::Error>
+where
+    S: Shape,
+    N: Nodes<S>,
+{
+    let mut walk = Walk::<S>::from(root, 0);
+    let mut entries = Vec::new();
+    while let Some(entry) = walk.next(nodes)? {
+        entries.push(entry);
+    }
+    Ok(entries)
+}

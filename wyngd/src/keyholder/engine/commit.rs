@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The one point at which a run becomes true: trees edited, tail closed, everything durable, ledger, commit, receipt, ledger.
+
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Id, Kind, NonceSeed};
+use wyng_archive::format::{
+    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PackEntry, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
+    VolumeEntry, VolumesTree, depth_for, skip_of,
+};
+use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
+use wyng_control::Failure;
+
+use super::archive::{Archive, internal};
+use super::catalog::{CachedNodes, CachedPackNodes, sessions_root, volumes_root};
+use super::packer::{Packer, Tools};
+use super::pool::Pool;
+use crate::keyholder::state::KnownCommit;
+use crate::keyholder::world::{PutAnswer, World};
+
+/// More than a leaf of (a), sealed.
+const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
+
+/// A volume whose new session is complete but for its commit.
+#[derive(Debug, Clone)]
+pub struct FinishedVolume {
+    /// Its number in (d).
+    pub number: u64,
+    /// What (d) says of it before this session.
+    pub entry: VolumeEntry,
+    /// The new session; its generation is filled in here.
+    pub session: SessionEntry,
+}
+
+/// Reads from the cache, writes into packs.
+struct PackedNodes<'a, 'b, W: World> {
+    tools: &'a mut Tools<'b, W>,
+    packer: &'a mut Packer<W::Buffer>,
+}
+
+impl<W: World, S: Shape<Child = Id>> Nodes<S> for PackedNodes<'_, '_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        cached(self.tools).load(child, level, room)
+    }
+}
+
+impl<W: World, S: Shape<Child = Id>> NodesMut<S> for PackedNodes<'_, '_, W> {
+    fn save(&mut self, node: &Node<S>) -> Result<Id, Failure> {
+        self.packer.add_node(self.tools, node.encode())
+    }
+}
+
+impl<W: World> Nodes<PacksTree> for PackedTail<'_, '_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Place, level: u8, room: u64) -> Result<Node<PacksTree>, Failure> {
+        CachedPackNodes(cached(self.0.tools)).load(child, level, room)
+    }
+}
+
+/// The same for (a): its nodes go into the tail at once, because their places name them.
+struct PackedTail<'a, 'b, W: World>(PackedNodes<'a, 'b, W>);
+
+impl<W: World> NodesMut<PacksTree> for PackedTail<'_, '_, W> {
+    fn save(&mut self, node: &Node<PacksTree>) -> Result<Place, Failure> {
+        let (pack, offset_bytes, length_bytes, id) = self.0.packer.add_tail_node(self.0.tools, node.encode())?;
+        Ok(Place { pack, offset_bytes, length_bytes, id })
+    }
+}
+
+fn cached<'a, W: World>(tools: &'a mut Tools<'_, W>) -> CachedNodes<'a, W> {
+    CachedNodes { world: &mut *tools.world, cache: &mut *tools.cache, credential: tools.credential }
+}
+
+/// Edits a tree whose nodes are found by id, writing new nodes into packs.
+pub fn edit_tree<W: World, S: Shape<Child = Id>>(
+    tools: &mut Tools<'_, W>,
+    packer: &mut Packer<W::Buffer>,
+    old: &Root<Id>,
+    size: u64,
+    changes: impl IntoIterator<Item = (u64, Option<S::Value>)>,
+) -> Result<Root<Id>, Failure> {
+    let mut nodes = PackedNodes { tools, packer };
+    let mut editor = Editor::<S>::new(old, size, &mut nodes).map_err(edit_failure)?;
+    for (index, value) in changes {
+        editor.set(index, value, &mut nodes).map_err(edit_failure)?;
+    }
+    editor.finish(&mut nodes).map_err(edit_failure)
+}
+
+/// A content tree that is edited while its volume is read.
+pub struct ContentEdit(Editor<wyng_archive::format::ContentTree>);
+
+impl ContentEdit {
+    /// Begins with the base session's tree.
+    pub fn new<W: World>(tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>, base: &Root<Id>, size: u64) -> Result<Self, Failure> {
+        Editor::new(base, size, &mut PackedNodes { tools, packer }).map(Self).map_err(edit_failure)
+    }
+
+    /// Sets one chunk; indices ascend.
+    pub fn set<W: World>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        packer: &mut Packer<W::Buffer>,
+        index: u64,
+        id: Option<Id>,
+    ) -> Result<(), Failure> {
+        self.0.set(index, id, &mut PackedNodes { tools, packer }).map_err(edit_failure)
+    }
+
+    /// The new tree.
+    pub fn finish<W: World>(self, tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>) -> Result<Root<Id>, Failure> {
+        self.0.finish(&mut PackedNodes { tools, packer }).map_err(edit_failure)
+    }
+}
+
+fn edit_failure(error: EditError<Failure>) -> Failure {
+    match error {
+        EditError::Nodes(failure) => failure,
+        EditError::Order => internal("a tree was edited out of order"),
+    }
+}
+
+/// Commits the finished volumes and all packs so far. After this the archive's head is the new commit, here and in the store.
+///
+/// `keys` are the envelopes that the head's key table lacks. `last_of_run` lets the tail be short.
+pub fn commit<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    packer: &mut Packer<W::Buffer>,
+    keys: &[KeyEntry],
+    finished: Vec<FinishedVolume>,
+    last_of_run: bool,
+) -> Result<(), Failure> {
+    let head = archive.head.clone();
+    let generation = head.generation.saturating_add(1);
+    let credential = Arc::clone(&archive.credential);
+    let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
+    let volumes = edit_volumes(&mut tools, packer, &head, finished, generation)?;
+    let keys = edit_keys(&mut tools, packer, &head, keys)?;
+    let (packs, tail) = edit_packs(&mut tools, packer, &head, last_of_run)?;
+    packer.settle(&mut tools)?;
+    let commit = Commit {
+        generation,
+        time: seconds(tools.world.wall_nanos()),
+        writer: archive.toml.writer_id().ok_or_else(|| internal("the writer id"))?,
+        previous: archive.ledger.spine_hash(head.generation).ok_or_else(|| internal("the spine"))?,
+        skip: archive.ledger.spine_hash(skip_of(generation)).ok_or_else(|| internal("the spine"))?,
+        runs: head.runs.saturating_add(u64::from(last_of_run)),
+        packs,
+        keys,
+        volumes,
+        tail: Some(tail),
+        ..head
+    };
+    let pending = seal_commit(&mut tools, &commit)?;
+    archive.ledger.set_pending(pending);
+    archive.ledger.write(world, &archive.folder)?;
+    push_pending(world, archive)?;
+    archive.uncommitted = super::archive::Uncommitted::default();
+    archive.cache.save(world, generation)?;
+    archive.journal.begin(world, generation)
+}
+
+/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive.
+pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    let Some(pending) = archive.ledger.pending().cloned() else { return Ok(()) };
+    let mut buffer = world.buffer(COMMIT_BYTES)?;
+    for (to, from) in buffer.as_mut().iter_mut().zip(&pending.bytes) {
+        *to = *from;
+    }
+    let name = archive.credential.commit_name(pending.generation);
+    let number = world.put(name, buffer, COMMIT_BYTES, true)?;
+    let receipt = world.receipt(true)?.filter(|receipt| receipt.number == number).ok_or(Failure::FarEndProtocol)?;
+    match receipt.answer {
+        PutAnswer::Stored | PutAnswer::ExistsSame => archive.commit_pending(world),
+        PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(archive.stop(world, pending.generation)),
+        PutAnswer::Full => Err(Failure::StoreFull),
+        PutAnswer::Refused => Err(Failure::StoreDenied),
+        PutAnswer::Failed => Err(Failure::StoreFailed),
+    }
+}
+
+/// Seals a commit under its name.
+pub fn seal_commit<W: World>(tools: &mut Tools<'_, W>, commit: &Commit) -> Result<KnownCommit, Failure> {
+    let mut seed = NonceSeed([0; 24]);
+    tools.world.random(&mut seed.0)?;
+    let name = tools.credential.commit_name(commit.generation);
+    let mut bytes = Vec::new();
+    tools
+        .credential
+        .seal_meta(Kind::Commit, tools.pool.coder(), &Id(name.0), &commit.encode(), seed, &mut bytes)
+        .map_err(|error| internal(&error.to_string()))?;
+    Ok(KnownCommit { generation: commit.generation, bytes })
+}
+
+fn edit_volumes<W: World>(
+    tools: &mut Tools<'_, W>,
+    packer: &mut Packer<W::Buffer>,
+    head: &Commit,
+    finished: Vec<FinishedVolume>,
+    generation: u64,
+) -> Result<TreeRoot, Failure> {
+    let mut changes = Vec::with_capacity(finished.len());
+    for FinishedVolume { number, mut entry, mut session } in finished {
+        session.generation = generation;
+        (entry.size_bytes, entry.domain, entry.chunk_size_bytes) = (session.size_bytes, session.domain, session.chunk_size_bytes);
+        let (index, size) = (entry.sessions_size, entry.sessions_size.saturating_add(1));
+        let root = edit_tree::<W, SessionsTree>(tools, packer, &sessions_root(&entry), size, [(index, Some(session))])?;
+        (entry.sessions_size, entry.sessions_root) = (root.size, root.child.unwrap_or(Id::ZERO));
+        changes.push((number, Some(entry)));
+    }
+    changes.sort_by_key(|(number, _)| *number);
+    let size = changes.last().map_or(0, |(number, _)| number.saturating_add(1)).max(head.volumes.size);
+    let root = edit_tree::<W, VolumesTree>(tools, packer, &volumes_root(head), size, changes)?;
+    Ok(TreeRoot { size: root.size, root: root.child })
+}
+
+fn edit_keys<W: World>(tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>, head: &Commit, keys: &[KeyEntry]) -> Result<TreeRoot, Failure> {
+    let old = Root { size: head.keys.size, child: head.keys.root };
+    let changes = (head.keys.size..).zip(keys.iter().map(|entry| Some(*entry)));
+    let size = head.keys.size.saturating_add(keys.len() as u64);
+    let root = edit_tree::<W, KeysTree>(tools, packer, &old, size, changes)?;
+    Ok(TreeRoot { size: root.size, root: root.child })
+}
+
+/// Enters the last tail and all closed packs into (a), whose new nodes go into the open pack: the new tail.
+fn edit_packs<W: World>(
+    tools: &mut Tools<'_, W>,
+    packer: &mut Packer<W::Buffer>,
+    head: &Commit,
+    last_of_run: bool,
+) -> Result<(PacksRoot, Tail), Failure> {
+    let count = packer.closed_count().saturating_add(2);
+    let levels = usize::from(depth_for(head.next_pack().saturating_add(count as u64)));
+    let nodes = (count / 32).saturating_add(2).saturating_add(levels.saturating_mul(2));
+    let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES)).map_err(|_| internal("too many packs for one commit"))?;
+    let number = packer.reserve_tail(tools, nodes, bytes)?;
+    packer.send_all(tools)?;
+    let mut entries: Vec<(u64, PackEntry)> = head.tail.iter().map(|tail| (tail.number, tail.entry)).collect();
+    entries.extend(packer.take_closed());
+    let old = Root { size: head.packs.size, child: head.packs.root };
+    let mut nodes = PackedTail(PackedNodes { tools, packer });
+    let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
+    for (index, entry) in entries {
+        editor.set(index, Some(entry), &mut nodes).map_err(edit_failure)?;
+    }
+    let root = editor.finish(&mut nodes).map_err(edit_failure)?;
+    packer.close(tools, last_of_run)?;
+    packer.send_all(tools)?;
+    let (tail_number, entry) = packer.take_closed().pop().filter(|(found, _)| *found == number).ok_or_else(|| internal("the tail"))?;
+    Ok((PacksRoot { size: root.size, root: root.child }, Tail { number: tail_number, entry }))
+}
+
+/// Whole seconds of a wall clock.
+pub fn seconds(wall_nanos: u64) -> i64 {
+    i64::try_from(wall_nanos / 1_000_000_000).unwrap_or(i64::MAX)
+}

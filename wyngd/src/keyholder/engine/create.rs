@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Making an archive: a slot, the first commit, and a store that proves that it tells when a name is taken.
+
+use std::sync::Arc;
+
+use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SlotError, SlotParams, seal_slot, slot_name};
+use wyng_archive::format::{
+    ArchiveSettings, COMMIT_BYTES, Commit, PacksRoot, SLOT_BYTES, SlotClear, SlotKind, SlotRef, TreeRoot, is_chunk_size, is_pack_size,
+};
+use wyng_control::Failure;
+use wyng_wire::{BlobName, Service};
+
+use super::archive::internal;
+use super::commit::seconds;
+use crate::keyholder::cache::Cache;
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
+use crate::keyholder::world::{PutAnswer, World};
+
+/// The first slot's number.
+const FIRST_SLOT: u8 = 0;
+
+/// What a new archive is to be.
+pub struct Request {
+    /// Its local name.
+    pub name: String,
+    /// Where it is to be.
+    pub store: String,
+    /// The far end.
+    pub via: String,
+    /// What cannot be changed later.
+    pub settings: Settings,
+}
+
+/// The choices of the owner.
+pub struct Settings {
+    /// Power of two.
+    pub chunk_size_bytes: u32,
+    /// At least twice that.
+    pub pack_size_bytes: u32,
+    /// zstd's.
+    pub zstd_level: i8,
+    /// Committed runs before anything is deleted.
+    pub hold_off_runs: u32,
+    /// Seconds before anything is deleted.
+    pub hold_off_secs: u64,
+    /// One domain for all volumes.
+    pub shared_domain: bool,
+    /// Argon2's memory.
+    pub kdf_memory_kib: u32,
+    /// Argon2's passes.
+    pub kdf_passes: u32,
+}
+
+/// Makes the archive. What fails before the end leaves no local state, and a store that can be thrown away.
+pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
+    let settings = &request.settings;
+    let params = check(settings)?;
+    if !is_archive_name(&request.name) {
+        return Err(Failure::BadName { name: request.name.clone() });
+    }
+    if ArchiveFolder::find(world, &request.name).is_ok() {
+        return Err(Failure::ArchiveNameTaken { archive: request.name.clone() });
+    }
+    let password = Password::new(world.passphrase(true)?).ok_or(Failure::NoPassphrase)?;
+    let folder = ArchiveFolder::of(ArchiveId(random(world)?));
+    let made = make(world, request, &folder, params, &password);
+    if made.is_err() {
+        folder.forget(world, &request.name)?;
+    }
+    made
+}
+
+fn make<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, params: SlotParams, password: &Password) -> Result<(), Failure> {
+    let root = Root::new(Secret::take(&mut random(world)?), Epoch(1));
+    let credential = Arc::new(root.credential(folder.id()).ok_or_else(|| internal("the data key"))?);
+    let clear = SlotClear {
+        number: FIRST_SLOT,
+        kind: SlotKind::Passphrase,
+        archive: folder.id(),
+        memory_kib: params.memory_kib(),
+        passes: params.passes(),
+        salt: random(world)?,
+    };
+    let slot = seal_slot(&root, clear, password, NonceSeed(random(world)?)).map_err(|error| match error {
+        SlotError::Memory => Failure::OutOfMemory,
+        error => internal(&error.to_string()),
+    })?;
+    drop(root);
+    let toml = ArchiveToml { store: request.store.clone(), via: request.via.clone(), writer: to_hex(&random::<16, W>(world)?) };
+    let commit = first_commit(world, &request.settings, &toml, *blake3::hash(&slot.encode()).as_bytes())?;
+    let name = credential.commit_name(commit.generation);
+    let mut bytes = Vec::new();
+    Coder::new(0)
+        .and_then(|mut coder| {
+            let seed = NonceSeed(random(world).map_err(|_| wyng_archive::crypto::SealError::Inner)?);
+            credential.seal_meta(Kind::Commit, &mut coder, &Id(name.0), &commit.encode(), seed, &mut bytes)
+        })
+        .map_err(|error| internal(&error.to_string()))?;
+
+    folder.write_toml(world, &toml)?;
+    folder.write_credential(world, &credential)?;
+    folder.write_slots(world, std::slice::from_ref(&slot))?;
+    let mut ledger = Ledger::default();
+    ledger.set_pending(KnownCommit { generation: commit.generation, bytes: bytes.clone() });
+    ledger.write(world, folder)?;
+
+    world.connect(Service::Push, &request.via, &request.store, true)?;
+    put_and_expect(world, slot_name(FIRST_SLOT), &slot.encode(), SLOT_BYTES, PutAnswer::Stored)?;
+    // A store that does not notice a second put could not tell two writers apart.
+    put_and_expect(world, slot_name(FIRST_SLOT), &slot.encode(), SLOT_BYTES, PutAnswer::ExistsSame)?;
+    put_and_expect(world, name, &bytes, COMMIT_BYTES, PutAnswer::Stored)?;
+    world.finish_push()?;
+
+    ledger.commit_pending();
+    ledger.write(world, folder)?;
+    Cache::create(world, folder)?.save(world, commit.generation)?;
+    Journal::of(folder).begin(world, commit.generation)?;
+    folder.link(world, &request.name)
+}
+
+fn check(settings: &Settings) -> Result<SlotParams, Failure> {
+    let bad = |setting: &str, allowed: &str| Failure::BadSetting { setting: setting.into(), allowed: allowed.into() };
+    if !is_chunk_size(settings.chunk_size_bytes) {
+        return Err(bad("the chunk size", "a power of two from 64 KiB to 1 MiB"));
+    }
+    if !is_pack_size(settings.pack_size_bytes, settings.chunk_size_bytes) {
+        return Err(bad("the pack size", "a multiple of 4 KiB from 64 KiB to 64 MiB, at least twice the chunk size"));
+    }
+    if !(-7..=19).contains(&settings.zstd_level) {
+        return Err(bad("the compression level", "-7 to 19"));
+    }
+    SlotParams::new(settings.kdf_memory_kib, settings.kdf_passes)
+        .ok_or_else(|| bad("the cost of the passphrase", "64 MiB to 1 GiB of memory, 3 to 16 passes"))
+}
+
+fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot_hash: [u8; 32]) -> Result<Commit, Failure> {
+    let shared_domain = if settings.shared_domain { Some(DomainId(random(world)?)) } else { None };
+    Ok(Commit {
+        generation: 1,
+        time: seconds(world.wall_nanos()),
+        writer: toml.writer_id().ok_or_else(|| internal("the writer id"))?,
+        previous: [0; 32],
+        skip: [0; 32],
+        runs: 0,
+        epoch: Epoch(1),
+        settings: ArchiveSettings {
+            chunk_size_bytes: settings.chunk_size_bytes,
+            pack_size_bytes: settings.pack_size_bytes,
+            hold_off_runs: settings.hold_off_runs,
+            hold_off_secs: settings.hold_off_secs,
+            zstd_level: settings.zstd_level,
+            shared_domain,
+        },
+        next_slot: u16::from(FIRST_SLOT).saturating_add(1),
+        packs: PacksRoot { size: 0, root: None },
+        keys: TreeRoot::EMPTY,
+        volumes: TreeRoot::EMPTY,
+        tail: None,
+        slots: vec![SlotRef { number: FIRST_SLOT, hash: slot_hash }],
+    })
+}
+
+fn put_and_expect<W: World>(world: &mut W, name: BlobName, bytes: &[u8], length: usize, expected: PutAnswer) -> Result<(), Failure> {
+    let mut buffer = world.buffer(length)?;
+    buffer.as_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    let number = world.put(name, buffer, length, true)?;
+    let receipt = world.receipt(true)?.filter(|receipt| receipt.number == number).ok_or(Failure::FarEndProtocol)?;
+    match receipt.answer {
+        answer if answer == expected => Ok(()),
+        PutAnswer::Full => Err(Failure::StoreFull),
+        PutAnswer::Refused => Err(Failure::StoreDenied),
+        PutAnswer::Failed => Err(Failure::StoreFailed),
+        PutAnswer::Stored => Err(Failure::StoreNotExclusive),
+        PutAnswer::ExistsSame | PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(Failure::StoreNotEmpty),
+    }
+}
+
+fn random<const N: usize, W: World>(world: &mut W) -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    world.random(&mut bytes)?;
+    Ok(bytes)
+}

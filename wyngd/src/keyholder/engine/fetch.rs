@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading records back: places are sorted and joined into few long reads, several are under way at once, workers open what came.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
+use wyng_archive::format::{Commit, KeysTree, Node, PackEntry};
+use wyng_archive::plan::{PacksError, Root, Walk, read_packs};
+use wyng_archive::{Class, Damage, Fault};
+use wyng_control::Failure;
+
+use super::archive::{Archive, damaged, internal};
+use super::catalog::{CachedNodes, CachedPackNodes};
+use super::pool::{Pool, Ticket};
+use crate::keyholder::cache::Stored;
+use crate::keyholder::world::{Fetched, World};
+
+/// One read joins records up to this length.
+const READ_MAX_BYTES: u32 = 2 << 20;
+/// Bytes between two records that are read along rather than asked for twice.
+const GAP_MAX_BYTES: u32 = 32 << 10;
+/// Reads that are asked for before the first is answered.
+const READS_AHEAD: usize = 4;
+
+/// All packs of the head, by number.
+pub type Packs = BTreeMap<u64, PackEntry>;
+
+/// A chunk that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Its number in the volume.
+    pub index: u64,
+    /// Its content id.
+    pub id: Id,
+    /// How many bytes it must have.
+    pub plain_bytes: u32,
+}
+
+/// A chunk that was opened: exact, or not at all.
+pub struct Opened {
+    /// Its number in the volume.
+    pub index: u64,
+    /// Its bytes.
+    pub chunk: Vec<u8>,
+}
+
+/// Opens chunks of one domain in the order in which they lie in the store.
+pub struct ChunkReader {
+    packs: Arc<Packs>,
+    keys: Arc<HashMap<u32, SessionKey>>,
+    credential: Arc<Credential>,
+    domain: Arc<Domain>,
+    planned: VecDeque<Read>,
+    asked: VecDeque<Read>,
+    opening: VecDeque<Ticket<Result<Vec<Opened>, Damage>>>,
+    /// Bytes that came from the store.
+    pub fetched_bytes: u64,
+}
+
+/// One read of a pack, and the records in it.
+struct Read {
+    pack: PackEntry,
+    range: Range<u32>,
+    records: Vec<Record>,
+}
+
+struct Record {
+    wanted: Wanted,
+    offset_bytes: u32,
+    length_bytes: u32,
+    key: u32,
+}
+
+impl ChunkReader {
+    /// Begins with nothing wanted.
+    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: Domain) -> Self {
+        Self {
+            packs: Arc::clone(packs),
+            keys: Arc::clone(keys),
+            credential: Arc::clone(credential),
+            domain: Arc::new(domain),
+            planned: VecDeque::new(),
+            asked: VecDeque::new(),
+            opening: VecDeque::new(),
+            fetched_bytes: 0,
+        }
+    }
+
+    /// Should more be wanted, so that neither store nor workers wait?
+    pub fn wants_more(&self) -> bool {
+        self.planned.len() < READS_AHEAD
+    }
+
+    /// Wants these chunks: sorted by place and joined into reads.
+    pub fn want<W: World>(&mut self, world: &mut W, archive: &mut Archive, wanted: &[Wanted]) -> Result<(), Failure> {
+        let mut records = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let missing = || damaged(&Damage::new(Class::Record, wanted.id.0, Fault::Missing));
+            let location = archive.cache.index.find(world, &wanted.id)?.ok_or_else(missing)?;
+            let Stored::Chunk { key } = location.stored else { return Err(missing()) };
+            let record = Record { wanted: *wanted, offset_bytes: location.offset_bytes, length_bytes: location.length_bytes, key };
+            records.push((location.pack, record));
+        }
+        records.sort_by_key(|(pack, record)| (*pack, record.offset_bytes));
+        for (number, record) in records {
+            let refuse = |fault| damaged(&Damage::new(Class::Record, record.wanted.id.0, fault));
+            let pack = *self.packs.get(&number).ok_or_else(|| refuse(Fault::Missing))?;
+            if !pack.contains(record.offset_bytes, record.length_bytes) {
+                return Err(refuse(Fault::Place));
+            }
+            let end = record.offset_bytes.saturating_add(record.length_bytes);
+            match self.planned.back_mut().filter(|read| read.can_take(&pack, record.offset_bytes, end)) {
+                Some(read) => {
+                    read.range.end = read.range.end.max(end);
+                    read.records.push(record);
+                }
+                None => self.planned.push_back(Read { pack, range: record.offset_bytes..end, records: vec![record] }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
+    pub fn next<W: World>(&mut self, world: &mut W, pool: &mut Pool) -> Result<Option<Vec<Opened>>, Failure> {
+        loop {
+            while self.asked.len() < READS_AHEAD
+                && let Some(read) = self.planned.pop_front()
+            {
+                world.request(read.pack.name, read.range.start, read.range.end.saturating_sub(read.range.start))?;
+                self.asked.push_back(read);
+            }
+            let enough = self.opening.len() >= pool.width().saturating_mul(2);
+            if !enough && let Some(read) = self.asked.pop_front() {
+                let bytes = take_answer(world, &read.pack)?;
+                self.fetched_bytes = self.fetched_bytes.saturating_add(bytes.as_ref().len() as u64);
+                let ticket = self.open_read(pool, read, bytes)?;
+                self.opening.push_back(ticket);
+                continue;
+            }
+            return match self.opening.pop_front() {
+                Some(ticket) => ticket.wait()?.map(Some).map_err(|damage| damaged(&damage)),
+                None => Ok(None),
+            };
+        }
+    }
+
+    fn open_read<T>(&self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<Result<Vec<Opened>, Damage>>, Failure>
+    where
+        T: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        let (credential, keys, domain) = (Arc::clone(&self.credential), Arc::clone(&self.keys), Arc::clone(&self.domain));
+        pool.run(move |coder| {
+            let mut opened = Vec::with_capacity(read.records.len());
+            for record in &read.records {
+                let id = record.wanted.id;
+                let refuse = |fault| Damage::new(Class::Record, id.0, fault);
+                let begin = usize_of(record.offset_bytes.saturating_sub(read.range.start));
+                let sealed = bytes.as_ref().get(begin..begin.saturating_add(usize_of(record.length_bytes))).ok_or(refuse(Fault::Place))?;
+                let key = keys.get(&record.key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+                let mut chunk = Vec::new();
+                credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
+                if chunk.len() != usize_of(record.wanted.plain_bytes) {
+                    return Err(refuse(Fault::Length));
+                }
+                opened.push(Opened { index: record.wanted.index, chunk });
+            }
+            Ok(opened)
+        })
+    }
+}
+
+impl Read {
+    fn can_take(&self, pack: &PackEntry, begin: u32, end: u32) -> bool {
+        self.pack.name == pack.name
+            && begin >= self.range.start
+            && begin <= self.range.end.saturating_add(GAP_MAX_BYTES)
+            && end.max(self.range.end).saturating_sub(self.range.start) <= READ_MAX_BYTES
+    }
+}
+
+/// The answer to the oldest question, which was about this pack.
+fn take_answer<W: World>(world: &mut W, pack: &PackEntry) -> Result<W::Bytes, Failure> {
+    match world.answer()? {
+        Fetched::Bytes(bytes) => Ok(bytes),
+        Fetched::Missing => Err(damaged(&Damage::new(Class::Pack, pack.name.0, Fault::Missing))),
+        Fetched::Short => Err(damaged(&Damage::new(Class::Pack, pack.name.0, Fault::Length))),
+    }
+}
+
+/// Reads (a) from the cache.
+pub fn packs_of<W: World>(world: &mut W, archive: &mut Archive) -> Result<Packs, Failure> {
+    let head: Commit = archive.head.clone();
+    let mut nodes = CachedPackNodes(archive.nodes(world));
+    let load = &mut |_: &PackEntry, place: &wyng_archive::format::Place, level, room| {
+        let node: Result<Node<_>, Failure> = wyng_archive::plan::Nodes::load(&mut nodes, place, level, room);
+        node
+    };
+    read_packs(&head, load).map_err(|error| match error {
+        PacksError::Damage(damage) => damaged(&damage),
+        PacksError::Nodes(failure) => failure,
+    })
+}
+
+/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened.
+pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<HashMap<u32, SessionKey>, Failure> {
+    let root = Root { size: archive.head.keys.size, child: archive.head.keys.root };
+    let credential = Arc::clone(&archive.credential);
+    let mut walk = Walk::<KeysTree>::from(&root, 0);
+    let mut keys = HashMap::new();
+    let mut nodes = CachedNodes { world, cache: &mut archive.cache, credential: &credential };
+    while let Some((number, entry)) = walk.next(&mut nodes)? {
+        let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
+        keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
+    }
+    Ok(keys)
+}
+
+/// Lengths in a pack are at most 64 MiB.
+pub fn usize_of(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The engine: what a command does, as a straight line over a [`World`](super::world::World).
+//!
+//! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`packer`] (records into packs), [`commit`] (the one
+//! point at which a run becomes true), [`restore`], [`verify`], [`create`].
+
+pub mod archive;
+pub mod backup;
+pub mod catalog;
+pub mod commit;
+pub mod create;
+pub mod fetch;
+pub mod packer;
+pub mod pool;
+pub mod restore;
+pub mod verify;

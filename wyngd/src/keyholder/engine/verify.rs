@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading what the archive owns and comparing it with its hashes; deep: opening every record too. It changes nothing.
+//!
+//! Integrity *and* completeness: what must be there comes from the authenticated head, never from a listing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use wyng_archive::crypto::{Coder, DataKey, Domain, DomainId, Id, Kind, SessionKey, slot_name};
+use wyng_archive::format::{COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry};
+use wyng_archive::plan::mark;
+use wyng_archive::{BlobName, Class, Damage, Fault};
+use wyng_control::{ExitStatus, Failure, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
+use wyng_wire::Service;
+
+use super::archive::{Archive, class_of, open_commit};
+use super::catalog::content_root;
+use super::fetch::{Packs, keys_of, packs_of, usize_of};
+use super::restore::volume_and_session;
+use crate::keyholder::state::{KnownCommit, to_hex};
+use crate::keyholder::world::{Fetched, World};
+
+/// A pack is read in pieces of this size, so that memory does not grow with packs.
+const PIECE_BYTES: u32 = 4 << 20;
+/// Pieces asked for ahead.
+const PIECES_AHEAD: usize = 3;
+/// So many sessions are named with a problem.
+const NAMED_MAX: usize = 100;
+
+/// What a verify was asked for.
+pub struct Request {
+    /// The archive's name.
+    pub archive: String,
+    /// Only what these need; empty: everything that the archive owns.
+    pub volumes: Vec<String>,
+    /// Only what this session needs.
+    pub session: Option<SessionChoice>,
+    /// Opens every record too.
+    pub deep: bool,
+    /// Reads at most so much.
+    pub budget_bytes: Option<u64>,
+}
+
+/// Checks the store.
+pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, &request.archive)?;
+    let sessions = chosen_sessions(world, &mut archive, request)?;
+    let data_key = if request.deep { Some(archive.unlock(world)?) } else { None };
+    let packs = packs_of(world, &mut archive)?;
+    let everything = request.volumes.is_empty() && request.session.is_none();
+    let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
+    world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
+    let mut check = Check { problems: Vec::new(), objects_checked: 0, read_bytes: 0 };
+    if everything {
+        check.slots(world, &archive)?;
+        check.commits(world, &archive)?;
+    }
+    let opener = data_key.map(|key| Opener::new(world, &mut archive, &key, &sessions)).transpose()?;
+    let mut times = CheckTimes::read(world, &archive)?;
+    let order = times.oldest_first(&needed);
+    check.packs(world, &archive, &packs, &order, opener, request.budget_bytes, &mut times)?;
+    if request.deep {
+        check.completeness(world, &mut archive, &packs, &sessions)?;
+    }
+    let foreign_objects = if everything { count_foreign(world, &archive, &packs)? } else { 0 };
+    world.finish_fetch()?;
+    times.write(world, &archive)?;
+    let problems = std::mem::take(&mut check.problems);
+    tell_problems(world, &mut archive, &packs, &problems)?;
+    let (objects_checked, read_bytes, count) = (check.objects_checked, check.read_bytes, problems.len() as u64);
+    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, read_bytes, problems: count }))?;
+    if count == 0 { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count }) }
+}
+
+type NamedSession = (VolumeEntry, SessionEntry);
+
+fn chosen_sessions<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Vec<NamedSession>, Failure> {
+    let volumes = archive.volumes(world)?;
+    if let Some(unknown) = request.volumes.iter().find(|name| volumes.iter().all(|(_, volume)| volume.name != **name)) {
+        return Err(Failure::UnknownVolume { volume: unknown.clone() });
+    }
+    let mut chosen = Vec::new();
+    for (_, volume) in volumes {
+        if !request.volumes.is_empty() && !request.volumes.contains(&volume.name) {
+            continue;
+        }
+        match &request.session {
+            None => chosen.extend(archive.sessions(world, &volume)?.into_iter().map(|session| (volume.clone(), session))),
+            Some(choice) => match archive.choose(world, &volume, choice) {
+                Ok(session) => chosen.push((volume, session)),
+                Err(Failure::UnknownSession { .. }) if request.volumes.is_empty() => {}
+                Err(failure) => return Err(failure),
+            },
+        }
+    }
+    Ok(chosen)
+}
+
+/// The packs in which records of these sessions lie.
+fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
+    let mut needed = BTreeSet::new();
+    for (_, session) in sessions {
+        for id in reached(world, archive, session)? {
+            if let Some(location) = archive.cache.index.find(world, &id)? {
+                needed.insert(location.pack);
+            }
+        }
+    }
+    Ok(needed)
+}
+
+/// All nodes and chunks that a session reaches.
+fn reached<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<HashSet<Id>, Failure> {
+    let (mut nodes_seen, mut chunks) = (HashSet::new(), HashSet::new());
+    let root = content_root(session);
+    mark::<ContentTree, _, _, _>(&root, &mut archive.nodes(world), &mut |id| nodes_seen.insert(*id), &mut |id| {
+        chunks.insert(*id);
+        Ok(())
+    })?;
+    nodes_seen.extend(chunks);
+    Ok(nodes_seen)
+}
+
+/// What is found while reading.
+struct Check {
+    problems: Vec<Damage>,
+    objects_checked: u64,
+    read_bytes: u64,
+}
+
+impl Check {
+    fn note(&mut self, class: Class, name: BlobName, fault: Fault) {
+        self.problems.push(Damage::new(class, name.0, fault));
+    }
+
+    fn slots<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+        for slot in &archive.head.slots {
+            let name = slot_name(slot.number);
+            match self.read_small(world, name, SLOT_BYTES)? {
+                Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => {}
+                Ok(_) => self.note(Class::Slot, name, Fault::Hash),
+                Err(fault) => self.note(Class::Slot, name, fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// From the head down: each commit's hash stands in the one after it.
+    fn commits<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+        let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+        let (mut generation, mut expected) = (archive.head.generation, archive.ledger.head().map(KnownCommit::hash));
+        while generation > 0 {
+            let name = archive.credential.commit_name(generation);
+            let mut previous = None;
+            match self.read_small(world, name, COMMIT_BYTES)? {
+                Ok(bytes) if expected.is_some_and(|hash| hash != *blake3::hash(bytes.as_ref()).as_bytes()) => {
+                    self.note(Class::Commit, name, Fault::Hash);
+                }
+                Ok(bytes) => match open_commit(&archive.credential, &mut coder, &KnownCommit { generation, bytes: bytes.as_ref().to_vec() }) {
+                    Ok(commit) => previous = Some(commit.previous),
+                    Err(_) => self.note(Class::Commit, name, Fault::Tag),
+                },
+                Err(fault) => self.note(Class::Commit, name, fault),
+            }
+            generation = generation.saturating_sub(1);
+            // Below a damaged commit the hash is known only where this machine kept the bytes; the tag is checked all the same.
+            expected = previous.or_else(|| archive.ledger.known(generation).map(KnownCommit::hash));
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
+    fn packs<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &Archive,
+        packs: &Packs,
+        order: &[u64],
+        mut opener: Option<Opener>,
+        budget_bytes: Option<u64>,
+        times: &mut CheckTimes,
+    ) -> Result<(), Failure> {
+        let total_bytes = order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
+        let now = i64::try_from(world.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+        for number in order {
+            let Some(pack) = packs.get(number) else { continue };
+            if budget_bytes.is_some_and(|budget| self.read_bytes.saturating_add(pack.length_bytes.into()) > budget) {
+                break;
+            }
+            let fault = match &mut opener {
+                None => self.hash_pack(world, pack)?,
+                Some(opener) => self.open_pack(world, archive, pack, opener)?,
+            };
+            match fault {
+                None => times.set(*number, now),
+                Some(fault) => self.note(Class::Pack, pack.name, fault),
+            }
+            self.objects_checked = self.objects_checked.saturating_add(1);
+            world.progress(Progress { phase: Phase::Verifying, volume: None, done_bytes: self.read_bytes, total_bytes, sent_bytes: 0 });
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a pack in pieces and compares its hash with its name.
+    fn hash_pack<W: World>(&mut self, world: &mut W, pack: &PackEntry) -> Result<Option<Fault>, Failure> {
+        let mut hasher = blake3::Hasher::new();
+        let (mut asked_bytes, mut asked, mut fault) = (0u32, 0usize, None);
+        loop {
+            while asked < PIECES_AHEAD && asked_bytes < pack.length_bytes {
+                let length = PIECE_BYTES.min(pack.length_bytes.saturating_sub(asked_bytes));
+                world.request(pack.name, asked_bytes, length)?;
+                asked_bytes = asked_bytes.saturating_add(length);
+                asked = asked.saturating_add(1);
+            }
+            if asked == 0 {
+                break;
+            }
+            asked = asked.saturating_sub(1);
+            match world.answer()? {
+                Fetched::Bytes(bytes) => {
+                    self.read_bytes = self.read_bytes.saturating_add(bytes.as_ref().len() as u64);
+                    hasher.update(bytes.as_ref());
+                }
+                Fetched::Missing => fault = Some(Fault::Missing),
+                Fetched::Short => fault = fault.or(Some(Fault::Length)),
+            }
+        }
+        let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
+        Ok(fault.or((!same).then_some(Fault::Hash)))
+    }
+
+    /// Reads a pack whole, compares its hash, and opens its directory and every record.
+    fn open_pack<W: World>(&mut self, world: &mut W, archive: &Archive, pack: &PackEntry, opener: &mut Opener) -> Result<Option<Fault>, Failure> {
+        world.request(pack.name, 0, pack.length_bytes)?;
+        let bytes = match world.answer()? {
+            Fetched::Bytes(bytes) => bytes,
+            Fetched::Missing => return Ok(Some(Fault::Missing)),
+            Fetched::Short => return Ok(Some(Fault::Length)),
+        };
+        let bytes = bytes.as_ref();
+        self.read_bytes = self.read_bytes.saturating_add(bytes.len() as u64);
+        let fault = (blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0)).then_some(Fault::Hash);
+        let entries = match opener.directory(archive, pack, bytes) {
+            Ok(directory) => directory.entries,
+            Err(damage) => {
+                self.problems.push(damage);
+                return Ok(fault);
+            }
+        };
+        for entry in entries {
+            let begin = usize_of(entry.offset_bytes);
+            let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+            if let Err(damage) = opener.record(archive, entry.kind, &entry.id, record) {
+                self.problems.push(damage);
+            }
+            self.objects_checked = self.objects_checked.saturating_add(1);
+        }
+        Ok(fault)
+    }
+
+    /// Does every chunk and node of every session lie in a pack that the archive has?
+    fn completeness<W: World>(&mut self, world: &mut W, archive: &mut Archive, packs: &Packs, sessions: &[NamedSession]) -> Result<(), Failure> {
+        let mut seen = HashSet::new();
+        for (_, session) in sessions {
+            let mut chunks = Vec::new();
+            mark::<ContentTree, _, _, _>(&content_root(session), &mut archive.nodes(world), &mut |id| seen.insert(*id), &mut |id| {
+                chunks.push(*id);
+                Ok(())
+            })?;
+            for id in chunks {
+                let location = archive.cache.index.find(world, &id)?;
+                if location.is_none_or(|location| !packs.contains_key(&location.pack)) {
+                    self.note(Class::Record, BlobName(id.0), Fault::Missing);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_small<W: World>(&mut self, world: &mut W, name: BlobName, length: usize) -> Result<Result<W::Bytes, Fault>, Failure> {
+        self.objects_checked = self.objects_checked.saturating_add(1);
+        world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
+        Ok(match world.answer()? {
+            Fetched::Bytes(bytes) => {
+                self.read_bytes = self.read_bytes.saturating_add(length as u64);
+                Ok(bytes)
+            }
+            Fetched::Missing => Err(Fault::Missing),
+            Fetched::Short => Err(Fault::Length),
+        })
+    }
+}
+
+/// Opens directories and records with all keys of the archive.
+struct Opener {
+    keys: HashMap<u32, SessionKey>,
+    /// The one that fitted last stands first: a pack's chunks are mostly of one volume.
+    domains: Vec<Domain>,
+    coder: Coder,
+    plain: Vec<u8>,
+}
+
+impl Opener {
+    fn new<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey, sessions: &[NamedSession]) -> Result<Self, Failure> {
+        let keys = keys_of(world, archive, data_key)?;
+        let ids: BTreeSet<DomainId> = sessions.iter().flat_map(|(volume, session)| [volume.domain, session.domain]).collect();
+        let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
+        Ok(Self { keys, domains, coder: Coder::new(0).map_err(|_| Failure::OutOfMemory)?, plain: Vec::new() })
+    }
+
+    fn directory(&mut self, archive: &Archive, pack: &PackEntry, bytes: &[u8]) -> Result<Directory, Damage> {
+        let refuse = |fault| Damage::new(Class::Directory, pack.directory.0, fault);
+        let begin = usize_of(pack.directory_offset_bytes);
+        let record = bytes.get(begin..begin.saturating_add(usize_of(pack.directory_length_bytes))).ok_or(refuse(Fault::Place))?;
+        archive.credential.open_meta(Kind::Directory, &mut self.coder, &pack.directory, record, &mut self.plain)?;
+        Directory::decode(&self.plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
+    }
+
+    fn record(&mut self, archive: &Archive, kind: RecordKind, id: &Id, record: &[u8]) -> Result<(), Damage> {
+        let RecordKind::Chunk { key } = kind else {
+            return archive.credential.open_meta(Kind::Node, &mut self.coder, id, record, &mut self.plain);
+        };
+        let refuse = |fault| Damage::new(Class::Record, id.0, fault);
+        let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+        let mut result = Err(refuse(Fault::Id));
+        for place in 0..self.domains.len() {
+            let Some(domain) = self.domains.get(place) else { break };
+            result = archive.credential.open_chunk(key, domain, &mut self.coder, id, record, &mut self.plain);
+            match &result {
+                Ok(()) => {
+                    self.domains.swap(0, place);
+                    break;
+                }
+                Err(Damage { fault: Fault::Id, .. }) => {}
+                Err(_) => break,
+            }
+        }
+        result
+    }
+}
+
+/// When each pack was last read whole and found right, so that a budget reaches all in turn.
+struct CheckTimes(std::collections::BTreeMap<u64, i64>);
+
+impl CheckTimes {
+    const FILE: &'static str = "cache/checked";
+
+    fn read<W: World>(world: &mut W, archive: &Archive) -> Result<Self, Failure> {
+        let bytes = world.read_file(&archive.folder.file(Self::FILE))?.unwrap_or_default();
+        let words = |entry: &[u8; 16]| {
+            let (words, _) = entry.as_chunks::<8>();
+            Some((u64::from_le_bytes(*words.first()?), i64::from_le_bytes(*words.get(1)?)))
+        };
+        // A torn or foreign file only changes the order of reading.
+        Ok(Self(bytes.as_chunks::<16>().0.iter().filter_map(words).collect()))
+    }
+
+    fn oldest_first(&self, needed: &BTreeSet<u64>) -> Vec<u64> {
+        let mut order: Vec<u64> = needed.iter().copied().collect();
+        order.sort_by_key(|number| (self.0.get(number).copied().unwrap_or(0), *number));
+        order
+    }
+
+    fn set(&mut self, number: u64, time: i64) {
+        self.0.insert(number, time);
+    }
+
+    fn write<W: World>(&self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|(number, time)| [number.to_le_bytes(), time.to_le_bytes()]).flatten().collect();
+        world.replace_file(&archive.folder.file(Self::FILE), &bytes)
+    }
+}
+
+/// Blobs in the store that no commit knows: another run's, a crash's, or somebody's. They are counted, never read.
+fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<u64, Failure> {
+    let mut owned: HashSet<BlobName> = packs.values().map(|pack| pack.name).collect();
+    owned.extend(archive.head.slots.iter().map(|slot| slot_name(slot.number)));
+    owned.extend((1..=archive.head.generation).map(|generation| archive.credential.commit_name(generation)));
+    let mut foreign = 0u64;
+    world.list_store(&mut |name, _| foreign = foreign.saturating_add(u64::from(!owned.contains(&name))))?;
+    Ok(foreign)
+}
+
+/// Says for each problem which sessions need the object.
+fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, problems: &[Damage]) -> Result<(), Failure> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let mut needs: HashMap<[u8; 32], BTreeSet<String>> = HashMap::new();
+    for (_, volume) in archive.volumes(world)? {
+        for session in archive.sessions(world, &volume)? {
+            for id in reached(world, archive, &session)? {
+                let pack = archive.cache.index.find(world, &id)?.and_then(|location| packs.get(&location.pack).copied());
+                let objects = [Some(id.0), pack.map(|pack| pack.name.0), pack.map(|pack| pack.directory.0)];
+                for object in objects.into_iter().flatten().filter(|object| problems.iter().any(|damage| damage.object == *object)) {
+                    needs.entry(object).or_default().insert(volume_and_session(&volume.name, &session));
+                }
+            }
+        }
+    }
+    for damage in problems {
+        let volumes = needs.get(&damage.object).map(|names| names.iter().take(NAMED_MAX).cloned().collect()).unwrap_or_default();
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&damage.object),
+            class: class_of(damage.class),
+            problem: damage.fault.to_string(),
+            volumes,
+        }))?;
+    }
+    Ok(())
+}

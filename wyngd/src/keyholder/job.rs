@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One command of a client: the engine's function for it, and how what is known here is told.
+
+use wyng_archive::format::SlotKind;
+use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, KeySlot, SessionChoice, SessionLine, ToClient, VolumeLine};
+
+use super::engine::archive::Archive;
+use super::engine::{backup, create, fetch, restore, verify};
+use super::state::{ArchiveFolder, to_hex};
+use super::world::World;
+
+/// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status is returned.
+pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
+    match execute(world, command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let exit = failure.exit();
+            // Whoever asked may be gone; the status is all that is left to say then.
+            let _ = world.tell(ToClient::Failed(failure));
+            exit
+        }
+    }
+}
+
+fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::ArchiveCreate {
+            archive,
+            store_url,
+            via,
+            chunk_size_bytes,
+            pack_size_bytes,
+            compression,
+            hold_off,
+            shared_domain,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let settings = create::Settings {
+                chunk_size_bytes,
+                pack_size_bytes,
+                zstd_level: compression.zstd_level,
+                hold_off_runs: hold_off.runs,
+                hold_off_secs: hold_off.secs,
+                shared_domain,
+                kdf_memory_kib,
+                kdf_passes,
+            };
+            create::create(world, &create::Request { name: archive.clone(), store: store_url, via, settings })?;
+            show(world, &archive)
+        }
+        Command::ArchiveList => {
+            for name in ArchiveFolder::names(world)? {
+                show(world, &name)?;
+            }
+            Ok(ExitStatus::Done)
+        }
+        Command::ArchiveShow { archive } => show(world, &archive),
+        Command::ArchiveForget { archive } => {
+            let folder = ArchiveFolder::find(world, &archive)?;
+            folder.forget(world, &archive)?;
+            Ok(ExitStatus::Done)
+        }
+        Command::Backup { archive, volumes, skip_unchanged, dry_run, live } => {
+            backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live })
+        }
+        Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
+        Command::Restore { archive, volumes, session } => restore::restore(world, &restore::Request { archive, volumes, session }),
+        Command::Verify { archive, volumes, session, deep, budget_bytes } => {
+            verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })
+        }
+        Command::Status { archive } => status(world, archive.as_deref()),
+        Command::KeyList { archive } => key_list(world, &archive),
+        Command::KeyCheck { archive } => key_check(world, &archive),
+    }
+}
+
+fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, name)?;
+    let packs = fetch::packs_of(world, &mut archive)?;
+    let volume_count = archive.volumes(world)?.len() as u64;
+    let stored_bytes = packs.values().fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
+    let settings = archive.head.settings;
+    world.tell(ToClient::Archive(ArchiveSummary {
+        name: name.to_owned(),
+        id: to_hex(&archive.folder.id().0),
+        store_url: without_credentials(&archive.toml.store),
+        via: archive.toml.via.clone(),
+        generation: archive.head.generation,
+        committed_time: archive.head.time,
+        chunk_size_bytes: settings.chunk_size_bytes,
+        pack_size_bytes: settings.pack_size_bytes,
+        zstd_level: settings.zstd_level,
+        volume_count,
+        pack_count: packs.len() as u64,
+        stored_bytes,
+        hold_off_runs: settings.hold_off_runs,
+        hold_off_secs: settings.hold_off_secs,
+    }))?;
+    Ok(ExitStatus::Done)
+}
+
+/// `scheme://user:secret@host` is shown as `scheme://user@host`.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.split_once('@') {
+        Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
+
+fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<&SessionChoice>) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, name)?;
+    let mut volumes = archive.volumes(world)?;
+    if let Some(only) = only {
+        volumes.retain(|(_, volume)| volume.name == only);
+        if volumes.is_empty() {
+            return Err(Failure::UnknownVolume { volume: only.to_owned() });
+        }
+    }
+    for (_, volume) in volumes {
+        let sessions = match choice {
+            None => archive.sessions(world, &volume)?,
+            Some(choice) => match archive.choose(world, &volume, choice) {
+                Ok(session) => vec![session],
+                Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
+                Err(failure) => return Err(failure),
+            },
+        };
+        world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
+        for session in sessions {
+            world.tell(ToClient::Session(SessionLine {
+                session: session.time,
+                generation: session.generation,
+                tags: session.tags,
+                size_bytes: session.size_bytes,
+                added_bytes: session.added_bytes,
+                live: session.live,
+            }))?;
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Failure> {
+    let names = match only {
+        Some(name) => vec![name.to_owned()],
+        None => ArchiveFolder::names(world)?,
+    };
+    for name in names {
+        show(world, &name)?;
+        if Archive::open(world, &name)?.ledger.stopped {
+            return Err(Failure::Stopped);
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn key_list<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    let folder = ArchiveFolder::find(world, name)?;
+    for slot in folder.read_slots(world)? {
+        let clear = slot.clear();
+        world.tell(ToClient::KeySlot(KeySlot {
+            number: clear.number,
+            recovery_key: clear.kind == SlotKind::RecoveryKey,
+            memory_kib: clear.memory_kib,
+            passes: clear.passes,
+        }))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, name)?;
+    let data_key = archive.unlock(world)?;
+    fetch::keys_of(world, &mut archive, &data_key)?;
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The keyholder: the one process that holds keys. It has no path, no socket of a network, and no child; what it meets, it meets
+//! through [`world::World`], so that the same engine runs under the daemon and under simulation.
+//!
+//! - [`job`]: one command of a client, from its begin to its exit status.
+//! - [`engine`]: backup, restore, verify, create: straight lines over a `World`.
+//! - [`state`]: what matters on this machine: credential, ledger, journal.
+//! - [`cache`]: what can be built anew: the index of ids and the nodes.
+//! - [`door`]: the process itself: its wires and its jail; [`real_world`]: the `World` made of them.
+
+pub mod cache;
+pub mod door;
+pub mod engine;
+pub mod job;
+pub mod real_world;
+pub mod state;
+pub mod world;

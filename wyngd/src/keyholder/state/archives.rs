@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which archives this machine knows: a folder an archive, a link a name.
+
+use serde::{Deserialize, Serialize};
+use wyng_archive::crypto::{ArchiveId, Credential};
+use wyng_archive::format::{SLOT_BYTES, Slot};
+use wyng_control::Failure;
+
+use crate::keyholder::world::World;
+
+const ARCHIVES: &str = "archives";
+
+/// The folder of one archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveFolder {
+    id: ArchiveId,
+    path: String,
+}
+
+/// `archive.toml`: where the archive is, and who writes it from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveToml {
+    /// The store's address; may hold credentials.
+    pub store: String,
+    /// The far end.
+    pub via: String,
+    /// 16 random bytes that name this machine in commits, hexadecimal.
+    pub writer: String,
+}
+
+impl ArchiveToml {
+    /// The writer's bytes.
+    pub fn writer_id(&self) -> Option<[u8; 16]> {
+        from_hex(&self.writer)
+    }
+}
+
+impl ArchiveFolder {
+    /// The folder for an id, whether it exists or not.
+    pub fn of(id: ArchiveId) -> Self {
+        Self { id, path: format!("{ARCHIVES}/{}", to_hex(&id.0)) }
+    }
+
+    /// The folder that `name` links to; [`Failure::UnknownArchive`] if there is none.
+    pub fn find<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+        let unknown = || Failure::UnknownArchive { archive: name.to_owned() };
+        if !is_archive_name(name) {
+            return Err(unknown());
+        }
+        let target = world.read_link(&link_path(name))?.ok_or_else(unknown)?;
+        let id = from_hex(&target).map(ArchiveId).ok_or_else(unknown)?;
+        Ok(Self::of(id))
+    }
+
+    /// All names, sorted.
+    pub fn names<W: World>(world: &mut W) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        for name in world.list_folder(ARCHIVES)? {
+            if is_archive_name(&name) && world.read_link(&link_path(&name))?.is_some() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Links a name to this folder: the last step of making or adopting an archive.
+    pub fn link<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
+        world.make_link(&link_path(name), &to_hex(&self.id.0))
+    }
+
+    /// Removes the name, then the folder.
+    pub fn forget<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
+        world.remove(&link_path(name))?;
+        world.remove(&self.path)
+    }
+
+    /// Which archive.
+    pub fn id(&self) -> ArchiveId {
+        self.id
+    }
+
+    /// A file of this archive.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// Reads `archive.toml`.
+    pub fn read_toml<W: World>(&self, world: &mut W) -> Result<ArchiveToml, Failure> {
+        let damaged = |what: &str| Failure::StateDamaged { file: "archive.toml".into(), what: what.into() };
+        let bytes = world.read_file(&self.file("archive.toml"))?.ok_or_else(|| damaged("it is missing"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
+        let toml: ArchiveToml = toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
+        toml.writer_id().ok_or_else(|| damaged("the writer id"))?;
+        Ok(toml)
+    }
+
+    /// Writes `archive.toml`.
+    pub fn write_toml<W: World>(&self, world: &mut W, toml: &ArchiveToml) -> Result<(), Failure> {
+        let text = toml::to_string(toml).map_err(|_| Failure::Internal { what: "archive.toml".into() })?;
+        world.replace_file(&self.file("archive.toml"), text.as_bytes())
+    }
+
+    /// Reads the credential, or its second copy when the first is damaged.
+    pub fn read_credential<W: World>(&self, world: &mut W) -> Result<Credential, Failure> {
+        let mut what = "it is missing".to_owned();
+        for name in CREDENTIAL_COPIES {
+            let Some(bytes) = world.read_file(&self.file(name))?.map(zeroize::Zeroizing::new) else { continue };
+            match Credential::decode(&bytes) {
+                Ok(credential) if credential.archive() == self.id => return Ok(credential),
+                Ok(_) => what = "it is of another archive".into(),
+                Err(error) => what = error.to_string(),
+            }
+        }
+        Err(Failure::StateDamaged { file: "credential".into(), what })
+    }
+
+    /// Writes both copies of the credential.
+    pub fn write_credential<W: World>(&self, world: &mut W, credential: &Credential) -> Result<(), Failure> {
+        let bytes = credential.encode();
+        CREDENTIAL_COPIES.iter().try_for_each(|name| world.replace_file(&self.file(name), &bytes))
+    }
+
+    /// Reads the slots that this machine keeps, so that unlocking never asks the store.
+    pub fn read_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
+        let damaged = |what: String| Failure::StateDamaged { file: "slots".into(), what };
+        let bytes = world.read_file(&self.file("slots"))?.ok_or_else(|| damaged("it is missing".into()))?;
+        bytes.chunks(SLOT_BYTES).map(|bytes| Slot::decode(bytes).map_err(|fault| damaged(fault.to_string()))).collect()
+    }
+
+    /// Writes the slots.
+    pub fn write_slots<W: World>(&self, world: &mut W, slots: &[Slot]) -> Result<(), Failure> {
+        let bytes: Vec<u8> = slots.iter().flat_map(Slot::encode).collect();
+        world.replace_file(&self.file("slots"), &bytes)
+    }
+}
+
+/// Two copies: without the credential nothing can be backed up, and it is one sector long.
+const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
+
+/// May an archive be called so here? Letters, digits, `.`, `_`, `-`; at most 64; nothing that could be an id.
+pub fn is_archive_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && !name.starts_with(['.', '-'])
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && from_hex::<16>(name).is_none()
+}
+
+fn link_path(name: &str) -> String {
+    format!("{ARCHIVES}/{name}")
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}
+
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N.saturating_mul(2) || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}

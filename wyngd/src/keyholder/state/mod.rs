@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What matters on this machine, under `archives/ID/`: losing it loses no data, but it is what tells old from new.
+//!
+//! Every file here is small, replaced atomically and fsynced, but for the journal, which is appended.
+
+mod archives;
+mod journal;
+mod ledger;
+
+pub(crate) use archives::to_hex;
+pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
+pub use journal::{Journal, JournalKey, JournalPack, Journaled};
+pub use ledger::{KnownCommit, Ledger};

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Everything that the engine meets, as one trait: clocks, randomness, state files, the far end, volumes and targets.
+//!
+//! Each call is a point at which a test may stop the engine; so no call does two things that a crash could part.
+
+use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
+use wyng_wire::{BlobName, Service};
+
+/// What the far end answers to a PUT that is not simply stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutAnswer {
+    /// Durable, and new.
+    Stored,
+    /// Durable, and was there with the same bytes.
+    ExistsSame,
+    /// The name is taken by other bytes.
+    ExistsDifferent,
+    /// The name is taken; the far end may not read by what.
+    ExistsUnknown,
+    /// No room.
+    Full,
+    /// Not allowed.
+    Refused,
+    /// Tried and failed.
+    Failed,
+}
+
+/// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// As [`World::put`] gave it.
+    pub number: u64,
+    /// How it ended.
+    pub answer: PutAnswer,
+}
+
+/// What became of a request to read.
+pub enum Fetched<B> {
+    /// Just the bytes that were asked for.
+    Bytes(B),
+    /// There is no such blob.
+    Missing,
+    /// The blob is shorter than what was asked for.
+    Short,
+}
+
+/// A source that the caller opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceShape {
+    /// Its size when it was opened.
+    pub size_bytes: u64,
+    /// How its changes were found.
+    pub method: Method,
+}
+
+/// A failure to read or write a source or target, before the volume's name is put to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+/// See the module's first line.
+pub trait World {
+    /// Bytes that are filled in place and then sent without a copy.
+    type Buffer: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
+    /// Bytes that came back.
+    type Bytes: AsRef<[u8]> + Send + Sync + 'static;
+
+    /// Nanoseconds since 1970 UTC by the wall clock.
+    fn wall_nanos(&mut self) -> u64;
+    /// Nanoseconds of a clock that only goes forward.
+    fn monotonic_nanos(&mut self) -> u64;
+    /// CPU time of this process so far, microseconds.
+    fn cpu_micros(&mut self) -> u64;
+    /// This process.
+    fn process_id(&self) -> u32;
+    /// Fresh random bytes of the kernel.
+    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure>;
+
+    /// A whole small file of the state; `None` if there is none. At most 16 MiB.
+    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure>;
+    /// Replaces a file, durably and at once: after a crash it is the old or the new one. Makes its folder.
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;
+    /// Appends; durable only after [`sync_file`](Self::sync_file).
+    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;
+    /// Makes a file's bytes and its name durable. An error here is as bad as a crash: the file must be read anew.
+    fn sync_file(&mut self, name: &str) -> Result<(), Failure>;
+    /// Cuts a file.
+    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure>;
+    /// The length of a file; `None` if there is none.
+    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure>;
+    /// Fills `bytes` from `offset`; a short file is an error.
+    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure>;
+    /// Removes a file or a folder with all that is in it; that it is absent is no error.
+    fn remove(&mut self, name: &str) -> Result<(), Failure>;
+    /// The names in a folder of the state; none if there is no such folder.
+    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure>;
+    /// Makes `name` a link to `target`, durably.
+    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure>;
+    /// What a link points to; `None` if there is none.
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure>;
+
+    /// Starts the far end for one service and opens the destination. With `create` its last folder is made, and must be empty.
+    fn connect(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure>;
+    /// Zeroed room for one blob.
+    fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
+    /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1. Waits while the window is full.
+    fn put(&mut self, name: BlobName, bytes: Self::Buffer, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure>;
+    /// The next receipt, if one is there; with `wait` until one is there.
+    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
+    /// Ends the push: the far end has everything and said so.
+    fn finish_push(&mut self) -> Result<(), Failure>;
+    /// Asks for a range of a blob; answers come in the order of the questions.
+    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure>;
+    /// The answer to the oldest question.
+    fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
+    /// The length of a blob, if it exists.
+    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure>;
+    /// All blobs of the store, with their lengths. Only a claim.
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure>;
+    /// Ends the fetch.
+    fn finish_fetch(&mut self) -> Result<(), Failure>;
+
+    /// Asks the caller for a source.
+    fn open_source(&mut self, item: u32, volume: &str) -> Result<SourceShape, Failure>;
+    /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only holes follow.
+    fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;
+    /// Reads from a source; the number of bytes, less than asked only at its end.
+    fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno>;
+    /// The size that the source has now.
+    fn source_bytes(&mut self, item: u32) -> Result<u64, Errno>;
+    /// Done with a source.
+    fn close_source(&mut self, item: u32);
+    /// Asks the caller for a target.
+    fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure>;
+    /// Writes to a target: anywhere in a file, only onwards in a stream.
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
+    /// Gives the target its size, makes it durable, and lets the caller give it its name.
+    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure>;
+    /// Asks the caller for a passphrase.
+    fn passphrase(&mut self, new: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
+
+    /// Tells the client a result.
+    fn tell(&mut self, event: ToClient) -> Result<(), Failure>;
+    /// Tells the client how far it is; called often, told seldom.
+    fn progress(&mut self, progress: Progress);
+    /// Did the person interrupt?
+    fn cancelled(&mut self) -> bool;
+}
