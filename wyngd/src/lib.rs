@@ -1,2 +1,90 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! (room)
+//! The daemon of the admin domain: a supervisor and five roles, each a process of its own, joined by typed wires.
+//!
+//! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from the client, [`keyholder`] does it,
+//! [`volumes`] hands over what the caller opened, [`spawner`] starts the far end, [`transport`] speaks to it. Roles do not import one
+//! another; they meet in [`ipc`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub mod control;
+pub mod ipc;
+pub mod keyholder;
+pub mod roles;
+pub mod spawner;
+pub mod supervisor;
+pub mod transport;
+pub mod volumes;
+
+use roles::Role;
+
+/// Exit status for arguments that are not understood.
+const USAGE: u8 = 2;
+
+/// What this process is to be.
+enum Start {
+    Supervisor(supervisor::Options),
+    Role(Role, Option<PathBuf>),
+}
+
+/// Runs what the arguments name, to its end.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    log_to_standard_error();
+    let ended = match parse(arguments) {
+        None => {
+            eprintln!("usage: wyngd --standalone --client-fd N --state-dir DIR [--helper PATH] (started by wyng-ctl)");
+            return ExitCode::from(USAGE);
+        }
+        Some(Start::Supervisor(options)) => supervisor::run(&options),
+        Some(Start::Role(role, helper)) => run_role(role, helper),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            tracing::error!(reason = %fatal, "ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_role(role: Role, helper: Option<PathBuf>) -> Result<(), ipc::Fatal> {
+    match role {
+        Role::Spawner => spawner::run(helper),
+        Role::Control => control::run(),
+        Role::Volumes => volumes::run(),
+        Role::Keyholder => keyholder::door::run(),
+        Role::Transport => transport::run(),
+    }
+}
+
+fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
+    let (mut standalone, mut client_fd, mut state_dir, mut helper, mut role) = (false, None, None, None, None);
+    while let Some(argument) = arguments.next() {
+        match argument.to_str()? {
+            "--standalone" => standalone = true,
+            "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
+            "--state-dir" => state_dir = Some(PathBuf::from(arguments.next()?)),
+            "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
+            "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
+            _ => return None,
+        }
+    }
+    match role {
+        Some(role) => Some(Start::Role(role, helper)),
+        None if standalone => Some(Start::Supervisor(supervisor::Options { client_fd: client_fd?, state_dir: state_dir?, helper })),
+        None => None,
+    }
+}
+
+/// Warnings and errors of our own, as fields; never content, never a text from the far end.
+fn log_to_standard_error() {
+    let level = match std::env::var("WYNGD_LOG").as_deref() {
+        Ok("debug") => tracing::Level::DEBUG,
+        Ok("info") => tracing::Level::INFO,
+        _ => tracing::Level::WARN,
+    };
+    // A second subscriber cannot be set; then the first one stays.
+    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init();
+}

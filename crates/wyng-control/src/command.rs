@@ -100,6 +100,11 @@ pub enum Command {
         /// The code from the recovery sheet.
         expect: Option<String>,
     },
+    /// Makes this machine the archive's writer.
+    ArchiveTakeOver {
+        /// Which.
+        archive: String,
+    },
     /// The archives that this state directory knows.
     ArchiveList,
     /// What is known of one archive.

@@ -153,6 +153,8 @@ pub enum Failure {
     Forked { generation: u64 },
     /// An earlier run found a fork; nothing is pushed until `archive open`.
     Stopped,
+    /// Another machine is the archive's writer.
+    NotWriter { archive: String },
     /// The store shows an older state than this machine has seen.
     RolledBack { known_generation: u64, shown_generation: u64 },
     /// The store shows a state that does not descend from the known one.
@@ -463,6 +465,13 @@ impl Failure {
                 "an earlier run found that the archive has another writer, or that this state is old".into(),
                 kept,
                 "Run `wyng-ctl archive open NAME` first.",
+            ),
+            Self::NotWriter { archive } => say(
+                "not-writer",
+                Failed,
+                format!("another machine writes to {archive:?}; this one may read it"),
+                kept,
+                "If the other machine is out of use, run `wyng-ctl archive take-over NAME`.",
             ),
             Self::RolledBack { known_generation, shown_generation } => say(
                 "rolled-back",

@@ -16,6 +16,8 @@ use crate::Enforced;
 pub enum Profile {
     /// Waits for its children, kills and reaps them.
     Supervisor,
+    /// Starts far ends, which inherit its filter: so this one names what is forbidden instead of what is allowed.
+    Spawner,
     /// Passes messages and descriptors.
     Control,
     /// Looks at descriptors that others opened.
@@ -33,6 +35,7 @@ pub fn allow_only(profile: Profile) -> Enforced {
 
 fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     let own: &[c_long] = match profile {
+        Profile::Spawner => return apply(DANGEROUS, SeccompAction::Allow, SeccompAction::KillProcess),
         Profile::Supervisor => CHILDREN,
         Profile::Control => &[],
         Profile::Volumes => LOOKING,
@@ -40,12 +43,42 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Transport => PIPES,
     };
     let packets: &[c_long] = if profile == Profile::Supervisor { &[] } else { PACKETS };
-    let rules: BTreeMap<i64, _> = RUNTIME.iter().chain(own).chain(packets).map(|call| (*call, Vec::new())).collect();
+    apply(&[RUNTIME, own, packets].concat(), SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+fn apply(calls: &[c_long], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
+    let rules: BTreeMap<i64, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
     let arch = std::env::consts::ARCH.try_into()?;
-    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?.try_into()?;
+    let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
     seccompiler::apply_filter_all_threads(&program)?;
     Ok(())
 }
+
+/// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
+const DANGEROUS: &[c_long] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_setns,
+    libc::SYS_acct,
+];
 
 /// What every Rust program does by itself: memory, threads, clocks, standard error, and its end.
 const RUNTIME: &[c_long] = &[
@@ -94,8 +127,7 @@ const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_fcn
 const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];
 
 /// What kind of file, and how large.
-const LOOKING: &[c_long] =
-    &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_ioctl, libc::SYS_lseek];
+const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_ioctl, libc::SYS_lseek];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

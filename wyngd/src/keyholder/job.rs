@@ -5,7 +5,7 @@ use wyng_archive::format::SlotKind;
 use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, KeySlot, SessionChoice, SessionLine, ToClient, VolumeLine};
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, fetch, restore, verify};
+use super::engine::{backup, create, fetch, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, to_hex};
 use super::world::World;
 
@@ -47,6 +47,14 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
                 kdf_passes,
             };
             create::create(world, &create::Request { name: archive.clone(), store: store_url, via, settings })?;
+            show(world, &archive)
+        }
+        Command::ArchiveOpen { archive, store_url, via, expect } => {
+            open::open(world, &open::Request { name: archive.clone(), store: store_url, via, expect })?;
+            show(world, &archive)
+        }
+        Command::ArchiveTakeOver { archive } => {
+            take_over::take_over(world, &archive)?;
             show(world, &archive)
         }
         Command::ArchiveList => {

@@ -6,11 +6,12 @@
 //! - [`engine`]: backup, restore, verify, create: straight lines over a `World`.
 //! - [`state`]: what matters on this machine: credential, ledger, journal.
 //! - [`cache`]: what can be built anew: the index of ids and the nodes.
-//! - [`door`]: the process itself: its wires and its jail; [`real_world`]: the `World` made of them.
+//! - [`door`]: the process itself: its wires and its jail; [`real_world`]: the `World` made of them; [`files`]: the state directory.
 
 pub mod cache;
 pub mod door;
 pub mod engine;
+pub mod files;
 pub mod job;
 pub mod real_world;
 pub mod state;

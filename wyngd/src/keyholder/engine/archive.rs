@@ -102,6 +102,14 @@ impl Archive {
         Ok(())
     }
 
+    /// May this machine push? Not after a fork was found, and not while another machine is the archive's writer.
+    pub fn may_write(&self) -> Result<(), Failure> {
+        if self.ledger.stopped {
+            return Err(Failure::Stopped);
+        }
+        if self.toml.writer_id() == Some(self.head.writer) { Ok(()) } else { Err(Failure::NotWriter { archive: self.name.clone() }) }
+    }
+
     /// A fork was found: from now on no command pushes, and that is durable before it is told.
     pub fn stop<W: World>(&mut self, world: &mut W, generation: u64) -> Failure {
         self.ledger.stopped = true;
@@ -118,7 +126,11 @@ impl Archive {
         world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
         let root = open_any(&slots, &password)?;
         let key = root.data_key().ok_or_else(|| internal("the data key"))?;
-        if key.belongs_to(&self.credential) { Ok(key) } else { Err(Failure::StateDamaged { file: "credential".into(), what: "its public key is not the archive's".into() }) }
+        if key.belongs_to(&self.credential) {
+            Ok(key)
+        } else {
+            Err(Failure::StateDamaged { file: "credential".into(), what: "its public key is not the archive's".into() })
+        }
     }
 }
 

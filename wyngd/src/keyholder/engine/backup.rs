@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{Credential, Domain, DomainId, Entropy, Id, NonceSeed, SealError, Secret, SessionKey};
 use wyng_archive::format::{ArchiveSettings, ContentTree, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name};
 use wyng_archive::plan::{Root, Walk};
-use wyng_control::{ExitStatus, Failure, Method, Phase, Progress, ToClient, VolumeReport};
+use wyng_control::{ExitStatus, Failure, Phase, Progress, ToClient, VolumeReport};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
@@ -50,10 +50,8 @@ pub struct Request {
 pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     check_names(&request.volumes)?;
     let mut archive = Archive::open(world, &request.archive)?;
-    if archive.ledger.stopped && !request.dry_run {
-        return Err(Failure::Stopped);
-    }
     if !request.dry_run {
+        archive.may_write()?;
         world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
         settle_pending(world, &mut archive)?;
     }
@@ -348,7 +346,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let mut removed = Vec::new();
         let mut expected = vec![None; chunk_total];
         // What the base has before this batch lies in a hole of the source now.
-        while let Some((index, id)) = base.next_below(first.saturating_add(chunk_total as u64), world, &mut archive.cache, &archive.credential)? {
+        while let Some((index, id)) =
+            base.next_below(first.saturating_add(chunk_total as u64), world, &mut archive.cache, &archive.credential)?
+        {
             match usize::try_from(index.saturating_sub(first)).ok().filter(|_| index >= first).and_then(|place| expected.get_mut(place)) {
                 Some(place) => *place = Some(id),
                 None => {

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Id, Kind, NonceSeed};
+use wyng_archive::crypto::{Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
-    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PackEntry, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
-    VolumeEntry, VolumesTree, depth_for, skip_of,
+    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PackEntry, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail,
+    TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
 };
 use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
 use wyng_control::Failure;
@@ -143,20 +143,30 @@ pub fn commit<W: World>(
     let keys = edit_keys(&mut tools, packer, &head, keys)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, last_of_run)?;
     packer.settle(&mut tools)?;
+    let runs = head.runs.saturating_add(u64::from(last_of_run));
+    let commit = Commit { runs, packs, keys, volumes, tail: Some(tail), ..head };
+    finish(world, archive, pool, commit)
+}
+
+/// Commits the head's state once more, as this machine. What a cut run left stays out of it, and in the journal no longer.
+pub fn commit_again<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
+    let commit = archive.head.clone();
+    finish(world, archive, pool, commit)
+}
+
+/// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then the cache follows.
+fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
+    let generation = archive.head.generation.saturating_add(1);
+    let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| internal("the spine"));
     let commit = Commit {
         generation,
-        time: seconds(tools.world.wall_nanos()),
+        time: seconds(world.wall_nanos()),
         writer: archive.toml.writer_id().ok_or_else(|| internal("the writer id"))?,
-        previous: archive.ledger.spine_hash(head.generation).ok_or_else(|| internal("the spine"))?,
-        skip: archive.ledger.spine_hash(skip_of(generation)).ok_or_else(|| internal("the spine"))?,
-        runs: head.runs.saturating_add(u64::from(last_of_run)),
-        packs,
-        keys,
-        volumes,
-        tail: Some(tail),
-        ..head
+        previous: spine(archive.head.generation)?,
+        skip: spine(skip_of(generation))?,
+        ..state
     };
-    let pending = seal_commit(&mut tools, &commit)?;
+    let pending = seal_commit(world, &archive.credential, pool, &commit)?;
     archive.ledger.set_pending(pending);
     archive.ledger.write(world, &archive.folder)?;
     push_pending(world, archive)?;
@@ -185,14 +195,13 @@ pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 }
 
 /// Seals a commit under its name.
-pub fn seal_commit<W: World>(tools: &mut Tools<'_, W>, commit: &Commit) -> Result<KnownCommit, Failure> {
+fn seal_commit<W: World>(world: &mut W, credential: &Credential, pool: &mut Pool, commit: &Commit) -> Result<KnownCommit, Failure> {
     let mut seed = NonceSeed([0; 24]);
-    tools.world.random(&mut seed.0)?;
-    let name = tools.credential.commit_name(commit.generation);
+    world.random(&mut seed.0)?;
+    let name = credential.commit_name(commit.generation);
     let mut bytes = Vec::new();
-    tools
-        .credential
-        .seal_meta(Kind::Commit, tools.pool.coder(), &Id(name.0), &commit.encode(), seed, &mut bytes)
+    credential
+        .seal_meta(Kind::Commit, pool.coder(), &Id(name.0), &commit.encode(), seed, &mut bytes)
         .map_err(|error| internal(&error.to_string()))?;
     Ok(KnownCommit { generation: commit.generation, bytes })
 }
@@ -219,7 +228,12 @@ fn edit_volumes<W: World>(
     Ok(TreeRoot { size: root.size, root: root.child })
 }
 
-fn edit_keys<W: World>(tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>, head: &Commit, keys: &[KeyEntry]) -> Result<TreeRoot, Failure> {
+fn edit_keys<W: World>(
+    tools: &mut Tools<'_, W>,
+    packer: &mut Packer<W::Buffer>,
+    head: &Commit,
+    keys: &[KeyEntry],
+) -> Result<TreeRoot, Failure> {
     let old = Root { size: head.keys.size, child: head.keys.root };
     let changes = (head.keys.size..).zip(keys.iter().map(|entry| Some(*entry)));
     let size = head.keys.size.saturating_add(keys.len() as u64);

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SlotError, SlotParams, seal_slot, slot_name};
+use wyng_archive::crypto::{
+    ArchiveId, Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SlotError, SlotParams, seal_slot, slot_name,
+};
 use wyng_archive::format::{
     ArchiveSettings, COMMIT_BYTES, Commit, PacksRoot, SLOT_BYTES, SlotClear, SlotKind, SlotRef, TreeRoot, is_chunk_size, is_pack_size,
 };
@@ -70,7 +72,13 @@ pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure>
     made
 }
 
-fn make<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, params: SlotParams, password: &Password) -> Result<(), Failure> {
+fn make<W: World>(
+    world: &mut W,
+    request: &Request,
+    folder: &ArchiveFolder,
+    params: SlotParams,
+    password: &Password,
+) -> Result<(), Failure> {
     let root = Root::new(Secret::take(&mut random(world)?), Epoch(1));
     let credential = Arc::new(root.credential(folder.id()).ok_or_else(|| internal("the data key"))?);
     let clear = SlotClear {

@@ -2,7 +2,8 @@
 //! The engine: what a command does, as a straight line over a [`World`](super::world::World).
 //!
 //! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`packer`] (records into packs), [`commit`] (the one
-//! point at which a run becomes true), [`restore`], [`verify`], [`create`].
+//! point at which a run becomes true), [`restore`], [`verify`], [`create`],
+//! [`open`] and [`take_over`].
 
 pub mod archive;
 pub mod backup;
@@ -10,7 +11,9 @@ pub mod catalog;
 pub mod commit;
 pub mod create;
 pub mod fetch;
+pub mod open;
 pub mod packer;
 pub mod pool;
 pub mod restore;
+pub mod take_over;
 pub mod verify;

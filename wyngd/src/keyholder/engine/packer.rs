@@ -142,7 +142,11 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Writes a node of tree (a) into the open pack at once, and says where.
-    pub fn add_tail_node<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, plain: Vec<u8>) -> Result<(u64, u32, u32, Id), Failure> {
+    pub fn add_tail_node<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        plain: Vec<u8>,
+    ) -> Result<(u64, u32, u32, Id), Failure> {
         let id = tools.credential.node_id(&plain);
         let record = seal(tools, Kind::Node, &id, &plain)?;
         self.on_the_way.insert(id);
@@ -289,10 +293,7 @@ fn seal<W: World>(tools: &mut Tools<'_, W>, kind: Kind, id: &Id, plain: &[u8]) -
     let mut seed = NonceSeed([0; 24]);
     tools.world.random(&mut seed.0)?;
     let mut record = Vec::new();
-    tools
-        .credential
-        .seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record)
-        .map_err(|error| internal(&error.to_string()))?;
+    tools.credential.seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record).map_err(|error| internal(&error.to_string()))?;
     Ok(record)
 }
 
@@ -307,4 +308,3 @@ fn write_at(buffer: &mut [u8], offset_bytes: u32, bytes: &[u8]) -> Result<usize,
 fn size(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
-

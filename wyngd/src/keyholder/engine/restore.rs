@@ -100,9 +100,7 @@ fn restore_volume<W: World>(
             target.expect(&window);
             reader.want(world, archive, &window)?;
         }
-        let Some(opened) = reader.next(world, pool)? else {
-            if at_end { break } else { continue }
-        };
+        let Some(opened) = reader.next(world, pool)? else { if at_end { break } else { continue } };
         for chunk in opened {
             target.take(world, chunk).map_err(|Errno(errno)| Failure::TargetWrite { volume: volume.name.clone(), errno })?;
         }
@@ -152,7 +150,14 @@ struct Target {
 impl Target {
     fn new(item: u32, kind: TargetKind, chunk_size_bytes: u32) -> Self {
         let window_chunks = usize::try_from(WINDOW_BYTES / u64::from(chunk_size_bytes)).unwrap_or(usize::MAX);
-        Self { item, kind, chunk_size_bytes: u64::from(chunk_size_bytes), written_bytes: 0, waiting: BTreeMap::new(), waiting_max: window_chunks }
+        Self {
+            item,
+            kind,
+            chunk_size_bytes: u64::from(chunk_size_bytes),
+            written_bytes: 0,
+            waiting: BTreeMap::new(),
+            waiting_max: window_chunks,
+        }
     }
 
     /// May another window be asked for? A stream's memory is bounded by what it waits for.

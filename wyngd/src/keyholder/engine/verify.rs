@@ -155,10 +155,12 @@ impl Check {
                 Ok(bytes) if expected.is_some_and(|hash| hash != *blake3::hash(bytes.as_ref()).as_bytes()) => {
                     self.note(Class::Commit, name, Fault::Hash);
                 }
-                Ok(bytes) => match open_commit(&archive.credential, &mut coder, &KnownCommit { generation, bytes: bytes.as_ref().to_vec() }) {
-                    Ok(commit) => previous = Some(commit.previous),
-                    Err(_) => self.note(Class::Commit, name, Fault::Tag),
-                },
+                Ok(bytes) => {
+                    match open_commit(&archive.credential, &mut coder, &KnownCommit { generation, bytes: bytes.as_ref().to_vec() }) {
+                        Ok(commit) => previous = Some(commit.previous),
+                        Err(_) => self.note(Class::Commit, name, Fault::Tag),
+                    }
+                }
                 Err(fault) => self.note(Class::Commit, name, fault),
             }
             generation = generation.saturating_sub(1);
@@ -179,7 +181,8 @@ impl Check {
         budget_bytes: Option<u64>,
         times: &mut CheckTimes,
     ) -> Result<(), Failure> {
-        let total_bytes = order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
+        let total_bytes =
+            order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
         let now = i64::try_from(world.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
         for number in order {
             let Some(pack) = packs.get(number) else { continue };
@@ -232,7 +235,13 @@ impl Check {
     }
 
     /// Reads a pack whole, compares its hash, and opens its directory and every record.
-    fn open_pack<W: World>(&mut self, world: &mut W, archive: &Archive, pack: &PackEntry, opener: &mut Opener) -> Result<Option<Fault>, Failure> {
+    fn open_pack<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &Archive,
+        pack: &PackEntry,
+        opener: &mut Opener,
+    ) -> Result<Option<Fault>, Failure> {
         world.request(pack.name, 0, pack.length_bytes)?;
         let bytes = match world.answer()? {
             Fetched::Bytes(bytes) => bytes,
@@ -261,7 +270,13 @@ impl Check {
     }
 
     /// Does every chunk and node of every session lie in a pack that the archive has?
-    fn completeness<W: World>(&mut self, world: &mut W, archive: &mut Archive, packs: &Packs, sessions: &[NamedSession]) -> Result<(), Failure> {
+    fn completeness<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        packs: &Packs,
+        sessions: &[NamedSession],
+    ) -> Result<(), Failure> {
         let mut seen = HashSet::new();
         for (_, session) in sessions {
             let mut chunks = Vec::new();

@@ -11,9 +11,9 @@
 //!  16 │ body                                                          │
 //! ```
 
-use wyng_archive::format::{Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, Writer};
 use wyng_archive::BlobName;
 use wyng_archive::crypto::Id;
+use wyng_archive::format::{Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, Writer};
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
@@ -72,11 +72,7 @@ impl Journal {
     }
 
     /// Visits what a run left, record by record, so that memory does not grow with it. What is torn at the end is cut off.
-    pub fn replay<W: World>(
-        &self,
-        world: &mut W,
-        visit: &mut dyn FnMut(&mut W, Journaled) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    pub fn replay<W: World>(&self, world: &mut W, visit: &mut dyn FnMut(&mut W, Journaled) -> Result<(), Failure>) -> Result<(), Failure> {
         let Some(total_bytes) = world.file_bytes(&self.path)? else { return Ok(()) };
         let mut offset = 0u64;
         while let Some((kind, body, next)) = self.read_record(world, offset, total_bytes)? {
@@ -160,7 +156,8 @@ fn decode_pack(reader: &mut Reader<'_>) -> Result<JournalPack, Malformed> {
     let directory = Directory::decode(directory_bytes, directory_offset_bytes)?;
     let node_count = reader.u32()?;
     let nodes = (0..node_count).map(|_| sized(reader).map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
-    let entry = PackEntry { name, directory: directory_id, length_bytes, directory_offset_bytes, directory_length_bytes, state: PackState::Live };
+    let entry =
+        PackEntry { name, directory: directory_id, length_bytes, directory_offset_bytes, directory_length_bytes, state: PackState::Live };
     Ok(JournalPack { number, entry, directory, nodes })
 }
 

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Every message between two roles. A descriptor travels beside a message only where its line says so.
+
+use bincode::{Decode, Encode};
+use wyng_control::{Command, ExitStatus, Method, TargetKind, ToClient, Wanted};
+
+/// A verb set of the far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Service {
+    /// Stores, and reads nothing back.
+    Push,
+    /// Lists and reads.
+    Fetch,
+}
+
+impl From<Service> for wyng_wire::Service {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Push => Self::Push,
+            Service::Fetch => Self::Fetch,
+        }
+    }
+}
+
+/// A protection that a role could not take.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NotEnforced {
+    /// Which.
+    pub protection: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// What a role tells control when it has entered its jail.
+pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
+    missing.into_iter().map(|(protection, reason)| NotEnforced { protection, reason }).collect()
+}
+
+/// control → keyholder.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ControlToKeyholder {
+    /// A job. The one before has ended.
+    Start(Command),
+    /// The passphrase that was asked for; with the read end of a pipe.
+    Passphrase {
+        /// The question's number.
+        item: u32,
+    },
+    /// There is no passphrase.
+    NoPassphrase {
+        /// The question's number.
+        item: u32,
+    },
+    /// The target has its name, or `errno` says why not.
+    Placed {
+        /// The target's number.
+        item: u32,
+        /// 0, or what the system said.
+        errno: i32,
+    },
+    /// The far end runs, and the transport has its pipes.
+    FarEndStarted {
+        /// Which.
+        service: Service,
+    },
+    /// The far end could not be started.
+    FarEndNotStarted {
+        /// Which.
+        service: Service,
+        /// What the system said.
+        errno: i32,
+    },
+    /// The far end's process ended.
+    FarEndEnded {
+        /// Which.
+        service: Service,
+        /// Its exit status was 0.
+        success: bool,
+    },
+    /// The person interrupted.
+    Cancel,
+}
+
+/// keyholder → control.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum KeyholderToControl {
+    /// In its jail; what could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// For the client, as it is.
+    Tell(ToClient),
+    /// Ask the client for a passphrase.
+    WantPassphrase {
+        /// The question's number.
+        item: u32,
+        /// A new one.
+        new: bool,
+    },
+    /// Start the far end.
+    WantFarEnd {
+        /// Which verb set.
+        service: Service,
+        /// `local`, `ssh:HOST`.
+        via: String,
+    },
+    /// The job has ended.
+    Done(ExitStatus),
+}
+
+/// control → volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ControlToVolumes {
+    /// What was wanted; with the descriptor.
+    Here {
+        /// The question's number.
+        item: u32,
+    },
+    /// It cannot be had.
+    Unavailable {
+        /// The question's number.
+        item: u32,
+        /// What the system said.
+        errno: i32,
+    },
+}
+
+/// volumes → control.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum VolumesToControl {
+    /// In its jail; what could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// Ask the client.
+    Want {
+        /// The question's number.
+        item: u32,
+        /// What.
+        wanted: Wanted,
+    },
+}
+
+/// keyholder → volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum KeyholderToVolumes {
+    /// A source, for reading.
+    OpenSource {
+        /// Its number.
+        item: u32,
+        /// The volume's name.
+        volume: String,
+    },
+    /// A target.
+    OpenTarget {
+        /// Its number.
+        item: u32,
+        /// The volume's name.
+        volume: String,
+        /// How many bytes it will have.
+        size_bytes: u64,
+    },
+}
+
+/// volumes → keyholder.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum VolumesToKeyholder {
+    /// A source; with its descriptor.
+    Source {
+        /// Its number.
+        item: u32,
+        /// Its size now.
+        size_bytes: u64,
+        /// How its changes were found.
+        method: Method,
+    },
+    /// A target; with its descriptor.
+    Target {
+        /// Its number.
+        item: u32,
+        /// File or stream.
+        kind: TargetKind,
+    },
+    /// The caller could not open it.
+    Unavailable {
+        /// Its number.
+        item: u32,
+        /// What the system said.
+        errno: i32,
+    },
+    /// It is of a kind that cannot be used.
+    WrongKind {
+        /// Its number.
+        item: u32,
+    },
+}
+
+/// control → spawner.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ControlToSpawner {
+    /// Start the far end.
+    Start {
+        /// Which verb set.
+        service: Service,
+        /// `local`, `ssh:HOST`.
+        via: String,
+    },
+}
+
+/// spawner → control.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum SpawnerToControl {
+    /// In its jail; what could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// It runs.
+    Started {
+        /// Which.
+        service: Service,
+    },
+    /// It could not be started.
+    NotStarted {
+        /// Which.
+        service: Service,
+        /// What the system said.
+        errno: i32,
+    },
+    /// It ended.
+    Ended {
+        /// Which.
+        service: Service,
+        /// Its exit status was 0.
+        success: bool,
+    },
+}
+
+/// spawner → transport.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum SpawnerToTransport {
+    /// The pipes of a far end: towards it, and from it.
+    Pipes {
+        /// Which.
+        service: Service,
+    },
+}
+
+/// transport → spawner: nothing is ever said.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum TransportToSpawner {}
+
+/// keyholder → transport.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum KeyholderToTransport {
+    /// Open the destination over the pipes of this service.
+    Open {
+        /// Which.
+        service: Service,
+        /// The store's address, opaque.
+        destination: String,
+        /// Make its last folder.
+        create: bool,
+    },
+    /// One blob; with a sealed memory file.
+    Put {
+        /// 1, 2, 3 and so on.
+        number: u64,
+        /// Its name.
+        name: [u8; 32],
+        /// Its length.
+        length_bytes: u32,
+        /// It may be stored in the reserve.
+        may_use_reserve: bool,
+    },
+    /// Settle everything that was put.
+    Sync,
+    /// Nothing more is put.
+    EndPush,
+    /// A range of a blob.
+    Get {
+        /// Its name.
+        name: [u8; 32],
+        /// Where it begins.
+        offset_bytes: u64,
+        /// How long it is.
+        length_bytes: u32,
+    },
+    /// Does a blob exist?
+    Stat {
+        /// Its name.
+        name: [u8; 32],
+    },
+    /// All blobs.
+    List,
+    /// Nothing more is fetched.
+    EndFetch,
+}
+
+/// transport → keyholder.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum TransportToKeyholder {
+    /// In its jail; what could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// The destination is open.
+    Opened,
+    /// PUTs `first` to `last` ended so.
+    Receipt {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// How.
+        answer: Answer,
+    },
+    /// The far end has everything that was put.
+    Final,
+    /// The range that was asked for; with a sealed memory file.
+    Got {
+        /// Its length.
+        length_bytes: u32,
+    },
+    /// The range cannot be had.
+    NotGot(NotGot),
+    /// Does the blob exist, and how long is it?
+    Stated {
+        /// `None`: it does not exist.
+        length_bytes: Option<u64>,
+    },
+    /// Some of the blobs of the store.
+    Entries(Vec<([u8; 32], u64)>),
+    /// There are no more.
+    ListEnd {
+        /// The whole store could be listed.
+        complete: bool,
+    },
+    /// The far end is of no more use.
+    Failed(FarEndFault),
+}
+
+/// How a PUT ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Answer {
+    /// Durable, and new.
+    Stored,
+    /// Durable, and was there with the same bytes.
+    ExistsSame,
+    /// The name is taken by other bytes.
+    ExistsDifferent,
+    /// The name is taken; nobody may say by what.
+    ExistsUnknown,
+    /// No room.
+    Full,
+    /// Not allowed.
+    Refused,
+    /// Tried and failed.
+    Failed,
+}
+
+/// Why a range cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum NotGot {
+    /// No such blob.
+    Missing,
+    /// The blob ends before the range does.
+    Short,
+    /// The store does not allow it, or failed.
+    Failed,
+}
+
+/// Why a far end is of no more use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum FarEndFault {
+    /// It spoke first, in something else than the protocol.
+    Banner,
+    /// It broke the protocol.
+    Protocol,
+    /// It ended, or stood still.
+    Lost,
+    /// The store is not there.
+    Missing,
+    /// The store must be empty, and is not.
+    NotEmpty,
+    /// The store may not be used by this caller.
+    Denied,
+    /// The store can only be read.
+    ReadOnly,
+    /// The store has no room.
+    Full,
+    /// The address is not understood.
+    Address,
+    /// The store does not answer.
+    Unreachable,
+    /// The store cannot do what is needed.
+    Unsuitable,
+    /// The store failed.
+    Failed,
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Wires between roles: one message enum a wire and direction, checked, bounded, with descriptors beside it.
+//!
+//! A message that is malformed, unexpected or comes with the wrong descriptors ends the process: roles are one program, so it can only
+//! be a defect or an attack.
+
+mod messages;
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use wyng_control::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
+use wyng_jail::{Enforced, inherited, receive_packet, send_packet};
+
+pub use messages::*;
+
+use crate::roles::Role;
+
+/// Why a role ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// A message that is none of the declared ones.
+    #[error("a message on a wire is refused: {0}")]
+    Codec(#[from] CodecError),
+    /// A declared message that may not come now, or with other descriptors than it has.
+    #[error("an unexpected message from {0}")]
+    Unexpected(&'static str),
+    /// The other end is gone.
+    #[error("{0} is gone")]
+    Gone(&'static str),
+    /// The system refused.
+    #[error("the system refused: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<rustix::io::Errno> for Fatal {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// One end of a wire: `S` is what it may send, `R` what it may receive.
+pub struct Wire<S, R> {
+    socket: OwnedFd,
+    peer: &'static str,
+    messages: PhantomData<fn(S) -> R>,
+}
+
+/// A message and the descriptors beside it.
+pub struct Received<R> {
+    /// The message.
+    pub message: R,
+    descriptors: Vec<OwnedFd>,
+    peer: &'static str,
+}
+
+impl<R> Received<R> {
+    /// The one descriptor that this message must have.
+    pub fn descriptor(self) -> Result<OwnedFd, Fatal> {
+        let [descriptor] = <[OwnedFd; 1]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))?;
+        Ok(descriptor)
+    }
+
+    /// The two descriptors that this message must have.
+    pub fn two_descriptors(self) -> Result<[OwnedFd; 2], Fatal> {
+        <[OwnedFd; 2]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))
+    }
+}
+
+impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
+    /// Takes over the wire from `role` to `peer` with which this process was started.
+    pub fn inherited(role: Role, peer: Role) -> Result<Self, Fatal> {
+        let place = role.wire_to(peer).ok_or(Fatal::Gone(peer.name()))?;
+        Ok(Self::new(inherited(place)?, peer.name()))
+    }
+
+    /// A wire over a socket that keeps packet boundaries.
+    pub fn new(socket: OwnedFd, peer: &'static str) -> Self {
+        Self { socket, peer, messages: PhantomData }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &'static str {
+        self.peer
+    }
+
+    /// Sends a message, waiting while the other end is behind.
+    pub fn send(&self, message: &S, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
+        let bytes = encode(message)?;
+        send_packet(self.socket.as_fd(), &bytes, descriptors).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Fatal::Gone(self.peer),
+            _ => Fatal::Io(error),
+        })
+    }
+
+    /// Waits for a message. [`Fatal::Gone`] when the other end is closed.
+    pub fn receive(&self) -> Result<Received<R>, Fatal> {
+        let mut buffer = vec![0; MESSAGE_MAX_BYTES];
+        let (length, descriptors) = match receive_packet(self.socket.as_fd(), &mut buffer) {
+            Ok((0, _)) => return Err(Fatal::Gone(self.peer)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fatal::Gone(self.peer)),
+            Err(error) => return Err(Fatal::Io(error)),
+            Ok(received) => received,
+        };
+        let message = decode(buffer.get(..length).unwrap_or_default())?;
+        Ok(Received { message, descriptors, peer: self.peer })
+    }
+}
+
+impl<S, R> AsFd for Wire<S, R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Waits until one of the descriptors is ready, at most `timeout_millis`; which ones are. An end that was closed counts as ready.
+pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeout_millis: Option<u64>) -> Result<[bool; N], Fatal> {
+    let mut polled = descriptors.map(|(descriptor, events)| PollFd::from_borrowed_fd(descriptor, events));
+    let timeout = timeout_millis.map(|millis| Timespec {
+        tv_sec: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from((millis % 1000).saturating_mul(1_000_000)).unwrap_or(0),
+    });
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
+    Ok(polled.map(|descriptor| !descriptor.revents().is_empty()))
+}
+
+/// The protections every role takes before its first message, and which of them the system would not give.
+pub fn enter_jail(role: Role, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
+    let mut taken = vec![
+        ("no new privileges", wyng_jail::no_new_privileges()),
+        ("not dumpable", wyng_jail::not_dumpable()),
+        ("no core files", wyng_jail::no_core()),
+    ];
+    taken.extend(own());
+    taken.push(("system call filter", wyng_jail::allow_only(role.profile())));
+    taken
+        .into_iter()
+        .filter_map(|(protection, enforced)| match enforced {
+            Enforced::Yes => None,
+            Enforced::No(reason) => Some((protection.to_owned(), reason)),
+        })
+        .collect()
+}

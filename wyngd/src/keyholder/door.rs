@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The keyholder's process: it takes its wires over, enters its jail, and does one job after another.
+
+use std::os::fd::AsFd;
+
+use wyng_jail::{PathAccess, inherited};
+
+use super::files::StateFiles;
+use super::job;
+use super::real_world::RealWorld;
+use crate::ipc::{ControlToKeyholder, Fatal, KeyholderToControl, Wire, enter_jail, not_enforced};
+use crate::roles::Role;
+
+/// Serves until control is gone.
+pub fn run() -> Result<(), Fatal> {
+    let control: Wire<KeyholderToControl, ControlToKeyholder> = Wire::inherited(Role::Keyholder, Role::Control)?;
+    let volumes = Wire::inherited(Role::Keyholder, Role::Volumes)?;
+    let transport = Wire::inherited(Role::Keyholder, Role::Transport)?;
+    let files = StateFiles::new(inherited(Role::Keyholder.extra().ok_or(Fatal::Gone("the state directory"))?)?);
+    let missing = enter_jail(Role::Keyholder, || {
+        vec![
+            ("empty network", wyng_jail::empty_network_namespace()),
+            ("locked memory", wyng_jail::lock_memory()),
+            ("only the state directory", wyng_jail::restrict_paths(&[(files.root().as_fd(), PathAccess::ReadWrite)])),
+        ]
+    });
+    control.send(&KeyholderToControl::Ready(not_enforced(missing)), &[])?;
+    let mut world = RealWorld::new(control, volumes, transport, files);
+    loop {
+        match world.next_command() {
+            Ok(command) => {
+                let exit = job::run(&mut world, command);
+                world.done(exit)?;
+            }
+            Err(Fatal::Gone("control")) => return Ok(()),
+            Err(fatal) => return Err(fatal),
+        }
+    }
+}

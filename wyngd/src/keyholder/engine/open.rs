@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Adopting an archive, or catching up with it: the one command that rebuilds the local state, and the only one that looks for the newest
+//! commit.
+//!
+//! What this machine knew before must be an ancestor of what the store shows, proven by hashes; all else is rollback or fork, and refused.
+
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Coder, Credential, Id, Kind, Password, slot_name};
+use wyng_archive::format::{
+    COMMIT_BYTES, Commit, Directory, Malformed, Node, PackEntry, PacksTree, Place, RecordKind, SLOT_BYTES, Slot, skip_of,
+};
+use wyng_archive::plan::{PacksError, earlier_step, head_probes, next_probe, read_packs};
+use wyng_archive::{BlobName, Class, Damage, Fault};
+use wyng_control::{Failure, ObjectClass, Phase, Progress};
+use wyng_wire::Service;
+
+use super::archive::{damaged, internal, open_any, open_commit};
+use super::fetch::usize_of;
+use crate::keyholder::cache::Cache;
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalPack, KnownCommit, Ledger, is_archive_name, to_hex};
+use crate::keyholder::world::{Fetched, World};
+
+/// At most so many slots are read: as many as can be live.
+const SLOTS_READ_MAX: usize = 8;
+
+/// What is to be opened.
+pub struct Request {
+    /// Its local name.
+    pub name: String,
+    /// Where it is; needed the first time.
+    pub store: Option<String>,
+    /// The far end; needed the first time where it is not local.
+    pub via: Option<String>,
+    /// The code of a recovery sheet: the newest commit must be that one or descend from it.
+    pub expect: Option<String>,
+}
+
+/// What this machine knows already.
+struct Known {
+    toml: ArchiveToml,
+    credential: Arc<Credential>,
+    ledger: Ledger,
+}
+
+/// The newest commit of the store, opened, with its bytes.
+struct Head {
+    commit: Commit,
+    known: KnownCommit,
+}
+
+/// Opens an archive.
+pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
+    let known = known(world, request)?;
+    let (store, via) = address(request, known.as_ref())?;
+    world.connect(Service::Fetch, &via, &store, false)?;
+    let slots = read_slots(world)?;
+    let credential = match &known {
+        Some(known) => Arc::clone(&known.credential),
+        None => Arc::new(unlock(world, &slots)?),
+    };
+    let folder = ArchiveFolder::of(credential.archive());
+    if slots.iter().flatten().all(|slot| slot.clear().archive != credential.archive()) && !slots.is_empty() {
+        return Err(Failure::OtherArchive);
+    }
+    let mut ledger = known.as_ref().map(|known| known.ledger.clone()).unwrap_or_default();
+    let from = ledger.head().map_or(0, |head| head.generation);
+    let head = find_head(world, &credential, from)?;
+    check_descent(world, &credential, &ledger, &head)?;
+    check_expected(world, &credential, request.expect.as_deref(), &head)?;
+    let live_slots = live_slots(&head.commit, &slots)?;
+    let spine = spine(world, &credential, &head)?;
+    rebuild(world, &credential, &folder, &head)?;
+    world.finish_fetch()?;
+
+    let writer = match &known {
+        Some(known) => known.toml.writer.clone(),
+        None => new_writer(world)?,
+    };
+    folder.write_toml(world, &ArchiveToml { store, via, writer })?;
+    folder.write_credential(world, &credential)?;
+    folder.write_slots(world, &live_slots)?;
+    Journal::of(&folder).begin(world, head.commit.generation)?;
+    // The ledger last: until it says so, the state before is what counts.
+    settle_pending(&mut ledger, &head);
+    ledger.adopt(head.known, spine);
+    ledger.write(world, &folder)?;
+    folder.link(world, &request.name)
+}
+
+/// A pending commit that did not become part of this history is dropped; one that has no rival yet is pushed by the next run.
+fn settle_pending(ledger: &mut Ledger, head: &Head) {
+    if ledger.pending().is_some_and(|pending| pending.generation <= head.commit.generation) {
+        ledger.drop_pending();
+    }
+}
+
+fn known<W: World>(world: &mut W, request: &Request) -> Result<Option<Known>, Failure> {
+    if !is_archive_name(&request.name) {
+        return Err(Failure::BadName { name: request.name.clone() });
+    }
+    let folder = match ArchiveFolder::find(world, &request.name) {
+        Ok(folder) => folder,
+        Err(Failure::UnknownArchive { .. }) => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let (toml, credential) = (folder.read_toml(world)?, Arc::new(folder.read_credential(world)?));
+    let ledger = Ledger::read(world, &folder)?;
+    Ok(Some(Known { toml, credential, ledger }))
+}
+
+fn address(request: &Request, known: Option<&Known>) -> Result<(String, String), Failure> {
+    let bad = || Failure::BadSetting { setting: "the store's address".into(), allowed: "needed the first time: --store URL".into() };
+    let store = request.store.clone().or_else(|| known.map(|known| known.toml.store.clone())).ok_or_else(bad)?;
+    let via = request.via.clone().or_else(|| known.map(|known| known.toml.via.clone())).unwrap_or_else(|| "local".into());
+    Ok((store, via))
+}
+
+/// The slots of the store, highest numbers first; `Err` inside for one that is damaged.
+fn read_slots<W: World>(world: &mut W) -> Result<Vec<Result<Slot, Fault>>, Failure> {
+    let mut slots = Vec::new();
+    for number in (0..=u8::MAX).rev() {
+        let name = slot_name(number);
+        if world.stat(name)?.is_none() {
+            continue;
+        }
+        slots.push(match read_blob(world, name, SLOT_BYTES)? {
+            Ok(bytes) => {
+                Slot::decode(&bytes).and_then(|slot| if slot.clear().number == number { Ok(slot) } else { Err(Fault::Shape("number")) })
+            }
+            Err(fault) => Err(fault),
+        });
+        if slots.len() == SLOTS_READ_MAX {
+            break;
+        }
+    }
+    if slots.is_empty() { Err(Failure::NotAnArchive) } else { Ok(slots) }
+}
+
+fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<Credential, Failure> {
+    let sound: Vec<Slot> = slots.iter().flatten().cloned().collect();
+    let password = Password::new(world.passphrase(false)?).ok_or(Failure::WrongPassphrase)?;
+    world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
+    let damaged_slot = slots.iter().find_map(|slot| slot.as_ref().err());
+    let root = match (open_any(&sound, &password), damaged_slot) {
+        // A passphrase cannot be judged by a damaged slot.
+        (Err(Failure::WrongPassphrase), Some(fault)) => {
+            return Err(Failure::Damaged {
+                class: ObjectClass::Slot,
+                object: "of the store".into(),
+                what: fault.to_string(),
+                volume: None,
+            });
+        }
+        (opened, _) => opened?,
+    };
+    let archive = sound.first().map(|slot| slot.clear().archive).ok_or(Failure::NotAnArchive)?;
+    root.credential(archive).ok_or_else(|| internal("the data key"))
+}
+
+fn read_blob<W: World>(world: &mut W, name: BlobName, length: usize) -> Result<Result<Vec<u8>, Fault>, Failure> {
+    world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
+    Ok(match world.answer()? {
+        Fetched::Bytes(bytes) => Ok(bytes.as_ref().to_vec()),
+        Fetched::Missing => Err(Fault::Missing),
+        Fetched::Short => Err(Fault::Length),
+    })
+}
+
+fn read_commit<W: World>(world: &mut W, credential: &Credential, generation: u64) -> Result<Head, Failure> {
+    let name = credential.commit_name(generation);
+    let bytes = read_blob(world, name, COMMIT_BYTES)?.map_err(|fault| damaged(&Damage::new(Class::Commit, name.0, fault)))?;
+    let known = KnownCommit { generation, bytes };
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    Ok(Head { commit: open_commit(credential, &mut coder, &known)?, known })
+}
+
+/// Doubling, bisecting, then probing 64 more, and going on from any that exists.
+fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Result<Head, Failure> {
+    let mut newest = from;
+    if newest == 0 || world.stat(credential.commit_name(newest))?.is_none() {
+        newest = 0;
+    }
+    let mut absent = None;
+    while let Some(probe) = next_probe(newest, absent) {
+        if world.stat(credential.commit_name(probe))?.is_some() { newest = probe } else { absent = Some(probe) }
+    }
+    'probing: loop {
+        for generation in head_probes(newest) {
+            if world.stat(credential.commit_name(generation))?.is_some() {
+                newest = generation;
+                continue 'probing;
+            }
+        }
+        break;
+    }
+    if newest == 0 {
+        let name = credential.commit_name(1);
+        return Err(Failure::Missing { class: ObjectClass::Commit, object: to_hex(&name.0), volume: None });
+    }
+    read_commit(world, credential, newest)
+}
+
+/// What this machine committed last must be the head or below it, each step proven by a hash.
+fn check_descent<W: World>(world: &mut W, credential: &Credential, ledger: &Ledger, head: &Head) -> Result<(), Failure> {
+    let Some(known) = ledger.head() else { return Ok(()) };
+    if head.commit.generation < known.generation {
+        return Err(Failure::RolledBack { known_generation: known.generation, shown_generation: head.commit.generation });
+    }
+    let found = ancestor_hash(world, credential, head, known.generation)?;
+    if found == known.hash() { Ok(()) } else { Err(Failure::NotDescended { known_generation: known.generation }) }
+}
+
+/// The hash that the head's history gives commit `goal`.
+fn ancestor_hash<W: World>(world: &mut W, credential: &Credential, head: &Head, goal: u64) -> Result<[u8; 32], Failure> {
+    let (mut commit, mut hash) = (head.commit.clone(), head.known.hash());
+    while let Some(next) = earlier_step(commit.generation, goal) {
+        let expected = if next == skip_of(commit.generation) { commit.skip } else { commit.previous };
+        let earlier = read_commit(world, credential, next)?;
+        hash = earlier.known.hash();
+        if hash != expected {
+            return Err(damaged(&Damage::new(Class::Commit, credential.commit_name(next).0, Fault::Hash)));
+        }
+        commit = earlier.commit;
+    }
+    Ok(hash)
+}
+
+/// The recovery sheet's code is `GENERATION-HASH`, the hash's first 16 hexadecimal digits.
+fn check_expected<W: World>(world: &mut W, credential: &Credential, expect: Option<&str>, head: &Head) -> Result<(), Failure> {
+    let Some(code) = expect else { return Ok(()) };
+    let bad = || Failure::BadSetting { setting: "the recovery sheet's code".into(), allowed: "GENERATION-16 hexadecimal digits".into() };
+    let (generation, digits) = code.split_once('-').ok_or_else(bad)?;
+    let generation: u64 = generation.parse().map_err(|_| bad())?;
+    if digits.len() != 16 || generation == 0 {
+        return Err(bad());
+    }
+    if head.commit.generation < generation {
+        return Err(Failure::RolledBack { known_generation: generation, shown_generation: head.commit.generation });
+    }
+    let found = to_hex(&ancestor_hash(world, credential, head, generation)?);
+    if found.starts_with(&digits.to_ascii_lowercase()) { Ok(()) } else { Err(Failure::NotDescended { known_generation: generation }) }
+}
+
+/// The slots that the head lists, each with its hash.
+fn live_slots(head: &Commit, slots: &[Result<Slot, Fault>]) -> Result<Vec<Slot>, Failure> {
+    let mut live = Vec::new();
+    for slot in slots.iter().flatten() {
+        let hash = *blake3::hash(&slot.encode()).as_bytes();
+        if head.slots.iter().any(|listed| listed.number == slot.clear().number && listed.hash == hash) {
+            live.push(slot.clone());
+        }
+    }
+    if live.is_empty() {
+        let name = slot_name(head.slots.first().map_or(0, |slot| slot.number));
+        return Err(Failure::Damaged {
+            class: ObjectClass::Slot,
+            object: to_hex(&name.0),
+            what: "no slot is the one that the newest commit lists".into(),
+            volume: None,
+        });
+    }
+    Ok(live)
+}
+
+/// The hashes that later commits will have to carry: from the head down by its skips.
+fn spine<W: World>(world: &mut W, credential: &Credential, head: &Head) -> Result<Vec<(u64, [u8; 32])>, Failure> {
+    let (mut below, mut commit) = (Vec::new(), head.commit.clone());
+    while skip_of(commit.generation) > 0 {
+        let generation = skip_of(commit.generation);
+        below.push((generation, commit.skip));
+        let earlier = read_commit(world, credential, generation)?;
+        if earlier.known.hash() != commit.skip {
+            return Err(damaged(&Damage::new(Class::Commit, credential.commit_name(generation).0, Fault::Hash)));
+        }
+        commit = earlier.commit;
+    }
+    Ok(below)
+}
+
+/// Builds index and nodes anew: (a) from right to left, then of each pack its directory and its nodes.
+fn rebuild<W: World>(world: &mut W, credential: &Credential, folder: &ArchiveFolder, head: &Head) -> Result<(), Failure> {
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let packs = {
+        let load = &mut |pack: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
+            let plain = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id)?;
+            Node::decode(&plain, level, room).map_err(|Malformed(rule)| damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule))))
+        };
+        read_packs(&head.commit, load).map_err(|error| match error {
+            PacksError::Damage(damage) => damaged(&damage),
+            PacksError::Nodes(failure) => failure,
+        })?
+    };
+    let mut cache = Cache::create(world, folder)?;
+    let (mut done_bytes, total_bytes) = (0u64, packs.len() as u64);
+    for (number, entry) in packs {
+        let (offset, length) = (entry.directory_offset_bytes, entry.directory_length_bytes);
+        let plain = read_meta(world, credential, &mut coder, Kind::Directory, &entry, offset, length, &entry.directory)?;
+        let directory = Directory::decode(&plain, offset)
+            .map_err(|Malformed(rule)| damaged(&Damage::new(Class::Directory, entry.directory.0, Fault::Shape(rule))))?;
+        let nodes = read_nodes(world, credential, &mut coder, &entry, &directory)?;
+        cache.add_pack(world, &JournalPack { number, entry, directory, nodes })?;
+        done_bytes = done_bytes.saturating_add(1);
+        world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
+    }
+    cache.save(world, head.commit.generation)
+}
+
+/// The nodes of a pack stand together behind its chunks: one range.
+fn read_nodes<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    pack: &PackEntry,
+    directory: &Directory,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let nodes: Vec<_> = directory.entries.iter().filter(|entry| entry.kind == RecordKind::Node).collect();
+    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else { return Ok(Vec::new()) };
+    let bytes = read_range(world, pack, begin, pack.directory_offset_bytes.saturating_sub(begin))?;
+    let mut plains = Vec::with_capacity(nodes.len());
+    for entry in nodes {
+        let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
+        let record = bytes.as_ref().get(offset..offset.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+        let mut plain = Vec::new();
+        credential.open_meta(Kind::Node, coder, &entry.id, record, &mut plain).map_err(|damage| damaged(&damage))?;
+        plains.push(plain);
+    }
+    Ok(plains)
+}
+
+#[allow(clippy::too_many_arguments)] // a place in a pack, and what opens it
+fn read_meta<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    kind: Kind,
+    pack: &PackEntry,
+    offset_bytes: u32,
+    length_bytes: u32,
+    id: &Id,
+) -> Result<Vec<u8>, Failure> {
+    let record = read_range(world, pack, offset_bytes, length_bytes)?;
+    let mut plain = Vec::new();
+    credential.open_meta(kind, coder, id, record.as_ref(), &mut plain).map_err(|damage| damaged(&damage))?;
+    Ok(plain)
+}
+
+fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, length_bytes: u32) -> Result<W::Bytes, Failure> {
+    let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
+    if !pack.contains(offset_bytes, length_bytes) {
+        return Err(refuse(Fault::Place));
+    }
+    world.request(pack.name, offset_bytes, length_bytes)?;
+    match world.answer()? {
+        Fetched::Bytes(bytes) => Ok(bytes),
+        Fetched::Missing => Err(refuse(Fault::Missing)),
+        Fetched::Short => Err(refuse(Fault::Length)),
+    }
+}
+
+fn new_writer<W: World>(world: &mut W) -> Result<String, Failure> {
+    let mut writer = [0; 16];
+    world.random(&mut writer)?;
+    Ok(to_hex(&writer))
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The files of the state directory, by descriptors below the one that the keyholder was started with. Every name is ours.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use wyng_control::Failure;
+
+/// The most bytes of a file that is read whole.
+const WHOLE_MAX_BYTES: u64 = 16 << 20;
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const FOLDER_MODE: Mode = Mode::RWXU;
+
+/// See the module's first line.
+pub struct StateFiles {
+    root: OwnedFd,
+    /// Files that are appended or read in pieces stay open.
+    open: HashMap<String, OwnedFd>,
+    /// Files whose name is not durable yet.
+    new: HashSet<String>,
+}
+
+type Outcome<T> = Result<T, Errno>;
+
+impl StateFiles {
+    /// The files below `root`.
+    pub fn new(root: OwnedFd) -> Self {
+        Self { root, open: HashMap::new(), new: HashSet::new() }
+    }
+
+    /// The folder itself, for the jail.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// See [`World::read_file`](super::world::World::read_file).
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let file = match self.open_at(name, OFlags::RDONLY) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.map_err(|errno| failure(name, errno))?,
+        };
+        let length = rustix::fs::fstat(&file).map_err(|errno| failure(name, errno))?.st_size;
+        let length = u64::try_from(length).ok().filter(|length| *length <= WHOLE_MAX_BYTES);
+        let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| failure(name, Errno::FBIG))?;
+        let mut bytes = vec![0; length];
+        read_exact_at(&file, 0, &mut bytes).map_err(|errno| failure(name, errno))?;
+        Ok(Some(bytes))
+    }
+
+    /// See [`World::replace_file`](super::world::World::replace_file).
+    pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.open.remove(name);
+        self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
+    }
+
+    fn try_replace(&mut self, name: &str, bytes: &[u8]) -> Outcome<()> {
+        let temporary = format!("{name}.new");
+        self.make_parents(name)?;
+        let file = self.open_at(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        write_all(&file, bytes)?;
+        rustix::fs::fsync(&file)?;
+        rustix::fs::renameat(&self.root, temporary, &self.root, name)?;
+        self.sync_parent(name)
+    }
+
+    /// See [`World::append_file`](super::world::World::append_file).
+    pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.handle(name, true).and_then(|file| write_all(file, bytes)).map_err(|errno| failure(name, errno))
+    }
+
+    /// See [`World::sync_file`](super::world::World::sync_file).
+    pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.handle(name, true).and_then(|file| rustix::fs::fdatasync(file)).map_err(|errno| failure(name, errno))?;
+        if self.new.remove(name) { self.sync_parent(name).map_err(|errno| failure(name, errno)) } else { Ok(()) }
+    }
+
+    /// See [`World::truncate_file`](super::world::World::truncate_file).
+    pub fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        let cut = |file: &OwnedFd| rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file));
+        self.handle(name, false).and_then(cut).map_err(|errno| failure(name, errno))
+    }
+
+    /// See [`World::file_bytes`](super::world::World::file_bytes).
+    pub fn length(&self, name: &str) -> Result<Option<u64>, Failure> {
+        match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failure(name, errno)),
+            Ok(found) => Ok(u64::try_from(found.st_size).ok()),
+        }
+    }
+
+    /// See [`World::read_file_at`](super::world::World::read_file_at).
+    pub fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.handle(name, false).and_then(|file| read_exact_at(file, offset, bytes)).map_err(|errno| failure(name, errno))
+    }
+
+    /// See [`World::remove`](super::world::World::remove).
+    pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.open.retain(|open, _| open != name && !open.starts_with(&format!("{name}/")));
+        match rustix::fs::unlinkat(&self.root, name, AtFlags::empty()) {
+            Ok(()) => self.sync_parent(name).map_err(|errno| failure(name, errno)),
+            Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => self.remove_folder(name),
+            Err(errno) => Err(failure(name, errno)),
+        }
+    }
+
+    fn remove_folder(&mut self, name: &str) -> Result<(), Failure> {
+        for entry in self.list(name)? {
+            self.remove(&format!("{name}/{entry}"))?;
+        }
+        rustix::fs::unlinkat(&self.root, name, AtFlags::REMOVEDIR)
+            .and_then(|()| self.sync_parent(name))
+            .map_err(|errno| failure(name, errno))
+    }
+
+    /// See [`World::list_folder`](super::world::World::list_folder).
+    pub fn list(&self, name: &str) -> Result<Vec<String>, Failure> {
+        let folder = match self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            opened => opened.map_err(|errno| failure(name, errno))?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder).map_err(|errno| failure(name, errno))? {
+            let entry = entry.map_err(|errno| failure(name, errno))?;
+            if let Ok(text) = entry.file_name().to_str()
+                && text != "."
+                && text != ".."
+            {
+                names.push(text.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// See [`World::make_link`](super::world::World::make_link).
+    pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        let temporary = format!("{name}.new");
+        self.remove(&temporary)?;
+        rustix::fs::symlinkat(target, &self.root, &temporary)
+            .and_then(|()| rustix::fs::renameat(&self.root, &temporary, &self.root, name))
+            .and_then(|()| self.sync_parent(name))
+            .map_err(|errno| failure(name, errno))
+    }
+
+    /// See [`World::read_link`](super::world::World::read_link).
+    pub fn read_link(&self, name: &str) -> Result<Option<String>, Failure> {
+        match rustix::fs::readlinkat(&self.root, name, Vec::new()) {
+            Ok(target) => Ok(target.into_string().ok()),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(failure(name, errno)),
+        }
+    }
+
+    fn open_at(&self, name: &str, flags: OFlags) -> Outcome<OwnedFd> {
+        rustix::fs::openat(&self.root, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, FILE_MODE)
+    }
+
+    fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {
+        if !self.open.contains_key(name) {
+            let flags = OFlags::RDWR | OFlags::APPEND;
+            let file = match self.open_at(name, flags) {
+                Err(Errno::NOENT) if create => {
+                    self.make_parents(name)?;
+                    self.new.insert(name.to_owned());
+                    self.open_at(name, flags | OFlags::CREATE)?
+                }
+                opened => opened?,
+            };
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open.get(name).ok_or(Errno::BADF)
+    }
+
+    fn make_parents(&self, name: &str) -> Outcome<()> {
+        for (end, _) in name.match_indices('/') {
+            let parent = name.get(..end).unwrap_or_default();
+            match rustix::fs::mkdirat(&self.root, parent, FOLDER_MODE) {
+                Ok(()) => self.sync_parent(parent)?,
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// A name is durable when its folder is synced.
+    fn sync_parent(&self, name: &str) -> Outcome<()> {
+        match name.rsplit_once('/') {
+            Some((parent, _)) => rustix::fs::fsync(self.open_at(parent, OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd()),
+            None => rustix::fs::fsync(&self.root),
+        }
+    }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Outcome<()> {
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outcome<()> {
+    while !bytes.is_empty() {
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *bytes, offset))?;
+        if read == 0 {
+            return Err(Errno::NODATA);
+        }
+        offset = offset.saturating_add(read as u64);
+        bytes = bytes.get_mut(read..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn failure(name: &str, errno: Errno) -> Failure {
+    Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
+}

@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The `World` of the daemon: three wires, the state directory, the kernel's clocks and randomness.
+//!
+//! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through [`RealWorld::fatal`].
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::PollFlags;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno as SystemErrno;
+use wyng_control::{Command, ExitStatus, Failure, Progress, TargetKind, ToClient};
+use wyng_jail::{MappedFile, WritableFile};
+use wyng_wire::BlobName;
+use zeroize::Zeroizing;
+
+use super::files::StateFiles;
+use super::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use crate::ipc::{
+    Answer, ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received,
+    Service, TransportToKeyholder, VolumesToKeyholder, Wire, not_enforced, wait,
+};
+
+type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
+type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
+type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
+
+/// Blobs that the transport has and the far end has not settled: memory is bounded by it.
+const UNSETTLED_MAX_BYTES: u64 = 48 << 20;
+/// The person's eye is not faster.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Numbers of passphrase questions; sources and targets count from 0.
+const PASSPHRASE_ITEMS: u32 = 1 << 31;
+const PASSPHRASE_MAX_BYTES: usize = 1024;
+/// Zeros are written to a stream in pieces of this size.
+const ZEROS_BYTES: usize = 64 * 1024;
+
+/// See the module's first line.
+pub struct RealWorld {
+    control: ControlWire,
+    volumes: VolumesWire,
+    transport: TransportWire,
+    files: StateFiles,
+    started: Instant,
+    cancelled: bool,
+    from_control: VecDeque<Received<ControlToKeyholder>>,
+    /// How each far end's process ended, once it has.
+    ended: HashMap<Service, bool>,
+    receipts: VecDeque<Receipt>,
+    put_number: u64,
+    unsettled: VecDeque<(u64, u64)>,
+    synced: bool,
+    sources: HashMap<u32, Source>,
+    targets: HashMap<u32, Target>,
+    passphrase_item: u32,
+    told_progress: Option<Instant>,
+}
+
+struct Source {
+    file: OwnedFd,
+    size_bytes: u64,
+}
+
+struct Target {
+    file: OwnedFd,
+    kind: TargetKind,
+    /// How far a stream is written.
+    position: u64,
+}
+
+impl RealWorld {
+    /// A world over these wires and files.
+    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles) -> Self {
+        Self {
+            control,
+            volumes,
+            transport,
+            files,
+            started: Instant::now(),
+            cancelled: false,
+            from_control: VecDeque::new(),
+            ended: HashMap::new(),
+            receipts: VecDeque::new(),
+            put_number: 0,
+            unsettled: VecDeque::new(),
+            synced: false,
+            sources: HashMap::new(),
+            targets: HashMap::new(),
+            passphrase_item: PASSPHRASE_ITEMS,
+            told_progress: None,
+        }
+    }
+
+    /// Waits for the next job.
+    pub fn next_command(&mut self) -> Result<Command, Fatal> {
+        match self.control.receive()?.message {
+            ControlToKeyholder::Start(command) => Ok(command),
+            _ => Err(Fatal::Unexpected(self.control.peer())),
+        }
+    }
+
+    /// The job has ended: what it held is closed.
+    pub fn done(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
+        self.sources.clear();
+        self.targets.clear();
+        self.control.send(&KeyholderToControl::Done(exit), &[])
+    }
+
+    /// A wire broke: there is nobody left to tell, and nothing to finish.
+    fn fatal(fatal: &Fatal) -> Failure {
+        if !matches!(fatal, Fatal::Gone(_)) {
+            tracing::error!(reason = %fatal, "the keyholder stops its job");
+        }
+        Failure::Internal { what: "a wire between two roles broke".into() }
+    }
+
+    /// Takes one message from control; a cancel, and the end of a far end, are noted and not returned.
+    fn control_message(&mut self) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
+        let received = self.control.receive().map_err(|fatal| Self::fatal(&fatal))?;
+        match received.message {
+            ControlToKeyholder::Cancel => self.cancelled = true,
+            ControlToKeyholder::FarEndEnded { service, success } => {
+                self.ended.insert(service, success);
+            }
+            _ => return Ok(Some(received)),
+        }
+        Ok(None)
+    }
+
+    /// The next answer of control.
+    fn control_answer(&mut self) -> Result<Received<ControlToKeyholder>, Failure> {
+        loop {
+            if let Some(received) = self.from_control.pop_front() {
+                return Ok(received);
+            }
+            if let Some(received) = self.control_message()? {
+                return Ok(received);
+            }
+        }
+    }
+
+    fn poll_control(&mut self) -> Result<(), Failure> {
+        while wait([(self.control.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true] {
+            if let Some(received) = self.control_message()? {
+                self.from_control.push_back(received);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message of the transport. A far end that failed ends what was under way.
+    fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        loop {
+            let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
+            match received.message {
+                TransportToKeyholder::Failed(fault) => return Err(failure_of(fault)),
+                TransportToKeyholder::Ready(missing) => {
+                    let missing =
+                        missing.into_iter().map(|missing| (format!("transport: {}", missing.protection), missing.reason)).collect();
+                    self.send_control(&KeyholderToControl::Ready(not_enforced(missing)))?;
+                }
+                _ => return Ok(received),
+            }
+        }
+    }
+
+    fn take_receipt_message(&mut self) -> Result<(), Failure> {
+        match self.transport_message()?.message {
+            TransportToKeyholder::Receipt { first, last, answer } => {
+                for number in first..=last {
+                    let (expected, _) = self.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
+                    if expected != number {
+                        return Err(Failure::FarEndProtocol);
+                    }
+                    self.receipts.push_back(Receipt { number, answer: put_answer(answer) });
+                }
+                Ok(())
+            }
+            _ => Err(Failure::FarEndProtocol),
+        }
+    }
+
+    fn send_control(&self, message: &KeyholderToControl) -> Result<(), Failure> {
+        self.control.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
+    }
+
+    fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
+        self.transport.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
+    }
+
+    /// The far end's process must have ended well too: only then was nothing lost on the way.
+    fn wait_for_end(&mut self, service: Service) -> Result<(), Failure> {
+        while !self.ended.contains_key(&service) {
+            if let Some(received) = self.control_message()? {
+                self.from_control.push_back(received);
+            }
+        }
+        if self.ended.remove(&service) == Some(true) { Ok(()) } else { Err(Failure::FarEndLost) }
+    }
+
+    fn source(&self, item: u32) -> Result<&Source, Errno> {
+        self.sources.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+    }
+}
+
+impl World for RealWorld {
+    type Buffer = WritableFile;
+    type Bytes = MappedFile;
+
+    fn wall_nanos(&mut self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic_nanos(&mut self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn cpu_micros(&mut self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let (secs, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+        secs.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+    }
+
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        getrandom::fill(bytes).map_err(|_| Failure::Internal { what: "the kernel gives no random bytes".into() })
+    }
+
+    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.files.read(name)
+    }
+
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.replace(name, bytes)
+    }
+
+    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.append(name, bytes)
+    }
+
+    fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.sync(name)
+    }
+
+    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.files.truncate(name, length_bytes)
+    }
+
+    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        self.files.length(name)
+    }
+
+    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.files.read_at(name, offset, bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.remove(name)
+    }
+
+    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        self.files.list(name)
+    }
+
+    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.files.link(name, target)
+    }
+
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.files.read_link(name)
+    }
+
+    fn connect(&mut self, service: wyng_wire::Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+        let service = match service {
+            wyng_wire::Service::Push => Service::Push,
+            wyng_wire::Service::Fetch => Service::Fetch,
+            wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
+        };
+        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
+        match self.control_answer()?.message {
+            ControlToKeyholder::FarEndStarted { service: started } if started == service => {}
+            ControlToKeyholder::FarEndNotStarted { errno, .. } => return Err(Failure::FarEndStart { via: via.to_owned(), errno }),
+            _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
+        }
+        self.put_number = 0;
+        self.unsettled.clear();
+        self.receipts.clear();
+        self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
+        match self.transport_message()?.message {
+            TransportToKeyholder::Opened => Ok(()),
+            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    fn buffer(&mut self, length_bytes: usize) -> Result<WritableFile, Failure> {
+        WritableFile::new(length_bytes).map_err(|_| Failure::OutOfMemory)
+    }
+
+    fn put(&mut self, name: BlobName, bytes: WritableFile, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
+        let file = bytes.finish(length_bytes).map_err(|_| Failure::OutOfMemory)?;
+        let length = length_bytes as u64;
+        while !self.unsettled.is_empty()
+            && self.unsettled.iter().fold(length, |sum, (_, bytes)| sum.saturating_add(*bytes)) > UNSETTLED_MAX_BYTES
+        {
+            self.take_receipt_message()?;
+        }
+        self.put_number = self.put_number.saturating_add(1);
+        let length_bytes = u32::try_from(length_bytes).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
+        let message = KeyholderToTransport::Put { number: self.put_number, name: name.0, length_bytes, may_use_reserve };
+        self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))?;
+        self.unsettled.push_back((self.put_number, length));
+        self.synced = false;
+        Ok(self.put_number)
+    }
+
+    fn receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
+        while self.receipts.is_empty() && !self.unsettled.is_empty() {
+            let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true];
+            if !there && !wait_for_it {
+                break;
+            }
+            if !there && !self.synced {
+                self.send_transport(&KeyholderToTransport::Sync)?;
+                self.synced = true;
+            }
+            self.take_receipt_message()?;
+        }
+        Ok(self.receipts.pop_front())
+    }
+
+    fn finish_push(&mut self) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::EndPush)?;
+        match self.transport_message()?.message {
+            TransportToKeyholder::Final => self.wait_for_end(Service::Push),
+            _ => Err(Failure::FarEndProtocol),
+        }
+    }
+
+    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::Get { name: name.0, offset_bytes: u64::from(offset_bytes), length_bytes })
+    }
+
+    fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
+        let received = self.transport_message()?;
+        match received.message {
+            TransportToKeyholder::Got { length_bytes } => {
+                let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+                let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                let mapped = MappedFile::map(&file, length).map_err(|_| Self::fatal(&Fatal::Unexpected("transport")))?;
+                Ok(Fetched::Bytes(mapped))
+            }
+            TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),
+            TransportToKeyholder::NotGot(NotGot::Short) => Ok(Fetched::Short),
+            TransportToKeyholder::NotGot(NotGot::Failed) => Err(Failure::StoreFailed),
+            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure> {
+        self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
+        match self.transport_message()?.message {
+            TransportToKeyholder::Stated { length_bytes } => Ok(length_bytes),
+            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::List)?;
+        loop {
+            match self.transport_message()?.message {
+                TransportToKeyholder::Entries(entries) => entries.into_iter().for_each(|(name, length)| visit(BlobName(name), length)),
+                TransportToKeyholder::ListEnd { complete: true } => return Ok(()),
+                TransportToKeyholder::ListEnd { complete: false } => return Err(Failure::StoreFailed),
+                _ => return Err(Self::fatal(&Fatal::Unexpected("transport"))),
+            }
+        }
+    }
+
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::EndFetch)?;
+        self.wait_for_end(Service::Fetch)
+    }
+
+    fn open_source(&mut self, item: u32, volume: &str) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned() };
+        self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+        let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
+        match received.message {
+            VolumesToKeyholder::Source { item: found, size_bytes, method } if found == item => {
+                let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                self.sources.insert(item, Source { file, size_bytes });
+                Ok(SourceShape { size_bytes, method })
+            }
+            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::SourceUnavailable { volume: volume.to_owned(), errno }),
+            VolumesToKeyholder::WrongKind { .. } => Err(Failure::SourceKind { volume: volume.to_owned() }),
+            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        let source = self.source(item)?;
+        if offset >= source.size_bytes {
+            return Ok(None);
+        }
+        let begin = match rustix::fs::seek(&source.file, SeekFrom::Data(offset)) {
+            Ok(begin) => begin,
+            Err(SystemErrno::NXIO) => return Ok(None),
+            // Not everything knows its holes; then all is data.
+            Err(SystemErrno::INVAL) => return Ok(Some((offset, source.size_bytes))),
+            Err(errno) => return Err(Errno(errno.raw_os_error())),
+        };
+        match rustix::fs::seek(&source.file, SeekFrom::Hole(begin)) {
+            Ok(end) => Ok(Some((begin, end.max(begin.saturating_add(1))))),
+            Err(SystemErrno::NXIO) => Ok(None),
+            Err(errno) => Err(Errno(errno.raw_os_error())),
+        }
+    }
+
+    fn read_source(&mut self, item: u32, mut offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let source = self.source(item)?;
+        let mut done = 0usize;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(&source.file, rest, offset) {
+                Ok(0) => break,
+                Ok(read) => {
+                    done = done.saturating_add(read);
+                    offset = offset.saturating_add(read as u64);
+                }
+                Err(SystemErrno::INTR) => {}
+                Err(errno) => return Err(Errno(errno.raw_os_error())),
+            }
+        }
+        Ok(done)
+    }
+
+    fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
+        let source = self.source(item)?;
+        rustix::fs::seek(&source.file, SeekFrom::End(0)).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn close_source(&mut self, item: u32) {
+        self.sources.remove(&item);
+    }
+
+    fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure> {
+        let message = KeyholderToVolumes::OpenTarget { item, volume: volume.to_owned(), size_bytes };
+        self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+        let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
+        match received.message {
+            VolumesToKeyholder::Target { item: found, kind } if found == item => {
+                let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                self.targets.insert(item, Target { file, kind, position: 0 });
+                Ok(kind)
+            }
+            VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
+                Err(Failure::TargetExists { volume: volume.to_owned() })
+            }
+            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
+            VolumesToKeyholder::WrongKind { .. } => {
+                Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno: SystemErrno::INVAL.raw_os_error() })
+            }
+            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let target = self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
+        target.write(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
+        let Some(mut target) = self.targets.remove(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
+        target.finish(size_bytes).map_err(|errno| Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() })?;
+        if target.kind == TargetKind::Stream {
+            return Ok(());
+        }
+        drop(target);
+        self.tell(ToClient::Place { item })?;
+        match self.control_answer()?.message {
+            ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),
+            ControlToKeyholder::Placed { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
+                Err(Failure::TargetExists { volume: volume.to_owned() })
+            }
+            ControlToKeyholder::Placed { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
+            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
+        }
+    }
+
+    fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let item = self.passphrase_item;
+        self.passphrase_item = item.checked_add(1).unwrap_or(PASSPHRASE_ITEMS);
+        self.send_control(&KeyholderToControl::WantPassphrase { item, new })?;
+        let received = self.control_answer()?;
+        match received.message {
+            ControlToKeyholder::Passphrase { item: found } if found == item => {
+                let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                read_secret(&pipe).map_err(|_| Failure::NoPassphrase)
+            }
+            ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
+            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
+        }
+    }
+
+    fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
+        self.send_control(&KeyholderToControl::Tell(event))
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        if self.told_progress.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
+            return;
+        }
+        self.told_progress = Some(Instant::now());
+        // A client that is gone is noticed at the next question or result.
+        let _ = self.tell(ToClient::Progress(progress));
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.poll_control().is_err() || self.cancelled
+    }
+}
+
+impl Target {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
+        match self.kind {
+            TargetKind::File => {
+                let (mut offset, mut bytes) = (offset, bytes);
+                while !bytes.is_empty() {
+                    let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
+                    bytes = bytes.get(written..).unwrap_or_default();
+                    offset = offset.saturating_add(written as u64);
+                }
+                Ok(())
+            }
+            TargetKind::Stream => {
+                self.fill(offset)?;
+                self.write_on(bytes)
+            }
+        }
+    }
+
+    /// Gives the target its size: holes in a file, zeros in a stream. A file is then durable.
+    fn finish(&mut self, size_bytes: u64) -> Result<(), SystemErrno> {
+        match self.kind {
+            TargetKind::File => {
+                rustix::fs::ftruncate(&self.file, size_bytes)?;
+                rustix::fs::fsync(&self.file)
+            }
+            TargetKind::Stream => self.fill(size_bytes),
+        }
+    }
+
+    fn fill(&mut self, until: u64) -> Result<(), SystemErrno> {
+        let zeros = [0; ZEROS_BYTES];
+        while self.position < until {
+            let length = usize::try_from(until.saturating_sub(self.position)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
+            self.write_on(zeros.get(..length).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn write_on(&mut self, mut bytes: &[u8]) -> Result<(), SystemErrno> {
+        while !bytes.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, bytes))?;
+            bytes = bytes.get(written..).unwrap_or_default();
+            self.position = self.position.saturating_add(written as u64);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a pipe to its end, without leaving copies behind as a growing buffer would.
+fn read_secret(pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, SystemErrno> {
+    let mut secret = Zeroizing::new(vec![0; PASSPHRASE_MAX_BYTES + 1]);
+    let mut length = 0usize;
+    while let Some(room) = secret.get_mut(length..).filter(|room| !room.is_empty()) {
+        match rustix::io::read(pipe, room) {
+            Ok(0) => break,
+            Ok(read) => length = length.saturating_add(read),
+            Err(SystemErrno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    secret.truncate(length);
+    Ok(secret)
+}
+
+fn put_answer(answer: Answer) -> PutAnswer {
+    match answer {
+        Answer::Stored => PutAnswer::Stored,
+        Answer::ExistsSame => PutAnswer::ExistsSame,
+        Answer::ExistsDifferent => PutAnswer::ExistsDifferent,
+        Answer::ExistsUnknown => PutAnswer::ExistsUnknown,
+        Answer::Full => PutAnswer::Full,
+        Answer::Refused => PutAnswer::Refused,
+        Answer::Failed => PutAnswer::Failed,
+    }
+}
+
+fn failure_of(fault: FarEndFault) -> Failure {
+    match fault {
+        FarEndFault::Banner => Failure::FarEndBanner,
+        FarEndFault::Protocol => Failure::FarEndProtocol,
+        FarEndFault::Lost => Failure::FarEndLost,
+        FarEndFault::Missing => Failure::StoreMissing,
+        FarEndFault::NotEmpty => Failure::StoreNotEmpty,
+        FarEndFault::Denied => Failure::StoreDenied,
+        FarEndFault::ReadOnly => Failure::StoreReadOnly,
+        FarEndFault::Full => Failure::StoreFull,
+        FarEndFault::Address => Failure::StoreAddress,
+        FarEndFault::Unreachable => Failure::StoreUnreachable,
+        FarEndFault::Unsuitable => Failure::StoreNotExclusive,
+        FarEndFault::Failed => Failure::StoreFailed,
+    }
+}

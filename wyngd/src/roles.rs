@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! READ FIRST: who holds what, and every wire between two roles. The supervisor builds the processes from these tables, and the roles
+//! test compares them with `/proc`.
+//!
+//! | role | holds | never holds |
+//! |---|---|---|
+//! | supervisor | children, their pidfds | keys, any message, any remote byte |
+//! | spawner | the far end's process and its stderr | keys, sources, targets |
+//! | control | the client's socket | keys, remote bytes; a descriptor only while it forwards it |
+//! | volumes | what the caller opened, until it is handed on | keys, remote bytes |
+//! | keyholder | keys; one source or target; the state directory | a path outside of the state, a network socket, a child |
+//! | transport | two pipe ends, ciphertext | keys, plaintext, sources, targets |
+
+use std::os::fd::RawFd;
+
+use wyng_jail::Profile;
+
+/// A process of the daemon, but for the supervisor that starts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Starts far ends.
+    Spawner,
+    /// Speaks with the client.
+    Control,
+    /// Looks at sources and targets.
+    Volumes,
+    /// Holds keys.
+    Keyholder,
+    /// Speaks with the far end.
+    Transport,
+}
+
+/// All roles, in the order in which they are started.
+pub const ROLES: [Role; 5] = [Role::Spawner, Role::Control, Role::Volumes, Role::Keyholder, Role::Transport];
+
+/// Every wire. There is no other way from one role to another.
+pub const WIRES: [(Role, Role); 6] = [
+    (Role::Control, Role::Spawner),     // start and end the far end
+    (Role::Control, Role::Volumes),     // what the caller opened
+    (Role::Control, Role::Keyholder),   // commands, results, passphrase pipes
+    (Role::Volumes, Role::Keyholder),   // sources and targets
+    (Role::Keyholder, Role::Transport), // blobs, as memory files
+    (Role::Spawner, Role::Transport),   // the far end's pipes
+];
+
+/// The first descriptor after the standard streams.
+const FIRST_PLACE: RawFd = 3;
+
+impl Role {
+    /// How it is called in `ps`, in logs and on its command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spawner => "spawner",
+            Self::Control => "control",
+            Self::Volumes => "volumes",
+            Self::Keyholder => "keyholder",
+            Self::Transport => "transport",
+        }
+    }
+
+    /// The role of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        ROLES.into_iter().find(|role| role.name() == name)
+    }
+
+    /// The roles that it has a wire to, in the order of their descriptors.
+    pub fn peers(self) -> impl Iterator<Item = Role> {
+        WIRES.into_iter().filter_map(move |(a, b)| match (a == self, b == self) {
+            (true, _) => Some(b),
+            (_, true) => Some(a),
+            _ => None,
+        })
+    }
+
+    /// The descriptor number of its wire to `peer`.
+    pub fn wire_to(self, peer: Role) -> Option<RawFd> {
+        (FIRST_PLACE..).zip(self.peers()).find(|(_, found)| *found == peer).map(|(place, _)| place)
+    }
+
+    /// The descriptor number of what it holds besides wires: control the client's socket, the keyholder the state directory.
+    pub fn extra(self) -> Option<RawFd> {
+        let after_wires = RawFd::try_from(self.peers().count()).ok()?.checked_add(FIRST_PLACE)?;
+        matches!(self, Self::Control | Self::Keyholder).then_some(after_wires)
+    }
+
+    /// Which system calls it may make.
+    pub fn profile(self) -> Profile {
+        match self {
+            Self::Spawner => Profile::Spawner,
+            Self::Control => Profile::Control,
+            Self::Volumes => Profile::Volumes,
+            Self::Keyholder => Profile::Keyholder,
+            Self::Transport => Profile::Transport,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_of_each_wire_have_a_descriptor() {
+        for (a, b) in WIRES {
+            assert!(a.wire_to(b).is_some() && b.wire_to(a).is_some(), "{a:?} and {b:?}");
+        }
+    }
+
+    #[test]
+    fn no_wire_joins_the_keyholder_with_the_spawner() {
+        assert_eq!(Role::Keyholder.wire_to(Role::Spawner), None);
+    }
+}

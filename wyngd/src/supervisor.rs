@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The supervisor: starts the roles from [`roles`](crate::roles), waits, and ends all when one ends. It parses nothing and hears no
+//! message; after the last start it can do nothing but wait, kill and reap.
+
+use std::fs::{DirBuilder, File};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FlockOperation;
+use wyng_control::{ExitStatus, Failure, ToClient, encode};
+use wyng_jail::{Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, send_packet, start};
+
+use crate::ipc::Fatal;
+use crate::roles::{ROLES, Role, WIRES};
+
+/// How the supervisor is started.
+pub struct Options {
+    /// The client's connected socket.
+    pub client_fd: RawFd,
+    /// All state of this daemon; made if it is missing.
+    pub state_dir: PathBuf,
+    /// The helper, where it is not beside this program.
+    pub helper: Option<PathBuf>,
+}
+
+/// Runs until a role ends: control ends when the client is done or gone.
+pub fn run(options: &Options) -> Result<(), Fatal> {
+    die_with_parent(None)?;
+    let client = inherited(options.client_fd)?;
+    let state = open_state(&options.state_dir)?;
+    if rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return tell_busy(&client, &options.state_dir);
+    }
+    let mut wires = Vec::new();
+    for (a, b) in WIRES {
+        let (end_a, end_b) = packet_pair()?;
+        wires.push((a, a.wire_to(b), end_a));
+        wires.push((b, b.wire_to(a), end_b));
+    }
+    let (mut client, mut state) = (Some(client), Some(state));
+    let mut children = Vec::new();
+    for role in ROLES {
+        let mut descriptors: Vec<(OwnedFd, RawFd)> = Vec::new();
+        for (_, place, end) in wires.extract_if(.., |(holder, ..)| *holder == role) {
+            descriptors.push((end, place.ok_or(Fatal::Gone(role.name()))?));
+        }
+        let extra = match role {
+            Role::Control => client.take(),
+            Role::Keyholder => state.take(),
+            Role::Spawner | Role::Volumes | Role::Transport => None,
+        };
+        descriptors.extend(extra.zip(role.extra()));
+        children.push(start(command(role, options), descriptors)?);
+    }
+    let enforced = no_new_privileges();
+    if let (Enforced::No(reason), _) | (_, Enforced::No(reason)) = (enforced, allow_only(Profile::Supervisor)) {
+        tracing::info!(%reason, "the supervisor has no system call filter");
+    }
+    wait_for_any(&children)?;
+    end_all(children)
+}
+
+/// This very program again, as one role. Nothing of the environment is needed, so nothing is passed on but what logging asks.
+fn command(role: Role, options: &Options) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
+    if role == Role::Spawner {
+        // ssh finds its agent and configuration by these.
+        command.envs(std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"].iter().any(|kept| name == kept)));
+        if let Some(helper) = &options.helper {
+            command.arg("--helper").arg(helper);
+        }
+    }
+    command
+}
+
+fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    Ok(File::open(path)?.into())
+}
+
+/// Another daemon has this state directory: the client is told in its own protocol, before any role exists.
+fn tell_busy(client: &OwnedFd, state_dir: &Path) -> Result<(), Fatal> {
+    let busy = Failure::Busy { archive: state_dir.display().to_string() };
+    let version = ToClient::Hello { version: wyng_control::CONTROL_VERSION };
+    for message in [version, ToClient::Failed(busy), ToClient::Done { exit: ExitStatus::Failed }] {
+        send_packet(client.as_fd(), &encode(&message)?, &[])?;
+    }
+    Ok(())
+}
+
+fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
+    let mut polled: Vec<PollFd<'_>> = children.iter().map(|started| PollFd::new(&started.ended, PollFlags::IN)).collect();
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    Ok(())
+}
+
+fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
+    let mut clean = true;
+    for mut started in children {
+        if let Some(status) = started.child.try_wait()? {
+            clean &= status.success();
+        } else {
+            started.child.kill()?;
+            started.child.wait()?;
+        }
+    }
+    if clean { Ok(()) } else { Err(Fatal::Gone("a role")) }
+}

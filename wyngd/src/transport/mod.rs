@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The role that speaks with the far end. It alone parses what comes from the network VM; it holds no key, and what it passes on is
+//! ciphertext that the keyholder believes only after opening it.
+
+mod far_end;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::PollFlags;
+
+use crate::ipc::{
+    Fatal, KeyholderToTransport, NotGot, Received, Service, SpawnerToTransport, TransportToKeyholder, TransportToSpawner, Wire, enter_jail,
+    not_enforced, wait,
+};
+use crate::roles::Role;
+use far_end::{FarEnd, Limits, Outgoing};
+
+type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
+
+/// Serves until the keyholder is gone.
+pub fn run() -> Result<(), Fatal> {
+    let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
+    let spawner: Wire<TransportToSpawner, SpawnerToTransport> = Wire::inherited(Role::Transport, Role::Spawner)?;
+    let missing = enter_jail(Role::Transport, || {
+        vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
+    });
+    keyholder.send(&TransportToKeyholder::Ready(not_enforced(missing)), &[])?;
+    match serve(&keyholder, &spawner) {
+        Err(Fatal::Gone("keyholder")) => Ok(()),
+        ended => ended,
+    }
+}
+
+/// Pipes that wait for their OPEN, and the far ends that are open.
+fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTransport>) -> Result<(), Fatal> {
+    let mut waiting: VecDeque<(Service, [OwnedFd; 2])> = VecDeque::new();
+    let mut push: Option<FarEnd> = None;
+    let mut fetch: Option<FarEnd> = None;
+    loop {
+        let (push_in, push_out, push_timeout) = interests(push.as_ref(), keyholder);
+        let (fetch_in, fetch_out, fetch_timeout) = interests(fetch.as_ref(), keyholder);
+        let timeout = [push_timeout, fetch_timeout].into_iter().flatten().min();
+        let [from_keyholder, from_spawner, push_reads, push_writes, fetch_reads, fetch_writes] =
+            wait([(keyholder.as_fd(), PollFlags::IN), (spawner.as_fd(), PollFlags::IN), push_in, push_out, fetch_in, fetch_out], timeout)?;
+        if from_spawner {
+            let received = spawner.receive()?;
+            let SpawnerToTransport::Pipes { service } = received.message;
+            waiting.push_back((service, received.two_descriptors()?));
+        }
+        if from_keyholder {
+            take(keyholder, keyholder.receive()?, &mut waiting, &mut push, &mut fetch)?;
+        }
+        for (far_end, reads, writes) in [(&mut push, push_reads, push_writes), (&mut fetch, fetch_reads, fetch_writes)] {
+            let Some(open) = far_end else { continue };
+            if let Err(fault) = open.work(reads, writes, keyholder)? {
+                keyholder.send(&TransportToKeyholder::Failed(fault), &[])?;
+                *far_end = None;
+            } else if open.is_finished() {
+                *far_end = None;
+            }
+        }
+    }
+}
+
+type Interest<'a> = (std::os::fd::BorrowedFd<'a>, PollFlags);
+
+/// What to poll for a far end; without one, the keyholder's wire stands in with no interest.
+fn interests<'a>(far_end: Option<&'a FarEnd>, keyholder: &'a ToKeyholder) -> (Interest<'a>, Interest<'a>, Option<u64>) {
+    match far_end {
+        None => ((keyholder.as_fd(), PollFlags::empty()), (keyholder.as_fd(), PollFlags::empty()), None),
+        Some(far_end) => {
+            let writes = if far_end.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
+            ((far_end.from(), PollFlags::IN), (far_end.to(), writes), Some(far_end.timeout_millis()))
+        }
+    }
+}
+
+fn take(
+    keyholder: &ToKeyholder,
+    received: Received<KeyholderToTransport>,
+    waiting: &mut VecDeque<(Service, [OwnedFd; 2])>,
+    push: &mut Option<FarEnd>,
+    fetch: &mut Option<FarEnd>,
+) -> Result<(), Fatal> {
+    use crate::ipc::FarEndFault::Lost;
+    let message = received.message.clone();
+    if let KeyholderToTransport::Open { service, destination, create } = message {
+        let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
+        let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
+        let far_end = FarEnd::open(service, pipes, &destination, create, Limits::DEFAULT)?;
+        match service {
+            Service::Push => *push = Some(far_end),
+            Service::Fetch => *fetch = Some(far_end),
+        }
+        return Ok(());
+    }
+    let is_push = matches!(message, KeyholderToTransport::Put { .. } | KeyholderToTransport::Sync | KeyholderToTransport::EndPush);
+    let Some(far_end) = (if is_push { push } else { fetch }) else {
+        // It failed while this was on its way; the keyholder hears of that, or has heard.
+        return if is_push { Ok(()) } else { keyholder.send(&TransportToKeyholder::Failed(Lost), &[]) };
+    };
+    let outgoing = match message {
+        KeyholderToTransport::Put { number, name, length_bytes, may_use_reserve } => {
+            Outgoing::Put { number, name, length_bytes, may_use_reserve, file: received.descriptor()? }
+        }
+        KeyholderToTransport::Sync => Outgoing::Sync,
+        KeyholderToTransport::EndPush => Outgoing::End,
+        KeyholderToTransport::Get { name, offset_bytes, length_bytes } => Outgoing::Get { name, offset_bytes, length_bytes },
+        KeyholderToTransport::Stat { name } => Outgoing::Stat { name },
+        KeyholderToTransport::List => Outgoing::List,
+        KeyholderToTransport::EndFetch => Outgoing::Close,
+        KeyholderToTransport::Open { .. } => return Err(Fatal::Unexpected("keyholder")),
+    };
+    far_end.queue(outgoing);
+    Ok(())
+}
+
+/// How a range that cannot be had is told.
+fn not_got(why: NotGot) -> TransportToKeyholder {
+    TransportToKeyholder::NotGot(why)
+}
