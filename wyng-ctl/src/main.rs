@@ -1,3 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! (room)
-fn main() {}
+//! The command line: it says what is wanted, opens what only the caller may open, and shows what comes back. It knows no key and no
+//! archive layout.
+
+mod cli;
+mod client;
+mod conversation;
+mod passphrase;
+mod progress;
+mod quantity;
+mod report;
+mod source;
+mod target;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = cli::parse();
+    let exit = conversation::run(&arguments);
+    ExitCode::from(exit.code())
+}

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The words of the command line, and the message that each command becomes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wyng_control::{Command, Compression, HoldOff, SessionChoice};
+
+use crate::quantity::{parse_bytes, parse_secs, parse_small_bytes};
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
+
+/// Fast, incremental, encrypted backup of disk volumes through a machine that nobody trusts.
+#[derive(Debug, Parser)]
+#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options that every command has; they stand before or after it.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The running daemon's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/wyng/wyngd.sock", conflicts_with = "standalone")]
+    pub(crate) socket: PathBuf,
+    /// Run a private daemon for this one command, as the caller
+    #[arg(long, global = true)]
+    pub(crate) standalone: bool,
+    /// Where a private daemon keeps its state [default: $XDG_STATE_HOME/wyng]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Read the passphrase from a file, or from standard input with `-`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to show progress on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
+    pub(crate) progress: ProgressStyle,
+    /// Results and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// More of what happens
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// A bar on a terminal, plain lines elsewhere
+    Auto,
+    /// JSON lines
+    Json,
+    /// None
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make, adopt and look at archives
+    #[command(subcommand)]
+    Archive(ArchiveVerb),
+    /// Passphrases and recovery keys
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Back up volumes
+    #[command(alias = "send")]
+    Backup(BackupArgs),
+    /// List volumes and sessions
+    List(ListArgs),
+    /// Restore volumes
+    #[command(alias = "receive")]
+    Restore(RestoreArgs),
+    /// Check what the store has
+    #[command(alias = "arch-check")]
+    Verify(VerifyArgs),
+    /// The state of archives
+    Status {
+        /// Which archive; all without it
+        archive: Option<String>,
+    },
+    /// Another word for `archive create`
+    #[command(name = "arch-init", hide = true)]
+    ArchInit(CreateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveVerb {
+    /// Make an archive in an empty place
+    Create(CreateArgs),
+    /// Adopt an archive, or catch up with it: rebuilds the local state
+    Open(OpenArgs),
+    /// Become the archive's writer
+    TakeOver {
+        /// The archive's name
+        name: String,
+    },
+    /// The archives that are known here
+    List,
+    /// What is known of one archive
+    Show {
+        /// The archive's name
+        name: String,
+    },
+    /// Remove the local state of an archive; the store is not touched
+    Forget {
+        /// The archive's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The archive's name on this machine
+    name: String,
+    /// Where the store is: dir:/path
+    #[arg(long, value_name = "URL")]
+    store: String,
+    /// The far end: local, ssh:HOST
+    #[arg(long, value_name = "TRANSPORT", default_value = "local")]
+    via: String,
+    /// A power of two, 64K to 1M
+    #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
+    chunk_size: u32,
+    /// A multiple of 4K, 64K to 64M, at least twice the chunk size
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_small_bytes)]
+    pack_size: u32,
+    /// zstd:LEVEL, -7 to 19
+    #[arg(long, value_name = "ALGORITHM:LEVEL", default_value = "zstd:3", value_parser = parse_compression)]
+    compression: Compression,
+    /// RUNS,TIME that must both pass before anything is deleted
+    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off)]
+    hold_off: HoldOff,
+    /// Deduplicate over all volumes, instead of within each one
+    #[arg(long)]
+    shared_domain: bool,
+    /// Memory that a guess at the passphrase costs, 64M to 1G
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_bytes)]
+    kdf_memory: u64,
+    /// Passes that a guess at the passphrase costs, 3 to 16
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    kdf_passes: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// The archive's name on this machine
+    name: String,
+    /// Where the store is; needed the first time
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The far end
+    #[arg(long, value_name = "TRANSPORT")]
+    via: Option<String>,
+    /// The code of the recovery sheet
+    #[arg(long, value_name = "CODE")]
+    expect: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// The passphrases and recovery keys
+    List {
+        /// The archive's name
+        archive: String,
+    },
+    /// Does the passphrase still open the archive?
+    Check {
+        /// The archive's name
+        archive: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The archive's name
+    archive: String,
+    /// PATH or NAME=PATH of a disk image or block device
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(crate) sources: Vec<OsString>,
+    /// The volumes are in use: mark the sessions as crash-consistent
+    #[arg(long)]
+    live: bool,
+    /// Read and count, send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// No session for a volume that did not change
+    #[arg(long)]
+    skip_unchanged: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The archive's name
+    archive: String,
+    /// One volume only
+    volume: Option<String>,
+    /// One session only: its name or the beginning of it, ^TAG, latest
+    #[arg(long, value_name = "SESSION", value_parser = parse_session)]
+    session: Option<SessionChoice>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The archive's name
+    archive: String,
+    /// The volume
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) volume: Option<String>,
+    /// All volumes, each to a file of its name in the folder --to
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Which session: its name or the beginning of it, ^TAG, latest
+    #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
+    session: SessionChoice,
+    /// A new file, a folder with --all, or `-` for standard output
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: PathBuf,
+    /// Replace a file that exists, once the new one is complete
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The archive's name
+    archive: String,
+    /// Only what these volumes need
+    volumes: Vec<String>,
+    /// Only what this session needs
+    #[arg(long, value_name = "SESSION", value_parser = parse_session)]
+    session: Option<SessionChoice>,
+    /// Open every chunk too; asks for the passphrase
+    #[arg(long)]
+    deep: bool,
+    /// Read at most so much, what was not read for longest first
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    budget: Option<u64>,
+}
+
+/// Reads the command line; ends the process with status 2 and a message where it is wrong.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+impl Cli {
+    /// The daemon's command. `volumes` are the names of a backup's sources.
+    pub(crate) fn command(&self, volumes: Vec<String>) -> Command {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
+            Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
+                archive: open.name.clone(),
+                store_url: open.store.clone(),
+                via: open.via.clone(),
+                expect: open.expect.clone(),
+            },
+            Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
+            Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
+            Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow { archive: name.clone() },
+            Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget { archive: name.clone() },
+            Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: archive.clone() },
+            Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: archive.clone() },
+            Verb::Backup(backup) => Command::Backup {
+                archive: backup.archive.clone(),
+                volumes,
+                skip_unchanged: backup.skip_unchanged,
+                dry_run: backup.dry_run,
+                live: backup.live,
+            },
+            Verb::List(list) => Command::List { archive: list.archive.clone(), volume: list.volume.clone(), session: list.session.clone() },
+            Verb::Restore(restore) => Command::Restore {
+                archive: restore.archive.clone(),
+                volumes: restore.volume.iter().cloned().collect(),
+                session: restore.session.clone(),
+            },
+            Verb::Verify(verify) => Command::Verify {
+                archive: verify.archive.clone(),
+                volumes: verify.volumes.clone(),
+                session: verify.session.clone(),
+                deep: verify.deep,
+                budget_bytes: verify.budget,
+            },
+            Verb::Status { archive } => Command::Status { archive: archive.clone() },
+        }
+    }
+
+    /// The command's words, for `--json`.
+    pub(crate) fn command_name(&self) -> &'static str {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::Create(_)) | Verb::ArchInit(_) => "archive create",
+            Verb::Archive(ArchiveVerb::Open(_)) => "archive open",
+            Verb::Archive(ArchiveVerb::TakeOver { .. }) => "archive take-over",
+            Verb::Archive(ArchiveVerb::List) => "archive list",
+            Verb::Archive(ArchiveVerb::Show { .. }) => "archive show",
+            Verb::Archive(ArchiveVerb::Forget { .. }) => "archive forget",
+            Verb::Key(KeyVerb::List { .. }) => "key list",
+            Verb::Key(KeyVerb::Check { .. }) => "key check",
+            Verb::Backup(_) => "backup",
+            Verb::List(_) => "list",
+            Verb::Restore(_) => "restore",
+            Verb::Verify(_) => "verify",
+            Verb::Status { .. } => "status",
+        }
+    }
+
+    /// The archive that the command names.
+    pub(crate) fn archive(&self) -> Option<&str> {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::List) => None,
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => Some(&create.name),
+            Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Show { name } | ArchiveVerb::Forget { name }) => Some(name),
+            Verb::Key(KeyVerb::List { archive } | KeyVerb::Check { archive }) => Some(archive),
+            Verb::Backup(backup) => Some(&backup.archive),
+            Verb::List(list) => Some(&list.archive),
+            Verb::Restore(restore) => Some(&restore.archive),
+            Verb::Verify(verify) => Some(&verify.archive),
+            Verb::Status { archive } => archive.as_deref(),
+        }
+    }
+}
+
+impl CreateArgs {
+    fn command(&self) -> Command {
+        Command::ArchiveCreate {
+            archive: self.name.clone(),
+            store_url: self.store.clone(),
+            via: self.via.clone(),
+            chunk_size_bytes: self.chunk_size,
+            pack_size_bytes: self.pack_size,
+            compression: self.compression,
+            hold_off: self.hold_off,
+            shared_domain: self.shared_domain,
+            kdf_memory_kib: u32::try_from(self.kdf_memory / 1024).unwrap_or(u32::MAX),
+            kdf_passes: self.kdf_passes,
+        }
+    }
+}
+
+fn parse_chunk_size(text: &str) -> Result<u32, String> {
+    let bytes = parse_small_bytes(text)?;
+    // The format allows smaller ones for its tests; for people they would only cost.
+    if bytes.is_power_of_two() && (64 * 1024..=1024 * 1024).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("a chunk is a power of two from 64K to 1M".into())
+    }
+}
+
+fn parse_compression(text: &str) -> Result<Compression, String> {
+    let level = text.strip_prefix("zstd:").ok_or("the one algorithm is zstd, for instance zstd:3")?;
+    let zstd_level = level.parse().ok().filter(|level| (-7..=19).contains(level)).ok_or("zstd's level is -7 to 19")?;
+    Ok(Compression { zstd_level })
+}
+
+fn parse_hold_off(text: &str) -> Result<HoldOff, String> {
+    let (runs, time) = text.split_once(',').ok_or("RUNS,TIME, for instance 3,7d")?;
+    Ok(HoldOff { runs: runs.parse().map_err(|_| "RUNS is a number")?, secs: parse_secs(time)? })
+}
+
+/// `latest`, `^tag`, or a session's name or the beginning of it.
+fn parse_session(text: &str) -> Result<SessionChoice, String> {
+    match (text, text.strip_prefix('^')) {
+        ("latest", _) => Ok(SessionChoice::Latest),
+        (_, Some("")) | ("", _) => Err("a session is a time like 2026-11-23T06:43:10Z, ^TAG, or latest".into()),
+        (_, Some(tag)) => Ok(SessionChoice::Tag(tag.to_owned())),
+        (prefix, None) => Ok(SessionChoice::Prefix(prefix.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &str) -> Command {
+        Cli::try_parse_from(words.split(' ')).unwrap().command(Vec::new())
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        let before = Cli::try_parse_from(["wyng-ctl", "--json", "--standalone", "list", "a"]).unwrap();
+        let after = Cli::try_parse_from(["wyng-ctl", "list", "a", "--standalone", "--json"]).unwrap();
+        assert!(before.options.json && after.options.json && after.options.standalone);
+    }
+
+    #[test]
+    fn wyngs_words_work_too() {
+        assert_eq!(command("wyng-ctl arch-check a"), command("wyng-ctl verify a"));
+        assert_eq!(command("wyng-ctl arch-init a --store dir:/x"), command("wyng-ctl archive create a --store dir:/x"));
+        assert!(matches!(command("wyng-ctl send a /x"), Command::Backup { .. }));
+        assert!(matches!(command("wyng-ctl receive a v --to /x"), Command::Restore { .. }));
+    }
+
+    #[test]
+    fn bounds_are_checked_before_anything_is_done() {
+        for words in ["--chunk-size 3K", "--chunk-size 2M", "--compression lz4:1", "--compression zstd:99", "--hold-off 3"] {
+            let line = format!("wyng-ctl archive create a --store dir:/x {words}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_a_prefix_a_tag_or_the_latest() {
+        assert_eq!(parse_session("latest"), Ok(SessionChoice::Latest));
+        assert_eq!(parse_session("^before"), Ok(SessionChoice::Tag("before".into())));
+        assert_eq!(parse_session("2026-11"), Ok(SessionChoice::Prefix("2026-11".into())));
+        assert!(parse_session("^").is_err());
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reaching a daemon: the running one by its socket, or a private one that lives for one command.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, io};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use wyng_control::{CodecError, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode, encode};
+use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
+
+use crate::cli::Options;
+
+const DAEMON: &str = "wyngd";
+const DAEMON_FALLBACK: &str = "/usr/libexec/wyng/wyngd";
+/// Where a private daemon finds its client.
+const CLIENT_PLACE: RawFd = 3;
+
+/// A conversation with a daemon.
+pub(crate) struct Client {
+    socket: OwnedFd,
+    private: Option<Started>,
+}
+
+/// Why there is no conversation (any more).
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// No daemon listens there.
+    NoDaemon(PathBuf),
+    /// The private daemon cannot be started.
+    NotStarted(PathBuf, io::Error),
+    /// It ended, or speaks something else.
+    Lost,
+}
+
+impl From<CodecError> for ClientError {
+    fn from(_: CodecError) -> Self {
+        Self::Lost
+    }
+}
+
+impl Client {
+    /// Connects as the options say.
+    pub(crate) fn connect(options: &Options) -> Result<Self, ClientError> {
+        if options.standalone { Self::start_private(options) } else { Self::join(&options.socket) }
+    }
+
+    fn join(path: &Path) -> Result<Self, ClientError> {
+        let none = |_| ClientError::NoDaemon(path.to_owned());
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(none)?;
+        let address = SocketAddrUnix::new(path).map_err(none)?;
+        rustix::net::connect(&socket, &address).map_err(none)?;
+        Ok(Self { socket, private: None })
+    }
+
+    fn start_private(options: &Options) -> Result<Self, ClientError> {
+        let program = find_daemon();
+        let state_dir = options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"));
+        let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
+        let mut command = Command::new(&program);
+        command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        if options.verbose {
+            command.env("WYNGD_LOG", "info");
+        }
+        let private = start(command, vec![(theirs, CLIENT_PLACE)]).map_err(|error| ClientError::NotStarted(program, error))?;
+        Ok(Self { socket, private: Some(private) })
+    }
+
+    /// Says something, with at most one descriptor.
+    pub(crate) fn send(&self, message: &ToDaemon, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ClientError> {
+        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+        send_packet(self.socket.as_fd(), &encode(message)?, &descriptors).map_err(|_| ClientError::Lost)
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn receive(&self) -> Result<ToClient, ClientError> {
+        let mut buffer = vec![0; MESSAGE_MAX_BYTES];
+        match receive_packet(self.socket.as_fd(), &mut buffer) {
+            Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),
+            _ => Err(ClientError::Lost),
+        }
+    }
+
+    /// To wait for, beside other things.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited for.
+    pub(crate) fn end(self) {
+        drop(self.socket);
+        if let Some(mut private) = self.private {
+            let _ = private.child.wait(); // its status says nothing that was not told
+        }
+    }
+}
+
+/// Beside this program, else where packages put it.
+fn find_daemon() -> PathBuf {
+    let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(DAEMON)));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
+}
+
+fn default_state_dir() -> Option<PathBuf> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    Some(base.join("wyng"))
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use wyng_control::{CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
+
+use crate::cli::{Cli, Verb};
+use crate::client::{Client, ClientError};
+use crate::passphrase;
+use crate::progress::Progress;
+use crate::report::{Message, Report};
+use crate::source::{self, Source};
+use crate::target::{Destination, Targets, stdout_is_terminal};
+
+/// Runs a command.
+pub(crate) fn run(cli: &Cli) -> ExitStatus {
+    let mut report = Report::new(cli);
+    let exit = match Conversation::begin(cli) {
+        Err(message) => report.fail(message),
+        Ok(mut conversation) => {
+            let exit = conversation.go_on(&mut report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
+            conversation.client.end();
+            exit
+        }
+    };
+    report.finish(exit)
+}
+
+struct Conversation<'a> {
+    cli: &'a Cli,
+    client: Client,
+    sources: Vec<Source>,
+    targets: Targets,
+    progress: Progress,
+    /// Readable when the person interrupts.
+    interrupts: UnixStream,
+    interrupted: bool,
+}
+
+impl<'a> Conversation<'a> {
+    /// Checks what can be checked here, then connects and says the command.
+    fn begin(cli: &'a Cli) -> Result<Self, Message> {
+        let sources = match &cli.verb {
+            Verb::Backup(backup) => source::parse(&backup.sources).map_err(|text| Message::usage(&text))?,
+            _ => Vec::new(),
+        };
+        let targets = match &cli.verb {
+            Verb::Restore(restore) if restore.to.as_os_str() == "-" => {
+                if restore.all || stdout_is_terminal() {
+                    return Err(Message::usage("one volume can be restored to standard output, and not onto a terminal"));
+                }
+                Targets::new(Destination::Stdout, false)
+            }
+            Verb::Restore(restore) if restore.all => Targets::new(Destination::Folder(restore.to.clone()), restore.overwrite),
+            Verb::Restore(restore) => Targets::new(Destination::File(restore.to.clone()), restore.overwrite),
+            _ => Targets::new(Destination::Stdout, false),
+        };
+        let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
+        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
+        let progress = Progress::new(&cli.options);
+        let conversation = Self { cli, client, sources, targets, progress, interrupts, interrupted: false };
+        let volumes = conversation.sources.iter().map(|source| source.volume.clone()).collect();
+        let said = conversation
+            .client
+            .send(&ToDaemon::Hello { version: CONTROL_VERSION }, None)
+            .and_then(|()| conversation.client.send(&ToDaemon::Start(cli.command(volumes)), None));
+        // A daemon that is busy says so and ends; what it said is still to be heard.
+        let _ = said;
+        Ok(conversation)
+    }
+
+    /// Answers and shows until the daemon is done.
+    fn go_on(&mut self, report: &mut Report) -> Result<ExitStatus, ClientError> {
+        loop {
+            if self.wait_for_interrupt()? {
+                continue;
+            }
+            match self.client.receive()? {
+                ToClient::Hello { version: CONTROL_VERSION } => {}
+                ToClient::Hello { .. } => return Ok(report.fail(Message::of_failure(&wyng_control::Failure::VersionMismatch))),
+                ToClient::Want { item, wanted } => self.answer(item, &wanted, report)?,
+                ToClient::Place { item } => {
+                    let errno = self.targets.place(item).err().map_or(0, rustix::io::Errno::raw_os_error);
+                    self.client.send(&ToDaemon::Placed { item, errno }, None)?;
+                }
+                ToClient::Progress(progress) => self.progress.show(&progress),
+                ToClient::Done { exit } => {
+                    self.progress.clear();
+                    return Ok(exit);
+                }
+                event => {
+                    self.progress.clear();
+                    report.take(event);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
+        self.progress.clear();
+        let given: Result<OwnedFd, i32> = match wanted {
+            Wanted::Source { .. } => {
+                let source = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).ok_or(ClientError::Lost)?;
+                source::open(&source.path)
+            }
+            Wanted::Target { volume, .. } => self.targets.make(item, volume).map_err(rustix::io::Errno::raw_os_error),
+            Wanted::Passphrase { new } => {
+                let archive = self.cli.archive().unwrap_or("the archive");
+                passphrase::as_pipe(self.cli.options.passphrase_file.as_deref(), archive, *new).map_err(|none| {
+                    report.explain_no_passphrase(&none);
+                    0
+                })
+            }
+        };
+        match given {
+            Ok(descriptor) => self.client.send(&ToDaemon::Here { item }, Some(descriptor.as_fd())),
+            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, None),
+        }
+    }
+
+    /// Waits for the daemon or the person; true when the person interrupted. The first time the daemon is asked to stop; the second
+    /// time nothing is waited for.
+    fn wait_for_interrupt(&mut self) -> Result<bool, ClientError> {
+        let client = self.client.as_fd();
+        let mut polled = [PollFd::from_borrowed_fd(client, PollFlags::IN), PollFd::new(&self.interrupts, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).map_err(|_| ClientError::Lost)?;
+        let [_, interrupt] = polled.map(|descriptor| !descriptor.revents().is_empty());
+        if !interrupt {
+            return Ok(false);
+        }
+        let mut byte = [0];
+        let _ = rustix::io::read(&self.interrupts, &mut byte); // one byte a signal
+        if self.interrupted {
+            return Err(ClientError::Lost);
+        }
+        self.interrupted = true;
+        self.client.send(&ToDaemon::Cancel, None)?;
+        Ok(true)
+    }
+}
+
+fn hear_interrupts() -> std::io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}

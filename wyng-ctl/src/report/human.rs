@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Results for people: a line each, most important first.
+
+use std::io::Write;
+
+use wyng_control::{Method, ToClient};
+
+use super::plain;
+use crate::quantity::{session_name, show_bytes};
+
+/// Prints one result.
+pub(super) fn show(event: &ToClient, quiet: bool) {
+    let Some(line) = line(event, quiet) else { return };
+    // A reader that went away (`| head`) is no failure.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn line(event: &ToClient, quiet: bool) -> Option<String> {
+    Some(match event {
+        ToClient::Archive(archive) => format!(
+            "{}  {}  generation {}, {} volumes, {} in {} packs\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
+            plain(&archive.name),
+            plain(&archive.store_url),
+            archive.generation,
+            archive.volume_count,
+            show_bytes(archive.stored_bytes),
+            archive.pack_count,
+            archive.id,
+            show_bytes(archive.chunk_size_bytes.into()),
+            show_bytes(archive.pack_size_bytes.into()),
+            archive.zstd_level,
+            plain(&archive.via),
+        ),
+        ToClient::Volume(volume) => format!("{}  {}", plain(&volume.name), show_bytes(volume.size_bytes)),
+        ToClient::Session(session) => {
+            let tags: String = session.tags.iter().map(|tag| format!("  ^{}", plain(tag))).collect();
+            let live = if session.live { "  live" } else { "" };
+            let (size, added) = (show_bytes(session.size_bytes), show_bytes(session.added_bytes));
+            format!("  {}  {size}, added {added}{live}{tags}", session_name(session.session))
+        }
+        ToClient::BackedUp(volume) => format!(
+            "{}  {}  read {}, changed {}, new {} ({})",
+            plain(&volume.name),
+            volume.session.map_or_else(|| "no session".to_owned(), session_name),
+            show_bytes(volume.read_bytes),
+            show_bytes(volume.changed_bytes),
+            show_bytes(volume.sent_bytes),
+            method_name(volume.method),
+        ),
+        ToClient::Totals { .. } if quiet => return None,
+        ToClient::Totals { sent_bytes, .. } => format!("sent {}", show_bytes(*sent_bytes)),
+        ToClient::Restored(volume) => {
+            // Standard output may be the volume itself.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}  {}  restored, {} written, {} fetched",
+                plain(&volume.name),
+                session_name(volume.session),
+                show_bytes(volume.written_bytes),
+                show_bytes(volume.fetched_bytes)
+            );
+            return None;
+        }
+        ToClient::Problem(problem) => {
+            let needed: String = problem.volumes.iter().map(|session| format!("\n    needed by {}", plain(session))).collect();
+            format!("{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
+        }
+        ToClient::Verified(verified) => format!(
+            "checked {} objects, {}; {} problems, {} foreign objects",
+            verified.objects_checked,
+            show_bytes(verified.read_bytes),
+            verified.problems,
+            verified.foreign_objects
+        ),
+        ToClient::KeySlot(slot) => format!(
+            "slot {}  {}, {} MiB, {} passes",
+            slot.number,
+            if slot.recovery_key { "recovery key" } else { "passphrase" },
+            slot.memory_kib / 1024,
+            slot.passes
+        ),
+        ToClient::Unenforced(missing) => {
+            format!("not enforced: {} for {}: {}", plain(&missing.protection), plain(&missing.role), plain(&missing.reason))
+        }
+        ToClient::Hello { .. }
+        | ToClient::Want { .. }
+        | ToClient::Place { .. }
+        | ToClient::Progress(_)
+        | ToClient::Failed(_)
+        | ToClient::Done { .. } => return None,
+    })
+}
+
+/// How `method` is called in JSON and for people.
+pub(super) fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::FullScan => "full-scan",
+        Method::Fiemap => "fiemap",
+        Method::BtrfsSearch => "btrfs-search",
+        Method::ThinDelta => "thin-delta",
+    }
+}

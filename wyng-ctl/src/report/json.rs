@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Results for programs: one object a command. Field names are a contract; numbers of bytes are whole numbers.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+use wyng_control::{ExitStatus, ToClient};
+
+use super::Report;
+use super::human::method_name;
+use crate::quantity::session_name;
+
+/// Raised when a field changes its meaning or goes away.
+const SCHEMA: u32 = 1;
+
+/// Prints the object of a finished command.
+pub(super) fn print(report: &Report, exit: ExitStatus) {
+    let _ = writeln!(std::io::stdout(), "{}", Value::Object(object(report, exit)));
+}
+
+fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
+    let errors: Vec<Value> = report
+        .messages
+        .iter()
+        .map(|message| {
+            json!({"code": message.code, "text": message.text, "safe": message.safe, "next": message.next, "volume": message.volume})
+        })
+        .collect();
+    let mut object = Map::new();
+    let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
+    set("schema", json!(SCHEMA));
+    set("command", json!(report.command));
+    set("exit", json!(exit.code()));
+    set("errors", Value::Array(errors));
+    if let Some(archive) = &report.archive {
+        set("archive", json!(archive));
+    }
+    match report.command {
+        "list" => drop(set("volumes", listed(report))),
+        "backup" => {
+            set("volumes", Value::Array(report.events.iter().filter_map(backed_up).collect()));
+            for event in &report.events {
+                if let ToClient::Totals { sent_bytes, peak_rss_bytes } = event {
+                    set("sent_bytes", json!(sent_bytes));
+                    set("peak_rss_bytes", json!(peak_rss_bytes));
+                }
+            }
+        }
+        "restore" => drop(set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()))),
+        "verify" => {
+            set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
+            for event in &report.events {
+                if let ToClient::Verified(verified) = event {
+                    set("objects_checked", json!(verified.objects_checked));
+                    set("foreign_objects", json!(verified.foreign_objects));
+                    set("read_bytes", json!(verified.read_bytes));
+                }
+            }
+        }
+        "key list" => drop(set("slots", Value::Array(report.events.iter().filter_map(slot).collect()))),
+        _ => {
+            set("archives", Value::Array(report.events.iter().filter_map(archive).collect()));
+            set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
+        }
+    }
+    object
+}
+
+/// Sessions follow their volume, oldest first.
+fn listed(report: &Report) -> Value {
+    let mut volumes: Vec<Value> = Vec::new();
+    for event in &report.events {
+        match event {
+            ToClient::Volume(volume) => volumes.push(json!({"name": volume.name, "size_bytes": volume.size_bytes, "sessions": []})),
+            ToClient::Session(session) => {
+                if let Some(Value::Array(sessions)) = volumes.last_mut().and_then(|volume| volume.get_mut("sessions")) {
+                    sessions.push(json!({
+                        "session": session_name(session.session),
+                        "generation": session.generation,
+                        "tags": session.tags,
+                        "size_bytes": session.size_bytes,
+                        "added_bytes": session.added_bytes,
+                        "live": session.live,
+                    }));
+                }
+            }
+            _ => {}
+        }
+    }
+    Value::Array(volumes)
+}
+
+fn backed_up(event: &ToClient) -> Option<Value> {
+    let ToClient::BackedUp(volume) = event else { return None };
+    Some(json!({
+        "name": volume.name,
+        "session": volume.session.map(session_name),
+        "method": method_name(volume.method),
+        "read_bytes": volume.read_bytes,
+        "sampled_bytes": volume.sampled_bytes,
+        "changed_bytes": volume.changed_bytes,
+        "sent_bytes": volume.sent_bytes,
+        "cpu_seconds": std::time::Duration::from_micros(volume.cpu_micros).as_secs_f64(),
+    }))
+}
+
+fn restored(event: &ToClient) -> Option<Value> {
+    let ToClient::Restored(volume) = event else { return None };
+    Some(json!({
+        "name": volume.name,
+        "session": session_name(volume.session),
+        "written_bytes": volume.written_bytes,
+        "fetched_bytes": volume.fetched_bytes,
+    }))
+}
+
+fn problem(event: &ToClient) -> Option<Value> {
+    let ToClient::Problem(problem) = event else { return None };
+    Some(json!({
+        "object": problem.object,
+        "class": problem.class.word(),
+        "problem": problem.problem,
+        "volumes": problem.volumes,
+    }))
+}
+
+fn slot(event: &ToClient) -> Option<Value> {
+    let ToClient::KeySlot(slot) = event else { return None };
+    Some(json!({
+        "number": slot.number,
+        "kind": if slot.recovery_key { "recovery-key" } else { "passphrase" },
+        "memory_kib": slot.memory_kib,
+        "passes": slot.passes,
+    }))
+}
+
+fn archive(event: &ToClient) -> Option<Value> {
+    let ToClient::Archive(archive) = event else { return None };
+    Some(json!({
+        "name": archive.name,
+        "id": archive.id,
+        "store": archive.store_url,
+        "via": archive.via,
+        "generation": archive.generation,
+        "committed": session_name(archive.committed_time),
+        "chunk_size_bytes": archive.chunk_size_bytes,
+        "pack_size_bytes": archive.pack_size_bytes,
+        "zstd_level": archive.zstd_level,
+        "volumes": archive.volume_count,
+        "packs": archive.pack_count,
+        "stored_bytes": archive.stored_bytes,
+        "hold_off_runs": archive.hold_off_runs,
+        "hold_off_secs": archive.hold_off_secs,
+    }))
+}
+
+fn unenforced(event: &ToClient) -> Option<Value> {
+    let ToClient::Unenforced(missing) = event else { return None };
+    Some(json!({"role": missing.role, "protection": missing.protection, "reason": missing.reason}))
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a command found, on standard output: for people as it comes, or as one JSON object at the end.
+
+mod human;
+mod json;
+
+use std::io::Write;
+
+use wyng_control::{ExitStatus, Failure, ToClient};
+
+use crate::cli::Cli;
+use crate::client::ClientError;
+use crate::passphrase::NoPassphrase;
+
+/// Something that went wrong: what happened, what is safe, what to do next.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    code: &'static str,
+    exit: ExitStatus,
+    text: String,
+    safe: String,
+    next: String,
+    volume: Option<String>,
+}
+
+impl Message {
+    pub(crate) fn usage(text: &str) -> Self {
+        Self {
+            code: "usage",
+            exit: ExitStatus::Usage,
+            text: text.to_owned(),
+            safe: "Nothing was done.".into(),
+            next: "See `wyng-ctl --help`.".into(),
+            volume: None,
+        }
+    }
+
+    pub(crate) fn of_failure(failure: &Failure) -> Self {
+        Self {
+            code: failure.code(),
+            exit: failure.exit(),
+            text: failure.text(),
+            safe: failure.safe().to_owned(),
+            next: failure.next().to_owned(),
+            volume: failure.volume().map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn of_client(error: &ClientError) -> Self {
+        let (code, exit, text, safe, next) = match error {
+            ClientError::NoDaemon(path) => (
+                "no-daemon",
+                ExitStatus::Unreachable,
+                format!("no daemon listens at {}", path.display()),
+                "Nothing was done.",
+                "Start it (systemctl start wyngd), or add --standalone.",
+            ),
+            ClientError::NotStarted(path, error) => (
+                "daemon-not-started",
+                ExitStatus::Failed,
+                format!("the daemon {} cannot be started: {error}", path.display()),
+                "Nothing was done.",
+                "wyngd and wyng-transport-vm belong beside wyng-ctl or in /usr/libexec/wyng.",
+            ),
+            ClientError::Lost => (
+                "daemon-lost",
+                ExitStatus::Failed,
+                "the daemon ended before the command was done".to_owned(),
+                "What was committed stays; an unfinished target was removed.",
+                "Run the same command again; with -v the daemon says more.",
+            ),
+        };
+        Self { code, exit, text, safe: safe.to_owned(), next: next.to_owned(), volume: None }
+    }
+}
+
+/// Collects what the daemon tells.
+pub(crate) struct Report {
+    json: bool,
+    quiet: bool,
+    command: &'static str,
+    archive: Option<String>,
+    events: Vec<ToClient>,
+    messages: Vec<Message>,
+    /// Told already, in better words than the daemon can.
+    passphrase_told: bool,
+}
+
+impl Report {
+    pub(crate) fn new(cli: &Cli) -> Self {
+        Self {
+            json: cli.options.json,
+            quiet: cli.options.quiet,
+            command: cli.command_name(),
+            archive: cli.archive().map(str::to_owned),
+            events: Vec::new(),
+            messages: Vec::new(),
+            passphrase_told: false,
+        }
+    }
+
+    /// Takes one result. People see it at once.
+    pub(crate) fn take(&mut self, event: ToClient) {
+        if let ToClient::Failed(failure) = &event {
+            let told = std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
+            if !told {
+                self.fail(Message::of_failure(failure));
+            }
+            return;
+        }
+        if self.json {
+            self.events.push(event);
+        } else {
+            human::show(&event, self.quiet);
+        }
+    }
+
+    /// Tells what went wrong, and gives its exit status.
+    pub(crate) fn fail(&mut self, message: Message) -> ExitStatus {
+        let exit = message.exit;
+        let _ = write!(
+            std::io::stderr(),
+            "wyng-ctl: {}\n  safe: {}\n  next: {}\n",
+            plain(&message.text),
+            plain(&message.safe),
+            plain(&message.next)
+        );
+        self.messages.push(message);
+        exit
+    }
+
+    /// The daemon only hears that there is no passphrase; here it is known why.
+    pub(crate) fn explain_no_passphrase(&mut self, why: &NoPassphrase) {
+        let mut message = Message::of_failure(&Failure::NoPassphrase);
+        message.text = why.to_string();
+        self.fail(message);
+        self.passphrase_told = true;
+    }
+
+    /// Prints the JSON object, if that was asked for.
+    pub(crate) fn finish(&self, exit: ExitStatus) -> ExitStatus {
+        if self.json {
+            json::print(self, exit);
+        }
+        exit
+    }
+}
+
+/// Text that may come from an archive, with what a terminal would obey made visible.
+pub(crate) fn plain(text: &str) -> String {
+    let harmless =
+        |char: char| !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|char| if harmless(char) { char.to_string() } else { char.escape_unicode().to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(plain("a\x1b[2Jb\u{202e}c"), "a\\u{1b}[2Jb\\u{202e}c");
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The sources of a backup: which volume each is, and opening them with the caller's rights.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+/// A source on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+/// `PATH` or `NAME=PATH`. A path's volume is called as its last component; a path with `=` begins with `./` or `/`.
+pub(crate) fn parse(sources: &[OsString]) -> Result<Vec<Source>, String> {
+    let parsed = sources.iter().map(|source| parse_one(source)).collect::<Result<Vec<_>, _>>()?;
+    for (place, source) in parsed.iter().enumerate() {
+        if parsed.iter().take(place).any(|earlier| earlier.volume == source.volume) {
+            return Err(format!("two sources would both be volume {:?}; give one of them a name of its own: NAME=PATH", source.volume));
+        }
+    }
+    Ok(parsed)
+}
+
+fn parse_one(source: &OsStr) -> Result<Source, String> {
+    let bytes = source.as_bytes();
+    let equals = bytes.iter().position(|byte| *byte == b'=').filter(|place| !bytes.iter().take(*place).any(|byte| *byte == b'/'));
+    let (name, path) = match equals {
+        Some(place) => {
+            let (name, path) = bytes.split_at(place);
+            (Some(OsStr::from_bytes(name)), Path::new(OsStr::from_bytes(path.get(1..).unwrap_or_default())))
+        }
+        None => (None, Path::new(source)),
+    };
+    let name = name.or_else(|| path.file_name()).ok_or_else(|| format!("{source:?} names no file"))?;
+    let volume = name.to_str().ok_or_else(|| format!("{name:?} is not UTF-8; give it a name: NAME=PATH"))?;
+    if path.as_os_str().is_empty() || volume.is_empty() {
+        return Err(format!("{source:?} is neither PATH nor NAME=PATH"));
+    }
+    Ok(Source { volume: volume.to_owned(), path: path.to_owned() })
+}
+
+/// Opens a source for reading; the error is the system's number.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, i32> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
+        .map_err(rustix::io::Errno::raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(source: &str) -> (String, PathBuf) {
+        let source = parse_one(OsStr::new(source)).unwrap();
+        (source.volume, source.path)
+    }
+
+    #[test]
+    fn a_path_is_called_by_its_last_component() {
+        assert_eq!(one("/var/lib/vm.img"), ("vm.img".into(), "/var/lib/vm.img".into()));
+        assert_eq!(one("home=/dev/x/y"), ("home".into(), "/dev/x/y".into()));
+        assert_eq!(one("./a=b"), ("a=b".into(), "./a=b".into()));
+    }
+
+    #[test]
+    fn two_sources_cannot_be_one_volume() {
+        assert!(parse(&["/a/x".into(), "/b/x".into()]).is_err());
+        assert!(parse(&["/a/x".into(), "y=/b/x".into()]).is_ok());
+        assert!(parse(&["/".into()]).is_err());
+        assert!(parse(&["=x".into()]).is_err());
+    }
+}
