@@ -116,12 +116,13 @@ const RUNTIME: &[c_long] = &[
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
+    libc::SYS_fcntl,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
 
 /// Messages between roles, with descriptors.
-const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_fcntl];
+const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg];
 
 /// Ending and reaping roles.
 const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];

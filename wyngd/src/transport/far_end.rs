@@ -131,7 +131,7 @@ impl FarEnd {
     /// Takes the pipes, and queues HELLO and OPEN.
     pub(super) fn open(service: Service, [to, from]: [OwnedFd; 2], destination: &str, create: bool, limits: Limits) -> Result<Self, Fatal> {
         for pipe in [&to, &from] {
-            rustix::io::ioctl_fionbio(pipe, true)?;
+            rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK)?;
         }
         let now = Instant::now();
         let mut far_end = Self {
