@@ -1,2 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! (room)
+//! What the tests of the real binaries share. It makes no decision of the programs' own: it starts them and looks at what they did.
+
+// Test support may fail loudly: what it meets is the test's own world.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod disk;
+pub mod programs;
+pub mod require;
+pub mod sandbox;

@@ -38,7 +38,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
         Some(Start::Supervisor(options)) => supervisor::run(&options),
-        Some(Start::Role(role, helper)) => run_role(role, helper),
+        Some(Start::Role(role, helper)) => match run_role(role, helper) {
+            // A closed wire is how a role learns that the conversation is over. Should its peer have failed, then that is told by the peer.
+            Err(ipc::Fatal::Gone(peer)) => {
+                tracing::debug!(peer, "is gone");
+                Ok(())
+            }
+            ended => ended,
+        },
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

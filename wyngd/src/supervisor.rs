@@ -101,14 +101,16 @@ fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
 }
 
 fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
-    let mut clean = true;
-    for mut started in children {
+    let mut failed = None;
+    for (role, mut started) in ROLES.into_iter().zip(children) {
         if let Some(status) = started.child.try_wait()? {
-            clean &= status.success();
+            if !status.success() {
+                failed = Some(role.name());
+            }
         } else {
             started.child.kill()?;
             started.child.wait()?;
         }
     }
-    if clean { Ok(()) } else { Err(Fatal::Gone("a role")) }
+    failed.map_or(Ok(()), |name| Err(Fatal::Gone(name)))
 }

@@ -4,7 +4,7 @@
 //! This crate does no I/O, reads no clock and draws no random byte: bytes, times and randomness come in as arguments, so that the same
 //! code runs under the daemon, under simulation and against test vectors.
 //!
-//! - [`format`]: how each object is laid out; one file an object, named by the glossary.
+//! - [`mod@format`]: how each object is laid out; one file an object, named by the glossary.
 //! - [`crypto`]: keys and their labels, slots, ids, sealing and opening, session keys.
 //! - [`plan`]: what follows from a tree: editing, comparing, marking. Pure functions over a source of nodes.
 #![cfg_attr(

@@ -27,13 +27,8 @@ pub fn run() -> Result<(), Fatal> {
     control.send(&KeyholderToControl::Ready(not_enforced(missing)), &[])?;
     let mut world = RealWorld::new(control, volumes, transport, files);
     loop {
-        match world.next_command() {
-            Ok(command) => {
-                let exit = job::run(&mut world, command);
-                world.done(exit)?;
-            }
-            Err(Fatal::Gone("control")) => return Ok(()),
-            Err(fatal) => return Err(fatal),
-        }
+        let command = world.next_command()?;
+        let exit = job::run(&mut world, command);
+        world.done(exit)?;
     }
 }

@@ -72,7 +72,7 @@ impl StateFiles {
 
     /// See [`World::sync_file`](super::world::World::sync_file).
     pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
-        self.handle(name, true).and_then(|file| rustix::fs::fdatasync(file)).map_err(|errno| failure(name, errno))?;
+        self.handle(name, true).and_then(rustix::fs::fdatasync).map_err(|errno| failure(name, errno))?;
         if self.new.remove(name) { self.sync_parent(name).map_err(|errno| failure(name, errno)) } else { Ok(()) }
     }
 

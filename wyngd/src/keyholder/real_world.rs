@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The `World` of the daemon: three wires, the state directory, the kernel's clocks and randomness.
 //!
-//! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through [`RealWorld::fatal`].
+//! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};

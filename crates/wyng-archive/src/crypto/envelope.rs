@@ -122,7 +122,7 @@ impl SessionKey {
         self
     }
 
-    /// Has it sealed so much that a run should take the next key? True at half of the limit, long before [`count`](Self::count) refuses.
+    /// Has it sealed so much that a run should take the next key? True at half of the limit, long before sealing is refused.
     pub fn is_worn(&self) -> bool {
         self.records.load(Ordering::Relaxed) >= self.records_max / 2 || self.bytes.load(Ordering::Relaxed) >= KEY_BYTES_MAX / 2
     }

@@ -9,26 +9,26 @@ const BITS_AN_ID: usize = 10;
 const PROBES: u64 = 7;
 
 /// See the module's first line.
-pub struct Filter(Vec<u8>);
+pub(super) struct Filter(Vec<u8>);
 
 impl Filter {
     /// Room for `count` ids.
-    pub fn for_count(count: usize) -> Self {
+    pub(super) fn for_count(count: usize) -> Self {
         Self(vec![0; count.saturating_mul(BITS_AN_ID).div_ceil(8).max(8)])
     }
 
     /// From the bytes of an earlier one.
-    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
     /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Notes an id.
-    pub fn insert(&mut self, id: &Id) {
+    pub(super) fn insert(&mut self, id: &Id) {
         for (byte, bit) in places(id, self.0.len()) {
             if let Some(byte) = self.0.get_mut(byte) {
                 *byte |= bit;
@@ -37,7 +37,7 @@ impl Filter {
     }
 
     /// False: the id was never noted.
-    pub fn may_contain(&self, id: &Id) -> bool {
+    pub(super) fn may_contain(&self, id: &Id) -> bool {
         places(id, self.0.len()).all(|(byte, bit)| self.0.get(byte).is_some_and(|found| found & bit != 0))
     }
 }

@@ -62,7 +62,7 @@ impl Index {
         if self.fresh.len() >= FRESH_MAX { self.spill(world) } else { Ok(()) }
     }
 
-    /// Writes what is in memory, merges down to [`RUNS_MAX`] runs, and gives their files.
+    /// Writes what is in memory, merges down to `RUNS_MAX` runs, and gives their files.
     pub fn settle<W: World>(&mut self, world: &mut W) -> Result<Vec<u64>, Failure> {
         if !self.fresh.is_empty() {
             self.spill(world)?;

@@ -58,7 +58,7 @@ pub struct Location {
 }
 
 /// One file.
-pub struct Run {
+pub(super) struct Run {
     /// Its path in the state.
     pub path: String,
     /// Entries in it.
@@ -69,7 +69,7 @@ pub struct Run {
 
 impl Run {
     /// Opens a run; `None` when it is damaged or missing.
-    pub fn open<W: World>(world: &mut W, path: String) -> Result<Option<Self>, Failure> {
+    pub(super) fn open<W: World>(world: &mut W, path: String) -> Result<Option<Self>, Failure> {
         let Some(total_bytes) = world.file_bytes(&path)? else { return Ok(None) };
         let Some(trailer_offset) = total_bytes.checked_sub(TRAILER_BYTES) else { return Ok(None) };
         let mut trailer = [0; TRAILER_BYTES as usize];
@@ -92,12 +92,12 @@ impl Run {
     }
 
     /// False: the id is not in this run. Asks no file.
-    pub fn may_contain(&self, id: &Id) -> bool {
+    pub(super) fn may_contain(&self, id: &Id) -> bool {
         self.filter.may_contain(id)
     }
 
     /// Where an id lies.
-    pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
+    pub(super) fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
         let first = fence(id);
         let after = self.fences.partition_point(|fence| *fence <= first);
         let Some(block) = after.checked_sub(1) else { return Ok(None) };
@@ -114,7 +114,7 @@ impl Run {
 }
 
 /// Writes a run in ascending order of ids.
-pub struct RunWriter {
+pub(super) struct RunWriter {
     path: String,
     block: Vec<(Id, Location)>,
     buffer: Vec<u8>,
@@ -125,14 +125,14 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// Begins a file for at most `count` entries.
-    pub fn create<W: World>(world: &mut W, path: String, count: usize) -> Result<Self, Failure> {
+    pub(super) fn create<W: World>(world: &mut W, path: String, count: usize) -> Result<Self, Failure> {
         world.remove(&path)?;
         let filter = Filter::for_count(count);
         Ok(Self { path, block: Vec::with_capacity(BLOCK_ENTRIES), buffer: Vec::new(), fences: Vec::new(), filter, entries: 0 })
     }
 
     /// Appends an entry.
-    pub fn push<W: World>(&mut self, world: &mut W, id: Id, location: Location) -> Result<(), Failure> {
+    pub(super) fn push<W: World>(&mut self, world: &mut W, id: Id, location: Location) -> Result<(), Failure> {
         if self.block.is_empty() {
             self.fences.extend_from_slice(&fence(&id).to_be_bytes());
         }
@@ -143,7 +143,7 @@ impl RunWriter {
     }
 
     /// Completes the file durably.
-    pub fn finish<W: World>(mut self, world: &mut W) -> Result<Run, Failure> {
+    pub(super) fn finish<W: World>(mut self, world: &mut W) -> Result<Run, Failure> {
         if !self.block.is_empty() {
             self.write_block(world)?;
         }
@@ -174,7 +174,7 @@ impl RunWriter {
 }
 
 /// Makes one run of several. Of an id in two packs the lowest number stays.
-pub fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Result<Run, Failure> {
+pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Result<Run, Failure> {
     let count = runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
     let mut writer = RunWriter::create(world, path, usize::try_from(count).unwrap_or(usize::MAX))?;
     let mut cursors = Vec::with_capacity(runs.len());

@@ -188,7 +188,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let mut counts = Counts::default();
         let root = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
         let unchanged = plan.unchanged_root == Some(root.child.unwrap_or(Id::ZERO)) && plan.entry.size_bytes == size_bytes;
-        let keeps = !self.dry_run && !(self.skip_unchanged && unchanged);
+        let keeps = !(self.dry_run || self.skip_unchanged && unchanged);
         let report = VolumeReport {
             name: name.to_owned(),
             session: keeps.then_some(self.time),

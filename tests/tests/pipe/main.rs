@@ -10,4 +10,3 @@ mod fetching;
 mod opening;
 mod pruning;
 mod pushing;
-mod require;

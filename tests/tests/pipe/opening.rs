@@ -9,7 +9,8 @@ use std::path::Path;
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
 
 use super::call::{Call, command, destination, files, name, plant, store};
-use super::require::{Component, SmallDisk, require};
+use wyng_tests::disk::SmallDisk;
+use wyng_tests::require::{Component, require};
 
 /// The answer to OPEN, and the exit status after a refusal.
 fn opened(service: Service, folder: &Path, create: bool) -> OpenStatus {
@@ -121,7 +122,7 @@ fn another_verb_set_is_refused() {
 #[test]
 fn an_unknown_argument_or_none_is_refused_before_the_first_byte() {
     for arguments in [&[][..], &["pull"], &["push", "push"], &["--help"]] {
-        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_wyng-transport-vm")).args(arguments).output().unwrap();
+        let ended = std::process::Command::new(wyng_tests::programs::program("wyng-transport-vm")).args(arguments).output().unwrap();
         assert_eq!(ended.status.code(), Some(10), "{arguments:?}");
         assert!(ended.stdout.is_empty(), "{arguments:?}");
     }

@@ -8,7 +8,8 @@ use std::process::Command;
 use wyng_wire::{BODY_MAX, BlobName, OpenStatus, ReceiptStatus, Service, ToHelper};
 
 use super::call::{Call, destination, files, name, path_of, plant, store};
-use super::require::{Component, SmallDisk, require};
+use wyng_tests::disk::SmallDisk;
+use wyng_tests::require::{Component, require};
 
 const MIB: usize = 1024 * 1024;
 
@@ -141,7 +142,7 @@ fn a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken() {
     let trace = scratch.path().join("trace");
     let mut traced = Command::new("strace");
     traced.args(["-f", "-qq", "-e", "trace=open,openat,openat2", "-o"]).arg(&trace);
-    traced.args([env!("CARGO_BIN_EXE_wyng-transport-vm"), "push"]);
+    traced.arg(wyng_tests::programs::program("wyng-transport-vm")).arg("push");
     let mut call = Call::start_command(traced, Service::Push);
     assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
     call.put(name(1, 1), b"new");

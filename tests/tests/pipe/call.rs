@@ -69,7 +69,7 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
 }
 
 pub(crate) fn command(service: Service) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wyng-transport-vm"));
+    let mut command = Command::new(wyng_tests::programs::program("wyng-transport-vm"));
     command.arg(service.verb());
     command
 }

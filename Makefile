@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The targets are described in CONTRIBUTING.md. WYNG_TEST_INSTALL=1 lets `make test` install what the tests need (Debian, root).
+
+MINIMUM_RUST := 1.92
+CARGO ?= cargo
+export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
+
+.PHONY: all build check test demo bench rust needs clean
+
+all: build
+
+rust:
+	@tests/check-rust.sh $(MINIMUM_RUST)
+
+build: rust
+	$(CARGO) build --locked --workspace
+
+check: rust needs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline --log-level error check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources were not checked (cargo install cargo-deny)"; fi
+
+needs:
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh; fi
+
+test: rust needs
+	@mkdir -p target && rm -f "$(WYNG_TEST_SKIPPED)"
+	$(CARGO) build --locked --workspace --bins
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail; \
+	else $(CARGO) test --locked --workspace --quiet; fi
+	$(CARGO) test --locked --workspace --quiet --doc
+	@tests/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
+
+demo: rust
+	$(CARGO) build --locked --workspace --bins
+	@tests/demo.sh
+
+clean:
+	$(CARGO) clean

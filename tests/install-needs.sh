@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Installs what the tests need on Debian. Run by `make test` with WYNG_TEST_INSTALL=1, as root.
+set -eu
+packages="e2fsprogs btrfs-progs xfsprogs strace python3 python3-venv procps"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2086 # one word a package
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+fi
+if ! cargo deny --version >/dev/null 2>&1; then
+    cargo install --locked --quiet cargo-deny@0.20.2
+fi

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Real file systems for tests: in memory, and in loop-mounted images. Root only.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A small file system in memory, unmounted when dropped.
+pub struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one of `size_mib`.
+    pub fn mount(size_mib: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={size_mib}m,mode=0777");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()));
+        Self { folder }
+    }
+
+    /// From now on nothing can be written.
+    pub fn remount_read_only(&self) {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.folder.path()));
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.folder.path()));
+    }
+}
+
+/// A file system in a loop-mounted image, unmounted when dropped.
+pub struct LoopMount {
+    folder: tempfile::TempDir,
+}
+
+impl LoopMount {
+    /// Makes and mounts one of `size_mib`. `kind` is what follows `mkfs.`; `options` are those of `mount -o`.
+    pub fn mount(kind: &str, size_mib: u32, options: &str) -> Self {
+        Self::try_mount(kind, size_mib, options).unwrap()
+    }
+
+    /// Whether this kernel mounts that kind from a loop device.
+    pub fn works(kind: &str) -> bool {
+        Self::try_mount(kind, 320, "noatime").is_ok()
+    }
+
+    fn try_mount(kind: &str, size_mib: u32, options: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (image, top) = (folder.path().join("image"), folder.path().join("top"));
+        std::fs::create_dir(&top).map_err(|error| error.to_string())?;
+        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(u64::from(size_mib) << 20).map_err(|error| error.to_string())?;
+        try_run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image))?;
+        try_run(Command::new("mount").args(["-o", &format!("loop,{options}")]).args([&image, &top]))?;
+        Ok(Self { folder })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("top")
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.path()));
+    }
+}
+
+/// Runs a program that must succeed.
+pub fn run(command: &mut Command) {
+    try_run(command).unwrap();
+}
+
+fn try_run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a test needs of the machine. A missing component is a failure under `WYNG_TEST_REQUIRE=all`, and otherwise a line in the file
+//! that `WYNG_TEST_SKIPPED` names, which `make test` shows at its end.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Command;
+
+use crate::disk::LoopMount;
+
+/// Something that not every machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The right to mount file systems and to become another user.
+    Root,
+    /// The program that shows system calls.
+    Strace,
+    /// `mkfs.ext4`, which fills an image from a folder without being root.
+    Ext4,
+    /// `mkfs.btrfs`, and a kernel that mounts it from a loop device.
+    Btrfs,
+    /// `mkfs.xfs`, and a kernel that mounts it from a loop device.
+    Xfs,
+    /// Python 3 with `venv` and PyPI within reach, for the second reader.
+    Python,
+    /// Kernel Landlock, which keeps a process below its folders.
+    Landlock,
+    /// `systemd-analyze`, which checks units without a running systemd.
+    SystemdAnalyze,
+}
+
+/// Whether the component is there. If not, the test is named in the list of those skipped, or fails.
+#[must_use]
+pub fn require(component: Component, test: &str) -> bool {
+    if component.is_there() {
+        return true;
+    }
+    assert!(std::env::var("WYNG_TEST_REQUIRE").as_deref() != Ok("all"), "{test} needs {component:?}");
+    let line = format!("{test} ({component:?})\n");
+    eprint!("skipped: {line}");
+    if let Some(list) = std::env::var_os("WYNG_TEST_SKIPPED") {
+        OpenOptions::new().append(true).create(true).open(list).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+    false
+}
+
+impl Component {
+    fn is_there(self) -> bool {
+        match self {
+            Self::Root => std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
+            Self::Strace => runs("strace", &["-V"]),
+            Self::Ext4 => runs("mkfs.ext4", &["-V"]),
+            Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
+            Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
+            Self::Python => runs("python3", &["-c", "import venv, ensurepip"]),
+            Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
+            Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
+        }
+    }
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A folder with an archive's store and the local state in it, and the programs run against them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::programs::program;
+
+/// The passphrase of every test archive. It is searched for wherever it must not be.
+pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
+
+/// Programs, store and state in one temporary folder.
+pub struct Sandbox {
+    folder: tempfile::TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit status; -1 after a signal.
+    pub status: i32,
+    /// Standard output, parsed; null if it is none.
+    pub json: Value,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sandbox {
+    /// An empty one with a passphrase file.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
+        Self { folder }
+    }
+
+    /// One with the archive `home` in it, made with the cheapest key derivation and `options`.
+    pub fn with_archive(options: &[&str]) -> Self {
+        let sandbox = Self::new();
+        sandbox.create("home", options).success();
+        sandbox
+    }
+
+    /// `archive create`.
+    pub fn create(&self, name: &str, options: &[&str]) -> Outcome {
+        let store = format!("dir:{}", self.store().display());
+        let mut arguments = vec!["archive", "create", name, "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+        arguments.extend(options);
+        self.wyng(&arguments)
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store's folder.
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// The folder of all local state.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// `wyng-ctl --standalone` with this sandbox's state and passphrase, and JSON; not yet run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("wyng-ctl"));
+        command.arg("--standalone").arg("--json").arg("--state-dir").arg(self.state());
+        command.arg("--passphrase-file").arg(self.path("passphrase"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs [`command`](Self::command) to its end.
+    pub fn wyng(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Writes a file of pseudo-random bytes from `seed`, and returns its path.
+    pub fn image(&self, name: &str, length: usize, seed: u64) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, noise(length, seed)).unwrap();
+        path
+    }
+
+    /// Every blob in the store.
+    pub fn blobs(&self) -> BTreeSet<PathBuf> {
+        files_below(&self.store())
+    }
+
+    /// Restores a volume's newest session and compares it with `expected`.
+    pub fn assert_restores(&self, volume: &str, session: &str, expected: &[u8]) {
+        let target = self.path("restored");
+        let _ = std::fs::remove_file(&target);
+        let outcome = self.wyng(&["restore", "home", volume, "--session", session, "--to", target.to_str().unwrap()]);
+        outcome.success();
+        let restored = std::fs::read(&target).unwrap();
+        assert_eq!(restored.len(), expected.len(), "size of {volume} {session}");
+        let differs = restored.iter().zip(expected).position(|(found, wanted)| found != wanted);
+        assert_eq!(differs, None, "first differing byte of {volume} {session}");
+    }
+}
+
+impl Outcome {
+    /// What a finished process left.
+    pub fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Fails the test unless the status is 0.
+    #[track_caller]
+    pub fn success(&self) -> &Self {
+        self.expect(0)
+    }
+
+    /// Fails the test unless the status is this one.
+    #[track_caller]
+    pub fn expect(&self, status: i32) -> &Self {
+        assert_eq!(self.status, status, "{}\n{}", String::from_utf8_lossy(&self.stdout), self.stderr);
+        self
+    }
+
+    /// The codes of the errors, in order.
+    pub fn codes(&self) -> Vec<String> {
+        let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().filter_map(|error| Some(error["code"].as_str()?.to_owned())).collect()
+    }
+
+    /// The session that a backup made of its n-th volume.
+    pub fn session(&self, place: usize) -> String {
+        self.json["volumes"][place]["session"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Pseudo-random bytes that do not compress: an xorshift of 64 bits.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Overwrites a part of a file.
+pub fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
+    File::options().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+/// Changes one bit of the byte in the middle of a file.
+pub fn flip_a_bit(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// All regular files below a folder.
+pub fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
