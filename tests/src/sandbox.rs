@@ -17,6 +17,7 @@ pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
 /// Programs, store and state in one temporary folder.
 pub struct Sandbox {
     folder: tempfile::TempDir,
+    store: PathBuf,
 }
 
 /// What a command did.
@@ -43,7 +44,13 @@ impl Sandbox {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
-        Self { folder }
+        let store = folder.path().join("store");
+        Self { folder, store }
+    }
+
+    /// An empty one whose store is to be elsewhere.
+    pub fn with_store_at(store: PathBuf) -> Self {
+        Self { store, ..Self::new() }
     }
 
     /// One with the archive `home` in it, made with the cheapest key derivation and `options`.
@@ -68,7 +75,7 @@ impl Sandbox {
 
     /// The store's folder.
     pub fn store(&self) -> PathBuf {
-        self.path("store")
+        self.store.clone()
     }
 
     /// The folder of all local state.

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
-use wyng_control::{ExitStatus, Failure, ToClient, encode};
-use wyng_jail::{Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, send_packet, start};
+use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
+use wyng_jail::{Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start};
 
 use crate::ipc::Fatal;
 use crate::roles::{ROLES, Role, WIRES};
@@ -91,6 +91,9 @@ fn tell_busy(client: &OwnedFd, state_dir: &Path) -> Result<(), Fatal> {
     for message in [version, ToClient::Failed(busy), ToClient::Done { exit: ExitStatus::Failed }] {
         send_packet(client.as_fd(), &encode(&message)?, &[])?;
     }
+    // A socket that is closed with something unread in it takes back what it sent; so the client closes first.
+    let mut unread = vec![0; MESSAGE_MAX_BYTES];
+    while receive_packet(client.as_fd(), &mut unread).is_ok_and(|(length, _)| length > 0) {}
     Ok(())
 }
 

@@ -94,9 +94,13 @@ impl RealWorld {
 
     /// Waits for the next job.
     pub fn next_command(&mut self) -> Result<Command, Fatal> {
-        match self.control.receive()?.message {
-            ControlToKeyholder::Start(command) => Ok(command),
-            _ => Err(Fatal::Unexpected(self.control.peer())),
+        loop {
+            match self.control.receive()?.message {
+                ControlToKeyholder::Start(command) => return Ok(command),
+                // What belongs to the job before, and came when it had ended.
+                ControlToKeyholder::FarEndEnded { .. } | ControlToKeyholder::Cancel => {}
+                _ => return Err(Fatal::Unexpected(self.control.peer())),
+            }
         }
     }
 
@@ -104,6 +108,8 @@ impl RealWorld {
     pub fn done(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
+        self.ended.clear();
+        self.cancelled = false;
         self.control.send(&KeyholderToControl::Done(exit), &[])
     }
 
@@ -280,6 +286,7 @@ impl World for RealWorld {
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
         };
+        self.ended.remove(&service);
         self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
         match self.control_answer()?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {}

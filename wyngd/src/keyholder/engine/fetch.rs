@@ -146,6 +146,11 @@ impl ChunkReader {
         }
     }
 
+    /// Takes the answers that are still under way, so that no later question is answered by them.
+    pub fn abandon<W: World>(self, world: &mut W) -> Result<(), Failure> {
+        self.asked.iter().try_for_each(|_| world.answer().map(drop))
+    }
+
     fn open_read<T>(&self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<Result<Vec<Opened>, Damage>>, Failure>
     where
         T: AsRef<[u8]> + Send + Sync + 'static,

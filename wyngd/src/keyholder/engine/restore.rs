@@ -89,8 +89,25 @@ fn restore_volume<W: World>(
     let kind = world.open_target(item, &volume.name, session.size_bytes)?;
     let credential = Arc::clone(&archive.credential);
     let mut reader = ChunkReader::new(&credential, packs, keys, credential.domain(session.domain));
+    let written = write_volume(world, archive, pool, &mut reader, Target::new(item, kind, session.chunk_size_bytes), volume, session);
+    let fetched_bytes = reader.fetched_bytes;
+    reader.abandon(world)?;
+    let written_bytes = written?;
+    world.place_target(item, &volume.name, session.size_bytes)?;
+    Ok(RestoreReport { item, name: volume.name.clone(), session: session.time, written_bytes, fetched_bytes })
+}
+
+/// Asks for the chunks of a session window by window, and writes each where it belongs; how many bytes that were.
+fn write_volume<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    reader: &mut ChunkReader,
+    mut target: Target,
+    volume: &VolumeEntry,
+    session: &SessionEntry,
+) -> Result<u64, Failure> {
     let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
-    let mut target = Target::new(item, kind, session.chunk_size_bytes);
     let window_chunks = (WINDOW_BYTES / u64::from(session.chunk_size_bytes)).max(1);
     let mut at_end = false;
     loop {
@@ -109,14 +126,7 @@ fn restore_volume<W: World>(
             return Err(Failure::Interrupted);
         }
     }
-    world.place_target(item, &volume.name, session.size_bytes)?;
-    Ok(RestoreReport {
-        item,
-        name: volume.name.clone(),
-        session: session.time,
-        written_bytes: target.written_bytes,
-        fetched_bytes: reader.fetched_bytes,
-    })
+    Ok(target.written_bytes)
 }
 
 fn next_window<W: World>(
