@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -18,6 +18,8 @@ pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
 pub struct Sandbox {
     folder: tempfile::TempDir,
     store: PathBuf,
+    /// Where the programs are, if not where they were built.
+    programs: Option<PathBuf>,
 }
 
 /// What a command did.
@@ -45,7 +47,7 @@ impl Sandbox {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
         let store = folder.path().join("store");
-        Self { folder, store }
+        Self { folder, store, programs: None }
     }
 
     /// An empty one whose store is to be elsewhere.
@@ -58,6 +60,26 @@ impl Sandbox {
         let sandbox = Self::new();
         sandbox.create("home", options).success();
         sandbox
+    }
+
+    /// From now on `wyngd` finds this shell script as its helper. In it, `$HELPER` is the real one, without its service.
+    pub fn replace_helper(&mut self, script: &str) {
+        let programs = self.path("programs");
+        let _ = std::fs::remove_dir_all(&programs);
+        std::fs::create_dir(&programs).unwrap();
+        for name in ["wyng-ctl", "wyngd"] {
+            std::fs::copy(program(name), programs.join(name)).unwrap();
+        }
+        let helper = programs.join("wyng-transport-vm");
+        let real = program("wyng-transport-vm");
+        std::fs::write(&helper, format!("#!/bin/bash\nPATH=/usr/bin:/bin\nHELPER={}\n{script}\n", real.display())).unwrap();
+        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.programs = Some(programs);
+    }
+
+    /// Back to the real helper.
+    pub fn restore_helper(&mut self) {
+        self.programs = None;
     }
 
     /// `archive create`.
@@ -85,7 +107,8 @@ impl Sandbox {
 
     /// `wyng-ctl --standalone` with this sandbox's state and passphrase, and JSON; not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("wyng-ctl"));
+        let wyng_ctl = self.programs.as_ref().map_or_else(|| program("wyng-ctl"), |folder| folder.join("wyng-ctl"));
+        let mut command = Command::new(wyng_ctl);
         command.arg("--standalone").arg("--json").arg("--state-dir").arg(self.state());
         command.arg("--passphrase-file").arg(self.path("passphrase"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());

@@ -226,10 +226,7 @@ fn a_disk_that_fills_during_restore_keeps_no_part_of_the_target() {
     sandbox.image("disk.img", 8 * MIB, 1);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     let target = disk.join("target");
-    assert_eq!(
-        sandbox.wyng(&["restore", "home", "disk.img", "--to", target.to_str().unwrap()]).expect(1).codes(),
-        ["target-write"]
-    );
+    assert_eq!(sandbox.wyng(&["restore", "home", "disk.img", "--to", target.to_str().unwrap()]).expect(1).codes(), ["target-write"]);
     assert!(files_below(disk.path()).is_empty());
 }
 

@@ -13,7 +13,7 @@ use crate::ipc::{
     ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, SpawnerToControl, VolumesToControl,
     Wire, enter_jail, not_enforced, wait,
 };
-use crate::roles::Role;
+use crate::roles::{ROLES, Role};
 
 /// Who asked the client, and must have the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ struct Control {
     volumes: Wire<ControlToVolumes, VolumesToControl>,
     spawner: Wire<ControlToSpawner, SpawnerToControl>,
     phase: Phase,
+    /// How many roles are in their jails.
+    ready: usize,
     asked: HashMap<u32, Asker>,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
@@ -54,11 +56,16 @@ pub fn run() -> Result<(), Fatal> {
         volumes: Wire::inherited(Role::Control, Role::Volumes)?,
         spawner: Wire::inherited(Role::Control, Role::Spawner)?,
         phase: Phase::Greeting,
+        ready: 0,
         asked: HashMap::new(),
         unenforced: Vec::new(),
     };
     let missing = enter_jail(Role::Control, || vec![("empty network", wyng_jail::empty_network_namespace())]);
-    control.note_unenforced(Role::Control, not_enforced(missing));
+    control.note_ready(Role::Control, not_enforced(missing));
+    // No role hears of a command before every role is in its jail.
+    while control.ready < ROLES.len() {
+        control.hear_roles()?;
+    }
     control.client.send(&ToClient::Hello { version: CONTROL_VERSION }, &[])?;
     while !control.step()? {}
     Ok(())
@@ -67,9 +74,27 @@ pub fn run() -> Result<(), Fatal> {
 impl Control {
     /// Handles what is there; true when the client is done or gone.
     fn step(&mut self) -> Result<bool, Fatal> {
+        let (client, mut done) = self.hear_roles_and(PollFlags::IN)?;
+        if client && !done {
+            done = match self.hear_client() {
+                // The person closed the terminal: the other roles end with this one, and the next run goes on.
+                Err(Fatal::Gone("the client")) => true,
+                result => result.map(|()| false)?,
+            };
+        }
+        Ok(done)
+    }
+
+    /// Waits for roles only.
+    fn hear_roles(&mut self) -> Result<(), Fatal> {
+        self.hear_roles_and(PollFlags::empty()).map(|_| ())
+    }
+
+    /// Waits, and handles what roles say. Whether the client has something too, and whether the job has ended.
+    fn hear_roles_and(&mut self, client_events: PollFlags) -> Result<(bool, bool), Fatal> {
         let [client, keyholder, volumes, spawner] = wait(
             [
-                (self.client.as_fd(), PollFlags::IN),
+                (self.client.as_fd(), client_events),
                 (self.keyholder.as_fd(), PollFlags::IN),
                 (self.volumes.as_fd(), PollFlags::IN),
                 (self.spawner.as_fd(), PollFlags::IN),
@@ -86,14 +111,7 @@ impl Control {
         if keyholder {
             done = self.hear_keyholder()?;
         }
-        if client && !done {
-            done = match self.hear_client() {
-                // The person closed the terminal: the other roles end with this one, and the next run goes on.
-                Err(Fatal::Gone("the client")) => true,
-                result => result.map(|()| false)?,
-            };
-        }
-        Ok(done)
+        Ok((client, done))
     }
 
     fn hear_client(&mut self) -> Result<(), Fatal> {
@@ -150,7 +168,10 @@ impl Control {
     /// True when the job has ended.
     fn hear_keyholder(&mut self) -> Result<bool, Fatal> {
         match self.keyholder.receive()?.message {
-            KeyholderToControl::Ready(missing) => self.note_unenforced(Role::Keyholder, missing),
+            KeyholderToControl::Ready { keyholder, transport } => {
+                self.note_ready(Role::Keyholder, keyholder);
+                self.note_ready(Role::Transport, transport);
+            }
             KeyholderToControl::Tell(event) => {
                 if let ToClient::Place { item } = event {
                     self.asked.insert(item, Asker::Place);
@@ -169,7 +190,7 @@ impl Control {
 
     fn hear_volumes(&mut self) -> Result<(), Fatal> {
         match self.volumes.receive()?.message {
-            VolumesToControl::Ready(missing) => self.note_unenforced(Role::Volumes, missing),
+            VolumesToControl::Ready(missing) => self.note_ready(Role::Volumes, missing),
             VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, wanted)?,
         }
         Ok(())
@@ -178,7 +199,7 @@ impl Control {
     fn hear_spawner(&mut self) -> Result<(), Fatal> {
         let message = match self.spawner.receive()?.message {
             SpawnerToControl::Ready(missing) => {
-                self.note_unenforced(Role::Spawner, missing);
+                self.note_ready(Role::Spawner, missing);
                 return Ok(());
             }
             SpawnerToControl::Started { service } => ControlToKeyholder::FarEndStarted { service },
@@ -193,7 +214,8 @@ impl Control {
         self.client.send(&ToClient::Want { item, wanted }, &[])
     }
 
-    fn note_unenforced(&mut self, role: Role, missing: Vec<NotEnforced>) {
+    fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {
+        self.ready = self.ready.saturating_add(1);
         let role = role.name().to_owned();
         self.unenforced.extend(missing.into_iter().map(|NotEnforced { protection, reason }| Unenforced {
             role: role.clone(),

@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
-use wyng_jail::{Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start};
+use wyng_jail::{
+    Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start,
+};
 
 use crate::ipc::Fatal;
 use crate::roles::{ROLES, Role, WIRES};

@@ -3,7 +3,7 @@
 
 use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::Enforced;
 
@@ -30,11 +30,14 @@ pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
 }
 
 /// Keeps every page out of swap. Without the privilege only what fits the limit can be locked, and that is told.
+///
+/// To be called before [`empty_network_namespace`]: in a user namespace of its own a process has every capability, and none that counts.
 pub fn lock_memory() -> Enforced {
     let limit = rustix::process::getrlimit(Resource::Memlock).current;
+    let may_exceed = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     // Locking all future pages under a small limit would make later allocations fail instead of protecting them.
     match limit {
-        Some(bytes) if bytes < LOCK_WANTED_BYTES => Enforced::No(format!("only {bytes} bytes may be locked")),
+        Some(bytes) if bytes < LOCK_WANTED_BYTES && !may_exceed => Enforced::No(format!("only {bytes} bytes may be locked")),
         _ => Enforced::of(rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)),
     }
 }

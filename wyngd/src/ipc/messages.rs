@@ -84,8 +84,13 @@ pub enum ControlToKeyholder {
 /// keyholder → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToControl {
-    /// In its jail; what could not be enforced.
-    Ready(Vec<NotEnforced>),
+    /// It and the transport, which has no wire to control, are in their jails; what could not be enforced.
+    Ready {
+        /// Of the keyholder.
+        keyholder: Vec<NotEnforced>,
+        /// Of the transport.
+        transport: Vec<NotEnforced>,
+    },
     /// For the client, as it is.
     Tell(ToClient),
     /// Ask the client for a passphrase.

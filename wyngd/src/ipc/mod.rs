@@ -128,12 +128,10 @@ pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeo
 
 /// The protections every role takes before its first message, and which of them the system would not give.
 pub fn enter_jail(role: Role, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
-    let mut taken = vec![
-        ("no new privileges", wyng_jail::no_new_privileges()),
-        ("not dumpable", wyng_jail::not_dumpable()),
-        ("no core files", wyng_jail::no_core()),
-    ];
+    let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
     taken.extend(own());
+    // After the role's own: an undumpable process may not write the maps of its user namespace.
+    taken.push(("not dumpable", wyng_jail::not_dumpable()));
     taken.push(("system call filter", wyng_jail::allow_only(role.profile())));
     taken
         .into_iter()

@@ -8,23 +8,27 @@ use wyng_jail::{PathAccess, inherited};
 use super::files::StateFiles;
 use super::job;
 use super::real_world::RealWorld;
-use crate::ipc::{ControlToKeyholder, Fatal, KeyholderToControl, Wire, enter_jail, not_enforced};
+use crate::ipc::{
+    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, TransportToKeyholder, Wire, enter_jail, not_enforced,
+};
 use crate::roles::Role;
 
 /// Serves until control is gone.
 pub fn run() -> Result<(), Fatal> {
     let control: Wire<KeyholderToControl, ControlToKeyholder> = Wire::inherited(Role::Keyholder, Role::Control)?;
     let volumes = Wire::inherited(Role::Keyholder, Role::Volumes)?;
-    let transport = Wire::inherited(Role::Keyholder, Role::Transport)?;
+    let transport: Wire<KeyholderToTransport, TransportToKeyholder> = Wire::inherited(Role::Keyholder, Role::Transport)?;
     let files = StateFiles::new(inherited(Role::Keyholder.extra().ok_or(Fatal::Gone("the state directory"))?)?);
     let missing = enter_jail(Role::Keyholder, || {
         vec![
-            ("empty network", wyng_jail::empty_network_namespace()),
             ("locked memory", wyng_jail::lock_memory()),
+            ("empty network", wyng_jail::empty_network_namespace()),
             ("only the state directory", wyng_jail::restrict_paths(&[(files.root().as_fd(), PathAccess::ReadWrite)])),
         ]
     });
-    control.send(&KeyholderToControl::Ready(not_enforced(missing)), &[])?;
+    // The transport has no wire to control: its own protections are told here.
+    let TransportToKeyholder::Ready(transports) = transport.receive()?.message else { return Err(Fatal::Unexpected(transport.peer())) };
+    control.send(&KeyholderToControl::Ready { keyholder: not_enforced(missing), transport: transports }, &[])?;
     let mut world = RealWorld::new(control, volumes, transport, files);
     loop {
         let command = world.next_command()?;

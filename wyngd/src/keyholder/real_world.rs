@@ -19,7 +19,7 @@ use super::files::StateFiles;
 use super::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
 use crate::ipc::{
     Answer, ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received,
-    Service, TransportToKeyholder, VolumesToKeyholder, Wire, not_enforced, wait,
+    Service, TransportToKeyholder, VolumesToKeyholder, Wire, wait,
 };
 
 type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
@@ -161,11 +161,6 @@ impl RealWorld {
             let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
             match received.message {
                 TransportToKeyholder::Failed(fault) => return Err(failure_of(fault)),
-                TransportToKeyholder::Ready(missing) => {
-                    let missing =
-                        missing.into_iter().map(|missing| (format!("transport: {}", missing.protection), missing.reason)).collect();
-                    self.send_control(&KeyholderToControl::Ready(not_enforced(missing)))?;
-                }
                 _ => return Ok(received),
             }
         }

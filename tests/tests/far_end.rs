@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A helper that talks first, talks nonsense, dies or is not there; and what one that works sees: ciphertext, and nothing else.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+
+use wyng_tests::require::{Component, require};
+use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise, write_at};
+
+const MIB: usize = 1 << 20;
+const MARK: &str = "canary-plaintext-91c2e7";
+const VOLUME: &str = "canary-volume-4b1d";
+
+fn prepared() -> Sandbox {
+    let sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", 20 * MIB, 1);
+    sandbox
+}
+
+/// A backup with this helper fails so; then the real one finishes the job, and nothing of it is wrong.
+fn fails_then_recovers(script: &str, status: i32, code: &str) {
+    let mut sandbox = prepared();
+    sandbox.replace_helper(script);
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(outcome.expect(status).codes(), [code], "{}", outcome.stderr);
+    sandbox.restore_helper();
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+    sandbox.assert_restores("disk.img", "latest", &noise(20 * MIB, 1));
+}
+
+#[test]
+fn a_helper_that_prints_first_is_told_from_a_broken_one() {
+    fails_then_recovers("echo Welcome to this template; exec $HELPER $1", 6, "far-end-banner");
+}
+
+#[test]
+fn a_helper_that_ends_at_once_is_lost() {
+    fails_then_recovers("exit 3", 6, "far-end-lost");
+}
+
+#[test]
+fn a_helper_that_dies_in_the_middle_loses_nothing_that_it_acknowledged() {
+    fails_then_recovers("dd bs=65536 count=150 status=none | $HELPER $1", 6, "far-end-lost");
+}
+
+#[test]
+fn nonsense_after_the_greeting_ends_the_call() {
+    fails_then_recovers("$HELPER $1 | (head -c 32; head -c 4096 /dev/zero | tr '\\0' 'A'; cat)", 6, "far-end-protocol");
+}
+
+#[test]
+fn a_helper_that_is_not_there_is_named_with_what_to_install() {
+    let mut sandbox = prepared();
+    sandbox.replace_helper("");
+    std::fs::remove_file(sandbox.path("programs/wyng-transport-vm")).unwrap();
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(outcome.expect(6).codes(), ["far-end-start"]);
+    assert!(outcome.json["errors"][0]["next"].as_str().unwrap().contains("wyng-transport-vm"));
+}
+
+#[test]
+fn what_a_helper_prints_to_standard_error_is_neither_waited_for_nor_shown() {
+    let mut sandbox = prepared();
+    sandbox.replace_helper("yes 'click here' | head -c 300000 >&2; exec $HELPER $1");
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
+    outcome.success();
+    assert!(!outcome.stderr.contains("click here"));
+}
+
+#[test]
+fn no_byte_of_ours_crosses_the_pipe_or_rests_in_the_store() {
+    let mut sandbox = Sandbox::new();
+    let (sent, answered) = (sandbox.path("sent"), sandbox.path("answered"));
+    sandbox.replace_helper(&format!("tee -a {} | $HELPER $1 | tee -a {}", sent.display(), answered.display()));
+    sandbox.create("canary-archive-name", &[]).success();
+    let mut bytes = noise(8 * MIB, 1);
+    for place in (0..bytes.len()).step_by(40_000) {
+        bytes[place..place + MARK.len()].copy_from_slice(MARK.as_bytes());
+    }
+    std::fs::write(sandbox.path(VOLUME), &bytes).unwrap();
+    for round in 0..2 {
+        write_at(&sandbox.path(VOLUME), round * 1_000_000, MARK.as_bytes());
+        sandbox.wyng(&["backup", "canary-archive-name", VOLUME]).success();
+    }
+    sandbox.wyng(&["verify", "canary-archive-name", "--deep"]).success();
+    sandbox.wyng(&["restore", "canary-archive-name", VOLUME, "--to", "out"]).success();
+
+    let mut seen = vec![sent, answered];
+    assert!(seen.iter().all(|path| path.metadata().unwrap().len() > 1000), "both ways were watched");
+    seen.extend(sandbox.blobs());
+    let canaries = [MARK, VOLUME, PASSPHRASE, "canary"];
+    for path in &seen {
+        let found = canaries.iter().find(|canary| contains(&std::fs::read(path).unwrap(), canary.as_bytes()));
+        assert_eq!(found, None, "{}", path.display());
+        assert!(!path.strip_prefix(sandbox.path("")).unwrap().to_string_lossy().contains("canary"));
+    }
+    assert!(contains(&std::fs::read(sandbox.path(VOLUME)).unwrap(), MARK.as_bytes()), "the search finds what is there");
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn r6_a_backup_reads_nothing_back_but_receipts() {
+    let test = "r6_a_backup_reads_nothing_back_but_receipts";
+    // Only root may look into processes that have made themselves undumpable.
+    if !require(Component::Strace, test) || !require(Component::Root, test) {
+        return;
+    }
+    let mut sandbox = prepared();
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    write_at(&sandbox.path("disk.img"), 5_000_000, &noise(3 * MIB, 9));
+    let answered = sandbox.path("answered");
+    sandbox.replace_helper(&format!("$HELPER $1 | tee {}", answered.display()));
+    let backup = sandbox.command(&["backup", "home", "disk.img"]);
+    let trace = sandbox.path("trace");
+    let mut traced = std::process::Command::new("strace");
+    traced.args(["-f", "-qq", "-e", "trace=open,openat,openat2", "-o"]).arg(&trace);
+    traced.arg(backup.get_program()).args(backup.get_args()).current_dir(sandbox.path(""));
+    assert!(traced.status().unwrap().success());
+
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let blobs = trace.lines().filter(|line| opened_name(line).is_some_and(is_blob_name));
+    let read: Vec<&str> = blobs.filter(|line| !line.contains("O_WRONLY")).collect();
+    assert!(read.is_empty(), "stored blobs were opened for reading: {read:#?}");
+    assert!(trace.contains("O_WRONLY"), "the trace sees the helper write");
+    let puts = sandbox.blobs().len() as u64;
+    let back = answered.metadata().unwrap().len();
+    assert!(back <= 64 + 64 * puts, "{back} bytes came back");
+}
+
+fn opened_name(line: &str) -> Option<&str> {
+    line.split('"').nth(1)
+}
+
+fn is_blob_name(path: &str) -> bool {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
