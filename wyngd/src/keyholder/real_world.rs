@@ -157,12 +157,10 @@ impl RealWorld {
 
     /// The next message of the transport. A far end that failed ends what was under way.
     fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
-        loop {
-            let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
-            match received.message {
-                TransportToKeyholder::Failed(fault) => return Err(failure_of(fault)),
-                _ => return Ok(received),
-            }
+        let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
+        match received.message {
+            TransportToKeyholder::Failed(fault) => Err(failure_of(fault)),
+            _ => Ok(received),
         }
     }
 
