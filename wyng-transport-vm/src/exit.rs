@@ -7,7 +7,6 @@ use std::io;
 use thiserror::Error;
 use wyng_wire::{DecodeError, EncodeError, HelloError, OpenStatus, OutOfPhase, Service};
 
-use crate::jail::JailError;
 use crate::store::StoreError;
 
 /// The exit statuses of the helper. 1 and everything from 125 on belong to qrexec, the shell and signals.
@@ -44,7 +43,7 @@ pub(crate) enum CallError {
     #[error("usage: wyng-transport-vm push|prune|fetch (it is started by the daemon, not by hand)")]
     Usage,
     #[error("cannot enter the jail: {0}")]
-    Jail(#[from] JailError),
+    Jail(#[source] rustix::io::Errno),
     #[error("{0}")]
     Hello(#[from] HelloError),
     #[error("started for {}, and called as {}", .started.verb(), .called.verb())]

@@ -52,7 +52,7 @@ fn only_verb(mut arguments: impl Iterator<Item = OsString>) -> Option<Service> {
 }
 
 fn call(service: Service) -> Result<(), CallError> {
-    jail::before_the_first_byte()?;
+    jail::before_the_first_byte().map_err(CallError::Jail)?;
     let mut input = Input::from_stdin(Duration::from_secs(WATCHDOG_SECS))?;
     let output = Arc::new(Output::to_stdout()?);
     widen(&input, &output);
@@ -62,7 +62,7 @@ fn call(service: Service) -> Result<(), CallError> {
 
     let mut rules = ToHelperRules::new(service);
     let store = open_store(service, &mut input, &output, &mut rules)?;
-    jail::after_open(service, store.root())?;
+    jail::after_open(service, store.root());
     output.send(&ToDaemon::Opened(OpenStatus::Ok))?;
 
     // Threads start behind the second jail only, so that all of them are in it.

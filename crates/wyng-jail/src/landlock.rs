@@ -20,6 +20,10 @@ pub enum PathAccess {
     Read,
     /// That, and making, writing, renaming and removing files and folders.
     ReadWrite,
+    /// Making, comparing and linking files in folders, and removing what was not finished: what a push does.
+    Add,
+    /// Listing folders and removing files: what a prune does. Nothing can be read.
+    Remove,
 }
 
 /// Leaves the calling thread, and those that it starts, only what lies below the given folders; no TCP port, no abstract socket.
@@ -40,8 +44,12 @@ fn restrict(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Result<RulesetStatus, R
         .create()?;
     for (folder, access) in folders {
         let rights = match access {
-            PathAccess::Read => AccessFs::from_read(NEWEST) & !AccessFs::Execute,
+            PathAccess::Read => AccessFs::ReadDir | AccessFs::ReadFile,
             PathAccess::ReadWrite => AccessFs::from_all(NEWEST) & !AccessFs::Execute,
+            PathAccess::Add => {
+                AccessFs::ReadDir | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile
+            }
+            PathAccess::Remove => AccessFs::ReadDir | AccessFs::RemoveFile,
         };
         ruleset = ruleset.add_rule(PathBeneath::new(*folder, rights))?;
     }

@@ -26,6 +26,12 @@ pub enum Profile {
     Keyholder,
     /// Reads and writes two pipes and memory files.
     Transport,
+    /// The helper, with its folder open: adds files.
+    HelperPush,
+    /// The helper, with its folder open: removes files.
+    HelperPrune,
+    /// The helper, with its folder open: reads files.
+    HelperFetch,
 }
 
 /// Installs a profile for all threads of the process. Needs [`crate::no_new_privileges`] first.
@@ -34,16 +40,18 @@ pub fn allow_only(profile: Profile) -> Enforced {
 }
 
 fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
-    let own: &[c_long] = match profile {
+    let allowed: &[&[c_long]] = match profile {
         Profile::Spawner => return apply(DANGEROUS, SeccompAction::Allow, SeccompAction::KillProcess),
-        Profile::Supervisor => CHILDREN,
-        Profile::Control => &[],
-        Profile::Volumes => LOOKING,
-        Profile::Keyholder => STATE_FILES,
-        Profile::Transport => PIPES,
+        Profile::Supervisor => &[CHILDREN],
+        Profile::Control => &[PACKETS],
+        Profile::Volumes => &[PACKETS, LOOKING],
+        Profile::Keyholder => &[PACKETS, STATE_FILES],
+        Profile::Transport => &[PACKETS, PIPES],
+        Profile::HelperPush => &[STORE, STORE_ADDS],
+        Profile::HelperPrune => &[STORE, STORE_REMOVES],
+        Profile::HelperFetch => &[STORE, STORE_READS],
     };
-    let packets: &[c_long] = if profile == Profile::Supervisor { &[] } else { PACKETS };
-    apply(&[RUNTIME, own, packets].concat(), SeccompAction::KillProcess, SeccompAction::Allow)
+    apply(&[&[RUNTIME], allowed].concat().concat(), SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
 fn apply(calls: &[c_long], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
@@ -165,3 +173,28 @@ const PIPES: &[c_long] = &[
     libc::SYS_memfd_create,
     libc::SYS_ftruncate,
 ];
+
+/// The helper's pipes, and its folder by the descriptor that is open.
+const STORE: &[c_long] =
+    &[libc::SYS_read, libc::SYS_pipe2, libc::SYS_openat, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_getdents64];
+
+/// Temporaries, their names, and what lies under a name that is taken.
+const STORE_ADDS: &[c_long] = &[
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_mkdirat,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_flock,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_syncfs,
+    libc::SYS_fstatfs,
+];
+
+const STORE_REMOVES: &[c_long] = &[libc::SYS_unlinkat, libc::SYS_fsync];
+
+const STORE_READS: &[c_long] = &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs];
