@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and says that it still lives. For tests/jail.rs.
+
+#![allow(clippy::panic, clippy::unwrap_used)] // a test's own program: what it cannot do, it says by failing
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use wyng_jail::{Enforced, Profile, allow_only, no_new_privileges};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (profile, attempt) = (arguments.next().unwrap(), arguments.next().unwrap());
+    assert_eq!(no_new_privileges(), Enforced::Yes);
+    assert_eq!(allow_only(profile_of(&profile)), Enforced::Yes);
+    match attempt.as_str() {
+        "nothing" => {}
+        "execute" => drop(Command::new("/bin/echo").arg("alive").exec()),
+        "socket" => drop(std::net::TcpStream::connect("127.0.0.1:9")),
+        "mount" => drop(rustix::mount::unmount("/nowhere", rustix::mount::UnmountFlags::empty())),
+        "open" => drop(std::fs::File::open("/etc/passwd")),
+        "panic" => drop(std::thread::spawn(|| panic!("on purpose")).join()),
+        other => panic!("no such attempt: {other}"),
+    }
+    println!("alive");
+}
+
+fn profile_of(name: &str) -> Profile {
+    match name {
+        "supervisor" => Profile::Supervisor,
+        "spawner" => Profile::Spawner,
+        "control" => Profile::Control,
+        "volumes" => Profile::Volumes,
+        "keyholder" => Profile::Keyholder,
+        "transport" => Profile::Transport,
+        "push" => Profile::HelperPush,
+        "prune" => Profile::HelperPrune,
+        "fetch" => Profile::HelperFetch,
+        other => panic!("no such profile: {other}"),
+    }
+}
