@@ -275,6 +275,18 @@ fn one_bad_source_among_several_leaves_the_others_backed_up() {
 }
 
 #[test]
+fn another_disk_of_the_same_file_name_is_not_taken_for_the_volume() {
+    let sandbox = small_archive();
+    std::fs::create_dir(sandbox.path("other")).unwrap();
+    sandbox.image("other/disk.img", MIB, 3);
+    assert_eq!(sandbox.wyng(&["backup", "home", "other/disk.img"]).expect(2).codes(), ["volume-of-other-path"]);
+    sandbox.wyng(&["backup", "home", "./disk.img"]).success();
+    sandbox.wyng(&["backup", "home", "disk.img=other/disk.img"]).success();
+    sandbox.wyng(&["backup", "home", "other/disk.img"]).success();
+    sandbox.assert_restores("disk.img", "latest", &noise(MIB, 3));
+}
+
+#[test]
 fn wrong_usage_is_status_2_and_says_what_to_do() {
     let sandbox = small_archive();
     for arguments in [

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use wyng_control::{Command, Compression, HoldOff, SessionChoice};
+use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice};
 
 use crate::quantity::{parse_bytes, parse_secs, parse_small_bytes};
 
@@ -249,8 +249,8 @@ pub(crate) fn parse() -> Cli {
 }
 
 impl Cli {
-    /// The daemon's command. `volumes` are the names of a backup's sources.
-    pub(crate) fn command(&self, volumes: Vec<String>) -> Command {
+    /// The daemon's command. `sources` are a backup's.
+    pub(crate) fn command(&self, sources: Vec<BackupSource>) -> Command {
         match &self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
             Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
@@ -267,7 +267,7 @@ impl Cli {
             Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: archive.clone() },
             Verb::Backup(backup) => Command::Backup {
                 archive: backup.archive.clone(),
-                volumes,
+                sources,
                 skip_unchanged: backup.skip_unchanged,
                 dry_run: backup.dry_run,
                 live: backup.live,

@@ -63,11 +63,11 @@ impl<'a> Conversation<'a> {
         let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
         let conversation = Self { cli, client, sources, targets, progress, interrupts, interrupted: false };
-        let volumes = conversation.sources.iter().map(|source| source.volume.clone()).collect();
+        let sources = conversation.sources.iter().map(Source::for_daemon).collect();
         let said = conversation
             .client
             .send(&ToDaemon::Hello { version: CONTROL_VERSION }, None)
-            .and_then(|()| conversation.client.send(&ToDaemon::Start(cli.command(volumes)), None));
+            .and_then(|()| conversation.client.send(&ToDaemon::Start(cli.command(sources)), None));
         // A daemon that is busy says so and ends; what it said is still to be heard.
         let _ = said;
         Ok(conversation)

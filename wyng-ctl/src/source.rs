@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use wyng_control::BackupSource;
 
 /// A source on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,16 @@ pub(crate) struct Source {
     pub(crate) volume: String,
     /// Where it is.
     pub(crate) path: PathBuf,
+    /// NAME=PATH was written.
+    named: bool,
+}
+
+impl Source {
+    /// What the daemon hears of it. The path is only remembered there, never opened.
+    pub(crate) fn for_daemon(&self) -> BackupSource {
+        let path = std::path::absolute(&self.path).and_then(std::fs::canonicalize).unwrap_or_else(|_| self.path.clone());
+        BackupSource { volume: self.volume.clone(), path: path.to_string_lossy().into_owned(), named: self.named }
+    }
 }
 
 /// `PATH` or `NAME=PATH`. A path's volume is called as its last component; a path with `=` begins with `./` or `/`.
@@ -38,12 +49,13 @@ fn parse_one(source: &OsStr) -> Result<Source, String> {
         }
         None => (None, Path::new(source)),
     };
+    let named = name.is_some();
     let name = name.or_else(|| path.file_name()).ok_or_else(|| format!("{source:?} names no file"))?;
     let volume = name.to_str().ok_or_else(|| format!("{name:?} is not UTF-8; give it a name: NAME=PATH"))?;
     if path.as_os_str().is_empty() || volume.is_empty() {
         return Err(format!("{source:?} is neither PATH nor NAME=PATH"));
     }
-    Ok(Source { volume: volume.to_owned(), path: path.to_owned() })
+    Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named })
 }
 
 /// Opens a source for reading; the error is the system's number.

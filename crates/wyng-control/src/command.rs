@@ -47,6 +47,17 @@ pub enum SessionChoice {
     Tag(String),
 }
 
+/// A source of a backup, as the caller named it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BackupSource {
+    /// The volume's name.
+    pub volume: String,
+    /// Its absolute path with the caller; remembered, never opened.
+    pub path: String,
+    /// NAME=PATH was written, so a volume may move to another path.
+    pub named: bool,
+}
+
 /// How new chunks are compressed; the format has one algorithm, so only its level is a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Compression {
@@ -121,8 +132,8 @@ pub enum Command {
     Backup {
         /// Which archive.
         archive: String,
-        /// The volumes' names, in order; a question's number is an index into this list.
-        volumes: Vec<String>,
+        /// What to back up, in order; a question's number is an index into this list.
+        sources: Vec<BackupSource>,
         /// No session for a volume that did not change.
         skip_unchanged: bool,
         /// Reads and counts, sends nothing.

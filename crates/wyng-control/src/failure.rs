@@ -97,6 +97,8 @@ pub enum Failure {
     UnknownSession { volume: String, session: String },
     /// The volume exists, and was made from another source.
     VolumeNameTaken { volume: String },
+    /// The volume was backed up from another path before.
+    VolumeOfOtherPath { volume: String, path: String },
     /// Another command writes to this archive from here.
     Busy { archive: String },
     /// The passphrase opens no slot, and no slot is damaged.
@@ -215,6 +217,7 @@ impl Failure {
             Self::UnknownVolume { volume }
             | Self::UnknownSession { volume, .. }
             | Self::VolumeNameTaken { volume }
+            | Self::VolumeOfOtherPath { volume, .. }
             | Self::SourceUnavailable { volume, .. }
             | Self::SourceKind { volume }
             | Self::SourceRead { volume, .. }
@@ -283,6 +286,13 @@ impl Failure {
                 format!("two sources of this run would both be volume {volume:?}"),
                 kept,
                 "Give one of them a name of its own: NAME=PATH.",
+            ),
+            Self::VolumeOfOtherPath { volume, path } => say(
+                "volume-of-other-path",
+                Usage,
+                format!("volume {volume:?} was backed up from {path:?} before"),
+                kept,
+                "If this is the same volume, say so with NAME=PATH; if it is another one, give it a name of its own: OTHERNAME=PATH.",
             ),
             Self::Busy { archive } => {
                 say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")

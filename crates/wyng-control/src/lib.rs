@@ -14,7 +14,7 @@ mod event;
 mod failure;
 
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-pub use command::{Command, Compression, HoldOff, SessionChoice, ToDaemon};
+pub use command::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon};
 pub use event::{
     ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
     VolumeLine, VolumeReport, Wanted,

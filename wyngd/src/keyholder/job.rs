@@ -6,7 +6,7 @@ use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, KeySlot, Sessio
 
 use super::engine::archive::Archive;
 use super::engine::{backup, create, fetch, open, restore, take_over, verify};
-use super::state::{ArchiveFolder, to_hex};
+use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
 /// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status is returned.
@@ -69,8 +69,16 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             folder.forget(world, &archive)?;
             Ok(ExitStatus::Done)
         }
-        Command::Backup { archive, volumes, skip_unchanged, dry_run, live } => {
-            backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live })
+        Command::Backup { archive, sources, skip_unchanged, dry_run, live } => {
+            let folder = ArchiveFolder::find(world, &archive)?;
+            let mut origins = Origins::read(world, &folder)?;
+            origins.take(&sources)?;
+            let volumes = sources.into_iter().map(|source| source.volume).collect();
+            let exit = backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live })?;
+            if exit == ExitStatus::Done && !dry_run {
+                origins.write(world, &folder)?;
+            }
+            Ok(exit)
         }
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
         Command::Restore { archive, volumes, session } => restore::restore(world, &restore::Request { archive, volumes, session }),

@@ -6,8 +6,10 @@
 mod archives;
 mod journal;
 mod ledger;
+mod origins;
 
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
 pub use journal::{Journal, JournalKey, JournalPack, Journaled};
 pub use ledger::{KnownCommit, Ledger};
+pub use origins::Origins;
