@@ -110,7 +110,9 @@ impl Sandbox {
         let wyng_ctl = self.programs.as_ref().map_or_else(|| program("wyng-ctl"), |folder| folder.join("wyng-ctl"));
         let mut command = Command::new(wyng_ctl);
         command.arg("--standalone").arg("--json").arg("--state-dir").arg(self.state());
-        command.arg("--passphrase-file").arg(self.path("passphrase"));
+        if !arguments.contains(&"--passphrase-file") {
+            command.arg("--passphrase-file").arg(self.path("passphrase"));
+        }
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
     }
@@ -125,6 +127,19 @@ impl Sandbox {
         let path = self.path(name);
         std::fs::write(&path, noise(length, seed)).unwrap();
         path
+    }
+
+    /// Writes a file and returns its path as text.
+    pub fn text(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Forgets the local state and adopts the archive anew with the passphrase in `file`.
+    pub fn adopt(&self, file: &str) -> Outcome {
+        let _ = std::fs::remove_dir_all(self.state());
+        let store = format!("dir:{}", self.store().display());
+        self.wyng(&["archive", "open", "home", "--store", &store, "--passphrase-file", file])
     }
 
     /// Every blob in the store.

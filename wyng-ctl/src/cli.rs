@@ -2,7 +2,7 @@
 //! The words of the command line, and the message that each command becomes.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice};
@@ -83,6 +83,17 @@ pub(crate) enum Verb {
     Status {
         /// Which archive; all without it
         archive: Option<String>,
+    },
+    /// What to keep on paper: the archive's id, and the code that shows a rollback
+    RecoverySheet {
+        /// The archive's name
+        archive: String,
+        /// The code as a QR code, in the terminal
+        #[arg(long)]
+        qr: bool,
+        /// The whole sheet as an SVG file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// Another word for `archive create`
     #[command(name = "arch-init", hide = true)]
@@ -169,11 +180,48 @@ pub(crate) enum KeyVerb {
         /// The archive's name
         archive: String,
     },
+    /// Add a passphrase or a recovery key
+    Add {
+        /// The archive's name
+        archive: String,
+        /// A recovery key, shown once, instead of a passphrase
+        #[arg(long)]
+        recovery_key: bool,
+        #[command(flatten)]
+        new: NewPassphrase,
+    },
+    /// Put a new passphrase into the place of the one that is given
+    Change {
+        /// The archive's name
+        archive: String,
+        #[command(flatten)]
+        new: NewPassphrase,
+    },
+    /// Remove a passphrase or recovery key; the passphrase that is asked for must be another one
+    Remove {
+        /// The archive's name
+        archive: String,
+        /// The slot's number, as `key list` shows it
+        slot: u8,
+    },
     /// Does the passphrase still open the archive?
     Check {
         /// The archive's name
         archive: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPassphrase {
+    /// Read the new passphrase from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Memory that a guess at it costs, 64M to 1G [default: as the one that opens]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    kdf_memory: Option<u64>,
+    /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
+    #[arg(long, value_name = "N")]
+    kdf_passes: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +313,17 @@ impl Cli {
             Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget { archive: name.clone() },
             Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: archive.clone() },
             Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: archive.clone() },
+            Verb::Key(KeyVerb::Add { archive, recovery_key, new }) => Command::KeyAdd {
+                archive: archive.clone(),
+                recovery_key: *recovery_key,
+                kdf_memory_kib: new.memory_kib(),
+                kdf_passes: new.kdf_passes,
+            },
+            Verb::Key(KeyVerb::Change { archive, new }) => {
+                Command::KeyChange { archive: archive.clone(), kdf_memory_kib: new.memory_kib(), kdf_passes: new.kdf_passes }
+            }
+            Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove { archive: archive.clone(), number: *slot },
+            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: archive.clone() },
             Verb::Backup(backup) => Command::Backup {
                 archive: backup.archive.clone(),
                 sources,
@@ -299,12 +358,24 @@ impl Cli {
             Verb::Archive(ArchiveVerb::Show { .. }) => "archive show",
             Verb::Archive(ArchiveVerb::Forget { .. }) => "archive forget",
             Verb::Key(KeyVerb::List { .. }) => "key list",
+            Verb::Key(KeyVerb::Add { .. }) => "key add",
+            Verb::Key(KeyVerb::Change { .. }) => "key change",
+            Verb::Key(KeyVerb::Remove { .. }) => "key remove",
             Verb::Key(KeyVerb::Check { .. }) => "key check",
+            Verb::RecoverySheet { .. } => "recovery-sheet",
             Verb::Backup(_) => "backup",
             Verb::List(_) => "list",
             Verb::Restore(_) => "restore",
             Verb::Verify(_) => "verify",
             Verb::Status { .. } => "status",
+        }
+    }
+
+    /// Where a passphrase is read from, if not from the terminal. A new one for an archive that has one is never taken from the same file.
+    pub(crate) fn passphrase_file(&self, new: bool) -> Option<&Path> {
+        match &self.verb {
+            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. }) if new => given.new_passphrase_file.as_deref(),
+            _ => self.options.passphrase_file.as_deref(),
         }
     }
 
@@ -315,13 +386,26 @@ impl Cli {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => Some(&create.name),
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Show { name } | ArchiveVerb::Forget { name }) => Some(name),
-            Verb::Key(KeyVerb::List { archive } | KeyVerb::Check { archive }) => Some(archive),
+            Verb::Key(
+                KeyVerb::List { archive }
+                | KeyVerb::Add { archive, .. }
+                | KeyVerb::Change { archive, .. }
+                | KeyVerb::Remove { archive, .. }
+                | KeyVerb::Check { archive },
+            )
+            | Verb::RecoverySheet { archive, .. } => Some(archive),
             Verb::Backup(backup) => Some(&backup.archive),
             Verb::List(list) => Some(&list.archive),
             Verb::Restore(restore) => Some(&restore.archive),
             Verb::Verify(verify) => Some(&verify.archive),
             Verb::Status { archive } => archive.as_deref(),
         }
+    }
+}
+
+impl NewPassphrase {
+    fn memory_kib(&self) -> Option<u32> {
+        self.kdf_memory.map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
     }
 }
 

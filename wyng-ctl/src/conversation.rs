@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_control::{CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
@@ -36,6 +37,8 @@ struct Conversation<'a> {
     sources: Vec<Source>,
     targets: Targets,
     progress: Progress,
+    /// Where a recovery key arrives.
+    secret: Option<OwnedFd>,
     /// Readable when the person interrupts.
     interrupts: UnixStream,
     interrupted: bool,
@@ -62,7 +65,7 @@ impl<'a> Conversation<'a> {
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
         let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
-        let conversation = Self { cli, client, sources, targets, progress, interrupts, interrupted: false };
+        let conversation = Self { cli, client, sources, targets, progress, secret: None, interrupts, interrupted: false };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
         let said = conversation
             .client
@@ -90,6 +93,10 @@ impl<'a> Conversation<'a> {
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Done { exit } => {
                     self.progress.clear();
+                    // A key that opens nothing yet is worth nothing: it is shown once it is committed.
+                    if let Some(pipe) = self.secret.take().filter(|_| exit == ExitStatus::Done) {
+                        report.show_secret(passphrase::read_line(pipe).unwrap_or_default());
+                    }
                     return Ok(exit);
                 }
                 event => {
@@ -108,9 +115,13 @@ impl<'a> Conversation<'a> {
                 source::open(&source.path)
             }
             Wanted::Target { volume, .. } => self.targets.make(item, volume).map_err(rustix::io::Errno::raw_os_error),
+            Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
+                self.secret = Some(read);
+                write
+            }),
             Wanted::Passphrase { new } => {
                 let archive = self.cli.archive().unwrap_or("the archive");
-                passphrase::as_pipe(self.cli.options.passphrase_file.as_deref(), archive, *new).map_err(|none| {
+                passphrase::as_pipe(self.cli.passphrase_file(*new), archive, *new).map_err(|none| {
                     report.explain_no_passphrase(&none);
                     0
                 })

@@ -55,6 +55,13 @@ pub(crate) fn as_pipe(file: Option<&Path>, archive: &str, new: bool) -> Result<O
     Ok(read)
 }
 
+/// The one line of text in a pipe whose writer is done.
+pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
+    File::from(pipe).take(MAX_BYTES as u64).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let mut source: Box<dyn Read> =
         if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(NoPassphrase::Unreadable)?) };

@@ -179,6 +179,7 @@ impl Control {
                 self.client.send(&event, &[])?;
             }
             KeyholderToControl::WantPassphrase { item, new } => self.ask(item, Asker::Passphrase, Wanted::Passphrase { new })?,
+            KeyholderToControl::WantSecretPipe { item } => self.ask(item, Asker::Passphrase, Wanted::Secret)?,
             KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[])?,
             KeyholderToControl::Done(exit) => {
                 self.client.send(&ToClient::Done { exit }, &[])?;

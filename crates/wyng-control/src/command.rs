@@ -182,6 +182,38 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
+    /// Adds a passphrase or a recovery key. Asks for a passphrase that opens, then for the new one, or for where to show the key.
+    KeyAdd {
+        /// Which archive.
+        archive: String,
+        /// A recovery key instead of a passphrase.
+        recovery_key: bool,
+        /// As with the slot that opens, if not given.
+        kdf_memory_kib: Option<u32>,
+        /// The same.
+        kdf_passes: Option<u32>,
+    },
+    /// Puts a new passphrase into the place of the one that is given.
+    KeyChange {
+        /// Which archive.
+        archive: String,
+        /// As with the slot that opens, if not given.
+        kdf_memory_kib: Option<u32>,
+        /// The same.
+        kdf_passes: Option<u32>,
+    },
+    /// Removes a slot. Asks for a passphrase that opens another one.
+    KeyRemove {
+        /// Which archive.
+        archive: String,
+        /// The slot's number.
+        number: u8,
+    },
+    /// What to keep on paper.
+    RecoverySheet {
+        /// Which archive.
+        archive: String,
+    },
     /// Does a passphrase still open the archive? Asks for it.
     KeyCheck {
         /// Which archive.

@@ -45,6 +45,8 @@ pub enum ToClient {
     Verified(VerifyReport),
     /// `key list`: one slot.
     KeySlot(KeySlot),
+    /// `recovery-sheet`.
+    RecoverySheet(RecoverySheet),
     /// `status`: a protection that the system would not let a role have.
     Unenforced(Unenforced),
     /// Something failed; the job may go on with other volumes.
@@ -78,6 +80,8 @@ pub enum Wanted {
         /// How many bytes it will have.
         size_bytes: u64,
     },
+    /// The write end of a pipe, into which a recovery key is written, once, to be shown to the person.
+    Secret,
     /// The read end of a pipe into which the passphrase is written, without a final newline, and which is then closed.
     Passphrase {
         /// A new one, to be asked twice.
@@ -132,6 +136,8 @@ pub struct ArchiveSummary {
     pub generation: u64,
     /// When that commit was made, seconds since 1970 UTC.
     pub committed_time: i64,
+    /// All session keys up to this commit's time were derived and compared, seconds since 1970 UTC; 0: never.
+    pub keys_proven_time: i64,
     /// Size of a chunk.
     pub chunk_size_bytes: u32,
     /// Size of a pack.
@@ -262,6 +268,25 @@ pub struct KeySlot {
     pub memory_kib: u32,
     /// Argon2's passes.
     pub passes: u32,
+}
+
+/// What a person keeps on paper.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RecoverySheet {
+    /// The archive's name here.
+    pub name: String,
+    /// Its id, 32 hexadecimal digits.
+    pub id: String,
+    /// Where the store is, without credentials.
+    pub store_url: String,
+    /// Of the keys.
+    pub epoch: u32,
+    /// Of the newest commit known here.
+    pub generation: u64,
+    /// When that commit was made, seconds since 1970 UTC.
+    pub committed_time: i64,
+    /// What `archive open --expect` takes.
+    pub code: String,
 }
 
 /// A protection that is not there.

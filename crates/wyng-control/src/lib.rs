@@ -16,8 +16,8 @@ mod failure;
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon};
 pub use event::{
-    ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
-    VolumeLine, VolumeReport, Wanted,
+    ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced,
+    VerifyReport, VolumeLine, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};
 

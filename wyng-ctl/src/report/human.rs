@@ -79,6 +79,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             slot.memory_kib / 1024,
             slot.passes
         ),
+        ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet).join("\n"),
         ToClient::Unenforced(missing) => {
             format!("not enforced: {} for {}: {}", plain(&missing.protection), plain(&missing.role), plain(&missing.reason))
         }

@@ -57,7 +57,24 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 }
             }
         }
-        "key list" => drop(set("slots", Value::Array(report.events.iter().filter_map(slot).collect()))),
+        "recovery-sheet" => {
+            for event in &report.events {
+                if let ToClient::RecoverySheet(sheet) = event {
+                    set("id", json!(sheet.id));
+                    set("store", json!(sheet.store_url));
+                    set("epoch", json!(sheet.epoch));
+                    set("generation", json!(sheet.generation));
+                    set("committed", json!(session_name(sheet.committed_time)));
+                    set("code", json!(sheet.code));
+                }
+            }
+        }
+        "key list" | "key add" | "key change" | "key remove" => {
+            set("slots", Value::Array(report.events.iter().filter_map(slot).collect()));
+            if let Some(key) = &report.secret {
+                set("recovery_key", json!(key.as_str()));
+            }
+        }
         _ => {
             set("archives", Value::Array(report.events.iter().filter_map(archive).collect()));
             set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
@@ -143,6 +160,7 @@ fn archive(event: &ToClient) -> Option<Value> {
         "via": archive.via,
         "generation": archive.generation,
         "committed": session_name(archive.committed_time),
+        "keys_proven": (archive.keys_proven_time > 0).then(|| session_name(archive.keys_proven_time)),
         "chunk_size_bytes": archive.chunk_size_bytes,
         "pack_size_bytes": archive.pack_size_bytes,
         "zstd_level": archive.zstd_level,

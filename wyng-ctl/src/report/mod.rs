@@ -3,12 +3,15 @@
 
 mod human;
 mod json;
+mod sheet;
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use wyng_control::{ExitStatus, Failure, ToClient};
+use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
+use zeroize::Zeroizing;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Verb};
 use crate::client::ClientError;
 use crate::passphrase::NoPassphrase;
 
@@ -74,6 +77,33 @@ impl Message {
     }
 }
 
+/// How a recovery sheet is drawn besides its text.
+struct Drawing {
+    qr: bool,
+    svg: Option<PathBuf>,
+}
+
+impl Drawing {
+    fn of(cli: &Cli) -> Self {
+        match &cli.verb {
+            Verb::RecoverySheet { qr, svg, .. } => Self { qr: *qr, svg: svg.clone() },
+            _ => Self { qr: false, svg: None },
+        }
+    }
+
+    fn draw(&self, sheet: &RecoverySheet, json: bool) -> Result<(), String> {
+        if self.qr && !json {
+            let code = sheet::in_terminal(sheet).map_err(|error| format!("the code cannot be drawn: {error}"))?;
+            let _ = writeln!(std::io::stdout(), "{code}");
+        }
+        if let Some(path) = &self.svg {
+            let image = sheet::as_svg(sheet).map_err(|error| format!("the code cannot be drawn: {error}"))?;
+            std::fs::write(path, image).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
@@ -82,6 +112,10 @@ pub(crate) struct Report {
     archive: Option<String>,
     events: Vec<ToClient>,
     messages: Vec<Message>,
+    /// A recovery key, shown once.
+    secret: Option<Zeroizing<String>>,
+    /// How a recovery sheet is drawn besides its text.
+    drawing: Drawing,
     /// Told already, in better words than the daemon can.
     passphrase_told: bool,
 }
@@ -95,6 +129,8 @@ impl Report {
             archive: cli.archive().map(str::to_owned),
             events: Vec::new(),
             messages: Vec::new(),
+            secret: None,
+            drawing: Drawing::of(cli),
             passphrase_told: false,
         }
     }
@@ -108,11 +144,28 @@ impl Report {
             }
             return;
         }
+        if let ToClient::RecoverySheet(sheet) = &event
+            && let Err(error) = self.drawing.draw(sheet, self.json)
+        {
+            self.fail(Message::usage(&error));
+        }
         if self.json {
             self.events.push(event);
         } else {
             human::show(&event, self.quiet);
         }
+    }
+
+    /// Shows a new recovery key: the only time that it can be seen.
+    pub(crate) fn show_secret(&mut self, key: Zeroizing<String>) {
+        if !self.json {
+            let _ = writeln!(
+                std::io::stdout(),
+                "{}\nThis recovery key opens the archive like a passphrase. Write it down now: it is not shown again.",
+                key.as_str()
+            );
+        }
+        self.secret = Some(key);
     }
 
     /// Tells what went wrong, and gives its exit status.
@@ -139,6 +192,8 @@ impl Report {
 
     /// Prints the JSON object, if that was asked for.
     pub(crate) fn finish(&self, exit: ExitStatus) -> ExitStatus {
+        // What failed here, after the daemon had done its part, counts too.
+        let exit = self.messages.first().filter(|_| exit == ExitStatus::Done).map_or(exit, |message| message.exit);
         if self.json {
             json::print(self, exit);
         }

@@ -100,6 +100,11 @@ pub enum KeyholderToControl {
         /// A new one.
         new: bool,
     },
+    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe.
+    WantSecretPipe {
+        /// The question's number.
+        item: u32,
+    },
     /// Start the far end.
     WantFarEnd {
         /// Which verb set.

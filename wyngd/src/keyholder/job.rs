@@ -2,10 +2,10 @@
 //! One command of a client: the engine's function for it, and how what is known here is told.
 
 use wyng_archive::format::SlotKind;
-use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, KeySlot, SessionChoice, SessionLine, ToClient, VolumeLine};
+use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, VolumeLine};
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, fetch, open, restore, take_over, verify};
+use super::engine::{backup, create, fetch, keys, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -86,7 +86,18 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })
         }
         Command::Status { archive } => status(world, archive.as_deref()),
-        Command::KeyList { archive } => key_list(world, &archive),
+        Command::KeyList { archive } => keys::list(world, &archive).map(|()| ExitStatus::Done),
+        Command::KeyAdd { archive, recovery_key, kdf_memory_kib, kdf_passes } => {
+            let kind = if recovery_key { SlotKind::RecoveryKey } else { SlotKind::Passphrase };
+            let cost = keys::Cost { memory_kib: kdf_memory_kib, passes: kdf_passes };
+            keys::add(world, &archive, kind, cost).map(|()| ExitStatus::Done)
+        }
+        Command::KeyChange { archive, kdf_memory_kib, kdf_passes } => {
+            let cost = keys::Cost { memory_kib: kdf_memory_kib, passes: kdf_passes };
+            keys::change(world, &archive, cost).map(|()| ExitStatus::Done)
+        }
+        Command::KeyRemove { archive, number } => keys::remove(world, &archive, number).map(|()| ExitStatus::Done),
+        Command::RecoverySheet { archive } => recovery_sheet(world, &archive),
         Command::KeyCheck { archive } => key_check(world, &archive),
     }
 }
@@ -104,6 +115,7 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
         via: archive.toml.via.clone(),
         generation: archive.head.generation,
         committed_time: archive.head.time,
+        keys_proven_time: archive.ledger.keys_proven_time,
         chunk_size_bytes: settings.chunk_size_bytes,
         pack_size_bytes: settings.pack_size_bytes,
         zstd_level: settings.zstd_level,
@@ -172,17 +184,19 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
     Ok(ExitStatus::Done)
 }
 
-fn key_list<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
-    let folder = ArchiveFolder::find(world, name)?;
-    for slot in folder.read_slots(world)? {
-        let clear = slot.clear();
-        world.tell(ToClient::KeySlot(KeySlot {
-            number: clear.number,
-            recovery_key: clear.kind == SlotKind::RecoveryKey,
-            memory_kib: clear.memory_kib,
-            passes: clear.passes,
-        }))?;
-    }
+/// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that it was not rolled back.
+fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    let archive = Archive::open(world, name)?;
+    let head = archive.ledger.head().ok_or(Failure::CacheLost)?;
+    world.tell(ToClient::RecoverySheet(RecoverySheet {
+        name: name.to_owned(),
+        id: to_hex(&archive.folder.id().0),
+        store_url: without_credentials(&archive.toml.store),
+        epoch: archive.head.epoch.0,
+        generation: head.generation,
+        committed_time: archive.head.time,
+        code: open::head_code(head),
+    }))?;
     Ok(ExitStatus::Done)
 }
 

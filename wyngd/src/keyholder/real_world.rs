@@ -198,6 +198,12 @@ impl RealWorld {
         if self.ended.remove(&service) == Some(true) { Ok(()) } else { Err(Failure::FarEndLost) }
     }
 
+    fn next_passphrase_item(&mut self) -> u32 {
+        let item = self.passphrase_item;
+        self.passphrase_item = item.checked_add(1).unwrap_or(PASSPHRASE_ITEMS);
+        item
+    }
+
     fn source(&self, item: u32) -> Result<&Source, Errno> {
         self.sources.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
@@ -491,14 +497,29 @@ impl World for RealWorld {
     }
 
     fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let item = self.passphrase_item;
-        self.passphrase_item = item.checked_add(1).unwrap_or(PASSPHRASE_ITEMS);
+        let item = self.next_passphrase_item();
         self.send_control(&KeyholderToControl::WantPassphrase { item, new })?;
         let received = self.control_answer()?;
         match received.message {
             ControlToKeyholder::Passphrase { item: found } if found == item => {
                 let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 read_secret(&pipe).map_err(|_| Failure::NoPassphrase)
+            }
+            ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
+            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
+        }
+    }
+
+    fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let item = self.next_passphrase_item();
+        self.send_control(&KeyholderToControl::WantSecretPipe { item })?;
+        let received = self.control_answer()?;
+        match received.message {
+            ControlToKeyholder::Passphrase { item: found } if found == item => {
+                let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                // Shorter than what a pipe takes at once.
+                let written = rustix::io::retry_on_intr(|| rustix::io::write(&pipe, text));
+                if written == Ok(text.len()) { Ok(()) } else { Err(Failure::NoPassphrase) }
             }
             ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
             _ => Err(Self::fatal(&Fatal::Unexpected("control"))),

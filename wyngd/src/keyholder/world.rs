@@ -138,6 +138,9 @@ pub trait World {
     /// Asks the caller for a passphrase.
     fn passphrase(&mut self, new: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
 
+    /// Writes a secret to a pipe of the caller, who shows it to the person; it passes through no other role.
+    fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure>;
+
     /// Tells the client a result.
     fn tell(&mut self, event: ToClient) -> Result<(), Failure>;
     /// Tells the client how far it is; called often, told seldom.

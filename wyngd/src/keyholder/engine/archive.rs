@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wyng_archive::Class;
 use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root, SlotError, open_slot};
-use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot};
+use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear};
 use wyng_control::{Failure, ObjectClass, Phase, Progress};
 
 use crate::keyholder::cache::Cache;
@@ -119,12 +119,26 @@ impl Archive {
         }
     }
 
-    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the credential's.
-    pub fn unlock<W: World>(&self, world: &mut W) -> Result<DataKey, Failure> {
-        let slots = self.folder.read_slots(world)?;
+    /// The slots that the head lists, from this machine's copies.
+    pub fn live_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
+        let mut slots = self.folder.read_slots(world)?;
+        slots.retain(|slot| is_listed(&self.head, slot));
+        slots.sort_unstable_by_key(|slot| slot.clear().number);
+        slots.dedup_by_key(|slot| slot.clear().number);
+        Ok(slots)
+    }
+
+    /// Asks for the passphrase and opens one of the slots with it: ROOT, and the slot that gave it.
+    pub fn unlock_root<W: World>(&self, world: &mut W, slots: &[Slot]) -> Result<(Root, SlotClear), Failure> {
         let password = Password::new(world.passphrase(false)?).ok_or(Failure::WrongPassphrase)?;
         world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
-        let root = open_any(&slots, &password)?;
+        open_any(slots, &password)
+    }
+
+    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the credential's.
+    pub fn unlock<W: World>(&self, world: &mut W) -> Result<DataKey, Failure> {
+        let slots = self.live_slots(world)?;
+        let (root, _) = self.unlock_root(world, &slots)?;
         let key = root.data_key().ok_or_else(|| internal("the data key"))?;
         if key.belongs_to(&self.credential) {
             Ok(key)
@@ -134,12 +148,18 @@ impl Archive {
     }
 }
 
-/// Tries each slot. A damaged slot is named only when no sound one opens.
-pub fn open_any(slots: &[Slot], password: &Password) -> Result<Root, Failure> {
+/// Does the commit list just this slot?
+pub fn is_listed(commit: &Commit, slot: &Slot) -> bool {
+    let hash = *blake3::hash(&slot.encode()).as_bytes();
+    commit.slots.iter().any(|listed| listed.number == slot.clear().number && listed.hash == hash)
+}
+
+/// Tries each slot: ROOT, and which one gave it. A damaged slot is named only when no sound one opens.
+pub fn open_any(slots: &[Slot], password: &Password) -> Result<(Root, SlotClear), Failure> {
     let mut failure = Failure::WrongPassphrase;
     for slot in slots {
         match open_slot(slot, password) {
-            Ok(root) => return Ok(root),
+            Ok(root) => return Ok((root, *slot.clear())),
             Err(SlotError::Refused | SlotError::RecoveryKey(_)) => {}
             Err(SlotError::Memory) => return Err(Failure::OutOfMemory),
             Err(SlotError::Damaged(fault)) => {

@@ -15,7 +15,7 @@ use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
 use super::catalog::{CachedNodes, content_root};
-use super::commit::{ContentEdit, FinishedVolume, commit, push_pending, seconds};
+use super::commit::{ContentEdit, FinishedVolume, commit, seconds, settle_pending};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::state::JournalKey;
@@ -75,15 +75,6 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     }
     world.tell(ToClient::Totals { sent_bytes, peak_rss_bytes: 0 })?;
     Ok(exit_of(&failed, request.volumes.len()))
-}
-
-/// A commit that may or may not have reached the store is settled before anything is based on it.
-fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
-    if archive.ledger.pending().is_none() {
-        return Ok(());
-    }
-    push_pending(world, archive)?;
-    archive.roll_forward(world)
 }
 
 /// One failure among several volumes is "some volumes only"; when all failed, their own status.

@@ -155,7 +155,7 @@ pub fn commit_again<W: World>(world: &mut W, archive: &mut Archive, pool: &mut P
 }
 
 /// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then the cache follows.
-fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
+pub fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
     let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| internal("the spine"));
     let commit = Commit {
@@ -173,6 +173,15 @@ fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state
     archive.uncommitted = super::archive::Uncommitted::default();
     archive.cache.save(world, generation)?;
     archive.journal.begin(world, generation)
+}
+
+/// A commit that may or may not have reached the store is settled before anything is based on it.
+pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    if archive.ledger.pending().is_none() {
+        return Ok(());
+    }
+    push_pending(world, archive)?;
+    archive.roll_forward(world)
 }
 
 /// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive.

@@ -214,11 +214,13 @@ pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKe
     let credential = Arc::clone(&archive.credential);
     let mut walk = Walk::<KeysTree>::from(&root, 0);
     let mut keys = HashMap::new();
-    let mut nodes = CachedNodes { world, cache: &mut archive.cache, credential: &credential };
+    let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
     while let Some((number, entry)) = walk.next(&mut nodes)? {
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
         keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
     }
+    archive.ledger.keys_proven_time = archive.head.time;
+    archive.ledger.write(world, &archive.folder)?;
     Ok(keys)
 }
 

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod commit;
 pub mod create;
 pub mod fetch;
+pub mod keys;
 pub mod open;
 pub mod packer;
 pub mod pool;

@@ -15,7 +15,7 @@ use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{Failure, ObjectClass, Phase, Progress};
 use wyng_wire::Service;
 
-use super::archive::{damaged, internal, open_any, open_commit};
+use super::archive::{damaged, internal, is_listed, open_any, open_commit};
 use super::fetch::usize_of;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalPack, KnownCommit, Ledger, is_archive_name, to_hex};
@@ -23,6 +23,9 @@ use crate::keyholder::world::{Fetched, World};
 
 /// At most so many slots are read: as many as can be live.
 const SLOTS_READ_MAX: usize = 8;
+
+/// Digits of a head's hash on a recovery sheet: 64 bits, which nobody meets by trying.
+const CODE_DIGITS: usize = 16;
 
 /// What is to be opened.
 pub struct Request {
@@ -55,9 +58,9 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
     let (store, via) = address(request, known.as_ref())?;
     world.connect(Service::Fetch, &via, &store, false)?;
     let slots = read_slots(world)?;
-    let credential = match &known {
-        Some(known) => Arc::clone(&known.credential),
-        None => Arc::new(unlock(world, &slots)?),
+    let (credential, opened) = match &known {
+        Some(known) => (Arc::clone(&known.credential), None),
+        None => unlock(world, &slots).map(|(credential, slot)| (Arc::new(credential), Some(slot)))?,
     };
     let folder = ArchiveFolder::of(credential.archive());
     if slots.iter().flatten().all(|slot| slot.clear().archive != credential.archive()) && !slots.is_empty() {
@@ -69,6 +72,9 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
     check_descent(world, &credential, &ledger, &head)?;
     check_expected(world, &credential, request.expect.as_deref(), &head)?;
     let live_slots = live_slots(&head.commit, &slots)?;
+    if opened.is_some_and(|number| live_slots.iter().all(|slot| slot.clear().number != number)) {
+        return Err(Failure::WrongPassphrase); // it was right once, and was removed
+    }
     let spine = spine(world, &credential, &head)?;
     rebuild(world, &credential, &folder, &head)?;
     world.finish_fetch()?;
@@ -137,12 +143,13 @@ fn read_slots<W: World>(world: &mut W) -> Result<Vec<Result<Slot, Fault>>, Failu
     if slots.is_empty() { Err(Failure::NotAnArchive) } else { Ok(slots) }
 }
 
-fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<Credential, Failure> {
+/// The credential, and the number of the slot that gave it.
+fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<(Credential, u8), Failure> {
     let sound: Vec<Slot> = slots.iter().flatten().cloned().collect();
     let password = Password::new(world.passphrase(false)?).ok_or(Failure::WrongPassphrase)?;
     world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
     let damaged_slot = slots.iter().find_map(|slot| slot.as_ref().err());
-    let root = match (open_any(&sound, &password), damaged_slot) {
+    let (root, slot) = match (open_any(&sound, &password), damaged_slot) {
         // A passphrase cannot be judged by a damaged slot.
         (Err(Failure::WrongPassphrase), Some(fault)) => {
             return Err(Failure::Damaged {
@@ -154,8 +161,7 @@ fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<Cred
         }
         (opened, _) => opened?,
     };
-    let archive = sound.first().map(|slot| slot.clear().archive).ok_or(Failure::NotAnArchive)?;
-    root.credential(archive).ok_or_else(|| internal("the data key"))
+    root.credential(slot.archive).map(|credential| (credential, slot.number)).ok_or_else(|| internal("the data key"))
 }
 
 fn read_blob<W: World>(world: &mut W, name: BlobName, length: usize) -> Result<Result<Vec<u8>, Fault>, Failure> {
@@ -226,13 +232,19 @@ fn ancestor_hash<W: World>(world: &mut W, credential: &Credential, head: &Head, 
     Ok(hash)
 }
 
+/// The recovery sheet's code of a commit: `GENERATION-HASH`, the hash's first 16 hexadecimal digits.
+pub fn head_code(head: &KnownCommit) -> String {
+    let digits: String = to_hex(&head.hash()).chars().take(CODE_DIGITS).collect();
+    format!("{}-{digits}", head.generation)
+}
+
 /// The recovery sheet's code is `GENERATION-HASH`, the hash's first 16 hexadecimal digits.
 fn check_expected<W: World>(world: &mut W, credential: &Credential, expect: Option<&str>, head: &Head) -> Result<(), Failure> {
     let Some(code) = expect else { return Ok(()) };
     let bad = || Failure::BadSetting { setting: "the recovery sheet's code".into(), allowed: "GENERATION-16 hexadecimal digits".into() };
     let (generation, digits) = code.split_once('-').ok_or_else(bad)?;
     let generation: u64 = generation.parse().map_err(|_| bad())?;
-    if digits.len() != 16 || generation == 0 {
+    if digits.len() != CODE_DIGITS || generation == 0 {
         return Err(bad());
     }
     if head.commit.generation < generation {
@@ -244,13 +256,7 @@ fn check_expected<W: World>(world: &mut W, credential: &Credential, expect: Opti
 
 /// The slots that the head lists, each with its hash.
 fn live_slots(head: &Commit, slots: &[Result<Slot, Fault>]) -> Result<Vec<Slot>, Failure> {
-    let mut live = Vec::new();
-    for slot in slots.iter().flatten() {
-        let hash = *blake3::hash(&slot.encode()).as_bytes();
-        if head.slots.iter().any(|listed| listed.number == slot.clear().number && listed.hash == hash) {
-            live.push(slot.clone());
-        }
-    }
+    let live: Vec<Slot> = slots.iter().flatten().filter(|slot| is_listed(head, slot)).cloned().collect();
     if live.is_empty() {
         let name = slot_name(head.slots.first().map_or(0, |slot| slot.number));
         return Err(Failure::Damaged {
