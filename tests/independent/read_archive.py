@@ -5,12 +5,11 @@
     read_archive.py DIR --passphrase-file FILE list                         prints VOLUME SESSION SIZE
     read_archive.py DIR --passphrase-file FILE restore VOLUME SESSION OUT   OUT is a new file, or - for standard output
     read_archive.py DIR --passphrase-file FILE check                        reads all that the newest commit reaches
-    read_archive.py DIR --passphrase-file FILE map                          prints CLASS ID PACK OFFSET LENGTH
 
-It proves that the page suffices, and it is a way back to the data if the programs are gone: DIR is a copy of the store,
-FILE has the passphrase or a recovery key. The sign § stands for a section of the page.
-Exit status: 0 done; 4 the passphrase opens no slot; 5 the object that is named is damaged or missing; 1 anything else."""
+DIR is a copy of the store, FILE has the passphrase or a recovery key; § in a comment is a section of the page.
+Exit status: 0 done; 4 the passphrase opens no slot; 5 the named object is damaged or missing; 1 anything else."""
 import argparse, hmac, os, pathlib, shutil, struct, sys, tempfile, unicodedata
+from bisect import bisect_left
 from collections import namedtuple
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from functools import lru_cache
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unseal
 from nacl.exceptions import CryptoError
 from zstandard import CONTENTSIZE_UNKNOWN, ZstdDecompressor, ZstdError, get_frame_parameters
 
@@ -47,7 +46,7 @@ def examine(label, name):
     """Whatever turns out wrong inside is damage of this object."""
     try:
         yield
-    except (ValueError, OverflowError, OSError, struct.error, ZstdError) as error:
+    except (ValueError, OverflowError, OSError, struct.error, CryptoError, ZstdError) as error:
         raise Damage(f"{label} {name.hex()}: {getattr(error, 'strerror', None) or error}") from None
 
 def demand(condition, what):
@@ -59,7 +58,6 @@ def stop(status, message):
     sys.exit(status)
 
 # Notation and names (§1, §2)
-
 def H(data): return blake3(data).digest()
 def KH(key, data): return blake3(data, key=key).digest()
 def DK(purpose, data): return blake3(data, derive_key_context="wyng 2026-11-23 format 0: " + purpose).digest()
@@ -68,25 +66,17 @@ def slot_name(number): return DK("slot name", bytes([number]))
 
 class Store:
     """A directory store (§1)."""
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder): self.folder = pathlib.Path(folder)
+    def path(self, name): return self.folder / name.hex()[:2] / name.hex()
+    def has(self, name): return self.path(name).is_file()
 
-    def path(self, name):
-        return self.folder / name.hex()[:2] / name.hex()
-
-    def has(self, name):
-        return self.path(name).is_file()
-
-    def read(self, name, length, offset=0):
+    def read(self, name, length, offset=None):
+        """`length` bytes at `offset`; without an offset the blob must have exactly these."""
         with self.path(name).open("rb") as file:
-            file.seek(offset)
-            data = file.read(length)
-        demand(len(data) == length, "it ends too early")
+            file.seek(offset or 0)
+            data = file.read(length + (offset is None))
+        demand(len(data) == length, "its size is wrong")
         return data
-
-    def read_whole(self, name, length):
-        demand(self.path(name).stat().st_size == length, "its size is wrong")
-        return self.read(name, length)
 
 class Fields:
     """Takes an object apart from front to back, and insists on the canonical layout (§1)."""
@@ -101,19 +91,10 @@ class Fields:
         self.position += len(canonical)
         return values
 
-    def text(self, length):
-        return self.take(f"{length}s")[0].decode("utf-8")
-
-    def end(self):
-        demand(self.position == len(self.data), "shape: bytes after the last field")
+    def text(self, length): return self.take(f"{length}s")[0].decode("utf-8")
+    def end(self): demand(self.position == len(self.data), "shape: bytes after the last field")
 
 # From the passphrase to ROOT: the slot (§4)
-
-def unseal(key, nonce, sealed, associated):
-    try:
-        return crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, associated, nonce, key)
-    except CryptoError:
-        raise ValueError("tag: these bytes were not sealed under this key and name") from None
 
 def recovery_password(typed):
     """The 40 characters of the recovery key that was typed; None if it is none (§4.1)."""
@@ -131,15 +112,14 @@ def open_slot(blob, number, typed):
     magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take(
         "8sHBBB3x16sIII4x32s")
     demand((magic, version, suite, own_number) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
-    demand(kind in (0, 1) and lanes == 1, "shape: kind or lanes")
-    demand(65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: memory or passes of Argon2")
+    demand(kind <= 1 and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
     password = typed if kind == 0 else recovery_password(typed)
     if not password or len(password) > 1024:
         return None
     secret = hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
     if not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
         return None
-    payload = unseal(DK("slot seal", secret), blob[112:136], blob[136:192], blob[:112])
+    payload = unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))
     return archive_id, *Fields(payload).take("32sI4x")
 
 def open_archive(store, typed):
@@ -150,19 +130,14 @@ def open_archive(store, typed):
     for number in numbers:
         try:
             with examine("slot", slot_name(number)):
-                blob = store.read_whole(slot_name(number), 224)
-                opened = open_slot(blob, number, typed)
+                blob = store.read(slot_name(number), 224)
+                if opened := open_slot(blob, number, typed):
+                    archive = Archive(store, *opened)
+                    demand(archive.commit.slots.get(number) == H(blob), "the newest commit has no such slot")
+                    return archive, damaged
         except Damage as damage:
             damaged.append(damage)
-            continue
-        if opened:
-            archive = Archive(store, *opened)
-            with examine("slot", slot_name(number)):
-                demand(archive.commit.slots.get(number) == H(blob), "the newest commit has no such slot")
-            return archive, damaged
-    if len(damaged) == len(numbers):
-        raise damaged[0]
-    stop(4, "the passphrase opens no slot")
+    stop(*(5, damaged[0]) if damaged else (4, "the passphrase opens no slot"))
 
 # From an entry of the key table to its key: the exporter of HPKE (§6; RFC 9180, sections 4.1, 5.1 and 5.3)
 
@@ -171,8 +146,7 @@ KEM, HPKE = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\xff\xff"
 def labeled_extract(suite, salt, label, material):
     return hmac.digest(salt or ZERO, b"HPKE-v1" + suite + label + material, "sha256")
 
-def labeled_expand(suite, secret, label, info):
-    """32 bytes, which is one block of HKDF-Expand."""
+def labeled_expand(suite, secret, label, info):                             # to 32 bytes: one block
     return hmac.digest(secret, b"\x00\x20HPKE-v1" + suite + label + info + b"\x01", "sha256")
 
 def hpke_export(private_bytes, enc, info, exporter_context):
@@ -190,7 +164,6 @@ def hpke_export(private_bytes, enc, info, exporter_context):
 # What stands in a commit (§9), in a directory (§7) and in the leaves of the trees (§8)
 
 def is_chunk_size(size): return 512 <= size <= MIB and size & (size - 1) == 0
-def chunk_count(size, chunk_size): return -(-size // chunk_size)
 def depth(size): return next(d for d in range(min(size, 1), 14) if 32 ** d >= size)
 
 def parse_commit(plain, generation, epoch):
@@ -203,13 +176,12 @@ def parse_commit(plain, generation, epoch):
     slots = [f.take("B7x32s") for _ in range(min(slot_count, 8))]
     f.take(f"{40 * (8 - len(slots)) + 4052 - 704}x")
     f.end()
-    demand((own_generation, own_epoch) == (generation, epoch), "shape: generation or epoch")
-    demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
+    numbers = [number for number, _ in slots] + [next_slot]
+    demand((own_generation, own_epoch, tail_number) == (generation, epoch, packs.size), "shape: generation, epoch or tail")
     demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
+    demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
     demand(flags <= 3 and (flags & 1 or not any(shared_domain)), "shape: flags or shared domain")
     demand(packs.root.id != ZERO or packs.root in NOTHING, "shape: place of the root of the packs")
-    demand(tail_number == packs.size, "shape: number of the tail")
-    numbers = [number for number, _ in slots] + [next_slot]
     demand(slot_count <= 8 and next_slot <= 256 and numbers == sorted(set(numbers)), "shape: slots")
     return Commit(previous, skip, pack_size, packs, keys, volumes, tail, dict(slots))
 
@@ -241,9 +213,8 @@ def parse_pack(f):
 def parse_session(f):
     seconds, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take(
         "qQQQIBBBB16s32s")
-    demand(is_chunk_size(chunk_size), "shape: chunk size of a session")
-    demand(height == depth(chunk_count(size, chunk_size)), "shape: depth of a session")
-    demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings of a session")
+    demand(is_chunk_size(chunk_size) and height == depth(-(-size // chunk_size)), "shape: chunk size or depth")
+    demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings")
     settings = [parse_id(f) for _ in range(settings)]
     demand(all(1 <= len(f.text(*f.take("B")).encode()) <= 64 for _ in range(tags)), "shape: length of a tag")
     time = (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat() + "Z"
@@ -252,9 +223,9 @@ def parse_session(f):
 def parse_volume(f):
     _id, _domain, _size, chunk_size, name_length, description_length = f.take("16s16sQIBxH")
     sessions, name, _description = Tree(*f.take("Q32s")), f.text(name_length), f.text(description_length)
-    demand(is_chunk_size(chunk_size) and description_length <= 1000, "shape: chunk size or description of a volume")
+    demand(is_chunk_size(chunk_size) and description_length <= 1000, "shape: chunk size or description")
     demand(1 <= name_length <= 200 and name[0] not in ".-" and "/" not in name, "shape: name of a volume")
-    demand("Cc" not in map(unicodedata.category, name), "shape: a control character in the name of a volume")
+    demand("Cc" not in map(unicodedata.category, name), "shape: a control character in a name")
     return Volume(name, sessions)
 
 LEAF = {CONTENT: parse_id, PACKS: parse_pack, SESSIONS: parse_session, KEYS: parse_key, VOLUMES: parse_volume}
@@ -269,39 +240,32 @@ class Archive:
         self.newest = max(self.find_newest(), 1)
         self.commit = self.read_commit(self.newest)[1]
 
-    def meta_key(self, purpose, epoch):
-        """A key that comes from META (§3)."""
-        return DK(purpose, DK("meta", self.root + u32(epoch)))
-
-    def commit_name(self, generation):
-        return KH(DK("commit names", self.root), generation.to_bytes(8, "little"))
+    def meta_key(self, purpose, epoch): return DK(purpose, DK("meta", self.root + u32(epoch)))
+    def commit_name(self, number): return KH(DK("commit names", self.root), number.to_bytes(8, "little"))
+    def has_commit(self, number): return self.store.has(self.commit_name(number))
 
     def find_newest(self):
         """The highest generation: double, bisect, then look beyond holes (§2)."""
-        low, high = 0, 1
-        while self.store.has(self.commit_name(high)):
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.store.has(self.commit_name(middle)) else (low, middle)
-        newest = probe = low
-        while probe < newest + 64:
-            probe += 1
-            newest = probe if self.store.has(self.commit_name(probe)) else newest
+        absent = 1
+        while self.has_commit(absent):
+            absent *= 2
+        newest = bisect_left(range(absent), True, lo=absent // 2 + 1, key=lambda number: not self.has_commit(number)) - 1
+        while beyond := [number for number in range(newest + 1, newest + 65) if self.has_commit(number)]:
+            newest = beyond[-1]
         return newest
 
     def read_commit(self, generation):
         """The hash of a commit, and what it says (§9)."""
         name = self.commit_name(generation)
         with examine("commit", name):
-            sealed = self.store.read_whole(name, 4096)
+            sealed = self.store.read(name, 4096)
             plain = self.open(COMMIT, name, sealed, self.epoch, self.meta_key("meta seal", self.epoch))
             return H(sealed), parse_commit(plain, generation, self.epoch)
 
     def open(self, kind, name, sealed, epoch, key):
         """The plain bytes of a record, whose id is not yet compared (§5)."""
         associated = bytes([0, 0, kind, 0]) + u32(epoch) + self.archive_id + name
-        frame = unseal(key, sealed[:24], sealed[24:], associated)
+        frame = unseal(sealed[24:], associated, sealed[:24], key)
         coding, length, body = frame[0], int.from_bytes(frame[1:4], "little"), frame[4:]
         demand(coding == 0 or (coding == 1 and kind != COMMIT), "coding: unknown")
         demand(PLAIN_LENGTH[kind][0] <= length <= PLAIN_LENGTH[kind][1], "plain length: out of bounds")
@@ -313,27 +277,26 @@ class Archive:
         demand(len(body) == length, "plain length: the body gives another one")
         return body
 
-    @lru_cache(maxsize=256)
-    def read_record(self, record, domain=None):
-        """What a record says. Without a domain, a chunk is not compared with its id (§5, §7)."""
+    def read_record(self, record, domain=None, length=None):
+        """What a record says; of a chunk, its session knows the domain and perhaps the length (§5, §7)."""
         with examine("pack", record.pack.name):
             demand(record.offset + record.length <= record.pack.length, "a record beyond its end")
             sealed = self.store.read(record.pack.name, record.length, record.offset)
-        epoch, key, id_key = self.epoch, self.meta_key("meta seal", self.epoch), self.meta_key("node ids", self.epoch)
-        if record.kind == CHUNK:
-            epoch, key = self.session_key(record.key_number)
-            id_key = domain and DK("domain", DK("content names", self.root) + domain)
         with examine(f"in pack {record.pack.name.hex()}, {CLASS[record.kind]}", record.id):
+            epoch, key = self.epoch, self.meta_key("meta seal", self.epoch)
+            id_key = self.meta_key("node ids", self.epoch)
+            if record.kind == CHUNK:
+                demand(record.key_number in self.keys, "the key table does not have its key")
+                epoch, key = self.keys[record.key_number]
+                id_key = domain and DK("domain", DK("content names", self.root) + domain)
             plain = self.open(record.kind, record.id, sealed, epoch, key)
             demand(id_key is None or KH(id_key, plain) == record.id, "id: the content has another one")
+            demand(length in (None, len(plain)), "plain length: the session has another one")
         return plain
 
-    @lru_cache(maxsize=None)
-    def session_key(self, number):
-        """The epoch and the key of an entry of the key table (§6)."""
+    def session_key(self, number, epoch, enc, check):
+        """The epoch and the key that an entry of the key table gives (§6)."""
         with examine("key", u32(number)):
-            demand(number in self.keys, "the key table does not have it")
-            epoch, enc, check = self.keys[number]
             demand(1 <= epoch <= self.epoch, "shape: epoch")
             exported = hpke_export(DK("data private key", self.root), enc, self.archive_id + u32(number), b"wyng session")
             key = KH(self.meta_key("session mix", epoch), exported + enc + u32(number))
@@ -347,6 +310,7 @@ class Archive:
         for index, child in reversed(children) if kind == PACKS else children:
             yield from self.walk(kind, Tree(tree.size, child), level - 1, index) if level else [(index, child)]
 
+    @lru_cache(maxsize=4096)
     def read_node(self, kind, tree, level, base):
         """(index, entry) of the children of a node (§8)."""
         record = self.place(tree.root) if kind == PACKS else self.find(tree.root, NODE)
@@ -386,7 +350,7 @@ class Archive:
             except Damage as damage:                                        # perhaps it is not needed
                 if pack.state == LIVE:
                     self.unreadable.append(damage)
-        self.keys = dict(self.walk(KEYS, self.commit.keys))
+        self.keys = {number: self.session_key(number, *entry) for number, entry in self.walk(KEYS, self.commit.keys)}
 
     def directory(self, pack):
         place = (pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)
@@ -409,15 +373,10 @@ class Archive:
 
     def chunks(self, session):
         """(offset, id, plain length) of what is no hole (§8.3)."""
-        for index, name in self.walk(CONTENT, Tree(chunk_count(session.size, session.chunk_size), session.root)):
+        count = -(-session.size // session.chunk_size)
+        for index, name in self.walk(CONTENT, Tree(count, session.root)):
             offset = index * session.chunk_size
             yield offset, name, min(session.chunk_size, session.size - offset)
-
-    def read_chunk(self, record, domain, length):
-        plain = self.read_record(record, domain)
-        with examine(f"in pack {record.pack.name.hex()}, record", record.id):
-            demand(length in (None, len(plain)), "plain length: the session has another one")
-        return plain
 
 def restore(archive, volume, time, out):
     session = next((s for name, s in archive.sessions() if (name, s.time) == (volume, time)), None)
@@ -426,7 +385,7 @@ def restore(archive, volume, time, out):
     with tempfile.NamedTemporaryFile(dir=None if out == "-" else os.path.dirname(os.path.abspath(out))) as file:
         for offset, name, length in archive.chunks(session):
             file.seek(offset)
-            file.write(archive.read_chunk(archive.find(name, CHUNK), session.domain, length))
+            file.write(archive.read_record(archive.find(name, CHUNK), session.domain, length))
         file.truncate(session.size)
         file.seek(0)
         shutil.copyfileobj(file, sys.stdout.buffer) if out == "-" else os.link(file.name, out)
@@ -437,7 +396,7 @@ def check(archive, damaged):
         raise damage
     for number, digest in archive.commit.slots.items():
         with examine("slot", slot_name(number)):
-            demand(H(archive.store.read_whole(slot_name(number), 224)) == digest, "the newest commit has another hash")
+            demand(H(archive.store.read(slot_name(number), 224)) == digest, "the newest commit has another hash")
     hashes = {0: ZERO}
     for generation in range(1, archive.newest + 1):
         hashes[generation], commit = archive.read_commit(generation)
@@ -450,46 +409,35 @@ def check(archive, damaged):
         for _, name, length in [*archive.chunks(session), *settings]:
             wanted.setdefault(name, set()).add((session.domain, length))
             archive.find(name, CHUNK)
-    for number in archive.keys:
-        archive.session_key(number)
     for pack in archive.packs.values():
         if pack.state == LIVE:
             for record in archive.directory(pack).values():
                 for domain, length in wanted.get(record.id, [(None, None)]):
-                    archive.read_chunk(record, domain, length)
+                    archive.read_record(record, domain, length)
             with examine("pack", pack.name):
-                demand(H(archive.store.read_whole(pack.name, pack.length)) == pack.name, "its hash is not its name")
-
-def print_map(archive):
-    for pack in archive.packs.values():
-        records = [Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)]
-        for record in [*archive.directory(pack).values(), *records]:
-            print(CLASS[record.kind], record.id.hex(), pack.name.hex(), record.offset, record.length)
+                demand(H(archive.store.read(pack.name, pack.length)) == pack.name, "its hash is not its name")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = lambda message: stop(1, message)
     parser.add_argument("folder", metavar="DIR")
-    parser.add_argument("--passphrase-file", required=True, metavar="FILE")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in ("list", "check", "map", "restore"):
-        subparser = commands.add_parser(command)
-    for name in ("volume", "session", "out"):
-        subparser.add_argument(name)                                        # of the last one, restore
+    parser.add_argument("--passphrase-file", required=True, metavar="FILE", type=pathlib.Path)
+    parser.add_argument("command", nargs="+", metavar="COMMAND")
     options = parser.parse_args()
     try:
-        typed = pathlib.Path(options.passphrase_file).read_bytes().removesuffix(b"\n")
+        typed = options.passphrase_file.read_bytes().removesuffix(b"\n")
         archive, damaged = open_archive(Store(options.folder), typed)
         archive.load()
-        if options.command == "list":
-            for volume, session in archive.sessions():
-                print(volume, session.time, session.size)
-        elif options.command == "restore":
-            restore(archive, options.volume, options.session, options.out)
-        elif options.command == "check":
-            check(archive, damaged)
-        else:
-            print_map(archive)
+        match options.command:
+            case ["list"]:
+                for volume, session in archive.sessions():
+                    print(volume, session.time, session.size)
+            case ["restore", volume, time, out]:
+                restore(archive, volume, time, out)
+            case ["check"]:
+                check(archive, damaged)
+            case _:
+                parser.error(f"no such command: {' '.join(options.command)}")
     except Damage as damage:
         stop(5, damage)
     except Exception as error:
