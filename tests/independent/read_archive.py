@@ -8,12 +8,8 @@
 
 DIR is a copy of the store, FILE has the passphrase or a recovery key; § in a comment is a section of the page.
 Exit status: 0 done; 4 the passphrase opens no slot; 5 the named object is damaged or missing; 1 anything else."""
-import argparse, hmac, os, pathlib, shutil, struct, sys, tempfile, unicodedata
-from bisect import bisect_left
+import contextlib, datetime, functools, hmac, os, pathlib, shutil, struct, sys, tempfile, unicodedata
 from collections import namedtuple
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from functools import lru_cache
 
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
@@ -33,7 +29,6 @@ Pack = namedtuple("Pack", "name directory_id length directory_offset directory_l
 Place = namedtuple("Place", "pack_number offset length id")                 # of a node of the tree of packs, §8.2
 Record = namedtuple("Record", "id offset length key_number kind pack")      # where it lies, and under which key
 Session = namedtuple("Session", "time generation size chunk_size domain root settings")
-Volume = namedtuple("Volume", "name sessions")
 Tree = namedtuple("Tree", "size root")
 Commit = namedtuple("Commit", "previous skip pack_size packs keys volumes tail slots")
 NOTHING = (ZERO, Place(0, 0, 0, ZERO))                                      # the root of a tree without entries
@@ -41,7 +36,7 @@ NOTHING = (ZERO, Place(0, 0, 0, ZERO))                                      # th
 class Damage(Exception):
     """An object is missing or is not what the page demands. Nothing of it is used."""
 
-@contextmanager
+@contextlib.contextmanager
 def examine(label, name):
     """Whatever turns out wrong inside is damage of this object."""
     try:
@@ -80,8 +75,9 @@ class Store:
 
 class Fields:
     """Takes an object apart from front to back, and insists on the canonical layout (§1)."""
-    def __init__(self, data):
-        self.data, self.position = data, 0
+    def __init__(self, data): self.data, self.position = data, 0
+    def text(self, length): return self.take(f"{length}s")[0].decode("utf-8")
+    def end(self): demand(self.position == len(self.data), "shape: bytes after the last field")
 
     def take(self, layout):
         """The next fields in the notation of `struct`, where an x is a reserved byte."""
@@ -91,16 +87,11 @@ class Fields:
         self.position += len(canonical)
         return values
 
-    def text(self, length): return self.take(f"{length}s")[0].decode("utf-8")
-    def end(self): demand(self.position == len(self.data), "shape: bytes after the last field")
-
 # From the passphrase to ROOT: the slot (§4)
-
 def recovery_password(typed):
     """The 40 characters of the recovery key that was typed; None if it is none (§4.1)."""
     alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    text = "".join(typed.decode("utf-8", "replace").upper().replace("-", "").split())
-    text = text.translate(str.maketrans("OIL", "011"))
+    text = "".join(typed.decode("utf-8", "replace").upper().replace("-", "").split()).translate(str.maketrans("OIL", "011"))
     if len(text) != 40 or not set(text) <= set(alphabet):
         return None
     data = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
@@ -109,24 +100,20 @@ def recovery_password(typed):
 def open_slot(blob, number, typed):
     """Archive id, ROOT and epoch; None if the slot is sound but does not open."""
     demand(H(blob[:192]) == blob[192:], "its last field is not the hash of the others")
-    magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take(
-        "8sHBBB3x16sIII4x32s")
+    magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take("8sHBBB3x16sIII4x32s")
     demand((magic, version, suite, own_number) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
     demand(kind <= 1 and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
     password = typed if kind == 0 else recovery_password(typed)
-    if not password or len(password) > 1024:
-        return None
-    secret = hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
-    if not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
+    secret = password and len(password) <= 1024 and hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
+    if not secret or not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
         return None
     payload = unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))
     return archive_id, *Fields(payload).take("32sI4x")
 
 def open_archive(store, typed):
     """The archive, and the damage of slots that were not needed (§10, steps 1 and 2)."""
-    numbers = [number for number in range(255, -1, -1) if store.has(slot_name(number))][:8]
+    numbers, damaged = [number for number in range(255, -1, -1) if store.has(slot_name(number))][:8], []
     demand(numbers, f"there is no archive in {store.folder}")
-    damaged = []
     for number in numbers:
         try:
             with examine("slot", slot_name(number)):
@@ -140,12 +127,9 @@ def open_archive(store, typed):
     stop(*(5, damaged[0]) if damaged else (4, "the passphrase opens no slot"))
 
 # From an entry of the key table to its key: the exporter of HPKE (§6; RFC 9180, sections 4.1, 5.1 and 5.3)
-
 KEM, HPKE = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\xff\xff"
-
 def labeled_extract(suite, salt, label, material):
     return hmac.digest(salt or ZERO, b"HPKE-v1" + suite + label + material, "sha256")
-
 def labeled_expand(suite, secret, label, info):                             # to 32 bytes: one block
     return hmac.digest(secret, b"\x00\x20HPKE-v1" + suite + label + info + b"\x01", "sha256")
 
@@ -153,37 +137,35 @@ def hpke_export(private_bytes, enc, info, exporter_context):
     private = X25519PrivateKey.from_private_bytes(private_bytes)
     exchanged = private.exchange(X25519PublicKey.from_public_bytes(enc))    # ValueError if it is all zero
     kem_context = enc + private.public_key().public_bytes_raw()
-    extracted = labeled_extract(KEM, b"", b"eae_prk", exchanged)
-    shared_secret = labeled_expand(KEM, extracted, b"shared_secret", kem_context)
-    psk_id_hash, info_hash = (labeled_extract(HPKE, b"", label, material)
-                              for label, material in ((b"psk_id_hash", b""), (b"info_hash", info)))
+    shared_secret = labeled_expand(KEM, labeled_extract(KEM, b"", b"eae_prk", exchanged), b"shared_secret", kem_context)
+    psk_id_hash = labeled_extract(HPKE, b"", b"psk_id_hash", b"")
+    info_hash = labeled_extract(HPKE, b"", b"info_hash", info)
     secret = labeled_extract(HPKE, shared_secret, b"secret", b"")
     exporter_secret = labeled_expand(HPKE, secret, b"exp", b"\x00" + psk_id_hash + info_hash)
     return labeled_expand(HPKE, exporter_secret, b"sec", exporter_context)
 
 # What stands in a commit (§9), in a directory (§7) and in the leaves of the trees (§8)
-
 def is_chunk_size(size): return 512 <= size <= MIB and size & (size - 1) == 0
 def depth(size): return next(d for d in range(min(size, 1), 14) if 32 ** d >= size)
+def parse_id(f): return f.take("32s")[0]
+def parse_key(f): return f.take("I4x32s32s")
+def parse_place(f): return Place(*f.take("QII32s"))
 
 def parse_commit(plain, generation, epoch):
     f = Fields(plain)
-    own_generation, _time, _writer, previous, skip, _runs, own_epoch = f.take("Qq16s32s32sQI")
-    chunk_size, pack_size, _hold_off_runs, _hold_off_seconds = f.take("IIIQ")
-    _zstd, flags, next_slot, slot_count, shared_domain = f.take("bBHI16s")
+    own_generation, _time, _writer, previous, skip, _runs, own_epoch, chunk_size, pack_size = f.take("Qq16s32s32sQIII")
+    _hold_off_runs, _hold_off_seconds, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IQbBHI16s")
     packs, keys, volumes = Tree(*f.take("Q"), parse_place(f)), Tree(*f.take("Q32s")), Tree(*f.take("Q32s"))
     tail_number, tail = (*f.take("Q"), parse_pack(f)) if flags & 2 else (packs.size, *f.take("96x"), None)
-    slots = [f.take("B7x32s") for _ in range(min(slot_count, 8))]
+    slots = dict(f.take("B7x32s") for _ in range(min(slot_count, 8)))
     f.take(f"{40 * (8 - len(slots)) + 4052 - 704}x")
-    f.end()
-    numbers = [number for number, _ in slots] + [next_slot]
     demand((own_generation, own_epoch, tail_number) == (generation, epoch, packs.size), "shape: generation, epoch or tail")
     demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
     demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
     demand(flags <= 3 and (flags & 1 or not any(shared_domain)), "shape: flags or shared domain")
     demand(packs.root.id != ZERO or packs.root in NOTHING, "shape: place of the root of the packs")
-    demand(slot_count <= 8 and next_slot <= 256 and numbers == sorted(set(numbers)), "shape: slots")
-    return Commit(previous, skip, pack_size, packs, keys, volumes, tail, dict(slots))
+    demand(len(slots) == slot_count and next_slot <= 256 and [*slots, next_slot] == sorted({*slots, next_slot}), "shape: slots")
+    return Commit(previous, skip, pack_size, packs, keys, volumes, tail, slots)
 
 def parse_directory(plain, pack):
     f, records, end, previous_kind = Fields(plain), {}, 0, CHUNK
@@ -191,17 +173,12 @@ def parse_directory(plain, pack):
     demand(first_byte == 6, "shape: first byte")
     for _ in range(count):
         record = Record(*f.take("32sIIIB3x"), pack)
-        demand(record.offset == end and record.length >= 45, "shape: offset or length of a record")
-        demand(record.kind in (previous_kind, NODE) and record.id not in records, "shape: kind or id of a record")
-        demand(record.kind == CHUNK or record.key_number == 0, "shape: a node has a key number")
+        demand(record.offset == end and record.length >= 45 and record.id not in records, "shape: place or id of a record")
+        demand(record.kind in (previous_kind, NODE) and (record.kind == CHUNK or record.key_number == 0), "shape: kind or key")
         records[record.id], end, previous_kind = record, end + record.length, record.kind
     demand(end == pack.directory_offset, "shape: the last record does not end where the directory begins")
     f.end()
     return records
-
-def parse_id(f): return f.take("32s")[0]
-def parse_key(f): return f.take("I4x32s32s")
-def parse_place(f): return Place(*f.take("QII32s"))
 
 def parse_pack(f):
     pack = Pack(*f.take("32s32sIIIB3xQ"))
@@ -211,56 +188,49 @@ def parse_pack(f):
     return pack
 
 def parse_session(f):
-    seconds, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take(
-        "qQQQIBBBB16s32s")
+    seconds, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take("qQQQIBBBB16s32s")
     demand(is_chunk_size(chunk_size) and height == depth(-(-size // chunk_size)), "shape: chunk size or depth")
     demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings")
     settings = [parse_id(f) for _ in range(settings)]
     demand(all(1 <= len(f.text(*f.take("B")).encode()) <= 64 for _ in range(tags)), "shape: length of a tag")
-    time = (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat() + "Z"
+    time = (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)).isoformat() + "Z"
     return Session(time, generation, size, chunk_size, domain, root, settings)
 
 def parse_volume(f):
     _id, _domain, _size, chunk_size, name_length, description_length = f.take("16s16sQIBxH")
     sessions, name, _description = Tree(*f.take("Q32s")), f.text(name_length), f.text(description_length)
-    demand(is_chunk_size(chunk_size) and description_length <= 1000, "shape: chunk size or description")
-    demand(1 <= name_length <= 200 and name[0] not in ".-" and "/" not in name, "shape: name of a volume")
+    demand(is_chunk_size(chunk_size) and name_length <= 200 and description_length <= 1000, "shape: a size or length")
+    demand(name[:1] not in ("", ".", "-") and "/" not in name, "shape: name of a volume")
     demand("Cc" not in map(unicodedata.category, name), "shape: a control character in a name")
-    return Volume(name, sessions)
+    return name, sessions
 
 LEAF = {CONTENT: parse_id, PACKS: parse_pack, SESSIONS: parse_session, KEYS: parse_key, VOLUMES: parse_volume}
 
 # From the newest commit to the chunks
-
 class Archive:
     """An archive that is open: ROOT is known, and the newest commit."""
     def __init__(self, store, archive_id, root, epoch):
         self.store, self.archive_id, self.root, self.epoch = store, archive_id, root, epoch
         self.packs, self.records, self.keys, self.unreadable = {}, {}, {}, []
         self.newest = max(self.find_newest(), 1)
-        self.commit = self.read_commit(self.newest)[1]
+        _, self.commit = self.read_commit(self.newest)
 
     def meta_key(self, purpose, epoch): return DK(purpose, DK("meta", self.root + u32(epoch)))
     def commit_name(self, number): return KH(DK("commit names", self.root), number.to_bytes(8, "little"))
-    def has_commit(self, number): return self.store.has(self.commit_name(number))
 
     def find_newest(self):
-        """The highest generation: double, bisect, then look beyond holes (§2)."""
-        absent = 1
-        while self.has_commit(absent):
-            absent *= 2
-        newest = bisect_left(range(absent), True, lo=absent // 2 + 1, key=lambda number: not self.has_commit(number)) - 1
-        while beyond := [number for number in range(newest + 1, newest + 65) if self.has_commit(number)]:
-            newest = beyond[-1]
+        """The highest generation: a hole of up to 64 hides nothing (§2)."""
+        newest = 0
+        while further := [n for n in range(newest + 1, newest + 65) if self.store.has(self.commit_name(n))]:
+            newest = further[-1]
         return newest
 
     def read_commit(self, generation):
         """The hash of a commit, and what it says (§9)."""
-        name = self.commit_name(generation)
+        name, key = self.commit_name(generation), self.meta_key("meta seal", self.epoch)
         with examine("commit", name):
             sealed = self.store.read(name, 4096)
-            plain = self.open(COMMIT, name, sealed, self.epoch, self.meta_key("meta seal", self.epoch))
-            return H(sealed), parse_commit(plain, generation, self.epoch)
+            return H(sealed), parse_commit(self.open(COMMIT, name, sealed, self.epoch, key), generation, self.epoch)
 
     def open(self, kind, name, sealed, epoch, key):
         """The plain bytes of a record, whose id is not yet compared (§5)."""
@@ -283,8 +253,7 @@ class Archive:
             demand(record.offset + record.length <= record.pack.length, "a record beyond its end")
             sealed = self.store.read(record.pack.name, record.length, record.offset)
         with examine(f"in pack {record.pack.name.hex()}, {CLASS[record.kind]}", record.id):
-            epoch, key = self.epoch, self.meta_key("meta seal", self.epoch)
-            id_key = self.meta_key("node ids", self.epoch)
+            epoch, key, id_key = self.epoch, self.meta_key("meta seal", self.epoch), self.meta_key("node ids", self.epoch)
             if record.kind == CHUNK:
                 demand(record.key_number in self.keys, "the key table does not have its key")
                 epoch, key = self.keys[record.key_number]
@@ -310,16 +279,16 @@ class Archive:
         for index, child in reversed(children) if kind == PACKS else children:
             yield from self.walk(kind, Tree(tree.size, child), level - 1, index) if level else [(index, child)]
 
-    @lru_cache(maxsize=4096)
+    @functools.lru_cache(maxsize=4096)
     def read_node(self, kind, tree, level, base):
         """(index, entry) of the children of a node (§8)."""
-        record = self.place(tree.root) if kind == PACKS else self.find(tree.root, NODE)
+        record = self.record_at(tree.root) if kind == PACKS else self.find(tree.root, NODE)
         plain = self.read_record(record)
         with examine(f"in pack {record.pack.name.hex()}, node", record.id):
             f = Fields(plain)
             own_kind, own_level, bitmap = f.take("BB2xI")
-            demand((own_kind, own_level) == (kind, level) and bitmap, "shape: tree, level or bitmap")
             indices = [base + child * 32 ** level for child in range(32) if bitmap >> child & 1]
+            demand((own_kind, own_level) == (kind, level) and indices, "shape: tree, level or bitmap")
             demand(indices[-1] < tree.size, "shape: a child at or past the size of the tree")
             parse = LEAF[kind] if level == 0 else parse_place if kind == PACKS else parse_id
             children = [(index, parse(f)) for index in indices]
@@ -327,15 +296,15 @@ class Archive:
             f.end()
         return children
 
-    def place(self, place):
+    def record_at(self, place):
         with examine("node", place.id):
             demand(place.pack_number in self.packs and place.length >= 45, "it is in a pack that is not yet known")
         return Record(place.id, place.offset, place.length, 0, NODE, self.packs[place.pack_number])
 
     def find(self, name, kind):
         with examine(CLASS[kind], name):
-            missing = f"; {self.unreadable[0]}" if self.unreadable else ""
-            demand(name in self.records and self.records[name].kind == kind, f"no directory has it{missing}")
+            known = name in self.records and self.records[name].kind == kind
+            demand(known, "; ".join(["no directory has it", *map(str, self.unreadable)]))
         return self.records[name]
 
     def load(self):
@@ -353,42 +322,45 @@ class Archive:
         self.keys = {number: self.session_key(number, *entry) for number, entry in self.walk(KEYS, self.commit.keys)}
 
     def directory(self, pack):
-        place = (pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)
-        plain = self.read_record(Record(*place))
+        plain = self.read_record(Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack))
         with examine(f"in pack {pack.name.hex()}, directory", pack.directory_id):
             return parse_directory(plain, pack)
 
-    def sessions(self):
-        """(volume name, session) of all, volume by volume, in the order of time (§8.3, §8.5)."""
-        names = set()
-        for _, volume in self.walk(VOLUMES, self.commit.volumes):
-            sessions = [session for _, session in self.walk(SESSIONS, volume.sessions)]
-            times = [session.time for session in sessions]
-            with examine("node", volume.sessions.root):
-                demand(times == sorted(set(times)), "shape: the times of sessions do not ascend")
-                demand(volume.name not in names, f"shape: there are two volumes {volume.name}")
-                demand(all(1 <= s.generation <= self.newest for s in sessions), "shape: generation of a session")
-            names.add(volume.name)
-            yield from ((volume.name, session) for session in sessions)
+    def sessions(self, wanted=None):
+        """(volume name, session) of all volumes or the wanted one, in the order of time (§8.3, §8.5)."""
+        volumes = [volume for _, volume in self.walk(VOLUMES, self.commit.volumes)]
+        with examine("node", self.commit.volumes.root):
+            demand(len({name for name, _ in volumes}) == len(volumes), "shape: two volumes have one name")
+        for name, tree in volumes:
+            sessions = [session for _, session in self.walk(SESSIONS, tree)] if wanted in (None, name) else []
+            times, latest = [session.time for session in sessions], max((s.generation for s in sessions), default=0)
+            with examine("node", tree.root):
+                demand(times == sorted(set(times)) and latest <= self.newest, "shape: times or generations of sessions")
+            yield from ((name, session) for session in sessions)
 
     def chunks(self, session):
         """(offset, id, plain length) of what is no hole (§8.3)."""
-        count = -(-session.size // session.chunk_size)
-        for index, name in self.walk(CONTENT, Tree(count, session.root)):
+        for index, name in self.walk(CONTENT, Tree(-(-session.size // session.chunk_size), session.root)):
             offset = index * session.chunk_size
             yield offset, name, min(session.chunk_size, session.size - offset)
 
-def restore(archive, volume, time, out):
-    session = next((s for name, s in archive.sessions() if (name, s.time) == (volume, time)), None)
-    if session is None or os.path.lexists(out):
-        stop(1, f"{out} exists" if session else f"there is no session {time} of {volume}")
+def list_sessions(archive, _damaged):
+    for volume, session in archive.sessions():
+        print(volume, session.time, session.size, flush=True)
+
+def restore(archive, _damaged, volume, time, out):
+    session = next((session for _, session in archive.sessions(volume) if session.time == time), None)
+    demand(session, f"there is no session {time} of {volume}")
     with tempfile.NamedTemporaryFile(dir=None if out == "-" else os.path.dirname(os.path.abspath(out))) as file:
         for offset, name, length in archive.chunks(session):
             file.seek(offset)
             file.write(archive.read_record(archive.find(name, CHUNK), session.domain, length))
         file.truncate(session.size)
         file.seek(0)
-        shutil.copyfileobj(file, sys.stdout.buffer) if out == "-" else os.link(file.name, out)
+        if out == "-":
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        else:
+            os.link(file.name, out)                                         # which fails if OUT exists
 
 def check(archive, damaged):
     """Reads slots, commits and packs to their last byte, and compares all that says something of them."""
@@ -398,19 +370,18 @@ def check(archive, damaged):
         with examine("slot", slot_name(number)):
             demand(H(archive.store.read(slot_name(number), 224)) == digest, "the newest commit has another hash")
     hashes = {0: ZERO}
-    for generation in range(1, archive.newest + 1):
-        hashes[generation], commit = archive.read_commit(generation)
-        with examine("commit", archive.commit_name(generation)):
-            demand(commit.previous == hashes[generation - 1], "its hash of the one before is another")
-            demand(commit.skip == hashes[generation & (generation - 1)], "its hash of an earlier one is another")
+    for number in range(1, archive.newest + 1):
+        hashes[number], commit = archive.read_commit(number)
+        with examine("commit", archive.commit_name(number)):
+            demand(commit.previous == hashes[number - 1], "its hash of the commit before is another")
+            demand(commit.skip == hashes[number & (number - 1)], "its hash of an earlier commit is another")
     wanted = {}                                                             # by content id: domains and lengths
     for _, session in archive.sessions():
-        settings = [(0, name, None) for name in session.settings]
-        for _, name, length in [*archive.chunks(session), *settings]:
+        for _, name, length in [*archive.chunks(session), *((None, name, None) for name in session.settings)]:
             wanted.setdefault(name, set()).add((session.domain, length))
             archive.find(name, CHUNK)
     for pack in archive.packs.values():
-        if pack.state == LIVE:
+        if pack.state == LIVE or (pack.state == GIVEN_UP and archive.store.has(pack.name)):
             for record in archive.directory(pack).values():
                 for domain, length in wanted.get(record.id, [(None, None)]):
                     archive.read_record(record, domain, length)
@@ -418,30 +389,16 @@ def check(archive, damaged):
                 demand(H(archive.store.read(pack.name, pack.length)) == pack.name, "its hash is not its name")
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = lambda message: stop(1, message)
-    parser.add_argument("folder", metavar="DIR")
-    parser.add_argument("--passphrase-file", required=True, metavar="FILE", type=pathlib.Path)
-    parser.add_argument("command", nargs="+", metavar="COMMAND")
-    options = parser.parse_args()
     try:
-        typed = options.passphrase_file.read_bytes().removesuffix(b"\n")
-        archive, damaged = open_archive(Store(options.folder), typed)
-        archive.load()
-        match options.command:
-            case ["list"]:
-                for volume, session in archive.sessions():
-                    print(volume, session.time, session.size)
-            case ["restore", volume, time, out]:
-                restore(archive, volume, time, out)
-            case ["check"]:
-                check(archive, damaged)
+        match sys.argv[1:]:
+            case [folder, "--passphrase-file", file, "list" | "restore" | "check" as command, *names]:
+                archive, damaged = open_archive(Store(folder), pathlib.Path(file).read_bytes().removesuffix(b"\n"))
+                archive.load()
+                {"list": list_sessions, "restore": restore, "check": check}[command](archive, damaged, *names)
             case _:
-                parser.error(f"no such command: {' '.join(options.command)}")
-    except Damage as damage:
-        stop(5, damage)
+                stop(1, __doc__)
     except Exception as error:
-        stop(1, error)
+        stop(5 if isinstance(error, Damage) else 1, error)
 
 if __name__ == "__main__":
     main()
