@@ -94,8 +94,8 @@ def recovery_password(typed):
     text = "".join(typed.decode("utf-8", "replace").upper().replace("-", "").split()).translate(str.maketrans("OIL", "011"))
     if len(text) != 40 or not set(text) <= set(alphabet):
         return None
-    data = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
-    return text.encode() if DK("recovery key check", data[:20])[:5] == data[20:] else None
+    key = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
+    return text.encode() if DK("recovery key check", key[:20])[:5] == key[20:] else None
 
 def open_slot(blob, number, typed):
     """Archive id, ROOT and epoch; None if the slot is sound but does not open."""
@@ -107,8 +107,7 @@ def open_slot(blob, number, typed):
     secret = password and len(password) <= 1024 and hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
     if not secret or not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
         return None
-    payload = unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))
-    return archive_id, *Fields(payload).take("32sI4x")
+    return archive_id, *Fields(unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))).take("32sI4x")
 
 def open_archive(store, typed):
     """The archive, and the damage of slots that were not needed (§10, steps 1 and 2)."""
@@ -138,10 +137,9 @@ def hpke_export(private_bytes, enc, info, exporter_context):
     exchanged = private.exchange(X25519PublicKey.from_public_bytes(enc))    # ValueError if it is all zero
     kem_context = enc + private.public_key().public_bytes_raw()
     shared_secret = labeled_expand(KEM, labeled_extract(KEM, b"", b"eae_prk", exchanged), b"shared_secret", kem_context)
-    psk_id_hash = labeled_extract(HPKE, b"", b"psk_id_hash", b"")
-    info_hash = labeled_extract(HPKE, b"", b"info_hash", info)
+    context = b"\x00" + labeled_extract(HPKE, b"", b"psk_id_hash", b"") + labeled_extract(HPKE, b"", b"info_hash", info)
     secret = labeled_extract(HPKE, shared_secret, b"secret", b"")
-    exporter_secret = labeled_expand(HPKE, secret, b"exp", b"\x00" + psk_id_hash + info_hash)
+    exporter_secret = labeled_expand(HPKE, secret, b"exp", context)
     return labeled_expand(HPKE, exporter_secret, b"sec", exporter_context)
 
 # What stands in a commit (§9), in a directory (§7) and in the leaves of the trees (§8)
@@ -169,9 +167,8 @@ def parse_commit(plain, generation, epoch):
 
 def parse_directory(plain, pack):
     f, records, end, previous_kind = Fields(plain), {}, 0, CHUNK
-    first_byte, count = f.take("B3xI")
-    demand(first_byte == 6, "shape: first byte")
-    for _ in range(count):
+    demand(f.take("B3x") == (6,), "shape: first byte")
+    for _ in range(*f.take("I")):
         record = Record(*f.take("32sIIIB3x"), pack)
         demand(record.offset == end and record.length >= 45 and record.id not in records, "shape: place or id of a record")
         demand(record.kind in (previous_kind, NODE) and (record.kind == CHUNK or record.key_number == 0), "shape: kind or key")
@@ -283,9 +280,8 @@ class Archive:
     def read_node(self, kind, tree, level, base):
         """(index, entry) of the children of a node (§8)."""
         record = self.record_at(tree.root) if kind == PACKS else self.find(tree.root, NODE)
-        plain = self.read_record(record)
         with examine(f"in pack {record.pack.name.hex()}, node", record.id):
-            f = Fields(plain)
+            f = Fields(self.read_record(record))
             own_kind, own_level, bitmap = f.take("BB2xI")
             indices = [base + child * 32 ** level for child in range(32) if bitmap >> child & 1]
             demand((own_kind, own_level) == (kind, level) and indices, "shape: tree, level or bitmap")
@@ -322,9 +318,9 @@ class Archive:
         self.keys = {number: self.session_key(number, *entry) for number, entry in self.walk(KEYS, self.commit.keys)}
 
     def directory(self, pack):
-        plain = self.read_record(Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack))
-        with examine(f"in pack {pack.name.hex()}, directory", pack.directory_id):
-            return parse_directory(plain, pack)
+        record = Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)
+        with examine(f"in pack {pack.name.hex()}, directory", record.id):
+            return parse_directory(self.read_record(record), pack)
 
     def sessions(self, wanted=None):
         """(volume name, session) of all volumes or the wanted one, in the order of time (§8.3, §8.5)."""
@@ -373,8 +369,8 @@ def check(archive, damaged):
     for number in range(1, archive.newest + 1):
         hashes[number], commit = archive.read_commit(number)
         with examine("commit", archive.commit_name(number)):
-            demand(commit.previous == hashes[number - 1], "its hash of the commit before is another")
-            demand(commit.skip == hashes[number & (number - 1)], "its hash of an earlier commit is another")
+            earlier = (hashes[number - 1], hashes[number & (number - 1)])
+            demand((commit.previous, commit.skip) == earlier, "its hash of an earlier commit is another")
     wanted = {}                                                             # by content id: domains and lengths
     for _, session in archive.sessions():
         for _, name, length in [*archive.chunks(session), *((None, name, None) for name in session.settings)]:

@@ -198,8 +198,8 @@ fn a_bit_flipped_anywhere_in_a_pack_is_refused_and_its_object_is_named() {
             let byte = std::fs::read(blob).unwrap()[usize::try_from(offset).unwrap()];
             write_at(blob, offset, &[byte ^ 0x10]);
         });
-        let classes = ["record", "node", "directory"].into_iter().filter(|class| line.contains(&format!(", {class} ")));
-        named.insert(classes.last().unwrap_or("pack"));
+        let mut classes = ["record", "node", "directory"].into_iter().filter(|class| line.contains(&format!(", {class} ")));
+        named.insert(classes.next_back().unwrap_or("pack"));
     }
     assert_eq!(named, BTreeSet::from(["record", "node", "directory", "pack"]));
 }
