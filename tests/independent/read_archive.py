@@ -32,6 +32,7 @@ Session = namedtuple("Session", "time generation size chunk_size domain root set
 Tree = namedtuple("Tree", "size root")
 Commit = namedtuple("Commit", "previous skip pack_size packs keys volumes tail slots")
 NOTHING = (ZERO, Place(0, 0, 0, ZERO))                                      # the root of a tree without entries
+STEP = {CryptoError: "tag: ", ZstdError: "coding: ", struct.error: "shape: "}    # of opening an object, §5
 
 class Damage(Exception):
     """An object is missing or is not what the page demands. Nothing of it is used."""
@@ -42,7 +43,7 @@ def examine(label, name):
     try:
         yield
     except (ValueError, OverflowError, OSError, struct.error, CryptoError, ZstdError) as error:
-        raise Damage(f"{label} {name.hex()}: {getattr(error, 'strerror', None) or error}") from None
+        raise Damage(f"{label} {name.hex()}: {STEP.get(type(error), '')}{getattr(error, 'strerror', None) or error}") from None
 
 def demand(condition, what):
     if not condition:
@@ -197,8 +198,7 @@ def parse_volume(f):
     _id, _domain, _size, chunk_size, name_length, description_length = f.take("16s16sQIBxH")
     sessions, name, _description = Tree(*f.take("Q32s")), f.text(name_length), f.text(description_length)
     demand(is_chunk_size(chunk_size) and name_length <= 200 and description_length <= 1000, "shape: a size or length")
-    demand(name[:1] not in ("", ".", "-") and "/" not in name, "shape: name of a volume")
-    demand("Cc" not in map(unicodedata.category, name), "shape: a control character in a name")
+    demand(name[:1] not in ("", ".", "-") and "/" not in name and "Cc" not in map(unicodedata.category, name), "shape: name")
     return name, sessions
 
 LEAF = {CONTENT: parse_id, PACKS: parse_pack, SESSIONS: parse_session, KEYS: parse_key, VOLUMES: parse_volume}
