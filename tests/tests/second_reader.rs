@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise, write_at};
+use wyng_archive::BlobName;
+use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
+use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
 
 const MIB: usize = 1 << 20;
@@ -91,6 +94,39 @@ impl History {
         self.sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() == size).collect()
     }
 
+    fn path(&self, name: BlobName) -> PathBuf {
+        let hex = String::from_utf8(name.to_hex().to_vec()).unwrap();
+        self.sandbox.store().join(&hex[..2]).join(hex)
+    }
+
+    /// Commit 3, which brings a slot for a recovery key: what `key add` will do. Gives the key as it is printed.
+    fn add_recovery_key(&self) -> String {
+        let sealed = std::fs::read(self.path(slot_name(0))).unwrap();
+        let slot = Slot::decode(&sealed).unwrap();
+        let password = |text: &[u8]| Password::new(text.to_vec().into()).unwrap();
+        let root = open_slot(&slot, &password(PASSPHRASE.as_bytes())).unwrap();
+        let key = RecoveryKey::new(&mut [0xA7; 20]);
+        let mut clear = *slot.clear();
+        (clear.number, clear.kind, clear.salt) = (1, SlotKind::RecoveryKey, [3; 32]);
+        let added = seal_slot(&root, clear, &password(key.chars()), NonceSeed([1; 24])).unwrap().encode();
+
+        let credential = root.credential(clear.archive).unwrap();
+        let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
+        let previous = std::fs::read(self.path(newest)).unwrap();
+        let (mut plain, mut bytes, mut coder) = (Vec::new(), Vec::new(), Coder::new(3).unwrap());
+        credential.open_meta(Kind::Commit, &mut coder, &Id(newest.0), &previous, &mut plain).unwrap();
+        let mut commit = Commit::decode(&plain, 2).unwrap();
+        (commit.generation, commit.next_slot) = (3, 2);
+        (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
+        commit.slots.push(SlotRef { number: 1, hash: pack_name(&added).0 });
+        credential.seal_meta(Kind::Commit, &mut coder, &Id(next.0), &commit.encode(), NonceSeed([2; 24]), &mut bytes).unwrap();
+        for (name, blob) in [(slot_name(1), added), (next, bytes)] {
+            std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            std::fs::write(self.path(name), blob).unwrap();
+        }
+        key.printed().to_string()
+    }
+
     /// Runs `check` on a changed blob, puts it back, and returns the line that names the damage.
     fn refusal(&self, blob: &Path, change: impl FnOnce(&Path)) -> String {
         let sound = std::fs::read(blob).unwrap();
@@ -168,6 +204,31 @@ fn a_wrong_passphrase_is_status_4_and_no_damage() {
         outcome.expect(4);
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn a_recovery_key_opens_the_archive_however_it_is_typed() {
+    let Some(history) = small("second reader, recovery key") else { return };
+    let printed = history.add_recovery_key();
+    let mistyped = printed.replacen(&printed[..1], if printed.starts_with('2') { "3" } else { "2" }, 1);
+    let careless = format!(" {}", printed.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l"));
+    let file = history.sandbox.path("typed");
+    for (typed, status) in [(&printed, 0), (&careless, 0), (&mistyped, 4), (&PASSPHRASE.to_owned(), 0)] {
+        std::fs::write(&file, format!("{typed}\n")).unwrap();
+        history.reader.run(&history.sandbox.store(), &file, &["check"]).expect(status);
+    }
+}
+
+#[test]
+fn a_damaged_slot_does_not_keep_another_from_opening_but_fails_the_check() {
+    let Some(history) = small("second reader, damaged slot") else { return };
+    history.add_recovery_key();
+    let damaged = history.path(slot_name(1));
+    flip_a_bit(&damaged);
+    history.run(&["list"]).success();
+    assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
+    std::fs::remove_file(&damaged).unwrap();
+    assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
 }
 
 #[test]
