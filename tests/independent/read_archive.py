@@ -180,7 +180,7 @@ def parse_directory(plain, pack):
 
 def parse_pack(f):
     pack = Pack(*f.take("32s32sIIIB3xQ"))
-    demand(pack.state <= LOST and (pack.state == GIVEN_UP or pack.generation == 0), "shape: state of a pack")
+    demand(pack.state <= LOST and (pack.state == GIVEN_UP) == (pack.generation > 0), "shape: state of a pack")
     demand(64 * KIB <= pack.length <= 64 * MIB and pack.directory_length >= 45, "shape: length of a pack")
     demand(pack.directory_offset + pack.directory_length <= pack.length, "shape: a directory beyond its pack")
     return pack
