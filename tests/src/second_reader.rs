@@ -61,7 +61,7 @@ fn environment() -> Result<PathBuf, String> {
 fn install(folder: &Path, requirements: &Path) -> Result<(), String> {
     run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
-    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements))
+    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "-r"]).arg(requirements))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
