@@ -1,447 +1,400 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An independent reader of the archive format, version 0, written from docs/format.md alone.
+"""A second reader of the archive format, version 0, written from docs/format.md alone. It writes and repairs nothing.
 
-    read_archive.py DIR --passphrase-file FILE list
-    read_archive.py DIR --passphrase-file FILE restore VOLUME SESSION OUT     (SESSION may be "latest")
-    read_archive.py DIR --passphrase-file FILE check
+    read_archive.py DIR --passphrase-file FILE list                         prints VOLUME SESSION SIZE
+    read_archive.py DIR --passphrase-file FILE restore VOLUME SESSION OUT   OUT is a new file, or - for standard output
+    read_archive.py DIR --passphrase-file FILE check                        reads all that the newest commit reaches
 
-What it is: a second opinion, and the way back to your data if the programs are gone. What it is not: fast, a
-writer, or a repair tool. It needs a copy of the store in DIR and the passphrase (or recovery key), writes
-nothing but OUT, and keeps a map of all records in memory. Sections in comments are those of docs/format.md.
-Exit status: 0 done; 1 any other failure; 2 wrong usage; 4 the passphrase opens no slot; 5 damage, the object
-is named; 6 the folder is missing or holds no archive."""
-import argparse, contextlib, functools, hmac, os, pathlib, struct, sys, tempfile, unicodedata
+DIR is a copy of the store, FILE has the passphrase or a recovery key; § in a comment is a section of the page.
+Exit status: 0 done; 4 the passphrase opens no slot; 5 the named object is damaged or missing; 1 anything else."""
+import contextlib, datetime, functools, hmac, os, pathlib, shutil, struct, sys, tempfile, unicodedata
 from collections import namedtuple
-from datetime import datetime, timedelta
 
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha20poly1305_open
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unseal
 from nacl.exceptions import CryptoError
 from zstandard import CONTENTSIZE_UNKNOWN, ZstdDecompressor, ZstdError, get_frame_parameters
 
 KIB, MIB, ZERO = 1 << 10, 1 << 20, bytes(32)
-CHUNK, NODE, DIRECTORY, COMMIT = 1, 2, 3, 4                                 # kinds of records, section 5
+CHUNK, NODE, DIRECTORY, COMMIT = 1, 2, 3, 4                                 # kinds of records, §5
 CLASS = {CHUNK: "record", NODE: "node", DIRECTORY: "directory", COMMIT: "commit"}
-PLAIN = {CHUNK: (1, MIB), NODE: (16, 256 * KIB), DIRECTORY: (16, 8 * MIB), COMMIT: (4052, 4052)}
-CONTENT, PACKS, SESSIONS, KEYS, VOLUMES = 1, 2, 3, 4, 5                     # trees, section 8
-LIVE, GIVEN_UP, LOST = 0, 1, 2                                              # states of a pack, section 8.1
-PackEntry = namedtuple("PackEntry", "name directory_id length directory_at directory_length state generation")
-Place = namedtuple("Place", "pack offset length id")
-Record = namedtuple("Record", "offset length key_number kind pack")         # where a directory says one lies
+PLAIN_LENGTH = {CHUNK: (1, MIB), NODE: (16, 256 * KIB), DIRECTORY: (16, 8 * MIB), COMMIT: (4052, 4052)}
+CONTENT, PACKS, SESSIONS, KEYS, VOLUMES = 1, 2, 3, 4, 5                     # trees, §8
+LIVE, GIVEN_UP, LOST = 0, 1, 2                                              # states of a pack, §8.1
+
+Pack = namedtuple("Pack", "name directory_id length directory_offset directory_length state generation")
+Place = namedtuple("Place", "pack_number offset length id")                 # of a node of the tree of packs, §8.2
+Record = namedtuple("Record", "id offset length key_number kind pack")      # where it lies, and under which key
 Session = namedtuple("Session", "time generation size chunk_size domain root settings")
-Volume = namedtuple("Volume", "name size root")                             # size and root of its tree (b)
+Tree = namedtuple("Tree", "size root")
 Commit = namedtuple("Commit", "previous skip pack_size packs keys volumes tail slots")
-EMPTY = (ZERO, Place(0, 0, 0, ZERO))                                        # root of a tree without entries
-EXAMINED = set()                                                            # (class, name) of each object so far
+NOTHING = (ZERO, Place(0, 0, 0, ZERO))                                      # the root of a tree without entries
+STEP = {CryptoError: "tag: ", ZstdError: "coding: ", struct.error: "shape: "}    # of opening an object, §5
 
 class Damage(Exception):
-    """An object is missing or is not what the page demands; nothing of it is used."""
-    def __init__(self, kind, name, what):
-        self.object = f"{kind} {name.hex() if isinstance(name, bytes) else name}"
-        super().__init__(f"{self.object}: {what}")
+    """An object is missing or is not what the page demands. Nothing of it is used."""
+
+@contextlib.contextmanager
+def examine(label, name):
+    """Whatever turns out wrong inside is damage of this object."""
+    try:
+        yield
+    except (ValueError, OverflowError, OSError, struct.error, CryptoError, ZstdError) as error:
+        raise Damage(f"{label} {name.hex()}: {STEP.get(type(error), '')}{getattr(error, 'strerror', None) or error}") from None
+
+def demand(condition, what):
+    if not condition:
+        raise ValueError(what)
 
 def stop(status, message):
     print(message, file=sys.stderr)
     sys.exit(status)
 
-@contextlib.contextmanager
-def examine(kind, name):
-    """Whatever turns out wrong inside is damage of this object."""
-    EXAMINED.add((kind, name))
-    try:
-        yield
-    except (ValueError, OverflowError, struct.error, CryptoError, ZstdError) as error:
-        raise Damage(kind, name, f"{error}") from None
-def demand(condition, what):
-    if not condition:
-        raise ValueError(what)
-
-# Section 1: the hash functions.
+# Notation and names (§1, §2)
 def H(data): return blake3(data).digest()
 def KH(key, data): return blake3(data, key=key).digest()
 def DK(purpose, data): return blake3(data, derive_key_context="wyng 2026-11-23 format 0: " + purpose).digest()
 def u32(number): return number.to_bytes(4, "little")
 def slot_name(number): return DK("slot name", bytes([number]))
 
-# Section 6: the exporter of HPKE's receiver (RFC 9180, base mode). HKDF-Expand to 32 bytes is one block.
+class Store:
+    """A directory store (§1)."""
+    def __init__(self, folder): self.folder = pathlib.Path(folder)
+    def path(self, name): return self.folder / name.hex()[:2] / name.hex()
+    def has(self, name): return self.path(name).is_file()
+
+    def read(self, name, length, offset=None):
+        """`length` bytes at `offset`; without an offset the blob must have exactly these."""
+        with self.path(name).open("rb") as file:
+            file.seek(offset or 0)
+            data = file.read(length + (offset is None))
+        demand(len(data) == length, "its size is wrong")
+        return data
+
+class Fields:
+    """Takes an object apart from front to back, and insists on the canonical layout (§1)."""
+    def __init__(self, data): self.data, self.position = data, 0
+    def text(self, length): return self.take(f"{length}s")[0].decode("utf-8")
+    def end(self): demand(self.position == len(self.data), "shape: bytes after the last field")
+
+    def take(self, layout):
+        """The next fields in the notation of `struct`, where an x is a reserved byte."""
+        values = struct.unpack_from("<" + layout, self.data, self.position)
+        canonical = struct.pack("<" + layout, *values)
+        demand(self.data.startswith(canonical, self.position), "shape: a reserved byte is not zero")
+        self.position += len(canonical)
+        return values
+
+# From the passphrase to ROOT: the slot (§4)
+def recovery_password(typed):
+    """The 40 characters of the recovery key that was typed; None if it is none (§4.1)."""
+    alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    text = "".join(typed.decode("utf-8", "replace").upper().replace("-", "").split()).translate(str.maketrans("OIL", "011"))
+    if len(text) != 40 or not set(text) <= set(alphabet):
+        return None
+    key = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
+    return text.encode() if DK("recovery key check", key[:20])[:5] == key[20:] else None
+
+def open_slot(blob, number, typed):
+    """Archive id, ROOT and epoch; None if the slot is sound but does not open."""
+    demand(H(blob[:192]) == blob[192:], "its last field is not the hash of the others")
+    magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take("8sHBBB3x16sIII4x32s")
+    demand((magic, version, suite, own_number) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
+    demand(kind <= 1 and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
+    password = typed if kind == 0 else recovery_password(typed)
+    secret = password and len(password) <= 1024 and hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
+    if not secret or not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
+        return None
+    return archive_id, *Fields(unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))).take("32sI4x")
+
+def open_archive(store, typed):
+    """The archive, and the damage of slots that were not needed (§10, steps 1 and 2)."""
+    numbers, damaged = [number for number in range(255, -1, -1) if store.has(slot_name(number))][:8], []
+    demand(numbers, f"there is no archive in {store.folder}")
+    for number in numbers:
+        try:
+            with examine("slot", slot_name(number)):
+                blob = store.read(slot_name(number), 224)
+                if opened := open_slot(blob, number, typed):
+                    archive = Archive(store, *opened)
+                    demand(archive.commit.slots.get(number) == H(blob), "the newest commit has no such slot")
+                    return archive, damaged
+        except Damage as damage:
+            damaged.append(damage)
+    stop(*(5, damaged[0]) if damaged else (4, "the passphrase opens no slot"))
+
+# From an entry of the key table to its key: the exporter of HPKE (§6; RFC 9180, sections 4.1, 5.1 and 5.3)
 KEM, HPKE = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\xff\xff"
 def labeled_extract(suite, salt, label, material):
     return hmac.digest(salt or ZERO, b"HPKE-v1" + suite + label + material, "sha256")
-def labeled_expand(suite, secret, label, info):
+def labeled_expand(suite, secret, label, info):                             # to 32 bytes: one block
     return hmac.digest(secret, b"\x00\x20HPKE-v1" + suite + label + info + b"\x01", "sha256")
+
 def hpke_export(private_bytes, enc, info, exporter_context):
     private = X25519PrivateKey.from_private_bytes(private_bytes)
     exchanged = private.exchange(X25519PublicKey.from_public_bytes(enc))    # ValueError if it is all zero
     kem_context = enc + private.public_key().public_bytes_raw()
-    shared = labeled_expand(KEM, labeled_extract(KEM, b"", b"eae_prk", exchanged), b"shared_secret", kem_context)
-    psk_id_hash, info_hash = (labeled_extract(HPKE, b"", b"psk_id_hash", b""),
-                              labeled_extract(HPKE, b"", b"info_hash", info))
-    secret = labeled_extract(HPKE, shared, b"secret", b"")
-    exporter_secret = labeled_expand(HPKE, secret, b"exp", b"\x00" + psk_id_hash + info_hash)
+    shared_secret = labeled_expand(KEM, labeled_extract(KEM, b"", b"eae_prk", exchanged), b"shared_secret", kem_context)
+    context = b"\x00" + labeled_extract(HPKE, b"", b"psk_id_hash", b"") + labeled_extract(HPKE, b"", b"info_hash", info)
+    secret = labeled_extract(HPKE, shared_secret, b"secret", b"")
+    exporter_secret = labeled_expand(HPKE, secret, b"exp", context)
     return labeled_expand(HPKE, exporter_secret, b"sec", exporter_context)
 
-class Store:
-    """A directory store, section 1."""
-    def __init__(self, folder): self.folder = folder
-    def path(self, name): return os.path.join(self.folder, name.hex()[:2], name.hex())
-    def exists(self, name): return os.path.isfile(self.path(name))
-    def read(self, kind, name, length, offset=0, whole=True):
-        """`length` bytes at `offset`; if `whole`, the blob must end there."""
-        try:
-            with open(self.path(name), "rb") as file:
-                file.seek(offset)
-                data = file.read(length + 1)
-        except OSError as error:
-            raise Damage(kind, name, f"the store does not give it: {error.strerror}") from None
-        if len(data) < length or (whole and len(data) > length):
-            raise Damage(kind, name, "it has a wrong size")
-        return data[:length]
-
-class Fields:
-    """Takes an object apart from front to back."""
-    def __init__(self, data): self.data, self.position = data, 0
-    def take(self, layout):
-        """The next fields, in the notation of `struct`. Its x are the reserved bytes, packed as zero."""
-        values = struct.unpack_from("<" + layout, self.data, self.position)
-        part = struct.pack("<" + layout, *values)
-        demand(self.data.startswith(part, self.position), "shape: a reserved byte is not zero")
-        self.position += len(part)
-        return values
-    def text(self, length): return self.take(f"{length}s")[0].decode("utf-8")
-    def end(self): demand(self.position == len(self.data), "shape: bytes after the last field")
-
-# Sections 7 and 8: sizes.
+# What stands in a commit (§9), in a directory (§7) and in the leaves of the trees (§8)
 def is_chunk_size(size): return 512 <= size <= MIB and size & (size - 1) == 0
-def chunk_count(size, chunk_size): return -(-size // chunk_size)
-def depth(size): return next(d for d in range(min(size, 1), 14) if 32 ** d >= size)  # 1, not 0, for size 1
-def padme(length):
-    e = length.bit_length() - 1
-    step = 1 << (e - e.bit_length())                # e.bit_length() is floor(log2 e) + 1
-    return -(-length // step) * step
+def depth(size): return next(d for d in range(min(size, 1), 14) if 32 ** d >= size)
+def parse_id(f): return f.take("32s")[0]
+def parse_key(f): return f.take("I4x32s32s")
+def parse_place(f): return Place(*f.take("QII32s"))
 
-# Section 8: what stands in the nodes.
-def place(f): return Place(*f.take("QII32s"))
-def identifier(f): return f.take("32s")[0]
-def key_entry(f): return f.take("I4x32s32s")
-def pack_entry(f):
-    entry = PackEntry(*f.take("32s32sIIIB3xQ"))
-    demand(entry.state <= LOST and (entry.state == GIVEN_UP or entry.generation == 0), "shape: pack state")
-    demand(64 * KIB <= entry.length <= 64 * MIB, "shape: length of a pack")
-    demand(entry.directory_at + entry.directory_length <= entry.length, "shape: directory beyond its pack")
-    return entry
-def session_entry(f):
-    seconds, generation, size, _, chunk_size, height, flags, tags, settings = f.take("qQQQIBBBB")
-    demand(is_chunk_size(chunk_size), "shape: chunk size of a session")
-    demand(height == depth(chunk_count(size, chunk_size)), "shape: depth of a session")
-    demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings of a session")
-    domain, root, settings = *f.take("16s32s"), [identifier(f) for _ in range(settings)]
-    for _ in range(tags):
-        demand(1 <= len(f.text(*f.take("B")).encode()) <= 64, "shape: length of a tag")
-    time = (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat() + "Z"
-    return Session(time, generation, size, chunk_size, domain, root, settings)
-def volume_entry(f):
-    _, _, _, chunk_size, name_length, description_length, size, root = f.take("16s16sQIBxHQ32s")
-    demand(is_chunk_size(chunk_size) and description_length <= 1000, "shape: chunk size or description")
-    name, _ = f.text(name_length), f.text(description_length)
-    clean = "/" not in name and not any(unicodedata.category(character) == "Cc" for character in name)
-    demand(clean and 1 <= name_length <= 200 and name[0] not in ".-", "shape: name of a volume")
-    return Volume(name, size, root)
-LEAF = dict(zip((CONTENT, PACKS, SESSIONS, KEYS, VOLUMES),
-                (identifier, pack_entry, session_entry, key_entry, volume_entry)))
+def parse_commit(plain, generation, epoch):
+    f = Fields(plain)
+    own_generation, _time, _writer, previous, skip, _runs, own_epoch, chunk_size, pack_size = f.take("Qq16s32s32sQIII")
+    _hold_off_runs, _hold_off_seconds, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IQbBHI16s")
+    packs, keys, volumes = Tree(*f.take("Q"), parse_place(f)), Tree(*f.take("Q32s")), Tree(*f.take("Q32s"))
+    tail_number, tail = (*f.take("Q"), parse_pack(f)) if flags & 2 else (packs.size, *f.take("96x"), None)
+    slots = dict(f.take("B7x32s") for _ in range(min(slot_count, 8)))
+    f.take(f"{40 * (8 - len(slots)) + 4052 - 704}x")
+    demand((own_generation, own_epoch, tail_number) == (generation, epoch, packs.size), "shape: generation, epoch or tail")
+    demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
+    demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
+    demand(flags <= 3 and (flags & 1 or not any(shared_domain)), "shape: flags or shared domain")
+    demand(packs.root.id != ZERO or packs.root in NOTHING, "shape: place of the root of the packs")
+    demand(len(slots) == slot_count and next_slot <= 256 and [*slots, next_slot] == sorted({*slots, next_slot}), "shape: slots")
+    return Commit(previous, skip, pack_size, packs, keys, volumes, tail, slots)
 
-def parse_directory(plain, pack, pack_number):                              # section 7
-    f, records, end, last_kind = Fields(plain), {}, 0, CHUNK
-    first_byte, count = f.take("B3xI")
-    demand(first_byte == 6, "shape: first byte")
-    for _ in range(count):
-        name, *fields = f.take("32sIIIB3x")
-        record = Record(*fields, pack_number)
-        demand(record.offset == end and record.length >= 45, "shape: offset or length of a record")
-        demand(record.kind in (last_kind, NODE) and name not in records, "shape: kind or id of a record")
-        demand(record.key_number == 0 or record.kind == CHUNK, "shape: a node has a key number")
-        records[name], end, last_kind = record, end + record.length, record.kind
-    demand(end == pack.directory_at, "shape: the last record does not end where the directory begins")
+def parse_directory(plain, pack):
+    f, records, end, previous_kind = Fields(plain), {}, 0, CHUNK
+    demand(f.take("B3x") == (6,), "shape: first byte")
+    for _ in range(*f.take("I")):
+        record = Record(*f.take("32sIIIB3x"), pack)
+        demand(record.offset == end and record.length >= 45 and record.id not in records, "shape: place or id of a record")
+        demand(record.kind in (previous_kind, NODE) and (record.kind == CHUNK or record.key_number == 0), "shape: kind or key")
+        records[record.id], end, previous_kind = record, end + record.length, record.kind
+    demand(end == pack.directory_offset, "shape: the last record does not end where the directory begins")
     f.end()
     return records
 
-def parse_commit(plain, generation, epoch):                                 # section 9
-    f = Fields(plain)
-    own, _time, _writer, previous, skip, _runs, own_epoch, chunk_size, pack_size = f.take("Qq16s32s32sQIII")
-    _runs, _time, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IQbBHI16s")
-    demand(own == generation and own_epoch == epoch, "shape: generation or epoch")
-    first, power_of_two = generation == 1, generation & (generation - 1) == 0
-    demand((previous == ZERO, skip == ZERO) == (first, power_of_two), "shape: a hash of an earlier commit")
-    demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
-    demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
-    demand(flags <= 3 and (flags & 1 or not any(shared_domain)), "shape: flags or shared domain")
-    packs, keys, volumes = (*f.take("Q"), place(f)), f.take("Q32s"), f.take("Q32s")
-    demand(packs[1].id != ZERO or packs[1] in EMPTY, "shape: place of the root of (a)")
-    tail_number, tail = (*f.take("Q"), pack_entry(f)) if flags & 2 else (packs[0], *f.take("96x"), None)
-    demand(tail_number == packs[0], "shape: the number of the tail is not the size of (a)")
-    demand(slot_count <= 8 and next_slot <= 256, "shape: slot count or next slot")
-    slots = [f.take("B7x32s") for _ in range(slot_count)]
-    numbers = [number for number, _ in slots] + [next_slot]
-    demand(numbers == sorted(set(numbers)), "shape: numbers of the slots")
-    f.take(f"{40 * (8 - slot_count) + 4052 - 704}x")
-    f.end()
-    return Commit(previous, skip, pack_size, packs, keys, volumes, tail, dict(slots))
+def parse_pack(f):
+    pack = Pack(*f.take("32s32sIIIB3xQ"))
+    demand(pack.state <= LOST and (pack.state == GIVEN_UP) == (pack.generation > 0), "shape: state of a pack")
+    demand(64 * KIB <= pack.length <= 64 * MIB and pack.directory_length >= 45, "shape: length of a pack")
+    demand(pack.directory_offset + pack.directory_length <= pack.length, "shape: a directory beyond its pack")
+    return pack
 
-def recovery_password(typed):                                               # section 4.1
-    """The 40 characters of a recovery key, or None."""
-    text = "".join(typed.decode("utf-8", "replace").upper().replace("-", "").split())
-    text, alphabet = text.translate(str.maketrans("OIL", "011")), "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    if len(text) != 40 or not set(text) <= set(alphabet):
-        return None
-    data = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
-    if DK("recovery key check", data[:20])[:5] == data[20:]:
-        return text.encode()
-    print("note: if this is the recovery key, there is a typing error in it", file=sys.stderr)
+def parse_session(f):
+    seconds, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take("qQQQIBBBB16s32s")
+    demand(is_chunk_size(chunk_size) and height == depth(-(-size // chunk_size)), "shape: chunk size or depth")
+    demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings")
+    settings = [parse_id(f) for _ in range(settings)]
+    demand(all(1 <= len(f.text(*f.take("B")).encode()) <= 64 for _ in range(tags)), "shape: length of a tag")
+    time = (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)).isoformat() + "Z"
+    return Session(time, generation, size, chunk_size, domain, root, settings)
 
-def open_slot(blob, number, passphrase):                                    # section 4
-    """Archive id, ROOT and epoch; None if the slot is sound but refuses the passphrase."""
-    demand(H(blob[:192]) == blob[192:], "its last field is wrong")
-    magic, version, suite, own, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take(
-        "8sHBBB3x16sIII4x32s")
-    demand((magic, version, suite, own) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
-    demand(kind <= 1 and lanes == 1, "shape: kind or lanes")
-    demand(65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: memory or passes of Argon2")
-    password = passphrase if kind == 0 else recovery_password(passphrase)
-    secret = password and hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
-    if not secret or not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
-        return None
-    payload = xchacha20poly1305_open(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))
-    return archive_id, *Fields(payload).take("32sI4x")
+def parse_volume(f):
+    _id, _domain, _size, chunk_size, name_length, description_length = f.take("16s16sQIBxH")
+    sessions, name, _description = Tree(*f.take("Q32s")), f.text(name_length), f.text(description_length)
+    demand(is_chunk_size(chunk_size) and name_length <= 200 and description_length <= 1000, "shape: a size or length")
+    demand(name[:1] not in ("", ".", "-") and "/" not in name and "Cc" not in map(unicodedata.category, name), "shape: name")
+    return name, sessions
 
+LEAF = {CONTENT: parse_id, PACKS: parse_pack, SESSIONS: parse_session, KEYS: parse_key, VOLUMES: parse_volume}
+
+# From the newest commit to the chunks
 class Archive:
-    def __init__(self, store, problems, go_on, slot, slot_hash, archive_id, root, epoch):
-        """Opens the newest commit. `problems` gets the damage that is survived; with `go_on` that is all."""
-        self.store, self.problems, self.go_on = store, problems, go_on
-        self.archive_id, self.root, self.epoch = archive_id, root, epoch
-        self.seal, self.node_ids = self.meta("meta seal", epoch), self.meta("node ids", epoch)
-        self.packs, self.places, self.keys = {}, {}, {}
-        self.newest = probe = 0
-        while probe < self.newest + 64:             # past holes, section 2
-            probe += 1
-            self.newest = probe if store.exists(self.commit_name(probe)) else self.newest
-        self.commit = self.read_commit(max(self.newest, 1))[1]
-        if self.commit.slots.get(slot) != slot_hash:
-            raise Damage("slot", slot_name(slot), "the newest commit does not list it with this hash")
-    def meta(self, purpose, epoch): return DK(purpose, DK("meta", self.root + u32(epoch)))
+    """An archive that is open: ROOT is known, and the newest commit."""
+    def __init__(self, store, archive_id, root, epoch):
+        self.store, self.archive_id, self.root, self.epoch = store, archive_id, root, epoch
+        self.packs, self.records, self.keys, self.unreadable = {}, {}, {}, []
+        self.newest = max(self.find_newest(), 1)
+        _, self.commit = self.read_commit(self.newest)
+
+    def meta_key(self, purpose, epoch): return DK(purpose, DK("meta", self.root + u32(epoch)))
     def commit_name(self, number): return KH(DK("commit names", self.root), number.to_bytes(8, "little"))
-    @contextlib.contextmanager
-    def survive(self, always=False):
-        """Damage inside is kept for the report, if that is allowed."""
-        try:
-            yield
-        except Damage as damage:
-            if not (always or self.go_on):
-                raise
-            self.problems.setdefault(damage.object, damage)                 # each object once
+
+    def find_newest(self):
+        """The highest generation: a hole of up to 64 hides nothing (§2)."""
+        newest = 0
+        while further := [n for n in range(newest + 1, newest + 65) if self.store.has(self.commit_name(n))]:
+            newest = further[-1]
+        return newest
+
     def read_commit(self, generation):
-        name = self.commit_name(generation)
-        sealed = self.store.read("commit", name, 4096)
-        plain = self.open_record(COMMIT, name, sealed, self.epoch, self.seal, None)
+        """The hash of a commit, and what it says (§9)."""
+        name, key = self.commit_name(generation), self.meta_key("meta seal", self.epoch)
         with examine("commit", name):
-            return H(sealed), parse_commit(plain, generation, self.epoch)
-    def open_record(self, kind, name, sealed, epoch, key, id_key):          # section 5
-        with examine(CLASS[kind], name):
-            header = bytes([0, 0, kind, 0]) + u32(epoch) + self.archive_id + name
-            frame = xchacha20poly1305_open(sealed[24:], header, sealed[:24], key)
-            coding, length, body = frame[0], int.from_bytes(frame[1:4], "little"), frame[4:]
-            demand(coding == 0 or (coding == 1 and kind != COMMIT), "coding: unknown")
-            demand(PLAIN[kind][0] <= length <= PLAIN[kind][1], "plain length: out of bounds")
-            if coding == 1:
-                demand(len(body) < length and body[:4] == b"\x28\xb5\x2f\xfd", "coding: no short zstd frame")
-                # The library allocates what the zstd header says, so the header is held to our length first.
-                size = get_frame_parameters(body).content_size
-                demand(size in (length, CONTENTSIZE_UNKNOWN), "coding: another length in the zstd header")
-                body = ZstdDecompressor().decompress(body, max_output_size=length, allow_extra_data=False)
-            demand(len(body) == length, "plain length: not what the body gives")
-            demand(id_key is None or KH(id_key, body) == name, "id: it is not that of the content")
+            sealed = self.store.read(name, 4096)
+            return H(sealed), parse_commit(self.open(COMMIT, name, sealed, self.epoch, key), generation, self.epoch)
+
+    def open(self, kind, name, sealed, epoch, key):
+        """The plain bytes of a record, whose id is not yet compared (§5)."""
+        associated = bytes([0, 0, kind, 0]) + u32(epoch) + self.archive_id + name
+        frame = unseal(sealed[24:], associated, sealed[:24], key)
+        coding, length, body = frame[0], int.from_bytes(frame[1:4], "little"), frame[4:]
+        demand(coding == 0 or (coding == 1 and kind != COMMIT), "coding: unknown")
+        demand(PLAIN_LENGTH[kind][0] <= length <= PLAIN_LENGTH[kind][1], "plain length: out of bounds")
+        if coding == 1:
+            # The library allocates what the zstd header says: hold that to our length first.
+            demand(len(body) < length and body.startswith(b"\x28\xb5\x2f\xfd"), "coding: not a short zstd frame")
+            demand(get_frame_parameters(body).content_size in (length, CONTENTSIZE_UNKNOWN), "coding: zstd header")
+            body = ZstdDecompressor().decompress(body, max_output_size=length, allow_extra_data=False)
+        demand(len(body) == length, "plain length: the body gives another one")
         return body
-    def read_record(self, name, where, domain=None, length=None):
-        """Opens the record that lies at `where`; `domain` and `length` are what a session says of a chunk."""
-        pack, epoch, key, id_key = self.packs[where.pack], self.epoch, self.seal, self.node_ids
-        with examine("pack", pack.name):
-            demand(45 <= where.length <= pack.length - where.offset, "a record would lie beyond it")
-        sealed = self.store.read("pack", pack.name, where.length, where.offset, whole=False)
-        if where.kind == CHUNK:
-            epoch, key = self.session_key(where.key_number)
-            id_key = domain and DK("domain", DK("content names", self.root) + domain)
-        plain = self.open_record(where.kind, name, sealed, epoch, key, id_key)
-        if length not in (None, len(plain)):
-            raise Damage("record", name, "plain length: a session has another one")
+
+    def read_record(self, record, domain=None, length=None):
+        """What a record says; of a chunk, its session knows the domain and perhaps the length (§5, §7)."""
+        with examine("pack", record.pack.name):
+            demand(record.offset + record.length <= record.pack.length, "a record beyond its end")
+            sealed = self.store.read(record.pack.name, record.length, record.offset)
+        with examine(f"in pack {record.pack.name.hex()}, {CLASS[record.kind]}", record.id):
+            epoch, key, id_key = self.epoch, self.meta_key("meta seal", self.epoch), self.meta_key("node ids", self.epoch)
+            if record.kind == CHUNK:
+                demand(record.key_number in self.keys, "the key table does not have its key")
+                epoch, key = self.keys[record.key_number]
+                id_key = domain and DK("domain", DK("content names", self.root) + domain)
+            plain = self.open(record.kind, record.id, sealed, epoch, key)
+            demand(id_key is None or KH(id_key, plain) == record.id, "id: the content has another one")
+            demand(length in (None, len(plain)), "plain length: the session has another one")
         return plain
-    @functools.cache
-    def session_key(self, number):                                          # section 6
-        with examine("key", number):
-            demand(number in self.keys, "the key table does not have it")
-            epoch, enc, check = self.keys[number]
+
+    def session_key(self, number, epoch, enc, check):
+        """The epoch and the key that an entry of the key table gives (§6)."""
+        with examine("key", u32(number)):
             demand(1 <= epoch <= self.epoch, "shape: epoch")
-            private, info = DK("data private key", self.root), self.archive_id + u32(number)
-            exported = hpke_export(private, enc, info, b"wyng session")
-            key = KH(self.meta("session mix", epoch), exported + enc + u32(number))
+            exported = hpke_export(DK("data private key", self.root), enc, self.archive_id + u32(number), b"wyng session")
+            key = KH(self.meta_key("session mix", epoch), exported + enc + u32(number))
             demand(hmac.compare_digest(DK("session check", key), check), "its check differs")
             return epoch, key
-    def walk(self, tree, size, reference, level=None, base=0):              # section 8
-        """(index, entry) of all that a tree holds, ascending; only (a) descending."""
-        level, children = depth(size) - 1 if level is None else level, []
-        with self.survive():
-            children = [] if reference in EMPTY else self.read_node(tree, size, reference, level, base)
-        for index, child in reversed(children) if tree == PACKS else children:
-            yield from [(index, child)] if level == 0 else self.walk(tree, size, child, level - 1, index)
-    def read_node(self, tree, size, reference, level, base):
-        name = reference.id if tree == PACKS else reference
-        with examine("node", name):
-            where = Record(*reference[1:3], 0, NODE, reference[0]) if tree == PACKS else self.find(name, NODE)
-            demand(where.pack in self.packs, f"it lies in pack {where.pack}, of which nothing is known yet")
-            f = Fields(self.read_record(name, where))
-            own_tree, own_level, bitmap = f.take("BB2xI")
-            demand((own_tree, own_level) == (tree, level) and bitmap, "shape: tree, level or empty bitmap")
+
+    def walk(self, kind, tree, level=None, base=0):
+        """(index, entry) of all that a tree holds, ascending; descending for the tree of packs (§8, §8.2)."""
+        level = depth(tree.size) - 1 if level is None else level
+        children = [] if tree.root in NOTHING else self.read_node(kind, tree, level, base)
+        for index, child in reversed(children) if kind == PACKS else children:
+            yield from self.walk(kind, Tree(tree.size, child), level - 1, index) if level else [(index, child)]
+
+    @functools.lru_cache(maxsize=4096)
+    def read_node(self, kind, tree, level, base):
+        """(index, entry) of the children of a node (§8)."""
+        record = self.record_at(tree.root) if kind == PACKS else self.find(tree.root, NODE)
+        with examine(f"in pack {record.pack.name.hex()}, node", record.id):
+            f = Fields(self.read_record(record))
+            own_kind, own_level, bitmap = f.take("BB2xI")
             indices = [base + child * 32 ** level for child in range(32) if bitmap >> child & 1]
-            demand(indices[-1] < size, "shape: a child past the size of the tree")
-            parse = LEAF[tree] if level == 0 else place if tree == PACKS else identifier
+            demand((own_kind, own_level) == (kind, level) and indices, "shape: tree, level or bitmap")
+            demand(indices[-1] < tree.size, "shape: a child at or past the size of the tree")
+            parse = LEAF[kind] if level == 0 else parse_place if kind == PACKS else parse_id
             children = [(index, parse(f)) for index in indices]
-            demand(all(child not in EMPTY for _, child in children), "shape: a child without an id")
+            demand(not any(child in NOTHING for _, child in children), "shape: a child that is nothing")
             f.end()
         return children
+
+    def record_at(self, place):
+        with examine("node", place.id):
+            demand(place.pack_number in self.packs and place.length >= 45, "it is in a pack that is not yet known")
+        return Record(place.id, place.offset, place.length, 0, NODE, self.packs[place.pack_number])
+
     def find(self, name, kind):
         with examine(CLASS[kind], name):
-            demand(name in self.places and self.places[name].kind == kind, "no readable directory lists it")
-        return self.places[name]
-    def directory(self, number, pack):
-        where = Record(pack.directory_at, pack.directory_length, 0, DIRECTORY, number)
-        plain = self.read_record(pack.directory_id, where)
-        with examine("directory", pack.directory_id):
-            return parse_directory(plain, pack, number)
-    def load(self):                                                         # section 10, step 3
-        self.packs = {self.commit.packs[0]: self.commit.tail} if self.commit.tail else {}
-        for number, pack in self.walk(PACKS, *self.commit.packs):
-            self.packs[number] = pack               # at once: the walk needs it for what lies further left
-        # Of a record in several packs that of the lowest number counts; lost packs are asked last.
-        order = sorted(self.packs.items(), key=lambda item: (item[1].state == LOST, item[0]))
-        self.present = [(n, pack) for n, pack in order if pack.state == LIVE or self.store.exists(pack.name)]
-        for number, pack in self.present:
-            with self.survive(always=True):
-                for name, record in self.directory(number, pack).items():
-                    self.places.setdefault(name, record)
-        self.keys = dict(self.walk(KEYS, *self.commit.keys))
-    def sessions(self):
-        """(volume name, session) of all, volume by volume, oldest first."""
-        names = set()
-        for _, volume in self.walk(VOLUMES, *self.commit.volumes):
-            sessions = [session for _, session in self.walk(SESSIONS, volume.size, volume.root)]
-            times, newest = [s.time for s in sessions], max((s.generation for s in sessions), default=0)
-            with self.survive(), examine("node", volume.root):
-                demand(times == sorted(set(times)) and newest <= self.newest, "shape: order or generation of sessions")
-                demand(volume.name not in names, f"shape: two volumes have the name {volume.name}")
-            names.add(volume.name)
-            yield from ((volume.name, session) for session in sessions)
+            known = name in self.records and self.records[name].kind == kind
+            demand(known, "; ".join(["no directory has it", *map(str, self.unreadable)]))
+        return self.records[name]
+
+    def load(self):
+        """Reads the tree of packs, all directories and the key table (§10, step 3)."""
+        self.packs = {self.commit.packs.size: self.commit.tail} if self.commit.tail else {}
+        for number, pack in self.walk(PACKS, self.commit.packs):
+            self.packs[number] = pack                                       # for the nodes that come next
+        for _, pack in sorted(self.packs.items(), key=lambda item: (item[1].state == LOST, item[0])):
+            try:
+                for name, record in self.directory(pack).items():
+                    self.records.setdefault(name, record)
+            except Damage as damage:                                        # perhaps it is not needed
+                if pack.state == LIVE:
+                    self.unreadable.append(damage)
+        self.keys = {number: self.session_key(number, *entry) for number, entry in self.walk(KEYS, self.commit.keys)}
+
+    def directory(self, pack):
+        record = Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)
+        with examine(f"in pack {pack.name.hex()}, directory", record.id):
+            return parse_directory(self.read_record(record), pack)
+
+    def sessions(self, wanted=None):
+        """(volume name, session) of all volumes or the wanted one, in the order of time (§8.3, §8.5)."""
+        volumes = [volume for _, volume in self.walk(VOLUMES, self.commit.volumes)]
+        with examine("node", self.commit.volumes.root):
+            demand(len({name for name, _ in volumes}) == len(volumes), "shape: two volumes have one name")
+        for name, tree in volumes:
+            sessions = [session for _, session in self.walk(SESSIONS, tree)] if wanted in (None, name) else []
+            times, latest = [session.time for session in sessions], max((s.generation for s in sessions), default=0)
+            with examine("node", tree.root):
+                demand(times == sorted(set(times)) and latest <= self.newest, "shape: times or generations of sessions")
+            yield from ((name, session) for session in sessions)
+
     def chunks(self, session):
-        """(offset, id, length) of the chunks that are not holes, ascending."""
-        for index, name in self.walk(CONTENT, chunk_count(session.size, session.chunk_size), session.root):
+        """(offset, id, plain length) of what is no hole (§8.3)."""
+        for index, name in self.walk(CONTENT, Tree(-(-session.size // session.chunk_size), session.root)):
             offset = index * session.chunk_size
             yield offset, name, min(session.chunk_size, session.size - offset)
 
-def restore(archive, volume, time, out):
-    found = [s for name, s in archive.sessions() if name == volume and time in (s.time, "latest")]
-    if not found or (os.path.exists(out) and not os.path.isfile(out)):
-        stop(1, f"there is no session {time} of {volume}, or {out} is not a file")
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=os.path.dirname(os.path.abspath(out))) as folder:
-        with open(os.path.join(folder, "volume"), "wb") as file:
-            for offset, name, length in archive.chunks(found[-1]):
-                file.seek(offset)
-                file.write(archive.read_record(name, archive.find(name, CHUNK), found[-1].domain, length))
-            file.truncate(found[-1].size)
-            os.fsync(file.fileno())
-        os.replace(file.name, out)
+def list_sessions(archive, _damaged):
+    for volume, session in archive.sessions():
+        print(volume, session.time, session.size, flush=True)
 
-def check(archive):
-    """Reads everything that the newest commit reaches (section 9), past all damage."""
+def restore(archive, _damaged, volume, time, out):
+    session = next((session for _, session in archive.sessions(volume) if session.time == time), None)
+    demand(session, f"there is no session {time} of {volume}")
+    with tempfile.NamedTemporaryFile(dir=None if out == "-" else os.path.dirname(os.path.abspath(out))) as file:
+        for offset, name, length in archive.chunks(session):
+            file.seek(offset)
+            file.write(archive.read_record(archive.find(name, CHUNK), session.domain, length))
+        file.truncate(session.size)
+        file.seek(0)
+        if out == "-":
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        else:
+            os.link(file.name, out)                                         # which fails if OUT exists
+
+def check(archive, damaged):
+    """Reads slots, commits and packs to their last byte, and compares all that says something of them."""
+    for damage in damaged + archive.unreadable:
+        raise damage
     for number, digest in archive.commit.slots.items():
-        with archive.survive(), examine("slot", slot_name(number)):
-            blob = archive.store.read("slot", slot_name(number), 224)
-            demand(H(blob) == digest, "the newest commit has another hash of it")
-    hashes = {}                                     # generation: what later commits say of it
-    for generation in range(archive.newest, 0, -1):
-        with archive.survive(), examine("commit", archive.commit_name(generation)):
-            digest, commit = archive.read_commit(generation)
-            hashes.setdefault(generation - 1, set()).add(commit.previous)
-            hashes.setdefault(generation & (generation - 1), set()).add(commit.skip)
-            demand(hashes.pop(generation, {digest}) == {digest}, "a later commit has another hash of it")
-    for number in archive.keys:
-        with archive.survive():
-            archive.session_key(number)
-    wanted = {}                                     # content id: what sessions say, a set of (domain, length)
-    for name, session in archive.sessions():
-        for content_id in session.settings:
-            wanted.setdefault(content_id, set()).add((session.domain, None))
-        for _, content_id, length in archive.chunks(session):
-            wanted.setdefault(content_id, set()).add((session.domain, length))
-    for number, pack in archive.present:
-        with archive.survive(), examine("pack", pack.name):
-            blob, whole = archive.store.read("pack", pack.name, pack.length), archive.commit.pack_size
-            demand(H(blob) == pack.name, "its hash is not its name")
-            last = min(whole, max(64 * KIB, padme(pack.directory_at + pack.directory_length)))
-            demand(pack.length in (whole, last), "its length is neither the pack size nor that of a last pack")
-        with archive.survive():
-            for name, record in archive.directory(number, pack).items():
-                for domain, length in wanted.get(name, [(None, None)]):
-                    with archive.survive():
-                        archive.read_record(name, record, domain, length)
-    for content_id in wanted:
-        with archive.survive():
-            archive.find(content_id, CHUNK)
-
-def open_archive(store, passphrase, problems, go_on):                       # section 10, steps 1 and 2
-    numbers = [number for number in range(255, -1, -1) if store.exists(slot_name(number))][:8]
-    if not numbers:
-        stop(6, f"{store.folder} is missing or holds no archive")
-    for number in numbers:
-        try:
-            with examine("slot", slot_name(number)):
-                blob = store.read("slot", slot_name(number), 224)
-                if opened := open_slot(blob, number, passphrase):
-                    return Archive(store, problems, go_on, number, H(blob), *opened)
-        except Damage as damage:                    # another slot may do
-            problems[damage.object] = damage
-    if not problems:
-        stop(4, "the passphrase opens no slot")
-    raise list(problems.values())[-1]
+        with examine("slot", slot_name(number)):
+            demand(H(archive.store.read(slot_name(number), 224)) == digest, "the newest commit has another hash")
+    hashes = {0: ZERO}
+    for number in range(1, archive.newest + 1):
+        hashes[number], commit = archive.read_commit(number)
+        with examine("commit", archive.commit_name(number)):
+            earlier = (hashes[number - 1], hashes[number & (number - 1)])
+            demand((commit.previous, commit.skip) == earlier, "its hash of an earlier commit is another")
+    wanted = {}                                                             # by content id: domains and lengths
+    for _, session in archive.sessions():
+        for _, name, length in [*archive.chunks(session), *((None, name, None) for name in session.settings)]:
+            wanted.setdefault(name, set()).add((session.domain, length))
+            archive.find(name, CHUNK)
+    for pack in archive.packs.values():
+        if pack.state == LIVE or (pack.state == GIVEN_UP and archive.store.has(pack.name)):
+            for record in archive.directory(pack).values():
+                for domain, length in wanted.get(record.id, [(None, None)]):
+                    archive.read_record(record, domain, length)
+            with examine("pack", pack.name):
+                demand(H(archive.store.read(pack.name, pack.length)) == pack.name, "its hash is not its name")
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", metavar="DIR")
-    parser.add_argument("command", choices=("list", "restore", "check"))
-    parser.add_argument("arguments", nargs="*", metavar="VOLUME SESSION OUT")
-    parser.add_argument("--passphrase-file", required=True, metavar="FILE")
-    options = parser.parse_intermixed_args()
-    if len(options.arguments) != (3 if options.command == "restore" else 0):
-        parser.error("restore takes VOLUME SESSION OUT, the others nothing")
-    passphrase = pathlib.Path(options.passphrase_file).read_bytes().removesuffix(b"\n")
-    checking, problems = options.command == "check", {}
-    fatal = checking
     try:
-        archive = open_archive(Store(options.folder), passphrase, problems, checking)
-        archive.load()
-        if checking:
-            check(archive)
-        elif options.command == "restore":
-            restore(archive, *options.arguments)
-        else:
-            for time, name, size in sorted((s.time, name, s.size) for name, s in archive.sessions()):
-                print(name, time, size)
-    except Damage as damage:
-        problems[damage.object], fatal = damage, True
-    for problem in problems.values():
-        print(f"problem: {problem}", file=sys.stdout if checking else sys.stderr)
-    if checking:
-        print(f"checked {len(EXAMINED)} objects, {len(problems)} problems")
-    if fatal and problems:
-        stop(5, "damage: " + ", ".join(problems))
+        match sys.argv[1:]:
+            case [folder, "--passphrase-file", file, "list" | "restore" | "check" as command, *names]:
+                archive, damaged = open_archive(Store(folder), pathlib.Path(file).read_bytes().removesuffix(b"\n"))
+                archive.load()
+                {"list": list_sessions, "restore": restore, "check": check}[command](archive, damaged, *names)
+            case _:
+                stop(1, __doc__)
+    except Exception as error:
+        stop(5 if isinstance(error, Damage) else 1, error)
 
 if __name__ == "__main__":
     main()

@@ -8,3 +8,4 @@ pub mod disk;
 pub mod programs;
 pub mod require;
 pub mod sandbox;
+pub mod second_reader;

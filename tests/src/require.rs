@@ -21,7 +21,7 @@ pub enum Component {
     Btrfs,
     /// `mkfs.xfs`, and a kernel that mounts it from a loop device.
     Xfs,
-    /// Python 3 with `venv` and PyPI within reach, for the second reader.
+    /// Python 3.11 or newer with `venv`, and PyPI within reach, for the second reader.
     Python,
     /// Kernel Landlock, which keeps a process below its folders.
     Landlock,
@@ -35,13 +35,18 @@ pub fn require(component: Component, test: &str) -> bool {
     if component.is_there() {
         return true;
     }
+    missing(component, test);
+    false
+}
+
+/// Names `test` in the list of those skipped, or fails. For what turns out to be missing later than [`require`] can know.
+pub fn missing(component: Component, test: &str) {
     assert!(std::env::var("WYNG_TEST_REQUIRE").as_deref() != Ok("all"), "{test} needs {component:?}");
     let line = format!("{test} ({component:?})\n");
     eprint!("skipped: {line}");
     if let Some(list) = std::env::var_os("WYNG_TEST_SKIPPED") {
         OpenOptions::new().append(true).create(true).open(list).unwrap().write_all(line.as_bytes()).unwrap();
     }
-    false
 }
 
 impl Component {
@@ -52,7 +57,7 @@ impl Component {
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
             Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
-            Self::Python => runs("python3", &["-c", "import venv, ensurepip"]),
+            Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
             Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }

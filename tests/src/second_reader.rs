@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `tests/independent/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::programs::program;
+use crate::require::{Component, missing, require};
+use crate::sandbox::Outcome;
+
+/// The second reader, ready to run.
+pub struct SecondReader {
+    python: PathBuf,
+}
+
+impl SecondReader {
+    /// None, and `test` counts as skipped, without Python or its packages.
+    pub fn ready(test: &str) -> Option<Self> {
+        if !require(Component::Python, test) {
+            return None;
+        }
+        match environment() {
+            Ok(folder) => Some(Self { python: folder.join("bin/python") }),
+            Err(reason) => {
+                eprintln!("{reason}");
+                missing(Component::Python, test);
+                None
+            }
+        }
+    }
+
+    /// Runs `read_archive.py STORE --passphrase-file FILE ARGUMENTS…` to its end.
+    pub fn run(&self, store: &Path, passphrase_file: &Path, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new(&self.python);
+        command.arg("-B").arg(sources().join("read_archive.py")).arg(store).arg("--passphrase-file").arg(passphrase_file);
+        Outcome::of(command.args(arguments).output().unwrap())
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("independent")
+}
+
+/// Where the packages are. The lock lets parallel tests wait for the one that installs them; the rename lets none see half of them.
+fn environment() -> Result<PathBuf, String> {
+    let target = program("wyng-ctl").ancestors().nth(2).unwrap().to_owned();
+    let requirements = sources().join("requirements.txt");
+    let wanted = std::fs::read(&requirements).unwrap();
+    let folder = target.join(format!("second-reader-venv-{:016x}", fingerprint(&wanted)));
+    let lock = File::create(target.join("second-reader-venv.lock")).unwrap();
+    lock.lock().unwrap();
+    if !folder.is_dir() {
+        let unfinished = tempfile::Builder::new().prefix("second-reader-venv-").tempdir_in(&target).unwrap();
+        install(unfinished.path(), &requirements)?;
+        std::fs::rename(unfinished.keep(), &folder).unwrap();
+    }
+    Ok(folder)
+}
+
+fn install(folder: &Path, requirements: &Path) -> Result<(), String> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "-r"]).arg(requirements))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// FNV-1a: tells one list of requirements from the next.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the programs write, a reader that knows docs/format.md only restores; what is damaged, it refuses and names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use wyng_archive::BlobName;
+use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
+use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
+use wyng_tests::second_reader::SecondReader;
+
+const MIB: usize = 1 << 20;
+
+/// An archive, and what each of its sessions must give.
+struct History {
+    reader: SecondReader,
+    sandbox: Sandbox,
+    sessions: Vec<(String, String, Vec<u8>)>,
+}
+
+impl History {
+    fn with_archive(test: &str, options: &[&str]) -> Option<Self> {
+        let reader = SecondReader::ready(test)?;
+        Some(Self { reader, sandbox: Sandbox::with_archive(options), sessions: Vec::new() })
+    }
+
+    /// A backup of these files, whose content is kept for comparison.
+    fn backup(&mut self, names: &[&str]) {
+        let outcome = self.sandbox.wyng(&[&["backup", "home"], names].concat());
+        outcome.success();
+        for (place, name) in names.iter().enumerate() {
+            let content = std::fs::read(self.sandbox.path(name)).unwrap();
+            self.sessions.push(((*name).to_owned(), outcome.session(place), content));
+        }
+    }
+
+    fn set_len(&self, name: &str, length: usize) {
+        let file = File::options().write(true).create(true).truncate(false).open(self.sandbox.path(name)).unwrap();
+        file.set_len(length as u64).unwrap();
+    }
+
+    /// Two volumes and an empty one that change, grow, shrink, get holes, and come and go.
+    fn grow_old(&mut self) {
+        self.sandbox.image("noise", 5 * MIB + 1234, 1);
+        std::fs::write(self.sandbox.path("text"), "all work and no play makes a dull disk\n".repeat(40_000)).unwrap();
+        self.set_len("empty", 0);
+        self.backup(&["noise", "text", "empty"]);
+
+        write_at(&self.sandbox.path("noise"), 1_000_000, &noise(5000, 7));
+        write_at(&self.sandbox.path("text"), 70 * MIB as u64, &noise(3, 3));
+        self.set_len("empty", 1);
+        self.backup(&["noise", "text", "empty"]);
+
+        write_at(&self.sandbox.path("noise"), 100_000, &vec![0; MIB]);
+        self.set_len("text", 1_000_000);
+        self.set_len("hole", 3 * MIB + 5);
+        self.backup(&["hole", "text", "noise"]);
+
+        self.set_len("noise", 65_536);
+        self.set_len("text", 2 * MIB);
+        self.backup(&["text", "noise"]);
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        self.reader.run(&self.sandbox.store(), &self.sandbox.path("passphrase"), arguments)
+    }
+
+    fn assert_all_comes_back(&self) {
+        let mut expected: Vec<_> =
+            self.sessions.iter().map(|(volume, session, content)| format!("{volume} {session} {}", content.len())).collect();
+        let list = self.run(&["list"]);
+        let mut listed: Vec<_> = std::str::from_utf8(&list.success().stdout).unwrap().lines().collect();
+        expected.sort();
+        listed.sort_unstable();
+        assert_eq!(listed, expected);
+        for (number, (volume, session, content)) in self.sessions.iter().enumerate() {
+            let target = self.sandbox.path(&format!("restored-{number}"));
+            self.run(&["restore", volume, session, target.to_str().unwrap()]).success();
+            assert!(std::fs::read(&target).unwrap() == *content, "{volume} {session}");
+        }
+        self.run(&["check"]).success();
+    }
+
+    /// The one pack of an archive that has one, and the blobs that are no pack.
+    fn pack(&self) -> PathBuf {
+        self.sandbox.blobs().into_iter().find(|blob| ![224, 4096].contains(&blob.metadata().unwrap().len())).unwrap()
+    }
+
+    fn blobs_of_size(&self, size: u64) -> Vec<PathBuf> {
+        self.sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() == size).collect()
+    }
+
+    fn path(&self, name: BlobName) -> PathBuf {
+        let hex = String::from_utf8(name.to_hex().to_vec()).unwrap();
+        self.sandbox.store().join(&hex[..2]).join(hex)
+    }
+
+    /// Commit 3, which brings a slot for a recovery key: what `key add` will do. Gives the key as it is printed.
+    fn add_recovery_key(&self) -> String {
+        let sealed = std::fs::read(self.path(slot_name(0))).unwrap();
+        let slot = Slot::decode(&sealed).unwrap();
+        let password = |text: &[u8]| Password::new(text.to_vec().into()).unwrap();
+        let root = open_slot(&slot, &password(PASSPHRASE.as_bytes())).unwrap();
+        let key = RecoveryKey::new(&mut [0xA7; 20]);
+        let mut clear = *slot.clear();
+        (clear.number, clear.kind, clear.salt) = (1, SlotKind::RecoveryKey, [3; 32]);
+        let added = seal_slot(&root, clear, &password(key.chars()), NonceSeed([1; 24])).unwrap().encode();
+
+        let credential = root.credential(clear.archive).unwrap();
+        let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
+        let previous = std::fs::read(self.path(newest)).unwrap();
+        let (mut plain, mut bytes, mut coder) = (Vec::new(), Vec::new(), Coder::new(3).unwrap());
+        credential.open_meta(Kind::Commit, &mut coder, &Id(newest.0), &previous, &mut plain).unwrap();
+        let mut commit = Commit::decode(&plain, 2).unwrap();
+        (commit.generation, commit.next_slot) = (3, 2);
+        (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
+        commit.slots.push(SlotRef { number: 1, hash: pack_name(&added).0 });
+        credential.seal_meta(Kind::Commit, &mut coder, &Id(next.0), &commit.encode(), NonceSeed([2; 24]), &mut bytes).unwrap();
+        for (name, blob) in [(slot_name(1), added), (next, bytes)] {
+            std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            std::fs::write(self.path(name), blob).unwrap();
+        }
+        key.printed().to_string()
+    }
+
+    /// Runs `check` on a changed blob, puts it back, and returns the line that names the damage.
+    fn refusal(&self, blob: &Path, change: impl FnOnce(&Path)) -> String {
+        let sound = std::fs::read(blob).unwrap();
+        change(blob);
+        let outcome = self.run(&["check"]);
+        std::fs::write(blob, sound).unwrap();
+        assert_names(&outcome, blob)
+    }
+}
+
+/// Damage is status 5 and one line with the blob's name, nothing else.
+#[track_caller]
+fn assert_names(outcome: &Outcome, blob: &Path) -> String {
+    let name = blob.file_name().unwrap().to_str().unwrap();
+    assert_eq!(outcome.status, 5, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(name), "{name} is not named in: {}", outcome.stderr);
+    outcome.stderr.clone()
+}
+
+/// Two chunks and a volume's metadata in a single pack of 71680 bytes: chunks up to 70088, then four nodes, the directory, filler.
+fn small(test: &str) -> Option<History> {
+    let mut history = History::with_archive(test, &["--chunk-size", "64K", "--pack-size", "128K"])?;
+    history.sandbox.image("disk", 70_000, 1);
+    history.backup(&["disk"]);
+    Some(history)
+}
+
+#[test]
+fn every_session_comes_back_of_an_archive_with_the_defaults() {
+    let Some(mut history) = History::with_archive("second reader, defaults", &[]) else { return };
+    history.grow_old();
+    history.assert_all_comes_back();
+}
+
+#[test]
+fn every_session_comes_back_of_an_archive_of_many_packs_with_one_domain() {
+    let options = ["--shared-domain", "--chunk-size", "64K", "--pack-size", "128K", "--compression", "zstd:-7"];
+    let Some(mut history) = History::with_archive("second reader, many packs", &options) else { return };
+    history.grow_old();
+    assert!(history.sandbox.blobs().len() > 40, "the tree of packs has two levels");
+    history.assert_all_comes_back();
+}
+
+#[test]
+fn every_session_comes_back_of_an_archive_of_large_chunks() {
+    let options = ["--chunk-size", "1M", "--pack-size", "2M", "--compression", "zstd:19"];
+    let Some(mut history) = History::with_archive("second reader, large chunks", &options) else { return };
+    history.grow_old();
+    history.assert_all_comes_back();
+}
+
+#[test]
+fn every_session_comes_back_of_an_archive_of_large_packs_with_one_domain() {
+    let options = ["--shared-domain", "--chunk-size", "256K", "--pack-size", "64M", "--compression", "zstd:1"];
+    let Some(mut history) = History::with_archive("second reader, large packs", &options) else { return };
+    history.grow_old();
+    history.assert_all_comes_back();
+}
+
+#[test]
+fn a_volume_goes_to_standard_output() {
+    let Some(history) = small("second reader, standard output") else { return };
+    let (volume, session, content) = &history.sessions[0];
+    assert!(history.run(&["restore", volume, session, "-"]).success().stdout == *content);
+}
+
+#[test]
+fn a_wrong_passphrase_is_status_4_and_no_damage() {
+    let Some(history) = small("second reader, wrong passphrase") else { return };
+    let wrong = history.sandbox.path("wrong");
+    std::fs::write(&wrong, "another-passphrase\n").unwrap();
+    for command in ["list", "check"] {
+        let outcome = history.reader.run(&history.sandbox.store(), &wrong, &[command]);
+        outcome.expect(4);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_recovery_key_opens_the_archive_however_it_is_typed() {
+    let Some(history) = small("second reader, recovery key") else { return };
+    let printed = history.add_recovery_key();
+    let mistyped = printed.replacen(&printed[..1], if printed.starts_with('2') { "3" } else { "2" }, 1);
+    let careless = format!(" {}", printed.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l"));
+    let file = history.sandbox.path("typed");
+    for (typed, status) in [(&printed, 0), (&careless, 0), (&mistyped, 4), (&PASSPHRASE.to_owned(), 0)] {
+        std::fs::write(&file, format!("{typed}\n")).unwrap();
+        history.reader.run(&history.sandbox.store(), &file, &["check"]).expect(status);
+    }
+}
+
+#[test]
+fn a_damaged_slot_does_not_keep_another_from_opening_but_fails_the_check() {
+    let Some(history) = small("second reader, damaged slot") else { return };
+    history.add_recovery_key();
+    let damaged = history.path(slot_name(1));
+    flip_a_bit(&damaged);
+    history.run(&["list"]).success();
+    assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
+    std::fs::remove_file(&damaged).unwrap();
+    assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
+}
+
+#[test]
+fn what_is_no_archive_and_what_is_no_session_is_status_1() {
+    let Some(history) = small("second reader, status 1") else { return };
+    let passphrase = history.sandbox.path("passphrase");
+    let target = history.sandbox.path("restored");
+    for outcome in [
+        history.reader.run(&history.sandbox.path("nowhere"), &passphrase, &["list"]),
+        history.reader.run(&history.sandbox.store(), &history.sandbox.path("nowhere"), &["list"]),
+        history.run(&["restore", "disk", "2001-01-01T00:00:00Z", target.to_str().unwrap()]),
+        history.run(&["restore", "disk"]),
+    ] {
+        outcome.expect(1);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    }
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_bit_flipped_anywhere_in_a_pack_is_refused_and_its_object_is_named() {
+    let Some(history) = small("second reader, packs") else { return };
+    let pack = history.pack();
+    let length = pack.metadata().unwrap().len();
+    let mut named = BTreeSet::new();
+    for offset in [0, 30_000, 65_579, 65_580].into_iter().chain((70_030..length).step_by(110)) {
+        let line = history.refusal(&pack, |blob| {
+            let byte = std::fs::read(blob).unwrap()[usize::try_from(offset).unwrap()];
+            write_at(blob, offset, &[byte ^ 0x10]);
+        });
+        let mut classes = ["record", "node", "directory"].into_iter().filter(|class| line.contains(&format!(", {class} ")));
+        named.insert(classes.next_back().unwrap_or("pack"));
+    }
+    assert_eq!(named, BTreeSet::from(["record", "node", "directory", "pack"]));
+}
+
+#[test]
+fn a_restore_refuses_a_chunk_with_a_flipped_bit_and_leaves_nothing() {
+    let Some(history) = small("second reader, restore") else { return };
+    let (volume, session, _) = &history.sessions[0];
+    let target = history.sandbox.path("restored");
+    write_at(&history.pack(), 40_000, &[0; 4]);
+    let outcome = history.run(&["restore", volume, session, target.to_str().unwrap()]);
+    assert!(assert_names(&outcome, &history.pack()).contains(", record "));
+    assert!(!target.exists());
+    history.run(&["list"]).success();
+}
+
+#[test]
+fn a_flipped_bit_in_a_slot_or_in_any_commit_is_refused_and_named() {
+    let Some(history) = small("second reader, slots and commits") else { return };
+    for (size, class, count) in [(224, "slot ", 1), (4096, "commit ", 2)] {
+        let blobs = history.blobs_of_size(size);
+        assert_eq!(blobs.len(), count, "{class}");
+        for blob in blobs {
+            assert!(history.refusal(&blob, flip_a_bit).starts_with(class));
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_is_cut_lengthened_or_missing_is_refused_and_named() {
+    let Some(history) = small("second reader, cut") else { return };
+    let resize = |blob: &Path, by: i64| {
+        let length = blob.metadata().unwrap().len().checked_add_signed(by).unwrap();
+        File::options().write(true).open(blob).unwrap().set_len(length).unwrap();
+    };
+    for blob in [history.pack(), history.blobs_of_size(224).remove(0), history.blobs_of_size(4096).remove(0)] {
+        history.refusal(&blob, |blob| resize(blob, -1));
+        history.refusal(&blob, |blob| resize(blob, 1));
+        history.refusal(&blob, |blob| resize(blob, -200));
+    }
+    history.refusal(&history.pack(), |blob| std::fs::remove_file(blob).unwrap());
+    history.run(&["check"]).success();
+}
+
+#[test]
+fn a_missing_pack_costs_only_the_sessions_that_need_it() {
+    let Some(mut history) = small("second reader, missing pack") else { return };
+    let first = history.pack();
+    history.sandbox.image("other", 200_000, 2);
+    history.backup(&["other"]);
+    std::fs::remove_file(&first).unwrap();
+    let target = history.sandbox.path("restored");
+    let restore = |number: usize| {
+        let (volume, session, content) = &history.sessions[number];
+        (history.run(&["restore", volume, session, target.to_str().unwrap()]), content)
+    };
+    assert_names(&restore(0).0, &first);
+    let (outcome, content) = restore(1);
+    outcome.success();
+    assert!(std::fs::read(&target).unwrap() == *content);
+    assert_names(&history.run(&["check"]), &first);
+}
+
+#[test]
+fn a_blob_under_the_name_of_another_is_refused() {
+    let Some(history) = small("second reader, exchanged") else { return };
+    let commits = history.blobs_of_size(4096);
+    let (one, other) = (std::fs::read(&commits[0]).unwrap(), std::fs::read(&commits[1]).unwrap());
+    history.refusal(&commits[0], |blob| std::fs::write(blob, other).unwrap());
+    history.refusal(&commits[1], |blob| std::fs::write(blob, one).unwrap());
+}
