@@ -4,6 +4,7 @@
 // Test support may fail loudly: what it meets is the test's own world.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod archive_writer;
 pub mod disk;
 pub mod programs;
 pub mod require;

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
 
@@ -331,4 +334,43 @@ fn a_blob_under_the_name_of_another_is_refused() {
     let (one, other) = (std::fs::read(&commits[0]).unwrap(), std::fs::read(&commits[1]).unwrap());
     history.refusal(&commits[0], |blob| std::fs::write(blob, other).unwrap());
     history.refusal(&commits[1], |blob| std::fs::write(blob, one).unwrap());
+}
+
+/// Archives whose chunk size, pack size, domain and level follow from a seed, and which the programs did not write.
+#[test]
+fn every_session_comes_back_of_archives_of_a_dozen_seeds() {
+    let Some(reader) = SecondReader::ready("second reader, seeds") else { return };
+    for seed in 1..=12_u64 {
+        let sandbox = Sandbox::new();
+        let mut sessions = Vec::new();
+        for call in 0..2 {
+            let lengths = noise(4, seed * 2 + call).into_iter().map(|byte| usize::from(byte) * 1733);
+            let contents: Vec<_> = ["a", "b"].into_iter().zip(lengths).map(|(name, length)| (name, noise(length, seed))).collect();
+            sessions.extend(make_archive(&sandbox, seed, &contents));
+        }
+        let run = |arguments: &[&str]| reader.run(&sandbox.store(), &sandbox.path("passphrase"), arguments);
+        run(&["check"]).success();
+        assert_eq!(run(&["list"]).success().stdout.lines().count(), sessions.len(), "seed {seed}");
+        for (volume, session, content) in sessions {
+            assert!(run(&["restore", &volume, &session, "-"]).success().stdout == content, "seed {seed}: {volume} {session}");
+        }
+    }
+}
+
+/// One call of `make-archive`: the sessions that it brought, with their content.
+fn make_archive(sandbox: &Sandbox, seed: u64, contents: &[(&str, Vec<u8>)]) -> Vec<(String, String, Vec<u8>)> {
+    let mut command = Command::new(program("make-archive"));
+    command.arg(sandbox.store()).arg("--passphrase-file").arg(sandbox.path("passphrase")).arg("--seed").arg(seed.to_string());
+    for (name, content) in contents {
+        std::fs::write(sandbox.path(name), content).unwrap();
+        command.arg(format!("{name}={}", sandbox.path(name).display()));
+    }
+    let outcome = Outcome::of(command.output().unwrap());
+    let lines = String::from_utf8(outcome.success().stdout.clone()).unwrap();
+    let brought = lines.lines().map(|line| {
+        let (volume, session) = line.split_once(' ').unwrap();
+        let (_, content) = contents.iter().find(|(name, _)| *name == volume).unwrap();
+        (volume.to_owned(), session.to_owned(), content.clone())
+    });
+    brought.collect()
 }
