@@ -103,7 +103,7 @@ impl ArchiveWriter {
         let archive = ArchiveId(random.bytes());
         let credential = root.credential(archive).ok_or("no data key")?;
         let chunk_size_bytes = 1024_u32 << random.below(8);
-        let pack_size_bytes = (64 * 1024_u32 << random.below(5)).max(2 * chunk_size_bytes);
+        let pack_size_bytes = ((64 * 1024_u32) << random.below(5)).max(2 * chunk_size_bytes);
         let settings = ArchiveSettings {
             chunk_size_bytes,
             pack_size_bytes,

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The one tree against a plain map: edits, walks, lookups, diffs, marks and resizes, at random.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+
+use proptest::prelude::*;
+use wyng_archive::crypto::{Credential, Id};
+use wyng_archive::format::{ContentTree, Node, Shape, depth_for};
+use wyng_archive::plan::{Editor, Nodes, NodesMut, Root, Walk, diff, get, mark};
+
+/// Nodes by their keyed hash, and how many were saved and loaded.
+struct Store {
+    credential: Credential,
+    nodes: HashMap<Id, Vec<u8>>,
+    loaded: usize,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self { credential: common::credential(), nodes: HashMap::new(), loaded: 0 }
+    }
+}
+
+impl<S: Shape<Child = Id>> Nodes<S> for Store {
+    type Error = Infallible;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Infallible> {
+        self.loaded += 1;
+        Ok(Node::decode(&self.nodes[child], level, room).unwrap())
+    }
+}
+
+impl<S: Shape<Child = Id>> NodesMut<S> for Store {
+    fn save(&mut self, node: &Node<S>) -> Result<Id, Infallible> {
+        assert!(!node.is_empty(), "an empty node is never stored");
+        let plain = node.encode();
+        let id = self.credential.node_id(&plain);
+        self.nodes.insert(id, plain);
+        Ok(id)
+    }
+}
+
+type Map = BTreeMap<u64, Id>;
+
+fn value(number: u32) -> Id {
+    let mut id = [1; 32];
+    id[..4].copy_from_slice(&number.to_le_bytes());
+    Id(id)
+}
+
+/// Applies changes in ascending order; a `None` removes.
+fn edit(store: &mut Store, old: &Root<Id>, size: u64, changes: &BTreeMap<u64, Option<Id>>) -> Root<Id> {
+    let mut editor = Editor::<ContentTree>::new(old, size, store).unwrap();
+    for (index, value) in changes.range(..size) {
+        editor.set(*index, *value, store).unwrap();
+    }
+    editor.finish(store).unwrap()
+}
+
+fn walk(store: &mut Store, root: &Root<Id>) -> Map {
+    let mut walk = Walk::<ContentTree>::from(root, 0);
+    std::iter::from_fn(|| walk.next(store).unwrap()).collect()
+}
+
+fn apply(map: &mut Map, size: u64, changes: &BTreeMap<u64, Option<Id>>) {
+    for (index, value) in changes.range(..size) {
+        match value {
+            Some(value) => drop(map.insert(*index, *value)),
+            None => drop(map.remove(index)),
+        }
+    }
+    map.retain(|index, _| *index < size);
+}
+
+/// Sizes around the powers of 32, where the depth changes.
+fn size() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 1..40_u64, 1000..1100_u64, 32_700..32_800_u64, Just(u64::MAX), Just(1 << 40)]
+}
+
+fn edits() -> impl Strategy<Value = (u64, BTreeMap<u64, Option<Id>>)> {
+    size().prop_flat_map(|size| {
+        let index = prop_oneof![0..size.max(1), (0..40_u64).prop_map(move |back| size.saturating_sub(back + 1))];
+        let value = prop::option::weighted(0.8, (0..5_u32).prop_map(value));
+        (Just(size), prop::collection::btree_map(index, value, 0..40))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn r28_the_tree_equals_a_plain_map_under_edits_and_resizes(steps in prop::collection::vec(edits(), 1..6)) {
+        let mut store = Store::new();
+        let (mut root, mut map): (Root<Id>, Map) = (Root::empty(0), Map::new());
+        for (size, changes) in steps {
+            let (old_root, old_map) = (root, map.clone());
+            root = edit(&mut store, &root, size, &changes);
+            apply(&mut map, size, &changes);
+            prop_assert_eq!(root.size, size);
+            prop_assert_eq!(&walk(&mut store, &root), &map);
+            prop_assert_eq!(root.child.is_none(), map.is_empty(), "holes are absent");
+
+            // One content, one root: built at once it is the same.
+            let at_once = map.iter().map(|(index, value)| (*index, Some(*value))).collect();
+            prop_assert_eq!(edit(&mut store, &Root::empty(size), size, &at_once).child, root.child);
+
+            let mut seen = Vec::new();
+            diff::<ContentTree, _, _>(&old_root, &root, &mut store, &mut |index, a, b| seen.push((index, a.copied(), b.copied()))).unwrap();
+            let indices: std::collections::BTreeSet<u64> = old_map.keys().chain(map.keys()).copied().collect();
+            let expected: Vec<_> = indices
+                .into_iter()
+                .map(|index| (index, old_map.get(&index).copied(), map.get(&index).copied()))
+                .filter(|(_, a, b)| a != b)
+                .collect();
+            prop_assert_eq!(seen, expected);
+
+            for index in changes.keys().copied().chain([0, size / 2, size.saturating_sub(1)]) {
+                prop_assert_eq!(get::<ContentTree, _>(&root, index, &mut store).unwrap(), map.get(&index).copied());
+            }
+        }
+    }
+
+    #[test]
+    fn marking_reaches_every_node_and_value_once(trees in prop::collection::vec(edits(), 1..4)) {
+        let mut store = Store::new();
+        let (mut nodes, mut values) = (HashSet::new(), HashSet::new());
+        let (mut all_nodes, mut all_values) = (HashSet::new(), HashSet::new());
+        let mut root = Root::empty(0);
+        for (size, changes) in trees {
+            root = edit(&mut store, &root, size, &changes);
+            all_values.extend(walk(&mut store, &root).into_values());
+            naive(&mut store, &root, &mut all_nodes);
+            let mut visited = Vec::new();
+            mark::<ContentTree, _, _, _>(&root, &mut store, &mut |id| { visited.push(*id); nodes.insert(*id) }, &mut |id| {
+                values.insert(*id);
+                Ok(())
+            }).unwrap();
+        }
+        prop_assert_eq!(nodes, all_nodes);
+        prop_assert_eq!(values, all_values);
+    }
+}
+
+/// All nodes below a root, entered again and again.
+fn naive(store: &mut Store, root: &Root<Id>, found: &mut HashSet<Id>) {
+    let mut open: Vec<(Id, u8)> = root.child.map(|child| (child, depth_for(root.size) - 1)).into_iter().collect();
+    while let Some((id, level)) = open.pop() {
+        found.insert(id);
+        let node: Node<ContentTree> = Node::decode(&store.nodes[&id], level, u64::MAX).unwrap();
+        if let Node::Inner { children, .. } = node {
+            open.extend(children.iter().flatten().map(|child| (*child, level - 1)));
+        }
+    }
+}
+
+#[test]
+fn a_session_that_changes_k_chunks_writes_about_k_times_depth_nodes() {
+    let mut store = Store::new();
+    let size = 1 << 23; // 1 TiB in chunks of 128 KiB
+    let all = (0..size).step_by(1000).map(|index| (index, Some(value(1)))).collect();
+    let root = edit(&mut store, &Root::empty(size), size, &all);
+    let before = store.nodes.len();
+    let changes: BTreeMap<u64, Option<Id>> = (0..50).map(|k| (k * 160_001, Some(value(2)))).collect();
+    let changed = edit(&mut store, &root, size, &changes);
+    let (written, depth) = (store.nodes.len() - before, usize::from(depth_for(size)));
+    assert!(written <= 50 * depth, "{written} nodes for 50 chunks at depth {depth}");
+    store.loaded = 0;
+    let mut count = 0;
+    diff::<ContentTree, _, _>(&root, &changed, &mut store, &mut |_, _, _| count += 1).unwrap();
+    assert_eq!(count, 50);
+    assert!(store.loaded <= 2 * 50 * depth, "{} nodes were loaded to compare", store.loaded);
+}
+
+#[test]
+fn depth_is_the_least_that_holds_the_size() {
+    let sizes = [(0, 0), (1, 1), (32, 1), (33, 2), (1024, 2), (1025, 3), (u64::MAX, 13)];
+    for (size, depth) in sizes {
+        assert_eq!(depth_for(size), depth, "{size}");
+    }
+}
