@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{Command, ExitStatus, Failure, Progress, TargetKind, ToClient};
-use wyng_jail::{MappedFile, WritableFile};
+use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
@@ -27,7 +27,9 @@ type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
 type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
 /// Blobs that the transport has and the far end has not settled: memory is bounded by it.
-const UNSETTLED_MAX_BYTES: u64 = 48 << 20;
+const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
+/// Rooms for blobs that are kept for the next: one is filled while one is named.
+const SPARE_ROOMS: usize = 2;
 /// The person's eye is not faster.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
@@ -50,6 +52,8 @@ pub struct RealWorld {
     receipts: VecDeque<Receipt>,
     put_number: u64,
     unsettled: VecDeque<(u64, u64)>,
+    /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
+    spare: Vec<Vec<u8>>,
     synced: bool,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
@@ -84,6 +88,7 @@ impl RealWorld {
             receipts: VecDeque::new(),
             put_number: 0,
             unsettled: VecDeque::new(),
+            spare: Vec::new(),
             synced: false,
             sources: HashMap::new(),
             targets: HashMap::new(),
@@ -210,7 +215,7 @@ impl RealWorld {
 }
 
 impl World for RealWorld {
-    type Buffer = WritableFile;
+    type Buffer = Vec<u8>;
     type Bytes = MappedFile;
 
     fn wall_nanos(&mut self) -> u64 {
@@ -302,17 +307,23 @@ impl World for RealWorld {
         }
     }
 
-    fn buffer(&mut self, length_bytes: usize) -> Result<WritableFile, Failure> {
-        WritableFile::new(length_bytes).map_err(|_| Failure::OutOfMemory)
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        let mut room = self.spare.pop().unwrap_or_default();
+        room.try_reserve_exact(length_bytes.saturating_sub(room.len())).map_err(|_| Failure::OutOfMemory)?;
+        room.resize(length_bytes, 0);
+        Ok(room)
     }
 
-    fn put(&mut self, name: BlobName, bytes: WritableFile, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
-        let file = bytes.finish(length_bytes).map_err(|_| Failure::OutOfMemory)?;
+    fn put(&mut self, name: BlobName, bytes: Vec<u8>, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
         let length = length_bytes as u64;
         while !self.unsettled.is_empty()
             && self.unsettled.iter().fold(length, |sum, (_, bytes)| sum.saturating_add(*bytes)) > UNSETTLED_MAX_BYTES
         {
             self.take_receipt_message()?;
+        }
+        let file = memory_file(bytes.get(..length_bytes).unwrap_or_default()).map_err(|_| Failure::OutOfMemory)?;
+        if self.spare.len() < SPARE_ROOMS {
+            self.spare.push(bytes);
         }
         self.put_number = self.put_number.saturating_add(1);
         let length_bytes = u32::try_from(length_bytes).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
@@ -398,6 +409,8 @@ impl World for RealWorld {
         match received.message {
             VolumesToKeyholder::Source { item: found, size_bytes, method } if found == item => {
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                // What is read once shall not push what the machine works with out of the page cache.
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
                 self.sources.insert(item, Source { file, size_bytes });
                 Ok(SourceShape { size_bytes, method })
             }
@@ -591,6 +604,17 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no pages to zero and none to fault in.
+fn memory_file(mut bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let file = new_file()?;
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, bytes))?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    seal_file(&file)?;
+    Ok(file)
 }
 
 /// Reads a pipe to its end, without leaving copies behind as a growing buffer would.
