@@ -4,6 +4,8 @@
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +37,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 const PASSPHRASE_MAX_BYTES: usize = 1024;
+/// So much of a file is written before its pages are written out.
+const BEHIND_BYTES: u64 = 8 << 20;
+/// So many times as much may be on its way to the disk before its pages are dropped.
+const BEHIND_RANGES: usize = 8;
 /// Zeros are written to a stream in pieces of this size.
 const ZEROS_BYTES: usize = 64 * 1024;
 
@@ -71,6 +77,16 @@ struct Target {
     kind: TargetKind,
     /// How far a stream is written.
     position: u64,
+    behind: Behind,
+}
+
+/// The ranges of a file that were written last. Their pages are written out early and then dropped from the page cache, which stays as it
+/// was; and a file does not take fresh pages for each of its bytes, which costs more than to write them.
+#[derive(Default)]
+struct Behind {
+    open: Range<u64>,
+    open_bytes: u64,
+    closed: VecDeque<Range<u64>>,
 }
 
 impl RealWorld {
@@ -472,7 +488,7 @@ impl World for RealWorld {
         match received.message {
             VolumesToKeyholder::Target { item: found, kind } if found == item => {
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                self.targets.insert(item, Target { file, kind, position: 0 });
+                self.targets.insert(item, Target { file, kind, position: 0, behind: Behind::default() });
                 Ok(kind)
             }
             VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
@@ -557,10 +573,35 @@ impl World for RealWorld {
     }
 }
 
+impl Behind {
+    fn note(&mut self, file: &OwnedFd, offset: u64, bytes: u64) {
+        if self.open_bytes >= BEHIND_BYTES {
+            let full = std::mem::take(&mut self.open);
+            self.open_bytes = 0;
+            drop_pages(file, &full); // none is clean yet, so this only begins to write them
+            self.closed.push_back(full);
+        }
+        while self.closed.len() > BEHIND_RANGES {
+            let Some(old) = self.closed.pop_front() else { break };
+            drop_pages(file, &old);
+        }
+        let end = offset.saturating_add(bytes);
+        self.open = if self.open_bytes == 0 { offset..end } else { self.open.start.min(offset)..self.open.end.max(end) };
+        self.open_bytes = self.open_bytes.saturating_add(bytes);
+    }
+}
+
+/// Begins to write the pages of a range, and drops those that are written.
+fn drop_pages(file: &OwnedFd, range: &Range<u64>) {
+    let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+    let _ = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed); // advice only
+}
+
 impl Target {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
         match self.kind {
             TargetKind::File => {
+                self.behind.note(&self.file, offset, bytes.len() as u64);
                 let (mut offset, mut bytes) = (offset, bytes);
                 while !bytes.is_empty() {
                     let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
