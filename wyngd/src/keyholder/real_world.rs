@@ -60,6 +60,10 @@ pub struct RealWorld {
     unsettled: VecDeque<(u64, u64)>,
     /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
     spare: Vec<Vec<u8>>,
+    /// The most bytes of blobs that were unsettled at once.
+    unsettled_peak_bytes: u64,
+    volumes_peak_bytes: u64,
+    transport_peak_bytes: u64,
     synced: bool,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
@@ -105,6 +109,9 @@ impl RealWorld {
             put_number: 0,
             unsettled: VecDeque::new(),
             spare: Vec::new(),
+            unsettled_peak_bytes: 0,
+            volumes_peak_bytes: 0,
+            transport_peak_bytes: 0,
             synced: false,
             sources: HashMap::new(),
             targets: HashMap::new(),
@@ -248,6 +255,11 @@ impl World for RealWorld {
         secs.saturating_mul(1_000_000).saturating_add(nanos / 1000)
     }
 
+    fn peak_bytes(&mut self) -> u64 {
+        let parts = [wyng_jail::peak_resident_bytes(), self.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
     fn process_id(&self) -> u32 {
         std::process::id()
     }
@@ -346,6 +358,8 @@ impl World for RealWorld {
         let message = KeyholderToTransport::Put { number: self.put_number, name: name.0, length_bytes, may_use_reserve };
         self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))?;
         self.unsettled.push_back((self.put_number, length));
+        let unsettled_bytes = self.unsettled.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        self.unsettled_peak_bytes = self.unsettled_peak_bytes.max(unsettled_bytes);
         self.synced = false;
         Ok(self.put_number)
     }
@@ -368,7 +382,10 @@ impl World for RealWorld {
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.send_transport(&KeyholderToTransport::EndPush)?;
         match self.transport_message()?.message {
-            TransportToKeyholder::Final => self.wait_for_end(Service::Push),
+            TransportToKeyholder::Final { peak_rss_bytes } => {
+                self.transport_peak_bytes = peak_rss_bytes;
+                self.wait_for_end(Service::Push)
+            }
             _ => Err(Failure::FarEndProtocol),
         }
     }
@@ -423,7 +440,8 @@ impl World for RealWorld {
         self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
         let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
         match received.message {
-            VolumesToKeyholder::Source { item: found, size_bytes, method } if found == item => {
+            VolumesToKeyholder::Source { item: found, size_bytes, method, peak_rss_bytes } if found == item => {
+                self.volumes_peak_bytes = peak_rss_bytes;
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 // What is read once shall not push what the machine works with out of the page cache.
                 let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);

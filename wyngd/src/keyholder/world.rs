@@ -70,6 +70,10 @@ pub trait World {
     fn monotonic_nanos(&mut self) -> u64;
     /// CPU time of this process so far, microseconds.
     fn cpu_micros(&mut self) -> u64;
+    /// Peaks of the memory of this process and of those that it hears of, with what was on its way to the far end; 0: not measured.
+    fn peak_bytes(&mut self) -> u64 {
+        0
+    }
     /// This process.
     fn process_id(&self) -> u32;
     /// Fresh random bytes of the kernel.

@@ -441,7 +441,7 @@ impl FarEnd {
                     return Err(FarEndFault::Protocol.into());
                 }
                 self.finished = true;
-                Ok(keyholder.send(&TransportToKeyholder::Final, &[])?)
+                Ok(keyholder.send(&TransportToKeyholder::Final { peak_rss_bytes: wyng_jail::peak_resident_bytes() }, &[])?)
             }
             ToDaemon::Stated(stated) => {
                 let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
