@@ -38,5 +38,12 @@ demo: rust
 	$(CARGO) build --locked --workspace --bins
 	@tests/demo.sh
 
+# WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
+bench: rust
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh restic borgbackup; fi
+	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
+	else $(CARGO) build --locked --workspace --bins --release; fi
+	@tests/bench/bench.py
+
 clean:
 	$(CARGO) clean

@@ -43,6 +43,8 @@ struct Control {
     /// How many roles are in their jails.
     ready: usize,
     asked: HashMap<u32, Asker>,
+    /// Peak of resident memory of the spawner and a far end, since the last one ended.
+    spawner_peak_bytes: u64,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
 }
@@ -58,6 +60,7 @@ pub fn run() -> Result<(), Fatal> {
         phase: Phase::Greeting,
         ready: 0,
         asked: HashMap::new(),
+        spawner_peak_bytes: 0,
         unenforced: Vec::new(),
     };
     let missing = enter_jail(Role::Control, || vec![("empty network", wyng_jail::empty_network_namespace())]);
@@ -172,7 +175,11 @@ impl Control {
                 self.note_ready(Role::Keyholder, keyholder);
                 self.note_ready(Role::Transport, transport);
             }
-            KeyholderToControl::Tell(event) => {
+            KeyholderToControl::Tell(mut event) => {
+                if let ToClient::Totals { peak_rss_bytes, .. } = &mut event {
+                    let own_bytes = wyng_jail::peak_resident_bytes();
+                    *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
+                }
                 if let ToClient::Place { item } = event {
                     self.asked.insert(item, Asker::Place);
                 }
@@ -205,7 +212,10 @@ impl Control {
             }
             SpawnerToControl::Started { service } => ControlToKeyholder::FarEndStarted { service },
             SpawnerToControl::NotStarted { service, errno } => ControlToKeyholder::FarEndNotStarted { service, errno },
-            SpawnerToControl::Ended { service, success } => ControlToKeyholder::FarEndEnded { service, success },
+            SpawnerToControl::Ended { service, success, peak_rss_bytes } => {
+                self.spawner_peak_bytes = peak_rss_bytes;
+                ControlToKeyholder::FarEndEnded { service, success }
+            }
         };
         self.keyholder.send(&message, &[])
     }

@@ -148,7 +148,8 @@ fn reap(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &mut Vec<F
         ended
     }) {
         let success = far_end.started.child.wait()?.success();
-        control.send(&SpawnerToControl::Ended { service: far_end.service, success }, &[])?;
+        let peak_rss_bytes = wyng_jail::peak_resident_bytes().saturating_add(wyng_jail::peak_resident_of_children_bytes());
+        control.send(&SpawnerToControl::Ended { service: far_end.service, success, peak_rss_bytes }, &[])?;
     }
     Ok(())
 }

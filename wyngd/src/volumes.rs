@@ -64,9 +64,12 @@ impl Asked {
 fn hand_over(keyholder: &Wire<VolumesToKeyholder, KeyholderToVolumes>, question: Asked, descriptor: OwnedFd) -> Result<(), Fatal> {
     let item = question.item();
     let looked = match question {
-        Asked::Source(_) => {
-            source_bytes(&descriptor)?.map(|size_bytes| VolumesToKeyholder::Source { item, size_bytes, method: Method::FullScan })
-        }
+        Asked::Source(_) => source_bytes(&descriptor)?.map(|size_bytes| VolumesToKeyholder::Source {
+            item,
+            size_bytes,
+            method: Method::FullScan,
+            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+        }),
         Asked::Target(_) => target_kind(&descriptor)?.map(|kind| VolumesToKeyholder::Target { item, kind }),
     };
     match looked {

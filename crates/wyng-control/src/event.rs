@@ -55,7 +55,8 @@ pub enum ToClient {
     Totals {
         /// Bytes sent to the store.
         sent_bytes: u64,
-        /// Peak of resident memory of all roles, summed.
+        /// Peaks of resident memory of all roles and of the far end, and the most that was on its way between them in memory files,
+        /// summed. Each had its peak at a time of its own, and pages that they share count in each: it is never less than what was used.
         peak_rss_bytes: u64,
     },
     /// The end of the job and of the conversation.

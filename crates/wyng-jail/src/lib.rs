@@ -11,6 +11,7 @@ mod memfile;
 mod privileges;
 mod seccomp;
 mod spawn;
+mod usage;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
 pub use landlock::{PathAccess, restrict_paths};
@@ -18,6 +19,7 @@ pub use memfile::{MappedFile, MemfileError, WritableFile, new_file, seal_file};
 pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};
 pub use seccomp::{Profile, allow_only};
 pub use spawn::{Started, start};
+pub use usage::{peak_resident_bytes, peak_resident_of_children_bytes};
 
 /// Whether a protection is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]

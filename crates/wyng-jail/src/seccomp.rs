@@ -180,6 +180,7 @@ const STORE: &[c_long] =
 
 /// Temporaries, their names, and what lies under a name that is taken.
 const STORE_ADDS: &[c_long] = &[
+    libc::SYS_fadvise64,
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_mkdirat,

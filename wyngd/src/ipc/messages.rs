@@ -179,6 +179,8 @@ pub enum VolumesToKeyholder {
         size_bytes: u64,
         /// How its changes were found.
         method: Method,
+        /// Peak of the volumes role's resident memory.
+        peak_rss_bytes: u64,
     },
     /// A target; with its descriptor.
     Target {
@@ -236,6 +238,8 @@ pub enum SpawnerToControl {
         service: Service,
         /// Its exit status was 0.
         success: bool,
+        /// Peak of resident memory of the spawner and of its largest far end so far.
+        peak_rss_bytes: u64,
     },
 }
 
@@ -317,7 +321,10 @@ pub enum TransportToKeyholder {
         answer: Answer,
     },
     /// The far end has everything that was put.
-    Final,
+    Final {
+        /// Peak of the transport's resident memory.
+        peak_rss_bytes: u64,
+    },
     /// The range that was asked for; with a sealed memory file.
     Got {
         /// Its length.

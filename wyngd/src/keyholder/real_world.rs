@@ -4,6 +4,8 @@
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +13,7 @@ use rustix::event::PollFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{Command, ExitStatus, Failure, Progress, TargetKind, ToClient};
-use wyng_jail::{MappedFile, WritableFile};
+use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
@@ -27,12 +29,18 @@ type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
 type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
 /// Blobs that the transport has and the far end has not settled: memory is bounded by it.
-const UNSETTLED_MAX_BYTES: u64 = 48 << 20;
+const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
+/// Rooms for blobs that are kept for the next: one is filled while one is named.
+const SPARE_ROOMS: usize = 2;
 /// The person's eye is not faster.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 const PASSPHRASE_MAX_BYTES: usize = 1024;
+/// So much of a file is written before its pages are written out.
+const BEHIND_BYTES: u64 = 8 << 20;
+/// So many times as much may be on its way to the disk before its pages are dropped.
+const BEHIND_RANGES: usize = 8;
 /// Zeros are written to a stream in pieces of this size.
 const ZEROS_BYTES: usize = 64 * 1024;
 
@@ -50,6 +58,12 @@ pub struct RealWorld {
     receipts: VecDeque<Receipt>,
     put_number: u64,
     unsettled: VecDeque<(u64, u64)>,
+    /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
+    spare: Vec<Vec<u8>>,
+    /// The most bytes of blobs that were unsettled at once.
+    unsettled_peak_bytes: u64,
+    volumes_peak_bytes: u64,
+    transport_peak_bytes: u64,
     synced: bool,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
@@ -67,6 +81,16 @@ struct Target {
     kind: TargetKind,
     /// How far a stream is written.
     position: u64,
+    behind: Behind,
+}
+
+/// The ranges of a file that were written last. Their pages are written out early and then dropped from the page cache, which stays as it
+/// was; and a file does not take fresh pages for each of its bytes, which costs more than to write them.
+#[derive(Default)]
+struct Behind {
+    open: Range<u64>,
+    open_bytes: u64,
+    closed: VecDeque<Range<u64>>,
 }
 
 impl RealWorld {
@@ -84,6 +108,10 @@ impl RealWorld {
             receipts: VecDeque::new(),
             put_number: 0,
             unsettled: VecDeque::new(),
+            spare: Vec::new(),
+            unsettled_peak_bytes: 0,
+            volumes_peak_bytes: 0,
+            transport_peak_bytes: 0,
             synced: false,
             sources: HashMap::new(),
             targets: HashMap::new(),
@@ -210,7 +238,7 @@ impl RealWorld {
 }
 
 impl World for RealWorld {
-    type Buffer = WritableFile;
+    type Buffer = Vec<u8>;
     type Bytes = MappedFile;
 
     fn wall_nanos(&mut self) -> u64 {
@@ -225,6 +253,11 @@ impl World for RealWorld {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let (secs, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
         secs.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+    }
+
+    fn peak_bytes(&mut self) -> u64 {
+        let parts = [wyng_jail::peak_resident_bytes(), self.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 
     fn process_id(&self) -> u32 {
@@ -302,23 +335,31 @@ impl World for RealWorld {
         }
     }
 
-    fn buffer(&mut self, length_bytes: usize) -> Result<WritableFile, Failure> {
-        WritableFile::new(length_bytes).map_err(|_| Failure::OutOfMemory)
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        let mut room = self.spare.pop().unwrap_or_default();
+        room.try_reserve_exact(length_bytes.saturating_sub(room.len())).map_err(|_| Failure::OutOfMemory)?;
+        room.resize(length_bytes, 0);
+        Ok(room)
     }
 
-    fn put(&mut self, name: BlobName, bytes: WritableFile, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
-        let file = bytes.finish(length_bytes).map_err(|_| Failure::OutOfMemory)?;
+    fn put(&mut self, name: BlobName, bytes: Vec<u8>, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
         let length = length_bytes as u64;
         while !self.unsettled.is_empty()
             && self.unsettled.iter().fold(length, |sum, (_, bytes)| sum.saturating_add(*bytes)) > UNSETTLED_MAX_BYTES
         {
             self.take_receipt_message()?;
         }
+        let file = memory_file(bytes.get(..length_bytes).unwrap_or_default()).map_err(|_| Failure::OutOfMemory)?;
+        if self.spare.len() < SPARE_ROOMS {
+            self.spare.push(bytes);
+        }
         self.put_number = self.put_number.saturating_add(1);
         let length_bytes = u32::try_from(length_bytes).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
         let message = KeyholderToTransport::Put { number: self.put_number, name: name.0, length_bytes, may_use_reserve };
         self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))?;
         self.unsettled.push_back((self.put_number, length));
+        let unsettled_bytes = self.unsettled.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        self.unsettled_peak_bytes = self.unsettled_peak_bytes.max(unsettled_bytes);
         self.synced = false;
         Ok(self.put_number)
     }
@@ -341,7 +382,10 @@ impl World for RealWorld {
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.send_transport(&KeyholderToTransport::EndPush)?;
         match self.transport_message()?.message {
-            TransportToKeyholder::Final => self.wait_for_end(Service::Push),
+            TransportToKeyholder::Final { peak_rss_bytes } => {
+                self.transport_peak_bytes = peak_rss_bytes;
+                self.wait_for_end(Service::Push)
+            }
             _ => Err(Failure::FarEndProtocol),
         }
     }
@@ -396,8 +440,11 @@ impl World for RealWorld {
         self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
         let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
         match received.message {
-            VolumesToKeyholder::Source { item: found, size_bytes, method } if found == item => {
+            VolumesToKeyholder::Source { item: found, size_bytes, method, peak_rss_bytes } if found == item => {
+                self.volumes_peak_bytes = peak_rss_bytes;
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
+                // What is read once shall not push what the machine works with out of the page cache.
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
                 self.sources.insert(item, Source { file, size_bytes });
                 Ok(SourceShape { size_bytes, method })
             }
@@ -459,7 +506,7 @@ impl World for RealWorld {
         match received.message {
             VolumesToKeyholder::Target { item: found, kind } if found == item => {
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                self.targets.insert(item, Target { file, kind, position: 0 });
+                self.targets.insert(item, Target { file, kind, position: 0, behind: Behind::default() });
                 Ok(kind)
             }
             VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
@@ -544,10 +591,35 @@ impl World for RealWorld {
     }
 }
 
+impl Behind {
+    fn note(&mut self, file: &OwnedFd, offset: u64, bytes: u64) {
+        if self.open_bytes >= BEHIND_BYTES {
+            let full = std::mem::take(&mut self.open);
+            self.open_bytes = 0;
+            drop_pages(file, &full); // none is clean yet, so this only begins to write them
+            self.closed.push_back(full);
+        }
+        while self.closed.len() > BEHIND_RANGES {
+            let Some(old) = self.closed.pop_front() else { break };
+            drop_pages(file, &old);
+        }
+        let end = offset.saturating_add(bytes);
+        self.open = if self.open_bytes == 0 { offset..end } else { self.open.start.min(offset)..self.open.end.max(end) };
+        self.open_bytes = self.open_bytes.saturating_add(bytes);
+    }
+}
+
+/// Begins to write the pages of a range, and drops those that are written.
+fn drop_pages(file: &OwnedFd, range: &Range<u64>) {
+    let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+    let _ = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed); // advice only
+}
+
 impl Target {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
         match self.kind {
             TargetKind::File => {
+                self.behind.note(&self.file, offset, bytes.len() as u64);
                 let (mut offset, mut bytes) = (offset, bytes);
                 while !bytes.is_empty() {
                     let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
@@ -591,6 +663,17 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no pages to zero and none to fault in.
+fn memory_file(mut bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let file = new_file()?;
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, bytes))?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    seal_file(&file)?;
+    Ok(file)
 }
 
 /// Reads a pipe to its end, without leaving copies behind as a growing buffer would.

@@ -59,7 +59,7 @@ pub struct Errno(pub i32);
 
 /// See the module's first line.
 pub trait World {
-    /// Bytes that are filled in place and then sent without a copy.
+    /// Room that is filled and then sent.
     type Buffer: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
     /// Bytes that came back.
     type Bytes: AsRef<[u8]> + Send + Sync + 'static;
@@ -70,6 +70,10 @@ pub trait World {
     fn monotonic_nanos(&mut self) -> u64;
     /// CPU time of this process so far, microseconds.
     fn cpu_micros(&mut self) -> u64;
+    /// Peaks of the memory of this process and of those that it hears of, with what was on its way to the far end; 0: not measured.
+    fn peak_bytes(&mut self) -> u64 {
+        0
+    }
     /// This process.
     fn process_id(&self) -> u32;
     /// Fresh random bytes of the kernel.
@@ -100,7 +104,7 @@ pub trait World {
 
     /// Starts the far end for one service and opens the destination. With `create` its last folder is made, and must be empty.
     fn connect(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure>;
-    /// Zeroed room for one blob.
+    /// Room for one blob. What it holds at first is zeros, or a blob that was sent.
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
     /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1. Waits while the window is full.
     fn put(&mut self, name: BlobName, bytes: Self::Buffer, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure>;

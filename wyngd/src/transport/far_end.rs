@@ -102,6 +102,8 @@ pub(super) struct FarEnd {
     due: VecDeque<Due>,
     expecting: Expecting,
     incoming: Vec<u8>,
+    /// Room for what is read from the pipe.
+    room: Vec<u8>,
     opened: bool,
     finished: bool,
     heard: Instant,
@@ -149,6 +151,7 @@ impl FarEnd {
             due: VecDeque::new(),
             expecting: Expecting::Hello,
             incoming: Vec::new(),
+            room: vec![0; READ_BYTES],
             opened: false,
             finished: false,
             heard: now,
@@ -328,9 +331,15 @@ impl FarEnd {
     }
 
     fn read(&mut self, keyholder: &ToKeyholder) -> Result<(), Stop> {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut room = std::mem::take(&mut self.room);
+        let read = self.read_into(&mut room, keyholder);
+        self.room = room;
+        read
+    }
+
+    fn read_into(&mut self, buffer: &mut [u8], keyholder: &ToKeyholder) -> Result<(), Stop> {
         loop {
-            match rustix::io::read(&self.from, buffer.as_mut_slice()) {
+            match rustix::io::read(&self.from, &mut *buffer) {
                 Ok(0) => return self.at_end(),
                 Ok(length) => {
                     self.heard = Instant::now();
@@ -432,7 +441,7 @@ impl FarEnd {
                     return Err(FarEndFault::Protocol.into());
                 }
                 self.finished = true;
-                Ok(keyholder.send(&TransportToKeyholder::Final, &[])?)
+                Ok(keyholder.send(&TransportToKeyholder::Final { peak_rss_bytes: wyng_jail::peak_resident_bytes() }, &[])?)
             }
             ToDaemon::Stated(stated) => {
                 let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };

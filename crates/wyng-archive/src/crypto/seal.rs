@@ -108,8 +108,7 @@ impl Coder {
 
     /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten it.
     fn frame(&mut self, plain: &[u8], may_compress: bool, record: &mut Vec<u8>) -> Result<(), SealError> {
-        record.clear();
-        record.resize(BODY_OFFSET.saturating_add(plain.len()), 0);
+        record.resize(BODY_OFFSET.saturating_add(plain.len()), 0); // what it held is overwritten, or cut off
         let body_bytes = if may_compress && !looks_incompressible(plain) { self.compress(plain, record)? } else { None };
         let coding = if body_bytes.is_some() { CODING_ZSTD } else { CODING_RAW };
         match body_bytes {
@@ -146,12 +145,14 @@ impl Coder {
         if length == 0 || length > kind.plain_max_bytes() {
             return Err(Fault::Length);
         }
-        plain.clear();
         match *coding {
-            CODING_RAW if body.len() == length => plain.extend_from_slice(body),
+            CODING_RAW if body.len() == length => {
+                plain.clear();
+                plain.extend_from_slice(body);
+            }
             CODING_RAW => return Err(Fault::Length),
             CODING_ZSTD if body.len() < length && kind != Kind::Commit => {
-                plain.resize(length, 0);
+                plain.resize(length, 0); // what it held is overwritten to the last byte, or refused
                 match self.decompressor.decompress_to_buffer(body, plain.as_mut_slice()) {
                     Ok(found) if found == length => {}
                     _ => return Err(Fault::Decompress),
@@ -297,6 +298,9 @@ fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kin
         .map_err(|_| Fault::Tag)
         .and_then(|()| coder.unframe(kind, &frame, plain));
     coder.scratch = frame;
+    if opened.is_err() {
+        plain.clear();
+    }
     opened
 }
 

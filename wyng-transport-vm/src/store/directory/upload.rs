@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, OFlags, fdatasync, fstat, fstatvfs, fsync, openat};
+use rustix::fs::{Advice, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fstatvfs, fsync, openat};
 use rustix::io::{Errno, pread};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
@@ -64,6 +64,8 @@ impl Upload for FolderUpload {
         // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync that the folder needs anyway.
         settle(&self.temporary.file)?;
         settle(&self.temporary.shard)?;
+        // The page cache is left as it was: nobody reads a backup soon, and the next blob takes the same pages.
+        let _ = fadvise(&self.temporary.file, 0, None, Advice::DontNeed);
         Ok(Placed::New)
     }
 }

@@ -73,7 +73,8 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     if !request.dry_run {
         world.finish_push()?;
     }
-    world.tell(ToClient::Totals { sent_bytes, peak_rss_bytes: 0 })?;
+    let peak_rss_bytes = world.peak_bytes();
+    world.tell(ToClient::Totals { sent_bytes, peak_rss_bytes })?;
     Ok(exit_of(&failed, request.volumes.len()))
 }
 

@@ -55,6 +55,8 @@ pub struct ChunkReader {
     planned: VecDeque<Read>,
     asked: VecDeque<Read>,
     opening: VecDeque<Ticket<Result<Vec<Opened>, Damage>>>,
+    /// Room of chunks that were written. Fresh memory would cost as much as half of the decryption.
+    spare: Vec<Vec<u8>>,
     /// Bytes that came from the store.
     pub fetched_bytes: u64,
 }
@@ -84,6 +86,7 @@ impl ChunkReader {
             planned: VecDeque::new(),
             asked: VecDeque::new(),
             opening: VecDeque::new(),
+            spare: Vec::new(),
             fetched_bytes: 0,
         }
     }
@@ -151,11 +154,17 @@ impl ChunkReader {
         self.asked.iter().try_for_each(|_| world.answer().map(drop))
     }
 
-    fn open_read<T>(&self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<Result<Vec<Opened>, Damage>>, Failure>
+    /// Takes back the room of chunks that are no longer needed.
+    pub fn give_back(&mut self, rooms: Vec<Vec<u8>>) {
+        self.spare.extend(rooms);
+    }
+
+    fn open_read<T>(&mut self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<Result<Vec<Opened>, Damage>>, Failure>
     where
         T: AsRef<[u8]> + Send + Sync + 'static,
     {
         let (credential, keys, domain) = (Arc::clone(&self.credential), Arc::clone(&self.keys), Arc::clone(&self.domain));
+        let mut rooms = self.spare.split_off(self.spare.len().saturating_sub(read.records.len()));
         pool.run(move |coder| {
             let mut opened = Vec::with_capacity(read.records.len());
             for record in &read.records {
@@ -164,7 +173,7 @@ impl ChunkReader {
                 let begin = usize_of(record.offset_bytes.saturating_sub(read.range.start));
                 let sealed = bytes.as_ref().get(begin..begin.saturating_add(usize_of(record.length_bytes))).ok_or(refuse(Fault::Place))?;
                 let key = keys.get(&record.key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
-                let mut chunk = Vec::new();
+                let mut chunk = rooms.pop().unwrap_or_default();
                 credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
                 if chunk.len() != usize_of(record.wanted.plain_bytes) {
                     return Err(refuse(Fault::Length));

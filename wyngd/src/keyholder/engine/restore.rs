@@ -119,7 +119,8 @@ fn write_volume<W: World>(
         }
         let Some(opened) = reader.next(world, pool)? else { if at_end { break } else { continue } };
         for chunk in opened {
-            target.take(world, chunk).map_err(|Errno(errno)| Failure::TargetWrite { volume: volume.name.clone(), errno })?;
+            let written = target.take(world, chunk).map_err(|Errno(errno)| Failure::TargetWrite { volume: volume.name.clone(), errno })?;
+            reader.give_back(written);
         }
         report(world, &volume.name, session, target.written_bytes);
         if world.cancelled() {
@@ -181,20 +182,27 @@ impl Target {
         }
     }
 
-    fn take<W: World>(&mut self, world: &mut W, opened: Opened) -> Result<(), Errno> {
+    /// Gives back what was written, to be filled again.
+    fn take<W: World>(&mut self, world: &mut W, opened: Opened) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut written = Vec::new();
         match self.kind {
-            TargetKind::File => self.write(world, opened.index, &opened.chunk),
+            TargetKind::File => {
+                self.write(world, opened.index, &opened.chunk)?;
+                written.push(opened.chunk);
+            }
             TargetKind::Stream => {
                 self.waiting.insert(opened.index, Some(opened.chunk));
-                while let Some(next) = self.waiting.first_entry() {
-                    let Some(chunk) = next.get() else { break };
-                    let (index, chunk) = (*next.key(), chunk.clone());
-                    next.remove();
+                while let Some(next) = self.waiting.first_entry()
+                    && next.get().is_some()
+                {
+                    let (index, chunk) = next.remove_entry();
+                    let chunk = chunk.unwrap_or_default();
                     self.write(world, index, &chunk)?;
+                    written.push(chunk);
                 }
-                Ok(())
             }
         }
+        Ok(written)
     }
 
     fn write<W: World>(&mut self, world: &mut W, index: u64, chunk: &[u8]) -> Result<(), Errno> {

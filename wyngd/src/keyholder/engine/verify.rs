@@ -3,9 +3,11 @@
 //!
 //! Integrity *and* completeness: what must be there comes from the authenticated head, never from a listing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wyng_archive::crypto::{Coder, DataKey, Domain, DomainId, Id, Kind, SessionKey, slot_name};
+use wyng_archive::crypto::{Coder, Credential, DataKey, Domain, DomainId, Id, Kind, SessionKey, slot_name};
 use wyng_archive::format::{COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry};
 use wyng_archive::plan::mark;
 use wyng_archive::{BlobName, Class, Damage, Fault};
@@ -15,14 +17,17 @@ use wyng_wire::Service;
 use super::archive::{Archive, class_of, open_commit};
 use super::catalog::content_root;
 use super::fetch::{Packs, keys_of, packs_of, usize_of};
+use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
 use crate::keyholder::state::{KnownCommit, to_hex};
 use crate::keyholder::world::{Fetched, World};
 
 /// A pack is read in pieces of this size, so that memory does not grow with packs.
-const PIECE_BYTES: u32 = 4 << 20;
+const PIECE_BYTES: u32 = 1 << 20;
 /// Pieces asked for ahead.
-const PIECES_AHEAD: usize = 3;
+const PIECES_AHEAD: usize = 4;
+/// Deep: packs that are read or being opened have at most so many bytes together, but for one that is longer alone.
+const OPENING_MAX_BYTES: u64 = 48 << 20;
 /// So many sessions are named with a problem.
 const NAMED_MAX: usize = 100;
 
@@ -57,7 +62,10 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     let opener = data_key.map(|key| Opener::new(world, &mut archive, &key, &sessions)).transpose()?;
     let mut times = CheckTimes::read(world, &archive)?;
     let order = times.oldest_first(&needed);
-    check.packs(world, &archive, &packs, &order, opener, request.budget_bytes, &mut times)?;
+    match opener {
+        None => check.hash_packs(world, &packs, &order, request.budget_bytes, &mut times)?,
+        Some(opener) => check.open_packs(world, &archive, &packs, &order, opener, request.budget_bytes, &mut times)?,
+    }
     if request.deep {
         check.completeness(world, &mut archive, &packs, &sessions)?;
     }
@@ -170,40 +178,95 @@ impl Check {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
-    fn packs<W: World>(
+    /// Reads packs and compares their hashes with their names.
+    fn hash_packs<W: World>(
         &mut self,
         world: &mut W,
-        archive: &Archive,
         packs: &Packs,
         order: &[u64],
-        mut opener: Option<Opener>,
         budget_bytes: Option<u64>,
         times: &mut CheckTimes,
     ) -> Result<(), Failure> {
-        let total_bytes =
-            order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
-        let now = i64::try_from(world.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+        let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
         for number in order {
             let Some(pack) = packs.get(number) else { continue };
             if budget_bytes.is_some_and(|budget| self.read_bytes.saturating_add(pack.length_bytes.into()) > budget) {
                 break;
             }
-            let fault = match &mut opener {
-                None => self.hash_pack(world, pack)?,
-                Some(opener) => self.open_pack(world, archive, pack, opener)?,
-            };
-            match fault {
+            match self.hash_pack(world, pack)? {
                 None => times.set(*number, now),
                 Some(fault) => self.note(Class::Pack, pack.name, fault),
             }
-            self.objects_checked = self.objects_checked.saturating_add(1);
-            world.progress(Progress { phase: Phase::Verifying, volume: None, done_bytes: self.read_bytes, total_bytes, sent_bytes: 0 });
-            if world.cancelled() {
-                return Err(Failure::Interrupted);
-            }
+            self.pack_done(world, total_bytes)?;
         }
         Ok(())
+    }
+
+    /// Reads packs whole, some ahead; workers compare their hashes and open their directories and every record.
+    #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
+    fn open_packs<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &Archive,
+        packs: &Packs,
+        order: &[u64],
+        opener: Opener,
+        budget_bytes: Option<u64>,
+        times: &mut CheckTimes,
+    ) -> Result<(), Failure> {
+        let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
+        let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
+        let opener = Arc::new(opener);
+        let mut left = order.iter().filter_map(|number| Some((*number, *packs.get(number)?))).peekable();
+        let mut asked: VecDeque<(u64, PackEntry)> = VecDeque::new();
+        let mut opening: VecDeque<(u64, PackEntry, Ticket<OpenedPack>)> = VecDeque::new();
+        let (mut begun_bytes, mut ahead_bytes) = (self.read_bytes, 0u64);
+        loop {
+            while let Some((number, pack)) = left.next_if(|(_, pack)| {
+                let length = u64::from(pack.length_bytes);
+                budget_bytes.is_none_or(|budget| begun_bytes.saturating_add(length) <= budget)
+                    && (ahead_bytes == 0 || ahead_bytes.saturating_add(length) <= OPENING_MAX_BYTES)
+            }) {
+                world.request(pack.name, 0, pack.length_bytes)?;
+                begun_bytes = begun_bytes.saturating_add(pack.length_bytes.into());
+                ahead_bytes = ahead_bytes.saturating_add(pack.length_bytes.into());
+                asked.push_back((number, pack));
+            }
+            if opening.len() < pool.width()
+                && let Some((number, pack)) = asked.pop_front()
+            {
+                let fault = match world.answer()? {
+                    Fetched::Bytes(bytes) => {
+                        self.read_bytes = self.read_bytes.saturating_add(pack.length_bytes.into());
+                        let opener = Arc::clone(&opener);
+                        opening.push_back((number, pack, pool.run(move |coder| opener.pack(coder, &pack, bytes.as_ref()))?));
+                        continue;
+                    }
+                    Fetched::Missing => Fault::Missing,
+                    Fetched::Short => Fault::Length,
+                };
+                self.note(Class::Pack, pack.name, fault);
+                ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
+                self.pack_done(world, total_bytes)?;
+                continue;
+            }
+            let Some((number, pack, ticket)) = opening.pop_front() else { return Ok(()) };
+            let opened = ticket.wait()?;
+            ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
+            self.objects_checked = self.objects_checked.saturating_add(opened.records);
+            self.problems.extend(opened.problems);
+            match opened.fault {
+                None => times.set(number, now),
+                Some(fault) => self.note(Class::Pack, pack.name, fault),
+            }
+            self.pack_done(world, total_bytes)?;
+        }
+    }
+
+    fn pack_done<W: World>(&mut self, world: &mut W, total_bytes: u64) -> Result<(), Failure> {
+        self.objects_checked = self.objects_checked.saturating_add(1);
+        world.progress(Progress { phase: Phase::Verifying, volume: None, done_bytes: self.read_bytes, total_bytes, sent_bytes: 0 });
+        if world.cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
     /// Reads a pack in pieces and compares its hash with its name.
@@ -232,41 +295,6 @@ impl Check {
         }
         let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
         Ok(fault.or((!same).then_some(Fault::Hash)))
-    }
-
-    /// Reads a pack whole, compares its hash, and opens its directory and every record.
-    fn open_pack<W: World>(
-        &mut self,
-        world: &mut W,
-        archive: &Archive,
-        pack: &PackEntry,
-        opener: &mut Opener,
-    ) -> Result<Option<Fault>, Failure> {
-        world.request(pack.name, 0, pack.length_bytes)?;
-        let bytes = match world.answer()? {
-            Fetched::Bytes(bytes) => bytes,
-            Fetched::Missing => return Ok(Some(Fault::Missing)),
-            Fetched::Short => return Ok(Some(Fault::Length)),
-        };
-        let bytes = bytes.as_ref();
-        self.read_bytes = self.read_bytes.saturating_add(bytes.len() as u64);
-        let fault = (blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0)).then_some(Fault::Hash);
-        let entries = match opener.directory(archive, pack, bytes) {
-            Ok(directory) => directory.entries,
-            Err(damage) => {
-                self.problems.push(damage);
-                return Ok(fault);
-            }
-        };
-        for entry in entries {
-            let begin = usize_of(entry.offset_bytes);
-            let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
-            if let Err(damage) = opener.record(archive, entry.kind, &entry.id, record) {
-                self.problems.push(damage);
-            }
-            self.objects_checked = self.objects_checked.saturating_add(1);
-        }
-        Ok(fault)
     }
 
     /// Does every chunk and node of every session lie in a pack that the archive has?
@@ -308,13 +336,28 @@ impl Check {
     }
 }
 
+fn now_secs<W: World>(world: &mut W) -> i64 {
+    i64::try_from(world.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
+    order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()))
+}
+
 /// Opens directories and records with all keys of the archive.
 struct Opener {
+    credential: Arc<Credential>,
     keys: HashMap<u32, SessionKey>,
-    /// The one that fitted last stands first: a pack's chunks are mostly of one volume.
     domains: Vec<Domain>,
-    coder: Coder,
-    plain: Vec<u8>,
+    /// The one that fitted last is tried first: a pack's chunks are mostly of one volume.
+    fitted: AtomicUsize,
+}
+
+/// What was found in one pack.
+struct OpenedPack {
+    fault: Option<Fault>,
+    problems: Vec<Damage>,
+    records: u64,
 }
 
 impl Opener {
@@ -322,30 +365,51 @@ impl Opener {
         let keys = keys_of(world, archive, data_key)?;
         let ids: BTreeSet<DomainId> = sessions.iter().flat_map(|(volume, session)| [volume.domain, session.domain]).collect();
         let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
-        Ok(Self { keys, domains, coder: Coder::new(0).map_err(|_| Failure::OutOfMemory)?, plain: Vec::new() })
+        Ok(Self { credential: Arc::clone(&archive.credential), keys, domains, fitted: AtomicUsize::new(0) })
     }
 
-    fn directory(&mut self, archive: &Archive, pack: &PackEntry, bytes: &[u8]) -> Result<Directory, Damage> {
+    /// Compares a whole pack with its name, and opens its directory and every record.
+    fn pack(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8]) -> OpenedPack {
+        let fault = (blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0)).then_some(Fault::Hash);
+        let mut opened = OpenedPack { fault, problems: Vec::new(), records: 0 };
+        let mut plain = Vec::new();
+        let entries = match self.directory(coder, pack, bytes, &mut plain) {
+            Ok(directory) => directory.entries,
+            Err(damage) => {
+                opened.problems.push(damage);
+                return opened;
+            }
+        };
+        for entry in entries {
+            let begin = usize_of(entry.offset_bytes);
+            let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+            opened.problems.extend(self.record(coder, entry.kind, &entry.id, record, &mut plain).err());
+            opened.records = opened.records.saturating_add(1);
+        }
+        opened
+    }
+
+    fn directory(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Directory, Damage> {
         let refuse = |fault| Damage::new(Class::Directory, pack.directory.0, fault);
         let begin = usize_of(pack.directory_offset_bytes);
         let record = bytes.get(begin..begin.saturating_add(usize_of(pack.directory_length_bytes))).ok_or(refuse(Fault::Place))?;
-        archive.credential.open_meta(Kind::Directory, &mut self.coder, &pack.directory, record, &mut self.plain)?;
-        Directory::decode(&self.plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
+        self.credential.open_meta(Kind::Directory, coder, &pack.directory, record, plain)?;
+        Directory::decode(plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
     }
 
-    fn record(&mut self, archive: &Archive, kind: RecordKind, id: &Id, record: &[u8]) -> Result<(), Damage> {
+    fn record(&self, coder: &mut Coder, kind: RecordKind, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<(), Damage> {
         let RecordKind::Chunk { key } = kind else {
-            return archive.credential.open_meta(Kind::Node, &mut self.coder, id, record, &mut self.plain);
+            return self.credential.open_meta(Kind::Node, coder, id, record, plain);
         };
         let refuse = |fault| Damage::new(Class::Record, id.0, fault);
         let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+        let fitted = self.fitted.load(Ordering::Relaxed);
         let mut result = Err(refuse(Fault::Id));
-        for place in 0..self.domains.len() {
-            let Some(domain) = self.domains.get(place) else { break };
-            result = archive.credential.open_chunk(key, domain, &mut self.coder, id, record, &mut self.plain);
+        for (place, domain) in self.domains.iter().enumerate().cycle().skip(fitted).take(self.domains.len()) {
+            result = self.credential.open_chunk(key, domain, coder, id, record, plain);
             match &result {
                 Ok(()) => {
-                    self.domains.swap(0, place);
+                    self.fitted.store(place, Ordering::Relaxed);
                     break;
                 }
                 Err(Damage { fault: Fault::Id, .. }) => {}
