@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Another machine, a copied or an older state, and a store that goes back in time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wyng_tests::disk::run;
+use wyng_tests::sandbox::{Sandbox, noise, write_at};
+
+const MIB: usize = 1 << 20;
+
+fn archive_with_a_session() -> Sandbox {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]);
+    sandbox.image("disk.img", 3 * MIB, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    sandbox
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").arg(from).arg(to));
+}
+
+/// Puts a copy of the state into the place of the state.
+fn replace_state(sandbox: &Sandbox, copy_of: &Path) {
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    copy(copy_of, &sandbox.state());
+}
+
+fn change_and_back_up(sandbox: &Sandbox, seed: u64) -> wyng_tests::sandbox::Outcome {
+    write_at(&sandbox.path("disk.img"), seed * 100_000, &noise(1000, seed));
+    sandbox.wyng(&["backup", "home", "disk.img"])
+}
+
+fn remove(blobs: &BTreeSet<PathBuf>) {
+    blobs.iter().for_each(|blob| std::fs::remove_file(blob).unwrap());
+}
+
+#[test]
+fn a_new_machine_adopts_from_url_and_passphrase_and_sends_no_known_chunk() {
+    let sandbox = archive_with_a_session();
+    sandbox.adopt("passphrase").success();
+    sandbox.assert_restores("disk.img", "latest", &noise(3 * MIB, 1));
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["not-writer"]);
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(outcome.success().json["volumes"][0]["sent_bytes"], 0);
+    assert!(outcome.json["sent_bytes"].as_u64().unwrap() <= 70_000, "the tail only");
+}
+
+#[test]
+fn two_writers_are_told_apart_and_the_stale_one_stops() {
+    let sandbox = archive_with_a_session();
+    let (mine, theirs) = (sandbox.path("mine"), sandbox.path("theirs"));
+    copy(&sandbox.state(), &theirs);
+    sandbox.adopt("passphrase").success();
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    change_and_back_up(&sandbox, 2).success();
+    copy(&sandbox.state(), &mine);
+    // The first machine knows nothing of all that.
+    replace_state(&sandbox, &theirs);
+    let before = sandbox.blobs();
+    assert_eq!(change_and_back_up(&sandbox, 3).expect(5).codes(), ["forked"]);
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["stopped"]);
+    let added: Vec<_> = sandbox.blobs().difference(&before).cloned().collect();
+    assert!(added.iter().all(|blob| blob.metadata().unwrap().len() > 4096), "no commit was added: {added:?}");
+    sandbox.wyng(&["archive", "open", "home"]).success();
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["not-writer"]);
+    // The second machine is not disturbed.
+    replace_state(&sandbox, &mine);
+    change_and_back_up(&sandbox, 4).success();
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+}
+
+#[test]
+fn r17_an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() {
+    let sandbox = archive_with_a_session();
+    let old = sandbox.path("old");
+    copy(&sandbox.state(), &old);
+    change_and_back_up(&sandbox, 2).success();
+    let newest = std::fs::read(sandbox.path("disk.img")).unwrap();
+    replace_state(&sandbox, &old);
+    let refused = change_and_back_up(&sandbox, 3);
+    assert_eq!(refused.expect(5).codes(), ["forked"]);
+    assert!(refused.json["errors"][0]["next"].as_str().unwrap().contains("archive open"));
+    sandbox.wyng(&["archive", "open", "home"]).success();
+    sandbox.assert_restores("disk.img", "latest", &newest);
+    change_and_back_up(&sandbox, 4).success();
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+    assert_eq!(sandbox.wyng(&["list", "home"]).json["volumes"][0]["sessions"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn r31_a_store_that_goes_back_in_time_is_refused() {
+    let sandbox = archive_with_a_session();
+    let old = sandbox.blobs();
+    change_and_back_up(&sandbox, 2).success();
+    let new = sandbox.blobs();
+    remove(&new.difference(&old).cloned().collect());
+    sandbox.wyng(&["verify", "home"]).expect(5);
+    assert_eq!(sandbox.wyng(&["archive", "open", "home"]).expect(5).codes(), ["rolled-back"]);
+    let target = sandbox.path("target");
+    sandbox.wyng(&["restore", "home", "disk.img", "--to", target.to_str().unwrap()]).expect(5);
+    assert!(!target.exists());
+}
+
+#[test]
+fn another_history_from_the_same_start_is_refused() {
+    let sandbox = archive_with_a_session();
+    let (state, store) = (sandbox.path("state-copy"), sandbox.path("store-copy"));
+    copy(&sandbox.state(), &state);
+    copy(&sandbox.store(), &store);
+    for seed in 2..5 {
+        change_and_back_up(&sandbox, seed).success();
+    }
+    let known = sandbox.path("known");
+    copy(&sandbox.state(), &known);
+    // Somebody with a copy writes another, longer history, and puts it into the store's place.
+    replace_state(&sandbox, &state);
+    std::fs::remove_dir_all(sandbox.store()).unwrap();
+    copy(&store, &sandbox.store());
+    for seed in 5..10 {
+        change_and_back_up(&sandbox, seed).success();
+    }
+    replace_state(&sandbox, &known);
+    assert_eq!(sandbox.wyng(&["archive", "open", "home"]).expect(5).codes(), ["not-descended"]);
+    assert_eq!(change_and_back_up(&sandbox, 11).expect(5).codes(), ["forked"]);
+}
+
+#[test]
+fn a_lost_cache_stops_a_backup_before_it_sends_and_comes_back() {
+    let sandbox = archive_with_a_session();
+    let archives = sandbox.state().join("archives");
+    let folder = std::fs::read_dir(&archives).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir() && !path.is_symlink());
+    std::fs::remove_dir_all(folder.unwrap().join("cache")).unwrap();
+    let before = sandbox.blobs();
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["cache-lost"]);
+    assert_eq!(sandbox.blobs(), before);
+    sandbox.wyng(&["archive", "open", "home"]).success();
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(outcome.success().json["volumes"][0]["sent_bytes"], 0);
+}
+
+#[test]
+fn an_archive_is_forgotten_here_and_stays_there() {
+    let sandbox = archive_with_a_session();
+    let before = sandbox.blobs();
+    sandbox.wyng(&["archive", "forget", "home"]).success();
+    sandbox.wyng(&["list", "home"]).expect(2);
+    assert_eq!(sandbox.blobs(), before);
+    sandbox.adopt("passphrase").success();
+    sandbox.assert_restores("disk.img", "latest", &noise(3 * MIB, 1));
+}
