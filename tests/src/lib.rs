@@ -6,6 +6,7 @@
 
 pub mod archive_writer;
 pub mod disk;
+pub mod memory_world;
 pub mod programs;
 pub mod require;
 pub mod sandbox;

@@ -9,7 +9,7 @@ use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotCle
 use wyng_control::{Failure, ObjectClass, Phase, Progress};
 
 use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, Journaled, KnownCommit, Ledger, to_hex};
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
 
 /// An opened archive.
@@ -32,6 +32,8 @@ pub struct Archive {
     pub journal: Journal,
     /// Durable in the store, not yet in a commit.
     pub uncommitted: Uncommitted,
+    /// Volumes that were begun, and are in no commit.
+    pub unfinished: Vec<JournalVolume>,
 }
 
 /// What a cut run left.
@@ -54,14 +56,16 @@ impl Archive {
         let cache = Cache::open(world, &folder)?.ok_or(Failure::CacheLost)?;
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
-        let mut archive = Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted };
+        let mut archive =
+            Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted, unfinished: Vec::new() };
         archive.roll_forward(world)?;
         Ok(archive)
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.
     pub fn roll_forward<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        let (mut base, mut keys, mut left) = (None, Vec::new(), Vec::new());
+        self.uncommitted = Uncommitted::default();
+        let (mut base, mut keys, mut left, mut unfinished) = (None, Vec::new(), Vec::new(), Vec::new());
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
         self.journal.replay(world, &mut |world, journaled| {
@@ -70,6 +74,7 @@ impl Archive {
                 _ if base != Some(base_of_cache) => {}
                 Journaled::Key(key) if u64::from(key.number) >= head.keys.size => keys.push(key.entry),
                 Journaled::Key(_) => {}
+                Journaled::Volume(volume) => unfinished.push(volume),
                 Journaled::Pack(pack) => {
                     cache.add_pack(world, &pack)?;
                     if pack.number >= head.next_pack() {
@@ -83,12 +88,13 @@ impl Archive {
         if base_of_cache > generation || (base_of_cache < generation && base != Some(base_of_cache)) {
             return Err(Failure::CacheLost);
         }
+        self.unfinished = unfinished;
         if base_of_cache < generation {
             self.cache.save(world, generation)?;
-            return self.journal.begin(world, generation);
+            return self.journal.begin(world, generation, &self.unfinished);
         }
         if base != Some(generation) {
-            return self.journal.begin(world, generation);
+            return self.journal.begin(world, generation, &self.unfinished);
         }
         self.uncommitted = Uncommitted { keys, packs: left };
         Ok(())

@@ -18,7 +18,7 @@ use super::catalog::{CachedNodes, content_root};
 use super::commit::{ContentEdit, FinishedVolume, commit, seconds, settle_pending};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
-use crate::keyholder::state::JournalKey;
+use crate::keyholder::state::{JournalKey, JournalVolume};
 use crate::keyholder::world::{Errno, SourceShape, World};
 
 /// What is read at once; a task for a worker is a part of it.
@@ -147,6 +147,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             let newest = archive.sessions(world, volume)?.last().map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
+        archive.unfinished.retain(|begun| volumes.iter().all(|(_, volume)| volume.id != begun.id));
         let left = std::mem::take(&mut archive.uncommitted);
         let next_pack = left.packs.last().map_or(archive.head.next_pack(), |(number, _)| number.saturating_add(1));
         Ok(Self {
@@ -242,7 +243,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             None => {
                 let number = self.next_volume;
                 self.next_volume = number.saturating_add(1);
-                (number, new_volume(world, &self.settings, name, size_bytes)?)
+                let begun = self.begin_volume(world, archive, name)?;
+                (number, new_volume(&self.settings, begun, size_bytes))
             }
         };
         let base = archive.sessions(world, &entry)?.pop();
@@ -257,6 +259,22 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             entry,
             size_bytes,
         })
+    }
+
+    /// A new volume's id and domain: those of a cut run, or drawn and journaled. Under another domain every chunk would be sent again.
+    fn begin_volume<W: World>(&self, world: &mut W, archive: &mut Archive, name: &str) -> Result<JournalVolume, Failure> {
+        if let Some(begun) = archive.unfinished.iter().find(|begun| begun.name == name) {
+            return Ok(begun.clone());
+        }
+        let (mut id, mut domain) = ([0; 16], [0; 16]);
+        world.random(&mut id)?;
+        world.random(&mut domain)?;
+        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(id), domain: DomainId(domain) };
+        if !self.dry_run {
+            archive.journal.volume(world, &begun)?;
+            archive.unfinished.push(begun.clone());
+        }
+        Ok(begun)
     }
 
     /// Reads a source from begin to end and makes its content tree: read, name, known?, seal, pack, in overlapping batches.
@@ -494,20 +512,17 @@ fn tools<'a, W: World>(world: &'a mut W, credential: &'a Credential, archive: &'
     Tools { world, credential, cache: &mut archive.cache, journal: &archive.journal, pool }
 }
 
-fn new_volume<W: World>(world: &mut W, settings: &ArchiveSettings, name: &str, size_bytes: u64) -> Result<VolumeEntry, Failure> {
-    let (mut id, mut domain) = ([0; 16], [0; 16]);
-    world.random(&mut id)?;
-    world.random(&mut domain)?;
-    Ok(VolumeEntry {
-        id: VolumeId(id),
-        domain: settings.shared_domain.unwrap_or(DomainId(domain)),
+fn new_volume(settings: &ArchiveSettings, begun: JournalVolume, size_bytes: u64) -> VolumeEntry {
+    VolumeEntry {
+        id: begun.id,
+        domain: settings.shared_domain.unwrap_or(begun.domain),
         size_bytes,
         chunk_size_bytes: settings.chunk_size_bytes,
         sessions_size: 0,
         sessions_root: Id::ZERO,
-        name: name.to_owned(),
+        name: begun.name,
         description: String::new(),
-    })
+    }
 }
 
 /// What is counted of one volume.

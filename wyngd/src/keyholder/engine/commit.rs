@@ -139,6 +139,7 @@ pub fn commit<W: World>(
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
+    archive.unfinished.retain(|begun| finished.iter().all(|volume| volume.entry.id != begun.id));
     let volumes = edit_volumes(&mut tools, packer, &head, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, last_of_run)?;
@@ -172,7 +173,7 @@ pub fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, s
     push_pending(world, archive)?;
     archive.uncommitted = super::archive::Uncommitted::default();
     archive.cache.save(world, generation)?;
-    archive.journal.begin(world, generation)
+    archive.journal.begin(world, generation, &archive.unfinished)
 }
 
 /// A commit that may or may not have reached the store is settled before anything is based on it.

@@ -7,12 +7,12 @@ use wyng_archive::crypto::{
     ArchiveId, Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SlotError, SlotParams, seal_slot, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, COMMIT_BYTES, Commit, PacksRoot, SLOT_BYTES, SlotClear, SlotKind, SlotRef, TreeRoot, is_chunk_size, is_pack_size,
+    ArchiveSettings, COMMIT_BYTES, Commit, PacksRoot, SLOT_BYTES, Slot, SlotClear, SlotKind, SlotRef, TreeRoot, is_chunk_size, is_pack_size,
 };
 use wyng_control::Failure;
 use wyng_wire::{BlobName, Service};
 
-use super::archive::internal;
+use super::archive::{internal, open_any};
 use super::commit::seconds;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
@@ -53,32 +53,84 @@ pub struct Settings {
     pub kdf_passes: u32,
 }
 
-/// Makes the archive. What fails before the end leaves no local state, and a store that can be thrown away.
+/// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes again.
 pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
-    let settings = &request.settings;
-    let params = check(settings)?;
+    let params = check(&request.settings)?;
     if !is_archive_name(&request.name) {
         return Err(Failure::BadName { name: request.name.clone() });
     }
-    if ArchiveFolder::find(world, &request.name).is_ok() {
-        return Err(Failure::ArchiveNameTaken { archive: request.name.clone() });
+    let unfinished = ArchiveFolder::find_unfinished(world, &request.name)?;
+    if let Ok(folder) = ArchiveFolder::find(world, &request.name) {
+        // The last step of a making is to take its mark away.
+        return match unfinished {
+            Some(unfinished) if unfinished == folder => folder.mark_finished(world, &request.name),
+            _ => Err(Failure::ArchiveNameTaken { archive: request.name.clone() }),
+        };
     }
     let password = Password::new(world.passphrase(true)?).ok_or(Failure::NoPassphrase)?;
-    let folder = ArchiveFolder::of(ArchiveId(random(world)?));
-    let made = make(world, request, &folder, params, &password);
-    if made.is_err() {
-        folder.forget(world, &request.name)?;
+    if let Some(folder) = unfinished {
+        if let Some(made) = Made::read(world, &folder, request)? {
+            return resume(world, request, &folder, &made, &password);
+        }
+        folder.forget(world, &request.name)?; // it never reached the store
     }
-    made
+    let folder = ArchiveFolder::of(ArchiveId(random(world)?));
+    folder.mark_unfinished(world, &request.name)?;
+    let pushed = make(world, request, &folder, params, &password).and_then(|made| {
+        world.connect(Service::Push, &request.via, &request.store, true)?;
+        Ok(made)
+    });
+    match pushed {
+        Ok(made) => push(world, request, &folder, &made),
+        Err(failure) => {
+            folder.forget(world, &request.name)?;
+            Err(failure)
+        }
+    }
 }
 
+/// What a new archive consists of in the store.
+struct Made {
+    slot: Slot,
+    commit: KnownCommit,
+    commit_name: BlobName,
+}
+
+impl Made {
+    /// What a cut run wrote, if it came so far that the store may have any of it. [`Failure::ArchiveNameTaken`] if it was for another store.
+    fn read<W: World>(world: &mut W, folder: &ArchiveFolder, request: &Request) -> Result<Option<Self>, Failure> {
+        let (Ok(toml), Ok(credential), Ok(slots), Ok(ledger)) =
+            (folder.read_toml(world), folder.read_credential(world), folder.read_slots(world), Ledger::read(world, folder))
+        else {
+            return Ok(None);
+        };
+        if toml.store != request.store || toml.via != request.via {
+            return Err(Failure::ArchiveNameTaken { archive: request.name.clone() });
+        }
+        let (Some(slot), Some(commit)) = (slots.into_iter().next(), ledger.pending().or(ledger.head()).cloned()) else { return Ok(None) };
+        let commit_name = credential.commit_name(commit.generation);
+        Ok(Some(Self { slot, commit, commit_name }))
+    }
+}
+
+/// The passphrase must be the one of the first try, whose slot may be in the store already.
+fn resume<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made, password: &Password) -> Result<(), Failure> {
+    open_any(std::slice::from_ref(&made.slot), password)?;
+    match world.connect(Service::Push, &request.via, &request.store, true) {
+        Err(Failure::StoreNotEmpty) => world.connect(Service::Push, &request.via, &request.store, false)?,
+        connected => connected?,
+    }
+    push(world, request, folder, made)
+}
+
+/// Draws every secret, and writes all that the store is to get into the local state.
 fn make<W: World>(
     world: &mut W,
     request: &Request,
     folder: &ArchiveFolder,
     params: SlotParams,
     password: &Password,
-) -> Result<(), Failure> {
+) -> Result<Made, Failure> {
     let root = Root::new(Secret::take(&mut random(world)?), Epoch(1));
     let credential = Arc::new(root.credential(folder.id()).ok_or_else(|| internal("the data key"))?);
     let clear = SlotClear {
@@ -96,34 +148,41 @@ fn make<W: World>(
     drop(root);
     let toml = ArchiveToml { store: request.store.clone(), via: request.via.clone(), writer: to_hex(&random::<16, W>(world)?) };
     let commit = first_commit(world, &request.settings, &toml, *blake3::hash(&slot.encode()).as_bytes())?;
-    let name = credential.commit_name(commit.generation);
+    let commit_name = credential.commit_name(commit.generation);
     let mut bytes = Vec::new();
+    let seed = NonceSeed(random(world)?);
     Coder::new(0)
-        .and_then(|mut coder| {
-            let seed = NonceSeed(random(world).map_err(|_| wyng_archive::crypto::SealError::Inner)?);
-            credential.seal_meta(Kind::Commit, &mut coder, &Id(name.0), &commit.encode(), seed, &mut bytes)
-        })
+        .and_then(|mut coder| credential.seal_meta(Kind::Commit, &mut coder, &Id(commit_name.0), &commit.encode(), seed, &mut bytes))
         .map_err(|error| internal(&error.to_string()))?;
+    let commit = KnownCommit { generation: commit.generation, bytes };
 
     folder.write_toml(world, &toml)?;
     folder.write_credential(world, &credential)?;
     folder.write_slots(world, std::slice::from_ref(&slot))?;
     let mut ledger = Ledger::default();
-    ledger.set_pending(KnownCommit { generation: commit.generation, bytes: bytes.clone() });
+    ledger.set_pending(commit.clone());
     ledger.write(world, folder)?;
+    Ok(Made { slot, commit, commit_name })
+}
 
-    world.connect(Service::Push, &request.via, &request.store, true)?;
-    put_and_expect(world, slot_name(FIRST_SLOT), &slot.encode(), SLOT_BYTES, PutAnswer::Stored)?;
+/// Pushes the slot and the first commit, and makes the local state whole.
+fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made) -> Result<(), Failure> {
+    let slot = made.slot.encode();
+    put(world, slot_name(FIRST_SLOT), &slot, SLOT_BYTES)?;
     // A store that does not notice a second put could not tell two writers apart.
-    put_and_expect(world, slot_name(FIRST_SLOT), &slot.encode(), SLOT_BYTES, PutAnswer::ExistsSame)?;
-    put_and_expect(world, name, &bytes, COMMIT_BYTES, PutAnswer::Stored)?;
+    if put(world, slot_name(FIRST_SLOT), &slot, SLOT_BYTES)? != PutAnswer::ExistsSame {
+        return Err(Failure::StoreNotExclusive);
+    }
+    put(world, made.commit_name, &made.commit.bytes, COMMIT_BYTES)?;
     world.finish_push()?;
 
+    let mut ledger = Ledger::default();
+    ledger.set_pending(made.commit.clone());
     ledger.commit_pending();
     ledger.write(world, folder)?;
-    Cache::create(world, folder)?.save(world, commit.generation)?;
-    Journal::of(folder).begin(world, commit.generation)?;
-    folder.link(world, &request.name)
+    Cache::create(world, folder)?.save(world, made.commit.generation)?;
+    Journal::of(folder).begin(world, made.commit.generation, &[])?;
+    folder.mark_finished(world, &request.name)
 }
 
 fn check(settings: &Settings) -> Result<SlotParams, Failure> {
@@ -168,18 +227,18 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
     })
 }
 
-fn put_and_expect<W: World>(world: &mut W, name: BlobName, bytes: &[u8], length: usize, expected: PutAnswer) -> Result<(), Failure> {
+/// Puts a blob that must be there in the end: new, or the same from a run that was cut.
+fn put<W: World>(world: &mut W, name: BlobName, bytes: &[u8], length: usize) -> Result<PutAnswer, Failure> {
     let mut buffer = world.buffer(length)?;
     buffer.as_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     let number = world.put(name, buffer, length, true)?;
     let receipt = world.receipt(true)?.filter(|receipt| receipt.number == number).ok_or(Failure::FarEndProtocol)?;
     match receipt.answer {
-        answer if answer == expected => Ok(()),
+        PutAnswer::Stored | PutAnswer::ExistsSame => Ok(receipt.answer),
         PutAnswer::Full => Err(Failure::StoreFull),
         PutAnswer::Refused => Err(Failure::StoreDenied),
         PutAnswer::Failed => Err(Failure::StoreFailed),
-        PutAnswer::Stored => Err(Failure::StoreNotExclusive),
-        PutAnswer::ExistsSame | PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(Failure::StoreNotEmpty),
+        PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(Failure::StoreNotEmpty),
     }
 }
 

@@ -86,7 +86,7 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
     folder.write_toml(world, &ArchiveToml { store, via, writer })?;
     folder.write_credential(world, &credential)?;
     folder.write_slots(world, &live_slots)?;
-    Journal::of(&folder).begin(world, head.commit.generation)?;
+    Journal::of(&folder).begin(world, head.commit.generation, &[])?;
     // The ledger last: until it says so, the state before is what counts.
     settle_pending(&mut ledger, &head);
     ledger.adopt(head.known, spine);

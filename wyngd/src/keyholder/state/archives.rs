@@ -53,6 +53,22 @@ impl ArchiveFolder {
         Ok(Self::of(id))
     }
 
+    /// The folder of an archive whose making was cut.
+    pub fn find_unfinished<W: World>(world: &mut W, name: &str) -> Result<Option<Self>, Failure> {
+        Ok(world.read_link(&unfinished_path(name))?.as_deref().and_then(from_hex).map(ArchiveId).map(Self::of))
+    }
+
+    /// Notes that this folder's archive is being made under `name`, before anything else is written.
+    pub fn mark_unfinished<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
+        world.make_link(&unfinished_path(name), &to_hex(&self.id.0))
+    }
+
+    /// It is made: the name counts from here on.
+    pub fn mark_finished<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
+        self.link(world, name)?;
+        world.remove(&unfinished_path(name))
+    }
+
     /// All names, sorted.
     pub fn names<W: World>(world: &mut W) -> Result<Vec<String>, Failure> {
         let mut names = Vec::new();
@@ -73,7 +89,8 @@ impl ArchiveFolder {
     /// Removes the name, then the folder.
     pub fn forget<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
         world.remove(&link_path(name))?;
-        world.remove(&self.path)
+        world.remove(&self.path)?;
+        world.remove(&unfinished_path(name))
     }
 
     /// Which archive.
@@ -145,6 +162,11 @@ pub fn is_archive_name(name: &str) -> bool {
         && !name.starts_with(['.', '-'])
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         && from_hex::<16>(name).is_none()
+}
+
+/// No archive's name begins with a dot.
+fn unfinished_path(name: &str) -> String {
+    format!("{ARCHIVES}/.making-{name}")
 }
 
 fn link_path(name: &str) -> String {

@@ -6,14 +6,14 @@
 //!
 //! ```text
 //! record:
-//!   0 │ kind u32 (1 begin, 2 key, 3 pack) │ body length u32            │
+//!   0 │ kind u32 (1 begin, 2 key, 3 pack, 4 volume) │ body length u32  │
 //!   8 │ the first 8 bytes of H(kind ‖ length ‖ body)                  │
 //!  16 │ body                                                          │
 //! ```
 
 use wyng_archive::BlobName;
-use wyng_archive::crypto::Id;
-use wyng_archive::format::{Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, Writer};
+use wyng_archive::crypto::{DomainId, Id};
+use wyng_archive::format::{Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, VolumeId, Writer, is_volume_name};
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
@@ -23,6 +23,7 @@ const FILE: &str = "journal";
 const KIND_BEGIN: u32 = 1;
 const KIND_KEY: u32 = 2;
 const KIND_PACK: u32 = 3;
+const KIND_VOLUME: u32 = 4;
 const HEADER_BYTES: usize = 16;
 /// A pack's directory and nodes are a small part of 64 MiB.
 const BODY_MAX_BYTES: usize = 80 << 20;
@@ -34,6 +35,17 @@ pub struct JournalKey {
     pub number: u32,
     /// Its envelope.
     pub entry: KeyEntry,
+}
+
+/// A volume that no commit has yet: its chunks are named in this domain, so the next run must go on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalVolume {
+    /// Its name.
+    pub name: String,
+    /// Drawn for it.
+    pub id: VolumeId,
+    /// The same.
+    pub domain: DomainId,
 }
 
 /// A pack that is durable in the store.
@@ -58,6 +70,8 @@ pub enum Journaled {
     Key(JournalKey),
     /// A pack became durable.
     Pack(JournalPack),
+    /// A volume was begun.
+    Volume(JournalVolume),
 }
 
 /// Appends to the journal of one archive.
@@ -86,11 +100,20 @@ impl Journal {
         if offset < total_bytes { world.truncate_file(&self.path, offset) } else { Ok(()) }
     }
 
-    /// Drops everything: it is in the cache now.
-    pub fn begin<W: World>(&self, world: &mut W, generation: u64) -> Result<(), Failure> {
+    /// Drops everything that the cache has now, and keeps the volumes that no commit has.
+    pub fn begin<W: World>(&self, world: &mut W, generation: u64, unfinished: &[JournalVolume]) -> Result<(), Failure> {
         let mut body = Writer::with_capacity(8);
         body.u64(generation);
-        world.replace_file(&self.path, &record(KIND_BEGIN, &body.finish())?)
+        let mut bytes = record(KIND_BEGIN, &body.finish())?;
+        for volume in unfinished {
+            bytes.extend(record(KIND_VOLUME, &encode_volume(volume)?)?);
+        }
+        world.replace_file(&self.path, &bytes)
+    }
+
+    /// Notes a volume durably, before its first chunk is named.
+    pub fn volume<W: World>(&self, world: &mut W, volume: &JournalVolume) -> Result<(), Failure> {
+        self.append(world, KIND_VOLUME, &encode_volume(volume)?)
     }
 
     /// Notes a key durably: only then may a record under it leave.
@@ -143,10 +166,23 @@ fn decode(kind: u32, body: &[u8]) -> Result<Journaled, Malformed> {
             Journaled::Key(JournalKey { number, entry: KeyEntry::decode(&mut reader)? })
         }
         KIND_PACK => Journaled::Pack(decode_pack(&mut reader)?),
+        KIND_VOLUME => Journaled::Volume(decode_volume(&mut reader)?),
         _ => return Err(Malformed("record kind")),
     };
     reader.end()?;
     Ok(journaled)
+}
+
+fn encode_volume(volume: &JournalVolume) -> Result<Vec<u8>, Failure> {
+    let mut body = Writer::with_capacity(volume.name.len().saturating_add(36));
+    body.bytes(&volume.id.0).bytes(&volume.domain.0).u32(length(volume.name.len())?).bytes(volume.name.as_bytes());
+    Ok(body.finish())
+}
+
+fn decode_volume(reader: &mut Reader<'_>) -> Result<JournalVolume, Malformed> {
+    let (id, domain) = (VolumeId(reader.array()?), DomainId(reader.array()?));
+    let name = std::str::from_utf8(sized(reader)?).map_err(|_| Malformed("UTF-8"))?.to_owned();
+    if is_volume_name(&name) { Ok(JournalVolume { name, id, domain }) } else { Err(Malformed("volume name")) }
 }
 
 fn decode_pack(reader: &mut Reader<'_>) -> Result<JournalPack, Malformed> {

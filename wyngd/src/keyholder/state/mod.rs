@@ -10,6 +10,6 @@ mod origins;
 
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
-pub use journal::{Journal, JournalKey, JournalPack, Journaled};
+pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger};
 pub use origins::Origins;

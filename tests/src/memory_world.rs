@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A world in memory that ends at a counted call, and forgets what was not durable: the engine's own code runs over it.
+//!
+//! A file that was appended keeps what was synced and a random part of the rest; a blob without a receipt may have arrived or not.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
+use wyng_wire::{BlobName, Service};
+use wyngd::keyholder::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use zeroize::Zeroizing;
+
+/// What a kill leaves: files and links of the state, blobs of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Durable {
+    /// Whole files.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Links.
+    pub links: BTreeMap<String, String>,
+    /// Blobs by name.
+    pub store: BTreeMap<[u8; 32], Vec<u8>>,
+}
+
+/// What a world panics with when its last call is reached.
+#[derive(Debug)]
+pub struct Killed;
+
+struct File {
+    bytes: Vec<u8>,
+    /// How many of them survive a kill for certain.
+    synced: usize,
+}
+
+/// See the module's first line.
+pub struct MemoryWorld {
+    files: BTreeMap<String, File>,
+    links: BTreeMap<String, String>,
+    store: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Sent, and not durable for certain.
+    in_flight: VecDeque<(u64, BlobName, Vec<u8>)>,
+    put_number: u64,
+    /// Receipts that were given since a file was last synced.
+    unjournaled: usize,
+    asked: VecDeque<(BlobName, usize, usize)>,
+    random: blake3::OutputReader,
+    clock: u64,
+    calls: u64,
+    kill_at: Option<u64>,
+    /// What the caller has for each source's number.
+    pub sources: Vec<Vec<u8>>,
+    targets: BTreeMap<u32, Vec<u8>>,
+    /// Targets that got their names.
+    pub placed: BTreeMap<u32, Vec<u8>>,
+    /// What the client heard.
+    pub told: Vec<ToClient>,
+    /// Bytes of blobs that were put.
+    pub sent_bytes: u64,
+    /// What is typed when a passphrase is asked for.
+    pub passphrase: Vec<u8>,
+}
+
+impl MemoryWorld {
+    /// A world that begins with `durable`, and whose randomness follows from `seed`.
+    pub fn new(durable: Durable, seed: u64) -> Self {
+        Self {
+            files: durable.files.into_iter().map(|(name, bytes)| (name, File { synced: bytes.len(), bytes })).collect(),
+            links: durable.links,
+            store: durable.store,
+            in_flight: VecDeque::new(),
+            put_number: 0,
+            unjournaled: 0,
+            asked: VecDeque::new(),
+            random: blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof(),
+            clock: 1_900_000_000_000_000_000 + seed * 1_000_000_000,
+            calls: 0,
+            kill_at: None,
+            sources: Vec::new(),
+            targets: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            told: Vec::new(),
+            sent_bytes: 0,
+            passphrase: b"passphrase".to_vec(),
+        }
+    }
+
+    /// From now on the `n`-th call is the last.
+    pub fn kill_at(&mut self, n: u64) {
+        self.kill_at = Some(self.calls + n);
+    }
+
+    /// How many calls were made.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// What is left when the plug is pulled now. `chance` decides what survives of the rest; and how many blobs lie there that no journal has.
+    pub fn crash(&self, chance: u64) -> (Durable, usize) {
+        let (mut store, mut arrived) = (self.store.clone(), self.unjournaled);
+        for (place, (_, name, bytes)) in self.in_flight.iter().enumerate() {
+            if (chance >> (place % 64)) & 1 == 1 {
+                store.entry(name.0).or_insert_with(|| bytes.clone());
+                arrived += 1;
+            }
+        }
+        let survive = |file: &File| {
+            let torn = file.bytes.len() - file.synced;
+            let kept = file.synced + if torn == 0 { 0 } else { usize::try_from(chance).unwrap_or(0) % (torn + 1) };
+            file.bytes[..kept].to_vec()
+        };
+        let files = self.files.iter().map(|(name, file)| (name.clone(), survive(file))).collect();
+        (Durable { files, links: self.links.clone(), store }, arrived)
+    }
+
+    /// The state after a clean end.
+    pub fn end(&self) -> Durable {
+        assert!(self.in_flight.is_empty(), "a clean end leaves nothing in flight");
+        self.crash(0).0
+    }
+
+    fn step(&mut self) {
+        self.calls += 1;
+        if self.kill_at == Some(self.calls) {
+            std::panic::panic_any(Killed);
+        }
+    }
+
+    fn settle_oldest(&mut self) -> Option<Receipt> {
+        let (number, name, bytes) = self.in_flight.pop_front()?;
+        let answer = match self.store.get(&name.0) {
+            None => PutAnswer::Stored,
+            Some(there) if *there == bytes => PutAnswer::ExistsSame,
+            Some(_) => PutAnswer::ExistsDifferent,
+        };
+        self.store.entry(name.0).or_insert(bytes);
+        self.unjournaled += 1;
+        Some(Receipt { number, answer })
+    }
+}
+
+impl World for MemoryWorld {
+    type Buffer = Vec<u8>;
+    type Bytes = Vec<u8>;
+
+    fn wall_nanos(&mut self) -> u64 {
+        self.clock += 1_000_000;
+        self.clock
+    }
+
+    fn monotonic_nanos(&mut self) -> u64 {
+        self.clock += 1_000_000;
+        self.clock
+    }
+
+    fn cpu_micros(&mut self) -> u64 {
+        0
+    }
+
+    fn process_id(&self) -> u32 {
+        1
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.random.fill(bytes);
+        Ok(())
+    }
+
+    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.step();
+        Ok(self.files.get(name).map(|file| file.bytes.clone()))
+    }
+
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.step();
+        self.files.insert(name.to_owned(), File { bytes: bytes.to_vec(), synced: bytes.len() });
+        Ok(())
+    }
+
+    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.step();
+        self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 }).bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
+        self.step();
+        let file = self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 });
+        file.synced = file.bytes.len();
+        self.unjournaled = 0;
+        Ok(())
+    }
+
+    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.step();
+        let file = self.files.get_mut(name).unwrap();
+        file.bytes.truncate(usize::try_from(length_bytes).unwrap());
+        file.synced = file.bytes.len();
+        Ok(())
+    }
+
+    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        self.step();
+        Ok(self.files.get(name).map(|file| file.bytes.len() as u64))
+    }
+
+    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.step();
+        let short = || Failure::StateIo { file: name.to_owned(), errno: 5 };
+        let begin = usize::try_from(offset).unwrap();
+        let file = self.files.get(name).ok_or_else(short)?;
+        bytes.copy_from_slice(file.bytes.get(begin..begin + bytes.len()).ok_or_else(short)?);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.step();
+        let below = format!("{name}/");
+        self.files.retain(|path, _| path != name && !path.starts_with(&below));
+        self.links.retain(|path, _| path != name && !path.starts_with(&below));
+        Ok(())
+    }
+
+    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        self.step();
+        let below = format!("{name}/");
+        let paths = self.files.keys().chain(self.links.keys());
+        let mut names: Vec<String> =
+            paths.filter_map(|path| path.strip_prefix(&below)).map(|rest| rest.split('/').next().unwrap().to_owned()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.step();
+        self.links.insert(name.to_owned(), target.to_owned());
+        Ok(())
+    }
+
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.step();
+        Ok(self.links.get(name).cloned())
+    }
+
+    fn connect(&mut self, _: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
+        self.step();
+        match (create, self.store.is_empty()) {
+            (true, false) => Err(Failure::StoreNotEmpty),
+            (false, true) => Err(Failure::StoreMissing),
+            _ => Ok(()),
+        }
+    }
+
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        Ok(vec![0; length_bytes])
+    }
+
+    fn put(&mut self, name: BlobName, mut bytes: Vec<u8>, length_bytes: usize, _: bool) -> Result<u64, Failure> {
+        self.step();
+        bytes.truncate(length_bytes);
+        self.put_number += 1;
+        self.sent_bytes += length_bytes as u64;
+        self.in_flight.push_back((self.put_number, name, bytes));
+        Ok(self.put_number)
+    }
+
+    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
+        self.step();
+        // Without waiting, receipts are late.
+        if wait || self.in_flight.len() > 2 { Ok(self.settle_oldest()) } else { Ok(None) }
+    }
+
+    fn finish_push(&mut self) -> Result<(), Failure> {
+        self.step();
+        while self.settle_oldest().is_some() {}
+        Ok(())
+    }
+
+    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+        self.step();
+        self.asked.push_back((name, usize::try_from(offset_bytes).unwrap(), usize::try_from(length_bytes).unwrap()));
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
+        self.step();
+        let (name, offset, length) = self.asked.pop_front().unwrap();
+        Ok(match self.store.get(&name.0) {
+            None => Fetched::Missing,
+            Some(bytes) => bytes.get(offset..offset + length).map_or(Fetched::Short, |part| Fetched::Bytes(part.to_vec())),
+        })
+    }
+
+    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure> {
+        self.step();
+        Ok(self.store.get(&name.0).map(|bytes| bytes.len() as u64))
+    }
+
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+        self.step();
+        self.store.iter().for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
+        Ok(())
+    }
+
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        self.step();
+        Ok(())
+    }
+
+    fn open_source(&mut self, item: u32, _: &str) -> Result<SourceShape, Failure> {
+        self.step();
+        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, method: Method::FullScan })
+    }
+
+    fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        self.step();
+        let size = self.sources[item as usize].len() as u64;
+        Ok((offset < size).then_some((offset, size)))
+    }
+
+    fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.step();
+        let source = &self.sources[item as usize][usize::try_from(offset).unwrap()..];
+        let length = source.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&source[..length]);
+        Ok(length)
+    }
+
+    fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
+        self.step();
+        Ok(self.sources[item as usize].len() as u64)
+    }
+
+    fn close_source(&mut self, _: u32) {}
+
+    fn open_target(&mut self, item: u32, _: &str, _: u64) -> Result<TargetKind, Failure> {
+        self.step();
+        self.targets.insert(item, Vec::new());
+        Ok(TargetKind::File)
+    }
+
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.step();
+        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
+        target.resize(target.len().max(begin + bytes.len()), 0);
+        target[begin..begin + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn place_target(&mut self, item: u32, _: &str, size_bytes: u64) -> Result<(), Failure> {
+        self.step();
+        let mut target = self.targets.remove(&item).unwrap();
+        target.resize(usize::try_from(size_bytes).unwrap(), 0);
+        self.placed.insert(item, target);
+        Ok(())
+    }
+
+    fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.step();
+        Ok(Zeroizing::new(self.passphrase.clone()))
+    }
+
+    fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
+        self.step();
+        Ok(())
+    }
+
+    fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
+        self.step();
+        self.told.push(event);
+        Ok(())
+    }
+
+    fn progress(&mut self, _: Progress) {}
+
+    fn cancelled(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The plug is pulled: each command is killed at every one of its calls to the world, counted, not sampled. What was not durable is lost or
+//! torn. Then the same command once more, with no repair: it succeeds, and every session ever reported comes back exactly.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use wyng_archive::format::SlotKind;
+use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient};
+use wyng_tests::memory_world::{Durable, Killed, MemoryWorld};
+use wyng_tests::sandbox::noise;
+use wyngd::keyholder::engine::{backup, create, keys, open, restore, take_over, verify};
+
+const CHUNK: u32 = 4096;
+/// More calls than any of these commands makes.
+const CALLS_MAX: u64 = 3000;
+
+fn create_request() -> create::Request {
+    create::Request {
+        name: "home".into(),
+        store: "memory".into(),
+        via: "local".into(),
+        settings: create::Settings {
+            chunk_size_bytes: CHUNK,
+            pack_size_bytes: 64 << 10,
+            zstd_level: 1,
+            hold_off_runs: 3,
+            hold_off_secs: 0,
+            shared_domain: false,
+            kdf_memory_kib: 64 << 10,
+            kdf_passes: 3,
+        },
+    }
+}
+
+fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
+    create::create(world, &create_request())
+}
+
+fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
+    let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
+    let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false };
+    match backup::back_up(world, &request)? {
+        ExitStatus::Done => Ok(()),
+        other => panic!("{other:?}: {:?}", world.told),
+    }
+}
+
+fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
+    let (store, via) = (Some("memory".into()), Some("local".into()));
+    open::open(world, &open::Request { name: "home".into(), store, via, expect: None })
+}
+
+/// A session as it was reported with status 0, and what it must give back.
+#[derive(Clone)]
+struct Reported {
+    volume: String,
+    time: i64,
+    content: Vec<u8>,
+}
+
+fn reported(world: &MemoryWorld) -> Vec<Reported> {
+    let sessions = world.told.iter().filter_map(|event| match event {
+        ToClient::BackedUp(volume) => Some((volume.name.clone(), volume.session?)),
+        _ => None,
+    });
+    sessions
+        .map(|(volume, time)| {
+            let number: usize = volume.rsplit(' ').next().unwrap().parse().unwrap();
+            Reported { volume, time, content: world.sources[number].clone() }
+        })
+        .collect()
+}
+
+/// Restores all of it, and lets a verify find nothing wrong; how many blobs are nobody's.
+fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
+    let times: std::collections::BTreeSet<i64> = sessions.iter().map(|session| session.time).collect();
+    for time in times {
+        let of_run: Vec<&Reported> = sessions.iter().filter(|session| session.time == time).collect();
+        let mut world = MemoryWorld::new(durable.clone(), 1000);
+        let name = jiff::Timestamp::from_second(time).unwrap().to_string();
+        let volumes = of_run.iter().map(|session| session.volume.clone()).collect();
+        let request = restore::Request { archive: "home".into(), volumes, session: SessionChoice::Prefix(name.clone()) };
+        assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{name}: {:?}", world.told);
+        for (item, session) in (0..).zip(of_run) {
+            assert!(world.placed[&item] == session.content, "{} {name}", session.volume);
+        }
+    }
+    let mut world = MemoryWorld::new(durable.clone(), 1001);
+    let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
+    assert_eq!(verify::verify(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
+    world.told.iter().find_map(|event| if let ToClient::Verified(sums) = event { Some(sums.foreign_objects) } else { None }).unwrap()
+}
+
+/// What a killed command and the same one after it leave.
+struct Survived {
+    durable: Durable,
+    /// Sessions that either of them reported.
+    sessions: Vec<Reported>,
+    /// Blobs that had arrived before they could be journaled when the plug was pulled.
+    arrived: usize,
+}
+
+/// Kills `command` at each of its calls, in two ways of losing what is not durable; runs it once more each time; gives it to `check`.
+fn killed_everywhere(
+    base: &Durable,
+    sources: &[Vec<u8>],
+    command: fn(&mut MemoryWorld) -> Result<(), Failure>,
+    mut check: impl FnMut(u64, Survived),
+) -> u64 {
+    std::panic::set_hook(Box::new(|info| {
+        if !info.payload().is::<Killed>() {
+            eprintln!("{info}");
+        }
+    }));
+    // Between two calls that only read, nothing changes that a kill could leave behind.
+    let mut tried = HashSet::new();
+    for n in 1..CALLS_MAX {
+        for chance in [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0] {
+            let mut world = MemoryWorld::new(base.clone(), 10);
+            world.sources = sources.to_vec();
+            world.kill_at(n);
+            match catch_unwind(AssertUnwindSafe(|| command(&mut world))) {
+                Ok(done) => {
+                    assert_eq!(done, Ok(()));
+                    return n - 1;
+                }
+                Err(payload) if payload.is::<Killed>() => {}
+                Err(payload) => resume_unwind(payload),
+            }
+            let mut sessions = reported(&world);
+            let (durable, arrived) = world.crash(chance);
+            if !tried.insert(fingerprint(&durable, sessions.len())) {
+                continue;
+            }
+            let mut world = MemoryWorld::new(durable, 20);
+            world.sources = sources.to_vec();
+            assert_eq!(command(&mut world), Ok(()), "once more after a kill at call {n}, chance {chance:x}");
+            sessions.extend(reported(&world));
+            check(n, Survived { durable: world.end(), sessions, arrived });
+        }
+    }
+    panic!("the command never ends");
+}
+
+fn fingerprint(durable: &Durable, reported: usize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (durable, reported).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn made() -> Durable {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    create(&mut world).unwrap();
+    world.end()
+}
+
+fn sources() -> Vec<Vec<u8>> {
+    vec![noise(300_000, 1), [vec![0; 50_000], noise(30_000, 2)].concat()]
+}
+
+/// An archive with one session of one small volume: unlocking it is most of the work, at every call again.
+fn with_a_small_session() -> (Durable, Vec<Reported>, Vec<u8>) {
+    let mut world = MemoryWorld::new(made(), 2);
+    let source = noise(20_000, 1);
+    world.sources = vec![source.clone()];
+    back_up(&mut world).unwrap();
+    (world.end(), reported(&world), source)
+}
+
+/// An archive with a session of each source, and the sources after a change.
+fn with_a_session() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
+    let mut world = MemoryWorld::new(made(), 2);
+    world.sources = sources();
+    back_up(&mut world).unwrap();
+    let sessions = reported(&world);
+    let mut changed = sources();
+    changed[0][100_000..101_000].fill(7);
+    changed[0].truncate(250_000);
+    changed[1].extend(noise(20_000, 3));
+    (world.end(), sessions, changed)
+}
+
+#[test]
+fn a_first_backup_survives_a_kill_at_every_call() {
+    let base = made();
+    let calls = killed_everywhere(&base, &sources(), back_up, |n, survived| {
+        assert!(survived.sessions.len() >= 2);
+        // What the journal holds is not sent again: nothing in the store is nobody's, but what came before it could be journaled.
+        let foreign = assert_whole(&survived.durable, &survived.sessions);
+        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+    });
+    assert!(calls > 50, "{calls} calls");
+}
+
+#[test]
+fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions() {
+    let (base, old, changed) = with_a_session();
+    let calls = killed_everywhere(&base, &changed, back_up, |n, survived| {
+        let sessions: Vec<Reported> = if n % 5 == 0 { old.iter().chain(&survived.sessions).cloned().collect() } else { survived.sessions };
+        let foreign = assert_whole(&survived.durable, &sessions);
+        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+    });
+    assert!(calls > 30, "{calls} calls");
+}
+
+#[test]
+fn a_backup_that_is_killed_late_sends_little_again() {
+    let base = made();
+    let sources = vec![noise(2_000_000, 1)];
+    let mut world = MemoryWorld::new(base.clone(), 10);
+    world.sources.clone_from(&sources);
+    back_up(&mut world).unwrap();
+    let (calls, all_bytes) = (world.calls(), world.sent_bytes);
+    let mut world = MemoryWorld::new(base, 10);
+    world.sources.clone_from(&sources);
+    world.kill_at(calls * 9 / 10);
+    assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
+    let mut world = MemoryWorld::new(world.crash(0).0, 20);
+    world.sources = sources;
+    back_up(&mut world).unwrap();
+    // Three packs may be in flight or open.
+    assert!(world.sent_bytes < all_bytes / 10 + 4 * (64 << 10), "{} of {all_bytes} bytes were sent again", world.sent_bytes);
+}
+
+#[test]
+fn making_an_archive_survives_a_kill_at_every_call() {
+    let calls = killed_everywhere(&Durable::default(), &[], create, |n, survived| {
+        assert_eq!(survived.durable.store.len(), 2, "a slot and a commit, after a kill at call {n}");
+        let mut world = MemoryWorld::new(survived.durable, 30);
+        world.sources = vec![noise(10_000, 1)];
+        back_up(&mut world).unwrap();
+        let sessions = reported(&world);
+        assert_eq!(assert_whole(&world.end(), &sessions), 0);
+    });
+    assert!(calls > 10, "{calls} calls");
+}
+
+#[test]
+fn a_cut_making_is_not_taken_up_with_another_passphrase() {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    world.kill_at(15);
+    assert!(catch_unwind(AssertUnwindSafe(|| create(&mut world))).is_err());
+    let mut world = MemoryWorld::new(world.crash(0).0, 2);
+    world.passphrase = b"another".to_vec();
+    assert_eq!(create(&mut world), Err(Failure::WrongPassphrase));
+}
+
+#[test]
+fn adopting_survives_a_kill_at_every_call() {
+    let (base, old, source) = with_a_small_session();
+    let elsewhere = Durable { store: base.store, ..Durable::default() };
+    let take_over: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
+        adopt(world)?;
+        take_over::take_over(world, "home")
+    };
+    killed_everywhere(&elsewhere, &[], take_over, |n, survived| {
+        if n % 4 == 0 {
+            assert_whole(&survived.durable, &old);
+            let mut world = MemoryWorld::new(survived.durable, 40);
+            world.sources = vec![source.clone()];
+            back_up(&mut world).unwrap();
+            assert!(world.sent_bytes <= (64 << 10) + 4096, "no known chunk is sent: {} bytes", world.sent_bytes);
+        }
+    });
+}
+
+#[test]
+fn a_key_change_survives_a_kill_at_every_call() {
+    let (base, old, _) = with_a_small_session();
+    let change: fn(&mut MemoryWorld) -> Result<(), Failure> =
+        |world| keys::add(world, "home", SlotKind::RecoveryKey, keys::Cost::default());
+    killed_everywhere(&base, &[], change, |n, survived| {
+        if n % 6 == 0 {
+            assert_whole(&survived.durable, &old);
+        }
+        let mut world = MemoryWorld::new(survived.durable, 50);
+        keys::list(&mut world, "home").unwrap();
+        let slots = world.told.iter().filter(|event| matches!(event, ToClient::KeySlot(_))).count();
+        // Killed between the commit and its report, the same command adds one more.
+        assert!((2..=3).contains(&slots), "{slots} slots after a kill at call {n}");
+    });
+}
+
+#[test]
+fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
+    let base = made();
+    let mut world = MemoryWorld::new(base, 10);
+    world.sources = vec![noise(2_000_000, 1)];
+    world.kill_at(150);
+    assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
+    let mut world = MemoryWorld::new(world.crash(0).0, 20);
+    keys::add(&mut world, "home", SlotKind::RecoveryKey, keys::Cost::default()).unwrap();
+    let durable = world.end();
+    let in_store: u64 = durable.store.values().map(|blob| blob.len() as u64).sum();
+    let mut world = MemoryWorld::new(durable, 30);
+    world.sources = vec![noise(2_000_000, 1)];
+    back_up(&mut world).unwrap();
+    assert!(world.sent_bytes + in_store < 2_400_000, "{} bytes on top of {in_store}", world.sent_bytes);
+    let sessions = reported(&world);
+    assert_eq!(assert_whole(&world.end(), &sessions), 0);
+}
+
+#[test]
+fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
+    let (base, old, _) = with_a_small_session();
+    let restore: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
+        let request = restore::Request { archive: "home".into(), volumes: vec!["volume 0".into()], session: SessionChoice::Latest };
+        assert_eq!(restore::restore(world, &request)?, ExitStatus::Done);
+        assert!(world.placed[&0] == noise(20_000, 1));
+        Ok(())
+    };
+    killed_everywhere(&base, &[], restore, |n, survived| {
+        if n % 20 == 0 {
+            assert_whole(&survived.durable, &old);
+        }
+    });
+}
