@@ -126,6 +126,10 @@ class Sampler(threading.Thread):
         self.roles[f"{name}/{pid}"] = (int(fields[11]) / TICK, int(fields[12]) / TICK)
 
 
+class Failed(Exception):
+    """A command ended badly."""
+
+
 def measure(command, cwd=WORK, env=None, stdout=subprocess.PIPE):
     """Runs a command to its end; its times, memory and output."""
     os.sync()
@@ -144,7 +148,7 @@ def measure(command, cwd=WORK, env=None, stdout=subprocess.PIPE):
     sampler.stopped.set()
     sampler.join()
     if child.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {child.returncode}:\n{errors[0]}")
+        raise Failed(f"{' '.join(command)} ended with {child.returncode}:\n{errors[0]}")
     roles = {}
     for key, (user, system) in sampler.roles.items():
         name = key.rsplit("/", 1)[0]
@@ -352,7 +356,8 @@ class Restic:
 
     def restore(self, target):
         fresh("restic-target")
-        measured = self.run("restore", "latest", "--target", "restic-target", "--sparse")
+        knows_holes = "--sparse" in subprocess.run(["restic", "restore", "--help"], capture_output=True, text=True).stdout
+        measured = self.run("restore", "latest", "--target", "restic-target", *(["--sparse"] if knows_holes else []))
         fresh("restic-target")
         return measured
 
@@ -526,8 +531,11 @@ def main():
     remove("sparse.img")
     for peer, label in ((Restic(), "restic"), (Borg(1), "borg zstd 1")):
         if peer.name in PEERS and shutil.which(peer.name):
-            first_backups(bench, peer, label, image)
-            all_jobs(bench, peer, label, image, others, 200)
+            try:
+                first_backups(bench, peer, label, image)
+                all_jobs(bench, peer, label, image, others, 200)
+            except Failed as failed:
+                print(f"{label}: {failed}", file=sys.stderr)
             fresh(peer.store, "restic-cache", "borg-base")
     table = make_table(bench, data)
     print("\n".join(table))
@@ -624,4 +632,7 @@ def make_table(bench, data):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Failed as failed:
+        sys.exit(str(failed))
