@@ -297,7 +297,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             let mut tools = tools(world, &credential, archive, pool);
             edit = Some(ContentEdit::new(&mut tools, &mut self.packer, &plan.base, count)?);
         }
-        let mut reader = BatchReader { item, next_chunk: 0, count, chunk_size: plan.chunk_size, size_bytes: plan.size_bytes };
+        let mut reader =
+            BatchReader { item, next_chunk: 0, count, chunk_size: plan.chunk_size, size_bytes: plan.size_bytes, spare: Vec::new() };
         let mut naming: VecDeque<Naming> = VecDeque::new();
         let mut sealing: VecDeque<Sealing> = VecDeque::new();
         let mut at_end = false;
@@ -318,7 +319,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             if sealing.len() >= BATCHES_AHEAD / 2 || naming.is_empty() {
                 if let Some(batch) = sealing.pop_front() {
                     let mut tools = tools(world, &credential, archive, pool);
-                    self.pack_batch(&mut tools, edit.as_mut(), name, batch, counts)?;
+                    let room = self.pack_batch(&mut tools, edit.as_mut(), name, batch, counts)?;
+                    reader.spare.extend(room);
                 }
                 if self.needs_intermediate_commit() {
                     self.commit_packs(world, archive, pool)?;
@@ -428,10 +430,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 ));
             }
         }
-        Ok(Sealing { changes, tickets })
+        Ok(Sealing { bytes: batch.bytes, changes, tickets })
     }
 
-    /// Puts the sealed records of a batch into packs, then its changes into the tree.
+    /// Puts the sealed records of a batch into packs, then its changes into the tree. Gives back the room of its bytes.
     fn pack_batch<W: World<Buffer = B>>(
         &mut self,
         tools: &mut Tools<'_, W>,
@@ -439,7 +441,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         name: &str,
         batch: Sealing,
         counts: &mut Counts,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Vec<u8>>, Failure> {
         for (key, ticket) in batch.tickets {
             let records = ticket.wait()?.map_err(|error| match error {
                 SealError::SelfCheck => Failure::SelfCheck { volume: name.to_owned() },
@@ -458,7 +460,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 edit.set(tools, &mut self.packer, index, id)?;
             }
         }
-        Ok(())
+        Ok(Arc::into_inner(batch.bytes)) // no task has it any more
     }
 
     /// The session key of this run; a new one when there is none or the old one is worn. It is journaled before it seals anything.
@@ -555,6 +557,7 @@ type SealedRecords = Result<Vec<(Id, Vec<u8>)>, SealError>;
 
 /// A batch whose unknown chunks are being sealed.
 struct Sealing {
+    bytes: Arc<Vec<u8>>,
     changes: Vec<(u64, Option<Id>)>,
     tickets: Vec<(Arc<SessionKey>, Ticket<SealedRecords>)>,
 }
@@ -600,6 +603,8 @@ struct BatchReader {
     count: u64,
     chunk_size: usize,
     size_bytes: u64,
+    /// Room of batches that are packed.
+    spare: Vec<Vec<u8>>,
 }
 
 /// Why a source could not be read.
@@ -635,7 +640,8 @@ impl BatchReader {
         let last_chunk = end.div_ceil(chunk_size).min(self.count).min(first_chunk.saturating_add(most)).max(first_chunk.saturating_add(1));
         let offset = first_chunk.saturating_mul(chunk_size);
         let length = last_chunk.saturating_mul(chunk_size).min(self.size_bytes).saturating_sub(offset);
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
         let read = world.read_source(self.item, offset, &mut bytes).map_err(|errno| ReadStop::Errno(offset, errno))?;
         if read < bytes.len() {
             return Err(ReadStop::Resized(self.size_bytes, offset.saturating_add(read as u64)));
