@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The walls of the house: which crate can reach which, over `cargo tree`; where `unsafe` may stand; what no source may say.
+//! Walls: which crate may reach which, where `unsafe` may stand, which role may know what. ARCHITECTURE.md has the tables.
+//! Each rule is a function over text, and is shown to refuse a bad one before it is put to the project.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -7,103 +8,384 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wyng_tests::sandbox::files_below;
+const SPDX: &str = "// SPDX-License-Identifier: GPL-3.0-or-later";
 
-/// Everything that encrypts, derives keys from passphrases, or exchanges them.
-const CIPHERS: [&str; 5] = ["chacha20poly1305", "chacha20", "argon2", "hpke", "x25519-dalek"];
-/// Everything that reaches the system or the kernel's generator.
-const SYSTEM: [&str; 6] = ["tokio", "nix", "rustix", "wyng-jail", "getrandom", "mio"];
+/// What seals, opens or derives keys.
+const CIPHERS: &[&str] = &["chacha20poly1305", "chacha20", "poly1305", "aead", "argon2", "hpke", "x25519-dalek"];
+/// What meets the system.
+const SYSTEM: &[&str] = &["getrandom", "rustix", "nix", "tokio", "mio"];
 
-fn top() -> PathBuf {
+/// Which crates of ours one may use, and what else it must never reach.
+struct Wall {
+    name: &'static str,
+    ours: &'static [&'static str],
+    never: &'static [&'static [&'static str]],
+}
+
+const WALLS: [Wall; 7] = [
+    Wall { name: "wyng-wire", ours: &[], never: &[] }, // and nothing else at all: a test of its own
+    Wall { name: "wyng-control", ours: &[], never: &[CIPHERS] },
+    Wall { name: "wyng-archive", ours: &["wyng-wire"], never: &[SYSTEM] },
+    Wall { name: "wyng-jail", ours: &[], never: &[CIPHERS] },
+    Wall { name: "wyng-transport-vm", ours: &["wyng-wire"], never: &[CIPHERS, &["zstd"]] },
+    Wall { name: "wyng-ctl", ours: &["wyng-control", "wyng-jail"], never: &[CIPHERS] },
+    Wall { name: "wyngd", ours: &["wyng-archive", "wyng-control", "wyng-jail", "wyng-wire"], never: &[&["openssl-sys", "native-tls"]] },
+];
+
+impl Wall {
+    /// Of these dependencies, those that are on the wrong side.
+    fn breaches<'a>(&self, dependencies: &'a BTreeSet<String>) -> Vec<&'a str> {
+        let forbidden = |name: &str| {
+            let foreign = name.starts_with("wyng") && name != self.name && !self.ours.contains(&name);
+            foreign || self.never.iter().any(|never| never.contains(&name))
+        };
+        dependencies.iter().map(String::as_str).filter(|name| forbidden(name)).collect()
+    }
+}
+
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// All crates that are linked into one, itself left out.
-fn reached(package: &str) -> BTreeSet<String> {
+/// The names of a crate and of all that it is built with, but for its tests.
+fn dependencies(name: &str) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", package]);
-    let output = command.current_dir(top()).output().unwrap();
+    command.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", name]).current_dir(root());
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let names = lines.lines().filter_map(|line| line.split(' ').next()).filter(|name| *name != package && !name.is_empty());
-    names.map(str::to_owned).collect()
+    let names = names_of_tree(&String::from_utf8(output.stdout).unwrap());
+    assert!(names.contains(name), "cargo tree does not show {name} itself");
+    names
 }
 
-fn forbidden(reached: &BTreeSet<String>, groups: &[&[&str]]) -> Vec<String> {
-    reached.iter().filter(|name| groups.iter().any(|group| group.contains(&name.as_str()))).cloned().collect()
+fn names_of_tree(text: &str) -> BTreeSet<String> {
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-#[test]
-fn the_wire_depends_on_nothing() {
-    assert_eq!(reached("wyng-wire"), BTreeSet::new());
+/// The project's own files by their names from its root: those that git tracks, or all that is there where git is not.
+fn files() -> Vec<String> {
+    let listed = Command::new("git").args(["ls-files", "-z", "--cached"]).current_dir(root()).output();
+    if let Some(listed) = listed.ok().filter(|listed| listed.status.success()) {
+        let names = String::from_utf8(listed.stdout).unwrap();
+        return names.split('\0').filter(|name| root().join(name).is_file()).map(str::to_owned).collect();
+    }
+    let mut found = Vec::new();
+    walk(&root(), "", &mut found);
+    found
 }
 
-#[test]
-fn r7_the_helper_cannot_reach_the_cipher() {
-    let reached = reached("wyng-transport-vm");
-    assert_eq!(forbidden(&reached, &[&CIPHERS, &["wyng-archive", "wyng-control", "zstd", "blake3", "bincode"]]), [""; 0]);
-    assert!(reached.contains("wyng-wire") && reached.contains("wyng-jail"));
-}
-
-#[test]
-fn the_archive_can_do_no_input_and_output() {
-    let reached = reached("wyng-archive");
-    assert_eq!(forbidden(&reached, &[&SYSTEM]), [""; 0]);
-    assert!(reached.contains("chacha20poly1305"), "the search finds what is there");
-}
-
-#[test]
-fn the_command_line_knows_no_layout_and_no_key() {
-    assert_eq!(forbidden(&reached("wyng-control"), &[&CIPHERS, &["wyng-archive", "wyng-wire"]]), [""; 0]);
-    assert_eq!(forbidden(&reached("wyng-ctl"), &[&CIPHERS, &["wyng-archive", "wyng-wire", "wyngd"]]), [""; 0]);
-}
-
-#[test]
-fn the_daemon_links_no_other_program() {
-    assert_eq!(forbidden(&reached("wyngd"), &[&["wyng-ctl", "wyng-transport-vm", "wyng-tests"]]), [""; 0]);
-}
-
-fn sources() -> Vec<(PathBuf, String)> {
-    let folders = ["crates", "wyngd", "wyng-ctl", "wyng-transport-vm", "tests"].map(|folder| files_below(&top().join(folder)));
-    let rust = folders.into_iter().flatten().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    rust.map(|path| (path.strip_prefix(top()).unwrap().to_owned(), std::fs::read_to_string(&path).unwrap())).collect()
-}
-
-/// `unsafe` as code: not in a comment, not in the name of a lint.
-fn is_unsafe(line: &str) -> bool {
-    let code = line.split("//").next().unwrap_or_default();
-    code.split(|char: char| !(char.is_alphanumeric() || char == '_')).any(|word| word == "unsafe") && !code.contains('"')
-}
-
-#[test]
-fn unsafe_stands_in_the_jail_only() {
-    assert!(is_unsafe("    unsafe { x() }") && !is_unsafe("// unsafe") && !is_unsafe("#![forbid(unsafe_code)]"));
-    let mut in_jail = 0;
-    for (path, text) in sources() {
-        let count = text.lines().filter(|line| is_unsafe(line)).count();
-        if path.starts_with("crates/wyng-jail") {
-            in_jail += count;
+fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().unwrap().is_dir() {
+            if name != "target" && name != ".git" {
+                walk(&entry.path(), &format!("{prefix}{name}/"), found);
+            }
         } else {
-            assert_eq!(count, 0, "{}", path.display());
+            found.push(format!("{prefix}{name}"));
         }
     }
-    assert!(in_jail > 0);
+}
+
+/// Every Rust file and its text.
+fn sources() -> Vec<(String, String)> {
+    let rust = files().into_iter().filter(|name| name.ends_with(".rs"));
+    let sources: Vec<_> = rust.map(|name| (name.clone(), std::fs::read_to_string(root().join(name)).unwrap())).collect();
+    assert!(sources.len() > 80, "only {} Rust files were found", sources.len());
+    sources
+}
+
+/// Rust without its comments and without what stands in its strings, so that a word that is left is code.
+fn code(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let behind_a_word = code.ends_with(|char: char| char.is_alphanumeric() || char == '_');
+        let skipped = match first {
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => block_comment_bytes(rest),
+            '"' => string_bytes(rest),
+            'r' | 'b' | 'c' if !behind_a_word => raw_string_bytes(rest).unwrap_or(0),
+            '\'' => char_bytes(rest),
+            _ => 0,
+        };
+        let taken = if skipped == 0 { first.len_utf8() } else { skipped };
+        code.push(if skipped == 0 { first } else { ' ' });
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    code
+}
+
+fn block_comment_bytes(rest: &str) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(ahead) = rest.get(at..).filter(|ahead| !ahead.is_empty()) {
+        if ahead.starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if ahead.starts_with("*/") {
+            (depth, at) = (depth - 1, at + 2);
+        } else {
+            at += ahead.chars().next().map_or(1, char::len_utf8);
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+fn string_bytes(rest: &str) -> usize {
+    let mut escaped = false;
+    for (at, char) in rest.char_indices().skip(1) {
+        match char {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `r"…"`, `r#"…"#`, `br"…"`; `None` for anything else.
+fn raw_string_bytes(rest: &str) -> Option<usize> {
+    let behind_r = rest.strip_prefix(['b', 'c']).unwrap_or(rest).strip_prefix('r')?;
+    let hashes = behind_r.len() - behind_r.trim_start_matches('#').len();
+    let body = behind_r.get(hashes..)?.strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let begin = rest.len() - body.len();
+    Some(body.find(&end).map_or(rest.len(), |at| begin + at + end.len()))
+}
+
+/// A character between quotes; 0 for a lifetime.
+fn char_bytes(rest: &str) -> usize {
+    let mut chars = rest.char_indices().skip(1);
+    match (chars.next(), chars.next()) {
+        (Some((_, '\\')), Some((at, _))) => rest.get(at + 1..).and_then(|tail| tail.find('\'')).map_or(0, |end| at + 1 + end + 1),
+        (Some(_), Some((at, '\''))) => at + 1,
+        _ => 0,
+    }
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|char: char| !char.is_alphanumeric() && char != '_')
+}
+
+fn says_unsafe(source: &str) -> bool {
+    words(&code(source)).any(|word| word == "unsafe")
+}
+
+fn has_its_head(source: &str) -> bool {
+    let mut lines = source.lines();
+    lines.next() == Some(SPDX) && lines.next().is_some_and(|line| line.starts_with("//! "))
+}
+
+/// A path that exists on one person's machine only: the home of somebody, or where the project was built.
+fn home_path(text: &str) -> Option<&'static str> {
+    // Put together, so that this file is not found.
+    const HOMES: [&str; 4] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    let begins =
+        |at: usize| !text.get(..at).unwrap_or_default().ends_with(|char: char| char.is_alphanumeric() || "._-~$}/>".contains(char));
+    HOMES.into_iter().find(|home| text.match_indices(home).any(|(at, _)| begins(at)))
+}
+
+/// What a source names directly below a crate or module: of `a::{b, c::d}` and `a::e` below `a`: b, c, e.
+fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices(&format!("{parent}::")) {
+        if code.get(..at).unwrap_or_default().ends_with(|char: char| char.is_alphanumeric() || char == '_') {
+            continue;
+        }
+        let rest = code.get(at + parent.len() + 2..).unwrap_or_default();
+        match rest.strip_prefix('{') {
+            None => found.extend(words(rest).next()),
+            Some(group) => {
+                let group = group.split('}').next().unwrap_or_default();
+                found.extend(group.split(',').filter_map(|item| words(item.trim()).next()).filter(|word| !word.is_empty()));
+            }
+        }
+    }
+    found
+}
+
+/// The role that a file of the daemon belongs to.
+fn role_of(name: &str) -> Option<&'static str> {
+    let inside = name.strip_prefix("wyngd/src/")?;
+    ROLES.into_iter().find(|role| inside == format!("{role}.rs") || inside.starts_with(&format!("{role}/")))
+}
+
+const ROLES: [&str; 6] = ["supervisor", "spawner", "control", "volumes", "keyholder", "transport"];
+
+/// The other roles that a role's file imports.
+fn imports_roles<'a>(role: &str, code: &'a str) -> Vec<&'a str> {
+    named_below(code, "crate").into_iter().filter(|name| ROLES.contains(name) && *name != role).collect()
+}
+
+/// What a source names that reads, writes, asks the time or draws bytes.
+fn does_io(code: &str) -> Vec<&str> {
+    const IO: [&str; 9] = ["fs", "net", "process", "env", "io", "os", "path", "time", "thread"];
+    let mut found: Vec<&str> = named_below(code, "std").into_iter().filter(|name| IO.contains(name)).collect();
+    found.extend(words(code).filter(|word| ["println", "eprintln", "print", "eprint", "getrandom"].contains(word)));
+    found
+}
+
+#[test]
+fn no_crate_reaches_what_it_must_not() {
+    for wall in WALLS {
+        let dependencies = dependencies(wall.name);
+        assert_eq!(wall.breaches(&dependencies), [""; 0], "{} reaches them", wall.name);
+    }
+}
+
+#[test]
+fn the_wire_crate_depends_on_nothing() {
+    assert_eq!(dependencies("wyng-wire"), BTreeSet::from(["wyng-wire".to_owned()]));
+}
+
+#[test]
+fn the_daemon_reaches_the_ciphers_by_the_format_crate() {
+    // If this did not hold, the lists above would name crates that nobody uses, and forbid nothing.
+    let (daemon, archive) = (dependencies("wyngd"), dependencies("wyng-archive"));
+    for cipher in CIPHERS {
+        assert!(daemon.contains(*cipher) && archive.contains(*cipher), "{cipher} is not what the project uses");
+    }
+}
+
+#[test]
+fn every_member_of_the_workspace_has_its_wall() {
+    let manifests = files().into_iter().filter_map(|name| name.strip_suffix("/Cargo.toml").map(str::to_owned));
+    let members: BTreeSet<String> = manifests.filter(|name| name != "tests" && !name.starts_with("fuzz")).collect();
+    let walls: BTreeSet<String> = WALLS.iter().map(|wall| wall.name.to_owned()).collect();
+    let names: BTreeSet<String> = members.iter().map(|name| name.rsplit('/').next().unwrap().to_owned()).collect();
+    assert_eq!(names, walls);
+}
+
+#[test]
+fn unsafe_lives_in_wyng_jail() {
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        sources().into_iter().filter(|(_, source)| says_unsafe(source)).partition(|(name, _)| name.starts_with("crates/wyng-jail/"));
+    let outside: Vec<String> = outside.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(outside, [""; 0], "unsafe outside of wyng-jail");
+    assert!(!inside.is_empty(), "the search finds none at all");
+}
+
+#[test]
+fn every_other_crate_takes_the_lints_of_the_workspace() {
+    assert!(std::fs::read_to_string(root().join("Cargo.toml")).unwrap().contains("\nunsafe_code = \"forbid\"\n"));
+    for name in files().into_iter().filter(|name| name.ends_with("/Cargo.toml") && name != "crates/wyng-jail/Cargo.toml") {
+        if name.starts_with("fuzz/") {
+            continue; // a workspace of its own
+        }
+        let manifest = std::fs::read_to_string(root().join(&name)).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true\n"), "{name}");
+    }
 }
 
 #[test]
 fn every_source_says_its_licence_and_what_it_is() {
-    for (path, text) in sources() {
-        let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("// SPDX-License-Identifier: GPL-3.0-or-later"), "{}", path.display());
-        assert!(lines.next().is_some_and(|line| line.starts_with("//! ")), "{} does not say what it is", path.display());
+    let without: Vec<String> = sources().into_iter().filter(|(_, source)| !has_its_head(source)).map(|(name, _)| name).collect();
+    assert_eq!(without, [""; 0]);
+}
+
+#[test]
+fn no_file_names_somebodys_home() {
+    for name in files() {
+        // What is no text has no path that anybody reads.
+        let Ok(text) = std::fs::read_to_string(root().join(&name)) else { continue };
+        assert_eq!(home_path(&text), None, "in {name}");
     }
 }
 
 #[test]
-fn r33_secrets_are_not_compared_with_equals() {
-    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("crates/wyng-archive/src/crypto")) {
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        assert!(!code.contains("expose() =="), "{}", path.display());
+fn every_dependency_comes_from_the_public_registry() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let sources: BTreeSet<&str> = lock.lines().filter_map(|line| line.strip_prefix("source = ")).collect();
+    assert_eq!(sources, BTreeSet::from(["\"registry+https://github.com/rust-lang/crates.io-index\""]));
+}
+
+#[test]
+fn no_role_imports_another() {
+    let mut seen = BTreeSet::new();
+    for (name, source) in sources() {
+        let Some(role) = role_of(&name) else { continue };
+        seen.insert(role);
+        assert_eq!(imports_roles(role, &code(&source)), [""; 0], "in {name}");
     }
+    assert_eq!(seen, BTreeSet::from(ROLES), "a role has no file");
+}
+
+#[test]
+fn only_the_keyholder_knows_the_format_and_its_keys() {
+    for (name, source) in sources().into_iter().filter(|(name, _)| name.starts_with("wyngd/src/")) {
+        let knows = words(&code(&source)).any(|word| word == "wyng_archive");
+        assert!(!knows || role_of(&name) == Some("keyholder"), "{name} names wyng_archive");
+    }
+}
+
+#[test]
+fn only_the_transport_decodes_what_the_far_end_says() {
+    let harmless = BTreeSet::from(["BlobName", "Service"]);
+    let mut decoders = 0;
+    for (name, source) in sources().into_iter().filter(|(name, _)| name.starts_with("wyngd/src/")) {
+        let code = code(&source);
+        let named = named_below(&code, "wyng_wire");
+        if role_of(&name) == Some("transport") {
+            decoders += usize::from(named.contains("ToDaemon"));
+        } else {
+            assert!(named.is_subset(&harmless), "{name} names {named:?} of the pipe");
+        }
+    }
+    assert_eq!(decoders, 1, "one file decodes what the far end says");
+}
+
+#[test]
+fn the_format_crate_does_no_input_or_output() {
+    for (name, source) in sources() {
+        if name.starts_with("crates/wyng-archive/src/") || name.starts_with("crates/wyng-wire/src/") {
+            assert_eq!(does_io(&code(&source)), [""; 0], "in {name}");
+        }
+    }
+}
+
+#[test]
+fn a_wall_refuses_a_foreign_crate_and_a_cipher() {
+    let helper = WALLS.iter().find(|wall| wall.name == "wyng-transport-vm").unwrap();
+    let bad =
+        names_of_tree("wyng-transport-vm v0.1.0 (x)\nwyng-wire v0.1.0 (x)\nwyng-archive v0.1.0 (x)\npoly1305 v0.9.0\nrustix v1.1.6 (*)\n");
+    assert_eq!(helper.breaches(&bad), ["poly1305", "wyng-archive"]);
+    assert_eq!(helper.breaches(&names_of_tree("wyng-transport-vm v0.1.0\nwyng-wire v0.1.0\nrustix v1.1.6\n")), [""; 0]);
+}
+
+#[test]
+fn the_word_is_found_in_code_and_not_in_words_about_it() {
+    assert!(says_unsafe("fn f() { unsafe { g() } }"));
+    assert!(says_unsafe("let a = \"//\"; unsafe impl Send for A {}"));
+    assert!(says_unsafe("let a = '\"'; unsafe { g() } // \""));
+    assert!(says_unsafe("fn f<'a>(x: &'a str) { unsafe { g('\\'') } }"));
+    assert!(says_unsafe("let a = r#\"\"\"#; unsafe { g() }"));
+    assert!(!says_unsafe("// unsafe\n/* unsafe /* unsafe */ unsafe */ let a = \"\\\" unsafe\"; let b = r#\"\" unsafe \"#;"));
+    assert!(!says_unsafe("#![forbid(unsafe_code)] fn unshare_unsafe() {}"));
+}
+
+#[test]
+fn a_source_without_its_head_is_refused() {
+    assert!(has_its_head(&format!("{SPDX}\n//! What it is.\n")));
+    assert!(!has_its_head("//! What it is.\n"));
+    assert!(!has_its_head(&format!("{SPDX}\n\n//! What it is.\n")));
+}
+
+#[test]
+fn a_home_is_found_and_a_path_that_only_looks_like_one_is_not() {
+    assert_eq!(home_path(concat!("in /ho", "me/me/x")), Some(concat!("/ho", "me/")));
+    assert_eq!(home_path(concat!("\"/wo", "rk/x\"")), Some(concat!("/wo", "rk/")));
+    assert_eq!(home_path(concat!("target/wo", "rk/x, $TMP/ro", "ot/y")), None);
+}
+
+#[test]
+fn imports_are_found_alone_and_in_groups() {
+    let code = "use crate::ipc::{Fatal, Wire}; use crate::{roles, transport::FarEnd}; let a = crate::keyholder::run();";
+    assert_eq!(imports_roles("transport", code), ["keyholder"]);
+    assert_eq!(imports_roles("control", code), ["keyholder", "transport"]);
+    assert_eq!(does_io("use std::{fs, fmt}; let a = std::time::Instant::now(); println!()"), ["fs", "time", "println"]);
 }
