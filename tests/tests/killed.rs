@@ -269,6 +269,35 @@ fn adopting_survives_a_kill_at_every_call() {
 }
 
 #[test]
+fn adopting_between_a_cut_run_and_the_next_loses_no_session() {
+    let (base, old, source) = with_a_small_session();
+    let mut changed = source;
+    changed[5000..6000].fill(9);
+    let mut tried = HashSet::new();
+    for n in 1..CALLS_MAX {
+        let mut world = MemoryWorld::new(base.clone(), 10);
+        world.sources = vec![changed.clone()];
+        world.kill_at(n);
+        if catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_ok() {
+            assert!(n > 30, "{n} calls");
+            return;
+        }
+        let mut sessions = [old.clone(), reported(&world)].concat();
+        let (durable, _) = world.crash(0);
+        if !tried.insert(fingerprint(&durable, sessions.len())) {
+            continue;
+        }
+        let mut world = MemoryWorld::new(durable, 20);
+        assert_eq!(adopt(&mut world), Ok(()), "after a kill at call {n}");
+        let mut world = MemoryWorld::new(world.end(), 30);
+        world.sources = vec![changed.clone()];
+        assert_eq!(back_up(&mut world), Ok(()), "after a kill at call {n} and archive open");
+        sessions.extend(reported(&world));
+        assert_whole(&world.end(), &sessions);
+    }
+}
+
+#[test]
 fn a_key_change_survives_a_kill_at_every_call() {
     let (base, old, _) = with_a_small_session();
     let change: fn(&mut MemoryWorld) -> Result<(), Failure> =

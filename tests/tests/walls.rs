@@ -27,7 +27,7 @@ const WALLS: [Wall; 7] = [
     Wall { name: "wyng-control", ours: &[], never: &[CIPHERS] },
     Wall { name: "wyng-archive", ours: &["wyng-wire"], never: &[SYSTEM] },
     Wall { name: "wyng-jail", ours: &[], never: &[CIPHERS] },
-    Wall { name: "wyng-transport-vm", ours: &["wyng-wire"], never: &[CIPHERS, &["zstd"]] },
+    Wall { name: "wyng-transport-vm", ours: &["wyng-jail", "wyng-wire"], never: &[CIPHERS, &["zstd"]] },
     Wall { name: "wyng-ctl", ours: &["wyng-control", "wyng-jail"], never: &[CIPHERS] },
     Wall { name: "wyngd", ours: &["wyng-archive", "wyng-control", "wyng-jail", "wyng-wire"], never: &[&["openssl-sys", "native-tls"]] },
 ];

@@ -66,7 +66,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             format!("{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
         }
         ToClient::Verified(verified) => format!(
-            "checked {} objects, {}; {} problems, {} foreign objects",
+            "checked {} objects, {}; problems: {}; foreign objects: {}",
             verified.objects_checked,
             show_bytes(verified.read_bytes),
             verified.problems,

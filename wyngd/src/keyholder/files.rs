@@ -138,6 +138,7 @@ impl StateFiles {
     /// See [`World::make_link`](super::world::World::make_link).
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
         let temporary = format!("{name}.new");
+        self.make_parents(name).map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &self.root, &temporary)
             .and_then(|()| rustix::fs::renameat(&self.root, &temporary, &self.root, name))

@@ -97,7 +97,7 @@ pub trait World {
     fn remove(&mut self, name: &str) -> Result<(), Failure>;
     /// The names in a folder of the state; none if there is no such folder.
     fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure>;
-    /// Makes `name` a link to `target`, durably.
+    /// Makes `name` a link to `target`, durably. Makes its folder.
     fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure>;
     /// What a link points to; `None` if there is none.
     fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure>;

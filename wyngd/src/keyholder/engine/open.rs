@@ -86,19 +86,25 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
     folder.write_toml(world, &ArchiveToml { store, via, writer })?;
     folder.write_credential(world, &credential)?;
     folder.write_slots(world, &live_slots)?;
-    Journal::of(&folder).begin(world, head.commit.generation, &[])?;
+    let pending = pending_without_rival(&ledger, &head);
+    if pending.is_none() {
+        Journal::of(&folder).begin(world, head.commit.generation, &[])?;
+    }
     // The ledger last: until it says so, the state before is what counts.
-    settle_pending(&mut ledger, &head);
     ledger.adopt(head.known, spine);
+    if let Some(pending) = pending {
+        ledger.set_pending(pending);
+    }
     ledger.write(world, &folder)?;
     folder.link(world, &request.name)
 }
 
-/// A pending commit that did not become part of this history is dropped; one that has no rival yet is pushed by the next run.
-fn settle_pending(ledger: &mut Ledger, head: &Head) {
-    if ledger.pending().is_some_and(|pending| pending.generation <= head.commit.generation) {
-        ledger.drop_pending();
-    }
+/// A pending commit that follows the head and was never seen by the store is kept, with its journal: the next run pushes it.
+/// Any other one is dropped, with the journal: it became part of this history, or has lost its place to another.
+fn pending_without_rival(ledger: &Ledger, head: &Head) -> Option<KnownCommit> {
+    let generation = head.commit.generation;
+    let is_same_head = ledger.head().is_some_and(|known| known.generation == generation);
+    ledger.pending().filter(|pending| is_same_head && pending.generation == generation.saturating_add(1)).cloned()
 }
 
 fn known<W: World>(world: &mut W, request: &Request) -> Result<Option<Known>, Failure> {

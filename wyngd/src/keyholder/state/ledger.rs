@@ -126,11 +126,6 @@ impl Ledger {
         self.stopped = false;
     }
 
-    /// The pending commit is dropped: the store has another one in its place.
-    pub fn drop_pending(&mut self) {
-        self.pending = None;
-    }
-
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(80 * 1024);
         writer.bytes(MAGIC).u32(0).u32(if self.stopped { FLAG_STOPPED } else { 0 }).i64(self.keys_proven_time);
