@@ -15,7 +15,7 @@ mod usage;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
 pub use landlock::{PathAccess, restrict_paths};
-pub use memfile::{MappedFile, MemfileError, WritableFile, new_file, seal_file};
+pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};
 pub use seccomp::{Profile, allow_only};
 pub use spawn::{Started, start};

@@ -56,9 +56,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(file: BorrowedFd<'_>, length: usize, access: ProtFlags) -> io::Result<Self> {
+    fn new(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         // SAFETY: the kernel chooses a free address range, so no other object is overlaid.
-        let address = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, file, 0) }?;
+        let address = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
         let address = NonNull::new(address.cast::<u8>()).ok_or_else(|| io::Error::other("mmap gave no address"))?;
         Ok(Self { address, length })
     }
@@ -68,45 +68,6 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: address and length are those of the mapping made in `new`, and no reference outlives its owner.
         let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.length) };
-    }
-}
-
-/// A memory file that is being filled in place. Nobody else has it yet.
-pub struct WritableFile {
-    file: OwnedFd,
-    mapping: Mapping,
-}
-
-impl WritableFile {
-    /// A file of `length` zero bytes.
-    pub fn new(length: usize) -> io::Result<Self> {
-        let file = new_file()?;
-        rustix::fs::ftruncate(&file, length as u64)?;
-        let mapping = Mapping::new(file.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE)?;
-        Ok(Self { file, mapping })
-    }
-
-    /// Cuts it to `length` bytes, seals it, and gives the file to be passed on.
-    pub fn finish(self, length: usize) -> io::Result<OwnedFd> {
-        let Self { file, mapping } = self;
-        drop(mapping); // a writable mapping would forbid the seal
-        rustix::fs::ftruncate(&file, length as u64)?;
-        seal_file(&file)?;
-        Ok(file)
-    }
-}
-
-impl AsRef<[u8]> for WritableFile {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: the mapping is valid for `length` bytes while self lives, and the file is ours alone.
-        unsafe { slice::from_raw_parts(self.mapping.address.as_ptr(), self.mapping.length) }
-    }
-}
-
-impl AsMut<[u8]> for WritableFile {
-    fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `as_ref`, and `&mut self` makes this the only reference.
-        unsafe { slice::from_raw_parts_mut(self.mapping.address.as_ptr(), self.mapping.length) }
     }
 }
 
@@ -124,7 +85,7 @@ impl MappedFile {
         if length == 0 || u64::try_from(found) != Ok(length as u64) {
             return Err(MemfileError::Length);
         }
-        Mapping::new(file.as_fd(), length, ProtFlags::READ).map(Self).map_err(MemfileError::Io)
+        Mapping::new(file.as_fd(), length).map(Self).map_err(MemfileError::Io)
     }
 }
 
@@ -132,5 +93,33 @@ impl AsRef<[u8]> for MappedFile {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the mapping is valid for `length` bytes while self lives; the seals keep the file from changing or shrinking.
         unsafe { slice::from_raw_parts(self.0.address.as_ptr(), self.0.length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8]) -> OwnedFd {
+        let file = new_file().unwrap();
+        assert_eq!(rustix::io::write(&file, bytes), Ok(bytes.len()));
+        file
+    }
+
+    #[test]
+    fn a_sealed_file_of_the_said_length_is_mapped_and_can_no_longer_change() {
+        let file = file(b"sealed");
+        seal_file(&file).unwrap();
+        assert_eq!(MappedFile::map(&file, 6).unwrap().as_ref(), b"sealed");
+        assert!(rustix::io::pwrite(&file, b"x", 0).is_err() && rustix::fs::ftruncate(&file, 0).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_sealed_or_of_another_length_is_not_mapped() {
+        let open = file(b"open");
+        assert!(matches!(MappedFile::map(&open, 4), Err(MemfileError::NotSealed)));
+        seal_file(&open).unwrap();
+        assert!(matches!(MappedFile::map(&open, 5), Err(MemfileError::Length)));
+        assert!(matches!(MappedFile::map(&open, 0), Err(MemfileError::Length)));
     }
 }
