@@ -35,7 +35,7 @@ test: rust needs
 	@tests/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
 
 demo: rust
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/demo.sh
 
 # WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
