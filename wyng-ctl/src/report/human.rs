@@ -18,13 +18,13 @@ pub(super) fn show(event: &ToClient, quiet: bool) {
 fn line(event: &ToClient, quiet: bool) -> Option<String> {
     Some(match event {
         ToClient::Archive(archive) => format!(
-            "{}  {}  generation {}, {} volumes, {} in {} packs\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
+            "{}  {}  generation {}, {}, {} in {}\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
             plain(&archive.name),
             plain(&archive.store_url),
             archive.generation,
-            archive.volume_count,
+            counted(archive.volume_count, "volume"),
             show_bytes(archive.stored_bytes),
-            archive.pack_count,
+            counted(archive.pack_count, "pack"),
             archive.id,
             show_bytes(archive.chunk_size_bytes.into()),
             show_bytes(archive.pack_size_bytes.into()),
@@ -90,6 +90,11 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Failed(_)
         | ToClient::Done { .. } => return None,
     })
+}
+
+/// `1 pack`, `2 packs`.
+fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How `method` is called in JSON and for people.

@@ -186,6 +186,9 @@ impl Report {
     pub(crate) fn explain_no_passphrase(&mut self, why: &NoPassphrase) {
         let mut message = Message::of_failure(&Failure::NoPassphrase);
         message.text = why.to_string();
+        if !matches!(why, NoPassphrase::NoTerminal) {
+            message.next = "Run the same command again.".into();
+        }
         self.fail(message);
         self.passphrase_told = true;
     }
