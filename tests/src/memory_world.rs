@@ -55,6 +55,8 @@ pub struct MemoryWorld {
     pub told: Vec<ToClient>,
     /// Bytes of blobs that were put.
     pub sent_bytes: u64,
+    /// May push compare what lies under a name that is taken?
+    pub push_may_read: bool,
     /// What is typed when a passphrase is asked for.
     pub passphrase: Vec<u8>,
 }
@@ -79,6 +81,7 @@ impl MemoryWorld {
             placed: BTreeMap::new(),
             told: Vec::new(),
             sent_bytes: 0,
+            push_may_read: true,
             passphrase: b"passphrase".to_vec(),
         }
     }
@@ -128,6 +131,7 @@ impl MemoryWorld {
         let (number, name, bytes) = self.in_flight.pop_front()?;
         let answer = match self.store.get(&name.0) {
             None => PutAnswer::Stored,
+            Some(_) if !self.push_may_read => PutAnswer::ExistsUnknown,
             Some(there) if *there == bytes => PutAnswer::ExistsSame,
             Some(_) => PutAnswer::ExistsDifferent,
         };

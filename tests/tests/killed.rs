@@ -298,6 +298,30 @@ fn adopting_between_a_cut_run_and_the_next_loses_no_session() {
 }
 
 #[test]
+fn a_commit_whose_receipt_was_lost_is_fetched_and_compared_where_push_may_not_read() {
+    let (base, _, source) = with_a_small_session();
+    let mut changed = source;
+    changed[5000..6000].fill(9);
+    let mut settled = 0;
+    for n in 1..CALLS_MAX {
+        let mut world = MemoryWorld::new(base.clone(), 10);
+        world.sources = vec![changed.clone()];
+        world.kill_at(n);
+        if catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_ok() {
+            break;
+        }
+        // All that was sent has arrived.
+        let mut world = MemoryWorld::new(world.crash(u64::MAX).0, 20);
+        world.sources = vec![changed.clone()];
+        world.push_may_read = false;
+        let blobs = world.end().store.len();
+        assert_eq!(back_up(&mut world), Ok(()), "after a kill at call {n}");
+        settled += usize::from(blobs > base.store.len());
+    }
+    assert!(settled > 3, "blobs had arrived before {settled} of the kills");
+}
+
+#[test]
 fn a_key_change_survives_a_kill_at_every_call() {
     let (base, old, _) = with_a_small_session();
     let change: fn(&mut MemoryWorld) -> Result<(), Failure> =

@@ -85,6 +85,7 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_setns,
+    libc::SYS_unshare,
     libc::SYS_acct,
 ];
 

@@ -325,9 +325,11 @@ impl World for RealWorld {
             ControlToKeyholder::FarEndNotStarted { errno, .. } => return Err(Failure::FarEndStart { via: via.to_owned(), errno }),
             _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
         }
-        self.put_number = 0;
-        self.unsettled.clear();
-        self.receipts.clear();
+        if service == Service::Push {
+            self.put_number = 0;
+            self.unsettled.clear();
+            self.receipts.clear();
+        }
         self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened => Ok(()),

@@ -19,6 +19,8 @@ use crate::ipc::{Answer, FarEndFault, Fatal, NotGot, Service, TransportToKeyhold
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
+/// A store has fewer blobs than this: at 16 MiB each they would hold 256 TiB. A longer listing never ends.
+const LISTED_MAX: u64 = 1 << 24;
 /// Entries of a listing in one message.
 const ENTRIES_A_MESSAGE: usize = 1000;
 
@@ -479,6 +481,9 @@ impl FarEnd {
         let Some(Due::List { entries, count }) = self.due.front_mut() else { return Err(FarEndFault::Protocol.into()) };
         entries.push((name.0, length_bytes));
         *count = count.saturating_add(1);
+        if *count > LISTED_MAX {
+            return Err(FarEndFault::Protocol.into());
+        }
         if entries.len() >= ENTRIES_A_MESSAGE {
             let full = std::mem::take(entries);
             keyholder.send(&TransportToKeyholder::Entries(full), &[])?;
