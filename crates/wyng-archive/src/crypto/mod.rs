@@ -9,6 +9,8 @@ mod recovery;
 mod seal;
 mod secret;
 mod slot;
+#[cfg(test)]
+mod two_keys;
 
 pub use envelope::{Entropy, EnvelopeError, KEY_BYTES_MAX, KEY_RECORDS_MAX, SessionKey};
 pub use ids::{ArchiveId, Domain, DomainId, Id, pack_name, slot_name};

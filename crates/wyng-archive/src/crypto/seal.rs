@@ -253,7 +253,7 @@ fn check_length(kind: Kind, plain: &[u8]) -> Result<(), SealError> {
 }
 
 /// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section 5.
-fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
+pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
     let mut data = [0; 56];
     let fields: [(usize, &[u8]); 4] = [(2, &[kind.number()]), (4, &epoch.0.to_le_bytes()), (8, &archive.0), (24, &id.0)];
     for (offset, field) in fields {
