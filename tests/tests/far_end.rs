@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise, write_at};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise, write_at};
 
 const MIB: usize = 1 << 20;
 const MARK: &str = "canary-plaintext-91c2e7";
@@ -139,4 +141,30 @@ fn opened_name(line: &str) -> Option<&str> {
 fn is_blob_name(path: &str) -> bool {
     let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[test]
+fn an_interrupted_backup_is_status_130_and_goes_on_where_it_stopped() {
+    let sandbox = Sandbox::with_archive(&["--pack-size", "1M"]);
+    sandbox.image("disk.img", 512 * MIB, 1);
+    let mut command = sandbox.command(&["backup", "home", "disk.img", "--progress", "json"]);
+    let mut backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = rustix::process::Pid::from_child(&backup);
+    let lines = BufReader::new(backup.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // What was reported as sent so far; interrupted at the first line that says that something was.
+    let mut interrupted = false;
+    for line in lines {
+        let sent = serde_json::from_str::<serde_json::Value>(&line).ok().and_then(|line| line["sent_bytes"].as_u64());
+        if !interrupted && sent.is_some_and(|sent| sent > 100 << 20) {
+            rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+            interrupted = true;
+        }
+    }
+    let outcome = Outcome::of(backup.wait_with_output().unwrap());
+    assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
+    let again = sandbox.wyng(&["backup", "home", "disk.img"]);
+    let sent = again.success().json["sent_bytes"].as_u64().unwrap();
+    // Packs of 1 MiB hold seven chunks: all of it would be 586 MiB. The first 100 are there, but for what was on its way.
+    assert!(sent < (586 - 100 + 50) << 20, "{sent} bytes were sent again");
+    sandbox.assert_restores("disk.img", "latest", &noise(512 * MIB, 1));
 }
