@@ -318,7 +318,7 @@ pub enum TransportToKeyholder {
         /// The last.
         last: u64,
         /// How.
-        answer: Answer,
+        answer: PutAnswer,
     },
     /// The far end has everything that was put.
     Final {
@@ -350,7 +350,7 @@ pub enum TransportToKeyholder {
 
 /// How a PUT ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Answer {
+pub enum PutAnswer {
     /// Durable, and new.
     Stored,
     /// Durable, and was there with the same bytes.

@@ -18,10 +18,10 @@ use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use super::files::StateFiles;
-use super::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use super::world::{Errno, Fetched, Receipt, SourceShape, World};
 use crate::ipc::{
-    Answer, ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received,
-    Service, TransportToKeyholder, VolumesToKeyholder, Wire, wait,
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
+    TransportToKeyholder, VolumesToKeyholder, Wire, wait,
 };
 
 type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
@@ -200,7 +200,7 @@ impl RealWorld {
                     if expected != number {
                         return Err(Failure::FarEndProtocol);
                     }
-                    self.receipts.push_back(Receipt { number, answer: put_answer(answer) });
+                    self.receipts.push_back(Receipt { number, answer });
                 }
                 Ok(())
             }
@@ -692,18 +692,6 @@ fn read_secret(pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, SystemErrno> {
     }
     secret.truncate(length);
     Ok(secret)
-}
-
-fn put_answer(answer: Answer) -> PutAnswer {
-    match answer {
-        Answer::Stored => PutAnswer::Stored,
-        Answer::ExistsSame => PutAnswer::ExistsSame,
-        Answer::ExistsDifferent => PutAnswer::ExistsDifferent,
-        Answer::ExistsUnknown => PutAnswer::ExistsUnknown,
-        Answer::Full => PutAnswer::Full,
-        Answer::Refused => PutAnswer::Refused,
-        Answer::Failed => PutAnswer::Failed,
-    }
 }
 
 fn failure_of(fault: FarEndFault) -> Failure {

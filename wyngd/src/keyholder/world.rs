@@ -6,24 +6,7 @@
 use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
-/// What the far end answers to a PUT that is not simply stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutAnswer {
-    /// Durable, and new.
-    Stored,
-    /// Durable, and was there with the same bytes.
-    ExistsSame,
-    /// The name is taken by other bytes.
-    ExistsDifferent,
-    /// The name is taken; the far end may not read by what.
-    ExistsUnknown,
-    /// No room.
-    Full,
-    /// Not allowed.
-    Refused,
-    /// Tried and failed.
-    Failed,
-}
+pub use crate::ipc::PutAnswer;
 
 /// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +61,12 @@ pub trait World {
     fn process_id(&self) -> u32;
     /// Fresh random bytes of the kernel.
     fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure>;
+    /// The same, as an array.
+    fn draw<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
+        let mut bytes = [0; N];
+        self.random(&mut bytes)?;
+        Ok(bytes)
+    }
 
     /// A whole small file of the state; `None` if there is none. At most 16 MiB.
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure>;

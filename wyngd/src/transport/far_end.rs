@@ -14,8 +14,8 @@ use wyng_wire::{
     STALL_SECS, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
 };
 
-use super::{ToKeyholder, not_got};
-use crate::ipc::{Answer, FarEndFault, Fatal, NotGot, Service, TransportToKeyholder};
+use super::ToKeyholder;
+use crate::ipc::{FarEndFault, Fatal, NotGot, PutAnswer, Service, TransportToKeyholder};
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -527,19 +527,19 @@ impl FarEnd {
             BytesStatus::Refused | BytesStatus::Failed => NotGot::Failed,
             BytesStatus::Whole | BytesStatus::More => return Err(FarEndFault::Protocol.into()),
         };
-        Ok(keyholder.send(&not_got(why), &[])?)
+        Ok(keyholder.send(&TransportToKeyholder::NotGot(why), &[])?)
     }
 }
 
-fn answer(status: ReceiptStatus) -> Option<Answer> {
+fn answer(status: ReceiptStatus) -> Option<PutAnswer> {
     Some(match status {
-        ReceiptStatus::Stored => Answer::Stored,
-        ReceiptStatus::ExistsSame => Answer::ExistsSame,
-        ReceiptStatus::ExistsDifferent => Answer::ExistsDifferent,
-        ReceiptStatus::ExistsUnknown => Answer::ExistsUnknown,
-        ReceiptStatus::Full => Answer::Full,
-        ReceiptStatus::Refused => Answer::Refused,
-        ReceiptStatus::Failed => Answer::Failed,
+        ReceiptStatus::Stored => PutAnswer::Stored,
+        ReceiptStatus::ExistsSame => PutAnswer::ExistsSame,
+        ReceiptStatus::ExistsDifferent => PutAnswer::ExistsDifferent,
+        ReceiptStatus::ExistsUnknown => PutAnswer::ExistsUnknown,
+        ReceiptStatus::Full => PutAnswer::Full,
+        ReceiptStatus::Refused => PutAnswer::Refused,
+        ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
     })
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::PollFlags;
 
 use crate::ipc::{
-    Fatal, KeyholderToTransport, NotGot, Received, Service, SpawnerToTransport, TransportToKeyholder, TransportToSpawner, Wire, enter_jail,
+    Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder, TransportToSpawner, Wire, enter_jail,
     not_enforced, wait,
 };
 use crate::roles::Role;
@@ -111,9 +111,4 @@ fn take(
     };
     far_end.queue(outgoing);
     Ok(())
-}
-
-/// How a range that cannot be had is told.
-fn not_got(why: NotGot) -> TransportToKeyholder {
-    TransportToKeyholder::NotGot(why)
 }

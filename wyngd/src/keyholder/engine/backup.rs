@@ -149,14 +149,13 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         }
         archive.unfinished.retain(|begun| volumes.iter().all(|(_, volume)| volume.id != begun.id));
         let left = std::mem::take(&mut archive.uncommitted);
-        let next_pack = left.packs.last().map_or(archive.head.next_pack(), |(number, _)| number.saturating_add(1));
         Ok(Self {
             settings: archive.head.settings,
             dry_run: request.dry_run,
             live: request.live,
             skip_unchanged: request.skip_unchanged,
             time,
-            packer: Packer::new(archive.head.settings.pack_size_bytes, next_pack, left.packs),
+            packer: Packer::after(archive, left.packs),
             next_volume: archive.head.volumes.size,
             volumes,
             key: None,
@@ -266,10 +265,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         if let Some(begun) = archive.unfinished.iter().find(|begun| begun.name == name) {
             return Ok(begun.clone());
         }
-        let (mut id, mut domain) = ([0; 16], [0; 16]);
-        world.random(&mut id)?;
-        world.random(&mut domain)?;
-        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(id), domain: DomainId(domain) };
+        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(world.draw()?), domain: DomainId(world.draw()?) };
         if !self.dry_run {
             archive.journal.volume(world, &begun)?;
             archive.unfinished.push(begun.clone());
@@ -323,7 +319,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                     reader.spare.extend(room);
                 }
                 if self.needs_intermediate_commit() {
-                    self.commit_packs(world, archive, pool)?;
+                    self.commit(world, archive, pool, false)?; // the volume's tree goes on
                 }
             }
             if world.cancelled() {
@@ -410,10 +406,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         if !unknown.is_empty() {
             let key = self.session_key(world, archive)?;
             for part in group(unknown) {
-                let mut seeds = vec![NonceSeed([0; 24]); part.len()];
-                for seed in &mut seeds {
-                    world.random(&mut seed.0)?;
-                }
+                let seeds = part.iter().map(|_| world.draw().map(NonceSeed)).collect::<Result<Vec<_>, _>>()?;
                 let (bytes, task_key, credential) = (Arc::clone(&batch.bytes), Arc::clone(&key), Arc::clone(&archive.credential));
                 tickets.push((
                     Arc::clone(&key),
@@ -470,10 +463,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         }
         let number = archive.head.keys.size.saturating_add(self.new_keys.len() as u64);
         let number = u32::try_from(number).map_err(|_| internal("the key table is full"))?;
-        let mut kernel = [0; 32];
-        world.random(&mut kernel)?;
         let entropy = Entropy {
-            kernel: Secret::take(&mut kernel),
+            kernel: Secret::take(&mut world.draw()?),
             generation: archive.head.generation,
             wall_nanos: world.wall_nanos(),
             monotonic_nanos: world.monotonic_nanos(),
@@ -491,11 +482,6 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     fn needs_intermediate_commit(&self) -> bool {
         let most = usize::try_from(self.settings.pack_size_bytes / PACK_BYTES_AN_ENTRY).unwrap_or(usize::MAX);
         self.packer.closed_count() >= most
-    }
-
-    /// Commits packs and keys while a volume is being read; its tree goes on.
-    fn commit_packs<W: World<Buffer = B>>(&mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
-        self.commit(world, archive, pool, false)
     }
 
     fn report<W: World>(&self, world: &mut W, name: &str, reader: &BatchReader, plan: &Plan) {

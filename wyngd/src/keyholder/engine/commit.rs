@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Credential, Id, Kind, NonceSeed};
+use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
     COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PackEntry, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail,
     TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
@@ -16,8 +16,9 @@ use super::archive::{Archive, internal};
 use super::catalog::{CachedNodes, CachedPackNodes, sessions_root, volumes_root};
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
+use super::put::{Kept, put_blob};
 use crate::keyholder::state::KnownCommit;
-use crate::keyholder::world::{Fetched, PutAnswer, World};
+use crate::keyholder::world::{Fetched, World};
 
 /// More than a leaf of (a), sealed.
 const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
@@ -150,14 +151,26 @@ pub fn commit<W: World>(
     finish(world, archive, pool, commit)
 }
 
-/// Commits the head's state once more, as this machine. What a cut run left stays out of it, and in the journal no longer.
-pub fn commit_again<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
-    let commit = archive.head.clone();
-    finish(world, archive, pool, commit)
+/// Commits the head's state with no new session: another writer's, or after `change` with other slots. What a cut run left becomes part
+/// of the archive first; the next commit would forget it otherwise.
+pub fn commit_change<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    change: impl FnOnce(&mut Commit),
+) -> Result<(), Failure> {
+    let left = std::mem::take(&mut archive.uncommitted);
+    if !(left.packs.is_empty() && left.keys.is_empty()) {
+        let mut packer = Packer::after(archive, left.packs);
+        commit(world, archive, pool, &mut packer, &left.keys, Vec::new(), false)?;
+    }
+    let mut state = archive.head.clone();
+    change(&mut state);
+    finish(world, archive, pool, state)
 }
 
 /// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then the cache follows.
-pub fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
+fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
     let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| internal("the spine"));
     let commit = Commit {
@@ -168,7 +181,7 @@ pub fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, s
         skip: spine(skip_of(generation))?,
         ..state
     };
-    let pending = seal_commit(world, &archive.credential, pool, &commit)?;
+    let pending = seal_commit(world, &archive.credential, pool.coder(), &commit)?;
     archive.ledger.set_pending(pending);
     archive.ledger.write(world, &archive.folder)?;
     push_pending(world, archive)?;
@@ -189,21 +202,12 @@ pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<
 /// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive.
 pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     let Some(pending) = archive.ledger.pending().cloned() else { return Ok(()) };
-    let mut buffer = world.buffer(COMMIT_BYTES)?;
-    for (to, from) in buffer.as_mut().iter_mut().zip(&pending.bytes) {
-        *to = *from;
-    }
     let name = archive.credential.commit_name(pending.generation);
-    let number = world.put(name, buffer, COMMIT_BYTES, true)?;
-    let receipt = world.receipt(true)?.filter(|receipt| receipt.number == number).ok_or(Failure::FarEndProtocol)?;
-    match receipt.answer {
-        PutAnswer::Stored | PutAnswer::ExistsSame => archive.commit_pending(world),
+    match put_blob(world, name, &pending.bytes)? {
+        Kept::New | Kept::Same => archive.commit_pending(world),
         // The credential for push may not read: whoever may fetch tells whether it is ours.
-        PutAnswer::ExistsUnknown if is_in_store(world, archive, name, &pending.bytes)? => archive.commit_pending(world),
-        PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(archive.stop(world, pending.generation)),
-        PutAnswer::Full => Err(Failure::StoreFull),
-        PutAnswer::Refused => Err(Failure::StoreDenied),
-        PutAnswer::Failed => Err(Failure::StoreFailed),
+        Kept::Unknown if is_in_store(world, archive, name, &pending.bytes)? => archive.commit_pending(world),
+        Kept::Different | Kept::Unknown => Err(archive.stop(world, pending.generation)),
     }
 }
 
@@ -220,13 +224,12 @@ fn is_in_store<W: World>(world: &mut W, archive: &Archive, name: BlobName, bytes
 }
 
 /// Seals a commit under its name.
-fn seal_commit<W: World>(world: &mut W, credential: &Credential, pool: &mut Pool, commit: &Commit) -> Result<KnownCommit, Failure> {
-    let mut seed = NonceSeed([0; 24]);
-    world.random(&mut seed.0)?;
+pub fn seal_commit<W: World>(world: &mut W, credential: &Credential, coder: &mut Coder, commit: &Commit) -> Result<KnownCommit, Failure> {
+    let seed = NonceSeed(world.draw()?);
     let name = credential.commit_name(commit.generation);
     let mut bytes = Vec::new();
     credential
-        .seal_meta(Kind::Commit, pool.coder(), &Id(name.0), &commit.encode(), seed, &mut bytes)
+        .seal_meta(Kind::Commit, coder, &Id(name.0), &commit.encode(), seed, &mut bytes)
         .map_err(|error| internal(&error.to_string()))?;
     Ok(KnownCommit { generation: commit.generation, bytes })
 }

@@ -3,20 +3,18 @@
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{
-    ArchiveId, Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SlotError, SlotParams, seal_slot, slot_name,
-};
-use wyng_archive::format::{
-    ArchiveSettings, COMMIT_BYTES, Commit, PacksRoot, SLOT_BYTES, Slot, SlotClear, SlotKind, SlotRef, TreeRoot, is_chunk_size, is_pack_size,
-};
+use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
+use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, TreeRoot, is_chunk_size, is_pack_size};
 use wyng_control::Failure;
 use wyng_wire::{BlobName, Service};
 
 use super::archive::{internal, open_any};
-use super::commit::seconds;
+use super::commit::{seal_commit, seconds};
+use super::keys::{new_slot, slot_params, slot_ref};
+use super::put::{Kept, put_blob};
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
-use crate::keyholder::world::{PutAnswer, World};
+use crate::keyholder::world::World;
 
 /// The first slot's number.
 const FIRST_SLOT: u8 = 0;
@@ -74,7 +72,7 @@ pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure>
         }
         folder.forget(world, &request.name)?; // it never reached the store
     }
-    let folder = ArchiveFolder::of(ArchiveId(random(world)?));
+    let folder = ArchiveFolder::of(ArchiveId(world.draw()?));
     folder.mark_unfinished(world, &request.name)?;
     let pushed = make(world, request, &folder, params, &password).and_then(|made| {
         world.connect(Service::Push, &request.via, &request.store, true)?;
@@ -131,30 +129,15 @@ fn make<W: World>(
     params: SlotParams,
     password: &Password,
 ) -> Result<Made, Failure> {
-    let root = Root::new(Secret::take(&mut random(world)?), Epoch(1));
+    let root = Root::new(Secret::take(&mut world.draw()?), Epoch(1));
     let credential = Arc::new(root.credential(folder.id()).ok_or_else(|| internal("the data key"))?);
-    let clear = SlotClear {
-        number: FIRST_SLOT,
-        kind: SlotKind::Passphrase,
-        archive: folder.id(),
-        memory_kib: params.memory_kib(),
-        passes: params.passes(),
-        salt: random(world)?,
-    };
-    let slot = seal_slot(&root, clear, password, NonceSeed(random(world)?)).map_err(|error| match error {
-        SlotError::Memory => Failure::OutOfMemory,
-        error => internal(&error.to_string()),
-    })?;
+    let slot = new_slot(world, folder.id(), &root, FIRST_SLOT, SlotKind::Passphrase, params, password)?;
     drop(root);
-    let toml = ArchiveToml { store: request.store.clone(), via: request.via.clone(), writer: to_hex(&random::<16, W>(world)?) };
-    let commit = first_commit(world, &request.settings, &toml, *blake3::hash(&slot.encode()).as_bytes())?;
+    let toml = ArchiveToml { store: request.store.clone(), via: request.via.clone(), writer: to_hex(&world.draw::<16>()?) };
+    let commit = first_commit(world, &request.settings, &toml, &slot)?;
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let commit_name = credential.commit_name(commit.generation);
-    let mut bytes = Vec::new();
-    let seed = NonceSeed(random(world)?);
-    Coder::new(0)
-        .and_then(|mut coder| credential.seal_meta(Kind::Commit, &mut coder, &Id(commit_name.0), &commit.encode(), seed, &mut bytes))
-        .map_err(|error| internal(&error.to_string()))?;
-    let commit = KnownCommit { generation: commit.generation, bytes };
+    let commit = seal_commit(world, &credential, &mut coder, &commit)?;
 
     folder.write_toml(world, &toml)?;
     folder.write_credential(world, &credential)?;
@@ -168,12 +151,12 @@ fn make<W: World>(
 /// Pushes the slot and the first commit, and makes the local state whole.
 fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made) -> Result<(), Failure> {
     let slot = made.slot.encode();
-    put(world, slot_name(FIRST_SLOT), &slot, SLOT_BYTES)?;
+    put_or_find(world, slot_name(FIRST_SLOT), &slot)?;
     // A store that does not notice a second put could not tell two writers apart.
-    if put(world, slot_name(FIRST_SLOT), &slot, SLOT_BYTES)? != PutAnswer::ExistsSame {
+    if put_or_find(world, slot_name(FIRST_SLOT), &slot)? != Kept::Same {
         return Err(Failure::StoreNotExclusive);
     }
-    put(world, made.commit_name, &made.commit.bytes, COMMIT_BYTES)?;
+    put_or_find(world, made.commit_name, &made.commit.bytes)?;
     world.finish_push()?;
 
     let mut ledger = Ledger::default();
@@ -196,12 +179,11 @@ fn check(settings: &Settings) -> Result<SlotParams, Failure> {
     if !(-7..=19).contains(&settings.zstd_level) {
         return Err(bad("the compression level", "-7 to 19"));
     }
-    SlotParams::new(settings.kdf_memory_kib, settings.kdf_passes)
-        .ok_or_else(|| bad("the cost of the passphrase", "64 MiB to 1 GiB of memory, 3 to 16 passes"))
+    slot_params(settings.kdf_memory_kib, settings.kdf_passes)
 }
 
-fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot_hash: [u8; 32]) -> Result<Commit, Failure> {
-    let shared_domain = if settings.shared_domain { Some(DomainId(random(world)?)) } else { None };
+fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot: &Slot) -> Result<Commit, Failure> {
+    let shared_domain = if settings.shared_domain { Some(DomainId(world.draw()?)) } else { None };
     Ok(Commit {
         generation: 1,
         time: seconds(world.wall_nanos()),
@@ -223,27 +205,14 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
         keys: TreeRoot::EMPTY,
         volumes: TreeRoot::EMPTY,
         tail: None,
-        slots: vec![SlotRef { number: FIRST_SLOT, hash: slot_hash }],
+        slots: vec![slot_ref(slot)],
     })
 }
 
 /// Puts a blob that must be there in the end: new, or the same from a run that was cut.
-fn put<W: World>(world: &mut W, name: BlobName, bytes: &[u8], length: usize) -> Result<PutAnswer, Failure> {
-    let mut buffer = world.buffer(length)?;
-    buffer.as_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    let number = world.put(name, buffer, length, true)?;
-    let receipt = world.receipt(true)?.filter(|receipt| receipt.number == number).ok_or(Failure::FarEndProtocol)?;
-    match receipt.answer {
-        PutAnswer::Stored | PutAnswer::ExistsSame => Ok(receipt.answer),
-        PutAnswer::Full => Err(Failure::StoreFull),
-        PutAnswer::Refused => Err(Failure::StoreDenied),
-        PutAnswer::Failed => Err(Failure::StoreFailed),
-        PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => Err(Failure::StoreNotEmpty),
+fn put_or_find<W: World>(world: &mut W, name: BlobName, bytes: &[u8]) -> Result<Kept, Failure> {
+    match put_blob(world, name, bytes)? {
+        kept @ (Kept::New | Kept::Same) => Ok(kept),
+        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty),
     }
-}
-
-fn random<const N: usize, W: World>(world: &mut W) -> Result<[u8; N], Failure> {
-    let mut bytes = [0; N];
-    world.random(&mut bytes)?;
-    Ok(bytes)
 }

@@ -4,16 +4,16 @@
 //! A number is used for one slot ever. A slot goes to the store before the commit that lists it, so a crash leaves at most a slot that
 //! no commit lists, which opens nothing here.
 
-use wyng_archive::crypto::{NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
-use wyng_archive::format::{Commit, SLOT_BYTES, SLOTS_MAX, Slot, SlotClear, SlotKind, SlotRef};
+use wyng_archive::crypto::{ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
+use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotRef};
 use wyng_control::{Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
-use super::commit::{commit, finish, settle_pending};
-use super::packer::Packer;
+use super::commit::{commit_change, settle_pending};
 use super::pool::Pool;
-use crate::keyholder::world::{PutAnswer, World};
+use super::put::{Kept, put_blob};
+use crate::keyholder::world::World;
 
 /// How costly a guess at the new passphrase is; what is not said is as with the slot that opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,23 +24,29 @@ pub struct Cost {
     pub passes: Option<u32>,
 }
 
+/// What is to become of the slots.
+enum Change {
+    /// One more.
+    Add(SlotKind),
+    /// Another passphrase in the place of the one that opens the archive.
+    Replace,
+    /// One less.
+    Remove(u8),
+}
+
 /// Adds a passphrase, or a recovery key that is drawn and shown once.
 pub fn add<W: World>(world: &mut W, name: &str, kind: SlotKind, cost: Cost) -> Result<(), Failure> {
-    edit(world, name, cost, Some(kind), |_, _| false)
+    edit(world, name, &Change::Add(kind), cost)
 }
 
 /// Puts a new passphrase into the place of the one that opens the archive.
 pub fn change<W: World>(world: &mut W, name: &str, cost: Cost) -> Result<(), Failure> {
-    edit(world, name, cost, Some(SlotKind::Passphrase), |slot, opened| slot == opened)
+    edit(world, name, &Change::Replace, cost)
 }
 
 /// Removes a slot. The passphrase that is asked for must open another one, so that the archive stays open to somebody.
 pub fn remove<W: World>(world: &mut W, name: &str, number: u8) -> Result<(), Failure> {
-    let archive = Archive::open(world, name)?;
-    if archive.head.slots.iter().all(|slot| slot.number != number) {
-        return Err(bad_slot("no such slot; see `wyng-ctl key list`"));
-    }
-    edit(world, name, Cost::default(), None, |slot, _| slot == number)
+    edit(world, name, &Change::Remove(number), Cost::default())
 }
 
 /// The slots that the head lists.
@@ -58,36 +64,45 @@ fn tell_slots<W: World>(world: &mut W, slots: &[Slot]) -> Result<(), Failure> {
     })
 }
 
-/// Unlocks, makes the new slot if there is to be one, and commits the list without those that `drops` names by (number, the one that opened).
-fn edit<W: World>(world: &mut W, name: &str, cost: Cost, new: Option<SlotKind>, drops: impl Fn(u8, u8) -> bool) -> Result<(), Failure> {
+/// Unlocks, makes the new slot if there is to be one, and commits the changed list.
+fn edit<W: World>(world: &mut W, name: &str, change: &Change, cost: Cost) -> Result<(), Failure> {
     let mut archive = Archive::open(world, name)?;
     archive.may_write()?;
-    let slots = archive.live_slots(world)?;
-    let (root, opened) = archive.unlock_root(world, &slots)?;
-    let mut kept: Vec<Slot> = slots.into_iter().filter(|slot| !drops(slot.clear().number, opened.number)).collect();
-    if new.is_none() && kept.iter().all(|slot| slot.clear().number != opened.number) {
-        return Err(bad_slot("this passphrase is the slot's own: give one that stays"));
+    let mut kept = archive.live_slots(world)?;
+    if let Change::Remove(number) = change
+        && kept.iter().all(|slot| slot.clear().number != *number)
+    {
+        return Err(bad_slot("no such slot; see `wyng-ctl key list`"));
     }
-    if kept.len() >= SLOTS_MAX {
+    let (root, opened) = archive.unlock_root(world, &kept)?;
+    let (new, dropped) = match *change {
+        Change::Add(kind) => (Some(kind), None),
+        Change::Replace => (Some(SlotKind::Passphrase), Some(opened.number)),
+        Change::Remove(number) if number == opened.number => {
+            return Err(bad_slot("this passphrase is the slot's own: give one that stays"));
+        }
+        Change::Remove(number) => (None, Some(number)),
+    };
+    kept.retain(|slot| Some(slot.clear().number) != dropped);
+    if new.is_some() && kept.len() >= SLOTS_MAX {
         return Err(bad_slot("there are eight already: remove one first"));
     }
-    let password = new.map(|kind| new_password(world, kind).map(|password| (kind, password))).transpose()?;
+    let new = match new {
+        Some(kind) => Some((kind, params(&opened, cost)?, new_password(world, kind)?)),
+        None => None,
+    };
     world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
     settle_pending(world, &mut archive)?;
-    let mut pool = Pool::new(0, 0)?;
-    commit_left_overs(world, &mut archive, &mut pool)?;
     let mut next_slot = archive.head.next_slot;
-    if let Some((kind, password)) = password {
-        let slot = put_slot(world, &archive, &root, kind, &password, &opened, cost, &mut next_slot)?;
-        kept.push(slot);
+    if let Some((kind, params, password)) = new {
+        kept.push(put_slot(world, &archive, &root, kind, params, &password, &mut next_slot)?);
         // With the new one and the old ones: whichever commit a crash leaves as the head finds its slots here.
         let mut all = archive.folder.read_slots(world)?;
         all.extend(kept.last().cloned());
         archive.folder.write_slots(world, &all)?;
     }
-    let listed = kept.iter().map(|slot| SlotRef { number: slot.clear().number, hash: *blake3::hash(&slot.encode()).as_bytes() }).collect();
-    let head = archive.head.clone();
-    finish(world, &mut archive, &mut pool, Commit { slots: listed, next_slot, ..head })?;
+    let slots = kept.iter().map(slot_ref).collect();
+    commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| (state.slots, state.next_slot) = (slots, next_slot))?;
     archive.folder.write_slots(world, &kept)?;
     world.finish_push()?;
     tell_slots(world, &kept)
@@ -97,9 +112,7 @@ fn new_password<W: World>(world: &mut W, kind: SlotKind) -> Result<Password, Fai
     let bytes = match kind {
         SlotKind::Passphrase => world.passphrase(true)?,
         SlotKind::RecoveryKey => {
-            let mut random = [0; 20];
-            world.random(&mut random)?;
-            let key = RecoveryKey::new(&mut random);
+            let key = RecoveryKey::new(&mut world.draw()?);
             world.show_secret(key.printed().as_bytes())?;
             zeroize::Zeroizing::new(key.chars().to_vec())
         }
@@ -107,57 +120,60 @@ fn new_password<W: World>(world: &mut W, kind: SlotKind) -> Result<Password, Fai
     Password::new(bytes).ok_or(Failure::NoPassphrase)
 }
 
-/// What a cut run left becomes part of the archive first: the next commit would forget it otherwise.
-fn commit_left_overs<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
-    let left = std::mem::take(&mut archive.uncommitted);
-    if left.packs.is_empty() && left.keys.is_empty() {
-        return Ok(());
-    }
-    let next = left.packs.last().map_or(archive.head.next_pack(), |(number, _)| number.saturating_add(1));
-    let mut packer = Packer::new(archive.head.settings.pack_size_bytes, next, left.packs);
-    commit(world, archive, pool, &mut packer, &left.keys, Vec::new(), false)
-}
-
-/// Seals ROOT under the next free number and puts it into the store. A number that a crash has used up is passed over.
-#[allow(clippy::too_many_arguments)] // the parts of one slot
+/// Puts ROOT into the store in a slot of the next free number. A number that a crash has used up is passed over.
 fn put_slot<W: World>(
     world: &mut W,
     archive: &Archive,
     root: &Root,
     kind: SlotKind,
+    params: SlotParams,
     password: &Password,
-    opened: &SlotClear,
-    cost: Cost,
     next_slot: &mut u16,
 ) -> Result<Slot, Failure> {
-    let (memory_kib, passes) = (cost.memory_kib.unwrap_or(opened.memory_kib), cost.passes.unwrap_or(opened.passes));
-    SlotParams::new(memory_kib, passes).ok_or_else(|| Failure::BadSetting {
-        setting: "the cost of the passphrase".into(),
-        allowed: "64 MiB to 1 GiB of memory, 3 to 16 passes".into(),
-    })?;
     loop {
         let number = u8::try_from(*next_slot).map_err(|_| bad_slot("all 256 numbers of this archive are used up"))?;
         *next_slot = next_slot.saturating_add(1);
-        let (mut salt, mut seed) = ([0; 32], NonceSeed([0; 24]));
-        world.random(&mut salt)?;
-        world.random(&mut seed.0)?;
-        let clear = SlotClear { number, kind, archive: archive.folder.id(), memory_kib, passes, salt };
-        let slot = seal_slot(root, clear, password, seed).map_err(|error| match error {
-            SlotError::Memory => Failure::OutOfMemory,
-            error => internal(&error.to_string()),
-        })?;
-        let mut buffer = world.buffer(SLOT_BYTES)?;
-        buffer.as_mut().iter_mut().zip(slot.encode()).for_each(|(to, from)| *to = from);
-        let put = world.put(slot_name(number), buffer, SLOT_BYTES, true)?;
-        let receipt = world.receipt(true)?.filter(|receipt| receipt.number == put).ok_or(Failure::FarEndProtocol)?;
-        match receipt.answer {
-            PutAnswer::Stored | PutAnswer::ExistsSame => return Ok(slot),
-            PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown => {}
-            PutAnswer::Full => return Err(Failure::StoreFull),
-            PutAnswer::Refused => return Err(Failure::StoreDenied),
-            PutAnswer::Failed => return Err(Failure::StoreFailed),
+        let slot = new_slot(world, archive.folder.id(), root, number, kind, params, password)?;
+        match put_blob(world, slot_name(number), &slot.encode())? {
+            Kept::New | Kept::Same => return Ok(slot),
+            Kept::Different | Kept::Unknown => {}
         }
     }
+}
+
+/// Seals ROOT under a password.
+pub fn new_slot<W: World>(
+    world: &mut W,
+    archive: ArchiveId,
+    root: &Root,
+    number: u8,
+    kind: SlotKind,
+    params: SlotParams,
+    password: &Password,
+) -> Result<Slot, Failure> {
+    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), world.draw()?);
+    let clear = SlotClear { number, kind, archive, memory_kib, passes, salt };
+    seal_slot(root, clear, password, NonceSeed(world.draw()?)).map_err(|error| match error {
+        SlotError::Memory => Failure::OutOfMemory,
+        error => internal(&error.to_string()),
+    })
+}
+
+/// How a commit lists a slot.
+pub fn slot_ref(slot: &Slot) -> SlotRef {
+    SlotRef { number: slot.clear().number, hash: *blake3::hash(&slot.encode()).as_bytes() }
+}
+
+/// What a guess at a passphrase is to cost.
+pub fn slot_params(memory_kib: u32, passes: u32) -> Result<SlotParams, Failure> {
+    SlotParams::new(memory_kib, passes).ok_or_else(|| Failure::BadSetting {
+        setting: "the cost of the passphrase".into(),
+        allowed: "64 MiB to 1 GiB of memory, 3 to 16 passes".into(),
+    })
+}
+
+fn params(opened: &SlotClear, cost: Cost) -> Result<SlotParams, Failure> {
+    slot_params(cost.memory_kib.unwrap_or(opened.memory_kib), cost.passes.unwrap_or(opened.passes))
 }
 
 fn bad_slot(allowed: &str) -> Failure {

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod open;
 pub mod packer;
 pub mod pool;
+pub mod put;
 pub mod restore;
 pub mod take_over;
 pub mod verify;

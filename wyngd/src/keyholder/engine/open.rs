@@ -81,7 +81,7 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
 
     let writer = match &known {
         Some(known) => known.toml.writer.clone(),
-        None => new_writer(world)?,
+        None => to_hex(&world.draw::<16>()?),
     };
     folder.write_toml(world, &ArchiveToml { store, via, writer })?;
     folder.write_credential(world, &credential)?;
@@ -368,10 +368,4 @@ fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, leng
         Fetched::Missing => Err(refuse(Fault::Missing)),
         Fetched::Short => Err(refuse(Fault::Length)),
     }
-}
-
-fn new_writer<W: World>(world: &mut W) -> Result<String, Failure> {
-    let mut writer = [0; 16];
-    world.random(&mut writer)?;
-    Ok(to_hex(&writer))
 }

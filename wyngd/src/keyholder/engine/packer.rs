@@ -11,11 +11,12 @@ use wyng_archive::crypto::{Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTE
 use wyng_archive::format::{PackEntry, PackLayout, PackState, RecordKind};
 use wyng_control::{Failure, ObjectClass};
 
-use super::archive::internal;
+use super::archive::{Archive, internal};
 use super::pool::{Pool, Ticket};
+use super::put::{Kept, kept};
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{Journal, JournalPack, to_hex};
-use crate::keyholder::world::{PutAnswer, World};
+use crate::keyholder::world::World;
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
@@ -66,10 +67,11 @@ struct NamedPack<B> {
 }
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
-    /// Begins with the pack of number `next_number`; `closed` are those of a cut run, durable and journaled already.
-    pub fn new(pack_size_bytes: u32, next_number: u64, closed: Vec<(u64, PackEntry)>) -> Self {
+    /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and journaled already.
+    pub fn after(archive: &Archive, closed: Vec<(u64, PackEntry)>) -> Self {
+        let next_number = closed.last().map_or(archive.head.next_pack(), |(number, _)| number.saturating_add(1));
         Self {
-            pack_size_bytes,
+            pack_size_bytes: archive.head.settings.pack_size_bytes,
             next_number,
             open: None,
             nodes: Vec::new(),
@@ -220,16 +222,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
             if receipt.number != number {
                 return Err(Failure::FarEndProtocol);
             }
-            match receipt.answer {
-                // A pack's name is the hash of its bytes, so whatever has the name has the bytes, or verify tells.
-                PutAnswer::Stored | PutAnswer::ExistsSame | PutAnswer::ExistsUnknown => {}
-                PutAnswer::ExistsDifferent => {
-                    let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
-                    return Err(Failure::Damaged { class, object, what: "other bytes lie under its name".into(), volume: None });
-                }
-                PutAnswer::Full => return Err(Failure::StoreFull),
-                PutAnswer::Refused => return Err(Failure::StoreDenied),
-                PutAnswer::Failed => return Err(Failure::StoreFailed),
+            // A pack's name is the hash of its bytes, so whatever has the name has the bytes, or verify tells.
+            if kept(receipt.answer)? == Kept::Different {
+                let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
+                return Err(Failure::Damaged { class, object, what: "other bytes lie under its name".into(), volume: None });
             }
             tools.journal.pack(tools.world, &pack)?;
             tools.cache.add_pack(tools.world, &pack)?;
@@ -290,8 +286,7 @@ impl<B: AsMut<[u8]>> OpenPack<B> {
 }
 
 fn seal<W: World>(tools: &mut Tools<'_, W>, kind: Kind, id: &Id, plain: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut seed = NonceSeed([0; 24]);
-    tools.world.random(&mut seed.0)?;
+    let seed = NonceSeed(tools.world.draw()?);
     let mut record = Vec::new();
     tools.credential.seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record).map_err(|error| internal(&error.to_string()))?;
     Ok(record)

@@ -5,7 +5,7 @@ use wyng_control::Failure;
 use wyng_wire::Service;
 
 use super::archive::Archive;
-use super::commit::{commit_again, push_pending};
+use super::commit::{commit_change, settle_pending};
 use super::pool::Pool;
 use crate::keyholder::world::World;
 
@@ -16,11 +16,10 @@ pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
         return Err(Failure::Stopped);
     }
     world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
-    push_pending(world, &mut archive)?;
-    archive.roll_forward(world)?;
+    settle_pending(world, &mut archive)?;
     if archive.may_write().is_err() {
         let mut pool = Pool::new(0, 0)?;
-        commit_again(world, &mut archive, &mut pool)?;
+        commit_change(world, &mut archive, &mut pool, |_| {})?;
     }
     world.finish_push()
 }
