@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wyng_tests::disk::run;
-use wyng_tests::sandbox::{Sandbox, noise, write_at};
+use wyng_tests::sandbox::{Sandbox, files_below, flip_a_bit, noise, write_at};
 
 const MIB: usize = 1 << 20;
 
@@ -152,4 +152,23 @@ fn an_archive_is_forgotten_here_and_stays_there() {
     assert_eq!(sandbox.blobs(), before);
     sandbox.adopt("passphrase").success();
     sandbox.assert_restores("disk.img", "latest", &noise(3 * MIB, 1));
+}
+
+#[test]
+fn a_damaged_ledger_is_told_and_the_advice_leads_out() {
+    let sandbox = archive_with_a_session();
+    let code = sandbox.wyng(&["recovery-sheet", "home"]).success().json["code"].as_str().unwrap().to_owned();
+    let ledgers: Vec<_> = files_below(&sandbox.state()).into_iter().filter(|path| path.ends_with("ledger")).collect();
+    flip_a_bit(&ledgers[0]);
+    for command in [&["backup", "home", "disk.img"][..], &["archive", "open", "home"]] {
+        let outcome = sandbox.wyng(command);
+        assert_eq!(outcome.expect(1).codes(), ["state-damaged"]);
+        assert!(outcome.json["errors"][0]["next"].as_str().unwrap().contains("archive forget NAME"), "{}", outcome.json);
+    }
+    sandbox.wyng(&["archive", "forget", "home"]).success();
+    let store = format!("dir:{}", sandbox.store().display());
+    sandbox.wyng(&["archive", "open", "home", "--store", &store, "--expect", &code]).success();
+    sandbox.assert_restores("disk.img", "latest", &noise(3 * MIB, 1));
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    change_and_back_up(&sandbox, 2).success();
 }

@@ -105,8 +105,6 @@ pub enum Failure {
     WrongPassphrase,
     /// The command needs a passphrase and none was given.
     NoPassphrase,
-    /// The archive is locked and this command may not ask.
-    Locked,
     /// A source could not be opened by the caller.
     SourceUnavailable { volume: String, errno: i32 },
     /// A source is neither a regular file nor a block device.
@@ -167,8 +165,6 @@ pub enum Failure {
     Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
     /// verify found problems; each was told.
     ProblemsFound { count: u64 },
-    /// Some volumes failed; each was told.
-    SomeVolumesFailed { failed: u64, asked: u64 },
     /// A file of the local state is damaged.
     StateDamaged { file: String, what: String },
     /// The cache is lost or behind; backup cannot run without it.
@@ -232,7 +228,7 @@ impl Failure {
     }
 
     fn explain(&self) -> Explained {
-        use ExitStatus::{Damage, Failed, Interrupted, Locked, Partial, Unreachable, Usage};
+        use ExitStatus::{Damage, Failed, Interrupted, Locked, Unreachable, Usage};
         let kept = "Nothing was changed.";
         let resumes = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
         let intact = "No wrong byte reached a target, and nothing was changed.";
@@ -311,9 +307,6 @@ impl Failure {
                 kept,
                 "Run it on a terminal, or give --passphrase-file FILE.",
             ),
-            Self::Locked => {
-                say("locked", Locked, "the archive is locked".into(), kept, "Give the passphrase, or run `wyng-ctl unlock ARCHIVE` first.")
-            }
             Self::SourceUnavailable { volume, errno } => say(
                 "source-unavailable",
                 Failed,
@@ -518,19 +511,12 @@ impl Failure {
                 "Verify changes nothing in the store.",
                 "Sessions that are not named restore. Look after the disk or service behind the store, and back up to a second one.",
             ),
-            Self::SomeVolumesFailed { failed, asked } => say(
-                "some-volumes-failed",
-                Partial,
-                format!("{failed} of {asked} volumes failed"),
-                "The others are done and complete.",
-                "Each failure is told above.",
-            ),
             Self::StateDamaged { file, what } => say(
                 "state-damaged",
                 Failed,
                 format!("the local state file {file} is damaged: {what}"),
                 "The archive in the store is untouched.",
-                "Run `wyng-ctl archive open NAME` to build the local state anew.",
+                "Run `wyng-ctl archive forget NAME`, then `wyng-ctl archive open NAME --store URL --expect CODE` with the recovery sheet's code, and `wyng-ctl archive take-over NAME` to write.",
             ),
             Self::CacheLost => say(
                 "cache-lost",

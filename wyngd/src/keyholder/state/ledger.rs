@@ -117,11 +117,14 @@ impl Ledger {
         self.spine.iter().find(|(known, _)| *known == generation).map(|(_, hash)| *hash)
     }
 
-    /// What was found in the store by `archive open`: the head, and the spine below it.
+    /// What was found in the store by `archive open`: the head, which descends from what was known, and the spine below it.
     pub fn adopt(&mut self, head: KnownCommit, below: Vec<(u64, [u8; 32])>) {
         self.spine = vec![(head.generation, head.hash())];
         self.spine.extend(below);
-        self.known = vec![head];
+        self.known.retain(|known| known.generation < head.generation);
+        self.known.push(head);
+        let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
+        self.known.drain(..surplus);
         self.pending = None;
         self.stopped = false;
     }
@@ -182,8 +185,10 @@ mod tests {
     #[test]
     fn a_ledger_comes_back_as_it_was() {
         let mut ledger = Ledger { stopped: true, keys_proven_time: 7, ..Ledger::default() };
+        ledger.adopt(commit(2), Vec::new());
         ledger.adopt(commit(3), vec![(2, [2; 32])]);
         ledger.set_pending(commit(4));
+        assert_eq!(ledger.known(2), Some(&commit(2)), "what the head descends from stays known");
         assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));
     }
 
