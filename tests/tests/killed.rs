@@ -51,7 +51,7 @@ fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
 
 fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some("local".into()));
-    open::open(world, &open::Request { name: "home".into(), store, via, expect: None })
+    open::open(world, &open::Request { name: "home".into(), store, via, expect: None }).map(|unread| assert_eq!(unread, 0))
 }
 
 /// A session as it was reported with status 0, and what it must give back.
@@ -355,6 +355,30 @@ fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
     assert!(world.sent_bytes + in_store < 2_400_000, "{} bytes on top of {in_store}", world.sent_bytes);
     let sessions = reported(&world);
     assert_eq!(assert_whole(&world.end(), &sessions), 0);
+}
+
+#[test]
+fn healing_survives_a_kill_at_every_call() {
+    let (mut base, sessions, _) = with_a_session();
+    // A first pack of chunks, and the newest tail with its nodes.
+    let mut packs: Vec<([u8; 32], usize)> = base.store.iter().map(|(name, bytes)| (*name, bytes.len())).collect();
+    packs.retain(|(_, length)| *length > 4096);
+    for (name, _) in packs.iter().step_by(2) {
+        base.store.remove(name);
+    }
+    let mut world = MemoryWorld::new(base, 3);
+    let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
+    let found = verify::verify(&mut world, &request);
+    assert!(matches!(found, Err(Failure::ProblemsFound { count }) if count as usize == packs.len().div_ceil(2)), "{found:?}");
+    let calls = killed_everywhere(&world.end(), &sources(), back_up, |n, survived| {
+        let all = [sessions.clone(), survived.sessions].concat();
+        if n % 3 == 0 {
+            assert_whole(&survived.durable, &all);
+        } else {
+            assert_whole(&survived.durable, &all[..1]);
+        }
+    });
+    assert!(calls > 100, "{calls} calls");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use proptest::prelude::*;
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{ContentTree, Node, Shape, depth_for};
-use wyng_archive::plan::{Editor, Nodes, NodesMut, Root, Walk, diff, get, mark};
+use wyng_archive::plan::{Editor, Nodes, NodesMut, Root, Walk, any, diff, get, mark};
 
 /// Nodes by their keyed hash, and how many were saved and loaded.
 struct Store {
@@ -174,6 +174,47 @@ fn a_session_that_changes_k_chunks_writes_about_k_times_depth_nodes() {
     diff::<ContentTree, _, _>(&root, &changed, &mut store, &mut |_, _, _| count += 1).unwrap();
     assert_eq!(count, 50);
     assert!(store.loaded <= 2 * 50 * depth, "{} nodes were loaded to compare", store.loaded);
+}
+
+#[test]
+fn what_is_touched_is_written_anew_and_nothing_changes() {
+    let mut store = Store::new();
+    let changes: BTreeMap<u64, Option<Id>> = (0..3000).map(|index| (index, Some(value(u32::try_from(index).unwrap())))).collect();
+    let root = edit(&mut store, &Root::empty(3000), 3000, &changes);
+    let whole = std::mem::take(&mut store.nodes);
+    store.nodes.clone_from(&whole);
+    let mut editor = Editor::<ContentTree>::new(&root, 3000, &mut store).unwrap();
+    // Only what is saved again survives of these two paths.
+    let mut reached = HashSet::new();
+    for index in [40, 2500] {
+        editor.touch(index, &mut store).unwrap();
+        editor.set(index, changes[&index], &mut store).unwrap();
+    }
+    store.nodes.retain(|id, _| {
+        reached.insert(*id);
+        false
+    });
+    assert_eq!(editor.finish(&mut store).unwrap(), root);
+    // Two leaves, two nodes above them and the root; the leaf of 40 was closed before the store was emptied.
+    assert_eq!(store.nodes.len(), 3);
+    assert!(store.nodes.iter().all(|(id, plain)| whole[id] == *plain));
+    assert_eq!(reached.len(), whole.len());
+}
+
+#[test]
+fn any_finds_what_a_walk_finds_and_enters_shared_nodes_once() {
+    let mut store = Store::new();
+    let changes: BTreeMap<u64, Option<Id>> = (0..2000).map(|index| (index, Some(value(u32::try_from(index).unwrap())))).collect();
+    let old = edit(&mut store, &Root::empty(2000), 2000, &changes);
+    let new = edit(&mut store, &old, 2000, &[(7, Some(value(9999)))].into());
+    let mut known = HashMap::new();
+    let mut has = |store: &mut Store, root: &Root<Id>| {
+        any::<ContentTree, _, _>(root, store, &mut known, &mut |_, id| Ok::<_, Infallible>(*id == value(9999))).unwrap()
+    };
+    assert!(!has(&mut store, &old));
+    store.loaded = 0;
+    assert!(has(&mut store, &new));
+    assert_eq!(store.loaded, 3, "one path of the new tree; the rest is known");
 }
 
 #[test]

@@ -181,6 +181,8 @@ pub struct SessionLine {
     pub added_bytes: u64,
     /// Taken from a running system.
     pub live: bool,
+    /// Something that it needs was found missing or damaged in the store, and was not healed yet.
+    pub damaged: bool,
 }
 
 /// How the changes of a volume were found.

@@ -35,8 +35,9 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         ToClient::Session(session) => {
             let tags: String = session.tags.iter().map(|tag| format!("  ^{}", plain(tag))).collect();
             let live = if session.live { "  live" } else { "" };
+            let damaged = if session.damaged { "  DAMAGED" } else { "" };
             let (size, added) = (show_bytes(session.size_bytes), show_bytes(session.added_bytes));
-            format!("  {}  {size}, added {added}{live}{tags}", session_name(session.session))
+            format!("  {}  {size}, added {added}{live}{damaged}{tags}", session_name(session.session))
         }
         ToClient::BackedUp(volume) => format!(
             "{}  {}  read {}, changed {}, new {} ({})",

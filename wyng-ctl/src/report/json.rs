@@ -76,6 +76,9 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             }
         }
         _ => {
+            if report.command == "archive open" {
+                set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
+            }
             set("archives", Value::Array(report.events.iter().filter_map(archive).collect()));
             set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
         }
@@ -98,6 +101,7 @@ fn listed(report: &Report) -> Value {
                         "size_bytes": session.size_bytes,
                         "added_bytes": session.added_bytes,
                         "live": session.live,
+                        "damaged": session.damaged,
                     }));
                 }
             }

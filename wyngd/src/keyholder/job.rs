@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One command of a client: the engine's function for it, and how what is known here is told.
 
+use std::collections::HashMap;
+
 use wyng_archive::format::SlotKind;
 use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, VolumeLine};
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, fetch, keys, open, restore, take_over, verify};
+use super::engine::{backup, create, fetch, heal, keys, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -50,8 +52,9 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             show(world, &archive)
         }
         Command::ArchiveOpen { archive, store_url, via, expect } => {
-            open::open(world, &open::Request { name: archive.clone(), store: store_url, via, expect })?;
-            show(world, &archive)
+            let unread = open::open(world, &open::Request { name: archive.clone(), store: store_url, via, expect })?;
+            let shown = show(world, &archive)?;
+            if unread == 0 { Ok(shown) } else { Err(Failure::ProblemsFound { count: unread }) }
         }
         Command::ArchiveTakeOver { archive } => {
             take_over::take_over(world, &archive)?;
@@ -146,6 +149,7 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
             return Err(Failure::UnknownVolume { volume: only.to_owned() });
         }
     }
+    let mut known = HashMap::new();
     for (_, volume) in volumes {
         let sessions = match choice {
             None => archive.sessions(world, &volume)?,
@@ -157,6 +161,7 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         };
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
+            let damaged = heal::is_damaged(world, &mut archive, &session, &mut known)?;
             world.tell(ToClient::Session(SessionLine {
                 session: session.time,
                 generation: session.generation,
@@ -164,6 +169,7 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
                 size_bytes: session.size_bytes,
                 added_bytes: session.added_bytes,
                 live: session.live,
+                damaged,
             }))?;
         }
     }
@@ -177,11 +183,29 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
     };
     for name in names {
         show(world, &name)?;
-        if Archive::open(world, &name)?.ledger.stopped {
+        let mut archive = Archive::open(world, &name)?;
+        if archive.ledger.stopped {
             return Err(Failure::Stopped);
+        }
+        match damaged_count(world, &mut archive)? {
+            0 => {}
+            count => return Err(Failure::ProblemsFound { count }),
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// Sessions that need what only lost packs hold, and commits and slots that are missing.
+fn damaged_count<W: World>(world: &mut W, archive: &mut Archive) -> Result<u64, Failure> {
+    let notes = &archive.ledger.notes;
+    let mut count = notes.commits.len().saturating_add(notes.slots.len());
+    let mut known = HashMap::new();
+    for (_, volume) in archive.volumes(world)? {
+        for session in archive.sessions(world, &volume)? {
+            count = count.saturating_add(usize::from(heal::is_damaged(world, archive, &session, &mut known)?));
+        }
+    }
+    Ok(count as u64)
 }
 
 /// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that it was not rolled back.

@@ -63,6 +63,17 @@ impl<S: Shape> Editor<S> {
         Ok(())
     }
 
+    /// Writes the nodes on the way to `index` anew, though nothing in them changes. The index may still be set after it.
+    pub fn touch<N: NodesMut<S>>(&mut self, index: u64, nodes: &mut N) -> Result<(), EditError<N::Error>> {
+        if index < self.next || index >= self.size {
+            return Err(EditError::Order);
+        }
+        self.next = index;
+        self.seek(index, nodes)?;
+        self.path.iter_mut().for_each(|frame| frame.changed = true);
+        Ok(())
+    }
+
     /// Writes what is still open, and gives the new tree.
     pub fn finish<N: NodesMut<S>>(mut self, nodes: &mut N) -> Result<Root<S::Child>, EditError<N::Error>> {
         // Closing a node drops its children past the end; so the node in which the end lies must be on the path.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Marking what a tree reaches. A node that was marked before is not entered again, so shared parts cost nothing.
+//! Marking what a tree reaches, and asking about it. Nodes that were seen before are not entered again, so shared parts cost nothing.
+
+use std::collections::HashMap;
 
 use super::{Nodes, Root};
+use crate::crypto::Id;
 use crate::format::{Node, Shape};
 
 /// Calls `first` with each node's name, which says whether it was not marked yet, and `value` with each entry below such nodes.
@@ -33,4 +36,47 @@ where
         }
     }
     Ok(())
+}
+
+/// Does `fits` say yes to any name below the root, of a node or of an entry? `known` remembers what was found below each node.
+pub fn any<S, N, F>(root: &Root<Id>, nodes: &mut N, known: &mut HashMap<Id, bool>, fits: &mut F) -> Result<bool, N::Error>
+where
+    S: Shape<Child = Id, Value = Id>,
+    N: Nodes<S>,
+    F: FnMut(&mut N, &Id) -> Result<bool, N::Error>,
+{
+    match root.child.zip(root.level()) {
+        Some((child, level)) => any_below(&child, level, root.size, nodes, known, fits),
+        None => Ok(false),
+    }
+}
+
+fn any_below<S, N, F>(id: &Id, level: u8, room: u64, nodes: &mut N, known: &mut HashMap<Id, bool>, fits: &mut F) -> Result<bool, N::Error>
+where
+    S: Shape<Child = Id, Value = Id>,
+    N: Nodes<S>,
+    F: FnMut(&mut N, &Id) -> Result<bool, N::Error>,
+{
+    if let Some(found) = known.get(id) {
+        return Ok(*found);
+    }
+    let mut found = fits(nodes, id)?;
+    if !found {
+        match nodes.load(id, level, room)? {
+            Node::Leaf(values) => {
+                for value in values.iter().flatten() {
+                    found = found || fits(nodes, value)?;
+                }
+            }
+            Node::Inner { level, children } => {
+                for (slot, child) in children.iter().enumerate() {
+                    if let (false, Some(child), Some(begin)) = (found, child, super::child_base(0, level, slot)) {
+                        found = any_below(child, level.saturating_sub(1), room.saturating_sub(begin), nodes, known, fits)?;
+                    }
+                }
+            }
+        }
+    }
+    known.insert(*id, found);
+    Ok(found)
 }

@@ -11,7 +11,7 @@ mod walk;
 pub use chain::{earlier_step, head_probes, next_probe};
 pub use diff::diff;
 pub use edit::{EditError, Editor};
-pub use mark::mark;
+pub use mark::{any, mark};
 pub use packs::{PacksError, read_packs};
 pub use walk::{Walk, get};
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The index: ids to places. New ids are in memory until there are many; the rest lies in at most four sorted runs.
+//!
+//! Of an id that stands in several packs each place is kept: when one pack is lost, the next one counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::crypto::Id;
 use wyng_control::Failure;
@@ -17,15 +19,17 @@ const RUNS_MAX: usize = 4;
 /// See the module's first line.
 pub struct Index {
     folder: ArchiveFolder,
-    fresh: BTreeMap<Id, Location>,
+    /// By id, then by pack.
+    fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
+    lost: BTreeSet<u64>,
     next_file: u64,
 }
 
 impl Index {
     /// An empty one.
     pub fn create(folder: &ArchiveFolder) -> Self {
-        Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), next_file: 1 }
+        Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1 }
     }
 
     /// From the files of a manifest; `None` when one is damaged.
@@ -40,25 +44,40 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// Where an id lies; of several packs the one with the lowest number.
+    /// From now on these packs count as lost.
+    pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
+        self.lost = packs;
+    }
+
+    /// Is any pack lost?
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a lost one only if no other has it.
     pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        let mut best = self.fresh.get(id).copied();
-        for run in self.runs.iter().filter(|run| run.may_contain(id)) {
-            if let Some(found) = run.find(world, id)?
-                && best.is_none_or(|best| found.pack < best.pack)
-            {
+        let mut best: Option<Location> = None;
+        let mut take = |found: Location| {
+            let rank = |location: &Location| (self.lost.contains(&location.pack), location.pack);
+            if best.as_ref().is_none_or(|best| rank(&found) < rank(best)) {
                 best = Some(found);
             }
+        };
+        self.fresh.range((*id, 0)..=(*id, u64::MAX)).for_each(|(_, location)| take(*location));
+        for run in self.runs.iter().filter(|run| run.may_contain(id)) {
+            run.find(world, id, &mut take)?;
         }
         Ok(best)
     }
 
+    /// Where an id lies, if that is in a pack that is not lost: it need not be sent.
+    pub fn find_sound<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
+        Ok(self.find(world, id)?.filter(|location| !self.lost.contains(&location.pack)))
+    }
+
     /// Notes where an id lies.
     pub fn insert<W: World>(&mut self, world: &mut W, id: Id, location: Location) -> Result<(), Failure> {
-        let place = self.fresh.entry(id).or_insert(location);
-        if location.pack < place.pack {
-            *place = location;
-        }
+        self.fresh.insert((id, location.pack), location);
         if self.fresh.len() >= FRESH_MAX { self.spill(world) } else { Ok(()) }
     }
 
@@ -85,7 +104,7 @@ impl Index {
         let path = self.take_path();
         let fresh = std::mem::take(&mut self.fresh);
         let mut writer = RunWriter::create(world, path, fresh.len())?;
-        for (id, location) in fresh {
+        for ((id, _), location) in fresh {
             writer.push(world, id, location)?;
         }
         self.runs.push(writer.finish(world)?);
@@ -95,7 +114,7 @@ impl Index {
         Ok(())
     }
 
-    /// The order of runs means nothing (the lowest pack wins), so the two smallest are merged: each entry is rewritten about log times.
+    /// The order of runs means nothing, so the two smallest are merged: each entry is rewritten about log times.
     fn merge_smallest<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
         let smallest = self.runs.split_off(self.runs.len().saturating_sub(2));

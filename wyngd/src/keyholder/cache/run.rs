@@ -2,6 +2,7 @@
 //! A sorted run: ids and their places in a file that never changes, read one block at a time.
 //!
 //! ```text
+//! entries ascend by id, then by pack
 //! blocks of 4096: the first 8 bytes of H(the rest of the block) ‖ count u32 ‖ 52 zero bytes ‖ 63 entries of 64
 //! fences: the first 8 bytes of each block's first id
 //! the filter
@@ -96,13 +97,17 @@ impl Run {
         self.filter.may_contain(id)
     }
 
-    /// Where an id lies.
-    pub(super) fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        let first = fence(id);
-        let after = self.fences.partition_point(|fence| *fence <= first);
-        let Some(block) = after.checked_sub(1) else { return Ok(None) };
-        let entries = self.read_block(world, block)?;
-        Ok(entries.binary_search_by(|(found, _)| found.cmp(id)).ok().and_then(|place| entries.get(place)).map(|(_, location)| *location))
+    /// Visits every place of an id. They stand together, seldom in more than one block.
+    pub(super) fn find<W: World>(&self, world: &mut W, id: &Id, visit: &mut dyn FnMut(Location)) -> Result<(), Failure> {
+        let wanted = fence(id);
+        let begin = self.fences.partition_point(|fence| *fence < wanted).saturating_sub(1);
+        let end = self.fences.partition_point(|fence| *fence <= wanted);
+        for block in begin..end {
+            let entries = self.read_block(world, block)?;
+            let first = entries.partition_point(|(found, _)| found < id);
+            entries.iter().skip(first).take_while(|(found, _)| found == id).for_each(|(_, location)| visit(*location));
+        }
+        Ok(())
     }
 
     fn read_block<W: World>(&self, world: &mut W, block: usize) -> Result<Vec<(Id, Location)>, Failure> {
@@ -113,7 +118,7 @@ impl Run {
     }
 }
 
-/// Writes a run in ascending order of ids.
+/// Writes a run in ascending order of ids and packs.
 pub(super) struct RunWriter {
     path: String,
     block: Vec<(Id, Location)>,
@@ -173,7 +178,7 @@ impl RunWriter {
     }
 }
 
-/// Makes one run of several. Of an id in two packs the lowest number stays.
+/// Makes one run of several.
 pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Result<Run, Failure> {
     let count = runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
     let mut writer = RunWriter::create(world, path, usize::try_from(count).unwrap_or(usize::MAX))?;
@@ -188,9 +193,10 @@ pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Resu
     }
     let mut last = None;
     while let Some(Reverse((id, _, number, Opaque(location)))) = heap.pop() {
-        if last != Some(id) {
+        // A pack that was indexed twice, by a cut run and by the next one, stands in two runs.
+        if last != Some((id, location.pack)) {
             writer.push(world, id, location)?;
-            last = Some(id);
+            last = Some((id, location.pack));
         }
         if let Some(cursor) = cursors.get_mut(number)
             && let Some((id, location)) = cursor.next(world)?

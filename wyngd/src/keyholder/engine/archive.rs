@@ -54,7 +54,8 @@ impl Archive {
         let credential = Arc::new(folder.read_credential(world)?);
         let ledger = Ledger::read(world, &folder)?;
         let head = open_head(&credential, &ledger)?;
-        let cache = Cache::open(world, &folder)?.ok_or(Failure::CacheLost)?;
+        let mut cache = Cache::open(world, &folder)?.ok_or(Failure::CacheLost)?;
+        cache.index.set_lost(ledger.notes.lost_packs());
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
         let mut archive =

@@ -15,7 +15,8 @@ use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
 use super::catalog::{CachedNodes, content_root};
-use super::commit::{ContentEdit, FinishedVolume, commit, seconds, settle_pending};
+use super::commit::{Changes, ContentEdit, FinishedVolume, commit, seconds, settle_pending};
+use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::state::{JournalKey, JournalVolume};
@@ -54,9 +55,11 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         archive.may_write()?;
         world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
         settle_pending(world, &mut archive)?;
+        push_missing(world, &mut archive)?;
     }
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let mut run = Run::begin(world, &mut archive, request)?;
+    run.heal(world, &mut archive, &mut pool)?;
     let mut failed = Vec::new();
     for (item, name) in (0..).zip(&request.volumes) {
         match run.volume(world, &mut archive, &mut pool, item, name) {
@@ -125,6 +128,8 @@ struct Run<B> {
     /// Envelopes that no commit holds yet.
     new_keys: Vec<KeyEntry>,
     finished: Vec<(FinishedVolume, VolumeReport)>,
+    /// Packs to be marked lost or live again.
+    healing: PackChanges,
     committed_sent_bytes: u64,
 }
 
@@ -161,8 +166,21 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             key: None,
             new_keys: left.keys,
             finished: Vec::new(),
+            healing: PackChanges::default(),
             committed_sent_bytes: 0,
         })
+    }
+
+    /// What lost packs held of the metadata is written anew, from the cache; their chunks are sent again where the sources still have them.
+    fn heal<W: World<Buffer = B>>(&mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
+        if self.dry_run {
+            return Ok(());
+        }
+        self.healing = heal::plan(world, archive)?;
+        if self.healing.mark_any_lost() {
+            heal::rewrite_metadata(world, archive, pool, &mut self.packer)?;
+        }
+        Ok(())
     }
 
     /// Backs up one volume. On a failure its records stay in the packs and are known to the next run.
@@ -209,7 +227,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         };
         self.finished.push((FinishedVolume { number: plan.number, entry: plan.entry, session }, report));
         if self.packer.sent_bytes().saturating_sub(self.committed_sent_bytes) >= COMMIT_AFTER_BYTES {
-            self.commit(world, archive, pool, false)?;
+            self.commit(world, archive, pool, PackChanges::default(), false)?;
         }
         Ok(())
     }
@@ -217,18 +235,33 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     /// The last commit, and the bytes sent in all. A run without a finished volume and without left-overs commits nothing.
     fn finish<W: World<Buffer = B>>(mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<u64, Failure> {
         let nothing = self.finished.is_empty() && self.packer.closed_count() == 0 && self.new_keys.is_empty();
-        if !self.dry_run && !nothing {
-            self.commit(world, archive, pool, true)?;
+        let mut healing = std::mem::take(&mut self.healing);
+        if !healing.is_empty() {
+            // What heals is in the archive before anything is marked; and (a) may change in more places than one tail has room for.
+            self.commit(world, archive, pool, PackChanges::default(), false)?;
+            while !healing.is_empty() {
+                let part = healing.take_part(&archive.head);
+                self.commit(world, archive, pool, part, healing.is_empty())?;
+            }
+        } else if !self.dry_run && !nothing {
+            self.commit(world, archive, pool, healing, true)?;
         }
         Ok(self.packer.sent_bytes())
     }
 
-    fn commit<W: World<Buffer = B>>(&mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool, last: bool) -> Result<(), Failure> {
+    fn commit<W: World<Buffer = B>>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        pool: &mut Pool,
+        packs: PackChanges,
+        ends_run: bool,
+    ) -> Result<(), Failure> {
         let sent_bytes = self.packer.sent_bytes();
         world.progress(Progress { phase: Phase::Committing, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes });
         let (finished, reports): (Vec<_>, Vec<_>) = self.finished.drain(..).unzip();
         let keys = std::mem::take(&mut self.new_keys);
-        commit(world, archive, pool, &mut self.packer, &keys, finished, last)?;
+        commit(world, archive, pool, &mut self.packer, Changes { finished, keys, packs, ends_run })?;
         self.committed_sent_bytes = self.packer.sent_bytes();
         // From here on these sessions are true; only now are they told.
         reports.into_iter().try_for_each(|report| world.tell(ToClient::BackedUp(report)))
@@ -247,7 +280,12 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             }
         };
         let base = archive.sessions(world, &entry)?.pop();
-        let comparable = base.filter(|base| base.domain == entry.domain && base.chunk_size_bytes == entry.chunk_size_bytes);
+        let mut comparable = base.filter(|base| base.domain == entry.domain && base.chunk_size_bytes == entry.chunk_size_bytes);
+        if let Some(base) = &comparable
+            && !heal::is_in_cache(world, archive, base)?
+        {
+            comparable = None;
+        }
         let count = chunk_count(size_bytes, entry.chunk_size_bytes);
         Ok(Plan {
             number,
@@ -319,7 +357,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                     reader.spare.extend(room);
                 }
                 if self.needs_intermediate_commit() {
-                    self.commit(world, archive, pool, false)?; // the volume's tree goes on
+                    self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
                 }
             }
             if world.cancelled() {
@@ -385,19 +423,24 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<Sealing, Failure> {
         let mut changes: Vec<(u64, Option<Id>)> = batch.removed.iter().map(|index| (*index, None)).collect();
         let mut unknown: Vec<(Id, Range<usize>)> = Vec::new();
+        // An unchanged chunk may lie in a pack that is lost.
+        let heals = archive.cache.index.has_lost();
         let ids = batch.tickets.into_iter().map(Ticket::wait).collect::<Result<Vec<_>, _>>()?.concat();
         for ((place, id), expected) in ids.into_iter().enumerate().zip(&batch.expected) {
-            if id == *expected {
+            let changed = id != *expected;
+            if !changed && !heals {
                 continue;
             }
             let begin = place.saturating_mul(batch.chunk_size);
             let range = begin..begin.saturating_add(batch.chunk_size).min(batch.bytes.len());
-            changes.push((batch.first_chunk.saturating_add(place as u64), id));
-            counts.changed_bytes = counts.changed_bytes.saturating_add(range.len() as u64);
+            if changed {
+                changes.push((batch.first_chunk.saturating_add(place as u64), id));
+                counts.changed_bytes = counts.changed_bytes.saturating_add(range.len() as u64);
+            }
             let Some(id) = id.filter(|_| !self.dry_run) else { continue };
             let known = unknown.iter().any(|(other, _)| *other == id)
                 || self.packer.is_on_the_way(&id)
-                || archive.cache.index.find(world, &id)?.is_some();
+                || archive.cache.index.find_sound(world, &id)?.is_some();
             if !known {
                 unknown.push((id, range));
             }

@@ -23,7 +23,7 @@ pub struct CachedNodes<'a, W> {
 
 impl<W: World> CachedNodes<'_, W> {
     fn load_by_id<S: Shape>(&mut self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
-        let plain = self.cache.node(self.world, self.credential, id)?.ok_or(Failure::CacheLost)?;
+        let plain = self.cache.node(self.world, self.credential, id)?.ok_or_else(|| self.absent(id))?;
         Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
             class: ObjectClass::Node,
             object: to_hex(&id.0),
@@ -33,11 +33,36 @@ impl<W: World> CachedNodes<'_, W> {
     }
 }
 
+impl<W> CachedNodes<'_, W> {
+    /// The cache has every node; but for those of lost packs, when it was built after they were lost.
+    fn absent(&self, id: &Id) -> Failure {
+        if self.cache.index.has_lost() {
+            Failure::Missing { class: ObjectClass::Node, object: to_hex(&id.0), volume: None }
+        } else {
+            Failure::CacheLost
+        }
+    }
+}
+
 impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
         self.load_by_id(child, level, room)
+    }
+}
+
+/// The same where nodes of lost packs may be absent: what is below them is passed over.
+pub struct NodesAtHand<'a, W>(pub CachedNodes<'a, W>);
+
+impl<S: Shape<Child = Id>, W: World> Nodes<S> for NodesAtHand<'_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        match self.0.load(child, level, room) {
+            Err(Failure::Missing { .. }) => Ok(Node::empty(level)),
+            loaded => loaded,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The one point at which a run becomes true: trees edited, tail closed, everything durable, ledger, commit, receipt, ledger.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
-    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PackEntry, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail,
-    TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
+    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
+    VolumeEntry, VolumesTree, depth_for, skip_of,
 };
 use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
 use wyng_control::Failure;
@@ -14,6 +15,7 @@ use wyng_wire::{BlobName, Service};
 
 use super::archive::{Archive, internal};
 use super::catalog::{CachedNodes, CachedPackNodes, sessions_root, volumes_root};
+use super::heal::PackChanges;
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
@@ -21,7 +23,7 @@ use crate::keyholder::state::KnownCommit;
 use crate::keyholder::world::{Fetched, World};
 
 /// More than a leaf of (a), sealed.
-const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
+pub const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
 
 /// A volume whose new session is complete but for its commit.
 #[derive(Debug, Clone)]
@@ -32,6 +34,19 @@ pub struct FinishedVolume {
     pub entry: VolumeEntry,
     /// The new session; its generation is filled in here.
     pub session: SessionEntry,
+}
+
+/// What a commit brings.
+#[derive(Default)]
+pub struct Changes {
+    /// New sessions.
+    pub finished: Vec<FinishedVolume>,
+    /// The envelopes that the head's key table lacks.
+    pub keys: Vec<KeyEntry>,
+    /// Packs whose state changes.
+    pub packs: PackChanges,
+    /// The last commit of a run: its tail may be short.
+    pub ends_run: bool,
 }
 
 /// Reads from the cache, writes into packs.
@@ -72,7 +87,8 @@ impl<W: World> NodesMut<PacksTree> for PackedTail<'_, '_, W> {
     }
 }
 
-fn cached<'a, W: World>(tools: &'a mut Tools<'_, W>) -> CachedNodes<'a, W> {
+/// Reads nodes from the cache that is being written to.
+pub fn cached<'a, W: World>(tools: &'a mut Tools<'_, W>) -> CachedNodes<'a, W> {
     CachedNodes { world: &mut *tools.world, cache: &mut *tools.cache, credential: tools.credential }
 }
 
@@ -126,27 +142,24 @@ fn edit_failure(error: EditError<Failure>) -> Failure {
 }
 
 /// Commits the finished volumes and all packs so far. After this the archive's head is the new commit, here and in the store.
-///
-/// `keys` are the envelopes that the head's key table lacks. `last_of_run` lets the tail be short.
 pub fn commit<W: World>(
     world: &mut W,
     archive: &mut Archive,
     pool: &mut Pool,
     packer: &mut Packer<W::Buffer>,
-    keys: &[KeyEntry],
-    finished: Vec<FinishedVolume>,
-    last_of_run: bool,
+    changes: Changes,
 ) -> Result<(), Failure> {
+    let Changes { finished, keys, packs, ends_run } = changes;
     let head = archive.head.clone();
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
     archive.unfinished.retain(|begun| finished.iter().all(|volume| volume.entry.id != begun.id));
     let volumes = edit_volumes(&mut tools, packer, &head, finished, generation)?;
-    let keys = edit_keys(&mut tools, packer, &head, keys)?;
-    let (packs, tail) = edit_packs(&mut tools, packer, &head, last_of_run)?;
+    let keys = edit_keys(&mut tools, packer, &head, &keys)?;
+    let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
     packer.settle(&mut tools)?;
-    let runs = head.runs.saturating_add(u64::from(last_of_run));
+    let runs = head.runs.saturating_add(u64::from(ends_run));
     let commit = Commit { runs, packs, keys, volumes, tail: Some(tail), ..head };
     finish(world, archive, pool, commit)
 }
@@ -162,7 +175,7 @@ pub fn commit_change<W: World>(
     let left = std::mem::take(&mut archive.uncommitted);
     if !(left.packs.is_empty() && left.keys.is_empty()) {
         let mut packer = Packer::after(archive, left.packs);
-        commit(world, archive, pool, &mut packer, &left.keys, Vec::new(), false)?;
+        commit(world, archive, pool, &mut packer, Changes { keys: left.keys, ..Changes::default() })?;
     }
     let mut state = archive.head.clone();
     change(&mut state);
@@ -269,29 +282,40 @@ fn edit_keys<W: World>(
     Ok(TreeRoot { size: root.size, root: root.child })
 }
 
-/// Enters the last tail and all closed packs into (a), whose new nodes go into the open pack: the new tail.
+/// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the open pack: the new tail.
 fn edit_packs<W: World>(
     tools: &mut Tools<'_, W>,
     packer: &mut Packer<W::Buffer>,
     head: &Commit,
-    last_of_run: bool,
+    changes: PackChanges,
+    ends_run: bool,
 ) -> Result<(PacksRoot, Tail), Failure> {
     let count = packer.closed_count().saturating_add(2);
     let levels = usize::from(depth_for(head.next_pack().saturating_add(count as u64)));
-    let nodes = (count / 32).saturating_add(2).saturating_add(levels.saturating_mul(2));
+    let scattered = changes.leaves().saturating_add(2).saturating_mul(levels);
+    let nodes = (count / 32).saturating_add(2).saturating_add(scattered);
     let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES)).map_err(|_| internal("too many packs for one commit"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
     packer.send_all(tools)?;
-    let mut entries: Vec<(u64, PackEntry)> = head.tail.iter().map(|tail| (tail.number, tail.entry)).collect();
+    let PackChanges { mut entries, rewritten } = changes;
+    if let Some(tail) = &head.tail {
+        entries.entry(tail.number).or_insert(tail.entry);
+    }
     entries.extend(packer.take_closed());
     let old = Root { size: head.packs.size, child: head.packs.root };
     let mut nodes = PackedTail(PackedNodes { tools, packer });
     let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
-    for (index, entry) in entries {
-        editor.set(index, Some(entry), &mut nodes).map_err(edit_failure)?;
+    let indices: BTreeSet<u64> = entries.keys().chain(&rewritten).copied().collect();
+    for index in indices {
+        if rewritten.contains(&index) {
+            editor.touch(index, &mut nodes).map_err(edit_failure)?;
+        }
+        if let Some(entry) = entries.get(&index) {
+            editor.set(index, Some(*entry), &mut nodes).map_err(edit_failure)?;
+        }
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
-    packer.close(tools, last_of_run)?;
+    packer.close(tools, ends_run)?;
     packer.send_all(tools)?;
     let (tail_number, entry) = packer.take_closed().pop().filter(|(found, _)| *found == number).ok_or_else(|| internal("the tail"))?;
     Ok((PacksRoot { size: root.size, root: root.child }, Tail { number: tail_number, entry }))

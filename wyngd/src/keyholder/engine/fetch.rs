@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
-use wyng_archive::format::{Commit, KeysTree, Node, PackEntry};
-use wyng_archive::plan::{PacksError, Root, Walk, read_packs};
+use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
+use wyng_archive::plan::{Nodes, PacksError, Root, Walk, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
@@ -205,11 +205,16 @@ fn take_answer<W: World>(world: &mut W, pack: &PackEntry) -> Result<W::Bytes, Fa
 
 /// Reads (a) from the cache.
 pub fn packs_of<W: World>(world: &mut W, archive: &mut Archive) -> Result<Packs, Failure> {
+    packs_below(world, archive, &mut |_, _| {})
+}
+
+/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range begins.
+pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut dyn FnMut(u64, u64)) -> Result<Packs, Failure> {
     let head: Commit = archive.head.clone();
     let mut nodes = CachedPackNodes(archive.nodes(world));
-    let load = &mut |_: &PackEntry, place: &wyng_archive::format::Place, level, room| {
-        let node: Result<Node<_>, Failure> = wyng_archive::plan::Nodes::load(&mut nodes, place, level, room);
-        node
+    let load = &mut |_: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
+        visit(place.pack, head.packs.size.saturating_sub(room));
+        nodes.load(place, level, room)
     };
     read_packs(&head, load).map_err(|error| match error {
         PacksError::Damage(damage) => damaged(&damage),

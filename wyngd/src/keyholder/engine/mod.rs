@@ -2,8 +2,7 @@
 //! The engine: what a command does, as a straight line over a [`World`](super::world::World).
 //!
 //! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`packer`] (records into packs), [`commit`] (the one
-//! point at which a run becomes true), [`restore`], [`verify`], [`create`],
-//! [`open`] and [`take_over`].
+//! point at which a run becomes true), [`heal`], [`restore`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
 
 pub mod archive;
 pub mod backup;
@@ -11,7 +10,9 @@ pub mod catalog;
 pub mod commit;
 pub mod create;
 pub mod fetch;
+pub mod heal;
 pub mod keys;
+pub mod load;
 pub mod open;
 pub mod packer;
 pub mod pool;

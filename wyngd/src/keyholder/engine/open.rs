@@ -6,19 +6,16 @@
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Coder, Credential, Id, Kind, Password, slot_name};
-use wyng_archive::format::{
-    COMMIT_BYTES, Commit, Directory, Malformed, Node, PackEntry, PacksTree, Place, RecordKind, SLOT_BYTES, Slot, skip_of,
-};
-use wyng_archive::plan::{PacksError, earlier_step, head_probes, next_probe, read_packs};
+use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
+use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
+use wyng_archive::plan::{earlier_step, head_probes, next_probe};
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{Failure, ObjectClass, Phase, Progress};
 use wyng_wire::Service;
 
 use super::archive::{damaged, internal, is_listed, open_any, open_commit};
-use super::fetch::usize_of;
-use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalPack, KnownCommit, Ledger, is_archive_name, to_hex};
+use super::load::rebuild;
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
 use crate::keyholder::world::{Fetched, World};
 
 /// At most so many slots are read: as many as can be live.
@@ -52,8 +49,8 @@ struct Head {
     known: KnownCommit,
 }
 
-/// Opens an archive.
-pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
+/// Opens an archive, with what there is of it; how many of its packs could not be read.
+pub fn open<W: World>(world: &mut W, request: &Request) -> Result<u64, Failure> {
     let known = known(world, request)?;
     let (store, via) = address(request, known.as_ref())?;
     world.connect(Service::Fetch, &via, &store, false)?;
@@ -76,7 +73,7 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
         return Err(Failure::WrongPassphrase); // it was right once, and was removed
     }
     let spine = spine(world, &credential, &head)?;
-    rebuild(world, &credential, &folder, &head)?;
+    let unread = rebuild(world, &credential, &folder, &head.commit, &mut ledger.notes)?;
     world.finish_fetch()?;
 
     let writer = match &known {
@@ -96,7 +93,8 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
         ledger.set_pending(pending);
     }
     ledger.write(world, &folder)?;
-    folder.link(world, &request.name)
+    folder.link(world, &request.name)?;
+    Ok(unread)
 }
 
 /// A pending commit that follows the head and was never seen by the store is kept, with its journal: the next run pushes it.
@@ -288,84 +286,4 @@ fn spine<W: World>(world: &mut W, credential: &Credential, head: &Head) -> Resul
         commit = earlier.commit;
     }
     Ok(below)
-}
-
-/// Builds index and nodes anew: (a) from right to left, then of each pack its directory and its nodes.
-fn rebuild<W: World>(world: &mut W, credential: &Credential, folder: &ArchiveFolder, head: &Head) -> Result<(), Failure> {
-    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    let packs = {
-        let load = &mut |pack: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
-            let plain = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id)?;
-            Node::decode(&plain, level, room).map_err(|Malformed(rule)| damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule))))
-        };
-        read_packs(&head.commit, load).map_err(|error| match error {
-            PacksError::Damage(damage) => damaged(&damage),
-            PacksError::Nodes(failure) => failure,
-        })?
-    };
-    let mut cache = Cache::create(world, folder)?;
-    let (mut done_bytes, total_bytes) = (0u64, packs.len() as u64);
-    for (number, entry) in packs {
-        let (offset, length) = (entry.directory_offset_bytes, entry.directory_length_bytes);
-        let plain = read_meta(world, credential, &mut coder, Kind::Directory, &entry, offset, length, &entry.directory)?;
-        let directory = Directory::decode(&plain, offset)
-            .map_err(|Malformed(rule)| damaged(&Damage::new(Class::Directory, entry.directory.0, Fault::Shape(rule))))?;
-        let nodes = read_nodes(world, credential, &mut coder, &entry, &directory)?;
-        cache.add_pack(world, &JournalPack { number, entry, directory, nodes })?;
-        done_bytes = done_bytes.saturating_add(1);
-        world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
-    }
-    cache.save(world, head.commit.generation)
-}
-
-/// The nodes of a pack stand together behind its chunks: one range.
-fn read_nodes<W: World>(
-    world: &mut W,
-    credential: &Credential,
-    coder: &mut Coder,
-    pack: &PackEntry,
-    directory: &Directory,
-) -> Result<Vec<Vec<u8>>, Failure> {
-    let nodes: Vec<_> = directory.entries.iter().filter(|entry| entry.kind == RecordKind::Node).collect();
-    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else { return Ok(Vec::new()) };
-    let bytes = read_range(world, pack, begin, pack.directory_offset_bytes.saturating_sub(begin))?;
-    let mut plains = Vec::with_capacity(nodes.len());
-    for entry in nodes {
-        let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
-        let record = bytes.as_ref().get(offset..offset.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
-        let mut plain = Vec::new();
-        credential.open_meta(Kind::Node, coder, &entry.id, record, &mut plain).map_err(|damage| damaged(&damage))?;
-        plains.push(plain);
-    }
-    Ok(plains)
-}
-
-#[allow(clippy::too_many_arguments)] // a place in a pack, and what opens it
-fn read_meta<W: World>(
-    world: &mut W,
-    credential: &Credential,
-    coder: &mut Coder,
-    kind: Kind,
-    pack: &PackEntry,
-    offset_bytes: u32,
-    length_bytes: u32,
-    id: &Id,
-) -> Result<Vec<u8>, Failure> {
-    let record = read_range(world, pack, offset_bytes, length_bytes)?;
-    let mut plain = Vec::new();
-    credential.open_meta(kind, coder, id, record.as_ref(), &mut plain).map_err(|damage| damaged(&damage))?;
-    Ok(plain)
-}
-
-fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, length_bytes: u32) -> Result<W::Bytes, Failure> {
-    let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
-    if !pack.contains(offset_bytes, length_bytes) {
-        return Err(refuse(Fault::Place));
-    }
-    world.request(pack.name, offset_bytes, length_bytes)?;
-    match world.answer()? {
-        Fetched::Bytes(bytes) => Ok(bytes),
-        Fetched::Missing => Err(refuse(Fault::Missing)),
-        Fetched::Short => Err(refuse(Fault::Length)),
-    }
 }

@@ -119,7 +119,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     /// Takes a node in; its record is written when the pack is closed. A node that is known already is not stored again.
     pub fn add_node<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, plain: Vec<u8>) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
-        if self.on_the_way.contains(&id) || tools.cache.index.find(tools.world, &id)?.is_some() {
+        if self.on_the_way.contains(&id) || tools.cache.index.find_sound(tools.world, &id)?.is_some() {
             return Ok(id);
         }
         let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES)).map_err(|_| internal("a node is too long"))?;

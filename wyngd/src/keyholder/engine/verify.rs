@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading what the archive owns and comparing it with its hashes; deep: opening every record too. It changes nothing.
+//! Reading what the archive owns and comparing it with its hashes; deep: opening every record too. It changes nothing in the store;
+//! what it found is noted, and the next run heals what it can.
 //!
 //! Integrity *and* completeness: what must be there comes from the authenticated head, never from a listing.
 
@@ -8,18 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wyng_archive::crypto::{Coder, Credential, DataKey, Domain, DomainId, Id, Kind, SessionKey, slot_name};
-use wyng_archive::format::{COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry};
+use wyng_archive::format::{
+    COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry,
+};
 use wyng_archive::plan::mark;
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{ExitStatus, Failure, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
 use wyng_wire::Service;
 
 use super::archive::{Archive, class_of, open_commit};
-use super::catalog::content_root;
+use super::catalog::{NodesAtHand, content_root};
 use super::fetch::{Packs, keys_of, packs_of, usize_of};
+use super::load::read_pack;
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
-use crate::keyholder::state::{KnownCommit, to_hex};
+use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
 use crate::keyholder::world::{Fetched, World};
 
 /// A pack is read in pieces of this size, so that memory does not grow with packs.
@@ -54,27 +58,21 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     let everything = request.volumes.is_empty() && request.session.is_none();
     let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
-    let mut check = Check { problems: Vec::new(), objects_checked: 0, read_bytes: 0 };
-    if everything {
-        check.slots(world, &archive)?;
-        check.commits(world, &archive)?;
-    }
     let opener = data_key.map(|key| Opener::new(world, &mut archive, &key, &sessions)).transpose()?;
-    let mut times = CheckTimes::read(world, &archive)?;
-    let order = times.oldest_first(&needed);
-    match opener {
-        None => check.hash_packs(world, &packs, &order, request.budget_bytes, &mut times)?,
-        Some(opener) => check.open_packs(world, &archive, &packs, &order, opener, request.budget_bytes, &mut times)?,
+    let times = CheckTimes::read(world, &archive)?;
+    let mut check =
+        Check { problems: Vec::new(), objects_checked: 0, read_bytes: 0, notes: archive.ledger.notes.clone(), returned: Vec::new(), times };
+    let read = check.everything(world, &mut archive, request, &packs, &needed, &sessions, opener, everything);
+    // Also what was found before an interruption is noted.
+    check.times.write(world, &archive)?;
+    if check.notes != archive.ledger.notes {
+        archive.ledger.notes = check.notes;
+        archive.ledger.write(world, &archive.folder)?;
+        archive.cache.index.set_lost(archive.ledger.notes.lost_packs());
     }
-    if request.deep {
-        check.completeness(world, &mut archive, &packs, &sessions)?;
-    }
-    let foreign_objects = if everything { count_foreign(world, &archive, &packs)? } else { 0 };
-    world.finish_fetch()?;
-    times.write(world, &archive)?;
-    let problems = std::mem::take(&mut check.problems);
-    tell_problems(world, &mut archive, &packs, &problems)?;
-    let (objects_checked, read_bytes, count) = (check.objects_checked, check.read_bytes, problems.len() as u64);
+    let foreign_objects = read?;
+    let count = tell_problems(world, &mut archive, &packs, check.problems)?;
+    let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
     world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, read_bytes, problems: count }))?;
     if count == 0 { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count }) }
 }
@@ -120,7 +118,7 @@ fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[Name
 fn reached<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<HashSet<Id>, Failure> {
     let (mut nodes_seen, mut chunks) = (HashSet::new(), HashSet::new());
     let root = content_root(session);
-    mark::<ContentTree, _, _, _>(&root, &mut archive.nodes(world), &mut |id| nodes_seen.insert(*id), &mut |id| {
+    mark::<ContentTree, _, _, _>(&root, &mut NodesAtHand(archive.nodes(world)), &mut |id| nodes_seen.insert(*id), &mut |id| {
         chunks.insert(*id);
         Ok(())
     })?;
@@ -128,25 +126,99 @@ fn reached<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntr
     Ok(nodes_seen)
 }
 
+/// Something wrong, and the number of the pack in which it was found, if in one.
+struct Found {
+    damage: Damage,
+    pack: Option<u64>,
+}
+
 /// What is found while reading.
 struct Check {
-    problems: Vec<Damage>,
+    problems: Vec<Found>,
     objects_checked: u64,
     read_bytes: u64,
+    notes: Notes,
+    /// Packs that were noted as lost, and are whole.
+    returned: Vec<u64>,
+    times: CheckTimes,
 }
 
 impl Check {
+    /// Reads it all; how many blobs of the store are not the archive's.
+    #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
+    fn everything<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        request: &Request,
+        packs: &Packs,
+        needed: &BTreeSet<u64>,
+        sessions: &[NamedSession],
+        opener: Option<Opener>,
+        of_archive: bool,
+    ) -> Result<u64, Failure> {
+        if of_archive {
+            self.slots(world, archive)?;
+            self.commits(world, archive)?;
+        }
+        let order = self.times.oldest_first(needed);
+        match opener {
+            None => self.hash_packs(world, packs, &order, request.budget_bytes)?,
+            Some(opener) => self.open_packs(world, archive, packs, &order, opener, request.budget_bytes)?,
+        }
+        self.index_again(world, archive, packs)?;
+        // Where a lost pack's directory was never read here, only the sessions know what was in it.
+        if request.deep || !self.notes.packs.is_empty() {
+            self.completeness(world, archive, packs, sessions)?;
+        }
+        let foreign_objects = if of_archive { count_foreign(world, archive, packs)? } else { 0 };
+        world.finish_fetch()?;
+        Ok(foreign_objects)
+    }
+
     fn note(&mut self, class: Class, name: BlobName, fault: Fault) {
-        self.problems.push(Damage::new(class, name.0, fault));
+        self.problems.push(Found { damage: Damage::new(class, name.0, fault), pack: None });
+    }
+
+    /// Notes what was found in a pack, or that it is right.
+    fn judge(&mut self, number: u64, pack: &PackEntry, now: i64, damages: Vec<Damage>) {
+        if !damages.is_empty() {
+            self.notes.packs.insert(number, PackNote::Lost);
+            self.problems.extend(damages.into_iter().map(|damage| Found { damage, pack: Some(number) }));
+            return;
+        }
+        self.times.set(number, now);
+        let noted = match pack.state {
+            PackState::Lost => self.notes.packs.insert(number, PackNote::Sound),
+            PackState::Live | PackState::GivenUp(_) => self.notes.packs.remove(&number),
+        };
+        self.returned.extend((noted == Some(PackNote::Lost)).then_some(number));
+    }
+
+    /// Takes what a pack holds that is whole again into the cache: when that was built, perhaps nothing of it could be read.
+    fn index_again<W: World>(&mut self, world: &mut W, archive: &mut Archive, packs: &Packs) -> Result<(), Failure> {
+        if self.returned.is_empty() {
+            return Ok(());
+        }
+        let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+        for number in std::mem::take(&mut self.returned) {
+            let Some(entry) = packs.get(&number) else { continue };
+            let (pack, _) = read_pack(world, &archive.credential, &mut coder, number, entry)?;
+            archive.cache.add_pack(world, &pack)?;
+        }
+        archive.cache.save(world, archive.head.generation)
     }
 
     fn slots<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
         for slot in &archive.head.slots {
             let name = slot_name(slot.number);
             match self.read_small(world, name, SLOT_BYTES)? {
-                Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => {}
+                Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => drop(self.notes.slots.remove(&slot.number)),
                 Ok(_) => self.note(Class::Slot, name, Fault::Hash),
-                Err(fault) => self.note(Class::Slot, name, fault),
+                Err(fault) => {
+                    self.notes.slots.insert(slot.number);
+                    self.note(Class::Slot, name, fault);
+                }
             }
         }
         Ok(())
@@ -165,11 +237,17 @@ impl Check {
                 }
                 Ok(bytes) => {
                     match open_commit(&archive.credential, &mut coder, &KnownCommit { generation, bytes: bytes.as_ref().to_vec() }) {
-                        Ok(commit) => previous = Some(commit.previous),
+                        Ok(commit) => {
+                            previous = Some(commit.previous);
+                            self.notes.commits.remove(&generation);
+                        }
                         Err(_) => self.note(Class::Commit, name, Fault::Tag),
                     }
                 }
-                Err(fault) => self.note(Class::Commit, name, fault),
+                Err(fault) => {
+                    self.notes.commits.insert(generation);
+                    self.note(Class::Commit, name, fault);
+                }
             }
             generation = generation.saturating_sub(1);
             // Below a damaged commit the hash is known only where this machine kept the bytes; the tag is checked all the same.
@@ -179,31 +257,21 @@ impl Check {
     }
 
     /// Reads packs and compares their hashes with their names.
-    fn hash_packs<W: World>(
-        &mut self,
-        world: &mut W,
-        packs: &Packs,
-        order: &[u64],
-        budget_bytes: Option<u64>,
-        times: &mut CheckTimes,
-    ) -> Result<(), Failure> {
+    fn hash_packs<W: World>(&mut self, world: &mut W, packs: &Packs, order: &[u64], budget_bytes: Option<u64>) -> Result<(), Failure> {
         let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
         for number in order {
             let Some(pack) = packs.get(number) else { continue };
             if budget_bytes.is_some_and(|budget| self.read_bytes.saturating_add(pack.length_bytes.into()) > budget) {
                 break;
             }
-            match self.hash_pack(world, pack)? {
-                None => times.set(*number, now),
-                Some(fault) => self.note(Class::Pack, pack.name, fault),
-            }
+            let fault = self.hash_pack(world, pack)?;
+            self.judge(*number, pack, now, fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault)).into_iter().collect());
             self.pack_done(world, total_bytes)?;
         }
         Ok(())
     }
 
     /// Reads packs whole, some ahead; workers compare their hashes and open their directories and every record.
-    #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
     fn open_packs<W: World>(
         &mut self,
         world: &mut W,
@@ -212,7 +280,6 @@ impl Check {
         order: &[u64],
         opener: Opener,
         budget_bytes: Option<u64>,
-        times: &mut CheckTimes,
     ) -> Result<(), Failure> {
         let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
         let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
@@ -245,7 +312,7 @@ impl Check {
                     Fetched::Missing => Fault::Missing,
                     Fetched::Short => Fault::Length,
                 };
-                self.note(Class::Pack, pack.name, fault);
+                self.judge(number, &pack, now, vec![Damage::new(Class::Pack, pack.name.0, fault)]);
                 ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
                 self.pack_done(world, total_bytes)?;
                 continue;
@@ -254,11 +321,7 @@ impl Check {
             let opened = ticket.wait()?;
             ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
             self.objects_checked = self.objects_checked.saturating_add(opened.records);
-            self.problems.extend(opened.problems);
-            match opened.fault {
-                None => times.set(number, now),
-                Some(fault) => self.note(Class::Pack, pack.name, fault),
-            }
+            self.judge(number, &pack, now, opened.damages);
             self.pack_done(world, total_bytes)?;
         }
     }
@@ -305,17 +368,24 @@ impl Check {
         packs: &Packs,
         sessions: &[NamedSession],
     ) -> Result<(), Failure> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut seen_chunks) = (HashSet::new(), HashSet::new());
         for (_, session) in sessions {
-            let mut chunks = Vec::new();
-            mark::<ContentTree, _, _, _>(&content_root(session), &mut archive.nodes(world), &mut |id| seen.insert(*id), &mut |id| {
-                chunks.push(*id);
+            let (mut nodes, mut chunks) = (Vec::new(), Vec::new());
+            let mut at_hand = NodesAtHand(archive.nodes(world));
+            let mut first = |id: &Id| {
+                let is_first = seen.insert(*id);
+                nodes.extend(is_first.then_some(*id));
+                is_first
+            };
+            mark::<ContentTree, _, _, _>(&content_root(session), &mut at_hand, &mut first, &mut |id| {
+                chunks.extend(seen_chunks.insert(*id).then_some(*id));
                 Ok(())
             })?;
-            for id in chunks {
+            let nodes = nodes.into_iter().map(|id| (Class::Node, id));
+            for (class, id) in nodes.chain(chunks.into_iter().map(|id| (Class::Record, id))) {
                 let location = archive.cache.index.find(world, &id)?;
                 if location.is_none_or(|location| !packs.contains_key(&location.pack)) {
-                    self.note(Class::Record, BlobName(id.0), Fault::Missing);
+                    self.note(class, BlobName(id.0), Fault::Missing);
                 }
             }
         }
@@ -355,8 +425,7 @@ struct Opener {
 
 /// What was found in one pack.
 struct OpenedPack {
-    fault: Option<Fault>,
-    problems: Vec<Damage>,
+    damages: Vec<Damage>,
     records: u64,
 }
 
@@ -370,20 +439,22 @@ impl Opener {
 
     /// Compares a whole pack with its name, and opens its directory and every record.
     fn pack(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8]) -> OpenedPack {
-        let fault = (blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0)).then_some(Fault::Hash);
-        let mut opened = OpenedPack { fault, problems: Vec::new(), records: 0 };
+        let mut opened = OpenedPack { damages: Vec::new(), records: 0 };
+        if blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0) {
+            opened.damages.push(Damage::new(Class::Pack, pack.name.0, Fault::Hash));
+        }
         let mut plain = Vec::new();
         let entries = match self.directory(coder, pack, bytes, &mut plain) {
             Ok(directory) => directory.entries,
             Err(damage) => {
-                opened.problems.push(damage);
+                opened.damages.push(damage);
                 return opened;
             }
         };
         for entry in entries {
             let begin = usize_of(entry.offset_bytes);
             let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
-            opened.problems.extend(self.record(coder, entry.kind, &entry.id, record, &mut plain).err());
+            opened.damages.extend(self.record(coder, entry.kind, &entry.id, record, &mut plain).err());
             opened.records = opened.records.saturating_add(1);
         }
         opened
@@ -462,24 +533,34 @@ fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> R
     Ok(foreign)
 }
 
-/// Says for each problem which sessions need the object.
-fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, problems: &[Damage]) -> Result<(), Failure> {
+/// Says for each problem which sessions need the object; how many problems there are. What a pack that is marked lost already lacks is
+/// one only where a session needs it: all else was sent again.
+fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, mut problems: Vec<Found>) -> Result<u64, Failure> {
     if problems.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let mut needs: HashMap<[u8; 32], BTreeSet<String>> = HashMap::new();
+    let mut needs: HashMap<[u8; 32], BTreeSet<String>> = problems.iter().map(|found| (found.damage.object, BTreeSet::new())).collect();
     for (_, volume) in archive.volumes(world)? {
         for session in archive.sessions(world, &volume)? {
             for id in reached(world, archive, &session)? {
+                if archive.cache.index.find_sound(world, &id)?.is_some() {
+                    continue;
+                }
                 let pack = archive.cache.index.find(world, &id)?.and_then(|location| packs.get(&location.pack).copied());
                 let objects = [Some(id.0), pack.map(|pack| pack.name.0), pack.map(|pack| pack.directory.0)];
-                for object in objects.into_iter().flatten().filter(|object| problems.iter().any(|damage| damage.object == *object)) {
-                    needs.entry(object).or_default().insert(volume_and_session(&volume.name, &session));
+                for object in objects.into_iter().flatten() {
+                    if let Some(names) = needs.get_mut(&object) {
+                        names.insert(volume_and_session(&volume.name, &session));
+                    }
                 }
             }
         }
     }
-    for damage in problems {
+    problems.retain(|Found { damage, pack }| {
+        let was_lost = pack.and_then(|number| packs.get(&number)).is_some_and(|pack| pack.state == PackState::Lost);
+        !was_lost || needs.get(&damage.object).is_some_and(|names| !names.is_empty())
+    });
+    for Found { damage, .. } in &problems {
         let volumes = needs.get(&damage.object).map(|names| names.iter().take(NAMED_MAX).cloned().collect()).unwrap_or_default();
         world.tell(ToClient::Problem(Problem {
             object: to_hex(&damage.object),
@@ -488,5 +569,5 @@ fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, 
             volumes,
         }))?;
     }
-    Ok(())
+    Ok(problems.len() as u64)
 }

@@ -8,8 +8,9 @@
 //!   8 │ format = 0 u32                │ flags u32 (1: stopped)         │
 //!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never          │
 //!  24 │ count of known commits u32    │ 1 if one is pending u32        │
-//!  32 │ count of the spine u32        │ 0                              │
+//!  32 │ count of the spine u32        │ count of the notes u32         │
 //!  40 │ the spine, descending: generation u64 ‖ hash (32)              │
+//!     │ the notes of damage: kind u32 ‖ 0 u32 ‖ number u64             │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes      │
 //!     │ the pending one, the same                                      │
 //!     │ H of all before                                                │
@@ -18,7 +19,7 @@
 use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
 use wyng_control::Failure;
 
-use super::ArchiveFolder;
+use super::{ArchiveFolder, Notes};
 use crate::keyholder::world::World;
 
 const MAGIC: &[u8; 8] = b"wyngledg";
@@ -56,6 +57,8 @@ pub struct Ledger {
     pub stopped: bool,
     /// When every session key was last derived and compared.
     pub keys_proven_time: i64,
+    /// What is damaged in the store.
+    pub notes: Notes,
 }
 
 impl Ledger {
@@ -133,10 +136,11 @@ impl Ledger {
         let mut writer = Writer::with_capacity(80 * 1024);
         writer.bytes(MAGIC).u32(0).u32(if self.stopped { FLAG_STOPPED } else { 0 }).i64(self.keys_proven_time);
         writer.u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX)).u32(u32::from(self.pending.is_some()));
-        writer.u32(u32::try_from(self.spine.len()).unwrap_or(u32::MAX)).u32(0);
+        writer.u32(u32::try_from(self.spine.len()).unwrap_or(u32::MAX)).u32(self.notes.count());
         for (generation, hash) in &self.spine {
             writer.u64(*generation).bytes(hash);
         }
+        self.notes.encode(&mut writer);
         for commit in self.known.iter().chain(&self.pending) {
             writer.u64(commit.generation).bytes(&commit.bytes);
         }
@@ -157,12 +161,12 @@ impl Ledger {
         if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS) || pending > 1 {
             return Err(Malformed("count"));
         }
-        let spine_count = reader.u32()?;
-        reader.zeros(4, "reserved")?;
+        let (spine_count, note_count) = (reader.u32()?, reader.u32()?);
         if spine_count > u64::BITS {
             return Err(Malformed("spine"));
         }
         let spine = (0..spine_count).map(|_| Ok((reader.u64()?, reader.array()?))).collect::<Result<_, Malformed>>()?;
+        let notes = Notes::decode(&mut reader, note_count)?;
         let mut commit = || {
             let generation = reader.u64()?;
             Ok(KnownCommit { generation, bytes: reader.slice(COMMIT_BYTES)?.to_vec() })
@@ -170,13 +174,14 @@ impl Ledger {
         let known: Vec<KnownCommit> = (0..count).map(|_| commit()).collect::<Result<_, Malformed>>()?;
         let pending = (pending == 1).then(commit).transpose()?;
         reader.end()?;
-        Ok(Self { known, pending, spine, stopped, keys_proven_time })
+        Ok(Self { known, pending, spine, stopped, keys_proven_time, notes })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyholder::state::PackNote;
 
     fn commit(generation: u64) -> KnownCommit {
         KnownCommit { generation, bytes: vec![u8::try_from(generation).unwrap(); COMMIT_BYTES] }
@@ -188,6 +193,9 @@ mod tests {
         ledger.adopt(commit(2), Vec::new());
         ledger.adopt(commit(3), vec![(2, [2; 32])]);
         ledger.set_pending(commit(4));
+        ledger.notes.commits.insert(1);
+        ledger.notes.slots.insert(0);
+        ledger.notes.packs.extend([(5, PackNote::Lost), (7, PackNote::Sound)]);
         assert_eq!(ledger.known(2), Some(&commit(2)), "what the head descends from stays known");
         assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));
     }

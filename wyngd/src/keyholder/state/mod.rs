@@ -6,10 +6,12 @@
 mod archives;
 mod journal;
 mod ledger;
+mod notes;
 mod origins;
 
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger};
+pub use notes::{Notes, PackNote};
 pub use origins::Origins;

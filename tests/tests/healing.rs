@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the store lost is named by verify and made again by the next backup, as far as sources and cache still have it; what cannot heal
+//! stays named.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise, write_at};
+use wyng_tests::second_reader::SecondReader;
+
+const MIB: usize = 1 << 20;
+const CHUNK: u64 = 64 << 10;
+
+/// An archive of one volume, and what each of its sessions must give.
+struct History {
+    sandbox: Sandbox,
+    sessions: Vec<(String, Vec<u8>)>,
+}
+
+impl History {
+    fn new() -> Self {
+        let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+        sandbox.image("disk.img", 2 * MIB, 1);
+        let mut history = Self { sandbox, sessions: Vec::new() };
+        history.back_up();
+        history
+    }
+
+    fn back_up(&mut self) -> Outcome {
+        let outcome = self.sandbox.wyng(&["backup", "home", "disk.img"]);
+        self.sessions.push((outcome.success().session(0), std::fs::read(self.sandbox.path("disk.img")).unwrap()));
+        outcome
+    }
+
+    fn change(&self, chunk: u64, seed: u64) {
+        write_at(&self.sandbox.path("disk.img"), chunk * CHUNK, &noise(64 << 10, seed));
+    }
+
+    /// The blobs that came since.
+    fn added_since(&self, before: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        self.sandbox.blobs().difference(before).cloned().collect()
+    }
+
+    fn assert_restores(&self, places: impl IntoIterator<Item = usize>) {
+        for place in places {
+            let (session, content) = &self.sessions[place];
+            self.sandbox.assert_restores("disk.img", session, content);
+        }
+    }
+
+    fn assert_whole(&self) {
+        let outcome = self.sandbox.wyng(&["verify", "home"]);
+        assert_eq!(outcome.success().json["problems"], serde_json::json!([]));
+        assert_eq!(self.damaged(), Vec::<String>::new());
+        self.sandbox.wyng(&["status", "home"]).success();
+        self.assert_restores(0..self.sessions.len());
+    }
+
+    /// The same on a machine that knows only URL and passphrase, and by a reader that knows only the format.
+    fn assert_whole_elsewhere(&self) {
+        self.sandbox.adopt("passphrase").success();
+        self.assert_whole();
+        if let Some(reader) = SecondReader::ready("healing") {
+            let (store, passphrase) = (self.sandbox.store(), self.sandbox.path("passphrase"));
+            for (session, content) in &self.sessions {
+                let outcome = reader.run(&store, &passphrase, &["restore", "disk.img", session, "-"]);
+                assert!(outcome.success().stdout == *content, "{session}");
+            }
+        }
+    }
+
+    /// The sessions that `list` shows as damaged.
+    fn damaged(&self) -> Vec<String> {
+        let list = self.sandbox.wyng(&["list", "home"]);
+        let sessions = list.success().json["volumes"][0]["sessions"].as_array().unwrap().clone();
+        let damaged = sessions.iter().filter(|session| session["damaged"] == true);
+        damaged.map(|session| session["session"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn packs(blobs: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    blobs.iter().filter(|blob| blob.metadata().unwrap().len() > 4096).cloned().collect()
+}
+
+/// Takes blobs away, to be put back.
+fn take(blobs: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
+    blobs
+        .iter()
+        .map(|blob| {
+            let bytes = std::fs::read(blob).unwrap();
+            std::fs::remove_file(blob).unwrap();
+            (blob.clone(), bytes)
+        })
+        .collect()
+}
+
+fn put_back(blobs: &BTreeMap<PathBuf, Vec<u8>>) {
+    blobs.iter().for_each(|(blob, bytes)| std::fs::write(blob, bytes).unwrap());
+}
+
+fn problems(outcome: &Outcome) -> Vec<(String, Vec<String>)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let problems = outcome.json["problems"].as_array().unwrap();
+    problems.iter().map(|one| (text(&one["object"]), one["volumes"].as_array().unwrap().iter().map(text).collect())).collect()
+}
+
+fn name(blob: &std::path::Path) -> String {
+    blob.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_lost_pack_is_named_and_its_chunks_are_sent_again() {
+    let mut history = History::new();
+    let first = packs(&history.sandbox.blobs());
+    // The volume grows, so that the source keeps what it had.
+    for seed in 2..4 {
+        history.change(30 + seed, seed);
+        history.back_up();
+    }
+    let (gone, flipped) = (first[0].clone(), first[1].clone());
+    take(std::slice::from_ref(&gone));
+    flip_a_bit(&flipped);
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    let named = problems(verified.expect(5));
+    assert_eq!(named.iter().map(|(object, _)| object.clone()).collect::<BTreeSet<_>>(), [name(&gone), name(&flipped)].into());
+    assert!(named.iter().any(|(_, sessions)| sessions.len() == 3), "{named:?}");
+    assert_eq!(history.damaged().len(), 3);
+    assert_eq!(history.sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+
+    let outcome = history.back_up();
+    let sent = outcome.json["sent_bytes"].as_u64().unwrap();
+    assert!((256 << 10..4 * (256 << 10)).contains(&sent), "what two packs held, and the metadata: {sent} bytes");
+    assert_eq!(outcome.json["volumes"][0]["changed_bytes"], 0);
+    history.assert_whole();
+    let outcome = history.back_up();
+    assert!(outcome.json["sent_bytes"].as_u64().unwrap() <= 70_000, "nothing is sent twice: {}", outcome.json);
+    history.assert_whole_elsewhere();
+}
+
+#[test]
+fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let second = packs(&history.added_since(&before).into_iter().collect());
+    history.change(5, 3);
+    history.back_up();
+    let taken = take(&second);
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    history.back_up();
+    // Its metadata was in the cache; the chunk of its time is gone, and only that session needs it.
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    let session = &history.sessions[1].0;
+    assert_eq!(problems(verified.expect(5)), [(name(&second[0]), vec![format!("disk.img {session}")])]);
+    assert_eq!(history.damaged(), std::slice::from_ref(session));
+    history.assert_restores([0, 2, 3]);
+    let outcome = history.sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
+    assert_eq!(outcome.expect(5).codes(), ["missing"]);
+    assert!(!history.sandbox.path("out").exists());
+    // The same on a machine that comes to it anew: what is marked is no news.
+    history.sandbox.adopt("passphrase").success();
+    assert_eq!(problems(history.sandbox.wyng(&["verify", "home"]).expect(5)).len(), 1);
+
+    put_back(&taken);
+    history.assert_whole();
+    history.sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history.back_up();
+    history.assert_whole_elsewhere();
+}
+
+#[test]
+fn lost_metadata_comes_back_from_the_cache() {
+    let mut history = History::new();
+    for seed in 2..5 {
+        history.change(seed, seed);
+        history.back_up();
+    }
+    // Every node, every tail, and all chunks but those of a source that is still there.
+    take(&packs(&history.sandbox.blobs()));
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    assert!(problems(verified.expect(5)).len() > 8);
+    history.back_up();
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    let still: BTreeSet<String> = problems(verified.expect(5)).into_iter().flat_map(|(_, sessions)| sessions).collect();
+    let old: BTreeSet<String> = history.sessions[..3].iter().map(|(session, _)| format!("disk.img {session}")).collect();
+    assert_eq!(still, old, "the source has none of the chunks that were overwritten");
+    history.assert_restores([3, 4]);
+    history.sandbox.adopt("passphrase").success();
+    history.assert_restores([3, 4]);
+}
+
+#[test]
+fn lost_commits_and_slots_are_pushed_again() {
+    let mut history = History::new();
+    history.back_up();
+    let small: Vec<PathBuf> = history.sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() <= 4096).collect();
+    let taken = take(&small);
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    assert_eq!(problems(verified.expect(5)).len(), 4, "a slot and three commits");
+    history.sandbox.wyng(&["status", "home"]).expect(5);
+    history.back_up();
+    for (blob, bytes) in &taken {
+        assert!(std::fs::read(blob).unwrap() == *bytes, "{}", blob.display());
+    }
+    history.assert_whole_elsewhere();
+}
+
+#[test]
+fn a_new_machine_adopts_what_is_left_and_heals_it() {
+    let mut history = History::new();
+    history.sandbox.image("other.img", MIB, 9);
+    history.sandbox.wyng(&["backup", "home", "other.img"]).success();
+    let before = history.sandbox.blobs();
+    history.change(35, 2); // it grows: the source keeps what it had
+    history.back_up();
+    // The first packs are of the first volume's chunks; the other volume needs none of them.
+    let gone = packs(&before).into_iter().find(|pack| {
+        let bytes = take(std::slice::from_ref(pack));
+        let verified = history.sandbox.wyng(&["verify", "home", "other.img"]);
+        put_back(&bytes);
+        verified.status == 0
+    });
+    let gone = gone.unwrap();
+    take(std::slice::from_ref(&gone));
+    let adopted = history.sandbox.adopt("passphrase");
+    assert_eq!(adopted.expect(5).codes(), ["problems-found"]);
+    assert_eq!(problems(&adopted).len(), 1);
+    history.sandbox.assert_restores("other.img", "latest", &noise(MIB, 9));
+    history.sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history.back_up();
+    history.assert_restores([0, 1, 2]);
+    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Healing: packs that a verify found missing or damaged are marked lost, and what they held is made again from what this machine has:
+//! metadata from the cache, chunks from the sources. A pack that is whole again is made live.
+//!
+//! Nothing in the store is replaced. The same ids are sent in new packs, so every old session that needs them is whole again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Id, slot_name};
+use wyng_archive::format::{
+    Commit, ContentTree, KeysTree, Node, PackEntry, PackState, SessionEntry, SessionsTree, Shape, VolumesTree, depth_for,
+};
+use wyng_archive::plan::{Nodes, Root, any, mark};
+use wyng_control::Failure;
+
+use super::archive::Archive;
+use super::catalog::{NodesAtHand, content_root, sessions_root, volumes_root};
+use super::commit::{PACK_NODE_MAX_BYTES, cached};
+use super::fetch::packs_below;
+use super::packer::{Packer, Tools};
+use super::pool::Pool;
+use super::put::put_blob;
+use crate::keyholder::state::PackNote;
+use crate::keyholder::world::World;
+
+/// How (a) changes besides growing.
+#[derive(Debug, Default)]
+pub struct PackChanges {
+    /// Entries with their new states.
+    pub entries: BTreeMap<u64, PackEntry>,
+    /// Below these indices nodes of (a) lie in lost packs: they are written anew.
+    pub rewritten: BTreeSet<u64>,
+}
+
+impl PackChanges {
+    /// Is nothing to be done?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.rewritten.is_empty()
+    }
+
+    /// Is a pack to be marked that was live so far?
+    pub fn mark_any_lost(&self) -> bool {
+        self.entries.values().any(|entry| entry.state == PackState::Lost)
+    }
+
+    /// In how many leaves of (a) something changes.
+    pub fn leaves(&self) -> usize {
+        let leaves: BTreeSet<u64> = self.entries.keys().chain(&self.rewritten).map(|index| index / 32).collect();
+        leaves.len()
+    }
+
+    /// As much as the tail of one commit has room for: half of it is for what the run itself adds.
+    pub fn take_part(&mut self, head: &Commit) -> Self {
+        let levels = usize::from(depth_for(head.next_pack().saturating_add(2))).max(1);
+        let room = usize::try_from(head.settings.pack_size_bytes / 2).unwrap_or(usize::MAX);
+        let leaves_max = (room / PACK_NODE_MAX_BYTES / levels).max(1);
+        let leaves: BTreeSet<u64> = self.entries.keys().chain(&self.rewritten).map(|index| index / 32).collect();
+        let Some(end) = leaves.into_iter().nth(leaves_max).and_then(|leaf| leaf.checked_mul(32)) else { return std::mem::take(self) };
+        let rest = Self { entries: self.entries.split_off(&end), rewritten: self.rewritten.split_off(&end) };
+        std::mem::replace(self, rest)
+    }
+}
+
+/// What the notes of damage ask of (a). Notes that it agrees with already are dropped.
+pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChanges, Failure> {
+    let mut changes = PackChanges::default();
+    if archive.ledger.notes.packs.is_empty() {
+        return Ok(changes);
+    }
+    let lost = archive.ledger.notes.lost_packs();
+    let packs = packs_below(world, archive, &mut |pack, base| {
+        if lost.contains(&pack) {
+            changes.rewritten.insert(base);
+        }
+    })?;
+    archive.ledger.notes.packs.retain(|number, note| {
+        let Some(entry) = packs.get(number).filter(|entry| !matches!(entry.state, PackState::GivenUp(_))) else { return false };
+        let state = match note {
+            PackNote::Lost => PackState::Lost,
+            PackNote::Sound => PackState::Live,
+        };
+        if entry.state != state {
+            changes.entries.insert(*number, PackEntry { state, ..*entry });
+        }
+        *note == PackNote::Lost || entry.state != state
+    });
+    Ok(changes)
+}
+
+/// Pushes commits and slots again that the store lost and this machine still has.
+pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    let noted = archive.ledger.notes.clone();
+    let mut blobs = Vec::new();
+    for generation in &noted.commits {
+        if let Some(known) = archive.ledger.known(*generation) {
+            blobs.push((archive.credential.commit_name(*generation), known.bytes.clone()));
+        }
+    }
+    if !noted.slots.is_empty() {
+        for slot in archive.live_slots(world)?.iter().filter(|slot| noted.slots.contains(&slot.clear().number)) {
+            blobs.push((slot_name(slot.clear().number), slot.encode().to_vec()));
+        }
+    }
+    for (name, bytes) in blobs {
+        put_blob(world, name, &bytes)?; // whatever it answers, the next verify looks
+    }
+    Ok(())
+}
+
+/// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache has it.
+pub fn rewrite_metadata<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    packer: &mut Packer<W::Buffer>,
+) -> Result<(), Failure> {
+    let (mut sessions, mut contents) = (Vec::new(), Vec::new());
+    for (_, volume) in archive.volumes(world)? {
+        match archive.sessions(world, &volume) {
+            Ok(of_volume) => contents.extend(of_volume.iter().map(content_root)),
+            Err(Failure::Missing { .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        sessions.push(sessions_root(&volume));
+    }
+    let volumes = volumes_root(&archive.head);
+    let keys = Root { size: archive.head.keys.size, child: archive.head.keys.root };
+    let credential = Arc::clone(&archive.credential);
+    let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
+    let mut nodes = Rewriting { tools: &mut tools, packer, seen: HashSet::new() };
+    nodes.tree::<VolumesTree>(&volumes)?;
+    nodes.tree::<KeysTree>(&keys)?;
+    sessions.iter().try_for_each(|root| nodes.tree::<SessionsTree>(root))?;
+    contents.iter().try_for_each(|root| nodes.tree::<ContentTree>(root))
+}
+
+/// Reads from the cache, and writes what has no sound place.
+struct Rewriting<'a, 'b, W: World> {
+    tools: &'a mut Tools<'b, W>,
+    packer: &'a mut Packer<W::Buffer>,
+    seen: HashSet<Id>,
+}
+
+impl<W: World> Rewriting<'_, '_, W> {
+    fn tree<S: Shape<Child = Id>>(&mut self, root: &Root<Id>) -> Result<(), Failure> {
+        let mut seen = std::mem::take(&mut self.seen);
+        let marked = mark::<S, _, _, _>(root, self, &mut |id| seen.insert(*id), &mut |_| Ok(()));
+        self.seen = seen;
+        marked
+    }
+}
+
+impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        let node: Node<S> = NodesAtHand(cached(self.tools)).load(child, level, room)?;
+        if !node.is_empty() && self.tools.cache.index.find_sound(self.tools.world, child)?.is_none() {
+            self.packer.add_node(self.tools, node.encode())?;
+        }
+        Ok(node)
+    }
+}
+
+/// Has the cache the whole tree of a session? Not always, when it was built after packs were lost.
+pub fn is_in_cache<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<bool, Failure> {
+    if !archive.cache.index.has_lost() {
+        return Ok(true);
+    }
+    let mut seen = HashSet::new();
+    let root = content_root(session);
+    match mark::<ContentTree, _, _, _>(&root, &mut archive.nodes(world), &mut |id| seen.insert(*id), &mut |_| Ok(())) {
+        Ok(()) => Ok(true),
+        Err(Failure::Missing { .. }) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Does a session need anything that only lost packs hold? `known` is kept from one session to the next: they share most nodes.
+pub fn is_damaged<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+    known: &mut HashMap<Id, bool>,
+) -> Result<bool, Failure> {
+    if !archive.cache.index.has_lost() {
+        return Ok(false);
+    }
+    let mut nodes = archive.nodes(world);
+    any::<ContentTree, _, _>(&content_root(session), &mut nodes, known, &mut |nodes, id| {
+        Ok(nodes.cache.index.find_sound(nodes.world, id)?.is_none())
+    })
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Fetching what the cache holds from the store: directories and nodes, pack by pack.
+
+use wyng_archive::crypto::{Coder, Credential, Id, Kind};
+use wyng_archive::format::{Commit, Directory, Malformed, Node, PackEntry, PackState, PacksTree, Place, RecordKind};
+use wyng_archive::plan::{PacksError, read_packs};
+use wyng_archive::{Class, Damage, Fault};
+use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
+
+use super::archive::damaged;
+use super::fetch::usize_of;
+use crate::keyholder::cache::Cache;
+use crate::keyholder::state::{ArchiveFolder, JournalPack, Notes, PackNote};
+use crate::keyholder::world::{Fetched, World};
+
+/// Builds index and nodes anew: (a) from right to left, then of each pack its directory and its nodes. A pack that cannot be read is
+/// noted; unless the archive marks it lost already it is told, and how many these are is returned.
+pub fn rebuild<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    folder: &ArchiveFolder,
+    head: &Commit,
+    notes: &mut Notes,
+) -> Result<u64, Failure> {
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let packs = {
+        let load = &mut |pack: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
+            let plain = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id)?;
+            Node::decode(&plain, level, room).map_err(|Malformed(rule)| damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule))))
+        };
+        read_packs(head, load).map_err(|error| match error {
+            PacksError::Damage(damage) => damaged(&damage),
+            PacksError::Nodes(failure) => failure,
+        })?
+    };
+    let mut cache = Cache::create(world, folder)?;
+    let (mut done_bytes, total_bytes, mut unread) = (0u64, packs.len() as u64, 0u64);
+    for (number, entry) in packs {
+        if entry.state == PackState::Lost {
+            notes.packs.entry(number).or_insert(PackNote::Lost);
+        }
+        match read_pack(world, credential, &mut coder, number, &entry)? {
+            (pack, None) => cache.add_pack(world, &pack)?,
+            (pack, Some(damage)) => {
+                cache.add_pack(world, &pack)?;
+                notes.packs.insert(number, PackNote::Lost);
+                if entry.state != PackState::Lost {
+                    unread = unread.saturating_add(1);
+                    world.tell(ToClient::Problem(damage))?;
+                }
+            }
+        }
+        done_bytes = done_bytes.saturating_add(1);
+        world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
+    }
+    cache.save(world, head.generation)?;
+    Ok(unread)
+}
+
+/// What can be read of a pack's directory and nodes, and what could not.
+pub fn read_pack<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    number: u64,
+    entry: &PackEntry,
+) -> Result<(JournalPack, Option<Problem>), Failure> {
+    let mut pack = JournalPack { number, entry: *entry, directory: Directory { entries: Vec::new() }, nodes: Vec::new() };
+    let (offset, length) = (entry.directory_offset_bytes, entry.directory_length_bytes);
+    let refuse = |rule| damaged(&Damage::new(Class::Directory, entry.directory.0, Fault::Shape(rule)));
+    let directory = read_meta(world, credential, coder, Kind::Directory, entry, offset, length, &entry.directory)
+        .and_then(|plain| Directory::decode(&plain, offset).map_err(|Malformed(rule)| refuse(rule)));
+    match directory {
+        Ok(directory) => pack.directory = directory,
+        Err(failure) => return Ok((pack, Some(problem_of(failure)?))),
+    }
+    match read_nodes(world, credential, coder, entry, &pack.directory) {
+        Ok(nodes) => {
+            pack.nodes = nodes;
+            Ok((pack, None))
+        }
+        Err(failure) => {
+            pack.directory.entries.retain(|entry| entry.kind != RecordKind::Node);
+            Ok((pack, Some(problem_of(failure)?)))
+        }
+    }
+}
+
+/// An object that is not what was stored is a problem of its own; anything else ends the command.
+fn problem_of(failure: Failure) -> Result<Problem, Failure> {
+    match failure {
+        Failure::Missing { class, object, .. } => Ok(Problem { object, class, problem: Fault::Missing.to_string(), volumes: Vec::new() }),
+        Failure::Damaged { class, object, what, .. } => Ok(Problem { object, class, problem: what, volumes: Vec::new() }),
+        other => Err(other),
+    }
+}
+
+/// The nodes of a pack stand together behind its chunks: one range.
+fn read_nodes<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    pack: &PackEntry,
+    directory: &Directory,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let nodes: Vec<_> = directory.entries.iter().filter(|entry| entry.kind == RecordKind::Node).collect();
+    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else { return Ok(Vec::new()) };
+    let bytes = read_range(world, pack, begin, pack.directory_offset_bytes.saturating_sub(begin))?;
+    let mut plains = Vec::with_capacity(nodes.len());
+    for entry in nodes {
+        let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
+        let record = bytes.as_ref().get(offset..offset.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+        let mut plain = Vec::new();
+        credential.open_meta(Kind::Node, coder, &entry.id, record, &mut plain).map_err(|damage| damaged(&damage))?;
+        plains.push(plain);
+    }
+    Ok(plains)
+}
+
+#[allow(clippy::too_many_arguments)] // a place in a pack, and what opens it
+fn read_meta<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    kind: Kind,
+    pack: &PackEntry,
+    offset_bytes: u32,
+    length_bytes: u32,
+    id: &Id,
+) -> Result<Vec<u8>, Failure> {
+    let record = read_range(world, pack, offset_bytes, length_bytes)?;
+    let mut plain = Vec::new();
+    credential.open_meta(kind, coder, id, record.as_ref(), &mut plain).map_err(|damage| damaged(&damage))?;
+    Ok(plain)
+}
+
+fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, length_bytes: u32) -> Result<W::Bytes, Failure> {
+    let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
+    if !pack.contains(offset_bytes, length_bytes) {
+        return Err(refuse(Fault::Place));
+    }
+    world.request(pack.name, offset_bytes, length_bytes)?;
+    match world.answer()? {
+        Fetched::Bytes(bytes) => Ok(bytes),
+        Fetched::Missing => Err(refuse(Fault::Missing)),
+        Fetched::Short => Err(refuse(Fault::Length)),
+    }
+}
