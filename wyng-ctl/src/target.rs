@@ -69,7 +69,9 @@ impl Targets {
         if target.temporary.is_none() {
             match link_nameless(&target, &target.name) {
                 Err(Errno::EXIST) if self.overwrite => {
-                    let temporary = temporary_name(&target.name);
+                    // A name of its own would stay after a kill; this one is found again by the next restore.
+                    let temporary = hidden_name(&target.name, "wyng-new");
+                    let _ = rustix::fs::unlinkat(&target.folder, &temporary, AtFlags::empty());
                     link_nameless(&target, &temporary)?;
                     target.temporary = Some(temporary);
                 }
@@ -117,7 +119,7 @@ fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString
     match rustix::fs::openat(folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, MODE) {
         Ok(file) => Ok((file, None)),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            let temporary = temporary_name(name);
+            let temporary = hidden_name(name, &format!("wyng-{}", std::process::id()));
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             Ok((rustix::fs::openat(folder, &temporary, flags, MODE)?, Some(temporary)))
         }
@@ -130,11 +132,12 @@ fn link_nameless(target: &Target, name: &OsStr) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, own, &target.folder, name, AtFlags::SYMLINK_FOLLOW)
 }
 
-fn temporary_name(name: &OsStr) -> OsString {
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".wyng-{}", std::process::id()));
-    temporary
+/// `.NAME.SUFFIX`
+fn hidden_name(name: &OsStr, suffix: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{suffix}"));
+    hidden
 }
 
 /// Is standard output a terminal? A volume there helps nobody.

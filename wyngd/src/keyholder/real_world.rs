@@ -3,7 +3,7 @@
 //!
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,7 +53,9 @@ pub struct RealWorld {
     started: Instant,
     cancelled: bool,
     from_control: VecDeque<Received<ControlToKeyholder>>,
-    /// How each far end's process ended, once it has.
+    /// Services whose far end runs.
+    running: HashSet<Service>,
+    /// How each service's last far end ended, once it has.
     ended: HashMap<Service, bool>,
     receipts: VecDeque<Receipt>,
     put_number: u64,
@@ -104,6 +106,7 @@ impl RealWorld {
             started: Instant::now(),
             cancelled: false,
             from_control: VecDeque::new(),
+            running: HashSet::new(),
             ended: HashMap::new(),
             receipts: VecDeque::new(),
             put_number: 0,
@@ -126,7 +129,10 @@ impl RealWorld {
             match self.control.receive()?.message {
                 ControlToKeyholder::Start(command) => return Ok(command),
                 // What belongs to the job before, and came when it had ended.
-                ControlToKeyholder::FarEndEnded { .. } | ControlToKeyholder::Cancel => {}
+                ControlToKeyholder::FarEndEnded { service, .. } => {
+                    self.running.remove(&service);
+                }
+                ControlToKeyholder::Cancel => {}
                 _ => return Err(Fatal::Unexpected(self.control.peer())),
             }
         }
@@ -155,6 +161,7 @@ impl RealWorld {
         match received.message {
             ControlToKeyholder::Cancel => self.cancelled = true,
             ControlToKeyholder::FarEndEnded { service, success } => {
+                self.running.remove(&service);
                 self.ended.insert(service, success);
             }
             _ => return Ok(Some(received)),
@@ -218,12 +225,17 @@ impl RealWorld {
 
     /// The far end's process must have ended well too: only then was nothing lost on the way.
     fn wait_for_end(&mut self, service: Service) -> Result<(), Failure> {
-        while !self.ended.contains_key(&service) {
+        self.pump_until_ended(service)?;
+        if self.ended.remove(&service) == Some(true) { Ok(()) } else { Err(Failure::FarEndLost) }
+    }
+
+    fn pump_until_ended(&mut self, service: Service) -> Result<(), Failure> {
+        while self.running.contains(&service) {
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);
             }
         }
-        if self.ended.remove(&service) == Some(true) { Ok(()) } else { Err(Failure::FarEndLost) }
+        Ok(())
     }
 
     fn next_passphrase_item(&mut self) -> u32 {
@@ -318,10 +330,14 @@ impl World for RealWorld {
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
         };
+        // One at a time: the end of one that could not open its store is not taken for the end of this one.
+        self.pump_until_ended(service)?;
         self.ended.remove(&service);
         self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
         match self.control_answer()?.message {
-            ControlToKeyholder::FarEndStarted { service: started } if started == service => {}
+            ControlToKeyholder::FarEndStarted { service: started } if started == service => {
+                self.running.insert(service);
+            }
             ControlToKeyholder::FarEndNotStarted { errno, .. } => return Err(Failure::FarEndStart { via: via.to_owned(), errno }),
             _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
         }

@@ -99,8 +99,10 @@ pub(super) struct FarEnd {
     body: Option<Body>,
     sent_through: u64,
     sent: Tally,
-    /// Lengths of bodies that are not settled yet, by number.
-    unsettled: VecDeque<(u64, u32)>,
+    /// Of those, what the store has now by its receipts. A name that it holds with other bytes is not among them.
+    placed: Tally,
+    /// Number, name and length of each body that is not settled yet.
+    unsettled: VecDeque<(u64, BlobName, u32)>,
     due: VecDeque<Due>,
     expecting: Expecting,
     incoming: Vec<u8>,
@@ -149,6 +151,7 @@ impl FarEnd {
             body: None,
             sent_through: 0,
             sent: Tally::default(),
+            placed: Tally::default(),
             unsettled: VecDeque::new(),
             due: VecDeque::new(),
             expecting: Expecting::Hello,
@@ -228,7 +231,7 @@ impl FarEnd {
             _ if !self.opened => false,
             None => false,
             Some(Outgoing::Put { length_bytes, .. }) => {
-                let unsettled = self.unsettled.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(u64::from(*length)));
+                let unsettled = self.unsettled.iter().fold(0u64, |sum, (_, _, length)| sum.saturating_add(u64::from(*length)));
                 self.unsettled.is_empty() || unsettled.saturating_add(u64::from(*length_bytes)) <= WINDOW_BYTES
             }
             Some(_) => true,
@@ -291,7 +294,7 @@ impl FarEnd {
                 self.encode(&ToHelper::Put(Put { number, name, length_bytes, may_use_reserve }))?;
                 self.sent_through = number;
                 self.sent.add(&name);
-                self.unsettled.push_back((number, length_bytes));
+                self.unsettled.push_back((number, name, length_bytes));
                 let left_bytes = usize::try_from(length_bytes).unwrap_or(usize::MAX);
                 self.body = (left_bytes > 0).then_some(Body { file, offset: 0, left_bytes });
             }
@@ -432,14 +435,16 @@ impl FarEnd {
             ToDaemon::Opened(status) => Err(open_fault(status).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
-                while self.unsettled.front().is_some_and(|(number, _)| numbers.contains(number)) {
-                    self.unsettled.pop_front();
+                while let Some((_, name, _)) = self.unsettled.pop_front_if(|(number, _, _)| numbers.contains(number)) {
+                    if receipt.status.is_done() {
+                        self.placed.add(&name);
+                    }
                 }
                 let answer = answer(receipt.status).ok_or(FarEndFault::Protocol)?;
                 Ok(keyholder.send(&TransportToKeyholder::Receipt { first: *numbers.start(), last: *numbers.end(), answer }, &[])?)
             }
             ToDaemon::Final(tally) => {
-                if tally != self.sent || !self.unsettled.is_empty() {
+                if tally != self.placed || !self.unsettled.is_empty() {
                     return Err(FarEndFault::Protocol.into());
                 }
                 self.finished = true;
