@@ -172,3 +172,93 @@ fn a_damaged_ledger_is_told_and_the_advice_leads_out() {
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     change_and_back_up(&sandbox, 2).success();
 }
+
+/// Blobs that are not below any name of `before`, with their bytes.
+fn added(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) -> Vec<(PathBuf, Vec<u8>)> {
+    sandbox.blobs().difference(before).map(|blob| (blob.clone(), std::fs::read(blob).unwrap())).collect()
+}
+
+#[test]
+fn r31_no_older_block_or_tail_passes_for_a_newer_one() {
+    let sandbox = archive_with_a_session();
+    let start = sandbox.blobs();
+    change_and_back_up(&sandbox, 2).success();
+    let older = added(&sandbox, &start);
+    let second = sandbox.blobs();
+    change_and_back_up(&sandbox, 3).success();
+    let newer = added(&sandbox, &second);
+    // A pack of chunks and nodes, and a commit: each is replaced by what had its place a run before.
+    assert!(newer.len() >= 2 && newer.len() == older.len(), "{} and {} blobs", newer.len(), older.len());
+    let state = sandbox.path("state-copy");
+    copy(&sandbox.state(), &state);
+    let content = std::fs::read(sandbox.path("disk.img")).unwrap();
+    for (blob, bytes) in &newer {
+        let (_, stale) = older.iter().min_by_key(|(_, stale)| stale.len().abs_diff(bytes.len())).unwrap();
+        std::fs::write(blob, stale).unwrap();
+        sandbox.wyng(&["verify", "home"]).expect(5);
+        let out = sandbox.path("out");
+        // This machine may still have all it needs; then it gives back the newest state, and no other.
+        restores_newest_or_refuses(&sandbox, &out, &content);
+        // Nor is it taken by a machine that knows nothing yet.
+        assert_eq!(sandbox.adopt("passphrase").status, 5);
+        restores_newest_or_refuses(&sandbox, &out, &content);
+        std::fs::write(blob, bytes).unwrap();
+        replace_state(&sandbox, &state);
+    }
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+}
+
+fn restores_newest_or_refuses(sandbox: &Sandbox, target: &Path, newest: &[u8]) {
+    let arguments = ["restore", "home", "disk.img", "--session", "latest", "--to", target.to_str().unwrap()];
+    if sandbox.wyng(&arguments).status == 0 {
+        assert!(std::fs::read(target).unwrap() == newest, "an older state of the volume passed for the newest");
+        std::fs::remove_file(target).unwrap();
+    }
+    assert!(!target.exists(), "a target that was refused is not there");
+}
+
+#[test]
+fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
+    let sandbox = archive_with_a_session();
+    let is_slot = |bytes: &[u8]| bytes.starts_with(b"wyngslot");
+    let (old, _) = added(&sandbox, &BTreeSet::new()).into_iter().find(|(_, bytes)| is_slot(bytes)).unwrap();
+    let before = sandbox.blobs();
+    let second = sandbox.text("second", "another one\n");
+    sandbox.wyng(&["key", "change", "home", "--new-passphrase-file", &second]).success();
+    let (new, _) = added(&sandbox, &before).into_iter().find(|(_, bytes)| is_slot(bytes)).unwrap();
+    std::fs::write(&new, std::fs::read(&old).unwrap()).unwrap();
+    let verified = sandbox.wyng(&["verify", "home"]);
+    verified.expect(5);
+    // Somebody who knows the old passphrase gets nothing by it, on any machine.
+    for passphrase in ["passphrase", "second"] {
+        let opened = sandbox.adopt(passphrase);
+        assert!(matches!(opened.status, 4 | 5), "{passphrase}: {}", opened.json);
+    }
+}
+
+#[test]
+fn a_copied_state_directory_repeats_no_nonce() {
+    let sandbox = archive_with_a_session();
+    let (state, store) = (sandbox.path("state-copy"), sandbox.path("store-copy"));
+    copy(&sandbox.state(), &state);
+    copy(&sandbox.store(), &store);
+    let before = sandbox.blobs();
+    let mut windows: std::collections::HashSet<[u8; 24]> = std::collections::HashSet::new();
+    // The copy first makes the same backup, and then another one: neither may seal under a nonce that the other has used.
+    for seed in [2, 2, 3] {
+        change_and_back_up(&sandbox, seed).success();
+        let mut own = Vec::new();
+        for (blob, bytes) in added(&sandbox, &before) {
+            for window in bytes.windows(24) {
+                let window: [u8; 24] = window.try_into().unwrap();
+                assert!(!windows.contains(&window), "{} repeats {window:02x?}", blob.display());
+                own.push(window);
+            }
+        }
+        assert!(own.len() > 10_000, "{} places were compared", own.len());
+        windows.extend(own);
+        replace_state(&sandbox, &state);
+        std::fs::remove_dir_all(sandbox.store()).unwrap();
+        copy(&store, &sandbox.store());
+    }
+}
