@@ -11,3 +11,4 @@ pub mod programs;
 pub mod require;
 pub mod sandbox;
 pub mod second_reader;
+pub mod traced;

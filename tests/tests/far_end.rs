@@ -144,6 +144,28 @@ fn is_blob_name(path: &str) -> bool {
 }
 
 #[test]
+fn a_first_backup_cut_at_nine_tenths_sends_the_window_and_one_pack_again_at_most() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    let content = noise(400 * MIB, 1);
+    std::fs::write(sandbox.path("disk.img"), &content).unwrap();
+    let cut_bytes = 360 * MIB;
+    // What went over the pipe until it broke, and then what went over it in the next run.
+    sandbox.replace_helper(&format!("dd bs=65536 count={cut_bytes} iflag=count_bytes status=none | $HELPER $1"));
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(6).codes(), ["far-end-lost"]);
+    let sent = sandbox.path("sent");
+    sandbox.replace_helper(&format!("tee {} | $HELPER $1", sent.display()));
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let sent = sent.metadata().unwrap().len();
+    let left = (content.len() - cut_bytes) as u64;
+    // A hundredth of it all may go into headers, tags and metadata.
+    let allowed = left + (48 << 20) + content.len() as u64 / 100;
+    assert!(sent <= allowed, "{sent} bytes were sent of {allowed}");
+    assert!(sent >= left, "{sent} bytes were sent, and {left} were missing: the cut came too late");
+    sandbox.restore_helper();
+    sandbox.assert_restores("disk.img", "latest", &content);
+}
+
+#[test]
 fn an_interrupted_backup_is_status_130_and_goes_on_where_it_stopped() {
     let sandbox = Sandbox::with_archive(&["--pack-size", "1M"]);
     sandbox.image("disk.img", 512 * MIB, 1);

@@ -237,7 +237,7 @@ fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
 }
 
 #[test]
-fn a_copied_state_directory_repeats_no_nonce() {
+fn r17_a_copied_state_directory_repeats_no_nonce() {
     let sandbox = archive_with_a_session();
     let (state, store) = (sandbox.path("state-copy"), sandbox.path("store-copy"));
     copy(&sandbox.state(), &state);

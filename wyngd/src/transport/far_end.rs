@@ -435,10 +435,11 @@ impl FarEnd {
             ToDaemon::Opened(status) => Err(open_fault(status).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
-                while let Some((_, name, _)) = self.unsettled.pop_front_if(|(number, _, _)| numbers.contains(number)) {
+                while let Some((_, name, _)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
                     if receipt.status.is_done() {
-                        self.placed.add(&name);
+                        self.placed.add(name);
                     }
+                    self.unsettled.pop_front();
                 }
                 let answer = answer(receipt.status).ok_or(FarEndFault::Protocol)?;
                 Ok(keyholder.send(&TransportToKeyholder::Receipt { first: *numbers.start(), last: *numbers.end(), answer }, &[])?)

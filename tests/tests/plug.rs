@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for every n there
+//! is. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wyng_tests::disk::run;
+use wyng_tests::require::{Component, require};
+use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise, write_at};
+use wyng_tests::traced::{helper_killed_at, killed_at, watched};
+
+/// Calls by which a role changes what others see. Those that no role makes cost one run each, and find a role that begins to.
+const CALLS: [&str; 14] = [
+    "sendmsg",
+    "sendto",
+    "write",
+    "writev",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "renameat",
+    "renameat2",
+    "linkat",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "ftruncate",
+];
+/// Those of them that the helper makes.
+const HELPER_CALLS: [&str; 5] = ["write", "fsync", "fdatasync", "linkat", "mkdirat"];
+
+/// Which of a role's calls of one kind. Beyond these many, it is asked for one name after the other, and every eighth stands for the rest;
+/// `killed.rs` counts on through all of them.
+fn numbers() -> impl Iterator<Item = u32> {
+    (1..32).chain((32..).step_by(8))
+}
+
+/// Watches for the end of the last process only.
+const NOTHING: [&str; 3] = ["--seccomp-bpf", "-e", "trace=exit_group"];
+
+/// An archive of two volumes, and a session of each.
+struct Scene {
+    sandbox: Sandbox,
+    sessions: Vec<(&'static str, String, Vec<u8>)>,
+}
+
+impl Scene {
+    fn ready(test: &str) -> Option<Self> {
+        // Only root may look into processes that have made themselves undumpable.
+        let possible = require(Component::Strace, test) && require(Component::Root, test);
+        possible.then(|| Self { sandbox: Sandbox::new(), sessions: Vec::new() })
+    }
+
+    fn with_a_session(test: &str) -> Option<Self> {
+        let mut scene = Self::ready(test)?;
+        scene.create().success();
+        scene.sandbox.image("root.img", 600_000, 1);
+        scene.sandbox.image("home.img", 70_000, 2);
+        let outcome = scene.sandbox.wyng(&["backup", "home", "root.img", "home.img"]);
+        scene.note(outcome.success());
+        Some(scene)
+    }
+
+    fn create(&self) -> Outcome {
+        self.sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
+    }
+
+    /// Notes the sessions that this backup reported, and what they must give back.
+    fn note(&mut self, outcome: &Outcome) {
+        for (place, volume) in ["root.img", "home.img"].into_iter().enumerate() {
+            if let Some(session) = outcome.json["volumes"][place]["session"].as_str() {
+                let content = std::fs::read(self.sandbox.path(volume)).unwrap();
+                self.sessions.push((volume, session.to_owned(), content));
+            }
+        }
+    }
+
+    fn folders(&self) -> [PathBuf; 2] {
+        [self.sandbox.state(), self.sandbox.store()]
+    }
+
+    /// What every reported session and the archive are worth now.
+    fn assert_whole(&self) {
+        for (volume, session, content) in &self.sessions {
+            self.sandbox.assert_restores(volume, session, content);
+        }
+        let verified = self.sandbox.wyng(&["verify", "home"]);
+        assert_eq!(verified.success().json["problems"], serde_json::json!([]));
+        self.assert_nothing_left();
+    }
+
+    /// No half-written state, no hidden file in the store, and nothing beside what the test made.
+    fn assert_nothing_left(&self) {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let state: BTreeSet<String> = files_below(&self.sandbox.state()).iter().map(name).filter(|name| name.ends_with(".new")).collect();
+        let store: BTreeSet<String> = files_below(&self.sandbox.store()).iter().map(name).filter(|name| name.len() != 64).collect();
+        assert_eq!((state, store), (BTreeSet::new(), BTreeSet::new()));
+        let expected =
+            ["base", "helper-trace", "home.img", "passphrase", "programs", "restored", "root.img", "second", "state", "store", "trace"];
+        let beside: Vec<String> = std::fs::read_dir(self.sandbox.path("")).unwrap().map(|entry| name(&entry.unwrap().path())).collect();
+        assert!(beside.iter().all(|name| expected.contains(&name.as_str())), "{beside:?}");
+    }
+}
+
+/// State and store as they were before a run, to be put back.
+struct Base(Vec<(PathBuf, PathBuf)>);
+
+impl Base {
+    fn of(scene: &Scene) -> Self {
+        let base = scene.sandbox.path("base");
+        std::fs::create_dir(&base).unwrap();
+        let kept = scene.folders().into_iter().filter(|folder| folder.exists());
+        Self(kept.map(|folder| (folder.clone(), base.join(folder.file_name().unwrap()))).collect()).saved()
+    }
+
+    fn saved(self) -> Self {
+        self.0.iter().for_each(|(folder, kept)| copy(folder, kept));
+        self
+    }
+
+    fn put_back(&self, scene: &Scene) {
+        for folder in scene.folders() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        self.0.iter().for_each(|(folder, kept)| copy(kept, folder));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").arg(from).arg(to));
+}
+
+/// Kills `command` before each of its calls, and gives what it said, and what the same command said after it, to `check`. How often.
+fn killed_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMut(&mut Scene, &Outcome, &Outcome)) -> u32 {
+    let base = Base::of(scene);
+    let trace = scene.sandbox.path("trace");
+    let mut kills = 0;
+    for call in CALLS {
+        for number in numbers() {
+            base.put_back(scene);
+            let sessions = scene.sessions.len();
+            let cut = killed_at(&scene.sandbox.command(arguments), call, number, &trace);
+            let cut_said = Outcome::of(cut.output);
+            if !cut.killed {
+                cut_said.success();
+                break;
+            }
+            kills += 1;
+            let again = Outcome::of(watched(&scene.sandbox.command(arguments), &NOTHING, &trace));
+            // Killed when all was done and not yet told, a second making finds the archive made.
+            let made = arguments.starts_with(&["archive", "create"]) && again.codes() == ["archive-name-taken"];
+            assert!(again.status == 0 || made, "after a kill at {call} {number}: {}\n{}", again.json, again.stderr);
+            check(scene, &cut_said, &again);
+            scene.sessions.truncate(sessions);
+        }
+    }
+    kills
+}
+
+#[test]
+fn a_backup_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_kill_at_every_call_of_a_role") else { return };
+    write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
+    write_at(&scene.sandbox.path("home.img"), 69_000, &noise(9000, 4));
+    let kills = killed_everywhere(&mut scene, &["backup", "home", "root.img", "home.img"], |scene, cut, again| {
+        scene.note(cut);
+        scene.note(again);
+        scene.assert_whole();
+    });
+    assert!(kills > 50, "{kills} kills");
+}
+
+#[test]
+fn a_backup_survives_a_helper_killed_at_every_call() {
+    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_helper_killed_at_every_call") else { return };
+    write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
+    let base = Base::of(&scene);
+    let (trace, helper_trace) = (scene.sandbox.path("trace"), scene.sandbox.path("helper-trace"));
+    let backup = ["backup", "home", "root.img"];
+    let mut kills = 0;
+    for call in HELPER_CALLS {
+        for number in numbers() {
+            base.put_back(&scene);
+            scene.sandbox.replace_helper(&helper_killed_at(call, number, &helper_trace));
+            // Not under a second strace: a process has one tracer at most.
+            let cut = scene.sandbox.wyng(&backup);
+            scene.sandbox.restore_helper();
+            // The daemon may have ended the tracer before it could write what it saw.
+            let killed = std::fs::read_to_string(&helper_trace).is_ok_and(|trace| trace.contains("killed by SIGKILL"));
+            if cut.status == 0 && !killed {
+                break;
+            }
+            kills += 1;
+            // Killed after its last receipt, it is missed by nobody.
+            assert!(cut.status == 0 || cut.expect(6).codes() == ["far-end-lost"], "{call} {number}: {}", cut.json);
+            let sessions = scene.sessions.len();
+            scene.note(&cut);
+            let again = Outcome::of(watched(&scene.sandbox.command(&backup), &NOTHING, &trace));
+            assert_eq!(again.status, 0, "after the helper was killed at {call} {number}: {}\n{}", again.json, again.stderr);
+            scene.note(&again);
+            let _ = std::fs::remove_file(&helper_trace);
+            scene.assert_whole();
+            scene.sessions.truncate(sessions);
+        }
+    }
+    assert!(kills > 10, "{kills} kills");
+}
+
+#[test]
+fn a_restore_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::with_a_session("a_restore_survives_a_kill_at_every_call_of_a_role") else { return };
+    let target = scene.sandbox.path("restored");
+    let content = noise(600_000, 1);
+    let arguments = ["restore", "home", "root.img", "--to", target.to_str().unwrap(), "--overwrite"];
+    let kills = killed_everywhere(&mut scene, &arguments, |scene, _, _| {
+        assert!(std::fs::read(&target).unwrap() == content);
+        std::fs::remove_file(&target).unwrap();
+        scene.assert_nothing_left();
+    });
+    assert!(kills > 10, "{kills} kills");
+}
+
+#[test]
+fn making_an_archive_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::ready("making_an_archive_survives_a_kill_at_every_call_of_a_role") else { return };
+    scene.sandbox.image("root.img", 70_000, 1);
+    let store = format!("dir:{}", scene.sandbox.store().display());
+    let arguments = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let kills = killed_everywhere(&mut scene, &arguments, |scene, _, _| {
+        let outcome = scene.sandbox.wyng(&["backup", "home", "root.img"]);
+        scene.note(outcome.success());
+        scene.assert_whole();
+    });
+    assert!(kills > 20, "{kills} kills");
+}
+
+#[test]
+fn adopting_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::with_a_session("adopting_survives_a_kill_at_every_call_of_a_role") else { return };
+    std::fs::remove_dir_all(scene.sandbox.state()).unwrap();
+    let store = format!("dir:{}", scene.sandbox.store().display());
+    let kills = killed_everywhere(&mut scene, &["archive", "open", "home", "--store", &store], |scene, _, _| scene.assert_whole());
+    assert!(kills > 20, "{kills} kills");
+}
+
+#[test]
+fn a_key_change_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::with_a_session("a_key_change_survives_a_kill_at_every_call_of_a_role") else { return };
+    let second = scene.sandbox.text("second", "another one\n");
+    let kills = killed_everywhere(&mut scene, &["key", "add", "home", "--new-passphrase-file", &second], |scene, _, _| {
+        for passphrase in ["passphrase", "second"] {
+            scene.sandbox.wyng(&["key", "check", "home", "--passphrase-file", passphrase]).success();
+        }
+        scene.assert_whole();
+    });
+    assert!(kills > 20, "{kills} kills");
+}
