@@ -84,6 +84,55 @@ impl Drop for LoopMount {
     }
 }
 
+/// An ext4 whose image lies on a small file system: once that is full, what was written is lost, and only a sync tells.
+pub struct FailingDisk {
+    below: SmallDisk,
+    top: tempfile::TempDir,
+}
+
+impl FailingDisk {
+    /// Makes and mounts one that fails when told to.
+    pub fn mount() -> Self {
+        let disk = Self { below: SmallDisk::mount(24), top: tempfile::tempdir().unwrap() };
+        let image = disk.below.join("image");
+        std::fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(&image));
+        disk.mount_top();
+        disk
+    }
+
+    /// From now on no new block can be written.
+    pub fn fail(&self) {
+        rustix::fs::sync();
+        let mut fill = std::fs::File::create(self.below.join("fill")).unwrap();
+        std::io::copy(&mut std::io::repeat(1), &mut fill).unwrap_err();
+    }
+
+    /// As after a restart: what never reached the disk is gone, and the file system is checked.
+    pub fn restart(&self) {
+        run(Command::new("umount").arg(self.top.path()));
+        std::fs::remove_file(self.below.join("fill")).unwrap();
+        // Its status 1 says that something was repaired.
+        Command::new("e2fsck").args(["-f", "-y"]).arg(self.below.join("image")).output().unwrap();
+        self.mount_top();
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.top.path().join(name)
+    }
+
+    fn mount_top(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.below.join("image")).arg(self.top.path()));
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.top.path()));
+    }
+}
+
 /// Runs a program that must succeed.
 pub fn run(command: &mut Command) {
     try_run(command).unwrap();

@@ -18,6 +18,7 @@ pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
 pub struct Sandbox {
     folder: tempfile::TempDir,
     store: PathBuf,
+    state: PathBuf,
     /// Where the programs are, if not where they were built.
     programs: Option<PathBuf>,
 }
@@ -46,8 +47,13 @@ impl Sandbox {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
-        let store = folder.path().join("store");
-        Self { folder, store, programs: None }
+        let (store, state) = (folder.path().join("store"), folder.path().join("state"));
+        Self { folder, store, state, programs: None }
+    }
+
+    /// An empty one whose local state is to be elsewhere.
+    pub fn with_state_at(state: PathBuf) -> Self {
+        Self { state, ..Self::new() }
     }
 
     /// An empty one whose store is to be elsewhere.
@@ -102,7 +108,7 @@ impl Sandbox {
 
     /// The folder of all local state.
     pub fn state(&self) -> PathBuf {
-        self.path("state")
+        self.state.clone()
     }
 
     /// `wyng-ctl --standalone` with this sandbox's state and passphrase, and JSON; not yet run.

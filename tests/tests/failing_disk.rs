@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A disk that loses what was written and tells it at the sync: the run ends, nothing is reported that is not there, and the next one goes on.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use wyng_tests::disk::FailingDisk;
+use wyng_tests::require::{Component, require};
+use wyng_tests::sandbox::{Sandbox, noise, write_at};
+
+const MIB: usize = 1 << 20;
+
+fn possible(test: &str) -> bool {
+    require(Component::Root, test) && require(Component::Ext4, test)
+}
+
+/// A session; the disk fails under the next run, and after a restart the same command makes it.
+fn survives(sandbox: &Sandbox, disk: &FailingDisk, code: &str) {
+    sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "1M"]).success();
+    let image = sandbox.image("disk.img", 2 * MIB, 1);
+    let first = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    write_at(&image, 500_000, &noise(800_000, 2));
+    disk.fail();
+    let failed = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(failed.expect(1).codes(), [code], "{}", failed.json);
+    assert_eq!(failed.json["volumes"], serde_json::json!([]), "nothing was reported");
+    disk.restart();
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    sandbox.assert_restores("disk.img", &first, &noise(2 * MIB, 1));
+    sandbox.assert_restores("disk.img", "latest", &std::fs::read(&image).unwrap());
+    let verified = sandbox.wyng(&["verify", "home", "--deep"]);
+    assert_eq!(verified.success().json["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_sync_that_fails_under_the_store_ends_the_run_and_loses_nothing_reported() {
+    if possible("a_sync_that_fails_under_the_store_ends_the_run_and_loses_nothing_reported") {
+        let disk = FailingDisk::mount();
+        survives(&Sandbox::with_store_at(disk.join("store")), &disk, "store-full");
+    }
+}
+
+#[test]
+fn a_sync_that_fails_under_the_state_ends_the_run_and_loses_nothing_reported() {
+    if possible("a_sync_that_fails_under_the_state_ends_the_run_and_loses_nothing_reported") {
+        let disk = FailingDisk::mount();
+        survives(&Sandbox::with_state_at(disk.join("state")), &disk, "state-io");
+    }
+}
