@@ -2,8 +2,10 @@
 //! Real processes under `strace`: killed just before their n-th call of a kind, or watched. It needs no code in the programs, and it
 //! returns when the last process of the run is gone, so that a process which stays behind hangs the test that would overlook it.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+
+use crate::disk::run;
 
 /// What a run did that may have been cut.
 #[derive(Debug)]
@@ -24,10 +26,40 @@ pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cu
     Cut { output, killed }
 }
 
-/// The shell words that start the real helper so that it is killed just before its n-th call of this name.
-pub fn helper_killed_at(call: &str, number: u32, trace: &Path) -> String {
-    let trace_path = trace.display();
-    format!("exec 2>/dev/null; exec strace -f -qq -o {trace_path} -e trace={call} -e inject={call}:signal=SIGKILL:when={number} $HELPER $1")
+/// The real helper, outside of the daemon's processes: what the daemon starts in its place only passes bytes on, because a far end may not
+/// trace (the spawner's filter is inherited).
+pub struct HelperOutside {
+    process: Child,
+    trace: PathBuf,
+}
+
+impl HelperOutside {
+    /// Has the helper wait for `push`, to be killed just before its n-th call of this name. Three files in `folder` belong to it.
+    pub fn killed_at(call: &str, number: u32, helper: &Path, folder: &Path) -> Self {
+        let (to, from, trace) = (folder.join("to-helper"), folder.join("from-helper"), folder.join("helper-trace"));
+        for pipe in [&to, &from] {
+            let _ = std::fs::remove_file(pipe);
+            run(Command::new("mkfifo").arg(pipe));
+        }
+        let _ = std::fs::remove_file(&trace);
+        let inject = format!("inject={call}:signal=SIGKILL:when={number}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"exec strace -f -qq -o "$0" -e "trace=$1" -e "$2" "$3" push <"$4" >"$5" 2>/dev/null"#]);
+        shell.arg(&trace).arg(call).arg(inject).arg(helper).arg(&to).arg(&from);
+        Self { process: shell.spawn().unwrap(), trace }
+    }
+
+    /// The shell words that join the daemon's pipes to it.
+    pub fn script(folder: &Path) -> String {
+        let folder = folder.display();
+        format!("exec 2>/dev/null; cat <&0 >{folder}/to-helper & exec cat {folder}/from-helper")
+    }
+
+    /// Waits for its end. Whether it was killed.
+    pub fn ended(mut self) -> bool {
+        self.process.wait().unwrap();
+        std::fs::read_to_string(&self.trace).unwrap().contains("+++ killed by SIGKILL +++")
+    }
 }
 
 /// Runs `command` to the end of its last process, and writes what `options` choose into `trace`.

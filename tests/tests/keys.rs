@@ -128,10 +128,8 @@ fn r31_the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
         sandbox.wyng(&["archive", "open", "home", "--store", &store, "--expect", code])
     };
     open(&code).success();
-    let forged = code.replace(|digit: char| digit == code.chars().last().unwrap(), "0");
-    if forged != code {
-        open(&forged).expect(5);
-    }
+    let (kept, last) = code.split_at(code.len() - 1);
+    open(&format!("{kept}{}", if last == "0" { "1" } else { "0" })).expect(5);
     // The store shows what it was before the last backup.
     for blob in sandbox.blobs().difference(&old) {
         std::fs::remove_file(blob).unwrap();

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wyng_tests::disk::run;
+use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise, write_at};
-use wyng_tests::traced::{helper_killed_at, killed_at, watched};
+use wyng_tests::traced::{HelperOutside, killed_at, watched};
 
 /// Calls by which a role changes what others see. Those that no role makes cost one run each, and find a role that begins to.
 const CALLS: [&str; 14] = [
@@ -99,8 +100,7 @@ impl Scene {
         let state: BTreeSet<String> = files_below(&self.sandbox.state()).iter().map(name).filter(|name| name.ends_with(".new")).collect();
         let store: BTreeSet<String> = files_below(&self.sandbox.store()).iter().map(name).filter(|name| name.len() != 64).collect();
         assert_eq!((state, store), (BTreeSet::new(), BTreeSet::new()));
-        let expected =
-            ["base", "helper-trace", "home.img", "passphrase", "programs", "restored", "root.img", "second", "state", "store", "trace"];
+        let expected = ["base", "home.img", "passphrase", "pipes", "programs", "restored", "root.img", "second", "state", "store", "trace"];
         let beside: Vec<String> = std::fs::read_dir(self.sandbox.path("")).unwrap().map(|entry| name(&entry.unwrap().path())).collect();
         assert!(beside.iter().all(|name| expected.contains(&name.as_str())), "{beside:?}");
     }
@@ -179,19 +179,20 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
     let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_helper_killed_at_every_call") else { return };
     write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
     let base = Base::of(&scene);
-    let (trace, helper_trace) = (scene.sandbox.path("trace"), scene.sandbox.path("helper-trace"));
+    let trace = scene.sandbox.path("trace");
+    let pipes = scene.sandbox.path("pipes");
+    std::fs::create_dir(&pipes).unwrap();
     let backup = ["backup", "home", "root.img"];
     let mut kills = 0;
     for call in HELPER_CALLS {
         for number in numbers() {
             base.put_back(&scene);
-            scene.sandbox.replace_helper(&helper_killed_at(call, number, &helper_trace));
-            // Not under a second strace: a process has one tracer at most.
+            let helper = HelperOutside::killed_at(call, number, &program("wyng-transport-vm"), &pipes);
+            scene.sandbox.replace_helper(&HelperOutside::script(&pipes));
             let cut = scene.sandbox.wyng(&backup);
             scene.sandbox.restore_helper();
-            // The daemon may have ended the tracer before it could write what it saw.
-            let killed = std::fs::read_to_string(&helper_trace).is_ok_and(|trace| trace.contains("killed by SIGKILL"));
-            if cut.status == 0 && !killed {
+            if !helper.ended() {
+                cut.success();
                 break;
             }
             kills += 1;
@@ -202,7 +203,6 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
             let again = Outcome::of(watched(&scene.sandbox.command(&backup), &NOTHING, &trace));
             assert_eq!(again.status, 0, "after the helper was killed at {call} {number}: {}\n{}", again.json, again.stderr);
             scene.note(&again);
-            let _ = std::fs::remove_file(&helper_trace);
             scene.assert_whole();
             scene.sessions.truncate(sessions);
         }

@@ -388,7 +388,7 @@ impl Failure {
                 "store-missing",
                 Unreachable,
                 "the store is not there".into(),
-                resumes,
+                kept,
                 "Is the disk mounted? The folder is never made but at `archive create`.",
             ),
             Self::StoreDenied => say(
