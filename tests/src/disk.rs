@@ -84,7 +84,8 @@ impl Drop for LoopMount {
     }
 }
 
-/// An ext4 whose image lies on a small file system: once that is full, what was written is lost, and only a sync tells.
+/// An ext4 whose image lies on a small file system: once that is full, what was written is lost, and only a sync tells. It has a journal:
+/// without one, a name put in another's place may show neither file after a restart.
 pub struct FailingDisk {
     below: SmallDisk,
     top: tempfile::TempDir,
@@ -93,10 +94,10 @@ pub struct FailingDisk {
 impl FailingDisk {
     /// Makes and mounts one that fails when told to.
     pub fn mount() -> Self {
-        let disk = Self { below: SmallDisk::mount(24), top: tempfile::tempdir().unwrap() };
+        let disk = Self { below: SmallDisk::mount(32), top: tempfile::tempdir().unwrap() };
         let image = disk.below.join("image");
         std::fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(&image));
+        run(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(&image));
         disk.mount_top();
         disk
     }

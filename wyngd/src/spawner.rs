@@ -25,7 +25,7 @@ const PIPE_BYTES: usize = 1 << 20;
 /// So much of a far end's standard error is logged; the rest is drained all the same.
 const DIAGNOSTICS_MAX_BYTES: usize = 16 * 1024;
 /// A far end whose pipes are closed has so long to end.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// A far end that runs.
 struct FarEnd {

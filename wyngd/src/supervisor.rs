@@ -19,6 +19,9 @@ use wyng_jail::{
 use crate::ipc::Fatal;
 use crate::roles::{ROLES, Role, WIRES};
 
+/// Longer than the spawner gives to far ends.
+const SPAWNER_GRACE_MS: u64 = 4000;
+
 /// How the supervisor is started.
 pub struct Options {
     /// The client's connected socket.
@@ -105,9 +108,14 @@ fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// The roles that still run are killed, and the spawner, which sees that they are gone, ends its far ends and then itself.
 fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
     let mut failed = None;
-    for (role, mut started) in ROLES.into_iter().zip(children) {
+    let (spawner, others): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| *role == Role::Spawner);
+    for (role, mut started) in others.into_iter().chain(spawner) {
+        if role == Role::Spawner {
+            crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(SPAWNER_GRACE_MS))?;
+        }
         if let Some(status) = started.child.try_wait()? {
             if !status.success() {
                 failed = Some(role.name());
