@@ -7,8 +7,10 @@
 pub mod archive_writer;
 pub mod disk;
 pub mod memory_world;
+pub mod power_loss;
 pub mod programs;
 pub mod require;
 pub mod sandbox;
+pub mod scene;
 pub mod second_reader;
 pub mod traced;

@@ -4,14 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wyng_tests::disk::run;
 use wyng_tests::programs::program;
-use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise, write_at};
+use wyng_tests::sandbox::{Outcome, noise, write_at};
+use wyng_tests::scene::Scene;
 use wyng_tests::traced::{HelperOutside, killed_at, watched};
 
 /// Calls by which a role changes what others see. Those that no role makes cost one run each, and find a role that begins to.
@@ -42,69 +41,6 @@ fn numbers() -> impl Iterator<Item = u32> {
 
 /// Watches for the end of the last process only.
 const NOTHING: [&str; 3] = ["--seccomp-bpf", "-e", "trace=exit_group"];
-
-/// An archive of two volumes, and a session of each.
-struct Scene {
-    sandbox: Sandbox,
-    sessions: Vec<(&'static str, String, Vec<u8>)>,
-}
-
-impl Scene {
-    fn ready(test: &str) -> Option<Self> {
-        // Only root may look into processes that have made themselves undumpable.
-        let possible = require(Component::Strace, test) && require(Component::Root, test);
-        possible.then(|| Self { sandbox: Sandbox::new(), sessions: Vec::new() })
-    }
-
-    fn with_a_session(test: &str) -> Option<Self> {
-        let mut scene = Self::ready(test)?;
-        scene.create().success();
-        scene.sandbox.image("root.img", 600_000, 1);
-        scene.sandbox.image("home.img", 70_000, 2);
-        let outcome = scene.sandbox.wyng(&["backup", "home", "root.img", "home.img"]);
-        scene.note(outcome.success());
-        Some(scene)
-    }
-
-    fn create(&self) -> Outcome {
-        self.sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
-    }
-
-    /// Notes the sessions that this backup reported, and what they must give back.
-    fn note(&mut self, outcome: &Outcome) {
-        for (place, volume) in ["root.img", "home.img"].into_iter().enumerate() {
-            if let Some(session) = outcome.json["volumes"][place]["session"].as_str() {
-                let content = std::fs::read(self.sandbox.path(volume)).unwrap();
-                self.sessions.push((volume, session.to_owned(), content));
-            }
-        }
-    }
-
-    fn folders(&self) -> [PathBuf; 2] {
-        [self.sandbox.state(), self.sandbox.store()]
-    }
-
-    /// What every reported session and the archive are worth now.
-    fn assert_whole(&self) {
-        for (volume, session, content) in &self.sessions {
-            self.sandbox.assert_restores(volume, session, content);
-        }
-        let verified = self.sandbox.wyng(&["verify", "home"]);
-        assert_eq!(verified.success().json["problems"], serde_json::json!([]));
-        self.assert_nothing_left();
-    }
-
-    /// No half-written state, no hidden file in the store, and nothing beside what the test made.
-    fn assert_nothing_left(&self) {
-        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        let state: BTreeSet<String> = files_below(&self.sandbox.state()).iter().map(name).filter(|name| name.ends_with(".new")).collect();
-        let store: BTreeSet<String> = files_below(&self.sandbox.store()).iter().map(name).filter(|name| name.len() != 64).collect();
-        assert_eq!((state, store), (BTreeSet::new(), BTreeSet::new()));
-        let expected = ["base", "home.img", "passphrase", "pipes", "programs", "restored", "root.img", "second", "state", "store", "trace"];
-        let beside: Vec<String> = std::fs::read_dir(self.sandbox.path("")).unwrap().map(|entry| name(&entry.unwrap().path())).collect();
-        assert!(beside.iter().all(|name| expected.contains(&name.as_str())), "{beside:?}");
-    }
-}
 
 /// State and store as they were before a run, to be put back.
 struct Base(Vec<(PathBuf, PathBuf)>);

@@ -3,6 +3,7 @@
 //! message; after the last start it can do nothing but wait, kill and reap.
 
 use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -85,8 +86,20 @@ fn command(role: Role, options: &Options) -> Command {
 }
 
 fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    make_durably(path)?;
     Ok(File::open(path)?.into())
+}
+
+fn make_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_durably(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
 }
 
 /// Another daemon has this state directory: the client is told in its own protocol, before any role exists.

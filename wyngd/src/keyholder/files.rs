@@ -18,8 +18,8 @@ pub struct StateFiles {
     root: OwnedFd,
     /// Files that are appended or read in pieces stay open.
     open: HashMap<String, OwnedFd>,
-    /// Files whose name is not durable yet.
-    new: HashSet<String>,
+    /// Files and folders whose names this process made durable. One that it merely found may be of a process that was killed before it did.
+    durable: HashSet<String>,
 }
 
 type Outcome<T> = Result<T, Errno>;
@@ -27,7 +27,7 @@ type Outcome<T> = Result<T, Errno>;
 impl StateFiles {
     /// The files below `root`.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, open: HashMap::new(), new: HashSet::new() }
+        Self { root, open: HashMap::new(), durable: HashSet::new() }
     }
 
     /// The folder itself, for the jail.
@@ -73,7 +73,7 @@ impl StateFiles {
     /// See [`World::sync_file`](super::world::World::sync_file).
     pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
         self.handle(name, true).and_then(rustix::fs::fdatasync).map_err(|errno| failure(name, errno))?;
-        if self.new.remove(name) { self.sync_parent(name).map_err(|errno| failure(name, errno)) } else { Ok(()) }
+        self.make_name_durable(name).map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::truncate_file`](super::world::World::truncate_file).
@@ -98,7 +98,9 @@ impl StateFiles {
 
     /// See [`World::remove`](super::world::World::remove).
     pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.open.retain(|open, _| open != name && !open.starts_with(&format!("{name}/")));
+        let stays = |kept: &str| kept != name && !kept.starts_with(&format!("{name}/"));
+        self.open.retain(|open, _| stays(open));
+        self.durable.retain(|durable| stays(durable));
         match rustix::fs::unlinkat(&self.root, name, AtFlags::empty()) {
             Ok(()) => self.sync_parent(name).map_err(|errno| failure(name, errno)),
             Err(Errno::NOENT) => Ok(()),
@@ -165,7 +167,6 @@ impl StateFiles {
             let file = match self.open_at(name, flags) {
                 Err(Errno::NOENT) if create => {
                     self.make_parents(name)?;
-                    self.new.insert(name.to_owned());
                     self.open_at(name, flags | OFlags::CREATE)?
                 }
                 opened => opened?,
@@ -175,14 +176,21 @@ impl StateFiles {
         self.open.get(name).ok_or(Errno::BADF)
     }
 
-    fn make_parents(&self, name: &str) -> Outcome<()> {
+    fn make_parents(&mut self, name: &str) -> Outcome<()> {
         for (end, _) in name.match_indices('/') {
             let parent = name.get(..end).unwrap_or_default();
             match rustix::fs::mkdirat(&self.root, parent, FOLDER_MODE) {
-                Ok(()) => self.sync_parent(parent)?,
-                Err(Errno::EXIST) => {}
+                Ok(()) | Err(Errno::EXIST) => self.make_name_durable(parent)?,
                 Err(errno) => return Err(errno),
             }
+        }
+        Ok(())
+    }
+
+    fn make_name_durable(&mut self, name: &str) -> Outcome<()> {
+        if !self.durable.contains(name) {
+            self.sync_parent(name)?;
+            self.durable.insert(name.to_owned());
         }
         Ok(())
     }

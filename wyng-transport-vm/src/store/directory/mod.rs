@@ -147,14 +147,18 @@ fn is_shard(root: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
 }
 
 fn make_folder(folder: &Path) -> Result<(), OpenStatus> {
-    match mkdir(folder, FOLDER_MODE) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(()),
+    let made = match mkdir(folder, FOLDER_MODE) {
+        Ok(()) => true,
+        // An earlier run may have made it, and not lived to settle it.
+        Err(Errno::EXIST) => false,
         Err(errno) => return Err(open_status(errno)),
+    };
+    let Some(parent) = folder.parent() else { return Ok(()) };
+    match openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()) {
+        Ok(parent) => fsync(&parent).map_err(open_status),
+        Err(Errno::ACCESS) if !made => Ok(()),
+        Err(errno) => Err(open_status(errno)),
     }
-    let parent = folder.parent().ok_or(OpenStatus::BadDestination)?;
-    let parent = openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(open_status)?;
-    fsync(&parent).map_err(open_status)
 }
 
 fn prepare_push(root: &OwnedFd) -> Result<Temporaries, OpenStatus> {

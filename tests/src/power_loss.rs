@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a disk may show after a loss of power. The file system calls of real processes are recorded, and replayed on a model in which
+//! everything that was not synced may be gone: bytes, whole or torn at a sector, and names, each on its own and in any order.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::traced::watched;
+
+const SECTOR_BYTES: usize = 512;
+/// Every call that changes a file or a name, or makes it durable. One of these that the model does not know ends the test.
+const RECORDED: &str = "trace=openat,openat2,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
+    copy_file_range,fsync,fdatasync,syncfs,sync,sync_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat";
+
+/// What one call did; paths are absolute.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// A folder was made.
+    MakeFolder(PathBuf),
+    /// A file was opened for writing, made if it was not there, and emptied if this says so.
+    Open(PathBuf, bool),
+    /// A file without a name.
+    OpenUnnamed(PathBuf),
+    /// Bytes at the end.
+    Append(PathBuf, Vec<u8>),
+    /// Bytes at an offset.
+    WriteAt(PathBuf, usize, Vec<u8>),
+    /// A new length.
+    Truncate(PathBuf, usize),
+    /// `fsync` or `fdatasync`.
+    Sync(PathBuf),
+    /// Everything.
+    SyncAll,
+    /// Old name, new name.
+    Rename(PathBuf, PathBuf),
+    /// File, new name.
+    Link(PathBuf, PathBuf),
+    /// A name was removed.
+    Unlink(PathBuf),
+    /// Target, name.
+    Symlink(String, PathBuf),
+}
+
+impl Call {
+    /// Whether it makes something durable.
+    pub fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::SyncAll)
+    }
+
+    /// Whether a name leads elsewhere than before.
+    pub fn makes_a_name(&self) -> bool {
+        matches!(self, Self::MakeFolder(_) | Self::Open(..) | Self::Rename(..) | Self::Link(..) | Self::Symlink(..))
+    }
+}
+
+/// Runs `command` to the end of its last process. What it did, in the order in which the calls returned, is told of paths in `folder`.
+pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
+    // Without a slash at its end, as the calls have it.
+    let folder: &Path = &folder.components().collect::<PathBuf>();
+    let trace = folder.join("recorded");
+    let output = watched(command, &["-y", "-xx", "-s", "16777216", "-e", "signal=none", "-e", RECORDED], &trace);
+    let text = std::fs::read_to_string(&trace).unwrap();
+    std::fs::remove_file(&trace).unwrap();
+    let mut recording = Recording::default();
+    let calls = text.lines().filter_map(|line| recording.call(line, folder)).collect();
+    (output, calls)
+}
+
+#[derive(Default)]
+struct Recording<'a> {
+    /// The beginnings of calls during which another process's came.
+    unfinished: BTreeMap<&'a str, &'a str>,
+    /// By the number of their descriptor, which another process may have got: they have no path to be known by.
+    unnamed: BTreeMap<String, PathBuf>,
+}
+
+impl<'a> Recording<'a> {
+    fn call(&mut self, line: &'a str, folder: &Path) -> Option<Call> {
+        let (process, event) = line.split_once(' ').unwrap();
+        let event = event.trim_start();
+        if let Some(begun) = event.strip_suffix(" <unfinished ...>") {
+            self.unfinished.insert(process, begun);
+            return None;
+        }
+        let whole = match event.split_once(" resumed>") {
+            Some((_, rest)) => format!("{}{rest}", self.unfinished.remove(process).unwrap()),
+            None => event.to_owned(),
+        };
+        let (call, result) = whole.rsplit_once(" = ")?;
+        if result.starts_with('-') || result.starts_with('?') {
+            return None;
+        }
+        let (name, arguments) = call.trim_end().strip_suffix(')').unwrap().split_once('(').unwrap();
+        let arguments: Vec<&str> = arguments.split(", ").collect();
+        self.decode(name, &arguments, result, folder)
+    }
+
+    fn decode(&mut self, name: &str, arguments: &[&str], result: &str, folder: &Path) -> Option<Call> {
+        let inside = |path: PathBuf| path.starts_with(folder).then_some(path);
+        let file = || inside(descriptor(arguments[0]));
+        let done = || result.split_whitespace().next().unwrap().parse::<usize>().unwrap();
+        Some(match name {
+            "openat" if arguments[2].contains("O_TMPFILE") => {
+                let (number, _) = result.split_once('<').unwrap();
+                let path = inside(descriptor(result))?;
+                self.unnamed.insert(number.to_owned(), path.clone());
+                Call::OpenUnnamed(path)
+            }
+            "openat" if arguments[2].contains("O_CREAT") || arguments[2].contains("O_TRUNC") => {
+                Call::Open(inside(descriptor(result))?, arguments[2].contains("O_TRUNC"))
+            }
+            "openat" => return None,
+            "mkdir" => Call::MakeFolder(inside(quoted(arguments[0]).into())?),
+            "mkdirat" => Call::MakeFolder(inside(below(arguments[0], arguments[1]))?),
+            "write" => Call::Append(file()?, bytes(arguments[1])[..done()].to_vec()),
+            "pwrite64" => Call::WriteAt(file()?, arguments[3].parse().unwrap(), bytes(arguments[1])[..done()].to_vec()),
+            "ftruncate" => Call::Truncate(file()?, arguments[1].parse().unwrap()),
+            "fsync" | "fdatasync" => Call::Sync(file()?),
+            "syncfs" => Call::SyncAll,
+            "renameat" | "renameat2" => Call::Rename(inside(below(arguments[0], arguments[1]))?, below(arguments[2], arguments[3])),
+            "linkat" => {
+                let from = below(arguments[0], arguments[1]);
+                let number = from.strip_prefix("/proc/self/fd").ok().map(|number| number.to_str().unwrap().to_owned());
+                let to = inside(below(arguments[2], arguments[3]))?;
+                Call::Link(number.map_or(from, |number| self.unnamed[&number].clone()), to)
+            }
+            "unlinkat" => Call::Unlink(inside(below(arguments[0], arguments[1]))?),
+            "symlinkat" => Call::Symlink(quoted(arguments[0]), inside(below(arguments[1], arguments[2]))?),
+            _ => {
+                let path = arguments.iter().find(|argument| argument.contains('<')).map(|argument| descriptor(argument));
+                assert!(path.and_then(inside).is_none(), "the model does not know {name}");
+                return None;
+            }
+        })
+    }
+}
+
+/// The path that `-y` shows of a descriptor.
+fn descriptor(argument: &str) -> PathBuf {
+    let path = argument.split_once('<').and_then(|(_, path)| path.split_once('>')).map_or("", |(path, _)| path);
+    std::ffi::OsString::from_vec(bytes(path)).into()
+}
+
+fn below(folder: &str, name: &str) -> PathBuf {
+    descriptor(folder).join(quoted(name))
+}
+
+fn quoted(argument: &str) -> String {
+    String::from_utf8(bytes(argument)).unwrap()
+}
+
+/// The bytes of `\x..\x..`, quoted or not.
+fn bytes(argument: &str) -> Vec<u8> {
+    argument.trim_matches('"').split("\\x").skip(1).map(|digits| u8::from_str_radix(&digits[..2], 16).unwrap()).collect()
+}
+
+/// What happens to all that was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// Nothing: the power stayed, and only the processes went.
+    Nothing,
+    /// All of it is gone.
+    Everything,
+    /// Names stay, and lengths; the bytes read as zeros.
+    Contents,
+    /// Bytes stay, and lead nowhere.
+    Names,
+    /// Each change stays, goes, or is torn at a sector, as this seed draws.
+    Some(u64),
+}
+
+type NodeId = usize;
+/// What happens to the names of a folder at once: these lead here, or nowhere.
+type NameChange = Vec<(String, Option<NodeId>)>;
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Truncate(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    File { synced: Vec<u8>, now: Vec<u8>, pending: Vec<Change> },
+    Folder { synced: BTreeMap<String, NodeId>, now: BTreeMap<String, NodeId>, pending: Vec<NameChange> },
+    Symlink(String),
+}
+
+/// A folder, and all of it that a run changes.
+#[derive(Debug, Clone)]
+pub struct FileSystem {
+    root: PathBuf,
+    nodes: Vec<Node>,
+    unnamed: BTreeMap<PathBuf, NodeId>,
+    /// Every name in the root that was ever seen.
+    tops: HashSet<String>,
+}
+
+impl FileSystem {
+    /// `root` with `tops`, as they lie on the disk, all durable. Other names in it are no part of the model until a call makes them.
+    pub fn of(root: &Path, tops: &[&str]) -> Self {
+        let empty = Node::Folder { synced: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() };
+        let mut system = Self {
+            root: root.to_owned(),
+            nodes: vec![empty],
+            unnamed: BTreeMap::new(),
+            tops: tops.iter().map(|&top| top.into()).collect(),
+        };
+        let there = tops.iter().filter(|top| root.join(top).symlink_metadata().is_ok());
+        let names: BTreeMap<String, NodeId> = there.map(|&top| (top.to_owned(), system.load(&root.join(top)))).collect();
+        system.nodes[0] = Node::Folder { synced: names.clone(), now: names, pending: Vec::new() };
+        system
+    }
+
+    fn load(&mut self, path: &Path) -> NodeId {
+        let kind = path.symlink_metadata().unwrap().file_type();
+        let node = if kind.is_dir() {
+            let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+            let names: BTreeMap<_, _> = entries.map(|entry| (entry.file_name().into_string().unwrap(), self.load(&entry.path()))).collect();
+            Node::Folder { synced: names.clone(), now: names, pending: Vec::new() }
+        } else if kind.is_symlink() {
+            Node::Symlink(std::fs::read_link(path).unwrap().to_str().unwrap().to_owned())
+        } else {
+            let bytes = std::fs::read(path).unwrap();
+            Node::File { synced: bytes.clone(), now: bytes, pending: Vec::new() }
+        };
+        self.add(node)
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Makes one call.
+    pub fn apply(&mut self, call: &Call) {
+        let file = || Node::File { synced: Vec::new(), now: Vec::new(), pending: Vec::new() };
+        match call {
+            Call::MakeFolder(path) => {
+                let node = self.add(Node::Folder { synced: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() });
+                self.rename(path, Some(node), None);
+            }
+            Call::Open(path, truncate) => match self.find(path) {
+                Some(_) if *truncate => self.change(path, Change::Truncate(0)),
+                Some(_) => {}
+                None => {
+                    let node = self.add(file());
+                    self.rename(path, Some(node), None);
+                }
+            },
+            Call::OpenUnnamed(path) => {
+                let node = self.add(file());
+                self.unnamed.insert(path.clone(), node);
+            }
+            Call::Append(path, bytes) => {
+                let Some(Node::File { now, .. }) = self.find(path).map(|node| &self.nodes[node]) else { return };
+                let end = now.len();
+                self.change(path, Change::Write(end, bytes.clone()));
+            }
+            Call::WriteAt(path, offset, bytes) => self.change(path, Change::Write(*offset, bytes.clone())),
+            Call::Truncate(path, length) => self.change(path, Change::Truncate(*length)),
+            Call::Sync(path) => {
+                let node = self.find(path).unwrap_or_else(|| panic!("{} was never made", path.display()));
+                self.nodes[node].sync();
+            }
+            Call::SyncAll => self.nodes.iter_mut().for_each(Node::sync),
+            Call::Rename(from, to) => {
+                assert_eq!(from.parent(), to.parent(), "a rename across folders is not in the model");
+                let node = self.find(from);
+                self.rename(to, node, Some(from));
+            }
+            Call::Link(from, to) => {
+                let node = self.find(from);
+                self.rename(to, node, None);
+            }
+            Call::Unlink(path) => self.rename(path, None, None),
+            Call::Symlink(target, path) => {
+                let node = self.add(Node::Symlink(target.clone()));
+                self.rename(path, Some(node), None);
+            }
+        }
+    }
+
+    /// `path` leads to `node`, and at the same instant the `old` name in the same folder nowhere.
+    fn rename(&mut self, path: &Path, node: Option<NodeId>, old: Option<&Path>) {
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let folder = self.find(path.parent().unwrap()).unwrap();
+        if folder == 0 {
+            self.tops.insert(name(path));
+        }
+        let mut change = vec![(name(path), node)];
+        change.extend(old.map(|old| (name(old), None)));
+        let Node::Folder { now, pending, .. } = &mut self.nodes[folder] else { panic!("{} lies in no folder", path.display()) };
+        put(now, &change);
+        pending.push(change);
+    }
+
+    fn change(&mut self, path: &Path, change: Change) {
+        let Some(node) = self.find(path) else { return };
+        let Node::File { now, pending, .. } = &mut self.nodes[node] else { panic!("{} is no file", path.display()) };
+        change.make(now);
+        pending.push(change);
+    }
+
+    /// What a path leads to; a path outside of the tops leads nowhere.
+    fn find(&self, path: &Path) -> Option<NodeId> {
+        if let Some(unnamed) = self.unnamed.get(path) {
+            return Some(*unnamed);
+        }
+        path.strip_prefix(&self.root).ok()?.iter().try_fold(0, |node, name| match &self.nodes[node] {
+            Node::Folder { now, .. } => now.get(name.to_str()?).copied(),
+            _ => None,
+        })
+    }
+
+    /// Puts on the disk what is left after `loss`, unless the same was put there before, which `seen` knows.
+    pub fn show(&self, loss: Loss, seen: &mut HashSet<u64>) -> bool {
+        let mut draw = Draw(match loss {
+            Loss::Some(seed) => seed,
+            _ => 0,
+        });
+        let (mut left, mut hasher) = (BTreeMap::new(), DefaultHasher::new());
+        self.gather(0, &mut PathBuf::new(), loss, &mut draw, &mut left);
+        left.hash(&mut hasher);
+        if !seen.insert(hasher.finish()) {
+            return false;
+        }
+        for top in &self.tops {
+            let path = self.root.join(top);
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = std::fs::remove_file(&path);
+        }
+        for (path, left) in left {
+            let path = self.root.join(path);
+            match left {
+                Left::Folder => std::fs::create_dir(&path).unwrap(),
+                Left::File(bytes) => std::fs::write(&path, bytes).unwrap(),
+                Left::Symlink(target) => std::os::unix::fs::symlink(target, &path).unwrap(),
+            }
+        }
+        true
+    }
+
+    fn gather(&self, folder: NodeId, path: &mut PathBuf, loss: Loss, draw: &mut Draw, left: &mut BTreeMap<PathBuf, Left>) {
+        let Node::Folder { synced, now, pending } = &self.nodes[folder] else { return };
+        let mut names = if matches!(loss, Loss::Nothing | Loss::Contents) { now.clone() } else { synced.clone() };
+        if let Loss::Some(_) = loss {
+            pending.iter().filter(|_| draw.one_of(2) == 0).for_each(|change| put(&mut names, change));
+        }
+        for (name, node) in names {
+            path.push(name);
+            let shown = match &self.nodes[node] {
+                Node::Folder { .. } => Left::Folder,
+                Node::Symlink(target) => Left::Symlink(target.clone()),
+                Node::File { synced, now, pending } => Left::File(contents(synced, now, pending, loss, draw)),
+            };
+            left.insert(path.clone(), shown);
+            self.gather(node, path, loss, draw, left);
+            path.pop();
+        }
+    }
+}
+
+/// What lies under a path after a loss.
+#[derive(Hash)]
+enum Left {
+    Folder,
+    File(Vec<u8>),
+    Symlink(String),
+}
+
+impl Node {
+    fn sync(&mut self) {
+        match self {
+            Self::File { synced, now, pending } => {
+                synced.clone_from(now);
+                pending.clear();
+            }
+            Self::Folder { synced, now, pending } => {
+                synced.clone_from(now);
+                pending.clear();
+            }
+            Self::Symlink(_) => {}
+        }
+    }
+}
+
+impl Change {
+    fn make(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Truncate(length) => bytes.resize(*length, 0),
+            Self::Write(offset, written) => {
+                let end = offset + written.len();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[*offset..end].copy_from_slice(written);
+            }
+        }
+    }
+}
+
+fn put(names: &mut BTreeMap<String, NodeId>, change: &NameChange) {
+    for (name, node) in change {
+        match node {
+            Some(node) => names.insert(name.clone(), *node),
+            None => names.remove(name),
+        };
+    }
+}
+
+fn contents(synced: &[u8], now: &[u8], pending: &[Change], loss: Loss, draw: &mut Draw) -> Vec<u8> {
+    let mut bytes = match loss {
+        Loss::Nothing | Loss::Names => return now.to_vec(),
+        Loss::Everything | Loss::Some(_) => synced.to_vec(),
+        Loss::Contents => {
+            let mut bytes = synced.to_vec();
+            bytes.resize(now.len(), 0);
+            return bytes;
+        }
+    };
+    if let Loss::Some(_) = loss {
+        for change in pending {
+            match (draw.one_of(3), change) {
+                (0, _) => {}
+                (1, Change::Write(offset, written)) => {
+                    let kept = SECTOR_BYTES * draw.one_of(written.len() / SECTOR_BYTES + 1);
+                    Change::Write(*offset, written[..kept].to_vec()).make(&mut bytes);
+                }
+                _ => change.make(&mut bytes),
+            }
+        }
+    }
+    bytes
+}
+
+/// Pseudo-random numbers: an xorshift of 64 bits.
+struct Draw(u64);
+
+impl Draw {
+    fn one_of(&mut self, count: usize) -> usize {
+        self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+        self.0 ^= self.0 >> 29;
+        usize::try_from(self.0 >> 33).unwrap() % count
+    }
+}

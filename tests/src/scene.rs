@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is to be whole after every cut: the sessions that were reported, the archive, and the folders around them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::require::{Component, require};
+use crate::sandbox::{Outcome, Sandbox, files_below};
+
+/// An archive of two volumes, and a session of each.
+pub struct Scene {
+    /// Where they are.
+    pub sandbox: Sandbox,
+    /// Of each session that was reported: the volume, the session, and what it must give back.
+    pub sessions: Vec<(String, String, Vec<u8>)>,
+}
+
+impl Scene {
+    /// A scene without an archive; `None` if a test with `strace` cannot run here.
+    pub fn ready(test: &str) -> Option<Self> {
+        // Only root may look into processes that have made themselves undumpable.
+        let possible = require(Component::Strace, test) && require(Component::Root, test);
+        possible.then(|| Self { sandbox: Sandbox::new(), sessions: Vec::new() })
+    }
+
+    /// A scene with an archive and a session of each volume.
+    pub fn with_a_session(test: &str) -> Option<Self> {
+        let mut scene = Self::ready(test)?;
+        scene.create().success();
+        scene.sandbox.image("root.img", 600_000, 1);
+        scene.sandbox.image("home.img", 70_000, 2);
+        let outcome = scene.sandbox.wyng(&["backup", "home", "root.img", "home.img"]);
+        scene.note(outcome.success());
+        Some(scene)
+    }
+
+    /// Makes the archive, of small packs.
+    pub fn create(&self) -> Outcome {
+        self.sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
+    }
+
+    /// Notes the sessions that this backup reported, and what they must give back.
+    pub fn note(&mut self, outcome: &Outcome) {
+        for done in outcome.json["volumes"].as_array().into_iter().flatten() {
+            if let (Some(volume), Some(session)) = (done["volume"].as_str(), done["session"].as_str()) {
+                let content = std::fs::read(self.sandbox.path(volume)).unwrap();
+                self.sessions.push((volume.to_owned(), session.to_owned(), content));
+            }
+        }
+    }
+
+    /// What is lost or kept together.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        [self.sandbox.state(), self.sandbox.store()]
+    }
+
+    /// What every reported session and the archive are worth now.
+    pub fn assert_whole(&self) {
+        for (volume, session, content) in &self.sessions {
+            self.sandbox.assert_restores(volume, session, content);
+        }
+        let verified = self.sandbox.wyng(&["verify", "home"]);
+        assert_eq!(verified.success().json["problems"], serde_json::json!([]));
+        self.assert_nothing_left();
+    }
+
+    /// No half-written state, no hidden file in the store, and nothing beside what the test made.
+    pub fn assert_nothing_left(&self) {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let state: BTreeSet<String> = files_below(&self.sandbox.state()).iter().map(name).filter(|name| name.ends_with(".new")).collect();
+        let store: BTreeSet<String> = files_below(&self.sandbox.store()).iter().map(name).filter(|name| name.len() != 64).collect();
+        assert_eq!((state, store), (BTreeSet::new(), BTreeSet::new()));
+        let expected = [
+            "base",
+            "home.img",
+            "passphrase",
+            "pipes",
+            "programs",
+            "recorded",
+            "restored",
+            "root.img",
+            "second",
+            "state",
+            "store",
+            "third.img",
+            "trace",
+        ];
+        let beside: Vec<String> = std::fs::read_dir(self.sandbox.path("")).unwrap().map(|entry| name(&entry.unwrap().path())).collect();
+        assert!(beside.iter().all(|name| expected.contains(&name.as_str())), "{beside:?}");
+    }
+}
