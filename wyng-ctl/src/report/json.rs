@@ -66,6 +66,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                     set("generation", json!(sheet.generation));
                     set("committed", json!(session_name(sheet.committed_time)));
                     set("code", json!(sheet.code));
+                    set("second_reader_sha256", json!(super::sheet::SECOND_READER_SHA256));
                 }
             }
         }

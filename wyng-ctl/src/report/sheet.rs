@@ -9,7 +9,11 @@ use wyng_control::RecoverySheet;
 use super::plain;
 use crate::quantity::session_name;
 
-const SVG_WIDTH: u32 = 720;
+/// SHA-256 of `tests/independent/read_archive.py`, the reader that needs no program of ours. It is handed the passphrase in an emergency, so
+/// whoever fetches it from anywhere must be able to tell that it is this one.
+pub(super) const SECOND_READER_SHA256: &str = "cf201f69165464ae06217681742ad20333192d5ab1095d4c01cb2c162f98bbe1";
+
+const SVG_WIDTH: u32 = 800;
 const SVG_QR_SIZE: u32 = 240;
 const SVG_LINE: u32 = 26;
 
@@ -26,6 +30,9 @@ pub(super) fn lines(sheet: &RecoverySheet) -> Vec<String> {
         "On a new machine, with the passphrase or a recovery key:".into(),
         format!("  wyng-ctl archive open NAME --store URL --expect {}", sheet.code),
         "Newer states are accepted when they descend from this one; anything else is refused as a rollback.".into(),
+        "Without these programs, read_archive.py reads the archive with Python alone.".into(),
+        "Give it the passphrase only if its SHA-256 is".into(),
+        format!("  {SECOND_READER_SHA256}"),
         "The code is no secret. It grows old without harm: print it again when much was added.".into(),
     ]
 }
@@ -77,6 +84,14 @@ mod tests {
             committed_time: 0,
             code: "42-0123456789abcdef".into(),
         }
+    }
+
+    #[test]
+    fn the_sheet_names_the_second_reader_as_it_is() {
+        use sha2::Digest;
+        let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent/read_archive.py");
+        let sum = sha2::Sha256::digest(std::fs::read(reader).unwrap());
+        assert_eq!(SECOND_READER_SHA256, sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }
 
     #[test]
