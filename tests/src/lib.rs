@@ -13,4 +13,5 @@ pub mod require;
 pub mod sandbox;
 pub mod scene;
 pub mod second_reader;
+pub mod service;
 pub mod traced;

@@ -21,6 +21,8 @@ pub struct Sandbox {
     state: PathBuf,
     /// Where the programs are, if not where they were built.
     programs: Option<PathBuf>,
+    /// The running daemon's, if commands are not to bring their own.
+    socket: Option<PathBuf>,
 }
 
 /// What a command did.
@@ -48,7 +50,7 @@ impl Sandbox {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
         let (store, state) = (folder.path().join("store"), folder.path().join("state"));
-        Self { folder, store, state, programs: None }
+        Self { folder, store, state, programs: None, socket: None }
     }
 
     /// An empty one whose local state is to be elsewhere.
@@ -111,16 +113,30 @@ impl Sandbox {
         self.state.clone()
     }
 
-    /// `wyng-ctl --standalone` with this sandbox's state and passphrase, and JSON; not yet run.
+    /// `wyng-ctl` with this sandbox's passphrase, and JSON, not yet run: with a daemon of its own over this sandbox's state, or with the
+    /// running one.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let wyng_ctl = self.programs.as_ref().map_or_else(|| program("wyng-ctl"), |folder| folder.join("wyng-ctl"));
-        let mut command = Command::new(wyng_ctl);
-        command.arg("--standalone").arg("--json").arg("--state-dir").arg(self.state());
+        let mut command = Command::new(self.program("wyng-ctl"));
+        match &self.socket {
+            None => command.arg("--standalone").arg("--state-dir").arg(self.state()),
+            Some(socket) => command.arg("--socket").arg(socket),
+        };
+        command.arg("--json");
         if !arguments.contains(&"--passphrase-file") {
             command.arg("--passphrase-file").arg(self.path("passphrase"));
         }
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
+    }
+
+    /// Where a program is.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.as_ref().map_or_else(|| program(name), |folder| folder.join(name))
+    }
+
+    /// From now on commands go to the daemon at this socket.
+    pub fn talk_to(&mut self, socket: PathBuf) {
+        self.socket = Some(socket);
     }
 
     /// Runs [`command`](Self::command) to its end.

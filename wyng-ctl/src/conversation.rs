@@ -91,6 +91,7 @@ impl<'a> Conversation<'a> {
                     self.client.send(&ToDaemon::Placed { item, errno }, None)?;
                 }
                 ToClient::Progress(progress) => self.progress.show(&progress),
+                ToClient::Queued { before } => self.progress.say_queued(before),
                 ToClient::Done { exit } => {
                     self.progress.clear();
                     // A key that opens nothing yet is worth nothing: it is shown once it is committed.

@@ -62,6 +62,15 @@ impl Progress {
         }
     }
 
+    /// Others' commands come first.
+    pub(crate) fn say_queued(&mut self, before: u32) {
+        match self.style {
+            Style::None => {}
+            Style::Json => write_line(&serde_json::json!({"phase": "queued", "before": before}).to_string()),
+            Style::Bar | Style::Lines => write_line(&format!("waiting for {before} other command{}", if before == 1 { "" } else { "s" })),
+        }
+    }
+
     /// Takes the bar away before something else is printed.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.bar_shown) {

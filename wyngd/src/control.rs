@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with the client: it takes a command, forwards questions and answers, and says when all is done. It sees no key,
-//! no remote byte, and no byte of what it forwards.
+//! The role that speaks with clients: it takes their commands, queues them, forwards questions and answers, and says when all is done. It
+//! sees no key, no remote byte, and no byte of what it forwards.
+//!
+//! One command runs at a time, in the order in which they came. What a client does wrong ends its own conversation and nothing else; when
+//! it is gone, its command is cancelled, and what it was asked is answered in its place.
 
-use std::collections::HashMap;
-use std::os::fd::AsFd;
+mod client;
 
-use rustix::event::PollFlags;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
 use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDaemon, Unenforced, Wanted};
 use wyng_jail::inherited;
 
 use crate::ipc::{
-    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, SpawnerToControl, VolumesToControl,
-    Wire, enter_jail, not_enforced, wait,
+    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, SpawnerToControl,
+    VolumesToControl, Wire, enter_jail, not_enforced,
 };
 use crate::roles::{ROLES, Role};
+use client::{Client, Phase};
+
+/// More wait to be accepted.
+const CLIENTS_MAX: usize = 64;
+/// A client that is so many messages behind makes its own command wait.
+const BEHIND_MAX: usize = 256;
 
 /// Who asked the client, and must have the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,43 +36,44 @@ enum Asker {
     Place,
 }
 
-/// Where the conversation stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Before the client's first word.
-    Greeting,
-    /// Before its command.
-    Idle,
-    /// The keyholder works.
-    Working,
+/// The command that runs.
+struct Job {
+    /// Whose it is; nobody's once that client is gone.
+    client: Option<u64>,
+    asked: HashMap<u32, Asker>,
 }
 
 struct Control {
-    client: Wire<ToClient, ToDaemon>,
+    /// Where clients come from; without it there is one client, and its end is the end.
+    listener: Option<OwnedFd>,
+    clients: BTreeMap<u64, Client>,
+    next_client: u64,
+    queue: VecDeque<(u64, Command)>,
+    job: Option<Job>,
     keyholder: Wire<ControlToKeyholder, KeyholderToControl>,
     volumes: Wire<ControlToVolumes, VolumesToControl>,
     spawner: Wire<ControlToSpawner, SpawnerToControl>,
-    phase: Phase,
     /// How many roles are in their jails.
     ready: usize,
-    asked: HashMap<u32, Asker>,
     /// Peak of resident memory of the spawner and a far end, since the last one ended.
     spawner_peak_bytes: u64,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
 }
 
-/// Serves one client to the end of its command.
-pub fn run() -> Result<(), Fatal> {
-    let extra = Role::Control.extra().ok_or(Fatal::Gone("the client"))?;
+/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with.
+pub fn run(service: bool) -> Result<(), Fatal> {
+    let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
     let mut control = Control {
-        client: Wire::new(inherited(extra)?, "the client"),
+        listener: None,
+        clients: BTreeMap::new(),
+        next_client: 0,
+        queue: VecDeque::new(),
+        job: None,
         keyholder: Wire::inherited(Role::Control, Role::Keyholder)?,
         volumes: Wire::inherited(Role::Control, Role::Volumes)?,
         spawner: Wire::inherited(Role::Control, Role::Spawner)?,
-        phase: Phase::Greeting,
         ready: 0,
-        asked: HashMap::new(),
         spawner_peak_bytes: 0,
         unenforced: Vec::new(),
     };
@@ -67,113 +81,228 @@ pub fn run() -> Result<(), Fatal> {
     control.note_ready(Role::Control, not_enforced(missing));
     // No role hears of a command before every role is in its jail.
     while control.ready < ROLES.len() {
-        control.hear_roles()?;
+        control.hear()?;
     }
-    control.client.send(&ToClient::Hello { version: CONTROL_VERSION }, &[])?;
-    while !control.step()? {}
+    if service {
+        control.listener = Some(socket);
+    } else {
+        control.welcome(socket)?;
+    }
+    while control.listener.is_some() || !control.clients.is_empty() {
+        control.hear()?;
+    }
     Ok(())
 }
 
 impl Control {
-    /// Handles what is there; true when the client is done or gone.
-    fn step(&mut self) -> Result<bool, Fatal> {
-        let (client, mut done) = self.hear_roles_and(PollFlags::IN)?;
-        if client && !done {
-            done = match self.hear_client() {
-                // The person closed the terminal: the other roles end with this one, and the next run goes on.
-                Err(Fatal::Gone("the client")) => true,
-                result => result.map(|()| false)?,
-            };
+    /// Waits, and handles what is there.
+    fn hear(&mut self) -> Result<(), Fatal> {
+        let behind = self.job.as_ref().and_then(|job| self.clients.get(&job.client?)).is_some_and(|client| client.behind() > BEHIND_MAX);
+        let [mut from_spawner, mut from_volumes, mut from_keyholder, mut from_listener] = [false; 4];
+        let mut from_clients = Vec::new();
+        {
+            let mut polled = vec![PollFd::new(&self.spawner, PollFlags::IN), PollFd::new(&self.volumes, PollFlags::IN)];
+            let keyholder = if behind { PollFlags::empty() } else { PollFlags::IN };
+            polled.push(PollFd::new(&self.keyholder, keyholder));
+            polled.extend(self.clients.values().map(Client::interest));
+            let listener = self.listener.as_ref().filter(|_| self.clients.len() < CLIENTS_MAX);
+            polled.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+            let mut events = polled.iter().map(PollFd::revents);
+            for flag in [&mut from_spawner, &mut from_volumes, &mut from_keyholder] {
+                *flag = events.next().is_some_and(|events| !events.is_empty());
+            }
+            from_clients.extend(self.clients.keys().copied().zip(events.by_ref()).filter(|(_, events)| !events.is_empty()));
+            from_listener |= events.next().is_some_and(|events| !events.is_empty());
         }
-        Ok(done)
-    }
-
-    /// Waits for roles only.
-    fn hear_roles(&mut self) -> Result<(), Fatal> {
-        self.hear_roles_and(PollFlags::empty()).map(|_| ())
-    }
-
-    /// Waits, and handles what roles say. Whether the client has something too, and whether the job has ended.
-    fn hear_roles_and(&mut self, client_events: PollFlags) -> Result<(bool, bool), Fatal> {
-        let [client, keyholder, volumes, spawner] = wait(
-            [
-                (self.client.as_fd(), client_events),
-                (self.keyholder.as_fd(), PollFlags::IN),
-                (self.volumes.as_fd(), PollFlags::IN),
-                (self.spawner.as_fd(), PollFlags::IN),
-            ],
-            None,
-        )?;
-        let mut done = false;
-        if spawner {
+        if from_spawner {
             self.hear_spawner()?;
         }
-        if volumes {
+        if from_volumes {
             self.hear_volumes()?;
         }
-        if keyholder {
-            done = self.hear_keyholder()?;
+        if from_keyholder {
+            self.hear_keyholder()?;
         }
-        Ok((client, done))
-    }
-
-    fn hear_client(&mut self) -> Result<(), Fatal> {
-        let received = self.client.receive()?;
-        match (self.phase, &received.message) {
-            (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => self.phase = Phase::Idle,
-            (Phase::Greeting, ToDaemon::Hello { .. }) => {
-                self.client.send(&ToClient::Failed(Failure::VersionMismatch), &[])?;
-                self.client.send(&ToClient::Done { exit: ExitStatus::Failed }, &[])?;
-            }
-            (Phase::Idle, ToDaemon::Start(command)) => {
-                self.phase = Phase::Working;
-                self.start(command.clone())?;
-            }
-            (Phase::Working, ToDaemon::Here { item }) => {
-                let item = *item;
-                let asker = self.asked.remove(&item).ok_or(Fatal::Unexpected("the client"))?;
-                let descriptor = received.descriptor()?;
-                match asker {
-                    Asker::Volumes => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()])?,
-                    Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()])?,
-                    Asker::Place => return Err(Fatal::Unexpected("the client")),
-                }
-            }
-            (Phase::Working, ToDaemon::Unavailable { item, errno }) => {
-                let (item, errno) = (*item, *errno);
-                match self.asked.remove(&item).ok_or(Fatal::Unexpected("the client"))? {
-                    Asker::Volumes => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[])?,
-                    Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[])?,
-                    Asker::Place => return Err(Fatal::Unexpected("the client")),
-                }
-            }
-            (Phase::Working, ToDaemon::Placed { item, errno }) => {
-                if self.asked.remove(item) != Some(Asker::Place) {
-                    return Err(Fatal::Unexpected("the client"));
-                }
-                self.keyholder.send(&ControlToKeyholder::Placed { item: *item, errno: *errno }, &[])?;
-            }
-            (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
-            _ => return Err(Fatal::Unexpected("the client")),
+        for (client, events) in from_clients {
+            self.hear_client(client, events)?;
+        }
+        if from_listener {
+            self.accept()?;
         }
         Ok(())
     }
 
-    fn start(&mut self, command: Command) -> Result<(), Fatal> {
+    fn accept(&mut self) -> Result<(), Fatal> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => {
+                if let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) {
+                    tracing::info!(uid = peer.uid.as_raw(), pid = peer.pid.as_raw_nonzero().get(), "a client");
+                }
+                self.welcome(socket)
+            }
+            // It went away while it waited, or there are too many descriptors for now.
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) -> Result<(), Fatal> {
+        let id = self.next_client;
+        self.next_client = id.saturating_add(1);
+        self.clients.insert(id, Client::new(socket)?);
+        self.tell(id, ToClient::Hello { version: CONTROL_VERSION })
+    }
+
+    /// Says something to a client, if it is still there.
+    fn tell(&mut self, id: u64, event: ToClient) -> Result<(), Fatal> {
+        match self.clients.get_mut(&id).map(|client| client.tell(event)) {
+            Some(Err(_)) => self.drop_client(id),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Handles what a client said, or goes on telling it what it was behind with.
+    fn hear_client(&mut self, id: u64, events: PollFlags) -> Result<(), Fatal> {
+        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
+        if client.flush().is_err() || (self.listener.is_none() && client.is_told_all()) {
+            return self.drop_client(id);
+        }
+        if !events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return Ok(());
+        }
+        match client.receive() {
+            Err(Fatal::Gone(_)) => self.drop_client(id),
+            Err(refused) => {
+                tracing::warn!(reason = %refused, "a client is dropped");
+                self.drop_client(id)
+            }
+            Ok(received) => match self.take(id, received) {
+                Err(Fatal::Unexpected(client::PEER)) => {
+                    tracing::warn!("a client is dropped: what it said may not come now");
+                    self.drop_client(id)
+                }
+                result => result,
+            },
+        }
+    }
+
+    fn take(&mut self, id: u64, received: Received<ToDaemon>) -> Result<(), Fatal> {
+        let unexpected = || Fatal::Unexpected(client::PEER);
+        let client = self.clients.get_mut(&id).ok_or_else(unexpected)?;
+        match (client.phase, &received.message) {
+            (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => client.phase = Phase::Idle,
+            (Phase::Greeting, ToDaemon::Hello { .. }) => {
+                client.phase = Phase::Over;
+                self.tell(id, ToClient::Failed(Failure::VersionMismatch))?;
+                self.tell(id, ToClient::Done { exit: ExitStatus::Failed })?;
+            }
+            (Phase::Idle, ToDaemon::Start(command)) => {
+                client.phase = Phase::Queued;
+                self.queue.push_back((id, command.clone()));
+                let before = self.queue.len().saturating_sub(1).saturating_add(usize::from(self.job.is_some()));
+                if before > 0 {
+                    self.tell(id, ToClient::Queued { before: u32::try_from(before).unwrap_or(u32::MAX) })?;
+                }
+                self.start_next()?;
+            }
+            (Phase::Queued, ToDaemon::Cancel) => {
+                client.phase = Phase::Over;
+                self.queue.retain(|(queued, _)| *queued != id);
+                self.tell(id, ToClient::Failed(Failure::Interrupted))?;
+                self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
+            }
+            (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
+            (Phase::Working, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. }) => self.pass_on(received)?,
+            // What it was asked when its command had just ended, or an interrupt that came too late.
+            (Phase::Over, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. } | ToDaemon::Cancel) => {}
+            _ => return Err(unexpected()),
+        }
+        Ok(())
+    }
+
+    /// Passes the answer of the running command's client to the role that asked.
+    fn pass_on(&mut self, received: Received<ToDaemon>) -> Result<(), Fatal> {
+        let unexpected = Fatal::Unexpected(client::PEER);
+        let (ToDaemon::Here { item } | ToDaemon::Unavailable { item, .. } | ToDaemon::Placed { item, .. }) = received.message else {
+            return Err(unexpected);
+        };
+        let Some(asker) = self.job.as_mut().and_then(|job| job.asked.remove(&item)) else { return Err(unexpected) };
+        match (asker, &received.message) {
+            (Asker::Volumes, ToDaemon::Unavailable { errno, .. }) => {
+                self.volumes.send(&ControlToVolumes::Unavailable { item, errno: *errno }, &[])
+            }
+            (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
+            (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
+            (Asker::Volumes | Asker::Passphrase, ToDaemon::Here { .. }) => {
+                let Ok(descriptor) = received.descriptor() else {
+                    self.answer_for_nobody(item, asker)?;
+                    return Err(unexpected);
+                };
+                match asker {
+                    Asker::Volumes => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
+                    Asker::Passphrase | Asker::Place => {
+                        self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()])
+                    }
+                }
+            }
+            (Asker::Volumes | Asker::Passphrase | Asker::Place, _) => {
+                self.answer_for_nobody(item, asker)?;
+                Err(unexpected)
+            }
+        }
+    }
+
+    /// The client is gone: its command is cancelled.
+    fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
+        self.clients.remove(&id);
+        self.queue.retain(|(queued, _)| *queued != id);
+        let Some(job) = self.job.as_mut().filter(|job| job.client == Some(id)) else { return Ok(()) };
+        job.client = None;
+        let asked = std::mem::take(&mut job.asked);
+        if self.listener.is_none() {
+            // The person closed the terminal: the other roles end with this one, and the next run goes on.
+            return Ok(());
+        }
+        self.keyholder.send(&ControlToKeyholder::Cancel, &[])?;
+        asked.into_iter().try_for_each(|(item, asker)| self.answer_for_nobody(item, asker))
+    }
+
+    /// The answer to a question that nobody is left to hear.
+    fn answer_for_nobody(&self, item: u32, asker: Asker) -> Result<(), Fatal> {
+        let errno = Errno::CANCELED.raw_os_error();
+        match asker {
+            Asker::Volumes => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
+            Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
+            Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
+        }
+    }
+
+    /// Starts the next command if none runs.
+    fn start_next(&mut self) -> Result<(), Fatal> {
+        if self.job.is_some() {
+            return Ok(());
+        }
+        let Some((id, command)) = self.queue.pop_front() else { return Ok(()) };
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.phase = Phase::Working;
+        }
+        self.job = Some(Job { client: Some(id), asked: HashMap::new() });
         if matches!(command, Command::Status { .. }) {
-            for line in std::mem::take(&mut self.unenforced) {
-                self.client.send(&ToClient::Unenforced(line), &[])?;
+            for line in self.unenforced.clone() {
+                self.tell(id, ToClient::Unenforced(line))?;
             }
         }
         self.keyholder.send(&ControlToKeyholder::Start(command), &[])
     }
 
-    /// True when the job has ended.
-    fn hear_keyholder(&mut self) -> Result<bool, Fatal> {
+    fn hear_keyholder(&mut self) -> Result<(), Fatal> {
         match self.keyholder.receive()?.message {
             KeyholderToControl::Ready { keyholder, transport } => {
                 self.note_ready(Role::Keyholder, keyholder);
                 self.note_ready(Role::Transport, transport);
+                Ok(())
             }
             KeyholderToControl::Tell(mut event) => {
                 if let ToClient::Totals { peak_rss_bytes, .. } = &mut event {
@@ -181,27 +310,42 @@ impl Control {
                     *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
                 }
                 if let ToClient::Place { item } = event {
-                    self.asked.insert(item, Asker::Place);
+                    return self.ask(item, Asker::Place, event);
                 }
-                self.client.send(&event, &[])?;
+                self.tell_owner(event)
             }
-            KeyholderToControl::WantPassphrase { item, new } => self.ask(item, Asker::Passphrase, Wanted::Passphrase { new })?,
-            KeyholderToControl::WantSecretPipe { item } => self.ask(item, Asker::Passphrase, Wanted::Secret)?,
-            KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[])?,
+            KeyholderToControl::WantPassphrase { item, new } => {
+                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Passphrase { new } })
+            }
+            KeyholderToControl::WantSecretPipe { item } => {
+                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
+            }
+            KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[]),
             KeyholderToControl::Done(exit) => {
-                self.client.send(&ToClient::Done { exit }, &[])?;
-                return Ok(true);
+                let owner = self.job.take().and_then(|job| job.client);
+                self.spawner.send(&ControlToSpawner::EndAll, &[])?;
+                if let Some(id) = owner {
+                    if let Some(client) = self.clients.get_mut(&id) {
+                        client.phase = Phase::Over;
+                    }
+                    self.tell(id, ToClient::Done { exit })?;
+                    if self.listener.is_none() && self.clients.get(&id).is_some_and(Client::is_told_all) {
+                        self.drop_client(id)?;
+                    }
+                }
+                self.start_next()
             }
         }
-        Ok(false)
     }
 
     fn hear_volumes(&mut self) -> Result<(), Fatal> {
         match self.volumes.receive()?.message {
-            VolumesToControl::Ready(missing) => self.note_ready(Role::Volumes, missing),
-            VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, wanted)?,
+            VolumesToControl::Ready(missing) => {
+                self.note_ready(Role::Volumes, missing);
+                Ok(())
+            }
+            VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, ToClient::Want { item, wanted }),
         }
-        Ok(())
     }
 
     fn hear_spawner(&mut self) -> Result<(), Fatal> {
@@ -220,9 +364,19 @@ impl Control {
         self.keyholder.send(&message, &[])
     }
 
-    fn ask(&mut self, item: u32, asker: Asker, wanted: Wanted) -> Result<(), Fatal> {
-        self.asked.insert(item, asker);
-        self.client.send(&ToClient::Want { item, wanted }, &[])
+    /// Asks the running command's client.
+    fn ask(&mut self, item: u32, asker: Asker, question: ToClient) -> Result<(), Fatal> {
+        match &mut self.job {
+            Some(Job { client: Some(_), asked }) => {
+                asked.insert(item, asker);
+                self.tell_owner(question)
+            }
+            _ => self.answer_for_nobody(item, asker),
+        }
+    }
+
+    fn tell_owner(&mut self, event: ToClient) -> Result<(), Fatal> {
+        self.job.as_ref().and_then(|job| job.client).map_or(Ok(()), |id| self.tell(id, event))
     }
 
     fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {

@@ -19,14 +19,18 @@ pub mod transport;
 pub mod volumes;
 
 use roles::Role;
+use supervisor::Door;
 
 /// Exit status for arguments that are not understood.
 const USAGE: u8 = 2;
+/// The state of the service, if nothing else is said.
+const STATE_DIR: &str = "/var/lib/wyng";
 
 /// What this process is to be.
 enum Start {
     Supervisor(supervisor::Options),
-    Role(Role, Option<PathBuf>),
+    /// The helper, for the spawner; and whether control is a service.
+    Role(Role, Option<PathBuf>, bool),
 }
 
 /// Runs what the arguments name, to its end.
@@ -34,11 +38,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     log_to_standard_error();
     let ended = match parse(arguments) {
         None => {
-            eprintln!("usage: wyngd --standalone --client-fd N --state-dir DIR [--helper PATH] (started by wyng-ctl)");
+            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--helper PATH]");
+            eprintln!("       wyngd --standalone --client-fd N --state-dir DIR [--helper PATH] (started by wyng-ctl)");
             return ExitCode::from(USAGE);
         }
         Some(Start::Supervisor(options)) => supervisor::run(&options),
-        Some(Start::Role(role, helper)) => match run_role(role, helper) {
+        Some(Start::Role(role, helper, service)) => match run_role(role, helper, service) {
             // A closed wire is how a role learns that the conversation is over. Should its peer have failed, then that is told by the peer.
             Err(ipc::Fatal::Gone(peer)) => {
                 tracing::debug!(peer, "is gone");
@@ -56,10 +61,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_role(role: Role, helper: Option<PathBuf>) -> Result<(), ipc::Fatal> {
+fn run_role(role: Role, helper: Option<PathBuf>, service: bool) -> Result<(), ipc::Fatal> {
     match role {
         Role::Spawner => spawner::run(helper),
-        Role::Control => control::run(),
+        Role::Control => control::run(service),
         Role::Volumes => volumes::run(),
         Role::Keyholder => keyholder::door::run(),
         Role::Transport => transport::run(),
@@ -67,11 +72,14 @@ fn run_role(role: Role, helper: Option<PathBuf>) -> Result<(), ipc::Fatal> {
 }
 
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (mut standalone, mut client_fd, mut state_dir, mut helper, mut role) = (false, None, None, None, None);
+    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut helper, mut role) =
+        (false, false, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--standalone" => standalone = true,
             "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
+            "--service" => service = true,
+            "--socket" => socket = Some(PathBuf::from(arguments.next()?)),
             "--state-dir" => state_dir = Some(PathBuf::from(arguments.next()?)),
             "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
             "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
@@ -79,9 +87,12 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, helper)),
-        None if standalone => Some(Start::Supervisor(supervisor::Options { client_fd: client_fd?, state_dir: state_dir?, helper })),
-        None => None,
+        Some(role) => Some(Start::Role(role, helper, service)),
+        None => {
+            let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
+            let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
+            Some(Start::Supervisor(supervisor::Options { door, state_dir, helper }))
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use wyng_jail::{Started, start};
 
 use crate::ipc::{
-    ControlToSpawner, Fatal, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner, Wire, enter_jail, not_enforced,
+    ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner, Wire, enter_jail, not_enforced,
 };
 use crate::roles::Role;
 
@@ -33,6 +33,8 @@ struct FarEnd {
     started: Started,
     stderr: Option<ChildStderr>,
     logged_bytes: usize,
+    /// When it is killed, once its command is over.
+    until: Option<Instant>,
 }
 
 /// Serves until control is gone; then every far end is ended.
@@ -52,13 +54,21 @@ pub fn run(helper: Option<PathBuf>) -> Result<(), Fatal> {
         }
         let ended: Vec<bool> = ready.iter().map(|ready| ready.ended).collect();
         reap(&control, &mut far_ends, &ended)?;
+        for far_end in far_ends.iter_mut().filter(|far_end| far_end.until.is_some_and(|until| until <= Instant::now())) {
+            far_end.started.child.kill()?;
+            far_end.until = None;
+        }
         if !from_control {
             continue;
         }
         match control.receive() {
             Err(Fatal::Gone(_)) => return end_all(far_ends),
+            Ok(Received { message: ControlToSpawner::EndAll, .. }) => {
+                let until = Instant::now() + GRACE;
+                far_ends.iter_mut().for_each(|far_end| far_end.until = Some(until));
+            }
             received => {
-                let ControlToSpawner::Start { service, via } = received?.message;
+                let ControlToSpawner::Start { service, via } = received?.message else { continue };
                 far_ends.extend(start_far_end(&control, &transport, &helper, service, &via)?);
             }
         }
@@ -77,7 +87,9 @@ fn wait_for_something(control: &Wire<SpawnerToControl, ControlToSpawner>, far_en
         polled.push(PollFd::new(&far_end.started.ended, PollFlags::IN));
         polled.extend(far_end.stderr.as_ref().map(|stderr| PollFd::new(stderr, PollFlags::IN)));
     }
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    let left = far_ends.iter().filter_map(|far_end| far_end.until).min().map(|until| until.saturating_duration_since(Instant::now()));
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
     let mut events = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
     let from_control = events.next().unwrap_or(false);
     let ready = far_ends
@@ -110,7 +122,7 @@ fn start_far_end(
     let stderr = started.child.stderr.take();
     transport.send(&SpawnerToTransport::Pipes { service }, &[to.as_fd(), from.as_fd()])?;
     control.send(&SpawnerToControl::Started { service }, &[])?;
-    Ok(Some(FarEnd { service, started, stderr, logged_bytes: 0 }))
+    Ok(Some(FarEnd { service, started, stderr, logged_bytes: 0, until: None }))
 }
 
 /// The argument vector of a far end; nothing of it goes through a shell here.

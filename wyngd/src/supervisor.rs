@@ -5,13 +5,14 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
     Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start,
@@ -20,27 +21,51 @@ use wyng_jail::{
 use crate::ipc::Fatal;
 use crate::roles::{ROLES, Role, WIRES};
 
+/// Where systemd puts the first socket.
+const SYSTEMD_PLACE: RawFd = 3;
+/// So many clients may wait to be accepted.
+const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
 
 /// How the supervisor is started.
 pub struct Options {
-    /// The client's connected socket.
-    pub client_fd: RawFd,
+    /// Where clients come from.
+    pub door: Door,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
 }
 
-/// Runs until a role ends: control ends when the client is done or gone.
+/// Where clients come from.
+pub enum Door {
+    /// This number is the connected socket of the one client, whose end is the end.
+    Client(RawFd),
+    /// A service: clients connect to this path, or to the socket that systemd has opened there.
+    Socket(PathBuf),
+}
+
+/// Runs until a role ends: control ends when its only client is done or gone, and as a service never.
 pub fn run(options: &Options) -> Result<(), Fatal> {
-    die_with_parent(None)?;
-    let client = inherited(options.client_fd)?;
+    let client = match options.door {
+        Door::Client(number) => {
+            die_with_parent(None)?;
+            Some(inherited(number)?)
+        }
+        Door::Socket(_) => passed_by_systemd().then(|| inherited(SYSTEMD_PLACE)).transpose()?,
+    };
     let state = open_state(&options.state_dir)?;
     if rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return tell_busy(&client, &options.state_dir);
+        return match (&options.door, &client) {
+            (Door::Client(_), Some(client)) => tell_busy(client, &options.state_dir),
+            _ => Err(Fatal::Io(io::Error::other(format!("{} is in use by another daemon", options.state_dir.display())))),
+        };
     }
+    let client = match (client, &options.door) {
+        (None, Door::Socket(path)) => listen(path)?,
+        (client, _) => client.ok_or(Fatal::Gone("the client"))?,
+    };
     let mut wires = Vec::new();
     for (a, b) in WIRES {
         let (end_a, end_b) = packet_pair()?;
@@ -75,6 +100,9 @@ fn command(role: Role, options: &Options) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
+    if role == Role::Control && matches!(options.door, Door::Socket(_)) {
+        command.arg("--service");
+    }
     if role == Role::Spawner {
         // ssh finds its agent and configuration by these.
         command.envs(std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"].iter().any(|kept| name == kept)));
@@ -83,6 +111,28 @@ fn command(role: Role, options: &Options) -> Command {
         }
     }
     command
+}
+
+/// Whether systemd opened one socket for this very process (`sd_listen_fds`(3)).
+fn passed_by_systemd() -> bool {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") == Some(1)
+}
+
+/// The socket at `path`, for its owner and group. One that an earlier daemon left is removed: the state directory is locked by now.
+fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    // Nobody may connect before it has its mode.
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(path)?);
+    rustix::process::umask(umask);
+    bound?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    rustix::net::listen(&socket, CLIENTS_WAITING)?;
+    Ok(socket)
 }
 
 fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {

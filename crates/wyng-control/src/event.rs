@@ -15,6 +15,11 @@ pub enum ToClient {
         /// See [`CONTROL_VERSION`](crate::CONTROL_VERSION).
         version: u32,
     },
+    /// Other commands come first.
+    Queued {
+        /// How many, the running one included.
+        before: u32,
+    },
     /// Open this with the caller's rights and send it with [`ToDaemon::Here`](crate::ToDaemon::Here).
     Want {
         /// Names the question in the answer.

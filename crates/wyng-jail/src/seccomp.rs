@@ -43,7 +43,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     let allowed: &[&[c_long]] = match profile {
         Profile::Spawner => return apply(DANGEROUS, SeccompAction::Allow, SeccompAction::KillProcess),
         Profile::Supervisor => &[CHILDREN],
-        Profile::Control => &[PACKETS],
+        Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
@@ -132,6 +132,9 @@ const RUNTIME: &[c_long] = &[
 
 /// Messages between roles, with descriptors.
 const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg];
+
+/// Accepting clients, and asking who they are.
+const CLIENTS: &[c_long] = &[libc::SYS_accept4, libc::SYS_getsockopt];
 
 /// Ending and reaping roles.
 const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];

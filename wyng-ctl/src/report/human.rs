@@ -85,6 +85,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             format!("not enforced: {} for {}: {}", plain(&missing.protection), plain(&missing.role), plain(&missing.reason))
         }
         ToClient::Hello { .. }
+        | ToClient::Queued { .. }
         | ToClient::Want { .. }
         | ToClient::Place { .. }
         | ToClient::Progress(_)

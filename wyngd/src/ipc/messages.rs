@@ -213,6 +213,8 @@ pub enum ControlToSpawner {
         /// `local`, `ssh:HOST`.
         via: String,
     },
+    /// The command is over: far ends whose pipes are closed end soon, or are killed.
+    EndAll,
 }
 
 /// spawner → control.
@@ -260,6 +262,8 @@ pub enum TransportToSpawner {}
 /// keyholder → transport.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToTransport {
+    /// The command is over: whatever is still open is closed and forgotten.
+    CloseAll,
     /// Open the destination over the pipes of this service.
     Open {
         /// Which.
@@ -309,6 +313,8 @@ pub enum KeyholderToTransport {
 pub enum TransportToKeyholder {
     /// In its jail; what could not be enforced.
     Ready(Vec<NotEnforced>),
+    /// Nothing of the command before is left; the answer to [`KeyholderToTransport::CloseAll`].
+    AllClosed,
     /// The destination is open.
     Opened,
     /// PUTs `first` to `last` ended so.

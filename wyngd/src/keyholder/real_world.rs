@@ -41,6 +41,8 @@ const PASSPHRASE_MAX_BYTES: usize = 1024;
 const BEHIND_BYTES: u64 = 8 << 20;
 /// So many times as much may be on its way to the disk before its pages are dropped.
 const BEHIND_RANGES: usize = 8;
+/// After a cancel a far end may still say so long what became of what it has; then it is given up.
+const CANCEL_PATIENCE_MS: u64 = 2000;
 /// Zeros are written to a stream in pieces of this size.
 const ZEROS_BYTES: usize = 64 * 1024;
 
@@ -127,7 +129,10 @@ impl RealWorld {
     pub fn next_command(&mut self) -> Result<Command, Fatal> {
         loop {
             match self.control.receive()?.message {
-                ControlToKeyholder::Start(command) => return Ok(command),
+                ControlToKeyholder::Start(command) => {
+                    self.cancelled = false;
+                    return Ok(command);
+                }
                 // What belongs to the job before, and came when it had ended.
                 ControlToKeyholder::FarEndEnded { service, .. } => {
                     self.running.remove(&service);
@@ -143,8 +148,17 @@ impl RealWorld {
         self.sources.clear();
         self.targets.clear();
         self.ended.clear();
-        self.cancelled = false;
+        self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
+    }
+
+    /// A command that failed may have left them open, and answers of theirs on the way.
+    fn close_far_ends(&mut self) -> Result<(), Fatal> {
+        self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
+        while !matches!(self.transport.receive()?.message, TransportToKeyholder::AllClosed) {}
+        self.unsettled.clear();
+        self.receipts.clear();
+        Ok(())
     }
 
     /// A wire broke: there is nobody left to tell, and nothing to finish.
@@ -190,8 +204,17 @@ impl RealWorld {
         Ok(())
     }
 
-    /// The next message of the transport. A far end that failed ends what was under way.
+    /// The next message of the transport. A far end that failed ends what was under way, and so does one that is silent after a cancel.
     fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        loop {
+            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
+            let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            match wait(polled, patience).map_err(|fatal| Self::fatal(&fatal))? {
+                [true, _] => break,
+                [false, true] => self.poll_control()?,
+                [false, false] => return Err(Failure::Interrupted),
+            }
+        }
         let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
         match received.message {
             TransportToKeyholder::Failed(fault) => Err(failure_of(fault)),
@@ -231,6 +254,10 @@ impl RealWorld {
 
     fn pump_until_ended(&mut self, service: Service) -> Result<(), Failure> {
         while self.running.contains(&service) {
+            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
+            if wait([(self.control.as_fd(), PollFlags::IN)], patience).map_err(|fatal| Self::fatal(&fatal))? == [false] {
+                return Err(Failure::Interrupted);
+            }
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);
             }

@@ -82,6 +82,11 @@ fn take(
 ) -> Result<(), Fatal> {
     use crate::ipc::FarEndFault::Lost;
     let message = received.message.clone();
+    if message == KeyholderToTransport::CloseAll {
+        waiting.clear();
+        (*push, *fetch) = (None, None);
+        return keyholder.send(&TransportToKeyholder::AllClosed, &[]);
+    }
     if let KeyholderToTransport::Open { service, destination, create } = message {
         let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
         let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
@@ -107,7 +112,7 @@ fn take(
         KeyholderToTransport::Stat { name } => Outgoing::Stat { name },
         KeyholderToTransport::List => Outgoing::List,
         KeyholderToTransport::EndFetch => Outgoing::Close,
-        KeyholderToTransport::Open { .. } => return Err(Fatal::Unexpected("keyholder")),
+        KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => return Err(Fatal::Unexpected("keyholder")),
     };
     far_end.queue(outgoing);
     Ok(())

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The daemon as a service over a sandbox's state, in the foreground.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sandbox::Sandbox;
+
+/// Longer than anything that is waited for takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon; killed when dropped.
+pub struct Service {
+    process: Child,
+}
+
+impl Service {
+    /// Starts one with the sandbox's programs, and has the sandbox's commands go to it.
+    pub fn start(sandbox: &mut Sandbox) -> Self {
+        let socket = sandbox.path("socket");
+        let mut command = Command::new(sandbox.program("wyngd"));
+        command.arg("--socket").arg(&socket).arg("--state-dir").arg(sandbox.state()).stdin(Stdio::null());
+        let service = Self { process: command.spawn().unwrap() };
+        let mut connection = None;
+        until("the daemon listens", || {
+            connection = connect(&socket);
+            connection.is_some()
+        });
+        // It greets when every role is in its jail.
+        rustix::net::recv(connection.unwrap(), &mut [0; 64], rustix::net::RecvFlags::empty()).unwrap();
+        sandbox.talk_to(socket);
+        service
+    }
+
+    /// All its processes.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut found = vec![self.process.id()];
+        let mut place = 0;
+        while let Some(process) = found.get(place) {
+            let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+            found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+            place += 1;
+        }
+        found
+    }
+
+    /// Asks it to end, and waits until each of its processes has.
+    pub fn stop(mut self) {
+        let processes = self.processes();
+        run_kill("-TERM", self.process.id());
+        self.process.wait().unwrap();
+        until("every process has ended", || !processes.iter().any(|&process| is_alive(process)));
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A connection to the daemon, if it listens.
+pub fn connect(socket: &PathBuf) -> Option<rustix::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    rustix::net::connect(&connection, &SocketAddrUnix::new(socket).unwrap()).ok().map(|()| connection)
+}
+
+/// Sends a signal to a process.
+pub fn run_kill(signal: &str, process: u32) {
+    crate::disk::run(Command::new("kill").arg(signal).arg(process.to_string()));
+}
+
+/// Waits until something can be seen, and fails if it never is.
+#[track_caller]
+pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !seen() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A process that has ended and is not yet reaped has no memory.
+fn is_alive(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/statm")).is_ok_and(|pages| !pages.starts_with("0 "))
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The daemon as a service: several clients, one command at a time, and nobody who can hold it up or take it down.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use wyng_tests::disk::run;
+use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::service::{Service, connect, run_kill, until};
+
+const IMAGE_BYTES: usize = 300_000;
+
+/// A service with an archive, whose pushes wait at a gate.
+fn gated() -> (Sandbox, Service, PathBuf) {
+    let mut sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let gate = sandbox.path("gate");
+    run(Command::new("mkfifo").arg(&gate));
+    sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
+    let service = Service::start(&mut sandbox);
+    (sandbox, service, gate)
+}
+
+/// The gate from outside, once a helper waits at it.
+fn reached(gate: &Path) -> std::fs::File {
+    let mut opened = None;
+    until("a helper waits at the gate", || {
+        opened = std::fs::File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(gate).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
+}
+
+fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
+    sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn ended(child: Child) -> Outcome {
+    Outcome::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn every_command_works_with_the_service_and_leaves_it_as_it_was() {
+    let mut sandbox = Sandbox::new();
+    let mut service = Service::start(&mut sandbox);
+    let processes = service.processes();
+    assert_eq!(processes.len(), 6);
+    sandbox.create("home", &[]).success();
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
+    let second = sandbox.text("second", "another one\n");
+    let commands: [&[&str]; 9] = [
+        &["list", "home"],
+        &["verify", "home", "--deep"],
+        &["status"],
+        &["archive", "list"],
+        &["archive", "show", "home"],
+        &["key", "add", "home", "--new-passphrase-file", &second],
+        &["key", "list", "home"],
+        &["key", "check", "home", "--passphrase-file", &second],
+        &["recovery-sheet", "home"],
+    ];
+    for command in commands {
+        sandbox.wyng(command).success();
+    }
+    assert_eq!(sandbox.wyng(&["list", "nothing"]).expect(2).codes(), ["unknown-archive"]);
+    sandbox.wyng(&["archive", "forget", "home"]).success();
+    until("no far end is left", || service.processes() == processes);
+    assert!(service.is_running());
+}
+
+#[test]
+fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
+    let (sandbox, _service, gate) = gated();
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    let mut opened = reached(&gate);
+    let queued = |before: u32| {
+        let mut child = spawn(&sandbox, &["list", "home", "--progress", "json"]);
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{{\"before\":{before},\"phase\":\"queued\"}}\n"));
+        child
+    };
+    let first = queued(1);
+    let second = queued(2);
+    run_kill("-INT", second.id());
+    assert_eq!(ended(second).status, 130);
+    opened.write_all(b"\n").unwrap();
+    let session = ended(backup).success().session(0);
+    let listed = ended(first);
+    assert_eq!(listed.success().json["volumes"][0]["sessions"][0]["session"], session, "it ran after the backup");
+}
+
+#[test]
+fn a_client_that_is_gone_leaves_its_place_to_the_next() {
+    let (sandbox, mut service, gate) = gated();
+    let processes = service.processes();
+    let mut backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    let _opened = reached(&gate);
+    backup.kill().unwrap();
+    backup.wait().unwrap();
+    sandbox.wyng(&["list", "home"]).success();
+    until("the far end that nobody waits for is gone", || service.processes() == processes);
+    assert!(service.is_running());
+    let again = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    reached(&gate).write_all(b"\n").unwrap();
+    let session = ended(again).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
+}
+
+#[test]
+fn an_interrupted_backup_ends_though_its_far_end_is_silent() {
+    let (sandbox, _service, gate) = gated();
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    let _opened = reached(&gate);
+    run_kill("-INT", backup.id());
+    assert_eq!(ended(backup).status, 130);
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_loses_its_own_conversation_only() {
+    let (sandbox, mut service, _gate) = gated();
+    for packet in [&[0xff; 64][..], &[], &[0; 1], b"\x02\x00\x00\x00"] {
+        let connection = connect(&sandbox.path("socket")).unwrap();
+        let _ = rustix::net::send(&connection, packet, rustix::net::SendFlags::NOSIGNAL);
+        let mut buffer = [0; 64];
+        until("it is hung up on", || {
+            matches!(rustix::net::recv(&connection, &mut buffer, rustix::net::RecvFlags::empty()), Ok((_, 0)) | Err(_))
+        });
+    }
+    sandbox.wyng(&["list", "home"]).success();
+    assert!(service.is_running());
+}
+
+#[test]
+fn a_service_that_is_stopped_within_a_backup_leaves_nothing_and_goes_on_after_its_restart() {
+    let (mut sandbox, service, gate) = gated();
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    let _opened = reached(&gate);
+    service.stop();
+    assert_eq!(ended(backup).status, 1);
+    sandbox.restore_helper();
+    let _service = Service::start(&mut sandbox);
+    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
+}
+
+#[test]
+fn a_state_directory_has_one_daemon() {
+    let (sandbox, _service, _gate) = gated();
+    let second =
+        Command::new(sandbox.program("wyngd")).arg("--socket").arg(sandbox.path("other")).arg("--state-dir").arg(sandbox.state()).output();
+    assert!(!second.unwrap().status.success());
+    sandbox.wyng(&["list", "home"]).success();
+}
