@@ -4,7 +4,9 @@
 //! A file that was appended keeps what was synced and a random part of the rest; a blob without a receipt may have arrived or not.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
@@ -144,6 +146,15 @@ impl MemoryWorld {
 impl World for MemoryWorld {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
+
+    // Nothing is kept from one command to the next.
+    fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
+
+    fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
+        None
+    }
+
+    fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
 
     fn wall_nanos(&mut self) -> u64 {
         self.clock += 1_000_000;

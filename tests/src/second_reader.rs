@@ -36,6 +36,32 @@ impl SecondReader {
         command.arg("-B").arg(sources().join("read_archive.py")).arg(store).arg("--passphrase-file").arg(passphrase_file);
         Outcome::of(command.args(arguments).output().unwrap())
     }
+
+    /// Every secret that the passphrase in the file opens: ROOT, the private half of the data key, and each session key.
+    pub fn secrets(&self, store: &Path, passphrase_file: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut command = Command::new(&self.python);
+        command.env("PYTHONPATH", sources()).arg("-B").arg("-c").arg(PRINT_SECRETS).arg(store).arg(passphrase_file);
+        let outcome = Outcome::of(command.output().unwrap());
+        let named = outcome.success().json.as_object().unwrap().clone();
+        named.into_iter().map(|(name, hex)| (name, bytes_of(hex.as_str().unwrap()))).collect()
+    }
+}
+
+const PRINT_SECRETS: &str = r#"
+import json, pathlib, sys
+from read_archive import DK, Store, open_archive
+typed = pathlib.Path(sys.argv[2]).read_bytes().removesuffix(b"\n")
+archive, _ = open_archive(Store(sys.argv[1]), typed)
+archive.load()
+derived = DK("data private key", archive.root)
+clamped = bytes([derived[0] & 248]) + derived[1:31] + bytes([derived[31] & 127 | 64])
+secrets = {"the passphrase": typed, "ROOT": archive.root, "the data key": clamped, "the data key as derived": derived}
+secrets |= {f"session key {number}": key for number, (_, key) in archive.keys.items()}
+print(json.dumps({name: secret.hex() for name, secret in secrets.items()}))
+"#;
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap()).collect()
 }
 
 fn sources() -> PathBuf {

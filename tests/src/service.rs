@@ -45,6 +45,13 @@ impl Service {
         found
     }
 
+    /// The process of a role.
+    pub fn role(&self, name: &str) -> u32 {
+        let title = format!("wyngd: {name}\0");
+        let is_it = |process: &u32| std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.starts_with(title.as_bytes()));
+        self.processes().into_iter().find(is_it).unwrap()
+    }
+
     /// Asks it to end, and waits until each of its processes has.
     pub fn stop(mut self) {
         let processes = self.processes();

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice};
+use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
 
 use crate::quantity::{parse_bytes, parse_secs, parse_small_bytes};
 
@@ -82,6 +82,19 @@ pub(crate) enum Verb {
     /// The state of archives
     Status {
         /// Which archive; all without it
+        archive: Option<String>,
+    },
+    /// Have the running daemon open the archive without the passphrase for a while
+    Unlock {
+        /// The archive's name
+        archive: String,
+        /// For how long, 1s to 24h
+        #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = parse_unlock)]
+        secs: u64,
+    },
+    /// Have the running daemon forget what `unlock` told it
+    Lock {
+        /// The archive's name; all without it
         archive: Option<String>,
     },
     /// What to keep on paper: the archive's id, and the code that shows a rollback
@@ -344,6 +357,8 @@ impl Cli {
                 deep: verify.deep,
                 budget_bytes: verify.budget,
             },
+            Verb::Unlock { archive, secs } => Command::Unlock { archive: archive.clone(), secs: *secs },
+            Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
             Verb::Status { archive } => Command::Status { archive: archive.clone() },
         }
     }
@@ -367,6 +382,8 @@ impl Cli {
             Verb::List(_) => "list",
             Verb::Restore(_) => "restore",
             Verb::Verify(_) => "verify",
+            Verb::Unlock { .. } => "unlock",
+            Verb::Lock { .. } => "lock",
             Verb::Status { .. } => "status",
         }
     }
@@ -393,12 +410,13 @@ impl Cli {
                 | KeyVerb::Remove { archive, .. }
                 | KeyVerb::Check { archive },
             )
+            | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. } => Some(archive),
             Verb::Backup(backup) => Some(&backup.archive),
             Verb::List(list) => Some(&list.archive),
             Verb::Restore(restore) => Some(&restore.archive),
             Verb::Verify(verify) => Some(&verify.archive),
-            Verb::Status { archive } => archive.as_deref(),
+            Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
         }
     }
 }
@@ -445,6 +463,11 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
 fn parse_hold_off(text: &str) -> Result<HoldOff, String> {
     let (runs, time) = text.split_once(',').ok_or("RUNS,TIME, for instance 3,7d")?;
     Ok(HoldOff { runs: runs.parse().map_err(|_| "RUNS is a number")?, secs: parse_secs(time)? })
+}
+
+fn parse_unlock(text: &str) -> Result<u64, String> {
+    let secs = parse_secs(text)?;
+    if (1..=UNLOCK_MAX_SECS).contains(&secs) { Ok(secs) } else { Err("1s to 24h".into()) }
 }
 
 /// `latest`, `^tag`, or a session's name or the beginning of it.

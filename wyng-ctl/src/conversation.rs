@@ -47,6 +47,11 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// Checks what can be checked here, then connects and says the command.
     fn begin(cli: &'a Cli) -> Result<Self, Message> {
+        if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. }) {
+            return Err(Message::usage(
+                "a private daemon ends with its command: unlock and lock are for the running one, without --standalone",
+            ));
+        }
         let sources = match &cli.verb {
             Verb::Backup(backup) => source::parse(&backup.sources).map_err(|text| Message::usage(&text))?,
             _ => Vec::new(),

@@ -36,6 +36,9 @@ pub enum ToDaemon {
     Cancel,
 }
 
+/// Longer than a day nobody means.
+pub const UNLOCK_MAX_SECS: u64 = 86_400;
+
 /// Which session of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum SessionChoice {
@@ -175,6 +178,18 @@ pub enum Command {
     /// The state of one archive or of all.
     Status {
         /// Which; none: all.
+        archive: Option<String>,
+    },
+    /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not ask for the passphrase.
+    Unlock {
+        /// Which archive.
+        archive: String,
+        /// For how long: 1 to [`UNLOCK_MAX_SECS`].
+        secs: u64,
+    },
+    /// Wipes what [`Command::Unlock`] keeps.
+    Lock {
+        /// Which archive; none: all.
         archive: Option<String>,
     },
     /// The passphrases and recovery keys of an archive, without asking for any.

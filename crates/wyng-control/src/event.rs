@@ -50,6 +50,11 @@ pub enum ToClient {
     Verified(VerifyReport),
     /// `key list`: one slot.
     KeySlot(KeySlot),
+    /// `unlock`: the key is kept until then.
+    Unlocked {
+        /// Seconds since 1970 UTC.
+        until: i64,
+    },
     /// `recovery-sheet`.
     RecoverySheet(RecoverySheet),
     /// `status`: a protection that the system would not let a role have.

@@ -14,7 +14,7 @@ mod event;
 mod failure;
 
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-pub use command::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon};
+pub use command::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 pub use event::{
     ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced,
     VerifyReport, VolumeLine, VolumeReport, Wanted,

@@ -80,6 +80,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             slot.memory_kib / 1024,
             slot.passes
         ),
+        ToClient::Unlocked { until } => format!("unlocked until {}", session_name(*until)),
         ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet).join("\n"),
         ToClient::Unenforced(missing) => {
             format!("not enforced: {} for {}: {}", plain(&missing.protection), plain(&missing.role), plain(&missing.reason))

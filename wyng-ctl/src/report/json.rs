@@ -57,6 +57,13 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 }
             }
         }
+        "unlock" => {
+            for event in &report.events {
+                if let ToClient::Unlocked { until } = event {
+                    set("until", json!(session_name(*until)));
+                }
+            }
+        }
         "recovery-sheet" => {
             for event in &report.events {
                 if let ToClient::RecoverySheet(sheet) = event {

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 
+use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
 
 use super::files::StateFiles;
@@ -32,7 +33,7 @@ pub fn run() -> Result<(), Fatal> {
     let mut world = RealWorld::new(control, volumes, transport, files);
     loop {
         let command = world.next_command()?;
-        let exit = job::run(&mut world, command);
+        let exit = wiping_stack(|| job::run(&mut world, command));
         world.done(exit)?;
     }
 }

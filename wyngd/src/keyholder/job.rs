@@ -2,9 +2,12 @@
 //! One command of a client: the engine's function for it, and how what is known here is told.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use wyng_archive::format::SlotKind;
-use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, VolumeLine};
+use wyng_control::{
+    ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
+};
 
 use super::engine::archive::Archive;
 use super::engine::{backup, create, fetch, heal, keys, open, restore, take_over, verify};
@@ -69,6 +72,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::ArchiveShow { archive } => show(world, &archive),
         Command::ArchiveForget { archive } => {
             let folder = ArchiveFolder::find(world, &archive)?;
+            world.wipe_keys(Some(folder.id()));
             folder.forget(world, &archive)?;
             Ok(ExitStatus::Done)
         }
@@ -89,6 +93,12 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })
         }
         Command::Status { archive } => status(world, archive.as_deref()),
+        Command::Unlock { archive, secs } => unlock(world, &archive, secs),
+        Command::Lock { archive } => {
+            let archive = archive.map(|name| ArchiveFolder::find(world, &name)).transpose()?;
+            world.wipe_keys(archive.map(|folder| folder.id()));
+            Ok(ExitStatus::Done)
+        }
         Command::KeyList { archive } => keys::list(world, &archive).map(|()| ExitStatus::Done),
         Command::KeyAdd { archive, recovery_key, kdf_memory_kib, kdf_passes } => {
             let kind = if recovery_key { SlotKind::RecoveryKey } else { SlotKind::Passphrase };
@@ -221,6 +231,19 @@ fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fai
         committed_time: archive.head.time,
         code: open::head_code(head),
     }))?;
+    Ok(ExitStatus::Done)
+}
+
+/// The passphrase is always asked for: the time begins anew only for whoever knows it.
+fn unlock<W: World>(world: &mut W, name: &str, secs: u64) -> Result<ExitStatus, Failure> {
+    if !(1..=UNLOCK_MAX_SECS).contains(&secs) {
+        return Err(Failure::BadSetting { setting: "the time for which the key is kept".into(), allowed: "1s to 24h".into() });
+    }
+    let archive = Archive::open(world, name)?;
+    let key = archive.unlock(world)?;
+    world.keep_key(archive.folder.id(), Arc::new(key), secs);
+    let until = (world.wall_nanos() / 1_000_000_000).saturating_add(secs);
+    world.tell(ToClient::Unlocked { until: i64::try_from(until).unwrap_or(i64::MAX) })?;
     Ok(ExitStatus::Done)
 }
 

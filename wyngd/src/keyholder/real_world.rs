@@ -7,11 +7,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
+use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{Command, ExitStatus, Failure, Progress, TargetKind, ToClient};
 use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
@@ -41,6 +43,8 @@ const PASSPHRASE_MAX_BYTES: usize = 1024;
 const BEHIND_BYTES: u64 = 8 << 20;
 /// So many times as much may be on its way to the disk before its pages are dropped.
 const BEHIND_RANGES: usize = 8;
+/// How late a key's end may be noticed after the machine has slept.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// After a cancel a far end may still say so long what became of what it has; then it is given up.
 const CANCEL_PATIENCE_MS: u64 = 2000;
 /// Zeros are written to a stream in pieces of this size.
@@ -73,6 +77,15 @@ pub struct RealWorld {
     targets: HashMap<u32, Target>,
     passphrase_item: u32,
     told_progress: Option<Instant>,
+    /// What `unlock` keeps.
+    kept: Vec<Kept>,
+}
+
+/// A data key for the next commands, until a moment of the clock that goes on while the machine sleeps.
+struct Kept {
+    archive: ArchiveId,
+    key: Arc<DataKey>,
+    until: Duration,
 }
 
 struct Source {
@@ -122,12 +135,17 @@ impl RealWorld {
             targets: HashMap::new(),
             passphrase_item: PASSPHRASE_ITEMS,
             told_progress: None,
+            kept: Vec::new(),
         }
     }
 
     /// Waits for the next job.
     pub fn next_command(&mut self) -> Result<Command, Fatal> {
         loop {
+            let timeout = self.wipe_expired();
+            if wait([(self.control.as_fd(), PollFlags::IN)], timeout)? == [false] {
+                continue;
+            }
             match self.control.receive()?.message {
                 ControlToKeyholder::Start(command) => {
                     self.cancelled = false;
@@ -150,6 +168,15 @@ impl RealWorld {
         self.ended.clear();
         self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
+    }
+
+    /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a timeout stands still while the machine
+    /// sleeps, the time of a key does not.
+    fn wipe_expired(&mut self) -> Option<u64> {
+        let now = since_boot();
+        self.kept.retain(|kept| kept.until > now);
+        let next = self.kept.iter().map(|kept| kept.until.saturating_sub(now)).min()?;
+        Some(u64::try_from(next.min(LOOK_AGAIN).as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 
     /// A command that failed may have left them open, and answers of theirs on the way.
@@ -196,6 +223,7 @@ impl RealWorld {
     }
 
     fn poll_control(&mut self) -> Result<(), Failure> {
+        self.wipe_expired();
         while wait([(self.control.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true] {
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);
@@ -276,6 +304,12 @@ impl RealWorld {
     }
 }
 
+/// The clock that goes on while the machine sleeps.
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 impl World for RealWorld {
     type Buffer = Vec<u8>;
     type Bytes = MappedFile;
@@ -297,6 +331,20 @@ impl World for RealWorld {
     fn peak_bytes(&mut self) -> u64 {
         let parts = [wyng_jail::peak_resident_bytes(), self.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
         parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64) {
+        self.wipe_keys(Some(archive));
+        self.kept.push(Kept { archive, key, until: since_boot().saturating_add(Duration::from_secs(secs)) });
+    }
+
+    fn kept_key(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>> {
+        self.wipe_expired();
+        self.kept.iter().find(|kept| kept.archive == archive).map(|kept| Arc::clone(&kept.key))
+    }
+
+    fn wipe_keys(&mut self, archive: Option<ArchiveId>) {
+        self.kept.retain(|kept| archive.is_some_and(|archive| kept.archive != archive));
     }
 
     fn process_id(&self) -> u32 {

@@ -3,6 +3,9 @@
 //!
 //! Each call is a point at which a test may stop the engine; so no call does two things that a crash could part.
 
+use std::sync::Arc;
+
+use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
@@ -130,6 +133,13 @@ pub trait World {
     fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure>;
     /// Asks the caller for a passphrase.
     fn passphrase(&mut self, new: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
+
+    /// Keeps an archive's data key for so long, in the place of one that is kept already.
+    fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64);
+    /// The archive's data key, while it is kept.
+    fn kept_key(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>>;
+    /// Wipes the archive's data key, or all, before their time.
+    fn wipe_keys(&mut self, archive: Option<ArchiveId>);
 
     /// Writes a secret to a pipe of the caller, who shows it to the person; it passes through no other role.
     fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure>;

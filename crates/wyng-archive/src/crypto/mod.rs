@@ -17,5 +17,5 @@ pub use ids::{ArchiveId, Domain, DomainId, Id, pack_name, slot_name};
 pub use keys::{CREDENTIAL_BYTES, Credential, CredentialError, DataKey, Root};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use seal::{Coder, Epoch, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SealError};
-pub use secret::Secret;
+pub use secret::{Secret, wiping_stack};
 pub use slot::{Password, SlotError, SlotParams, open_slot, seal_slot};

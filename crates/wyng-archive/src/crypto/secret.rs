@@ -76,6 +76,22 @@ impl Drop for Secret {
 
 impl ZeroizeOnDrop for Secret {}
 
+/// How much stack [`wiping_stack`] wipes: more than a command's frames reach down.
+const WIPED_STACK_BYTES: usize = 512 << 10;
+
+/// Does the work, then wipes the stack that it used: ciphers, hashers and moves leave parts of keys in frames that are done.
+pub fn wiping_stack<T>(work: impl FnOnce() -> T) -> T {
+    let result = below(work);
+    below(|| [0_u8; WIPED_STACK_BYTES].zeroize());
+    result
+}
+
+/// Never inlined: what it calls has its frames below the caller's.
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Compares two public values that prove a secret (a commitment, a check, a MAC) in constant time.
 pub(super) fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.ct_eq(b).into()

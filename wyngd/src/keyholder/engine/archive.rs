@@ -143,6 +143,14 @@ impl Archive {
         open_any(slots, &password)
     }
 
+    /// The data key that `unlock` keeps, or by the passphrase.
+    pub fn data_key<W: World>(&self, world: &mut W) -> Result<Arc<DataKey>, Failure> {
+        match world.kept_key(self.folder.id()).filter(|key| key.belongs_to(&self.credential)) {
+            Some(key) => Ok(key),
+            None => self.unlock(world).map(Arc::new),
+        }
+    }
+
     /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the credential's.
     pub fn unlock<W: World>(&self, world: &mut W) -> Result<DataKey, Failure> {
         let slots = self.live_slots(world)?;

@@ -34,7 +34,7 @@ pub struct Request {
 pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
     let chosen = choose(world, &mut archive, request)?;
-    let data_key = archive.unlock(world)?;
+    let data_key = archive.data_key(world)?;
     let keys = Arc::new(keys_of(world, &mut archive, &data_key)?);
     let packs = Arc::new(packs_of(world, &mut archive)?);
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;

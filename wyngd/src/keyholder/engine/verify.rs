@@ -53,7 +53,7 @@ pub struct Request {
 pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
     let sessions = chosen_sessions(world, &mut archive, request)?;
-    let data_key = if request.deep { Some(archive.unlock(world)?) } else { None };
+    let data_key = if request.deep { Some(archive.data_key(world)?) } else { None };
     let packs = packs_of(world, &mut archive)?;
     let everything = request.volumes.is_empty() && request.session.is_none();
     let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
