@@ -18,9 +18,14 @@ pub struct Service {
 impl Service {
     /// Starts one with the sandbox's programs, and has the sandbox's commands go to it.
     pub fn start(sandbox: &mut Sandbox) -> Self {
+        Self::start_with(sandbox, &[])
+    }
+
+    /// [`start`](Self::start), with more arguments for the daemon.
+    pub fn start_with(sandbox: &mut Sandbox, arguments: &[&str]) -> Self {
         let socket = sandbox.path("socket");
         let mut command = Command::new(sandbox.program("wyngd"));
-        command.arg("--socket").arg(&socket).arg("--state-dir").arg(sandbox.state()).stdin(Stdio::null());
+        command.arg("--socket").arg(&socket).arg("--state-dir").arg(sandbox.state()).args(arguments).stdin(Stdio::null());
         let service = Self { process: command.spawn().unwrap() };
         let mut connection = None;
         until("the daemon listens", || {

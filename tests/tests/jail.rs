@@ -9,7 +9,8 @@ use std::process::Command;
 use wyng_tests::programs::program;
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 9] = ["supervisor", "spawner", "control", "volumes", "keyholder", "transport", "push", "prune", "fetch"];
+const ALL: [&str; 10] =
+    ["supervisor", "spawner", "control", "volumes", "volumes-by-name", "keyholder", "transport", "push", "prune", "fetch"];
 
 fn dies(profile: &str, attempt: &str) -> bool {
     // Without the environment, as roles are started: no backtrace is made, which would open files.

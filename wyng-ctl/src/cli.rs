@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wyng_config::{Config, Profile, parse_bytes, parse_secs};
 use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
 
-use crate::quantity::{parse_bytes, parse_secs, parse_small_bytes};
+use crate::quantity::parse_small_bytes;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
 
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Run a private daemon for this one command, as the caller
     #[arg(long, global = true)]
     pub(crate) standalone: bool,
+    /// The configuration: volumes and profiles by name [default: /etc/wyng/wyng.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Where a private daemon keeps its state [default: $XDG_STATE_HOME/wyng]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -97,6 +101,9 @@ pub(crate) enum Verb {
         /// The archive's name; all without it
         archive: Option<String>,
     },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
     /// What to keep on paper: the archive's id, and the code that shows a rollback
     RecoverySheet {
         /// The archive's name
@@ -111,6 +118,12 @@ pub(crate) enum Verb {
     /// Another word for `archive create`
     #[command(name = "arch-init", hide = true)]
     ArchInit(CreateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Is it right, and is all there that it names?
+    Check,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,12 +155,12 @@ pub(crate) enum ArchiveVerb {
 pub(crate) struct CreateArgs {
     /// The archive's name on this machine
     name: String,
-    /// Where the store is: dir:/path
+    /// Where the store is: dir:/path [default: as configured]
     #[arg(long, value_name = "URL")]
-    store: String,
-    /// The far end: local, ssh:HOST
-    #[arg(long, value_name = "TRANSPORT", default_value = "local")]
-    via: String,
+    store: Option<String>,
+    /// The far end: local, ssh:HOST [default: as configured, else local]
+    #[arg(long, value_name = "TRANSPORT")]
+    via: Option<String>,
     /// A power of two, 64K to 1M
     #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
     chunk_size: u32,
@@ -175,7 +188,7 @@ pub(crate) struct CreateArgs {
 pub(crate) struct OpenArgs {
     /// The archive's name on this machine
     name: String,
-    /// Where the store is; needed the first time
+    /// Where the store is; needed the first time [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The far end
@@ -239,11 +252,18 @@ pub(crate) struct NewPassphrase {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// The archive's name
-    archive: String,
-    /// PATH or NAME=PATH of a disk image or block device
-    #[arg(value_name = "SOURCE", required = true)]
+    /// The archive's name; the profile says it too
+    #[arg(required_unless_present = "profile")]
+    archive: Option<String>,
+    /// PATH or NAME=PATH of a disk image or block device, or a volume's name in the configuration
+    #[arg(value_name = "SOURCE", required_unless_present_any = ["all", "profile"])]
     pub(crate) sources: Vec<OsString>,
+    /// All volumes of the configuration
+    #[arg(long, conflicts_with = "sources")]
+    all: bool,
+    /// Archive, volumes and options of this profile
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
+    profile: Option<String>,
     /// The volumes are in use: mark the sessions as crash-consistent
     #[arg(long)]
     live: bool,
@@ -289,8 +309,9 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The archive's name
-    archive: String,
+    /// The archive's name; the profile says it too
+    #[arg(required_unless_present = "profile")]
+    archive: Option<String>,
     /// Only what these volumes need
     volumes: Vec<String>,
     /// Only what this session needs
@@ -302,6 +323,9 @@ pub(crate) struct VerifyArgs {
     /// Read at most so much, what was not read for longest first
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     budget: Option<u64>,
+    /// Archive and budget of this profile
+    #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
+    profile: Option<String>,
 }
 
 /// Reads the command line; ends the process with status 2 and a message where it is wrong.
@@ -310,6 +334,58 @@ pub(crate) fn parse() -> Cli {
 }
 
 impl Cli {
+    /// Does the command ask the configuration? All others work though it may be wrong.
+    pub(crate) fn asks_config(&self) -> bool {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_)) | Verb::ArchInit(_) | Verb::Backup(_) | Verb::Status { .. } => {
+                true
+            }
+            Verb::Verify(verify) => verify.profile.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Fills in what the configuration says and the command line does not; the error says what neither does.
+    pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), String> {
+        match &mut self.verb {
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
+                let known = config.archives.get(&create.name);
+                create.via = create.via.take().or_else(|| known.map(|known| known.via.clone()));
+                create.store = create.store.take().or_else(|| known.map(|known| known.store.clone()));
+                if create.store.is_none() {
+                    return Err(format!("where is the store of {:?}? Neither --store nor the configuration says it", create.name));
+                }
+            }
+            Verb::Archive(ArchiveVerb::Open(open)) => {
+                let known = config.archives.get(&open.name);
+                open.via = open.via.take().or_else(|| known.map(|known| known.via.clone()));
+                open.store = open.store.take().or_else(|| known.map(|known| known.store.clone()));
+            }
+            Verb::Backup(backup) if backup.all => {
+                if config.volumes.is_empty() {
+                    return Err("the configuration names no volume".into());
+                }
+                backup.sources = config.volumes.keys().map(OsString::from).collect();
+            }
+            Verb::Backup(backup) => {
+                if let Some(profile) = find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)? {
+                    backup.archive = Some(profile.archive.clone());
+                    backup.sources = profile.volumes.iter().map(OsString::from).collect();
+                    backup.live |= profile.live;
+                    backup.skip_unchanged |= profile.skip_unchanged;
+                }
+            }
+            Verb::Verify(verify) => {
+                if let Some(profile) = find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)? {
+                    verify.archive = Some(profile.archive.clone());
+                    verify.budget = verify.budget.or(profile.verify_budget_bytes);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// The daemon's command. `sources` are a backup's.
     pub(crate) fn command(&self, sources: Vec<BackupSource>) -> Command {
         match &self.verb {
@@ -338,7 +414,7 @@ impl Cli {
             Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove { archive: archive.clone(), number: *slot },
             Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: archive.clone() },
             Verb::Backup(backup) => Command::Backup {
-                archive: backup.archive.clone(),
+                archive: backup.archive.clone().unwrap_or_default(),
                 sources,
                 skip_unchanged: backup.skip_unchanged,
                 dry_run: backup.dry_run,
@@ -351,12 +427,14 @@ impl Cli {
                 session: restore.session.clone(),
             },
             Verb::Verify(verify) => Command::Verify {
-                archive: verify.archive.clone(),
+                archive: verify.archive.clone().unwrap_or_default(),
                 volumes: verify.volumes.clone(),
                 session: verify.session.clone(),
                 deep: verify.deep,
                 budget_bytes: verify.budget,
             },
+            // It is answered here, and never reaches a daemon.
+            Verb::Config(ConfigVerb::Check) => Command::Status { archive: None },
             Verb::Unlock { archive, secs } => Command::Unlock { archive: archive.clone(), secs: *secs },
             Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
             Verb::Status { archive } => Command::Status { archive: archive.clone() },
@@ -384,6 +462,7 @@ impl Cli {
             Verb::Verify(_) => "verify",
             Verb::Unlock { .. } => "unlock",
             Verb::Lock { .. } => "lock",
+            Verb::Config(ConfigVerb::Check) => "config check",
             Verb::Status { .. } => "status",
         }
     }
@@ -412,12 +491,25 @@ impl Cli {
             )
             | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. } => Some(archive),
-            Verb::Backup(backup) => Some(&backup.archive),
             Verb::List(list) => Some(&list.archive),
             Verb::Restore(restore) => Some(&restore.archive),
-            Verb::Verify(verify) => Some(&verify.archive),
+            Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
+            Verb::Config(ConfigVerb::Check) => None,
             Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
         }
+    }
+}
+
+/// The profile that was asked for. It has one archive, which may be named a second time but not differently.
+fn find_profile<'a>(name: Option<&str>, archive: Option<&str>, config: &'a Config) -> Result<Option<&'a Profile>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let profile = config.profiles.get(name).ok_or_else(|| {
+        let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
+        format!("there is no profile {name:?} in the configuration{}{}", if known.is_empty() { "" } else { ", but " }, known.join(", "))
+    })?;
+    match archive {
+        Some(other) if other != profile.archive => Err(format!("profile {name:?} is of archive {:?}, not {other:?}", profile.archive)),
+        _ => Ok(Some(profile)),
     }
 }
 
@@ -431,8 +523,8 @@ impl CreateArgs {
     fn command(&self) -> Command {
         Command::ArchiveCreate {
             archive: self.name.clone(),
-            store_url: self.store.clone(),
-            via: self.via.clone(),
+            store_url: self.store.clone().unwrap_or_default(),
+            via: self.via.clone().unwrap_or_else(|| "local".to_owned()),
             chunk_size_bytes: self.chunk_size,
             pack_size_bytes: self.pack_size,
             compression: self.compression,

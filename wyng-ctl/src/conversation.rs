@@ -7,28 +7,46 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use wyng_config::Config;
 use wyng_control::{CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, ConfigVerb, Verb};
 use crate::client::{Client, ClientError};
+use crate::overdue::Watch;
 use crate::passphrase;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
+use crate::settings;
 use crate::source::{self, Source};
 use crate::target::{Destination, Targets, stdout_is_terminal};
 
 /// Runs a command.
-pub(crate) fn run(cli: &Cli) -> ExitStatus {
-    let mut report = Report::new(cli);
-    let exit = match Conversation::begin(cli) {
+pub(crate) fn run(mut cli: Cli) -> ExitStatus {
+    let config = if cli.asks_config() { settings::read(&cli.options) } else { Ok(Config::default()) };
+    let config = config.and_then(|config| cli.fill_in(&config).map(|()| config).map_err(|text| Message::usage(&text)));
+    let mut report = Report::new(&cli);
+    let exit = match config {
         Err(message) => report.fail(message),
-        Ok(mut conversation) => {
-            let exit = conversation.go_on(&mut report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
-            conversation.client.end();
-            exit
-        }
+        Ok(_) if matches!(cli.verb, Verb::Config(ConfigVerb::Check)) => settings::check(&cli.options, &mut report),
+        Ok(config) => converse(&cli, &config, &mut report),
     };
     report.finish(exit)
+}
+
+fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
+    match Conversation::begin(cli, config) {
+        Err(message) => report.fail(message),
+        Ok(mut conversation) => {
+            let exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
+            conversation.client.end();
+            if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
+                for message in conversation.watch.overdue(config, cli.archive(), now()) {
+                    report.fail(message);
+                }
+            }
+            exit
+        }
+    }
 }
 
 struct Conversation<'a> {
@@ -37,6 +55,8 @@ struct Conversation<'a> {
     sources: Vec<Source>,
     targets: Targets,
     progress: Progress,
+    /// What `status` judges.
+    watch: Watch,
     /// Where a recovery key arrives.
     secret: Option<OwnedFd>,
     /// Readable when the person interrupts.
@@ -46,14 +66,14 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// Checks what can be checked here, then connects and says the command.
-    fn begin(cli: &'a Cli) -> Result<Self, Message> {
+    fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
         if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. }) {
             return Err(Message::usage(
                 "a private daemon ends with its command: unlock and lock are for the running one, without --standalone",
             ));
         }
         let sources = match &cli.verb {
-            Verb::Backup(backup) => source::parse(&backup.sources).map_err(|text| Message::usage(&text))?,
+            Verb::Backup(backup) => source::parse(&backup.sources, &config.volumes).map_err(|text| Message::usage(&text))?,
             _ => Vec::new(),
         };
         let targets = match &cli.verb {
@@ -68,9 +88,11 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
-        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
+        let client =
+            Client::connect(&cli.options, sources.iter().any(Source::is_configured)).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
-        let conversation = Self { cli, client, sources, targets, progress, secret: None, interrupts, interrupted: false };
+        let conversation =
+            Self { cli, client, sources, targets, progress, watch: Watch::default(), secret: None, interrupts, interrupted: false };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
         let said = conversation
             .client
@@ -107,6 +129,7 @@ impl<'a> Conversation<'a> {
                 }
                 event => {
                     self.progress.clear();
+                    self.watch.hear(&event);
                     report.take(event);
                 }
             }
@@ -158,6 +181,11 @@ impl<'a> Conversation<'a> {
         self.client.send(&ToDaemon::Cancel, None)?;
         Ok(true)
     }
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn hear_interrupts() -> std::io::Result<UnixStream> {

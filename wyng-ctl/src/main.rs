@@ -5,17 +5,18 @@
 mod cli;
 mod client;
 mod conversation;
+mod overdue;
 mod passphrase;
 mod progress;
 mod quantity;
 mod report;
+mod settings;
 mod source;
 mod target;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = cli::parse();
-    let exit = conversation::run(&arguments);
+    let exit = conversation::run(cli::parse());
     ExitCode::from(exit.code())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The sources of a backup: which volume each is, and opening them with the caller's rights.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -18,25 +19,41 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// NAME=PATH was written.
     named: bool,
+    /// It is a name from the configuration, and the daemon opens it.
+    configured: bool,
 }
 
 impl Source {
+    /// Does the daemon open it?
+    pub(crate) fn is_configured(&self) -> bool {
+        self.configured
+    }
+
     /// What the daemon hears of it. The path is only remembered there, never opened.
     pub(crate) fn for_daemon(&self) -> BackupSource {
         let path = std::path::absolute(&self.path).and_then(std::fs::canonicalize).unwrap_or_else(|_| self.path.clone());
-        BackupSource { volume: self.volume.clone(), path: path.to_string_lossy().into_owned(), named: self.named }
+        let path = path.to_string_lossy().into_owned();
+        BackupSource { volume: self.volume.clone(), path, named: self.named, configured: self.configured }
     }
 }
 
-/// `PATH` or `NAME=PATH`. A path's volume is called as its last component; a path with `=` begins with `./` or `/`.
-pub(crate) fn parse(sources: &[OsString]) -> Result<Vec<Source>, String> {
-    let parsed = sources.iter().map(|source| parse_one(source)).collect::<Result<Vec<_>, _>>()?;
+/// `PATH`, `NAME=PATH` or the name of a volume in the configuration. A path's volume is called as its last component; a path with `=`, or
+/// called like a configured volume, begins with `./` or `/`.
+pub(crate) fn parse(sources: &[OsString], configured: &BTreeMap<String, PathBuf>) -> Result<Vec<Source>, String> {
+    let parsed = sources.iter().map(|source| find(source, configured)).collect::<Result<Vec<_>, _>>()?;
     for (place, source) in parsed.iter().enumerate() {
         if parsed.iter().take(place).any(|earlier| earlier.volume == source.volume) {
             return Err(format!("two sources would both be volume {:?}; give one of them a name of its own: NAME=PATH", source.volume));
         }
     }
     Ok(parsed)
+}
+
+fn find(source: &OsStr, configured: &BTreeMap<String, PathBuf>) -> Result<Source, String> {
+    match source.to_str().and_then(|name| configured.get_key_value(name)) {
+        Some((name, path)) => Ok(Source { volume: name.clone(), path: path.clone(), named: true, configured: true }),
+        None => parse_one(source),
+    }
 }
 
 fn parse_one(source: &OsStr) -> Result<Source, String> {
@@ -55,7 +72,7 @@ fn parse_one(source: &OsStr) -> Result<Source, String> {
     if path.as_os_str().is_empty() || volume.is_empty() {
         return Err(format!("{source:?} is neither PATH nor NAME=PATH"));
     }
-    Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named })
+    Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named, configured: false })
 }
 
 /// Opens a source for reading; the error is the system's number.
@@ -82,9 +99,17 @@ mod tests {
 
     #[test]
     fn two_sources_cannot_be_one_volume() {
-        assert!(parse(&["/a/x".into(), "/b/x".into()]).is_err());
-        assert!(parse(&["/a/x".into(), "y=/b/x".into()]).is_ok());
-        assert!(parse(&["/".into()]).is_err());
-        assert!(parse(&["=x".into()]).is_err());
+        let parse = |sources: &[&str]| {
+            let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
+            parse(&sources, &BTreeMap::from([("x".to_owned(), PathBuf::from("/configured"))]))
+        };
+        assert!(parse(&["/a/x", "/b/x"]).is_err());
+        assert!(parse(&["/a/x", "y=/b/x"]).is_ok());
+        assert!(parse(&["/"]).is_err());
+        assert!(parse(&["=x"]).is_err());
+        assert!(parse(&["x", "./x"]).is_err());
+        let [configured, file] = parse(&["x", "y=./x"]).unwrap().try_into().unwrap();
+        assert!(configured.configured && configured.path == Path::new("/configured"));
+        assert!(!file.configured && file.path == Path::new("./x"));
     }
 }

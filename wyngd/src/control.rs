@@ -7,7 +7,7 @@
 
 mod client;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
@@ -41,6 +41,8 @@ struct Job {
     /// Whose it is; nobody's once that client is gone.
     client: Option<u64>,
     asked: HashMap<u32, Asker>,
+    /// The numbers of the sources that the daemon opens itself.
+    configured: HashSet<u32>,
 }
 
 struct Control {
@@ -288,7 +290,7 @@ impl Control {
         if let Some(client) = self.clients.get_mut(&id) {
             client.phase = Phase::Working;
         }
-        self.job = Some(Job { client: Some(id), asked: HashMap::new() });
+        self.job = Some(Job { client: Some(id), asked: HashMap::new(), configured: configured(&command) });
         if matches!(command, Command::Status { .. }) {
             for line in self.unenforced.clone() {
                 self.tell(id, ToClient::Unenforced(line))?;
@@ -344,6 +346,9 @@ impl Control {
                 self.note_ready(Role::Volumes, missing);
                 Ok(())
             }
+            VolumesToControl::Want { item, wanted: Wanted::Source { .. } } if self.is_configured(item) => {
+                self.volumes.send(&ControlToVolumes::Configured { item }, &[])
+            }
             VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, ToClient::Want { item, wanted }),
         }
     }
@@ -367,12 +372,16 @@ impl Control {
     /// Asks the running command's client.
     fn ask(&mut self, item: u32, asker: Asker, question: ToClient) -> Result<(), Fatal> {
         match &mut self.job {
-            Some(Job { client: Some(_), asked }) => {
+            Some(Job { client: Some(_), asked, .. }) => {
                 asked.insert(item, asker);
                 self.tell_owner(question)
             }
             _ => self.answer_for_nobody(item, asker),
         }
+    }
+
+    fn is_configured(&self, item: u32) -> bool {
+        self.job.as_ref().is_some_and(|job| job.configured.contains(&item))
     }
 
     fn tell_owner(&mut self, event: ToClient) -> Result<(), Fatal> {
@@ -388,4 +397,10 @@ impl Control {
             reason,
         }));
     }
+}
+
+/// Which sources of a backup are volumes of the configuration.
+fn configured(command: &Command) -> HashSet<u32> {
+    let Command::Backup { sources, .. } = command else { return HashSet::new() };
+    (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
 }

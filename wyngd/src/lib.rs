@@ -29,8 +29,17 @@ const STATE_DIR: &str = "/var/lib/wyng";
 /// What this process is to be.
 enum Start {
     Supervisor(supervisor::Options),
-    /// The helper, for the spawner; and whether control is a service.
-    Role(Role, Option<PathBuf>, bool),
+    Role(Role, RoleOptions),
+}
+
+/// What only one of the roles asks.
+struct RoleOptions {
+    /// The spawner: the helper.
+    helper: Option<PathBuf>,
+    /// Control: is it a service?
+    service: bool,
+    /// Volumes: the configuration.
+    config: Option<PathBuf>,
 }
 
 /// Runs what the arguments name, to its end.
@@ -38,12 +47,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     log_to_standard_error();
     let ended = match parse(arguments) {
         None => {
-            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--helper PATH]");
-            eprintln!("       wyngd --standalone --client-fd N --state-dir DIR [--helper PATH] (started by wyng-ctl)");
+            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH]");
+            eprintln!("       wyngd --standalone --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)");
             return ExitCode::from(USAGE);
         }
         Some(Start::Supervisor(options)) => supervisor::run(&options),
-        Some(Start::Role(role, helper, service)) => match run_role(role, helper, service) {
+        Some(Start::Role(role, options)) => match run_role(role, options) {
             // A closed wire is how a role learns that the conversation is over. Should its peer have failed, then that is told by the peer.
             Err(ipc::Fatal::Gone(peer)) => {
                 tracing::debug!(peer, "is gone");
@@ -61,19 +70,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_role(role: Role, helper: Option<PathBuf>, service: bool) -> Result<(), ipc::Fatal> {
+fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
-        Role::Spawner => spawner::run(helper),
-        Role::Control => control::run(service),
-        Role::Volumes => volumes::run(),
+        Role::Spawner => spawner::run(options.helper),
+        Role::Control => control::run(options.service),
+        Role::Volumes => volumes::run(options.config.as_deref()),
         Role::Keyholder => keyholder::door::run(),
         Role::Transport => transport::run(),
     }
 }
 
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut helper, mut role) =
-        (false, false, None, None, None, None, None);
+    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut role) =
+        (false, false, None, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--standalone" => standalone = true,
@@ -81,17 +90,20 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
             "--service" => service = true,
             "--socket" => socket = Some(PathBuf::from(arguments.next()?)),
             "--state-dir" => state_dir = Some(PathBuf::from(arguments.next()?)),
+            "--config" => config = Some(PathBuf::from(arguments.next()?)),
             "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
             "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
             _ => return None,
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, helper, service)),
+        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config })),
         None => {
             let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
             let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
-            Some(Start::Supervisor(supervisor::Options { door, state_dir, helper }))
+            // A service has its configuration where packages put it; a private daemon has the one that its caller names.
+            let config = config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
+            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, helper }))
         }
     }
 }

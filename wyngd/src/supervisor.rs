@@ -34,6 +34,8 @@ pub struct Options {
     pub door: Door,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
+    /// The volumes that the daemon opens itself; one that is not there names none.
+    pub config: Option<PathBuf>,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
 }
@@ -102,6 +104,9 @@ fn command(role: Role, options: &Options) -> Command {
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
     if role == Role::Control && matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
+    }
+    if let (Role::Volumes, Some(config)) = (role, &options.config) {
+        command.arg("--config").arg(config);
     }
     if role == Role::Spawner {
         // ssh finds its agent and configuration by these.

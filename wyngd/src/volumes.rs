@@ -1,40 +1,60 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that looks at sources and targets which the caller opened, and hands them to the keyholder. It opens no path itself.
+//! The role that looks at sources and targets which the caller opened, and hands them to the keyholder. Of paths it opens those alone that
+//! the daemon's configuration names.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use wyng_config::Config;
 use wyng_control::{Method, TargetKind, Wanted};
+use wyng_jail::{PathAccess, Profile};
 
-use crate::ipc::{ControlToVolumes, Fatal, KeyholderToVolumes, VolumesToControl, VolumesToKeyholder, Wire, enter_jail, not_enforced, wait};
+use crate::ipc::{
+    ControlToVolumes, Fatal, KeyholderToVolumes, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
+};
 use crate::roles::Role;
 
 /// What was asked for last. The keyholder asks for one thing at a time.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    Source(u32),
+    /// Its number, and its volume's name.
+    Source(u32, String),
     Target(u32),
 }
 
-/// Serves until control is gone.
-pub fn run() -> Result<(), Fatal> {
+/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
+pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
+    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
     let control: Wire<VolumesToControl, ControlToVolumes> = Wire::inherited(Role::Volumes, Role::Control)?;
     let keyholder: Wire<VolumesToKeyholder, KeyholderToVolumes> = Wire::inherited(Role::Volumes, Role::Keyholder)?;
-    let missing = enter_jail(Role::Volumes, || vec![("empty network", wyng_jail::empty_network_namespace())]);
+    let folders = folders_of(&known.volumes);
+    let profile = if known.volumes.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
+    let missing = enter_jail_as(profile, || {
+        let readable: Vec<_> = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read)).collect();
+        vec![
+            ("empty network", wyng_jail::empty_network_namespace()),
+            ("only the folders of configured volumes", wyng_jail::restrict_paths(&readable)),
+        ]
+    });
+    drop(folders);
     control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
     let mut asked = None;
     loop {
         let [from_control, from_keyholder] = wait([(control.as_fd(), PollFlags::IN), (keyholder.as_fd(), PollFlags::IN)], None)?;
         if from_keyholder {
             let (question, wanted) = match keyholder.receive()?.message {
-                KeyholderToVolumes::OpenSource { item, volume } => (Asked::Source(item), Wanted::Source { volume }),
+                KeyholderToVolumes::OpenSource { item, volume } => (Asked::Source(item, volume.clone()), Wanted::Source { volume }),
                 KeyholderToVolumes::OpenTarget { item, volume, size_bytes } => (Asked::Target(item), Wanted::Target { volume, size_bytes }),
             };
+            let item = question.item();
             if asked.replace(question).is_some() {
                 return Err(Fatal::Unexpected(keyholder.peer()));
             }
-            control.send(&VolumesToControl::Want { item: question.item(), wanted }, &[])?;
+            control.send(&VolumesToControl::Want { item, wanted }, &[])?;
         }
         if from_control {
             let received = match control.receive() {
@@ -43,7 +63,11 @@ pub fn run() -> Result<(), Fatal> {
             };
             let question = asked.take().ok_or(Fatal::Unexpected(control.peer()))?;
             match received.message {
-                ControlToVolumes::Here { item } if item == question.item() => hand_over(&keyholder, question, received.descriptor()?)?,
+                ControlToVolumes::Here { item } if item == question.item() => hand_over(&keyholder, &question, received.descriptor()?)?,
+                ControlToVolumes::Configured { item } if item == question.item() => match open(&known.volumes, &question) {
+                    Ok(descriptor) => hand_over(&keyholder, &question, descriptor)?,
+                    Err(errno) => keyholder.send(&VolumesToKeyholder::Unavailable { item, errno: errno.raw_os_error() }, &[])?,
+                },
                 ControlToVolumes::Unavailable { item, errno } if item == question.item() => {
                     keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])?;
                 }
@@ -54,17 +78,33 @@ pub fn run() -> Result<(), Fatal> {
 }
 
 impl Asked {
-    fn item(self) -> u32 {
+    fn item(&self) -> u32 {
         match self {
-            Self::Source(item) | Self::Target(item) => item,
+            Self::Source(item, _) | Self::Target(item) => *item,
         }
     }
 }
 
-fn hand_over(keyholder: &Wire<VolumesToKeyholder, KeyholderToVolumes>, question: Asked, descriptor: OwnedFd) -> Result<(), Fatal> {
+/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew. Names of devices are
+/// links, so `/dev` is one folder.
+fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
+    let folder = |path: &PathBuf| if path.starts_with("/dev") { Some(PathBuf::from("/dev")) } else { path.parent().map(Path::to_owned) };
+    let folders: BTreeSet<PathBuf> = volumes.values().filter_map(folder).collect();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    folders.iter().filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok()).collect()
+}
+
+/// Opens a source by its name in the configuration.
+fn open(volumes: &BTreeMap<String, PathBuf>, question: &Asked) -> Result<OwnedFd, Errno> {
+    let Asked::Source(_, name) = question else { return Err(Errno::INVAL) };
+    let path = volumes.get(name).ok_or(Errno::NOENT)?;
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
+}
+
+fn hand_over(keyholder: &Wire<VolumesToKeyholder, KeyholderToVolumes>, question: &Asked, descriptor: OwnedFd) -> Result<(), Fatal> {
     let item = question.item();
     let looked = match question {
-        Asked::Source(_) => source_bytes(&descriptor)?.map(|size_bytes| VolumesToKeyholder::Source {
+        Asked::Source(..) => source_bytes(&descriptor)?.map(|size_bytes| VolumesToKeyholder::Source {
             item,
             size_bytes,
             method: Method::FullScan,

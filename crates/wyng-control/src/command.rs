@@ -59,6 +59,8 @@ pub struct BackupSource {
     pub path: String,
     /// NAME=PATH was written, so a volume may move to another path.
     pub named: bool,
+    /// The name of a volume in the configuration: the daemon opens the path that its own copy gives.
+    pub configured: bool,
 }
 
 /// How new chunks are compressed; the format has one algorithm, so only its level is a choice.

@@ -149,6 +149,8 @@ pub struct ArchiveSummary {
     pub committed_time: i64,
     /// All session keys up to this commit's time were derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
+    /// When the pack that was read and found right longest ago was read, seconds since 1970 UTC; 0 before the first verify.
+    pub verified_time: i64,
     /// Size of a chunk.
     pub chunk_size_bytes: u32,
     /// Size of a pack.

@@ -22,6 +22,8 @@ pub enum Profile {
     Control,
     /// Looks at descriptors that others opened.
     Volumes,
+    /// That, and opens what the configuration names.
+    VolumesByName,
     /// Works on the state directory, one volume and memory files.
     Keyholder,
     /// Reads and writes two pipes and memory files.
@@ -45,6 +47,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Supervisor => &[CHILDREN],
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
+        Profile::VolumesByName => &[PACKETS, LOOKING, OPENING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
@@ -141,6 +144,13 @@ const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill,
 
 /// What kind of file, and how large.
 const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_ioctl, libc::SYS_lseek];
+
+/// Sources of the configuration, where Landlock keeps them.
+const OPENING: &[c_long] = &[
+    libc::SYS_openat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

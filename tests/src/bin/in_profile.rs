@@ -31,6 +31,7 @@ fn profile_of(name: &str) -> Profile {
         "spawner" => Profile::Spawner,
         "control" => Profile::Control,
         "volumes" => Profile::Volumes,
+        "volumes-by-name" => Profile::VolumesByName,
         "keyholder" => Profile::Keyholder,
         "transport" => Profile::Transport,
         "push" => Profile::HelperPush,

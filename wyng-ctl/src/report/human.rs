@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use wyng_config::Config;
 use wyng_control::{Method, ToClient};
 
 use super::plain;
@@ -18,13 +19,19 @@ pub(super) fn show(event: &ToClient, quiet: bool) {
 fn line(event: &ToClient, quiet: bool) -> Option<String> {
     Some(match event {
         ToClient::Archive(archive) => format!(
-            "{}  {}  generation {}, {}, {} in {}\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
+            "{}  {}  generation {}, {}, {} in {}\n  committed {}, {}\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
             plain(&archive.name),
             plain(&archive.store_url),
             archive.generation,
             counted(archive.volume_count, "volume"),
             show_bytes(archive.stored_bytes),
             counted(archive.pack_count, "pack"),
+            session_name(archive.committed_time),
+            if archive.verified_time > 0 {
+                format!("verified since {}", session_name(archive.verified_time))
+            } else {
+                "never verified".into()
+            },
             archive.id,
             show_bytes(archive.chunk_size_bytes.into()),
             show_bytes(archive.pack_size_bytes.into()),
@@ -93,6 +100,17 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Failed(_)
         | ToClient::Done { .. } => return None,
     })
+}
+
+/// Prints what a configuration says.
+pub(super) fn show_config(config: &Config) {
+    let archives = config.archives.iter().map(|(name, archive)| format!("archive {name}  {} through {}", archive.store, archive.via));
+    let volumes = config.volumes.iter().map(|(name, path)| format!("volume {name}  {}", path.display()));
+    let profiles =
+        config.profiles.iter().map(|(name, profile)| format!("profile {name}  {} to {}", profile.volumes.join(", "), profile.archive));
+    for line in archives.chain(volumes).chain(profiles) {
+        let _ = writeln!(std::io::stdout(), "{}", plain(&line));
+    }
 }
 
 /// `1 pack`, `2 packs`.

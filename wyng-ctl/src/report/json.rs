@@ -4,7 +4,8 @@
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
-use wyng_control::{ExitStatus, ToClient};
+use wyng_config::Profile;
+use wyng_control::{ExitStatus, SessionLine, ToClient};
 
 use super::Report;
 use super::human::method_name;
@@ -36,6 +37,20 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
         set("archive", json!(archive));
     }
     match report.command {
+        "config check" => {
+            if let Some(config) = &report.config {
+                set(
+                    "archives",
+                    config
+                        .archives
+                        .iter()
+                        .map(|(name, archive)| json!({"name": name, "store": archive.store, "via": archive.via}))
+                        .collect(),
+                );
+                set("volumes", config.volumes.iter().map(|(name, path)| json!({"name": name, "path": path})).collect());
+                set("profiles", config.profiles.iter().map(profile).collect());
+            }
+        }
         "list" => drop(set("volumes", listed(report))),
         "backup" => {
             set("volumes", Value::Array(report.events.iter().filter_map(backed_up).collect()));
@@ -87,7 +102,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             if report.command == "archive open" {
                 set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
             }
-            set("archives", Value::Array(report.events.iter().filter_map(archive).collect()));
+            set("archives", archives(report));
             set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
         }
     }
@@ -100,23 +115,47 @@ fn listed(report: &Report) -> Value {
     for event in &report.events {
         match event {
             ToClient::Volume(volume) => volumes.push(json!({"name": volume.name, "size_bytes": volume.size_bytes, "sessions": []})),
-            ToClient::Session(session) => {
+            ToClient::Session(line) => {
                 if let Some(Value::Array(sessions)) = volumes.last_mut().and_then(|volume| volume.get_mut("sessions")) {
-                    sessions.push(json!({
-                        "session": session_name(session.session),
-                        "generation": session.generation,
-                        "tags": session.tags,
-                        "size_bytes": session.size_bytes,
-                        "added_bytes": session.added_bytes,
-                        "live": session.live,
-                        "damaged": session.damaged,
-                    }));
+                    sessions.push(session(line));
                 }
             }
             _ => {}
         }
     }
     Value::Array(volumes)
+}
+
+fn session(session: &SessionLine) -> Value {
+    json!({
+        "session": session_name(session.session),
+        "generation": session.generation,
+        "tags": session.tags,
+        "size_bytes": session.size_bytes,
+        "added_bytes": session.added_bytes,
+        "live": session.live,
+        "damaged": session.damaged,
+    })
+}
+
+/// Archives; with `status` each one's volumes follow it, with their newest sessions.
+fn archives(report: &Report) -> Value {
+    let mut archives: Vec<Value> = Vec::new();
+    let mut volume_name = "";
+    for event in &report.events {
+        match event {
+            ToClient::Archive(_) => archives.extend(archive(event)),
+            ToClient::Volume(volume) => volume_name = &volume.name,
+            ToClient::Session(line) => {
+                if let Some(Value::Object(archive)) = archives.last_mut() {
+                    let newest = archive.entry("newest").or_insert_with(|| json!({}));
+                    newest.as_object_mut().and_then(|newest| newest.insert(volume_name.to_owned(), session(line)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Value::Array(archives)
 }
 
 fn backed_up(event: &ToClient) -> Option<Value> {
@@ -153,6 +192,19 @@ fn problem(event: &ToClient) -> Option<Value> {
     }))
 }
 
+fn profile((name, profile): (&String, &Profile)) -> Value {
+    json!({
+        "name": name,
+        "archive": profile.archive,
+        "volumes": profile.volumes,
+        "live": profile.live,
+        "skip_unchanged": profile.skip_unchanged,
+        "backup_overdue_secs": profile.backup_overdue_secs,
+        "verify_overdue_secs": profile.verify_overdue_secs,
+        "verify_budget_bytes": profile.verify_budget_bytes,
+    })
+}
+
 fn slot(event: &ToClient) -> Option<Value> {
     let ToClient::KeySlot(slot) = event else { return None };
     Some(json!({
@@ -172,6 +224,7 @@ fn archive(event: &ToClient) -> Option<Value> {
         "via": archive.via,
         "generation": archive.generation,
         "committed": session_name(archive.committed_time),
+        "verified": (archive.verified_time > 0).then(|| session_name(archive.verified_time)),
         "keys_proven": (archive.keys_proven_time > 0).then(|| session_name(archive.keys_proven_time)),
         "chunk_size_bytes": archive.chunk_size_bytes,
         "pack_size_bytes": archive.pack_size_bytes,

@@ -6,8 +6,9 @@ mod json;
 mod sheet;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use wyng_config::{Config, ConfigError};
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
 
@@ -46,6 +47,49 @@ impl Message {
             safe: failure.safe().to_owned(),
             next: failure.next().to_owned(),
             volume: failure.volume().map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn of_config(error: &ConfigError) -> Self {
+        let next = match error {
+            ConfigError::Mistake { remedy, .. } => remedy.clone(),
+            ConfigError::Unreadable { .. } => "Name another one with --config, or see docs/config.md for a complete example.".into(),
+        };
+        Self { code: "config", exit: ExitStatus::Usage, text: error.to_string(), safe: "Nothing was done.".into(), next, volume: None }
+    }
+
+    pub(crate) fn of_missing_volume(name: &str, path: &Path, errno: i32) -> Self {
+        Self {
+            code: "configured-volume-missing",
+            exit: ExitStatus::Partial,
+            text: format!("{} of volume {name:?} cannot be opened: {}", path.display(), std::io::Error::from_raw_os_error(errno)),
+            safe: "Nothing was done.".into(),
+            next: "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.".into(),
+            volume: Some(name.to_owned()),
+        }
+    }
+
+    pub(crate) fn of_overdue_backup(profile: &str, volume: &str, newest: Option<&str>) -> Self {
+        let when = newest.map_or_else(|| "was never backed up".to_owned(), |newest| format!("was last backed up at {newest}"));
+        Self {
+            code: "backup-overdue",
+            exit: ExitStatus::Partial,
+            text: format!("volume {volume:?} of profile {profile:?} {when}"),
+            safe: "The sessions that there are.".into(),
+            next: format!("Run `wyng-ctl backup --profile {profile}`."),
+            volume: Some(volume.to_owned()),
+        }
+    }
+
+    pub(crate) fn of_overdue_verify(profile: &str, archive: &str, verified: Option<&str>) -> Self {
+        let when = verified.map_or_else(|| "nobody ever read".to_owned(), |verified| format!("nobody has read all of since {verified}"));
+        Self {
+            code: "verify-overdue",
+            exit: ExitStatus::Partial,
+            text: format!("{when} what the store has of archive {archive:?} of profile {profile:?}"),
+            safe: "Nothing was found to be wrong.".into(),
+            next: format!("Run `wyng-ctl verify --profile {profile}`."),
+            volume: None,
         }
     }
 
@@ -112,6 +156,8 @@ pub(crate) struct Report {
     archive: Option<String>,
     events: Vec<ToClient>,
     messages: Vec<Message>,
+    /// What `config check` found.
+    config: Option<Config>,
     /// A recovery key, shown once.
     secret: Option<Zeroizing<String>>,
     /// How a recovery sheet is drawn besides its text.
@@ -129,6 +175,7 @@ impl Report {
             archive: cli.archive().map(str::to_owned),
             events: Vec::new(),
             messages: Vec::new(),
+            config: None,
             secret: None,
             drawing: Drawing::of(cli),
             passphrase_told: false,
@@ -154,6 +201,14 @@ impl Report {
         } else {
             human::show(&event, self.quiet);
         }
+    }
+
+    /// Takes what `config check` read.
+    pub(crate) fn take_config(&mut self, config: Config) {
+        if !self.json {
+            human::show_config(&config);
+        }
+        self.config = Some(config);
     }
 
     /// Shows a new recovery key: the only time that it can be seen.

@@ -119,6 +119,11 @@ pub enum KeyholderToControl {
 /// control → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToVolumes {
+    /// What was wanted is a volume of the configuration: open it.
+    Configured {
+        /// The question's number.
+        item: u32,
+    },
     /// What was wanted; with the descriptor.
     Here {
         /// The question's number.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use wyng_control::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-use wyng_jail::{Enforced, inherited, receive_packet, send_packet};
+use wyng_jail::{Enforced, Profile, inherited, receive_packet, send_packet};
 
 pub use messages::*;
 
@@ -128,11 +128,16 @@ pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeo
 
 /// The protections every role takes before its first message, and which of them the system would not give.
 pub fn enter_jail(role: Role, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
+    enter_jail_as(role.profile(), own)
+}
+
+/// [`enter_jail`] for a role whose system calls depend on how it was started.
+pub fn enter_jail_as(profile: Profile, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
     let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
     taken.extend(own());
     // After the role's own: an undumpable process may not write the maps of its user namespace.
     taken.push(("not dumpable", wyng_jail::not_dumpable()));
-    taken.push(("system call filter", wyng_jail::allow_only(role.profile())));
+    taken.push(("system call filter", wyng_jail::allow_only(profile)));
     taken
         .into_iter()
         .filter_map(|(protection, enforced)| match enforced {

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wyng_archive::format::SlotKind;
+use wyng_archive::crypto::Id;
+use wyng_archive::format::{SessionEntry, SlotKind};
 use wyng_control::{
     ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
 };
@@ -121,6 +122,7 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let volume_count = archive.volumes(world)?.len() as u64;
     let stored_bytes = packs.values().fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
     let settings = archive.head.settings;
+    let verified_time = verify::verified_time(world, &archive, &packs)?;
     world.tell(ToClient::Archive(ArchiveSummary {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
@@ -129,6 +131,7 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
         generation: archive.head.generation,
         committed_time: archive.head.time,
         keys_proven_time: archive.ledger.keys_proven_time,
+        verified_time,
         chunk_size_bytes: settings.chunk_size_bytes,
         pack_size_bytes: settings.pack_size_bytes,
         zstd_level: settings.zstd_level,
@@ -171,19 +174,28 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         };
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
-            let damaged = heal::is_damaged(world, &mut archive, &session, &mut known)?;
-            world.tell(ToClient::Session(SessionLine {
-                session: session.time,
-                generation: session.generation,
-                tags: session.tags,
-                size_bytes: session.size_bytes,
-                added_bytes: session.added_bytes,
-                live: session.live,
-                damaged,
-            }))?;
+            tell_session(world, &mut archive, session, &mut known)?;
         }
     }
     Ok(ExitStatus::Done)
+}
+
+fn tell_session<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: SessionEntry,
+    known: &mut HashMap<Id, bool>,
+) -> Result<(), Failure> {
+    let damaged = heal::is_damaged(world, archive, &session, known)?;
+    world.tell(ToClient::Session(SessionLine {
+        session: session.time,
+        generation: session.generation,
+        tags: session.tags,
+        size_bytes: session.size_bytes,
+        added_bytes: session.added_bytes,
+        live: session.live,
+        damaged,
+    }))
 }
 
 fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Failure> {
@@ -194,6 +206,13 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
     for name in names {
         show(world, &name)?;
         let mut archive = Archive::open(world, &name)?;
+        let mut known = HashMap::new();
+        for (_, volume) in archive.volumes(world)? {
+            world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
+            if let Some(newest) = archive.sessions(world, &volume)?.pop() {
+                tell_session(world, &mut archive, newest, &mut known)?;
+            }
+        }
         if archive.ledger.stopped {
             return Err(Failure::Stopped);
         }

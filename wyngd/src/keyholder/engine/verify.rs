@@ -491,6 +491,14 @@ impl Opener {
     }
 }
 
+/// When the pack that was read longest ago was read; 0 before the first verify. Packs that no verify has met yet do not count: they are
+/// read first.
+pub fn verified_time<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<i64, Failure> {
+    let times = CheckTimes::read(world, archive)?;
+    let live = packs.iter().filter(|(_, pack)| pack.state != PackState::Lost);
+    Ok(live.filter_map(|(number, _)| times.0.get(number).copied()).min().unwrap_or(0))
+}
+
 /// When each pack was last read whole and found right, so that a budget reaches all in turn.
 struct CheckTimes(std::collections::BTreeMap<u64, i64>);
 

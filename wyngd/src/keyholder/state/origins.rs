@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn source(volume: &str, path: &str, named: bool) -> BackupSource {
-        BackupSource { volume: volume.into(), path: path.into(), named }
+        BackupSource { volume: volume.into(), path: path.into(), named, configured: false }
     }
 
     #[test]

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md` describes every setting.
+//!
+//! `wyng-ctl` reads it for names and profiles; of the daemon only the role `volumes` does, to open the volumes that it names. It holds
+//! no secret.
+
+mod quantity;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use quantity::{parse_bytes, parse_secs};
+
+/// Where it is, if nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
+/// More is a mistake, or somebody's attempt to fill memory.
+const FILE_MAX_BYTES: usize = 1 << 20;
+const DAY_SECS: u64 = 86_400;
+
+/// What the file says; checked, and each name in a profile leads somewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// By their names on this machine.
+    pub archives: BTreeMap<String, Archive>,
+    /// Disk images and block devices, by the names of their volumes; absolute paths.
+    pub volumes: BTreeMap<String, PathBuf>,
+    /// By name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// What `archive create` and `archive open` need not be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The store: `dir:/path`.
+    pub store: String,
+    /// The far end: `local` or `ssh:HOST`.
+    pub via: String,
+}
+
+/// What `--profile` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Where it backs up to.
+    pub archive: String,
+    /// What it backs up; each is one of [`Config::volumes`].
+    pub volumes: Vec<String>,
+    /// The volumes are in use: sessions are marked as crash-consistent.
+    pub live: bool,
+    /// No session for a volume that did not change.
+    pub skip_unchanged: bool,
+    /// A newest session older than that is overdue, seconds.
+    pub backup_overdue_secs: u64,
+    /// A blob that nobody read for longer than that is overdue, seconds; none: never.
+    pub verify_overdue_secs: Option<u64>,
+    /// The most that one `verify` reads; none: all.
+    pub verify_budget_bytes: Option<u64>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{path} cannot be read: {error}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is wrong.
+    #[error("{path}:{line}: {what}")]
+    Mistake {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        what: String,
+        /// What to write instead.
+        remedy: String,
+    },
+}
+
+/// A mistake, where it is in the text.
+struct Mistake {
+    at: Range<usize>,
+    what: String,
+    remedy: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    archives: BTreeMap<Spanned<String>, WrittenArchive>,
+    #[serde(default)]
+    volumes: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    profiles: BTreeMap<Spanned<String>, WrittenProfile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenArchive {
+    store: Spanned<String>,
+    via: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProfile {
+    archive: Spanned<String>,
+    volumes: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    live: bool,
+    #[serde(default)]
+    skip_unchanged: bool,
+    backup_overdue: Option<Spanned<String>>,
+    verify_overdue: Option<Spanned<String>>,
+    verify_budget: Option<Spanned<String>>,
+}
+
+impl Config {
+    /// Reads a file of at most 1 MiB.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        if bytes.len() > FILE_MAX_BYTES {
+            return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
+        Self::parse(&text).map_err(|Mistake { at, what, remedy }| {
+            let before = text.get(..at.start).unwrap_or(&text);
+            ConfigError::Mistake { path: path.to_owned(), line: before.matches('\n').count().saturating_add(1), what, remedy }
+        })
+    }
+
+    /// [`read`](Self::read), where a file that is not there says nothing.
+    pub fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
+        match Self::read(path) {
+            Err(ConfigError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            read => read,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Mistake> {
+        let written: Written = toml::from_str(text).map_err(|error| Mistake {
+            at: error.span().unwrap_or_default(),
+            what: error.message().replace('\n', "; "),
+            remedy: "See the example in docs/config.md.".into(),
+        })?;
+        let mut config = Self::default();
+        for (name, archive) in written.archives {
+            check_name(&name)?;
+            config.archives.insert(name.into_inner(), archive.check()?);
+        }
+        for (name, path) in written.volumes {
+            check_name(&name)?;
+            let path = absolute(&path)?;
+            config.volumes.insert(name.into_inner(), path);
+        }
+        for (name, profile) in written.profiles {
+            check_name(&name)?;
+            let profile = profile.check(&config.volumes)?;
+            config.profiles.insert(name.into_inner(), profile);
+        }
+        Ok(config)
+    }
+}
+
+impl WrittenArchive {
+    fn check(self) -> Result<Archive, Mistake> {
+        if !self.store.as_ref().starts_with("dir:/") {
+            return Err(mistake(&self.store, format!("{:?} is no store", self.store.as_ref()), "Write \"dir:/absolute/path\"."));
+        }
+        let is_known = |via: &str| via == "local" || via.strip_prefix("ssh:").is_some_and(|host| !host.is_empty());
+        if let Some(via) = self.via.as_ref().filter(|via| !is_known(via.as_ref())) {
+            return Err(mistake(via, format!("{:?} is no far end", via.as_ref()), "Write \"local\" or \"ssh:HOST\"."));
+        }
+        Ok(Archive { store: self.store.into_inner(), via: self.via.map_or_else(|| "local".to_owned(), Spanned::into_inner) })
+    }
+}
+
+impl WrittenProfile {
+    fn check(self, known: &BTreeMap<String, PathBuf>) -> Result<Profile, Mistake> {
+        check_name(&self.archive)?;
+        let volumes = match self.volumes {
+            None => known.keys().cloned().collect(),
+            Some(names) => names.into_iter().map(|name| known_volume(name, known)).collect::<Result<Vec<_>, _>>()?,
+        };
+        let duration = |text: Option<Spanned<String>>| text.map(|text| quantity(&text, parse_secs, "\"3d\", \"12h\"")).transpose();
+        Ok(Profile {
+            archive: self.archive.into_inner(),
+            volumes,
+            live: self.live,
+            skip_unchanged: self.skip_unchanged,
+            backup_overdue_secs: duration(self.backup_overdue)?.unwrap_or(3 * DAY_SECS),
+            verify_overdue_secs: duration(self.verify_overdue)?,
+            verify_budget_bytes: self.verify_budget.map(|text| quantity(&text, parse_bytes, "\"10G\", \"500M\"")).transpose()?,
+        })
+    }
+}
+
+fn mistake<T>(at: &Spanned<T>, what: String, remedy: &str) -> Mistake {
+    Mistake { at: at.span(), what, remedy: remedy.to_owned() }
+}
+
+/// A name is a word on the command line, and a volume's becomes a file's name.
+fn check_name(name: &Spanned<String>) -> Result<(), Mistake> {
+    let text = name.as_ref();
+    let fits = (1..=128).contains(&text.len()) && !text.starts_with(['.', '-']);
+    if fits && text.chars().all(|char| !matches!(char, '/' | '=') && !char.is_control()) {
+        return Ok(());
+    }
+    Err(mistake(name, format!("{text:?} is no name"), "A name has 1 to 128 bytes, no / and no =, and begins with neither . nor -."))
+}
+
+fn absolute(path: &Spanned<String>) -> Result<PathBuf, Mistake> {
+    if path.as_ref().starts_with('/') {
+        return Ok(PathBuf::from(path.as_ref()));
+    }
+    Err(mistake(path, format!("{:?} is no absolute path", path.as_ref()), "Write the path of a disk image or block device from / on."))
+}
+
+fn known_volume(name: Spanned<String>, known: &BTreeMap<String, PathBuf>) -> Result<String, Mistake> {
+    if known.contains_key(name.as_ref()) {
+        return Ok(name.into_inner());
+    }
+    Err(mistake(&name, format!("there is no volume {:?}", name.as_ref()), "Add it to [volumes], as NAME = \"/path\"."))
+}
+
+fn quantity(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, Mistake> {
+    parse(text.as_ref()).map_err(|what| mistake(text, what, &format!("Write it as {examples}.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake_of(text: &str) -> (usize, String, String) {
+        let folder = std::env::temp_dir().join(format!("wyng-config-{}-{:p}", std::process::id(), text));
+        std::fs::write(&folder, text).unwrap();
+        let read = Config::read(&folder);
+        std::fs::remove_file(&folder).unwrap();
+        match read {
+            Err(ConfigError::Mistake { line, what, remedy, .. }) => (line, what, remedy),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(Config::parse("").ok(), Some(Config::default()));
+        assert_eq!(Config::read_if_there(Path::new("/nonexistent/wyng.toml")).unwrap(), Config::default());
+        assert!(Config::read(Path::new("/nonexistent/wyng.toml")).is_err());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line_and_a_remedy() {
+        let mistakes = [
+            ("[archives.home]\nstore = \"/mnt/disk\"\n", 2, "is no store"),
+            ("[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n", 3, "is no far end"),
+            ("[archives.home]\n\nstor = \"dir:/mnt\"\n", 3, "unknown field `stor`"),
+            ("[archives.home]\nvia = \"local\"\n", 1, "missing field `store`"),
+            ("[volumes]\nwork = \"images/work\"\n", 2, "is no absolute path"),
+            ("[volumes]\n\"a/b\" = \"/x\"\n", 2, "is no name"),
+            ("[volumes]\nwork = 7\n", 2, "invalid type: integer"),
+            (
+                "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nvolumes = [\n  \"a\",\n  \"b\",\n]\n",
+                7,
+                "there is no volume \"b\"",
+            ),
+            ("[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n", 3, "no unit of size"),
+            ("[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n", 3, "needs a unit"),
+            ("[profiles.p]\narchive = \"-x\"\n", 2, "is no name"),
+            ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
+            ("[volumes]\n\nwork = \n", 3, ""),
+            ("[volumes]\na = \"/x\"\na = \"/y\"\n", 3, "duplicate key"),
+        ];
+        for (text, line, what) in mistakes {
+            let (found_line, found, remedy) = mistake_of(text);
+            assert_eq!(found_line, line, "{text}: {found}");
+            assert!(found.contains(what) && !found.contains('\n'), "{text}: {found}");
+            assert!(remedy.ends_with('.'), "{text}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn a_profile_without_volumes_has_all() {
+        let config = Config::parse("[volumes]\na = \"/x\"\nb = \"/y\"\n[profiles.p]\narchive = \"home\"\n").ok().unwrap();
+        let profile = &config.profiles["p"];
+        assert_eq!(profile.volumes, ["a", "b"]);
+        assert_eq!((profile.backup_overdue_secs, profile.verify_overdue_secs), (259_200, None));
+    }
+}
