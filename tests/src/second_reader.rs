@@ -37,6 +37,13 @@ impl SecondReader {
         Outcome::of(command.args(arguments).output().unwrap())
     }
 
+    /// What is wrong with JSON values, one a line, by the schema in a file.
+    pub fn validate(&self, schema: &Path, values: &Path) -> String {
+        let mut command = Command::new(&self.python);
+        command.arg("-B").arg("-c").arg(VALIDATE).arg(schema).arg(values);
+        String::from_utf8(Outcome::of(command.output().unwrap()).success().stdout.clone()).unwrap()
+    }
+
     /// Every secret that the passphrase in the file opens: ROOT, the private half of the data key, and each session key.
     pub fn secrets(&self, store: &Path, passphrase_file: &Path) -> Vec<(String, Vec<u8>)> {
         let mut command = Command::new(&self.python);
@@ -46,6 +53,20 @@ impl SecondReader {
         named.into_iter().map(|(name, hex)| (name, bytes_of(hex.as_str().unwrap()))).collect()
     }
 }
+
+/// Whether each JSON value in a file, one a line, is what a schema says: what is wrong with it, by line.
+const VALIDATE: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+schema = json.load(open(sys.argv[1]))
+Draft202012Validator.check_schema(schema)
+validator = Draft202012Validator(schema)
+for line in open(sys.argv[2]):
+    for error in validator.iter_errors(json.loads(line)):
+        command = json.loads(line).get("command")
+        relevant = [e for e in error.context or [] if command is None or not any(c.validator == "const" for c in [e])]
+        print(line.strip(), error.message if not relevant else "; ".join(f"{e.json_path}: {e.message}" for e in relevant))
+"#;
 
 const PRINT_SECRETS: &str = r#"
 import json, pathlib, sys

@@ -97,6 +97,26 @@ fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
 }
 
 #[test]
+fn whoever_watches_hears_of_every_command_until_none_is_left() {
+    let (sandbox, _service, gate) = gated();
+    sandbox.wyng(&["watch"]).success();
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    let mut opened = reached(&gate);
+    let mut watch = spawn(&sandbox, &["watch", "--progress", "json"]);
+    let mut lines = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let running = "{\"archive\":\"home\",\"command\":\"backup\",\"phase\":\"running\",\"queued\":0}";
+    assert_eq!(lines.next().unwrap().unwrap(), running);
+    let mut interrupted = spawn(&sandbox, &["watch", "--progress", "json"]);
+    BufReader::new(interrupted.stderr.take().unwrap()).read_line(&mut String::new()).unwrap();
+    run_kill("-INT", interrupted.id());
+    assert_eq!(ended(interrupted).status, 130);
+    opened.write_all(b"\n").unwrap();
+    ended(backup).success();
+    assert!(lines.any(|line| line.unwrap().contains("\"phase\":\"committing\"")), "the progress of another one's command");
+    ended(watch).success();
+}
+
+#[test]
 fn a_client_that_is_gone_leaves_its_place_to_the_next() {
     let (sandbox, mut service, gate) = gated();
     let processes = service.processes();

@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
-use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
+use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 
 use crate::quantity::parse_small_bytes;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
 
+const EXIT_STATUS: &str = "\
+Exit status: 0 all was done; 1 failed; 2 wrong usage; 3 done for some volumes only, or something is overdue; 4 the passphrase is not right; \
+5 damage, tampering or rollback was found; 6 the store or its transport cannot be reached; 130 interrupted. After 6 and 130 the same \
+command goes on where it stopped.";
+
 /// Fast, incremental, encrypted backup of disk volumes through a machine that nobody trusts.
 #[derive(Debug, Parser)]
-#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110)]
+#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -64,6 +69,13 @@ pub(crate) enum ProgressStyle {
     None,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make, adopt and look at archives
@@ -88,6 +100,8 @@ pub(crate) enum Verb {
         /// Which archive; all without it
         archive: Option<String>,
     },
+    /// Show how far the running daemon is with others' commands, until none is left
+    Watch,
     /// Have the running daemon open the archive without the passphrase for a while
     Unlock {
         /// The archive's name
@@ -104,6 +118,17 @@ pub(crate) enum Verb {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages to a folder
+    Man {
+        /// Where; made if it is missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// What to keep on paper: the archive's id, and the code that shows a rollback
     RecoverySheet {
         /// The archive's name
@@ -386,9 +411,11 @@ impl Cli {
         Ok(())
     }
 
-    /// The daemon's command. `sources` are a backup's.
-    pub(crate) fn command(&self, sources: Vec<BackupSource>) -> Command {
-        match &self.verb {
+    /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
+    pub(crate) fn request(&self, sources: Vec<BackupSource>) -> Option<ToDaemon> {
+        Some(ToDaemon::Start(match &self.verb {
+            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
+            Verb::Watch => return Some(ToDaemon::Watch),
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
             Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
                 archive: open.name.clone(),
@@ -433,12 +460,10 @@ impl Cli {
                 deep: verify.deep,
                 budget_bytes: verify.budget,
             },
-            // It is answered here, and never reaches a daemon.
-            Verb::Config(ConfigVerb::Check) => Command::Status { archive: None },
             Verb::Unlock { archive, secs } => Command::Unlock { archive: archive.clone(), secs: *secs },
             Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
             Verb::Status { archive } => Command::Status { archive: archive.clone() },
-        }
+        }))
     }
 
     /// The command's words, for `--json`.
@@ -463,6 +488,9 @@ impl Cli {
             Verb::Unlock { .. } => "unlock",
             Verb::Lock { .. } => "lock",
             Verb::Config(ConfigVerb::Check) => "config check",
+            Verb::Completions { .. } => "completions",
+            Verb::Man { .. } => "man",
+            Verb::Watch => "watch",
             Verb::Status { .. } => "status",
         }
     }
@@ -494,7 +522,7 @@ impl Cli {
             Verb::List(list) => Some(&list.archive),
             Verb::Restore(restore) => Some(&restore.archive),
             Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
-            Verb::Config(ConfigVerb::Check) => None,
+            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
             Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
         }
     }
@@ -577,7 +605,8 @@ mod tests {
     use super::*;
 
     fn command(words: &str) -> Command {
-        Cli::try_parse_from(words.split(' ')).unwrap().command(Vec::new())
+        let Some(ToDaemon::Start(command)) = Cli::try_parse_from(words.split(' ')).unwrap().request(Vec::new()) else { panic!("{words}") };
+        command
     }
 
     #[test]

@@ -10,8 +10,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::Config;
 use wyng_control::{CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
-use crate::cli::{Cli, ConfigVerb, Verb};
+use crate::cli::{Cli, Verb};
 use crate::client::{Client, ClientError};
+use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase;
 use crate::progress::Progress;
@@ -27,8 +28,7 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     let mut report = Report::new(&cli);
     let exit = match config {
         Err(message) => report.fail(message),
-        Ok(_) if matches!(cli.verb, Verb::Config(ConfigVerb::Check)) => settings::check(&cli.options, &mut report),
-        Ok(config) => converse(&cli, &config, &mut report),
+        Ok(config) => here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report)),
     };
     report.finish(exit)
 }
@@ -67,9 +67,9 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// Checks what can be checked here, then connects and says the command.
     fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
-        if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. }) {
+        if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch) {
             return Err(Message::usage(
-                "a private daemon ends with its command: unlock and lock are for the running one, without --standalone",
+                "a private daemon ends with its command: unlock, lock and watch are for the running one, without --standalone",
             ));
         }
         let sources = match &cli.verb {
@@ -94,10 +94,11 @@ impl<'a> Conversation<'a> {
         let conversation =
             Self { cli, client, sources, targets, progress, watch: Watch::default(), secret: None, interrupts, interrupted: false };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
+        let request = cli.request(sources).ok_or_else(|| Message::usage("this command needs no daemon"))?;
         let said = conversation
             .client
             .send(&ToDaemon::Hello { version: CONTROL_VERSION }, None)
-            .and_then(|()| conversation.client.send(&ToDaemon::Start(cli.command(sources)), None));
+            .and_then(|()| conversation.client.send(&request, None));
         // A daemon that is busy says so and ends; what it said is still to be heard.
         let _ = said;
         Ok(conversation)
@@ -119,6 +120,7 @@ impl<'a> Conversation<'a> {
                 }
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
+                ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
                     self.progress.clear();
                     // A key that opens nothing yet is worth nothing: it is shown once it is committed.

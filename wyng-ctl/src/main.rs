@@ -5,6 +5,7 @@
 mod cli;
 mod client;
 mod conversation;
+mod here;
 mod overdue;
 mod passphrase;
 mod progress;

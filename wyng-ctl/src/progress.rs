@@ -71,6 +71,21 @@ impl Progress {
         }
     }
 
+    /// Somebody else's command runs.
+    pub(crate) fn say_running(&mut self, command: &str, archive: Option<&str>, queued: u32) {
+        self.clear();
+        match self.style {
+            Style::None => {}
+            Style::Json => {
+                write_line(&serde_json::json!({"phase": "running", "command": command, "archive": archive, "queued": queued}).to_string());
+            }
+            Style::Bar | Style::Lines => {
+                let archive = archive.map(|archive| format!(" {}", plain(archive))).unwrap_or_default();
+                write_line(&format!("{command}{archive} runs, {queued} wait"));
+            }
+        }
+    }
+
     /// Takes the bar away before something else is printed.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.bar_shown) {

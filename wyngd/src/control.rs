@@ -40,6 +40,9 @@ enum Asker {
 struct Job {
     /// Whose it is; nobody's once that client is gone.
     client: Option<u64>,
+    /// What those who watch are told.
+    name: &'static str,
+    archive: Option<String>,
     asked: HashMap<u32, Asker>,
     /// The numbers of the sources that the daemon opens itself.
     configured: HashSet<u32>,
@@ -209,6 +212,14 @@ impl Control {
                 }
                 self.start_next()?;
             }
+            (Phase::Idle, ToDaemon::Watch) => {
+                client.phase = Phase::Watching;
+                match self.job {
+                    Some(_) => self.tell_running(id)?,
+                    None => self.end_watching(id, ExitStatus::Done)?,
+                }
+            }
+            (Phase::Watching, ToDaemon::Cancel) => self.end_watching(id, ExitStatus::Interrupted)?,
             (Phase::Queued, ToDaemon::Cancel) => {
                 client.phase = Phase::Over;
                 self.queue.retain(|(queued, _)| *queued != id);
@@ -290,7 +301,11 @@ impl Control {
         if let Some(client) = self.clients.get_mut(&id) {
             client.phase = Phase::Working;
         }
-        self.job = Some(Job { client: Some(id), asked: HashMap::new(), configured: configured(&command) });
+        let archive = command.archive().map(str::to_owned);
+        self.job = Some(Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) });
+        for watcher in self.watchers() {
+            self.tell_running(watcher)?;
+        }
         if matches!(command, Command::Status { .. }) {
             for line in self.unenforced.clone() {
                 self.tell(id, ToClient::Unenforced(line))?;
@@ -310,6 +325,11 @@ impl Control {
                 if let ToClient::Totals { peak_rss_bytes, .. } = &mut event {
                     let own_bytes = wyng_jail::peak_resident_bytes();
                     *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
+                }
+                if matches!(event, ToClient::Progress(_)) {
+                    for watcher in self.watchers() {
+                        self.tell(watcher, event.clone())?;
+                    }
                 }
                 if let ToClient::Place { item } = event {
                     return self.ask(item, Asker::Place, event);
@@ -335,9 +355,30 @@ impl Control {
                         self.drop_client(id)?;
                     }
                 }
-                self.start_next()
+                self.start_next()?;
+                let over = if self.job.is_none() { self.watchers() } else { Vec::new() };
+                over.into_iter().try_for_each(|watcher| self.end_watching(watcher, ExitStatus::Done))
             }
         }
+    }
+
+    /// Who hears how far others' commands are.
+    fn watchers(&self) -> Vec<u64> {
+        self.clients.iter().filter(|(_, client)| client.phase == Phase::Watching).map(|(id, _)| *id).collect()
+    }
+
+    fn tell_running(&mut self, watcher: u64) -> Result<(), Fatal> {
+        let Some(job) = &self.job else { return Ok(()) };
+        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        let running = ToClient::Running { command: job.name.to_owned(), archive: job.archive.clone(), queued };
+        self.tell(watcher, running)
+    }
+
+    fn end_watching(&mut self, watcher: u64, exit: ExitStatus) -> Result<(), Fatal> {
+        if let Some(client) = self.clients.get_mut(&watcher) {
+            client.phase = Phase::Over;
+        }
+        self.tell(watcher, ToClient::Done { exit })
     }
 
     fn hear_volumes(&mut self) -> Result<(), Fatal> {

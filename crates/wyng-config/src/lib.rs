@@ -156,16 +156,16 @@ impl Config {
         })?;
         let mut config = Self::default();
         for (name, archive) in written.archives {
-            check_name(&name)?;
+            check_word(&name)?;
             config.archives.insert(name.into_inner(), archive.check()?);
         }
         for (name, path) in written.volumes {
-            check_name(&name)?;
+            check_volume_name(&name)?;
             let path = absolute(&path)?;
             config.volumes.insert(name.into_inner(), path);
         }
         for (name, profile) in written.profiles {
-            check_name(&name)?;
+            check_word(&name)?;
             let profile = profile.check(&config.volumes)?;
             config.profiles.insert(name.into_inner(), profile);
         }
@@ -188,7 +188,7 @@ impl WrittenArchive {
 
 impl WrittenProfile {
     fn check(self, known: &BTreeMap<String, PathBuf>) -> Result<Profile, Mistake> {
-        check_name(&self.archive)?;
+        check_word(&self.archive)?;
         let volumes = match self.volumes {
             None => known.keys().cloned().collect(),
             Some(names) => names.into_iter().map(|name| known_volume(name, known)).collect::<Result<Vec<_>, _>>()?,
@@ -210,14 +210,24 @@ fn mistake<T>(at: &Spanned<T>, what: String, remedy: &str) -> Mistake {
     Mistake { at: at.span(), what, remedy: remedy.to_owned() }
 }
 
-/// A name is a word on the command line, and a volume's becomes a file's name.
-fn check_name(name: &Spanned<String>) -> Result<(), Mistake> {
+/// A name of an archive or a profile: it stands on command lines and in the names of units.
+fn check_word(name: &Spanned<String>) -> Result<(), Mistake> {
     let text = name.as_ref();
-    let fits = (1..=128).contains(&text.len()) && !text.starts_with(['.', '-']);
+    let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
+    if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        return Ok(());
+    }
+    Err(mistake(name, format!("{text:?} is no name"), "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -."))
+}
+
+/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be told from NAME=PATH.
+fn check_volume_name(name: &Spanned<String>) -> Result<(), Mistake> {
+    let text = name.as_ref();
+    let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
     if fits && text.chars().all(|char| !matches!(char, '/' | '=') && !char.is_control()) {
         return Ok(());
     }
-    Err(mistake(name, format!("{text:?} is no name"), "A name has 1 to 128 bytes, no / and no =, and begins with neither . nor -."))
+    Err(mistake(name, format!("{text:?} is no name"), "Write 1 to 200 bytes without / and =, beginning with neither . nor -."))
 }
 
 fn absolute(path: &Spanned<String>) -> Result<PathBuf, Mistake> {
@@ -278,6 +288,7 @@ mod tests {
             ("[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n", 3, "no unit of size"),
             ("[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n", 3, "needs a unit"),
             ("[profiles.p]\narchive = \"-x\"\n", 2, "is no name"),
+            ("[archives.\"a b\"]\nstore = \"dir:/mnt\"\n", 1, "is no name"),
             ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
             ("[volumes]\n\nwork = \n", 3, ""),
             ("[volumes]\na = \"/x\"\na = \"/y\"\n", 3, "duplicate key"),

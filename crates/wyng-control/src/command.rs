@@ -34,6 +34,8 @@ pub enum ToDaemon {
     },
     /// Stop after what is under way; what was sent stays and is not sent again by the next run.
     Cancel,
+    /// Instead of a command, before anything else but the greeting: tell me how far others' commands are, until none is left.
+    Watch,
 }
 
 /// Longer than a day nobody means.
@@ -236,4 +238,55 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
+}
+
+impl Command {
+    /// Its words on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ArchiveCreate { .. } => "archive create",
+            Self::ArchiveOpen { .. } => "archive open",
+            Self::ArchiveTakeOver { .. } => "archive take-over",
+            Self::ArchiveList => "archive list",
+            Self::ArchiveShow { .. } => "archive show",
+            Self::ArchiveForget { .. } => "archive forget",
+            Self::Backup { .. } => "backup",
+            Self::List { .. } => "list",
+            Self::Restore { .. } => "restore",
+            Self::Verify { .. } => "verify",
+            Self::Status { .. } => "status",
+            Self::Unlock { .. } => "unlock",
+            Self::Lock { .. } => "lock",
+            Self::KeyList { .. } => "key list",
+            Self::KeyAdd { .. } => "key add",
+            Self::KeyChange { .. } => "key change",
+            Self::KeyRemove { .. } => "key remove",
+            Self::KeyCheck { .. } => "key check",
+            Self::RecoverySheet { .. } => "recovery-sheet",
+        }
+    }
+
+    /// The archive that it is about.
+    pub fn archive(&self) -> Option<&str> {
+        match self {
+            Self::ArchiveList => None,
+            Self::Status { archive } | Self::Lock { archive } => archive.as_deref(),
+            Self::ArchiveCreate { archive, .. }
+            | Self::ArchiveOpen { archive, .. }
+            | Self::ArchiveTakeOver { archive }
+            | Self::ArchiveShow { archive }
+            | Self::ArchiveForget { archive }
+            | Self::Backup { archive, .. }
+            | Self::List { archive, .. }
+            | Self::Restore { archive, .. }
+            | Self::Verify { archive, .. }
+            | Self::Unlock { archive, .. }
+            | Self::KeyList { archive }
+            | Self::KeyAdd { archive, .. }
+            | Self::KeyChange { archive, .. }
+            | Self::KeyRemove { archive, .. }
+            | Self::KeyCheck { archive }
+            | Self::RecoverySheet { archive } => Some(archive),
+        }
+    }
 }

@@ -20,6 +20,15 @@ pub enum ToClient {
         /// How many, the running one included.
         before: u32,
     },
+    /// To one who watches: this command of somebody runs now; its progress follows.
+    Running {
+        /// Its words.
+        command: String,
+        /// The archive that it is about.
+        archive: Option<String>,
+        /// How many wait for it.
+        queued: u32,
+    },
     /// Open this with the caller's rights and send it with [`ToDaemon::Here`](crate::ToDaemon::Here).
     Want {
         /// Names the question in the answer.

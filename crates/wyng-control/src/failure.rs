@@ -261,7 +261,7 @@ impl Failure {
                 Usage,
                 format!("{name:?} cannot be a name"),
                 kept,
-                "Use 1 to 200 characters without `/` and control characters, not beginning with `.` or `-`.",
+                "A volume's name has 1 to 200 bytes without `/` and control characters, an archive's 1 to 64 of A-Z a-z 0-9 . _ -; neither begins with `.` or `-`.",
             ),
             Self::BadSetting { setting, allowed } => {
                 say("bad-setting", Usage, format!("{setting} is out of bounds: {allowed}"), kept, "Give a value within the bounds.")

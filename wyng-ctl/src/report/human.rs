@@ -94,6 +94,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         }
         ToClient::Hello { .. }
         | ToClient::Queued { .. }
+        | ToClient::Running { .. }
         | ToClient::Want { .. }
         | ToClient::Place { .. }
         | ToClient::Progress(_)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for programs: one object a command. Field names are a contract; numbers of bytes are whole numbers.
+//! Results for programs: one object a command. Field names are a contract, `docs/schema/output.json`; numbers of bytes are whole numbers.
 
 use std::io::Write;
 
@@ -98,12 +98,15 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 set("recovery_key", json!(key.as_str()));
             }
         }
-        _ => {
-            if report.command == "archive open" {
+        "lock" | "watch" | "key check" | "archive forget" => {}
+        command => {
+            set("archives", archives(report));
+            if command == "archive open" {
                 set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
             }
-            set("archives", archives(report));
-            set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
+            if command == "status" {
+                set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
+            }
         }
     }
     object

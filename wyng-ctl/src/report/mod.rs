@@ -75,7 +75,7 @@ impl Message {
             code: "backup-overdue",
             exit: ExitStatus::Partial,
             text: format!("volume {volume:?} of profile {profile:?} {when}"),
-            safe: "The sessions that there are.".into(),
+            safe: "All sessions that are listed.".into(),
             next: format!("Run `wyng-ctl backup --profile {profile}`."),
             volume: Some(volume.to_owned()),
         }
@@ -107,7 +107,7 @@ impl Message {
                 ExitStatus::Failed,
                 format!("the daemon {} cannot be started: {error}", path.display()),
                 "Nothing was done.",
-                "wyngd and wyng-transport-vm belong beside wyng-ctl or in /usr/libexec/wyng.",
+                "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
             ),
             ClientError::Lost => (
                 "daemon-lost",
@@ -268,7 +268,76 @@ pub(crate) fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::io::Error;
+
+    use super::*;
+
+    const HEAD: &str = "\
+# Errors
+
+Every error that the programs tell. With `--json` each stands in `errors[]`: `code`, `text`, `safe`, `next` and `volume`. The text says what
+happened, with names and numbers; what is safe and what to do next stand here. The exit status of a command is that of the first error that
+ended it, or 3 when it was done for some volumes only. Words that are no command end with 2 and a text without a code.
+
+| code | exit | what is safe | what to do next |
+|---|---|---|---|
+";
+
+    /// Each variant, with empty names and the number 0: as bincode writes it, its index and zeros.
+    fn failures() -> Vec<Failure> {
+        let decode = |index: u8| {
+            let mut bytes = vec![0; 64];
+            bytes[0] = index;
+            bincode::decode_from_slice(&bytes, bincode::config::standard()).ok().map(|(failure, _)| failure)
+        };
+        let found: Vec<Failure> = (0..=u8::MAX).map_while(decode).collect();
+        assert!(decode(u8::try_from(found.len()).unwrap()).is_none());
+        found
+    }
+
+    /// What is found here, without the daemon.
+    fn own() -> Vec<Message> {
+        let path = Path::new("/path");
+        let mistake = ConfigError::Mistake { path: path.into(), line: 1, what: "what".into(), remedy: "As the text says.".into() };
+        vec![
+            Message::usage("what"),
+            Message::of_config(&mistake),
+            Message::of_missing_volume("vm", path, 2),
+            Message::of_overdue_backup("PROFILE", "vm", None),
+            Message::of_overdue_verify("PROFILE", "home", None),
+            Message::of_client(&ClientError::NoDaemon(path.into())),
+            Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),
+            Message::of_client(&ClientError::Lost),
+        ]
+    }
+
+    #[test]
+    fn every_error_says_what_is_safe_and_what_is_next_and_is_in_the_catalogue() {
+        let failures = failures();
+        assert!(failures.len() > 40, "{} variants", failures.len());
+        let mut rows = BTreeMap::new();
+        for message in failures.iter().map(Message::of_failure).chain(own()) {
+            let Message { code, exit, text, safe, next, .. } = message;
+            assert!(!code.is_empty() && code.chars().all(|char| char.is_ascii_lowercase() || char == '-'), "{code}");
+            assert!(text.len() > 3 && !text.ends_with('.'), "{code}: {text:?}");
+            for sentence in [&safe, &next] {
+                assert!(sentence.ends_with('.') && sentence.starts_with(|char: char| !char.is_lowercase()), "{code}: {sentence:?}");
+            }
+            rows.entry(code).or_insert_with(BTreeSet::new).insert(format!("| `{code}` | {} | {safe} | {next} |\n", exit.code()));
+        }
+        let several: Vec<_> = rows.values().filter(|rows| rows.len() > 1).collect();
+        assert!(several.is_empty(), "one code, one meaning: {several:?}");
+        let catalogue = format!("{HEAD}{}", rows.values().flatten().cloned().collect::<String>());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+        if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &catalogue).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap() == catalogue,
+            "docs/errors.md is of another version: run this with WYNG_WRITE_DOCS=1"
+        );
+    }
 
     #[test]
     fn a_name_cannot_command_the_terminal() {

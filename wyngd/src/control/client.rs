@@ -23,6 +23,8 @@ pub(super) enum Phase {
     Queued,
     /// The keyholder works.
     Working,
+    /// It hears how far others' commands are.
+    Watching,
     /// Its command has ended.
     Over,
 }

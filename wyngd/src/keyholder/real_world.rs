@@ -14,7 +14,7 @@ use rustix::event::PollFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Command, ExitStatus, Failure, Progress, TargetKind, ToClient};
+use wyng_control::{Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
 use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
 /// Rooms for blobs that are kept for the next: one is filled while one is named.
 const SPARE_ROOMS: usize = 2;
-/// The person's eye is not faster.
+/// The person's eye is not faster; a new phase or volume is told at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
@@ -76,7 +76,8 @@ pub struct RealWorld {
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
     passphrase_item: u32,
-    told_progress: Option<Instant>,
+    /// What progress was told last, and when.
+    told_progress: Option<(Phase, Option<String>, Instant)>,
     /// What `unlock` keeps.
     kept: Vec<Kept>,
 }
@@ -166,6 +167,7 @@ impl RealWorld {
         self.sources.clear();
         self.targets.clear();
         self.ended.clear();
+        self.told_progress = None;
         self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
     }
@@ -671,10 +673,14 @@ impl World for RealWorld {
     }
 
     fn progress(&mut self, progress: Progress) {
-        if self.told_progress.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
+        let is_new = self
+            .told_progress
+            .as_ref()
+            .is_none_or(|(phase, volume, told)| *phase != progress.phase || *volume != progress.volume || told.elapsed() >= PROGRESS_EVERY);
+        if !is_new {
             return;
         }
-        self.told_progress = Some(Instant::now());
+        self.told_progress = Some((progress.phase, progress.volume.clone(), Instant::now()));
         // A client that is gone is noticed at the next question or result.
         let _ = self.tell(ToClient::Progress(progress));
     }

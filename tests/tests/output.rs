@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the commands print is what `docs/schema` says: every command, done and failed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise};
+use wyng_tests::second_reader::SecondReader;
+use wyng_tests::service::Service;
+
+fn schema(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name)
+}
+
+/// Runs a command with an exit status that is expected, and keeps what it printed.
+struct Tour {
+    sandbox: Sandbox,
+    outputs: String,
+    lines: String,
+}
+
+impl Tour {
+    fn run(&mut self, status: i32, arguments: &[&str]) -> Outcome {
+        let outcome = self.sandbox.wyng(&[arguments, &["--progress", "json"]].concat());
+        outcome.expect(status);
+        writeln!(self.outputs, "{}", outcome.json).unwrap();
+        for line in outcome.stderr.lines().filter(|line| line.starts_with('{')) {
+            writeln!(self.lines, "{line}").unwrap();
+        }
+        outcome
+    }
+}
+
+#[test]
+fn every_output_is_what_its_schema_says() {
+    let Some(reader) = SecondReader::ready("every_output_is_what_its_schema_says") else { return };
+    let mut sandbox = Sandbox::new();
+    sandbox.image("disk.img", 300_000, 1);
+    let store = format!("dir:{}", sandbox.store().display());
+    let second = sandbox.text("second", "another one\n");
+    let wrong = sandbox.text("wrong", "not it\n");
+    let config = sandbox.text("wyng.toml", "[volumes]\nv = \"/nonexistent/v\"\n[profiles.p]\narchive = \"home\"\n");
+    let broken = sandbox.text("broken.toml", "[volumes\n");
+    let _service = Service::start(&mut sandbox);
+    let mut tour = Tour { sandbox, outputs: String::new(), lines: String::new() };
+    let create = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    tour.run(0, &create);
+    tour.run(2, &create);
+    tour.run(3, &["status", "--config", &config]);
+    tour.run(0, &["backup", "home", "disk.img"]);
+    tour.run(0, &["backup", "home", "disk.img", "--skip-unchanged"]);
+    tour.run(0, &["backup", "home", "disk.img", "--dry-run"]);
+    tour.run(3, &["backup", "home", "disk.img", "nothing.img"]);
+    tour.run(2, &["backup", "--profile", "q", "--config", &config]);
+    for command in [&["list", "home"][..], &["status"], &["archive", "list"], &["archive", "show", "home"], &["key", "list", "home"]] {
+        tour.run(0, command);
+    }
+    tour.run(2, &["list", "nothing"]);
+    tour.run(3, &["config", "check", "--config", &config]);
+    tour.run(2, &["config", "check", "--config", &broken]);
+    tour.run(0, &["restore", "home", "disk.img", "--to", "restored.img"]);
+    assert!(std::fs::read(tour.sandbox.path("restored.img")).unwrap() == noise(300_000, 1));
+    tour.run(1, &["restore", "home", "disk.img", "--to", "restored.img"]);
+    tour.run(0, &["key", "add", "home", "--new-passphrase-file", &second]);
+    tour.run(0, &["key", "add", "home", "--recovery-key"]);
+    tour.run(0, &["key", "change", "home", "--new-passphrase-file", &wrong, "--passphrase-file", &second]);
+    let slots = tour.run(0, &["key", "list", "home"]);
+    let newest = slots.json["slots"].as_array().unwrap().last().unwrap()["number"].to_string();
+    tour.run(0, &["key", "remove", "home", &newest]);
+    tour.run(0, &["key", "check", "home"]);
+    tour.run(4, &["key", "check", "home", "--passphrase-file", &second]);
+    tour.run(0, &["unlock", "home"]);
+    tour.run(4, &["unlock", "home", "--passphrase-file", &second]);
+    tour.run(0, &["verify", "home", "--deep"]);
+    tour.run(0, &["lock"]);
+    tour.run(0, &["watch"]);
+    tour.run(0, &["recovery-sheet", "home"]);
+    tour.run(0, &["archive", "take-over", "home"]);
+    tour.run(0, &["archive", "forget", "home"]);
+    tour.run(0, &["archive", "open", "home", "--store", &store]);
+    let pack = tour.sandbox.blobs().into_iter().max_by_key(|blob| std::fs::metadata(blob).unwrap().len()).unwrap();
+    flip_a_bit(&pack);
+    tour.run(5, &["verify", "home"]);
+    tour.run(5, &["restore", "home", "disk.img", "--to", "again.img"]);
+    tour.run(5, &["status"]);
+    std::fs::remove_file(pack).unwrap();
+    tour.run(0, &["archive", "forget", "home"]);
+    tour.run(5, &["archive", "open", "home", "--store", &store]);
+    std::fs::rename(tour.sandbox.store(), tour.sandbox.path("elsewhere")).unwrap();
+    tour.run(6, &["verify", "home"]);
+
+    let (outputs, lines) = (tour.sandbox.text("outputs", &tour.outputs), tour.sandbox.text("lines", &tour.lines));
+    assert_eq!(reader.validate(&schema("output.json"), Path::new(&outputs)), "");
+    assert_eq!(reader.validate(&schema("progress.json"), Path::new(&lines)), "");
+    assert_eq!(every("command", &tour.outputs), commands_of_the_schema(), "each command of the schema was met");
+    let phases = every("phase", &tour.lines);
+    assert!(["reading", "unlocking", "verifying"].iter().all(|phase| phases.contains(*phase)), "{phases:?}");
+    // What the schema does not know is found.
+    let unknown =
+        tour.sandbox.text("unknown", "{\"schema\":1,\"command\":\"lock\",\"exit\":0,\"errors\":[],\"archive\":\"home\",\"more\":1}\n");
+    assert!(reader.validate(&schema("output.json"), Path::new(&unknown)).contains("'more' was unexpected"));
+}
+
+/// The values of a field in JSON objects, one a line.
+fn every(field: &str, lines: &str) -> BTreeSet<String> {
+    lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()[field].as_str().unwrap().to_owned()).collect()
+}
+
+fn commands_of_the_schema() -> BTreeSet<String> {
+    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(schema("output.json")).unwrap()).unwrap();
+    let commands = schema["oneOf"].as_array().unwrap().iter();
+    commands.map(|command| command["properties"]["command"]["const"].as_str().unwrap().to_owned()).collect()
+}
