@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory files, filters. It deliberately
+//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory files, listing extents, filters. It deliberately
 //! decides nothing: who may hold what stands in `wyngd/src/roles.rs`.
 //!
 //! Each function is named for its effect and is safe to call. What the kernel does not have is reported as [`Enforced::No`], so that
 //! `status` can say so; nothing here is silently weaker than asked.
 
 mod descriptors;
+mod extents;
 mod landlock;
 mod memfile;
 mod privileges;
@@ -14,6 +15,7 @@ mod spawn;
 mod usage;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
+pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_extents};
 pub use landlock::{PathAccess, restrict_paths};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};

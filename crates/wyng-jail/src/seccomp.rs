@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 
 use crate::Enforced;
+use crate::extents::{BTRFS_IOC_TREE_SEARCH_V2, FICLONE, FS_IOC_FIEMAP};
 
 /// Whose list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub enum Profile {
     Spawner,
     /// Passes messages and descriptors.
     Control,
-    /// Looks at descriptors that others opened.
+    /// Looks at descriptors that others opened, clones them into files that others made, and lists extents.
     Volumes,
-    /// That, and opens what the configuration names.
+    /// That, opens what the configuration names, and keeps base snapshots.
     VolumesByName,
     /// Works on the state directory, one volume and memory files.
     Keyholder,
@@ -43,22 +44,31 @@ pub fn allow_only(profile: Profile) -> Enforced {
 
 fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     let allowed: &[&[c_long]] = match profile {
-        Profile::Spawner => return apply(DANGEROUS, SeccompAction::Allow, SeccompAction::KillProcess),
+        Profile::Spawner => return apply(DANGEROUS, &[], SeccompAction::Allow, SeccompAction::KillProcess),
         Profile::Supervisor => &[CHILDREN],
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
-        Profile::VolumesByName => &[PACKETS, LOOKING, OPENING],
+        Profile::VolumesByName => &[PACKETS, LOOKING, OPENING, SNAPSHOTS],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
         Profile::HelperPrune => &[STORE, STORE_REMOVES],
         Profile::HelperFetch => &[STORE, STORE_READS],
     };
-    apply(&[&[RUNTIME], allowed].concat().concat(), SeccompAction::KillProcess, SeccompAction::Allow)
+    let ioctls: &[u32] = match profile {
+        Profile::Volumes | Profile::VolumesByName => &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2],
+        _ => &[],
+    };
+    apply(&[&[RUNTIME], allowed].concat().concat(), ioctls, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-fn apply(calls: &[c_long], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
-    let rules: BTreeMap<i64, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
+/// `calls` whatever their arguments are, and of the ioctls these requests.
+fn apply(calls: &[c_long], ioctls: &[u32], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    for request in ioctls {
+        let request = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(*request))?;
+        rules.entry(libc::SYS_ioctl).or_default().push(SeccompRule::new(vec![request])?);
+    }
     let arch = std::env::consts::ARCH.try_into()?;
     let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
     seccompiler::apply_filter_all_threads(&program)?;
@@ -143,7 +153,7 @@ const CLIENTS: &[c_long] = &[libc::SYS_accept4, libc::SYS_getsockopt];
 const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];
 
 /// What kind of file, and how large.
-const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_ioctl, libc::SYS_lseek];
+const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_lseek];
 
 /// Sources of the configuration, where Landlock keeps them.
 const OPENING: &[c_long] = &[
@@ -151,6 +161,9 @@ const OPENING: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
 ];
+
+/// Base snapshots, where Landlock keeps them: made without a name, named when their session is committed, removed by the next.
+const SNAPSHOTS: &[c_long] = &[libc::SYS_fsync, libc::SYS_linkat, libc::SYS_unlinkat, libc::SYS_getdents64];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[
