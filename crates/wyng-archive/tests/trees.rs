@@ -119,6 +119,16 @@ proptest! {
                 .collect();
             prop_assert_eq!(seen, expected);
 
+            let mut skipping = Walk::<ContentTree>::from(&root, 0);
+            let mut expected = map.range(0..);
+            for index in changes.keys().copied() {
+                skipping.skip_to(index);
+                let reached = expected.clone().next().map_or(u64::MAX, |(next, _)| *next).max(index);
+                expected = map.range(reached..);
+                let next = expected.next().map(|(index, value)| (*index, *value));
+                prop_assert_eq!(skipping.next(&mut store).unwrap(), next, "the first after {}", index);
+            }
+
             for index in changes.keys().copied().chain([0, size / 2, size.saturating_sub(1)]) {
                 prop_assert_eq!(get::<ContentTree, _>(&root, index, &mut store).unwrap(), map.get(&index).copied());
             }

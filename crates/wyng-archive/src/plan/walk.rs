@@ -56,6 +56,21 @@ impl<S: Shape> Walk<S> {
         Ok(None)
     }
 
+    /// Goes on with the first entry at or after `index`, without loading what lies between; never backwards.
+    pub fn skip_to(&mut self, index: u64) {
+        self.from = self.from.max(index);
+        while let Some((node, base, slot)) = self.path.last_mut() {
+            if *base > index {
+                return;
+            }
+            if super::covers(*base, node.level(), index) {
+                *slot = slot_of(index, node.level()).max(*slot);
+                return;
+            }
+            self.path.pop();
+        }
+    }
+
     fn enter<N: Nodes<S>>(&mut self, child: &S::Child, level: u8, base: u64, nodes: &mut N) -> Result<(), N::Error> {
         let node = nodes.load(child, level, self.size.saturating_sub(base))?;
         // Of the nodes on the way to `from` only what lies at or after it is looked at.
