@@ -7,6 +7,7 @@
 pub mod archive_writer;
 pub mod disk;
 pub mod memory_world;
+pub mod pool;
 pub mod power_loss;
 pub mod programs;
 pub mod require;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -21,7 +21,13 @@ pub struct Durable {
     pub links: BTreeMap<String, String>,
     /// Blobs by name.
     pub store: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Base snapshots by archive and volume: what each is of, and its bytes.
+    pub bases: BTreeMap<([u8; 16], [u8; 16]), (BaseLabel, Vec<u8>)>,
 }
+
+/// Changes are told in blocks of so many bytes, a few ranges at once.
+const BLOCK_BYTES: usize = 512;
+const PAGE_RANGES: usize = 3;
 
 /// What a world panics with when its last call is reached.
 #[derive(Debug)]
@@ -50,6 +56,13 @@ pub struct MemoryWorld {
     kill_at: Option<u64>,
     /// What the caller has for each source's number.
     pub sources: Vec<Vec<u8>>,
+    /// Sources lie on a file system that clones files.
+    pub clones: bool,
+    /// What is told of changes leaves these bytes out.
+    pub untold: std::ops::Range<u64>,
+    bases: BTreeMap<([u8; 16], [u8; 16]), (BaseLabel, Vec<u8>)>,
+    /// What is left to be told of each source's changes.
+    changes: BTreeMap<u32, VecDeque<(u64, u64)>>,
     targets: BTreeMap<u32, Vec<u8>>,
     /// Targets that got their names.
     pub placed: BTreeMap<u32, Vec<u8>>,
@@ -70,6 +83,10 @@ impl MemoryWorld {
             files: durable.files.into_iter().map(|(name, bytes)| (name, File { synced: bytes.len(), bytes })).collect(),
             links: durable.links,
             store: durable.store,
+            bases: durable.bases,
+            clones: false,
+            untold: 0..0,
+            changes: BTreeMap::new(),
             in_flight: VecDeque::new(),
             put_number: 0,
             unjournaled: 0,
@@ -113,7 +130,7 @@ impl MemoryWorld {
             file.bytes[..kept].to_vec()
         };
         let files = self.files.iter().map(|(name, file)| (name.clone(), survive(file))).collect();
-        (Durable { files, links: self.links.clone(), store }, arrived)
+        (Durable { files, links: self.links.clone(), store, bases: self.bases.clone() }, arrived)
     }
 
     /// The state after a clean end.
@@ -320,9 +337,24 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, item: u32, _: &str) -> Result<SourceShape, Failure> {
+    fn open_source(&mut self, item: u32, _: &str, of: &BaseOf) -> Result<SourceShape, Failure> {
         self.step();
-        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, method: Method::FullScan })
+        let source = &self.sources[item as usize];
+        let base = self.bases.get(&(of.archive, of.volume)).filter(|_| self.clones);
+        if let Some((_, base)) = base {
+            let mut changes = differences(base, source);
+            changes.retain(|(begin, _)| !self.untold.contains(begin));
+            self.changes.insert(item, changes);
+        }
+        let base = base.map(|(label, base)| (*label, base.len() as u64));
+        Ok(SourceShape { size_bytes: source.len() as u64, snapshot: self.clones, base })
+    }
+
+    fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
+        self.step();
+        let Some(left) = self.changes.get_mut(&item) else { return Ok(None) };
+        let page = left.drain(..left.len().min(PAGE_RANGES)).collect();
+        Ok(Some(ChangePage { method: Method::Fiemap, ranges: page }))
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
@@ -342,6 +374,16 @@ impl World for MemoryWorld {
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
         self.step();
         Ok(self.sources[item as usize].len() as u64)
+    }
+
+    fn end_reading(&mut self, _: u32) {}
+
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure> {
+        self.step();
+        assert!(self.clones, "only a snapshot becomes a base");
+        let source = self.sources[item as usize].clone();
+        self.bases.insert((label.of.archive, label.of.volume), (*label, source));
+        Ok(())
     }
 
     fn close_source(&mut self, _: u32) {}
@@ -389,4 +431,20 @@ impl World for MemoryWorld {
     fn cancelled(&mut self) -> bool {
         false
     }
+}
+
+/// The ranges in which `new` differs from `old`, in whole blocks, ascending and apart.
+fn differences(old: &[u8], new: &[u8]) -> VecDeque<(u64, u64)> {
+    let mut ranges: VecDeque<(u64, u64)> = VecDeque::new();
+    for begin in (0..new.len()).step_by(BLOCK_BYTES) {
+        let end = new.len().min(begin + BLOCK_BYTES);
+        if old.get(begin..end) == Some(&new[begin..end]) {
+            continue;
+        }
+        match ranges.back_mut() {
+            Some(last) if last.1 == begin as u64 => last.1 = end as u64,
+            _ => ranges.push_back((begin as u64, end as u64)),
+        }
+    }
+    ranges
 }

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use wyng_archive::format::SlotKind;
-use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient};
+use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld};
 use wyng_tests::sandbox::noise;
 use wyngd::keyholder::engine::{backup, create, keys, open, restore, take_over, verify};
@@ -205,6 +205,135 @@ fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions(
         assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
     });
     assert!(calls > 30, "{calls} calls");
+}
+
+/// The same on a file system that clones files: what changed since the base snapshot is read, and the snapshot is rotated.
+fn back_up_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
+    world.clones = true;
+    back_up(world)
+}
+
+/// An archive with a session of each source and their base snapshots, and the sources after a change.
+fn with_bases() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
+    let mut world = MemoryWorld::new(made(), 2);
+    world.sources = sources();
+    back_up_clones(&mut world).unwrap();
+    let sessions = reported(&world);
+    let mut changed = sources();
+    changed[0][100_000..101_000].fill(7);
+    changed[0].truncate(250_000);
+    changed[1][60_000..70_000].fill(0);
+    changed[1].extend(noise(20_000, 3));
+    (world.end(), sessions, changed)
+}
+
+fn methods(world: &MemoryWorld) -> Vec<Method> {
+    world.told.iter().filter_map(|event| if let ToClient::BackedUp(volume) = event { Some(volume.method) } else { None }).collect()
+}
+
+#[test]
+fn a_first_backup_of_clones_survives_a_kill_at_every_call() {
+    killed_everywhere(&made(), &sources(), back_up_clones, |n, survived| {
+        if n % 3 == 0 {
+            assert_whole(&survived.durable, &survived.sessions);
+        }
+        assert_eq!(survived.durable.bases.len(), 2, "each volume has one base, after a kill at call {n}");
+    });
+}
+
+#[test]
+fn a_backup_by_base_snapshots_and_their_rotation_survive_a_kill_at_every_call() {
+    let (base, old, changed) = with_bases();
+    let calls = killed_everywhere(&base, &changed, back_up_clones, |n, survived| {
+        let sessions: Vec<Reported> = if n % 5 == 0 { old.iter().chain(&survived.sessions).cloned().collect() } else { survived.sessions };
+        let foreign = assert_whole(&survived.durable, &sessions);
+        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+        let bases: Vec<&Vec<u8>> = survived.durable.bases.values().map(|(_, bytes)| bytes).collect();
+        assert!(bases.len() == 2 && changed.iter().all(|source| bases.contains(&source)), "the bases are of the last run");
+    });
+    assert!(calls > 30, "{calls} calls");
+}
+
+#[test]
+fn what_changed_back_and_forth_between_two_base_snapshots_comes_back_exactly() {
+    let (base, mut sessions, changed) = with_bases();
+    let mut durable = base;
+    for (seed, state) in (10..).zip([changed.clone(), sources(), sources(), changed]) {
+        let mut world = MemoryWorld::new(durable, seed);
+        world.sources = state;
+        back_up_clones(&mut world).unwrap();
+        assert_eq!(methods(&world), [Method::Fiemap; 2]);
+        sessions.extend(reported(&world));
+        durable = world.end();
+    }
+    assert_eq!(assert_whole(&durable, &sessions), 0);
+}
+
+#[test]
+fn a_change_that_was_not_told_is_found_by_the_samples_and_all_is_read() {
+    let (base, _, mut changed) = with_bases();
+    changed.truncate(1);
+    changed[0][50_000..200_000].copy_from_slice(&noise(150_000, 9));
+    let mut world = MemoryWorld::new(base, 10);
+    world.sources = changed;
+    world.untold = 0..200_000;
+    back_up_clones(&mut world).unwrap();
+    assert_eq!(methods(&world), [Method::FullScan]);
+    let sessions = reported(&world);
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn a_base_snapshot_of_another_state_is_not_trusted() {
+    let changes: [fn(&mut BaseLabel); 3] = [|label| label.root[0] ^= 1, |label| label.generation += 1, |label| label.session -= 1];
+    for change in changes {
+        let (mut base, _, changed) = with_bases();
+        base.bases.values_mut().for_each(|(label, bytes)| {
+            change(label);
+            bytes.iter_mut().for_each(|byte| *byte ^= 1);
+        });
+        let mut world = MemoryWorld::new(base, 10);
+        world.sources = changed;
+        back_up_clones(&mut world).unwrap();
+        assert_eq!(methods(&world), [Method::FullScan; 2]);
+        let sessions = reported(&world);
+        assert_whole(&world.end(), &sessions);
+    }
+}
+
+#[test]
+fn an_older_base_snapshot_still_tells_what_changed_since_its_own_session() {
+    let (base, _, changed) = with_bases();
+    // A run whose snapshots could not be kept.
+    let mut world = MemoryWorld::new(base.clone(), 10);
+    world.sources = changed.clone();
+    back_up_clones(&mut world).unwrap();
+    let mut durable = world.end();
+    durable.bases = base.bases;
+    let mut world = MemoryWorld::new(durable, 20);
+    world.sources = changed;
+    world.sources[0][..5000].fill(3);
+    back_up_clones(&mut world).unwrap();
+    assert_eq!(methods(&world), [Method::Fiemap; 2]);
+    let sessions = reported(&world);
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn a_backup_by_base_snapshots_costs_what_changed_whatever_the_size() {
+    let calls = |chunks: usize| {
+        let mut world = MemoryWorld::new(made(), 2);
+        world.sources = vec![noise(chunks * CHUNK as usize, 1)];
+        back_up_clones(&mut world).unwrap();
+        let mut again = MemoryWorld::new(world.end(), 3);
+        again.sources = world.sources;
+        again.sources[0][20_000..20_100].fill(9);
+        back_up_clones(&mut again).unwrap();
+        again.calls()
+    };
+    // Trees of one height.
+    let (small, large) = (calls(1200), calls(12_000));
+    assert!(large < small * 11 / 10, "{small} calls, and {large} for ten times as much");
 }
 
 #[test]

@@ -72,10 +72,9 @@ impl Client {
         Ok(Self { socket, private: Some(private) })
     }
 
-    /// Says something, with at most one descriptor.
-    pub(crate) fn send(&self, message: &ToDaemon, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ClientError> {
-        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-        send_packet(self.socket.as_fd(), &encode(message)?, &descriptors).map_err(|_| ClientError::Lost)
+    /// Says something, with the descriptors that belong to it.
+    pub(crate) fn send(&self, message: &ToDaemon, descriptors: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        send_packet(self.socket.as_fd(), &encode(message)?, descriptors).map_err(|_| ClientError::Lost)
     }
 
     /// Waits for the next message.

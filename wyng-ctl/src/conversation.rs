@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::Config;
-use wyng_control::{CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
+use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
 use crate::cli::{Cli, Verb};
 use crate::client::{Client, ClientError};
@@ -18,7 +18,7 @@ use crate::passphrase;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
-use crate::source::{self, Source};
+use crate::source::{self, Clones, Source};
 use crate::target::{Destination, Targets, stdout_is_terminal};
 
 /// Runs a command.
@@ -53,6 +53,7 @@ struct Conversation<'a> {
     cli: &'a Cli,
     client: Client,
     sources: Vec<Source>,
+    clones: Clones,
     targets: Targets,
     progress: Progress,
     /// What `status` judges.
@@ -91,14 +92,24 @@ impl<'a> Conversation<'a> {
         let client =
             Client::connect(&cli.options, sources.iter().any(Source::is_configured)).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
-        let conversation =
-            Self { cli, client, sources, targets, progress, watch: Watch::default(), secret: None, interrupts, interrupted: false };
+        let conversation = Self {
+            cli,
+            client,
+            sources,
+            clones: Clones::default(),
+            targets,
+            progress,
+            watch: Watch::default(),
+            secret: None,
+            interrupts,
+            interrupted: false,
+        };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
         let request = cli.request(sources).ok_or_else(|| Message::usage("this command needs no daemon"))?;
         let said = conversation
             .client
-            .send(&ToDaemon::Hello { version: CONTROL_VERSION }, None)
-            .and_then(|()| conversation.client.send(&request, None));
+            .send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])
+            .and_then(|()| conversation.client.send(&request, &[]));
         // A daemon that is busy says so and ends; what it said is still to be heard.
         let _ = said;
         Ok(conversation)
@@ -116,8 +127,13 @@ impl<'a> Conversation<'a> {
                 ToClient::Want { item, wanted } => self.answer(item, &wanted, report)?,
                 ToClient::Place { item } => {
                     let errno = self.targets.place(item).err().map_or(0, rustix::io::Errno::raw_os_error);
-                    self.client.send(&ToDaemon::Placed { item, errno }, None)?;
+                    self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
                 }
+                ToClient::Keep { item, label } => {
+                    let errno = self.clones.keep(item, &label).err().map_or(0, rustix::io::Errno::raw_os_error);
+                    self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
+                }
+                ToClient::Forget { item } => self.clones.forget(item),
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
                 ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
@@ -141,10 +157,7 @@ impl<'a> Conversation<'a> {
     fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
         self.progress.clear();
         let given: Result<OwnedFd, i32> = match wanted {
-            Wanted::Source { .. } => {
-                let source = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).ok_or(ClientError::Lost)?;
-                source::open(&source.path)
-            }
+            Wanted::Source { base_of, .. } => return self.give_source(item, base_of),
             Wanted::Target { volume, .. } => self.targets.make(item, volume).map_err(rustix::io::Errno::raw_os_error),
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
                 self.secret = Some(read);
@@ -159,8 +172,19 @@ impl<'a> Conversation<'a> {
             }
         };
         match given {
-            Ok(descriptor) => self.client.send(&ToDaemon::Here { item }, Some(descriptor.as_fd())),
-            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, None),
+            Ok(descriptor) => self.client.send(&ToDaemon::Here { item }, &[descriptor.as_fd()]),
+            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, &[]),
+        }
+    }
+
+    fn give_source(&mut self, item: u32, base_of: &BaseOf) -> Result<(), ClientError> {
+        let source = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).ok_or(ClientError::Lost)?;
+        match self.clones.open(item, &source.path, base_of) {
+            Ok(opened) => {
+                let message = opened.clone.map_or(ToDaemon::Here { item }, |base| ToDaemon::HereToClone { item, base });
+                self.client.send(&message, &opened.descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            }
+            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, &[]),
         }
     }
 
@@ -180,7 +204,7 @@ impl<'a> Conversation<'a> {
             return Err(ClientError::Lost);
         }
         self.interrupted = true;
-        self.client.send(&ToDaemon::Cancel, None)?;
+        self.client.send(&ToDaemon::Cancel, &[])?;
         Ok(true)
     }
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The sources of a backup: which volume each is, and opening them with the caller's rights.
+//! The sources of a backup: which volume each is; opening them, and keeping their base snapshots, with the caller's rights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use wyng_control::BackupSource;
+use rustix::io::Errno;
+use wyng_control::{BackupSource, BaseLabel, BaseOf};
+use wyng_snapshot::Folder;
 
 /// A source on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,45 @@ fn parse_one(source: &OsStr) -> Result<Source, String> {
         return Err(format!("{source:?} is neither PATH nor NAME=PATH"));
     }
     Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named, configured: false })
+}
+
+/// What an opened source is given with.
+pub(crate) struct Opened {
+    /// The source; and where it can be cloned, a new file for that, the same for reading, and the base snapshot.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// It can be cloned, and this is what its base snapshot is of.
+    pub(crate) clone: Option<Option<BaseLabel>>,
+}
+
+/// The clones of sources, which get their names when their sessions are committed.
+#[derive(Default)]
+pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd)>);
+
+impl Clones {
+    /// Opens a source for reading, and what its clone needs, where its file system has that.
+    pub(crate) fn open(&mut self, item: u32, path: &Path, base_of: &BaseOf) -> Result<Opened, i32> {
+        let source = open(path)?;
+        let prepared = Folder::of(source.as_fd()).and_then(|folder| {
+            let fresh = folder.fresh().ok()?;
+            let kept = rustix::io::fcntl_dupfd_cloexec(&fresh.file, 0).ok()?;
+            Some((folder, fresh, kept))
+        });
+        let Some((folder, fresh, kept)) = prepared else { return Ok(Opened { descriptors: vec![source], clone: None }) };
+        let (label, base) = folder.base(base_of).unzip();
+        self.0.insert(item, (folder, kept));
+        Ok(Opened { descriptors: [source, fresh.file, fresh.reads].into_iter().chain(base).collect(), clone: Some(label) })
+    }
+
+    /// A clone is the base snapshot from now on.
+    pub(crate) fn keep(&mut self, item: u32, label: &BaseLabel) -> Result<(), Errno> {
+        let (folder, file) = self.0.remove(&item).ok_or(Errno::BADF)?;
+        folder.keep(file.as_fd(), label)
+    }
+
+    /// A clone is not needed: having no name, it is gone.
+    pub(crate) fn forget(&mut self, item: u32) {
+        self.0.remove(&item);
+    }
 }
 
 /// Opens a source for reading; the error is the system's number.

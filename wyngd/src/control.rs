@@ -25,6 +25,8 @@ use client::{Client, Phase};
 
 /// More wait to be accepted.
 const CLIENTS_MAX: usize = 64;
+/// The source, a new file for its clone, and the same for reading.
+const CLONE_DESCRIPTORS: usize = 3;
 /// A client that is so many messages behind makes its own command wait.
 const BEHIND_MAX: usize = 256;
 
@@ -34,6 +36,8 @@ enum Asker {
     Volumes,
     Passphrase,
     Place,
+    /// Volumes, for a snapshot's name.
+    Keep,
 }
 
 /// The command that runs.
@@ -227,9 +231,19 @@ impl Control {
                 self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
             }
             (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
-            (Phase::Working, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. }) => self.pass_on(received)?,
+            (
+                Phase::Working,
+                ToDaemon::Here { .. } | ToDaemon::HereToClone { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. },
+            ) => self.pass_on(received)?,
             // What it was asked when its command had just ended, or an interrupt that came too late.
-            (Phase::Over, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. } | ToDaemon::Cancel) => {}
+            (
+                Phase::Over,
+                ToDaemon::Here { .. }
+                | ToDaemon::HereToClone { .. }
+                | ToDaemon::Unavailable { .. }
+                | ToDaemon::Placed { .. }
+                | ToDaemon::Cancel,
+            ) => {}
             _ => return Err(unexpected()),
         }
         Ok(())
@@ -238,7 +252,11 @@ impl Control {
     /// Passes the answer of the running command's client to the role that asked.
     fn pass_on(&mut self, received: Received<ToDaemon>) -> Result<(), Fatal> {
         let unexpected = Fatal::Unexpected(client::PEER);
-        let (ToDaemon::Here { item } | ToDaemon::Unavailable { item, .. } | ToDaemon::Placed { item, .. }) = received.message else {
+        let (ToDaemon::Here { item }
+        | ToDaemon::HereToClone { item, .. }
+        | ToDaemon::Unavailable { item, .. }
+        | ToDaemon::Placed { item, .. }) = received.message
+        else {
             return Err(unexpected);
         };
         let Some(asker) = self.job.as_mut().and_then(|job| job.asked.remove(&item)) else { return Err(unexpected) };
@@ -248,6 +266,16 @@ impl Control {
             }
             (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
+            (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
+            (Asker::Volumes, ToDaemon::HereToClone { base, .. }) => {
+                let base = *base;
+                let descriptors = received.descriptors();
+                if descriptors.len() != CLONE_DESCRIPTORS.saturating_add(usize::from(base.is_some())) {
+                    self.answer_for_nobody(item, asker)?;
+                    return Err(unexpected);
+                }
+                self.volumes.send(&ControlToVolumes::HereToClone { item, base }, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            }
             (Asker::Volumes | Asker::Passphrase, ToDaemon::Here { .. }) => {
                 let Ok(descriptor) = received.descriptor() else {
                     self.answer_for_nobody(item, asker)?;
@@ -255,12 +283,12 @@ impl Control {
                 };
                 match asker {
                     Asker::Volumes => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
-                    Asker::Passphrase | Asker::Place => {
+                    Asker::Passphrase | Asker::Place | Asker::Keep => {
                         self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()])
                     }
                 }
             }
-            (Asker::Volumes | Asker::Passphrase | Asker::Place, _) => {
+            (Asker::Volumes | Asker::Passphrase | Asker::Place | Asker::Keep, _) => {
                 self.answer_for_nobody(item, asker)?;
                 Err(unexpected)
             }
@@ -289,6 +317,7 @@ impl Control {
             Asker::Volumes => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
             Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
+            Asker::Keep => self.volumes.send(&ControlToVolumes::Kept { item, errno }, &[]),
         }
     }
 
@@ -391,6 +420,8 @@ impl Control {
                 self.volumes.send(&ControlToVolumes::Configured { item }, &[])
             }
             VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, ToClient::Want { item, wanted }),
+            VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
+            VolumesToControl::Keep { item, label } => self.ask(item, Asker::Keep, ToClient::Keep { item, label }),
         }
     }
 

@@ -7,7 +7,7 @@
 //! | supervisor | children, their pidfds | keys, any message, any remote byte |
 //! | spawner | the far end's process and its stderr | keys, sources, targets |
 //! | control | the client's socket | keys, remote bytes; a descriptor only while it forwards it |
-//! | volumes | what the caller opened, or the configuration names, until it is handed on | keys, remote bytes |
+//! | volumes | what the caller opened, or the configuration names, until it is handed on; clones of sources, until they are committed | keys, remote bytes |
 //! | keyholder | keys; one source or target; the state directory | a path outside of the state, a network socket, a child |
 //! | transport | two pipe ends, ciphertext | keys, plaintext, sources, targets |
 

@@ -1,78 +1,236 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that looks at sources and targets which the caller opened, and hands them to the keyholder. Of paths it opens those alone that
-//! the daemon's configuration names.
+//! The role that looks at sources and targets which the caller opened, holds sources still where it can, tells what changed in them, and
+//! hands them to the keyholder. Of paths it opens those alone that the daemon's configuration names, and the base snapshots beside them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod delta;
+mod extents;
+mod reflink;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::Config;
-use wyng_control::{Method, TargetKind, Wanted};
+use wyng_control::{BaseLabel, BaseOf, TargetKind, Wanted};
 use wyng_jail::{PathAccess, Profile};
+use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
-    ControlToVolumes, Fatal, KeyholderToVolumes, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
+    ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
 };
 use crate::roles::Role;
+use reflink::{Base, Reflink};
+use snapshot::{Rotation, Snapshot};
 
-/// What was asked for last. The keyholder asks for one thing at a time.
+type Control = Wire<VolumesToControl, ControlToVolumes>;
+type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
+
+/// What control was asked for last. The keyholder asks for one thing at a time.
 enum Asked {
-    /// Its number, and its volume's name.
-    Source(u32, String),
+    /// Its number, its volume's name, and whose base snapshot it may have.
+    Source(u32, String, BaseOf),
     Target(u32),
+    /// A snapshot's name.
+    Keep(u32),
+}
+
+struct Volumes {
+    control: Control,
+    keyholder: Keyholder,
+    /// The volumes of the configuration.
+    known: BTreeMap<String, PathBuf>,
+    /// Where their base snapshots lie, of each file system one.
+    folders: Vec<Rc<Folder>>,
+    asked: Option<Asked>,
+    /// What stands still for the keyholder, by number.
+    snapshots: HashMap<u32, Box<dyn Snapshot>>,
 }
 
 /// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
 pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
     let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
-    let control: Wire<VolumesToControl, ControlToVolumes> = Wire::inherited(Role::Volumes, Role::Control)?;
-    let keyholder: Wire<VolumesToKeyholder, KeyholderToVolumes> = Wire::inherited(Role::Volumes, Role::Keyholder)?;
-    let folders = folders_of(&known.volumes);
-    let profile = if known.volumes.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
+    let known = known.volumes;
+    let mut volumes = Volumes {
+        control: Wire::inherited(Role::Volumes, Role::Control)?,
+        keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
+        folders: snapshot_folders(&known),
+        known,
+        asked: None,
+        snapshots: HashMap::new(),
+    };
+    let folders = folders_of(&volumes.known);
+    let profile = if volumes.known.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
     let missing = enter_jail_as(profile, || {
-        let readable: Vec<_> = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read)).collect();
+        let readable = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read));
+        let kept = volumes.folders.iter().map(|folder| (folder.as_fd(), PathAccess::ReadWrite));
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
-            ("only the folders of configured volumes", wyng_jail::restrict_paths(&readable)),
+            ("only the folders of configured volumes", wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>())),
         ]
     });
     drop(folders);
-    control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
-    let mut asked = None;
-    loop {
-        let [from_control, from_keyholder] = wait([(control.as_fd(), PollFlags::IN), (keyholder.as_fd(), PollFlags::IN)], None)?;
-        if from_keyholder {
-            let (question, wanted) = match keyholder.receive()?.message {
-                KeyholderToVolumes::OpenSource { item, volume } => (Asked::Source(item, volume.clone()), Wanted::Source { volume }),
-                KeyholderToVolumes::OpenTarget { item, volume, size_bytes } => (Asked::Target(item), Wanted::Target { volume, size_bytes }),
-            };
-            let item = question.item();
-            if asked.replace(question).is_some() {
-                return Err(Fatal::Unexpected(keyholder.peer()));
+    volumes.control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
+    volumes.serve()
+}
+
+impl Volumes {
+    fn serve(&mut self) -> Result<(), Fatal> {
+        loop {
+            let polled = [(self.control.as_fd(), PollFlags::IN), (self.keyholder.as_fd(), PollFlags::IN)];
+            let [from_control, from_keyholder] = wait(polled, None)?;
+            if from_keyholder {
+                self.hear_keyholder()?;
             }
-            control.send(&VolumesToControl::Want { item, wanted }, &[])?;
-        }
-        if from_control {
-            let received = match control.receive() {
-                Err(Fatal::Gone(_)) => return Ok(()),
-                received => received?,
-            };
-            let question = asked.take().ok_or(Fatal::Unexpected(control.peer()))?;
-            match received.message {
-                ControlToVolumes::Here { item } if item == question.item() => hand_over(&keyholder, &question, received.descriptor()?)?,
-                ControlToVolumes::Configured { item } if item == question.item() => match open(&known.volumes, &question) {
-                    Ok(descriptor) => hand_over(&keyholder, &question, descriptor)?,
-                    Err(errno) => keyholder.send(&VolumesToKeyholder::Unavailable { item, errno: errno.raw_os_error() }, &[])?,
-                },
-                ControlToVolumes::Unavailable { item, errno } if item == question.item() => {
-                    keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])?;
+            if from_control {
+                match self.control.receive() {
+                    Err(Fatal::Gone(_)) => return Ok(()),
+                    received => self.hear_control(received?)?,
                 }
-                _ => return Err(Fatal::Unexpected(control.peer())),
             }
+        }
+    }
+
+    fn hear_keyholder(&mut self) -> Result<(), Fatal> {
+        match self.keyholder.receive()?.message {
+            KeyholderToVolumes::OpenSource { item, volume, base_of } => {
+                self.snapshots.remove(&item);
+                self.ask(Asked::Source(item, volume.clone(), base_of), Wanted::Source { volume, base_of })
+            }
+            KeyholderToVolumes::OpenTarget { item, volume, size_bytes } => {
+                self.ask(Asked::Target(item), Wanted::Target { volume, size_bytes })
+            }
+            KeyholderToVolumes::NextChanges { item } => {
+                let page = self.snapshots.get_mut(&item).map(|snapshot| snapshot.next_changes());
+                let message = match page {
+                    Some(Ok((method, ranges))) => VolumesToKeyholder::Changes { item, method, ranges },
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "what changed cannot be told: the volume is read whole");
+                        VolumesToKeyholder::NoChanges { item }
+                    }
+                    None => VolumesToKeyholder::NoChanges { item },
+                };
+                self.keyholder.send(&message, &[])
+            }
+            KeyholderToVolumes::Rotate { item, label } => self.rotate(item, label),
+            KeyholderToVolumes::CloseSource { item } => match self.snapshots.remove(&item) {
+                Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn ask(&mut self, question: Asked, wanted: Wanted) -> Result<(), Fatal> {
+        let item = question.item();
+        if self.asked.replace(question).is_some() {
+            return Err(Fatal::Unexpected(self.keyholder.peer()));
+        }
+        self.control.send(&VolumesToControl::Want { item, wanted }, &[])
+    }
+
+    fn rotate(&mut self, item: u32, label: BaseLabel) -> Result<(), Fatal> {
+        let rotation = self.snapshots.remove(&item).map_or(Rotation::Done(Err(Errno::NOENT)), |snapshot| snapshot.rotate(&label));
+        match rotation {
+            Rotation::Done(done) => self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno: raw(done) }, &[]),
+            Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => Err(Fatal::Unexpected(self.keyholder.peer())),
+            Rotation::ByClient => self.control.send(&VolumesToControl::Keep { item, label }, &[]),
+        }
+    }
+
+    fn hear_control(&mut self, received: Received<ControlToVolumes>) -> Result<(), Fatal> {
+        let unexpected = Fatal::Unexpected(self.control.peer());
+        let Some(question) = self.asked.take() else { return Err(unexpected) };
+        match (received.message.clone(), &question) {
+            (ControlToVolumes::Here { item }, Asked::Source(asked, ..)) if item == *asked => {
+                self.hand_over_source(item, received.descriptor()?)
+            }
+            (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
+                self.hand_over_target(item, received.descriptor()?)
+            }
+            (ControlToVolumes::HereToClone { item, base }, Asked::Source(asked, ..)) if item == *asked => {
+                let mut given = received.descriptors().into_iter();
+                let (Some(source), Some(file), Some(reads)) = (given.next(), given.next(), given.next()) else { return Err(unexpected) };
+                let base = base.zip(given.next());
+                self.hand_over_clone(item, source, Fresh { file, reads }, base, None)
+            }
+            (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
+                match open(&self.known, volume) {
+                    Ok(source) => self.hand_over_configured(item, source, base_of),
+                    Err(errno) => self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno: errno.raw_os_error() }, &[]),
+                }
+            }
+            (ControlToVolumes::Unavailable { item, errno }, Asked::Source(asked, ..) | Asked::Target(asked)) if item == *asked => {
+                self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])
+            }
+            (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
+                self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])
+            }
+            _ => Err(unexpected),
+        }
+    }
+
+    /// What was opened here is cloned where its file system allows it.
+    fn hand_over_configured(&mut self, item: u32, source: OwnedFd, base_of: &BaseOf) -> Result<(), Fatal> {
+        let folder = self.folders.iter().find(|folder| folder.is_of(source.as_fd())).cloned();
+        match folder.as_ref().and_then(|folder| folder.fresh().ok()) {
+            Some(fresh) => {
+                let base = folder.as_ref().and_then(|folder| folder.base(base_of));
+                self.hand_over_clone(item, source, fresh, base, folder)
+            }
+            None => self.hand_over_source(item, source),
+        }
+    }
+
+    /// Hands over a clone of the source; the source itself where it cannot be cloned.
+    fn hand_over_clone(
+        &mut self,
+        item: u32,
+        source: OwnedFd,
+        fresh: Fresh,
+        base: Option<Base>,
+        folder: Option<Rc<Folder>>,
+    ) -> Result<(), Fatal> {
+        if source_bytes(&source)?.is_none() {
+            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+        }
+        match Reflink::clone(&source, fresh, base, folder) {
+            Ok((snapshot, reads)) => {
+                let message = VolumesToKeyholder::Source {
+                    item,
+                    size_bytes: snapshot.size_bytes(),
+                    snapshot: true,
+                    base: snapshot.base(),
+                    peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+                };
+                self.snapshots.insert(item, Box::new(snapshot));
+                self.keyholder.send(&message, &[reads.as_fd()])
+            }
+            Err(errno) => {
+                tracing::info!(%errno, "a source cannot be cloned");
+                self.hand_over_source(item, source)
+            }
+        }
+    }
+
+    /// Hands over a source as it is.
+    fn hand_over_source(&self, item: u32, source: OwnedFd) -> Result<(), Fatal> {
+        let Some(size_bytes) = source_bytes(&source)? else {
+            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+        };
+        let peak_rss_bytes = wyng_jail::peak_resident_bytes();
+        let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, peak_rss_bytes };
+        self.keyholder.send(&message, &[source.as_fd()])
+    }
+
+    fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Fatal> {
+        match target_kind(&target)? {
+            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind }, &[target.as_fd()]),
+            None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
         }
     }
 }
@@ -80,42 +238,43 @@ pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
 impl Asked {
     fn item(&self) -> u32 {
         match self {
-            Self::Source(item, _) | Self::Target(item) => *item,
+            Self::Source(item, ..) | Self::Target(item) | Self::Keep(item) => *item,
         }
     }
 }
 
-/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew. Names of devices are
-/// links, so `/dev` is one folder.
+fn raw(done: Result<(), Errno>) -> i32 {
+    done.err().map_or(0, Errno::raw_os_error)
+}
+
+/// Where configured volumes lie. Names of devices are links, so `/dev` is one folder.
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    if path.starts_with("/dev") { Some(PathBuf::from("/dev")) } else { path.parent().map(Path::to_owned) }
+}
+
+/// The folders of base snapshots of the file systems on which configured volumes lie.
+fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> Vec<Rc<Folder>> {
+    let mut folders: Vec<Rc<Folder>> = Vec::new();
+    for path in volumes.values() {
+        // A volume's name may be a link to where it lies; and it may not be there yet.
+        let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let folder = folder_of(&lies).filter(|folder| !folder.starts_with("/dev")).and_then(|folder| Folder::above(&folder));
+        folders.extend(folder.filter(|folder| folders.iter().all(|known| !known.is_of(folder.as_fd()))).map(Rc::new));
+    }
+    folders
+}
+
+/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew.
 fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let folder = |path: &PathBuf| if path.starts_with("/dev") { Some(PathBuf::from("/dev")) } else { path.parent().map(Path::to_owned) };
-    let folders: BTreeSet<PathBuf> = volumes.values().filter_map(folder).collect();
+    let folders: BTreeSet<PathBuf> = volumes.values().filter_map(|path| folder_of(path)).collect();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     folders.iter().filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok()).collect()
 }
 
 /// Opens a source by its name in the configuration.
-fn open(volumes: &BTreeMap<String, PathBuf>, question: &Asked) -> Result<OwnedFd, Errno> {
-    let Asked::Source(_, name) = question else { return Err(Errno::INVAL) };
+fn open(volumes: &BTreeMap<String, PathBuf>, name: &str) -> Result<OwnedFd, Errno> {
     let path = volumes.get(name).ok_or(Errno::NOENT)?;
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
-}
-
-fn hand_over(keyholder: &Wire<VolumesToKeyholder, KeyholderToVolumes>, question: &Asked, descriptor: OwnedFd) -> Result<(), Fatal> {
-    let item = question.item();
-    let looked = match question {
-        Asked::Source(..) => source_bytes(&descriptor)?.map(|size_bytes| VolumesToKeyholder::Source {
-            item,
-            size_bytes,
-            method: Method::FullScan,
-            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
-        }),
-        Asked::Target(_) => target_kind(&descriptor)?.map(|kind| VolumesToKeyholder::Target { item, kind }),
-    };
-    match looked {
-        Some(message) => keyholder.send(&message, &[descriptor.as_fd()]),
-        None => keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
-    }
 }
 
 /// The size of a source that can be read anywhere: a regular file or a block device.

@@ -18,6 +18,14 @@ pub enum ToDaemon {
         /// The number from the question.
         item: u32,
     },
+    /// The answer to a question for a source that can be cloned. Beside it travel the source, a new file in the folder of base snapshots, and
+    /// the same opened only for reading; and if there is one, the base snapshot of that volume, for reading.
+    HereToClone {
+        /// The number from the question.
+        item: u32,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
     /// The answer to a question when there is nothing to give.
     Unavailable {
         /// The number from the question.
@@ -25,7 +33,8 @@ pub enum ToDaemon {
         /// What the system said (`errno`), 0 when the person gave up.
         errno: i32,
     },
-    /// The answer to [`ToClient::Place`](crate::ToClient::Place): the target has its name now, durably; or `errno` says why not.
+    /// The answer to [`ToClient::Place`](crate::ToClient::Place) and to [`ToClient::Keep`](crate::ToClient::Keep): it has its name now,
+    /// durably; or `errno` says why not.
     Placed {
         /// The number from the question.
         item: u32,
@@ -50,6 +59,28 @@ pub enum SessionChoice {
     Prefix(String),
     /// By a tag.
     Tag(String),
+}
+
+/// Whose base a snapshot is. There is at most one for each volume and archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct BaseOf {
+    /// The archive's id.
+    pub archive: [u8; 16],
+    /// The volume's id in it.
+    pub volume: [u8; 16],
+}
+
+/// Which session a base snapshot is the state of. What changed since it applies to the tree with this root, and to no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct BaseLabel {
+    /// Archive and volume.
+    pub of: BaseOf,
+    /// The generation that brought the session.
+    pub generation: u64,
+    /// The session's name, seconds since 1970 UTC.
+    pub session: i64,
+    /// The root of the content tree that was made from it.
+    pub root: [u8; 32],
 }
 
 /// A source of a backup, as the caller named it.

@@ -5,6 +5,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::command::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
 
 /// From the daemon to `wyng-ctl`.
@@ -39,6 +40,19 @@ pub enum ToClient {
     /// The target is complete and synced: give it its name, and say so with [`ToDaemon::Placed`](crate::ToDaemon::Placed).
     Place {
         /// The number under which the target was asked for.
+        item: u32,
+    },
+    /// The session is committed: give the clone of its source its name as a base snapshot, and say so with
+    /// [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    Keep {
+        /// The number under which the source was asked for.
+        item: u32,
+        /// What it is of.
+        label: BaseLabel,
+    },
+    /// The clone of a source is not needed.
+    Forget {
+        /// The number under which the source was asked for.
         item: u32,
     },
     /// How far the job is.
@@ -92,6 +106,8 @@ pub enum Wanted {
     Source {
         /// The volume's name.
         volume: String,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
     },
     /// A new, empty file to restore into, or a pipe.
     Target {

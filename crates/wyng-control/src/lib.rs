@@ -14,7 +14,7 @@ mod event;
 mod failure;
 
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-pub use command::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
+pub use command::{BackupSource, BaseLabel, BaseOf, Command, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 pub use event::{
     ArchiveSummary, KeySlot, Method, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced,
     VerifyReport, VolumeLine, VolumeReport, Wanted,
@@ -22,4 +22,4 @@ pub use event::{
 pub use failure::{ExitStatus, Failure, ObjectClass};
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
-pub const CONTROL_VERSION: u32 = 1;
+pub const CONTROL_VERSION: u32 = 2;

@@ -99,6 +99,8 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Place { .. }
         | ToClient::Progress(_)
         | ToClient::Failed(_)
+        | ToClient::Keep { .. }
+        | ToClient::Forget { .. }
         | ToClient::Done { .. } => return None,
     })
 }

@@ -2,7 +2,10 @@
 //! Every message between two roles. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{Command, ExitStatus, Method, TargetKind, ToClient, Wanted};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Method, TargetKind, ToClient, Wanted};
+
+/// Ranges in one message: each is at most 18 bytes of it.
+pub const CHANGES_MAX: usize = 2048;
 
 /// A verb set of the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -129,6 +132,21 @@ pub enum ControlToVolumes {
         /// The question's number.
         item: u32,
     },
+    /// The source that was wanted, a new file to clone it into, the same for reading, and the base snapshot if there is one; with these three
+    /// or four descriptors.
+    HereToClone {
+        /// The question's number.
+        item: u32,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
+    /// The snapshot has its name, or `errno` says why not.
+    Kept {
+        /// The source's number.
+        item: u32,
+        /// 0, or what the system said.
+        errno: i32,
+    },
     /// It cannot be had.
     Unavailable {
         /// The question's number.
@@ -150,6 +168,18 @@ pub enum VolumesToControl {
         /// What.
         wanted: Wanted,
     },
+    /// Have the client give a snapshot its name.
+    Keep {
+        /// The source's number.
+        item: u32,
+        /// What it is of.
+        label: BaseLabel,
+    },
+    /// Have the client close a snapshot that is not needed.
+    Forget {
+        /// The source's number.
+        item: u32,
+    },
 }
 
 /// keyholder → volumes.
@@ -161,6 +191,25 @@ pub enum KeyholderToVolumes {
         item: u32,
         /// The volume's name.
         volume: String,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+    },
+    /// The next ranges that changed since the base.
+    NextChanges {
+        /// The source's number.
+        item: u32,
+    },
+    /// The source's session is committed: what it was read from is the base from now on.
+    Rotate {
+        /// The source's number.
+        item: u32,
+        /// What it is of.
+        label: BaseLabel,
+    },
+    /// This source has no session that is to be committed.
+    CloseSource {
+        /// Its number.
+        item: u32,
     },
     /// A target.
     OpenTarget {
@@ -182,10 +231,33 @@ pub enum VolumesToKeyholder {
         item: u32,
         /// Its size now.
         size_bytes: u64,
-        /// How its changes were found.
-        method: Method,
+        /// The descriptor is a snapshot, which can become a base.
+        snapshot: bool,
+        /// What the snapshot's base is of, and the base's size.
+        base: Option<(BaseLabel, u64)>,
         /// Peak of the volumes role's resident memory.
         peak_rss_bytes: u64,
+    },
+    /// Where bytes may have changed since the base: ranges `(begin, end)`, ascending, apart, at most [`CHANGES_MAX`]; none: that was all.
+    Changes {
+        /// The source's number.
+        item: u32,
+        /// How they were found.
+        method: Method,
+        /// Bytes of the source.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// What changed cannot be told.
+    NoChanges {
+        /// The source's number.
+        item: u32,
+    },
+    /// The snapshot is the base now, or `errno` says why not.
+    Rotated {
+        /// The source's number.
+        item: u32,
+        /// 0, or what the system said.
+        errno: i32,
     },
     /// A target; with its descriptor.
     Target {

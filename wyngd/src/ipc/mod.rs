@@ -63,6 +63,11 @@ impl<R> Received<R> {
         Ok(descriptor)
     }
 
+    /// The descriptors, for a message that may have several.
+    pub fn descriptors(self) -> Vec<OwnedFd> {
+        self.descriptors
+    }
+
     /// The two descriptors that this message must have.
     pub fn two_descriptors(self) -> Result<[OwnedFd; 2], Fatal> {
         <[OwnedFd; 2]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))

@@ -14,13 +14,13 @@ use rustix::event::PollFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
 use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use super::files::StateFiles;
-use super::world::{Errno, Fetched, Receipt, SourceShape, World};
+use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, World};
 use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
@@ -301,6 +301,10 @@ impl RealWorld {
         item
     }
 
+    fn ask_volumes(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
+        self.volumes.send(question, &[]).and_then(|()| self.volumes.receive()).map_err(|fatal| Self::fatal(&fatal))
+    }
+
     fn source(&self, item: u32) -> Result<&Source, Errno> {
         self.sources.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
@@ -530,18 +534,17 @@ impl World for RealWorld {
         self.wait_for_end(Service::Fetch)
     }
 
-    fn open_source(&mut self, item: u32, volume: &str) -> Result<SourceShape, Failure> {
-        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned() };
-        self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
-        let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned(), base_of: *base_of };
+        let received = self.ask_volumes(&message)?;
         match received.message {
-            VolumesToKeyholder::Source { item: found, size_bytes, method, peak_rss_bytes } if found == item => {
+            VolumesToKeyholder::Source { item: found, size_bytes, snapshot, base, peak_rss_bytes } if found == item => {
                 self.volumes_peak_bytes = peak_rss_bytes;
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 // What is read once shall not push what the machine works with out of the page cache.
                 let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
                 self.sources.insert(item, Source { file, size_bytes });
-                Ok(SourceShape { size_bytes, method })
+                Ok(SourceShape { size_bytes, snapshot, base })
             }
             VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::SourceUnavailable { volume: volume.to_owned(), errno }),
             VolumesToKeyholder::WrongKind { .. } => Err(Failure::SourceKind { volume: volume.to_owned() }),
@@ -590,14 +593,39 @@ impl World for RealWorld {
         rustix::fs::seek(&source.file, SeekFrom::End(0)).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
+    fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
+        match self.ask_volumes(&KeyholderToVolumes::NextChanges { item })?.message {
+            VolumesToKeyholder::Changes { item: found, method, ranges } if found == item => Ok(Some(ChangePage { method, ranges })),
+            VolumesToKeyholder::NoChanges { item: found } if found == item => Ok(None),
+            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn end_reading(&mut self, item: u32) {
+        self.sources.remove(&item);
+    }
+
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure> {
+        match self.ask_volumes(&KeyholderToVolumes::Rotate { item, label: *label })?.message {
+            VolumesToKeyholder::Rotated { item: found, errno } if found == item => {
+                if errno != 0 {
+                    tracing::warn!(errno, "a base snapshot could not be kept: the next backup of its volume reads more");
+                }
+                Ok(())
+            }
+            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
     fn close_source(&mut self, item: u32) {
         self.sources.remove(&item);
+        // Should the wire be broken, then the next question finds that out.
+        let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
     fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure> {
         let message = KeyholderToVolumes::OpenTarget { item, volume: volume.to_owned(), size_bytes };
-        self.volumes.send(&message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
-        let received = self.volumes.receive().map_err(|fatal| Self::fatal(&fatal))?;
+        let received = self.ask_volumes(&message)?;
         match received.message {
             VolumesToKeyholder::Target { item: found, kind } if found == item => {
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Failure, Method, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
 pub use crate::ipc::PutAnswer;
@@ -35,8 +35,19 @@ pub enum Fetched<B> {
 pub struct SourceShape {
     /// Its size when it was opened.
     pub size_bytes: u64,
-    /// How its changes were found.
+    /// It stands still, and can become a base.
+    pub snapshot: bool,
+    /// What its base is of, and how large the base is.
+    pub base: Option<(BaseLabel, u64)>,
+}
+
+/// The next ranges that may have changed since the base, ascending and apart, and how they were found; none: that was all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangePage {
+    /// How.
     pub method: Method,
+    /// Bytes of the source: `(begin, end)`.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// A failure to read or write a source or target, before the volume's name is put to it.
@@ -115,15 +126,22 @@ pub trait World {
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
 
-    /// Asks the caller for a source.
-    fn open_source(&mut self, item: u32, volume: &str) -> Result<SourceShape, Failure>;
+    /// Asks the caller for a source, and for its base snapshot.
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<SourceShape, Failure>;
+    /// The next page of what changed since the base; `None` when that cannot be told.
+    fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only holes follow.
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;
     /// Reads from a source; the number of bytes, less than asked only at its end.
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno>;
     /// The size that the source has now.
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno>;
-    /// Done with a source.
+    /// The source is read; its snapshot stands still until it is rotated.
+    fn end_reading(&mut self, item: u32);
+    /// The source's session is committed: its snapshot becomes the base, at once, in the place of the one before. That it cannot is no
+    /// failure: the next run reads more.
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure>;
+    /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
     /// Asks the caller for a target.
     fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure>;

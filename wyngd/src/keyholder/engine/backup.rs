@@ -3,33 +3,34 @@
 //!
 //! Nothing is read back: ids, nodes and the last state come from the cache, and the store answers with receipts only.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, Domain, DomainId, Entropy, Id, NonceSeed, SealError, Secret, SessionKey};
-use wyng_archive::format::{ArchiveSettings, ContentTree, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name};
-use wyng_archive::plan::{Root, Walk};
-use wyng_control::{ExitStatus, Failure, Phase, Progress, ToClient, VolumeReport};
+use wyng_archive::format::{ArchiveSettings, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name};
+use wyng_archive::plan::Root;
+use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progress, ToClient, VolumeReport};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
-use super::catalog::{CachedNodes, content_root};
 use super::commit::{Changes, ContentEdit, FinishedVolume, commit, seconds, settle_pending};
 use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
+use super::sample::Samples;
+use super::source::{Base, BaseWalk, Batch, BatchReader};
 use crate::keyholder::state::{JournalKey, JournalVolume};
-use crate::keyholder::world::{Errno, SourceShape, World};
+use crate::keyholder::world::{SourceShape, World};
 
-/// What is read at once; a task for a worker is a part of it.
-const BATCH_BYTES: usize = 2 << 20;
 /// Batches between reading and packing: one is read while workers name the second and seal the third.
 const BATCHES_AHEAD: usize = 4;
 /// A task that is long enough to be worth handing over.
 const TASK_BYTES: usize = 512 << 10;
 /// In a long run a volume that is finished is committed when so much was sent since the last commit.
 const COMMIT_AFTER_BYTES: u64 = 1 << 30;
+/// So many volumes wait for a commit at most, each with its snapshot.
+const FINISHED_MAX: usize = 100;
 /// An intermediate commit is made before (a)'s new nodes fill more than half of their pack.
 const PACK_BYTES_AN_ENTRY: u32 = 256;
 
@@ -63,14 +64,15 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     let mut failed = Vec::new();
     for (item, name) in (0..).zip(&request.volumes) {
         match run.volume(world, &mut archive, &mut pool, item, name) {
-            Ok(()) => {}
+            Ok(true) => world.end_reading(item),
+            Ok(false) => world.close_source(item),
             Err(failure) if is_of_one_volume(&failure) => {
+                world.close_source(item);
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
         }
-        world.close_source(item);
     }
     let sent_bytes = run.finish(world, &mut archive, &mut pool)?;
     if !request.dry_run {
@@ -127,21 +129,39 @@ struct Run<B> {
     key: Option<Arc<SessionKey>>,
     /// Envelopes that no commit holds yet.
     new_keys: Vec<KeyEntry>,
-    finished: Vec<(FinishedVolume, VolumeReport)>,
+    finished: Vec<Finished>,
     /// Packs to be marked lost or live again.
     healing: PackChanges,
     committed_sent_bytes: u64,
 }
 
-/// Which state a volume is compared with, and how the new one is named.
+/// A volume that waits for its commit.
+struct Finished {
+    volume: FinishedVolume,
+    report: VolumeReport,
+    /// The number of its source, where that is a snapshot which can become the base.
+    snapshot: Option<u32>,
+}
+
+/// Which states a volume is compared with, and how the new one is named.
 struct Plan {
     number: u64,
     entry: VolumeEntry,
-    base: Root<Id>,
-    unchanged_root: Option<Id>,
+    /// The newest session, if its ids are comparable.
+    newest: Option<SessionEntry>,
+    /// The session that the source's base snapshot is of, if what changed since tells all that differs from it.
+    base: Option<SessionEntry>,
     domain: Arc<Domain>,
     chunk_size: usize,
     size_bytes: u64,
+}
+
+/// What came of reading a source.
+enum Read {
+    /// Its content tree, and how what was read was found.
+    Done(Root<Id>, Method),
+    /// What was told of its changes is not to be trusted.
+    Distrusted,
 }
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
@@ -183,7 +203,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         Ok(())
     }
 
-    /// Backs up one volume. On a failure its records stay in the packs and are known to the next run.
+    /// Backs up one volume; whether it has a session that is to be committed. On a failure its records stay in the packs and are known to
+    /// the next run.
     fn volume<W: World<Buffer = B>>(
         &mut self,
         world: &mut W,
@@ -191,26 +212,35 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         pool: &mut Pool,
         item: u32,
         name: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let began_cpu = world.cpu_micros();
-        let SourceShape { size_bytes, method } = world.open_source(item, name)?;
-        let plan = self.plan(world, archive, name, size_bytes)?;
+        let (number, mut entry) = self.find_or_begin(world, archive, name)?;
+        let base_of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
+        let shape = world.open_source(item, name, &base_of)?;
+        let size_bytes = shape.size_bytes;
+        if number >= self.next_volume {
+            self.next_volume = number.saturating_add(1);
+            entry.size_bytes = size_bytes;
+        }
+        let plan = self.plan(world, archive, number, entry, &shape)?;
         let mut counts = Counts::default();
-        let root = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
-        let unchanged = plan.unchanged_root == Some(root.child.unwrap_or(Id::ZERO)) && plan.entry.size_bytes == size_bytes;
+        let (root, method) = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
+        let root = root.child.unwrap_or(Id::ZERO);
+        let unchanged = plan.newest.as_ref().is_some_and(|newest| newest.root == root) && plan.entry.size_bytes == size_bytes;
         let keeps = !(self.dry_run || self.skip_unchanged && unchanged);
         let report = VolumeReport {
             name: name.to_owned(),
             session: keeps.then_some(self.time),
             method,
             read_bytes: counts.read_bytes,
-            sampled_bytes: 0,
+            sampled_bytes: counts.sampled_bytes,
             changed_bytes: counts.changed_bytes,
             sent_bytes: counts.sealed_bytes,
             cpu_micros: world.cpu_micros().saturating_sub(began_cpu),
         };
         if !keeps {
-            return world.tell(ToClient::BackedUp(report));
+            world.tell(ToClient::BackedUp(report))?;
+            return Ok(false);
         }
         let session = SessionEntry {
             time: self.time,
@@ -221,15 +251,18 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             live: self.live,
             cut_short: false,
             domain: plan.domain.id(),
-            root: root.child.unwrap_or(Id::ZERO),
+            root,
             settings: Vec::new(),
             tags: Vec::new(),
         };
-        self.finished.push((FinishedVolume { number: plan.number, entry: plan.entry, session }, report));
-        if self.packer.sent_bytes().saturating_sub(self.committed_sent_bytes) >= COMMIT_AFTER_BYTES {
+        let volume = FinishedVolume { number: plan.number, entry: plan.entry, session };
+        self.finished.push(Finished { volume, report, snapshot: shape.snapshot.then_some(item) });
+        let sent_bytes = self.packer.sent_bytes().saturating_sub(self.committed_sent_bytes);
+        if sent_bytes >= COMMIT_AFTER_BYTES || self.finished.len() >= FINISHED_MAX {
+            world.end_reading(item);
             self.commit(world, archive, pool, PackChanges::default(), false)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The last commit, and the bytes sent in all. A run without a finished volume and without left-overs commits nothing.
@@ -259,42 +292,72 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<(), Failure> {
         let sent_bytes = self.packer.sent_bytes();
         world.progress(Progress { phase: Phase::Committing, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes });
-        let (finished, reports): (Vec<_>, Vec<_>) = self.finished.drain(..).unzip();
+        let done = std::mem::take(&mut self.finished);
+        let finished = done.iter().map(|done| done.volume.clone()).collect();
         let keys = std::mem::take(&mut self.new_keys);
         commit(world, archive, pool, &mut self.packer, Changes { finished, keys, packs, ends_run })?;
         self.committed_sent_bytes = self.packer.sent_bytes();
-        // From here on these sessions are true; only now are they told.
-        reports.into_iter().try_for_each(|report| world.tell(ToClient::BackedUp(report)))
+        // From here on these sessions are true; only now are they told, and only now are their sources the bases of the next run.
+        for Finished { volume: FinishedVolume { entry, session, .. }, report, snapshot } in done {
+            world.tell(ToClient::BackedUp(report))?;
+            if let Some(item) = snapshot {
+                let of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
+                let generation = archive.head.generation;
+                world.rotate(item, &BaseLabel { of, generation, session: session.time, root: session.root.0 })?;
+            }
+        }
+        Ok(())
     }
 
-    /// The volume as the catalog has it, or a new one; and the base, if its ids may be compared.
-    fn plan<W: World>(&mut self, world: &mut W, archive: &mut Archive, name: &str, size_bytes: u64) -> Result<Plan, Failure> {
-        let known = self.volumes.iter().find(|(_, volume)| volume.name == name).cloned();
-        let (number, entry) = match known {
-            Some(known) => known,
+    /// The volume as the catalog has it, or a new one under the next number.
+    fn find_or_begin<W: World>(&self, world: &mut W, archive: &mut Archive, name: &str) -> Result<(u64, VolumeEntry), Failure> {
+        match self.volumes.iter().find(|(_, volume)| volume.name == name) {
+            Some(known) => Ok(known.clone()),
             None => {
-                let number = self.next_volume;
-                self.next_volume = number.saturating_add(1);
                 let begun = self.begin_volume(world, archive, name)?;
-                (number, new_volume(&self.settings, begun, size_bytes))
+                Ok((self.next_volume, new_volume(&self.settings, begun)))
             }
-        };
-        let base = archive.sessions(world, &entry)?.pop();
-        let mut comparable = base.filter(|base| base.domain == entry.domain && base.chunk_size_bytes == entry.chunk_size_bytes);
-        if let Some(base) = &comparable
-            && !heal::is_in_cache(world, archive, base)?
-        {
-            comparable = None;
         }
-        let count = chunk_count(size_bytes, entry.chunk_size_bytes);
+    }
+
+    /// What the volume is compared with: its newest session if the ids are comparable, and the one that its base snapshot is of.
+    fn plan<W: World>(
+        &self,
+        world: &mut W,
+        archive: &mut Archive,
+        number: u64,
+        entry: VolumeEntry,
+        shape: &SourceShape,
+    ) -> Result<Plan, Failure> {
+        let sessions = archive.sessions(world, &entry)?;
+        let comparable = |session: &&SessionEntry| session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes;
+        let base = shape.base.and_then(|(label, base_bytes)| {
+            let is_it = |session: &&SessionEntry| {
+                (session.generation, session.time, session.root.0) == (label.generation, label.session, label.root)
+                    && session.size_bytes == base_bytes
+            };
+            sessions.iter().filter(comparable).find(is_it).cloned()
+        });
+        let newest = match sessions.last().filter(comparable).cloned() {
+            Some(newest) if heal::is_in_cache(world, archive, &newest)? => Some(newest),
+            _ => None,
+        };
+        // What only lost packs hold is sent again, so all of the volume is read then.
+        let base = match base {
+            Some(base) if heal::is_in_cache(world, archive, &base)? => {
+                let damaged = heal::is_damaged(world, archive, &base, &mut HashMap::new())?;
+                (!damaged).then_some(base)
+            }
+            _ => None,
+        };
         Ok(Plan {
             number,
-            base: comparable.as_ref().map_or(Root::empty(count), content_root),
-            unchanged_root: comparable.map(|base| base.root),
+            newest,
+            base,
             domain: Arc::new(archive.credential.domain(entry.domain)),
             chunk_size: usize::try_from(entry.chunk_size_bytes).map_err(|_| internal("chunk size"))?,
             entry,
-            size_bytes,
+            size_bytes: shape.size_bytes,
         })
     }
 
@@ -311,7 +374,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         Ok(begun)
     }
 
-    /// Reads a source from begin to end and makes its content tree: read, name, known?, seal, pack, in overlapping batches.
+    /// Makes a source's content tree, by what changed since its base snapshot, or if there is none to be trusted by reading it whole.
     #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
     fn read<W: World<Buffer = B>>(
         &mut self,
@@ -322,24 +385,54 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         name: &str,
         plan: &Plan,
         counts: &mut Counts,
-    ) -> Result<Root<Id>, Failure> {
+    ) -> Result<(Root<Id>, Method), Failure> {
+        let count = chunk_count(plan.size_bytes, plan.entry.chunk_size_bytes);
+        if let Some(session) = &plan.base {
+            match self.read_by(world, archive, pool, item, name, plan, &Base::delta(session), counts)? {
+                Read::Done(root, method) => return Ok((root, method)),
+                Read::Distrusted => tracing::warn!(volume = name, "what was told of its changes is not to be trusted: it is read whole"),
+            }
+            counts.changed_bytes = 0;
+        }
+        match self.read_by(world, archive, pool, item, name, plan, &Base::whole(plan.newest.as_ref(), count), counts)? {
+            Read::Done(root, method) => Ok((root, method)),
+            Read::Distrusted => Err(internal("a volume that was read whole")),
+        }
+    }
+
+    /// Reads a source onwards and edits its base's tree: read, name, known?, seal, pack, in overlapping batches.
+    #[allow(clippy::too_many_arguments)] // see `read`
+    fn read_by<W: World<Buffer = B>>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        pool: &mut Pool,
+        item: u32,
+        name: &str,
+        plan: &Plan,
+        base: &Base,
+        counts: &mut Counts,
+    ) -> Result<Read, Failure> {
         let credential = Arc::clone(&archive.credential);
         let count = chunk_count(plan.size_bytes, plan.entry.chunk_size_bytes);
-        let mut base = BaseWalk::new(&plan.base);
+        let mut samples = Samples::default();
+        if base.changes_since.is_some() {
+            samples = Samples::draw(world, archive, &base.root, count, plan.chunk_size)?;
+        }
+        let mut walk = BaseWalk::new(&base.root);
         let mut edit = None;
         if !self.dry_run {
             let mut tools = tools(world, &credential, archive, pool);
-            edit = Some(ContentEdit::new(&mut tools, &mut self.packer, &plan.base, count)?);
+            edit = Some(ContentEdit::new(&mut tools, &mut self.packer, &base.root, count)?);
         }
-        let mut reader =
-            BatchReader { item, next_chunk: 0, count, chunk_size: plan.chunk_size, size_bytes: plan.size_bytes, spare: Vec::new() };
+        let mut reader = BatchReader::new(item, base, plan.chunk_size, plan.size_bytes, count, samples);
         let mut naming: VecDeque<Naming> = VecDeque::new();
         let mut sealing: VecDeque<Sealing> = VecDeque::new();
         let mut at_end = false;
         while !(at_end && naming.is_empty() && sealing.is_empty()) {
             if !at_end && naming.len().saturating_add(sealing.len()) < BATCHES_AHEAD {
                 match reader.next(world).map_err(|stop| stop.of_volume(name))? {
-                    Some(batch) => naming.push_back(self.name_batch(world, archive, pool, plan, &mut base, batch, counts)?),
+                    Some(batch) => naming.push_back(self.name_batch(world, archive, pool, plan, &mut walk, batch, counts)?),
                     None => at_end = true,
                 }
                 self.report(world, name, &reader, plan);
@@ -364,14 +457,17 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 return Err(Failure::Interrupted);
             }
         }
-        let Some(mut edit) = edit else { return Ok(Root::empty(count)) };
-        let mut tools = tools(world, &credential, archive, pool);
-        while let Some((index, _)) = base.next(tools.world, tools.cache, tools.credential)? {
-            if index < count {
-                edit.set(&mut tools, &mut self.packer, index, None)?;
-            }
+        let Some(method) = reader.method() else { return Ok(Read::Distrusted) };
+        let samples = reader.take_samples();
+        let checked = samples.check(world, archive, item, &base.root, &plan.domain, plan.chunk_size, plan.size_bytes);
+        let (sampled_bytes, as_told) = checked.map_err(|stop| stop.of_volume(name))?;
+        counts.sampled_bytes = counts.sampled_bytes.saturating_add(sampled_bytes);
+        if !as_told {
+            return Ok(Read::Distrusted);
         }
-        edit.finish(&mut tools, &mut self.packer)
+        let Some(edit) = edit else { return Ok(Read::Done(Root::empty(count), method)) };
+        let mut tools = tools(world, &credential, archive, pool);
+        Ok(Read::Done(edit.finish(&mut tools, &mut self.packer)?, method))
     }
 
     /// Hands the chunks of a batch to workers, who say which are zero and how the others are called.
@@ -388,13 +484,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<Naming, Failure> {
         counts.read_bytes = counts.read_bytes.saturating_add(batch.bytes.len() as u64);
         let first = batch.first_chunk;
-        let chunk_total = batch.bytes.len().div_ceil(plan.chunk_size);
         let mut removed = Vec::new();
-        let mut expected = vec![None; chunk_total];
-        // What the base has before this batch lies in a hole of the source now.
-        while let Some((index, id)) =
-            base.next_below(first.saturating_add(chunk_total as u64), world, &mut archive.cache, &archive.credential)?
-        {
+        let mut expected = vec![None; batch.bytes.len().div_ceil(plan.chunk_size)];
+        // What the base has of these chunks, and the batch has not, lies in a hole of the source now.
+        while let Some((index, id)) = base.next_in(&batch.covers, world, &mut archive.cache, &archive.credential)? {
             match usize::try_from(index.saturating_sub(first)).ok().filter(|_| index >= first).and_then(|place| expected.get_mut(place)) {
                 Some(place) => *place = Some(id),
                 None => {
@@ -528,7 +621,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     }
 
     fn report<W: World>(&self, world: &mut W, name: &str, reader: &BatchReader, plan: &Plan) {
-        let done_bytes = reader.next_chunk.saturating_mul(plan.chunk_size as u64).min(plan.size_bytes);
+        let done_bytes = reader.position_bytes();
         world.progress(Progress {
             phase: Phase::Reading,
             volume: Some(name.to_owned()),
@@ -543,11 +636,11 @@ fn tools<'a, W: World>(world: &'a mut W, credential: &'a Credential, archive: &'
     Tools { world, credential, cache: &mut archive.cache, journal: &archive.journal, pool }
 }
 
-fn new_volume(settings: &ArchiveSettings, begun: JournalVolume, size_bytes: u64) -> VolumeEntry {
+fn new_volume(settings: &ArchiveSettings, begun: JournalVolume) -> VolumeEntry {
     VolumeEntry {
         id: begun.id,
         domain: settings.shared_domain.unwrap_or(begun.domain),
-        size_bytes,
+        size_bytes: 0, // until its source is opened
         chunk_size_bytes: settings.chunk_size_bytes,
         sessions_size: 0,
         sessions_root: Id::ZERO,
@@ -560,14 +653,9 @@ fn new_volume(settings: &ArchiveSettings, begun: JournalVolume, size_bytes: u64)
 #[derive(Default)]
 struct Counts {
     read_bytes: u64,
+    sampled_bytes: u64,
     changed_bytes: u64,
     sealed_bytes: u64,
-}
-
-/// Whole chunks of a source, but for its last one.
-struct Batch {
-    first_chunk: u64,
-    bytes: Vec<u8>,
 }
 
 /// A batch whose chunks are being named.
@@ -577,7 +665,7 @@ struct Naming {
     bytes: Arc<Vec<u8>>,
     /// What the base has at the same places.
     expected: Vec<Option<Id>>,
-    /// What the base has before them, where the source has a hole.
+    /// What the base has beside them, where the source has a hole.
     removed: Vec<u64>,
     tickets: Vec<Ticket<Vec<Option<Id>>>>,
 }
@@ -593,7 +681,12 @@ struct Sealing {
 
 /// `None` for a chunk of zeros: a hole.
 fn name_chunks(domain: &Domain, bytes: &[u8], chunk_size: usize) -> Vec<Option<Id>> {
-    bytes.chunks(chunk_size).map(|chunk| (!is_zero(chunk)).then(|| domain.content_id(chunk))).collect()
+    bytes.chunks(chunk_size).map(|chunk| name_chunk(domain, chunk)).collect()
+}
+
+/// The same of one chunk.
+pub fn name_chunk(domain: &Domain, chunk: &[u8]) -> Option<Id> {
+    (!is_zero(chunk)).then(|| domain.content_id(chunk))
 }
 
 /// Looks at 64 bytes at a time, which the compiler turns into vector instructions.
@@ -623,106 +716,4 @@ fn group(chunks: Vec<(Id, Range<usize>)>) -> Vec<Vec<(Id, Range<usize>)>> {
         }
     }
     groups
-}
-
-/// Reads the data of a source in batches, and passes over its holes.
-struct BatchReader {
-    item: u32,
-    next_chunk: u64,
-    count: u64,
-    chunk_size: usize,
-    size_bytes: u64,
-    /// Room of batches that are packed.
-    spare: Vec<Vec<u8>>,
-}
-
-/// Why a source could not be read.
-enum ReadStop {
-    Errno(u64, Errno),
-    Resized(u64, u64),
-}
-
-impl ReadStop {
-    fn of_volume(self, name: &str) -> Failure {
-        let volume = name.to_owned();
-        match self {
-            Self::Errno(offset_bytes, Errno(errno)) => Failure::SourceRead { volume, offset_bytes, errno },
-            Self::Resized(expected_bytes, found_bytes) => Failure::SourceResized { volume, expected_bytes, found_bytes },
-        }
-    }
-}
-
-impl BatchReader {
-    fn next<W: World>(&mut self, world: &mut W) -> Result<Option<Batch>, ReadStop> {
-        let chunk_size = self.chunk_size as u64;
-        if self.next_chunk >= self.count {
-            return self.check_size(world).map(|()| None);
-        }
-        let offset = self.next_chunk.saturating_mul(chunk_size);
-        let data = world.next_data(self.item, offset).map_err(|errno| ReadStop::Errno(offset, errno))?;
-        let Some((begin, end)) = data.filter(|(begin, _)| *begin < self.size_bytes) else {
-            self.next_chunk = self.count;
-            return self.check_size(world).map(|()| None);
-        };
-        let first_chunk = (begin / chunk_size).max(self.next_chunk);
-        let most = (BATCH_BYTES / self.chunk_size).max(1) as u64;
-        let last_chunk = end.div_ceil(chunk_size).min(self.count).min(first_chunk.saturating_add(most)).max(first_chunk.saturating_add(1));
-        let offset = first_chunk.saturating_mul(chunk_size);
-        let length = last_chunk.saturating_mul(chunk_size).min(self.size_bytes).saturating_sub(offset);
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let read = world.read_source(self.item, offset, &mut bytes).map_err(|errno| ReadStop::Errno(offset, errno))?;
-        if read < bytes.len() {
-            return Err(ReadStop::Resized(self.size_bytes, offset.saturating_add(read as u64)));
-        }
-        self.next_chunk = last_chunk;
-        Ok(Some(Batch { first_chunk, bytes }))
-    }
-
-    /// A source that shrank while it was read would look like one with a hole at its end.
-    fn check_size<W: World>(&self, world: &mut W) -> Result<(), ReadStop> {
-        let found = world.source_bytes(self.item).map_err(|errno| ReadStop::Errno(self.size_bytes, errno))?;
-        if found < self.size_bytes { Err(ReadStop::Resized(self.size_bytes, found)) } else { Ok(()) }
-    }
-}
-
-/// The base's entries in step with the batches.
-struct BaseWalk {
-    walk: Walk<ContentTree>,
-    ahead: Option<(u64, Id)>,
-}
-
-impl BaseWalk {
-    fn new(base: &Root<Id>) -> Self {
-        Self { walk: Walk::from(base, 0), ahead: None }
-    }
-
-    fn next<W: World>(
-        &mut self,
-        world: &mut W,
-        cache: &mut crate::keyholder::cache::Cache,
-        credential: &Credential,
-    ) -> Result<Option<(u64, Id)>, Failure> {
-        match self.ahead.take() {
-            Some(entry) => Ok(Some(entry)),
-            None => self.walk.next(&mut CachedNodes { world, cache, credential }),
-        }
-    }
-
-    fn next_below<W: World>(
-        &mut self,
-        end: u64,
-        world: &mut W,
-        cache: &mut crate::keyholder::cache::Cache,
-        credential: &Credential,
-    ) -> Result<Option<(u64, Id)>, Failure> {
-        let entry = self.next(world, cache, credential)?;
-        match entry {
-            Some((index, _)) if index >= end => {
-                self.ahead = entry;
-                Ok(None)
-            }
-            entry => Ok(entry),
-        }
-    }
 }

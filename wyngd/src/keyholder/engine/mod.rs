@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The engine: what a command does, as a straight line over a [`World`](super::world::World).
 //!
-//! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`packer`] (records into packs), [`commit`] (the one
+//! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is read
+//! in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs), [`commit`] (the one
 //! point at which a run becomes true), [`heal`], [`restore`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
 
 pub mod archive;
@@ -18,5 +19,7 @@ pub mod packer;
 pub mod pool;
 pub mod put;
 pub mod restore;
+pub mod sample;
+pub mod source;
 pub mod take_over;
 pub mod verify;

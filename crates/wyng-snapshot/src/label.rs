@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The name of a base snapshot, which is its label: so a file has its label in the instant in which it has a name, and never another.
+//!
+//! ```text
+//! ARCHIVE-VOLUME-GENERATION-SESSION-ROOT-INODE-MODIFIED
+//! ```
+//! All are hexadecimal, of fixed length: 32, 32, 16, 16, 64, 16 and 16 digits. The inode and the time of the last change (nanoseconds since
+//! 1970) are the file's own: a copy, or a file that was written to, is nobody's base.
+
+use rustix::fs::Stat;
+use wyng_control::{BaseLabel, BaseOf};
+
+/// How many digits each part has.
+const DIGITS: [usize; 7] = [32, 32, 16, 16, 64, 16, 16];
+
+/// The name of a file with this label.
+pub(crate) fn name(label: &BaseLabel, file: &Stat) -> String {
+    let BaseLabel { of, generation, session, root } = label;
+    let mut name = prefix(of);
+    name.push_str(&format!("{generation:016x}-{session:016x}-{}-{}", hex(root), own(file)));
+    name
+}
+
+/// How the names of all base snapshots of a volume begin.
+pub(crate) fn prefix(of: &BaseOf) -> String {
+    format!("{}-{}-", hex(&of.archive), hex(&of.volume))
+}
+
+/// The label that a name is, if it is the name of just this file.
+pub(crate) fn parse(name: &str, file: &Stat) -> Option<BaseLabel> {
+    let parts: Vec<&str> = name.split('-').collect();
+    let [archive, volume, generation, session, root, inode, modified] = <[&str; 7]>::try_from(parts).ok()?;
+    let fits = [archive, volume, generation, session, root, inode, modified].iter().zip(DIGITS).all(|(part, digits)| part.len() == digits);
+    if !fits || format!("{inode}-{modified}") != own(file) {
+        return None;
+    }
+    let number = |part| u64::from_str_radix(part, 16).ok();
+    let label = BaseLabel {
+        of: BaseOf { archive: bytes(archive)?, volume: bytes(volume)? },
+        generation: number(generation)?,
+        session: number(session)?.cast_signed(),
+        root: bytes(root)?,
+    };
+    (self::name(&label, file) == name).then_some(label)
+}
+
+/// What tells this file from a copy, and from itself after a write.
+fn own(file: &Stat) -> String {
+    let seconds = i128::from(file.st_mtime).saturating_mul(1_000_000_000);
+    let modified = u64::try_from(seconds.saturating_add(i128::from(file.st_mtime_nsec))).unwrap_or(0);
+    format!("{:016x}-{modified:016x}", file.st_ino)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        let begin = place.checked_mul(2)?;
+        *byte = u8::from_str_radix(hex.get(begin..begin.checked_add(2)?)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label() -> BaseLabel {
+        BaseLabel { of: BaseOf { archive: [1; 16], volume: [0xab; 16] }, generation: 7, session: -1, root: [9; 32] }
+    }
+
+    #[test]
+    fn a_label_comes_back_from_the_name_of_its_file_and_from_no_other() {
+        let (one, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let (one, other) = (rustix::fs::fstat(one).unwrap(), rustix::fs::fstat(other).unwrap());
+        let name = name(&label(), &one);
+        assert!(name.len() < 255, "{} bytes", name.len());
+        assert_eq!(parse(&name, &one), Some(label()));
+        assert_eq!(parse(&name, &other), None);
+        assert_eq!(parse(&name.to_uppercase(), &one), None);
+        assert_eq!(parse(&name[1..], &one), None);
+        assert_eq!(parse(&format!("{name}-"), &one), None);
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_lost_its_label() {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().unwrap();
+        let long_ago = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
+        rustix::fs::futimens(&file, &rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago }).unwrap();
+        let name = name(&label(), &rustix::fs::fstat(&file).unwrap());
+        file.write_all(b"x").unwrap();
+        assert_eq!(parse(&name, &rustix::fs::fstat(&file).unwrap()), None);
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Snapshots on btrfs and XFS: a clone of the one file (FICLONE), atomic also while it is written to, compared with the clone before it.
+//!
+//! A clone's extents are those of its source, so the old clone holds what it shares with the volume: that place on the disk cannot be given
+//! to other bytes. The clone of a file without checksums (`chattr +C`) is refused by btrfs, as is any across two file systems.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{FileType, OFlags, Stat};
+use rustix::io::Errno;
+use wyng_control::{BaseLabel, Method};
+use wyng_jail::btrfs_extents;
+use wyng_snapshot::{Folder, Fresh};
+
+use super::delta::{Delta, Extents};
+use super::extents::{BtrfsSearch, Fiemap};
+use super::snapshot::{Rotation, Snapshot};
+use crate::ipc::CHANGES_MAX;
+
+/// The last clone of a volume, opened for reading.
+pub(super) type Base = (BaseLabel, OwnedFd);
+
+/// A clone of a source.
+pub(super) struct Reflink {
+    file: Rc<OwnedFd>,
+    found: Stat,
+    base: Option<(BaseLabel, Rc<OwnedFd>, Stat)>,
+    ranges: Option<(Method, Ranges)>,
+    /// Where it gets its name; without it the client gives it.
+    folder: Option<Rc<Folder>>,
+}
+
+type Ranges = Box<dyn FnMut() -> io::Result<Option<Range<u64>>>>;
+
+impl Reflink {
+    /// Clones `source` into a fresh file: the snapshot, and its descriptor for the keyholder. What it was given is looked at, since a client
+    /// may have opened it.
+    pub(super) fn clone(source: &OwnedFd, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(Self, OwnedFd), Errno> {
+        let (file, reads) = (rustix::fs::fstat(&fresh.file)?, rustix::fs::fstat(&fresh.reads)?);
+        let is_same = (file.st_dev, file.st_ino) == (reads.st_dev, reads.st_ino);
+        let is_only_read = rustix::fs::fcntl_getfl(&fresh.reads)? & OFlags::RWMODE == OFlags::RDONLY;
+        if !is_regular(&file) || file.st_size != 0 || !is_same || !is_only_read {
+            return Err(Errno::INVAL);
+        }
+        rustix::fs::ioctl_ficlone(&fresh.file, source)?;
+        let found = rustix::fs::fstat(&fresh.file)?;
+        let base = base.and_then(|(label, base)| {
+            let old = rustix::fs::fstat(&base).ok()?;
+            (is_regular(&old) && old.st_dev == found.st_dev && old.st_ino != found.st_ino).then(|| (label, Rc::new(base), old))
+        });
+        Ok((Self { file: Rc::new(fresh.file), found, base, ranges: None, folder }, fresh.reads))
+    }
+
+    /// How large it is.
+    pub(super) fn size_bytes(&self) -> u64 {
+        size(&self.found)
+    }
+
+    /// Compressed extents need btrfs's own search, and it needs the right to administrate; where either is missing, FIEMAP is asked.
+    fn compare(&self) -> io::Result<(Method, Ranges)> {
+        let (_, base, old) = self.base.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        let (base, file) = (Rc::clone(base), Rc::clone(&self.file));
+        let sizes = (size(old), self.size_bytes());
+        if btrfs_extents(base.as_fd(), old.st_ino, 0).is_ok() {
+            let (old, new) = (BtrfsSearch { file: base, inode: old.st_ino }, BtrfsSearch { file, inode: self.found.st_ino });
+            return Ok((Method::BtrfsSearch, ranges(old, new, sizes)));
+        }
+        Ok((Method::Fiemap, ranges(Fiemap(base), Fiemap(file), sizes)))
+    }
+}
+
+fn ranges(old: impl Extents + 'static, new: impl Extents + 'static, (old_bytes, new_bytes): (u64, u64)) -> Ranges {
+    let mut delta = Delta::new(old, old_bytes, new, new_bytes);
+    Box::new(move || delta.next_range())
+}
+
+impl Snapshot for Reflink {
+    fn base(&self) -> Option<(BaseLabel, u64)> {
+        self.base.as_ref().map(|(label, _, found)| (*label, size(found)))
+    }
+
+    fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)> {
+        let (method, mut ranges) = self.ranges.take().map_or_else(|| self.compare(), Ok)?;
+        let mut page = Vec::new();
+        while page.len() < CHANGES_MAX
+            && let Some(range) = ranges()?
+        {
+            page.push((range.start, range.end));
+        }
+        self.ranges = Some((method, ranges));
+        Ok((method, page))
+    }
+
+    fn is_of_client(&self) -> bool {
+        self.folder.is_none()
+    }
+
+    fn rotate(&self, label: &BaseLabel) -> Rotation {
+        self.folder.as_ref().map_or(Rotation::ByClient, |folder| Rotation::Done(folder.keep(self.file.as_fd(), label)))
+    }
+}
+
+fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+}
+
+fn size(found: &Stat) -> u64 {
+    u64::try_from(found.st_size).unwrap_or(0)
+}
