@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -21,9 +21,12 @@ pub struct Durable {
     pub links: BTreeMap<String, String>,
     /// Blobs by name.
     pub store: BTreeMap<[u8; 32], Vec<u8>>,
-    /// Base snapshots by archive and volume: what each is of, and its bytes.
-    pub bases: BTreeMap<([u8; 16], [u8; 16]), (BaseLabel, Vec<u8>)>,
+    /// Base snapshots by archive and volume.
+    pub bases: Bases,
 }
+
+/// What each base snapshot is of, and its bytes.
+pub type Bases = BTreeMap<BaseOf, (BaseLabel, Vec<u8>)>;
 
 /// Changes are told in blocks of so many bytes, a few ranges at once.
 const BLOCK_BYTES: usize = 512;
@@ -60,10 +63,15 @@ pub struct MemoryWorld {
     pub clones: bool,
     /// What is told of changes leaves these bytes out.
     pub untold: std::ops::Range<u64>,
-    bases: BTreeMap<([u8; 16], [u8; 16]), (BaseLabel, Vec<u8>)>,
+    bases: Bases,
     /// What is left to be told of each source's changes.
     changes: BTreeMap<u32, VecDeque<(u64, u64)>>,
-    targets: BTreeMap<u32, Vec<u8>>,
+    /// The archive is unlocked: unlocking it is most of a small restore's work.
+    pub kept: Option<Arc<DataKey>>,
+    /// What stands where a target goes.
+    pub there: Option<Vec<u8>>,
+    /// Targets as they are now.
+    pub targets: BTreeMap<u32, Vec<u8>>,
     /// Targets that got their names.
     pub placed: BTreeMap<u32, Vec<u8>>,
     /// What the client heard.
@@ -96,6 +104,8 @@ impl MemoryWorld {
             calls: 0,
             kill_at: None,
             sources: Vec::new(),
+            kept: None,
+            there: None,
             targets: BTreeMap::new(),
             placed: BTreeMap::new(),
             told: Vec::new(),
@@ -146,6 +156,15 @@ impl MemoryWorld {
         }
     }
 
+    /// What the base snapshot is of; and notes what changed since, to be told page by page.
+    fn compare_with_base(&mut self, item: u32, of: &BaseOf) -> Option<(BaseLabel, u64)> {
+        let (label, base) = self.bases.get(of).filter(|_| self.clones)?;
+        let mut changes = differences(base, &self.sources[item as usize]);
+        changes.retain(|(begin, _)| !self.untold.contains(begin));
+        self.changes.insert(item, changes);
+        Some((*label, base.len() as u64))
+    }
+
     fn settle_oldest(&mut self) -> Option<Receipt> {
         let (number, name, bytes) = self.in_flight.pop_front()?;
         let answer = match self.store.get(&name.0) {
@@ -164,11 +183,11 @@ impl World for MemoryWorld {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    // Nothing is kept from one command to the next.
+    // Nothing is kept from one command to the next, but what a test puts there.
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
 
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
-        None
+        self.kept.clone()
     }
 
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
@@ -337,17 +356,10 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, item: u32, _: &str, of: &BaseOf) -> Result<SourceShape, Failure> {
+    fn open_source(&mut self, item: u32, _: &str, of: &BaseOf, _: Option<&str>) -> Result<SourceShape, Failure> {
         self.step();
-        let source = &self.sources[item as usize];
-        let base = self.bases.get(&(of.archive, of.volume)).filter(|_| self.clones);
-        if let Some((_, base)) = base {
-            let mut changes = differences(base, source);
-            changes.retain(|(begin, _)| !self.untold.contains(begin));
-            self.changes.insert(item, changes);
-        }
-        let base = base.map(|(label, base)| (*label, base.len() as u64));
-        Ok(SourceShape { size_bytes: source.len() as u64, snapshot: self.clones, base })
+        let base = self.compare_with_base(item, of);
+        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, snapshot: self.clones, base })
     }
 
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
@@ -365,7 +377,7 @@ impl World for MemoryWorld {
 
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         self.step();
-        let source = &self.sources[item as usize][usize::try_from(offset).unwrap()..];
+        let source = self.sources[item as usize].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         let length = source.len().min(bytes.len());
         bytes[..length].copy_from_slice(&source[..length]);
         Ok(length)
@@ -382,16 +394,47 @@ impl World for MemoryWorld {
         self.step();
         assert!(self.clones, "only a snapshot becomes a base");
         let source = self.sources[item as usize].clone();
-        self.bases.insert((label.of.archive, label.of.volume), (*label, source));
+        self.bases.insert(label.of, (*label, source));
         Ok(())
     }
 
     fn close_source(&mut self, _: u32) {}
 
-    fn open_target(&mut self, item: u32, _: &str, _: u64) -> Result<TargetKind, Failure> {
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
         self.step();
-        self.targets.insert(item, Vec::new());
-        Ok(TargetKind::File)
+        let Some(old) = self.there.clone() else {
+            self.targets.insert(item, Vec::new());
+            return Ok((TargetKind::File, None));
+        };
+        self.sources = vec![old.clone()];
+        let base = self.compare_with_base(item, &wish.base_of);
+        let in_target = wish.in_place || self.clones;
+        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, base };
+        self.targets.insert(item, if in_target { old } else { Vec::new() });
+        Ok((TargetKind::File, Some(there)))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.step();
+        let behind = self.targets[&item].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+        let length = behind.len().min(bytes.len());
+        bytes.fill(0);
+        bytes[..length].copy_from_slice(&behind[..length]);
+        Ok(())
+    }
+
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        self.step();
+        let target = self.targets.get_mut(&item).unwrap();
+        let [begin, end] = [offset, offset + length].map(|place| usize::try_from(place).unwrap().min(target.len()));
+        target[begin..end].fill(0);
+        Ok(())
+    }
+
+    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
+        self.step();
+        self.targets.insert(item, self.there.clone().unwrap());
+        Ok(self.clones)
     }
 
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
@@ -406,6 +449,7 @@ impl World for MemoryWorld {
         self.step();
         let mut target = self.targets.remove(&item).unwrap();
         target.resize(usize::try_from(size_bytes).unwrap(), 0);
+        self.there = self.there.is_some().then(|| target.clone());
         self.placed.insert(item, target);
         Ok(())
     }

@@ -7,12 +7,16 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
+use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
 use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld};
 use wyng_tests::sandbox::noise;
+use wyngd::keyholder::engine::archive::Archive;
 use wyngd::keyholder::engine::{backup, create, keys, open, restore, take_over, verify};
+use wyngd::keyholder::state::Origins;
 
 const CHUNK: u32 = 4096;
 /// More calls than any of these commands makes.
@@ -83,7 +87,13 @@ fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
         let mut world = MemoryWorld::new(durable.clone(), 1000);
         let name = jiff::Timestamp::from_second(time).unwrap().to_string();
         let volumes = of_run.iter().map(|session| session.volume.clone()).collect();
-        let request = restore::Request { archive: "home".into(), volumes, session: SessionChoice::Prefix(name.clone()) };
+        let request = restore::Request {
+            archive: "home".into(),
+            volumes,
+            session: SessionChoice::Prefix(name.clone()),
+            in_place: false,
+            origins: Origins::default(),
+        };
         assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{name}: {:?}", world.told);
         for (item, session) in (0..).zip(of_run) {
             assert!(world.placed[&item] == session.content, "{} {name}", session.volume);
@@ -514,7 +524,13 @@ fn healing_survives_a_kill_at_every_call() {
 fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
     let (base, old, _) = with_a_small_session();
     let restore: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
-        let request = restore::Request { archive: "home".into(), volumes: vec!["volume 0".into()], session: SessionChoice::Latest };
+        let request = restore::Request {
+            archive: "home".into(),
+            volumes: vec!["volume 0".into()],
+            session: SessionChoice::Latest,
+            in_place: false,
+            origins: Origins::default(),
+        };
         assert_eq!(restore::restore(world, &request)?, ExitStatus::Done);
         assert!(world.placed[&0] == noise(20_000, 1));
         Ok(())
@@ -524,4 +540,63 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
             assert_whole(&survived.durable, &old);
         }
     });
+}
+
+/// What a restore of the first session is asked for, to where something stands.
+fn back_to(session: &Reported, in_place: bool) -> restore::Request {
+    let name = jiff::Timestamp::from_second(session.time).unwrap().to_string();
+    let volumes = vec![session.volume.clone()];
+    restore::Request { archive: "home".into(), volumes, session: SessionChoice::Prefix(name), in_place, origins: Origins::default() }
+}
+
+/// A world in which the archive is unlocked, and something stands where the target goes.
+fn unlocked(base: &Durable, key: &Arc<DataKey>, there: Vec<u8>) -> MemoryWorld {
+    let mut world = MemoryWorld::new(base.clone(), 10);
+    (world.clones, world.there, world.kept) = (true, Some(there), Some(Arc::clone(key)));
+    world
+}
+
+fn fetched(world: &MemoryWorld) -> u64 {
+    world.told.iter().map(|event| if let ToClient::Restored(volume) = event { volume.fetched_bytes } else { 0 }).sum()
+}
+
+#[test]
+fn a_restore_over_what_is_there_is_exact_and_fetches_what_differs() {
+    let (base, sessions, changed) = with_bases();
+    for clones in [true, false] {
+        for (there, most) in [(changed[0].clone(), 30_000), (sources().remove(0), 0), (noise(7000, 5), 400_000), (Vec::new(), 400_000)] {
+            for in_place in [true, false] {
+                let mut world = MemoryWorld::new(base.clone(), 10);
+                (world.clones, world.there) = (clones, Some(there.clone()));
+                assert_eq!(restore::restore(&mut world, &back_to(&sessions[0], in_place)), Ok(ExitStatus::Done), "{:?}", world.told);
+                assert!(world.placed[&0] == sessions[0].content);
+                assert!(fetched(&world) <= most + 60_000 * u64::from(most == 30_000), "{} bytes were fetched", fetched(&world));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
+    let (base, sessions, changed) = with_bases();
+    let mut world = MemoryWorld::new(base.clone(), 5);
+    let key = Archive::open(&mut world, "home").unwrap().unlock(&mut world).map(Arc::new).unwrap();
+    let mut tried = HashSet::new();
+    for n in 1..CALLS_MAX {
+        let mut world = unlocked(&base, &key, changed[0].clone());
+        world.kill_at(n);
+        if catch_unwind(AssertUnwindSafe(|| restore::restore(&mut world, &back_to(&sessions[0], true)))).is_ok() {
+            assert!(n > 50, "{n} calls");
+            return;
+        }
+        let there = world.targets.get(&0).cloned().unwrap_or_else(|| changed[0].clone());
+        let mut hasher = DefaultHasher::new();
+        there.hash(&mut hasher);
+        if !tried.insert(hasher.finish()) {
+            continue;
+        }
+        let mut world = unlocked(&base, &key, there);
+        assert_eq!(restore::restore(&mut world, &back_to(&sessions[0], true)), Ok(ExitStatus::Done), "after a kill at call {n}");
+        assert!(world.placed[&0] == sessions[0].content, "after a kill at call {n}");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
-use wyng_control::{BackupSource, Command, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
+use wyng_control::{BackupSource, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 
 use crate::quantity::parse_small_bytes;
 
@@ -92,6 +92,8 @@ pub(crate) enum Verb {
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
+    /// Show what differs between a session and another one, or the volume as it is
+    Diff(DiffArgs),
     /// Check what the store has
     #[command(alias = "arch-check")]
     Verify(VerifyArgs),
@@ -325,11 +327,28 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
     /// A new file, a folder with --all, or `-` for standard output
-    #[arg(long, value_name = "PATH")]
-    pub(crate) to: PathBuf,
-    /// Replace a file that exists, once the new one is complete
+    #[arg(long, value_name = "PATH", required_unless_present = "in_place")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that exists, once the new one is complete; what is the same in both is not fetched
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Change the volume where it is, or what --to names: only what differs is fetched and written. Nobody else may use it meanwhile
+    #[arg(long, conflicts_with_all = ["all", "overwrite"])]
+    pub(crate) in_place: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The archive's name
+    archive: String,
+    /// The volume
+    volume: String,
+    /// Which session: its name or the beginning of it, ^TAG, latest
+    #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
+    session: SessionChoice,
+    /// Another session of the volume, or `local`: the volume as it is
+    #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
+    with: CompareWith,
 }
 
 #[derive(Debug, Args)]
@@ -452,6 +471,13 @@ impl Cli {
                 archive: restore.archive.clone(),
                 volumes: restore.volume.iter().cloned().collect(),
                 session: restore.session.clone(),
+                in_place: restore.in_place,
+            },
+            Verb::Diff(diff) => Command::Diff {
+                archive: diff.archive.clone(),
+                volume: diff.volume.clone(),
+                session: diff.session.clone(),
+                with: diff.with.clone(),
             },
             Verb::Verify(verify) => Command::Verify {
                 archive: verify.archive.clone().unwrap_or_default(),
@@ -484,6 +510,7 @@ impl Cli {
             Verb::Backup(_) => "backup",
             Verb::List(_) => "list",
             Verb::Restore(_) => "restore",
+            Verb::Diff(_) => "diff",
             Verb::Verify(_) => "verify",
             Verb::Unlock { .. } => "unlock",
             Verb::Lock { .. } => "lock",
@@ -521,6 +548,7 @@ impl Cli {
             | Verb::RecoverySheet { archive, .. } => Some(archive),
             Verb::List(list) => Some(&list.archive),
             Verb::Restore(restore) => Some(&restore.archive),
+            Verb::Diff(diff) => Some(&diff.archive),
             Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
             Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
             Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
@@ -598,6 +626,11 @@ fn parse_session(text: &str) -> Result<SessionChoice, String> {
         (_, Some(tag)) => Ok(SessionChoice::Tag(tag.to_owned())),
         (prefix, None) => Ok(SessionChoice::Prefix(prefix.to_owned())),
     }
+}
+
+/// `local`, or a session.
+fn parse_with(text: &str) -> Result<CompareWith, String> {
+    if text == "local" { Ok(CompareWith::Local) } else { parse_session(text).map(CompareWith::Session) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
@@ -10,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::Config;
 use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, RestoreArgs, Verb};
 use crate::client::{Client, ClientError};
 use crate::here;
 use crate::overdue::Watch;
@@ -19,7 +20,7 @@ use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
 use crate::source::{self, Clones, Source};
-use crate::target::{Destination, Targets, stdout_is_terminal};
+use crate::target::{Destination, Made, Targets, stdout_is_terminal};
 
 /// Runs a command.
 pub(crate) fn run(mut cli: Cli) -> ExitStatus {
@@ -78,14 +79,7 @@ impl<'a> Conversation<'a> {
             _ => Vec::new(),
         };
         let targets = match &cli.verb {
-            Verb::Restore(restore) if restore.to.as_os_str() == "-" => {
-                if restore.all || stdout_is_terminal() {
-                    return Err(Message::usage("one volume can be restored to standard output, and not onto a terminal"));
-                }
-                Targets::new(Destination::Stdout, false)
-            }
-            Verb::Restore(restore) if restore.all => Targets::new(Destination::Folder(restore.to.clone()), restore.overwrite),
-            Verb::Restore(restore) => Targets::new(Destination::File(restore.to.clone()), restore.overwrite),
+            Verb::Restore(restore) => targets_of(restore)?,
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
@@ -157,8 +151,8 @@ impl<'a> Conversation<'a> {
     fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
         self.progress.clear();
         let given: Result<OwnedFd, i32> = match wanted {
-            Wanted::Source { base_of, .. } => return self.give_source(item, base_of),
-            Wanted::Target { volume, .. } => self.targets.make(item, volume).map_err(rustix::io::Errno::raw_os_error),
+            Wanted::Source { base_of, origin, .. } => return self.give_source(item, base_of, origin.as_deref()),
+            Wanted::Target { volume, base_of, origin, .. } => return self.give_target(item, volume, base_of, origin.as_deref()),
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
                 self.secret = Some(read);
                 write
@@ -177,9 +171,28 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn give_source(&mut self, item: u32, base_of: &BaseOf) -> Result<(), ClientError> {
-        let source = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).ok_or(ClientError::Lost)?;
-        match self.clones.open(item, &source.path, base_of) {
+    fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<(), ClientError> {
+        let (message, descriptors, base) = match self.targets.make(item, volume, base_of, origin) {
+            Ok(Made::New(target)) => (ToDaemon::Here { item }, vec![target], None),
+            Ok(Made::Replacing(files, base)) => {
+                let label = base.as_ref().map(|(label, _)| *label);
+                (ToDaemon::HereToReplace { item, base: label }, files.into(), base)
+            }
+            Ok(Made::InPlace(target, fresh, base)) => {
+                let label = base.as_ref().map(|(label, _)| *label);
+                let message = ToDaemon::HereInPlace { item, clones: fresh.is_some(), base: label };
+                (message, [target].into_iter().chain(fresh).collect(), base)
+            }
+            Err(errno) => return self.client.send(&ToDaemon::Unavailable { item, errno: errno.raw_os_error() }, &[]),
+        };
+        let base = base.iter().map(|(_, file)| file);
+        self.client.send(&message, &descriptors.iter().chain(base).map(AsFd::as_fd).collect::<Vec<_>>())
+    }
+
+    fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&str>) -> Result<(), ClientError> {
+        let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
+        let path = named.or(origin.map(PathBuf::from)).ok_or(ClientError::Lost)?;
+        match self.clones.open(item, &path, base_of) {
             Ok(opened) => {
                 let message = opened.clone.map_or(ToDaemon::Here { item }, |base| ToDaemon::HereToClone { item, base });
                 self.client.send(&message, &opened.descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
@@ -207,6 +220,22 @@ impl<'a> Conversation<'a> {
         self.client.send(&ToDaemon::Cancel, &[])?;
         Ok(true)
     }
+}
+
+/// Where a restore goes.
+fn targets_of(restore: &RestoreArgs) -> Result<Targets, Message> {
+    Ok(match &restore.to {
+        path if restore.in_place => Targets::new(Destination::InPlace(path.clone()), false),
+        None => return Err(Message::usage("where to? Say --to PATH, or --in-place")),
+        Some(path) if path.as_os_str() == "-" => {
+            if restore.all || stdout_is_terminal() {
+                return Err(Message::usage("one volume can be restored to standard output, and not onto a terminal"));
+            }
+            Targets::new(Destination::Stdout, false)
+        }
+        Some(path) if restore.all => Targets::new(Destination::Folder(path.clone()), restore.overwrite),
+        Some(path) => Targets::new(Destination::File(path.clone()), restore.overwrite),
+    })
 }
 
 fn now() -> i64 {

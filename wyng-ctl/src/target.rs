@@ -6,8 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use wyng_control::{BaseLabel, BaseOf};
+use wyng_snapshot::Folder;
 
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -19,7 +21,22 @@ pub(crate) enum Destination {
     File(PathBuf),
     /// A file of each volume's name in this folder.
     Folder(PathBuf),
+    /// This is changed where it is; without a path that from which the volume was backed up.
+    InPlace(Option<PathBuf>),
 }
+
+/// A target that was made, with what stands where it goes.
+pub(crate) enum Made {
+    /// It alone.
+    New(OwnedFd),
+    /// It, the file whose place it takes, and the base snapshot of that volume.
+    Replacing([OwnedFd; 2], Option<Base>),
+    /// The thing itself, a new file for its clone, and the base snapshot of that volume.
+    InPlace(OwnedFd, Option<OwnedFd>, Option<Base>),
+}
+
+/// What a base snapshot is of, and the snapshot.
+pub(crate) type Base = (BaseLabel, OwnedFd);
 
 /// Makes targets and gives them their names.
 pub(crate) struct Targets {
@@ -43,9 +60,10 @@ impl Targets {
     }
 
     /// Makes the target of a volume. `EEXIST` when its name is taken and may not be replaced: nothing has been fetched then.
-    pub(crate) fn make(&mut self, item: u32, volume: &str) -> Result<OwnedFd, Errno> {
+    pub(crate) fn make(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<Made, Errno> {
         let path = match &self.destination {
-            Destination::Stdout => return rustix::io::dup(rustix::stdio::stdout()),
+            Destination::Stdout => return rustix::io::dup(rustix::stdio::stdout()).map(Made::New),
+            Destination::InPlace(path) => return in_place(path.as_deref().or(origin.map(Path::new)).ok_or(Errno::NOENT)?, base_of),
             Destination::File(path) => path.clone(),
             Destination::Folder(folder) => {
                 make_folder(folder)?;
@@ -57,10 +75,17 @@ impl Targets {
         if !self.overwrite && rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(Errno::EXIST);
         }
+        let old = if self.overwrite { open_old(&folder, &name) } else { None };
         let (file, temporary) = make_file(&folder, &name)?;
         let theirs = rustix::io::fcntl_dupfd_cloexec(&file, 0)?;
         self.open.insert(item, Target { folder, name, file, temporary });
-        Ok(theirs)
+        let base = Folder::found(theirs.as_fd()).and_then(|folder| folder.base(base_of));
+        // Where nothing is, most of the volume may still lie in its base snapshot.
+        let old = old.or_else(|| rustix::io::fcntl_dupfd_cloexec(&base.as_ref()?.1, 0).ok());
+        Ok(match old {
+            Some(old) => Made::Replacing([theirs, old], base),
+            None => Made::New(theirs),
+        })
     }
 
     /// Gives a complete target its name, durably.
@@ -95,6 +120,23 @@ impl Drop for Target {
             let _ = rustix::fs::unlinkat(&self.folder, temporary, AtFlags::empty());
         }
     }
+}
+
+/// Opens what is changed where it is, and makes room for its clone.
+fn in_place(path: &Path, base_of: &BaseOf) -> Result<Made, Errno> {
+    let target = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
+    let Some(folder) = Folder::of(target.as_fd()) else { return Ok(Made::InPlace(target, None, None)) };
+    let fresh = folder.fresh().ok().map(|fresh| fresh.file);
+    let base = folder.base(base_of).filter(|_| fresh.is_some());
+    Ok(Made::InPlace(target, fresh, base))
+}
+
+/// The file whose place a target takes, for what is the same in it.
+fn open_old(folder: &OwnedFd, name: &OsStr) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let old = rustix::fs::openat(folder, name, flags, Mode::empty()).ok()?;
+    let found = rustix::fs::fstat(&old).ok()?;
+    (FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then_some(old)
 }
 
 /// A volume's name comes from an archive: it is checked again before it names a file.

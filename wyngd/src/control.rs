@@ -25,8 +25,6 @@ use client::{Client, Phase};
 
 /// More wait to be accepted.
 const CLIENTS_MAX: usize = 64;
-/// The source, a new file for its clone, and the same for reading.
-const CLONE_DESCRIPTORS: usize = 3;
 /// A client that is so many messages behind makes its own command wait.
 const BEHIND_MAX: usize = 256;
 
@@ -233,13 +231,20 @@ impl Control {
             (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
             (
                 Phase::Working,
-                ToDaemon::Here { .. } | ToDaemon::HereToClone { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. },
+                ToDaemon::Here { .. }
+                | ToDaemon::HereToClone { .. }
+                | ToDaemon::HereToReplace { .. }
+                | ToDaemon::HereInPlace { .. }
+                | ToDaemon::Unavailable { .. }
+                | ToDaemon::Placed { .. },
             ) => self.pass_on(received)?,
             // What it was asked when its command had just ended, or an interrupt that came too late.
             (
                 Phase::Over,
                 ToDaemon::Here { .. }
                 | ToDaemon::HereToClone { .. }
+                | ToDaemon::HereToReplace { .. }
+                | ToDaemon::HereInPlace { .. }
                 | ToDaemon::Unavailable { .. }
                 | ToDaemon::Placed { .. }
                 | ToDaemon::Cancel,
@@ -254,6 +259,8 @@ impl Control {
         let unexpected = Fatal::Unexpected(client::PEER);
         let (ToDaemon::Here { item }
         | ToDaemon::HereToClone { item, .. }
+        | ToDaemon::HereToReplace { item, .. }
+        | ToDaemon::HereInPlace { item, .. }
         | ToDaemon::Unavailable { item, .. }
         | ToDaemon::Placed { item, .. }) = received.message
         else {
@@ -267,14 +274,17 @@ impl Control {
             (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
             (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
-            (Asker::Volumes, ToDaemon::HereToClone { base, .. }) => {
-                let base = *base;
-                let descriptors = received.descriptors();
-                if descriptors.len() != CLONE_DESCRIPTORS.saturating_add(usize::from(base.is_some())) {
-                    self.answer_for_nobody(item, asker)?;
-                    return Err(unexpected);
+            (Asker::Volumes, ToDaemon::HereToClone { .. } | ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
+                let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
+                match passed {
+                    Some((message, count, descriptors)) if descriptors.len() == count => {
+                        self.volumes.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+                    }
+                    _ => {
+                        self.answer_for_nobody(item, asker)?;
+                        Err(unexpected)
+                    }
                 }
-                self.volumes.send(&ControlToVolumes::HereToClone { item, base }, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
             }
             (Asker::Volumes | Asker::Passphrase, ToDaemon::Here { .. }) => {
                 let Ok(descriptor) = received.descriptor() else {
@@ -475,4 +485,20 @@ impl Control {
 fn configured(command: &Command) -> HashSet<u32> {
     let Command::Backup { sources, .. } = command else { return HashSet::new() };
     (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
+}
+
+/// An answer that has several descriptors, as volumes hears it, and how many they must be.
+fn several(answer: &ToDaemon) -> Option<(ControlToVolumes, usize)> {
+    let (message, least, base) = match *answer {
+        // The source, a new file for its clone, the same for reading.
+        ToDaemon::HereToClone { item, base } => (ControlToVolumes::HereToClone { item, base }, 3, base),
+        // The target, and the file whose place it takes.
+        ToDaemon::HereToReplace { item, base } => (ControlToVolumes::HereToReplace { item, base }, 2, base),
+        // The target, and a new file for its clone.
+        ToDaemon::HereInPlace { item, clones, base } => {
+            (ControlToVolumes::HereInPlace { item, clones, base }, if clones { 2 } else { 1 }, base)
+        }
+        _ => return None,
+    };
+    Some((message, usize::from(base.is_some()).saturating_add(least)))
 }

@@ -6,6 +6,7 @@ mod delta;
 mod extents;
 mod reflink;
 mod snapshot;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -17,7 +18,7 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::Config;
-use wyng_control::{BaseLabel, BaseOf, TargetKind, Wanted};
+use wyng_control::{BaseLabel, BaseOf, Wanted};
 use wyng_jail::{PathAccess, Profile};
 use wyng_snapshot::{Folder, Fresh};
 
@@ -50,6 +51,8 @@ struct Volumes {
     asked: Option<Asked>,
     /// What stands still for the keyholder, by number.
     snapshots: HashMap<u32, Box<dyn Snapshot>>,
+    /// Targets that are changed where they are, and clones of what they were.
+    changed: HashMap<u32, (OwnedFd, OwnedFd)>,
 }
 
 /// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
@@ -63,6 +66,7 @@ pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
         known,
         asked: None,
         snapshots: HashMap::new(),
+        changed: HashMap::new(),
     };
     let folders = folders_of(&volumes.known);
     let profile = if volumes.known.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
@@ -98,12 +102,19 @@ impl Volumes {
 
     fn hear_keyholder(&mut self) -> Result<(), Fatal> {
         match self.keyholder.receive()?.message {
-            KeyholderToVolumes::OpenSource { item, volume, base_of } => {
+            KeyholderToVolumes::OpenSource { item, volume, base_of, origin } => {
                 self.snapshots.remove(&item);
-                self.ask(Asked::Source(item, volume.clone(), base_of), Wanted::Source { volume, base_of })
+                self.ask(Asked::Source(item, volume.clone(), base_of), Wanted::Source { volume, base_of, origin })
             }
-            KeyholderToVolumes::OpenTarget { item, volume, size_bytes } => {
-                self.ask(Asked::Target(item), Wanted::Target { volume, size_bytes })
+            KeyholderToVolumes::OpenTarget { item, volume, size_bytes, base_of, in_place, origin } => {
+                self.snapshots.remove(&item);
+                self.changed.remove(&item);
+                self.ask(Asked::Target(item), Wanted::Target { volume, size_bytes, base_of, in_place, origin })
+            }
+            KeyholderToVolumes::Undo { item } => {
+                let undone =
+                    self.changed.remove(&item).map_or(Err(Errno::OPNOTSUPP), |(target, was)| rustix::fs::ioctl_ficlone(target, was));
+                self.keyholder.send(&VolumesToKeyholder::Undone { item, errno: raw(undone) }, &[])
             }
             KeyholderToVolumes::NextChanges { item } => {
                 let page = self.snapshots.get_mut(&item).map(|snapshot| snapshot.next_changes());
@@ -158,6 +169,17 @@ impl Volumes {
                 let base = base.zip(given.next());
                 self.hand_over_clone(item, source, Fresh { file, reads }, base, None)
             }
+            (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
+                let mut given = received.descriptors().into_iter();
+                let (Some(target), Some(old)) = (given.next(), given.next()) else { return Err(unexpected) };
+                self.hand_over_beside(item, target, old, base.zip(given.next()))
+            }
+            (ControlToVolumes::HereInPlace { item, clones, base }, Asked::Target(asked)) if item == *asked => {
+                let mut given = received.descriptors().into_iter();
+                let Some(target) = given.next() else { return Err(unexpected) };
+                let fresh = if clones { given.next() } else { None };
+                self.hand_over_in_place(item, target, fresh, base.zip(given.next()))
+            }
             (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
                 match open(&self.known, volume) {
                     Ok(source) => self.hand_over_configured(item, source, base_of),
@@ -198,7 +220,7 @@ impl Volumes {
         if source_bytes(&source)?.is_none() {
             return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
         }
-        match Reflink::clone(&source, fresh, base, folder) {
+        match Reflink::snapshot(&source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
                 let message = VolumesToKeyholder::Source {
                     item,
@@ -225,13 +247,6 @@ impl Volumes {
         let peak_rss_bytes = wyng_jail::peak_resident_bytes();
         let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, peak_rss_bytes };
         self.keyholder.send(&message, &[source.as_fd()])
-    }
-
-    fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Fatal> {
-        match target_kind(&target)? {
-            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind }, &[target.as_fd()]),
-            None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
-        }
     }
 }
 
@@ -283,19 +298,6 @@ fn source_bytes(descriptor: &OwnedFd) -> Result<Option<u64>, Fatal> {
     Ok(match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => u64::try_from(found.st_size).ok(),
         FileType::BlockDevice => Some(rustix::fs::seek(descriptor, rustix::fs::SeekFrom::End(0))?),
-        _ => None,
-    })
-}
-
-/// A new, empty file that can be read and written anywhere, or something that is written onwards.
-fn target_kind(descriptor: &OwnedFd) -> Result<Option<TargetKind>, Fatal> {
-    let found = rustix::fs::fstat(descriptor)?;
-    let access = rustix::fs::fcntl_getfl(descriptor)? & OFlags::RWMODE;
-    Ok(match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile if found.st_size == 0 && access == OFlags::RDWR => Some(TargetKind::File),
-        FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice | FileType::Socket if access != OFlags::RDONLY => {
-            Some(TargetKind::Stream)
-        }
         _ => None,
     })
 }

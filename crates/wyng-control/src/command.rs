@@ -26,6 +26,24 @@ pub enum ToDaemon {
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
     },
+    /// The answer to a question for a target that takes the place of a file: a new, empty file and the one that is there, for reading; and if
+    /// there is one, the base snapshot of that volume, for reading.
+    HereToReplace {
+        /// The number from the question.
+        item: u32,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
+    /// The answer to a question for a target that is changed where it is: it, for reading and writing; where it can be cloned, a new file in
+    /// the folder of base snapshots; and if there is one, the base snapshot of that volume, for reading.
+    HereInPlace {
+        /// The number from the question.
+        item: u32,
+        /// A new file is there.
+        clones: bool,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
     /// The answer to a question when there is nothing to give.
     Unavailable {
         /// The number from the question.
@@ -62,7 +80,7 @@ pub enum SessionChoice {
 }
 
 /// Whose base a snapshot is. There is at most one for each volume and archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct BaseOf {
     /// The archive's id.
     pub archive: [u8; 16],
@@ -81,6 +99,15 @@ pub struct BaseLabel {
     pub session: i64,
     /// The root of the content tree that was made from it.
     pub root: [u8; 32],
+}
+
+/// What a session is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum CompareWith {
+    /// Another session of the volume.
+    Session(SessionChoice),
+    /// The volume as it is on this machine.
+    Local,
 }
 
 /// A source of a backup, as the caller named it.
@@ -196,6 +223,19 @@ pub enum Command {
         volumes: Vec<String>,
         /// Which session of each.
         session: SessionChoice,
+        /// The targets are changed where they are.
+        in_place: bool,
+    },
+    /// What differs between a session and another one, or the volume as it is. Asks for the volume.
+    Diff {
+        /// Which archive.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// Which session of it.
+        session: SessionChoice,
+        /// With what.
+        with: CompareWith,
     },
     /// Checks what the store has. Asks for the passphrase when `deep`.
     Verify {
@@ -284,6 +324,7 @@ impl Command {
             Self::Backup { .. } => "backup",
             Self::List { .. } => "list",
             Self::Restore { .. } => "restore",
+            Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
             Self::Status { .. } => "status",
             Self::Unlock { .. } => "unlock",
@@ -310,6 +351,7 @@ impl Command {
             | Self::Backup { archive, .. }
             | Self::List { archive, .. }
             | Self::Restore { archive, .. }
+            | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }
             | Self::Unlock { archive, .. }
             | Self::KeyList { archive }

@@ -67,6 +67,10 @@ pub enum ToClient {
     BackedUp(VolumeReport),
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
+    /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
+    Differences(Vec<(u64, u64)>),
+    /// `diff`: the sums, after all ranges.
+    Compared(DiffReport),
     /// `verify`: something is wrong.
     Problem(Problem),
     /// `verify`: the sums.
@@ -108,13 +112,21 @@ pub enum Wanted {
         volume: String,
         /// Whose base snapshot to look for.
         base_of: BaseOf,
+        /// Where it was backed up from, if the command itself does not say it.
+        origin: Option<String>,
     },
-    /// A new, empty file to restore into, or a pipe.
+    /// A new, empty file to restore into, or a pipe; or what is changed where it is.
     Target {
         /// The volume's name.
         volume: String,
         /// How many bytes it will have.
         size_bytes: u64,
+        /// Whose base snapshot to look for, where something is there.
+        base_of: BaseOf,
+        /// It is changed where it is.
+        in_place: bool,
+        /// Where the volume was backed up from.
+        origin: Option<String>,
     },
     /// The write end of a pipe, into which a recovery key is written, once, to be shown to the person.
     Secret,
@@ -269,6 +281,25 @@ pub struct RestoreReport {
     pub written_bytes: u64,
     /// Bytes fetched from the store for it.
     pub fetched_bytes: u64,
+}
+
+/// The sums of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DiffReport {
+    /// The volume's name.
+    pub name: String,
+    /// The session's name.
+    pub session: i64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The other session's name; none: the volume as it is.
+    pub with: Option<i64>,
+    /// The size of that.
+    pub with_size_bytes: u64,
+    /// Bytes of chunks that differ; what only the larger one has is among them.
+    pub differing_bytes: u64,
+    /// Bytes that were read of the volume as it is.
+    pub read_bytes: u64,
 }
 
 /// One thing that verify found wrong.

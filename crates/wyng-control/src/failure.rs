@@ -119,6 +119,12 @@ pub enum Failure {
     TargetUnavailable { volume: String, errno: i32 },
     /// The target could not be written.
     TargetWrite { volume: String, errno: i32 },
+    /// What was written to the target is not what it reads.
+    TargetDiffers { volume: String, offset_bytes: u64 },
+    /// A volume that was changed where it is could not be finished, nor made again what it was.
+    TargetUnfinished { volume: String },
+    /// It is not known where a volume was backed up from.
+    NoOrigin { volume: String },
     /// The far end could not be started.
     FarEndStart { via: String, errno: i32 },
     /// The far end spoke first in words that are not the protocol.
@@ -221,6 +227,9 @@ impl Failure {
             | Self::TargetExists { volume }
             | Self::TargetUnavailable { volume, .. }
             | Self::TargetWrite { volume, .. }
+            | Self::TargetDiffers { volume, .. }
+            | Self::TargetUnfinished { volume }
+            | Self::NoOrigin { volume }
             | Self::SelfCheck { volume } => Some(volume),
             Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
             _ => None,
@@ -355,6 +364,27 @@ impl Failure {
                 format!("the target of {volume:?} cannot be written: {}", system(errno)),
                 "The unfinished target was removed; the archive is untouched.",
                 "Make room, or choose another place, and run the same command again.",
+            ),
+            Self::TargetDiffers { volume, offset_bytes } => say(
+                "target-differs",
+                Failed,
+                format!("the target of {volume:?} reads something else at byte {offset_bytes} than was written to it"),
+                "The archive is untouched; the target is not complete.",
+                "Look after the disk of the target, and restore to another one.",
+            ),
+            Self::TargetUnfinished { volume } => say(
+                "target-unfinished",
+                Failed,
+                format!("{volume:?} was being changed where it is, and is now neither what it was nor the session"),
+                "The archive is untouched; a chunk of the volume is either old or restored.",
+                "Run the same command again: only what still differs is fetched and written.",
+            ),
+            Self::NoOrigin { volume } => say(
+                "no-origin",
+                Usage,
+                format!("this machine does not know where {volume:?} was backed up from"),
+                kept,
+                "Say where it is: --to PATH.",
             ),
             Self::FarEndStart { via, errno } => say(
                 "far-end-start",

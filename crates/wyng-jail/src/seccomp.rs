@@ -178,6 +178,7 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_ftruncate,
+    libc::SYS_fallocate,
     libc::SYS_renameat2,
     libc::SYS_renameat,
     libc::SYS_unlinkat,

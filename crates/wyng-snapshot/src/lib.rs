@@ -45,17 +45,26 @@ impl Folder {
     /// The folder of the file system that the opened `volume` lies on, made if it is missing. `None` where nothing can be cloned, where the
     /// caller may not write at its top, and where the folder is somebody else's.
     pub fn of(volume: BorrowedFd<'_>) -> Option<Self> {
+        Self::find(volume, true)
+    }
+
+    /// The same if it is there.
+    pub fn found(volume: BorrowedFd<'_>) -> Option<Self> {
+        Self::find(volume, false)
+    }
+
+    fn find(volume: BorrowedFd<'_>, make: bool) -> Option<Self> {
         let is_file = rustix::fs::fstat(volume).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile);
         let path = rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new()).ok().filter(|_| is_file)?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
-        Self::at_top(path.parent()?, mount_of(volume)?)
+        Self::at_top(path.parent()?, mount_of(volume)?, make)
     }
 
     /// The same for volumes in `folder`, which need not be there yet.
     pub fn above(folder: &Path) -> Option<Self> {
         let folder = std::fs::canonicalize(folder).ok()?;
         let opened = open_folder(CWD, &folder).ok()?;
-        Self::at_top(&folder, mount_of(opened.as_fd())?)
+        Self::at_top(&folder, mount_of(opened.as_fd())?, true)
     }
 
     /// For whoever confines itself to the folder.
@@ -69,27 +78,27 @@ impl Folder {
     }
 
     /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own, and can be cloned from all the same.
-    fn at_top(folder: &Path, mount: u64) -> Option<Self> {
+    fn at_top(folder: &Path, mount: u64, make: bool) -> Option<Self> {
         let mut top = open_folder(CWD, folder).ok().filter(|top| mount_of(top.as_fd()) == Some(mount))?;
         for _ in 0..DEPTH_MAX {
             let above = open_folder(&top, Path::new("..")).ok()?;
             let is_root = same_file(&rustix::fs::fstat(&top).ok()?, &rustix::fs::fstat(&above).ok()?);
             if is_root || mount_of(above.as_fd()) != Some(mount) {
-                return Self::in_top(&top, mount);
+                return Self::in_top(&top, mount, make);
             }
             top = above;
         }
         None
     }
 
-    fn in_top(top: &OwnedFd, mount: u64) -> Option<Self> {
+    fn in_top(top: &OwnedFd, mount: u64, make: bool) -> Option<Self> {
         let kind = u64::try_from(rustix::fs::fstatfs(top).ok()?.f_type).ok()?;
         if !CLONING.contains(&kind) {
             return None;
         }
-        let made = rustix::fs::mkdirat(top, FOLDER, Mode::RWXU);
+        let made = make && rustix::fs::mkdirat(top, FOLDER, Mode::RWXU).is_ok();
         let folder = open_folder(top, Path::new(FOLDER)).ok()?;
-        if made.is_ok() {
+        if made {
             rustix::fs::fsync(top).ok()?;
         }
         let found = rustix::fs::fstat(&folder).ok()?;

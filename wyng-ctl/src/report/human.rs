@@ -69,6 +69,17 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             );
             return None;
         }
+        ToClient::Differences(ranges) => {
+            let line = |(begin, end): &(u64, u64)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin));
+            ranges.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        ToClient::Compared(sums) => format!(
+            "{}  {} and {}: {} differ",
+            plain(&sums.name),
+            session_name(sums.session),
+            sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
+            show_bytes(sums.differing_bytes)
+        ),
         ToClient::Problem(problem) => {
             let needed: String = problem.volumes.iter().map(|session| format!("\n    needed by {}", plain(session))).collect();
             format!("{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))

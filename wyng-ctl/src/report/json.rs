@@ -62,6 +62,26 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             }
         }
         "restore" => drop(set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()))),
+        "diff" => {
+            let mut ranges = Vec::new();
+            for event in &report.events {
+                match event {
+                    ToClient::Differences(page) => ranges
+                        .extend(page.iter().map(|(begin, end)| json!({"offset_bytes": begin, "length_bytes": end.saturating_sub(*begin)}))),
+                    ToClient::Compared(sums) => {
+                        set("volume", json!(sums.name));
+                        set("session", json!(session_name(sums.session)));
+                        set("with", json!(sums.with.map(session_name)));
+                        set("size_bytes", json!(sums.size_bytes));
+                        set("with_size_bytes", json!(sums.with_size_bytes));
+                        set("differing_bytes", json!(sums.differing_bytes));
+                        set("read_bytes", json!(sums.read_bytes));
+                    }
+                    _ => {}
+                }
+            }
+            set("ranges", Value::Array(ranges));
+        }
         "verify" => {
             set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
             for event in &report.events {

@@ -140,6 +140,23 @@ pub enum ControlToVolumes {
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
     },
+    /// A new target and the file whose place it takes, and the base snapshot if there is one; with these two or three descriptors.
+    HereToReplace {
+        /// The question's number.
+        item: u32,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
+    /// A target that is changed where it is; a new file to clone it into if it can be cloned, and the base snapshot if there is one; with these
+    /// descriptors.
+    HereInPlace {
+        /// The question's number.
+        item: u32,
+        /// There is a new file.
+        clones: bool,
+        /// What the base snapshot is of.
+        base: Option<BaseLabel>,
+    },
     /// The snapshot has its name, or `errno` says why not.
     Kept {
         /// The source's number.
@@ -193,6 +210,8 @@ pub enum KeyholderToVolumes {
         volume: String,
         /// Whose base snapshot to look for.
         base_of: BaseOf,
+        /// Where it was backed up from, if the command itself does not say it.
+        origin: Option<String>,
     },
     /// The next ranges that changed since the base.
     NextChanges {
@@ -219,6 +238,17 @@ pub enum KeyholderToVolumes {
         volume: String,
         /// How many bytes it will have.
         size_bytes: u64,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+        /// It is changed where it is.
+        in_place: bool,
+        /// Where the volume was backed up from.
+        origin: Option<String>,
+    },
+    /// A target that was changed where it is becomes again what it was.
+    Undo {
+        /// Its number.
+        item: u32,
     },
 }
 
@@ -259,12 +289,21 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// A target; with its descriptor.
+    /// A target; with its descriptor, and behind it that of the file whose place it takes, where it is not a clone of that.
     Target {
         /// Its number.
         item: u32,
         /// File or stream.
         kind: TargetKind,
+        /// What is there.
+        there: Option<There>,
+    },
+    /// The target is again what it was, or `errno` says why not.
+    Undone {
+        /// Its number.
+        item: u32,
+        /// 0, or what the system said.
+        errno: i32,
     },
     /// The caller could not open it.
     Unavailable {
@@ -278,6 +317,19 @@ pub enum VolumesToKeyholder {
         /// Its number.
         item: u32,
     },
+}
+
+/// What stands already where a target is, or will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct There {
+    /// Its size.
+    pub size_bytes: u64,
+    /// The target holds it already: it is changed where it is, or a clone.
+    pub in_target: bool,
+    /// The target is the thing itself, and keeps its name.
+    pub in_place: bool,
+    /// What the base snapshot is of, from which changes can be asked; the base's size.
+    pub base: Option<(BaseLabel, u64)>,
 }
 
 /// control → spawner.

@@ -11,7 +11,7 @@ use wyng_control::{
 };
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, fetch, heal, keys, open, restore, take_over, verify};
+use super::engine::{backup, create, diff, fetch, heal, keys, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -89,7 +89,16 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             Ok(exit)
         }
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Restore { archive, volumes, session } => restore::restore(world, &restore::Request { archive, volumes, session }),
+        Command::Restore { archive, volumes, session, in_place } => {
+            let folder = ArchiveFolder::find(world, &archive)?;
+            let origins = Origins::read(world, &folder)?;
+            restore::restore(world, &restore::Request { archive, volumes, session, in_place, origins })
+        }
+        Command::Diff { archive, volume, session, with } => {
+            let folder = ArchiveFolder::find(world, &archive)?;
+            let origin = Origins::read(world, &folder)?.of(&volume).map(str::to_owned);
+            diff::compare(world, &diff::Request { archive, volume, session, with, origin })
+        }
         Command::Verify { archive, volumes, session, deep, budget_bytes } => {
             verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
@@ -20,7 +20,7 @@ use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use super::files::StateFiles;
-use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, World};
+use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, TargetWish, There, World};
 use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
@@ -97,6 +97,8 @@ struct Source {
 struct Target {
     file: OwnedFd,
     kind: TargetKind,
+    /// What stood there.
+    there: Option<There>,
     /// How far a stream is written.
     position: u64,
     behind: Behind,
@@ -534,8 +536,9 @@ impl World for RealWorld {
         self.wait_for_end(Service::Fetch)
     }
 
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<SourceShape, Failure> {
-        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned(), base_of: *base_of };
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<SourceShape, Failure> {
+        let origin = origin.map(str::to_owned);
+        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned(), base_of: *base_of, origin };
         let received = self.ask_volumes(&message)?;
         match received.message {
             VolumesToKeyholder::Source { item: found, size_bytes, snapshot, base, peak_rss_bytes } if found == item => {
@@ -571,21 +574,8 @@ impl World for RealWorld {
         }
     }
 
-    fn read_source(&mut self, item: u32, mut offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        let source = self.source(item)?;
-        let mut done = 0usize;
-        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pread(&source.file, rest, offset) {
-                Ok(0) => break,
-                Ok(read) => {
-                    done = done.saturating_add(read);
-                    offset = offset.saturating_add(read as u64);
-                }
-                Err(SystemErrno::INTR) => {}
-                Err(errno) => return Err(Errno(errno.raw_os_error())),
-            }
-        }
-        Ok(done)
+    fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        read_at(&self.source(item)?.file, offset, bytes)
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
@@ -623,22 +613,64 @@ impl World for RealWorld {
         let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
-    fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure> {
-        let message = KeyholderToVolumes::OpenTarget { item, volume: volume.to_owned(), size_bytes };
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
+        let volume = wish.volume.to_owned();
+        let message = KeyholderToVolumes::OpenTarget {
+            item,
+            volume: volume.clone(),
+            size_bytes: wish.size_bytes,
+            base_of: wish.base_of,
+            in_place: wish.in_place,
+            origin: wish.origin.map(str::to_owned),
+        };
         let received = self.ask_volumes(&message)?;
         match received.message {
-            VolumesToKeyholder::Target { item: found, kind } if found == item => {
-                let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                self.targets.insert(item, Target { file, kind, position: 0, behind: Behind::default() });
-                Ok(kind)
+            VolumesToKeyholder::Target { item: found, kind, there } if found == item => {
+                let mut given = received.descriptors().into_iter();
+                let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
+                let file = given.next().ok_or_else(fatal)?;
+                if let Some(there) = there {
+                    let beside = if there.in_target { rustix::io::fcntl_dupfd_cloexec(&file, 0).ok() } else { given.next() };
+                    self.sources.insert(item, Source { file: beside.ok_or_else(fatal)?, size_bytes: there.size_bytes });
+                }
+                self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
+                Ok((kind, there))
             }
             VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume: volume.to_owned() })
+                Err(Failure::TargetExists { volume })
             }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
-            VolumesToKeyholder::WrongKind { .. } => {
-                Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno: SystemErrno::INVAL.raw_os_error() })
+            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::TargetUnavailable { volume, errno }),
+            VolumesToKeyholder::WrongKind { .. } => Err(Failure::TargetUnavailable { volume, errno: SystemErrno::INVAL.raw_os_error() }),
+            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
+        let read = read_at(&target.file, offset, bytes)?;
+        bytes.iter_mut().skip(read).for_each(|byte| *byte = 0);
+        Ok(())
+    }
+
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&target.file, flags, offset, length) {
+            Err(SystemErrno::OPNOTSUPP) => {
+                let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+                self.write_target(item, offset, &zeros)
             }
+            punched => punched.map_err(|errno| Errno(errno.raw_os_error())),
+        }
+    }
+
+    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
+        self.sources.remove(&item);
+        let Some(target) = self.targets.remove(&item) else { return Ok(false) };
+        let Some(there) = target.there.filter(|there| there.in_place) else { return Ok(false) };
+        let _ = rustix::fs::ftruncate(&target.file, there.size_bytes); // the clone does not shorten it; a device has its size
+        match self.ask_volumes(&KeyholderToVolumes::Undo { item })?.message {
+            VolumesToKeyholder::Undone { item: found, errno } if found == item => Ok(errno == 0),
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         }
     }
@@ -651,7 +683,7 @@ impl World for RealWorld {
     fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
         let Some(mut target) = self.targets.remove(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
         target.finish(size_bytes).map_err(|errno| Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() })?;
-        if target.kind == TargetKind::Stream {
+        if target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place) {
             return Ok(());
         }
         drop(target);
@@ -766,7 +798,11 @@ impl Target {
     fn finish(&mut self, size_bytes: u64) -> Result<(), SystemErrno> {
         match self.kind {
             TargetKind::File => {
-                rustix::fs::ftruncate(&self.file, size_bytes)?;
+                match rustix::fs::ftruncate(&self.file, size_bytes) {
+                    // A device has the size that it has.
+                    Err(SystemErrno::INVAL) if self.there.is_some_and(|there| there.in_place && there.size_bytes >= size_bytes) => {}
+                    cut => cut?,
+                }
                 rustix::fs::fsync(&self.file)
             }
             TargetKind::Stream => self.fill(size_bytes),
@@ -790,6 +826,23 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Fills `bytes` from `offset`; how many, less than asked only at the end.
+fn read_at(file: &OwnedFd, mut offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0usize;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, offset) {
+            Ok(0) => break,
+            Ok(read) => {
+                done = done.saturating_add(read);
+                offset = offset.saturating_add(read as u64);
+            }
+            Err(SystemErrno::INTR) => {}
+            Err(errno) => return Err(Errno(errno.raw_os_error())),
+        }
+    }
+    Ok(done)
 }
 
 /// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no pages to zero and none to fault in.

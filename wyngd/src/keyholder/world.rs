@@ -9,7 +9,7 @@ use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
-pub use crate::ipc::PutAnswer;
+pub use crate::ipc::{PutAnswer, There};
 
 /// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,20 @@ pub struct ChangePage {
     pub method: Method,
     /// Bytes of the source: `(begin, end)`.
     pub ranges: Vec<(u64, u64)>,
+}
+
+/// A target that is wanted.
+pub struct TargetWish<'a> {
+    /// The volume's name.
+    pub volume: &'a str,
+    /// The size that it will have.
+    pub size_bytes: u64,
+    /// Whose base snapshot may tell what is there.
+    pub base_of: BaseOf,
+    /// It is changed where it is.
+    pub in_place: bool,
+    /// Where the volume was backed up from.
+    pub origin: Option<&'a str>,
 }
 
 /// A failure to read or write a source or target, before the volume's name is put to it.
@@ -126,8 +140,8 @@ pub trait World {
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
 
-    /// Asks the caller for a source, and for its base snapshot.
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<SourceShape, Failure>;
+    /// Asks the caller for a source, and for its base snapshot. `origin` is where it lies, if the command itself does not say it.
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<SourceShape, Failure>;
     /// The next page of what changed since the base; `None` when that cannot be told.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only holes follow.
@@ -143,8 +157,14 @@ pub trait World {
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure>;
     /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
-    /// Asks the caller for a target.
-    fn open_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<TargetKind, Failure>;
+    /// Asks the caller for a target. What stands where it goes is read under the same number as a source.
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure>;
+    /// Reads from a target that is a file what was written to it, zeros behind its end.
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno>;
+    /// Makes a hole in a target that is a file or a device: it reads as zeros there.
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno>;
+    /// A target that is changed where it is becomes again what it was, if that was kept; whether it did.
+    fn undo_target(&mut self, item: u32) -> Result<bool, Failure>;
     /// Writes to a target: anywhere in a file, only onwards in a stream.
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
     /// Gives the target its size, makes it durable, and lets the caller give it its name.

@@ -38,20 +38,39 @@ type Ranges = Box<dyn FnMut() -> io::Result<Option<Range<u64>>>>;
 impl Reflink {
     /// Clones `source` into a fresh file: the snapshot, and its descriptor for the keyholder. What it was given is looked at, since a client
     /// may have opened it.
-    pub(super) fn clone(source: &OwnedFd, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(Self, OwnedFd), Errno> {
+    pub(super) fn snapshot(
+        source: &OwnedFd,
+        fresh: Fresh,
+        base: Option<Base>,
+        folder: Option<Rc<Folder>>,
+    ) -> Result<(Self, OwnedFd), Errno> {
         let (file, reads) = (rustix::fs::fstat(&fresh.file)?, rustix::fs::fstat(&fresh.reads)?);
         let is_same = (file.st_dev, file.st_ino) == (reads.st_dev, reads.st_ino);
         let is_only_read = rustix::fs::fcntl_getfl(&fresh.reads)? & OFlags::RWMODE == OFlags::RDONLY;
-        if !is_regular(&file) || file.st_size != 0 || !is_same || !is_only_read {
+        if !is_same || !is_only_read {
             return Err(Errno::INVAL);
         }
-        rustix::fs::ioctl_ficlone(&fresh.file, source)?;
-        let found = rustix::fs::fstat(&fresh.file)?;
+        Ok((Self::clone(source, fresh.file, base, folder)?, fresh.reads))
+    }
+
+    /// Clones `source` into an empty file.
+    pub(super) fn clone(source: &OwnedFd, file: OwnedFd, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<Self, Errno> {
+        let empty = rustix::fs::fstat(&file)?;
+        if !is_regular(&empty) || empty.st_size != 0 {
+            return Err(Errno::INVAL);
+        }
+        rustix::fs::ioctl_ficlone(&file, source)?;
+        let found = rustix::fs::fstat(&file)?;
         let base = base.and_then(|(label, base)| {
             let old = rustix::fs::fstat(&base).ok()?;
-            (is_regular(&old) && old.st_dev == found.st_dev && old.st_ino != found.st_ino).then(|| (label, Rc::new(base), old))
+            (is_regular(&old) && (old.st_dev, old.st_ino) != (found.st_dev, found.st_ino)).then(|| (label, Rc::new(base), old))
         });
-        Ok((Self { file: Rc::new(fresh.file), found, base, ranges: None, folder }, fresh.reads))
+        Ok(Self { file: Rc::new(file), found, base, ranges: None, folder })
+    }
+
+    /// The clone itself.
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
     }
 
     /// How large it is.

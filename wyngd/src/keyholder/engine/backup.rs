@@ -216,7 +216,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let began_cpu = world.cpu_micros();
         let (number, mut entry) = self.find_or_begin(world, archive, name)?;
         let base_of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
-        let shape = world.open_source(item, name, &base_of)?;
+        let shape = world.open_source(item, name, &base_of, None)?;
         let size_bytes = shape.size_bytes;
         if number >= self.next_volume {
             self.next_volume = number.saturating_add(1);

@@ -3,13 +3,17 @@
 //!
 //! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is read
 //! in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs), [`commit`] (the one
-//! point at which a run becomes true), [`heal`], [`restore`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
+//! point at which a run becomes true), [`heal`], [`restore`],
+//! [`differences`] (what is there already), [`replace`], [`diff`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
 
 pub mod archive;
 pub mod backup;
+pub mod bits;
 pub mod catalog;
 pub mod commit;
 pub mod create;
+pub mod diff;
+pub mod differences;
 pub mod fetch;
 pub mod heal;
 pub mod keys;
@@ -18,6 +22,7 @@ pub mod open;
 pub mod packer;
 pub mod pool;
 pub mod put;
+pub mod replace;
 pub mod restore;
 pub mod sample;
 pub mod source;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::SessionKey;
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::Walk;
-use wyng_control::{ExitStatus, Failure, Phase, Progress, RestoreReport, SessionChoice, TargetKind, ToClient};
+use wyng_control::{BaseOf, ExitStatus, Failure, Phase, Progress, RestoreReport, SessionChoice, TargetKind, ToClient};
 use wyng_wire::Service;
 
 use super::archive::Archive;
@@ -15,10 +15,12 @@ use super::backup::exit_of;
 use super::catalog::{content_root, session_name};
 use super::fetch::{ChunkReader, Opened, Packs, Wanted, keys_of, packs_of};
 use super::pool::Pool;
-use crate::keyholder::world::{Errno, World};
+use super::replace::Replacement;
+use crate::keyholder::state::Origins;
+use crate::keyholder::world::{Errno, TargetWish, World};
 
 /// So much of a volume is sorted by place before it is read. A stream holds at most two of these in memory.
-const WINDOW_BYTES: u64 = 16 << 20;
+pub(super) const WINDOW_BYTES: u64 = 16 << 20;
 
 /// What a restore was asked for.
 pub struct Request {
@@ -28,6 +30,10 @@ pub struct Request {
     pub volumes: Vec<String>,
     /// Which session of each.
     pub session: SessionChoice,
+    /// The targets are changed where they are.
+    pub in_place: bool,
+    /// Where each volume was backed up from.
+    pub origins: Origins,
 }
 
 /// Restores volumes. A volume that fails is told and leaves no target; the others go on.
@@ -41,7 +47,7 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let mut failed = Vec::new();
     for (item, (volume, session)) in (0..).zip(&chosen) {
-        match restore_volume(world, &mut archive, &mut pool, &packs, &keys, item, volume, session) {
+        match restore_volume(world, &mut archive, &mut pool, &packs, &keys, item, request, volume, session) {
             Ok(report) => world.tell(ToClient::Restored(report))?,
             Err(failure) if is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
@@ -83,17 +89,33 @@ fn restore_volume<W: World>(
     packs: &Arc<Packs>,
     keys: &Arc<HashMap<u32, SessionKey>>,
     item: u32,
+    request: &Request,
     volume: &VolumeEntry,
     session: &SessionEntry,
 ) -> Result<RestoreReport, Failure> {
-    let kind = world.open_target(item, &volume.name, session.size_bytes)?;
+    let wish = TargetWish {
+        volume: &volume.name,
+        size_bytes: session.size_bytes,
+        base_of: BaseOf { archive: archive.folder.id().0, volume: volume.id.0 },
+        in_place: request.in_place,
+        origin: request.origins.of(&volume.name),
+    };
+    let (kind, there) = world.open_target(item, &wish)?;
     let credential = Arc::clone(&archive.credential);
     let mut reader = ChunkReader::new(&credential, packs, keys, credential.domain(session.domain));
-    let written = write_volume(world, archive, pool, &mut reader, Target::new(item, kind, session.chunk_size_bytes), volume, session);
+    let written = match &there {
+        None => write_volume(world, archive, pool, &mut reader, Target::new(item, kind, session.chunk_size_bytes), volume, session),
+        Some(there) => Replacement { item, there, volume, session }.write(world, archive, pool, &mut reader),
+    };
     let fetched_bytes = reader.fetched_bytes;
-    reader.abandon(world)?;
+    let abandoned = reader.abandon(world);
+    let written = written.and_then(|written_bytes| abandoned.map(|()| written_bytes));
+    let written = written.and_then(|written_bytes| world.place_target(item, &volume.name, session.size_bytes).map(|()| written_bytes));
+    world.end_reading(item);
+    if written.is_err() && there.is_some_and(|there| there.in_place) && !world.undo_target(item)? {
+        world.tell(ToClient::Failed(Failure::TargetUnfinished { volume: volume.name.clone() }))?;
+    }
     let written_bytes = written?;
-    world.place_target(item, &volume.name, session.size_bytes)?;
     Ok(RestoreReport { item, name: volume.name.clone(), session: session.time, written_bytes, fetched_bytes })
 }
 
@@ -212,7 +234,8 @@ impl Target {
     }
 }
 
-fn report<W: World>(world: &mut W, name: &str, session: &SessionEntry, done_bytes: u64) {
+/// Tells how far it is.
+pub(super) fn report<W: World>(world: &mut W, name: &str, session: &SessionEntry, done_bytes: u64) {
     world.progress(Progress {
         phase: Phase::Restoring,
         volume: Some(name.to_owned()),
@@ -229,6 +252,8 @@ fn is_of_one_volume(failure: &Failure) -> bool {
         Failure::TargetExists { .. }
             | Failure::TargetUnavailable { .. }
             | Failure::TargetWrite { .. }
+            | Failure::TargetDiffers { .. }
+            | Failure::SourceRead { .. }
             | Failure::Missing { .. }
             | Failure::Damaged { .. }
     )

@@ -12,6 +12,7 @@ use wyng_control::Failure;
 
 use super::archive::Archive;
 use super::backup::name_chunk;
+use super::bits::Bits;
 use super::source::ReadStop;
 use crate::keyholder::world::World;
 
@@ -50,6 +51,11 @@ impl Samples {
             self.beside_left = self.beside_left.saturating_sub(1);
             self.chunks.insert(range.end);
         }
+    }
+
+    /// Those in the set are known otherwise.
+    pub fn pass_over_all(&mut self, known: &Bits) {
+        self.chunks.retain(|index| !known.contains(*index));
     }
 
     /// Reads what is left of them: how many bytes, and whether each is what the base has.

@@ -137,7 +137,7 @@ impl BatchReader {
 
     /// How what was read was found; `None` when it could not be told, and not all that changed was read.
     pub fn method(&self) -> Option<Method> {
-        self.ranges.method
+        self.ranges.method()
     }
 
     /// What is to be checked of the chunks that were not read.
@@ -153,7 +153,7 @@ impl BatchReader {
 }
 
 /// Ranges of chunks to be read, ascending and apart.
-struct ChunkRanges {
+pub struct ChunkRanges {
     chunk_size: u64,
     count: u64,
     /// Chunks below it were handed out.
@@ -181,12 +181,19 @@ impl ChunkRanges {
         }
     }
 
-    fn changed(old_bytes: u64, new_bytes: u64, chunk_size: u64, count: u64, samples: Samples) -> Self {
+    /// Those that changed since a base of `old_bytes`, in a volume of `count` chunks that has `new_bytes` now.
+    pub fn changed(old_bytes: u64, new_bytes: u64, chunk_size: u64, count: u64, samples: Samples) -> Self {
         let resized = (old_bytes != new_bytes).then(|| (old_bytes.min(new_bytes).saturating_sub(1), old_bytes.max(new_bytes)));
         Self { chunk_size, count, done: 0, told: VecDeque::new(), at_end: false, resized, method: None, samples }
     }
 
-    fn next<W: World>(&mut self, world: &mut W, item: u32) -> Result<Option<Range<u64>>, Failure> {
+    /// How they are found; `None` when it could not be told.
+    pub fn method(&self) -> Option<Method> {
+        self.method
+    }
+
+    /// The next one.
+    pub fn next<W: World>(&mut self, world: &mut W, item: u32) -> Result<Option<Range<u64>>, Failure> {
         loop {
             if self.told.is_empty() && !self.at_end {
                 self.next_page(world, item)?;

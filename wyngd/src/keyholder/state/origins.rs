@@ -35,6 +35,11 @@ impl Origins {
         Ok(())
     }
 
+    /// From where a volume was backed up last.
+    pub fn of(&self, volume: &str) -> Option<&str> {
+        self.0.get(volume).map(String::as_str)
+    }
+
     /// Writes it.
     pub fn write<W: World>(&self, world: &mut W, folder: &ArchiveFolder) -> Result<(), Failure> {
         let text = toml::to_string(&self.0).map_err(|_| Failure::Internal { what: FILE.into() })?;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Targets of a restore, as the keyholder gets them: new and empty, a clone of what they replace, or changed where they are.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use wyng_control::TargetKind;
+
+use super::reflink::{Base, Reflink};
+use super::snapshot::Snapshot;
+use super::{Volumes, source_bytes};
+use crate::ipc::{Fatal, There, VolumesToKeyholder};
+
+impl Volumes {
+    /// Hands over a new target.
+    pub(super) fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Fatal> {
+        match target_kind(&target)? {
+            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: None }, &[target.as_fd()]),
+            None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
+        }
+    }
+
+    /// Hands over a new target and what is in the file whose place it takes: cloned into it, or beside it.
+    pub(super) fn hand_over_beside(&mut self, item: u32, target: OwnedFd, old: OwnedFd, base: Option<Base>) -> Result<(), Fatal> {
+        let (Some(kind @ TargetKind::File), Some(size_bytes)) = (target_kind(&target)?, source_bytes(&old)?) else {
+            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+        };
+        let copy = rustix::io::fcntl_dupfd_cloexec(&target, 0)?;
+        match Reflink::clone(&old, copy, base, None) {
+            Ok(clone) => {
+                let there = There { size_bytes: clone.size_bytes(), in_target: true, in_place: false, base: clone.base() };
+                self.snapshots.insert(item, Box::new(clone));
+                self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: Some(there) }, &[target.as_fd()])
+            }
+            Err(_) => {
+                let there = There { size_bytes, in_target: false, in_place: false, base: None };
+                self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: Some(there) }, &[target.as_fd(), old.as_fd()])
+            }
+        }
+    }
+
+    /// Hands over a target that is changed where it is. Its clone tells what changed in it since the base, and is what it can become again.
+    pub(super) fn hand_over_in_place(
+        &mut self,
+        item: u32,
+        target: OwnedFd,
+        fresh: Option<OwnedFd>,
+        base: Option<Base>,
+    ) -> Result<(), Fatal> {
+        let is_writable = rustix::fs::fcntl_getfl(&target)? & OFlags::RWMODE == OFlags::RDWR;
+        let Some(size_bytes) = source_bytes(&target)?.filter(|_| is_writable) else {
+            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+        };
+        let mut there = There { size_bytes, in_target: true, in_place: true, base: None };
+        if let Some(clone) = fresh.and_then(|fresh| Reflink::clone(&target, fresh, base, None).ok()) {
+            let dup = |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0);
+            self.changed.insert(item, (dup(&target)?, dup(clone.file())?));
+            there.base = clone.base();
+            self.snapshots.insert(item, Box::new(clone));
+        }
+        self.keyholder.send(&VolumesToKeyholder::Target { item, kind: TargetKind::File, there: Some(there) }, &[target.as_fd()])
+    }
+}
+
+/// A new, empty file that can be read and written anywhere, or something that is written onwards.
+fn target_kind(descriptor: &OwnedFd) -> Result<Option<TargetKind>, Errno> {
+    let found = rustix::fs::fstat(descriptor)?;
+    let access = rustix::fs::fcntl_getfl(descriptor)? & OFlags::RWMODE;
+    Ok(match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile if found.st_size == 0 && access == OFlags::RDWR => Some(TargetKind::File),
+        FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice | FileType::Socket if access != OFlags::RDONLY => {
+            Some(TargetKind::Stream)
+        }
+        _ => None,
+    })
+}
