@@ -328,6 +328,9 @@ class Wyng:
     def restore(self, target):
         return self.run("restore", "bench", "disk", "--to", target)
 
+    def put_back(self):
+        return self.run("restore", "bench", "disk", "--in-place")
+
     def verify(self):
         return self.run("verify", "bench")
 
@@ -486,6 +489,44 @@ def all_jobs(bench, program, label, image, others, seed):
     bench.row("verify --deep", label, [program.verify_deep() for _ in range(RUNS)])
 
 
+def on_clones(bench, kind, image, others):
+    """The same image, and 50 times as large and sparse, on a file system that clones files: what changed, unchanged, put back."""
+    subprocess.run(["truncate", f"--size={2 * SIZE + GIB}", "pool.img"], check=True)
+    made = subprocess.run([f"mkfs.{kind}", "-q", "pool.img"], capture_output=True, check=False)
+    os.makedirs("pool", exist_ok=True)
+    if made.returncode or subprocess.run(["mount", "-o", "loop,noatime", "pool.img", "pool"], check=False).returncode:
+        print(f"{kind} cannot be mounted", file=sys.stderr)
+        return
+    try:
+        for name, label in (("disk.img", kind), ("sparse.img", f"50 x sparse, {kind}")):
+            path = os.path.join("pool", name)
+            if name == "disk.img":
+                subprocess.run(["cp", "--sparse=always", image, path], check=True)
+            else:
+                os.remove(os.path.join("pool", "disk.img"))
+                make_sparse(path, image)
+            program = Wyng(3)
+            program.store, program.state = "clones-store", "clones-state"
+            program.create()
+            program.backup(path)
+            bench.row(f"nothing changed, {label}", "wyng zstd 3", [program.backup(path) for _ in range(RUNS)])
+            runs = []
+            for run in range(RUNS):
+                change(path, others, 400 + run)
+                runs.append(program.backup(path))
+            fields = {name: report_of(runs[-1])[1].get(name) for name in ("method", "read_bytes", "sampled_bytes", "changed_bytes")}
+            bench.row(f"1 % in 160 places, {label}", "wyng zstd 3", runs, **fields)
+            runs = []
+            for run in range(RUNS):
+                change(path, others, 500 + run)
+                runs.append(program.put_back())
+            bench.row(f"put back 1 % in place, {label}", "wyng zstd 3", runs)
+            fresh(program.store, program.state)
+    finally:
+        subprocess.run(["umount", "pool"], check=False)
+        remove("pool.img")
+
+
 def main():
     os.makedirs(WORK, exist_ok=True)
     os.chdir(WORK)
@@ -530,6 +571,9 @@ def main():
     bench.row("1 % in 160 places, 50 x sparse", "wyng zstd 3", runs)
     fresh("sparse-store", "sparse-state")
     remove("sparse.img")
+    for kind in ("btrfs", "xfs"):
+        if os.geteuid() == 0 and shutil.which(f"mkfs.{kind}"):
+            on_clones(bench, kind, image, others)
     # Each with changes of its own: the same bytes written again would be no change.
     for peer, label, seed in ((Restic(), "restic", 200), (Borg(1), "borg zstd 1", 300)):
         if peer.name in PEERS and shutil.which(peer.name):
@@ -598,6 +642,15 @@ def make_table(bench, data):
     line("1 % in 160 places, plain file, CPU", small.get("cpu"), 2.0 * scale, "s")
     if "growth_bytes" in small:
         line(f"growth for {small['written_bytes'] / MIB:.1f} MiB written", small["growth_bytes"] / MIB, 35 * scale, "MiB", 1)
+    for kind in ("btrfs", "xfs"):
+        line(f"nothing changed, {kind}, CPU", wyng(f"nothing changed, {kind}").get("cpu"), 0.15, "s")
+        cloned, sparse = wyng(f"1 % in 160 places, {kind}"), wyng(f"1 % in 160 places, 50 x sparse, {kind}")
+        line(f"1 % in 160 places, {kind}, CPU", cloned.get("cpu"), 0.4 * scale, "s")
+        if cloned.get("changed_bytes"):
+            line(f"read of {kind} against what changed", cloned["read_bytes"] / cloned["changed_bytes"], 1.05, "×")
+        if cloned and sparse:
+            line(f"the same at {SIZE * SPARSE_FACTOR / GIB:g} GiB sparse", sparse["cpu"] / cloned["cpu"], 1.1, "×")
+        line(f"put back 1 % in place, {kind}, CPU", wyng(f"put back 1 % in place, {kind}").get("cpu"), None, "s")
     restore = wyng("restore to a file")
     line("restore, user", restore.get("user"), 4 * scale, "s")
     line("restore, CPU", restore.get("cpu"), None, "s")

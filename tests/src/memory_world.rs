@@ -390,12 +390,12 @@ impl World for MemoryWorld {
 
     fn end_reading(&mut self, _: u32) {}
 
-    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure> {
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
         self.step();
         assert!(self.clones, "only a snapshot becomes a base");
         let source = self.sources[item as usize].clone();
         self.bases.insert(label.of, (*label, source));
-        Ok(())
+        Ok(true)
     }
 
     fn close_source(&mut self, _: u32) {}

@@ -41,6 +41,17 @@ fn nothing_but_the_spawner_starts_a_program_or_makes_a_socket() {
 }
 
 #[test]
+fn the_volumes_role_clones_and_makes_no_other_ioctl() {
+    for profile in ["volumes", "volumes-by-name"] {
+        assert!(!dies(profile, "clone"), "{profile}");
+        assert!(dies(profile, "ioctl"), "{profile}");
+    }
+    for profile in ["supervisor", "control", "transport", "push", "prune", "fetch"] {
+        assert!(dies(profile, "clone"), "{profile}");
+    }
+}
+
+#[test]
 fn not_even_the_spawner_mounts() {
     for profile in ALL {
         assert!(dies(profile, "mount"), "{profile}");

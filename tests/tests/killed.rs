@@ -15,7 +15,7 @@ use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClie
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld};
 use wyng_tests::sandbox::noise;
 use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::engine::{backup, create, keys, open, restore, take_over, verify};
+use wyngd::keyholder::engine::{backup, create, keys, monitor, open, restore, take_over, verify};
 use wyngd::keyholder::state::Origins;
 
 const CHUNK: u32 = 4096;
@@ -599,4 +599,51 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
         assert_eq!(restore::restore(&mut world, &back_to(&sessions[0], true)), Ok(ExitStatus::Done), "after a kill at call {n}");
         assert!(world.placed[&0] == sessions[0].content, "after a kill at call {n}");
     }
+}
+
+fn monitor_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
+    world.clones = true;
+    let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
+    assert_eq!(monitor::monitor(world, &monitor::Request { archive: "home".into(), volumes })?, ExitStatus::Done);
+    Ok(())
+}
+
+#[test]
+fn a_monitor_survives_a_kill_at_every_call_and_the_next_backup_reads_what_changed_before_and_after() {
+    let (base, old, changed) = with_bases();
+    let mut later = changed.clone();
+    later[0].truncate(200_000);
+    later[0][..3000].fill(1);
+    later[1].extend(noise(5000, 8));
+    let calls = killed_everywhere(&base, &changed, monitor_clones, |n, survived| {
+        assert!(changed.iter().all(|source| survived.durable.bases.values().any(|(_, bytes)| bytes == source)), "call {n}");
+        let mut world = MemoryWorld::new(survived.durable, 30);
+        world.sources.clone_from(&later);
+        back_up_clones(&mut world).unwrap();
+        assert_eq!(methods(&world), [Method::Fiemap; 2], "after a kill at call {n}");
+        let sessions = [old.clone(), reported(&world)].concat();
+        let durable = world.end();
+        assert_eq!(durable.files.keys().filter(|name| name.contains("deltas/")).count(), 0, "what was collected is used up");
+        assert_whole(&durable, &sessions);
+    });
+    assert!(calls > 15, "{calls} calls");
+}
+
+#[test]
+fn a_base_snapshot_of_a_monitor_is_not_trusted_without_what_it_collected() {
+    let (base, _, changed) = with_bases();
+    let mut world = MemoryWorld::new(base, 10);
+    world.sources = changed.clone();
+    monitor_clones(&mut world).unwrap();
+    let mut durable = world.end();
+    let deltas: Vec<String> = durable.files.keys().filter(|name| name.contains("deltas/")).cloned().collect();
+    assert_eq!(deltas.len(), 2);
+    durable.files.remove(&deltas[0]);
+    durable.files.get_mut(&deltas[1]).unwrap()[24] ^= 1;
+    let mut world = MemoryWorld::new(durable, 20);
+    world.sources = changed;
+    back_up_clones(&mut world).unwrap();
+    assert_eq!(methods(&world), [Method::FullScan; 2]);
+    let sessions = reported(&world);
+    assert_whole(&world.end(), &sessions);
 }

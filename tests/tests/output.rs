@@ -54,6 +54,8 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["backup", "home", "disk.img", "--skip-unchanged"]);
     tour.run(0, &["backup", "home", "disk.img", "--dry-run"]);
     tour.run(3, &["backup", "home", "disk.img", "nothing.img"]);
+    tour.run(0, &["monitor", "home", "disk.img"]);
+    tour.run(3, &["monitor", "home", "disk.img", "nothing=disk.img"]);
     tour.run(2, &["backup", "--profile", "q", "--config", &config]);
     for command in [&["list", "home"][..], &["status"], &["archive", "list"], &["archive", "show", "home"], &["key", "list", "home"]] {
         tour.run(0, command);

@@ -238,6 +238,49 @@ fn a_dry_run_and_an_unchanged_volume_leave_the_base_as_it_is() {
     }
 }
 
+fn monitor(pool: &Pool, path: &Path) -> Outcome {
+    let outcome = pool.sandbox.wyng(&["monitor", "home", &format!("vm={}", path.display())]);
+    outcome.success();
+    outcome
+}
+
+/// Bytes that are free on the file system.
+fn free_bytes(pool: &Pool) -> u64 {
+    let top = std::fs::File::open(pool.disk.path()).unwrap();
+    rustix::fs::syncfs(&top).unwrap();
+    let found = rustix::fs::fstatvfs(&top).unwrap();
+    found.f_bavail * found.f_frsize
+}
+
+#[test]
+fn a_monitor_frees_what_the_old_base_held_and_the_next_backup_reads_all_that_changed() {
+    for pool in Pool::each("a_monitor_frees_what_the_old_base_held_and_the_next_backup_reads_all_that_changed") {
+        let path = pool.volume("vm.img", 48 * MIB);
+        assert_eq!(method(&monitor_unknown(&pool, &path)), "full-scan");
+        pool.back_up(&path);
+        write_durably(&path, 0, &noise(40 * MIB, 7));
+        let held = free_bytes(&pool);
+        let outcome = monitor(&pool, &path);
+        assert_eq!((method(&outcome), number(&outcome, "changed_bytes")), (pool.kind.method.into(), 40 * MIB as u64), "{:?}", pool.kind);
+        // btrfs frees in the background; each sync lets it go on.
+        eprintln!("{:?}: {held} bytes free", pool.kind);
+        wyng_tests::service::until("the old base is freed", || free_bytes(&pool) > held + 15 * MIB as u64);
+        write_durably(&path, 44 * MIB as u64, &noise(1000, 8));
+        assert_eq!(number(&monitor(&pool, &path), "changed_bytes"), 40 * MIB as u64 + CHUNK);
+        let outcome = pool.back_up(&path);
+        assert_eq!((method(&outcome), number(&outcome, "read_bytes")), (pool.kind.method.into(), 40 * MIB as u64 + CHUNK));
+        assert_newest(&pool, &path);
+        assert_eq!(number(&pool.back_up(&path), "read_bytes"), 0);
+    }
+}
+
+/// Of a volume that has a session, and no base snapshot that is known.
+fn monitor_unknown(pool: &Pool, path: &Path) -> Outcome {
+    pool.back_up(path);
+    pool.bases().iter().for_each(|base| std::fs::remove_file(base).unwrap());
+    monitor(pool, path)
+}
+
 /// Numbers from a seed, for a test that does things at random and can be repeated.
 struct Chance(u64);
 
@@ -281,6 +324,10 @@ fn whatever_is_done_to_a_volume_each_of_its_sessions_comes_back() {
         for _ in 0..12 {
             for _ in 0..1 + chance.below(4) {
                 done.push(change(&pool, &path, &mut chance));
+                if !sessions.is_empty() && chance.below(3) == 0 {
+                    monitor(&pool, &path);
+                    done.push("monitor".into());
+                }
             }
             let outcome = pool.back_up(&path);
             if !sessions.is_empty() {

@@ -87,6 +87,8 @@ pub(crate) enum Verb {
     /// Back up volumes
     #[command(alias = "send")]
     Backup(BackupArgs),
+    /// Note what changed and free what old base snapshots hold, without reading or sending anything
+    Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
     /// Restore volumes
@@ -303,6 +305,18 @@ pub(crate) struct BackupArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    /// The archive's name
+    archive: String,
+    /// PATH or NAME=PATH of a disk image, or a volume's name in the configuration
+    #[arg(value_name = "SOURCE", required_unless_present = "all")]
+    sources: Vec<OsString>,
+    /// All volumes of the configuration
+    #[arg(long, conflicts_with = "sources")]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// The archive's name
     archive: String,
@@ -381,9 +395,11 @@ impl Cli {
     /// Does the command ask the configuration? All others work though it may be wrong.
     pub(crate) fn asks_config(&self) -> bool {
         match &self.verb {
-            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_)) | Verb::ArchInit(_) | Verb::Backup(_) | Verb::Status { .. } => {
-                true
-            }
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+            | Verb::ArchInit(_)
+            | Verb::Backup(_)
+            | Verb::Monitor(_)
+            | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
             _ => false,
         }
@@ -405,11 +421,11 @@ impl Cli {
                 open.via = open.via.take().or_else(|| known.map(|known| known.via.clone()));
                 open.store = open.store.take().or_else(|| known.map(|known| known.store.clone()));
             }
-            Verb::Backup(backup) if backup.all => {
+            Verb::Backup(BackupArgs { all: true, sources, .. }) | Verb::Monitor(MonitorArgs { all: true, sources, .. }) => {
                 if config.volumes.is_empty() {
                     return Err("the configuration names no volume".into());
                 }
-                backup.sources = config.volumes.keys().map(OsString::from).collect();
+                *sources = config.volumes.keys().map(OsString::from).collect();
             }
             Verb::Backup(backup) => {
                 if let Some(profile) = find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)? {
@@ -428,6 +444,15 @@ impl Cli {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The sources of a backup or monitor, as they were written.
+    pub(crate) fn sources(&self) -> &[OsString] {
+        match &self.verb {
+            Verb::Backup(backup) => &backup.sources,
+            Verb::Monitor(monitor) => &monitor.sources,
+            _ => &[],
+        }
     }
 
     /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
@@ -466,6 +491,7 @@ impl Cli {
                 dry_run: backup.dry_run,
                 live: backup.live,
             },
+            Verb::Monitor(monitor) => Command::Monitor { archive: monitor.archive.clone(), sources },
             Verb::List(list) => Command::List { archive: list.archive.clone(), volume: list.volume.clone(), session: list.session.clone() },
             Verb::Restore(restore) => Command::Restore {
                 archive: restore.archive.clone(),
@@ -509,6 +535,7 @@ impl Cli {
             Verb::RecoverySheet { .. } => "recovery-sheet",
             Verb::Backup(_) => "backup",
             Verb::List(_) => "list",
+            Verb::Monitor(_) => "monitor",
             Verb::Restore(_) => "restore",
             Verb::Diff(_) => "diff",
             Verb::Verify(_) => "verify",
@@ -547,6 +574,7 @@ impl Cli {
             | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. } => Some(archive),
             Verb::List(list) => Some(&list.archive),
+            Verb::Monitor(monitor) => Some(&monitor.archive),
             Verb::Restore(restore) => Some(&restore.archive),
             Verb::Diff(diff) => Some(&diff.archive),
             Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),

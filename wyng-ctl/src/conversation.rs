@@ -74,10 +74,7 @@ impl<'a> Conversation<'a> {
                 "a private daemon ends with its command: unlock, lock and watch are for the running one, without --standalone",
             ));
         }
-        let sources = match &cli.verb {
-            Verb::Backup(backup) => source::parse(&backup.sources, &config.volumes).map_err(|text| Message::usage(&text))?,
-            _ => Vec::new(),
-        };
+        let sources = source::parse(cli.sources(), &config.volumes).map_err(|text| Message::usage(&text))?;
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore)?,
             _ => Targets::new(Destination::Stdout, false),

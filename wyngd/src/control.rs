@@ -481,9 +481,9 @@ impl Control {
     }
 }
 
-/// Which sources of a backup are volumes of the configuration.
+/// Which sources of a backup or monitor are volumes of the configuration.
 fn configured(command: &Command) -> HashSet<u32> {
-    let Command::Backup { sources, .. } = command else { return HashSet::new() };
+    let (Command::Backup { sources, .. } | Command::Monitor { sources, .. }) = command else { return HashSet::new() };
     (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
 }
 

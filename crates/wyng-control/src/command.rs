@@ -206,6 +206,13 @@ pub enum Command {
         /// The volumes may be in use; the sessions are marked as crash-consistent.
         live: bool,
     },
+    /// Collects what changed and moves base snapshots to now. Asks for each source.
+    Monitor {
+        /// Which archive.
+        archive: String,
+        /// The volumes, in order; a question's number is an index into this list.
+        sources: Vec<BackupSource>,
+    },
     /// What an archive holds, from the local state.
     List {
         /// Which archive.
@@ -322,6 +329,7 @@ impl Command {
             Self::ArchiveShow { .. } => "archive show",
             Self::ArchiveForget { .. } => "archive forget",
             Self::Backup { .. } => "backup",
+            Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
             Self::Restore { .. } => "restore",
             Self::Diff { .. } => "diff",
@@ -349,6 +357,7 @@ impl Command {
             | Self::ArchiveShow { archive }
             | Self::ArchiveForget { archive }
             | Self::Backup { archive, .. }
+            | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
             | Self::Restore { archive, .. }
             | Self::Diff { archive, .. }

@@ -65,6 +65,8 @@ pub enum ToClient {
     Session(SessionLine),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
+    /// `monitor`: one volume was looked at.
+    Monitored(MonitorReport),
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
     /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
@@ -281,6 +283,17 @@ pub struct RestoreReport {
     pub written_bytes: u64,
     /// Bytes fetched from the store for it.
     pub fetched_bytes: u64,
+}
+
+/// The result of a monitor for one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MonitorReport {
+    /// The volume's name.
+    pub name: String,
+    /// How the next backup would find changes; [`Method::FullScan`]: it has no base snapshot that is to be trusted.
+    pub method: Method,
+    /// Bytes that it would read.
+    pub changed_bytes: u64,
 }
 
 /// The sums of a comparison.

@@ -16,8 +16,8 @@ mod failure;
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 pub use event::{
-    ArchiveSummary, DiffReport, KeySlot, Method, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient,
-    Unenforced, VerifyReport, VolumeLine, VolumeReport, Wanted,
+    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
+    TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};
 

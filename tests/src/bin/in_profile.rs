@@ -19,6 +19,9 @@ fn main() {
         "socket" => drop(std::net::TcpStream::connect("127.0.0.1:9")),
         "mount" => drop(rustix::mount::unmount("/nowhere", rustix::mount::UnmountFlags::empty())),
         "open" => drop(std::fs::File::open("/etc/passwd")),
+        // Its request is none that reads or clones extents.
+        "ioctl" => drop(std::io::IsTerminal::is_terminal(&std::io::stdin())),
+        "clone" => drop(rustix::fs::ioctl_ficlone(std::io::stdin(), std::io::stdin())),
         "panic" => drop(std::thread::spawn(|| panic!("on purpose")).join()),
         other => panic!("no such attempt: {other}"),
     }

@@ -69,6 +69,12 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             );
             return None;
         }
+        ToClient::Monitored(volume) => format!(
+            "{}  {} to be read by the next backup ({})",
+            plain(&volume.name),
+            show_bytes(volume.changed_bytes),
+            method_name(volume.method)
+        ),
         ToClient::Differences(ranges) => {
             let line = |(begin, end): &(u64, u64)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin));
             ranges.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -62,6 +62,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             }
         }
         "restore" => drop(set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()))),
+        "monitor" => drop(set("volumes", Value::Array(report.events.iter().filter_map(monitored).collect()))),
         "diff" => {
             let mut ranges = Vec::new();
             for event in &report.events {
@@ -193,6 +194,11 @@ fn backed_up(event: &ToClient) -> Option<Value> {
         "sent_bytes": volume.sent_bytes,
         "cpu_seconds": std::time::Duration::from_micros(volume.cpu_micros).as_secs_f64(),
     }))
+}
+
+fn monitored(event: &ToClient) -> Option<Value> {
+    let ToClient::Monitored(volume) = event else { return None };
+    Some(json!({"name": volume.name, "method": method_name(volume.method), "changed_bytes": volume.changed_bytes}))
 }
 
 fn restored(event: &ToClient) -> Option<Value> {

@@ -11,7 +11,7 @@ use wyng_control::{
 };
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, diff, fetch, heal, keys, open, restore, take_over, verify};
+use super::engine::{backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -87,6 +87,12 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
                 origins.write(world, &folder)?;
             }
             Ok(exit)
+        }
+        Command::Monitor { archive, sources } => {
+            let folder = ArchiveFolder::find(world, &archive)?;
+            Origins::read(world, &folder)?.take(&sources)?;
+            let volumes = sources.into_iter().map(|source| source.volume).collect();
+            monitor::monitor(world, &monitor::Request { archive, volumes })
         }
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
         Command::Restore { archive, volumes, session, in_place } => {

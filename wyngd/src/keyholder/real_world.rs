@@ -595,13 +595,13 @@ impl World for RealWorld {
         self.sources.remove(&item);
     }
 
-    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure> {
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
         match self.ask_volumes(&KeyholderToVolumes::Rotate { item, label: *label })?.message {
             VolumesToKeyholder::Rotated { item: found, errno } if found == item => {
                 if errno != 0 {
                     tracing::warn!(errno, "a base snapshot could not be kept: the next backup of its volume reads more");
                 }
-                Ok(())
+                Ok(errno == 0)
             }
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         }

@@ -152,9 +152,9 @@ pub trait World {
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno>;
     /// The source is read; its snapshot stands still until it is rotated.
     fn end_reading(&mut self, item: u32);
-    /// The source's session is committed: its snapshot becomes the base, at once, in the place of the one before. That it cannot is no
-    /// failure: the next run reads more.
-    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<(), Failure>;
+    /// The source's session is committed: its snapshot becomes the base, at once, in the place of the one before; whether it did. That it
+    /// cannot is no failure: the next run reads more.
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure>;
     /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
     /// Asks the caller for a target. What stands where it goes is read under the same number as a source.

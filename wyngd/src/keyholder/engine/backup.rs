@@ -14,13 +14,14 @@ use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progre
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
+use super::base::{self, KnownBase};
 use super::commit::{Changes, ContentEdit, FinishedVolume, commit, seconds, settle_pending};
 use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
 use super::sample::Samples;
 use super::source::{Base, BaseWalk, Batch, BatchReader};
-use crate::keyholder::state::{JournalKey, JournalVolume};
+use crate::keyholder::state::{JournalKey, JournalVolume, SavedDelta};
 use crate::keyholder::world::{SourceShape, World};
 
 /// Batches between reading and packing: one is read while workers name the second and seal the third.
@@ -149,8 +150,8 @@ struct Plan {
     entry: VolumeEntry,
     /// The newest session, if its ids are comparable.
     newest: Option<SessionEntry>,
-    /// The session that the source's base snapshot is of, if what changed since tells all that differs from it.
-    base: Option<SessionEntry>,
+    /// The source's base snapshot, if what changed since tells all that differs from its session.
+    base: Option<KnownBase>,
     domain: Arc<Domain>,
     chunk_size: usize,
     size_bytes: u64,
@@ -303,7 +304,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             if let Some(item) = snapshot {
                 let of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
                 let generation = archive.head.generation;
-                world.rotate(item, &BaseLabel { of, generation, session: session.time, root: session.root.0 })?;
+                let label = BaseLabel { of, generation, session: session.time, root: session.root.0 };
+                if world.rotate(item, &label)? {
+                    SavedDelta::remove_others(world, &archive.folder, &label)?;
+                }
             }
         }
         Ok(())
@@ -331,21 +335,14 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<Plan, Failure> {
         let sessions = archive.sessions(world, &entry)?;
         let comparable = |session: &&SessionEntry| session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes;
-        let base = shape.base.and_then(|(label, base_bytes)| {
-            let is_it = |session: &&SessionEntry| {
-                (session.generation, session.time, session.root.0) == (label.generation, label.session, label.root)
-                    && session.size_bytes == base_bytes
-            };
-            sessions.iter().filter(comparable).find(is_it).cloned()
-        });
         let newest = match sessions.last().filter(comparable).cloned() {
             Some(newest) if heal::is_in_cache(world, archive, &newest)? => Some(newest),
             _ => None,
         };
         // What only lost packs hold is sent again, so all of the volume is read then.
-        let base = match base {
-            Some(base) if heal::is_in_cache(world, archive, &base)? => {
-                let damaged = heal::is_damaged(world, archive, &base, &mut HashMap::new())?;
+        let base = match base::find(world, archive, &entry, shape.base, (entry.domain, entry.chunk_size_bytes))? {
+            Some(base) if heal::is_in_cache(world, archive, &base.session)? => {
+                let damaged = heal::is_damaged(world, archive, &base.session, &mut HashMap::new())?;
                 (!damaged).then_some(base)
             }
             _ => None,
@@ -387,8 +384,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         counts: &mut Counts,
     ) -> Result<(Root<Id>, Method), Failure> {
         let count = chunk_count(plan.size_bytes, plan.entry.chunk_size_bytes);
-        if let Some(session) = &plan.base {
-            match self.read_by(world, archive, pool, item, name, plan, &Base::delta(session), counts)? {
+        if let Some(base) = &plan.base {
+            match self.read_by(world, archive, pool, item, name, plan, &Base::delta(base), counts)? {
                 Read::Done(root, method) => return Ok((root, method)),
                 Read::Distrusted => tracing::warn!(volume = name, "what was told of its changes is not to be trusted: it is read whole"),
             }

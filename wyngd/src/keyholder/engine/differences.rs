@@ -11,6 +11,7 @@ use wyng_control::{BaseLabel, Failure};
 
 use super::archive::Archive;
 use super::backup::name_chunk;
+use super::base::{self, KnownBase};
 use super::bits::Bits;
 use super::catalog::content_root;
 use super::heal;
@@ -52,11 +53,11 @@ impl Comparison<'_> {
     /// Chunks of the session outside of which all is the same.
     pub fn suspects<W: World>(&self, world: &mut W, archive: &mut Archive) -> Result<Bits, ReadStop> {
         let count = self.session.chunk_count();
-        let Some(base) = self.base_session(world, archive)? else { return Ok(Bits::all(count)?) };
+        let Some(base) = self.known_base(world, archive)? else { return Ok(Bits::all(count)?) };
         let mut suspects = Bits::none(count)?;
         let chunk_size = u64::from(self.session.chunk_size_bytes);
         let there_count = self.there_bytes.div_ceil(chunk_size);
-        let mut changed = ChunkRanges::changed(base.size_bytes, self.there_bytes, chunk_size, there_count, Samples::default());
+        let mut changed = ChunkRanges::changed(&base.saved, self.there_bytes, chunk_size, there_count, Samples::default());
         while let Some(range) = changed.next(world, self.item)? {
             suspects.insert(range);
         }
@@ -67,22 +68,17 @@ impl Comparison<'_> {
             let (least, most) = (self.there_bytes.min(self.session.size_bytes), self.there_bytes.max(self.session.size_bytes));
             suspects.insert(least.saturating_sub(1) / chunk_size..most.div_ceil(chunk_size));
         }
-        let (from, to) = (content_root(&base), content_root(self.session));
+        let (from, to) = (content_root(&base.session), content_root(self.session));
         let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| suspects.insert(index..index.saturating_add(1));
         diff::<ContentTree, _, _>(&from, &to, &mut archive.nodes(world), &mut visit)?;
         if self.samples_hold(world, archive, &suspects)? { Ok(suspects) } else { Ok(Bits::all(count)?) }
     }
 
-    /// The session that the base snapshot is of, if its ids can be compared.
-    fn base_session<W: World>(&self, world: &mut W, archive: &mut Archive) -> Result<Option<SessionEntry>, Failure> {
-        let Some((label, base_bytes)) = self.base else { return Ok(None) };
-        let found = archive.sessions(world, self.volume)?.into_iter().find(|session| {
-            (session.generation, session.time, session.root.0) == (label.generation, label.session, label.root)
-                && session.size_bytes == base_bytes
-                && (session.domain, session.chunk_size_bytes) == (self.session.domain, self.session.chunk_size_bytes)
-        });
-        match found {
-            Some(found) if heal::is_in_cache(world, archive, &found)? && heal::is_in_cache(world, archive, self.session)? => {
+    /// The base snapshot, if its session's ids can be compared.
+    fn known_base<W: World>(&self, world: &mut W, archive: &mut Archive) -> Result<Option<KnownBase>, Failure> {
+        let like = (self.session.domain, self.session.chunk_size_bytes);
+        match base::find(world, archive, self.volume, self.base, like)? {
+            Some(found) if heal::is_in_cache(world, archive, &found.session)? && heal::is_in_cache(world, archive, self.session)? => {
                 Ok(Some(found))
             }
             _ => Ok(None),

@@ -4,10 +4,11 @@
 //! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is read
 //! in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs), [`commit`] (the one
 //! point at which a run becomes true), [`heal`], [`restore`],
-//! [`differences`] (what is there already), [`replace`], [`diff`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
+//! [`differences`] (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
 
 pub mod archive;
 pub mod backup;
+pub mod base;
 pub mod bits;
 pub mod catalog;
 pub mod commit;
@@ -18,6 +19,7 @@ pub mod fetch;
 pub mod heal;
 pub mod keys;
 pub mod load;
+pub mod monitor;
 pub mod open;
 pub mod packer;
 pub mod pool;

@@ -10,9 +10,11 @@ use wyng_archive::format::{ContentTree, SessionEntry};
 use wyng_archive::plan::{Root, Walk};
 use wyng_control::{Failure, Method};
 
+use super::base::KnownBase;
 use super::catalog::{CachedNodes, content_root};
 use super::sample::Samples;
 use crate::keyholder::cache::Cache;
+use crate::keyholder::state::SavedDelta;
 use crate::keyholder::world::{ChangePage, Errno, World};
 
 /// What is read at once; a task for a worker is a part of it.
@@ -32,8 +34,8 @@ pub struct Batch {
 pub struct Base {
     /// The tree.
     pub root: Root<Id>,
-    /// What changed since is told by the volumes role; otherwise all is read. The size of the volume that the tree is of.
-    pub changes_since: Option<u64>,
+    /// What changed since is told by the volumes role; otherwise all is read. What had changed before that, and the base snapshot's size.
+    pub changes_since: Option<SavedDelta>,
 }
 
 impl Base {
@@ -42,9 +44,9 @@ impl Base {
         Self { root: session.map_or(Root::empty(count), content_root), changes_since: None }
     }
 
-    /// What changed since this session is read.
-    pub fn delta(session: &SessionEntry) -> Self {
-        Self { root: content_root(session), changes_since: Some(session.size_bytes) }
+    /// What changed since this base is read.
+    pub fn delta(base: &KnownBase) -> Self {
+        Self { root: content_root(&base.session), changes_since: Some(base.saved.clone()) }
     }
 }
 
@@ -91,9 +93,9 @@ pub struct BatchReader {
 impl BatchReader {
     /// A reader of `size_bytes` in `count` chunks.
     pub fn new(item: u32, base: &Base, chunk_size: usize, size_bytes: u64, count: u64, samples: Samples) -> Self {
-        let ranges = match base.changes_since {
+        let ranges = match &base.changes_since {
             None => ChunkRanges::whole(count),
-            Some(old_bytes) => ChunkRanges::changed(old_bytes, size_bytes, chunk_size as u64, count, samples),
+            Some(saved) => ChunkRanges::changed(saved, size_bytes, chunk_size as u64, count, samples),
         };
         Self { item, ranges, current: 0..0, chunk_size, size_bytes, spare: Vec::new() }
     }
@@ -161,8 +163,9 @@ pub struct ChunkRanges {
     /// Ranges of bytes that were told and not handed out.
     told: VecDeque<(u64, u64)>,
     at_end: bool,
-    /// Bytes between the old size and the new one, with the last byte before them: that chunk has another length now.
-    resized: Option<(u64, u64)>,
+    /// The same, known before: what was saved, and the bytes between the old size and the new one with the last byte before them, since that
+    /// chunk has another length now.
+    known: VecDeque<(u64, u64)>,
     method: Option<Method>,
     samples: Samples,
 }
@@ -175,16 +178,21 @@ impl ChunkRanges {
             done: 0,
             told: VecDeque::from([(0, count)]),
             at_end: true,
-            resized: None,
+            known: VecDeque::new(),
             method: Some(Method::FullScan),
             samples: Samples::default(),
         }
     }
 
-    /// Those that changed since a base of `old_bytes`, in a volume of `count` chunks that has `new_bytes` now.
-    pub fn changed(old_bytes: u64, new_bytes: u64, chunk_size: u64, count: u64, samples: Samples) -> Self {
-        let resized = (old_bytes != new_bytes).then(|| (old_bytes.min(new_bytes).saturating_sub(1), old_bytes.max(new_bytes)));
-        Self { chunk_size, count, done: 0, told: VecDeque::new(), at_end: false, resized, method: None, samples }
+    /// Those that changed since a base, in a volume of `count` chunks that has `new_bytes` now.
+    pub fn changed(saved: &SavedDelta, new_bytes: u64, chunk_size: u64, count: u64, samples: Samples) -> Self {
+        let old_bytes = saved.base_bytes;
+        let mut known = saved.ranges.clone();
+        if old_bytes != new_bytes {
+            let resized = (old_bytes.min(new_bytes).saturating_sub(1), old_bytes.max(new_bytes));
+            known.insert(known.partition_point(|range| range.0 < resized.0), resized);
+        }
+        Self { chunk_size, count, done: 0, told: VecDeque::new(), at_end: false, known: known.into(), method: None, samples }
     }
 
     /// How they are found; `None` when it could not be told.
@@ -198,11 +206,11 @@ impl ChunkRanges {
             if self.told.is_empty() && !self.at_end {
                 self.next_page(world, item)?;
             }
-            let resized_is_next = match (self.resized, self.told.front()) {
-                (Some(resized), Some(told)) => resized.0 <= told.0,
-                (resized, _) => resized.is_some(),
+            let known_is_next = match (self.known.front(), self.told.front()) {
+                (Some(known), Some(told)) => known.0 <= told.0,
+                (known, _) => known.is_some(),
             };
-            let next = if resized_is_next { self.resized.take() } else { self.told.pop_front() };
+            let next = if known_is_next { self.known.pop_front() } else { self.told.pop_front() };
             let Some((begin, end)) = next else { return Ok(None) };
             let range = (begin / self.chunk_size).max(self.done)..end.div_ceil(self.chunk_size).min(self.count);
             if !range.is_empty() {

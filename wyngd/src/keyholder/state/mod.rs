@@ -4,6 +4,7 @@
 //! Every file here is small, replaced atomically and fsynced, but for the journal, which is appended.
 
 mod archives;
+mod delta;
 mod journal;
 mod ledger;
 mod notes;
@@ -11,6 +12,7 @@ mod origins;
 
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
+pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger};
 pub use notes::{Notes, PackNote};

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Collects what changed since each volume's newest session into a small list, and moves the base snapshot to now: the old one would hold more
+//! and more space of the pool. Nothing is read of the volume, and nothing is sent.
+
+use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient};
+
+use super::archive::Archive;
+use super::backup::exit_of;
+use super::base::{self, KnownBase};
+use super::bits::Bits;
+use super::sample::Samples;
+use super::source::ChunkRanges;
+use crate::keyholder::state::{DELTA_RANGES_MAX, SavedDelta};
+use crate::keyholder::world::World;
+
+/// What is to be looked at.
+pub struct Request {
+    /// The archive's name.
+    pub archive: String,
+    /// The volumes; their places in the list are the sources' numbers.
+    pub volumes: Vec<String>,
+}
+
+/// Looks at each volume. One that fails is told, and the others go on.
+pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, &request.archive)?;
+    let mut failed = Vec::new();
+    for (item, name) in (0..).zip(&request.volumes) {
+        match collect(world, &mut archive, item, name) {
+            Ok(report) => world.tell(ToClient::Monitored(report))?,
+            Err(failure @ (Failure::UnknownVolume { .. } | Failure::SourceUnavailable { .. } | Failure::SourceKind { .. })) => {
+                failed.push(failure.exit());
+                world.tell(ToClient::Failed(failure))?;
+            }
+            Err(failure) => return Err(failure),
+        }
+        world.close_source(item);
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    Ok(exit_of(&failed, request.volumes.len()))
+}
+
+fn collect<W: World>(world: &mut W, archive: &mut Archive, item: u32, name: &str) -> Result<MonitorReport, Failure> {
+    let unknown = || Failure::UnknownVolume { volume: name.to_owned() };
+    let (_, volume) = archive.volumes(world)?.into_iter().find(|(_, volume)| volume.name == name).ok_or_else(unknown)?;
+    let of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
+    let shape = world.open_source(item, name, &of, None)?;
+    let report = |method, changed_bytes| MonitorReport { name: name.to_owned(), method, changed_bytes };
+    let known = base::find(world, archive, &volume, shape.base, (volume.domain, volume.chunk_size_bytes))?;
+    let Some(known) = known else { return Ok(report(Method::FullScan, shape.size_bytes)) };
+    let Some((method, saved)) = collect_since(world, item, &known, shape.size_bytes)? else {
+        return Ok(report(Method::FullScan, shape.size_bytes));
+    };
+    let changed_bytes = saved.ranges.iter().fold(0u64, |sum, (begin, end)| sum.saturating_add(end.saturating_sub(*begin)));
+    let KnownBase { session, .. } = known;
+    let root = saved.label_root(&session.root.0);
+    let label = BaseLabel { of, generation: session.generation, session: session.time, root };
+    saved.write(world, &archive.folder, &label)?;
+    if world.rotate(item, &label)? {
+        SavedDelta::remove_others(world, &archive.folder, &label)?;
+    }
+    Ok(report(method, changed_bytes))
+}
+
+/// What changed since the session, in whole chunks, and how that was found; `None` when it cannot be told.
+fn collect_since<W: World>(world: &mut W, item: u32, known: &KnownBase, size_bytes: u64) -> Result<Option<(Method, SavedDelta)>, Failure> {
+    let chunk_size = u64::from(known.session.chunk_size_bytes);
+    let count = size_bytes.div_ceil(chunk_size);
+    let mut bits = Bits::none(count)?;
+    let mut changed = ChunkRanges::changed(&known.saved, size_bytes, chunk_size, count, Samples::default());
+    while let Some(range) = changed.next(world, item)? {
+        bits.insert(range);
+    }
+    let Some(method) = changed.method() else { return Ok(None) };
+    let mut grain = 1u64;
+    loop {
+        let ranges = ranges(&bits, count, grain, chunk_size, size_bytes);
+        if ranges.len() <= DELTA_RANGES_MAX {
+            return Ok(Some((method, SavedDelta { base_bytes: size_bytes, ranges })));
+        }
+        grain = grain.saturating_mul(2);
+    }
+}
+
+/// The set as ranges of bytes, whose borders are multiples of `grain` chunks; more than may be, where there are more.
+fn ranges(bits: &Bits, count: u64, grain: u64, chunk_size: u64, size_bytes: u64) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    let mut next = 0;
+    while let Some(found) = bits.next(next).filter(|_| ranges.len() <= DELTA_RANGES_MAX) {
+        let begin = found / grain * grain;
+        next = begin.saturating_add(grain).min(count);
+        let bytes = (begin.saturating_mul(chunk_size), next.saturating_mul(chunk_size).min(size_bytes));
+        match ranges.last_mut() {
+            Some(last) if last.1 == bytes.0 => last.1 = bytes.1,
+            _ => ranges.push(bytes),
+        }
+    }
+    ranges
+}
