@@ -12,6 +12,11 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
+# The users that the roles of a service become.
+getent group wyng >/dev/null || groupadd --system wyng
+for user in wyng-control wyng-keys wyng-net; do
+    getent passwd "$user" >/dev/null || useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$user"
+done
 if ! cargo deny --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-deny@0.20.2
 fi

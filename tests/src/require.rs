@@ -13,6 +13,8 @@ use crate::disk::LoopMount;
 pub enum Component {
     /// The right to mount file systems and to become another user.
     Root,
+    /// Root, and the users that the roles of a service become.
+    Users,
     /// The program that shows system calls.
     Strace,
     /// `mkfs.ext4`, which fills an image from a folder without being root.
@@ -53,6 +55,7 @@ impl Component {
     fn is_there(self) -> bool {
         match self {
             Self::Root => std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
+            Self::Users => Self::Root.is_there() && wyngd::roles::ROLES.iter().filter_map(|role| role.user()).all(has_user),
             Self::Strace => runs("strace", &["-V"]),
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
             Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
@@ -62,6 +65,10 @@ impl Component {
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }
+}
+
+fn has_user(name: &str) -> bool {
+    wyng_jail::find_user(name).is_ok_and(|user| user.is_some())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

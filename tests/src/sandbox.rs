@@ -139,6 +139,16 @@ impl Sandbox {
         self.socket = Some(socket);
     }
 
+    /// From now on commands bring their own daemon again.
+    pub fn talk_to_nobody(&mut self) {
+        self.socket = None;
+    }
+
+    /// Lets every user make and read files here.
+    pub fn open_to_everybody(&self) {
+        std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+
     /// Runs [`command`](Self::command) to its end.
     pub fn wyng(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.command(arguments).output().unwrap())

@@ -100,7 +100,8 @@ pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
     }
 }
 
-/// A process that has ended and is not yet reaped has no memory.
+/// A process that has ended and is not yet reaped holds nothing any more: no lock either.
 fn is_alive(process: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/statm")).is_ok_and(|pages| !pages.starts_with("0 "))
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X')))
 }

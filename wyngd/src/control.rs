@@ -82,7 +82,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         spawner_peak_bytes: 0,
         unenforced: Vec::new(),
     };
-    let missing = enter_jail(Role::Control, || vec![("empty network", wyng_jail::empty_network_namespace())]);
+    let missing = enter_jail(Role::Control, service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
     control.note_ready(Role::Control, not_enforced(missing));
     // No role hears of a command before every role is in its jail.
     while control.ready < ROLES.len() {

@@ -32,11 +32,11 @@ enum Start {
     Role(Role, RoleOptions),
 }
 
-/// What only one of the roles asks.
+/// What the supervisor tells a role about how the daemon was started.
 struct RoleOptions {
     /// The spawner: the helper.
     helper: Option<PathBuf>,
-    /// Control: is it a service?
+    /// Every role: is it a service?
     service: bool,
     /// Volumes: the configuration.
     config: Option<PathBuf>,
@@ -72,11 +72,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
-        Role::Spawner => spawner::run(options.helper),
+        Role::Spawner => spawner::run(options.service, options.helper),
         Role::Control => control::run(options.service),
-        Role::Volumes => volumes::run(options.config.as_deref()),
-        Role::Keyholder => keyholder::door::run(),
-        Role::Transport => transport::run(),
+        Role::Volumes => volumes::run(options.service, options.config.as_deref()),
+        Role::Keyholder => keyholder::door::run(options.service),
+        Role::Transport => transport::run(options.service),
     }
 }
 

@@ -38,11 +38,11 @@ struct FarEnd {
 }
 
 /// Serves until control is gone; then every far end is ended.
-pub fn run(helper: Option<PathBuf>) -> Result<(), Fatal> {
+pub fn run(service: bool, helper: Option<PathBuf>) -> Result<(), Fatal> {
     let control: Wire<SpawnerToControl, ControlToSpawner> = Wire::inherited(Role::Spawner, Role::Control)?;
     let transport: Wire<SpawnerToTransport, TransportToSpawner> = Wire::inherited(Role::Spawner, Role::Transport)?;
     let helper = helper.unwrap_or_else(find_helper);
-    let missing = enter_jail(Role::Spawner, Vec::new);
+    let missing = enter_jail(Role::Spawner, service, Vec::new);
     control.send(&SpawnerToControl::Ready(not_enforced(missing)), &[])?;
     let mut far_ends: Vec<FarEnd> = Vec::new();
     loop {

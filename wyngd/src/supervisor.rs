@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
-    Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start,
+    Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user, inherited, is_root, keep_capabilities,
+    no_new_privileges, packet_pair, receive_packet, send_packet, start,
 };
 
 use crate::ipc::Fatal;
-use crate::roles::{ROLES, Role, WIRES};
+use crate::roles::{CLIENTS_GROUP, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES};
 
 /// Where systemd puts the first socket.
 const SYSTEMD_PLACE: RawFd = 3;
@@ -64,6 +65,11 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             _ => Err(Fatal::Io(io::Error::other(format!("{} is in use by another daemon", options.state_dir.display())))),
         };
     }
+    if let (Door::Socket(_), true, Some(name)) = (&options.door, is_root(), Role::Keyholder.user())
+        && let Some(user) = find_user(name)?
+    {
+        give(&state, user)?;
+    }
     let client = match (client, &options.door) {
         (None, Door::Socket(path)) => listen(path)?,
         (client, _) => client.ok_or(Fatal::Gone("the client"))?,
@@ -90,8 +96,10 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         children.push(start(command(role, options), descriptors)?);
     }
     let enforced = no_new_privileges();
-    if let (Enforced::No(reason), _) | (_, Enforced::No(reason)) = (enforced, allow_only(Profile::Supervisor)) {
-        tracing::info!(%reason, "the supervisor has no system call filter");
+    for taken in [enforced, keep_capabilities(SUPERVISOR_CAPABILITIES), allow_only(Profile::Supervisor)] {
+        if let Enforced::No(reason) = taken {
+            tracing::warn!(%reason, "the supervisor's jail is incomplete");
+        }
     }
     wait_for_any(&children)?;
     end_all(children)
@@ -102,7 +110,7 @@ fn command(role: Role, options: &Options) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
-    if role == Role::Control && matches!(options.door, Door::Socket(_)) {
+    if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
     }
     if let (Role::Volumes, Some(config)) = (role, &options.config) {
@@ -131,10 +139,13 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     }
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // Nobody may connect before it has its mode.
-    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
     let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(path)?);
     rustix::process::umask(umask);
     bound?;
+    if let (true, Some(group)) = (is_root(), find_group(CLIENTS_GROUP)?) {
+        rustix::fs::chown(path, None, Some(group))?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     rustix::net::listen(&socket, CLIENTS_WAITING)?;
     Ok(socket)
@@ -143,6 +154,35 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
 fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
     make_durably(path)?;
     Ok(File::open(path)?.into())
+}
+
+/// Gives what root made in the state directory to the keyholder's user: it is new, or a private daemon of root's worked there. The folder
+/// itself comes last, so that a cut is repeated.
+///
+/// The user may have put things there itself: no link is followed, and a file with a second name elsewhere is left alone.
+fn give(folder: &OwnedFd, user: User) -> Result<(), Fatal> {
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                give(&rustix::fs::openat(folder, name, flags, Mode::empty())?, user)?;
+            }
+            FileType::RegularFile | FileType::Symlink if found.st_uid == 0 && found.st_nlink == 1 => {
+                rustix::fs::chownat(folder, name, Some(user.uid), Some(user.gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            _ => {}
+        }
+    }
+    if rustix::fs::fstat(folder)?.st_uid == 0 {
+        rustix::fs::fchown(folder, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(())
 }
 
 fn make_durably(path: &Path) -> io::Result<()> {

@@ -27,13 +27,13 @@ enum Asked {
 }
 
 /// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
-pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
+pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
     let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
     let control: Wire<VolumesToControl, ControlToVolumes> = Wire::inherited(Role::Volumes, Role::Control)?;
     let keyholder: Wire<VolumesToKeyholder, KeyholderToVolumes> = Wire::inherited(Role::Volumes, Role::Keyholder)?;
     let folders = folders_of(&known.volumes);
     let profile = if known.volumes.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
-    let missing = enter_jail_as(profile, || {
+    let missing = enter_jail_as(Role::Volumes, profile, service, || {
         let readable: Vec<_> = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read)).collect();
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),

@@ -15,12 +15,12 @@ use crate::ipc::{
 use crate::roles::Role;
 
 /// Serves until control is gone.
-pub fn run() -> Result<(), Fatal> {
+pub fn run(service: bool) -> Result<(), Fatal> {
     let control: Wire<KeyholderToControl, ControlToKeyholder> = Wire::inherited(Role::Keyholder, Role::Control)?;
     let volumes = Wire::inherited(Role::Keyholder, Role::Volumes)?;
     let transport: Wire<KeyholderToTransport, TransportToKeyholder> = Wire::inherited(Role::Keyholder, Role::Transport)?;
     let files = StateFiles::new(inherited(Role::Keyholder.extra().ok_or(Fatal::Gone("the state directory"))?)?);
-    let missing = enter_jail(Role::Keyholder, || {
+    let missing = enter_jail(Role::Keyholder, service, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),

@@ -19,10 +19,10 @@ use far_end::{FarEnd, Limits, Outgoing};
 type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
 
 /// Serves until the keyholder is gone.
-pub fn run() -> Result<(), Fatal> {
+pub fn run(service: bool) -> Result<(), Fatal> {
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> = Wire::inherited(Role::Transport, Role::Spawner)?;
-    let missing = enter_jail(Role::Transport, || {
+    let missing = enter_jail(Role::Transport, service, || {
         vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
     });
     keyholder.send(&TransportToKeyholder::Ready(not_enforced(missing)), &[])?;
