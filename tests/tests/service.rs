@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use wyng_tests::disk::run;
-use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::{Service, connect, run_kill, until};
 
 const IMAGE_BYTES: usize = 300_000;
@@ -177,4 +179,46 @@ fn a_state_directory_has_one_daemon() {
         Command::new(sandbox.program("wyngd")).arg("--socket").arg(sandbox.path("other")).arg("--state-dir").arg(sandbox.state()).output();
     assert!(!second.unwrap().status.success());
     sandbox.wyng(&["list", "home"]).success();
+}
+
+#[test]
+fn the_journal_has_what_became_of_a_command_and_nothing_of_its_content() {
+    let mut sandbox = Sandbox::new();
+    let journal = UnixDatagram::bind(sandbox.path("journal")).unwrap();
+    journal.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let path = sandbox.path("journal");
+    let _service = Service::start_with(&mut sandbox, &["--journal", path.to_str().unwrap()]);
+    sandbox.create("home", &[]).success();
+    // A name that would be a field of its own, if names could.
+    let image = sandbox.image("disk.img", 300_000, 1);
+    sandbox.wyng(&["backup", "home", &format!("PRIORITY={}", image.display()), "absent"]).expect(3);
+    let mut entries = Vec::new();
+    while entries.iter().filter(|entry: &&BTreeMap<String, String>| entry.contains_key("WYNG_EXIT")).count() < 2 {
+        let mut datagram = vec![0; 65536];
+        let length = journal.recv(&mut datagram).unwrap();
+        entries.push(fields(&datagram[..length]));
+    }
+    let told: Vec<&str> = entries.iter().map(|entry| entry["MESSAGE"].as_str()).collect();
+    let of_backup = ["begins", "source-unavailable", "a volume is backed up", "ends with status 3"];
+    let of_create = ["archive create home: begins", "archive create home: ends with status 0"];
+    assert_eq!(told, [of_create.map(String::from).to_vec(), of_backup.map(|what| format!("backup home: {what}")).to_vec()].concat());
+    let volume = &entries[4];
+    assert_eq!((volume["WYNG_VOLUME"].as_str(), volume["PRIORITY"].as_str(), volume["WYNG_ARCHIVE"].as_str()), ("PRIORITY", "6", "home"));
+    assert!(volume["WYNG_SENT_BYTES"].parse::<u64>().unwrap() > 300_000 && entries[2].contains_key("WYNG_CLIENT_UID"), "{volume:?}");
+    let said = format!("{entries:?}");
+    assert!(!said.contains(PASSPHRASE) && !said.contains(image.to_str().unwrap()), "{said}");
+}
+
+/// A datagram of the journal's protocol.
+fn fields(mut entry: &[u8]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    while !entry.is_empty() {
+        let name = entry.iter().position(|byte| *byte == b'\n').unwrap();
+        let length = u64::from_le_bytes(entry[name + 1..name + 9].try_into().unwrap());
+        let end = name + 9 + usize::try_from(length).unwrap();
+        assert_eq!(entry[end], b'\n');
+        found.insert(String::from_utf8(entry[..name].to_vec()).unwrap(), String::from_utf8(entry[name + 9..end].to_vec()).unwrap());
+        entry = &entry[end + 1..];
+    }
+    found
 }

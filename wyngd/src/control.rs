@@ -6,9 +6,11 @@
 //! it is gone, its command is cancelled, and what it was asked is answered in its place.
 
 mod client;
+mod journal;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -22,6 +24,9 @@ use crate::ipc::{
 };
 use crate::roles::{ROLES, Role};
 use client::{Client, Phase};
+use journal::{About, Journal};
+
+pub use journal::JOURNAL;
 
 /// More wait to be accepted.
 const CLIENTS_MAX: usize = 64;
@@ -64,10 +69,18 @@ struct Control {
     spawner_peak_bytes: u64,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
+    journal: Journal,
 }
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with.
-pub fn run(service: bool) -> Result<(), Fatal> {
+impl Job {
+    fn about(&self) -> About<'_> {
+        About { command: self.name, archive: self.archive.as_deref() }
+    }
+}
+
+/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with. What becomes of
+/// commands is told to the journal at that path.
+pub fn run(service: bool, journal: Option<&Path>) -> Result<(), Fatal> {
     let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
     let mut control = Control {
         listener: None,
@@ -81,6 +94,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         ready: 0,
         spawner_peak_bytes: 0,
         unenforced: Vec::new(),
+        journal: Journal::connect(journal),
     };
     let missing = enter_jail(Role::Control, service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
     control.note_ready(Role::Control, not_enforced(missing));
@@ -141,12 +155,7 @@ impl Control {
     fn accept(&mut self) -> Result<(), Fatal> {
         let Some(listener) = &self.listener else { return Ok(()) };
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-            Ok(socket) => {
-                if let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) {
-                    tracing::info!(uid = peer.uid.as_raw(), pid = peer.pid.as_raw_nonzero().get(), "a client");
-                }
-                self.welcome(socket)
-            }
+            Ok(socket) => self.welcome(socket),
             // It went away while it waited, or there are too many descriptors for now.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -302,7 +311,9 @@ impl Control {
             client.phase = Phase::Working;
         }
         let archive = command.archive().map(str::to_owned);
-        self.job = Some(Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) });
+        let job = Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) };
+        self.journal.begun(&job.about(), self.clients.get(&id).and_then(Client::uid));
+        self.job = Some(job);
         for watcher in self.watchers() {
             self.tell_running(watcher)?;
         }
@@ -326,6 +337,9 @@ impl Control {
                     let own_bytes = wyng_jail::peak_resident_bytes();
                     *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
                 }
+                if let Some(job) = &self.job {
+                    self.journal.result(&job.about(), &event);
+                }
                 if matches!(event, ToClient::Progress(_)) {
                     for watcher in self.watchers() {
                         self.tell(watcher, event.clone())?;
@@ -344,7 +358,11 @@ impl Control {
             }
             KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[]),
             KeyholderToControl::Done(exit) => {
-                let owner = self.job.take().and_then(|job| job.client);
+                let job = self.job.take();
+                if let Some(job) = &job {
+                    self.journal.ended(&job.about(), exit);
+                }
+                let owner = job.and_then(|job| job.client);
                 self.spawner.send(&ControlToSpawner::EndAll, &[])?;
                 if let Some(id) = owner {
                     if let Some(client) = self.clients.get_mut(&id) {

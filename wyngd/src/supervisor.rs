@@ -39,6 +39,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
+    /// The socket of the system's journal.
+    pub journal: Option<PathBuf>,
 }
 
 /// Where clients come from.
@@ -112,6 +114,9 @@ fn command(role: Role, options: &Options) -> Command {
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
     if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
+    }
+    if let (Role::Control, Some(journal)) = (role, &options.journal) {
+        command.arg("--journal").arg(journal);
     }
     if let (Role::Volumes, Some(config)) = (role, &options.config) {
         command.arg("--config").arg(config);
