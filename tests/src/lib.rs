@@ -10,6 +10,7 @@ pub mod memory_world;
 pub mod power_loss;
 pub mod programs;
 pub mod require;
+pub mod rpc_policy;
 pub mod sandbox;
 pub mod scene;
 pub mod second_reader;
