@@ -125,6 +125,8 @@ impl Sandbox {
         if !arguments.contains(&"--passphrase-file") {
             command.arg("--passphrase-file").arg(self.path("passphrase"));
         }
+        // As a timer's unit has it, so that no note is left in a home.
+        command.env("STATE_DIRECTORY", self.path("notes"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
     }

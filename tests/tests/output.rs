@@ -56,6 +56,9 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["backup", "home", "disk.img", "--dry-run"]);
     tour.run(3, &["backup", "home", "disk.img", "nothing.img"]);
     tour.run(2, &["backup", "--profile", "q", "--config", &config]);
+    std::fs::create_dir_all(tour.sandbox.path("power/BAT0")).unwrap();
+    std::fs::write(tour.sandbox.path("power/BAT0/type"), "Battery").unwrap();
+    tour.run(7, &["backup", "--profile", "p", "--unattended", "--power-supplies", "power", "--config", &config]);
     for command in [&["list", "home"][..], &["status"], &["archive", "list"], &["archive", "show", "home"], &["key", "list", "home"]] {
         tour.run(0, command);
     }

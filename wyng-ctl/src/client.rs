@@ -107,7 +107,8 @@ fn find_daemon() -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
 }
 
-fn default_state_dir() -> Option<PathBuf> {
+/// The caller's own folder of state.
+pub(crate) fn default_state_dir() -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
     Some(base.join("wyng"))

@@ -25,6 +25,8 @@ pub enum ExitStatus {
     Unreachable,
     /// Interrupted.
     Interrupted,
+    /// Put off: not now, but soon.
+    Deferred,
 }
 
 impl ExitStatus {
@@ -38,6 +40,7 @@ impl ExitStatus {
             Self::Locked => 4,
             Self::Damage => 5,
             Self::Unreachable => 6,
+            Self::Deferred => 7,
             Self::Interrupted => 130,
         }
     }
