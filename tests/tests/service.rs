@@ -222,3 +222,24 @@ fn fields(mut entry: &[u8]) -> BTreeMap<String, String> {
     }
     found
 }
+
+#[test]
+fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let id = sandbox.wyng(&["archive", "show", "home"]).success().json["archives"][0]["id"].as_str().unwrap().to_owned();
+    let unsealed = sandbox.path("credentials");
+    std::fs::create_dir(&unsealed).unwrap();
+    let archive = sandbox.state().join("archives").join(&id);
+    std::fs::rename(archive.join("credential"), unsealed.join(format!("wyng_{id}"))).unwrap();
+    std::fs::remove_file(archive.join("credential.copy")).unwrap();
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["state-damaged"]);
+    let mut command = Service::command(&sandbox, &[]);
+    let service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
+    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
+    assert!(!archive.join("credential").exists());
+    let environment = |role| String::from_utf8(std::fs::read(format!("/proc/{}/environ", service.role(role))).unwrap()).unwrap();
+    assert!(environment("keyholder").contains("CREDENTIALS_DIRECTORY="));
+    assert!(!environment("spawner").contains("CREDENTIALS_DIRECTORY="), "a far end would inherit it");
+}

@@ -45,6 +45,8 @@ pub const WIRES: [(Role, Role); 6] = [
 
 /// The group of those who may connect to the service.
 pub const CLIENTS_GROUP: &str = "wyng";
+/// Where systemd says that it has put unsealed credentials; of all roles the keyholder hears of it.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// What the supervisor keeps of root's capabilities: roles of other users are killed in the end.
 pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
 

@@ -20,7 +20,7 @@ use wyng_jail::{
 };
 
 use crate::ipc::Fatal;
-use crate::roles::{CLIENTS_GROUP, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES};
+use crate::roles::{CLIENTS_GROUP, CREDENTIALS_VARIABLE, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES};
 
 /// Where systemd puts the first socket.
 const SYSTEMD_PLACE: RawFd = 3;
@@ -114,6 +114,9 @@ fn command(role: Role, options: &Options) -> Command {
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
     if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
+    }
+    if role == Role::Keyholder {
+        command.envs(std::env::vars_os().filter(|(name, _)| name == CREDENTIALS_VARIABLE));
     }
     if let (Role::Control, Some(journal)) = (role, &options.journal) {
         command.arg("--journal").arg(journal);

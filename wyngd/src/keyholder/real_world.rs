@@ -20,6 +20,7 @@ use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use super::files::StateFiles;
+use super::sealed::Sealed;
 use super::world::{Errno, Fetched, Receipt, SourceShape, World};
 use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
@@ -56,6 +57,7 @@ pub struct RealWorld {
     volumes: VolumesWire,
     transport: TransportWire,
     files: StateFiles,
+    sealed: Sealed,
     started: Instant,
     cancelled: bool,
     from_control: VecDeque<Received<ControlToKeyholder>>,
@@ -113,12 +115,13 @@ struct Behind {
 
 impl RealWorld {
     /// A world over these wires and files.
-    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles) -> Self {
+    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles, sealed: Sealed) -> Self {
         Self {
             control,
             volumes,
             transport,
             files,
+            sealed,
             started: Instant::now(),
             cancelled: false,
             from_control: VecDeque::new(),
@@ -338,6 +341,10 @@ impl World for RealWorld {
     fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64) {
         self.wipe_keys(Some(archive));
         self.kept.push(Kept { archive, key, until: since_boot().saturating_add(Duration::from_secs(secs)) });
+    }
+
+    fn sealed_credential(&mut self, archive: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
+        self.sealed.of(archive)
     }
 
     fn kept_key(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>> {
