@@ -28,6 +28,7 @@ needs:
 test: rust needs
 	@mkdir -p target && rm -f "$(WYNG_TEST_SKIPPED)"
 	$(CARGO) build --locked --workspace --bins
+	@$(MAKE) --no-print-directory static PROFILE=dev || echo "a static helper cannot be linked here: the tests of it are skipped"
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail; \
 	else $(CARGO) test --locked --workspace --quiet; fi
@@ -44,6 +45,8 @@ bench: rust
 	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
 	else $(CARGO) build --locked --workspace --bins --release; fi
 	@tests/bench/bench.py
+
+include packaging/install.mk
 
 clean:
 	$(CARGO) clean

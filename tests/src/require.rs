@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::Command;
 
 use crate::disk::LoopMount;
+use crate::programs::static_helper;
 
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub enum Component {
     Python,
     /// Kernel Landlock, which keeps a process below its folders.
     Landlock,
+    /// `rpmbuild`, which makes packages for Fedora and dom0.
+    Rpm,
+    /// `dpkg-gencontrol`, which makes packages for Debian.
+    Dpkg,
+    /// The helper as one static file, which `make static PROFILE=dev` builds.
+    StaticHelper,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -62,6 +69,9 @@ impl Component {
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
             Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
             Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
+            Self::Rpm => runs("rpmbuild", &["--version"]),
+            Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
+            Self::StaticHelper => static_helper().is_file(),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }
