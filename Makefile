@@ -5,7 +5,7 @@ MINIMUM_RUST := 1.92
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test demo bench rust needs clean
+.PHONY: all build check test test-systemd demo bench rust needs clean
 
 all: build
 
@@ -38,6 +38,11 @@ test: rust needs
 demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/demo.sh
+
+# The units under a real systemd, in a VM: root, ten minutes.
+test-systemd: rust
+	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
+	@tests/systemd/run.sh
 
 # WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
 bench: rust

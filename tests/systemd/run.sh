@@ -72,7 +72,7 @@ disk() {
     root="$work/root"
     rm -rf "$root" && mkdir -p "$root"
     tar -C "$root" -xf "$work/debian.tar"
-    make --no-print-directory -s install-dom0 DESTDIR="$PWD/$root" PROGRAMS="$programs"
+    make --no-print-directory -s install-dom0 DESTDIR="$PWD/$root" PROFILE=dev PROGRAMS="$programs" HELPER="$programs/wyng-transport-vm" >"$work/install.log"
     install -D -m 755 "$here/scenario.sh" "$root/usr/local/bin/wyng-scenario"
     install -D -m 644 "$here/wyng-scenario.service" "$root/etc/systemd/system/wyng-scenario.service"
     mkdir -p "$root/etc/systemd/system/multi-user.target.wants"

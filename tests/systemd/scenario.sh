@@ -8,9 +8,9 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 step() { echo "ok: $*"; }
 fail() {
     echo "FAILED: $*"
-    journalctl --no-pager -o cat -n 30 -u 'wyng*'
     exit 1
 }
+trap '[ $? = 0 ] || journalctl --no-pager -o short-monotonic -n 40' EXIT
 is() { [ "$2" = "$3" ] || fail "$1: $2, not $3"; }
 # Waits for something to be so, as long as an emulated machine may take.
 until_so() {
@@ -25,7 +25,13 @@ until_so() {
 }
 wyng() { wyng-ctl --progress none --passphrase-file /root/passphrase "$@"; }
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' '; }
-role() { pgrep -f "^wyngd: $1\$"; }
+group=/sys/fs/cgroup/system.slice/wyngd.service/cgroup.procs
+# The process of one of the daemon's roles.
+role() {
+    while read -r process; do
+        case $(tr '\0' ' ' <"/proc/$process/cmdline") in "wyngd: $1 "*) echo "$process" ;; esac
+    done <"$group"
+}
 
 # What is backed up, and where to.
 mkdir -p /srv/store /srv/volumes
@@ -63,7 +69,8 @@ for role in control:wyng-control keyholder:wyng-keys transport:wyng-net volumes:
 done
 [ "$(field "$(role keyholder)" VmLck | tr -dc 0-9)" -gt 1000 ] || fail "the keyholder's memory is not locked"
 [ "$(readlink "/proc/$(role keyholder)/ns/net")" != "$(readlink /proc/self/ns/net)" ] || fail "the keyholder has a network"
-missing=$(wyng status | grep "not enforced" || true)
+# A kernel that is older than this Landlock enforces what it knows; nothing else may be missing.
+missing=$(wyng status | grep "not enforced" | grep -v "Landlock is older" || true)
 is "what could not be enforced" "$missing" ""
 step "each role runs as its user, in its jail, and nothing of it is missing"
 
@@ -110,6 +117,6 @@ until_so "the failure has left its mark" sh -c 'ls /run/wyng/notice/* >/dev/null
 step "a store that is gone is noticed"
 
 systemctl stop wyngd.socket wyngd.service
-[ -z "$(pgrep wyngd || true)" ] || fail "a role is left"
+[ ! -e "$group" ] || is "what is left" "$(cat "$group")" ""
 step "a stop leaves nothing behind"
 echo "done: all steps"
