@@ -8,9 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use wyng_tests::disk::run;
 use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::{Sandbox, noise};
+use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// The most that a unit may be exposed, in tenths, as `systemd-analyze security` counts.
@@ -83,6 +84,54 @@ fn systemd_has_nothing_to_say_of_the_units() {
         std::fs::write(&spoilt, unit.replacen("[Unit]\n", "[Unit]\nDescripton=x\n", 1)).unwrap();
         assert!(complaints(folder.path(), &names, options).contains("Descripton"));
     }
+}
+
+#[test]
+fn systemd_has_nothing_to_say_of_the_examples() {
+    if !require(Component::SystemdAnalyze, "systemd_has_nothing_to_say_of_the_examples") {
+        return;
+    }
+    let mut seen = 0;
+    for of_unit in std::fs::read_dir(shipped().join("examples")).unwrap() {
+        let of_unit = of_unit.unwrap().path();
+        for example in std::fs::read_dir(&of_unit).unwrap() {
+            let example = example.unwrap().path();
+            let folder = tempfile::tempdir().unwrap();
+            let names = staged(folder.path(), &shipped());
+            let into = folder.path().join(of_unit.file_name().unwrap());
+            std::fs::create_dir(&into).unwrap();
+            let added = std::fs::read_to_string(&example).unwrap().replace("/usr/bin/wyng-ctl", "/bin/true");
+            std::fs::write(into.join("example.conf"), &added).unwrap();
+            assert_eq!(complaints(folder.path(), &names, &[]), "", "{}", example.display());
+            std::fs::write(into.join("example.conf"), added.replace("[Service]\n", "[Service]\nPrivatNetwork=no\n")).unwrap();
+            assert!(complaints(folder.path(), &names, &[]).contains("PrivatNetwork"), "{} is not read", example.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn a_sealed_passphrase_opens_the_archive_for_a_deep_verify() {
+    let test = "a_sealed_passphrase_opens_the_archive_for_a_deep_verify";
+    if !require(Component::SystemdAnalyze, test) || !require(Component::Root, test) {
+        return;
+    }
+    let sandbox = Sandbox::with_archive(&[]);
+    let image = sandbox.image("disk.img", 300_000, 1);
+    sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success();
+    let creds = |words: &[&str], from: &str, to: &str| {
+        let mut command = Command::new("systemd-creds");
+        // The machine's own key is not touched.
+        command.args(words).arg("--name=wyng-passphrase").arg(sandbox.path(from)).arg(sandbox.path(to));
+        run(command.env("SYSTEMD_CREDENTIAL_SECRET", sandbox.path("machine-key")));
+    };
+    creds(&["encrypt", "--with-key=host"], "passphrase", "sealed");
+    let sealed = std::fs::read(sandbox.path("sealed")).unwrap();
+    assert!(!sealed.windows(PASSPHRASE.len()).any(|window| window == PASSPHRASE.as_bytes()));
+    creds(&["decrypt"], "sealed", "opened");
+    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("opened").to_str().unwrap()]).success();
+    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("sealed").to_str().unwrap()]).expect(4);
 }
 
 fn security(unit: &Path, threshold: u32) -> Output {
