@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod archive_writer;
+pub mod booted;
 pub mod disk;
 pub mod memory_world;
 pub mod power_loss;

@@ -4,8 +4,10 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
+use crate::booted;
 use crate::disk::LoopMount;
 use crate::programs::static_helper;
 
@@ -34,6 +36,8 @@ pub enum Component {
     Dpkg,
     /// The helper as one static file, which `make static PROFILE=dev` builds.
     StaticHelper,
+    /// Root, and a kernel and a systemd that run as process 1 in namespaces, over an overlay of the machine's files.
+    Boot,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -72,6 +76,7 @@ impl Component {
             Self::Rpm => runs("rpmbuild", &["--version"]),
             Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
             Self::StaticHelper => static_helper().is_file(),
+            Self::Boot => Self::Root.is_there() && Path::new("/lib/systemd/systemd").exists() && booted::probe(),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }
