@@ -14,7 +14,7 @@ if [ -z "${inside:-}" ]; then
     status=0
     (echo "$BASHPID" >"$branch/cgroup.procs" && inside=1 exec unshare --pid --fork --kill-child --mount --cgroup --uts --ipc --net "$0" "$@") || status=$?
     # What ran in it was killed with its first process, and is gone a moment later.
-    for _ in $(seq 100); do rmdir "$branch" && break || sleep 0.1; done 2>/dev/null
+    for _ in $(seq 100); do find "$branch" -depth -type d -exec rmdir {} + && break || sleep 0.1; done 2>/dev/null
     # A power-off within the namespace ends it like an interrupt.
     [ "$status" = 130 ] && exit 0 || exit "$status"
 fi
