@@ -7,6 +7,7 @@
 pub mod archive_writer;
 pub mod booted;
 pub mod disk;
+pub mod fake_qubes;
 pub mod memory_world;
 pub mod power_loss;
 pub mod programs;

@@ -184,7 +184,7 @@ pub(crate) struct CreateArgs {
     /// Where the store is: dir:/path [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The far end: local, ssh:HOST [default: as configured, else local]
+    /// The far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     via: Option<String>,
     /// A power of two, 64K to 1M

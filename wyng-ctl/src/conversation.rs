@@ -95,8 +95,7 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
-        let client =
-            Client::connect(&cli.options, sources.iter().any(Source::is_configured)).map_err(|error| Message::of_client(&error))?;
+        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
         let conversation =
             Self { cli, client, sources, targets, progress, watch: Watch::default(), secret: None, interrupts, interrupted: false };

@@ -356,7 +356,10 @@ impl Control {
             KeyholderToControl::WantSecretPipe { item } => {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
             }
-            KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[]),
+            KeyholderToControl::WantFarEnd { service, via } => {
+                self.spawner.send(&ControlToSpawner::Start { service, via, qube: None }, &[])
+            }
+            KeyholderToControl::EndFarEnd { service } => self.spawner.send(&ControlToSpawner::End { service }, &[]),
             KeyholderToControl::Done(exit) => {
                 let job = self.job.take();
                 if let Some(job) = &job {
@@ -419,10 +422,10 @@ impl Control {
                 return Ok(());
             }
             SpawnerToControl::Started { service } => ControlToKeyholder::FarEndStarted { service },
-            SpawnerToControl::NotStarted { service, errno } => ControlToKeyholder::FarEndNotStarted { service, errno },
-            SpawnerToControl::Ended { service, success, peak_rss_bytes } => {
+            SpawnerToControl::NotStarted { service, failure } => ControlToKeyholder::FarEndNotStarted { service, failure },
+            SpawnerToControl::Ended { service, failure, peak_rss_bytes } => {
                 self.spawner_peak_bytes = peak_rss_bytes;
-                ControlToKeyholder::FarEndEnded { service, success }
+                ControlToKeyholder::FarEndEnded { service, failure }
             }
         };
         self.keyholder.send(&message, &[])

@@ -38,7 +38,7 @@ struct RoleOptions {
     helper: Option<PathBuf>,
     /// Every role: is it a service?
     service: bool,
-    /// Volumes: the configuration.
+    /// Spawner, volumes and transport: the configuration.
     config: Option<PathBuf>,
     /// Control: the system's journal.
     journal: Option<PathBuf>,
@@ -74,11 +74,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
-        Role::Spawner => spawner::run(options.service, options.helper),
+        Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
         Role::Control => control::run(options.service, options.journal.as_deref()),
         Role::Volumes => volumes::run(options.service, options.config.as_deref()),
         Role::Keyholder => keyholder::door::run(options.service),
-        Role::Transport => transport::run(options.service),
+        Role::Transport => transport::run(options.service, options.config.as_deref()),
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Options {
     pub door: Door,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
-    /// The volumes that the daemon opens itself; one that is not there names none.
+    /// The volumes that the daemon opens itself, and how far ends are reached; one that is not there says nothing.
     pub config: Option<PathBuf>,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
@@ -121,7 +121,7 @@ fn command(role: Role, options: &Options) -> Command {
     if let (Role::Control, Some(journal)) = (role, &options.journal) {
         command.arg("--journal").arg(journal);
     }
-    if let (Role::Volumes, Some(config)) = (role, &options.config) {
+    if let (Role::Spawner | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
         command.arg("--config").arg(config);
     }
     if role == Role::Spawner {

@@ -2,7 +2,7 @@
 //! Every message between two roles. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{Command, ExitStatus, Method, TargetKind, ToClient, Wanted};
+use wyng_control::{Command, ExitStatus, Failure, Method, TargetKind, ToClient, Wanted};
 
 /// A verb set of the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -67,15 +67,15 @@ pub enum ControlToKeyholder {
     FarEndNotStarted {
         /// Which.
         service: Service,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        failure: Failure,
     },
     /// The far end's process ended.
     FarEndEnded {
         /// Which.
         service: Service,
-        /// Its exit status was 0.
-        success: bool,
+        /// What that means if it was not done; none: its exit status was 0.
+        failure: Option<Failure>,
     },
     /// The person interrupted.
     Cancel,
@@ -109,8 +109,13 @@ pub enum KeyholderToControl {
     WantFarEnd {
         /// Which verb set.
         service: Service,
-        /// `local`, `ssh:HOST`.
+        /// What `wyng_config::Via` understands.
         via: String,
+    },
+    /// The far end's pipes are closed, or it is of no more use: it ends soon, or is killed.
+    EndFarEnd {
+        /// Which.
+        service: Service,
     },
     /// The job has ended.
     Done(ExitStatus),
@@ -215,8 +220,15 @@ pub enum ControlToSpawner {
     Start {
         /// Which verb set.
         service: Service,
-        /// `local`, `ssh:HOST`.
+        /// What `wyng_config::Via` understands.
         via: String,
+        /// In dom0 the name of the disposable that was made for it.
+        qube: Option<String>,
+    },
+    /// This far end ends soon, or is killed.
+    End {
+        /// Which verb set.
+        service: Service,
     },
     /// The command is over: far ends whose pipes are closed end soon, or are killed.
     EndAll,
@@ -236,15 +248,15 @@ pub enum SpawnerToControl {
     NotStarted {
         /// Which.
         service: Service,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        failure: Failure,
     },
     /// It ended.
     Ended {
         /// Which.
         service: Service,
-        /// Its exit status was 0.
-        success: bool,
+        /// What that means if it was not done; none: its exit status was 0.
+        failure: Option<Failure>,
         /// Peak of resident memory of the spawner and of its largest far end so far.
         peak_rss_bytes: u64,
     },
@@ -356,7 +368,12 @@ pub enum TransportToKeyholder {
         complete: bool,
     },
     /// The far end is of no more use.
-    Failed(FarEndFault),
+    Failed {
+        /// Which.
+        service: Service,
+        /// Why.
+        fault: FarEndFault,
+    },
 }
 
 /// How a PUT ended.
@@ -396,8 +413,10 @@ pub enum FarEndFault {
     Banner,
     /// It broke the protocol.
     Protocol,
-    /// It ended, or stood still.
+    /// It ended.
     Lost,
+    /// Nothing moved for too long.
+    Stalled,
     /// The store is not there.
     Missing,
     /// The store must be empty, and is not.
