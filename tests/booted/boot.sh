@@ -57,5 +57,7 @@ printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/
 cd "$root"
 mkdir outside
 pivot_root . outside
-umount -l outside 2>/dev/null || true
+umount -l outside
+# As the kernel's first process finds it; the folders of credentials are mounted by a child, and must be seen by all.
+mount --make-rshared /
 exec env -i container=wyng-booted PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null --show-status=no --unit=check.target

@@ -25,7 +25,7 @@ say state-owner "$(stat -c '%U %a' /var/lib/wyng)"
 say socket "$(stat -c '%U %G %a' /run/wyng/wyngd.sock)"
 for process in $(cat /sys/fs/cgroup/system.slice/wyngd.service/cgroup.procs); do
     name=$(tr '\0' ' ' <"/proc/$process/cmdline" | cut -d ' ' -f 1,2)
-    say "process" "$(awk '/^(NoNewPrivs|Seccomp):/ { printf "%s%s ", $1, $2 }' "/proc/$process/status")$name"
+    say "process" "$(awk '/^(NoNewPrivs|Seccomp):/ { printf "%s%s ", $1, $2 }' "/proc/$process/status")$(stat -c %U "/proc/$process") $name"
 done
 main=$(state wyngd.service MainPID)
 nsenter --target "$main" --mount touch /usr/written /etc/written 2>/dev/null && say read-only no || say read-only yes
@@ -42,6 +42,18 @@ run status wyng-status.service
 wyng restore home disk --to /srv/restored
 say restored "$(cmp /srv/restored /srv/disk.img && echo same)"
 
+# As docs/qubes.md tells to seal it.
+id=$(ls /var/lib/wyng/archives | grep -x '[0-9a-f]*')
+systemd-creds --quiet encrypt --with-key=host --name="wyng_$id" "/var/lib/wyng/archives/$id/credential" "/etc/wyng/credentials/$id" >>/srv/log 2>&1
+rm "/var/lib/wyng/archives/$id/credential" "/var/lib/wyng/archives/$id/credential.copy"
+systemctl restart wyngd.service
+run sealed wyng-backup@nightly.service
+mv "/etc/wyng/credentials/$id" /srv/sealed
+systemctl restart wyngd.service
+run sealed-away wyng-backup@nightly.service
+mv /srv/sealed "/etc/wyng/credentials/$id"
+systemctl restart wyngd.service
+
 drop_in=/etc/systemd/system/wyng-backup@.service.d
 mkdir -p /srv/power/BAT0 "$drop_in"
 echo Battery >/srv/power/BAT0/type
@@ -52,7 +64,7 @@ say note "$(ls /var/lib/wyng-backup/nightly)"
 systemctl stop wyng-backup@nightly.service
 rm -r "$drop_in"
 systemctl daemon-reload
-say no-notice "$(ls /run/wyng/notice | wc -l)"
+say notices-before "$(ls /run/wyng/notice | xargs)"
 
 mv /srv/store /srv/away
 run unreachable wyng-backup@nightly.service
@@ -65,7 +77,7 @@ run damaged wyng-verify@nightly.service
 for _ in $(seq 100); do
     [ -e /run/wyng/notice/wyng-verify-nightly ] && break || sleep 0.1
 done
-say notice "$(ls /run/wyng/notice)"
+say notices-after "$(ls /run/wyng/notice | xargs)"
 systemctl stop wyngd.service
 say after-stop "$(cat /sys/fs/cgroup/system.slice/wyngd.service/cgroup.procs 2>/dev/null | wc -l)"
 say done yes

@@ -12,6 +12,7 @@ use wyng_tests::disk::run;
 use wyng_tests::programs::{program, static_helper};
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{PASSPHRASE, noise};
+use wyngd::roles::ROLES;
 
 const CONFIG: &str = "\
 [archives.home]
@@ -77,16 +78,21 @@ fn the_installed_units_work_under_systemd() {
     // Six processes, each with its filter, on a system that they cannot write to and without any network.
     let processes = &seen["process"];
     assert_eq!(processes.len(), 6, "{processes:?}");
-    assert!(processes.iter().all(|process| process.starts_with("NoNewPrivs:1 Seccomp:2 ")), "{processes:?}");
+    for role in ROLES {
+        let wanted = format!("NoNewPrivs:1 Seccomp:2 {} wyngd: {}", role.user().unwrap_or("root"), role.name());
+        assert!(processes.contains(&wanted), "{wanted}: {processes:?}");
+    }
     assert_eq!((one("read-only"), one("network")), ("yes", "0"));
 
     // What succeeds ends; what may succeed later is tried again; what needs a person is told.
     assert_eq!((one("backup"), one("verify"), one("status")), ("success 0 dead", "success 0 dead", "success 0 dead"));
     assert_eq!(one("restored"), "same");
+    // A credential that was sealed serves as well, and without any there is no backup.
+    assert_eq!((one("sealed"), one("sealed-away")), ("success 0 dead", "exit-code 1 failed"));
     assert_eq!((one("on-battery"), one("note")), ("success 7 auto-restart", "deferred-since.nightly"));
     assert_eq!(one("unreachable"), "exit-code 6 auto-restart");
-    assert_eq!(one("no-notice"), "0");
+    assert_eq!(one("notices-before"), "wyng-backup-nightly");
     assert_eq!(one("damaged"), "exit-code 5 failed");
-    assert_eq!(one("notice"), "wyng-verify-nightly");
+    assert_eq!(one("notices-after"), "wyng-backup-nightly wyng-verify-nightly");
     assert_eq!(one("after-stop"), "0");
 }
