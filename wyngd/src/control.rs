@@ -19,7 +19,7 @@ use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDa
 use wyng_jail::inherited;
 
 use crate::ipc::{
-    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, SpawnerToControl,
+    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, Service, SpawnerToControl,
     VolumesToControl, Wire, enter_jail, not_enforced,
 };
 use crate::roles::{ROLES, Role};
@@ -67,6 +67,10 @@ struct Control {
     ready: usize,
     /// Peak of resident memory of the spawner and a far end, since the last one ended.
     spawner_peak_bytes: u64,
+    /// The qube that volumes prepares, and the far end that is to be started in it.
+    preparing: Option<(Service, String)>,
+    /// Far ends in qubes whose end is still to be told to volumes.
+    ended_in_qubes: Vec<Service>,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
     journal: Journal,
@@ -93,6 +97,8 @@ pub fn run(service: bool, journal: Option<&Path>) -> Result<(), Fatal> {
         spawner: Wire::inherited(Role::Control, Role::Spawner)?,
         ready: 0,
         spawner_peak_bytes: 0,
+        preparing: None,
+        ended_in_qubes: Vec::new(),
         unenforced: Vec::new(),
         journal: Journal::connect(journal),
     };
@@ -235,7 +241,7 @@ impl Control {
                 self.tell(id, ToClient::Failed(Failure::Interrupted))?;
                 self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
             }
-            (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
+            (Phase::Working, ToDaemon::Cancel) => self.cancel()?,
             (Phase::Working, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. }) => self.pass_on(received)?,
             // What it was asked when its command had just ended, or an interrupt that came too late.
             (Phase::Over, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Placed { .. } | ToDaemon::Cancel) => {}
@@ -287,8 +293,15 @@ impl Control {
             // The person closed the terminal: the other roles end with this one, and the next run goes on.
             return Ok(());
         }
-        self.keyholder.send(&ControlToKeyholder::Cancel, &[])?;
+        self.cancel()?;
         asked.into_iter().try_for_each(|(item, asker)| self.answer_for_nobody(item, asker))
+    }
+
+    fn cancel(&self) -> Result<(), Fatal> {
+        if self.preparing.is_some() {
+            self.volumes.send(&ControlToVolumes::GiveUpQube, &[])?;
+        }
+        self.keyholder.send(&ControlToKeyholder::Cancel, &[])
     }
 
     /// The answer to a question that nobody is left to hear.
@@ -357,7 +370,9 @@ impl Control {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
             }
             KeyholderToControl::WantFarEnd { service, via } => {
-                self.spawner.send(&ControlToSpawner::Start { service, via, qube: None }, &[])
+                // Volumes knows whether a qube has to be made for it.
+                self.preparing = Some((service, via.clone()));
+                self.volumes.send(&ControlToVolumes::PrepareQube { service, via }, &[])
             }
             KeyholderToControl::EndFarEnd { service } => self.spawner.send(&ControlToSpawner::End { service }, &[]),
             KeyholderToControl::Done(exit) => {
@@ -408,6 +423,16 @@ impl Control {
                 self.note_ready(Role::Volumes, missing);
                 Ok(())
             }
+            VolumesToControl::QubeReady { service, qube } => {
+                let via = self.take_prepared(service)?;
+                self.spawner.send(&ControlToSpawner::Start { service, via, qube }, &[])?;
+                self.tell_ended_in_qubes()
+            }
+            VolumesToControl::QubeNotReady { service, failure } => {
+                self.take_prepared(service)?;
+                self.keyholder.send(&ControlToKeyholder::FarEndNotStarted { service, failure }, &[])?;
+                self.tell_ended_in_qubes()
+            }
             VolumesToControl::Want { item, wanted: Wanted::Source { .. } } if self.is_configured(item) => {
                 self.volumes.send(&ControlToVolumes::Configured { item }, &[])
             }
@@ -415,19 +440,37 @@ impl Control {
         }
     }
 
+    fn take_prepared(&mut self, service: Service) -> Result<String, Fatal> {
+        let prepared = self.preparing.take().filter(|(preparing, _)| *preparing == service);
+        prepared.map(|(_, via)| via).ok_or(Fatal::Unexpected(self.volumes.peer()))
+    }
+
+    /// Volumes hears nothing else while it prepares a qube.
+    fn tell_ended_in_qubes(&mut self) -> Result<(), Fatal> {
+        if self.preparing.is_some() {
+            return Ok(());
+        }
+        let ended = std::mem::take(&mut self.ended_in_qubes);
+        ended.into_iter().try_for_each(|service| self.volumes.send(&ControlToVolumes::EndQube { service }, &[]))
+    }
+
     fn hear_spawner(&mut self) -> Result<(), Fatal> {
-        let message = match self.spawner.receive()?.message {
+        let (service, message) = match self.spawner.receive()?.message {
             SpawnerToControl::Ready(missing) => {
                 self.note_ready(Role::Spawner, missing);
                 return Ok(());
             }
-            SpawnerToControl::Started { service } => ControlToKeyholder::FarEndStarted { service },
-            SpawnerToControl::NotStarted { service, failure } => ControlToKeyholder::FarEndNotStarted { service, failure },
+            SpawnerToControl::Started { service } => {
+                return self.keyholder.send(&ControlToKeyholder::FarEndStarted { service }, &[]);
+            }
+            SpawnerToControl::NotStarted { service, failure } => (service, ControlToKeyholder::FarEndNotStarted { service, failure }),
             SpawnerToControl::Ended { service, failure, peak_rss_bytes } => {
                 self.spawner_peak_bytes = peak_rss_bytes;
-                ControlToKeyholder::FarEndEnded { service, failure }
+                (service, ControlToKeyholder::FarEndEnded { service, failure })
             }
         };
+        self.ended_in_qubes.push(service);
+        self.tell_ended_in_qubes()?;
         self.keyholder.send(&message, &[])
     }
 

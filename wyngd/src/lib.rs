@@ -42,6 +42,8 @@ struct RoleOptions {
     config: Option<PathBuf>,
     /// Control: the system's journal.
     journal: Option<PathBuf>,
+    /// Volumes: what marks disposables as this daemon's.
+    owner: Option<String>,
 }
 
 /// Runs what the arguments name, to its end.
@@ -76,15 +78,15 @@ fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
         Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
         Role::Control => control::run(options.service, options.journal.as_deref()),
-        Role::Volumes => volumes::run(options.service, options.config.as_deref()),
+        Role::Volumes => volumes::run(options.service, options.config.as_deref(), options.owner),
         Role::Keyholder => keyholder::door::run(options.service),
         Role::Transport => transport::run(options.service, options.config.as_deref()),
     }
 }
 
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut journal, mut role) =
-        (false, false, None, None, None, None, None, None, None);
+    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut journal, mut owner, mut role) =
+        (false, false, None, None, None, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--standalone" => standalone = true,
@@ -95,12 +97,13 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
             "--config" => config = Some(PathBuf::from(arguments.next()?)),
             "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
             "--journal" => journal = Some(PathBuf::from(arguments.next()?)),
+            "--owner" => owner = Some(arguments.next()?.into_string().ok()?),
             "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
             _ => return None,
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal })),
+        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal, owner })),
         None => {
             let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
             let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };

@@ -28,6 +28,8 @@ const SYSTEMD_PLACE: RawFd = 3;
 const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
+/// For volumes to kill disposables, where there are any.
+const VOLUMES_GRACE_MS: u64 = 20_000;
 
 /// How the supervisor is started.
 pub struct Options {
@@ -82,6 +84,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         wires.push((a, a.wire_to(b), end_a));
         wires.push((b, b.wire_to(a), end_b));
     }
+    let owner = owner_of(&state)?;
     let (mut client, mut state) = (Some(client), Some(state));
     let mut children = Vec::new();
     for role in ROLES {
@@ -95,7 +98,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             Role::Spawner | Role::Volumes | Role::Transport => None,
         };
         descriptors.extend(extra.zip(role.extra()));
-        children.push(start(command(role, options), descriptors)?);
+        children.push(start(command(role, options, &owner), descriptors)?);
     }
     let enforced = no_new_privileges();
     for taken in [enforced, keep_capabilities(SUPERVISOR_CAPABILITIES), allow_only(Profile::Supervisor)] {
@@ -108,7 +111,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
 }
 
 /// This very program again, as one role. Nothing of the environment is needed, so nothing is passed on but what logging asks.
-fn command(role: Role, options: &Options) -> Command {
+fn command(role: Role, options: &Options, owner: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
@@ -123,6 +126,9 @@ fn command(role: Role, options: &Options) -> Command {
     }
     if let (Role::Spawner | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
         command.arg("--config").arg(config);
+    }
+    if role == Role::Volumes {
+        command.arg("--owner").arg(owner);
     }
     if role == Role::Spawner {
         // ssh finds its agent and configuration by these.
@@ -157,6 +163,12 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     rustix::net::listen(&socket, CLIENTS_WAITING)?;
     Ok(socket)
+}
+
+/// What a daemon over this state directory calls its own: no other daemon has the directory at the same time.
+fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
+    let found = rustix::fs::fstat(state)?;
+    Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
 }
 
 fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
@@ -224,13 +236,18 @@ fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// The roles that still run are killed, and the spawner, which sees that they are gone, ends its far ends and then itself.
+/// The roles that still run are killed; spawner and volumes, which see that control is gone, end far ends and disposables and then themselves.
 fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
     let mut failed = None;
-    let (spawner, others): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| *role == Role::Spawner);
-    for (role, mut started) in others.into_iter().chain(spawner) {
-        if role == Role::Spawner {
-            crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(SPAWNER_GRACE_MS))?;
+    let grace_ms = |role| match role {
+        Role::Spawner => Some(SPAWNER_GRACE_MS),
+        Role::Volumes => Some(VOLUMES_GRACE_MS),
+        Role::Control | Role::Keyholder | Role::Transport => None,
+    };
+    let (last, first): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| grace_ms(*role).is_some());
+    for (role, mut started) in first.into_iter().chain(last) {
+        if let Some(grace_ms) = grace_ms(role) {
+            crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(grace_ms))?;
         }
         if let Some(status) = started.child.try_wait()? {
             if !status.success() {

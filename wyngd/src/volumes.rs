@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The role that looks at sources and targets which the caller opened, and hands them to the keyholder. Of paths it opens those alone that
-//! the daemon's configuration names.
+//! the daemon's configuration names. In dom0 it also asks qubesd for the qubes behind far ends.
+
+mod disposables;
+mod qubesd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,6 +21,7 @@ use crate::ipc::{
     ControlToVolumes, Fatal, KeyholderToVolumes, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
 };
 use crate::roles::Role;
+use disposables::Disposables;
 
 /// What was asked for last. The keyholder asks for one thing at a time.
 enum Asked {
@@ -26,13 +30,22 @@ enum Asked {
     Target(u32),
 }
 
-/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
-pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
+type ToControl = Wire<VolumesToControl, ControlToVolumes>;
+type ToKeyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
+
+/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names. `owner` marks this daemon's
+/// disposables; those that are left in the end are killed.
+pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Result<(), Fatal> {
     let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
-    let control: Wire<VolumesToControl, ControlToVolumes> = Wire::inherited(Role::Volumes, Role::Control)?;
-    let keyholder: Wire<VolumesToKeyholder, KeyholderToVolumes> = Wire::inherited(Role::Volumes, Role::Keyholder)?;
+    let control: ToControl = Wire::inherited(Role::Volumes, Role::Control)?;
+    let keyholder: ToKeyholder = Wire::inherited(Role::Volumes, Role::Keyholder)?;
     let folders = folders_of(&known.volumes);
-    let profile = if known.volumes.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
+    let mut qubes = Disposables::of(&known.qubes, owner);
+    let profile = match &qubes {
+        Some(_) => Profile::VolumesInDom0,
+        None if known.volumes.is_empty() => Role::Volumes.profile(),
+        None => Profile::VolumesByName,
+    };
     let missing = enter_jail_as(Role::Volumes, profile, service, || {
         let readable: Vec<_> = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read)).collect();
         vec![
@@ -42,6 +55,18 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
     });
     drop(folders);
     control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
+    qubes.iter().for_each(Disposables::sweep);
+    let served = serve(&control, &keyholder, &known.volumes, &mut qubes);
+    qubes.iter_mut().for_each(Disposables::end_all);
+    served
+}
+
+fn serve(
+    control: &ToControl,
+    keyholder: &ToKeyholder,
+    volumes: &BTreeMap<String, PathBuf>,
+    qubes: &mut Option<Disposables>,
+) -> Result<(), Fatal> {
     let mut asked = None;
     loop {
         let [from_control, from_keyholder] = wait([(control.as_fd(), PollFlags::IN), (keyholder.as_fd(), PollFlags::IN)], None)?;
@@ -61,11 +86,14 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
                 Err(Fatal::Gone(_)) => return Ok(()),
                 received => received?,
             };
+            if mind_qubes(control, &received.message, qubes)? {
+                continue;
+            }
             let question = asked.take().ok_or(Fatal::Unexpected(control.peer()))?;
             match received.message {
-                ControlToVolumes::Here { item } if item == question.item() => hand_over(&keyholder, &question, received.descriptor()?)?,
-                ControlToVolumes::Configured { item } if item == question.item() => match open(&known.volumes, &question) {
-                    Ok(descriptor) => hand_over(&keyholder, &question, descriptor)?,
+                ControlToVolumes::Here { item } if item == question.item() => hand_over(keyholder, &question, received.descriptor()?)?,
+                ControlToVolumes::Configured { item } if item == question.item() => match open(volumes, &question) {
+                    Ok(descriptor) => hand_over(keyholder, &question, descriptor)?,
                     Err(errno) => keyholder.send(&VolumesToKeyholder::Unavailable { item, errno: errno.raw_os_error() }, &[])?,
                 },
                 ControlToVolumes::Unavailable { item, errno } if item == question.item() => {
@@ -75,6 +103,26 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
             }
         }
     }
+}
+
+/// Does what a message says of qubes; whether it was one of those. Where qubesd is not asked, every far end may be called as it is.
+fn mind_qubes(control: &ToControl, message: &ControlToVolumes, qubes: &mut Option<Disposables>) -> Result<bool, Fatal> {
+    match message {
+        ControlToVolumes::PrepareQube { service, via } => {
+            let service = *service;
+            let prepared = qubes.as_mut().map_or(Ok(None), |qubes| qubes.prepare(service, via, control.as_fd()));
+            let answer = match prepared {
+                Ok(qube) => VolumesToControl::QubeReady { service, qube },
+                Err(failure) => VolumesToControl::QubeNotReady { service, failure },
+            };
+            control.send(&answer, &[])?;
+        }
+        ControlToVolumes::EndQube { service } => qubes.iter_mut().for_each(|qubes| qubes.end(*service)),
+        // It came when the qube was ready, or has ended its start.
+        ControlToVolumes::GiveUpQube => {}
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 impl Asked {

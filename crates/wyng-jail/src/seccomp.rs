@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 
 use crate::Enforced;
 
@@ -24,6 +24,8 @@ pub enum Profile {
     Volumes,
     /// That, and opens what the configuration names.
     VolumesByName,
+    /// That, and calls a local socket: qubesd's.
+    VolumesInDom0,
     /// Works on the state directory, one volume and memory files.
     Keyholder,
     /// Reads and writes two pipes and memory files.
@@ -48,6 +50,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
         Profile::VolumesByName => &[PACKETS, LOOKING, OPENING],
+        Profile::VolumesInDom0 => &[PACKETS, LOOKING, OPENING, CALLING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
@@ -58,11 +61,21 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn apply(calls: &[c_long], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
-    let rules: BTreeMap<i64, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    if listed == SeccompAction::Allow
+        && let Some(socket) = rules.get_mut(&libc::SYS_socket)
+    {
+        socket.push(SeccompRule::new(vec![local_socket()?])?);
+    }
     let arch = std::env::consts::ARCH.try_into()?;
     let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
     seccompiler::apply_filter_all_threads(&program)?;
     Ok(())
+}
+
+/// The only kind of socket that a profile may make.
+fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX.cast_unsigned()))
 }
 
 /// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
@@ -151,6 +164,9 @@ const OPENING: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
 ];
+
+/// A call over a local socket, its network namespace being empty; the kind of the socket is checked.
+const CALLING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_shutdown, libc::SYS_read];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

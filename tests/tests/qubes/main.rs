@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod calls;
+mod disposables;
 mod fakes;
+mod lost;

@@ -141,6 +141,20 @@ pub enum ControlToVolumes {
         /// What the system said.
         errno: i32,
     },
+    /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one may come.
+    PrepareQube {
+        /// For which verb set.
+        service: Service,
+        /// What `wyng_config::Via` understands.
+        via: String,
+    },
+    /// The far end has ended: its disposable is killed.
+    EndQube {
+        /// Of which verb set.
+        service: Service,
+    },
+    /// Nobody waits for the qube any more.
+    GiveUpQube,
 }
 
 /// volumes → control.
@@ -154,6 +168,20 @@ pub enum VolumesToControl {
         item: u32,
         /// What.
         wanted: Wanted,
+    },
+    /// The far end can be called.
+    QubeReady {
+        /// Which verb set.
+        service: Service,
+        /// The name of the disposable that was made.
+        qube: Option<String>,
+    },
+    /// There is no qube, and nothing is left of one.
+    QubeNotReady {
+        /// Which verb set.
+        service: Service,
+        /// Why.
+        failure: Failure,
     },
 }
 
