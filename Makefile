@@ -5,7 +5,7 @@ MINIMUM_RUST := 1.92
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test demo bench rust needs clean
+.PHONY: all build check test test-systemd demo bench rust needs clean
 
 all: build
 
@@ -28,6 +28,7 @@ needs:
 test: rust needs
 	@mkdir -p target && rm -f "$(WYNG_TEST_SKIPPED)"
 	$(CARGO) build --locked --workspace --bins
+	@$(MAKE) --no-print-directory static PROFILE=dev || echo "a static helper cannot be linked here: the tests of it are skipped"
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail; \
 	else $(CARGO) test --locked --workspace --quiet; fi
@@ -38,12 +39,19 @@ demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/demo.sh
 
+# The units under a real systemd, in a VM: root, ten minutes.
+test-systemd: rust
+	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
+	@tests/systemd/run.sh
+
 # WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
 bench: rust
 	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh restic borgbackup; fi
 	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
 	else $(CARGO) build --locked --workspace --bins --release; fi
 	@tests/bench/bench.py
+
+include packaging/install.mk
 
 clean:
 	$(CARGO) clean

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Installs what the tests need on Debian, and the packages that are named. Run by `make test` with WYNG_TEST_INSTALL=1, as root.
 set -eu
-packages="e2fsprogs btrfs-progs xfsprogs strace python3 python3-venv procps $*"
+packages="systemd e2fsprogs btrfs-progs xfsprogs strace python3 python3-venv procps rpm dpkg-dev binutils gzip $*"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
@@ -12,6 +12,11 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
+# The users that the roles of a service become.
+getent group wyng >/dev/null || groupadd --system wyng
+for user in wyng-control wyng-keys wyng-net; do
+    getent passwd "$user" >/dev/null || useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$user"
+done
 if ! cargo deny --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-deny@0.20.2
 fi

@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod archive_writer;
+pub mod booted;
 pub mod disk;
+pub mod fake_qubes;
 pub mod memory_world;
 pub mod pool;
 pub mod power_loss;
 pub mod programs;
 pub mod require;
+pub mod rpc_policy;
 pub mod sandbox;
 pub mod scene;
 pub mod second_reader;

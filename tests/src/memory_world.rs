@@ -186,6 +186,10 @@ impl World for MemoryWorld {
     // Nothing is kept from one command to the next, but what a test puts there.
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
 
+    fn sealed_credential(&mut self, _: ArchiveId) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+        None
+    }
+
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
         self.kept.clone()
     }

@@ -4,15 +4,20 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
+use crate::booted;
 use crate::disk::LoopMount;
+use crate::programs::static_helper;
 
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// The right to mount file systems and to become another user.
     Root,
+    /// Root, and the users that the roles of a service become.
+    Users,
     /// The program that shows system calls.
     Strace,
     /// `mkfs.ext4`, which fills an image from a folder without being root.
@@ -25,6 +30,14 @@ pub enum Component {
     Python,
     /// Kernel Landlock, which keeps a process below its folders.
     Landlock,
+    /// `rpmbuild`, which makes packages for Fedora and dom0.
+    Rpm,
+    /// `dpkg-gencontrol`, which makes packages for Debian.
+    Dpkg,
+    /// The helper as one static file, which `make static PROFILE=dev` builds.
+    StaticHelper,
+    /// Root, and a kernel and a systemd that run as process 1 in namespaces, over an overlay of the machine's files.
+    Boot,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -53,15 +66,24 @@ impl Component {
     fn is_there(self) -> bool {
         match self {
             Self::Root => std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
+            Self::Users => Self::Root.is_there() && wyngd::roles::ROLES.iter().filter_map(|role| role.user()).all(has_user),
             Self::Strace => runs("strace", &["-V"]),
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
             Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
             Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
             Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
+            Self::Rpm => runs("rpmbuild", &["--version"]),
+            Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
+            Self::StaticHelper => static_helper().is_file(),
+            Self::Boot => Self::Root.is_there() && Path::new("/lib/systemd/systemd").exists() && booted::probe(),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }
+}
+
+fn has_user(name: &str) -> bool {
+    wyng_jail::find_user(name).is_ok_and(|user| user.is_some())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

@@ -125,6 +125,8 @@ impl Sandbox {
         if !arguments.contains(&"--passphrase-file") {
             command.arg("--passphrase-file").arg(self.path("passphrase"));
         }
+        // As a timer's unit has it, so that no note is left in a home.
+        command.env("STATE_DIRECTORY", self.path("notes"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
     }
@@ -137,6 +139,16 @@ impl Sandbox {
     /// From now on commands go to the daemon at this socket.
     pub fn talk_to(&mut self, socket: PathBuf) {
         self.socket = Some(socket);
+    }
+
+    /// From now on commands bring their own daemon again.
+    pub fn talk_to_nobody(&mut self) {
+        self.socket = None;
+    }
+
+    /// Lets every user make and read files here.
+    pub fn open_to_everybody(&self) {
+        std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     }
 
     /// Runs [`command`](Self::command) to its end.

@@ -23,9 +23,20 @@ impl Service {
 
     /// [`start`](Self::start), with more arguments for the daemon.
     pub fn start_with(sandbox: &mut Sandbox, arguments: &[&str]) -> Self {
-        let socket = sandbox.path("socket");
+        let mut command = Self::command(sandbox, arguments);
+        Self::started(sandbox, &mut command)
+    }
+
+    /// The daemon over the sandbox's state, not yet run.
+    pub fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
         let mut command = Command::new(sandbox.program("wyngd"));
-        command.arg("--socket").arg(&socket).arg("--state-dir").arg(sandbox.state()).args(arguments).stdin(Stdio::null());
+        command.arg("--socket").arg(sandbox.path("socket")).arg("--state-dir").arg(sandbox.state()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs [`command`](Self::command), and has the sandbox's commands go to it.
+    pub fn started(sandbox: &mut Sandbox, command: &mut Command) -> Self {
+        let socket = sandbox.path("socket");
         let service = Self { process: command.spawn().unwrap() };
         let mut connection = None;
         until("the daemon listens", || {
@@ -100,7 +111,8 @@ pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
     }
 }
 
-/// A process that has ended and is not yet reaped has no memory.
+/// A process that has ended and is not yet reaped holds nothing any more: no lock either.
 fn is_alive(process: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/statm")).is_ok_and(|pages| !pages.starts_with("0 "))
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X')))
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use wyng_tests::sandbox::{Sandbox, noise};
+use wyng_tests::sandbox::{Outcome, Sandbox, noise};
 use wyng_tests::service::{Service, until};
 
 const IMAGE_BYTES: usize = 300_000;
@@ -134,4 +134,41 @@ fn status_tells_what_is_overdue() {
     let hasty = std::fs::read_to_string(&config).unwrap().replace("backup_overdue = \"1h\"", "backup_overdue = \"1s\"");
     let hasty = sandbox.text("hasty.toml", &hasty);
     until("a second has passed", || sandbox.wyng(&["status", "--config", &hasty]).status == 3);
+}
+
+/// A folder of the kernel's, as it is on a laptop that is unplugged.
+fn battery(sandbox: &Sandbox, capacity: &str) -> String {
+    let folder = sandbox.path("power");
+    std::fs::create_dir_all(folder.join("BAT0")).unwrap();
+    for (attribute, text) in [("type", "Battery"), ("status", "Discharging"), ("capacity", capacity)] {
+        std::fs::write(folder.join("BAT0").join(attribute), format!("{text}\n")).unwrap();
+    }
+    folder.into_os_string().into_string().unwrap()
+}
+
+#[test]
+fn on_battery_an_unattended_backup_is_put_off_and_after_three_days_it_runs_where_enough_is_left() {
+    let (sandbox, config) = configured("volumes = [\"work\"]\n");
+    let backup = |capacity: &str, options: &[&str]| -> Outcome {
+        let power = battery(&sandbox, capacity);
+        let command = [&["backup", "--profile", "nightly", "--config", &config, "--power-supplies", &power], options].concat();
+        sandbox.wyng(&command)
+    };
+    let note = sandbox.path("notes/deferred-since.nightly");
+    for _ in 0..2 {
+        assert_eq!(backup("95", &["--unattended"]).expect(7).codes(), ["deferred"]);
+    }
+    let since: i64 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
+    std::fs::write(&note, (since - 3 * 86_400).to_string()).unwrap();
+    assert_eq!(backup("60", &["--unattended"]).expect(7).codes(), ["deferred"]);
+    backup("61", &["--unattended"]).success();
+    assert!(!note.exists(), "the next time is counted anew");
+    assert_eq!(backup("95", &["--unattended"]).expect(7).codes(), ["deferred"]);
+    backup("5", &[]).success();
+    // By hand nothing is counted; with the mains the note goes.
+    assert!(note.exists());
+    std::fs::remove_dir_all(sandbox.path("power")).unwrap();
+    let plugged = ["backup", "--profile", "nightly", "--config", &config, "--unattended", "--power-supplies", "power"];
+    sandbox.wyng(&plugged).success();
+    assert!(!note.exists());
 }

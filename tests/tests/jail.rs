@@ -9,8 +9,19 @@ use std::process::Command;
 use wyng_tests::programs::program;
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 10] =
-    ["supervisor", "spawner", "control", "volumes", "volumes-by-name", "keyholder", "transport", "push", "prune", "fetch"];
+const ALL: [&str; 11] = [
+    "supervisor",
+    "spawner",
+    "control",
+    "volumes",
+    "volumes-by-name",
+    "volumes-in-dom0",
+    "keyholder",
+    "transport",
+    "push",
+    "prune",
+    "fetch",
+];
 
 fn dies(profile: &str, attempt: &str) -> bool {
     // Without the environment, as roles are started: no backtrace is made, which would open files.
@@ -32,11 +43,12 @@ fn every_profile_lives_ends_and_panics_in_peace() {
 }
 
 #[test]
-fn nothing_but_the_spawner_starts_a_program_or_makes_a_socket() {
+fn nothing_but_the_spawner_starts_a_program_or_makes_a_socket_and_dom0s_volumes_a_local_one() {
     for profile in ALL {
         let spawner = profile == "spawner";
         assert_eq!(dies(profile, "execute"), !spawner, "{profile}");
         assert_eq!(dies(profile, "socket"), !spawner, "{profile}");
+        assert_eq!(dies(profile, "local-socket"), !spawner && profile != "volumes-in-dom0", "{profile}");
     }
 }
 

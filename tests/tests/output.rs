@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise};
 use wyng_tests::second_reader::SecondReader;
@@ -57,6 +58,9 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["monitor", "home", "disk.img"]);
     tour.run(3, &["monitor", "home", "disk.img", "nothing=disk.img"]);
     tour.run(2, &["backup", "--profile", "q", "--config", &config]);
+    std::fs::create_dir_all(tour.sandbox.path("power/BAT0")).unwrap();
+    std::fs::write(tour.sandbox.path("power/BAT0/type"), "Battery").unwrap();
+    tour.run(7, &["backup", "--profile", "p", "--unattended", "--power-supplies", "power", "--config", &config]);
     for command in [&["list", "home"][..], &["status"], &["archive", "list"], &["archive", "show", "home"], &["key", "list", "home"]] {
         tour.run(0, command);
     }
@@ -107,6 +111,29 @@ fn every_output_is_what_its_schema_says() {
     let unknown =
         tour.sandbox.text("unknown", "{\"schema\":1,\"command\":\"lock\",\"exit\":0,\"errors\":[],\"archive\":\"home\",\"more\":1}\n");
     assert!(reader.validate(&schema("output.json"), Path::new(&unknown)).contains("'more' was unexpected"));
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let sandbox = Sandbox::new();
+    let wyng = |arguments: &[&str]| Command::new(sandbox.program("wyng-ctl")).args(arguments).output().unwrap();
+    let bash = wyng(&["completions", "bash"]).stdout;
+    let script = sandbox.text("completions", std::str::from_utf8(&bash).unwrap());
+    // As a shell completes it: all words after `wyng-ctl b`.
+    let complete = ". \"$0\"; COMP_WORDS=(wyng-ctl b); COMP_CWORD=1; _wyng__ctl wyng-ctl b wyng-ctl; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let completed = Command::new("bash").args(["-c", complete, &script]).output().unwrap();
+    assert_eq!(String::from_utf8(completed.stdout).unwrap(), "backup\n");
+    let folder = sandbox.path("man");
+    assert!(wyng(&["man", folder.to_str().unwrap()]).status.success());
+    for command in commands_of_the_schema() {
+        let name = command.replace(' ', "-");
+        let page = std::fs::read_to_string(folder.join(format!("wyng-ctl-{name}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{page}");
+        for shell in ["zsh", "fish"] {
+            let completions = String::from_utf8(wyng(&["completions", shell]).stdout).unwrap();
+            assert!(completions.contains(command.split(' ').next_back().unwrap()), "{shell}: {command}");
+        }
+    }
 }
 
 /// The values of a field in JSON objects, one a line.

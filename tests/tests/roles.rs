@@ -5,11 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
+use wyng_jail::CapabilitySet;
+use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::Sandbox;
-use wyngd::roles::{ROLES, Role};
+use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise};
+use wyng_tests::service::Service;
+use wyngd::roles::{ROLES, Role, SUPERVISOR_CAPABILITIES};
 
 const MIB: usize = 1 << 20;
 
@@ -18,24 +23,38 @@ struct StoppedBackup {
     wyng_ctl: Child,
     /// By role name; the supervisor among them.
     processes: BTreeMap<String, u32>,
-    _sandbox: Sandbox,
+    _service: Option<Service>,
+    sandbox: Sandbox,
 }
 
 impl StoppedBackup {
+    /// With a private daemon.
     fn begin() -> Self {
-        let sandbox = Sandbox::with_archive(&[]);
+        Self::in_sandbox(Sandbox::with_archive(&[]), None)
+    }
+
+    /// With a running daemon.
+    fn in_service() -> Self {
+        let mut sandbox = Sandbox::new();
+        let service = Service::start(&mut sandbox);
+        sandbox.create("home", &[]).success();
+        Self::in_sandbox(sandbox, Some(service))
+    }
+
+    fn in_sandbox(sandbox: Sandbox, service: Option<Service>) -> Self {
         sandbox.image("disk.img", 512 * MIB, 1);
         let mut command = sandbox.command(&["backup", "home", "disk.img", "--progress", "json"]);
         let mut wyng_ctl = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(wyng_ctl.stderr.take().unwrap()).lines();
         // The far end is there when the second batch is reported.
         assert!(lines.by_ref().take(2).all(|line| line.unwrap().contains("reading")));
-        let processes = descendants(wyng_ctl.id());
+        let processes = descendants(service.as_ref().map_or(wyng_ctl.id(), |_| std::process::id()));
+        let processes: BTreeMap<_, _> = processes.into_iter().filter(|(title, _)| title.contains("wyng")).collect();
         for process in processes.values() {
             signal(*process, rustix::process::Signal::STOP);
         }
         // From here on nobody reads progress; the backup is killed in the end.
-        Self { wyng_ctl, processes, _sandbox: sandbox }
+        Self { wyng_ctl, processes, _service: service, sandbox }
     }
 
     fn of(&self, role: Role) -> u32 {
@@ -78,10 +97,30 @@ fn descendants(ancestor: u32) -> BTreeMap<String, u32> {
     parents.keys().filter(|process| is_below(**process)).map(|process| (title(*process), *process)).collect()
 }
 
+/// All numbers of a line.
+fn every(process: u32, field: &str) -> Vec<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
+    line.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
 fn status(process: u32, field: &str) -> Option<String> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(&format!("{field}:")))?;
     Some(line.split_whitespace().nth(1)?.to_owned())
+}
+
+/// A line of capabilities, by its name in `/proc`.
+fn capabilities(process: u32, field: &str) -> CapabilitySet {
+    CapabilitySet::from_bits_retain(u64::from_str_radix(&status(process, field).unwrap(), 16).unwrap())
+}
+
+/// What it may do, and what a program that it starts might do: these capabilities and no other.
+fn assert_holds(process: u32, allowed: CapabilitySet, who: &str) {
+    assert_eq!(capabilities(process, "CapEff"), allowed, "{who}");
+    assert_eq!(capabilities(process, "CapPrm"), allowed, "{who}");
+    assert_eq!(capabilities(process, "CapBnd"), allowed, "{who}");
+    assert_eq!(capabilities(process, "CapInh") | capabilities(process, "CapAmb"), CapabilitySet::empty(), "{who}");
 }
 
 fn descriptors(process: u32) -> BTreeSet<i32> {
@@ -121,6 +160,156 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
         assert!(beyond.len() <= most, "{role:?} holds {beyond:?} beyond what roles.rs gives it");
         assert!(declared.is_subset(&held), "{role:?} lacks {:?}", declared.difference(&held));
     }
+}
+
+#[test]
+fn a_private_daemon_of_roots_stays_root_with_few_capabilities() {
+    let test = "a_private_daemon_of_roots_stays_root_with_few_capabilities";
+    if !require(Component::Root, test) {
+        return;
+    }
+    let backup = StoppedBackup::begin();
+    for role in ROLES {
+        let process = backup.of(role);
+        assert_eq!(status(process, "Uid").as_deref(), Some("0"), "{role:?}");
+        assert_holds(process, role.capabilities(false), role.name());
+    }
+    let far_end = backup.processes.iter().find(|(title, _)| title.ends_with("wyng-transport-vm")).unwrap();
+    assert_holds(*far_end.1, Role::Spawner.capabilities(false), "a far end has no more than the spawner");
+}
+
+#[test]
+fn in_a_service_roles_have_users_of_their_own_and_share_the_state_with_nobody() {
+    let test = "in_a_service_roles_have_users_of_their_own_and_share_the_state_with_nobody";
+    if !require(Component::Users, test) {
+        return;
+    }
+    let backup = StoppedBackup::in_service();
+    let supervisor = backup.processes.iter().find(|(title, _)| title.ends_with("/wyngd")).unwrap();
+    assert_holds(*supervisor.1, SUPERVISOR_CAPABILITIES, "supervisor");
+    assert_eq!(status(*supervisor.1, "Seccomp").as_deref(), Some("2"));
+    for role in ROLES {
+        let process = backup.of(role);
+        let user = role.user().map(|name| wyng_jail::find_user(name).unwrap().unwrap());
+        let (uid, gid) = user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()));
+        assert_eq!(every(process, "Uid"), vec![uid; 4], "{role:?}");
+        assert_eq!(every(process, "Gid"), vec![gid; 4], "{role:?}");
+        if user.is_some() {
+            assert_eq!(every(process, "Groups"), [0; 0], "{role:?}");
+        }
+        assert_holds(process, role.capabilities(user.is_some()), role.name());
+        assert_eq!(status(process, "NoNewPrivs").as_deref(), Some("1"), "{role:?}");
+        assert_eq!(status(process, "Seccomp").as_deref(), Some("2"), "{role:?}");
+    }
+    let locked: u64 = status(backup.of(Role::Keyholder), "VmLck").unwrap().parse().unwrap();
+    assert!(locked > 1000, "{locked} KiB are locked");
+    let keys = wyng_jail::find_user(Role::Keyholder.user().unwrap()).unwrap().unwrap().uid.as_raw();
+    for file in files_below(&backup.sandbox.state()) {
+        assert_eq!(std::fs::symlink_metadata(&file).unwrap().uid(), keys, "{}", file.display());
+    }
+    assert_eq!(std::fs::metadata(backup.sandbox.path("socket")).unwrap().mode() & 0o777, 0o660);
+}
+
+#[test]
+fn the_state_goes_from_a_private_daemon_of_roots_to_the_service_and_back() {
+    let test = "the_state_goes_from_a_private_daemon_of_roots_to_the_service_and_back";
+    if !require(Component::Users, test) {
+        return;
+    }
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", 3 * MIB, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let service = Service::start(&mut sandbox);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    service.stop();
+    sandbox.talk_to_nobody();
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let _service = Service::start(&mut sandbox);
+    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(3 * MIB, 1));
+}
+
+#[test]
+fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
+    let test = "a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends";
+    if !(require(Component::Root, test) && require(Component::Strace, test)) {
+        return;
+    }
+    // The spawner's filter names what is forbidden; jail.rs has that one.
+    for role in [Role::Control, Role::Volumes, Role::Keyholder, Role::Transport] {
+        let mut sandbox = Sandbox::new();
+        let service = Service::start(&mut sandbox);
+        sandbox.create("home", &[]).success();
+        sandbox.image("disk.img", 3 * MIB, 1);
+        let trace = sandbox.path("trace");
+        // In the place of the next message it sends: a call that no role has a reason to make.
+        let mut strace = traced(service.role(role.name()), "inject=sendmsg:retval=1:syscall=getppid:when=1", &trace);
+        let codes = sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes();
+        strace.wait().unwrap();
+        let seen = std::fs::read_to_string(trace).unwrap();
+        assert!(seen.contains("+++ killed by SIGSYS"), "{role:?}: {seen}");
+        // The keyholder may still say that a wire broke before it is ended too.
+        let broken = |code: &String| ["daemon-lost", "internal"].contains(&code.as_str());
+        assert!(!codes.is_empty() && codes.iter().all(broken), "{role:?}: {codes:?}");
+    }
+}
+
+#[test]
+fn a_keyholder_without_memory_aborts_under_its_filter() {
+    let test = "a_keyholder_without_memory_aborts_under_its_filter";
+    if !(require(Component::Root, test) && require(Component::Strace, test)) {
+        return;
+    }
+    let mut backup = StoppedBackup::begin();
+    let keyholder = backup.of(Role::Keyholder);
+    run(Command::new("prlimit").arg("--as=1048576").arg("--pid").arg(keyholder.to_string()));
+    let trace = backup.sandbox.path("trace");
+    let mut strace = traced(keyholder, "trace=none", &trace);
+    for process in backup.processes.values() {
+        signal(*process, rustix::process::Signal::CONT);
+    }
+    strace.wait().unwrap();
+    let seen = std::fs::read_to_string(trace).unwrap();
+    assert!(seen.contains("+++ killed by SIGABRT"), "not by the filter: {seen}");
+    assert!(!backup.wyng_ctl.wait().unwrap().success());
+}
+
+/// `strace` of a process that runs, attached.
+fn traced(process: u32, what: &str, trace: &Path) -> Child {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o"]).arg(trace).args(["-e", what, "-p"]).arg(process.to_string());
+    let mut strace = strace.stderr(Stdio::piped()).spawn().unwrap();
+    let mut attached = String::new();
+    BufReader::new(strace.stderr.take().unwrap()).read_line(&mut attached).unwrap();
+    assert!(attached.contains("attached"), "{attached}");
+    strace
+}
+
+#[test]
+fn what_an_ordinary_user_cannot_lock_is_told_and_the_work_goes_on() {
+    let test = "what_an_ordinary_user_cannot_lock_is_told_and_the_work_goes_on";
+    if !require(Component::Root, test) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.image("disk.img", 3 * MIB, 1);
+    sandbox.open_to_everybody();
+    let run = |arguments: &[&str]| {
+        let command = sandbox.command(arguments);
+        let mut limited = Command::new("prlimit");
+        limited.arg("--memlock=1048576").args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+        limited.arg(command.get_program()).args(command.get_args()).current_dir(command.get_current_dir().unwrap());
+        Outcome::of(limited.stdin(Stdio::null()).output().unwrap())
+    };
+    let store = format!("dir:{}", sandbox.store().display());
+    run(&["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"]).success();
+    run(&["backup", "home", "disk.img"]).success();
+    run(&["restore", "home", "disk.img", "--to", "restored.img"]).success();
+    assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(3 * MIB, 1));
+    let status = run(&["status"]);
+    let told = status.success().json["unenforced"].as_array().unwrap().clone();
+    let locked = told.iter().find(|told| told["protection"] == "locked memory").unwrap();
+    assert_eq!((&locked["role"], &locked["reason"]), (&"keyholder".into(), &"only 1048576 bytes may be locked".into()));
 }
 
 #[test]

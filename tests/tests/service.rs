@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use wyng_tests::disk::run;
-use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::{Service, connect, run_kill, until};
 
 const IMAGE_BYTES: usize = 300_000;
@@ -177,4 +179,67 @@ fn a_state_directory_has_one_daemon() {
         Command::new(sandbox.program("wyngd")).arg("--socket").arg(sandbox.path("other")).arg("--state-dir").arg(sandbox.state()).output();
     assert!(!second.unwrap().status.success());
     sandbox.wyng(&["list", "home"]).success();
+}
+
+#[test]
+fn the_journal_has_what_became_of_a_command_and_nothing_of_its_content() {
+    let mut sandbox = Sandbox::new();
+    let journal = UnixDatagram::bind(sandbox.path("journal")).unwrap();
+    journal.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let path = sandbox.path("journal");
+    let _service = Service::start_with(&mut sandbox, &["--journal", path.to_str().unwrap()]);
+    sandbox.create("home", &[]).success();
+    // A name that would be a field of its own, if names could.
+    let image = sandbox.image("disk.img", 300_000, 1);
+    sandbox.wyng(&["backup", "home", &format!("PRIORITY={}", image.display()), "absent"]).expect(3);
+    let mut entries = Vec::new();
+    while entries.iter().filter(|entry: &&BTreeMap<String, String>| entry.contains_key("WYNG_EXIT")).count() < 2 {
+        let mut datagram = vec![0; 65536];
+        let length = journal.recv(&mut datagram).unwrap();
+        entries.push(fields(&datagram[..length]));
+    }
+    let told: Vec<&str> = entries.iter().map(|entry| entry["MESSAGE"].as_str()).collect();
+    let of_backup = ["begins", "source-unavailable", "a volume is backed up", "ends with status 3"];
+    let of_create = ["archive create home: begins", "archive create home: ends with status 0"];
+    assert_eq!(told, [of_create.map(String::from).to_vec(), of_backup.map(|what| format!("backup home: {what}")).to_vec()].concat());
+    let volume = &entries[4];
+    assert_eq!((volume["WYNG_VOLUME"].as_str(), volume["PRIORITY"].as_str(), volume["WYNG_ARCHIVE"].as_str()), ("PRIORITY", "6", "home"));
+    assert!(volume["WYNG_SENT_BYTES"].parse::<u64>().unwrap() > 300_000 && entries[2].contains_key("WYNG_CLIENT_UID"), "{volume:?}");
+    let said = format!("{entries:?}");
+    assert!(!said.contains(PASSPHRASE) && !said.contains(image.to_str().unwrap()), "{said}");
+}
+
+/// A datagram of the journal's protocol.
+fn fields(mut entry: &[u8]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    while !entry.is_empty() {
+        let name = entry.iter().position(|byte| *byte == b'\n').unwrap();
+        let length = u64::from_le_bytes(entry[name + 1..name + 9].try_into().unwrap());
+        let end = name + 9 + usize::try_from(length).unwrap();
+        assert_eq!(entry[end], b'\n');
+        found.insert(String::from_utf8(entry[..name].to_vec()).unwrap(), String::from_utf8(entry[name + 9..end].to_vec()).unwrap());
+        entry = &entry[end + 1..];
+    }
+    found
+}
+
+#[test]
+fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let id = sandbox.wyng(&["archive", "show", "home"]).success().json["archives"][0]["id"].as_str().unwrap().to_owned();
+    let unsealed = sandbox.path("credentials");
+    std::fs::create_dir(&unsealed).unwrap();
+    let archive = sandbox.state().join("archives").join(&id);
+    std::fs::rename(archive.join("credential"), unsealed.join(format!("wyng_{id}"))).unwrap();
+    std::fs::remove_file(archive.join("credential.copy")).unwrap();
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["state-damaged"]);
+    let mut command = Service::command(&sandbox, &[]);
+    let service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
+    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
+    assert!(!archive.join("credential").exists());
+    let environment = |role| String::from_utf8(std::fs::read(format!("/proc/{}/environ", service.role(role))).unwrap()).unwrap();
+    assert!(environment("keyholder").contains("CREDENTIALS_DIRECTORY="));
+    assert!(!environment("spawner").contains("CREDENTIALS_DIRECTORY="), "a far end would inherit it");
 }

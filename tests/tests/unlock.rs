@@ -124,9 +124,11 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
     // Also what came by in the same process: ROOT was drawn here.
     sandbox.create("home", &[]).success();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
-    let secrets = reader.secrets(&sandbox.store(), &sandbox.path("passphrase"));
+    let mut secrets = reader.secrets(&sandbox.store(), &sandbox.path("passphrase"));
     assert_eq!(secrets.len(), 5, "passphrase, ROOT, data key twice and one session key");
     assert!(secrets.iter().any(|(_, secret)| secret == PASSPHRASE.as_bytes()));
+    // One data key in 32 is derived as it is kept.
+    secrets.dedup_by(|later, earlier| later.1 == earlier.1);
     let keyholder = service.role("keyholder");
     assert_eq!(found(keyholder, &secrets), [""; 0], "after a backup");
 

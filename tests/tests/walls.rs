@@ -193,7 +193,9 @@ fn home_path(text: &str) -> Option<&'static str> {
     const HOMES: [&str; 4] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
     let begins =
         |at: usize| !text.get(..at).unwrap_or_default().ends_with(|char: char| char.is_alphanumeric() || "._-~$}/>".contains(char));
-    HOMES.into_iter().find(|home| text.match_indices(home).any(|(at, _)| begins(at)))
+    // In every qube the user is called so.
+    let is_every_qubes = |at: usize| text.get(at..).unwrap_or_default().starts_with(concat!("/ho", "me/user/"));
+    HOMES.into_iter().find(|home| text.match_indices(home).any(|(at, _)| begins(at) && !is_every_qubes(at)))
 }
 
 /// What a source names directly below a crate or module: of `a::{b, c::d}` and `a::e` below `a`: b, c, e.
@@ -385,6 +387,8 @@ fn a_source_without_its_head_is_refused() {
 fn a_home_is_found_and_a_path_that_only_looks_like_one_is_not() {
     assert_eq!(home_path(concat!("in /ho", "me/me/x")), Some(concat!("/ho", "me/")));
     assert_eq!(home_path(concat!("\"/wo", "rk/x\"")), Some(concat!("/wo", "rk/")));
+    assert_eq!(home_path(concat!("dir:/ho", "me/user/wyng")), None);
+    assert_eq!(home_path(concat!("dir:/ho", "me/users/wyng")), Some(concat!("/ho", "me/")));
     assert_eq!(home_path(concat!("target/wo", "rk/x, $TMP/ro", "ot/y")), None);
 }
 

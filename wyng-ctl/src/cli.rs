@@ -8,14 +8,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
 use wyng_control::{BackupSource, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 
+use crate::power::POWER_SUPPLIES;
 use crate::quantity::parse_small_bytes;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 all was done; 1 failed; 2 wrong usage; 3 done for some volumes only, or something is overdue; 4 the passphrase is not right; \
-5 damage, tampering or rollback was found; 6 the store or its transport cannot be reached; 130 interrupted. After 6 and 130 the same \
-command goes on where it stopped.";
+5 damage, tampering or rollback was found; 6 the store or its transport cannot be reached; 7 put off, on battery; 130 interrupted. After 6 and 130 the \
+same command goes on where it stopped.";
 
 /// Fast, incremental, encrypted backup of disk volumes through a machine that nobody trusts.
 #[derive(Debug, Parser)]
@@ -187,7 +188,7 @@ pub(crate) struct CreateArgs {
     /// Where the store is: dir:/path [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The far end: local, ssh:HOST [default: as configured, else local]
+    /// The far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     via: Option<String>,
     /// A power of two, 64K to 1M
@@ -292,7 +293,7 @@ pub(crate) struct BackupArgs {
     all: bool,
     /// Archive, volumes and options of this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
-    profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// The volumes are in use: mark the sessions as crash-consistent
     #[arg(long)]
     live: bool,
@@ -302,6 +303,12 @@ pub(crate) struct BackupArgs {
     /// No session for a volume that did not change
     #[arg(long)]
     skip_unchanged: bool,
+    /// As a timer: on battery it is put off with status 7, for three days at most while more than 60 % are left
+    #[arg(long, requires = "profile")]
+    pub(crate) unattended: bool,
+    /// Where the kernel tells of power
+    #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
+    pub(crate) power_supplies: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -42,9 +42,9 @@ impl From<CodecError> for ClientError {
 }
 
 impl Client {
-    /// Connects as the options say. A private daemon may have to open volumes of the configuration.
-    pub(crate) fn connect(options: &Options, with_config: bool) -> Result<Self, ClientError> {
-        if options.standalone { Self::start_private(options, with_config) } else { Self::join(&options.socket) }
+    /// Connects as the options say. A private daemon reads the same configuration, where it is right.
+    pub(crate) fn connect(options: &Options) -> Result<Self, ClientError> {
+        if options.standalone { Self::start_private(options) } else { Self::join(&options.socket) }
     }
 
     fn join(path: &Path) -> Result<Self, ClientError> {
@@ -55,14 +55,14 @@ impl Client {
         Ok(Self { socket, private: None })
     }
 
-    fn start_private(options: &Options, with_config: bool) -> Result<Self, ClientError> {
+    fn start_private(options: &Options) -> Result<Self, ClientError> {
         let program = find_daemon();
         let state_dir = options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"));
         let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
         let mut command = Command::new(&program);
         command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
-        if with_config {
-            command.arg("--config").arg(settings::path(options));
+        if let Some(config) = settings::usable(options) {
+            command.arg("--config").arg(config);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if options.verbose {
@@ -106,7 +106,8 @@ fn find_daemon() -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
 }
 
-fn default_state_dir() -> Option<PathBuf> {
+/// The caller's own folder of state.
+pub(crate) fn default_state_dir() -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
     Some(base.join("wyng"))

@@ -11,11 +11,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::Config;
 use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
-use crate::cli::{Cli, RestoreArgs, Verb};
+use crate::cli::{BackupArgs, Cli, RestoreArgs, Verb};
 use crate::client::{Client, ClientError};
 use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase;
+use crate::power;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
@@ -35,7 +36,13 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
 }
 
 fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
-    match Conversation::begin(cli, config) {
+    let timely = match &cli.verb {
+        Verb::Backup(BackupArgs { unattended: true, profile: Some(profile), power_supplies, .. }) => {
+            power::check(profile, power_supplies, now())
+        }
+        _ => Ok(()),
+    };
+    match timely.and_then(|()| Conversation::begin(cli, config)) {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
             let exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
@@ -80,8 +87,7 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
-        let client =
-            Client::connect(&cli.options, sources.iter().any(Source::is_configured)).map_err(|error| Message::of_client(&error))?;
+        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
         let conversation = Self {
             cli,

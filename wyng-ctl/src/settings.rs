@@ -14,6 +14,12 @@ pub(crate) fn path(options: &Options) -> &Path {
     options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
 }
 
+/// Where one is that can be read and has no mistake. One that is wrong stops what asks it, and nothing else.
+pub(crate) fn usable(options: &Options) -> Option<&Path> {
+    let path = path(options);
+    Config::read(path).is_ok().then_some(path)
+}
+
 /// Reads it. Only one that was named must be there; the usual one may also be for others' eyes.
 pub(crate) fn read(options: &Options) -> Result<Config, Message> {
     let read = match &options.config {

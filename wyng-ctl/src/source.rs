@@ -26,11 +26,6 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Does the daemon open it?
-    pub(crate) fn is_configured(&self) -> bool {
-        self.configured
-    }
-
     /// What the daemon hears of it. The path is only remembered there, never opened.
     pub(crate) fn for_daemon(&self) -> BackupSource {
         let path = std::path::absolute(&self.path).and_then(std::fs::canonicalize).unwrap_or_else(|_| self.path.clone());

@@ -6,9 +6,11 @@
 //! it is gone, its command is cancelled, and what it was asked is answered in its place.
 
 mod client;
+mod journal;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -17,11 +19,14 @@ use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDa
 use wyng_jail::inherited;
 
 use crate::ipc::{
-    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, SpawnerToControl,
+    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, Service, SpawnerToControl,
     VolumesToControl, Wire, enter_jail, not_enforced,
 };
 use crate::roles::{ROLES, Role};
 use client::{Client, Phase};
+use journal::{About, Journal};
+
+pub use journal::JOURNAL;
 
 /// More wait to be accepted.
 const CLIENTS_MAX: usize = 64;
@@ -64,12 +69,24 @@ struct Control {
     ready: usize,
     /// Peak of resident memory of the spawner and a far end, since the last one ended.
     spawner_peak_bytes: u64,
+    /// The qube that volumes prepares, and the far end that is to be started in it.
+    preparing: Option<(Service, String)>,
+    /// Far ends in qubes whose end is still to be told to volumes.
+    ended_in_qubes: Vec<Service>,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
+    journal: Journal,
 }
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with.
-pub fn run(service: bool) -> Result<(), Fatal> {
+impl Job {
+    fn about(&self) -> About<'_> {
+        About { command: self.name, archive: self.archive.as_deref() }
+    }
+}
+
+/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with. What becomes of
+/// commands is told to the journal at that path.
+pub fn run(service: bool, journal: Option<&Path>) -> Result<(), Fatal> {
     let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
     let mut control = Control {
         listener: None,
@@ -82,9 +99,12 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         spawner: Wire::inherited(Role::Control, Role::Spawner)?,
         ready: 0,
         spawner_peak_bytes: 0,
+        preparing: None,
+        ended_in_qubes: Vec::new(),
         unenforced: Vec::new(),
+        journal: Journal::connect(journal),
     };
-    let missing = enter_jail(Role::Control, || vec![("empty network", wyng_jail::empty_network_namespace())]);
+    let missing = enter_jail(Role::Control, service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
     control.note_ready(Role::Control, not_enforced(missing));
     // No role hears of a command before every role is in its jail.
     while control.ready < ROLES.len() {
@@ -143,12 +163,7 @@ impl Control {
     fn accept(&mut self) -> Result<(), Fatal> {
         let Some(listener) = &self.listener else { return Ok(()) };
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-            Ok(socket) => {
-                if let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) {
-                    tracing::info!(uid = peer.uid.as_raw(), pid = peer.pid.as_raw_nonzero().get(), "a client");
-                }
-                self.welcome(socket)
-            }
+            Ok(socket) => self.welcome(socket),
             // It went away while it waited, or there are too many descriptors for now.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -228,7 +243,7 @@ impl Control {
                 self.tell(id, ToClient::Failed(Failure::Interrupted))?;
                 self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
             }
-            (Phase::Working, ToDaemon::Cancel) => self.keyholder.send(&ControlToKeyholder::Cancel, &[])?,
+            (Phase::Working, ToDaemon::Cancel) => self.cancel()?,
             (
                 Phase::Working,
                 ToDaemon::Here { .. }
@@ -316,8 +331,15 @@ impl Control {
             // The person closed the terminal: the other roles end with this one, and the next run goes on.
             return Ok(());
         }
-        self.keyholder.send(&ControlToKeyholder::Cancel, &[])?;
+        self.cancel()?;
         asked.into_iter().try_for_each(|(item, asker)| self.answer_for_nobody(item, asker))
+    }
+
+    fn cancel(&self) -> Result<(), Fatal> {
+        if self.preparing.is_some() {
+            self.volumes.send(&ControlToVolumes::GiveUpQube, &[])?;
+        }
+        self.keyholder.send(&ControlToKeyholder::Cancel, &[])
     }
 
     /// The answer to a question that nobody is left to hear.
@@ -341,7 +363,9 @@ impl Control {
             client.phase = Phase::Working;
         }
         let archive = command.archive().map(str::to_owned);
-        self.job = Some(Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) });
+        let job = Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) };
+        self.journal.begun(&job.about(), self.clients.get(&id).and_then(Client::uid));
+        self.job = Some(job);
         for watcher in self.watchers() {
             self.tell_running(watcher)?;
         }
@@ -365,6 +389,9 @@ impl Control {
                     let own_bytes = wyng_jail::peak_resident_bytes();
                     *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
                 }
+                if let Some(job) = &self.job {
+                    self.journal.result(&job.about(), &event);
+                }
                 if matches!(event, ToClient::Progress(_)) {
                     for watcher in self.watchers() {
                         self.tell(watcher, event.clone())?;
@@ -381,9 +408,18 @@ impl Control {
             KeyholderToControl::WantSecretPipe { item } => {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
             }
-            KeyholderToControl::WantFarEnd { service, via } => self.spawner.send(&ControlToSpawner::Start { service, via }, &[]),
+            KeyholderToControl::WantFarEnd { service, via } => {
+                // Volumes knows whether a qube has to be made for it.
+                self.preparing = Some((service, via.clone()));
+                self.volumes.send(&ControlToVolumes::PrepareQube { service, via }, &[])
+            }
+            KeyholderToControl::EndFarEnd { service } => self.spawner.send(&ControlToSpawner::End { service }, &[]),
             KeyholderToControl::Done(exit) => {
-                let owner = self.job.take().and_then(|job| job.client);
+                let job = self.job.take();
+                if let Some(job) = &job {
+                    self.journal.ended(&job.about(), exit);
+                }
+                let owner = job.and_then(|job| job.client);
                 self.spawner.send(&ControlToSpawner::EndAll, &[])?;
                 if let Some(id) = owner {
                     if let Some(client) = self.clients.get_mut(&id) {
@@ -426,6 +462,16 @@ impl Control {
                 self.note_ready(Role::Volumes, missing);
                 Ok(())
             }
+            VolumesToControl::QubeReady { service, qube } => {
+                let via = self.take_prepared(service)?;
+                self.spawner.send(&ControlToSpawner::Start { service, via, qube }, &[])?;
+                self.tell_ended_in_qubes()
+            }
+            VolumesToControl::QubeNotReady { service, failure } => {
+                self.take_prepared(service)?;
+                self.keyholder.send(&ControlToKeyholder::FarEndNotStarted { service, failure }, &[])?;
+                self.tell_ended_in_qubes()
+            }
             VolumesToControl::Want { item, wanted: Wanted::Source { .. } } if self.is_configured(item) => {
                 self.volumes.send(&ControlToVolumes::Configured { item }, &[])
             }
@@ -435,19 +481,37 @@ impl Control {
         }
     }
 
+    fn take_prepared(&mut self, service: Service) -> Result<String, Fatal> {
+        let prepared = self.preparing.take().filter(|(preparing, _)| *preparing == service);
+        prepared.map(|(_, via)| via).ok_or(Fatal::Unexpected(self.volumes.peer()))
+    }
+
+    /// Volumes hears nothing else while it prepares a qube.
+    fn tell_ended_in_qubes(&mut self) -> Result<(), Fatal> {
+        if self.preparing.is_some() {
+            return Ok(());
+        }
+        let ended = std::mem::take(&mut self.ended_in_qubes);
+        ended.into_iter().try_for_each(|service| self.volumes.send(&ControlToVolumes::EndQube { service }, &[]))
+    }
+
     fn hear_spawner(&mut self) -> Result<(), Fatal> {
-        let message = match self.spawner.receive()?.message {
+        let (service, message) = match self.spawner.receive()?.message {
             SpawnerToControl::Ready(missing) => {
                 self.note_ready(Role::Spawner, missing);
                 return Ok(());
             }
-            SpawnerToControl::Started { service } => ControlToKeyholder::FarEndStarted { service },
-            SpawnerToControl::NotStarted { service, errno } => ControlToKeyholder::FarEndNotStarted { service, errno },
-            SpawnerToControl::Ended { service, success, peak_rss_bytes } => {
+            SpawnerToControl::Started { service } => {
+                return self.keyholder.send(&ControlToKeyholder::FarEndStarted { service }, &[]);
+            }
+            SpawnerToControl::NotStarted { service, failure } => (service, ControlToKeyholder::FarEndNotStarted { service, failure }),
+            SpawnerToControl::Ended { service, failure, peak_rss_bytes } => {
                 self.spawner_peak_bytes = peak_rss_bytes;
-                ControlToKeyholder::FarEndEnded { service, success }
+                (service, ControlToKeyholder::FarEndEnded { service, failure })
             }
         };
+        self.ended_in_qubes.push(service);
+        self.tell_ended_in_qubes()?;
         self.keyholder.send(&message, &[])
     }
 

@@ -32,14 +32,18 @@ enum Start {
     Role(Role, RoleOptions),
 }
 
-/// What only one of the roles asks.
+/// What the supervisor tells a role about how the daemon was started.
 struct RoleOptions {
     /// The spawner: the helper.
     helper: Option<PathBuf>,
-    /// Control: is it a service?
+    /// Every role: is it a service?
     service: bool,
-    /// Volumes: the configuration.
+    /// Spawner, volumes and transport: the configuration.
     config: Option<PathBuf>,
+    /// Control: the system's journal.
+    journal: Option<PathBuf>,
+    /// Volumes: what marks disposables as this daemon's.
+    owner: Option<String>,
 }
 
 /// Runs what the arguments name, to its end.
@@ -47,7 +51,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     log_to_standard_error();
     let ended = match parse(arguments) {
         None => {
-            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH]");
+            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--journal PATH]");
             eprintln!("       wyngd --standalone --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)");
             return ExitCode::from(USAGE);
         }
@@ -72,17 +76,17 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
-        Role::Spawner => spawner::run(options.helper),
-        Role::Control => control::run(options.service),
-        Role::Volumes => volumes::run(options.config.as_deref()),
-        Role::Keyholder => keyholder::door::run(),
-        Role::Transport => transport::run(),
+        Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
+        Role::Control => control::run(options.service, options.journal.as_deref()),
+        Role::Volumes => volumes::run(options.service, options.config.as_deref(), options.owner),
+        Role::Keyholder => keyholder::door::run(options.service),
+        Role::Transport => transport::run(options.service, options.config.as_deref()),
     }
 }
 
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut role) =
-        (false, false, None, None, None, None, None, None);
+    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut journal, mut owner, mut role) =
+        (false, false, None, None, None, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--standalone" => standalone = true,
@@ -92,18 +96,21 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
             "--state-dir" => state_dir = Some(PathBuf::from(arguments.next()?)),
             "--config" => config = Some(PathBuf::from(arguments.next()?)),
             "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
+            "--journal" => journal = Some(PathBuf::from(arguments.next()?)),
+            "--owner" => owner = Some(arguments.next()?.into_string().ok()?),
             "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
             _ => return None,
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config })),
+        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal, owner })),
         None => {
             let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
             let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
             // A service has its configuration where packages put it; a private daemon has the one that its caller names.
             let config = config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
-            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, helper }))
+            let journal = journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
+            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, helper, journal }))
         }
     }
 }

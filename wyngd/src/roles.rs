@@ -13,7 +13,7 @@
 
 use std::os::fd::RawFd;
 
-use wyng_jail::Profile;
+use wyng_jail::{CapabilitySet, Profile};
 
 /// A process of the daemon, but for the supervisor that starts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,13 @@ pub const WIRES: [(Role, Role); 6] = [
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
 ];
+
+/// The group of those who may connect to the service.
+pub const CLIENTS_GROUP: &str = "wyng";
+/// Where systemd says that it has put unsealed credentials; of all roles the keyholder hears of it.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// What the supervisor keeps of root's capabilities: roles of other users are killed in the end.
+pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
 
 /// The first descriptor after the standard streams.
 const FIRST_PLACE: RawFd = 3;
@@ -81,6 +88,34 @@ impl Role {
     pub fn extra(self) -> Option<RawFd> {
         let after_wires = RawFd::try_from(self.peers().count()).ok()?.checked_add(FIRST_PLACE)?;
         matches!(self, Self::Control | Self::Keyholder).then_some(after_wires)
+    }
+
+    /// The user that it becomes when root starts the service. The other roles stay root, with few capabilities; a private daemon never
+    /// changes its user.
+    pub fn user(self) -> Option<&'static str> {
+        match self {
+            Self::Control => Some("wyng-control"),
+            Self::Keyholder => Some("wyng-keys"),
+            Self::Transport => Some("wyng-net"),
+            Self::Spawner | Self::Volumes => None,
+        }
+    }
+
+    /// What it keeps of root's capabilities: as root, or as its own user.
+    pub fn capabilities(self, own_user: bool) -> CapabilitySet {
+        /// State and stores may lie in a folder of another user's.
+        const ANY_FOLDER: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::FOWNER);
+        match (self, own_user) {
+            (Self::Control | Self::Transport, _) => CapabilitySet::empty(),
+            // Volumes belong to many users; and btrfs tells of compressed extents only whoever administrates the system. The filter leaves
+            // nothing else to do with that.
+            (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
+            // Far ends inherit it.
+            (Self::Spawner, _) => ANY_FOLDER,
+            // Memory is locked whatever its limit is.
+            (Self::Keyholder, true) => CapabilitySet::IPC_LOCK,
+            (Self::Keyholder, false) => CapabilitySet::IPC_LOCK | ANY_FOLDER,
+        }
     }
 
     /// Which system calls it may make.

@@ -2,21 +2,25 @@
 //! The role that starts far ends: one of a few fixed argument vectors, its pipes to the transport, its standard error drained. It never
 //! sees a byte of the protocol.
 
-use std::ffi::OsString;
-use std::io::Read;
+mod launch;
+
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::{ChildStderr, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use wyng_config::Config;
+use wyng_control::Failure;
 use wyng_jail::{Started, start};
 
 use crate::ipc::{
     ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner, Wire, enter_jail, not_enforced,
 };
 use crate::roles::Role;
+use launch::{Ending, Launch, Launcher};
 
 const HELPER: &str = "wyng-transport-vm";
 const HELPER_FALLBACK: &str = "/usr/libexec/wyng/wyng-transport-vm";
@@ -30,19 +34,22 @@ const GRACE: Duration = Duration::from_secs(3);
 /// A far end that runs.
 struct FarEnd {
     service: Service,
+    ending: Ending,
     started: Started,
     stderr: Option<ChildStderr>,
     logged_bytes: usize,
-    /// When it is killed, once its command is over.
+    /// When it is killed, once it is of no more use.
     until: Option<Instant>,
+    killed: bool,
 }
 
-/// Serves until control is gone; then every far end is ended.
-pub fn run(helper: Option<PathBuf>) -> Result<(), Fatal> {
+/// Serves until control is gone; then every far end is ended. How qubes are reached stands in the configuration in that file.
+pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Result<(), Fatal> {
+    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
     let control: Wire<SpawnerToControl, ControlToSpawner> = Wire::inherited(Role::Spawner, Role::Control)?;
     let transport: Wire<SpawnerToTransport, TransportToSpawner> = Wire::inherited(Role::Spawner, Role::Transport)?;
-    let helper = helper.unwrap_or_else(find_helper);
-    let missing = enter_jail(Role::Spawner, Vec::new);
+    let launcher = Launcher::new(helper.unwrap_or_else(find_helper), known.qubes);
+    let missing = enter_jail(Role::Spawner, service, Vec::new);
     control.send(&SpawnerToControl::Ready(not_enforced(missing)), &[])?;
     let mut far_ends: Vec<FarEnd> = Vec::new();
     loop {
@@ -56,20 +63,30 @@ pub fn run(helper: Option<PathBuf>) -> Result<(), Fatal> {
         reap(&control, &mut far_ends, &ended)?;
         for far_end in far_ends.iter_mut().filter(|far_end| far_end.until.is_some_and(|until| until <= Instant::now())) {
             far_end.started.child.kill()?;
-            far_end.until = None;
+            (far_end.until, far_end.killed) = (None, true);
         }
         if !from_control {
             continue;
         }
         match control.receive() {
             Err(Fatal::Gone(_)) => return end_all(far_ends),
-            Ok(Received { message: ControlToSpawner::EndAll, .. }) => {
-                let until = Instant::now() + GRACE;
-                far_ends.iter_mut().for_each(|far_end| far_end.until = Some(until));
+            Ok(Received { message: ControlToSpawner::EndAll, .. }) => far_ends.iter_mut().for_each(FarEnd::end),
+            Ok(Received { message: ControlToSpawner::End { service }, .. }) => {
+                far_ends.iter_mut().filter(|far_end| far_end.service == service).for_each(FarEnd::end);
             }
             received => {
-                let ControlToSpawner::Start { service, via } = received?.message else { continue };
-                far_ends.extend(start_far_end(&control, &transport, &helper, service, &via)?);
+                let ControlToSpawner::Start { service, via, qube } = received?.message else { continue };
+                let far_end = match launcher.launch(service.into(), &via, qube.as_deref()) {
+                    Ok(launch) => start_far_end(&transport, service, launch)?,
+                    Err(failure) => Err(failure),
+                };
+                match far_end {
+                    Ok(far_end) => {
+                        far_ends.push(far_end);
+                        control.send(&SpawnerToControl::Started { service }, &[])?;
+                    }
+                    Err(failure) => control.send(&SpawnerToControl::NotStarted { service, failure }, &[])?,
+                }
             }
         }
     }
@@ -99,15 +116,13 @@ fn wait_for_something(control: &Wire<SpawnerToControl, ControlToSpawner>, far_en
 }
 
 fn start_far_end(
-    control: &Wire<SpawnerToControl, ControlToSpawner>,
     transport: &Wire<SpawnerToTransport, TransportToSpawner>,
-    helper: &std::path::Path,
     service: Service,
-    via: &str,
-) -> Result<Option<FarEnd>, Fatal> {
-    let not_started = |errno: i32| control.send(&SpawnerToControl::NotStarted { service, errno }, &[]).map(|()| None);
-    let Some(mut command) = command(helper, service, via) else { return not_started(Errno::INVAL.raw_os_error()) };
+    Launch { mut command, ending }: Launch,
+) -> Result<Result<FarEnd, Failure>, Fatal> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = command.get_program().to_owned();
+    let not_started = |errno: i32| Ok(Err(ending.not_started(&program, errno)));
     let mut started = match start(command, Vec::new()) {
         Ok(started) => started,
         Err(error) => return not_started(error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())),
@@ -121,29 +136,7 @@ fn start_far_end(
     }
     let stderr = started.child.stderr.take();
     transport.send(&SpawnerToTransport::Pipes { service }, &[to.as_fd(), from.as_fd()])?;
-    control.send(&SpawnerToControl::Started { service }, &[])?;
-    Ok(Some(FarEnd { service, started, stderr, logged_bytes: 0, until: None }))
-}
-
-/// The argument vector of a far end; nothing of it goes through a shell here.
-fn command(helper: &std::path::Path, service: Service, via: &str) -> Option<Command> {
-    let verb = wyng_wire::Service::from(service).verb();
-    if via == "local" {
-        let mut command = Command::new(helper);
-        command.arg(verb).env_clear();
-        return Some(command);
-    }
-    let host = via.strip_prefix("ssh:").filter(|host| is_host(host))?;
-    let mut command = Command::new("ssh");
-    let arguments: [OsString; 6] = ["-T".into(), "-oBatchMode=yes".into(), "--".into(), host.into(), HELPER.into(), verb.into()];
-    command.args(arguments);
-    Some(command)
-}
-
-/// `[user@]host`, which can be neither an option nor a command.
-fn is_host(host: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b':');
-    (1..=255).contains(&host.len()) && !host.starts_with('-') && host.bytes().all(plain)
+    Ok(Ok(FarEnd { service, ending, started, stderr, logged_bytes: 0, until: None, killed: false }))
 }
 
 /// Beside this program, else where packages put it.
@@ -159,9 +152,10 @@ fn reap(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &mut Vec<F
         place = place.saturating_add(1);
         ended
     }) {
-        let success = far_end.started.child.wait()?.success();
+        let status = far_end.started.child.wait()?;
+        let failure = if far_end.killed { Some(Failure::FarEndLost) } else { far_end.ending.failure(status) };
         let peak_rss_bytes = wyng_jail::peak_resident_bytes().saturating_add(wyng_jail::peak_resident_of_children_bytes());
-        control.send(&SpawnerToControl::Ended { service: far_end.service, success, peak_rss_bytes }, &[])?;
+        control.send(&SpawnerToControl::Ended { service: far_end.service, failure, peak_rss_bytes }, &[])?;
     }
     Ok(())
 }
@@ -181,6 +175,13 @@ fn end_all(far_ends: Vec<FarEnd>) -> Result<(), Fatal> {
 }
 
 impl FarEnd {
+    /// Its pipes are closed: from now on it has only so long to end by itself.
+    fn end(&mut self) {
+        if !self.killed {
+            self.until = self.until.or_else(|| Some(Instant::now() + GRACE));
+        }
+    }
+
     /// Takes what standard error has, so that the far end never blocks on it. It is text from elsewhere: escaped, capped, labelled.
     fn drain(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };

@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
-    Enforced, Profile, Started, allow_only, die_with_parent, inherited, no_new_privileges, packet_pair, receive_packet, send_packet, start,
+    Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user, inherited, is_root, keep_capabilities,
+    no_new_privileges, packet_pair, receive_packet, send_packet, start,
 };
 
 use crate::ipc::Fatal;
-use crate::roles::{ROLES, Role, WIRES};
+use crate::roles::{CLIENTS_GROUP, CREDENTIALS_VARIABLE, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES};
 
 /// Where systemd puts the first socket.
 const SYSTEMD_PLACE: RawFd = 3;
@@ -27,6 +28,8 @@ const SYSTEMD_PLACE: RawFd = 3;
 const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
+/// For volumes to kill disposables, where there are any.
+const VOLUMES_GRACE_MS: u64 = 20_000;
 
 /// How the supervisor is started.
 pub struct Options {
@@ -34,10 +37,12 @@ pub struct Options {
     pub door: Door,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
-    /// The volumes that the daemon opens itself; one that is not there names none.
+    /// The volumes that the daemon opens itself, and how far ends are reached; one that is not there says nothing.
     pub config: Option<PathBuf>,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
+    /// The socket of the system's journal.
+    pub journal: Option<PathBuf>,
 }
 
 /// Where clients come from.
@@ -64,6 +69,11 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             _ => Err(Fatal::Io(io::Error::other(format!("{} is in use by another daemon", options.state_dir.display())))),
         };
     }
+    if let (Door::Socket(_), true, Some(name)) = (&options.door, is_root(), Role::Keyholder.user())
+        && let Some(user) = find_user(name)?
+    {
+        give(&state, user)?;
+    }
     let client = match (client, &options.door) {
         (None, Door::Socket(path)) => listen(path)?,
         (client, _) => client.ok_or(Fatal::Gone("the client"))?,
@@ -74,6 +84,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         wires.push((a, a.wire_to(b), end_a));
         wires.push((b, b.wire_to(a), end_b));
     }
+    let owner = owner_of(&state)?;
     let (mut client, mut state) = (Some(client), Some(state));
     let mut children = Vec::new();
     for role in ROLES {
@@ -87,26 +98,37 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             Role::Spawner | Role::Volumes | Role::Transport => None,
         };
         descriptors.extend(extra.zip(role.extra()));
-        children.push(start(command(role, options), descriptors)?);
+        children.push(start(command(role, options, &owner), descriptors)?);
     }
     let enforced = no_new_privileges();
-    if let (Enforced::No(reason), _) | (_, Enforced::No(reason)) = (enforced, allow_only(Profile::Supervisor)) {
-        tracing::info!(%reason, "the supervisor has no system call filter");
+    for taken in [enforced, keep_capabilities(SUPERVISOR_CAPABILITIES), allow_only(Profile::Supervisor)] {
+        if let Enforced::No(reason) = taken {
+            tracing::warn!(%reason, "the supervisor's jail is incomplete");
+        }
     }
     wait_for_any(&children)?;
     end_all(children)
 }
 
 /// This very program again, as one role. Nothing of the environment is needed, so nothing is passed on but what logging asks.
-fn command(role: Role, options: &Options) -> Command {
+fn command(role: Role, options: &Options, owner: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
-    if role == Role::Control && matches!(options.door, Door::Socket(_)) {
+    if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
     }
-    if let (Role::Volumes, Some(config)) = (role, &options.config) {
+    if role == Role::Keyholder {
+        command.envs(std::env::vars_os().filter(|(name, _)| name == CREDENTIALS_VARIABLE));
+    }
+    if let (Role::Control, Some(journal)) = (role, &options.journal) {
+        command.arg("--journal").arg(journal);
+    }
+    if let (Role::Spawner | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
         command.arg("--config").arg(config);
+    }
+    if role == Role::Volumes {
+        command.arg("--owner").arg(owner);
     }
     if role == Role::Spawner {
         // ssh finds its agent and configuration by these.
@@ -131,18 +153,56 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     }
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // Nobody may connect before it has its mode.
-    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
     let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(path)?);
     rustix::process::umask(umask);
     bound?;
+    if let (true, Some(group)) = (is_root(), find_group(CLIENTS_GROUP)?) {
+        rustix::fs::chown(path, None, Some(group))?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     rustix::net::listen(&socket, CLIENTS_WAITING)?;
     Ok(socket)
 }
 
+/// What a daemon over this state directory calls its own: no other daemon has the directory at the same time.
+fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
+    let found = rustix::fs::fstat(state)?;
+    Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
+}
+
 fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
     make_durably(path)?;
     Ok(File::open(path)?.into())
+}
+
+/// Gives what root made in the state directory to the keyholder's user: it is new, or a private daemon of root's worked there. The folder
+/// itself comes last, so that a cut is repeated.
+///
+/// The user may have put things there itself: no link is followed, and a file with a second name elsewhere is left alone.
+fn give(folder: &OwnedFd, user: User) -> Result<(), Fatal> {
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                give(&rustix::fs::openat(folder, name, flags, Mode::empty())?, user)?;
+            }
+            FileType::RegularFile | FileType::Symlink if found.st_uid == 0 && found.st_nlink == 1 => {
+                rustix::fs::chownat(folder, name, Some(user.uid), Some(user.gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            _ => {}
+        }
+    }
+    if rustix::fs::fstat(folder)?.st_uid == 0 {
+        rustix::fs::fchown(folder, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(())
 }
 
 fn make_durably(path: &Path) -> io::Result<()> {
@@ -176,13 +236,18 @@ fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// The roles that still run are killed, and the spawner, which sees that they are gone, ends its far ends and then itself.
+/// The roles that still run are killed; spawner and volumes, which see that control is gone, end far ends and disposables and then themselves.
 fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
     let mut failed = None;
-    let (spawner, others): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| *role == Role::Spawner);
-    for (role, mut started) in others.into_iter().chain(spawner) {
-        if role == Role::Spawner {
-            crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(SPAWNER_GRACE_MS))?;
+    let grace_ms = |role| match role {
+        Role::Spawner => Some(SPAWNER_GRACE_MS),
+        Role::Volumes => Some(VOLUMES_GRACE_MS),
+        Role::Control | Role::Keyholder | Role::Transport => None,
+    };
+    let (last, first): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| grace_ms(*role).is_some());
+    for (role, mut started) in first.into_iter().chain(last) {
+        if let Some(grace_ms) = grace_ms(role) {
+            crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(grace_ms))?;
         }
         if let Some(status) = started.child.try_wait()? {
             if !status.success() {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The role that looks at sources and targets which the caller opened, holds sources still where it can, tells what changed in them, and
-//! hands them to the keyholder. Of paths it opens those alone that the daemon's configuration names, and the base snapshots beside them.
+//! hands them to the keyholder. Of paths it opens those alone that the daemon's configuration names, and the base snapshots beside them. In
+//! dom0 it also asks qubesd for the qubes behind far ends.
 
 mod delta;
+mod disposables;
 mod extents;
+mod qubesd;
 mod reflink;
 mod snapshot;
 mod target;
@@ -26,6 +29,7 @@ use crate::ipc::{
     ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
 };
 use crate::roles::Role;
+use disposables::Disposables;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 
@@ -49,28 +53,36 @@ struct Volumes {
     /// Where their base snapshots lie, of each file system one.
     folders: Vec<Rc<Folder>>,
     asked: Option<Asked>,
+    /// The qubes behind far ends, where qubesd is asked for them.
+    qubes: Option<Disposables>,
     /// What stands still for the keyholder, by number.
     snapshots: HashMap<u32, Box<dyn Snapshot>>,
     /// Targets that are changed where they are, and clones of what they were.
     changed: HashMap<u32, (OwnedFd, OwnedFd)>,
 }
 
-/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names.
-pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
+/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names. `owner` marks this daemon's
+/// disposables; those that are left in the end are killed.
+pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Result<(), Fatal> {
     let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
-    let known = known.volumes;
+    let Config { volumes: known, qubes, .. } = known;
     let mut volumes = Volumes {
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
         folders: snapshot_folders(&known),
         known,
         asked: None,
+        qubes: Disposables::of(&qubes, owner),
         snapshots: HashMap::new(),
         changed: HashMap::new(),
     };
     let folders = folders_of(&volumes.known);
-    let profile = if volumes.known.is_empty() { Role::Volumes.profile() } else { Profile::VolumesByName };
-    let missing = enter_jail_as(profile, || {
+    let profile = match &volumes.qubes {
+        Some(_) => Profile::VolumesInDom0,
+        None if volumes.known.is_empty() => Role::Volumes.profile(),
+        None => Profile::VolumesByName,
+    };
+    let missing = enter_jail_as(Role::Volumes, profile, service, || {
         let readable = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read));
         let kept = volumes.folders.iter().map(|folder| (folder.as_fd(), PathAccess::ReadWrite));
         vec![
@@ -80,7 +92,10 @@ pub fn run(config: Option<&Path>) -> Result<(), Fatal> {
     });
     drop(folders);
     volumes.control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
-    volumes.serve()
+    volumes.qubes.iter().for_each(Disposables::sweep);
+    let served = volumes.serve();
+    volumes.qubes.iter_mut().for_each(Disposables::end_all);
+    served
 }
 
 impl Volumes {
@@ -153,7 +168,30 @@ impl Volumes {
         }
     }
 
+    /// Does what a message says of qubes; whether it was one of those. Where qubesd is not asked, every far end may be called as it is.
+    fn mind_qubes(&mut self, message: &ControlToVolumes) -> Result<bool, Fatal> {
+        match message {
+            ControlToVolumes::PrepareQube { service, via } => {
+                let service = *service;
+                let prepared = self.qubes.as_mut().map_or(Ok(None), |qubes| qubes.prepare(service, via, self.control.as_fd()));
+                let answer = match prepared {
+                    Ok(qube) => VolumesToControl::QubeReady { service, qube },
+                    Err(failure) => VolumesToControl::QubeNotReady { service, failure },
+                };
+                self.control.send(&answer, &[])?;
+            }
+            ControlToVolumes::EndQube { service } => self.qubes.iter_mut().for_each(|qubes| qubes.end(*service)),
+            // It came when the qube was ready, or has ended its start.
+            ControlToVolumes::GiveUpQube => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn hear_control(&mut self, received: Received<ControlToVolumes>) -> Result<(), Fatal> {
+        if self.mind_qubes(&received.message)? {
+            return Ok(());
+        }
         let unexpected = Fatal::Unexpected(self.control.peer());
         let Some(question) = self.asked.take() else { return Err(unexpected) };
         match (received.message.clone(), &question) {

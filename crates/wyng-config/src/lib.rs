@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md` describes every setting.
 //!
-//! `wyng-ctl` reads it for names and profiles; of the daemon only the role `volumes` does, to open the volumes that it names. It holds
-//! no secret.
+//! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the volumes that it names, and `spawner` and
+//! `transport` do for how far ends are reached. It holds no secret.
 
 mod quantity;
+mod qubes;
+mod via;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,6 +17,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use quantity::{parse_bytes, parse_secs};
+pub use qubes::{AdminDomain, FarEnds, Qubes};
+use qubes::{WrittenFarEnds, WrittenQubes};
+pub use via::{VIA_ALLOWED, Via, is_qube};
 
 /// Where it is, if nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
@@ -31,6 +36,10 @@ pub struct Config {
     pub volumes: BTreeMap<String, PathBuf>,
     /// By name.
     pub profiles: BTreeMap<String, Profile>,
+    /// How other qubes are reached.
+    pub qubes: Qubes,
+    /// What holds for far ends of every kind.
+    pub far_ends: FarEnds,
 }
 
 /// What `archive create` and `archive open` need not be told.
@@ -38,7 +47,7 @@ pub struct Config {
 pub struct Archive {
     /// The store: `dir:/path`.
     pub store: String,
-    /// The far end: `local` or `ssh:HOST`.
+    /// The far end; [`Via`] understands it.
     pub via: String,
 }
 
@@ -102,6 +111,10 @@ struct Written {
     volumes: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
     profiles: BTreeMap<Spanned<String>, WrittenProfile>,
+    #[serde(default)]
+    qubes: WrittenQubes,
+    #[serde(default)]
+    far_ends: WrittenFarEnds,
 }
 
 #[derive(Deserialize)]
@@ -154,14 +167,14 @@ impl Config {
             what: error.message().replace('\n', "; "),
             remedy: "See the example in docs/config.md.".into(),
         })?;
-        let mut config = Self::default();
+        let mut config = Self { qubes: written.qubes.check()?, far_ends: written.far_ends.check()?, ..Self::default() };
         for (name, archive) in written.archives {
             check_word(&name)?;
             config.archives.insert(name.into_inner(), archive.check()?);
         }
         for (name, path) in written.volumes {
             check_volume_name(&name)?;
-            let path = absolute(&path)?;
+            let path = absolute(&path, "Write the path of a disk image or block device from / on.")?;
             config.volumes.insert(name.into_inner(), path);
         }
         for (name, profile) in written.profiles {
@@ -178,9 +191,8 @@ impl WrittenArchive {
         if !self.store.as_ref().starts_with("dir:/") {
             return Err(mistake(&self.store, format!("{:?} is no store", self.store.as_ref()), "Write \"dir:/absolute/path\"."));
         }
-        let is_known = |via: &str| via == "local" || via.strip_prefix("ssh:").is_some_and(|host| !host.is_empty());
-        if let Some(via) = self.via.as_ref().filter(|via| !is_known(via.as_ref())) {
-            return Err(mistake(via, format!("{:?} is no far end", via.as_ref()), "Write \"local\" or \"ssh:HOST\"."));
+        if let Some(via) = self.via.as_ref().filter(|via| Via::parse(via.as_ref()).is_none()) {
+            return Err(mistake(via, format!("{:?} is no far end", via.as_ref()), &format!("Write one of {VIA_ALLOWED}.")));
         }
         Ok(Archive { store: self.store.into_inner(), via: self.via.map_or_else(|| "local".to_owned(), Spanned::into_inner) })
     }
@@ -230,11 +242,11 @@ fn check_volume_name(name: &Spanned<String>) -> Result<(), Mistake> {
     Err(mistake(name, format!("{text:?} is no name"), "Write 1 to 200 bytes without / and =, beginning with neither . nor -."))
 }
 
-fn absolute(path: &Spanned<String>) -> Result<PathBuf, Mistake> {
+fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, Mistake> {
     if path.as_ref().starts_with('/') {
         return Ok(PathBuf::from(path.as_ref()));
     }
-    Err(mistake(path, format!("{:?} is no absolute path", path.as_ref()), "Write the path of a disk image or block device from / on."))
+    Err(mistake(path, format!("{:?} is no absolute path", path.as_ref()), remedy))
 }
 
 fn known_volume(name: Spanned<String>, known: &BTreeMap<String, PathBuf>) -> Result<String, Mistake> {
@@ -290,6 +302,12 @@ mod tests {
             ("[profiles.p]\narchive = \"-x\"\n", 2, "is no name"),
             ("[archives.\"a b\"]\nstore = \"dir:/mnt\"\n", 1, "is no name"),
             ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
+            ("[archives.home]\nstore = \"dir:/mnt\"\nvia = \"qrexec:dom0\"\n", 3, "is no far end"),
+            ("[qubes]\nqubesd_socket = \"qubesd.sock\"\n", 2, "is no absolute path"),
+            ("[qubes]\n\nstart_timeout = \"60\"\n", 3, "needs a unit"),
+            ("[far_ends]\nstall_timeout = \"0s\"\n", 2, "is out of bounds"),
+            ("[qubes]\nadmin = \"domU\"\n", 2, "is no admin domain"),
+            ("[qubes]\nqrexec = \"/usr/bin/qrexec-client\"\n", 2, "unknown field `qrexec`"),
             ("[volumes]\n\nwork = \n", 3, ""),
             ("[volumes]\na = \"/x\"\na = \"/y\"\n", 3, "duplicate key"),
         ];

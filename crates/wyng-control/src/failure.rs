@@ -25,6 +25,8 @@ pub enum ExitStatus {
     Unreachable,
     /// Interrupted.
     Interrupted,
+    /// Put off: not now, but soon.
+    Deferred,
 }
 
 impl ExitStatus {
@@ -38,6 +40,7 @@ impl ExitStatus {
             Self::Locked => 4,
             Self::Damage => 5,
             Self::Unreachable => 6,
+            Self::Deferred => 7,
             Self::Interrupted => 130,
         }
     }
@@ -131,8 +134,36 @@ pub enum Failure {
     FarEndBanner,
     /// The far end broke the protocol.
     FarEndProtocol,
-    /// The far end ended or stood still before the job was done.
+    /// The far end ended before the job was done.
     FarEndLost,
+    /// Nothing moved for too long.
+    FarEndStalled,
+    /// The helper is not installed there.
+    FarEndMissing { via: String },
+    /// A policy refuses the call.
+    FarEndRefused { via: String },
+    /// The helper was killed.
+    FarEndKilled { via: String, signal: u8 },
+    /// ssh could not connect, or lost the connection.
+    SshFailed { via: String },
+    /// There is no program that calls other qubes.
+    QrexecMissing { program: String },
+    /// qrexec could not make the call.
+    QrexecFailed { via: String },
+    /// The qube ended, or the link to it.
+    QubeLost { via: String },
+    /// qubesd cannot be asked.
+    QubesdUnreachable { errno: i32 },
+    /// qubesd closed the connection without a word.
+    QubesdRefused,
+    /// What qubesd answered is none of its answers.
+    QubesdAnswer,
+    /// There is no qube of this name.
+    UnknownQube { qube: String },
+    /// The qube could not be made or started; `why` is the name of qubesd's error.
+    QubeNotStarted { qube: String, why: String },
+    /// The qube has no memory to start in.
+    QubeNoMemory { qube: String },
     /// The store's folder or bucket is not there.
     StoreMissing,
     /// The store refuses this caller.
@@ -413,6 +444,104 @@ impl Failure {
                 "the far end was lost before the job was done".into(),
                 resumes,
                 "Run the same command again.",
+            ),
+            Self::FarEndStalled => say(
+                "far-end-stalled",
+                Unreachable,
+                "the far end stood still for too long; the call was ended".into(),
+                resumes,
+                "Check the network and the disk or service behind the store, and run the same command again. A slower store needs a longer [far_ends] stall_timeout.",
+            ),
+            Self::FarEndMissing { via } => say(
+                "far-end-missing",
+                Unreachable,
+                format!("the helper is not installed behind {via:?}"),
+                resumes,
+                "Install the helper's package there: for a qube in the template that it is based on, and then restart the qube; for ssh where the account's PATH leads.",
+            ),
+            Self::FarEndRefused { via } => say(
+                "far-end-refused",
+                Unreachable,
+                format!("the RPC policy in dom0 refuses to call {via:?}"),
+                resumes,
+                "Allow wyng.Push, wyng.Fetch and wyng.Prune from this qube to that one in dom0's /etc/qubes/policy.d.",
+            ),
+            Self::FarEndKilled { via, signal } => say(
+                "far-end-killed",
+                Unreachable,
+                format!("the helper behind {via:?} was killed by signal {signal}"),
+                resumes,
+                "Most often the qube has too little memory: give it, or the template of the disposable, 400 MB or more, and run the same command again.",
+            ),
+            Self::SshFailed { via } => say(
+                "ssh-failed",
+                Unreachable,
+                format!("ssh could not reach {via:?}, or lost it"),
+                resumes,
+                "Check that ssh logs in there without asking for anything, and run the same command again.",
+            ),
+            Self::QrexecMissing { program } => say(
+                "qrexec-missing",
+                Unreachable,
+                format!("this system has no {program}, so no qube can be called"),
+                kept,
+                "Run the daemon in dom0 or in an admin qube, correct [qubes] in the configuration, or use another far end: local, ssh:HOST.",
+            ),
+            Self::QrexecFailed { via } => say(
+                "qrexec-failed",
+                Unreachable,
+                format!("qrexec could not make the call to {via:?}"),
+                resumes,
+                "Check that the qube runs and that its qrexec agent answers (qvm-run QUBE true); dom0's log is /var/log/qubes/qrexec.QUBE.log.",
+            ),
+            Self::QubeLost { via } => say(
+                "qube-lost",
+                Unreachable,
+                format!("the qube behind {via:?} ended, or the link to it"),
+                resumes,
+                "Run the same command again; if that repeats, look at the qube's log and its memory.",
+            ),
+            Self::QubesdUnreachable { errno } => say(
+                "qubesd-unreachable",
+                Unreachable,
+                format!("qubesd cannot be asked for the qube: {}", system(errno)),
+                resumes,
+                "Check that qubesd runs (systemctl status qubesd), and that the daemon may use its socket.",
+            ),
+            Self::QubesdRefused => say(
+                "qubesd-refused",
+                Unreachable,
+                "qubesd did not answer: it refused, or failed".into(),
+                resumes,
+                "See journalctl -u qubesd.",
+            ),
+            Self::QubesdAnswer => say(
+                "qubesd-answer",
+                Unreachable,
+                "qubesd answered in a form that is not understood".into(),
+                resumes,
+                "Check that this version of Wyng is for this release of Qubes OS.",
+            ),
+            Self::UnknownQube { qube } => say(
+                "unknown-qube",
+                Unreachable,
+                format!("there is no qube {qube:?}"),
+                kept,
+                "See qvm-ls, and correct the far end: qrexec:VM or qrexec:@dispvm:TEMPLATE.",
+            ),
+            Self::QubeNotStarted { qube, why } => say(
+                "qube-not-started",
+                Unreachable,
+                format!("the qube {qube:?} cannot be made or started: qubesd says {why}"),
+                resumes,
+                "Start it by hand (qvm-start QUBE, or qvm-run --dispvm=TEMPLATE true) to see why; a template of disposables needs template_for_dispvms.",
+            ),
+            Self::QubeNoMemory { qube } => say(
+                "qube-no-memory",
+                Unreachable,
+                format!("there is not enough memory to start the qube {qube:?}"),
+                resumes,
+                "Shut down other qubes, or give this one less memory, and run the same command again.",
             ),
             Self::StoreMissing => say(
                 "store-missing",

@@ -13,15 +13,18 @@ mod privileges;
 mod seccomp;
 mod spawn;
 mod usage;
+mod users;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
 pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_extents};
 pub use landlock::{PathAccess, restrict_paths};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};
+pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};
 pub use spawn::{Started, start};
 pub use usage::{peak_resident_bytes, peak_resident_of_children_bytes};
+pub use users::{User, become_user, find_group, find_user, is_root, keep_capabilities};
 
 /// Whether a protection is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub enum Enforced {
 
 impl Enforced {
     /// From a result whose error is the reason.
-    fn of<T, E: std::fmt::Display>(result: Result<T, E>) -> Self {
+    pub fn of<T, E: std::fmt::Display>(result: Result<T, E>) -> Self {
         match result {
             Ok(_) => Self::Yes,
             Err(error) => Self::No(error.to_string()),

@@ -25,6 +25,8 @@ pub enum Profile {
     Volumes,
     /// That, opens what the configuration names, and keeps base snapshots.
     VolumesByName,
+    /// That, and calls a local socket: qubesd's.
+    VolumesInDom0,
     /// Works on the state directory, one volume and memory files.
     Keyholder,
     /// Reads and writes two pipes and memory files.
@@ -49,6 +51,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
         Profile::VolumesByName => &[PACKETS, LOOKING, OPENING, SNAPSHOTS],
+        Profile::VolumesInDom0 => &[PACKETS, LOOKING, OPENING, SNAPSHOTS, CALLING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
@@ -56,15 +59,20 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::HelperFetch => &[STORE, STORE_READS],
     };
     let ioctls: &[u32] = match profile {
-        Profile::Volumes | Profile::VolumesByName => &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2],
+        Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2],
         _ => &[],
     };
     apply(&[&[RUNTIME], allowed].concat().concat(), ioctls, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-/// `calls` whatever their arguments are, and of the ioctls these requests.
+/// `calls` whatever their arguments are, of the ioctls these requests, and where sockets are allowed the local ones.
 fn apply(calls: &[c_long], ioctls: &[u32], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    if listed == SeccompAction::Allow
+        && let Some(socket) = rules.get_mut(&libc::SYS_socket)
+    {
+        socket.push(SeccompRule::new(vec![local_socket()?])?);
+    }
     for request in ioctls {
         let request = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(*request))?;
         rules.entry(libc::SYS_ioctl).or_default().push(SeccompRule::new(vec![request])?);
@@ -73,6 +81,11 @@ fn apply(calls: &[c_long], ioctls: &[u32], otherwise: SeccompAction, listed: Sec
     let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
     seccompiler::apply_filter_all_threads(&program)?;
     Ok(())
+}
+
+/// The only kind of socket that a profile may make.
+fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX.cast_unsigned()))
 }
 
 /// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
@@ -164,6 +177,9 @@ const OPENING: &[c_long] = &[
 
 /// Base snapshots, where Landlock keeps them: made without a name, named when their session is committed, removed by the next.
 const SNAPSHOTS: &[c_long] = &[libc::SYS_fsync, libc::SYS_linkat, libc::SYS_unlinkat, libc::SYS_getdents64];
+
+/// A call over a local socket, its network namespace being empty; the kind of the socket is checked.
+const CALLING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_shutdown, libc::SYS_read];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

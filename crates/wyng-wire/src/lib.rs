@@ -67,7 +67,3 @@ pub const KEEP_ALIVE_SECS: u64 = 10;
 
 /// An end that waited this long for a byte ends the call. Six keep-alives, so that a busy machine is not a dead one.
 pub const WATCHDOG_SECS: u64 = 60;
-
-/// The daemon ends the call when what it sent was not settled for this long, keep-alives or not: a helper whose disk
-/// hangs is alive, and still must not hold a run for ever.
-pub const STALL_SECS: u64 = 900;

@@ -17,6 +17,7 @@ fn main() {
         "nothing" => {}
         "execute" => drop(Command::new("/bin/echo").arg("alive").exec()),
         "socket" => drop(std::net::TcpStream::connect("127.0.0.1:9")),
+        "local-socket" => drop(std::os::unix::net::UnixStream::connect("/nowhere")),
         "mount" => drop(rustix::mount::unmount("/nowhere", rustix::mount::UnmountFlags::empty())),
         "open" => drop(std::fs::File::open("/etc/passwd")),
         // Its request is none that reads or clones extents.
@@ -35,6 +36,7 @@ fn profile_of(name: &str) -> Profile {
         "control" => Profile::Control,
         "volumes" => Profile::Volumes,
         "volumes-by-name" => Profile::VolumesByName,
+        "volumes-in-dom0" => Profile::VolumesInDom0,
         "keyholder" => Profile::Keyholder,
         "transport" => Profile::Transport,
         "push" => Profile::HelperPush,

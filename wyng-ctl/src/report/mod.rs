@@ -93,6 +93,18 @@ impl Message {
         }
     }
 
+    pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
+        let why = if long { "60 % or less is left" } else { "it is put off for three days at most" };
+        Self {
+            code: "deferred",
+            exit: ExitStatus::Deferred,
+            text: format!("the machine is on battery ({percent} %), and {why}"),
+            safe: "All sessions that are listed.".into(),
+            next: "Connect the power; the timer tries again. Without --unattended it runs now.".into(),
+            volume: None,
+        }
+    }
+
     pub(crate) fn of_client(error: &ClientError) -> Self {
         let (code, exit, text, safe, next) = match error {
             ClientError::NoDaemon(path) => (
@@ -306,6 +318,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
             Message::of_missing_volume("vm", path, 2),
             Message::of_overdue_backup("PROFILE", "vm", None),
             Message::of_overdue_verify("PROFILE", "home", None),
+            Message::of_deferred(50, false),
             Message::of_client(&ClientError::NoDaemon(path.into())),
             Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),
             Message::of_client(&ClientError::Lost),

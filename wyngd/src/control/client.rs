@@ -33,12 +33,19 @@ pub(super) struct Client {
     wire: Wire<ToClient, ToDaemon>,
     pub(super) phase: Phase,
     behind: VecDeque<ToClient>,
+    uid: Option<u32>,
 }
 
 impl Client {
     pub(super) fn new(socket: OwnedFd) -> Result<Self, Fatal> {
         rustix::fs::fcntl_setfl(&socket, rustix::fs::fcntl_getfl(&socket)? | rustix::fs::OFlags::NONBLOCK)?;
-        Ok(Self { wire: Wire::new(socket, PEER), phase: Phase::Greeting, behind: VecDeque::new() })
+        let uid = rustix::net::sockopt::socket_peercred(&socket).ok().map(|peer| peer.uid.as_raw());
+        Ok(Self { wire: Wire::new(socket, PEER), phase: Phase::Greeting, behind: VecDeque::new(), uid })
+    }
+
+    /// Whose process connected.
+    pub(super) fn uid(&self) -> Option<u32> {
+        self.uid
     }
 
     /// What to wait for.

@@ -2,7 +2,7 @@
 //! Every message between two roles. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Method, TargetKind, ToClient, Wanted};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Method, TargetKind, ToClient, Wanted};
 
 /// Ranges in one message: each is at most 18 bytes of it.
 pub const CHANGES_MAX: usize = 2048;
@@ -70,15 +70,15 @@ pub enum ControlToKeyholder {
     FarEndNotStarted {
         /// Which.
         service: Service,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        failure: Failure,
     },
     /// The far end's process ended.
     FarEndEnded {
         /// Which.
         service: Service,
-        /// Its exit status was 0.
-        success: bool,
+        /// What that means if it was not done; none: its exit status was 0.
+        failure: Option<Failure>,
     },
     /// The person interrupted.
     Cancel,
@@ -112,8 +112,13 @@ pub enum KeyholderToControl {
     WantFarEnd {
         /// Which verb set.
         service: Service,
-        /// `local`, `ssh:HOST`.
+        /// What `wyng_config::Via` understands.
         via: String,
+    },
+    /// The far end's pipes are closed, or it is of no more use: it ends soon, or is killed.
+    EndFarEnd {
+        /// Which.
+        service: Service,
     },
     /// The job has ended.
     Done(ExitStatus),
@@ -171,6 +176,20 @@ pub enum ControlToVolumes {
         /// What the system said.
         errno: i32,
     },
+    /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one may come.
+    PrepareQube {
+        /// For which verb set.
+        service: Service,
+        /// What `wyng_config::Via` understands.
+        via: String,
+    },
+    /// The far end has ended: its disposable is killed.
+    EndQube {
+        /// Of which verb set.
+        service: Service,
+    },
+    /// Nobody waits for the qube any more.
+    GiveUpQube,
 }
 
 /// volumes → control.
@@ -196,6 +215,20 @@ pub enum VolumesToControl {
     Forget {
         /// The source's number.
         item: u32,
+    },
+    /// The far end can be called.
+    QubeReady {
+        /// Which verb set.
+        service: Service,
+        /// The name of the disposable that was made.
+        qube: Option<String>,
+    },
+    /// There is no qube, and nothing is left of one.
+    QubeNotReady {
+        /// Which verb set.
+        service: Service,
+        /// Why.
+        failure: Failure,
     },
 }
 
@@ -339,8 +372,15 @@ pub enum ControlToSpawner {
     Start {
         /// Which verb set.
         service: Service,
-        /// `local`, `ssh:HOST`.
+        /// What `wyng_config::Via` understands.
         via: String,
+        /// In dom0 the name of the disposable that was made for it.
+        qube: Option<String>,
+    },
+    /// This far end ends soon, or is killed.
+    End {
+        /// Which verb set.
+        service: Service,
     },
     /// The command is over: far ends whose pipes are closed end soon, or are killed.
     EndAll,
@@ -360,15 +400,15 @@ pub enum SpawnerToControl {
     NotStarted {
         /// Which.
         service: Service,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        failure: Failure,
     },
     /// It ended.
     Ended {
         /// Which.
         service: Service,
-        /// Its exit status was 0.
-        success: bool,
+        /// What that means if it was not done; none: its exit status was 0.
+        failure: Option<Failure>,
         /// Peak of resident memory of the spawner and of its largest far end so far.
         peak_rss_bytes: u64,
     },
@@ -480,7 +520,12 @@ pub enum TransportToKeyholder {
         complete: bool,
     },
     /// The far end is of no more use.
-    Failed(FarEndFault),
+    Failed {
+        /// Which.
+        service: Service,
+        /// Why.
+        fault: FarEndFault,
+    },
 }
 
 /// How a PUT ended.
@@ -520,8 +565,10 @@ pub enum FarEndFault {
     Banner,
     /// It broke the protocol.
     Protocol,
-    /// It ended, or stood still.
+    /// It ended.
     Lost,
+    /// Nothing moved for too long.
+    Stalled,
     /// The store is not there.
     Missing,
     /// The store must be empty, and is not.

@@ -132,14 +132,35 @@ pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeo
 }
 
 /// The protections every role takes before its first message, and which of them the system would not give.
-pub fn enter_jail(role: Role, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
-    enter_jail_as(role.profile(), own)
+///
+/// `service` says whether the role is to become its own user, where root started it.
+pub fn enter_jail(role: Role, service: bool, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
+    enter_jail_as(role, role.profile(), service, own)
 }
 
 /// [`enter_jail`] for a role whose system calls depend on how it was started.
-pub fn enter_jail_as(profile: Profile, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
+pub fn enter_jail_as(
+    role: Role,
+    profile: Profile,
+    service: bool,
+    own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
+) -> Vec<(String, String)> {
     let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
+    // The names of users are looked up while paths can still be opened.
+    let user = role.user().filter(|_| service && wyng_jail::is_root()).map(|name| (name, wyng_jail::find_user(name)));
     taken.extend(own());
+    match user {
+        Some((_, Ok(Some(user)))) => {
+            taken.push(("own user", wyng_jail::become_user(user, role.capabilities(true))));
+            taken.push(("end with the supervisor", Enforced::of(wyng_jail::die_with_parent(None))));
+        }
+        Some((name, missing)) => {
+            let reason = missing.err().map_or_else(|| format!("there is no user {name}"), |error| error.to_string());
+            taken.push(("own user", Enforced::No(reason)));
+            taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false))));
+        }
+        None => taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false)))),
+    }
     // After the role's own: an undumpable process may not write the maps of its user namespace.
     taken.push(("not dumpable", wyng_jail::not_dumpable()));
     taken.push(("system call filter", wyng_jail::allow_only(profile)));

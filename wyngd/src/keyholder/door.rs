@@ -2,6 +2,7 @@
 //! The keyholder's process: it takes its wires over, enters its jail, and does one job after another.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
@@ -9,18 +10,20 @@ use wyng_jail::{PathAccess, inherited};
 use super::files::StateFiles;
 use super::job;
 use super::real_world::RealWorld;
+use super::sealed::Sealed;
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, TransportToKeyholder, Wire, enter_jail, not_enforced,
 };
-use crate::roles::Role;
+use crate::roles::{CREDENTIALS_VARIABLE, Role};
 
 /// Serves until control is gone.
-pub fn run() -> Result<(), Fatal> {
+pub fn run(service: bool) -> Result<(), Fatal> {
     let control: Wire<KeyholderToControl, ControlToKeyholder> = Wire::inherited(Role::Keyholder, Role::Control)?;
     let volumes = Wire::inherited(Role::Keyholder, Role::Volumes)?;
     let transport: Wire<KeyholderToTransport, TransportToKeyholder> = Wire::inherited(Role::Keyholder, Role::Transport)?;
     let files = StateFiles::new(inherited(Role::Keyholder.extra().ok_or(Fatal::Gone("the state directory"))?)?);
-    let missing = enter_jail(Role::Keyholder, || {
+    let sealed = std::env::var_os(CREDENTIALS_VARIABLE).map(|folder| Sealed::read(Path::new(&folder))).unwrap_or_default();
+    let missing = enter_jail(Role::Keyholder, service, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),
@@ -30,7 +33,7 @@ pub fn run() -> Result<(), Fatal> {
     // The transport has no wire to control: its own protections are told here.
     let TransportToKeyholder::Ready(transports) = transport.receive()?.message else { return Err(Fatal::Unexpected(transport.peer())) };
     control.send(&KeyholderToControl::Ready { keyholder: not_enforced(missing), transport: transports }, &[])?;
-    let mut world = RealWorld::new(control, volumes, transport, files);
+    let mut world = RealWorld::new(control, volumes, transport, files, sealed);
     loop {
         let command = world.next_command()?;
         let exit = wiping_stack(|| job::run(&mut world, command));

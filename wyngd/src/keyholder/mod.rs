@@ -6,6 +6,7 @@
 //! - [`engine`]: backup, restore, verify, create: straight lines over a `World`.
 //! - [`state`]: what matters on this machine: credential, ledger, journal.
 //! - [`cache`]: what can be built anew: the index of ids and the nodes.
+//! - [`sealed`]: credentials that the service manager unsealed.
 //! - [`door`]: the process itself: its wires and its jail; [`real_world`]: the `World` made of them; [`files`]: the state directory.
 
 pub mod cache;
@@ -14,5 +15,6 @@ pub mod engine;
 pub mod files;
 pub mod job;
 pub mod real_world;
+pub mod sealed;
 pub mod state;
 pub mod world;

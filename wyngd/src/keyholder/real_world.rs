@@ -3,6 +3,8 @@
 //!
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
+mod far_ends;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -19,10 +21,12 @@ use wyng_jail::{MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
+use self::far_ends::Push;
 use super::files::StateFiles;
+use super::sealed::Sealed;
 use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, TargetWish, There, World};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
+    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
 };
 
@@ -30,10 +34,6 @@ type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
 type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
 type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
-/// Blobs that the transport has and the far end has not settled: memory is bounded by it.
-const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
-/// Rooms for blobs that are kept for the next: one is filled while one is named.
-const SPARE_ROOMS: usize = 2;
 /// The person's eye is not faster; a new phase or volume is told at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
@@ -45,8 +45,6 @@ const BEHIND_BYTES: u64 = 8 << 20;
 const BEHIND_RANGES: usize = 8;
 /// How late a key's end may be noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// After a cancel a far end may still say so long what became of what it has; then it is given up.
-const CANCEL_PATIENCE_MS: u64 = 2000;
 /// Zeros are written to a stream in pieces of this size.
 const ZEROS_BYTES: usize = 64 * 1024;
 
@@ -56,23 +54,19 @@ pub struct RealWorld {
     volumes: VolumesWire,
     transport: TransportWire,
     files: StateFiles,
+    sealed: Sealed,
     started: Instant,
     cancelled: bool,
     from_control: VecDeque<Received<ControlToKeyholder>>,
     /// Services whose far end runs.
     running: HashSet<Service>,
-    /// How each service's last far end ended, once it has.
-    ended: HashMap<Service, bool>,
-    receipts: VecDeque<Receipt>,
-    put_number: u64,
-    unsettled: VecDeque<(u64, u64)>,
+    /// How each service's last far end ended, once it has; none: well.
+    ended: HashMap<Service, Option<Failure>>,
+    push: Push,
     /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
     spare: Vec<Vec<u8>>,
-    /// The most bytes of blobs that were unsettled at once.
-    unsettled_peak_bytes: u64,
     volumes_peak_bytes: u64,
     transport_peak_bytes: u64,
-    synced: bool,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
     passphrase_item: u32,
@@ -115,25 +109,22 @@ struct Behind {
 
 impl RealWorld {
     /// A world over these wires and files.
-    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles) -> Self {
+    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles, sealed: Sealed) -> Self {
         Self {
             control,
             volumes,
             transport,
             files,
+            sealed,
             started: Instant::now(),
             cancelled: false,
             from_control: VecDeque::new(),
             running: HashSet::new(),
             ended: HashMap::new(),
-            receipts: VecDeque::new(),
-            put_number: 0,
-            unsettled: VecDeque::new(),
+            push: Push::default(),
             spare: Vec::new(),
-            unsettled_peak_bytes: 0,
             volumes_peak_bytes: 0,
             transport_peak_bytes: 0,
-            synced: false,
             sources: HashMap::new(),
             targets: HashMap::new(),
             passphrase_item: PASSPHRASE_ITEMS,
@@ -183,15 +174,6 @@ impl RealWorld {
         Some(u64::try_from(next.min(LOOK_AGAIN).as_millis()).unwrap_or(u64::MAX).saturating_add(1))
     }
 
-    /// A command that failed may have left them open, and answers of theirs on the way.
-    fn close_far_ends(&mut self) -> Result<(), Fatal> {
-        self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
-        while !matches!(self.transport.receive()?.message, TransportToKeyholder::AllClosed) {}
-        self.unsettled.clear();
-        self.receipts.clear();
-        Ok(())
-    }
-
     /// A wire broke: there is nobody left to tell, and nothing to finish.
     fn fatal(fatal: &Fatal) -> Failure {
         if !matches!(fatal, Fatal::Gone(_)) {
@@ -205,9 +187,9 @@ impl RealWorld {
         let received = self.control.receive().map_err(|fatal| Self::fatal(&fatal))?;
         match received.message {
             ControlToKeyholder::Cancel => self.cancelled = true,
-            ControlToKeyholder::FarEndEnded { service, success } => {
+            ControlToKeyholder::FarEndEnded { service, ref failure } => {
                 self.running.remove(&service);
-                self.ended.insert(service, success);
+                self.ended.insert(service, failure.clone());
             }
             _ => return Ok(Some(received)),
         }
@@ -236,65 +218,12 @@ impl RealWorld {
         Ok(())
     }
 
-    /// The next message of the transport. A far end that failed ends what was under way, and so does one that is silent after a cancel.
-    fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
-        loop {
-            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
-            let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
-            match wait(polled, patience).map_err(|fatal| Self::fatal(&fatal))? {
-                [true, _] => break,
-                [false, true] => self.poll_control()?,
-                [false, false] => return Err(Failure::Interrupted),
-            }
-        }
-        let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
-        match received.message {
-            TransportToKeyholder::Failed(fault) => Err(failure_of(fault)),
-            _ => Ok(received),
-        }
-    }
-
-    fn take_receipt_message(&mut self) -> Result<(), Failure> {
-        match self.transport_message()?.message {
-            TransportToKeyholder::Receipt { first, last, answer } => {
-                for number in first..=last {
-                    let (expected, _) = self.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
-                    if expected != number {
-                        return Err(Failure::FarEndProtocol);
-                    }
-                    self.receipts.push_back(Receipt { number, answer });
-                }
-                Ok(())
-            }
-            _ => Err(Failure::FarEndProtocol),
-        }
-    }
-
     fn send_control(&self, message: &KeyholderToControl) -> Result<(), Failure> {
         self.control.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
     }
 
     fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
         self.transport.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
-    }
-
-    /// The far end's process must have ended well too: only then was nothing lost on the way.
-    fn wait_for_end(&mut self, service: Service) -> Result<(), Failure> {
-        self.pump_until_ended(service)?;
-        if self.ended.remove(&service) == Some(true) { Ok(()) } else { Err(Failure::FarEndLost) }
-    }
-
-    fn pump_until_ended(&mut self, service: Service) -> Result<(), Failure> {
-        while self.running.contains(&service) {
-            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
-            if wait([(self.control.as_fd(), PollFlags::IN)], patience).map_err(|fatal| Self::fatal(&fatal))? == [false] {
-                return Err(Failure::Interrupted);
-            }
-            if let Some(received) = self.control_message()? {
-                self.from_control.push_back(received);
-            }
-        }
-        Ok(())
     }
 
     fn next_passphrase_item(&mut self) -> u32 {
@@ -337,13 +266,17 @@ impl World for RealWorld {
     }
 
     fn peak_bytes(&mut self) -> u64 {
-        let parts = [wyng_jail::peak_resident_bytes(), self.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
+        let parts = [wyng_jail::peak_resident_bytes(), self.push.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
     fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64) {
         self.wipe_keys(Some(archive));
         self.kept.push(Kept { archive, key, until: since_boot().saturating_add(Duration::from_secs(secs)) });
+    }
+
+    fn sealed_credential(&mut self, archive: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
+        self.sealed.of(archive)
     }
 
     fn kept_key(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>> {
@@ -413,27 +346,7 @@ impl World for RealWorld {
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
         };
-        // One at a time: the end of one that could not open its store is not taken for the end of this one.
-        self.pump_until_ended(service)?;
-        self.ended.remove(&service);
-        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
-        match self.control_answer()?.message {
-            ControlToKeyholder::FarEndStarted { service: started } if started == service => {
-                self.running.insert(service);
-            }
-            ControlToKeyholder::FarEndNotStarted { errno, .. } => return Err(Failure::FarEndStart { via: via.to_owned(), errno }),
-            _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
-        if service == Service::Push {
-            self.put_number = 0;
-            self.unsettled.clear();
-            self.receipts.clear();
-        }
-        self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
-        match self.transport_message()?.message {
-            TransportToKeyholder::Opened => Ok(()),
-            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
-        }
+        self.connect_far_end(service, via, destination, create)
     }
 
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
@@ -444,51 +357,15 @@ impl World for RealWorld {
     }
 
     fn put(&mut self, name: BlobName, bytes: Vec<u8>, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
-        let length = length_bytes as u64;
-        while !self.unsettled.is_empty()
-            && self.unsettled.iter().fold(length, |sum, (_, bytes)| sum.saturating_add(*bytes)) > UNSETTLED_MAX_BYTES
-        {
-            self.take_receipt_message()?;
-        }
-        let file = memory_file(bytes.get(..length_bytes).unwrap_or_default()).map_err(|_| Failure::OutOfMemory)?;
-        if self.spare.len() < SPARE_ROOMS {
-            self.spare.push(bytes);
-        }
-        self.put_number = self.put_number.saturating_add(1);
-        let length_bytes = u32::try_from(length_bytes).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
-        let message = KeyholderToTransport::Put { number: self.put_number, name: name.0, length_bytes, may_use_reserve };
-        self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))?;
-        self.unsettled.push_back((self.put_number, length));
-        let unsettled_bytes = self.unsettled.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
-        self.unsettled_peak_bytes = self.unsettled_peak_bytes.max(unsettled_bytes);
-        self.synced = false;
-        Ok(self.put_number)
+        self.put_blob(name, bytes, length_bytes, may_use_reserve)
     }
 
     fn receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
-        while self.receipts.is_empty() && !self.unsettled.is_empty() {
-            let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true];
-            if !there && !wait_for_it {
-                break;
-            }
-            if !there && !self.synced {
-                self.send_transport(&KeyholderToTransport::Sync)?;
-                self.synced = true;
-            }
-            self.take_receipt_message()?;
-        }
-        Ok(self.receipts.pop_front())
+        self.next_receipt(wait_for_it)
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {
-        self.send_transport(&KeyholderToTransport::EndPush)?;
-        match self.transport_message()?.message {
-            TransportToKeyholder::Final { peak_rss_bytes } => {
-                self.transport_peak_bytes = peak_rss_bytes;
-                self.wait_for_end(Service::Push)
-            }
-            _ => Err(Failure::FarEndProtocol),
-        }
+        self.end_push()
     }
 
     fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
@@ -870,21 +747,4 @@ fn read_secret(pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, SystemErrno> {
     }
     secret.truncate(length);
     Ok(secret)
-}
-
-fn failure_of(fault: FarEndFault) -> Failure {
-    match fault {
-        FarEndFault::Banner => Failure::FarEndBanner,
-        FarEndFault::Protocol => Failure::FarEndProtocol,
-        FarEndFault::Lost => Failure::FarEndLost,
-        FarEndFault::Missing => Failure::StoreMissing,
-        FarEndFault::NotEmpty => Failure::StoreNotEmpty,
-        FarEndFault::Denied => Failure::StoreDenied,
-        FarEndFault::ReadOnly => Failure::StoreReadOnly,
-        FarEndFault::Full => Failure::StoreFull,
-        FarEndFault::Address => Failure::StoreAddress,
-        FarEndFault::Unreachable => Failure::StoreUnreachable,
-        FarEndFault::Unsuitable => Failure::StoreNotExclusive,
-        FarEndFault::Failed => Failure::StoreFailed,
-    }
 }

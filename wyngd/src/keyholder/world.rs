@@ -172,6 +172,8 @@ pub trait World {
     /// Asks the caller for a passphrase.
     fn passphrase(&mut self, new: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
 
+    /// The credential of an archive, as the service manager unsealed it.
+    fn sealed_credential(&mut self, archive: ArchiveId) -> Option<zeroize::Zeroizing<Vec<u8>>>;
     /// Keeps an archive's data key for so long, in the place of one that is kept already.
     fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64);
     /// The archive's data key, while it is kept.

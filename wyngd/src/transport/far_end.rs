@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
+use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
     BlobName, BytesStatus, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Put, ReceiptStatus,
-    STALL_SECS, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
+    Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
 };
 
 use super::ToKeyholder;
@@ -24,20 +25,30 @@ const LISTED_MAX: u64 = 1 << 24;
 /// Entries of a listing in one message.
 const ENTRIES_A_MESSAGE: usize = 1000;
 
-/// How long the far end may be silent. A test makes them short.
+/// Behind the time that qrexec gives to a qube's agent, for the helper to greet.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// How long the far end may be silent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     keep_alive: Duration,
+    /// For its HELLO.
+    greeting: Duration,
+    /// For any byte.
     watchdog: Duration,
+    /// For anything that moves, while something is due: bytes of ours that it takes, bytes and receipts that come. A KEEP_ALIVE is none.
     stall: Duration,
 }
 
 impl Limits {
-    pub(super) const DEFAULT: Self = Self {
-        keep_alive: Duration::from_secs(KEEP_ALIVE_SECS),
-        watchdog: Duration::from_secs(WATCHDOG_SECS),
-        stall: Duration::from_secs(STALL_SECS),
-    };
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            keep_alive: Duration::from_secs(KEEP_ALIVE_SECS),
+            greeting: Duration::from_secs(config.qubes.start_timeout_secs).saturating_add(GREETING),
+            watchdog: Duration::from_secs(WATCHDOG_SECS),
+            stall: Duration::from_secs(config.far_ends.stall_timeout_secs),
+        }
+    }
 }
 
 /// What the keyholder wants sent.
@@ -112,7 +123,7 @@ pub(super) struct FarEnd {
     finished: bool,
     heard: Instant,
     wrote: Instant,
-    settled: Instant,
+    moved: Instant,
 }
 
 /// Why work on a call stops: the far end's fault, or this process's.
@@ -161,7 +172,7 @@ impl FarEnd {
             finished: false,
             heard: now,
             wrote: now,
-            settled: now,
+            moved: now,
         };
         far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }))?;
         Ok(far_end)
@@ -187,10 +198,24 @@ impl FarEnd {
         self.to.is_some() && (!self.frames.is_empty() || self.body.is_some() || self.next_may_go())
     }
 
+    pub(super) fn service(&self) -> Service {
+        self.service
+    }
+
+    /// How long it may say nothing at all.
+    fn silence(&self) -> Duration {
+        if matches!(self.expecting, Expecting::Hello) { self.limits.greeting } else { self.limits.watchdog }
+    }
+
+    fn is_something_due(&self) -> bool {
+        self.body.is_some() || !self.unsettled.is_empty() || !self.due.is_empty()
+    }
+
     /// Until the next keep-alive or the watchdog.
     pub(super) fn timeout_millis(&self) -> u64 {
-        let next =
-            self.limits.keep_alive.saturating_sub(self.wrote.elapsed()).min(self.limits.watchdog.saturating_sub(self.heard.elapsed()));
+        let stall = self.is_something_due().then(|| self.limits.stall.saturating_sub(self.moved.elapsed()));
+        let next = self.limits.keep_alive.saturating_sub(self.wrote.elapsed()).min(self.silence().saturating_sub(self.heard.elapsed()));
+        let next = stall.map_or(next, |stall| next.min(stall));
         u64::try_from(next.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
@@ -214,9 +239,9 @@ impl FarEnd {
         if self.finished {
             return Ok(());
         }
-        let stalled = (!self.unsettled.is_empty() || !self.due.is_empty()) && self.settled.elapsed() > self.limits.stall;
-        if self.heard.elapsed() > self.limits.watchdog || stalled {
-            return Err(FarEndFault::Lost.into());
+        let stalled = self.is_something_due() && self.moved.elapsed() > self.limits.stall;
+        if self.heard.elapsed() > self.silence() || stalled {
+            return Err(FarEndFault::Stalled.into());
         }
         if self.wrote.elapsed() >= self.limits.keep_alive && self.frames.is_empty() && self.body.is_none() && self.to.is_some() {
             self.encode(&ToHelper::KeepAlive)?;
@@ -260,6 +285,7 @@ impl FarEnd {
                     Ok(sent) => {
                         body.left_bytes = body.left_bytes.saturating_sub(sent);
                         self.wrote = Instant::now();
+                        self.moved = self.wrote;
                     }
                     Err(Errno::AGAIN) => return Ok(()),
                     Err(Errno::INTR) => {}
@@ -285,8 +311,8 @@ impl FarEnd {
     }
 
     fn begin(&mut self, outgoing: Outgoing) -> Result<(), Stop> {
-        if self.unsettled.is_empty() && self.due.is_empty() {
-            self.settled = Instant::now();
+        if !self.is_something_due() {
+            self.moved = Instant::now();
         }
         match outgoing {
             Outgoing::Put { number, name, length_bytes, may_use_reserve, file } => {
@@ -424,7 +450,7 @@ impl FarEnd {
         self.expecting = Expecting::Header;
         let settles = self.rules.accept(&frame, self.sent_through).map_err(|_| FarEndFault::Protocol)?;
         if settles.is_some() {
-            self.settled = Instant::now();
+            self.moved = Instant::now();
         }
         match frame {
             ToDaemon::KeepAlive => Ok(()),
@@ -494,7 +520,7 @@ impl FarEnd {
             let full = std::mem::take(entries);
             keyholder.send(&TransportToKeyholder::Entries(full), &[])?;
         }
-        self.settled = Instant::now();
+        self.moved = Instant::now();
         Ok(())
     }
 
@@ -512,7 +538,7 @@ impl FarEnd {
             self.expecting = Expecting::Body { left_bytes, status };
         } else {
             self.expecting = Expecting::Header;
-            self.settled = Instant::now();
+            self.moved = Instant::now();
             self.end_get(status, keyholder)?;
         }
         Ok(rest)

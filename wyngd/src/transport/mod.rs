@@ -5,9 +5,12 @@
 mod far_end;
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::PollFlags;
+use wyng_config::Config;
 
 use crate::ipc::{
     Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder, TransportToSpawner, Wire, enter_jail,
@@ -18,19 +21,20 @@ use far_end::{FarEnd, Limits, Outgoing};
 
 type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
 
-/// Serves until the keyholder is gone.
-pub fn run() -> Result<(), Fatal> {
+/// Serves until the keyholder is gone. How patient it is stands in the configuration in that file.
+pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
+    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> = Wire::inherited(Role::Transport, Role::Spawner)?;
-    let missing = enter_jail(Role::Transport, || {
+    let missing = enter_jail(Role::Transport, service, || {
         vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
     });
     keyholder.send(&TransportToKeyholder::Ready(not_enforced(missing)), &[])?;
-    serve(&keyholder, &spawner)
+    serve(&keyholder, &spawner, Limits::of(&known))
 }
 
 /// Pipes that wait for their OPEN, and the far ends that are open.
-fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTransport>) -> Result<(), Fatal> {
+fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTransport>, limits: Limits) -> Result<(), Fatal> {
     let mut waiting: VecDeque<(Service, [OwnedFd; 2])> = VecDeque::new();
     let mut push: Option<FarEnd> = None;
     let mut fetch: Option<FarEnd> = None;
@@ -46,12 +50,12 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
             waiting.push_back((service, received.two_descriptors()?));
         }
         if from_keyholder {
-            take(keyholder, keyholder.receive()?, &mut waiting, &mut push, &mut fetch)?;
+            take(keyholder, keyholder.receive()?, &mut waiting, &mut push, &mut fetch, limits)?;
         }
         for (far_end, reads, writes) in [(&mut push, push_reads, push_writes), (&mut fetch, fetch_reads, fetch_writes)] {
             let Some(open) = far_end else { continue };
             if let Err(fault) = open.work(reads, writes, keyholder)? {
-                keyholder.send(&TransportToKeyholder::Failed(fault), &[])?;
+                keyholder.send(&TransportToKeyholder::Failed { service: open.service(), fault }, &[])?;
                 *far_end = None;
             } else if open.is_finished() {
                 *far_end = None;
@@ -79,6 +83,7 @@ fn take(
     waiting: &mut VecDeque<(Service, [OwnedFd; 2])>,
     push: &mut Option<FarEnd>,
     fetch: &mut Option<FarEnd>,
+    limits: Limits,
 ) -> Result<(), Fatal> {
     use crate::ipc::FarEndFault::Lost;
     let message = received.message.clone();
@@ -90,7 +95,7 @@ fn take(
     if let KeyholderToTransport::Open { service, destination, create } = message {
         let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
         let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
-        let far_end = FarEnd::open(service, pipes, &destination, create, Limits::DEFAULT)?;
+        let far_end = FarEnd::open(service, pipes, &destination, create, limits)?;
         match service {
             Service::Push => *push = Some(far_end),
             Service::Fetch => *fetch = Some(far_end),
@@ -100,7 +105,7 @@ fn take(
     let is_push = matches!(message, KeyholderToTransport::Put { .. } | KeyholderToTransport::Sync | KeyholderToTransport::EndPush);
     let Some(far_end) = (if is_push { push } else { fetch }) else {
         // It failed while this was on its way; the keyholder hears of that, or has heard.
-        return if is_push { Ok(()) } else { keyholder.send(&TransportToKeyholder::Failed(Lost), &[]) };
+        return if is_push { Ok(()) } else { keyholder.send(&TransportToKeyholder::Failed { service: Service::Fetch, fault: Lost }, &[]) };
     };
     let outgoing = match message {
         KeyholderToTransport::Put { number, name, length_bytes, may_use_reserve } => {

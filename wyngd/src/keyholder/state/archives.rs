@@ -119,11 +119,15 @@ impl ArchiveFolder {
         world.replace_file(&self.file("archive.toml"), text.as_bytes())
     }
 
-    /// Reads the credential, or its second copy when the first is damaged.
+    /// Reads the credential, or its second copy when the first is damaged, or what was unsealed when neither is here.
     pub fn read_credential<W: World>(&self, world: &mut W) -> Result<Credential, Failure> {
         let mut what = "it is missing".to_owned();
+        let mut copies = Vec::new();
         for name in CREDENTIAL_COPIES {
-            let Some(bytes) = world.read_file(&self.file(name))?.map(zeroize::Zeroizing::new) else { continue };
+            copies.extend(world.read_file(&self.file(name))?.map(zeroize::Zeroizing::new));
+        }
+        copies.extend(world.sealed_credential(self.id));
+        for bytes in copies {
             match Credential::decode(&bytes) {
                 Ok(credential) if credential.archive() == self.id => return Ok(credential),
                 Ok(_) => what = "it is of another archive".into(),
@@ -182,7 +186,8 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// `2 N` hexadecimal digits.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != N.saturating_mul(2) || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }

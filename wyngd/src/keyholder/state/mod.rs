@@ -11,7 +11,7 @@ mod notes;
 mod origins;
 
 pub(crate) use archives::to_hex;
-pub use archives::{ArchiveFolder, ArchiveToml, is_archive_name};
+pub use archives::{ArchiveFolder, ArchiveToml, from_hex, is_archive_name};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger};

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Where everything goes, and the packages. Nothing is compiled here: `make release` comes first, or PROFILE=dev takes what `make test` built.
+# DESTDIR is put before every path; PACKAGES is where packages are put.
+
+PROFILE ?= release
+PACKAGES ?= $(CURDIR)/target/packages
+VERSION := $(shell cat version)
+REL := $(shell cat rel)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT = $(if $(filter dev,$(PROFILE)),debug,release)
+PROGRAMS ?= target/$(BUILT)
+# One file for every template: nothing of the template's libraries is used.
+HELPER ?= target/static/$(HOST)/$(BUILT)/wyng-transport-vm
+# Speed is nothing to the tests of a static helper, and the compiler's time is.
+STATIC_FLAGS = $(if $(filter dev,$(PROFILE)),--config profile.dev.opt-level=0 --config 'profile.dev.package."*".opt-level=0' --config profile.dev.debug=false,--release)
+
+LIBEXEC = $(DESTDIR)/usr/libexec/wyng
+SYSTEMD = $(DESTDIR)/usr/lib/systemd
+SHARE = $(DESTDIR)/usr/share
+DOCS = README.md SECURITY.md CHANGELOG.md
+
+.PHONY: release static install-dom0 install-vm rpm deb source
+
+release: rust
+	$(CARGO) build --locked --release $(CARGO_FLAGS) --package wyngd --package wyng-ctl --package wyng-transport-vm
+	@$(MAKE) --no-print-directory static PROFILE=release
+
+static: rust
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked $(CARGO_FLAGS) $(STATIC_FLAGS) --package wyng-transport-vm --target $(HOST) --target-dir target/static
+
+# The admin domain. The helper is there for stores of this machine, and for a restore without Qubes.
+install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
+	install -D -s -m 0755 $(PROGRAMS)/wyng-ctl $(DESTDIR)/usr/bin/wyng-ctl
+	install -D -s -m 0755 $(PROGRAMS)/wyngd $(LIBEXEC)/wyngd
+	install -D -s -m 0755 $(HELPER) $(LIBEXEC)/wyng-transport-vm
+	install -D -m 0755 tests/independent/read_archive.py $(SHARE)/wyng/read_archive.py
+	install -D -m 0644 tests/independent/requirements.txt $(SHARE)/wyng/requirements.txt
+	install -d -m 0755 $(DESTDIR)/etc/wyng
+	install -D -m 0664 rpc-policy/60-wyng.policy $(DESTDIR)/etc/qubes/policy.d/60-wyng.policy
+	install -d -m 0755 $(SYSTEMD)/system $(SYSTEMD)/user
+	install -m 0644 systemd/*.service systemd/*.socket systemd/*.timer $(SYSTEMD)/system
+	install -m 0644 systemd/user/*.service systemd/user/*.path $(SYSTEMD)/user
+	install -D -m 0644 systemd/85-wyng.preset $(SYSTEMD)/system-preset/85-wyng.preset
+	install -D -m 0644 systemd/user/85-wyng.preset $(SYSTEMD)/user-preset/85-wyng.preset
+	install -D -m 0644 systemd/wyng.sysusers $(DESTDIR)/usr/lib/sysusers.d/wyng.conf
+	install -D -m 0644 systemd/wyng.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/wyng.conf
+	install -d -m 0755 $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	$(PROGRAMS)/wyng-ctl man $(SHARE)/man/man1
+	gzip -9 -n -f $(SHARE)/man/man1/wyng-ctl*.1
+	$(PROGRAMS)/wyng-ctl completions bash > $(SHARE)/bash-completion/completions/wyng-ctl
+	$(PROGRAMS)/wyng-ctl completions zsh > $(SHARE)/zsh/site-functions/_wyng-ctl
+	$(PROGRAMS)/wyng-ctl completions fish > $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
+	chmod 0644 $(SHARE)/man/man1/wyng-ctl*.1.gz $(SHARE)/bash-completion/completions/wyng-ctl $(SHARE)/zsh/site-functions/_wyng-ctl $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
+	install -d -m 0755 $(SHARE)/doc/wyng/docs/schema
+	install -m 0644 $(DOCS) ARCHITECTURE.md rpc-policy/50-wyng-adminvm.policy.example $(SHARE)/doc/wyng
+	install -m 0644 docs/*.md $(SHARE)/doc/wyng/docs
+	install -d -m 0755 $(SHARE)/doc/wyng/systemd/wyngd.service.d $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d
+	install -m 0644 systemd/examples/wyngd.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyngd.service.d
+	install -m 0644 systemd/examples/wyng-verify@.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d
+	install -m 0644 docs/schema/*.json $(SHARE)/doc/wyng/docs/schema
+	install -D -m 0644 LICENSE $(SHARE)/licenses/wyng/LICENSE
+
+# A template: the helper, and the services that start it. Nothing runs until it is called.
+install-vm: $(HELPER)
+	install -D -s -m 0755 $(HELPER) $(LIBEXEC)/wyng-transport-vm
+	install -d -m 0755 $(DESTDIR)/etc/qubes-rpc $(DESTDIR)/etc/qubes/rpc-config
+	install -m 0755 rpc-policy/services/* $(DESTDIR)/etc/qubes-rpc
+	install -m 0644 rpc-policy/rpc-config/* $(DESTDIR)/etc/qubes/rpc-config
+	install -d -m 0755 $(SHARE)/doc/wyng-vm
+	install -m 0644 README.md SECURITY.md docs/protocol.md $(SHARE)/doc/wyng-vm
+	install -D -m 0644 LICENSE $(SHARE)/licenses/wyng-vm/LICENSE
+
+$(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER):
+	@echo "$@ is not built: make release comes first" >&2; exit 1
+
+# What a builder does too, but with programs that are built already.
+rpm: packaging/rpm/wyng-dom0.spec.in packaging/rpm/wyng-vm.spec.in $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
+	mkdir -p $(PACKAGES)/build
+	for name in wyng-dom0 wyng-vm; do \
+	  sed 's/@VERSION@/$(VERSION)/; s/@REL@/$(REL)/; /@CHANGELOG@/d' packaging/rpm/$$name.spec.in > $(PACKAGES)/build/$$name.spec && \
+	  rpmbuild --quiet -bb --with prebuilt --define '_sourcedir $(CURDIR)' --define '_topdir $(PACKAGES)/build' --define '_rpmdir $(PACKAGES)' \
+	    --define 'wyng_make $(MAKE) PROFILE=$(PROFILE) PROGRAMS=$(PROGRAMS) HELPER=$(HELPER)' $(PACKAGES)/build/$$name.spec || exit 1; \
+	done
+
+# What a builder begins with: the commit that is checked out, and its dependencies.
+source:
+	mkdir -p $(PACKAGES)/build
+	git archive --prefix=wyng-$(VERSION)/ --output=$(PACKAGES)/wyng-$(VERSION).tar.gz HEAD
+	rm -rf $(PACKAGES)/build/vendor && $(CARGO) vendor --locked --quiet $(PACKAGES)/build/vendor >/dev/null
+	tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 --directory=$(PACKAGES)/build vendor | gzip -9 -n > $(PACKAGES)/wyng-$(VERSION)-vendor.tar.gz
+
+# debian/rules does the same; this needs no debhelper.
+deb: DEB_FILES ?= $(PACKAGES)/build/files
+deb: $(HELPER)
+	rm -rf $(PACKAGES)/build/wyng-vm && mkdir -p $(PACKAGES)/build/wyng-vm/DEBIAN
+	$(MAKE) --no-print-directory install-vm DESTDIR=$(PACKAGES)/build/wyng-vm
+	cd $(PACKAGES)/build/wyng-vm && find etc -type f | sort | sed 's,^,/,' > DEBIAN/conffiles
+	dpkg-gencontrol -pwyng-vm -P$(PACKAGES)/build/wyng-vm -f$(DEB_FILES)
+	dpkg-deb --root-owner-group --build $(PACKAGES)/build/wyng-vm $(PACKAGES)

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A made-up system of qubes: `qrexec-client`, `qrexec-client-vm` and qubesd that speak as the real ones do, with their traps, over a folder
+//! that says which qubes there are. No hypervisor, no policy language; a qube is a folder, and its service a process.
+//!
+//! ```text
+//! WORLD/bin/                 the two clients: they find the world from where they are started
+//!       qubesd.sock
+//!       qubes/NAME/class     AppVM, DispVM
+//!                  running   while it runs
+//!                  template-for-dispvms
+//!                  services/ what /etc/qubes-rpc is: executables
+//!                  profile   what /etc/profile is: runs first, with the service's streams
+//!                  feature.X
+//!       traps                one line for each call to come: see qrexec.rs
+//!       qubesd-traps         METHOD TRAP: see qubesd.rs
+//!       refuse               while it is there, the policy refuses what qubes call
+//!       calls                what qubesd was asked
+//!       qrexec-calls         the arguments of each client
+//! ```
+
+pub mod qrexec;
+pub mod qubesd;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use crate::programs::program;
+use crate::sandbox::{Outcome, Sandbox};
+use crate::service::until;
+
+/// The folder of one system. Every program of it looks here, each time anew.
+#[derive(Clone)]
+pub struct World(pub PathBuf);
+
+impl World {
+    /// The folder of a qube.
+    pub fn qube(&self, name: &str) -> PathBuf {
+        self.0.join("qubes").join(name)
+    }
+
+    /// Whether there is such a qube.
+    pub fn exists(&self, name: &str) -> bool {
+        !name.is_empty() && !name.contains('/') && self.qube(name).is_dir()
+    }
+
+    /// Whether it runs.
+    pub fn runs(&self, name: &str) -> bool {
+        self.exists(name) && self.qube(name).join("running").exists()
+    }
+
+    /// `AppVM`, `DispVM`.
+    pub fn class(&self, name: &str) -> String {
+        std::fs::read_to_string(self.qube(name).join("class")).unwrap_or_default()
+    }
+
+    /// All qubes, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.0.join("qubes")).unwrap();
+        let mut names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Those that were made from templates and are not gone.
+    pub fn disposables(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| self.class(name) == "DispVM").collect()
+    }
+
+    /// A disposable of a template that allows them.
+    pub fn make_disposable(&self, template: &str) -> String {
+        let name = (1..).map(|number| format!("disp{number}")).find(|name| !self.0.join("used").join(name).exists()).unwrap();
+        std::fs::create_dir_all(self.0.join("used").join(&name)).unwrap();
+        let folder = self.qube(&name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("class"), "DispVM").unwrap();
+        for inherited in ["services", "profile"] {
+            symlink(self.qube(template).join(inherited), folder.join(inherited)).unwrap();
+        }
+        name
+    }
+
+    /// It runs from now on.
+    pub fn start(&self, name: &str) {
+        std::fs::write(self.qube(name).join("running"), "").unwrap();
+    }
+
+    /// It does not run any more; a disposable is gone then.
+    pub fn halt(&self, name: &str) {
+        let _ = std::fs::remove_file(self.qube(name).join("running"));
+        if self.class(name) == "DispVM" {
+            let _ = std::fs::remove_dir_all(self.qube(name));
+        }
+    }
+
+    /// Appends a line to a record.
+    pub fn note(&self, record: &str, line: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.0.join(record)).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// A record's lines.
+    pub fn noted(&self, record: &str) -> Vec<String> {
+        std::fs::read_to_string(self.0.join(record)).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// Takes the next call's trap.
+    fn take_trap(&self) -> String {
+        let traps = self.noted("traps");
+        let (next, left) = traps.split_first().map_or((String::new(), &[][..]), |(next, left)| (next.clone(), left));
+        std::fs::write(self.0.join("traps"), left.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        next
+    }
+}
+
+/// A world beside an archive's sandbox, and a configuration that leads there.
+pub struct FakeQubes {
+    /// Its folder.
+    pub world: World,
+    /// What `--config` takes.
+    pub config: String,
+    qubesd: Option<Child>,
+}
+
+impl FakeQubes {
+    /// dom0 of a system with the running qube `sys-backup` and the template `net-dvm`, both with the helper installed. Times are short.
+    pub fn dom0(sandbox: &Sandbox) -> Self {
+        let mut qubes = Self::build(sandbox, "dom0");
+        qubes.start_qubesd();
+        qubes
+    }
+
+    /// An admin qube of the same system: no qubesd.
+    pub fn admin_qube(sandbox: &Sandbox) -> Self {
+        Self::build(sandbox, "qube")
+    }
+
+    fn build(sandbox: &Sandbox, admin: &str) -> Self {
+        let world = World(sandbox.path("qubes"));
+        std::fs::create_dir_all(world.0.join("bin")).unwrap();
+        for name in ["qrexec-client", "qrexec-client-vm"] {
+            symlink(program(&format!("fake-{name}")), world.0.join("bin").join(name)).unwrap();
+        }
+        let folder = world.0.display();
+        let config = format!(
+            "[qubes]\nadmin = \"{admin}\"\nqubesd_socket = \"{folder}/qubesd.sock\"\nqrexec_client = \"{folder}/bin/qrexec-client\"\n\
+             qrexec_client_vm = \"{folder}/bin/qrexec-client-vm\"\nstart_timeout = \"5s\"\n[far_ends]\nstall_timeout = \"3s\"\n"
+        );
+        let config = sandbox.text("wyng.toml", &config);
+        let qubes = Self { world, config, qubesd: None };
+        qubes.add("sys-backup");
+        qubes.world.start("sys-backup");
+        qubes.add("net-dvm");
+        std::fs::write(qubes.world.qube("net-dvm").join("template-for-dispvms"), "").unwrap();
+        qubes
+    }
+
+    /// Starts qubesd, and waits until it listens.
+    pub fn start_qubesd(&mut self) {
+        self.qubesd = Some(Command::new(program("fake-qubesd")).arg(&self.world.0).spawn().unwrap());
+        until("qubesd listens", || std::os::unix::net::UnixStream::connect(self.world.0.join("qubesd.sock")).is_ok());
+    }
+
+    /// Stops it; its socket stays, as that of a daemon that died.
+    pub fn stop_qubesd(&mut self) {
+        if let Some(mut qubesd) = self.qubesd.take() {
+            let _ = qubesd.kill();
+            let _ = qubesd.wait();
+        }
+    }
+
+    /// A halted AppVM with the helper installed.
+    pub fn add(&self, name: &str) {
+        let folder = self.world.qube(name);
+        std::fs::create_dir_all(folder.join("services")).unwrap();
+        std::fs::write(folder.join("class"), "AppVM").unwrap();
+        for (service, verb) in [("wyng.Push", "push"), ("wyng.Fetch", "fetch"), ("wyng.Prune", "prune")] {
+            self.install(name, service, &format!("exec $HELPER {verb}"));
+        }
+    }
+
+    /// Puts a shell script in a service's place. In it, `$HELPER` is the real helper.
+    pub fn install(&self, qube: &str, service: &str, script: &str) {
+        let helper = program("wyng-transport-vm");
+        executable(&self.world.qube(qube).join("services").join(service), &format!("#!/bin/bash\nHELPER={}\n{script}\n", helper.display()));
+    }
+
+    /// What `/etc/profile` says in a qube.
+    pub fn login_script(&self, qube: &str, script: &str) {
+        executable(&self.world.qube(qube).join("profile"), script);
+    }
+
+    /// The traps of the calls to come, one each.
+    pub fn set_traps(&self, traps: &[&str]) {
+        std::fs::write(self.world.0.join("traps"), traps.iter().map(|trap| format!("{trap}\n")).collect::<String>()).unwrap();
+    }
+
+    /// What qubesd does wrong from now on: `METHOD TRAP`.
+    pub fn set_qubesd_traps(&self, traps: &str) {
+        std::fs::write(self.world.0.join("qubesd-traps"), traps).unwrap();
+    }
+
+    /// A command that knows of these qubes.
+    pub fn wyng(&self, sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
+        sandbox.wyng(&[arguments, &["--config", &self.config]].concat())
+    }
+
+    /// `archive create home` through a far end.
+    pub fn create(&self, sandbox: &Sandbox, via: &str, options: &[&str]) -> Outcome {
+        sandbox.create("home", &[&["--via", via, "--config", &self.config], options].concat())
+    }
+}
+
+impl Drop for FakeQubes {
+    fn drop(&mut self) {
+        self.stop_qubesd();
+    }
+}
+
+fn executable(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Calls from dom0 and from an admin qube: that they work, what they are, and what their exit statuses tell the owner.
+
+use wyng_tests::fake_qubes::FakeQubes;
+use wyng_tests::sandbox::{Sandbox, noise};
+
+const IMAGE_BYTES: usize = 3 << 20;
+
+/// A backup, a verify and a restore, all through this far end.
+fn round_trip(qubes: &FakeQubes, sandbox: &Sandbox, via: &str) {
+    qubes.create(sandbox, via, &["--pack-size", "1M"]).success();
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    qubes.wyng(sandbox, &["backup", "home", "disk.img"]).success();
+    qubes.wyng(sandbox, &["verify", "home"]).success();
+    qubes.wyng(sandbox, &["restore", "home", "disk.img", "--to", "restored"]).success();
+    assert!(std::fs::read(sandbox.path("restored")).unwrap() == noise(IMAGE_BYTES, 1));
+}
+
+#[test]
+fn dom0_calls_each_service_of_a_qube_by_its_name() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    round_trip(&qubes, &sandbox, "qrexec:sys-backup");
+    let call = |service| format!("-d sys-backup -w 5 -- DEFAULT:QUBESRPC {service}+ dom0");
+    assert_eq!(qubes.world.noted("qrexec-calls"), ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call));
+}
+
+#[test]
+fn an_admin_qube_calls_by_target_and_the_disposable_is_made_and_killed_for_it() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::admin_qube(&sandbox);
+    round_trip(&qubes, &sandbox, "qrexec:@dispvm:net-dvm");
+    let call = |service| format!("@dispvm:net-dvm {service}+");
+    assert_eq!(qubes.world.noted("qrexec-calls"), ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call));
+    assert_eq!(qubes.world.disposables(), [""; 0]);
+}
+
+/// What a backup through `qrexec:sys-backup` says, after `spoil`.
+fn backup_says(admin: fn(&Sandbox) -> FakeQubes, spoil: fn(&FakeQubes), code: &str) {
+    let sandbox = Sandbox::new();
+    let qubes = admin(&sandbox);
+    qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    spoil(&qubes);
+    let outcome = qubes.wyng(&sandbox, &["backup", "home", "disk.img"]);
+    assert_eq!(outcome.expect(6).codes(), [code], "{}", outcome.stderr);
+}
+
+#[test]
+fn each_exit_status_tells_the_owner_what_to_install_or_start() {
+    let remove = |qubes: &FakeQubes| std::fs::remove_file(qubes.world.qube("sys-backup").join("services/wyng.Push")).unwrap();
+    backup_says(FakeQubes::dom0, remove, "far-end-missing");
+    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["exits 125"]), "qrexec-failed");
+    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["frozen"]), "qrexec-failed");
+    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["dies-up 100"]), "qube-lost");
+    backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", "kill -9 $$"), "far-end-killed");
+    backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", "exit 16"), "far-end-lost");
+    backup_says(FakeQubes::dom0, |qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(), "qrexec-missing");
+    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("refuse"), "").unwrap(), "far-end-refused");
+}
+
+#[test]
+fn a_login_script_that_prints_is_told_from_everything_else() {
+    backup_says(FakeQubes::dom0, |qubes| qubes.login_script("sys-backup", "echo Welcome to this template"), "far-end-banner");
+}
+
+#[test]
+fn standard_error_that_is_not_of_the_protocol_holds_nothing_up() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    let noisy = "yes 'click here' | head -c 4000000 >&2; exec $HELPER";
+    qubes.install("sys-backup", "wyng.Push", &format!("{noisy} push"));
+    qubes.install("sys-backup", "wyng.Fetch", &format!("{noisy} fetch"));
+    round_trip(&qubes, &sandbox, "qrexec:sys-backup");
+}
+
+#[test]
+fn what_could_reach_past_the_name_of_a_qube_is_refused_before_anything_starts() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    for via in ["qrexec:dom0", "qrexec:-d", "qrexec:sys-backup other", "qrexec:@dispvm:@anyvm", "telnet:host"] {
+        assert_eq!(qubes.create(&sandbox, via, &[]).expect(2).codes(), ["bad-setting"], "{via}");
+    }
+    assert_eq!(qubes.world.noted("qrexec-calls"), [""; 0]);
+}

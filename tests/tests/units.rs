@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The units of `systemd/` as systemd's own tools read them: no word is unknown, what is exposed is measured, and what the roles need is left to them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use wyng_tests::disk::run;
+use wyng_tests::programs::program;
+use wyng_tests::require::{Component, require};
+use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
+use wyng_tests::service::until;
+
+/// The most that a unit may be exposed, in tenths, as `systemd-analyze security` counts.
+const EXPOSED_MOST: [(&str, u32); 5] = [
+    ("wyngd.service", 20),
+    ("wyng-backup@.service", 10),
+    ("wyng-verify@.service", 10),
+    ("wyng-status.service", 10),
+    ("wyng-notify@.service", 10),
+];
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd")
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(shipped().join(name)).unwrap()
+}
+
+/// The values of a setting, of all its lines.
+fn setting<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    lines.flat_map(str::split_whitespace).collect()
+}
+
+/// A copy of the units in which each program is there; templates get an instance. The names of all units in it.
+fn staged(folder: &Path, from: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !["service", "socket", "timer", "path"].iter().any(|kind| path.extension().is_some_and(|found| found == *kind)) {
+            continue;
+        }
+        let unit = std::fs::read_to_string(&path).unwrap();
+        let there = ["/usr/libexec/wyng/wyngd", "/usr/bin/wyng-ctl", "/usr/bin/notify-send"]
+            .iter()
+            .fold(unit, |unit, program| unit.replace(program, "/bin/true"));
+        std::fs::write(folder.join(&name), &there).unwrap();
+        let instance = name.replace("@.", "@nightly.");
+        std::fs::write(folder.join(&instance), there).unwrap();
+        names.push(instance);
+    }
+    names
+}
+
+/// What `systemd-analyze verify` prints. It ends with 0 on an unknown word, so only silence is good.
+fn complaints(folder: &Path, names: &[String], options: &[&str]) -> String {
+    let mut command = Command::new("systemd-analyze");
+    // There need be no manual page here, and no session.
+    command.args(["verify", "--man=no"]).args(options).args(names).current_dir(folder).env("XDG_RUNTIME_DIR", folder);
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() || !said.is_empty() { said } else { format!("{}", output.status) }
+}
+
+#[test]
+fn systemd_has_nothing_to_say_of_the_units() {
+    if !require(Component::SystemdAnalyze, "systemd_has_nothing_to_say_of_the_units") {
+        return;
+    }
+    for (from, options, least) in [(shipped(), &[][..], 8), (shipped().join("user"), &["--user"], 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let names = staged(folder.path(), &from);
+        assert!(names.len() >= least, "{names:?}");
+        assert_eq!(complaints(folder.path(), &names, options), "");
+        // The same units with one word misspelt are found.
+        let spoilt = folder.path().join(&names[0]);
+        let unit = std::fs::read_to_string(&spoilt).unwrap();
+        std::fs::write(&spoilt, unit.replacen("[Unit]\n", "[Unit]\nDescripton=x\n", 1)).unwrap();
+        assert!(complaints(folder.path(), &names, options).contains("Descripton"));
+    }
+}
+
+#[test]
+fn systemd_has_nothing_to_say_of_the_examples() {
+    if !require(Component::SystemdAnalyze, "systemd_has_nothing_to_say_of_the_examples") {
+        return;
+    }
+    let mut seen = 0;
+    for of_unit in std::fs::read_dir(shipped().join("examples")).unwrap() {
+        let of_unit = of_unit.unwrap().path();
+        for example in std::fs::read_dir(&of_unit).unwrap() {
+            let example = example.unwrap().path();
+            let folder = tempfile::tempdir().unwrap();
+            let names = staged(folder.path(), &shipped());
+            let into = folder.path().join(of_unit.file_name().unwrap());
+            std::fs::create_dir(&into).unwrap();
+            let added = std::fs::read_to_string(&example).unwrap().replace("/usr/bin/wyng-ctl", "/bin/true");
+            std::fs::write(into.join("example.conf"), &added).unwrap();
+            assert_eq!(complaints(folder.path(), &names, &[]), "", "{}", example.display());
+            std::fs::write(into.join("example.conf"), added.replace("[Service]\n", "[Service]\nPrivatNetwork=no\n")).unwrap();
+            assert!(complaints(folder.path(), &names, &[]).contains("PrivatNetwork"), "{} is not read", example.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn a_sealed_passphrase_opens_the_archive_for_a_deep_verify() {
+    let test = "a_sealed_passphrase_opens_the_archive_for_a_deep_verify";
+    if !require(Component::SystemdAnalyze, test) || !require(Component::Root, test) {
+        return;
+    }
+    let sandbox = Sandbox::with_archive(&[]);
+    let image = sandbox.image("disk.img", 300_000, 1);
+    sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success();
+    let creds = |words: &[&str], from: &str, to: &str| {
+        let mut command = Command::new("systemd-creds");
+        // The machine's own key is not touched.
+        command.args(words).arg("--name=wyng-passphrase").arg(sandbox.path(from)).arg(sandbox.path(to));
+        run(command.env("SYSTEMD_CREDENTIAL_SECRET", sandbox.path("machine-key")));
+    };
+    creds(&["encrypt", "--with-key=host"], "passphrase", "sealed");
+    let sealed = std::fs::read(sandbox.path("sealed")).unwrap();
+    assert!(!sealed.windows(PASSPHRASE.len()).any(|window| window == PASSPHRASE.as_bytes()));
+    creds(&["decrypt"], "sealed", "opened");
+    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("opened").to_str().unwrap()]).success();
+    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("sealed").to_str().unwrap()]).expect(4);
+}
+
+fn security(unit: &Path, threshold: u32) -> Output {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--offline=true", "--no-pager", &format!("--threshold={threshold}")]).arg(unit);
+    command.output().unwrap()
+}
+
+#[test]
+fn no_unit_is_more_exposed_than_it_must_be() {
+    if !require(Component::SystemdAnalyze, "no_unit_is_more_exposed_than_it_must_be") {
+        return;
+    }
+    for (name, most) in EXPOSED_MOST {
+        let measured = security(&shipped().join(name), most);
+        let said = String::from_utf8_lossy(&measured.stdout).into_owned();
+        assert!(measured.status.success(), "{name}: {}", said.lines().rfind(|line| line.contains("Overall")).unwrap_or(&said));
+    }
+    let services = std::fs::read_dir(shipped())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "service"));
+    assert_eq!(services.count(), EXPOSED_MOST.len(), "each is measured");
+    // One protection less is noticed.
+    let folder = tempfile::tempdir().unwrap();
+    let weaker = folder.path().join("wyngd.service");
+    std::fs::write(&weaker, text("wyngd.service").replace("PrivateNetwork=yes\n", "")).unwrap();
+    assert!(!security(&weaker, 20).status.success());
+}
+
+/// The system calls of a set, and of those in it.
+fn calls_of(set: &str, calls: &mut BTreeSet<String>) {
+    if !set.starts_with('@') {
+        calls.insert(set.to_owned());
+        return;
+    }
+    let output = Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", set]).output().unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    for line in listed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        calls_of(line, calls);
+    }
+}
+
+#[test]
+fn the_unit_lets_the_roles_make_every_call_of_their_own_filters() {
+    if !require(Component::SystemdAnalyze, "the_unit_lets_the_roles_make_every_call_of_their_own_filters") {
+        return;
+    }
+    let unit = text("wyngd.service");
+    let (mut allowed, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    calls_of("@default", &mut allowed);
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (into, sets) = line.strip_prefix('~').map_or((&mut allowed, line), |sets| (&mut refused, sets));
+        sets.split_whitespace().for_each(|set| calls_of(set, into));
+    }
+    let allowed: BTreeSet<&String> = allowed.difference(&refused).collect();
+    assert!(allowed.len() > 200, "{} calls", allowed.len());
+    let filters = std::fs::read_to_string(shipped().join("../crates/wyng-jail/src/seccomp.rs")).unwrap();
+    let (dangerous, needed) = (filters.split_once("const DANGEROUS").unwrap().1.split_once("];").unwrap().0, filters.as_str());
+    let named = |text: &str| -> BTreeSet<String> {
+        text.split("libc::SYS_")
+            .skip(1)
+            .map(|rest| rest.split(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap().to_owned())
+            .collect()
+    };
+    let needed: Vec<String> = named(needed).difference(&named(dangerous)).cloned().collect();
+    assert!(needed.len() > 60, "{} calls", needed.len());
+    let own =
+        ["seccomp", "landlock_restrict_self", "unshare", "setresuid", "setgroups", "capset", "mlockall", "prlimit64", "execve", "clone3"];
+    for call in needed.iter().map(String::as_str).chain(own) {
+        assert!(allowed.contains(&call.to_owned()), "{call} is refused by the unit");
+    }
+}
+
+#[test]
+fn the_socket_is_where_wyng_ctl_looks_for_it() {
+    let socket = text("wyngd.socket");
+    let [path] = setting(&socket, "ListenSequentialPacket")[..] else { panic!("one socket") };
+    let help = Command::new(program("wyng-ctl")).arg("--help").output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains(&format!("[default: {path}]")), "{path}");
+    assert!(setting(&text("wyngd.service"), "ExecStart").contains(&path), "without systemd's socket it makes the same one");
+    assert_eq!((setting(&socket, "SocketMode"), setting(&socket, "SocketGroup")), (vec!["0660"], vec!["wyng"]));
+}
+
+/// `systemd-socket-activate`, which waits for a client and becomes the daemon then.
+struct Activated(Child);
+
+impl Drop for Activated {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_daemon_takes_the_socket_that_systemd_opened() {
+    if !require(Component::SystemdAnalyze, "the_daemon_takes_the_socket_that_systemd_opened") {
+        return;
+    }
+    let mut sandbox = Sandbox::with_archive(&[]);
+    let image = sandbox.image("disk.img", 300_000, 1);
+    let socket = sandbox.path("wyngd.sock");
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg("--seqpacket").arg("--listen").arg(&socket).arg(program("wyngd")).arg("--socket").arg(sandbox.path("not-this-one"));
+    let activated = Activated(command.arg("--state-dir").arg(sandbox.state()).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    until("systemd listens", || socket.exists());
+    sandbox.talk_to(socket);
+    let session = sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success().session(0);
+    sandbox.assert_restores("disk.img", &session, &noise(300_000, 1));
+    assert!(!sandbox.path("not-this-one").exists());
+    drop(activated);
+}
+
+#[test]
+fn sysusers_and_tmpfiles_make_what_the_units_name() {
+    let test = "sysusers_and_tmpfiles_make_what_the_units_name";
+    if !require(Component::SystemdAnalyze, test) || !require(Component::Root, test) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for (folder, name) in [("sysusers.d", "wyng.sysusers"), ("tmpfiles.d", "wyng.tmpfiles")] {
+        let folder = root.path().join("usr/lib").join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(shipped().join(name), folder.join("wyng.conf")).unwrap();
+    }
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    // What a private daemon of root's left there becomes the keyholder's.
+    let left = root.path().join("var/lib/wyng/archives");
+    std::fs::create_dir_all(&left).unwrap();
+    for (tool, create) in [("systemd-sysusers", None), ("systemd-tmpfiles", Some("--create"))] {
+        let output = Command::new(tool).arg(format!("--root={}", root.path().display())).args(create).arg("wyng.conf").output().unwrap();
+        assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let passwd = std::fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    let number = |user: &str| -> u32 {
+        let line = passwd.lines().find(|line| line.starts_with(&format!("{user}:"))).unwrap();
+        assert!(line.ends_with("nologin"), "{line}");
+        line.split(':').nth(2).unwrap().parse().unwrap()
+    };
+    let users: BTreeSet<u32> = ["wyng-control", "wyng-keys", "wyng-net"].map(number).into();
+    assert_eq!(users.len(), 3);
+    assert!(std::fs::read_to_string(root.path().join("etc/group")).unwrap().lines().any(|line| line.starts_with("wyng:")));
+    for (folder, owner, mode) in [("run/wyng", 0, 0o755), ("run/wyng/notice", 0, 0o755), ("var/lib/wyng", number("wyng-keys"), 0o700)] {
+        let found = std::fs::metadata(root.path().join(folder)).unwrap();
+        assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (owner, mode), "{folder}");
+    }
+    assert_eq!(std::fs::metadata(left).unwrap().uid(), number("wyng-keys"));
+}
+
+#[test]
+fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
+    for name in ["wyng-backup@.timer", "wyng-verify@.timer", "wyng-status.timer"] {
+        let timer = text(name);
+        assert_eq!((setting(&timer, "Persistent"), setting(&timer, "WakeSystem")), (vec!["true"], vec!["false"]), "{name}");
+        assert!(!setting(&timer, "RandomizedDelaySec").is_empty(), "{name}");
+        let service = text(&name.replace(".timer", ".service"));
+        assert!(setting(&service, "OnFailure")[0].starts_with("wyng-notify@"), "{name}");
+    }
+    // 7 is no failure, and it is tried again, as is what could not be reached.
+    let backup = text("wyng-backup@.service");
+    assert_eq!((setting(&backup, "SuccessExitStatus"), setting(&backup, "RestartForceExitStatus")), (vec!["7"], vec!["6", "7"]));
+    let notice = text("wyng-notify@.service");
+    assert_eq!(setting(&notice, "ExecStart"), ["/usr/bin/touch", "/run/wyng/notice/%i"], "no text of anybody");
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The far ends of a command, as the keyholder sees them: started by others, opened, lost, and for a push in a disposable begun once more
+//! with what has no receipt.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::PollFlags;
+use wyng_config::Via;
+use wyng_control::Failure;
+use wyng_wire::BlobName;
+
+use super::{RealWorld, memory_file};
+use crate::ipc::{
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received, Service, TransportToKeyholder, wait,
+};
+use crate::keyholder::world::Receipt;
+
+/// Blobs that the transport has and the far end has not settled: memory is bounded by it.
+const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
+/// Rooms for blobs that are kept for the next: one is filled while one is named.
+const SPARE_ROOMS: usize = 2;
+/// After a cancel a far end may still say so long what became of what it has; then it is given up.
+const CANCEL_PATIENCE_MS: u64 = 2000;
+/// A far end that has said its last word has so long to end by itself.
+const END_PATIENCE_MS: u64 = 30_000;
+/// One that is of no more use is killed sooner by the spawner, and then has ended.
+const KILL_PATIENCE_MS: u64 = 10_000;
+
+/// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they count from 1 in each call.
+#[derive(Default)]
+pub(super) struct Push {
+    /// The last PUT.
+    number: u64,
+    /// PUTs of earlier calls, all of them settled.
+    before: u64,
+    unsettled: VecDeque<Sent>,
+    pub(super) receipts: VecDeque<Receipt>,
+    /// Nothing was put since the transport was told to settle all.
+    synced: bool,
+    /// Nothing more will be put.
+    ended: bool,
+    /// How to begin anew, where that makes sense.
+    again: Option<Again>,
+    /// The most bytes of blobs that were unsettled at once.
+    pub(super) unsettled_peak_bytes: u64,
+}
+
+/// A blob that was put and is not settled.
+struct Sent {
+    number: u64,
+    name: [u8; 32],
+    length_bytes: u32,
+    may_use_reserve: bool,
+    /// Kept while it may have to be sent again.
+    file: Option<OwnedFd>,
+}
+
+/// A call that may be begun anew.
+#[derive(Clone)]
+struct Again {
+    via: String,
+    destination: String,
+    /// It is the second call or a later one, and nothing was settled in it.
+    fruitless: bool,
+}
+
+impl Push {
+    fn unsettled_bytes(&self) -> u64 {
+        self.unsettled.iter().fold(0, |sum: u64, sent| sum.saturating_add(u64::from(sent.length_bytes)))
+    }
+
+    fn begin(&mut self, again: Option<Again>) {
+        *self = Self { unsettled_peak_bytes: self.unsettled_peak_bytes, again, ..Self::default() };
+    }
+}
+
+impl RealWorld {
+    /// A command that failed may have left far ends open, and answers of theirs on the way.
+    pub(super) fn close_far_ends(&mut self) -> Result<(), Fatal> {
+        self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
+        while !matches!(self.transport.receive()?.message, TransportToKeyholder::AllClosed) {}
+        self.push.begin(None);
+        Ok(())
+    }
+
+    /// Starts a far end and has it open the store. A push through a disposable is begun anew when the disposable is lost.
+    pub(super) fn connect_far_end(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+        if service == Service::Push {
+            self.push.begin(None);
+        }
+        self.call(service, via, destination, create)?;
+        // A store that is just made cannot be made again; the next run takes up what was cut.
+        if service == Service::Push && !create && matches!(Via::parse(via), Some(Via::Disposable(_))) {
+            self.push.again = Some(Again { via: via.to_owned(), destination: destination.to_owned(), fruitless: false });
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+        // One at a time: the end of one that could not open its store is not taken for the end of this one.
+        if self.running.contains(&service) {
+            self.end_far_end(service)?;
+        }
+        self.ended.remove(&service);
+        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
+        match self.control_answer()?.message {
+            ControlToKeyholder::FarEndStarted { service: started } if started == service => {
+                self.running.insert(service);
+            }
+            ControlToKeyholder::FarEndNotStarted { failure, .. } => return Err(failure),
+            _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
+        }
+        self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
+        match self.transport_message()?.message {
+            TransportToKeyholder::Opened => Ok(()),
+            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    /// The next message of the transport. A far end that failed ends what was under way, and so does one that is silent after a cancel.
+    pub(super) fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        loop {
+            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
+            let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            match wait(polled, patience).map_err(|fatal| Self::fatal(&fatal))? {
+                [true, _] => {}
+                [false, true] => {
+                    self.poll_control()?;
+                    continue;
+                }
+                [false, false] => return Err(Failure::Interrupted),
+            }
+            let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
+            let TransportToKeyholder::Failed { service, fault } = received.message else { return Ok(received) };
+            let failure = self.failure_of(service, fault)?;
+            if service != Service::Push {
+                return Err(failure);
+            }
+            self.begin_again(failure)?;
+        }
+    }
+
+    /// What a fault is to the person: of a far end that was lost, its exit status tells more.
+    fn failure_of(&mut self, service: Service, fault: FarEndFault) -> Result<Failure, Failure> {
+        if fault == FarEndFault::Lost && self.running.contains(&service) {
+            self.end_far_end(service)?;
+        }
+        let told = self.ended.get(&service).cloned().flatten();
+        Ok(match (fault, told) {
+            (FarEndFault::Lost, Some(failure)) => failure,
+            _ => failure_of(fault),
+        })
+    }
+
+    /// After the loss of a disposable: a new one, and everything that has no receipt once more. What has one is durable and is not sent
+    /// again. A call in which nothing was settled is followed by another one only once.
+    fn begin_again(&mut self, failure: Failure) -> Result<(), Failure> {
+        let is_loss =
+            matches!(failure, Failure::FarEndLost | Failure::FarEndKilled { .. } | Failure::QubeLost { .. } | Failure::QrexecFailed { .. });
+        let Some(again) = self.push.again.take().filter(|again| is_loss && !again.fruitless && !self.cancelled) else {
+            return Err(failure);
+        };
+        tracing::warn!(code = failure.code(), "a disposable was lost; its push goes on in a new one");
+        self.call(Service::Push, &again.via, &again.destination, false)?;
+        self.push.again = Some(Again { fruitless: true, ..again });
+        self.push.synced = false;
+        self.push.before = self.push.number.saturating_sub(self.push.unsettled.len() as u64);
+        for sent in &self.push.unsettled {
+            self.send_put(sent)?;
+        }
+        if self.push.ended { self.send_transport(&KeyholderToTransport::EndPush) } else { Ok(()) }
+    }
+
+    fn send_put(&self, sent: &Sent) -> Result<(), Failure> {
+        let Some(file) = &sent.file else { return Err(Failure::FarEndLost) };
+        let Sent { number, name, length_bytes, may_use_reserve, .. } = *sent;
+        let message = KeyholderToTransport::Put { number: number.saturating_sub(self.push.before), name, length_bytes, may_use_reserve };
+        self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))
+    }
+
+    pub(super) fn put_blob(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, may_use_reserve: bool) -> Result<u64, Failure> {
+        while !self.push.unsettled.is_empty() && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES {
+            self.take_receipt()?;
+        }
+        let file = memory_file(bytes.get(..length).unwrap_or_default()).map_err(|_| Failure::OutOfMemory)?;
+        if self.spare.len() < SPARE_ROOMS {
+            self.spare.push(bytes);
+        }
+        let number = self.push.number.saturating_add(1);
+        let length_bytes = u32::try_from(length).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
+        let mut sent = Sent { number, name: name.0, length_bytes, may_use_reserve, file: Some(file) };
+        self.send_put(&sent)?;
+        sent.file = sent.file.filter(|_| self.push.again.is_some());
+        self.push.number = number;
+        self.push.unsettled.push_back(sent);
+        self.push.unsettled_peak_bytes = self.push.unsettled_peak_bytes.max(self.push.unsettled_bytes());
+        self.push.synced = false;
+        Ok(number)
+    }
+
+    pub(super) fn next_receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
+        while self.push.receipts.is_empty() && !self.push.unsettled.is_empty() {
+            let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true];
+            if !there && !wait_for_it {
+                break;
+            }
+            if !there && !self.push.synced {
+                self.send_transport(&KeyholderToTransport::Sync)?;
+                self.push.synced = true;
+            }
+            self.take_receipt()?;
+        }
+        Ok(self.push.receipts.pop_front())
+    }
+
+    fn take_receipt(&mut self) -> Result<(), Failure> {
+        let TransportToKeyholder::Receipt { first, last, answer } = self.transport_message()?.message else {
+            return Err(Failure::FarEndProtocol);
+        };
+        for number in first..=last {
+            let sent = self.push.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
+            if number.checked_add(self.push.before) != Some(sent.number) {
+                return Err(Failure::FarEndProtocol);
+            }
+            self.push.receipts.push_back(Receipt { number: sent.number, answer });
+        }
+        if let Some(again) = &mut self.push.again {
+            again.fruitless = false;
+        }
+        Ok(())
+    }
+
+    /// FINAL, and exit status 0.
+    pub(super) fn end_push(&mut self) -> Result<(), Failure> {
+        self.push.ended = true;
+        self.send_transport(&KeyholderToTransport::EndPush)?;
+        loop {
+            let TransportToKeyholder::Final { peak_rss_bytes } = self.transport_message()?.message else {
+                return Err(Failure::FarEndProtocol);
+            };
+            self.transport_peak_bytes = peak_rss_bytes;
+            match self.wait_for_end(Service::Push) {
+                Ok(()) => return Ok(()),
+                Err(failure) => self.begin_again(failure)?,
+            }
+        }
+    }
+
+    /// The far end's process must have ended well too: only then was nothing lost on the way.
+    pub(super) fn wait_for_end(&mut self, service: Service) -> Result<(), Failure> {
+        if !self.pump_until_ended(service, END_PATIENCE_MS)? {
+            self.end_far_end(service)?;
+        }
+        match self.ended.remove(&service) {
+            Some(None) => Ok(()),
+            Some(Some(failure)) => Err(failure),
+            None => Err(Failure::FarEndLost),
+        }
+    }
+
+    /// Has a far end that is of no more use ended, by itself or not.
+    fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
+        self.send_control(&KeyholderToControl::EndFarEnd { service })?;
+        if self.pump_until_ended(service, KILL_PATIENCE_MS)? { Ok(()) } else { Err(Failure::FarEndStalled) }
+    }
+
+    /// Waits so long without any word for the end; whether it came.
+    fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
+        while self.running.contains(&service) {
+            let patience = if self.cancelled { CANCEL_PATIENCE_MS.min(patience_ms) } else { patience_ms };
+            if wait([(self.control.as_fd(), PollFlags::IN)], Some(patience)).map_err(|fatal| Self::fatal(&fatal))? == [false] {
+                return if self.cancelled { Err(Failure::Interrupted) } else { Ok(false) };
+            }
+            if let Some(received) = self.control_message()? {
+                self.from_control.push_back(received);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn failure_of(fault: FarEndFault) -> Failure {
+    match fault {
+        FarEndFault::Banner => Failure::FarEndBanner,
+        FarEndFault::Protocol => Failure::FarEndProtocol,
+        FarEndFault::Lost => Failure::FarEndLost,
+        FarEndFault::Stalled => Failure::FarEndStalled,
+        FarEndFault::Missing => Failure::StoreMissing,
+        FarEndFault::NotEmpty => Failure::StoreNotEmpty,
+        FarEndFault::Denied => Failure::StoreDenied,
+        FarEndFault::ReadOnly => Failure::StoreReadOnly,
+        FarEndFault::Full => Failure::StoreFull,
+        FarEndFault::Address => Failure::StoreAddress,
+        FarEndFault::Unreachable => Failure::StoreUnreachable,
+        FarEndFault::Unsuitable => Failure::StoreNotExclusive,
+        FarEndFault::Failed => Failure::StoreFailed,
+    }
+}
