@@ -6,8 +6,6 @@
 mod far_ends;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,6 +21,7 @@ use zeroize::Zeroizing;
 
 use self::far_ends::Push;
 use super::files::StateFiles;
+use super::page_cache::Behind;
 use super::sealed::Sealed;
 use super::world::{Errno, Fetched, Receipt, SourceShape, World};
 use crate::ipc::{
@@ -39,10 +38,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 const PASSPHRASE_MAX_BYTES: usize = 1024;
-/// So much of a file is written before its pages are written out.
-const BEHIND_BYTES: u64 = 8 << 20;
-/// So many times as much may be on its way to the disk before its pages are dropped.
-const BEHIND_RANGES: usize = 8;
 /// How late a key's end may be noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// Zeros are written to a stream in pieces of this size.
@@ -94,15 +89,6 @@ struct Target {
     /// How far a stream is written.
     position: u64,
     behind: Behind,
-}
-
-/// The ranges of a file that were written last. Their pages are written out early and then dropped from the page cache, which stays as it
-/// was; and a file does not take fresh pages for each of its bytes, which costs more than to write them.
-#[derive(Default)]
-struct Behind {
-    open: Range<u64>,
-    open_bytes: u64,
-    closed: VecDeque<Range<u64>>,
 }
 
 impl RealWorld {
@@ -565,30 +551,6 @@ impl World for RealWorld {
     fn cancelled(&mut self) -> bool {
         self.poll_control().is_err() || self.cancelled
     }
-}
-
-impl Behind {
-    fn note(&mut self, file: &OwnedFd, offset: u64, bytes: u64) {
-        if self.open_bytes >= BEHIND_BYTES {
-            let full = std::mem::take(&mut self.open);
-            self.open_bytes = 0;
-            drop_pages(file, &full); // none is clean yet, so this only begins to write them
-            self.closed.push_back(full);
-        }
-        while self.closed.len() > BEHIND_RANGES {
-            let Some(old) = self.closed.pop_front() else { break };
-            drop_pages(file, &old);
-        }
-        let end = offset.saturating_add(bytes);
-        self.open = if self.open_bytes == 0 { offset..end } else { self.open.start.min(offset)..self.open.end.max(end) };
-        self.open_bytes = self.open_bytes.saturating_add(bytes);
-    }
-}
-
-/// Begins to write the pages of a range, and drops those that are written.
-fn drop_pages(file: &OwnedFd, range: &Range<u64>) {
-    let length = NonZeroU64::new(range.end.saturating_sub(range.start));
-    let _ = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed); // advice only
 }
 
 impl Target {
