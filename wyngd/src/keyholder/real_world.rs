@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
-use wyng_jail::{MappedFile, new_file, seal_file};
+use wyng_jail::{DiskTurn, MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use self::far_ends::Push;
 use super::files::StateFiles;
-use super::page_cache::Behind;
+use super::page_cache::{Behind, Source};
 use super::sealed::Sealed;
 use super::world::{Errno, Fetched, Receipt, SourceShape, World};
 use crate::ipc::{
@@ -69,6 +68,8 @@ pub struct RealWorld {
     told_progress: Option<(Phase, Option<String>, Instant)>,
     /// What `unlock` keeps.
     kept: Vec<Kept>,
+    /// For what is not a backup.
+    usual_turn: DiskTurn,
 }
 
 /// A data key for the next commands, until a moment of the clock that goes on while the machine sleeps.
@@ -76,11 +77,6 @@ struct Kept {
     archive: ArchiveId,
     key: Arc<DataKey>,
     until: Duration,
-}
-
-struct Source {
-    file: OwnedFd,
-    size_bytes: u64,
 }
 
 struct Target {
@@ -114,6 +110,7 @@ impl RealWorld {
             passphrase_item: PASSPHRASE_ITEMS,
             told_progress: None,
             kept: Vec::new(),
+            usual_turn: DiskTurn::current(),
         }
     }
 
@@ -145,6 +142,7 @@ impl RealWorld {
         self.targets.clear();
         self.ended.clear();
         self.told_progress = None;
+        self.usual_turn.take();
         self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
     }
@@ -216,8 +214,8 @@ impl RealWorld {
         item
     }
 
-    fn source(&self, item: u32) -> Result<&Source, Errno> {
-        self.sources.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+    fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
+        self.sources.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 }
 
@@ -401,9 +399,9 @@ impl World for RealWorld {
             VolumesToKeyholder::Source { item: found, size_bytes, method, peak_rss_bytes } if found == item => {
                 self.volumes_peak_bytes = peak_rss_bytes;
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                // What is read once shall not push what the machine works with out of the page cache.
-                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
-                self.sources.insert(item, Source { file, size_bytes });
+                // Nobody waits for a backup: it reads when nobody else does.
+                DiskTurn::IDLE.take();
+                self.sources.insert(item, Source::new(file, size_bytes));
                 Ok(SourceShape { size_bytes, method })
             }
             VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::SourceUnavailable { volume: volume.to_owned(), errno }),
@@ -413,44 +411,15 @@ impl World for RealWorld {
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
-        let source = self.source(item)?;
-        if offset >= source.size_bytes {
-            return Ok(None);
-        }
-        let begin = match rustix::fs::seek(&source.file, SeekFrom::Data(offset)) {
-            Ok(begin) => begin,
-            Err(SystemErrno::NXIO) => return Ok(None),
-            // Not everything knows its holes; then all is data.
-            Err(SystemErrno::INVAL) => return Ok(Some((offset, source.size_bytes))),
-            Err(errno) => return Err(Errno(errno.raw_os_error())),
-        };
-        match rustix::fs::seek(&source.file, SeekFrom::Hole(begin)) {
-            Ok(end) => Ok(Some((begin, end.max(begin.saturating_add(1))))),
-            Err(SystemErrno::NXIO) => Ok(None),
-            Err(errno) => Err(Errno(errno.raw_os_error())),
-        }
+        self.source(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
-    fn read_source(&mut self, item: u32, mut offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        let source = self.source(item)?;
-        let mut done = 0usize;
-        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pread(&source.file, rest, offset) {
-                Ok(0) => break,
-                Ok(read) => {
-                    done = done.saturating_add(read);
-                    offset = offset.saturating_add(read as u64);
-                }
-                Err(SystemErrno::INTR) => {}
-                Err(errno) => return Err(Errno(errno.raw_os_error())),
-            }
-        }
-        Ok(done)
+    fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.source(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
-        let source = self.source(item)?;
-        rustix::fs::seek(&source.file, SeekFrom::End(0)).map_err(|errno| Errno(errno.raw_os_error()))
+        self.source(item)?.current_bytes().map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn close_source(&mut self, item: u32) {
@@ -578,7 +547,9 @@ impl Target {
         match self.kind {
             TargetKind::File => {
                 rustix::fs::ftruncate(&self.file, size_bytes)?;
-                rustix::fs::fsync(&self.file)
+                rustix::fs::fsync(&self.file)?;
+                self.behind.drop_all(&self.file);
+                Ok(())
             }
             TargetKind::Stream => self.fill(size_bytes),
         }
