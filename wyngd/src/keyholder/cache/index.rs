@@ -92,7 +92,7 @@ impl Index {
             self.spill(world)?;
         }
         if self.runs.len() > RUNS_MAX {
-            self.merge_smallest(world)?;
+            self.merge_smallest(world, true)?;
         }
         Ok(self.runs.iter().filter_map(|run| file_number(&run.path)).collect())
     }
@@ -117,13 +117,19 @@ impl Index {
             writer.push(world, id, location)?;
         }
         self.runs.push(writer.finish(world)?);
-        if self.runs.len() > RUNS_OPEN_MAX { self.merge_smallest(world) } else { Ok(()) }
+        if self.runs.len() > RUNS_OPEN_MAX { self.merge_smallest(world, false) } else { Ok(()) }
     }
 
-    /// The order of runs means nothing, so all but the largest three become one. The files of those that no manifest names go at once.
-    fn merge_smallest<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    /// The order of runs means nothing, so all but the largest three become one. When it settles, also each that is less than twice as large
+    /// as those together: else a small session would rewrite it, and the next one again. Files that no manifest names go at once.
+    fn merge_smallest<W: World>(&mut self, world: &mut W, settles: bool) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
-        let smallest = self.runs.split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
+        let mut smallest = self.runs.split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
+        let mut entries = smallest.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
+        while settles && let Some(next) = self.runs.pop_if(|run| run.entries < entries.saturating_mul(2)) {
+            entries = entries.saturating_add(next.entries);
+            smallest.push(next);
+        }
         let path = self.take_path();
         let merged = merge(world, &smallest, path)?;
         self.runs.push(merged);
