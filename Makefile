@@ -50,6 +50,7 @@ bench: rust
 	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
 	else $(CARGO) build --locked --workspace --bins --release; fi
 	@tests/bench/bench.py
+	@if [ "$(WYNG_BENCH_PROFILE)" != debug ]; then $(CARGO) bench --locked --quiet --package wyngd --bench index; fi
 
 include packaging/install.mk
 

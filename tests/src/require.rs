@@ -38,6 +38,12 @@ pub enum Component {
     StaticHelper,
     /// Root, and a kernel and a systemd that run as process 1 in namespaces, over an overlay of the machine's files.
     Boot,
+    /// The build's folder is on a disk, not in memory.
+    Disk,
+    /// `fincore`, which counts what of a file is in the page cache.
+    Fincore,
+    /// `ionice`, which shows how a process stands in line for the disk.
+    Ionice,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -77,6 +83,9 @@ impl Component {
             Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
             Self::StaticHelper => static_helper().is_file(),
             Self::Boot => Self::Root.is_there() && Path::new("/lib/systemd/systemd").exists() && booted::probe(),
+            Self::Disk => true, // only a probe can tell
+            Self::Fincore => runs("fincore", &["--version"]),
+            Self::Ionice => runs("ionice", &["--version"]),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }

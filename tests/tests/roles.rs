@@ -13,7 +13,7 @@ use wyng_jail::CapabilitySet;
 use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise};
-use wyng_tests::service::Service;
+use wyng_tests::service::{Service, until};
 use wyngd::roles::{ROLES, Role, SUPERVISOR_CAPABILITIES};
 
 const MIB: usize = 1 << 20;
@@ -160,6 +160,53 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
         assert!(beyond.len() <= most, "{role:?} holds {beyond:?} beyond what roles.rs gives it");
         assert!(declared.is_subset(&held), "{role:?} lacks {:?}", declared.difference(&held));
     }
+}
+
+/// The niceness of a process, and its class in line for the disk.
+fn turn(process: u32) -> (i32, String) {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let niceness = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap();
+    let class = Command::new("ionice").arg("-p").arg(process.to_string()).output().unwrap().stdout;
+    (niceness, String::from_utf8(class).unwrap().split([':', '\n']).next().unwrap().to_owned())
+}
+
+#[test]
+fn who_works_for_a_backup_lets_everybody_else_go_first() {
+    if !require(Component::Ionice, "who_works_for_a_backup_lets_everybody_else_go_first") {
+        return;
+    }
+    let backup = StoppedBackup::begin();
+    let far_end = *backup.processes.iter().find(|(title, _)| title.contains("wyng-transport-vm")).unwrap().1;
+    let (own, usual) = turn(std::process::id());
+    assert_eq!(turn(backup.of(Role::Control)), (own, usual), "a person waits for control");
+    for role in [Role::Spawner, Role::Volumes, Role::Keyholder, Role::Transport] {
+        assert_eq!(turn(backup.of(role)).0, own.max(10), "{role:?}");
+    }
+    assert_eq!(turn(backup.of(Role::Keyholder)).1, "idle", "who reads the source");
+    assert_eq!(turn(far_end), (own.max(10), "idle".to_owned()), "who writes the store");
+}
+
+#[test]
+fn a_restore_waits_for_the_processor_but_is_not_starved_of_the_disk() {
+    if !require(Component::Ionice, "a_restore_waits_for_the_processor_but_is_not_starved_of_the_disk") {
+        return;
+    }
+    let sandbox = Sandbox::with_archive(&[]);
+    let image = sandbox.image("disk.img", 8 * MIB, 1);
+    sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success();
+    // Nobody reads what it writes, so it stands still.
+    let mut restore = sandbox.command(&["restore", "home", "disk.img", "--to", "-"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut processes = BTreeMap::new();
+    until("the far end runs", || {
+        processes = descendants(restore.id());
+        processes.keys().any(|title| title.contains("wyng-transport-vm"))
+    });
+    let (own, usual) = turn(std::process::id());
+    for (title, process) in processes.iter().filter(|(title, _)| title.contains("keyholder") || title.contains("wyng-transport-vm")) {
+        assert_eq!(turn(*process), (own.max(10), usual.clone()), "{title}");
+    }
+    restore.kill().unwrap();
+    restore.wait().unwrap();
 }
 
 #[test]

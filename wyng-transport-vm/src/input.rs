@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 use wyng_wire::{DecodeError, HEADER_BYTES, HELLO_BYTES, Hello, Service, TO_HELPER_MAX, ToHelper, ToHelperRules};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -67,6 +68,24 @@ impl Input {
         let frame = ToHelper::decode(whole)?;
         rules.accept(&frame)?;
         Ok(Some(frame))
+    }
+
+    /// Lets the kernel move up to `length_bytes` of a body to the end of `file`. How many it moved, which are less where it cannot from such
+    /// an input or to such a file; or why the file takes no more.
+    pub(crate) fn move_body(&mut self, length_bytes: u32, file: BorrowedFd<'_>) -> Result<(u32, Option<Errno>), CallError> {
+        let mut moved_bytes = 0_u32;
+        while moved_bytes < length_bytes {
+            self.source.wait()?;
+            let left = length_bytes.saturating_sub(moved_bytes) as usize;
+            match splice(&self.source.file, None, file, None, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(CallError::EndedEarly),
+                Ok(count) => moved_bytes = moved_bytes.saturating_add(u32::try_from(count).unwrap_or(u32::MAX)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::INVAL | Errno::NOSYS) => return Ok((moved_bytes, None)),
+                Err(errno) => return Ok((moved_bytes, Some(errno))),
+            }
+        }
+        Ok((moved_bytes, None))
     }
 
     /// Reads `length_bytes` of a body and gives them to `take`, piece by piece.

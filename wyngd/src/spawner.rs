@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use wyng_config::Config;
 use wyng_control::Failure;
-use wyng_jail::{Started, start};
+use wyng_jail::{DiskTurn, Started, start};
 
 use crate::ipc::{
     ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner, Wire, enter_jail, not_enforced,
@@ -123,7 +123,14 @@ fn start_far_end(
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();
     let not_started = |errno: i32| Ok(Err(ending.not_started(&program, errno)));
-    let mut started = match start(command, Vec::new()) {
+    // A far end inherits it. A backup's waits for everybody else; for what is read back somebody waits.
+    let usual = DiskTurn::current();
+    if service == Service::Push {
+        DiskTurn::IDLE.take();
+    }
+    let started = start(command, Vec::new());
+    usual.take();
+    let mut started = match started {
         Ok(started) => started,
         Err(error) => return not_started(error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())),
     };

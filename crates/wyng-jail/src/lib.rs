@@ -19,7 +19,9 @@ pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, se
 pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_extents};
 pub use landlock::{PathAccess, restrict_paths};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
-pub use privileges::{die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable};
+pub use privileges::{
+    DiskTurn, die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable, yield_processor,
+};
 pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};
 pub use spawn::{Started, start};

@@ -22,6 +22,47 @@ pub fn no_core() -> Enforced {
     Enforced::of(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }))
 }
 
+/// So much less of a busy processor is taken (`nice`): about a tenth of what others get, and all of it when nobody else wants it.
+const NICENESS: i32 = 10;
+
+/// Lets everybody else go first on the processor. Whoever was started to yield more keeps to that. Without the privilege there is no
+/// way back, and what this process starts yields too.
+///
+/// Must be called while the process has one thread: the kernel keeps it for each.
+pub fn yield_processor() -> Enforced {
+    match rustix::process::getpriority_process(None) {
+        Ok(niceness) if niceness >= NICENESS => Enforced::Yes,
+        _ => Enforced::of(rustix::process::setpriority_process(None, NICENESS)),
+    }
+}
+
+/// How a thread stands in line for the disk (`ioprio_set`(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskTurn(libc::c_int);
+
+impl DiskTurn {
+    /// Only when nobody else wants it: class 3.
+    pub const IDLE: Self = Self(3 << 13);
+    /// This process or thread.
+    const SELF: [libc::c_int; 2] = [1, 0];
+
+    /// The calling thread's. Where nobody chose one, the kernel makes it of the niceness.
+    pub fn current() -> Self {
+        let [which, who] = Self::SELF;
+        // SAFETY: it takes two numbers and touches no memory.
+        let found = unsafe { libc::syscall(libc::SYS_ioprio_get, which, who) };
+        Self(libc::c_int::try_from(found).ok().filter(|found| *found >= 0).unwrap_or(0))
+    }
+
+    /// From now on it is the calling thread's, and that of what it starts. Needs no privilege.
+    pub fn take(self) -> Enforced {
+        let [which, who] = Self::SELF;
+        // SAFETY: it takes three numbers and touches no memory.
+        let result = unsafe { libc::syscall(libc::SYS_ioprio_set, which, who, self.0) };
+        Enforced::of(if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) })
+    }
+}
+
 /// The kernel kills this process when its parent ends. Fails when the parent has ended already: then the caller must end.
 pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -203,6 +203,9 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_mkdirat,
     libc::SYS_getdents64,
     libc::SYS_fadvise64,
+    libc::SYS_preadv2,
+    libc::SYS_ioprio_get,
+    libc::SYS_ioprio_set,
     libc::SYS_memfd_create,
     libc::SYS_ioctl,
 ];
@@ -224,6 +227,7 @@ const STORE: &[c_long] =
 
 /// Temporaries, their names, and what lies under a name that is taken.
 const STORE_ADDS: &[c_long] = &[
+    libc::SYS_splice,
     libc::SYS_fadvise64,
     libc::SYS_pread64,
     libc::SYS_pwrite64,

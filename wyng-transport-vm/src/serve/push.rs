@@ -68,7 +68,15 @@ fn receive<S: Push>(store: &S, input: &mut Input, work: &SyncSender<Work<S::Uplo
 /// Streams a body into the store. One that the store does not take is read to its end all the same: the next frame is behind it.
 fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work<S::Upload>, CallError> {
     let mut upload = store.begin(&put.name, put.length_bytes, put.may_use_reserve);
-    input.body(put.length_bytes, |piece| {
+    let mut left_bytes = put.length_bytes;
+    if let Some(file) = upload.as_ref().ok().and_then(Upload::file) {
+        let (moved_bytes, refused) = input.move_body(left_bytes, file)?;
+        left_bytes = left_bytes.saturating_sub(moved_bytes);
+        if let Some(errno) = refused {
+            upload = Err(StoreError::new("write a blob", errno));
+        }
+    }
+    input.body(left_bytes, |piece| {
         if let Ok(open) = &mut upload
             && let Err(problem) = open.write(piece)
         {

@@ -5,6 +5,8 @@
 mod destination;
 pub(crate) mod directory;
 
+use std::os::fd::BorrowedFd;
+
 use rustix::io::Errno;
 use thiserror::Error;
 use wyng_wire::{BlobName, OpenStatus, Service};
@@ -34,7 +36,7 @@ pub(crate) enum StoreError {
 
 impl StoreError {
     /// Tells a full store and a refusal from a failure, for a step that leaves nothing behind when it fails.
-    fn new(step: &'static str, errno: Errno) -> Self {
+    pub(crate) fn new(step: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full,
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::BUSY => {
@@ -71,6 +73,11 @@ pub(crate) trait Push: Sync {
 pub(crate) trait Upload: Send {
     /// Appends to the blob.
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError>;
+
+    /// The file to whose end the kernel may append bytes of the blob as they come; none where all must pass through [`Upload::write`].
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Puts the blob under its name if that is absent, and returns when the outcome is durable.
     fn finish(self) -> Result<Placed, StoreError>;

@@ -148,6 +148,10 @@ pub fn enter_jail_as(
     let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
     // The names of users are looked up while paths can still be opened.
     let user = role.user().filter(|_| service && wyng_jail::is_root()).map(|name| (name, wyng_jail::find_user(name)));
+    if profile != Profile::Control {
+        // A person waits for control; the others work, and who starts a backup goes on working too.
+        taken.push(("low processor weight", wyng_jail::yield_processor()));
+    }
     taken.extend(own());
     match user {
         Some((_, Ok(Some(user)))) => {

@@ -6,23 +6,22 @@
 mod far_ends;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
-use wyng_jail::{MappedFile, new_file, seal_file};
+use wyng_jail::{DiskTurn, MappedFile, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use self::far_ends::Push;
 use super::files::StateFiles;
+use super::page_cache::{Behind, Source};
 use super::sealed::Sealed;
 use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, TargetWish, There, World};
 use crate::ipc::{
@@ -39,10 +38,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 const PASSPHRASE_MAX_BYTES: usize = 1024;
-/// So much of a file is written before its pages are written out.
-const BEHIND_BYTES: u64 = 8 << 20;
-/// So many times as much may be on its way to the disk before its pages are dropped.
-const BEHIND_RANGES: usize = 8;
 /// How late a key's end may be noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// Zeros are written to a stream in pieces of this size.
@@ -76,6 +71,8 @@ pub struct RealWorld {
     told_progress: Option<(Phase, Option<String>, Instant)>,
     /// What `unlock` keeps.
     kept: Vec<Kept>,
+    /// For what is not a backup.
+    usual_turn: DiskTurn,
 }
 
 /// A data key for the next commands, until a moment of the clock that goes on while the machine sleeps.
@@ -83,11 +80,6 @@ struct Kept {
     archive: ArchiveId,
     key: Arc<DataKey>,
     until: Duration,
-}
-
-struct Source {
-    file: OwnedFd,
-    size_bytes: u64,
 }
 
 struct Target {
@@ -98,15 +90,6 @@ struct Target {
     /// How far a stream is written.
     position: u64,
     behind: Behind,
-}
-
-/// The ranges of a file that were written last. Their pages are written out early and then dropped from the page cache, which stays as it
-/// was; and a file does not take fresh pages for each of its bytes, which costs more than to write them.
-#[derive(Default)]
-struct Behind {
-    open: Range<u64>,
-    open_bytes: u64,
-    closed: VecDeque<Range<u64>>,
 }
 
 impl RealWorld {
@@ -133,6 +116,7 @@ impl RealWorld {
             passphrase_item: PASSPHRASE_ITEMS,
             told_progress: None,
             kept: Vec::new(),
+            usual_turn: DiskTurn::current(),
         }
     }
 
@@ -164,6 +148,7 @@ impl RealWorld {
         self.targets.clear();
         self.ended.clear();
         self.told_progress = None;
+        self.usual_turn.take();
         self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
     }
@@ -239,8 +224,8 @@ impl RealWorld {
         self.volumes.send(question, &[]).and_then(|()| self.volumes.receive()).map_err(|fatal| Self::fatal(&fatal))
     }
 
-    fn source(&self, item: u32) -> Result<&Source, Errno> {
-        self.sources.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+    fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
+        self.sources.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 }
 
@@ -424,9 +409,9 @@ impl World for RealWorld {
             VolumesToKeyholder::Source { item: found, size_bytes, snapshot, base, peak_rss_bytes } if found == item => {
                 self.volumes_peak_bytes = peak_rss_bytes;
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                // What is read once shall not push what the machine works with out of the page cache.
-                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::NoReuse);
-                self.sources.insert(item, Source { file, size_bytes });
+                // Nobody waits for a backup: it reads when nobody else does.
+                DiskTurn::IDLE.take();
+                self.sources.insert(item, Source::new(file, size_bytes));
                 Ok(SourceShape { size_bytes, snapshot, base })
             }
             VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::SourceUnavailable { volume: volume.to_owned(), errno }),
@@ -436,31 +421,15 @@ impl World for RealWorld {
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
-        let source = self.source(item)?;
-        if offset >= source.size_bytes {
-            return Ok(None);
-        }
-        let begin = match rustix::fs::seek(&source.file, SeekFrom::Data(offset)) {
-            Ok(begin) => begin,
-            Err(SystemErrno::NXIO) => return Ok(None),
-            // Not everything knows its holes; then all is data.
-            Err(SystemErrno::INVAL) => return Ok(Some((offset, source.size_bytes))),
-            Err(errno) => return Err(Errno(errno.raw_os_error())),
-        };
-        match rustix::fs::seek(&source.file, SeekFrom::Hole(begin)) {
-            Ok(end) => Ok(Some((begin, end.max(begin.saturating_add(1))))),
-            Err(SystemErrno::NXIO) => Ok(None),
-            Err(errno) => Err(Errno(errno.raw_os_error())),
-        }
+        self.source(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        read_at(&self.source(item)?.file, offset, bytes)
+        self.source(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
-        let source = self.source(item)?;
-        rustix::fs::seek(&source.file, SeekFrom::End(0)).map_err(|errno| Errno(errno.raw_os_error()))
+        self.source(item)?.current_bytes().map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
@@ -511,7 +480,7 @@ impl World for RealWorld {
                 let file = given.next().ok_or_else(fatal)?;
                 if let Some(there) = there {
                     let beside = if there.in_target { rustix::io::fcntl_dupfd_cloexec(&file, 0).ok() } else { given.next() };
-                    self.sources.insert(item, Source { file: beside.ok_or_else(fatal)?, size_bytes: there.size_bytes });
+                    self.sources.insert(item, Source::new(beside.ok_or_else(fatal)?, there.size_bytes));
                 }
                 self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
                 Ok((kind, there))
@@ -630,30 +599,6 @@ impl World for RealWorld {
     }
 }
 
-impl Behind {
-    fn note(&mut self, file: &OwnedFd, offset: u64, bytes: u64) {
-        if self.open_bytes >= BEHIND_BYTES {
-            let full = std::mem::take(&mut self.open);
-            self.open_bytes = 0;
-            drop_pages(file, &full); // none is clean yet, so this only begins to write them
-            self.closed.push_back(full);
-        }
-        while self.closed.len() > BEHIND_RANGES {
-            let Some(old) = self.closed.pop_front() else { break };
-            drop_pages(file, &old);
-        }
-        let end = offset.saturating_add(bytes);
-        self.open = if self.open_bytes == 0 { offset..end } else { self.open.start.min(offset)..self.open.end.max(end) };
-        self.open_bytes = self.open_bytes.saturating_add(bytes);
-    }
-}
-
-/// Begins to write the pages of a range, and drops those that are written.
-fn drop_pages(file: &OwnedFd, range: &Range<u64>) {
-    let length = NonZeroU64::new(range.end.saturating_sub(range.start));
-    let _ = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed); // advice only
-}
-
 impl Target {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
         match self.kind {
@@ -683,7 +628,9 @@ impl Target {
                     Err(SystemErrno::INVAL) if self.there.is_some_and(|there| there.in_place && there.size_bytes >= size_bytes) => {}
                     cut => cut?,
                 }
-                rustix::fs::fsync(&self.file)
+                rustix::fs::fsync(&self.file)?;
+                self.behind.drop_all(&self.file);
+                Ok(())
             }
             TargetKind::Stream => self.fill(size_bytes),
         }

@@ -126,6 +126,16 @@ pub(super) struct FarEnd {
     moved: Instant,
 }
 
+/// What became of an attempt to move a body.
+enum Moved {
+    /// Some of it is where it belongs.
+    Some,
+    /// The pipe is empty.
+    NotNow,
+    /// The pipe has ended.
+    AtEnd,
+}
+
 /// Why work on a call stops: the far end's fault, or this process's.
 enum Stop {
     Fault(FarEndFault),
@@ -370,7 +380,19 @@ impl FarEnd {
 
     fn read_into(&mut self, buffer: &mut [u8], keyholder: &ToKeyholder) -> Result<(), Stop> {
         loop {
-            match rustix::io::read(&self.from, &mut *buffer) {
+            // A body goes from the pipe into its file without passing through this process; so only what is before it is read here.
+            let wanted = match (&self.expecting, self.due.front()) {
+                (Expecting::Body { left_bytes, status }, _) => match self.move_body(*left_bytes, *status, keyholder)? {
+                    Moved::Some => continue,
+                    Moved::NotNow => return Ok(()),
+                    Moved::AtEnd => return self.at_end(),
+                },
+                (Expecting::Header, Some(Due::Get { .. })) => HEADER_BYTES.saturating_sub(self.incoming.len()),
+                (Expecting::Frame(whole), Some(Due::Get { .. })) => whole.saturating_sub(self.incoming.len()),
+                _ => buffer.len(),
+            };
+            let room = buffer.get_mut(..wanted).unwrap_or_default();
+            match rustix::io::read(&self.from, room) {
                 Ok(0) => return self.at_end(),
                 Ok(length) => {
                     self.heard = Instant::now();
@@ -533,15 +555,36 @@ impl FarEnd {
             let written = rustix::io::retry_on_intr(|| rustix::io::write(file, part)).map_err(Fatal::from)?;
             part = part.get(written..).unwrap_or_default();
         }
-        let left_bytes = left_bytes.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX));
+        self.body_grew(left_bytes.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX)), status, keyholder)?;
+        Ok(rest)
+    }
+
+    /// Moves what the pipe has of a body into the memory file of the oldest GET.
+    fn move_body(&mut self, left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<Moved, Stop> {
+        let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
+        let length = usize::try_from(left_bytes).unwrap_or(usize::MAX);
+        match rustix::pipe::splice(&self.from, None, file, None, length, SpliceFlags::NONBLOCK) {
+            Ok(0) => Ok(Moved::AtEnd),
+            Ok(moved) => {
+                self.heard = Instant::now();
+                let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+                self.body_grew(left_bytes.saturating_sub(moved), status, keyholder)?;
+                Ok(Moved::Some)
+            }
+            Err(Errno::AGAIN) => Ok(Moved::NotNow),
+            Err(Errno::INTR) => Ok(Moved::Some),
+            Err(errno) => Err(Fatal::from(errno).into()),
+        }
+    }
+
+    fn body_grew(&mut self, left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<(), Stop> {
         if left_bytes > 0 {
             self.expecting = Expecting::Body { left_bytes, status };
-        } else {
-            self.expecting = Expecting::Header;
-            self.moved = Instant::now();
-            self.end_get(status, keyholder)?;
+            return Ok(());
         }
-        Ok(rest)
+        self.expecting = Expecting::Header;
+        self.moved = Instant::now();
+        self.end_get(status, keyholder)
     }
 
     fn end_get(&mut self, status: BytesStatus, keyholder: &ToKeyholder) -> Result<(), Stop> {

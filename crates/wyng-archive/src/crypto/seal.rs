@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back, in the order tag, coding, length, id.
 
+use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use zstd::zstd_safe::CParameter;
@@ -17,11 +18,11 @@ pub const RECORD_OVERHEAD_BYTES: usize = NONCE_BYTES + FRAME_HEADER_BYTES + TAG_
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 const FRAME_HEADER_BYTES: usize = 4;
-/// Where the body of a record begins.
-const BODY_OFFSET: usize = NONCE_BYTES + FRAME_HEADER_BYTES;
-/// zstd's own choice for its level 1 looks for matches of 7 bytes in long inputs, and of 6 in short ones such as chunks. With 7 and a
-/// table that fits the second level of cache, compressing takes a tenth less time, decompressing a twentieth, for 0.7 % of size.
-const FAST_LEVEL: i8 = 1;
+/// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that leave room in the second level of cache,
+/// and for level 1 matches of 7 bytes where it would look for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 %
+/// of size (a real file system in chunks of 128 KiB; `docs/performance.md`).
+const TUNED: [(i8, &[CParameter]); 2] =
+    [(1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]), (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)])];
 const CODING_RAW: u8 = 0;
 const CODING_ZSTD: u8 = 1;
 
@@ -99,6 +100,9 @@ pub enum SealError {
 pub struct Coder {
     compressor: zstd::bulk::Compressor<'static>,
     decompressor: zstd::bulk::Decompressor<'static>,
+    /// What was compressed last.
+    compressed: Vec<u8>,
+    /// What it was decompressed to, or a frame that was decrypted.
     scratch: Vec<u8>,
 }
 
@@ -106,43 +110,40 @@ impl Coder {
     /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no memory.
     pub fn new(level: i8) -> Result<Self, SealError> {
         let mut compressor = zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
-        if level == FAST_LEVEL {
-            for parameter in [CParameter::MinMatch(7), CParameter::HashLog(15)] {
-                compressor.set_parameter(parameter).map_err(|_| SealError::Inner)?;
-            }
+        for parameter in TUNED.iter().filter(|(tuned, _)| *tuned == level).flat_map(|(_, parameters)| *parameters) {
+            compressor.set_parameter(*parameter).map_err(|_| SealError::Inner)?;
         }
         let decompressor = zstd::bulk::Decompressor::new().map_err(|_| SealError::Inner)?;
-        Ok(Self { compressor, decompressor, scratch: Vec::new() })
+        Ok(Self { compressor, decompressor, compressed: Vec::new(), scratch: Vec::new() })
     }
 
     /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten it.
     fn frame(&mut self, plain: &[u8], may_compress: bool, record: &mut Vec<u8>) -> Result<(), SealError> {
-        record.resize(BODY_OFFSET.saturating_add(plain.len()), 0); // what it held is overwritten, or cut off
-        let body_bytes = if may_compress && !looks_incompressible(plain) { self.compress(plain, record)? } else { None };
-        let coding = if body_bytes.is_some() { CODING_ZSTD } else { CODING_RAW };
-        match body_bytes {
-            Some(length) => record.truncate(BODY_OFFSET.saturating_add(length)),
-            None => record.get_mut(BODY_OFFSET..).ok_or(SealError::Inner)?.copy_from_slice(plain),
-        }
+        let compresses = may_compress && !looks_incompressible(plain) && self.compress(plain)?;
+        let (coding, body) = if compresses { (CODING_ZSTD, self.compressed.as_slice()) } else { (CODING_RAW, plain) };
         let [a, b, c, 0] = u32::try_from(plain.len()).map_err(|_| SealError::Length)?.to_le_bytes() else {
             return Err(SealError::Length);
         };
-        record.get_mut(NONCE_BYTES..BODY_OFFSET).ok_or(SealError::Inner)?.copy_from_slice(&[coding, a, b, c]);
+        record.clear();
+        // Just the room that it needs, with its tag: thousands of records wait for their pack.
+        record.reserve_exact(RECORD_OVERHEAD_BYTES.saturating_add(body.len()));
+        record.extend_from_slice(&[0; NONCE_BYTES]);
+        record.extend_from_slice(&[coding, a, b, c]);
+        record.extend_from_slice(body);
         Ok(())
     }
 
-    /// Compresses into the record's body, decompresses again and compares. `None` where it would not be shorter.
-    fn compress(&mut self, plain: &[u8], record: &mut [u8]) -> Result<Option<usize>, SealError> {
-        let body = record.get_mut(BODY_OFFSET..).ok_or(SealError::Inner)?;
-        // One byte less than the plain bytes: zstd fails where it would not shorten, and that is the answer "raw".
-        let room = plain.len().saturating_sub(1);
-        let Ok(length) = self.compressor.compress_to_buffer(plain, body.get_mut(..room).ok_or(SealError::Inner)?) else {
-            return Ok(None);
-        };
-        let body = body.get(..length).ok_or(SealError::Inner)?;
+    /// Compresses into `compressed`, decompresses again and compares. False where it would not be shorter.
+    fn compress(&mut self, plain: &[u8]) -> Result<bool, SealError> {
+        // Into room that is there, and has not to be cleared first. zstd fails where there is too little.
+        self.compressed.clear();
+        self.compressed.reserve(plain.len());
+        if self.compressor.compress_to_buffer(plain, &mut self.compressed).is_err() || self.compressed.len() >= plain.len() {
+            return Ok(false);
+        }
         self.scratch.resize(plain.len(), 0);
-        match self.decompressor.decompress_to_buffer(body, self.scratch.as_mut_slice()) {
-            Ok(length) if length == plain.len() && self.scratch == plain => Ok(Some(body.len())),
+        match self.decompressor.decompress_to_buffer(&self.compressed, self.scratch.as_mut_slice()) {
+            Ok(length) if length == plain.len() && self.scratch == plain => Ok(true),
             _ => Err(SealError::SelfCheck),
         }
     }
@@ -299,12 +300,11 @@ fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kin
         return Err(Fault::Length);
     }
     let mut frame = std::mem::take(&mut coder.scratch);
-    frame.clear();
-    frame.extend_from_slice(ciphertext);
+    frame.resize(ciphertext.len(), 0); // what it held is overwritten, or never looked at
     let cipher = XChaCha20Poly1305::new(key.expose().into());
-    let opened = cipher
-        .decrypt_inout_detached(&XNonce::from(*nonce), place, frame.as_mut_slice().into(), &Tag::from(*tag))
-        .map_err(|_| Fault::Tag)
+    let opened = InOutBuf::new(ciphertext, &mut frame)
+        .map_err(|_| Fault::Length)
+        .and_then(|buffer| cipher.decrypt_inout_detached(&XNonce::from(*nonce), place, buffer, &Tag::from(*tag)).map_err(|_| Fault::Tag))
         .and_then(|()| coder.unframe(kind, &frame, plain));
     coder.scratch = frame;
     if opened.is_err() {

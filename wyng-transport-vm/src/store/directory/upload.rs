@@ -3,7 +3,7 @@
 //! ever written to, and it is read only to compare it with what came under its name.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Advice, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fstatvfs, fsync, openat};
 use rustix::io::{Errno, pread};
@@ -49,6 +49,10 @@ impl Directory {
 impl Upload for FolderUpload {
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         self.temporary.file.write_all(piece).map_err(|problem| StoreError::new("write a blob", errno_of(&problem)))
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.temporary.file.as_fd())
     }
 
     fn finish(mut self) -> Result<Placed, StoreError> {

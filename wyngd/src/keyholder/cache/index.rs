@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The index: ids to places. New ids are in memory until there are many; the rest lies in at most four sorted runs.
+//! The index: ids to places. New ids are in memory until there are many; the rest lies in sorted runs, at most four when it is settled.
 //!
 //! Of an id that stands in several packs each place is kept: when one pack is lost, the next one counts.
 
@@ -14,7 +14,10 @@ use crate::keyholder::world::World;
 
 /// New ids in memory, about 16 MiB; more are written as a run.
 const FRESH_MAX: usize = 128 * 1024;
+/// Runs of a settled index.
 const RUNS_MAX: usize = 4;
+/// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers for each run that lacks an id.
+const RUNS_OPEN_MAX: usize = 16;
 
 /// See the module's first line.
 pub struct Index {
@@ -24,12 +27,14 @@ pub struct Index {
     runs: Vec<Run>,
     lost: BTreeSet<u64>,
     next_file: u64,
+    /// From this number on no manifest names a file.
+    unlisted_from: u64,
 }
 
 impl Index {
     /// An empty one.
     pub fn create(folder: &ArchiveFolder) -> Self {
-        Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1 }
+        Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1, unlisted_from: 1 }
     }
 
     /// From the files of a manifest; `None` when one is damaged.
@@ -86,17 +91,21 @@ impl Index {
         if !self.fresh.is_empty() {
             self.spill(world)?;
         }
+        if self.runs.len() > RUNS_MAX {
+            self.merge_smallest(world, true)?;
+        }
         Ok(self.runs.iter().filter_map(|run| file_number(&run.path)).collect())
     }
 
     /// Removes the files that belong to no run: an older manifest's, or a cut run's.
-    pub fn remove_unlisted<W: World>(&self, world: &mut W) -> Result<(), Failure> {
+    pub fn remove_unlisted<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         for name in world.list_folder(&self.folder.file("cache"))? {
             let path = self.folder.file(&format!("cache/{name}"));
             if file_number(&path).is_some() && self.runs.iter().all(|run| run.path != path) {
                 world.remove(&path)?;
             }
         }
+        self.unlisted_from = self.next_file;
         Ok(())
     }
 
@@ -108,19 +117,27 @@ impl Index {
             writer.push(world, id, location)?;
         }
         self.runs.push(writer.finish(world)?);
-        while self.runs.len() > RUNS_MAX {
-            self.merge_smallest(world)?;
-        }
-        Ok(())
+        if self.runs.len() > RUNS_OPEN_MAX { self.merge_smallest(world, false) } else { Ok(()) }
     }
 
-    /// The order of runs means nothing, so the two smallest are merged: each entry is rewritten about log times.
-    fn merge_smallest<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    /// The order of runs means nothing, so all but the largest three become one. When it settles, also each that is less than twice as large
+    /// as those together: else a small session would rewrite it, and the next one again. Files that no manifest names go at once.
+    fn merge_smallest<W: World>(&mut self, world: &mut W, settles: bool) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
-        let smallest = self.runs.split_off(self.runs.len().saturating_sub(2));
+        let mut smallest = self.runs.split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
+        let mut entries = smallest.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
+        while settles && let Some(next) = self.runs.pop_if(|run| run.entries < entries.saturating_mul(2)) {
+            entries = entries.saturating_add(next.entries);
+            smallest.push(next);
+        }
         let path = self.take_path();
         let merged = merge(world, &smallest, path)?;
         self.runs.push(merged);
+        for run in smallest {
+            if file_number(&run.path).is_some_and(|file| file >= self.unlisted_from) {
+                world.remove(&run.path)?;
+            }
+        }
         Ok(())
     }
 

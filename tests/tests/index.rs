@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The index of ids over many sessions: nothing is forgotten, few files stay.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use wyng_archive::crypto::{ArchiveId, Id};
+use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyngd::keyholder::cache::{Index, Location, Stored};
+use wyngd::keyholder::state::ArchiveFolder;
+use wyngd::keyholder::world::World;
+
+fn id(number: u64) -> Id {
+    Id(*blake3::hash(&number.to_le_bytes()).as_bytes())
+}
+
+fn location(number: u64) -> Location {
+    Location { pack: number, offset_bytes: 1, length_bytes: 2, stored: Stored::Chunk { key: 3 } }
+}
+
+#[test]
+fn an_index_of_many_sessions_finds_every_id_in_at_most_four_files() {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let folder = ArchiveFolder::of(ArchiveId([1; 16]));
+    let mut index = Index::create(&folder);
+    let mut count = 0;
+    for session in 0..20_u64 {
+        // Large and small ones by turns.
+        let end = count + if session % 5 == 0 { 700 } else { 40 };
+        for number in count..end {
+            index.insert(&mut world, id(number), location(number)).unwrap();
+        }
+        count = end;
+        let files = index.settle(&mut world).unwrap();
+        index.remove_unlisted(&mut world).unwrap();
+        assert!(files.len() <= 4, "{files:?} after session {session}");
+        assert_eq!(world.list_folder(&folder.file("cache")).unwrap().len(), files.len(), "no other file stays");
+        index = Index::open(&mut world, &folder, &files).unwrap().unwrap();
+        for number in 0..count {
+            assert_eq!(index.find(&mut world, &id(number)).unwrap(), Some(location(number)), "{number} after session {session}");
+        }
+        assert_eq!(index.find(&mut world, &id(count)).unwrap(), None);
+    }
+}

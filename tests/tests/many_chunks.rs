@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A volume with as many chunks as one of 1 TiB: 8 million places, of which 2 million hold something. Memory and local state depend on their
+//! number and not on their size, so here a chunk has 1 KiB; the source is computed, the state is on the disk, and what is sent is dropped.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use wyng_archive::crypto::{ArchiveId, DataKey};
+use wyng_control::{ExitStatus, Failure, Method, Progress, TargetKind, ToClient};
+use wyng_wire::{BlobName, Service};
+use wyngd::keyholder::engine::{backup, create};
+use wyngd::keyholder::files::StateFiles;
+use wyngd::keyholder::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use zeroize::Zeroizing;
+
+const CHUNK_BYTES: u64 = 1024;
+/// As many as 1 TiB has at 128 KiB.
+const PLACES: u64 = 8 << 20;
+/// Of each 256 places the first 64 hold something.
+const STRETCH: u64 = 64;
+const STRETCH_EVERY: u64 = 256;
+const CHUNKS: u64 = PLACES / STRETCH_EVERY * STRETCH;
+const SIZE_BYTES: u64 = PLACES * CHUNK_BYTES;
+/// What the keyholder may take of the 128 MiB; 32 MiB are for packs on their way, and the rest for the other processes.
+const MEMORY_MAX_KIB: u64 = 88 << 10;
+/// 0.1 % of the chunks if each had 128 KiB, and 3 MB a session.
+const STATE_MAX_BYTES: u64 = CHUNKS * 131 + 3_000_000;
+
+/// Clocks, randomness and state files are real; the store takes everything and keeps nothing.
+struct ComputedWorld {
+    files: StateFiles,
+    clock: u64,
+    put_number: u64,
+    receipts: VecDeque<Receipt>,
+    /// What was put under which name, by its hash.
+    names: HashMap<[u8; 32], [u8; 32]>,
+    /// Chunks of this number have other bytes in the next session.
+    changed: Option<u64>,
+    changed_bytes: Vec<u64>,
+}
+
+impl ComputedWorld {
+    fn new(state: &Path) -> Self {
+        let files = StateFiles::new(File::open(state).unwrap().into());
+        Self {
+            files,
+            clock: 1 << 60,
+            put_number: 0,
+            receipts: VecDeque::new(),
+            names: HashMap::new(),
+            changed: None,
+            changed_bytes: Vec::new(),
+        }
+    }
+
+    /// Bytes that follow from the number of the chunk.
+    fn fill(&self, chunk: u64, bytes: &mut [u8]) {
+        let seed = if self.changed == Some(chunk) { !chunk } else { chunk };
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for word in bytes.as_chunks_mut::<8>().0 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *word = state.to_le_bytes();
+        }
+    }
+
+    fn back_up(&mut self) {
+        let volumes = vec!["disk".to_owned()];
+        let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false };
+        assert_eq!(backup::back_up(self, &request).map_err(|failure| failure.text()), Ok(ExitStatus::Done));
+    }
+}
+
+#[test]
+fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut world = ComputedWorld::new(folder.path());
+    let settings = create::Settings {
+        chunk_size_bytes: u32::try_from(CHUNK_BYTES).unwrap(),
+        pack_size_bytes: 16 << 20,
+        zstd_level: 1,
+        hold_off_runs: 3,
+        hold_off_secs: 0,
+        shared_domain: false,
+        kdf_memory_kib: 64 << 10,
+        kdf_passes: 3,
+    };
+    create::create(&mut world, &create::Request { name: "home".into(), store: "none".into(), via: "local".into(), settings }).unwrap();
+    // Argon2 had 64 MiB, which is no part of a backup.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    world.back_up();
+    assert_eq!(world.changed_bytes, [CHUNKS * CHUNK_BYTES]);
+    let (first_kib, first_bytes) = (peak_kib(), bytes_below(folder.path()));
+    world.changed = Some(STRETCH_EVERY);
+    world.back_up();
+    assert_eq!(world.changed_bytes, [CHUNKS * CHUNK_BYTES, CHUNK_BYTES]);
+    let (peak_kib, state_bytes) = (peak_kib(), bytes_below(folder.path()));
+    eprintln!("{CHUNKS} chunks: {first_kib} and {peak_kib} KiB of memory, {first_bytes} and {state_bytes} bytes of local state");
+    assert!(peak_kib <= MEMORY_MAX_KIB, "{peak_kib} KiB");
+    assert!(state_bytes <= STATE_MAX_BYTES, "{state_bytes} bytes");
+}
+
+/// The most memory that was resident since it was last asked to forget.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Of each file once: an archive's folder has a link to it too.
+fn bytes_below(folder: &Path) -> u64 {
+    let files = wyng_tests::sandbox::files_below(folder);
+    let files: BTreeSet<_> = files.iter().map(|file| file.canonicalize().unwrap()).collect();
+    files.iter().map(|file| file.metadata().unwrap().len()).sum()
+}
+
+impl World for ComputedWorld {
+    type Buffer = Vec<u8>;
+    type Bytes = Vec<u8>;
+
+    fn wall_nanos(&mut self) -> u64 {
+        self.clock += 1_000_000_000;
+        self.clock
+    }
+    fn monotonic_nanos(&mut self) -> u64 {
+        self.wall_nanos()
+    }
+    fn cpu_micros(&mut self) -> u64 {
+        0
+    }
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        // Keys and seeds: nothing is kept of what they seal.
+        self.clock += 1;
+        blake3::Hasher::new().update(&self.clock.to_le_bytes()).finalize_xof().fill(bytes);
+        Ok(())
+    }
+
+    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.files.read(name)
+    }
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.replace(name, bytes)
+    }
+    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.append(name, bytes)
+    }
+    fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.sync(name)
+    }
+    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.files.truncate(name, length_bytes)
+    }
+    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        self.files.length(name)
+    }
+    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.files.read_at(name, offset, bytes)
+    }
+    fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.remove(name)
+    }
+    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        self.files.list(name)
+    }
+    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.files.link(name, target)
+    }
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.files.read_link(name)
+    }
+
+    fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
+        self.put_number = 0;
+        Ok(())
+    }
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        Ok(vec![0; length_bytes])
+    }
+    fn put(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, _: bool) -> Result<u64, Failure> {
+        self.put_number += 1;
+        let hash = *blake3::hash(&bytes[..length]).as_bytes();
+        let answer = match self.names.insert(name.0, hash) {
+            None => PutAnswer::Stored,
+            Some(there) if there == hash => PutAnswer::ExistsSame,
+            Some(there) => {
+                self.names.insert(name.0, there);
+                PutAnswer::ExistsDifferent
+            }
+        };
+        self.receipts.push_back(Receipt { number: self.put_number, answer });
+        Ok(self.put_number)
+    }
+    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
+        // As late as a window of 32 MiB lets them be.
+        if wait || self.receipts.len() > 2 { Ok(self.receipts.pop_front()) } else { Ok(None) }
+    }
+    fn finish_push(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn open_source(&mut self, _: u32, _: &str) -> Result<SourceShape, Failure> {
+        Ok(SourceShape { size_bytes: SIZE_BYTES, method: Method::FullScan })
+    }
+    fn next_data(&mut self, _: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        let every = STRETCH_EVERY * CHUNK_BYTES;
+        let end = offset / every * every + STRETCH * CHUNK_BYTES;
+        let (begin, end) = if offset < end { (offset, end) } else { (end - STRETCH * CHUNK_BYTES + every, end + every) };
+        Ok((begin < SIZE_BYTES).then_some((begin, end)))
+    }
+    fn read_source(&mut self, _: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let chunks = bytes.chunks_mut(usize::try_from(CHUNK_BYTES).unwrap());
+        (offset / CHUNK_BYTES..).zip(chunks).for_each(|(chunk, bytes)| self.fill(chunk, bytes));
+        Ok(bytes.len())
+    }
+    fn source_bytes(&mut self, _: u32) -> Result<u64, Errno> {
+        Ok(SIZE_BYTES)
+    }
+    fn close_source(&mut self, _: u32) {}
+
+    fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        Ok(Zeroizing::new(b"passphrase".to_vec()))
+    }
+    fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
+    fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
+        None
+    }
+    fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
+    fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
+        if let ToClient::BackedUp(report) = event {
+            self.changed_bytes.push(report.changed_bytes);
+        }
+        Ok(())
+    }
+    fn progress(&mut self, _: Progress) {}
+    fn cancelled(&mut self) -> bool {
+        false
+    }
+
+    // What a backup never asks for.
+    fn request(&mut self, _: BlobName, _: u32, _: u32) -> Result<(), Failure> {
+        panic!("a backup reads nothing back")
+    }
+    fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
+        panic!("a backup reads nothing back")
+    }
+    fn stat(&mut self, _: BlobName) -> Result<Option<u64>, Failure> {
+        panic!("a backup reads nothing back")
+    }
+    fn list_store(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+        panic!("a backup reads nothing back")
+    }
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        panic!("a backup reads nothing back")
+    }
+    fn open_target(&mut self, _: u32, _: &str, _: u64) -> Result<TargetKind, Failure> {
+        panic!("a backup has no target")
+    }
+    fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+    fn place_target(&mut self, _: u32, _: &str, _: u64) -> Result<(), Failure> {
+        panic!("a backup has no target")
+    }
+}
