@@ -86,6 +86,8 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["verify", "home", "--deep"]);
     tour.run(0, &["lock"]);
     tour.run(0, &["watch"]);
+    tour.run(0, &["qubes", "check"]);
+    tour.run(6, &["qubes", "check", "qrexec:nowhere"]);
     tour.run(0, &["recovery-sheet", "home"]);
     tour.run(0, &["archive", "take-over", "home"]);
     tour.run(0, &["archive", "forget", "home"]);

@@ -123,6 +123,9 @@ pub(crate) enum Verb {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Look at the way to other qubes
+    #[command(subcommand)]
+    Qubes(QubesVerb),
     /// Completions for a shell, on standard output
     Completions {
         /// Which shell
@@ -154,6 +157,16 @@ pub(crate) enum Verb {
 pub(crate) enum ConfigVerb {
     /// Is it right, and is all there that it names?
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QubesVerb {
+    /// Is all there on the way to the far ends, and does each service answer?
+    Check {
+        /// How they are reached, as for `archive create --via`; those of all archives without it
+        #[arg(value_name = "VIA")]
+        vias: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -406,6 +419,7 @@ impl Cli {
             | Verb::ArchInit(_)
             | Verb::Backup(_)
             | Verb::Monitor(_)
+            | Verb::Qubes(_)
             | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
             _ => false,
@@ -467,6 +481,7 @@ impl Cli {
         Some(ToDaemon::Start(match &self.verb {
             Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
             Verb::Watch => return Some(ToDaemon::Watch),
+            Verb::Qubes(QubesVerb::Check { vias }) => Command::QubesCheck { vias: vias.clone() },
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
             Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
                 archive: open.name.clone(),
@@ -549,6 +564,7 @@ impl Cli {
             Verb::Unlock { .. } => "unlock",
             Verb::Lock { .. } => "lock",
             Verb::Config(ConfigVerb::Check) => "config check",
+            Verb::Qubes(QubesVerb::Check { .. }) => "qubes check",
             Verb::Completions { .. } => "completions",
             Verb::Man { .. } => "man",
             Verb::Watch => "watch",
@@ -585,7 +601,7 @@ impl Cli {
             Verb::Restore(restore) => Some(&restore.archive),
             Verb::Diff(diff) => Some(&diff.archive),
             Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
-            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
+            Verb::Config(_) | Verb::Qubes(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
             Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
         }
     }

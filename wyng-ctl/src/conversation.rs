@@ -3,12 +3,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use wyng_config::Config;
+use wyng_config::{AdminDomain, Config};
 use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
 
 use crate::cli::{BackupArgs, Cli, RestoreArgs, Verb};
@@ -22,6 +22,9 @@ use crate::report::{Message, Report};
 use crate::settings;
 use crate::source::{self, Clones, Source};
 use crate::target::{Destination, Made, Targets, stdout_is_terminal};
+
+/// What denies the helper's services to every qube, where packages put it.
+const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
 /// Runs a command.
 pub(crate) fn run(mut cli: Cli) -> ExitStatus {
@@ -45,12 +48,16 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
     match timely.and_then(|()| Conversation::begin(cli, config)) {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
-            let exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
+            let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
             conversation.client.end();
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for message in conversation.watch.overdue(config, cli.archive(), now()) {
                     report.fail(message);
                 }
+            }
+            if matches!(cli.verb, Verb::Qubes(_)) && config.qubes.admin_domain() == Some(AdminDomain::Dom0) && !Path::new(POLICY).exists() {
+                let missing = report.fail(Message::of_missing_policy(POLICY));
+                exit = if exit == ExitStatus::Done { missing } else { exit };
             }
             exit
         }

@@ -316,6 +316,11 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
+    /// `qubes check`: is all there on the way to these far ends?
+    QubesCheck {
+        /// How each is reached; none for those of all archives that are known here.
+        vias: Vec<String>,
+    },
 }
 
 impl Command {
@@ -343,13 +348,14 @@ impl Command {
             Self::KeyRemove { .. } => "key remove",
             Self::KeyCheck { .. } => "key check",
             Self::RecoverySheet { .. } => "recovery-sheet",
+            Self::QubesCheck { .. } => "qubes check",
         }
     }
 
     /// The archive that it is about.
     pub fn archive(&self) -> Option<&str> {
         match self {
-            Self::ArchiveList => None,
+            Self::ArchiveList | Self::QubesCheck { .. } => None,
             Self::Status { archive } | Self::Lock { archive } => archive.as_deref(),
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }

@@ -84,6 +84,13 @@ pub enum ToClient {
         /// Seconds since 1970 UTC.
         until: i64,
     },
+    /// `qubes check`: a service of a far end has answered.
+    Reached {
+        /// How it is reached.
+        via: String,
+        /// The name of its service.
+        service: String,
+    },
     /// `recovery-sheet`.
     RecoverySheet(RecoverySheet),
     /// `status`: a protection that the system would not let a role have.

@@ -83,3 +83,28 @@ fn what_could_reach_past_the_name_of_a_qube_is_refused_before_anything_starts() 
     }
     assert_eq!(qubes.world.noted("qrexec-calls"), [""; 0]);
 }
+
+#[test]
+fn a_check_of_the_way_calls_each_service_and_says_what_is_missing() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    let checked = qubes.wyng(&sandbox, &["qubes", "check", "qrexec:sys-backup"]);
+    // This machine has no policy of qrexec, and an owner is told so.
+    assert_eq!(checked.expect(3).codes(), ["policy-missing"]);
+    let reached = |service| serde_json::json!({"via": "qrexec:sys-backup", "service": service});
+    assert_eq!(checked.json["reached"], serde_json::json!([reached("wyng.Push"), reached("wyng.Fetch")]));
+    std::fs::remove_file(qubes.world.qube("sys-backup").join("services/wyng.Fetch")).unwrap();
+    let checked = qubes.wyng(&sandbox, &["qubes", "check", "qrexec:sys-backup", "qrexec:nowhere"]);
+    assert_eq!(checked.expect(6).codes(), ["far-end-missing", "unknown-qube", "unknown-qube", "policy-missing"]);
+    assert_eq!(checked.json["reached"], serde_json::json!([reached("wyng.Push")]));
+}
+
+#[test]
+fn a_check_without_a_far_end_takes_those_of_all_archives() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::admin_qube(&sandbox);
+    qubes.create(&sandbox, "qrexec:@dispvm:net-dvm", &[]).success();
+    let checked = qubes.wyng(&sandbox, &["qubes", "check"]);
+    assert_eq!(checked.success().json["reached"].as_array().unwrap().len(), 2);
+    assert_eq!(qubes.world.disposables(), [""; 0]);
+}

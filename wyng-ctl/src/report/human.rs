@@ -104,6 +104,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             slot.memory_kib / 1024,
             slot.passes
         ),
+        ToClient::Reached { via, service } => format!("{service} answers through {via}"),
         ToClient::Unlocked { until } => format!("unlocked until {}", session_name(*until)),
         ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet).join("\n"),
         ToClient::Unenforced(missing) => {

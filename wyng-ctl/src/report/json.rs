@@ -119,6 +119,13 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 set("recovery_key", json!(key.as_str()));
             }
         }
+        "qubes check" => {
+            let reached = report.events.iter().filter_map(|event| match event {
+                ToClient::Reached { via, service } => Some(json!({ "via": via, "service": service })),
+                _ => None,
+            });
+            set("reached", reached.collect());
+        }
         "lock" | "watch" | "key check" | "archive forget" => {}
         command => {
             set("archives", archives(report));

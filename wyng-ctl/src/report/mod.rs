@@ -93,6 +93,17 @@ impl Message {
         }
     }
 
+    pub(crate) fn of_missing_policy(path: &str) -> Self {
+        Self {
+            code: "policy-missing",
+            exit: ExitStatus::Partial,
+            text: format!("there is no {path}, which denies the services of the helper to every qube"),
+            safe: "dom0's own calls need no policy.".into(),
+            next: "Install the package wyng-dom0, or the file from rpc-policy.".into(),
+            volume: None,
+        }
+    }
+
     pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
         let why = if long { "60 % or less is left" } else { "it is put off for three days at most" };
         Self {
@@ -318,6 +329,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
             Message::of_missing_volume("vm", path, 2),
             Message::of_overdue_backup("PROFILE", "vm", None),
             Message::of_overdue_verify("PROFILE", "home", None),
+            Message::of_missing_policy("/path"),
             Message::of_deferred(50, false),
             Message::of_client(&ClientError::NoDaemon(path.into())),
             Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),

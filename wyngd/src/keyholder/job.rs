@@ -10,10 +10,15 @@ use wyng_control::{
     ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
 };
 
+use wyng_wire::Service;
+
 use super::engine::archive::Archive;
 use super::engine::{backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
+
+/// A folder that no machine has.
+const NO_STORE: &str = "dir:/nonexistent/wyng";
 
 /// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status is returned.
 pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
@@ -126,6 +131,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             keys::change(world, &archive, cost).map(|()| ExitStatus::Done)
         }
         Command::KeyRemove { archive, number } => keys::remove(world, &archive, number).map(|()| ExitStatus::Done),
+        Command::QubesCheck { vias } => check_far_ends(world, vias),
         Command::RecoverySheet { archive } => recovery_sheet(world, &archive),
         Command::KeyCheck { archive } => key_check(world, &archive),
     }
@@ -286,4 +292,31 @@ fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     let data_key = archive.unlock(world)?;
     fetch::keys_of(world, &mut archive, &data_key)?;
     Ok(ExitStatus::Done)
+}
+
+/// Calls each far end for each service, and has it look for a store that is not there: a helper that says so has been reached.
+fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<ExitStatus, Failure> {
+    if vias.is_empty() {
+        for name in ArchiveFolder::names(world)? {
+            vias.push(ArchiveFolder::find(world, &name)?.read_toml(world)?.via);
+        }
+        vias.sort_unstable();
+        vias.dedup();
+    }
+    let mut failed = Vec::new();
+    for via in &vias {
+        for service in [Service::Push, Service::Fetch] {
+            match world.connect(service, via, NO_STORE, false) {
+                Err(Failure::StoreMissing) | Ok(()) => {
+                    world.tell(ToClient::Reached { via: via.clone(), service: service.qrexec_name().to_owned() })?;
+                }
+                Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                Err(failure) => {
+                    failed.push(failure.exit());
+                    world.tell(ToClient::Failed(failure))?;
+                }
+            }
+        }
+    }
+    Ok(failed.first().copied().unwrap_or(ExitStatus::Done))
 }
