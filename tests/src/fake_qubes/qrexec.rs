@@ -242,7 +242,10 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
                 }
                 Trap::FreezesUp(_) => {
                     FROZEN.store(true, Ordering::SeqCst);
-                    return;
+                    // The service's input stays open, as all of the qube does.
+                    loop {
+                        thread::park();
+                    }
                 }
                 _ => {
                     let _ = rustix::net::shutdown(input, Shutdown::Write);
@@ -260,7 +263,7 @@ fn down(output: OwnedFd, errors: OwnedFd, trap: Trap, events: &Sender<Event>) {
     let mut passed = 0_usize;
     while output.is_some() || errors.is_some() {
         let ready = |stream: &Option<OwnedFd>| stream.as_ref().is_some_and(|stream| is_ready(stream.as_fd(), Duration::from_millis(5)));
-        if FROZEN.load(Ordering::SeqCst) {
+        while FROZEN.load(Ordering::SeqCst) {
             thread::park();
         }
         if ready(&errors) {
