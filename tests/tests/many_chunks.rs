@@ -236,6 +236,9 @@ impl World for ComputedWorld {
         None
     }
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
+    fn sealed_credential(&mut self, _: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
+        None
+    }
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
         if let ToClient::BackedUp(report) = event {
             self.changed_bytes.push(report.changed_bytes);
