@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{ExitStatus, Failure, Method, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{Errno, Fetched, PutAnswer, Receipt, SourceShape, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -206,8 +206,15 @@ impl World for ComputedWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, _: u32, _: &str) -> Result<SourceShape, Failure> {
-        Ok(SourceShape { size_bytes: SIZE_BYTES, method: Method::FullScan })
+    fn open_source(&mut self, _: u32, _: &str, _: &BaseOf, _: Option<&str>) -> Result<SourceShape, Failure> {
+        Ok(SourceShape { size_bytes: SIZE_BYTES, snapshot: false, base: None })
+    }
+    fn next_changes(&mut self, _: u32) -> Result<Option<ChangePage>, Failure> {
+        Ok(None)
+    }
+    fn end_reading(&mut self, _: u32) {}
+    fn rotate(&mut self, _: u32, _: &BaseLabel) -> Result<bool, Failure> {
+        panic!("there is no snapshot")
     }
     fn next_data(&mut self, _: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         let every = STRETCH_EVERY * CHUNK_BYTES;
@@ -266,7 +273,16 @@ impl World for ComputedWorld {
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         panic!("a backup reads nothing back")
     }
-    fn open_target(&mut self, _: u32, _: &str, _: u64) -> Result<TargetKind, Failure> {
+    fn open_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
+        panic!("a backup has no target")
+    }
+    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+    fn punch_target(&mut self, _: u32, _: u64, _: u64) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+    fn undo_target(&mut self, _: u32) -> Result<bool, Failure> {
         panic!("a backup has no target")
     }
     fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
