@@ -12,10 +12,9 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::ipc::There;
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -213,6 +212,10 @@ impl World for ComputedWorld {
     fn next_changes(&mut self, _: u32) -> Result<Option<ChangePage>, Failure> {
         Ok(None)
     }
+    fn end_reading(&mut self, _: u32) {}
+    fn rotate(&mut self, _: u32, _: &BaseLabel) -> Result<bool, Failure> {
+        panic!("there is no snapshot")
+    }
     fn next_data(&mut self, _: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         let every = STRETCH_EVERY * CHUNK_BYTES;
         let end = offset / every * every + STRETCH * CHUNK_BYTES;
@@ -227,11 +230,7 @@ impl World for ComputedWorld {
     fn source_bytes(&mut self, _: u32) -> Result<u64, Errno> {
         Ok(SIZE_BYTES)
     }
-    fn end_reading(&mut self, _: u32) {}
     fn close_source(&mut self, _: u32) {}
-    fn sealed_credential(&mut self, _: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
-        None
-    }
 
     fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
         Ok(Zeroizing::new(b"passphrase".to_vec()))
@@ -244,6 +243,9 @@ impl World for ComputedWorld {
         None
     }
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
+    fn sealed_credential(&mut self, _: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
+        None
+    }
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
         if let ToClient::BackedUp(report) = event {
             self.changed_bytes.push(report.changed_bytes);
@@ -270,9 +272,6 @@ impl World for ComputedWorld {
     }
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         panic!("a backup reads nothing back")
-    }
-    fn rotate(&mut self, _: u32, _: &BaseLabel) -> Result<bool, Failure> {
-        panic!("only a snapshot becomes a base")
     }
     fn open_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
         panic!("a backup has no target")
