@@ -23,7 +23,7 @@ until_so() {
         sleep 1
     done
 }
-wyng() { wyng-ctl --progress none --passphrase-file /root/passphrase "$@"; }
+wyng() { wyng-ctl --progress none --passphrase-file /srv/passphrase "$@"; }
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' '; }
 group=/sys/fs/cgroup/system.slice/wyngd.service/cgroup.procs
 # The process of one of the daemon's roles.
@@ -36,7 +36,7 @@ role() {
 # What is backed up, and where to.
 mkdir -p /srv/store /srv/volumes
 head -c 3000000 /dev/urandom >/srv/volumes/work.img
-echo a passphrase of the scenario >/root/passphrase
+echo a passphrase of the scenario >/srv/passphrase
 mkdir -p /etc/wyng
 cat >/etc/wyng/wyng.toml <<TOML
 [volumes]
@@ -107,8 +107,8 @@ is "the verify's result" "$(systemctl show -P Result wyng-verify@nightly.service
 wyng --json verify home | grep -q '"problems":\[\]' || fail "problems were found"
 step "the store is verified through the service"
 
-wyng restore home work --to /root/restored.img >/dev/null
-cmp /root/restored.img /srv/volumes/work.img || fail "what was restored differs"
+wyng restore home work --to /srv/restored.img >/dev/null
+cmp /srv/restored.img /srv/volumes/work.img || fail "what was restored differs"
 step "the volume is restored, byte by byte"
 
 rm -rf /srv/store

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! docs/qubes.md: its commands are ones that `wyng-ctl` has, what it names is shipped, and the way to the first verified backup is short.
+//! docs/qubes.md: its commands are ones that `wyng-ctl` has, its configuration is right, what it names is shipped, and the way to the first
+//! verified backup is short.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use wyng_tests::programs::program;
+use wyng_tests::sandbox::Sandbox;
 
 /// From nothing to the first verified backup.
 const COMMANDS_MAX: usize = 6;
@@ -53,6 +55,17 @@ fn every_command_of_the_guide_is_one_that_there_is() {
     }
     assert!(seen >= 10, "{seen} commands");
     assert!(!understood(&["restore", "home", "--everything"]) && !understood(&["archive", "opn", "home"]));
+}
+
+#[test]
+fn the_configuration_of_the_guide_is_right() {
+    let blocks = blocks(&guide(), "toml");
+    let [config] = &blocks[..] else { panic!("{} configurations", blocks.len()) };
+    let sandbox = Sandbox::new();
+    let config = sandbox.text("wyng.toml", &config.join("\n"));
+    let checked = sandbox.wyng(&["config", "check", "--config", &config]);
+    // Its volumes are not on this machine.
+    assert_eq!(checked.expect(3).codes(), ["configured-volume-missing"; 2]);
 }
 
 #[test]

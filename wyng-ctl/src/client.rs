@@ -2,6 +2,7 @@
 //! Reaching a daemon: the running one by its socket, or a private one that lives for one command.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, io};
@@ -64,6 +65,8 @@ impl Client {
         if let Some(config) = settings::usable(options) {
             command.arg("--config").arg(config);
         }
+        // An interrupt from the terminal is for this program, which tells the daemon; its roles would just die of it.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if options.verbose {
             command.env("WYNGD_LOG", "info");

@@ -7,7 +7,7 @@
 //! | supervisor | children, their pidfds | keys, any message, any remote byte |
 //! | spawner | the far end's process and its stderr | keys, sources, targets |
 //! | control | the client's socket | keys, remote bytes; a descriptor only while it forwards it |
-//! | volumes | what the caller opened, or the configuration names, until it is handed on; clones of sources, until they are committed | keys, remote bytes |
+//! | volumes | what the caller opened, or the configuration names, until it is handed on; clones of sources, until they are committed; in dom0 a call to qubesd | keys, remote bytes |
 //! | keyholder | keys; one source or target; the state directory | a path outside of the state, a network socket, a child |
 //! | transport | two pipe ends, ciphertext | keys, plaintext, sources, targets |
 
@@ -36,7 +36,7 @@ pub const ROLES: [Role; 5] = [Role::Spawner, Role::Control, Role::Volumes, Role:
 /// Every wire. There is no other way from one role to another.
 pub const WIRES: [(Role, Role); 6] = [
     (Role::Control, Role::Spawner),     // start and end the far end
-    (Role::Control, Role::Volumes),     // what the caller opened
+    (Role::Control, Role::Volumes),     // what the caller opened; qubes
     (Role::Control, Role::Keyholder),   // commands, results, passphrase pipes
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files

@@ -13,6 +13,8 @@ use std::process::{Command, Stdio};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
     Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user, inherited, is_root, keep_capabilities,
@@ -53,7 +55,7 @@ pub enum Door {
     Socket(PathBuf),
 }
 
-/// Runs until a role ends: control ends when its only client is done or gone, and as a service never.
+/// Runs until a role ends, or it is asked to end: control ends when its only client is done or gone, and as a service never.
 pub fn run(options: &Options) -> Result<(), Fatal> {
     let client = match options.door {
         Door::Client(number) => {
@@ -85,6 +87,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         wires.push((b, b.wire_to(a), end_b));
     }
     let owner = owner_of(&state)?;
+    let stop = hear_stop()?;
     let (mut client, mut state) = (Some(client), Some(state));
     let mut children = Vec::new();
     for role in ROLES {
@@ -106,7 +109,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             tracing::warn!(%reason, "the supervisor's jail is incomplete");
         }
     }
-    wait_for_any(&children)?;
+    wait_for_any(&children, &stop)?;
     end_all(children)
 }
 
@@ -230,8 +233,18 @@ fn tell_busy(client: &OwnedFd, state_dir: &Path) -> Result<(), Fatal> {
     Ok(())
 }
 
-fn wait_for_any(children: &[Started]) -> Result<(), Fatal> {
+/// Readable when the daemon is asked to end. A disposable would outlive one that just died of it.
+fn hear_stop() -> io::Result<OwnedFd> {
+    let (stop, said) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, said.try_clone()?)?;
+    }
+    Ok(stop)
+}
+
+fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
     let mut polled: Vec<PollFd<'_>> = children.iter().map(|started| PollFd::new(&started.ended, PollFlags::IN)).collect();
+    polled.push(PollFd::new(stop, PollFlags::IN));
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
     Ok(())
 }

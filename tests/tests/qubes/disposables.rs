@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
-use wyng_tests::service::{run_kill, until};
+use wyng_tests::service::{Service, run_kill, until};
 
 const VIA: &str = "qrexec:@dispvm:net-dvm";
 const BACKUP: [&str; 3] = ["backup", "home", "disk.img"];
@@ -144,6 +144,18 @@ fn a_client_that_is_killed_takes_the_disposable_along() {
     until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
     let control = child_called(backup.id(), "wyngd: control");
     run_kill("-KILL", control);
+    backup.wait().unwrap();
+    assert_eq!(qubes.world.disposables(), [""; 0]);
+}
+
+#[test]
+fn a_service_that_is_stopped_kills_its_disposable_first() {
+    let (mut sandbox, qubes) = prepared();
+    qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
+    let service = Service::start_with(&mut sandbox, &["--config", &qubes.config]);
+    let mut backup = sandbox.command(&BACKUP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+    service.stop();
     backup.wait().unwrap();
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }

@@ -63,6 +63,8 @@ pub struct RealWorld {
     /// How each service's last far end ended, once it has; none: well.
     ended: HashMap<Service, Option<Failure>>,
     push: Push,
+    /// What became of the fetch, if it is over before its end.
+    fetch_failed: Option<Failure>,
     /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
     spare: Vec<Vec<u8>>,
     volumes_peak_bytes: u64,
@@ -122,6 +124,7 @@ impl RealWorld {
             running: HashSet::new(),
             ended: HashMap::new(),
             push: Push::default(),
+            fetch_failed: None,
             spare: Vec::new(),
             volumes_peak_bytes: 0,
             transport_peak_bytes: 0,
@@ -373,7 +376,7 @@ impl World for RealWorld {
     }
 
     fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
-        let received = self.transport_message()?;
+        let received = self.fetch_message()?;
         match received.message {
             TransportToKeyholder::Got { length_bytes } => {
                 let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
@@ -390,7 +393,7 @@ impl World for RealWorld {
 
     fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure> {
         self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
-        match self.transport_message()?.message {
+        match self.fetch_message()?.message {
             TransportToKeyholder::Stated { length_bytes } => Ok(length_bytes),
             _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
         }
@@ -399,7 +402,7 @@ impl World for RealWorld {
     fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
         self.send_transport(&KeyholderToTransport::List)?;
         loop {
-            match self.transport_message()?.message {
+            match self.fetch_message()?.message {
                 TransportToKeyholder::Entries(entries) => entries.into_iter().for_each(|(name, length)| visit(BlobName(name), length)),
                 TransportToKeyholder::ListEnd { complete: true } => return Ok(()),
                 TransportToKeyholder::ListEnd { complete: false } => return Err(Failure::StoreFailed),

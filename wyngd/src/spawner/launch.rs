@@ -72,14 +72,14 @@ impl Launcher {
         let (command, kind) = match (Via::parse(via).ok_or_else(unknown)?, self.admin) {
             (Via::Local, _) => (self.local(service), Kind::Local),
             (Via::Ssh(host), _) => (ssh(service, &host), Kind::Ssh),
-            (Via::Qube(name), Some(AdminDomain::Dom0)) => (self.from_dom0(service, &name), Kind::FromDom0),
+            (Via::Qube(name), Some(AdminDomain::Dom0)) => (self.call_from_dom0(service, &name), Kind::FromDom0),
             (Via::Disposable(_), Some(AdminDomain::Dom0)) => {
                 let name = qube.filter(|name| is_qube(name)).ok_or(Failure::QubesdAnswer)?;
-                (self.from_dom0(service, name), Kind::FromDom0)
+                (self.call_from_dom0(service, name), Kind::FromDom0)
             }
-            (Via::Qube(name), Some(AdminDomain::Qube)) => (self.from_qube(service, &name), Kind::FromQube),
+            (Via::Qube(name), Some(AdminDomain::Qube)) => (self.call_from_qube(service, &name), Kind::FromQube),
             (Via::Disposable(template), Some(AdminDomain::Qube)) => {
-                (self.from_qube(service, &format!("@dispvm:{template}")), Kind::FromQube)
+                (self.call_from_qube(service, &format!("@dispvm:{template}")), Kind::FromQube)
             }
             (Via::Qube(_) | Via::Disposable(_), None) => {
                 return Err(Failure::QrexecMissing { program: "qrexec-client and no qrexec-client-vm".into() });
@@ -96,7 +96,7 @@ impl Launcher {
 
     /// The last argument is parsed by `qrexec-client` and then by the qube's agent: a user, a service with its empty argument, a source.
     /// Without `QUBESRPC` it would be a command for a shell in the qube.
-    fn from_dom0(&self, service: Service, qube: &str) -> Command {
+    fn call_from_dom0(&self, service: Service, qube: &str) -> Command {
         let wait_secs = self.qubes.start_timeout_secs.to_string();
         let call = format!("DEFAULT:QUBESRPC {}+ dom0", service.qrexec_name());
         let mut command = bare(&self.qubes.qrexec_client);
@@ -104,7 +104,7 @@ impl Launcher {
         command
     }
 
-    fn from_qube(&self, service: Service, target: &str) -> Command {
+    fn call_from_qube(&self, service: Service, target: &str) -> Command {
         let mut command = bare(&self.qubes.qrexec_client_vm);
         command.args([target, &format!("{}+", service.qrexec_name())]);
         command

@@ -103,6 +103,9 @@ impl RealWorld {
             self.end_far_end(service)?;
         }
         self.ended.remove(&service);
+        if service == Service::Fetch {
+            self.fetch_failed = None;
+        }
         self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
         match self.control_answer()?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {
@@ -135,10 +138,16 @@ impl RealWorld {
             let TransportToKeyholder::Failed { service, fault } = received.message else { return Ok(received) };
             let failure = self.failure_of(service, fault)?;
             if service != Service::Push {
+                self.fetch_failed = Some(failure.clone());
                 return Err(failure);
             }
             self.begin_again(failure)?;
         }
+    }
+
+    /// The next message about a fetch. One that has failed answers nothing any more, and whoever still waits for answers hears why.
+    pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        self.fetch_failed.clone().map_or_else(|| self.transport_message(), Err)
     }
 
     /// What a fault is to the person: of a far end that was lost, its exit status tells more.
