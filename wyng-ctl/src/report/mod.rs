@@ -98,7 +98,7 @@ impl Message {
             code: "policy-missing",
             exit: ExitStatus::Partial,
             text: format!("there is no {path}, which denies the services of the helper to every qube"),
-            safe: "dom0's own calls need no policy.".into(),
+            safe: "Calls of dom0 itself need no policy.".into(),
             next: "Install the package wyng-dom0, or the file from rpc-policy.".into(),
             volume: None,
         }
