@@ -13,7 +13,7 @@ use crate::traced::watched;
 const SECTOR_BYTES: usize = 512;
 /// Every call that changes a file or a name, or makes it durable. One of these that the model does not know ends the test.
 const RECORDED: &str = "trace=openat,openat2,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
-    copy_file_range,fsync,fdatasync,syncfs,sync,sync_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat";
+    copy_file_range,splice,sendfile,fsync,fdatasync,syncfs,sync,sync_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat";
 
 /// What one call did; paths are absolute.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub enum Call {
     OpenUnnamed(PathBuf),
     /// Bytes at the end.
     Append(PathBuf, Vec<u8>),
+    /// So many bytes at the end, moved there by the kernel: which ones, the trace does not say. [`recorded`] finds out.
+    AppendMoved(PathBuf, usize),
     /// Bytes at an offset.
     WriteAt(PathBuf, usize, Vec<u8>),
     /// A new length.
@@ -65,8 +67,39 @@ pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
     let text = std::fs::read_to_string(&trace).unwrap();
     std::fs::remove_file(&trace).unwrap();
     let mut recording = Recording::default();
-    let calls = text.lines().filter_map(|line| recording.call(line, folder)).collect();
+    let mut calls: Vec<Call> = text.lines().filter_map(|line| recording.call(line, folder)).collect();
+    for place in 0..calls.len() {
+        if let Call::AppendMoved(path, count) = &calls[place] {
+            calls[place] = Call::Append(path.clone(), moved(&calls, place, path, *count));
+        }
+    }
     (output, calls)
+}
+
+/// What the kernel moved to the end of a file: blobs do not change, so it is what lies under the name that the file got then. A file that got
+/// none leads nowhere, and any bytes will do.
+fn moved(calls: &[Call], place: usize, path: &Path, count: usize) -> Vec<u8> {
+    let opened = |call: &Call| matches!(call, Call::Open(opened, _) | Call::OpenUnnamed(opened) if opened == path);
+    let begun = calls[..place].iter().rposition(opened).map_or(0, |opened| opened + 1);
+    let before: usize = calls[begun..place]
+        .iter()
+        .map(|call| {
+            if let Call::Append(to, bytes) = call
+                && to == path
+            {
+                bytes.len()
+            } else {
+                0
+            }
+        })
+        .sum();
+    let named = calls[place..].iter().find_map(|call| match call {
+        Call::Rename(from, to) | Call::Link(from, to) if from == path => Some(to.as_path()),
+        _ => None,
+    });
+    let mut bytes = std::fs::read(named.unwrap_or(path)).unwrap_or_default();
+    bytes.resize(bytes.len().max(before + count), 0);
+    bytes[before..before + count].to_vec()
 }
 
 #[derive(Default)]
@@ -116,6 +149,7 @@ impl<'a> Recording<'a> {
             "mkdir" => Call::MakeFolder(inside(quoted(arguments[0]).into())?),
             "mkdirat" => Call::MakeFolder(inside(below(arguments[0], arguments[1]))?),
             "write" => Call::Append(file()?, bytes(arguments[1])[..done()].to_vec()),
+            "splice" => Call::AppendMoved(inside(descriptor(arguments[2]))?, done()),
             "pwrite64" => Call::WriteAt(file()?, arguments[3].parse().unwrap(), bytes(arguments[1])[..done()].to_vec()),
             "ftruncate" => Call::Truncate(file()?, arguments[1].parse().unwrap()),
             "fsync" | "fdatasync" => Call::Sync(file()?),
@@ -255,6 +289,7 @@ impl FileSystem {
                 let node = self.add(file());
                 self.unnamed.insert(path.clone(), node);
             }
+            Call::AppendMoved(path, _) => panic!("which bytes went to {}?", path.display()),
             Call::Append(path, bytes) => {
                 let Some(Node::File { now, .. }) = self.find(path).map(|node| &self.nodes[node]) else { return };
                 let end = now.len();
