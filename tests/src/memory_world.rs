@@ -210,6 +210,10 @@ impl World for MemoryWorld {
         0
     }
 
+    fn client_uid(&self) -> u32 {
+        0
+    }
+
     fn process_id(&self) -> u32 {
         1
     }

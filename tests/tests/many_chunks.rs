@@ -133,6 +133,10 @@ impl World for ComputedWorld {
     fn cpu_micros(&mut self) -> u64 {
         0
     }
+    fn client_uid(&self) -> u32 {
+        0
+    }
+
     fn process_id(&self) -> u32 {
         std::process::id()
     }

@@ -364,7 +364,8 @@ impl Control {
         }
         let archive = command.archive().map(str::to_owned);
         let job = Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) };
-        self.journal.begun(&job.about(), self.clients.get(&id).and_then(Client::uid));
+        let uid = self.clients.get(&id).and_then(Client::uid);
+        self.journal.begun(&job.about(), uid);
         self.job = Some(job);
         for watcher in self.watchers() {
             self.tell_running(watcher)?;
@@ -374,7 +375,7 @@ impl Control {
                 self.tell(id, ToClient::Unenforced(line))?;
             }
         }
-        self.keyholder.send(&ControlToKeyholder::Start(command), &[])
+        self.keyholder.send(&ControlToKeyholder::Start { command, uid: uid.unwrap_or(u32::MAX) }, &[])
     }
 
     fn hear_keyholder(&mut self) -> Result<(), Fatal> {

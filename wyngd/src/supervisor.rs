@@ -31,7 +31,7 @@ const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
 /// For volumes to kill disposables, where there are any.
-const VOLUMES_GRACE_MS: u64 = 20_000;
+const VOLUMES_GRACE_MS: u64 = 40_000;
 
 /// How the supervisor is started.
 pub struct Options {

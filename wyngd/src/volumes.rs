@@ -127,8 +127,7 @@ impl Volumes {
                 self.ask(Asked::Target(item), Wanted::Target { volume, size_bytes, base_of, in_place, origin })
             }
             KeyholderToVolumes::Undo { item } => {
-                let undone =
-                    self.changed.remove(&item).map_or(Err(Errno::OPNOTSUPP), |(target, was)| rustix::fs::ioctl_ficlone(target, was));
+                let undone = self.changed.remove(&item).map_or(Err(Errno::OPNOTSUPP), |(target, was)| target::undo(&target, &was));
                 self.keyholder.send(&VolumesToKeyholder::Undone { item, errno: raw(undone) }, &[])
             }
             KeyholderToVolumes::NextChanges { item } => {
@@ -142,6 +141,11 @@ impl Volumes {
                     None => VolumesToKeyholder::NoChanges { item },
                 };
                 self.keyholder.send(&message, &[])
+            }
+            KeyholderToVolumes::EndAll => {
+                self.snapshots.clear();
+                self.changed.clear();
+                Ok(())
             }
             KeyholderToVolumes::Rotate { item, label } => self.rotate(item, label),
             KeyholderToVolumes::CloseSource { item } => match self.snapshots.remove(&item) {

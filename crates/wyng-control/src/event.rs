@@ -265,6 +265,8 @@ pub struct VolumeReport {
     pub session: Option<i64>,
     /// How changes were found.
     pub method: Method,
+    /// It stood still while it was read. Of a volume that was in use and did not, the session may be of many moments.
+    pub snapshot: bool,
     /// Bytes read from the source.
     pub read_bytes: u64,
     /// Bytes read only to check what was reported as unchanged.

@@ -47,13 +47,14 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             format!("  {}  {size}, added {added}{live}{damaged}{tags}", session_name(session.session))
         }
         ToClient::BackedUp(volume) => format!(
-            "{}  {}  read {}, changed {}, new {} ({})",
+            "{}  {}  read {}, changed {}, new {} ({}{})",
             plain(&volume.name),
             volume.session.map_or_else(|| "no session".to_owned(), session_name),
             show_bytes(volume.read_bytes),
             show_bytes(volume.changed_bytes),
             show_bytes(volume.sent_bytes),
             method_name(volume.method),
+            if volume.snapshot { "" } else { ", no snapshot" },
         ),
         ToClient::Totals { .. } if quiet => return None,
         ToClient::Totals { sent_bytes, .. } => format!("sent {}", show_bytes(*sent_bytes)),

@@ -195,6 +195,7 @@ fn backed_up(event: &ToClient) -> Option<Value> {
         "name": volume.name,
         "session": volume.session.map(session_name),
         "method": method_name(volume.method),
+        "snapshot": volume.snapshot,
         "read_bytes": volume.read_bytes,
         "sampled_bytes": volume.sampled_bytes,
         "changed_bytes": volume.changed_bytes,

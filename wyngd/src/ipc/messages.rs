@@ -43,7 +43,12 @@ pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToKeyholder {
     /// A job. The one before has ended.
-    Start(Command),
+    Start {
+        /// What to do.
+        command: Command,
+        /// Whose process asked; nobody's number if that is not known.
+        uid: u32,
+    },
     /// The passphrase that was asked for; with the read end of a pipe.
     Passphrase {
         /// The question's number.
@@ -235,6 +240,8 @@ pub enum VolumesToControl {
 /// keyholder → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToVolumes {
+    /// The command has ended: what was kept for it is closed.
+    EndAll,
     /// A source, for reading.
     OpenSource {
         /// Its number.

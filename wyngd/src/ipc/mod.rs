@@ -155,7 +155,11 @@ pub fn enter_jail_as(
     taken.extend(own());
     match user {
         Some((_, Ok(Some(user)))) => {
-            taken.push(("own user", wyng_jail::become_user(user, role.capabilities(true))));
+            let became = wyng_jail::become_user(user, role.capabilities(true));
+            if became != Enforced::Yes {
+                taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false))));
+            }
+            taken.push(("own user", became));
             taken.push(("end with the supervisor", Enforced::of(wyng_jail::die_with_parent(None))));
         }
         Some((name, missing)) => {

@@ -85,7 +85,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::Backup { archive, sources, skip_unchanged, dry_run, live } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let mut origins = Origins::read(world, &folder)?;
-            origins.take(&sources)?;
+            origins.take(&sources, world.client_uid())?;
             let volumes = sources.into_iter().map(|source| source.volume).collect();
             let exit = backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live })?;
             if exit == ExitStatus::Done && !dry_run {
@@ -95,7 +95,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Monitor { archive, sources } => {
             let folder = ArchiveFolder::find(world, &archive)?;
-            Origins::read(world, &folder)?.take(&sources)?;
+            Origins::read(world, &folder)?.take(&sources, world.client_uid())?;
             let volumes = sources.into_iter().map(|source| source.volume).collect();
             monitor::monitor(world, &monitor::Request { archive, volumes })
         }
@@ -107,7 +107,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Diff { archive, volume, session, with } => {
             let folder = ArchiveFolder::find(world, &archive)?;
-            let origin = Origins::read(world, &folder)?.of(&volume).map(str::to_owned);
+            let origin = Origins::read(world, &folder)?.of(&volume, world.client_uid()).map(str::to_owned);
             diff::compare(world, &diff::Request { archive, volume, session, with, origin })
         }
         Command::Verify { archive, volumes, session, deep, budget_bytes } => {

@@ -52,6 +52,7 @@ pub struct RealWorld {
     sealed: Sealed,
     started: Instant,
     cancelled: bool,
+    client_uid: u32,
     from_control: VecDeque<Received<ControlToKeyholder>>,
     /// Services whose far end runs.
     running: HashSet<Service>,
@@ -103,6 +104,7 @@ impl RealWorld {
             sealed,
             started: Instant::now(),
             cancelled: false,
+            client_uid: u32::MAX,
             from_control: VecDeque::new(),
             running: HashSet::new(),
             ended: HashMap::new(),
@@ -128,7 +130,8 @@ impl RealWorld {
                 continue;
             }
             match self.control.receive()?.message {
-                ControlToKeyholder::Start(command) => {
+                ControlToKeyholder::Start { command, uid } => {
+                    self.client_uid = uid;
                     self.cancelled = false;
                     return Ok(command);
                 }
@@ -149,6 +152,7 @@ impl RealWorld {
         self.ended.clear();
         self.told_progress = None;
         self.usual_turn.take();
+        self.volumes.send(&KeyholderToVolumes::EndAll, &[])?;
         self.close_far_ends()?;
         self.control.send(&KeyholderToControl::Done(exit), &[])
     }
@@ -274,6 +278,10 @@ impl World for RealWorld {
 
     fn wipe_keys(&mut self, archive: Option<ArchiveId>) {
         self.kept.retain(|kept| archive.is_some_and(|archive| kept.archive != archive));
+    }
+
+    fn client_uid(&self) -> u32 {
+        self.client_uid
     }
 
     fn process_id(&self) -> u32 {
@@ -479,6 +487,11 @@ impl World for RealWorld {
                 let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
                 let file = given.next().ok_or_else(fatal)?;
                 if let Some(there) = there {
+                    if !there.in_target {
+                        // A clone of it that failed half way may have left something.
+                        rustix::fs::ftruncate(&file, 0)
+                            .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
+                    }
                     let beside = if there.in_target { rustix::io::fcntl_dupfd_cloexec(&file, 0).ok() } else { given.next() };
                     self.sources.insert(item, Source::new(beside.ok_or_else(fatal)?, there.size_bytes));
                 }
@@ -530,12 +543,14 @@ impl World for RealWorld {
     }
 
     fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
-        let Some(mut target) = self.targets.remove(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
+        let Some(target) = self.targets.get_mut(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
+        // One that cannot be finished is still there to be undone.
         target.finish(size_bytes).map_err(|errno| Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() })?;
-        if target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place) {
+        let needs_no_name = target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place);
+        self.targets.remove(&item);
+        if needs_no_name {
             return Ok(());
         }
-        drop(target);
         self.tell(ToClient::Place { item })?;
         match self.control_answer()?.message {
             ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),

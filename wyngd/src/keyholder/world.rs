@@ -85,6 +85,8 @@ pub trait World {
     fn peak_bytes(&mut self) -> u64 {
         0
     }
+    /// Whose process asked for the command.
+    fn client_uid(&self) -> u32;
     /// This process.
     fn process_id(&self) -> u32;
     /// Fresh random bytes of the kernel.

@@ -120,6 +120,8 @@ pub(super) struct FarEnd {
     /// Room for what is read from the pipe.
     room: Vec<u8>,
     opened: bool,
+    /// END is sent; FINAL is due.
+    ends: bool,
     finished: bool,
     heard: Instant,
     wrote: Instant,
@@ -179,6 +181,7 @@ impl FarEnd {
             incoming: Vec::new(),
             room: vec![0; READ_BYTES],
             opened: false,
+            ends: false,
             finished: false,
             heard: now,
             wrote: now,
@@ -217,8 +220,10 @@ impl FarEnd {
         if matches!(self.expecting, Expecting::Hello) { self.limits.greeting } else { self.limits.watchdog }
     }
 
+    /// Whether the far end owes an answer: an opened store, a receipt, bytes, the end. Keep-alives are none.
     fn is_something_due(&self) -> bool {
-        self.body.is_some() || !self.unsettled.is_empty() || !self.due.is_empty()
+        let opens = !self.opened && !matches!(self.expecting, Expecting::Hello);
+        opens || self.ends || self.body.is_some() || !self.unsettled.is_empty() || !self.due.is_empty()
     }
 
     /// Until the next keep-alive or the watchdog.
@@ -335,7 +340,11 @@ impl FarEnd {
                 self.body = (left_bytes > 0).then_some(Body { file, offset: 0, left_bytes });
             }
             Outgoing::Sync => self.encode(&ToHelper::Sync)?,
-            Outgoing::End => self.encode(&ToHelper::End(self.sent))?,
+            Outgoing::End => {
+                self.encode(&ToHelper::End(self.sent))?;
+                self.ends = true;
+                self.moved = Instant::now();
+            }
             Outgoing::Get { name, offset_bytes, length_bytes } => {
                 let request = self.next_request();
                 self.encode(&ToHelper::Get(Get { request, name: BlobName(name), offset_bytes, length_bytes, version: 0 }))?;
@@ -450,6 +459,7 @@ impl FarEnd {
                     _ => return Err(FarEndFault::Protocol.into()),
                 }
                 self.incoming.clear();
+                self.moved = Instant::now();
                 self.expecting = Expecting::Header;
             }
             Expecting::Header => {
@@ -478,6 +488,7 @@ impl FarEnd {
             ToDaemon::KeepAlive => Ok(()),
             ToDaemon::Opened(OpenStatus::Ok) => {
                 self.opened = true;
+                self.moved = Instant::now();
                 Ok(keyholder.send(&TransportToKeyholder::Opened, &[])?)
             }
             ToDaemon::Opened(status) => Err(open_fault(status).into()),

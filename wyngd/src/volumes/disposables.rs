@@ -74,7 +74,9 @@ impl Disposables {
     }
 
     fn make(&mut self, service: Service, template: &str, stop: BorrowedFd<'_>) -> Result<String, QubesdError> {
-        let name = self.ask("admin.vm.CreateDisposable", "", template, "")?;
+        // It is not given up early: one whose name is not known cannot be killed.
+        let request = request("admin.vm.CreateDisposable", "", template, "");
+        let name = call(&self.socket, &request, self.start_patience, None)?;
         if !is_qube(&name) {
             return Err(QubesdError::Malformed);
         }

@@ -71,9 +71,10 @@ pub(super) fn call(socket: &Path, request: &[u8], patience: Duration, stop: Opti
 }
 
 fn connect(path: &Path) -> Result<OwnedFd, Errno> {
-    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Not even the connection waits: a qubesd that does not accept has no room in its queue, and says so.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::connect(&connection, &SocketAddrUnix::new(path)?)?;
-    rustix::fs::fcntl_setfl(&connection, rustix::fs::OFlags::NONBLOCK)?;
     Ok(connection)
 }
 

@@ -59,8 +59,13 @@ impl Reflink {
         if !is_regular(&empty) || empty.st_size != 0 {
             return Err(Errno::INVAL);
         }
+        let wanted_bytes = size(&rustix::fs::fstat(source)?);
         rustix::fs::ioctl_ficlone(&file, source)?;
         let found = rustix::fs::fstat(&file)?;
+        // Some kernels say that all went well when XFS had no room for all of it.
+        if size(&found) < wanted_bytes {
+            return Err(Errno::IO);
+        }
         let base = base.and_then(|(label, base)| {
             let old = rustix::fs::fstat(&base).ok()?;
             (is_regular(&old) && (old.st_dev, old.st_ino) != (found.st_dev, found.st_ino)).then(|| (label, Rc::new(base), old))
@@ -81,14 +86,26 @@ impl Reflink {
     /// Compressed extents need btrfs's own search, and it needs the right to administrate; where either is missing, FIEMAP is asked.
     fn compare(&self) -> io::Result<(Method, Ranges)> {
         let (_, base, old) = self.base.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
-        let (base, file) = (Rc::clone(base), Rc::clone(&self.file));
-        let sizes = (size(old), self.size_bytes());
-        if btrfs_extents(base.as_fd(), old.st_ino, 0).is_ok() {
-            let (old, new) = (BtrfsSearch { file: base, inode: old.st_ino }, BtrfsSearch { file, inode: self.found.st_ino });
-            return Ok((Method::BtrfsSearch, ranges(old, new, sizes)));
-        }
-        Ok((Method::Fiemap, ranges(Fiemap(base), Fiemap(file), sizes)))
+        Ok(differences((Rc::clone(base), old), (Rc::clone(&self.file), &self.found)))
     }
+}
+
+/// Where a file differs from an older one, and how that is told.
+fn differences((base, old): (Rc<OwnedFd>, &Stat), (file, new): (Rc<OwnedFd>, &Stat)) -> (Method, Ranges) {
+    let sizes = (size(old), size(new));
+    if btrfs_extents(base.as_fd(), old.st_ino, 0).is_ok() {
+        let (old, new) = (BtrfsSearch { file: base, inode: old.st_ino }, BtrfsSearch { file, inode: new.st_ino });
+        return (Method::BtrfsSearch, ranges(old, new, sizes));
+    }
+    (Method::Fiemap, ranges(Fiemap(base), Fiemap(file), sizes))
+}
+
+/// Whether two files are the same by their extents. Where these do not tell, they are not.
+pub(super) fn is_clone(a: &OwnedFd, b: &OwnedFd) -> io::Result<bool> {
+    let (found_a, found_b) = (rustix::fs::fstat(a)?, rustix::fs::fstat(b)?);
+    let dup = |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0).map(Rc::new);
+    let (_, mut ranges) = differences((dup(a)?, &found_a), (dup(b)?, &found_b));
+    Ok(size(&found_a) == size(&found_b) && ranges()?.is_none())
 }
 
 fn ranges(old: impl Extents + 'static, new: impl Extents + 'static, (old_bytes, new_bytes): (u64, u64)) -> Ranges {

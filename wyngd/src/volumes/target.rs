@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use wyng_control::TargetKind;
 
-use super::reflink::{Base, Reflink};
+use super::reflink::{Base, Reflink, is_clone};
 use super::snapshot::Snapshot;
 use super::{Volumes, source_bytes};
 use crate::ipc::{Fatal, There, VolumesToKeyholder};
@@ -61,6 +61,13 @@ impl Volumes {
         }
         self.keyholder.send(&VolumesToKeyholder::Target { item, kind: TargetKind::File, there: Some(there) }, &[target.as_fd()])
     }
+}
+
+/// Makes a target again what its clone is, and looks whether all of it came: the kernel may have had no room for all, and say nothing. Whoever
+/// has the target has given it its old size before.
+pub(super) fn undo(target: &OwnedFd, was: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(target, was)?;
+    if is_clone(was, target).unwrap_or(false) { Ok(()) } else { Err(Errno::IO) }
 }
 
 /// A new, empty file that can be read and written anywhere, or something that is written onwards.

@@ -233,6 +233,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             name: name.to_owned(),
             session: keeps.then_some(self.time),
             method,
+            snapshot: shape.snapshot,
             read_bytes: counts.read_bytes,
             sampled_bytes: counts.sampled_bytes,
             changed_bytes: counts.changed_bytes,

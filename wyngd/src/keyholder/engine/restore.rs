@@ -98,7 +98,7 @@ fn restore_volume<W: World>(
         size_bytes: session.size_bytes,
         base_of: BaseOf { archive: archive.folder.id().0, volume: volume.id.0 },
         in_place: request.in_place,
-        origin: request.origins.of(&volume.name),
+        origin: request.origins.of(&volume.name, world.client_uid()),
     };
     let (kind, there) = world.open_target(item, &wish)?;
     let credential = Arc::clone(&archive.credential);
