@@ -660,7 +660,7 @@ def machine():
     with open("/proc/cpuinfo") as file:
         found = re.search(r"^model name\s*:\s*(.*)$", file.read(), re.M)
         model = found[1].strip() if found else model
-    return f"{model}, {os.cpu_count()} cores, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.0f} GiB, Linux {platform.release()}"
+    return f"{model}, {os.cpu_count()} cores, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.0f} GiB, Linux {'.'.join(platform.release().split('.')[:2])}"
 
 
 def make_table(bench, data):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The two jails of the helper: one before the first byte, one when the store is open. What the kernel does not have is
-//! named in the helper's journal, and no reason to stop; what it has and refuses is.
+//! The two jails of the helper: one before the first byte, one when the store is open. What the kernel does not have or
+//! refuses is named in the helper's journal, and no reason to stop: the admin domain trusts none of it.
 
 use std::os::fd::AsFd;
 

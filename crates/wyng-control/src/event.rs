@@ -250,7 +250,7 @@ pub enum Method {
     FullScan,
     /// Extents of two reflinked files were compared.
     Fiemap,
-    /// The file system's tree was searched by generation.
+    /// btrfs's tree was searched, without regard to generations.
     BtrfsSearch,
     /// The thin pool's metadata was compared.
     ThinDelta,

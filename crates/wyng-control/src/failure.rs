@@ -464,7 +464,7 @@ impl Failure {
                 Unreachable,
                 format!("the RPC policy in dom0 refuses to call {via:?}"),
                 resumes,
-                "Allow wyng.Push, wyng.Fetch and wyng.Prune from this qube to that one in dom0's /etc/qubes/policy.d.",
+                "Allow wyng.Push and wyng.Fetch from this qube to that one in dom0's /etc/qubes/policy.d.",
             ),
             Self::FarEndKilled { via, signal } => say(
                 "far-end-killed",

@@ -136,7 +136,7 @@ impl Message {
                 "daemon-lost",
                 ExitStatus::Failed,
                 "the daemon ended before the command was done".to_owned(),
-                "What was committed stays; an unfinished target was removed.",
+                "What was committed stays. A new target that was not finished is not there; the same command finishes one that is changed in place.",
                 "Run the same command again; with -v the daemon says more.",
             ),
         };
