@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise, write_at};
+use wyng_wire::{HELLO_BYTES, ToDaemon};
 
 const MIB: usize = 1 << 20;
 const MARK: &str = "canary-plaintext-91c2e7";
@@ -60,6 +61,18 @@ fn a_helper_that_is_not_there_is_named_with_what_to_install() {
     let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
     assert_eq!(outcome.expect(6).codes(), ["far-end-start"]);
     assert!(outcome.json["errors"][0]["next"].as_str().unwrap().contains("wyng-transport-vm"));
+}
+
+#[test]
+fn a_helper_that_only_says_that_it_lives_is_given_up() {
+    let mut sandbox = prepared();
+    let mut frame = [0; 64];
+    std::fs::write(sandbox.path("alive"), ToDaemon::KeepAlive.encode(&mut frame).unwrap()).unwrap();
+    let alive = sandbox.path("alive");
+    sandbox.replace_helper(&format!("$HELPER $1 </dev/null | head -c {HELLO_BYTES}; while cat {}; do sleep 0.1; done", alive.display()));
+    let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"2s\"\n");
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img", "--config", &config]);
+    assert_eq!(outcome.expect(6).codes(), ["far-end-stalled"], "it never opened the store");
 }
 
 #[test]
