@@ -12,6 +12,7 @@ use wyng_tests::disk::run;
 use wyng_tests::pool::{Pool, half_noise, number, punch, write_durably};
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::service::Service;
 
 const MIB: usize = 1 << 20;
 const CHUNK: u64 = 64 << 10;
@@ -153,6 +154,22 @@ fn a_block_device_is_put_back_where_it_is() {
     run(Command::new("losetup").arg("-d").arg(&device));
     assert_eq!(number(outcome.success(), "written_bytes"), CHUNK);
     assert!(found == content);
+}
+
+#[test]
+fn the_daemon_keeps_nothing_of_a_volume_when_its_restore_has_ended() {
+    for mut pool in Pool::each("the_daemon_keeps_nothing_of_a_volume_when_its_restore_has_ended") {
+        let service = Service::start(&mut pool.sandbox);
+        let path = pool.volume("vm.img", 8 * MIB);
+        let (session, content) = changed(&path, |path| pool.back_up(path));
+        restore(&pool.sandbox, &session, &["--in-place"]).success();
+        assert!(std::fs::read(&path).unwrap() == content);
+        // A clone of what it was would hold room in the pool until the daemon ends.
+        let held = std::fs::read_dir(format!("/proc/{}/fd", service.role("volumes"))).unwrap();
+        let files = held.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let of_pool: Vec<_> = files.filter(|file| file.starts_with(path.parent().unwrap())).collect();
+        assert_eq!(of_pool, [PathBuf::new(); 0]);
+    }
 }
 
 fn ranges(outcome: &Outcome) -> Vec<(u64, u64)> {
