@@ -134,6 +134,74 @@ impl Drop for FailingDisk {
     }
 }
 
+/// A btrfs with one copy of everything, whose checksums make a changed byte of the disk an unreadable one.
+pub struct RottenDisk {
+    folder: tempfile::TempDir,
+}
+
+impl RottenDisk {
+    /// Makes and mounts one.
+    pub fn mount() -> Self {
+        let disk = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(disk.path()).unwrap();
+        std::fs::File::create(disk.image()).unwrap().set_len(320 << 20).unwrap();
+        run(Command::new("mkfs.btrfs").args(["-q", "-d", "single", "-m", "single"]).arg(disk.image()));
+        disk.mount_image();
+        disk
+    }
+
+    /// Changes bytes in the middle of a file, below the file system.
+    pub fn rot(&self, file: &Path) {
+        let bytes = std::fs::read(file).unwrap();
+        let pattern = &bytes[bytes.len() / 2..bytes.len() / 2 + 64];
+        rustix::fs::sync();
+        run(Command::new("umount").arg(self.path()));
+        let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();
+        let place = find(&image, pattern);
+        std::os::unix::fs::FileExt::write_all_at(&image, b"rotten", place).unwrap();
+        image.sync_all().unwrap();
+        self.mount_image();
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("top")
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn mount_image(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).args([self.image(), self.path()]));
+    }
+}
+
+impl Drop for RottenDisk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.path()));
+    }
+}
+
+/// Where a pattern of random bytes lies in a file.
+fn find(file: &std::fs::File, pattern: &[u8]) -> u64 {
+    const STEP: usize = 4 << 20;
+    let length = file.metadata().unwrap().len();
+    let mut bytes = vec![0; STEP + pattern.len()];
+    for begin in (0..length).step_by(STEP) {
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut bytes, begin).unwrap();
+        if let Some(place) = bytes[..read].windows(pattern.len()).position(|window| window == pattern) {
+            return begin + place as u64;
+        }
+    }
+    panic!("the file is not on the disk as it is")
+}
+
 /// Runs a program that must succeed.
 pub fn run(command: &mut Command) {
     try_run(command).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -74,6 +74,8 @@ pub struct MemoryWorld {
     pub targets: BTreeMap<u32, Vec<u8>>,
     /// Targets that got their names.
     pub placed: BTreeMap<u32, Vec<u8>>,
+    /// What the store did not take of the last receipt.
+    returned: Option<Vec<u8>>,
     /// What the client heard.
     pub told: Vec<ToClient>,
     /// Bytes of blobs that were put.
@@ -108,6 +110,7 @@ impl MemoryWorld {
             there: None,
             targets: BTreeMap::new(),
             placed: BTreeMap::new(),
+            returned: None,
             told: Vec::new(),
             sent_bytes: 0,
             push_may_read: true,
@@ -173,6 +176,7 @@ impl MemoryWorld {
             Some(there) if *there == bytes => PutAnswer::ExistsSame,
             Some(_) => PutAnswer::ExistsDifferent,
         };
+        self.returned = matches!(answer, PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown).then(|| bytes.clone());
         self.store.entry(name.0).or_insert(bytes);
         self.unjournaled += 1;
         Some(Receipt { number, answer })
@@ -327,6 +331,10 @@ impl World for MemoryWorld {
         if wait || self.in_flight.len() > 2 { Ok(self.settle_oldest()) } else { Ok(None) }
     }
 
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        Ok(self.returned.take().unwrap())
+    }
+
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.step();
         while self.settle_oldest().is_some() {}
@@ -348,15 +356,15 @@ impl World for MemoryWorld {
         })
     }
 
-    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure> {
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
         self.step();
-        Ok(self.store.get(&name.0).map(|bytes| bytes.len() as u64))
+        Ok(self.store.get(&name.0).map_or(Found::Nothing, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
     }
 
-    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         self.step();
         self.store.iter().for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
-        Ok(())
+        Ok(true)
     }
 
     fn finish_fetch(&mut self) -> Result<(), Failure> {

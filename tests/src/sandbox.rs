@@ -4,11 +4,16 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use wyng_archive::BlobName;
+use wyng_archive::crypto::{Password, open_slot, slot_name};
+use wyng_archive::format::Slot;
 
+use crate::disk::run;
 use crate::programs::program;
 
 /// The passphrase of every test archive. It is searched for wherever it must not be.
@@ -23,7 +28,12 @@ pub struct Sandbox {
     programs: Option<PathBuf>,
     /// The running daemon's, if commands are not to bring their own.
     socket: Option<PathBuf>,
+    /// Commands are run by an ordinary user.
+    nobody: bool,
 }
+
+/// An ordinary user.
+const NOBODY: u32 = 65534;
 
 /// What a command did.
 #[derive(Debug)]
@@ -50,7 +60,7 @@ impl Sandbox {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
         let (store, state) = (folder.path().join("store"), folder.path().join("state"));
-        Self { folder, store, state, programs: None, socket: None }
+        Self { folder, store, state, programs: None, socket: None, nobody: false }
     }
 
     /// An empty one whose local state is to be elsewhere.
@@ -128,6 +138,9 @@ impl Sandbox {
         // As a timer's unit has it, so that no note is left in a home.
         command.env("STATE_DIRECTORY", self.path("notes"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        if self.nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
     }
 
@@ -144,6 +157,13 @@ impl Sandbox {
     /// From now on commands bring their own daemon again.
     pub fn talk_to_nobody(&mut self) {
         self.socket = None;
+    }
+
+    /// From now on commands are run by an ordinary user, to whom all that is here belongs.
+    pub fn become_nobody(&mut self) {
+        let all = [self.folder.path().to_owned(), self.store(), self.state()];
+        run(Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).args(all));
+        self.nobody = true;
     }
 
     /// Lets every user make and read files here.
@@ -179,6 +199,18 @@ impl Sandbox {
     /// Every blob in the store.
     pub fn blobs(&self) -> BTreeSet<PathBuf> {
         files_below(&self.store())
+    }
+
+    /// Where the commit of a generation lies, or will lie.
+    pub fn commit(&self, generation: u64) -> PathBuf {
+        let slot = Slot::decode(&std::fs::read(self.blob(slot_name(0))).unwrap()).unwrap();
+        let root = open_slot(&slot, &Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap()).unwrap();
+        self.blob(root.credential(slot.clear().archive).unwrap().commit_name(generation))
+    }
+
+    fn blob(&self, name: BlobName) -> PathBuf {
+        let hex = name.to_string();
+        self.store().join(&hex[..2]).join(hex)
     }
 
     /// Restores a volume's newest session and compares it with `expected`.

@@ -5,8 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use wyng_tests::disk::RottenDisk;
+use wyng_tests::foreign::Foreign;
+use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
 
@@ -233,4 +237,143 @@ fn a_new_machine_adopts_what_is_left_and_heals_it() {
     history.back_up();
     history.assert_restores([0, 1, 2]);
     assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+}
+
+/// Two volumes whose chunks lie in packs of their own, and a pack that only the first one needs.
+struct TwoVolumes {
+    sandbox: Sandbox,
+    session: String,
+    pack: PathBuf,
+}
+
+impl TwoVolumes {
+    fn new() -> Self {
+        Self::in_store(Sandbox::new())
+    }
+
+    fn in_store(sandbox: Sandbox) -> Self {
+        sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"]).success();
+        sandbox.image("first.img", MIB, 1);
+        sandbox.image("second.img", MIB, 2);
+        let session = sandbox.wyng(&["backup", "home", "first.img"]).success().session(0);
+        let pack = packs(&sandbox.blobs()).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+        sandbox.wyng(&["backup", "home", "second.img"]).success();
+        Self { sandbox, session, pack }
+    }
+
+    fn back_up(&self) {
+        self.sandbox.wyng(&["backup", "home", "first.img", "second.img"]).success();
+    }
+
+    /// Verify names the pack and the session that needs it, and everything that does not need it is done.
+    fn assert_only_that_is_damage(&self, how: &str) {
+        let verified = self.sandbox.wyng(&["verify", "home"]);
+        let found = problems(verified.expect(5));
+        assert!(found.iter().any(|(object, _)| *object == name(&self.pack)), "{how}: {found:?}");
+        let named: BTreeSet<String> = found.into_iter().flat_map(|(_, sessions)| sessions).collect();
+        assert_eq!(named, [format!("first.img {}", self.session)].into(), "{how}");
+        let _ = std::fs::remove_dir_all(self.sandbox.path("all"));
+        std::fs::create_dir(self.sandbox.path("all")).unwrap();
+        std::fs::set_permissions(self.sandbox.path("all"), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let restored = self.sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
+        assert_eq!(restored.expect(3).json["errors"][0]["volume"], "first.img", "{how}");
+        assert!(std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2), "{how}");
+        assert!(!self.sandbox.path("all/first.img").exists(), "{how}");
+    }
+
+    fn assert_healed(&self, how: &str) {
+        assert_eq!(self.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]), "{how}");
+        self.sandbox.assert_restores("first.img", &self.session, &noise(MIB, 1));
+        self.sandbox.assert_restores("second.img", "latest", &noise(MIB, 2));
+    }
+}
+
+#[test]
+fn whatever_lies_in_a_packs_place_is_damage_of_that_pack_and_heals() {
+    for kind in Foreign::ALL {
+        let archive = TwoVolumes::new();
+        kind.place(&archive.pack);
+        archive.assert_only_that_is_damage(&format!("{kind:?}"));
+        archive.back_up();
+        archive.assert_healed(&format!("{kind:?}"));
+        // It may lie there for ever: nothing needs it any more.
+        archive.sandbox.adopt("passphrase").success();
+        archive.assert_healed(&format!("{kind:?}, on a new machine"));
+    }
+}
+
+#[test]
+fn whatever_lies_in_a_packs_place_does_not_keep_a_new_machine_out() {
+    for kind in Foreign::ALL {
+        let archive = TwoVolumes::new();
+        kind.place(&archive.pack);
+        let adopted = archive.sandbox.adopt("passphrase");
+        assert_eq!(problems(adopted.expect(5)).len(), 1, "{kind:?}");
+        archive.assert_only_that_is_damage(&format!("{kind:?}"));
+    }
+}
+
+#[test]
+fn whatever_lies_at_the_top_of_a_store_or_in_a_shards_place_keeps_nobody_out() {
+    let archive = TwoVolumes::new();
+    let shards = (0..=u8::MAX).map(|byte| archive.sandbox.store().join(format!("{byte:02x}")));
+    let mut free = shards.filter(|shard| !shard.exists()).collect::<Vec<_>>().into_iter();
+    for (number, kind) in Foreign::ALL.iter().enumerate() {
+        kind.place(&archive.sandbox.store().join(format!("foreign-{number}")));
+        // A folder would be a shard like others.
+        free.by_ref().take(if *kind == Foreign::Folder { 0 } else { 40 }).for_each(|shard| kind.place(&shard));
+    }
+    archive.sandbox.adopt("passphrase").success();
+    archive.assert_healed("opened");
+}
+
+#[test]
+fn a_pack_whose_place_is_taken_goes_to_another_one() {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
+    sandbox.image("disk.img", 8 * MIB, 1);
+    // A commit has but one place.
+    let kept: BTreeSet<PathBuf> = (1..=4).map(|generation| sandbox.commit(generation).parent().unwrap().to_owned()).collect();
+    let shards = (0..=u8::MAX).map(|byte| sandbox.store().join(format!("{byte:02x}")));
+    let free = shards.filter(|shard| !shard.exists() && !kept.contains(shard)).take(32);
+    free.zip(Foreign::ALL[1..].iter().cycle()).for_each(|(shard, kind)| kind.place(&shard));
+    let backup = sandbox.wyng(&["backup", "home", "disk.img"]);
+    let sent = backup.success().json["sent_bytes"].as_u64().unwrap();
+    let stored: u64 = packs(&sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().is_file()).collect())
+        .iter()
+        .map(|pack| pack.metadata().unwrap().len())
+        .sum();
+    assert!(sent > stored, "of more than a hundred packs some met one of those places: {sent} bytes were sent, {stored} stored");
+    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    sandbox.assert_restores("disk.img", "latest", &noise(8 * MIB, 1));
+    sandbox.adopt("passphrase").success();
+    sandbox.assert_restores("disk.img", "latest", &noise(8 * MIB, 1));
+}
+
+#[test]
+fn a_pack_that_the_disk_cannot_read_is_damage_of_that_pack_and_heals() {
+    let test = "a_pack_that_the_disk_cannot_read_is_damage_of_that_pack_and_heals";
+    if !require(Component::Btrfs, test) {
+        return;
+    }
+    let disk = RottenDisk::mount();
+    let archive = TwoVolumes::in_store(Sandbox::with_store_at(disk.join("store")));
+    disk.rot(&archive.pack);
+    assert!(std::fs::read(&archive.pack).is_err(), "the disk cannot read it");
+    archive.assert_only_that_is_damage("EIO");
+    archive.back_up();
+    archive.assert_healed("EIO");
+}
+
+#[test]
+fn a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals() {
+    let test = "a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals";
+    if !require(Component::Root, test) {
+        return;
+    }
+    let mut archive = TwoVolumes::new();
+    archive.sandbox.become_nobody();
+    std::os::unix::fs::chown(&archive.pack, Some(0), Some(0)).unwrap();
+    archive.assert_only_that_is_damage("EACCES");
+    archive.back_up();
+    archive.assert_healed("EACCES");
 }

@@ -14,7 +14,7 @@ use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Progress, TargetKind,
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -262,16 +262,19 @@ impl World for ComputedWorld {
     }
 
     // What a backup never asks for.
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        panic!("this store takes every name")
+    }
     fn request(&mut self, _: BlobName, _: u32, _: u32) -> Result<(), Failure> {
         panic!("a backup reads nothing back")
     }
     fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
         panic!("a backup reads nothing back")
     }
-    fn stat(&mut self, _: BlobName) -> Result<Option<u64>, Failure> {
+    fn stat(&mut self, _: BlobName) -> Result<Found, Failure> {
         panic!("a backup reads nothing back")
     }
-    fn list_store(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+    fn list_store(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         panic!("a backup reads nothing back")
     }
     fn finish_fetch(&mut self) -> Result<(), Failure> {

@@ -42,6 +42,15 @@ pub enum Fault {
     /// The store does not have it.
     #[error("it is missing")]
     Missing,
+    /// The store has it, and its disk cannot read it.
+    #[error("the store cannot read it")]
+    Unreadable,
+    /// The store does not let its reader have it.
+    #[error("the store does not allow to read it")]
+    Refused,
+    /// A link, folder, pipe or socket lies under its name.
+    #[error("something else lies under its name")]
+    Foreign,
     /// Its place does not lie inside its pack.
     #[error("its place is outside of its pack")]
     Place,

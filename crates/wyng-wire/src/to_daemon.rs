@@ -51,9 +51,9 @@ byte_enum! {
         Stored = 1,
         /// The name is taken by the same bytes, compared by the helper; durable.
         ExistsSame = 2,
-        /// The name is taken by other bytes.
+        /// The name is taken by something else. Nothing was stored.
         ExistsDifferent = 3,
-        /// The name is taken, and the credential may not read by what.
+        /// The name is taken, and the store cannot or may not read by what. Nothing was stored.
         ExistsUnknown = 4,
         /// No space, or only the reserve is left. Nothing was stored.
         Full = 5,
@@ -89,8 +89,10 @@ byte_enum! {
         Absent = 1,
         /// The store does not allow to look.
         Refused = 2,
-        /// The store failed; other requests may still work.
+        /// The store cannot look; other requests may still work.
         Failed = 3,
+        /// Something that is no blob lies under the name.
+        Foreign = 4,
     }
 }
 
@@ -111,6 +113,8 @@ byte_enum! {
         Failed = 5,
         /// The store keeps no such version. No bytes.
         NoVersion = 6,
+        /// Something that is no blob lies under the name. No bytes.
+        Foreign = 7,
     }
 }
 
@@ -119,7 +123,7 @@ impl BytesStatus {
         match self {
             Self::More => length_bytes > 0 && length_bytes <= PIECE_MAX,
             Self::Whole | Self::Short => length_bytes <= PIECE_MAX,
-            Self::Absent | Self::Refused | Self::Failed | Self::NoVersion => length_bytes == 0,
+            Self::Absent | Self::Refused | Self::Failed | Self::NoVersion | Self::Foreign => length_bytes == 0,
         }
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open, OpenStatus, Put, ReceiptStatus, Service, Tally,
-    ToDaemon, ToDaemonRules, ToHelper,
+    BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open, OpenStatus, Put, ReceiptStatus, Service, Stat,
+    StatStatus, Tally, ToDaemon, ToDaemonRules, ToHelper,
 };
 
 /// A helper, and this end of its pipes.
@@ -72,6 +72,18 @@ pub(crate) fn command(service: Service) -> Command {
     let mut command = Command::new(wyng_tests::programs::program("wyng-transport-vm"));
     command.arg(service.verb());
     command
+}
+
+/// The helper under `strace`, which answers its calls, or those about one path, as `fault` says: `openat:error=EIO`. In their place it makes one
+/// that the filter allows.
+pub(crate) fn traced(fault: &str, path: Option<&str>, service: Service) -> Command {
+    let mut traced = Command::new("strace");
+    if let Some(path) = path {
+        traced.args(["-P", path]);
+    }
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={fault}:syscall=gettid")]);
+    traced.arg(wyng_tests::programs::program("wyng-transport-vm")).arg(service.verb());
+    traced
 }
 
 impl Call {
@@ -230,6 +242,16 @@ impl Call {
             if status != BytesStatus::More {
                 return (bytes, status);
             }
+        }
+    }
+
+    /// Asks what lies under a name.
+    pub(crate) fn stat(&mut self, name: BlobName) -> (StatStatus, u64) {
+        let request = self.next_number();
+        self.send(&ToHelper::Stat(Stat { request, name }));
+        match self.read().0 {
+            ToDaemon::Stated(stated) => (stated.status, stated.length_bytes),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -4,7 +4,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use wyng_wire::{BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Service, Stat, StatStatus, Stated, ToDaemon, ToHelper};
+use wyng_tests::foreign::Foreign;
+use wyng_tests::require::{Component, require};
+use wyng_wire::{BytesStatus, Entry, Get, ListEnd, OpenStatus, PIECE_MAX, Service, Stat, StatStatus, Stated, ToDaemon, ToHelper};
 
 use super::call::{Call, name, path_of, plant, store};
 
@@ -35,17 +37,72 @@ fn a_long_range_comes_in_pieces() {
 }
 
 #[test]
-fn what_is_absent_foreign_or_an_older_version_is_told_apart() {
+fn what_is_absent_and_an_older_version_are_told_apart() {
     let store = store();
-    fs::create_dir_all(path_of(store.path(), &name(2, 2))).unwrap();
-    fs::create_dir_all(store.path().join("03")).unwrap();
-    symlink("/etc/hostname", path_of(store.path(), &name(3, 3))).unwrap();
     let mut call = Call::open(Service::Fetch, store.path());
     assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], BytesStatus::Absent));
-    assert_eq!(call.get(name(2, 2), 0, 1, 0), (vec![], BytesStatus::Refused));
-    assert_eq!(call.get(name(3, 3), 0, 1, 0), (vec![], BytesStatus::Refused), "a link is not followed");
     assert_eq!(call.get(name(0, 0), 0, 1, 1), (vec![], BytesStatus::NoVersion));
     assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole), "and the call goes on");
+}
+
+#[test]
+fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
+    let store = store();
+    for (number, kind) in (1..).zip(Foreign::ALL) {
+        kind.place(&path_of(store.path(), &name(number, 1)));
+        // And in the place of a shard.
+        kind.place(&store.path().join(format!("a{number}")));
+    }
+    let mut call = Call::open(Service::Fetch, store.path());
+    for (number, kind) in (1..).zip(Foreign::ALL) {
+        assert_eq!(call.get(name(number, 1), 0, 1, 0), (vec![], BytesStatus::Foreign), "{kind:?}");
+        assert_eq!(call.stat(name(number, 1)), (StatStatus::Foreign, 0), "{kind:?}");
+        assert_eq!(call.get(name(0xa0 + number, 1), 0, 1, 0), (vec![], BytesStatus::Absent), "{kind:?} as a shard");
+        assert_eq!(call.stat(name(0xa0 + number, 1)), (StatStatus::Absent, 0), "{kind:?} as a shard");
+    }
+    assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole));
+    assert_eq!(call.close(), Some(0));
+}
+
+#[test]
+fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right() {
+    let test = "what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right";
+    // Only root may look into a process that has made itself undumpable.
+    if !require(Component::Strace, test) || !require(Component::Root, test) {
+        return;
+    }
+    let cases = [
+        ("openat", "EIO", BytesStatus::Failed, StatStatus::Present),
+        ("openat", "EUCLEAN", BytesStatus::Failed, StatStatus::Present),
+        ("openat", "EACCES", BytesStatus::Refused, StatStatus::Present),
+        ("newfstatat", "EUCLEAN", BytesStatus::Failed, StatStatus::Failed),
+    ];
+    for (call, error, got, stated) in cases {
+        let store = store();
+        plant(store.path(), &name(1, 1), b"out of reach");
+        let helper = traced(&format!("{call}:error={error}"), Some(&name(1, 1).to_string()), Service::Fetch);
+        let mut call = Call::start_command(helper, Service::Fetch);
+        assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+        assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], got), "{error}");
+        assert_eq!(call.stat(name(1, 1)).0, stated, "{error}");
+        assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole), "{error}");
+        assert_eq!(call.close(), Some(0), "{error}");
+    }
+}
+
+#[test]
+fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
+    let test = "a_process_without_files_ends_the_call_and_calls_no_blob_damaged";
+    if !require(Component::Strace, test) || !require(Component::Root, test) {
+        return;
+    }
+    let store = store();
+    let helper = traced("openat:error=EMFILE", Some(&name(0, 0).to_string()), Service::Fetch);
+    let mut call = Call::start_command(helper, Service::Fetch);
+    assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+    let request = call.next_number();
+    call.send(&ToHelper::Get(Get { request, name: name(0, 0), offset_bytes: 0, length_bytes: 1, version: 0 }));
+    assert_eq!(call.ended(), Some(14));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use wyng_wire::{BODY_MAX, BlobName, OpenStatus, ReceiptStatus, Service, ToHelper
 
 use super::call::{Call, destination, files, name, path_of, plant, store};
 use wyng_tests::disk::SmallDisk;
+use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
 
 const MIB: usize = 1024 * 1024;
@@ -86,13 +87,51 @@ fn the_longest_body_is_taken_and_an_empty_one_too() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_shard_is_refused() {
+fn what_is_no_file_takes_its_name_and_the_call_goes_on() {
+    let store = store();
+    let mut call = Call::open(Service::Push, store.path());
+    for (number, kind) in (1..).zip(Foreign::ALL) {
+        kind.place(&path_of(store.path(), &name(number, 1)));
+        kind.place(&store.path().join(format!("a{number}")));
+        call.put(name(number, 1), b"under its name");
+        // A folder is no worse a shard for having been made by somebody.
+        call.put(name(0xa0 + number, 1), b"under its shard");
+    }
+    call.put(name(0xff, 1), b"goes on");
+    let statuses = call.finish(1 + 1);
+    for (kind, pair) in Foreign::ALL.iter().zip(statuses.chunks(2)) {
+        let shard = if *kind == Foreign::Folder { ReceiptStatus::Stored } else { ReceiptStatus::ExistsDifferent };
+        assert_eq!(pair, [ReceiptStatus::ExistsDifferent, shard], "{kind:?}");
+    }
+    assert_eq!(statuses.last(), Some(&ReceiptStatus::Stored));
+}
+
+#[test]
+fn a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on() {
+    let test = "a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on";
+    if !require(Component::Strace, test) || !require(Component::Root, test) {
+        return;
+    }
+    // Under the name; and in the folder that it belongs in.
+    for (fault, path) in [("openat:error=EIO", name(1, 1).to_string()), ("openat:error=EUCLEAN", "01".to_owned())] {
+        let store = store();
+        plant(store.path(), &name(1, 1), b"same");
+        let mut call = Call::start_command(traced(fault, Some(&path), Service::Push), Service::Push);
+        assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+        call.put(name(1, 1), b"same");
+        call.put(name(2, 2), b"goes on");
+        assert_eq!(call.finish(1), [ReceiptStatus::ExistsUnknown, ReceiptStatus::Stored], "{fault}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_shard_is_not_followed() {
     let (store, elsewhere) = (store(), tempfile::tempdir().unwrap());
     symlink(elsewhere.path(), store.path().join("ab")).unwrap();
     let mut call = Call::open(Service::Push, store.path());
     call.put(name(0xab, 1), b"must not go there");
     call.put(name(0xac, 1), b"goes on");
-    assert_eq!(call.finish(1), [ReceiptStatus::Refused, ReceiptStatus::Stored]);
+    assert_eq!(call.finish(1), [ReceiptStatus::ExistsDifferent, ReceiptStatus::Stored]);
     assert!(files(elsewhere.path()).is_empty());
 }
 

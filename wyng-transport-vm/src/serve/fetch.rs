@@ -21,7 +21,7 @@ pub(crate) fn serve<S: Fetch>(store: &S, input: &mut Input, output: &Output, mut
     while let Some(frame) = input.frame(&mut rules)? {
         match frame {
             ToHelper::List { request } => list(store, output, request)?,
-            ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)))?,
+            ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)?))?,
             ToHelper::Get(get) => send_range(store, output, &get, &mut piece)?,
             // The rules let nothing else but KEEP_ALIVE pass in this service.
             _ => {}
@@ -47,16 +47,20 @@ fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallEr
     output.send(&ToDaemon::ListEnd(ListEnd { request, count, complete }))
 }
 
-fn stated<S: Fetch>(store: &S, stat: &Stat) -> Stated {
-    let (status, length_bytes) = match store.open_blob(&stat.name) {
-        Ok(Some(blob)) => (StatStatus::Present, blob.length_bytes()),
+fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
+    let (status, length_bytes) = match store.stat(&stat.name) {
+        Ok(Some(length_bytes)) => (StatStatus::Present, length_bytes),
         Ok(None) => (StatStatus::Absent, 0),
         Err(problem) => {
-            warn!("{problem}");
-            (if is_refusal(&problem) { StatStatus::Refused } else { StatStatus::Failed }, 0)
+            let status = match unread(problem)? {
+                Unread::Refused => StatStatus::Refused,
+                Unread::Failed => StatStatus::Failed,
+                Unread::Foreign => StatStatus::Foreign,
+            };
+            (status, 0)
         }
     };
-    Stated { request: stat.request, length_bytes, status }
+    Ok(Stated { request: stat.request, length_bytes, status })
 }
 
 fn send_range<S: Fetch>(store: &S, output: &Output, get: &Get, piece: &mut Piece) -> Result<(), CallError> {
@@ -67,7 +71,7 @@ fn send_range<S: Fetch>(store: &S, output: &Output, get: &Get, piece: &mut Piece
     match store.open_blob(&get.name) {
         Ok(Some(blob)) => send_pieces(&blob, output, get, piece),
         Ok(None) => without_bytes(BytesStatus::Absent),
-        Err(problem) => without_bytes(failed(&problem)),
+        Err(problem) => without_bytes(failed(problem)?),
     }
 }
 
@@ -84,7 +88,7 @@ fn send_pieces(blob: &impl Blob, output: &Output, get: &Get, piece: &mut Piece) 
             // The blob became shorter since it was opened.
             Ok(0) => (0, BytesStatus::Short),
             Ok(count) => (count, BytesStatus::More),
-            Err(problem) => (0, failed(&problem)),
+            Err(problem) => (0, failed(problem)?),
         };
         let length_bytes = u32::try_from(count).unwrap_or(PIECE_MAX);
         output.send_with_body(&ToDaemon::Bytes(BlobBytes { request: get.request, length_bytes, status }), piece)?;
@@ -96,11 +100,30 @@ fn send_pieces(blob: &impl Blob, output: &Output, get: &Get, piece: &mut Piece) 
     }
 }
 
-fn failed(problem: &StoreError) -> BytesStatus {
-    warn!("{problem}");
-    if is_refusal(problem) { BytesStatus::Refused } else { BytesStatus::Failed }
+/// Why one blob is not read.
+enum Unread {
+    Refused,
+    Failed,
+    Foreign,
 }
 
-fn is_refusal(problem: &StoreError) -> bool {
-    matches!(problem, StoreError::Refused { .. })
+/// What is wrong with one blob is an answer; what would be wrong with every other one too ends the call.
+fn unread(problem: StoreError) -> Result<Unread, CallError> {
+    match problem {
+        StoreError::Failed { .. } | StoreError::Full => return Err(problem.into()),
+        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => warn!("{problem}"),
+    }
+    Ok(match problem {
+        StoreError::Refused { .. } => Unread::Refused,
+        StoreError::Foreign { .. } => Unread::Foreign,
+        _ => Unread::Failed,
+    })
+}
+
+fn failed(problem: StoreError) -> Result<BytesStatus, CallError> {
+    Ok(match unread(problem)? {
+        Unread::Refused => BytesStatus::Refused,
+        Unread::Failed => BytesStatus::Failed,
+        Unread::Foreign => BytesStatus::Foreign,
+    })
 }

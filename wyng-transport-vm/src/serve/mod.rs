@@ -5,12 +5,10 @@ pub(crate) mod fetch;
 pub(crate) mod prune;
 pub(crate) mod push;
 
-use tracing::warn;
 use wyng_wire::{BlobName, Receipt, ReceiptStatus, Tally, ToDaemon};
 
 use crate::exit::CallError;
 use crate::output::Output;
-use crate::store::StoreError;
 
 /// Receipts in the order of their numbers: cumulative ones are held back until they are flushed, or until one of its own
 /// is due.
@@ -48,15 +46,5 @@ impl<'o> Receipts<'o> {
     fn finish(mut self) -> Result<(), CallError> {
         self.flush()?;
         self.output.send(&ToDaemon::Final(self.done))
-    }
-}
-
-/// The status of a number whose store said no. The helper's own journal gets the reason, which is no text of the store's.
-fn status_of(problem: &StoreError) -> ReceiptStatus {
-    warn!("{problem}");
-    match problem {
-        StoreError::Full => ReceiptStatus::Full,
-        StoreError::Refused { .. } => ReceiptStatus::Refused,
-        StoreError::Failed { .. } => ReceiptStatus::Failed,
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `wyng.Prune`: DELETE, END. Deletions are made durable together, as many as wait in the pipe. Nothing is read or stored.
 
+use tracing::warn;
 use wyng_wire::{BlobName, ReceiptStatus, ToHelper, ToHelperRules};
 
-use super::{Receipts, status_of};
+use super::Receipts;
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
@@ -38,15 +39,15 @@ fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipt
     let settled = store.settle();
     for (number, name, deleted) in pending.drain(..) {
         if let Err(problem) = &settled {
-            receipts.settle(number, &name, status_of(problem))?;
+            receipts.settle(number, &name, delete_status(problem))?;
             break;
         }
         match deleted {
             Ok(true) => receipts.settle(number, &name, ReceiptStatus::Deleted)?,
             Ok(false) => receipts.settle(number, &name, ReceiptStatus::Absent)?,
             Err(problem) => {
-                receipts.settle(number, &name, status_of(&problem))?;
-                if matches!(problem, StoreError::Failed { .. }) {
+                receipts.settle(number, &name, delete_status(&problem))?;
+                if matches!(problem, StoreError::Full | StoreError::Failed { .. }) {
                     return Err(problem.into());
                 }
             }
@@ -54,4 +55,13 @@ fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipt
     }
     settled?;
     receipts.flush()
+}
+
+/// The status of a name that was not deleted.
+fn delete_status(problem: &StoreError) -> ReceiptStatus {
+    warn!("{problem}");
+    match problem {
+        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => ReceiptStatus::Refused,
+        StoreError::Full | StoreError::Failed { .. } => ReceiptStatus::Failed,
+    }
 }

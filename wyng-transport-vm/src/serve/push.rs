@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
 use wyng_wire::{BlobName, Put, ReceiptStatus, ToHelper, ToHelperRules};
 
-use super::{Receipts, status_of};
+use super::Receipts;
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
@@ -73,7 +74,7 @@ fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work
         let (moved_bytes, refused) = input.move_body(left_bytes, file)?;
         left_bytes = left_bytes.saturating_sub(moved_bytes);
         if let Some(errno) = refused {
-            upload = Err(StoreError::new("write a blob", errno));
+            upload = Err(StoreError::in_writing("write a blob", errno));
         }
     }
     input.body(left_bytes, |piece| {
@@ -120,9 +121,21 @@ fn settle_body<U: Upload>(
     match upload.and_then(Upload::finish) {
         Ok(placed) => receipts.settle(number, name, status_of_placed(placed)),
         Err(problem) => {
-            receipts.settle(number, name, status_of(&problem))?;
+            receipts.settle(number, name, put_status(&problem))?;
             if matches!(problem, StoreError::Failed { .. }) { Err(problem.into()) } else { Ok(()) }
         }
+    }
+}
+
+/// The status of a body that was not stored. A place that cannot be used is, to whoever sent it, a name that is taken.
+fn put_status(problem: &StoreError) -> ReceiptStatus {
+    warn!("{problem}");
+    match problem {
+        StoreError::Full => ReceiptStatus::Full,
+        StoreError::Refused { .. } => ReceiptStatus::Refused,
+        StoreError::Foreign { .. } => ReceiptStatus::ExistsDifferent,
+        StoreError::Unusable { .. } => ReceiptStatus::ExistsUnknown,
+        StoreError::Failed { .. } => ReceiptStatus::Failed,
     }
 }
 

@@ -29,19 +29,24 @@ pub(crate) enum StoreError {
     /// The store does not allow it; nothing was changed.
     #[error("the store does not allow to {step}: {errno}")]
     Refused { step: &'static str, errno: Errno },
+    /// Something that is no blob lies under the name, or in the place of the folder that it belongs in; it was left alone.
+    #[error("cannot {step}: something else lies there")]
+    Foreign { step: &'static str },
+    /// This one blob, or its place, cannot be used. Others may be sound.
+    #[error("cannot {step}: {errno}")]
+    Unusable { step: &'static str, errno: Errno },
     /// The store failed; what it holds of this blob is not known.
     #[error("the store failed to {step}: {errno}")]
     Failed { step: &'static str, errno: Errno },
 }
 
 impl StoreError {
-    /// Tells a full store and a refusal from a failure, for a step that leaves nothing behind when it fails.
-    pub(crate) fn new(step: &'static str, errno: Errno) -> Self {
+    /// For a step that writes a blob's bytes, and leaves nothing behind when it fails.
+    pub(crate) fn in_writing(step: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full,
-            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::BUSY => {
-                Self::Refused { step, errno }
-            }
+            // FBIG: a limit of this process, or of the file system.
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::FBIG => Self::Refused { step, errno },
             _ => Self::Failed { step, errno },
         }
     }
@@ -56,7 +61,7 @@ pub(crate) enum Placed {
     Same,
     /// The name is taken by something else.
     Different,
-    /// The name is taken, and may not be read.
+    /// The name is taken, and what lies there cannot or may not be read.
     Unknown,
 }
 
@@ -112,3 +117,6 @@ pub(crate) trait Blob {
     /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least one, unless the blob ends there.
     fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError>;
 }
+    /// The length of a blob, if it exists. It is not opened: whether it can be read is not known.
+    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
+

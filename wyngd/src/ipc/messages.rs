@@ -514,11 +514,8 @@ pub enum TransportToKeyholder {
     },
     /// The range cannot be had.
     NotGot(NotGot),
-    /// Does the blob exist, and how long is it?
-    Stated {
-        /// `None`: it does not exist.
-        length_bytes: Option<u64>,
-    },
+    /// What lies under the name that was asked for.
+    Stated(Found),
     /// Some of the blobs of the store.
     Entries(Vec<([u8; 32], u64)>),
     /// There are no more.
@@ -561,8 +558,28 @@ pub enum NotGot {
     Missing,
     /// The blob ends before the range does.
     Short,
-    /// The store does not allow it, or failed.
+    /// Something that is no blob lies under the name.
+    Foreign,
+    /// The store does not allow it.
+    Refused,
+    /// The store cannot read it.
     Failed,
+}
+
+/// What lies under a name, as far as the store can say without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Found {
+    /// A blob.
+    Blob {
+        /// Its length.
+        length_bytes: u64,
+    },
+    /// Something that is no blob: the name is taken.
+    Foreign,
+    /// Nothing.
+    Nothing,
+    /// The store cannot say.
+    Unknown,
 }
 
 /// Why a far end is of no more use.

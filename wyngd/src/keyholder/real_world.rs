@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::event::PollFlags;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
+use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
 use wyng_jail::{DiskTurn, MappedFile, new_file, seal_file};
@@ -23,7 +24,7 @@ use self::far_ends::Push;
 use super::files::StateFiles;
 use super::page_cache::{Behind, Source};
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Receipt, SourceShape, TargetWish, There, World};
+use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetWish, There, World};
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
@@ -360,6 +361,10 @@ impl World for RealWorld {
         self.next_receipt(wait_for_it)
     }
 
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        self.take_back_blob()
+    }
+
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.end_push()
     }
@@ -379,26 +384,27 @@ impl World for RealWorld {
             }
             TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),
             TransportToKeyholder::NotGot(NotGot::Short) => Ok(Fetched::Short),
-            TransportToKeyholder::NotGot(NotGot::Failed) => Err(Failure::StoreFailed),
+            TransportToKeyholder::NotGot(NotGot::Foreign) => Ok(Fetched::Unreadable(Fault::Foreign)),
+            TransportToKeyholder::NotGot(NotGot::Refused) => Ok(Fetched::Unreadable(Fault::Refused)),
+            TransportToKeyholder::NotGot(NotGot::Failed) => Ok(Fetched::Unreadable(Fault::Unreadable)),
             _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
         }
     }
 
-    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure> {
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
         self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
         match self.fetch_message()?.message {
-            TransportToKeyholder::Stated { length_bytes } => Ok(length_bytes),
+            TransportToKeyholder::Stated(found) => Ok(found),
             _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
         }
     }
 
-    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure> {
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         self.send_transport(&KeyholderToTransport::List)?;
         loop {
             match self.fetch_message()?.message {
                 TransportToKeyholder::Entries(entries) => entries.into_iter().for_each(|(name, length)| visit(BlobName(name), length)),
-                TransportToKeyholder::ListEnd { complete: true } => return Ok(()),
-                TransportToKeyholder::ListEnd { complete: false } => return Err(Failure::StoreFailed),
+                TransportToKeyholder::ListEnd { complete } => return Ok(complete),
                 _ => return Err(Self::fatal(&Fatal::Unexpected("transport"))),
             }
         }

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
-pub use crate::ipc::{PutAnswer, There};
+pub use crate::ipc::{Found, PutAnswer, There};
 
 /// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,20 @@ pub enum Fetched<B> {
     Missing,
     /// The blob is shorter than what was asked for.
     Short,
+    /// There is something that cannot be read: what is wrong with it.
+    Unreadable(Fault),
+}
+
+impl<B> Fetched<B> {
+    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; others may be sound.
+    pub fn or_fault(self) -> Result<B, Fault> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Missing => Err(Fault::Missing),
+            Self::Short => Err(Fault::Length),
+            Self::Unreadable(fault) => Err(fault),
+        }
+    }
 }
 
 /// A source that the caller opened.
@@ -129,16 +144,18 @@ pub trait World {
     fn put(&mut self, name: BlobName, bytes: Self::Buffer, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure>;
     /// The next receipt, if one is there; with `wait` until one is there.
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
+    /// The bytes of the PUT whose receipt was the last one, if the store did not take them because the name was taken; once.
+    fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
     /// Ends the push: the far end has everything and said so.
     fn finish_push(&mut self) -> Result<(), Failure>;
     /// Asks for a range of a blob; answers come in the order of the questions.
     fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure>;
     /// The answer to the oldest question.
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
-    /// The length of a blob, if it exists.
-    fn stat(&mut self, name: BlobName) -> Result<Option<u64>, Failure>;
-    /// All blobs of the store, with their lengths. Only a claim.
-    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<(), Failure>;
+    /// What lies under a name; nothing of it is read.
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure>;
+    /// All blobs of the store, with their lengths, and whether every part of the store could be listed. Only a claim.
+    fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
 

@@ -16,7 +16,7 @@ use wyng_wire::{
 };
 
 use super::ToKeyholder;
-use crate::ipc::{FarEndFault, Fatal, NotGot, PutAnswer, Service, TransportToKeyholder};
+use crate::ipc::{FarEndFault, Fatal, Found, NotGot, PutAnswer, Service, TransportToKeyholder};
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -512,13 +512,13 @@ impl FarEnd {
             }
             ToDaemon::Stated(stated) => {
                 let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
-                let length_bytes = match stated.status {
-                    StatStatus::Present => Some(stated.length_bytes),
-                    StatStatus::Absent => None,
-                    StatStatus::Refused => return Err(FarEndFault::Denied.into()),
-                    StatStatus::Failed => return Err(FarEndFault::Failed.into()),
+                let found = match stated.status {
+                    StatStatus::Present => Found::Blob { length_bytes: stated.length_bytes },
+                    StatStatus::Absent => Found::Nothing,
+                    StatStatus::Foreign => Found::Foreign,
+                    StatStatus::Refused | StatStatus::Failed => Found::Unknown,
                 };
-                Ok(keyholder.send(&TransportToKeyholder::Stated { length_bytes }, &[])?)
+                Ok(keyholder.send(&TransportToKeyholder::Stated(found), &[])?)
             }
             ToDaemon::Entry(entry) => self.take_entry(entry.name, entry.length_bytes, keyholder),
             ToDaemon::ListEnd(end) => {
@@ -610,7 +610,9 @@ impl FarEnd {
             }
             BytesStatus::Short => NotGot::Short,
             BytesStatus::Absent | BytesStatus::NoVersion => NotGot::Missing,
-            BytesStatus::Refused | BytesStatus::Failed => NotGot::Failed,
+            BytesStatus::Foreign => NotGot::Foreign,
+            BytesStatus::Refused => NotGot::Refused,
+            BytesStatus::Failed => NotGot::Failed,
             BytesStatus::Whole | BytesStatus::More => return Err(FarEndFault::Protocol.into()),
         };
         Ok(keyholder.send(&TransportToKeyholder::NotGot(why), &[])?)

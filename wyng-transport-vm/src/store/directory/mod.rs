@@ -88,13 +88,13 @@ impl Prune for Directory {
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
         let hex = name.to_hex();
         let shard = shard_of(&hex);
-        let Some(folder) = self.shard(shard).map_err(|errno| StoreError::new("open a shard", errno))? else {
+        let Some(folder) = self.shard(shard).map_err(|errno| StoreError::at_name("open a shard", errno))? else {
             return Ok(false);
         };
         let was_there = match unlinkat(&folder, &hex[..], AtFlags::empty()) {
             Ok(()) => true,
             Err(Errno::NOENT) => false,
-            Err(errno) => return Err(StoreError::new("delete a blob", errno)),
+            Err(errno) => return Err(StoreError::at_name("delete a blob", errno)),
         };
         // What an earlier run deleted and did not live to settle is settled too: hence also when nothing was there.
         self.deleted_from.insert(shard, folder);
@@ -130,20 +130,19 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
         match name {
             // Every new ext file system has the last one.
             b"." | b".." | b"lost+found" => {}
-            _ if is_shard(root, name)? => return Ok(Holds::Blobs),
+            _ if is_shard(root, name) => return Ok(Holds::Blobs),
             _ => other_things = true,
         }
     }
     Ok(if other_things { Holds::OtherThings } else { Holds::Nothing })
 }
 
-fn is_shard(root: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    if name.len() != 2 || !name.iter().all(is_digit) {
-        return Ok(false);
-    }
-    let stat = statat(root, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    // An entry that cannot be looked at is no shard that anybody could use; the other entries decide.
+    let is_folder =
+        || statat(root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    name.len() == 2 && name.iter().all(is_digit) && is_folder()
 }
 
 fn make_folder(folder: &Path) -> Result<(), OpenStatus> {
@@ -167,7 +166,7 @@ fn prepare_push(root: &OwnedFd) -> Result<Temporaries, OpenStatus> {
     fsync(root).map_err(open_status)?;
     let temporaries = Temporaries::of(root).map_err(open_status)?;
     if temporaries == Temporaries::Named {
-        temporary::sweep(root).map_err(open_status)?;
+        temporary::sweep(root);
     }
     Ok(temporaries)
 }

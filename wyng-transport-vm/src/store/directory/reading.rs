@@ -11,6 +11,11 @@ use super::{Directory, shard_of};
 use crate::piece::Piece;
 use crate::store::{Blob, Fetch, StoreError};
 
+const OPENING: &str = "open a blob";
+
+/// How a blob is opened: not through a link, and without waiting for the other end of a pipe.
+pub(super) const BLOB: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 /// A blob's file, open.
 pub(crate) struct FolderBlob {
     file: OwnedFd,
@@ -48,37 +53,58 @@ impl Fetch for Directory {
         Ok(complete)
     }
 
+    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError> {
+        let hex = name.to_hex();
+        let Some(shard) = self.shard_of_blob(&hex)? else { return Ok(None) };
+        look(&shard, &hex)
+    }
+
     fn open_blob(&self, name: &BlobName) -> Result<Option<FolderBlob>, StoreError> {
         let hex = name.to_hex();
-        let Some(shard) = self.shard(shard_of(&hex)).map_err(|errno| StoreError::new("open a shard", errno))? else {
+        let Some(shard) = self.shard_of_blob(&hex)? else { return Ok(None) };
+        // Looked at first: to open a device or a pipe can do something.
+        if look(&shard, &hex)?.is_none() {
             return Ok(None);
-        };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&shard, &hex[..], flags, Mode::empty()) {
+        }
+        let file = match openat(&shard, &hex[..], BLOB, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(StoreError::new("open a blob", errno)),
+            Err(Errno::NXIO) => return Err(StoreError::Foreign { step: OPENING }),
+            Err(errno) => return Err(StoreError::at_name(OPENING, errno)),
         };
-        let stat = fstat(&file).map_err(|errno| StoreError::new("open a blob", errno))?;
+        // And once more: it may be another one by now.
+        let stat = fstat(&file).map_err(|errno| StoreError::at_name(OPENING, errno))?;
         if !is_file(stat.st_mode) {
-            return Err(StoreError::Refused { step: "read what is no file", errno: Errno::ISDIR });
+            return Err(StoreError::Foreign { step: OPENING });
         }
         Ok(Some(FolderBlob { file, length_bytes: stat.st_size.try_into().unwrap_or(0) }))
     }
 }
 
+/// The length of what lies under a blob's name, if that is a file and there.
+pub(super) fn look(shard: &OwnedFd, hex: &[u8; 64]) -> Result<Option<u64>, StoreError> {
+    match statat(shard, &hex[..], AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_file(stat.st_mode) => Ok(Some(stat.st_size.try_into().unwrap_or(0))),
+        Ok(_) => Err(StoreError::Foreign { step: "look for a blob" }),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(StoreError::at_name("look for a blob", errno)),
+    }
+}
+
 impl Directory {
-    fn readable_shard(&self, byte: u8, complete: &mut bool) -> Option<OwnedFd> {
-        let [first, second, ..] = BlobName([byte; 32]).to_hex();
-        match self.shard([first, second]) {
-            Ok(shard) => shard,
-            // Something foreign in the place of a shard holds no blobs.
-            Err(Errno::NOTDIR | Errno::LOOP) => None,
-            Err(_) => {
-                *complete = false;
-                None
-            }
+    /// The shard of a blob, if it is there. Something foreign in the place of a shard holds no blobs.
+    fn shard_of_blob(&self, hex: &[u8; 64]) -> Result<Option<OwnedFd>, StoreError> {
+        match self.shard(shard_of(hex)) {
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            found => found.map_err(|errno| StoreError::at_name("open a shard", errno)),
         }
+    }
+
+    fn readable_shard(&self, byte: u8, complete: &mut bool) -> Option<OwnedFd> {
+        self.shard_of_blob(&BlobName([byte; 32]).to_hex()).unwrap_or_else(|_| {
+            *complete = false;
+            None
+        })
     }
 }
 
@@ -88,10 +114,10 @@ impl Blob for FolderBlob {
     }
 
     fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError> {
-        piece.fill_from(&self.file, offset_bytes, wanted).map_err(|errno| StoreError::new("read a blob", errno))
+        piece.fill_from(&self.file, offset_bytes, wanted).map_err(|errno| StoreError::at_name("read a blob", errno))
     }
 }
 
-fn is_file(mode: u32) -> bool {
+pub(super) fn is_file(mode: u32) -> bool {
     FileType::from_raw_mode(mode) == FileType::RegularFile
 }

@@ -3,12 +3,13 @@
 //! ever written to, and it is read only to compare it with what came under its name.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fstatvfs, fsync, openat};
+use rustix::fs::{Advice, Mode, fadvise, fdatasync, fstat, fstatvfs, fsync, openat};
 use rustix::io::{Errno, pread};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
+use super::reading::{BLOB, is_file, look};
 use super::temporary::Temporary;
 use super::{Directory, shard_of};
 use crate::store::{Placed, Push, StoreError, Upload};
@@ -30,16 +31,16 @@ impl Push for Directory {
             return Err(StoreError::Full);
         }
         let hex = name.to_hex();
-        let shard = self.shard_for_writing(shard_of(&hex)).map_err(|errno| StoreError::new("open a shard", errno))?;
+        let shard = self.shard_for_writing(shard_of(&hex)).map_err(|errno| StoreError::at_name("open a shard", errno))?;
         let temporary =
-            Temporary::create(self.temporaries, shard, &hex).map_err(|errno| StoreError::new("make a temporary file", errno))?;
+            Temporary::create(self.temporaries, shard, &hex).map_err(|errno| StoreError::at_name("make a temporary file", errno))?;
         Ok(FolderUpload { temporary, hex })
     }
 }
 
 impl Directory {
     fn would_touch_reserve(&self, length_bytes: u32) -> Result<bool, StoreError> {
-        let space = fstatvfs(&self.root).map_err(|errno| StoreError::new("ask for free space", errno))?;
+        let space = fstatvfs(&self.root).map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
         // A file system without blocks states no limit.
         Ok(space.f_blocks > 0 && free_bytes.saturating_sub(u64::from(length_bytes)) < RESERVE_BYTES)
@@ -48,7 +49,7 @@ impl Directory {
 
 impl Upload for FolderUpload {
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        self.temporary.file.write_all(piece).map_err(|problem| StoreError::new("write a blob", errno_of(&problem)))
+        self.temporary.file.write_all(piece).map_err(|problem| StoreError::in_writing("write a blob", errno_of(&problem)))
     }
 
     fn file(&self) -> Option<BorrowedFd<'_>> {
@@ -58,11 +59,11 @@ impl Upload for FolderUpload {
     fn finish(mut self) -> Result<Placed, StoreError> {
         // Before the name: no power cut may leave a name that leads to half a blob. The file is given up if this fails,
         // never synced again: the kernel may have dropped what it could not write.
-        fdatasync(&self.temporary.file).map_err(|errno| StoreError::new("make a blob durable", errno))?;
+        fdatasync(&self.temporary.file).map_err(|errno| StoreError::in_writing("make a blob durable", errno))?;
         match self.temporary.publish(&self.hex) {
             Ok(()) => {}
             Err(Errno::EXIST) => return self.compare(),
-            Err(errno) => return Err(StoreError::new("name a blob", errno)),
+            Err(errno) => return Err(StoreError::at_name("name a blob", errno)),
         }
         self.temporary.unhide();
         // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync that the folder needs anyway.
@@ -77,20 +78,28 @@ impl Upload for FolderUpload {
 impl FolderUpload {
     /// The name is taken: by what? What an earlier run left there may not be durable yet, and is when this says `Same`.
     fn compare(&self) -> Result<Placed, StoreError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let taken = match openat(&self.temporary.shard, &self.hex[..], flags, Mode::empty()) {
+        let taken = match look(&self.temporary.shard, &self.hex).and_then(|_| self.open_taken()) {
             Ok(taken) => taken,
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(Placed::Unknown),
-            Err(Errno::LOOP | Errno::NXIO) => return Ok(Placed::Different),
-            Err(errno) => return Err(StoreError::Failed { step: "compare a blob", errno }),
+            Err(StoreError::Foreign { .. }) => return Ok(Placed::Different),
+            Err(StoreError::Refused { .. } | StoreError::Unusable { .. }) => return Ok(Placed::Unknown),
+            Err(problem) => return Err(problem),
         };
-        let same = same_bytes(&self.temporary.file, &taken).map_err(|errno| StoreError::Failed { step: "compare a blob", errno })?;
-        if !same {
-            return Ok(Placed::Different);
+        match same_bytes(&self.temporary.file, &taken) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Placed::Different),
+            Err(Compared::Taken) => return Ok(Placed::Unknown),
+            Err(Compared::Ours(errno)) => return Err(StoreError::Failed { step: "compare a blob", errno }),
         }
         settle(&taken)?;
         settle(&self.temporary.shard)?;
         Ok(Placed::Same)
+    }
+
+    fn open_taken(&self) -> Result<OwnedFd, StoreError> {
+        openat(&self.temporary.shard, &self.hex[..], BLOB, Mode::empty()).map_err(|errno| match errno {
+            Errno::NXIO => StoreError::Foreign { step: "compare a blob" },
+            errno => StoreError::at_name("compare a blob", errno),
+        })
     }
 }
 
@@ -99,16 +108,22 @@ fn settle(file: impl AsFd) -> Result<(), StoreError> {
     fsync(&file).map_err(|errno| StoreError::Failed { step: "make a name durable", errno })
 }
 
-fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Errno> {
-    let (ours_stat, taken_stat) = (fstat(&ours)?, fstat(&taken)?);
-    if FileType::from_raw_mode(taken_stat.st_mode) != FileType::RegularFile || ours_stat.st_size != taken_stat.st_size {
+/// Which of two files could not be read.
+enum Compared {
+    Ours(Errno),
+    Taken,
+}
+
+fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Compared> {
+    let (ours_stat, taken_stat) = (fstat(&ours).map_err(Compared::Ours)?, fstat(&taken).map_err(|_| Compared::Taken)?);
+    if !is_file(taken_stat.st_mode) || ours_stat.st_size != taken_stat.st_size {
         return Ok(false);
     }
     let (mut ours_bytes, mut taken_bytes) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
     let mut offset_bytes = 0;
     loop {
-        let count = pread_full(&ours, &mut ours_bytes, offset_bytes)?;
-        let taken_count = pread_full(&taken, &mut taken_bytes, offset_bytes)?;
+        let count = pread_full(&ours, &mut ours_bytes, offset_bytes).map_err(Compared::Ours)?;
+        let taken_count = pread_full(&taken, &mut taken_bytes, offset_bytes).map_err(|_| Compared::Taken)?;
         if ours_bytes.get(..count) != taken_bytes.get(..taken_count) {
             return Ok(false);
         }

@@ -158,7 +158,6 @@ pub fn commit<W: World>(
     let volumes = edit_volumes(&mut tools, packer, &head, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, &keys)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
-    packer.settle(&mut tools)?;
     let runs = head.runs.saturating_add(u64::from(ends_run));
     let commit = Commit { runs, packs, keys, volumes, tail: Some(tail), ..head };
     finish(world, archive, pool, commit)
@@ -296,7 +295,7 @@ fn edit_packs<W: World>(
     let nodes = (count / 32).saturating_add(2).saturating_add(scattered);
     let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES)).map_err(|_| internal("too many packs for one commit"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
-    packer.send_all(tools)?;
+    packer.settle(tools)?;
     let PackChanges { mut entries, rewritten } = changes;
     if let Some(tail) = &head.tail {
         entries.entry(tail.number).or_insert(tail.entry);
@@ -316,7 +315,7 @@ fn edit_packs<W: World>(
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
     packer.close(tools, ends_run)?;
-    packer.send_all(tools)?;
+    packer.settle(tools)?;
     let (tail_number, entry) = packer.take_closed().pop().filter(|(found, _)| *found == number).ok_or_else(|| internal("the tail"))?;
     Ok((PacksRoot { size: root.size, root: root.child }, Tail { number: tail_number, entry }))
 }

@@ -15,7 +15,7 @@ use super::archive::{Archive, damaged, internal};
 use super::catalog::{CachedNodes, CachedPackNodes};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::cache::Stored;
-use crate::keyholder::world::{Fetched, World};
+use crate::keyholder::world::World;
 
 /// One read joins records up to this length.
 const READ_MAX_BYTES: u32 = 2 << 20;
@@ -196,11 +196,7 @@ impl Read {
 
 /// The answer to the oldest question, which was about this pack.
 fn take_answer<W: World>(world: &mut W, pack: &PackEntry) -> Result<W::Bytes, Failure> {
-    match world.answer()? {
-        Fetched::Bytes(bytes) => Ok(bytes),
-        Fetched::Missing => Err(damaged(&Damage::new(Class::Pack, pack.name.0, Fault::Missing))),
-        Fetched::Short => Err(damaged(&Damage::new(Class::Pack, pack.name.0, Fault::Length))),
-    }
+    world.answer()?.or_fault().map_err(|fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault)))
 }
 
 /// Reads (a) from the cache.

@@ -11,7 +11,7 @@ use super::archive::damaged;
 use super::fetch::usize_of;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, JournalPack, Notes, PackNote};
-use crate::keyholder::world::{Fetched, World};
+use crate::keyholder::world::World;
 
 /// Builds index and nodes anew: (a) from right to left, then of each pack its directory and its nodes. A pack that cannot be read is
 /// noted; unless the archive marks it lost already it is told, and how many these are is returned.
@@ -140,9 +140,5 @@ fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, leng
         return Err(refuse(Fault::Place));
     }
     world.request(pack.name, offset_bytes, length_bytes)?;
-    match world.answer()? {
-        Fetched::Bytes(bytes) => Ok(bytes),
-        Fetched::Missing => Err(refuse(Fault::Missing)),
-        Fetched::Short => Err(refuse(Fault::Length)),
-    }
+    world.answer()?.or_fault().map_err(refuse)
 }

@@ -4,19 +4,20 @@
 //!
 //! What this machine knew before must be an ancestor of what the store shows, proven by hashes; all else is rollback or fork, and refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
 use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
 use wyng_archive::plan::{earlier_step, head_probes, next_probe};
 use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{Failure, ObjectClass, Phase, Progress};
+use wyng_control::{Failure, ObjectClass, Phase, Problem, Progress, ToClient};
 use wyng_wire::Service;
 
 use super::archive::{damaged, internal, is_listed, open_any, open_commit};
 use super::load::rebuild;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
-use crate::keyholder::world::{Fetched, World};
+use crate::keyholder::world::{Found, World};
 
 /// At most so many slots are read: as many as can be live.
 const SLOTS_READ_MAX: usize = 8;
@@ -49,7 +50,8 @@ struct Head {
     known: KnownCommit,
 }
 
-/// Opens an archive, with what there is of it; how many of its packs could not be read.
+/// Opens an archive, with what there is of it; how many of its packs could not be read, and of how many commits behind the newest one that
+/// was found the store cannot say whether they exist.
 pub fn open<W: World>(world: &mut W, request: &Request) -> Result<u64, Failure> {
     let known = known(world, request)?;
     let (store, via) = address(request, known.as_ref())?;
@@ -65,7 +67,7 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<u64, Failure> 
     }
     let mut ledger = known.as_ref().map(|known| known.ledger.clone()).unwrap_or_default();
     let from = ledger.head().map_or(0, |head| head.generation);
-    let head = find_head(world, &credential, from)?;
+    let (head, unknown) = find_head(world, &credential, from)?;
     check_descent(world, &credential, &ledger, &head)?;
     check_expected(world, &credential, request.expect.as_deref(), &head)?;
     let live_slots = live_slots(&head.commit, &slots)?;
@@ -94,7 +96,7 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<u64, Failure> 
     }
     ledger.write(world, &folder)?;
     folder.link(world, &request.name)?;
-    Ok(unread)
+    Ok(unread.saturating_add(unknown))
 }
 
 /// A pending commit that follows the head and was never seen by the store is kept, with its journal: the next run pushes it.
@@ -131,7 +133,7 @@ fn read_slots<W: World>(world: &mut W) -> Result<Vec<Result<Slot, Fault>>, Failu
     let mut slots = Vec::new();
     for number in (0..=u8::MAX).rev() {
         let name = slot_name(number);
-        if world.stat(name)?.is_none() {
+        if world.stat(name)? == Found::Nothing {
             continue;
         }
         slots.push(match read_blob(world, name, SLOT_BYTES)? {
@@ -170,11 +172,7 @@ fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<(Cre
 
 fn read_blob<W: World>(world: &mut W, name: BlobName, length: usize) -> Result<Result<Vec<u8>, Fault>, Failure> {
     world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
-    Ok(match world.answer()? {
-        Fetched::Bytes(bytes) => Ok(bytes.as_ref().to_vec()),
-        Fetched::Missing => Err(Fault::Missing),
-        Fetched::Short => Err(Fault::Length),
-    })
+    Ok(world.answer()?.or_fault().map(|bytes| bytes.as_ref().to_vec()))
 }
 
 fn read_commit<W: World>(world: &mut W, credential: &Credential, generation: u64) -> Result<Head, Failure> {
@@ -186,18 +184,27 @@ fn read_commit<W: World>(world: &mut W, credential: &Credential, generation: u64
 }
 
 /// Doubling, bisecting, then probing 64 more, and going on from any that exists.
-fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Result<Head, Failure> {
+fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Result<(Head, u64), Failure> {
+    let mut unknown = BTreeSet::new();
+    let mut exists = |world: &mut W, generation| -> Result<bool, Failure> {
+        let found = world.stat(credential.commit_name(generation))?;
+        if found == Found::Unknown {
+            unknown.insert(generation);
+        }
+        // A name that is taken by something else was perhaps a commit's.
+        Ok(matches!(found, Found::Blob { .. } | Found::Foreign))
+    };
     let mut newest = from;
-    if newest == 0 || world.stat(credential.commit_name(newest))?.is_none() {
+    if newest == 0 || !exists(world, newest)? {
         newest = 0;
     }
     let mut absent = None;
     while let Some(probe) = next_probe(newest, absent) {
-        if world.stat(credential.commit_name(probe))?.is_some() { newest = probe } else { absent = Some(probe) }
+        if exists(world, probe)? { newest = probe } else { absent = Some(probe) }
     }
     'probing: loop {
         for generation in head_probes(newest) {
-            if world.stat(credential.commit_name(generation))?.is_some() {
+            if exists(world, generation)? {
                 newest = generation;
                 continue 'probing;
             }
@@ -208,7 +215,17 @@ fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Res
         let name = credential.commit_name(1);
         return Err(Failure::Missing { class: ObjectClass::Commit, object: to_hex(&name.0), volume: None });
     }
-    read_commit(world, credential, newest)
+    let head = read_commit(world, credential, newest)?;
+    let newer: Vec<u64> = unknown.into_iter().filter(|generation| *generation > newest).collect();
+    for generation in &newer {
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&credential.commit_name(*generation).0),
+            class: ObjectClass::Commit,
+            problem: format!("the store cannot say whether it is there: if it is, it is newer than generation {newest}"),
+            volumes: Vec::new(),
+        }))?;
+    }
+    Ok((head, newer.len() as u64))
 }
 
 /// What this machine committed last must be the head or below it, each step proven by a hash.

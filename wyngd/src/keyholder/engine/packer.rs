@@ -20,6 +20,8 @@ use crate::keyholder::world::World;
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
+/// A pack whose name cannot be used is sent so often in all, each time under another name.
+const NAMES_MAX: u8 = 8;
 
 /// What packing works with.
 pub struct Tools<'a, W> {
@@ -45,7 +47,7 @@ pub struct Packer<B> {
     /// The most bytes that their records can have.
     nodes_bytes: u32,
     naming: VecDeque<Ticket<NamedPack<B>>>,
-    sent: VecDeque<(u64, JournalPack)>,
+    sent: VecDeque<SentPack>,
     /// Ids in packs that the cache does not know yet.
     on_the_way: HashSet<Id>,
     /// Packs that are not in tree (a) yet, ascending.
@@ -59,6 +61,15 @@ struct OpenPack<B> {
     layout: PackLayout,
     /// Plain bytes of the nodes in it, in order.
     nodes: Vec<Vec<u8>>,
+}
+
+/// A pack without a receipt.
+struct SentPack {
+    /// Of its PUT.
+    number: u64,
+    pack: JournalPack,
+    /// Under how many names it was sent.
+    names: u8,
 }
 
 struct NamedPack<B> {
@@ -196,7 +207,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Sends every closed pack; after this each has its name.
-    pub fn send_all<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
+    fn send_all<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
         while !self.naming.is_empty() {
             self.send_named(tools)?;
         }
@@ -209,7 +220,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         self.take_receipts(tools, true)
     }
 
-    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail.
+    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail. Each must be settled: until then its name may
+    /// change.
     pub fn take_closed(&mut self) -> Vec<(u64, PackEntry)> {
         std::mem::take(&mut self.closed)
     }
@@ -218,14 +230,16 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     pub fn take_receipts<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, all: bool) -> Result<(), Failure> {
         while !self.sent.is_empty() {
             let Some(receipt) = tools.world.receipt(all)? else { return Ok(()) };
-            let Some((number, pack)) = self.sent.pop_front() else { return Ok(()) };
+            let Some(SentPack { number, pack, names }) = self.sent.pop_front() else { return Ok(()) };
             if receipt.number != number {
                 return Err(Failure::FarEndProtocol);
             }
-            // A pack's name is the hash of its bytes, so whatever has the name has the bytes, or verify tells.
-            if kept(receipt.answer)? == Kept::Different {
-                let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
-                return Err(Failure::Damaged { class, object, what: "other bytes lie under its name".into(), volume: None });
+            match kept(receipt.answer)? {
+                Kept::New | Kept::Same => {}
+                Kept::Different | Kept::Unknown => {
+                    self.send_under_another_name(tools, pack, names)?;
+                    continue;
+                }
             }
             tools.journal.pack(tools.world, &pack)?;
             tools.cache.add_pack(tools.world, &pack)?;
@@ -242,7 +256,36 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         self.closed.push((pack.number, pack.entry));
         self.sent_bytes = self.sent_bytes.saturating_add(u64::from(pack.entry.length_bytes));
         let number = tools.world.put(pack.entry.name, buffer, size(pack.entry.length_bytes), false)?;
-        self.sent.push_back((number, pack));
+        self.sent.push_back(SentPack { number, pack, names: 1 });
+        Ok(())
+    }
+
+    /// What is wrong in the store is under one name, or in one folder of it: a pack seals its directory anew, and has another name then.
+    fn send_under_another_name<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        mut pack: JournalPack,
+        names: u8,
+    ) -> Result<(), Failure> {
+        if names >= NAMES_MAX {
+            let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
+            return Err(Failure::Damaged { class, object, what: "other bytes lie under its name".into(), volume: None });
+        }
+        tracing::warn!(pack = %pack.entry.name, "its name cannot be used; it is sent under another one");
+        let mut buffer = tools.world.take_back()?;
+        let record = seal(tools, Kind::Directory, &pack.entry.directory, &pack.directory.encode())?;
+        if u32::try_from(record.len()) != Ok(pack.entry.directory_length_bytes) {
+            return Err(internal("a directory has two lengths"));
+        }
+        write_at(buffer.as_mut(), pack.entry.directory_offset_bytes, &record)?;
+        let length = size(pack.entry.length_bytes);
+        pack.entry.name = pack_name(buffer.as_ref().get(..length).ok_or_else(|| internal("a pack is too short"))?);
+        if let Some((_, entry)) = self.closed.iter_mut().find(|(number, _)| *number == pack.number) {
+            *entry = pack.entry;
+        }
+        self.sent_bytes = self.sent_bytes.saturating_add(u64::from(pack.entry.length_bytes));
+        let number = tools.world.put(pack.entry.name, buffer, length, false)?;
+        self.sent.push_back(SentPack { number, pack, names: names.saturating_add(1) });
         Ok(())
     }
 

@@ -302,8 +302,8 @@ impl Check {
             if opening.len() < pool.width()
                 && let Some((number, pack)) = asked.pop_front()
             {
-                let fault = match world.answer()? {
-                    Fetched::Bytes(bytes) => {
+                let fault = match world.answer()?.or_fault() {
+                    Ok(bytes) => {
                         self.read_bytes = self.read_bytes.saturating_add(pack.length_bytes.into());
                         let opener = Arc::clone(&opener);
                         opening.push_back((number, pack, pool.run(move |coder| opener.pack(coder, &pack, bytes.as_ref()))?));
@@ -347,8 +347,8 @@ impl Check {
                 break;
             }
             asked = asked.saturating_sub(1);
-            match world.answer()? {
-                Fetched::Bytes(bytes) => {
+            match world.answer()?.or_fault() {
+                Ok(bytes) => {
                     self.read_bytes = self.read_bytes.saturating_add(bytes.as_ref().len() as u64);
                     hasher.update(bytes.as_ref());
                 }
@@ -395,14 +395,11 @@ impl Check {
     fn read_small<W: World>(&mut self, world: &mut W, name: BlobName, length: usize) -> Result<Result<W::Bytes, Fault>, Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
         world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
-        Ok(match world.answer()? {
-            Fetched::Bytes(bytes) => {
-                self.read_bytes = self.read_bytes.saturating_add(length as u64);
-                Ok(bytes)
-            }
-            Fetched::Missing => Err(Fault::Missing),
-            Fetched::Short => Err(Fault::Length),
-        })
+        let answer = world.answer()?.or_fault();
+        if answer.is_ok() {
+            self.read_bytes = self.read_bytes.saturating_add(length as u64);
+        }
+        Ok(answer)
     }
 }
 

@@ -10,11 +10,11 @@ use wyng_config::Via;
 use wyng_control::Failure;
 use wyng_wire::BlobName;
 
-use super::{RealWorld, memory_file};
+use super::{RealWorld, memory_file, read_at};
 use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received, Service, TransportToKeyholder, wait,
 };
-use crate::keyholder::world::Receipt;
+use crate::keyholder::world::{PutAnswer, Receipt};
 
 /// Blobs that the transport has and the far end has not settled: memory is bounded by it.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
@@ -35,7 +35,10 @@ pub(super) struct Push {
     /// PUTs of earlier calls, all of them settled.
     before: u64,
     unsettled: VecDeque<Sent>,
-    pub(super) receipts: VecDeque<Receipt>,
+    /// Receipts that nobody asked for yet, each with what the store did not take because its name was taken.
+    receipts: VecDeque<(Receipt, Option<Sent>)>,
+    /// What the store did not take of the receipt that was asked for last.
+    returned: Option<Sent>,
     /// Nothing was put since the transport was told to settle all.
     synced: bool,
     /// Nothing more will be put.
@@ -52,8 +55,8 @@ struct Sent {
     name: [u8; 32],
     length_bytes: u32,
     may_use_reserve: bool,
-    /// Kept while it may have to be sent again.
-    file: Option<OwnedFd>,
+    /// Its pages are the ones that are on their way; it may have to be sent again.
+    file: OwnedFd,
 }
 
 /// A call that may be begun anew.
@@ -182,10 +185,9 @@ impl RealWorld {
     }
 
     fn send_put(&self, sent: &Sent) -> Result<(), Failure> {
-        let Some(file) = &sent.file else { return Err(Failure::FarEndLost) };
         let Sent { number, name, length_bytes, may_use_reserve, .. } = *sent;
         let message = KeyholderToTransport::Put { number: number.saturating_sub(self.push.before), name, length_bytes, may_use_reserve };
-        self.transport.send(&message, &[file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))
+        self.transport.send(&message, &[sent.file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))
     }
 
     pub(super) fn put_blob(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, may_use_reserve: bool) -> Result<u64, Failure> {
@@ -198,9 +200,8 @@ impl RealWorld {
         }
         let number = self.push.number.saturating_add(1);
         let length_bytes = u32::try_from(length).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
-        let mut sent = Sent { number, name: name.0, length_bytes, may_use_reserve, file: Some(file) };
+        let sent = Sent { number, name: name.0, length_bytes, may_use_reserve, file };
         self.send_put(&sent)?;
-        sent.file = sent.file.filter(|_| self.push.again.is_some());
         self.push.number = number;
         self.push.unsettled.push_back(sent);
         self.push.unsettled_peak_bytes = self.push.unsettled_peak_bytes.max(self.push.unsettled_bytes());
@@ -220,7 +221,24 @@ impl RealWorld {
             }
             self.take_receipt()?;
         }
-        Ok(self.push.receipts.pop_front())
+        let next = self.push.receipts.pop_front();
+        self.push.returned = None;
+        Ok(next.map(|(receipt, returned)| {
+            self.push.returned = returned;
+            receipt
+        }))
+    }
+
+    pub(super) fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
+        let internal = || Failure::Internal { what: "a blob that was not returned is taken back".into() };
+        let sent = self.push.returned.take().ok_or_else(internal)?;
+        let length = usize::try_from(sent.length_bytes).map_err(|_| internal())?;
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.resize(length, 0);
+        match read_at(&sent.file, 0, &mut bytes) {
+            Ok(read) if read == length => Ok(bytes),
+            _ => Err(internal()),
+        }
     }
 
     fn take_receipt(&mut self) -> Result<(), Failure> {
@@ -232,7 +250,9 @@ impl RealWorld {
             if number.checked_add(self.push.before) != Some(sent.number) {
                 return Err(Failure::FarEndProtocol);
             }
-            self.push.receipts.push_back(Receipt { number: sent.number, answer });
+            let receipt = Receipt { number: sent.number, answer };
+            let is_taken = matches!(answer, PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown);
+            self.push.receipts.push_back((receipt, is_taken.then_some(sent)));
         }
         if let Some(again) = &mut self.push.again {
             again.fruitless = false;
