@@ -74,6 +74,10 @@ pub struct ArchiveWriter {
     /// All chunks that live packs hold.
     chunks: HashSet<Id>,
     coder: Coder,
+    /// The next runs also pack a chunk of a domain that nothing else names.
+    strays: bool,
+    /// The next runs name chunks in another domain than their session's.
+    misnames: bool,
 }
 
 /// A pack being filled.
@@ -154,6 +158,8 @@ impl ArchiveWriter {
             nodes: HashMap::new(),
             chunks: HashSet::new(),
             coder,
+            strays: false,
+            misnames: false,
         };
         writer.commit(|head| head)?;
         Ok(writer)
@@ -181,6 +187,8 @@ impl ArchiveWriter {
             random: Random::new(seed, generation)?,
             seeded: seed.is_some(),
             coder: Coder::new(head.settings.zstd_level)?,
+            strays: false,
+            misnames: false,
             credential,
             commits,
             head,
@@ -221,6 +229,16 @@ impl ArchiveWriter {
         Ok(())
     }
 
+    /// From now on each run also packs a chunk that no session reaches, of a domain that nothing names: what a run leaves that never ended.
+    pub fn stray(&mut self) {
+        self.strays = true;
+    }
+
+    /// From now on chunks are named in another domain than that of their session: each opens, and is not what its session means.
+    pub fn misname(&mut self) {
+        self.misnames = true;
+    }
+
     /// One run: a session of each image, in one commit. The run's time names all of them.
     pub fn back_up(&mut self, images: &[(String, PathBuf)]) -> Result<i64, Problem> {
         let key_number = u32::try_from(self.head.keys.size)?;
@@ -253,9 +271,14 @@ impl ArchiveWriter {
                 }
             };
             let image = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let domain = self.credential.domain(volumes[place].1.domain);
+            let domain = if self.misnames { DomainId(self.random.bytes()) } else { volumes[place].1.domain };
+            let domain = self.credential.domain(domain);
             let (ids, added_bytes) = self.add_chunks(&mut packs, &key, &domain, &image)?;
             contents.push((place, image.len() as u64, ids, added_bytes));
+        }
+        if self.strays {
+            let domain = self.credential.domain(DomainId(self.random.bytes()));
+            self.add_chunks(&mut packs, &key, &domain, &[1; 1024])?;
         }
         for (place, size_bytes, ids, added_bytes) in contents {
             let (live, tagged) = (self.random.coin(), self.random.coin());

@@ -344,6 +344,8 @@ pub struct VerifyReport {
     pub objects_checked: u64,
     /// Objects in the store that are not the archive's.
     pub foreign_objects: u64,
+    /// Every part of the store could be listed; otherwise there may be more foreign objects than were counted.
+    pub listed_whole: bool,
     /// Bytes read.
     pub read_bytes: u64,
     /// Problems found.

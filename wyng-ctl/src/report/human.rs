@@ -92,11 +92,12 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             format!("{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
         }
         ToClient::Verified(verified) => format!(
-            "checked {} objects, {}; problems: {}; foreign objects: {}",
+            "checked {} objects, {}; problems: {}; foreign objects: {}{}",
             verified.objects_checked,
             show_bytes(verified.read_bytes),
             verified.problems,
-            verified.foreign_objects
+            verified.foreign_objects,
+            if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" }
         ),
         ToClient::KeySlot(slot) => format!(
             "slot {}  {}, {} MiB, {} passes",

@@ -89,6 +89,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 if let ToClient::Verified(verified) = event {
                     set("objects_checked", json!(verified.objects_checked));
                     set("foreign_objects", json!(verified.foreign_objects));
+                    set("listed_whole", json!(verified.listed_whole));
                     set("read_bytes", json!(verified.read_bytes));
                 }
             }

@@ -234,6 +234,25 @@ impl Credential {
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))
     }
 
+    /// Opens one chunk whose domain is not known, and says in which of `domains` it has its id; `None`: in none of them, and the tag alone binds
+    /// it to its id. `likely` is the place of the domain that is tried first.
+    #[expect(clippy::too_many_arguments, reason = "a record, what opens it, and where it goes")]
+    pub fn open_chunk_of_any(
+        &self,
+        key: &SessionKey,
+        domains: &[Domain],
+        likely: usize,
+        coder: &mut Coder,
+        id: &Id,
+        record: &[u8],
+        chunk: &mut Vec<u8>,
+    ) -> Result<Option<usize>, Damage> {
+        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk).map_err(|fault| Damage::new(Class::Record, id.0, fault))?;
+        let mut in_order = domains.iter().enumerate().cycle().skip(likely).take(domains.len());
+        Ok(in_order.find(|(_, domain)| domain.content_id(chunk) == *id).map(|(place, _)| place))
+    }
+
     /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by its tag alone.
     pub fn open_meta(&self, kind: Kind, coder: &mut Coder, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<(), Damage> {
         let refuse = |fault| Damage::new(kind.class(), id.0, fault);

@@ -24,7 +24,7 @@ use super::load::read_pack;
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
 use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
-use crate::keyholder::world::{Fetched, World};
+use crate::keyholder::world::World;
 
 /// A pack is read in pieces of this size, so that memory does not grow with packs.
 const PIECE_BYTES: u32 = 1 << 20;
@@ -58,10 +58,17 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     let everything = request.volumes.is_empty() && request.session.is_none();
     let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
-    let opener = data_key.map(|key| Opener::new(world, &mut archive, &key, &sessions)).transpose()?;
+    let opener = data_key.map(|key| Opener::new(world, &mut archive, &key)).transpose()?;
     let times = CheckTimes::read(world, &archive)?;
-    let mut check =
-        Check { problems: Vec::new(), objects_checked: 0, read_bytes: 0, notes: archive.ledger.notes.clone(), returned: Vec::new(), times };
+    let mut check = Check {
+        problems: Vec::new(),
+        objects_checked: 0,
+        read_bytes: 0,
+        notes: archive.ledger.notes.clone(),
+        returned: Vec::new(),
+        unnamed: HashMap::new(),
+        times,
+    };
     let read = check.everything(world, &mut archive, request, &packs, &needed, &sessions, opener, everything);
     // Also what was found before an interruption is noted.
     check.times.write(world, &archive)?;
@@ -70,10 +77,10 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         archive.ledger.write(world, &archive.folder)?;
         archive.cache.index.set_lost(archive.ledger.notes.lost_packs());
     }
-    let foreign_objects = read?;
+    let (foreign_objects, listed_whole) = read?;
     let count = tell_problems(world, &mut archive, &packs, check.problems)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, read_bytes, problems: count }))?;
+    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems: count }))?;
     if count == 0 { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count }) }
 }
 
@@ -140,11 +147,13 @@ struct Check {
     notes: Notes,
     /// Packs that were noted as lost, and are whole.
     returned: Vec<u64>,
+    /// Chunks that have their id in no known domain, and their packs. Only for one that a session reaches is that a fault.
+    unnamed: HashMap<Id, u64>,
     times: CheckTimes,
 }
 
 impl Check {
-    /// Reads it all; how many blobs of the store are not the archive's.
+    /// Reads it all; how many blobs of the store are not the archive's, and whether all of the store could be listed.
     #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
     fn everything<W: World>(
         &mut self,
@@ -156,7 +165,7 @@ impl Check {
         sessions: &[NamedSession],
         opener: Option<Opener>,
         of_archive: bool,
-    ) -> Result<u64, Failure> {
+    ) -> Result<(u64, bool), Failure> {
         if of_archive {
             self.slots(world, archive)?;
             self.commits(world, archive)?;
@@ -171,9 +180,9 @@ impl Check {
         if request.deep || !self.notes.packs.is_empty() {
             self.completeness(world, archive, packs, sessions)?;
         }
-        let foreign_objects = if of_archive { count_foreign(world, archive, packs)? } else { 0 };
+        let foreign = if of_archive { count_foreign(world, archive, packs)? } else { (0, true) };
         world.finish_fetch()?;
-        Ok(foreign_objects)
+        Ok(foreign)
     }
 
     fn note(&mut self, class: Class, name: BlobName, fault: Fault) {
@@ -309,8 +318,7 @@ impl Check {
                         opening.push_back((number, pack, pool.run(move |coder| opener.pack(coder, &pack, bytes.as_ref()))?));
                         continue;
                     }
-                    Fetched::Missing => Fault::Missing,
-                    Fetched::Short => Fault::Length,
+                    Err(fault) => fault,
                 };
                 self.judge(number, &pack, now, vec![Damage::new(Class::Pack, pack.name.0, fault)]);
                 ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
@@ -321,6 +329,7 @@ impl Check {
             let opened = ticket.wait()?;
             ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
             self.objects_checked = self.objects_checked.saturating_add(opened.records);
+            self.unnamed.extend(opened.unnamed.into_iter().map(|id| (id, number)));
             self.judge(number, &pack, now, opened.damages);
             self.pack_done(world, total_bytes)?;
         }
@@ -352,8 +361,9 @@ impl Check {
                     self.read_bytes = self.read_bytes.saturating_add(bytes.as_ref().len() as u64);
                     hasher.update(bytes.as_ref());
                 }
-                Fetched::Missing => fault = Some(Fault::Missing),
-                Fetched::Short => fault = fault.or(Some(Fault::Length)),
+                // A pack that vanishes while it is read is missing.
+                Err(Fault::Missing) => fault = Some(Fault::Missing),
+                Err(found) => fault = fault.or(Some(found)),
             }
         }
         let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
@@ -387,6 +397,12 @@ impl Check {
                 if location.is_none_or(|location| !packs.contains_key(&location.pack)) {
                     self.note(class, BlobName(id.0), Fault::Missing);
                 }
+                // The domain of a session is known, so its chunks have their ids in it.
+                if let Some(pack) = self.unnamed.remove(&id) {
+                    self.notes.packs.insert(pack, PackNote::Lost);
+                    self.times.0.remove(&pack);
+                    self.problems.push(Found { damage: Damage::new(Class::Record, id.0, Fault::Id), pack: Some(pack) });
+                }
             }
         }
         Ok(())
@@ -415,6 +431,7 @@ fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
 struct Opener {
     credential: Arc<Credential>,
     keys: HashMap<u32, SessionKey>,
+    /// All that the archive knows of: a pack may hold chunks of any volume, whichever was asked for.
     domains: Vec<Domain>,
     /// The one that fitted last is tried first: a pack's chunks are mostly of one volume.
     fitted: AtomicUsize,
@@ -423,20 +440,27 @@ struct Opener {
 /// What was found in one pack.
 struct OpenedPack {
     damages: Vec<Damage>,
+    /// Chunks whose tag is right, and whose id is that of no known domain.
+    unnamed: Vec<Id>,
     records: u64,
 }
 
 impl Opener {
-    fn new<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey, sessions: &[NamedSession]) -> Result<Self, Failure> {
+    fn new<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Self, Failure> {
         let keys = keys_of(world, archive, data_key)?;
-        let ids: BTreeSet<DomainId> = sessions.iter().flat_map(|(volume, session)| [volume.domain, session.domain]).collect();
+        // Of a volume that a cut run began there is no session, and perhaps a pack.
+        let mut ids: BTreeSet<DomainId> = archive.unfinished.iter().map(|begun| begun.domain).collect();
+        for (_, volume) in archive.volumes(world)? {
+            ids.insert(volume.domain);
+            ids.extend(archive.sessions(world, &volume)?.iter().map(|session| session.domain));
+        }
         let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
         Ok(Self { credential: Arc::clone(&archive.credential), keys, domains, fitted: AtomicUsize::new(0) })
     }
 
     /// Compares a whole pack with its name, and opens its directory and every record.
     fn pack(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8]) -> OpenedPack {
-        let mut opened = OpenedPack { damages: Vec::new(), records: 0 };
+        let mut opened = OpenedPack { damages: Vec::new(), unnamed: Vec::new(), records: 0 };
         if blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0) {
             opened.damages.push(Damage::new(Class::Pack, pack.name.0, Fault::Hash));
         }
@@ -451,7 +475,11 @@ impl Opener {
         for entry in entries {
             let begin = usize_of(entry.offset_bytes);
             let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
-            opened.damages.extend(self.record(coder, entry.kind, &entry.id, record, &mut plain).err());
+            match self.record(coder, entry.kind, &entry.id, record, &mut plain) {
+                Ok(true) => {}
+                Ok(false) => opened.unnamed.push(entry.id),
+                Err(damage) => opened.damages.push(damage),
+            }
             opened.records = opened.records.saturating_add(1);
         }
         opened
@@ -465,26 +493,19 @@ impl Opener {
         Directory::decode(plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
     }
 
-    fn record(&self, coder: &mut Coder, kind: RecordKind, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<(), Damage> {
+    /// Opens a record; whether its id is that of its content. A chunk of a domain that is not known here keeps its tag as its proof.
+    fn record(&self, coder: &mut Coder, kind: RecordKind, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<bool, Damage> {
         let RecordKind::Chunk { key } = kind else {
-            return self.credential.open_meta(Kind::Node, coder, id, record, plain);
+            return self.credential.open_meta(Kind::Node, coder, id, record, plain).map(|()| true);
         };
         let refuse = |fault| Damage::new(Class::Record, id.0, fault);
         let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
-        let fitted = self.fitted.load(Ordering::Relaxed);
-        let mut result = Err(refuse(Fault::Id));
-        for (place, domain) in self.domains.iter().enumerate().cycle().skip(fitted).take(self.domains.len()) {
-            result = self.credential.open_chunk(key, domain, coder, id, record, plain);
-            match &result {
-                Ok(()) => {
-                    self.fitted.store(place, Ordering::Relaxed);
-                    break;
-                }
-                Err(Damage { fault: Fault::Id, .. }) => {}
-                Err(_) => break,
-            }
+        let likely = self.fitted.load(Ordering::Relaxed);
+        let fitting = self.credential.open_chunk_of_any(key, &self.domains, likely, coder, id, record, plain)?;
+        if let Some(place) = fitting {
+            self.fitted.store(place, Ordering::Relaxed);
         }
-        result
+        Ok(fitting.is_some())
     }
 }
 
@@ -528,14 +549,17 @@ impl CheckTimes {
     }
 }
 
-/// Blobs in the store that no commit knows: another run's, a crash's, or somebody's. They are counted, never read.
-fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<u64, Failure> {
-    let mut owned: HashSet<BlobName> = packs.values().map(|pack| pack.name).collect();
-    owned.extend(archive.head.slots.iter().map(|slot| slot_name(slot.number)));
-    owned.extend((1..=archive.head.generation).map(|generation| archive.credential.commit_name(generation)));
+/// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
+/// machine's, a crash's, or somebody's. Slots that were removed stay in the store, and what a cut run sent is this machine's.
+fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<(u64, bool), Failure> {
+    let mut owned: HashSet<BlobName> =
+        packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
+    owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
+    let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
+    owned.extend((1..=newest).map(|generation| archive.credential.commit_name(generation)));
     let mut foreign = 0u64;
-    world.list_store(&mut |name, _| foreign = foreign.saturating_add(u64::from(!owned.contains(&name))))?;
-    Ok(foreign)
+    let listed_whole = world.list_store(&mut |name, _| foreign = foreign.saturating_add(u64::from(!owned.contains(&name))))?;
+    Ok((foreign, listed_whole))
 }
 
 /// Says for each problem which sessions need the object; how many problems there are. What a pack that is marked lost already lacks is

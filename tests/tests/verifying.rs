@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What verify calls a fault, and what it must not: what it did not look up is not wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use wyng_tests::archive_writer::ArchiveWriter;
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
+
+const MIB: usize = 1 << 20;
+
+fn assert_no_problem(verified: &Outcome) {
+    assert_eq!(verified.success().json["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_deep_verify_of_one_volume_calls_no_other_volumes_records_damaged() {
+    // Both in one pack.
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K"]);
+    sandbox.image("first.img", MIB, 1);
+    sandbox.image("second.img", MIB, 2);
+    sandbox.wyng(&["backup", "home", "first.img", "second.img"]).success();
+    for volume in ["first.img", "second.img"] {
+        assert_no_problem(&sandbox.wyng(&["verify", "home", volume, "--deep"]));
+    }
+    let sent = sandbox.wyng(&["backup", "home", "first.img", "second.img"]).success().json["sent_bytes"].as_u64().unwrap();
+    assert!(sent < MIB as u64 / 4, "nothing was noted as lost, so nothing is sent again: {sent} bytes");
+}
+
+/// An archive that another program wrote, with a fault of its own.
+fn written(fault: fn(&mut ArchiveWriter)) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let mut writer = ArchiveWriter::open_or_create(&sandbox.store(), PASSPHRASE.as_bytes(), Some(3)).unwrap();
+    fault(&mut writer);
+    writer.back_up(&[("disk.img".into(), sandbox.image("disk.img", 300_000, 1))]).unwrap();
+    sandbox.adopt("passphrase").success();
+    sandbox
+}
+
+#[test]
+fn a_chunk_of_an_unknown_domain_that_no_session_reaches_is_no_fault() {
+    let sandbox = written(ArchiveWriter::stray);
+    assert_no_problem(&sandbox.wyng(&["verify", "home", "--deep"]));
+    assert_no_problem(&sandbox.wyng(&["verify", "home", "disk.img", "--deep"]));
+    sandbox.assert_restores("disk.img", "latest", &noise(300_000, 1));
+}
+
+#[test]
+fn a_chunk_that_a_session_reaches_under_another_id_than_its_own_is_damage() {
+    let sandbox = written(ArchiveWriter::misname);
+    for arguments in [&["verify", "home", "--deep"][..], &["verify", "home", "disk.img", "--deep"]] {
+        let verified = sandbox.wyng(arguments);
+        let problems = verified.expect(5).json["problems"].as_array().unwrap();
+        assert!(problems.iter().all(|problem| problem["class"] == "record" && problem["volumes"].as_array().unwrap().len() == 1));
+    }
+    assert_eq!(sandbox.wyng(&["restore", "home", "disk.img", "--to", "out"]).expect(5).codes(), ["damaged"]);
+}
+
+#[test]
+fn only_what_the_archive_never_named_is_foreign() {
+    let mut sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+    let foreign = |sandbox: &Sandbox| sandbox.wyng(&["verify", "home"]).success().json["foreign_objects"].as_u64().unwrap();
+    // A removed slot stays in the store.
+    let second = sandbox.text("second", "another one\n");
+    sandbox.wyng(&["key", "add", "home", "--new-passphrase-file", &second]).success();
+    sandbox.wyng(&["key", "remove", "home", "1"]).success();
+    assert_eq!(foreign(&sandbox), 0);
+    // So does what a cut run has sent and the next one takes up.
+    sandbox.image("disk.img", 4 * MIB, 1);
+    sandbox.replace_helper("dd bs=65536 count=2000000 iflag=count_bytes status=none | $HELPER $1");
+    let before = sandbox.blobs().len();
+    sandbox.wyng(&["backup", "home", "disk.img"]).expect(6);
+    sandbox.restore_helper();
+    assert!(sandbox.blobs().len() > before, "the cut run left packs");
+    assert_eq!(foreign(&sandbox), 0);
+    // Somebody's is.
+    let name = "ab".repeat(32);
+    std::fs::create_dir_all(sandbox.store().join("ab")).unwrap();
+    std::fs::write(sandbox.store().join("ab").join(name), "somebody's").unwrap();
+    assert_eq!(foreign(&sandbox), 1);
+}
