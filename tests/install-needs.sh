@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Installs what the tests need on Debian, and the packages that are named. Run by `make test` with WYNG_TEST_INSTALL=1, as root.
 set -eu
-packages="systemd e2fsprogs btrfs-progs xfsprogs strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip $*"
+packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip $*"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"

@@ -134,6 +134,50 @@ impl Drop for FailingDisk {
     }
 }
 
+/// An exFAT in an image, as external disks have it: no hard links, and no rename that replaces nothing.
+pub struct ExfatDisk {
+    folder: tempfile::TempDir,
+}
+
+impl ExfatDisk {
+    /// Makes and mounts one.
+    pub fn mount() -> Self {
+        Self::try_mount(320).unwrap()
+    }
+
+    /// Whether this machine mounts one, by its kernel or by a program.
+    pub fn works() -> bool {
+        Self::try_mount(64).is_ok()
+    }
+
+    fn try_mount(size_mib: u64) -> Result<Self, String> {
+        let disk = Self { folder: tempfile::tempdir().map_err(|error| error.to_string())? };
+        let image = disk.folder.path().join("image");
+        std::fs::create_dir(disk.path()).map_err(|error| error.to_string())?;
+        std::fs::File::create(&image).and_then(|file| file.set_len(size_mib << 20)).map_err(|error| error.to_string())?;
+        try_run(Command::new("mkfs.exfat").arg(&image))?;
+        let by_kernel = try_run(Command::new("mount").args(["-t", "exfat", "-o", "loop"]).args([&image, &disk.path()]));
+        by_kernel.or_else(|_| try_run(Command::new("mount.exfat-fuse").args([&image, &disk.path()])))?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("top")
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+}
+
+impl Drop for ExfatDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).output();
+    }
+}
+
 /// A btrfs with one copy of everything, whose checksums make a changed byte of the disk an unreadable one.
 pub struct RottenDisk {
     folder: tempfile::TempDir,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::booted;
-use crate::disk::LoopMount;
+use crate::disk::{ExfatDisk, LoopMount};
 use crate::programs::static_helper;
 
 /// Something that not every machine has.
@@ -26,6 +26,8 @@ pub enum Component {
     Btrfs,
     /// `mkfs.xfs`, and a kernel that mounts it from a loop device.
     Xfs,
+    /// Root, `mkfs.exfat`, and a kernel or `mount.exfat-fuse` that mounts it from a file.
+    Exfat,
     /// Python 3.11 or newer with `venv`, and PyPI within reach, for the second reader.
     Python,
     /// Kernel Landlock, which keeps a process below its folders.
@@ -77,6 +79,7 @@ impl Component {
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
             Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
+            Self::Exfat => Self::Root.is_there() && ExfatDisk::works(),
             Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
             Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
             Self::Rpm => runs("rpmbuild", &["--version"]),

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use wyng_tests::disk::ExfatDisk;
+use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise, write_at};
 
 const MIB: usize = 1 << 20;
@@ -63,6 +65,24 @@ fn a_second_backup_sends_what_changed_and_little_else() {
     let sent = outcome.json["sent_bytes"].as_u64().unwrap();
     assert!(sent < 200_000, "{sent} bytes for one changed chunk of 128 KiB");
     assert_eq!(outcome.json["volumes"][0]["changed_bytes"], 131_072);
+}
+
+#[test]
+fn an_archive_lives_on_an_external_disk_without_links() {
+    if !require(Component::Exfat, "an_archive_lives_on_an_external_disk_without_links") {
+        return;
+    }
+    let disk = ExfatDisk::mount();
+    let sandbox = Sandbox::with_store_at(disk.join("store"));
+    sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"]).success();
+    let image = sandbox.image("disk.img", 2 * MIB, 1);
+    let first = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    write_at(&image, 1_000_000, &noise(5000, 7));
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    sandbox.adopt("passphrase").success();
+    sandbox.assert_restores("disk.img", &first, &noise(2 * MIB, 1));
+    sandbox.assert_restores("disk.img", "latest", &std::fs::read(&image).unwrap());
 }
 
 #[test]

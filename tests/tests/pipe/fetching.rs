@@ -8,7 +8,7 @@ use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
 use wyng_wire::{BytesStatus, Entry, Get, ListEnd, OpenStatus, PIECE_MAX, Service, Stat, StatStatus, Stated, ToDaemon, ToHelper};
 
-use super::call::{Call, name, path_of, plant, store};
+use super::call::{Call, destination, name, path_of, plant, store, traced};
 
 #[test]
 fn a_range_is_answered_with_exactly_its_bytes() {

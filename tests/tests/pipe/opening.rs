@@ -8,7 +8,7 @@ use std::path::Path;
 
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
 
-use super::call::{Call, command, destination, files, name, plant, store};
+use super::call::{Call, command, destination, files, name, plant, store, traced};
 use wyng_tests::disk::SmallDisk;
 use wyng_tests::require::{Component, require};
 
@@ -62,6 +62,23 @@ fn create_takes_an_empty_folder_and_refuses_one_that_holds_anything() {
     fs::write(folder.path().join("note"), "mine").unwrap();
     assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::NotEmpty);
     assert_eq!(opened(Service::Push, store().path(), true), OpenStatus::NotEmpty);
+}
+
+#[test]
+fn a_store_that_cannot_keep_a_second_blob_from_a_name_is_not_made_and_leaves_nothing() {
+    let test = "a_store_that_cannot_keep_a_second_blob_from_a_name_is_not_made_and_leaves_nothing";
+    if !require(Component::Strace, test) || !require(Component::Root, test) {
+        return;
+    }
+    let parent = tempfile::tempdir().unwrap();
+    fs::create_dir(parent.path().join("there")).unwrap();
+    for folder in ["new", "there"] {
+        let mut call = Call::start_command(traced("linkat:error=EPERM", None, Service::Push), Service::Push);
+        assert_eq!(call.ask_to_open(&destination(&parent.path().join(folder)), true), OpenStatus::Unsuitable, "{folder}");
+        assert_eq!(call.ended(), Some(13));
+    }
+    assert!(!parent.path().join("new").exists());
+    assert_eq!(fs::read_dir(parent.path().join("there")).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use wyng_wire::{BODY_MAX, BlobName, OpenStatus, ReceiptStatus, Service, ToHelper};
 
-use super::call::{Call, destination, files, name, path_of, plant, store};
-use wyng_tests::disk::SmallDisk;
+use super::call::{Call, destination, files, name, path_of, plant, store, traced};
+use wyng_tests::disk::{ExfatDisk, SmallDisk};
 use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
 
@@ -122,6 +122,29 @@ fn a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on() {
         call.put(name(2, 2), b"goes on");
         assert_eq!(call.finish(1), [ReceiptStatus::ExistsUnknown, ReceiptStatus::Stored], "{fault}");
     }
+}
+
+#[test]
+fn a_disk_without_links_keeps_a_second_blob_from_a_taken_name() {
+    if !require(Component::Exfat, "a_disk_without_links_keeps_a_second_blob_from_a_taken_name") {
+        return;
+    }
+    let disk = ExfatDisk::mount();
+    let mut call = Call::start(Service::Push);
+    assert_eq!(call.ask_to_open(&destination(&disk.join("store")), true), OpenStatus::Ok);
+    call.put(name(1, 1), b"first");
+    call.put(name(1, 1), b"first");
+    call.put(name(1, 1), b"other");
+    call.put(name(2, 2), b"second");
+    let expected = [ReceiptStatus::Stored, ReceiptStatus::ExistsSame, ReceiptStatus::ExistsDifferent, ReceiptStatus::Stored];
+    assert_eq!(call.finish(3), expected);
+    assert_eq!(fs::read(path_of(&disk.join("store"), &name(1, 1))).unwrap(), b"first");
+    assert_eq!(files(&disk.join("store")), [name_path(1, 1), name_path(2, 2)]);
+    // What a writer left that died between taking the name and giving it its bytes.
+    plant(&disk.join("store"), &name(3, 3), b"");
+    let mut call = Call::open(Service::Push, &disk.join("store"));
+    call.put(name(3, 3), b"third");
+    assert_eq!(call.finish(0), [ReceiptStatus::ExistsDifferent]);
 }
 
 #[test]

@@ -50,6 +50,22 @@ impl StoreError {
             _ => Self::Failed { step, errno },
         }
     }
+
+    /// For a step that looks for a name, takes it, or reads what lies under it. A fault there is that blob's alone, unless it is one that
+    /// every other blob would meet as well: a process without memory, or a file system that is gone.
+    pub(crate) fn at_name(step: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY => Self::Refused { step, errno },
+            // What this file system cannot do at all.
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Self::Refused { step, errno },
+            Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => Self::Foreign { step },
+            Errno::NOMEM | Errno::MFILE | Errno::NFILE => Self::Failed { step, errno },
+            Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::SHUTDOWN | Errno::TIMEDOUT => Self::Failed { step, errno },
+            Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::CONNRESET => Self::Failed { step, errno },
+            _ => Self::Unusable { step, errno },
+        }
+    }
 }
 
 /// What became of a blob that was put.
@@ -105,6 +121,9 @@ pub(crate) trait Fetch {
     /// Shows every blob and its length to `visit`, in no order. `Ok(false)`: part of the store could not be read.
     fn list<E>(&self, visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E>;
 
+    /// The length of a blob, if it exists. It is not opened: whether it can be read is not known.
+    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
+
     /// Opens a blob, if it exists.
     fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
 }
@@ -117,6 +136,3 @@ pub(crate) trait Blob {
     /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least one, unless the blob ends there.
     fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError>;
 }
-    /// The length of a blob, if it exists. It is not opened: whether it can be read is not known.
-    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
-

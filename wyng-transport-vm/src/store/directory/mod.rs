@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs, fsync, mkdir, mkdirat, openat, statat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs, fsync, mkdir, mkdirat, openat, rmdir, statat,
     syncfs, unlinkat,
 };
 use rustix::io::Errno;
@@ -37,9 +37,19 @@ pub(crate) struct Directory {
 impl Directory {
     /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
     pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
-        if create {
-            make_folder(folder)?;
+        if !create {
+            return Self::open_folder(service, create, folder);
         }
+        let made = make_folder(folder)?;
+        Self::open_folder(service, create, folder).inspect_err(|_| {
+            // What could not become a store is not left behind.
+            if made {
+                let _ = rmdir(folder);
+            }
+        })
+    }
+
+    fn open_folder(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
         // The owner chose this path, and may have made it of links.
         let root = openat(CWD, folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(open_status)?;
         let holds = holds(&root).map_err(open_status)?;
@@ -53,6 +63,9 @@ impl Directory {
             Service::Prune => prepare_writes(&root).map(|()| Temporaries::Unnamed)?,
             Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
         };
+        if create {
+            temporary::try_to_be_exclusive(temporaries, &root).map_err(unsuitable)?;
+        }
         Ok(Self { root, temporaries, deleted_from: BTreeMap::new() })
     }
 
@@ -145,17 +158,18 @@ fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(is_digit) && is_folder()
 }
 
-fn make_folder(folder: &Path) -> Result<(), OpenStatus> {
+/// Makes the folder durably, if it is missing; whether it was.
+fn make_folder(folder: &Path) -> Result<bool, OpenStatus> {
     let made = match mkdir(folder, FOLDER_MODE) {
         Ok(()) => true,
         // An earlier run may have made it, and not lived to settle it.
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(open_status(errno)),
     };
-    let Some(parent) = folder.parent() else { return Ok(()) };
+    let Some(parent) = folder.parent() else { return Ok(made) };
     match openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()) {
-        Ok(parent) => fsync(&parent).map_err(open_status),
-        Err(Errno::ACCESS) if !made => Ok(()),
+        Ok(parent) => fsync(&parent).map(|()| made).map_err(open_status),
+        Err(Errno::ACCESS) if !made => Ok(made),
         Err(errno) => Err(open_status(errno)),
     }
 }
@@ -182,6 +196,14 @@ fn prepare_fetch(root: &OwnedFd) -> Result<(), OpenStatus> {
     accessat(root, c".", Access::EXEC_OK, AtFlags::empty()).map_err(open_status)?;
     // A push that was killed between giving a name and making it durable must not show a blob that a power cut takes back.
     syncfs(root).map_err(open_status)
+}
+
+/// Why names could not be tried.
+fn unsuitable(errno: Errno) -> OpenStatus {
+    match errno {
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOENT => OpenStatus::Unsuitable,
+        errno => open_status(errno),
+    }
 }
 
 fn open_status(errno: Errno) -> OpenStatus {

@@ -17,6 +17,9 @@ use super::FOLDER;
 /// Blobs are never written again; their owner may still read them.
 const BLOB_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+/// How a file is made that must not be there.
+const NEW: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::RDWR).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// Live temporaries of one name at once: two bodies of one call, twice over.
 const TRIES: u8 = 4;
 
@@ -25,7 +28,8 @@ const TRIES: u8 = 4;
 pub(super) enum Temporaries {
     /// `O_TMPFILE`, given a name by a hard link.
     Unnamed,
-    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing.
+    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing, or by one that replaces a file which
+    /// only this process can have made.
     Named,
 }
 
@@ -71,16 +75,25 @@ impl Temporary {
             return linkat(CWD, &unnamed[..], &self.shard, &hex[..], AtFlags::SYMLINK_FOLLOW);
         };
         match linkat(&self.shard, &hidden[..], &self.shard, &hex[..], AtFlags::empty()) {
-            // The hidden name goes when this is dropped.
-            Ok(()) => Ok(()),
-            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK) => {
-                renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::NOREPLACE)?;
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {}
-                self.hidden = None;
-                Ok(())
-            }
-            Err(errno) => Err(errno),
+            // The hidden name goes when this is dropped.
+            linked => return linked,
         }
+        match renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => self.claim(&hidden, hex)?,
+            renamed => renamed?,
+        }
+        self.hidden = None;
+        Ok(())
+    }
+
+    /// Where neither a link nor a rename says that a name is taken (exFAT): whoever makes an empty file under the name has it, and nobody else
+    /// replaces that file. A crash in between leaves it empty; a name that is taken so is never used again.
+    fn claim(&self, hidden: &[u8; 67], hex: &[u8; 64]) -> Result<(), Errno> {
+        openat(&self.shard, &hex[..], NEW, BLOB_MODE)?;
+        renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::empty()).inspect_err(|_| {
+            let _ = unlinkat(&self.shard, &hex[..], AtFlags::empty());
+        })
     }
 
     /// Drops the hidden name, if there is one. A crash before this leaves a file that the next sweep removes.
@@ -97,8 +110,22 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive, and stays.
-pub(super) fn sweep(root: &OwnedFd) -> Result<(), Errno> {
+/// Tries whether a second file is kept from a name that a first one has: without that, two writers could not be told apart. Leaves nothing.
+pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(), Errno> {
+    let hex = BlobName([0; 32]).to_hex();
+    let attempt = |hex: &[u8; 64]| Temporary::create(kind, root.try_clone().map_err(|_| Errno::MFILE)?, hex)?.publish(hex);
+    let tried = attempt(&hex).and_then(|()| match attempt(&hex) {
+        Err(Errno::EXIST) => Ok(()),
+        Ok(()) => Err(Errno::OPNOTSUPP),
+        Err(errno) => Err(errno),
+    });
+    let _ = unlinkat(root, &hex[..], AtFlags::empty());
+    tried
+}
+
+/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive, and stays. A shard that cannot be read is
+/// passed over: what is left in it is in nobody's way.
+pub(super) fn sweep(root: &OwnedFd) {
     for byte in 0..=u8::MAX {
         let Ok(shard) = openat(root, format!("{byte:02x}").as_str(), FOLDER, Mode::empty()) else { continue };
         let Ok(entries) = Dir::read_from(&shard) else { continue };
@@ -118,7 +145,7 @@ fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), 
     for number in 0..TRIES {
         let name = hidden_name(hex, number);
         remove_if_dead(shard, &name);
-        match openat(shard, &name[..], flags, BLOB_MODE) {
+        match openat(shard, &name[..], NEW, BLOB_MODE) {
             // A sweep of another helper may come between creation and lock; then it has the file, or has removed it.
             Ok(file) if is_mine(&file, shard, &name) => return Ok((file, name)),
             Ok(_) | Err(Errno::EXIST) => {}
@@ -209,6 +236,35 @@ mod tests {
             let mut temporary = Temporary::create(kind, open_folder(folder.path()), &HEX).unwrap();
             assert_eq!(temporary.publish(&HEX), Err(Errno::EXIST), "{kind:?}");
             assert_eq!(fs::read(&taken).unwrap(), b"first", "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_name_is_had_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let create = || Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let (first, second) = (create(), create());
+        first.claim(&hidden_name(&HEX, 0), &HEX).unwrap();
+        assert_eq!(second.claim(&hidden_name(&HEX, 1), &HEX), Err(Errno::EXIST));
+        assert_eq!(names(folder.path()).len(), 2, "the name, and the second one's hidden one");
+        let inode = statat(&first.shard, &HEX[..], AtFlags::empty()).unwrap().st_ino;
+        assert_eq!(inode, fstat(&first.file).unwrap().st_ino);
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_used_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_eq!(temporary.claim(&hidden_name(&HEX, 9), &HEX), Err(Errno::NOENT), "there is no such hidden file");
+        assert_eq!(names(folder.path()), [format!(".{}.0", "a".repeat(64))]);
+    }
+
+    #[test]
+    fn a_name_is_tried_and_nothing_is_left() {
+        for kind in [Temporaries::Named, Temporaries::Unnamed] {
+            let folder = tempfile::tempdir().unwrap();
+            try_to_be_exclusive(kind, &open_folder(folder.path())).unwrap();
+            assert!(names(folder.path()).is_empty(), "{kind:?}");
         }
     }
 
