@@ -19,6 +19,7 @@ mod target;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    wyng_jail::outlive_file_size_limit();
     let exit = conversation::run(cli::parse());
     ExitCode::from(exit.code())
 }

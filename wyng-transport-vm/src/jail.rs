@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing::warn;
-use wyng_jail::{Enforced, PathAccess, Profile, allow_only, no_core, no_new_privileges, not_dumpable, restrict_paths};
+use wyng_jail::{
+    Enforced, PathAccess, Profile, allow_only, no_core, no_new_privileges, not_dumpable, outlive_file_size_limit, restrict_paths,
+};
 use wyng_wire::Service;
 
 /// More than two bodies, their shards, the pipes and a batch of deletions in all 256 shards.
@@ -16,6 +18,7 @@ const FILES_MAX: u64 = 512;
 /// No program that is started could gain privileges, no other process of this user can look in, and nothing is dumped:
 /// OPEN brings credentials.
 pub(crate) fn before_the_first_byte() -> Result<(), Errno> {
+    outlive_file_size_limit();
     tell("no new privileges", no_new_privileges());
     tell("not dumpable", not_dumpable());
     tell("no core files", no_core());

@@ -48,6 +48,7 @@ struct RoleOptions {
 
 /// Runs what the arguments name, to its end.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    wyng_jail::outlive_file_size_limit();
     log_to_standard_error();
     let ended = match parse(arguments) {
         None => {

@@ -208,8 +208,10 @@ pub enum Failure {
     CacheLost,
     /// The local state cannot be read or written.
     StateIo { file: String, errno: i32 },
-    /// Not enough memory to derive the key.
+    /// Not enough memory.
     OutOfMemory,
+    /// A blob on its way cannot be kept in a memory file.
+    MemoryFile { errno: i32 },
     /// A chunk differed after it was compressed and decompressed again: faulty memory or processor.
     SelfCheck { volume: String },
     /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was broken.
@@ -692,8 +694,15 @@ impl Failure {
                 "Check the disk, its room and permissions of the state directory.",
             ),
             Self::OutOfMemory => {
-                say("out-of-memory", Failed, "there is not enough memory to derive the key".into(), kept, "Free some memory and try again.")
+                say("out-of-memory", Failed, "there is not enough memory".into(), kept, "Free some memory, and run the same command again.")
             }
+            Self::MemoryFile { errno } => say(
+                "memory-file",
+                Failed,
+                format!("a blob on its way cannot be kept in memory: {}", system(errno)),
+                resumes,
+                "Free some memory, or lift the limit on the size of files (ulimit -f, LimitFSIZE=), and run the same command again.",
+            ),
             Self::SelfCheck { volume } => say(
                 "self-check",
                 Failed,

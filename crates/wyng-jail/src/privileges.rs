@@ -22,6 +22,13 @@ pub fn no_core() -> Enforced {
     Enforced::of(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }))
 }
 
+/// A write past the limit of a file's size (`ulimit -f`) is an error from now on, here and in what this process starts, and no signal that
+/// ends it: the one command fails whose file it was.
+pub fn outlive_file_size_limit() {
+    // SAFETY: no handler is installed, so no code of ours can run in a signal's context.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// So much less of a busy processor is taken (`nice`): about a tenth of what others get, and all of it when nobody else wants it.
 const NICENESS: i32 = 10;
 

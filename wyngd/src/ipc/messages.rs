@@ -611,4 +611,9 @@ pub enum FarEndFault {
     Unsuitable,
     /// The store failed.
     Failed,
+    /// No fault of its own: what it sent cannot be kept here.
+    NoRoom {
+        /// What the system said.
+        errno: i32,
+    },
 }

@@ -16,7 +16,7 @@ use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
-use wyng_jail::{DiskTurn, MappedFile, new_file, seal_file};
+use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
@@ -379,7 +379,10 @@ impl World for RealWorld {
             TransportToKeyholder::Got { length_bytes } => {
                 let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                let mapped = MappedFile::map(&file, length).map_err(|_| Self::fatal(&Fatal::Unexpected("transport")))?;
+                let mapped = MappedFile::map(&file, length).map_err(|error| match error {
+                    MemfileError::Io(error) => Failure::MemoryFile { errno: error.raw_os_error().unwrap_or(0) },
+                    MemfileError::NotSealed | MemfileError::Length => Self::fatal(&Fatal::Unexpected("transport")),
+                })?;
                 Ok(Fetched::Bytes(mapped))
             }
             TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),

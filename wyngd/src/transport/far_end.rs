@@ -348,7 +348,7 @@ impl FarEnd {
             Outgoing::Get { name, offset_bytes, length_bytes } => {
                 let request = self.next_request();
                 self.encode(&ToHelper::Get(Get { request, name: BlobName(name), offset_bytes, length_bytes, version: 0 }))?;
-                self.due.push_back(Due::Get { length_bytes, file: new_file().map_err(Fatal::Io)?, got_bytes: 0 });
+                self.due.push_back(Due::Get { length_bytes, file: new_file().map_err(|error| no_room(&error))?, got_bytes: 0 });
             }
             Outgoing::Stat { name } => {
                 let request = self.next_request();
@@ -563,7 +563,7 @@ impl FarEnd {
         let (mut part, rest) = bytes.split_at(length);
         let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
         while !part.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(file, part)).map_err(Fatal::from)?;
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(file, part)).map_err(|errno| no_room(&errno.into()))?;
             part = part.get(written..).unwrap_or_default();
         }
         self.body_grew(left_bytes.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX)), status, keyholder)?;
@@ -584,7 +584,7 @@ impl FarEnd {
             }
             Err(Errno::AGAIN) => Ok(Moved::NotNow),
             Err(Errno::INTR) => Ok(Moved::Some),
-            Err(errno) => Err(Fatal::from(errno).into()),
+            Err(errno) => Err(no_room(&errno.into())),
         }
     }
 
@@ -617,6 +617,11 @@ impl FarEnd {
         };
         Ok(keyholder.send(&TransportToKeyholder::NotGot(why), &[])?)
     }
+}
+
+/// A memory file that takes no more ends the call, and no other one: a limit of the file's size, or memory that is used up.
+fn no_room(error: &std::io::Error) -> Stop {
+    FarEndFault::NoRoom { errno: error.raw_os_error().unwrap_or(0) }.into()
 }
 
 fn answer(status: ReceiptStatus) -> Option<PutAnswer> {

@@ -194,7 +194,8 @@ impl RealWorld {
         while !self.push.unsettled.is_empty() && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES {
             self.take_receipt()?;
         }
-        let file = memory_file(bytes.get(..length).unwrap_or_default()).map_err(|_| Failure::OutOfMemory)?;
+        let file = memory_file(bytes.get(..length).unwrap_or_default())
+            .map_err(|error| Failure::MemoryFile { errno: error.raw_os_error().unwrap_or(0) })?;
         if self.spare.len() < SPARE_ROOMS {
             self.spare.push(bytes);
         }
@@ -324,5 +325,6 @@ fn failure_of(fault: FarEndFault) -> Failure {
         FarEndFault::Unreachable => Failure::StoreUnreachable,
         FarEndFault::Unsuitable => Failure::StoreNotExclusive,
         FarEndFault::Failed => Failure::StoreFailed,
+        FarEndFault::NoRoom { errno } => Failure::MemoryFile { errno },
     }
 }
