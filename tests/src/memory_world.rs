@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -170,16 +170,16 @@ impl MemoryWorld {
 
     fn settle_oldest(&mut self) -> Option<Receipt> {
         let (number, name, bytes) = self.in_flight.pop_front()?;
-        let answer = match self.store.get(&name.0) {
-            None => PutAnswer::Stored,
-            Some(_) if !self.push_may_read => PutAnswer::ExistsUnknown,
-            Some(there) if *there == bytes => PutAnswer::ExistsSame,
-            Some(_) => PutAnswer::ExistsDifferent,
+        let kept = match self.store.get(&name.0) {
+            None => Kept::New,
+            Some(_) if !self.push_may_read => Kept::Unknown,
+            Some(there) if *there == bytes => Kept::Same,
+            Some(_) => Kept::Different,
         };
-        self.returned = matches!(answer, PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown).then(|| bytes.clone());
+        self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| bytes.clone());
         self.store.entry(name.0).or_insert(bytes);
         self.unjournaled += 1;
-        Some(Receipt { number, answer })
+        Some(Receipt { number, kept })
     }
 }
 
@@ -306,8 +306,8 @@ impl World for MemoryWorld {
     fn connect(&mut self, _: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
         self.step();
         match (create, self.store.is_empty()) {
-            (true, false) => Err(Failure::StoreNotEmpty),
-            (false, true) => Err(Failure::StoreMissing),
+            (true, false) => Err(Failure::StoreNotEmpty { store: "memory".into() }),
+            (false, true) => Err(Failure::StoreEmpty { store: "memory".into() }),
             _ => Ok(()),
         }
     }

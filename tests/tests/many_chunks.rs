@@ -14,7 +14,7 @@ use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Progress, TargetKind,
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, PutAnswer, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -191,15 +191,15 @@ impl World for ComputedWorld {
     fn put(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, _: bool) -> Result<u64, Failure> {
         self.put_number += 1;
         let hash = *blake3::hash(&bytes[..length]).as_bytes();
-        let answer = match self.names.insert(name.0, hash) {
-            None => PutAnswer::Stored,
-            Some(there) if there == hash => PutAnswer::ExistsSame,
+        let kept = match self.names.insert(name.0, hash) {
+            None => Kept::New,
+            Some(there) if there == hash => Kept::Same,
             Some(there) => {
                 self.names.insert(name.0, there);
-                PutAnswer::ExistsDifferent
+                Kept::Different
             }
         };
-        self.receipts.push_back(Receipt { number: self.put_number, answer });
+        self.receipts.push_back(Receipt { number: self.put_number, kept });
         Ok(self.put_number)
     }
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {

@@ -134,10 +134,53 @@ fn a_missing_store_is_not_made_again() {
     assert!(!sandbox.store().exists());
     // The mount point of a disk that is not mounted is there, and empty.
     std::fs::create_dir(sandbox.store()).unwrap();
-    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(6).codes(), ["store-missing"]);
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(6).codes(), ["store-empty"]);
     std::fs::remove_dir(sandbox.store()).unwrap();
     std::fs::rename(sandbox.path("elsewhere"), sandbox.store()).unwrap();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
+}
+
+#[test]
+fn a_store_that_is_not_one_is_told_by_what_it_is_and_by_its_path() {
+    let sandbox = small_archive();
+    std::fs::write(sandbox.path("file"), "no folder").unwrap();
+    let create = ["archive", "create", "other", "--kdf-memory", "64M", "--kdf-passes", "3"].as_slice();
+    let open = ["archive", "open", "other"].as_slice();
+    for (command, path, status, code) in [
+        (create, "none/store", 1, "store-no-parent"),
+        (create, "file", 6, "store-not-a-folder"),
+        (create, "store", 1, "store-not-empty"),
+        (open, "none", 6, "store-missing"),
+        (open, ".", 6, "store-empty"), // the folder above the archive's
+        (open, "file", 6, "store-not-a-folder"),
+    ] {
+        let store = format!("dir:{}", sandbox.path(path).display());
+        let outcome = sandbox.wyng(&[command, &["--store", &store]].concat());
+        assert_eq!(outcome.expect(status).codes(), [code], "{path}");
+        let text = outcome.json["errors"][0]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains(&store), "{text}");
+    }
+    // A store that was moved is found where it is now, as the error says.
+    std::fs::rename(sandbox.store(), sandbox.path("moved")).unwrap();
+    let missing = sandbox.wyng(&["verify", "home"]);
+    assert!(missing.expect(6).json["errors"][0]["next"].as_str().unwrap().contains("archive open NAME --store URL"));
+    let moved = format!("dir:{}", sandbox.path("moved").display());
+    sandbox.wyng(&["archive", "open", "home", "--store", &moved]).success();
+    sandbox.wyng(&["verify", "home"]).success();
+}
+
+#[test]
+fn an_archive_is_not_made_where_no_backup_has_room() {
+    if !require(Component::Root, "an_archive_is_not_made_where_no_backup_has_room") {
+        return;
+    }
+    let disk = SmallDisk::mount(66);
+    let sandbox = Sandbox::with_store_at(disk.join("store"));
+    let refused = sandbox.create("home", &[]);
+    assert_eq!(refused.expect(1).codes(), ["store-full"]);
+    let text = refused.json["errors"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains(disk.join("store").to_str().unwrap()) && text.contains(" 66 MiB are free") && text.contains("64 MiB"), "{text}");
+    assert!(!sandbox.store().exists() && files_below(&sandbox.state()).is_empty(), "nothing is left");
 }
 
 #[test]
@@ -168,10 +211,13 @@ fn a_full_store_stops_the_run_and_room_lets_it_go_on() {
     }
     let disk = SmallDisk::mount(100);
     let sandbox = Sandbox::with_store_at(disk.join("store"));
-    std::fs::write(disk.join("ballast"), noise(24 * MIB, 5)).unwrap();
     sandbox.create("home", &[]).success();
+    std::fs::write(disk.join("ballast"), noise(24 * MIB, 5)).unwrap();
     sandbox.image("disk.img", 16 * MIB, 1);
-    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["store-full"]);
+    let full = sandbox.wyng(&["backup", "home", "disk.img"]);
+    assert_eq!(full.expect(1).codes(), ["store-full"]);
+    let text = full.json["errors"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains(disk.join("store").to_str().unwrap()) && text.contains("75 MiB are free") && text.contains("64 MiB"), "{text}");
     std::fs::remove_file(disk.join("ballast")).unwrap();
     let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
     let status = outcome.status;

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
 use tracing::{error, info};
-use wyng_wire::{Hello, KEEP_ALIVE_SECS, OpenStatus, Service, ToDaemon, ToHelper, ToHelperRules, WATCHDOG_SECS};
+use wyng_wire::{Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon, ToHelper, ToHelperRules, WATCHDOG_SECS};
 
 use exit::CallError;
 pub use exit::Exit;
@@ -63,7 +63,7 @@ fn call(service: Service) -> Result<(), CallError> {
     let mut rules = ToHelperRules::new(service);
     let store = open_store(service, &mut input, &output, &mut rules)?;
     jail::after_open(service, store.root());
-    output.send(&ToDaemon::Opened(OpenStatus::Ok))?;
+    output.send(&ToDaemon::Opened(Opened { status: OpenStatus::Ok, free_mib: None }))?;
 
     // Threads start behind the second jail only, so that all of them are in it.
     output::keep_alive(&output, Duration::from_secs(KEEP_ALIVE_SECS))?;
@@ -95,9 +95,9 @@ fn open_store(service: Service, input: &mut Input, output: &Output, rules: &mut 
             info!(service = service.verb(), scheme = "dir", "store opened");
             Ok(store)
         }
-        Err(status) => {
-            output.send(&ToDaemon::Opened(status))?;
-            Err(CallError::NotOpened(status))
+        Err(opened) => {
+            output.send(&ToDaemon::Opened(opened))?;
+            Err(CallError::NotOpened(opened.status))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the volumes that it names, and `spawner` and
 //! `transport` do for how far ends are reached. It holds no secret.
 
+mod address;
 mod quantity;
 mod qubes;
 mod via;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use address::without_credentials;
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
 use qubes::{WrittenFarEnds, WrittenQubes};

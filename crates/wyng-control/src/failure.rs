@@ -165,23 +165,29 @@ pub enum Failure {
     /// The qube has no memory to start in.
     QubeNoMemory { qube: String },
     /// The store's folder or bucket is not there.
-    StoreMissing,
+    StoreMissing { store: String },
+    /// The folder in which a new store is to be made is not there.
+    StoreNoParent { store: String },
+    /// It is a folder, and holds nothing of an archive.
+    StoreEmpty { store: String },
+    /// It is no folder.
+    StoreNotAFolder { store: String },
     /// The store refuses this caller.
-    StoreDenied,
+    StoreDenied { store: String },
     /// The store may only be read.
-    StoreReadOnly,
+    StoreReadOnly { store: String },
     /// The store cannot be reached.
-    StoreUnreachable,
+    StoreUnreachable { store: String },
     /// The URL is not understood by the helper.
-    StoreAddress,
+    StoreAddress { store: String },
     /// A new archive needs an empty place.
-    StoreNotEmpty,
+    StoreNotEmpty { store: String },
     /// The store is full.
-    StoreFull,
-    /// The store refused or failed to keep a blob.
-    StoreFailed,
+    StoreFull { store: String, free_mib: Option<u32>, reserve_mib: u32 },
+    /// The disk or service behind the store failed.
+    StoreFailed { store: String },
     /// The store does not tell when a name is taken.
-    StoreNotExclusive,
+    StoreNotExclusive { store: String },
     /// The place holds no archive.
     NotAnArchive,
     /// The store holds another archive than the one that is known under this name.
@@ -273,6 +279,7 @@ impl Failure {
         use ExitStatus::{Damage, Failed, Interrupted, Locked, Unreachable, Usage};
         let kept = "Nothing was changed.";
         let resumes = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+        let stays = "What is stored stays as it is.";
         let intact = "No wrong byte reached a target, and nothing was changed.";
         let say = |code, exit, text: String, safe, next| Explained { code, exit, text, safe, next };
         let system = |errno: &i32| std::io::Error::from_raw_os_error(*errno).to_string();
@@ -545,64 +552,94 @@ impl Failure {
                 resumes,
                 "Shut down other qubes, or give this one less memory, and run the same command again.",
             ),
-            Self::StoreMissing => say(
+            Self::StoreMissing { store } => say(
                 "store-missing",
                 Unreachable,
-                "the store is not there".into(),
+                format!("the store {store} is not there"),
                 kept,
-                "Is the disk mounted? The folder is never made but at `archive create`.",
+                "Mount the disk that it lies on. If it was moved, say where it is: `wyng-ctl archive open NAME --store URL`.",
             ),
-            Self::StoreDenied => say(
+            Self::StoreNoParent { store } => say(
+                "store-no-parent",
+                Failed,
+                format!("the folder in which {store} is to be made is not there"),
+                kept,
+                "Mount its disk, or make that folder first: `archive create` makes only the last one of the path.",
+            ),
+            Self::StoreEmpty { store } => say(
+                "store-empty",
+                Unreachable,
+                format!("{store} is a folder that holds no archive"),
+                kept,
+                "Mount the disk that belongs there, or name the archive's own folder, and not the one above it: `wyng-ctl archive open NAME --store URL`.",
+            ),
+            Self::StoreNotAFolder { store } => say(
+                "store-not-a-folder",
+                Unreachable,
+                format!("{store} is not a folder"),
+                kept,
+                "Name a folder: --store dir:/absolute/path.",
+            ),
+            Self::StoreDenied { store } => say(
                 "store-denied",
                 Unreachable,
-                "the store refuses access".into(),
-                resumes,
-                "Check the permissions or the credentials of the store.",
+                format!("the store {store} refuses access"),
+                stays,
+                "Check the permissions there, the credentials, and limits of the helper (ulimit -f); then run the same command again.",
             ),
-            Self::StoreReadOnly => say(
+            Self::StoreReadOnly { store } => say(
                 "store-read-only",
                 Unreachable,
-                "the store can only be read".into(),
-                resumes,
+                format!("the store {store} can only be read"),
+                stays,
                 "Mount it writable, and run the same command again.",
             ),
-            Self::StoreUnreachable => say(
+            Self::StoreUnreachable { store } => say(
                 "store-unreachable",
                 Unreachable,
-                "the store cannot be reached".into(),
-                resumes,
+                format!("the store {store} cannot be reached"),
+                stays,
                 "Check the network and the address, and run the same command again.",
             ),
-            Self::StoreAddress => say(
+            Self::StoreAddress { store } => say(
                 "store-address",
                 Usage,
-                "the helper does not understand the store's address".into(),
+                format!("the helper does not understand the store's address {store:?}"),
                 kept,
                 "Use dir:/absolute/path; other kinds depend on the helper's version.",
             ),
-            Self::StoreNotEmpty => say(
+            Self::StoreNotEmpty { store } => say(
                 "store-not-empty",
                 Failed,
-                "the place for the new archive is not empty".into(),
+                format!("{store} is not empty, and a new archive needs an empty place"),
                 kept,
                 "Name a new or empty folder, or adopt what is there with `wyng-ctl archive open`.",
             ),
-            Self::StoreFull => {
-                say("store-full", Failed, "the store is full".into(), resumes, "Make room in the store, and run the same command again.")
-            }
-            Self::StoreFailed => say(
+            Self::StoreFull { store, free_mib, reserve_mib } => say(
+                "store-full",
+                Failed,
+                match free_mib {
+                    Some(free) => format!(
+                        "the store {store} is full: {free} MiB are free, and {reserve_mib} MiB are kept back for what a backup must still write at its end"
+                    ),
+                    None => format!("the store {store} is full"),
+                },
+                stays,
+                "Make room in the store, and run the same command again.",
+            ),
+            Self::StoreFailed { store } => say(
                 "store-failed",
                 Failed,
-                "the store could not keep what was sent".into(),
-                resumes,
-                "Check the disk or service behind the store, and run the same command again.",
+                format!("the disk or service behind the store {store} failed"),
+                stays,
+                "Check it (the system's log says more), and run the same command again.",
             ),
-            Self::StoreNotExclusive => say(
+            Self::StoreNotExclusive { store } => say(
                 "store-not-exclusive",
                 Failed,
-                "the store does not tell when a name is taken".into(),
+                format!("the file system of {store} cannot keep a second file from a name that is taken"),
                 "No archive was made.",
-                "Such a store cannot tell two writers apart; use another one.",
+                "Two writers could not be told apart there: use a disk with another file system, or another place.",
             ),
             Self::NotAnArchive => {
                 say("not-an-archive", Failed, "the place holds no Wyng archive".into(), kept, "Check the address of the store.")

@@ -31,7 +31,7 @@ pub use name::BlobName;
 pub use rules::{OutOfPhase, ToDaemonRules, ToHelperRules};
 pub use service::Service;
 pub use tally::Tally;
-pub use to_daemon::{BlobBytes, BytesStatus, Entry, ListEnd, OpenStatus, Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon};
+pub use to_daemon::{BlobBytes, BytesStatus, Entry, ListEnd, OpenStatus, Opened, Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon};
 pub use to_helper::{Delete, Get, Open, Put, Stat, ToHelper};
 
 /// Bytes of the header that starts every frame but HELLO: kind, three zeros, bytes that follow as u32.

@@ -5,7 +5,7 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use crate::{BytesStatus, OpenStatus, Receipt, ReceiptStatus, Service, Tally, ToDaemon, ToHelper};
+use crate::{BytesStatus, OpenStatus, Opened, Receipt, ReceiptStatus, Service, Tally, ToDaemon, ToHelper};
 
 /// A frame came that may not come now, or with a number that it may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl ToDaemonRules {
             return Err(OutOfPhase::Frame);
         }
         match frame {
-            ToDaemon::Opened(OpenStatus::Ok) => self.phase = Phase::Serving,
+            ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => self.phase = Phase::Serving,
             ToDaemon::Opened(_) | ToDaemon::Final(_) => self.phase = Phase::Ended,
             ToDaemon::Receipt(receipt) => return self.settle_receipt(*receipt, sent_through).map(Some),
             ToDaemon::Entry(entry) => self.answers(entry.request, sent_through)?,

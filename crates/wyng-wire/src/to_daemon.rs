@@ -131,8 +131,8 @@ impl BytesStatus {
 /// A frame from the helper to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToDaemon {
-    /// `status:u8 zero[7]`: the answer to OPEN.
-    Opened(OpenStatus),
+    /// The answer to OPEN.
+    Opened(Opened),
     /// What became of PUTs or DELETEs.
     Receipt(Receipt),
     /// The answer to END: what is done and durable.
@@ -149,7 +149,16 @@ pub enum ToDaemon {
     KeepAlive,
 }
 
-/// `number:u64 status:u8 zero[7]`. Receipts come in ascending order of their numbers.
+/// `status:u8 zero[3] free:u32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// What became of OPEN.
+    pub status: OpenStatus,
+    /// Only with `Full`: the store's free space in whole MiB, if that is known.
+    pub free_mib: Option<u32>,
+}
+
+/// `number:u64 status:u8 zero[3] free:u32`. Receipts come in ascending order of their numbers.
 ///
 /// A cumulative status settles every number since the receipt before, up to and with its own. Any other settles its own
 /// number alone, which is then the next one: so every number is settled exactly once, and a blob that was already there
@@ -160,6 +169,8 @@ pub struct Receipt {
     pub number: u64,
     /// What became of it.
     pub status: ReceiptStatus,
+    /// Only with `Full`: the store's free space in whole MiB, if that is known.
+    pub free_mib: Option<u32>,
 }
 
 /// `request:u64 name[32] length:u64`.
@@ -227,13 +238,11 @@ impl ToDaemon {
         let decoded = match kind {
             OPENED => {
                 let status = status(fields.u8()?, OpenStatus::from_byte)?;
-                fields.zeros::<7>()?;
-                Self::Opened(status)
+                Self::Opened(Opened { status, free_mib: free(&mut fields, status == OpenStatus::Full)? })
             }
             RECEIPT => {
-                let receipt = Receipt { number: fields.number()?, status: status(fields.u8()?, ReceiptStatus::from_byte)? };
-                fields.zeros::<7>()?;
-                Self::Receipt(receipt)
+                let (number, status) = (fields.number()?, status(fields.u8()?, ReceiptStatus::from_byte)?);
+                Self::Receipt(Receipt { number, status, free_mib: free(&mut fields, status == ReceiptStatus::Full)? })
             }
             FINAL => Self::Final(Tally { count: fields.u64()?, digest: fields.u128()? }),
             ENTRY => Self::Entry(Entry { request: fields.number()?, name: fields.name()?, length_bytes: fields.u64()? }),
@@ -254,10 +263,14 @@ impl ToDaemon {
     /// Encodes the frame at the start of `out`, and returns that part of it. [`crate::TO_DAEMON_MAX`] bytes are enough for any.
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
-            Self::Opened(status) => fields::encode(out, OPENED, &[&[status.byte()], &[0; 7]]),
+            Self::Opened(opened) => {
+                let free = free_bytes(opened.free_mib, opened.status == OpenStatus::Full)?;
+                fields::encode(out, OPENED, &[&[opened.status.byte(), 0, 0, 0], &free])
+            }
             Self::Receipt(receipt) => {
                 in_bounds(receipt.number >= 1)?;
-                fields::encode(out, RECEIPT, &[&receipt.number.to_le_bytes(), &[receipt.status.byte()], &[0; 7]])
+                let free = free_bytes(receipt.free_mib, receipt.status == ReceiptStatus::Full)?;
+                fields::encode(out, RECEIPT, &[&receipt.number.to_le_bytes(), &[receipt.status.byte(), 0, 0, 0], &free])
             }
             Self::Final(tally) => fields::encode(out, FINAL, &[&tally.count.to_le_bytes(), &tally.digest.to_le_bytes()]),
             Self::Entry(entry) => {
@@ -295,6 +308,26 @@ impl ToDaemon {
 
 fn status<T>(byte: u8, from_byte: impl Fn(u8) -> Option<T>) -> Result<T, DecodeError> {
     from_byte(byte).ok_or(DecodeError::UnknownStatus(byte))
+}
+
+/// Stands in the place of the free space that is not known.
+const NOT_KNOWN: u32 = u32::MAX;
+
+/// Three zeros and the free space, which only a full store states.
+fn free(fields: &mut Fields<'_>, is_full: bool) -> Result<Option<u32>, DecodeError> {
+    fields.zeros::<3>()?;
+    if !is_full {
+        return fields.zeros::<4>().map(|()| None);
+    }
+    Ok(Some(fields.u32()?).filter(|mib| *mib != NOT_KNOWN))
+}
+
+fn free_bytes(free_mib: Option<u32>, is_full: bool) -> Result<[u8; 4], EncodeError> {
+    match free_mib {
+        None if !is_full => Ok([0; 4]),
+        None => Ok(NOT_KNOWN.to_le_bytes()),
+        Some(mib) => in_bounds(is_full && mib != NOT_KNOWN).map(|()| mib.to_le_bytes()),
+    }
 }
 
 fn in_bounds(holds: bool) -> Result<(), EncodeError> {

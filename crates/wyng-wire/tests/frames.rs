@@ -6,8 +6,8 @@
 use proptest::prelude::*;
 use wyng_wire::{
     BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError, Entry, GET_VERSION_MAX, Get,
-    HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus,
-    Stated, TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
+    HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat,
+    StatStatus, Stated, TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -41,12 +41,28 @@ fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
     ]
 }
 
+/// What a full store has left; the highest number stands for "not known".
+fn free() -> impl Strategy<Value = Option<u32>> {
+    prop::option::of(0..u32::MAX)
+}
+
+fn opened(status: OpenStatus) -> ToDaemon {
+    ToDaemon::Opened(Opened { status, free_mib: None })
+}
+
+fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
+    ToDaemon::Receipt(Receipt { number, status, free_mib: None })
+}
+
 fn to_daemon() -> impl Strategy<Value = ToDaemon> {
     let number = 1..=u64::MAX;
     prop_oneof![
-        prop::sample::select(OpenStatus::ALL).prop_map(ToDaemon::Opened),
-        (number.clone(), prop::sample::select(ReceiptStatus::ALL))
-            .prop_map(|(number, status)| ToDaemon::Receipt(Receipt { number, status })),
+        (prop::sample::select(OpenStatus::ALL), free()).prop_map(|(status, free_mib)| {
+            ToDaemon::Opened(Opened { status, free_mib: free_mib.filter(|_| status == OpenStatus::Full) })
+        }),
+        (number.clone(), prop::sample::select(ReceiptStatus::ALL), free()).prop_map(|(number, status, free_mib)| {
+            ToDaemon::Receipt(Receipt { number, status, free_mib: free_mib.filter(|_| status == ReceiptStatus::Full) })
+        }),
         tally().prop_map(ToDaemon::Final),
         (number.clone(), name(), any::<u64>()).prop_map(|(request, name, length_bytes)| ToDaemon::Entry(Entry {
             request,
@@ -189,8 +205,13 @@ fn the_layouts_are_those_of_the_specification() {
     expected.extend_from_slice(&[0, 3, 0, 0, 1, 0, 0, 0]);
     assert_eq!(put, expected);
 
-    let receipt = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 9, status: ReceiptStatus::ExistsSame }));
-    assert_eq!(receipt, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    let stored = bytes_to_daemon(receipt(9, ReceiptStatus::ExistsSame));
+    assert_eq!(stored, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+
+    let full = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 9, status: ReceiptStatus::Full, free_mib: Some(0x0102) }));
+    assert_eq!(full, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 1, 0, 0]);
+    let full = bytes_to_daemon(ToDaemon::Opened(Opened { status: OpenStatus::Full, free_mib: None }));
+    assert_eq!(full, [0x81, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
 
     let hello = Hello { service: Service::Fetch }.encode();
     assert_eq!(hello, [0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 1, 0, 3, 0, 0, 0, 0, 0]);
@@ -199,16 +220,27 @@ fn the_layouts_are_those_of_the_specification() {
 #[test]
 fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
     let fixed = Hello { service: Service::Push }.encode().len()
-        + bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok)).len()
+        + bytes_to_daemon(opened(OpenStatus::Ok)).len()
         + bytes_to_daemon(ToDaemon::Final(Tally::default())).len();
     assert!(fixed <= 64, "{fixed}");
-    assert!(bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored })).len() <= 64);
+    assert!(bytes_to_daemon(receipt(1, ReceiptStatus::Stored)).len() <= 64);
+}
+
+#[test]
+fn free_space_is_stated_by_a_full_store_and_by_no_other() {
+    for frame in [
+        ToDaemon::Opened(Opened { status: OpenStatus::Ok, free_mib: Some(1) }),
+        ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored, free_mib: Some(1) }),
+        ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Full, free_mib: Some(u32::MAX) }),
+    ] {
+        assert_eq!(frame.encode(&mut [0; TO_DAEMON_MAX]), Err(EncodeError::OutOfBounds), "{frame:?}");
+    }
 }
 
 #[test]
 fn no_frame_may_come_from_the_wrong_end() {
     assert_eq!(ToDaemon::decode(&bytes_to_helper(ToHelper::Sync)), Err(DecodeError::UnknownKind(3)));
-    assert_eq!(ToHelper::decode(&bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok))), Err(DecodeError::UnknownKind(0x81)));
+    assert_eq!(ToHelper::decode(&bytes_to_daemon(opened(OpenStatus::Ok))), Err(DecodeError::UnknownKind(0x81)));
 }
 
 #[test]
@@ -255,9 +287,9 @@ fn every_reserved_byte_must_be_zero() {
             assert_eq!(ToHelper::decode(&changed), Err(DecodeError::Reserved), "byte {place} of {frame:?}");
         }
     }
-    let opened = bytes_to_daemon(ToDaemon::Opened(OpenStatus::Ok));
+    let opened_bytes = bytes_to_daemon(opened(OpenStatus::Ok));
     for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
-        let mut changed = opened.clone();
+        let mut changed = opened_bytes.clone();
         changed[place] = 1;
         assert_eq!(ToDaemon::decode(&changed), Err(DecodeError::Reserved), "byte {place}");
     }
@@ -279,7 +311,7 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
     get[60] = 16;
     assert_eq!(ToHelper::decode(&get), Err(DecodeError::OutOfBounds), "version 16");
 
-    let mut receipt = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored }));
+    let mut receipt = bytes_to_daemon(receipt(1, ReceiptStatus::Stored));
     receipt[16] = 0;
     assert_eq!(ToDaemon::decode(&receipt), Err(DecodeError::UnknownStatus(0)));
     receipt[16] = 10;

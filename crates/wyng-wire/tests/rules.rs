@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, OutOfPhase, Put, Receipt, ReceiptStatus, Service,
-    Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
+    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened, OutOfPhase, Put, Receipt, ReceiptStatus,
+    Service, Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -28,7 +28,11 @@ fn stat(request: u64) -> ToHelper<'static> {
 }
 
 fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
-    ToDaemon::Receipt(Receipt { number, status })
+    ToDaemon::Receipt(Receipt { number, status, free_mib: None })
+}
+
+fn opened(status: OpenStatus) -> ToDaemon {
+    ToDaemon::Opened(Opened { status, free_mib: None })
 }
 
 fn bytes(request: u64, status: BytesStatus) -> ToDaemon {
@@ -51,7 +55,7 @@ fn helper_open(service: Service) -> ToHelperRules {
 /// Rules of the daemon's side with the store open.
 fn daemon_open(service: Service) -> ToDaemonRules {
     let mut rules = ToDaemonRules::new(service);
-    rules.accept(&ToDaemon::Opened(OpenStatus::Ok), 0).unwrap();
+    rules.accept(&opened(OpenStatus::Ok), 0).unwrap();
     rules
 }
 
@@ -175,9 +179,9 @@ fn answers_come_in_the_order_of_their_requests() {
 #[test]
 fn a_store_that_did_not_open_says_nothing_more() {
     let mut rules = ToDaemonRules::new(Service::Push);
-    assert_eq!(rules.accept(&ToDaemon::Opened(OpenStatus::Missing), 0), Ok(None));
+    assert_eq!(rules.accept(&opened(OpenStatus::Missing), 0), Ok(None));
     assert_eq!(rules.accept(&ToDaemon::KeepAlive, 0), Err(OutOfPhase::Frame));
-    assert_eq!(rules.accept(&ToDaemon::Opened(OpenStatus::Ok), 0), Err(OutOfPhase::Frame));
+    assert_eq!(rules.accept(&opened(OpenStatus::Ok), 0), Err(OutOfPhase::Frame));
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Call {
     pub(crate) fn ask_to_open(&mut self, destination: &[u8], create: bool) -> OpenStatus {
         self.send(&ToHelper::Open(Open { create, destination }));
         match self.read() {
-            (ToDaemon::Opened(status), None) => status,
+            (ToDaemon::Opened(opened), None) => opened.status,
             other => panic!("{other:?}"),
         }
     }

@@ -82,6 +82,18 @@ fn a_store_that_cannot_keep_a_second_blob_from_a_name_is_not_made_and_leaves_not
 }
 
 #[test]
+fn a_store_is_not_made_without_room_for_a_first_backup() {
+    if !require(Component::Root, "a_store_is_not_made_without_room_for_a_first_backup") {
+        return;
+    }
+    for (size_mib, expected) in [(67, OpenStatus::Full), (69, OpenStatus::Ok)] {
+        let disk = SmallDisk::mount(size_mib);
+        assert_eq!(opened(Service::Push, &disk.join("new"), true), expected);
+        assert_eq!(disk.join("new").exists(), expected == OpenStatus::Ok);
+    }
+}
+
+#[test]
 fn only_push_may_create() {
     let parent = tempfile::tempdir().unwrap();
     for service in [Service::Prune, Service::Fetch] {

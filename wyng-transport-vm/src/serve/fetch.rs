@@ -110,7 +110,7 @@ enum Unread {
 /// What is wrong with one blob is an answer; what would be wrong with every other one too ends the call.
 fn unread(problem: StoreError) -> Result<Unread, CallError> {
     match problem {
-        StoreError::Failed { .. } | StoreError::Full => return Err(problem.into()),
+        StoreError::Failed { .. } | StoreError::Full { .. } => return Err(problem.into()),
         StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => warn!("{problem}"),
     }
     Ok(match problem {

@@ -25,10 +25,15 @@ impl<'o> Receipts<'o> {
 
     /// Settles the next number. What is settled is durable.
     fn settle(&mut self, number: u64, name: &BlobName, status: ReceiptStatus) -> Result<(), CallError> {
+        self.settle_with(name, Receipt { number, status, free_mib: None })
+    }
+
+    /// The same for a receipt that says more.
+    fn settle_with(&mut self, name: &BlobName, receipt: Receipt) -> Result<(), CallError> {
+        let status = receipt.status;
         if status.is_done() {
             self.done.add(name);
         }
-        let receipt = Receipt { number, status };
         if status.is_cumulative() {
             self.held = Some(receipt);
             return Ok(());

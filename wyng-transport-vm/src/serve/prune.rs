@@ -47,7 +47,7 @@ fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipt
             Ok(false) => receipts.settle(number, &name, ReceiptStatus::Absent)?,
             Err(problem) => {
                 receipts.settle(number, &name, delete_status(&problem))?;
-                if matches!(problem, StoreError::Full | StoreError::Failed { .. }) {
+                if matches!(problem, StoreError::Full { .. } | StoreError::Failed { .. }) {
                     return Err(problem.into());
                 }
             }
@@ -62,6 +62,6 @@ fn delete_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {
         StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => ReceiptStatus::Refused,
-        StoreError::Full | StoreError::Failed { .. } => ReceiptStatus::Failed,
+        StoreError::Full { .. } | StoreError::Failed { .. } => ReceiptStatus::Failed,
     }
 }

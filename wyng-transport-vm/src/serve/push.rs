@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
-use wyng_wire::{BlobName, Put, ReceiptStatus, ToHelper, ToHelperRules};
+use wyng_wire::{BlobName, Put, Receipt, ReceiptStatus, ToHelper, ToHelperRules};
 
 use super::Receipts;
 use crate::exit::CallError;
@@ -121,7 +121,8 @@ fn settle_body<U: Upload>(
     match upload.and_then(Upload::finish) {
         Ok(placed) => receipts.settle(number, name, status_of_placed(placed)),
         Err(problem) => {
-            receipts.settle(number, name, put_status(&problem))?;
+            let free_mib = if let StoreError::Full { free_mib } = problem { free_mib } else { None };
+            receipts.settle_with(name, Receipt { number, status: put_status(&problem), free_mib })?;
             if matches!(problem, StoreError::Failed { .. }) { Err(problem.into()) } else { Ok(()) }
         }
     }
@@ -131,7 +132,7 @@ fn settle_body<U: Upload>(
 fn put_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {
-        StoreError::Full => ReceiptStatus::Full,
+        StoreError::Full { .. } => ReceiptStatus::Full,
         StoreError::Refused { .. } => ReceiptStatus::Refused,
         StoreError::Foreign { .. } => ReceiptStatus::ExistsDifferent,
         StoreError::Unusable { .. } => ReceiptStatus::ExistsUnknown,

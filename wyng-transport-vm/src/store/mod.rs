@@ -9,15 +9,15 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use thiserror::Error;
-use wyng_wire::{BlobName, OpenStatus, Service};
+use wyng_wire::{BlobName, OpenStatus, Opened, Service};
 
 use crate::piece::Piece;
 use directory::Directory;
 
 /// Opens the store that a destination names, for the needs of one service.
-pub(crate) fn open(service: Service, create: bool, destination: &[u8]) -> Result<Directory, OpenStatus> {
-    let folder = destination::folder(destination).ok_or(OpenStatus::BadDestination)?;
-    Directory::open(service, create, folder)
+pub(crate) fn open(service: Service, create: bool, destination: &[u8]) -> Result<Directory, Opened> {
+    let bad = Opened { status: OpenStatus::BadDestination, free_mib: None };
+    Directory::open(service, create, destination::folder(destination).ok_or(bad)?)
 }
 
 /// Why a store did not do what it was asked to.
@@ -25,7 +25,7 @@ pub(crate) fn open(service: Service, create: bool, destination: &[u8]) -> Result
 pub(crate) enum StoreError {
     /// Nothing was stored, and something smaller or later might be.
     #[error("the store is full")]
-    Full,
+    Full { free_mib: Option<u32> },
     /// The store does not allow it; nothing was changed.
     #[error("the store does not allow to {step}: {errno}")]
     Refused { step: &'static str, errno: Errno },
@@ -44,7 +44,7 @@ impl StoreError {
     /// For a step that writes a blob's bytes, and leaves nothing behind when it fails.
     pub(crate) fn in_writing(step: &'static str, errno: Errno) -> Self {
         match errno {
-            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
             // FBIG: a limit of this process, or of the file system.
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::FBIG => Self::Refused { step, errno },
             _ => Self::Failed { step, errno },
@@ -55,7 +55,7 @@ impl StoreError {
     /// every other blob would meet as well: a process without memory, or a file system that is gone.
     pub(crate) fn at_name(step: &'static str, errno: Errno) -> Self {
         match errno {
-            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY => Self::Refused { step, errno },
             // What this file system cannot do at all.
             Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Self::Refused { step, errno },

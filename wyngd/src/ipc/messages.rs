@@ -544,7 +544,10 @@ pub enum PutAnswer {
     /// The name is taken; nobody may say by what.
     ExistsUnknown,
     /// No room.
-    Full,
+    Full {
+        /// What is free all the same, in MiB.
+        free_mib: Option<u32>,
+    },
     /// Not allowed.
     Refused,
     /// Tried and failed.
@@ -595,6 +598,10 @@ pub enum FarEndFault {
     Stalled,
     /// The store is not there.
     Missing,
+    /// It is there, and holds nothing of an archive.
+    Empty,
+    /// It is no folder.
+    NotAFolder,
     /// The store must be empty, and is not.
     NotEmpty,
     /// The store may not be used by this caller.
@@ -602,7 +609,10 @@ pub enum FarEndFault {
     /// The store can only be read.
     ReadOnly,
     /// The store has no room.
-    Full,
+    Full {
+        /// What is free all the same, in MiB.
+        free_mib: Option<u32>,
+    },
     /// The address is not understood.
     Address,
     /// The store does not answer.

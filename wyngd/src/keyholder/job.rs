@@ -10,6 +10,7 @@ use wyng_control::{
     ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
 };
 
+use wyng_config::without_credentials;
 use wyng_wire::Service;
 
 use super::engine::archive::Archive;
@@ -165,15 +166,6 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Done)
 }
 
-/// `scheme://user:secret@host` is shown as `scheme://user@host`.
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.split_once('@') {
-        Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
-    }
-}
-
 fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<&SessionChoice>) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let mut volumes = archive.volumes(world)?;
@@ -307,7 +299,7 @@ fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<Exit
     for via in &vias {
         for service in [Service::Push, Service::Fetch] {
             match world.connect(service, via, NO_STORE, false) {
-                Err(Failure::StoreMissing) | Ok(()) => {
+                Err(Failure::StoreMissing { .. }) | Ok(()) => {
                     world.tell(ToClient::Reached { via: via.clone(), service: service.qrexec_name().to_owned() })?;
                 }
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),

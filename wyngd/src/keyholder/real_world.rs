@@ -20,7 +20,7 @@ use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
-use self::far_ends::Push;
+use self::far_ends::{Opening, Push};
 use super::files::StateFiles;
 use super::page_cache::{Behind, Source};
 use super::sealed::Sealed;
@@ -60,6 +60,8 @@ pub struct RealWorld {
     /// How each service's last far end ended, once it has; none: well.
     ended: HashMap<Service, Option<Failure>>,
     push: Push,
+    /// What each service's far end was last asked to open.
+    openings: HashMap<Service, Opening>,
     /// What became of the fetch, if it is over before its end.
     fetch_failed: Option<Failure>,
     /// Rooms whose blob was sent. Fresh memory costs the kernel more than all copying.
@@ -110,6 +112,7 @@ impl RealWorld {
             running: HashSet::new(),
             ended: HashMap::new(),
             push: Push::default(),
+            openings: HashMap::new(),
             fetch_failed: None,
             spare: Vec::new(),
             volumes_peak_bytes: 0,

@@ -10,7 +10,20 @@ use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
-pub use crate::ipc::{Found, PutAnswer, There};
+pub use crate::ipc::{Found, There};
+
+/// What lies under the name of a PUT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The blob, which is new.
+    New,
+    /// The blob: it was there already.
+    Same,
+    /// Something else. The blob was not stored.
+    Different,
+    /// Something that cannot or may not be read. The blob was not stored.
+    Unknown,
+}
 
 /// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +31,7 @@ pub struct Receipt {
     /// As [`World::put`] gave it.
     pub number: u64,
     /// How it ended.
-    pub answer: PutAnswer,
+    pub kept: Kept,
 }
 
 /// What became of a request to read.
@@ -142,7 +155,7 @@ pub trait World {
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
     /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1. Waits while the window is full.
     fn put(&mut self, name: BlobName, bytes: Self::Buffer, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure>;
-    /// The next receipt, if one is there; with `wait` until one is there.
+    /// The next receipt, if one is there; with `wait` until one is there. A store that is full, refuses or fails is an error.
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
     /// The bytes of the PUT whose receipt was the last one, if the store did not take them because the name was taken; once.
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;

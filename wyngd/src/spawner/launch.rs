@@ -17,6 +17,8 @@ use super::HELPER;
 
 /// The least exit status that says "killed by a signal".
 const BY_SIGNAL: i32 = 128;
+/// Of the helper: the store failed, and not only for one blob.
+const STORE_FAILED: i32 = 14;
 /// Of a shell, and so of qrexec: there is no such program.
 const NOT_FOUND: i32 = 127;
 /// Of `qrexec-client-vm`: refused by policy.
@@ -148,6 +150,8 @@ impl Ending {
             Some(LINK_LOST) if self.kind == Kind::Ssh => Failure::SshFailed { via },
             Some(QREXEC_TROUBLE) if by_qrexec => Failure::QrexecFailed { via },
             Some(REFUSED) if self.kind == Kind::FromQube => Failure::FarEndRefused { via },
+            // Of which store, the keyholder knows.
+            Some(STORE_FAILED) => Failure::StoreFailed { store: String::new() },
             Some(NOT_FOUND) if self.kind != Kind::Local => Failure::FarEndMissing { via },
             Some(code) if code > BY_SIGNAL && self.kind != Kind::Local => killed(code.saturating_sub(BY_SIGNAL)),
             Some(_) => Failure::FarEndLost,
@@ -202,6 +206,7 @@ mod tests {
         let dom0 = |code| ends(AdminDomain::Dom0, &via, code);
         assert_eq!(dom0(0), None);
         assert_eq!(dom0(12), Some(Failure::FarEndLost));
+        assert_eq!(dom0(14), Some(Failure::StoreFailed { store: String::new() }));
         assert_eq!(dom0(125), Some(Failure::QrexecFailed { via: via.clone() }));
         assert_eq!(dom0(126), Some(Failure::FarEndLost)); // no policy is asked
         assert_eq!(ends(AdminDomain::Qube, &via, 126), Some(Failure::FarEndRefused { via: via.clone() }));

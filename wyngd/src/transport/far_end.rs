@@ -11,8 +11,8 @@ use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobName, BytesStatus, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Put, ReceiptStatus,
-    Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
+    BlobName, BytesStatus, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened, Put,
+    Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
 };
 
 use super::ToKeyholder;
@@ -486,12 +486,12 @@ impl FarEnd {
         }
         match frame {
             ToDaemon::KeepAlive => Ok(()),
-            ToDaemon::Opened(OpenStatus::Ok) => {
+            ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => {
                 self.opened = true;
                 self.moved = Instant::now();
                 Ok(keyholder.send(&TransportToKeyholder::Opened, &[])?)
             }
-            ToDaemon::Opened(status) => Err(open_fault(status).into()),
+            ToDaemon::Opened(opened) => Err(open_fault(opened).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
                 while let Some((_, name, _)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
@@ -500,7 +500,7 @@ impl FarEnd {
                     }
                     self.unsettled.pop_front();
                 }
-                let answer = answer(receipt.status).ok_or(FarEndFault::Protocol)?;
+                let answer = answer(receipt).ok_or(FarEndFault::Protocol)?;
                 Ok(keyholder.send(&TransportToKeyholder::Receipt { first: *numbers.start(), last: *numbers.end(), answer }, &[])?)
             }
             ToDaemon::Final(tally) => {
@@ -624,28 +624,29 @@ fn no_room(error: &std::io::Error) -> Stop {
     FarEndFault::NoRoom { errno: error.raw_os_error().unwrap_or(0) }.into()
 }
 
-fn answer(status: ReceiptStatus) -> Option<PutAnswer> {
-    Some(match status {
+fn answer(receipt: Receipt) -> Option<PutAnswer> {
+    Some(match receipt.status {
         ReceiptStatus::Stored => PutAnswer::Stored,
         ReceiptStatus::ExistsSame => PutAnswer::ExistsSame,
         ReceiptStatus::ExistsDifferent => PutAnswer::ExistsDifferent,
         ReceiptStatus::ExistsUnknown => PutAnswer::ExistsUnknown,
-        ReceiptStatus::Full => PutAnswer::Full,
+        ReceiptStatus::Full => PutAnswer::Full { free_mib: receipt.free_mib },
         ReceiptStatus::Refused => PutAnswer::Refused,
         ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
     })
 }
 
-fn open_fault(status: OpenStatus) -> FarEndFault {
-    match status {
+fn open_fault(opened: Opened) -> FarEndFault {
+    match opened.status {
         OpenStatus::Ok => FarEndFault::Protocol,
-        // A folder without any blob is most likely the mount point of a disk that is not there.
-        OpenStatus::Missing | OpenStatus::Empty | OpenStatus::NotAFolder => FarEndFault::Missing,
+        OpenStatus::Missing => FarEndFault::Missing,
+        OpenStatus::Empty => FarEndFault::Empty,
+        OpenStatus::NotAFolder => FarEndFault::NotAFolder,
         OpenStatus::NotEmpty => FarEndFault::NotEmpty,
         OpenStatus::Permission => FarEndFault::Denied,
         OpenStatus::ReadOnly => FarEndFault::ReadOnly,
-        OpenStatus::Full => FarEndFault::Full,
+        OpenStatus::Full => FarEndFault::Full { free_mib: opened.free_mib },
         OpenStatus::BadDestination => FarEndFault::Address,
         OpenStatus::Unreachable => FarEndFault::Unreachable,
         OpenStatus::Unsuitable => FarEndFault::Unsuitable,

@@ -15,7 +15,7 @@ use rustix::fs::{
     syncfs, unlinkat,
 };
 use rustix::io::Errno;
-use wyng_wire::{BlobName, OpenStatus, Service};
+use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::{Prune, StoreError};
 use temporary::Temporaries;
@@ -25,6 +25,9 @@ const FOLDER_MODE: Mode = Mode::RWXU;
 
 /// How every folder is opened: as a folder, and the last component not through a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A store is made only where so much fits beside the reserve: elsewhere not even the backup of an empty disk would.
+const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// An open folder full of blobs.
 pub(crate) struct Directory {
@@ -36,12 +39,17 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
-    pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
-        if !create {
-            return Self::open_folder(service, create, folder);
-        }
+    pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
+        let opened = if create { Self::make(service, folder) } else { Self::open_folder(service, create, folder) };
+        opened.map_err(|status| {
+            let known = || space_of(folder).or_else(|| folder.parent().and_then(space_of)).map(|space| space.free_mib());
+            Opened { status, free_mib: (status == OpenStatus::Full).then(known).flatten() }
+        })
+    }
+
+    fn make(service: Service, folder: &Path) -> Result<Self, OpenStatus> {
         let made = make_folder(folder)?;
-        Self::open_folder(service, create, folder).inspect_err(|_| {
+        Self::open_folder(service, true, folder).inspect_err(|_| {
             // What could not become a store is not left behind.
             if made {
                 let _ = rmdir(folder);
@@ -64,6 +72,9 @@ impl Directory {
             Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
         };
         if create {
+            if space(&root).map_err(open_status)?.leaves_less_than(RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES)) {
+                return Err(OpenStatus::Full);
+            }
             temporary::try_to_be_exclusive(temporaries, &root).map_err(unsuitable)?;
         }
         Ok(Self { root, temporaries, deleted_from: BTreeMap::new() })
@@ -120,6 +131,35 @@ impl Prune for Directory {
         }
         Ok(())
     }
+}
+
+/// What is free in a file system.
+#[derive(Clone, Copy)]
+struct Space {
+    free_bytes: u64,
+    /// A file system without blocks states no limit.
+    limited: bool,
+}
+
+impl Space {
+    fn leaves_less_than(self, bytes: u64) -> bool {
+        self.limited && self.free_bytes < bytes
+    }
+
+    /// In whole MiB; more than fits the frame is as good as the most that does.
+    fn free_mib(self) -> u32 {
+        u32::try_from(self.free_bytes >> 20).unwrap_or(u32::MAX).min(u32::MAX - 1)
+    }
+}
+
+fn space(folder: &OwnedFd) -> Result<Space, Errno> {
+    let space = fstatvfs(folder)?;
+    Ok(Space { free_bytes: space.f_bavail.saturating_mul(space.f_frsize), limited: space.f_blocks > 0 })
+}
+
+fn space_of(folder: &Path) -> Option<Space> {
+    let folder = openat(CWD, folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).ok()?;
+    space(&folder).ok()
 }
 
 /// The first two digits of a name.

@@ -5,13 +5,13 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, Mode, fadvise, fdatasync, fstat, fstatvfs, fsync, openat};
+use rustix::fs::{Advice, Mode, fadvise, fdatasync, fstat, fsync, openat};
 use rustix::io::{Errno, pread};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
 use super::reading::{BLOB, is_file, look};
 use super::temporary::Temporary;
-use super::{Directory, shard_of};
+use super::{Directory, shard_of, space};
 use crate::store::{Placed, Push, StoreError, Upload};
 
 /// How much of each blob is compared at once.
@@ -27,23 +27,17 @@ impl Push for Directory {
     type Upload = FolderUpload;
 
     fn begin(&self, name: &BlobName, length_bytes: u32, may_use_reserve: bool) -> Result<FolderUpload, StoreError> {
-        if !may_use_reserve && self.would_touch_reserve(length_bytes)? {
-            return Err(StoreError::Full);
+        if !may_use_reserve {
+            let space = space(&self.root).map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
+            if space.leaves_less_than(RESERVE_BYTES.saturating_add(length_bytes.into())) {
+                return Err(StoreError::Full { free_mib: Some(space.free_mib()) });
+            }
         }
         let hex = name.to_hex();
         let shard = self.shard_for_writing(shard_of(&hex)).map_err(|errno| StoreError::at_name("open a shard", errno))?;
         let temporary =
             Temporary::create(self.temporaries, shard, &hex).map_err(|errno| StoreError::at_name("make a temporary file", errno))?;
         Ok(FolderUpload { temporary, hex })
-    }
-}
-
-impl Directory {
-    fn would_touch_reserve(&self, length_bytes: u32) -> Result<bool, StoreError> {
-        let space = fstatvfs(&self.root).map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-        // A file system without blocks states no limit.
-        Ok(space.f_blocks > 0 && free_bytes.saturating_sub(u64::from(length_bytes)) < RESERVE_BYTES)
     }
 }
 

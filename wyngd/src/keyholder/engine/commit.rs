@@ -226,7 +226,7 @@ pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 /// Fetches the one commit whose receipt said only that its name is taken. Where nobody may fetch, it counts as another's.
 fn is_in_store<W: World>(world: &mut W, archive: &Archive, name: BlobName, bytes: &[u8]) -> Result<bool, Failure> {
     match world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false) {
-        Err(Failure::StoreDenied) => return Ok(false),
+        Err(Failure::StoreDenied { .. }) => return Ok(false),
         connected => connected?,
     }
     world.request(name, 0, u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
 use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, TreeRoot, is_chunk_size, is_pack_size};
+use wyng_config::without_credentials;
 use wyng_control::Failure;
 use wyng_wire::{BlobName, Service};
 
@@ -115,7 +116,7 @@ impl Made {
 fn resume<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made, password: &Password) -> Result<(), Failure> {
     open_any(std::slice::from_ref(&made.slot), password)?;
     match world.connect(Service::Push, &request.via, &request.store, true) {
-        Err(Failure::StoreNotEmpty) => world.connect(Service::Push, &request.via, &request.store, false)?,
+        Err(Failure::StoreNotEmpty { .. }) => world.connect(Service::Push, &request.via, &request.store, false)?,
         connected => connected?,
     }
     push(world, request, folder, made)
@@ -151,12 +152,13 @@ fn make<W: World>(
 /// Pushes the slot and the first commit, and makes the local state whole.
 fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made) -> Result<(), Failure> {
     let slot = made.slot.encode();
-    put_or_find(world, slot_name(FIRST_SLOT), &slot)?;
+    let store = without_credentials(&request.store);
+    put_or_find(world, slot_name(FIRST_SLOT), &slot, &store)?;
     // A store that does not notice a second put could not tell two writers apart.
-    if put_or_find(world, slot_name(FIRST_SLOT), &slot)? != Kept::Same {
-        return Err(Failure::StoreNotExclusive);
+    if put_or_find(world, slot_name(FIRST_SLOT), &slot, &store)? != Kept::Same {
+        return Err(Failure::StoreNotExclusive { store });
     }
-    put_or_find(world, made.commit_name, &made.commit.bytes)?;
+    put_or_find(world, made.commit_name, &made.commit.bytes, &store)?;
     world.finish_push()?;
 
     let mut ledger = Ledger::default();
@@ -210,9 +212,9 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
 }
 
 /// Puts a blob that must be there in the end: new, or the same from a run that was cut.
-fn put_or_find<W: World>(world: &mut W, name: BlobName, bytes: &[u8]) -> Result<Kept, Failure> {
+fn put_or_find<W: World>(world: &mut W, name: BlobName, bytes: &[u8], store: &str) -> Result<Kept, Failure> {
     match put_blob(world, name, bytes)? {
         kept @ (Kept::New | Kept::Same) => Ok(kept),
-        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty),
+        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty { store: store.to_owned() }),
     }
 }

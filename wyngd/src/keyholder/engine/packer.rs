@@ -13,7 +13,7 @@ use wyng_control::{Failure, ObjectClass};
 
 use super::archive::{Archive, internal};
 use super::pool::{Pool, Ticket};
-use super::put::{Kept, kept};
+use super::put::Kept;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{Journal, JournalPack, to_hex};
 use crate::keyholder::world::World;
@@ -234,7 +234,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
             if receipt.number != number {
                 return Err(Failure::FarEndProtocol);
             }
-            match kept(receipt.answer)? {
+            match receipt.kept {
                 Kept::New | Kept::Same => {}
                 Kept::Different | Kept::Unknown => {
                     self.send_under_another_name(tools, pack, names)?;

@@ -6,15 +6,16 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
-use wyng_config::Via;
+use wyng_config::{Via, without_credentials};
 use wyng_control::Failure;
-use wyng_wire::BlobName;
+use wyng_wire::{BlobName, RESERVE_BYTES};
 
 use super::{RealWorld, memory_file, read_at};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received, Service, TransportToKeyholder, wait,
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer, Received, Service, TransportToKeyholder,
+    wait,
 };
-use crate::keyholder::world::{PutAnswer, Receipt};
+use crate::keyholder::world::{Kept, Receipt};
 
 /// Blobs that the transport has and the far end has not settled: memory is bounded by it.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
@@ -36,7 +37,7 @@ pub(super) struct Push {
     before: u64,
     unsettled: VecDeque<Sent>,
     /// Receipts that nobody asked for yet, each with what the store did not take because its name was taken.
-    receipts: VecDeque<(Receipt, Option<Sent>)>,
+    receipts: VecDeque<(u64, PutAnswer, Option<Sent>)>,
     /// What the store did not take of the receipt that was asked for last.
     returned: Option<Sent>,
     /// Nothing was put since the transport was told to settle all.
@@ -66,6 +67,13 @@ struct Again {
     destination: String,
     /// It is the second call or a later one, and nothing was settled in it.
     fruitless: bool,
+}
+
+/// What a far end was last asked to open, as it is shown.
+#[derive(Clone, Default)]
+pub(super) struct Opening {
+    store: String,
+    create: bool,
 }
 
 impl Push {
@@ -117,6 +125,7 @@ impl RealWorld {
             ControlToKeyholder::FarEndNotStarted { failure, .. } => return Err(failure),
             _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
         }
+        self.openings.insert(service, Opening { store: without_credentials(destination), create });
         self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened => Ok(()),
@@ -153,15 +162,22 @@ impl RealWorld {
         self.fetch_failed.clone().map_or_else(|| self.transport_message(), Err)
     }
 
+    fn opening(&self, service: Service) -> Opening {
+        self.openings.get(&service).cloned().unwrap_or_default()
+    }
+
     /// What a fault is to the person: of a far end that was lost, its exit status tells more.
     fn failure_of(&mut self, service: Service, fault: FarEndFault) -> Result<Failure, Failure> {
         if fault == FarEndFault::Lost && self.running.contains(&service) {
             self.end_far_end(service)?;
         }
         let told = self.ended.get(&service).cloned().flatten();
+        let opening = self.opening(service);
         Ok(match (fault, told) {
+            // Its exit status says that the store failed, and not which.
+            (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed { store: opening.store },
             (FarEndFault::Lost, Some(failure)) => failure,
-            _ => failure_of(fault),
+            _ => failure_of(fault, &opening),
         })
     }
 
@@ -222,12 +238,9 @@ impl RealWorld {
             }
             self.take_receipt()?;
         }
-        let next = self.push.receipts.pop_front();
-        self.push.returned = None;
-        Ok(next.map(|(receipt, returned)| {
-            self.push.returned = returned;
-            receipt
-        }))
+        let Some((number, answer, returned)) = self.push.receipts.pop_front() else { return Ok(None) };
+        self.push.returned = returned;
+        Ok(Some(Receipt { number, kept: kept(answer, &self.opening(Service::Push).store)? }))
     }
 
     pub(super) fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
@@ -251,9 +264,8 @@ impl RealWorld {
             if number.checked_add(self.push.before) != Some(sent.number) {
                 return Err(Failure::FarEndProtocol);
             }
-            let receipt = Receipt { number: sent.number, answer };
             let is_taken = matches!(answer, PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown);
-            self.push.receipts.push_back((receipt, is_taken.then_some(sent)));
+            self.push.receipts.push_back((sent.number, answer, is_taken.then_some(sent)));
         }
         if let Some(again) = &mut self.push.again {
             again.fruitless = false;
@@ -310,21 +322,43 @@ impl RealWorld {
     }
 }
 
-fn failure_of(fault: FarEndFault) -> Failure {
+/// What became of a blob that is settled; an error if the store takes none.
+fn kept(answer: PutAnswer, store: &str) -> Result<Kept, Failure> {
+    let store = || store.to_owned();
+    match answer {
+        PutAnswer::Stored => Ok(Kept::New),
+        PutAnswer::ExistsSame => Ok(Kept::Same),
+        PutAnswer::ExistsDifferent => Ok(Kept::Different),
+        PutAnswer::ExistsUnknown => Ok(Kept::Unknown),
+        PutAnswer::Full { free_mib } => Err(full(store(), free_mib)),
+        PutAnswer::Refused => Err(Failure::StoreDenied { store: store() }),
+        PutAnswer::Failed => Err(Failure::StoreFailed { store: store() }),
+    }
+}
+
+fn full(store: String, free_mib: Option<u32>) -> Failure {
+    Failure::StoreFull { store, free_mib, reserve_mib: u32::try_from(RESERVE_BYTES >> 20).unwrap_or(u32::MAX) }
+}
+
+fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
+    let store = opening.store.clone();
     match fault {
         FarEndFault::Banner => Failure::FarEndBanner,
         FarEndFault::Protocol => Failure::FarEndProtocol,
         FarEndFault::Lost => Failure::FarEndLost,
         FarEndFault::Stalled => Failure::FarEndStalled,
-        FarEndFault::Missing => Failure::StoreMissing,
-        FarEndFault::NotEmpty => Failure::StoreNotEmpty,
-        FarEndFault::Denied => Failure::StoreDenied,
-        FarEndFault::ReadOnly => Failure::StoreReadOnly,
-        FarEndFault::Full => Failure::StoreFull,
-        FarEndFault::Address => Failure::StoreAddress,
-        FarEndFault::Unreachable => Failure::StoreUnreachable,
-        FarEndFault::Unsuitable => Failure::StoreNotExclusive,
-        FarEndFault::Failed => Failure::StoreFailed,
+        FarEndFault::Missing if opening.create => Failure::StoreNoParent { store },
+        FarEndFault::Missing => Failure::StoreMissing { store },
+        FarEndFault::Empty => Failure::StoreEmpty { store },
+        FarEndFault::NotAFolder => Failure::StoreNotAFolder { store },
+        FarEndFault::NotEmpty => Failure::StoreNotEmpty { store },
+        FarEndFault::Denied => Failure::StoreDenied { store },
+        FarEndFault::ReadOnly => Failure::StoreReadOnly { store },
+        FarEndFault::Full { free_mib } => full(store, free_mib),
+        FarEndFault::Address => Failure::StoreAddress { store },
+        FarEndFault::Unreachable => Failure::StoreUnreachable { store },
+        FarEndFault::Unsuitable => Failure::StoreNotExclusive { store },
+        FarEndFault::Failed => Failure::StoreFailed { store },
         FarEndFault::NoRoom { errno } => Failure::MemoryFile { errno },
     }
 }
