@@ -46,7 +46,7 @@ fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
 
 fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
     let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
-    let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false };
+    let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false, heal: false };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
         other => panic!("{other:?}: {:?}", world.told),

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::path::PathBuf;
+
 use wyng_tests::archive_writer::ArchiveWriter;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 
@@ -53,6 +55,58 @@ fn a_chunk_that_a_session_reaches_under_another_id_than_its_own_is_damage() {
         assert!(problems.iter().all(|problem| problem["class"] == "record" && problem["volumes"].as_array().unwrap().len() == 1));
     }
     assert_eq!(sandbox.wyng(&["restore", "home", "disk.img", "--to", "out"]).expect(5).codes(), ["damaged"]);
+}
+
+/// An archive of more than thirty packs, and `count` of those that hold chunks, taken out of the store.
+fn much_taken(count: usize) -> (Sandbox, Vec<(PathBuf, Vec<u8>)>) {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
+    sandbox.image("disk.img", 4 * MIB, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let full = sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() == 128 << 10);
+    let taken: Vec<_> = full.take(count).map(|blob| (blob.clone(), std::fs::read(&blob).unwrap())).collect();
+    assert_eq!(taken.len(), count);
+    taken.iter().for_each(|(blob, _)| std::fs::remove_file(blob).unwrap());
+    (sandbox, taken)
+}
+
+fn sent(sandbox: &Sandbox, options: &[&str]) -> u64 {
+    sandbox.wyng(&[&["backup", "home", "disk.img"], options].concat()).success().json["sent_bytes"].as_u64().unwrap()
+}
+
+#[test]
+fn a_store_that_lacks_much_is_told_and_heals_only_when_asked() {
+    let (sandbox, _) = much_taken(20);
+    let verified = sandbox.wyng(&["verify", "home"]);
+    assert_eq!(verified.expect(5).codes(), ["much-damaged"]);
+    let problems = verified.json["problems"].as_array().unwrap();
+    assert!(problems.len() == 20 && problems.iter().all(|problem| problem["volumes"].as_array().unwrap().len() == 1), "{problems:?}");
+    assert!(sent(&sandbox, &[]) < MIB as u64 / 2, "it may be another disk: nothing is sent again");
+    assert_eq!(sandbox.wyng(&["status", "home"]).expect(5).codes(), ["much-damaged"]);
+    // A look at a part of it changes nothing.
+    sandbox.wyng(&["verify", "home", "--budget", "600K"]);
+    assert_eq!(sandbox.wyng(&["status", "home"]).expect(5).codes(), ["much-damaged"]);
+    assert!(sent(&sandbox, &["--heal"]) > 2 * MIB as u64);
+    assert_no_problem(&sandbox.wyng(&["verify", "home"]));
+    sandbox.wyng(&["status", "home"]).success();
+    sandbox.assert_restores("disk.img", "latest", &noise(4 * MIB, 1));
+}
+
+#[test]
+fn a_disk_that_was_another_one_leaves_nothing_noted_when_it_is_the_right_one_again() {
+    let (sandbox, taken) = much_taken(20);
+    sandbox.wyng(&["verify", "home"]).expect(5);
+    taken.iter().for_each(|(blob, bytes)| std::fs::write(blob, bytes).unwrap());
+    assert_no_problem(&sandbox.wyng(&["verify", "home"]));
+    sandbox.wyng(&["status", "home"]).success();
+    assert!(sent(&sandbox, &["--heal"]) < MIB as u64 / 2, "nothing is lost");
+}
+
+#[test]
+fn sixteen_packs_heal_by_themselves() {
+    let (sandbox, _) = much_taken(16);
+    assert_eq!(sandbox.wyng(&["verify", "home"]).expect(5).codes(), ["problems-found"]);
+    assert!(sent(&sandbox, &[]) > MIB as u64);
+    assert_no_problem(&sandbox.wyng(&["verify", "home"]));
 }
 
 #[test]

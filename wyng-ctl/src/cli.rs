@@ -316,6 +316,9 @@ pub(crate) struct BackupArgs {
     /// No session for a volume that did not change
     #[arg(long)]
     skip_unchanged: bool,
+    /// Send again also what `verify` found missing or damaged in so large a part of the store that it did not believe it
+    #[arg(long, conflicts_with = "dry_run")]
+    heal: bool,
     /// As a timer: on battery it is put off with status 7, for three days at most while more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
@@ -512,6 +515,7 @@ impl Cli {
                 skip_unchanged: backup.skip_unchanged,
                 dry_run: backup.dry_run,
                 live: backup.live,
+                heal: backup.heal,
             },
             Verb::Monitor(monitor) => Command::Monitor { archive: monitor.archive.clone(), sources },
             Verb::List(list) => Command::List { archive: list.archive.clone(), volume: list.volume.clone(), session: list.session.clone() },

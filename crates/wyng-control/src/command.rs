@@ -205,6 +205,8 @@ pub enum Command {
         dry_run: bool,
         /// The volumes may be in use; the sessions are marked as crash-consistent.
         live: bool,
+        /// Also what a verify found damaged and did not believe, because it was so much, is sent again.
+        heal: bool,
     },
     /// Collects what changed and moves base snapshots to now. Asks for each source.
     Monitor {

@@ -208,6 +208,8 @@ pub enum Failure {
     Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
     /// verify found problems; each was told.
     ProblemsFound { count: u64 },
+    /// verify found so much missing or damaged that it is more likely another disk, or a store that lies.
+    MuchDamaged { packs: u64 },
     /// A file of the local state is damaged.
     StateDamaged { file: String, what: String },
     /// The cache is lost or behind; backup cannot run without it.
@@ -708,6 +710,13 @@ impl Failure {
                 if *count == 1 { "1 problem was found".into() } else { format!("{count} problems were found") },
                 "Nothing in the store was changed. Sessions that are not named restore.",
                 "Back up again: what the sources still have is sent anew, and then `wyng-ctl verify` names what stays damaged. Look after the disk or service behind the store.",
+            ),
+            Self::MuchDamaged { packs } => say(
+                "much-damaged",
+                Damage,
+                format!("{packs} packs were found missing or damaged, more than a tenth of what verify read"),
+                "None of them counts as lost, so no backup sends everything again. Nothing in the store was changed.",
+                "Check that it is the right disk or store, whole and mounted, and verify again. If the damage is real, `wyng-ctl backup ARCHIVE … --heal` sends again what the sources still have.",
             ),
             Self::StateDamaged { file, what } => say(
                 "state-damaged",

@@ -83,12 +83,12 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             folder.forget(world, &archive)?;
             Ok(ExitStatus::Done)
         }
-        Command::Backup { archive, sources, skip_unchanged, dry_run, live } => {
+        Command::Backup { archive, sources, skip_unchanged, dry_run, live, heal } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let mut origins = Origins::read(world, &folder)?;
             origins.take(&sources, world.client_uid())?;
             let volumes = sources.into_iter().map(|source| source.volume).collect();
-            let exit = backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live })?;
+            let exit = backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal })?;
             if exit == ExitStatus::Done && !dry_run {
                 origins.write(world, &folder)?;
             }
@@ -228,6 +228,10 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
         }
         if archive.ledger.stopped {
             return Err(Failure::Stopped);
+        }
+        match archive.ledger.notes.held_packs().len() {
+            0 => {}
+            packs => return Err(Failure::MuchDamaged { packs: packs as u64 }),
         }
         match damaged_count(world, &mut archive)? {
             0 => {}

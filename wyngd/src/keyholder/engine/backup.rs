@@ -47,6 +47,8 @@ pub struct Request {
     pub dry_run: bool,
     /// The volumes may be in use.
     pub live: bool,
+    /// Also what a verify found damaged and did not believe is made again.
+    pub heal: bool,
 }
 
 /// Makes one run. Failures of single volumes are told and the others go on; what ends the run is returned.
@@ -58,6 +60,9 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
         settle_pending(world, &mut archive)?;
         push_missing(world, &mut archive)?;
+        if request.heal {
+            heal::release_held(world, &mut archive)?;
+        }
     }
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let mut run = Run::begin(world, &mut archive, request)?;

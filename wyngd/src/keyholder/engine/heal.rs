@@ -79,6 +79,7 @@ pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChange
         let state = match note {
             PackNote::Lost => PackState::Lost,
             PackNote::Sound => PackState::Live,
+            PackNote::Held => return true,
         };
         if entry.state != state {
             changes.entries.insert(*number, PackEntry { state, ..*entry });
@@ -86,6 +87,15 @@ pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChange
         *note == PackNote::Lost || entry.state != state
     });
     Ok(changes)
+}
+
+/// From here on what was held, because so much of the store was found missing or damaged at once, counts as lost.
+pub fn release_held<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    if archive.ledger.notes.release_held() {
+        archive.ledger.write(world, &archive.folder)?;
+        archive.cache.index.set_lost(archive.ledger.notes.lost_packs());
+    }
+    Ok(())
 }
 
 /// Pushes commits and slots again that the store lost and this machine still has.

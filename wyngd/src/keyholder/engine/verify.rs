@@ -32,6 +32,9 @@ const PIECE_BYTES: u32 = 1 << 20;
 const PIECES_AHEAD: usize = 4;
 /// Deep: packs that are read or being opened have at most so many bytes together, but for one that is longer alone.
 const OPENING_MAX_BYTES: u64 = 48 << 20;
+/// More than so many packs, and more than one in so many of those that were read, are too many to be believed.
+const HELD_MIN_PACKS: usize = 16;
+const HELD_SHARE: usize = 10;
 /// So many sessions are named with a problem.
 const NAMED_MAX: usize = 100;
 
@@ -67,21 +70,31 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         notes: archive.ledger.notes.clone(),
         returned: Vec::new(),
         unnamed: HashMap::new(),
+        read_packs: 0,
+        bad_packs: BTreeSet::new(),
         times,
     };
     let read = check.everything(world, &mut archive, request, &packs, &needed, &sessions, opener, everything);
     // Also what was found before an interruption is noted.
     check.times.write(world, &archive)?;
+    check.hold_what_is_too_much();
     if check.notes != archive.ledger.notes {
-        archive.ledger.notes = check.notes;
+        archive.ledger.notes.take(check.notes);
         archive.ledger.write(world, &archive.folder)?;
-        archive.cache.index.set_lost(archive.ledger.notes.lost_packs());
     }
     let (foreign_objects, listed_whole) = read?;
+    // What is held counts as lost only for saying which sessions need it.
+    let (lost, held) = (archive.ledger.notes.lost_packs(), archive.ledger.notes.held_packs());
+    archive.cache.index.set_lost(lost.union(&held).copied().collect());
     let count = tell_problems(world, &mut archive, &packs, check.problems)?;
+    archive.cache.index.set_lost(lost);
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
     world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems: count }))?;
-    if count == 0 { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count }) }
+    match count {
+        0 => Ok(ExitStatus::Done),
+        _ if held.is_empty() => Err(Failure::ProblemsFound { count }),
+        _ => Err(Failure::MuchDamaged { packs: held.len() as u64 }),
+    }
 }
 
 type NamedSession = (VolumeEntry, SessionEntry);
@@ -149,6 +162,10 @@ struct Check {
     returned: Vec<u64>,
     /// Chunks that have their id in no known domain, and their packs. Only for one that a session reaches is that a fault.
     unnamed: HashMap<Id, u64>,
+    /// Packs that were read and did not count as lost before.
+    read_packs: usize,
+    /// Those of them that are missing or damaged.
+    bad_packs: BTreeSet<u64>,
     times: CheckTimes,
 }
 
@@ -191,7 +208,14 @@ impl Check {
 
     /// Notes what was found in a pack, or that it is right.
     fn judge(&mut self, number: u64, pack: &PackEntry, now: i64, damages: Vec<Damage>) {
+        let counted_as_lost = pack.state == PackState::Lost || self.notes.packs.get(&number) == Some(&PackNote::Lost);
+        if !counted_as_lost {
+            self.read_packs = self.read_packs.saturating_add(1);
+        }
         if !damages.is_empty() {
+            if !counted_as_lost {
+                self.bad_packs.insert(number);
+            }
             self.notes.packs.insert(number, PackNote::Lost);
             self.problems.extend(damages.into_iter().map(|damage| Found { damage, pack: Some(number) }));
             return;
@@ -202,6 +226,16 @@ impl Check {
             PackState::Live | PackState::GivenUp(_) => self.notes.packs.remove(&number),
         };
         self.returned.extend((noted == Some(PackNote::Lost)).then_some(number));
+    }
+
+    /// If so much of what was read is missing or damaged, or was before and was not read again, then nothing follows from it by itself: more
+    /// likely it is another disk, or a store that lies, and healing would send everything again.
+    fn hold_what_is_too_much(&mut self) {
+        let bad = self.bad_packs.len();
+        let is_much = bad > HELD_MIN_PACKS && bad.saturating_mul(HELD_SHARE) > self.read_packs;
+        if is_much || !self.notes.held_packs().is_empty() {
+            self.notes.packs.extend(self.bad_packs.iter().map(|number| (*number, PackNote::Held)));
+        }
     }
 
     /// Takes what a pack holds that is whole again into the cache: when that was built, perhaps nothing of it could be read.
@@ -400,6 +434,7 @@ impl Check {
                 // The domain of a session is known, so its chunks have their ids in it.
                 if let Some(pack) = self.unnamed.remove(&id) {
                     self.notes.packs.insert(pack, PackNote::Lost);
+                    self.bad_packs.insert(pack);
                     self.times.0.remove(&pack);
                     self.problems.push(Found { damage: Damage::new(Class::Record, id.0, Fault::Id), pack: Some(pack) });
                 }

@@ -10,7 +10,7 @@
 //!  24 │ count of known commits u32    │ 1 if one is pending u32        │
 //!  32 │ count of the spine u32        │ count of the notes u32         │
 //!  40 │ the spine, descending: generation u64 ‖ hash (32)              │
-//!     │ the notes of damage: kind u32 ‖ 0 u32 ‖ number u64             │
+//!     │ the notes of damage: kind u32 ‖ further packs u32 ‖ number u64 │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes      │
 //!     │ the pending one, the same                                      │
 //!     │ H of all before                                                │

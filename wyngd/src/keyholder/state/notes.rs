@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Notes of damage: what was found missing or damaged in the store, until it is found right again. The next run heals what it can.
+//!
+//! Damage comes in stretches, so packs are noted as ranges, and there is a bound: what does not fit is found again by the next verify.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +11,13 @@ const KIND_COMMIT: u32 = 1;
 const KIND_SLOT: u32 = 2;
 const KIND_LOST_PACK: u32 = 3;
 const KIND_SOUND_PACK: u32 = 4;
+const KIND_HELD_PACK: u32 = 5;
+
+/// Notes of 16 bytes in a ledger: 1 MiB.
+const NOTES_MAX: usize = 1 << 16;
+
+/// Packs in them: as many as a listing of a store may have.
+const PACKS_MAX: u32 = 1 << 24;
 
 /// What is known of a pack that was found missing or damaged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +26,22 @@ pub enum PackNote {
     Lost,
     /// It was read whole since: the next commit makes it live.
     Sound,
+    /// It is, and so are too many others to believe it: nothing follows from it until the person says so.
+    Held,
+}
+
+impl PackNote {
+    fn kind(self) -> u32 {
+        match self {
+            Self::Lost => KIND_LOST_PACK,
+            Self::Sound => KIND_SOUND_PACK,
+            Self::Held => KIND_HELD_PACK,
+        }
+    }
+
+    fn of_kind(kind: u32) -> Option<Self> {
+        [Self::Lost, Self::Sound, Self::Held].into_iter().find(|note| note.kind() == kind)
+    }
 }
 
 /// See the module's first line.
@@ -30,49 +55,165 @@ pub struct Notes {
     pub packs: BTreeMap<u64, PackNote>,
 }
 
+/// Packs of consecutive numbers with one note.
+struct Range {
+    note: PackNote,
+    first: u64,
+    /// At least 1.
+    count: u32,
+}
+
 impl Notes {
     /// The packs that count as lost.
     pub fn lost_packs(&self) -> BTreeSet<u64> {
-        self.packs.iter().filter(|(_, note)| **note == PackNote::Lost).map(|(number, _)| *number).collect()
+        self.packs_with(PackNote::Lost)
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u32 {
-        let count = self.commits.len().saturating_add(self.slots.len()).saturating_add(self.packs.len());
-        u32::try_from(count).unwrap_or(u32::MAX)
+    /// The packs that would count as lost if there were not so many of them.
+    pub fn held_packs(&self) -> BTreeSet<u64> {
+        self.packs_with(PackNote::Held)
     }
 
-    /// Writes each as 16 bytes.
-    pub fn encode(&self, writer: &mut Writer) {
-        let mut note = |kind: u32, number: u64| {
-            writer.u32(kind).u32(0).u64(number);
-        };
-        self.commits.iter().for_each(|generation| note(KIND_COMMIT, *generation));
-        self.slots.iter().for_each(|number| note(KIND_SLOT, u64::from(*number)));
-        for (number, pack) in &self.packs {
-            let kind = match pack {
-                PackNote::Lost => KIND_LOST_PACK,
-                PackNote::Sound => KIND_SOUND_PACK,
-            };
-            note(kind, *number);
+    /// From now on what is held counts as lost; whether there was any.
+    pub fn release_held(&mut self) -> bool {
+        let held = self.held_packs();
+        self.packs.extend(held.iter().map(|number| (*number, PackNote::Lost)));
+        !held.is_empty()
+    }
+
+    /// Takes the notes of a verify. Where they are too many to be kept, what is held goes first, and else those of before stay.
+    pub fn take(&mut self, mut found: Self) {
+        if found.notes() > NOTES_MAX {
+            found.packs.retain(|_, note| *note != PackNote::Held);
         }
+        if found.notes() <= NOTES_MAX {
+            *self = found;
+        }
+    }
+
+    /// How many notes [`encode`](Self::encode) writes.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.notes()).unwrap_or(u32::MAX)
+    }
+
+    fn notes(&self) -> usize {
+        self.commits.len().saturating_add(self.slots.len()).saturating_add(self.ranges().len())
+    }
+
+    fn packs_with(&self, wanted: PackNote) -> BTreeSet<u64> {
+        self.packs.iter().filter(|(_, note)| **note == wanted).map(|(number, _)| *number).collect()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        let mut ranges: Vec<Range> = Vec::new();
+        for (number, note) in &self.packs {
+            match ranges.last_mut().filter(|last| last.note == *note && last.first.checked_add(u64::from(last.count)) == Some(*number)) {
+                Some(last) => last.count = last.count.saturating_add(1),
+                None => ranges.push(Range { note: *note, first: *number, count: 1 }),
+            }
+        }
+        ranges
+    }
+
+    /// Writes each as 16 bytes: its kind, how many packs follow the first one, and the number.
+    pub fn encode(&self, writer: &mut Writer) {
+        let mut note = |kind: u32, more: u32, number: u64| {
+            writer.u32(kind).u32(more).u64(number);
+        };
+        self.commits.iter().for_each(|generation| note(KIND_COMMIT, 0, *generation));
+        self.slots.iter().for_each(|number| note(KIND_SLOT, 0, u64::from(*number)));
+        self.ranges().iter().for_each(|range| note(range.note.kind(), range.count.saturating_sub(1), range.first));
     }
 
     /// Reads `count` of them.
     pub fn decode(reader: &mut Reader, count: u32) -> Result<Self, Malformed> {
         let mut notes = Self::default();
+        if usize::try_from(count).map_or(true, |count| count > NOTES_MAX) {
+            return Err(Malformed("notes"));
+        }
         for _ in 0..count {
-            let kind = reader.u32()?;
-            reader.zeros(4, "reserved")?;
-            let number = reader.u64()?;
-            match kind {
-                KIND_COMMIT => drop(notes.commits.insert(number)),
-                KIND_SLOT => drop(notes.slots.insert(u8::try_from(number).map_err(|_| Malformed("slot"))?)),
-                KIND_LOST_PACK => drop(notes.packs.insert(number, PackNote::Lost)),
-                KIND_SOUND_PACK => drop(notes.packs.insert(number, PackNote::Sound)),
+            let (kind, more, number) = (reader.u32()?, reader.u32()?, reader.u64()?);
+            match (kind, PackNote::of_kind(kind)) {
+                (KIND_COMMIT, _) if more == 0 => drop(notes.commits.insert(number)),
+                (KIND_SLOT, _) if more == 0 => drop(notes.slots.insert(u8::try_from(number).map_err(|_| Malformed("slot"))?)),
+                (_, Some(note)) => {
+                    let last = number.checked_add(u64::from(more)).filter(|_| more < PACKS_MAX).ok_or(Malformed("range"))?;
+                    notes.packs.extend((number..=last).map(|number| (number, note)));
+                    if notes.packs.len() > PACKS_MAX as usize {
+                        return Err(Malformed("packs"));
+                    }
+                }
                 _ => return Err(Malformed("kind of a note")),
             }
         }
         Ok(notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn note() -> impl Strategy<Value = PackNote> {
+        prop::sample::select(vec![PackNote::Lost, PackNote::Sound, PackNote::Held])
+    }
+
+    fn written(notes: &Notes) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(1024);
+        notes.encode(&mut writer);
+        writer.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn notes_come_back_as_they_were(
+            packs in prop::collection::btree_map(0..200_u64, note(), 0..120),
+            commits in prop::collection::btree_set(any::<u64>(), 0..4),
+            slots in prop::collection::btree_set(any::<u8>(), 0..4),
+        ) {
+            let notes = Notes { commits, slots, packs };
+            let bytes = written(&notes);
+            prop_assert_eq!(bytes.len(), 16 * notes.count() as usize);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(Notes::decode(&mut reader, notes.count()), Ok(notes));
+            prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
+        fn random_notes_decode_to_an_error_or_to_what_a_ledger_can_hold(bytes in prop::collection::vec(prop_oneof![Just(0), 0..6_u8, any::<u8>()], 0..20 * 16)) {
+            let count = u32::try_from(bytes.len() / 16).unwrap();
+            if let Ok(notes) = Notes::decode(&mut Reader::new(&bytes), count) {
+                prop_assert!(notes.count() <= count && notes.packs.len() <= PACKS_MAX as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_that_lost_everything_is_one_note() {
+        let notes = Notes { packs: (0..1_000_000).map(|number| (number, PackNote::Held)).collect(), ..Notes::default() };
+        assert_eq!(written(&notes).len(), 16);
+    }
+
+    #[test]
+    fn more_than_a_ledger_can_hold_is_not_taken() {
+        let scattered = |note| (0..=NOTES_MAX as u64).map(|number| (number * 2, note)).collect::<BTreeMap<_, _>>();
+        let before = Notes { packs: [(3, PackNote::Lost)].into(), ..Notes::default() };
+        let mut notes = before.clone();
+        notes.take(Notes { packs: scattered(PackNote::Lost), ..Notes::default() });
+        assert_eq!(notes, before);
+        let mut held = scattered(PackNote::Held);
+        held.insert(1_000_001, PackNote::Lost);
+        notes.take(Notes { packs: held, ..Notes::default() });
+        assert_eq!(notes.packs, [(1_000_001, PackNote::Lost)].into());
+    }
+
+    #[test]
+    fn what_is_held_counts_as_lost_when_it_is_released() {
+        let mut notes = Notes { packs: [(1, PackNote::Held), (2, PackNote::Sound)].into(), ..Notes::default() };
+        assert!(notes.lost_packs().is_empty() && notes.release_held());
+        assert_eq!(notes.lost_packs(), [1].into());
+        assert!(!notes.release_held());
     }
 }
