@@ -131,7 +131,10 @@ fn a_lost_pack_is_named_and_its_chunks_are_sent_again() {
     assert_eq!(named.iter().map(|(object, _)| object.clone()).collect::<BTreeSet<_>>(), [name(&gone), name(&flipped)].into());
     assert!(named.iter().any(|(_, sessions)| sessions.len() == 3), "{named:?}");
     assert_eq!(history.damaged().len(), 3);
-    assert_eq!(history.sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+    // With all archives, which one is damaged is said too.
+    let status = history.sandbox.wyng(&["status"]);
+    assert_eq!(status.expect(5).codes(), ["problems-found"]);
+    assert_eq!(status.json["errors"][0]["text"], r#"archive "home": 3 problems were found"#);
 
     let outcome = history.back_up();
     let sent = outcome.json["sent_bytes"].as_u64().unwrap();
@@ -277,6 +280,8 @@ impl TwoVolumes {
         std::fs::set_permissions(self.sandbox.path("all"), std::fs::Permissions::from_mode(0o777)).unwrap();
         let restored = self.sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
         assert_eq!(restored.expect(3).json["errors"][0]["volume"], "first.img", "{how}");
+        let text = restored.json["errors"][0]["text"].as_str().unwrap().to_owned();
+        assert!(text.starts_with(r#"archive "home": "#) && text.contains(r#"which volume "first.img" needs,"#), "{text}");
         assert!(std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2), "{how}");
         assert!(!self.sandbox.path("all/first.img").exists(), "{how}");
     }

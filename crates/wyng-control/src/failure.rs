@@ -690,17 +690,17 @@ impl Failure {
                 intact,
                 "Somebody wrote another history. Do not use it without the recovery sheet's code.",
             ),
-            Self::Missing { class, object, .. } => say(
+            Self::Missing { class, object, volume } => say(
                 "missing",
                 Damage,
-                format!("{} {object} is missing from the store", class.word()),
+                format!("{} {object}{} is missing from the store", class.word(), needed_by(volume)),
                 intact,
                 "Run `wyng-ctl verify`: it names the sessions that need it, and the next backup sends again what the sources still have.",
             ),
-            Self::Damaged { class, object, what, .. } => say(
+            Self::Damaged { class, object, what, volume } => say(
                 "damaged",
                 Damage,
-                format!("{} {object} is damaged: {what}", class.word()),
+                format!("{} {object}{} is damaged: {what}", class.word(), needed_by(volume)),
                 intact,
                 "Run `wyng-ctl verify`: it names the sessions that need it, and the next backup sends again what the sources still have.",
             ),
@@ -766,6 +766,11 @@ impl Failure {
             Self::Interrupted => say("interrupted", Interrupted, "interrupted".into(), resumes, "Run the same command again."),
         }
     }
+}
+
+/// Whom a damaged object hurts, in the middle of a sentence.
+fn needed_by(volume: &Option<String>) -> String {
+    volume.as_ref().map(|volume| format!(", which volume {volume:?} needs,")).unwrap_or_default()
 }
 
 /// One row of the catalogue.

@@ -187,6 +187,8 @@ pub(crate) struct Report {
     drawing: Drawing,
     /// Told already, in better words than the daemon can.
     passphrase_told: bool,
+    /// The archive that was shown last, where the command names none.
+    archive_shown: Option<String>,
 }
 
 impl Report {
@@ -202,6 +204,7 @@ impl Report {
             secret: None,
             drawing: Drawing::of(cli),
             passphrase_told: false,
+            archive_shown: None,
         }
     }
 
@@ -210,9 +213,12 @@ impl Report {
         if let ToClient::Failed(failure) = &event {
             let told = std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
             if !told {
-                self.fail(Message::of_failure(failure));
+                self.fail(self.named(failure));
             }
             return;
+        }
+        if let ToClient::Archive(archive) = &event {
+            self.archive_shown = Some(archive.name.clone());
         }
         if let ToClient::RecoverySheet(sheet) = &event
             && let Err(error) = self.drawing.draw(sheet, self.json)
@@ -223,6 +229,15 @@ impl Report {
             self.events.push(event);
         } else {
             human::show(&event, self.quiet);
+        }
+    }
+
+    /// Damage is an archive's: which one, the command says, or the last one that was shown.
+    fn named(&self, failure: &Failure) -> Message {
+        let message = Message::of_failure(failure);
+        match self.archive.as_ref().or(self.archive_shown.as_ref()).filter(|_| message.exit == ExitStatus::Damage) {
+            Some(archive) => Message { text: format!("archive {archive:?}: {}", message.text), ..message },
+            None => message,
         }
     }
 
