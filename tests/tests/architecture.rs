@@ -133,7 +133,7 @@ fn every_test_that_an_invariant_names_exists() {
     all_sources(&root(), &mut sources);
     let rows: Vec<&str> =
         section(&text, "Invariants").unwrap().lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
-    assert_eq!(rows.len(), 9, "nine invariants");
+    assert!(rows.len() >= 9, "{} invariants", rows.len());
     for row in rows {
         let tests = row.rsplit('|').nth(1).unwrap();
         for (_, name) in spans(tests) {

@@ -178,6 +178,83 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     history.assert_whole_elsewhere();
 }
 
+/// A history of which the second session lacks a chunk that no source has any more; and the pack that it was in.
+fn lasting() -> (History, BTreeMap<PathBuf, Vec<u8>>) {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let second = packs(&history.added_since(&before).into_iter().collect());
+    history.change(5, 3);
+    history.back_up();
+    let taken = take(&second);
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    history.back_up();
+    (history, taken)
+}
+
+#[test]
+fn damage_that_lasts_can_be_acknowledged_and_is_still_shown() {
+    let (history, _) = lasting();
+    let session = format!("disk.img {}", history.sessions[1].0);
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    let acknowledged = history.sandbox.wyng(&["archive", "acknowledge", "home"]);
+    assert_eq!(acknowledged.success().json["acknowledged"], serde_json::json!([session]));
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    assert_eq!((&verified.success().json["acknowledged"], &verified.json["problems"][0]["acknowledged"]), (&1.into(), &true.into()));
+    assert_eq!(problems(&verified)[0].1, std::slice::from_ref(&session));
+    let status = history.sandbox.wyng(&["status", "home"]);
+    assert_eq!(status.success().json["archives"][0]["acknowledged"], serde_json::json!([session]));
+    assert_eq!(history.damaged(), std::slice::from_ref(&history.sessions[1].0));
+    // To restore it is as impossible as before.
+    history.sandbox.wyng(&["restore", "home", "disk.img", "--session", &history.sessions[1].0, "--to", "out"]).expect(5);
+}
+
+#[test]
+fn new_damage_of_an_acknowledged_session_is_not_silenced() {
+    let (history, _) = lasting();
+    // Another pack that the same session needs.
+    let gone = packs(&history.sandbox.blobs()).into_iter().find(|pack| {
+        let bytes = take(std::slice::from_ref(pack));
+        let needed = problems(&history.sandbox.wyng(&["verify", "home", "--session", &history.sessions[1].0])).len() > 1;
+        put_back(&bytes);
+        needed
+    });
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    history.sandbox.wyng(&["archive", "acknowledge", "home"]).success();
+    history.sandbox.wyng(&["verify", "home"]).success();
+    take(&[gone.unwrap()]);
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    let new: Vec<_> =
+        verified.expect(5).json["problems"].as_array().unwrap().iter().filter(|problem| problem["acknowledged"] == false).collect();
+    assert!(!new.is_empty(), "{}", verified.json);
+    assert_eq!(history.sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+}
+
+#[test]
+fn what_heals_and_is_lost_again_is_new_damage() {
+    let (history, taken) = lasting();
+    history.sandbox.wyng(&["archive", "acknowledge", "home"]).success();
+    put_back(&taken);
+    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    take(&taken.keys().cloned().collect::<Vec<_>>());
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    history.sandbox.wyng(&["status", "home"]).expect(5);
+}
+
+#[test]
+fn a_damaged_slot_can_be_acknowledged() {
+    let history = History::new();
+    let slot = history.sandbox.blobs().into_iter().find(|blob| blob.metadata().unwrap().len() < 4096).unwrap();
+    flip_a_bit(&slot);
+    history.sandbox.wyng(&["verify", "home"]).expect(5);
+    history.sandbox.wyng(&["status", "home"]).expect(5);
+    let acknowledged = history.sandbox.wyng(&["archive", "acknowledge", "home"]);
+    assert_eq!(acknowledged.success().json["acknowledged"], serde_json::json!(["slot 0"]));
+    history.sandbox.wyng(&["status", "home"]).success();
+    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["acknowledged"], 1);
+}
+
 #[test]
 fn lost_metadata_comes_back_from_the_cache() {
     let mut history = History::new();

@@ -97,6 +97,9 @@ fn every_output_is_what_its_schema_says() {
     tour.run(5, &["verify", "home"]);
     tour.run(5, &["restore", "home", "disk.img", "--to", "again.img"]);
     tour.run(5, &["status"]);
+    tour.run(0, &["archive", "acknowledge", "home"]);
+    tour.run(0, &["verify", "home"]);
+    tour.run(0, &["status", "home"]);
     std::fs::remove_file(pack).unwrap();
     tour.run(0, &["archive", "forget", "home"]);
     tour.run(5, &["archive", "open", "home", "--store", &store]);

@@ -187,6 +187,11 @@ pub(crate) enum ArchiveVerb {
         /// The archive's name
         name: String,
     },
+    /// Say that all damage which is known now was seen and lasts: it is still shown, and `verify` and `status` end with 0 again
+    Acknowledge {
+        /// The archive's name
+        name: String,
+    },
     /// Remove the local state of an archive; the store is not touched
     Forget {
         /// The archive's name
@@ -495,6 +500,7 @@ impl Cli {
             Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
             Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
             Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow { archive: name.clone() },
+            Verb::Archive(ArchiveVerb::Acknowledge { name }) => Command::ArchiveAcknowledge { archive: name.clone() },
             Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget { archive: name.clone() },
             Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: archive.clone() },
             Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: archive.clone() },
@@ -552,6 +558,7 @@ impl Cli {
             Verb::Archive(ArchiveVerb::TakeOver { .. }) => "archive take-over",
             Verb::Archive(ArchiveVerb::List) => "archive list",
             Verb::Archive(ArchiveVerb::Show { .. }) => "archive show",
+            Verb::Archive(ArchiveVerb::Acknowledge { .. }) => "archive acknowledge",
             Verb::Archive(ArchiveVerb::Forget { .. }) => "archive forget",
             Verb::Key(KeyVerb::List { .. }) => "key list",
             Verb::Key(KeyVerb::Add { .. }) => "key add",
@@ -590,7 +597,12 @@ impl Cli {
             Verb::Archive(ArchiveVerb::List) => None,
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => Some(&create.name),
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
-            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Show { name } | ArchiveVerb::Forget { name }) => Some(name),
+            Verb::Archive(
+                ArchiveVerb::TakeOver { name }
+                | ArchiveVerb::Show { name }
+                | ArchiveVerb::Acknowledge { name }
+                | ArchiveVerb::Forget { name },
+            ) => Some(name),
             Verb::Key(
                 KeyVerb::List { archive }
                 | KeyVerb::Add { archive, .. }

@@ -193,6 +193,11 @@ pub enum Command {
         /// Which.
         archive: String,
     },
+    /// The damage that is known of an archive was seen, and lasts: it is no failure any more.
+    ArchiveAcknowledge {
+        /// Which.
+        archive: String,
+    },
     /// One run. Asks for each source.
     Backup {
         /// Which archive.
@@ -335,6 +340,7 @@ impl Command {
             Self::ArchiveList => "archive list",
             Self::ArchiveShow { .. } => "archive show",
             Self::ArchiveForget { .. } => "archive forget",
+            Self::ArchiveAcknowledge { .. } => "archive acknowledge",
             Self::Backup { .. } => "backup",
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
@@ -364,6 +370,7 @@ impl Command {
             | Self::ArchiveTakeOver { archive }
             | Self::ArchiveShow { archive }
             | Self::ArchiveForget { archive }
+            | Self::ArchiveAcknowledge { archive }
             | Self::Backup { archive, .. }
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }

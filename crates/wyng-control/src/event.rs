@@ -75,6 +75,11 @@ pub enum ToClient {
     Compared(DiffReport),
     /// `verify`: something is wrong.
     Problem(Problem),
+    /// `status`, `archive acknowledge`: damage that a person has seen.
+    Acknowledged {
+        /// `VOLUME SESSION`, `commit GENERATION` or `slot NUMBER`.
+        what: String,
+    },
     /// `verify`: the sums.
     Verified(VerifyReport),
     /// `key list`: one slot.
@@ -241,6 +246,8 @@ pub struct SessionLine {
     pub live: bool,
     /// Something that it needs was found missing or damaged in the store, and was not healed yet.
     pub damaged: bool,
+    /// A person has seen that.
+    pub acknowledged: bool,
 }
 
 /// How the changes of a volume were found.
@@ -335,6 +342,8 @@ pub struct Problem {
     pub problem: String,
     /// The sessions that need it, as `VOLUME SESSION`; at most 100 are named.
     pub volumes: Vec<String>,
+    /// A person has seen that all of these are damaged: it is no failure.
+    pub acknowledged: bool,
 }
 
 /// The sums of a verify.
@@ -348,8 +357,10 @@ pub struct VerifyReport {
     pub listed_whole: bool,
     /// Bytes read.
     pub read_bytes: u64,
-    /// Problems found.
+    /// Problems found, but for those that were acknowledged.
     pub problems: u64,
+    /// Problems found that were acknowledged.
+    pub acknowledged: u64,
 }
 
 /// One key slot.

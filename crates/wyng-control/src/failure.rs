@@ -709,7 +709,7 @@ impl Failure {
                 Damage,
                 if *count == 1 { "1 problem was found".into() } else { format!("{count} problems were found") },
                 "Nothing in the store was changed. Sessions that are not named restore.",
-                "Back up again: what the sources still have is sent anew, and then `wyng-ctl verify` names what stays damaged. Look after the disk or service behind the store.",
+                "Back up again: what the sources still have is sent anew, and then `wyng-ctl verify` names what stays damaged. Look after the disk or service behind the store. What cannot heal any more can be acknowledged: `wyng-ctl archive acknowledge NAME`.",
             ),
             Self::MuchDamaged { packs } => say(
                 "much-damaged",

@@ -42,7 +42,11 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         ToClient::Session(session) => {
             let tags: String = session.tags.iter().map(|tag| format!("  ^{}", plain(tag))).collect();
             let live = if session.live { "  live" } else { "" };
-            let damaged = if session.damaged { "  DAMAGED" } else { "" };
+            let damaged = match (session.damaged, session.acknowledged) {
+                (true, false) => "  DAMAGED",
+                (true, true) => "  damaged, acknowledged",
+                (false, _) => "",
+            };
             let (size, added) = (show_bytes(session.size_bytes), show_bytes(session.added_bytes));
             format!("  {}  {size}, added {added}{live}{damaged}{tags}", session_name(session.session))
         }
@@ -89,13 +93,16 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         ),
         ToClient::Problem(problem) => {
             let needed: String = problem.volumes.iter().map(|session| format!("\n    needed by {}", plain(session))).collect();
-            format!("{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
+            let seen = if problem.acknowledged { "acknowledged: " } else { "" };
+            format!("{seen}{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
         }
+        ToClient::Acknowledged { what } => format!("damaged, acknowledged: {}", plain(what)),
         ToClient::Verified(verified) => format!(
-            "checked {} objects, {}; problems: {}; foreign objects: {}{}",
+            "checked {} objects, {}; problems: {}{}; foreign objects: {}{}",
             verified.objects_checked,
             show_bytes(verified.read_bytes),
             verified.problems,
+            if verified.acknowledged > 0 { format!(", and {} that were acknowledged", verified.acknowledged) } else { String::new() },
             verified.foreign_objects,
             if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" }
         ),

@@ -90,6 +90,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                     set("objects_checked", json!(verified.objects_checked));
                     set("foreign_objects", json!(verified.foreign_objects));
                     set("listed_whole", json!(verified.listed_whole));
+                    set("acknowledged", json!(verified.acknowledged));
                     set("read_bytes", json!(verified.read_bytes));
                 }
             }
@@ -126,6 +127,9 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 _ => None,
             });
             set("reached", reached.collect());
+        }
+        "archive acknowledge" => {
+            set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
         }
         "lock" | "watch" | "key check" | "archive forget" => {}
         command => {
@@ -167,6 +171,7 @@ fn session(session: &SessionLine) -> Value {
         "added_bytes": session.added_bytes,
         "live": session.live,
         "damaged": session.damaged,
+        "acknowledged": session.acknowledged,
     })
 }
 
@@ -184,10 +189,21 @@ fn archives(report: &Report) -> Value {
                     newest.as_object_mut().and_then(|newest| newest.insert(volume_name.to_owned(), session(line)));
                 }
             }
+            ToClient::Acknowledged { what } => {
+                if let Some(Value::Object(archive)) = archives.last_mut()
+                    && let Some(seen) = archive.entry("acknowledged").or_insert_with(|| json!([])).as_array_mut()
+                {
+                    seen.push(json!(what));
+                }
+            }
             _ => {}
         }
     }
     Value::Array(archives)
+}
+
+fn acknowledged(event: &ToClient) -> Option<Value> {
+    if let ToClient::Acknowledged { what } = event { Some(json!(what)) } else { None }
 }
 
 fn backed_up(event: &ToClient) -> Option<Value> {
@@ -227,6 +243,7 @@ fn problem(event: &ToClient) -> Option<Value> {
         "class": problem.class.word(),
         "problem": problem.problem,
         "volumes": problem.volumes,
+        "acknowledged": problem.acknowledged,
     }))
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wyng_archive::crypto::Id;
-use wyng_archive::format::{SessionEntry, SlotKind};
+use wyng_archive::format::{SessionEntry, SlotKind, VolumeEntry};
 use wyng_control::{
     ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
 };
@@ -14,7 +14,7 @@ use wyng_config::without_credentials;
 use wyng_wire::Service;
 
 use super::engine::archive::Archive;
-use super::engine::{backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify};
+use super::engine::{acknowledge, backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -83,6 +83,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             folder.forget(world, &archive)?;
             Ok(ExitStatus::Done)
         }
+        Command::ArchiveAcknowledge { archive } => acknowledge::acknowledge(world, &archive),
         Command::Backup { archive, sources, skip_unchanged, dry_run, live, heal } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let mut origins = Origins::read(world, &folder)?;
@@ -187,7 +188,7 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         };
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
-            tell_session(world, &mut archive, session, &mut known)?;
+            tell_session(world, &mut archive, &volume, session, &mut known)?;
         }
     }
     Ok(ExitStatus::Done)
@@ -196,10 +197,12 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
 fn tell_session<W: World>(
     world: &mut W,
     archive: &mut Archive,
+    volume: &VolumeEntry,
     session: SessionEntry,
     known: &mut HashMap<Id, bool>,
 ) -> Result<(), Failure> {
     let damaged = heal::is_damaged(world, archive, &session, known)?;
+    let acknowledged = damaged && acknowledge::is_acknowledged(world, archive, volume, &session)?;
     world.tell(ToClient::Session(SessionLine {
         session: session.time,
         generation: session.generation,
@@ -208,6 +211,7 @@ fn tell_session<W: World>(
         added_bytes: session.added_bytes,
         live: session.live,
         damaged,
+        acknowledged,
     }))
 }
 
@@ -223,7 +227,7 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
         for (_, volume) in archive.volumes(world)? {
             world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
             if let Some(newest) = archive.sessions(world, &volume)?.pop() {
-                tell_session(world, &mut archive, newest, &mut known)?;
+                tell_session(world, &mut archive, &volume, newest, &mut known)?;
             }
         }
         if archive.ledger.stopped {
@@ -233,25 +237,14 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
             0 => {}
             packs => return Err(Failure::MuchDamaged { packs: packs as u64 }),
         }
-        match damaged_count(world, &mut archive)? {
+        let damage = acknowledge::known_damage(world, &mut archive)?;
+        acknowledge::tell(world, damage.acknowledged)?;
+        match damage.new {
             0 => {}
             count => return Err(Failure::ProblemsFound { count }),
         }
     }
     Ok(ExitStatus::Done)
-}
-
-/// Sessions that need what only lost packs hold, and commits and slots that are missing.
-fn damaged_count<W: World>(world: &mut W, archive: &mut Archive) -> Result<u64, Failure> {
-    let notes = &archive.ledger.notes;
-    let mut count = notes.commits.len().saturating_add(notes.slots.len());
-    let mut known = HashMap::new();
-    for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
-            count = count.saturating_add(usize::from(heal::is_damaged(world, archive, &session, &mut known)?));
-        }
-    }
-    Ok(count as u64)
 }
 
 /// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that it was not rolled back.

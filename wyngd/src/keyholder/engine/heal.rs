@@ -187,6 +187,27 @@ pub fn is_in_cache<W: World>(world: &mut W, archive: &mut Archive, session: &Ses
     }
 }
 
+/// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it lacks nothing.
+pub fn what_it_lacks<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<Option<[u8; 32]>, Failure> {
+    let (mut seen, mut chunks) = (HashSet::new(), HashSet::new());
+    let mut nodes = NodesAtHand(archive.nodes(world));
+    mark::<ContentTree, _, _, _>(&content_root(session), &mut nodes, &mut |id| seen.insert(*id), &mut |id| {
+        chunks.insert(*id);
+        Ok(())
+    })?;
+    let mut lacking = BTreeSet::new();
+    for id in seen.into_iter().chain(chunks) {
+        if archive.cache.index.find_sound(world, &id)?.is_none() {
+            lacking.insert(id.0);
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    for id in &lacking {
+        hasher.update(id);
+    }
+    Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
+}
+
 /// Does a session need anything that only lost packs hold? `known` is kept from one session to the next: they share most nodes.
 pub fn is_damaged<W: World>(
     world: &mut W,

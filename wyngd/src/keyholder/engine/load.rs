@@ -89,8 +89,12 @@ pub fn read_pack<W: World>(
 /// An object that is not what was stored is a problem of its own; anything else ends the command.
 fn problem_of(failure: Failure) -> Result<Problem, Failure> {
     match failure {
-        Failure::Missing { class, object, .. } => Ok(Problem { object, class, problem: Fault::Missing.to_string(), volumes: Vec::new() }),
-        Failure::Damaged { class, object, what, .. } => Ok(Problem { object, class, problem: what, volumes: Vec::new() }),
+        Failure::Missing { class, object, .. } => {
+            Ok(Problem { object, class, problem: Fault::Missing.to_string(), volumes: Vec::new(), acknowledged: false })
+        }
+        Failure::Damaged { class, object, what, .. } => {
+            Ok(Problem { object, class, problem: what, volumes: Vec::new(), acknowledged: false })
+        }
         other => Err(other),
     }
 }

@@ -6,6 +6,7 @@
 //! point at which a run becomes true), [`heal`], [`restore`],
 //! [`differences`] (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
 
+pub mod acknowledge;
 pub mod archive;
 pub mod backup;
 pub mod base;

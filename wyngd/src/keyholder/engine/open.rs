@@ -223,6 +223,7 @@ fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Res
             class: ObjectClass::Commit,
             problem: format!("the store cannot say whether it is there: if it is, it is newer than generation {newest}"),
             volumes: Vec::new(),
+            acknowledged: false,
         }))?;
     }
     Ok((head, newer.len() as u64))

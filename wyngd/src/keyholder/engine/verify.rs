@@ -17,6 +17,7 @@ use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{ExitStatus, Failure, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
 use wyng_wire::Service;
 
+use super::acknowledge::{forget_what_healed, is_acknowledged};
 use super::archive::{Archive, class_of, open_commit};
 use super::catalog::{NodesAtHand, content_root};
 use super::fetch::{Packs, keys_of, packs_of, usize_of};
@@ -86,13 +87,15 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     // What is held counts as lost only for saying which sessions need it.
     let (lost, held) = (archive.ledger.notes.lost_packs(), archive.ledger.notes.held_packs());
     archive.cache.index.set_lost(lost.union(&held).copied().collect());
-    let count = tell_problems(world, &mut archive, &packs, check.problems)?;
+    let told = tell_problems(world, &mut archive, &packs, check.problems)?;
     archive.cache.index.set_lost(lost);
+    forget_what_healed(world, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems: count }))?;
-    match count {
+    let (problems, acknowledged) = (told.new, told.acknowledged);
+    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems, acknowledged }))?;
+    match problems {
         0 => Ok(ExitStatus::Done),
-        _ if held.is_empty() => Err(Failure::ProblemsFound { count }),
+        count if held.is_empty() => Err(Failure::ProblemsFound { count }),
         _ => Err(Failure::MuchDamaged { packs: held.len() as u64 }),
     }
 }
@@ -257,10 +260,9 @@ impl Check {
             let name = slot_name(slot.number);
             match self.read_small(world, name, SLOT_BYTES)? {
                 Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => drop(self.notes.slots.remove(&slot.number)),
-                Ok(_) => self.note(Class::Slot, name, Fault::Hash),
-                Err(fault) => {
+                read => {
                     self.notes.slots.insert(slot.number);
-                    self.note(Class::Slot, name, fault);
+                    self.note(Class::Slot, name, read.err().unwrap_or(Fault::Hash));
                 }
             }
         }
@@ -597,15 +599,67 @@ fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> R
     Ok((foreign, listed_whole))
 }
 
-/// Says for each problem which sessions need the object; how many problems there are. What a pack that is marked lost already lacks is
-/// one only where a session needs it: all else was sent again.
-fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, mut problems: Vec<Found>) -> Result<u64, Failure> {
+/// How many problems were told.
+struct Told {
+    new: u64,
+    acknowledged: u64,
+}
+
+/// The sessions that need an object.
+#[derive(Default)]
+struct Needs {
+    sessions: BTreeSet<String>,
+    /// Of one of them it was not seen that it lacks what it lacks.
+    is_new: bool,
+}
+
+/// Says for each problem which sessions need the object, and whether all of that was acknowledged; how many problems there are. What a pack
+/// that is marked lost already lacks is one only where a session needs it: all else was sent again.
+fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, mut problems: Vec<Found>) -> Result<Told, Failure> {
+    let mut told = Told { new: 0, acknowledged: 0 };
     if problems.is_empty() {
-        return Ok(0);
+        return Ok(told);
     }
-    let mut needs: HashMap<[u8; 32], BTreeSet<String>> = problems.iter().map(|found| (found.damage.object, BTreeSet::new())).collect();
+    let needs = needs_of(world, archive, packs, &problems)?;
+    problems.retain(|Found { damage, pack }| {
+        let was_lost = pack.and_then(|number| packs.get(&number)).is_some_and(|pack| pack.state == PackState::Lost);
+        !was_lost || needs.get(&damage.object).is_some_and(|needs| !needs.sessions.is_empty())
+    });
+    let seen = &archive.ledger.acknowledged;
+    let slots = archive.head.slots.iter().filter(|slot| seen.has_slot(slot.number)).map(|slot| slot_name(slot.number));
+    let commits = (1..=archive.head.generation).filter(|generation| seen.has_commit(*generation));
+    let seen: HashSet<[u8; 32]> =
+        slots.chain(commits.map(|generation| archive.credential.commit_name(generation))).map(|name| name.0).collect();
+    for Found { damage, .. } in &problems {
+        let needs = needs.get(&damage.object);
+        let acknowledged = match damage.class {
+            Class::Slot | Class::Commit => seen.contains(&damage.object),
+            _ => needs.is_some_and(|needs| !needs.sessions.is_empty() && !needs.is_new),
+        };
+        let count = if acknowledged { &mut told.acknowledged } else { &mut told.new };
+        *count = count.saturating_add(1);
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&damage.object),
+            class: class_of(damage.class),
+            problem: damage.fault.to_string(),
+            volumes: needs.map(|needs| needs.sessions.iter().take(NAMED_MAX).cloned().collect()).unwrap_or_default(),
+            acknowledged,
+        }))?;
+    }
+    Ok(told)
+}
+
+/// The sessions that need each of the objects in question, and have it nowhere else.
+fn needs_of<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    packs: &Packs,
+    problems: &[Found],
+) -> Result<HashMap<[u8; 32], Needs>, Failure> {
+    let mut needs: HashMap<[u8; 32], Needs> = problems.iter().map(|found| (found.damage.object, Needs::default())).collect();
     for (_, volume) in archive.volumes(world)? {
         for session in archive.sessions(world, &volume)? {
+            let is_new = !is_acknowledged(world, archive, &volume, &session)?;
             for id in reached(world, archive, &session)? {
                 if archive.cache.index.find_sound(world, &id)?.is_some() {
                     continue;
@@ -613,25 +667,13 @@ fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, 
                 let pack = archive.cache.index.find(world, &id)?.and_then(|location| packs.get(&location.pack).copied());
                 let objects = [Some(id.0), pack.map(|pack| pack.name.0), pack.map(|pack| pack.directory.0)];
                 for object in objects.into_iter().flatten() {
-                    if let Some(names) = needs.get_mut(&object) {
-                        names.insert(volume_and_session(&volume.name, &session));
+                    if let Some(needs) = needs.get_mut(&object) {
+                        needs.sessions.insert(volume_and_session(&volume.name, &session));
+                        needs.is_new |= is_new;
                     }
                 }
             }
         }
     }
-    problems.retain(|Found { damage, pack }| {
-        let was_lost = pack.and_then(|number| packs.get(&number)).is_some_and(|pack| pack.state == PackState::Lost);
-        !was_lost || needs.get(&damage.object).is_some_and(|names| !names.is_empty())
-    });
-    for Found { damage, .. } in &problems {
-        let volumes = needs.get(&damage.object).map(|names| names.iter().take(NAMED_MAX).cloned().collect()).unwrap_or_default();
-        world.tell(ToClient::Problem(Problem {
-            object: to_hex(&damage.object),
-            class: class_of(damage.class),
-            problem: damage.fault.to_string(),
-            volumes,
-        }))?;
-    }
-    Ok(problems.len() as u64)
+    Ok(needs)
 }

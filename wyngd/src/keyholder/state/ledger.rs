@@ -11,6 +11,7 @@
 //!  32 │ count of the spine u32        │ count of the notes u32         │
 //!  40 │ the spine, descending: generation u64 ‖ hash (32)              │
 //!     │ the notes of damage: kind u32 ‖ further packs u32 ‖ number u64 │
+//!     │ what was acknowledged of the damage (acknowledged.rs)           │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes      │
 //!     │ the pending one, the same                                      │
 //!     │ H of all before                                                │
@@ -19,7 +20,7 @@
 use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
 use wyng_control::Failure;
 
-use super::{ArchiveFolder, Notes};
+use super::{Acknowledged, ArchiveFolder, Notes};
 use crate::keyholder::world::World;
 
 const MAGIC: &[u8; 8] = b"wyngledg";
@@ -59,6 +60,8 @@ pub struct Ledger {
     pub keys_proven_time: i64,
     /// What is damaged in the store.
     pub notes: Notes,
+    /// What of it a person has seen.
+    pub acknowledged: Acknowledged,
 }
 
 impl Ledger {
@@ -141,6 +144,7 @@ impl Ledger {
             writer.u64(*generation).bytes(hash);
         }
         self.notes.encode(&mut writer);
+        self.acknowledged.encode(&mut writer);
         for commit in self.known.iter().chain(&self.pending) {
             writer.u64(commit.generation).bytes(&commit.bytes);
         }
@@ -167,6 +171,7 @@ impl Ledger {
         }
         let spine = (0..spine_count).map(|_| Ok((reader.u64()?, reader.array()?))).collect::<Result<_, Malformed>>()?;
         let notes = Notes::decode(&mut reader, note_count)?;
+        let acknowledged = Acknowledged::decode(&mut reader)?;
         let mut commit = || {
             let generation = reader.u64()?;
             Ok(KnownCommit { generation, bytes: reader.slice(COMMIT_BYTES)?.to_vec() })
@@ -174,7 +179,7 @@ impl Ledger {
         let known: Vec<KnownCommit> = (0..count).map(|_| commit()).collect::<Result<_, Malformed>>()?;
         let pending = (pending == 1).then(commit).transpose()?;
         reader.end()?;
-        Ok(Self { known, pending, spine, stopped, keys_proven_time, notes })
+        Ok(Self { known, pending, spine, stopped, keys_proven_time, notes, acknowledged })
     }
 }
 
@@ -195,6 +200,7 @@ mod tests {
         ledger.set_pending(commit(4));
         ledger.notes.commits.insert(1);
         ledger.notes.slots.insert(0);
+        ledger.acknowledged.add_commit(1);
         ledger.notes.packs.extend([(5, PackNote::Lost), (7, PackNote::Sound)]);
         assert_eq!(ledger.known(2), Some(&commit(2)), "what the head descends from stays known");
         assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));

@@ -3,6 +3,7 @@
 //!
 //! Every file here is small, replaced atomically and fsynced, but for the journal, which is appended.
 
+mod acknowledged;
 mod archives;
 mod delta;
 mod journal;
@@ -10,6 +11,7 @@ mod ledger;
 mod notes;
 mod origins;
 
+pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, from_hex, is_archive_name};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};

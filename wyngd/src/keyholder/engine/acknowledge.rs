@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Damage that lasts, because no source has the lost chunks any more: a person says that it was seen, and it is no failure from then on. It
+//! changes nothing in the store.
+
+use std::collections::HashMap;
+
+use wyng_archive::crypto::Id;
+use wyng_archive::format::{SessionEntry, VolumeEntry};
+use wyng_control::{ExitStatus, Failure, ToClient};
+
+use super::archive::Archive;
+use super::heal::{is_damaged, what_it_lacks};
+use super::restore::volume_and_session;
+use crate::keyholder::state::{Acknowledged, SessionKey};
+use crate::keyholder::world::World;
+
+/// What is known to be damaged, and what of it was acknowledged.
+#[derive(Default)]
+pub struct KnownDamage {
+    /// How much a person has not seen.
+    pub new: u64,
+    /// What was seen, in words.
+    pub acknowledged: Vec<String>,
+}
+
+/// Acknowledges all damage that is known now, and tells what that is.
+pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(world, name)?;
+    let held = archive.ledger.notes.held_packs().len();
+    if held > 0 {
+        return Err(Failure::MuchDamaged { packs: held as u64 });
+    }
+    let mut acknowledged = Acknowledged::default();
+    let mut fits = true;
+    let mut known = HashMap::new();
+    for (_, volume) in archive.volumes(world)? {
+        for session in archive.sessions(world, &volume)? {
+            if is_damaged(world, &mut archive, &session, &mut known)?
+                && let Some(lacks) = what_it_lacks(world, &mut archive, &session)?
+            {
+                fits &= acknowledged.add_session(key(&volume, &session), lacks);
+            }
+        }
+    }
+    fits = archive.ledger.notes.commits.iter().fold(fits, |fits, generation| acknowledged.add_commit(*generation) && fits);
+    archive.ledger.notes.slots.iter().for_each(|slot| acknowledged.add_slot(*slot));
+    archive.ledger.acknowledged = acknowledged;
+    archive.ledger.write(world, &archive.folder)?;
+    let known = known_damage(world, &mut archive)?;
+    tell(world, known.acknowledged)?;
+    // What did not fit stays a failure.
+    if fits { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count: known.new }) }
+}
+
+/// Tells what was acknowledged, a line each.
+pub fn tell<W: World>(world: &mut W, acknowledged: Vec<String>) -> Result<(), Failure> {
+    acknowledged.into_iter().try_for_each(|what| world.tell(ToClient::Acknowledged { what }))
+}
+
+/// Sessions that need what only lost packs hold, and commits and slots that are missing.
+pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<KnownDamage, Failure> {
+    let mut damage = KnownDamage::default();
+    let mut take = |seen: bool, what: String| {
+        if seen {
+            damage.acknowledged.push(what);
+        } else {
+            damage.new = damage.new.saturating_add(1);
+        }
+    };
+    for slot in &archive.ledger.notes.slots {
+        take(archive.ledger.acknowledged.has_slot(*slot), format!("slot {slot}"));
+    }
+    for generation in &archive.ledger.notes.commits {
+        take(archive.ledger.acknowledged.has_commit(*generation), format!("commit {generation}"));
+    }
+    let mut known: HashMap<Id, bool> = HashMap::new();
+    for (_, volume) in archive.volumes(world)? {
+        for session in archive.sessions(world, &volume)? {
+            if is_damaged(world, archive, &session, &mut known)? {
+                take(is_acknowledged(world, archive, &volume, &session)?, volume_and_session(&volume.name, &session));
+            }
+        }
+    }
+    Ok(damage)
+}
+
+/// Was it seen that the session lacks just what it lacks?
+pub fn is_acknowledged<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    volume: &VolumeEntry,
+    session: &SessionEntry,
+) -> Result<bool, Failure> {
+    let key = key(volume, session);
+    if !archive.ledger.acknowledged.may_have_session(&key) {
+        return Ok(false);
+    }
+    let lacks = what_it_lacks(world, archive, session)?;
+    Ok(lacks.is_some_and(|lacks| archive.ledger.acknowledged.has_session(&key, &lacks)))
+}
+
+/// Forgets what was acknowledged and is damage no more: should it come again, it is new.
+pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    if archive.ledger.acknowledged.is_empty() {
+        return Ok(());
+    }
+    let mut left = Acknowledged::default();
+    for (_, volume) in archive.volumes(world)? {
+        for session in archive.sessions(world, &volume)? {
+            if is_acknowledged(world, archive, &volume, &session)?
+                && let Some(lacks) = what_it_lacks(world, archive, &session)?
+            {
+                left.add_session(key(&volume, &session), lacks);
+            }
+        }
+    }
+    let (noted, seen) = (&archive.ledger.notes, &archive.ledger.acknowledged);
+    for generation in noted.commits.iter().filter(|generation| seen.has_commit(**generation)) {
+        left.add_commit(*generation);
+    }
+    noted.slots.iter().filter(|slot| seen.has_slot(**slot)).for_each(|slot| left.add_slot(*slot));
+    if left == archive.ledger.acknowledged {
+        return Ok(());
+    }
+    archive.ledger.acknowledged = left;
+    archive.ledger.write(world, &archive.folder)
+}
+
+fn key(volume: &VolumeEntry, session: &SessionEntry) -> SessionKey {
+    (volume.id, session.generation)
+}
