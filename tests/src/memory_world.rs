@@ -57,6 +57,8 @@ pub struct MemoryWorld {
     clock: u64,
     calls: u64,
     kill_at: Option<u64>,
+    /// The plug is pulled when so many blobs were put.
+    pub kill_when_put: Option<usize>,
     /// What the caller has for each source's number.
     pub sources: Vec<Vec<u8>>,
     /// Sources lie on a file system that clones files.
@@ -80,6 +82,8 @@ pub struct MemoryWorld {
     pub told: Vec<ToClient>,
     /// Bytes of blobs that were put.
     pub sent_bytes: u64,
+    /// The length of each blob that was put, in order: what the store sees of a run.
+    pub puts: Vec<usize>,
     /// May push compare what lies under a name that is taken?
     pub push_may_read: bool,
     /// What is typed when a passphrase is asked for.
@@ -105,6 +109,7 @@ impl MemoryWorld {
             clock: 1_900_000_000_000_000_000 + seed * 1_000_000_000,
             calls: 0,
             kill_at: None,
+            kill_when_put: None,
             sources: Vec::new(),
             kept: None,
             there: None,
@@ -113,6 +118,7 @@ impl MemoryWorld {
             returned: None,
             told: Vec::new(),
             sent_bytes: 0,
+            puts: Vec::new(),
             push_may_read: true,
             passphrase: b"passphrase".to_vec(),
         }
@@ -321,6 +327,10 @@ impl World for MemoryWorld {
         bytes.truncate(length_bytes);
         self.put_number += 1;
         self.sent_bytes += length_bytes as u64;
+        if self.kill_when_put == Some(self.puts.len()) {
+            std::panic::panic_any(Killed);
+        }
+        self.puts.push(length_bytes);
         self.in_flight.push_back((self.put_number, name, bytes));
         Ok(self.put_number)
     }

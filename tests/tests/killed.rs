@@ -45,8 +45,13 @@ fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
 }
 
 fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
+    back_up_committing_after(world, backup::COMMIT_AFTER_BYTES)
+}
+
+fn back_up_committing_after(world: &mut MemoryWorld, commit_after_bytes: u64) -> Result<(), Failure> {
     let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
-    let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false, heal: false };
+    let (archive, [skip_unchanged, dry_run, live, heal]) = ("home".to_owned(), [false; 4]);
+    let request = backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal, commit_after_bytes };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
         other => panic!("{other:?}: {:?}", world.told),
@@ -204,6 +209,85 @@ fn a_first_backup_survives_a_kill_at_every_call() {
         assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
     });
     assert!(calls > 50, "{calls} calls");
+}
+
+/// A run that commits after every two packs, whatever is finished by then.
+fn back_up_in_many_commits(world: &mut MemoryWorld) -> Result<(), Failure> {
+    back_up_committing_after(world, 128 << 10)
+}
+
+#[test]
+fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
+    let base = made();
+    let calls = killed_everywhere(&base, &sources(), back_up_in_many_commits, |n, survived| {
+        assert!(survived.sessions.len() >= 2);
+        let foreign = assert_whole(&survived.durable, &survived.sessions);
+        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+    });
+    let mut world = MemoryWorld::new(base, 10);
+    world.sources = sources();
+    back_up_in_many_commits(&mut world).unwrap();
+    let generation = Archive::open(&mut world, "home").unwrap().head.generation;
+    assert!(generation >= 4, "the run made {} commits", generation - 1);
+    assert!(calls > 50, "{calls} calls");
+}
+
+/// What is left of a run that was killed once its first commits were made, before a volume was finished.
+fn cut_before_a_volume_is_finished() -> (Durable, Vec<Vec<u8>>) {
+    let sources = vec![noise(1_000_000, 1)];
+    let mut world = MemoryWorld::new(made(), 10);
+    world.sources.clone_from(&sources);
+    back_up_in_many_commits(&mut world).unwrap();
+    let calls = world.calls();
+    let mut world = MemoryWorld::new(made(), 10);
+    world.sources.clone_from(&sources);
+    world.kill_at(calls * 3 / 4);
+    assert!(catch_unwind(AssertUnwindSafe(|| back_up_in_many_commits(&mut world))).is_err());
+    assert_eq!(reported(&world).len(), 0);
+    (world.crash(0).0, sources)
+}
+
+#[test]
+fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_its_domain() {
+    let (cut, sources) = cut_before_a_volume_is_finished();
+    let mut world = MemoryWorld::new(cut.clone(), 20);
+    let mut archive = Archive::open(&mut world, "home").unwrap();
+    assert!(archive.head.generation > 3, "several commits were made: {}", archive.head.generation);
+    let volumes = archive.volumes(&mut world).unwrap();
+    assert_eq!(volumes.iter().map(|(number, volume)| (*number, volume.name.as_str())).collect::<Vec<_>>(), [(0, "volume 0")]);
+    assert_eq!(archive.sessions(&mut world, &volumes[0].1).unwrap(), []);
+    // A machine that has nothing but the store and the passphrase.
+    let mut world = MemoryWorld::new(Durable { store: cut.store, ..Durable::default() }, 30);
+    adopt(&mut world).unwrap();
+    take_over::take_over(&mut world, "home").unwrap();
+    let mut world = MemoryWorld::new(world.end(), 40);
+    world.sources = sources;
+    back_up_in_many_commits(&mut world).unwrap();
+    assert!(world.sent_bytes < 600_000, "{} of 1000000 bytes were sent again", world.sent_bytes);
+    let sessions = reported(&world);
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it() {
+    let (cut, _) = cut_before_a_volume_is_finished();
+    // Another volume is backed up next; the one that was begun has no session yet.
+    let mut world = MemoryWorld::new(cut, 20);
+    world.sources = vec![noise(30_000, 5)];
+    let volumes = vec!["another".to_owned()];
+    let request = backup::Request {
+        archive: "home".into(),
+        volumes,
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+    };
+    assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
+    let mut archive = Archive::open(&mut world, "home").unwrap();
+    let names: Vec<String> = archive.volumes(&mut world).unwrap().into_iter().map(|(_, volume)| volume.name).collect();
+    assert_eq!(names, ["volume 0", "another"]);
+    assert_eq!(archive.unfinished, []);
 }
 
 #[test]

@@ -71,7 +71,15 @@ impl ComputedWorld {
 
     fn back_up(&mut self) {
         let volumes = vec!["disk".to_owned()];
-        let request = backup::Request { archive: "home".into(), volumes, skip_unchanged: false, dry_run: false, live: false, heal: false };
+        let request = backup::Request {
+            archive: "home".into(),
+            volumes,
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: false,
+            commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+        };
         assert_eq!(backup::back_up(self, &request).map_err(|failure| failure.text()), Ok(ExitStatus::Done));
     }
 }

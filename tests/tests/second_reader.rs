@@ -12,9 +12,11 @@ use std::process::Command;
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
+use wyngd::keyholder::engine::{backup, create};
 
 const MIB: usize = 1 << 20;
 
@@ -373,4 +375,52 @@ fn make_archive(sandbox: &Sandbox, seed: u64, contents: &[(&str, Vec<u8>)]) -> V
         (volume.to_owned(), session.to_owned(), content.clone())
     });
     brought.collect()
+}
+
+#[test]
+fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
+    let test = "the_second_reader_accepts_a_volume_that_has_no_session_yet";
+    let Some(reader) = SecondReader::ready(test) else { return };
+    let sandbox = Sandbox::new();
+    // The first commit of a run covers no volume, and the run ends there.
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let settings = create::Settings {
+        chunk_size_bytes: 4096,
+        pack_size_bytes: 64 << 10,
+        zstd_level: 1,
+        hold_off_runs: 3,
+        hold_off_secs: 0,
+        shared_domain: false,
+        kdf_memory_kib: 64 << 10,
+        kdf_passes: 3,
+    };
+    create::create(&mut world, &create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings }).unwrap();
+    let request = backup::Request {
+        archive: "home".into(),
+        volumes: vec!["vm".into()],
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        commit_after_bytes: 128 << 10,
+    };
+    let mut cut = MemoryWorld::new(world.end(), 2);
+    cut.sources = vec![noise(MIB, 1)];
+    cut.kill_when_put = Some(12);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::back_up(&mut cut, &request))).is_err());
+    for (name, bytes) in cut.crash(u64::MAX).0.store {
+        let hex = String::from_utf8(BlobName(name).to_hex().to_vec()).unwrap();
+        std::fs::create_dir_all(sandbox.store().join(&hex[..2])).unwrap();
+        std::fs::write(sandbox.store().join(&hex[..2]).join(hex), bytes).unwrap();
+    }
+    std::fs::write(sandbox.path("passphrase"), cut.passphrase).unwrap();
+    let run = |command: &str| reader.run(&sandbox.store(), &sandbox.path("passphrase"), &[command]);
+    assert_eq!(String::from_utf8_lossy(&run("list").success().stdout), "");
+    run("check").success();
+    // Its own programs list the volume, and no session.
+    sandbox.adopt("passphrase").success();
+    let listed = sandbox.wyng(&["list", "home"]);
+    assert_eq!(listed.success().json["volumes"], serde_json::json!([{"name": "vm", "size_bytes": 0, "sessions": []}]));
+    sandbox.wyng(&["status", "home"]).success();
+    sandbox.wyng(&["verify", "home"]).success();
+    assert_eq!(sandbox.wyng(&["restore", "home", "vm", "--to", "out"]).expect(2).codes(), ["unknown-session"]);
 }

@@ -89,7 +89,10 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             let mut origins = Origins::read(world, &folder)?;
             origins.take(&sources, world.client_uid())?;
             let volumes = sources.into_iter().map(|source| source.volume).collect();
-            let exit = backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal })?;
+            let exit = {
+                let commit_after_bytes = backup::COMMIT_AFTER_BYTES;
+                backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal, commit_after_bytes })?
+            };
             if exit == ExitStatus::Done && !dry_run {
                 origins.write(world, &folder)?;
             }

@@ -15,7 +15,7 @@ use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
 use super::base::{self, KnownBase};
-use super::commit::{Changes, ContentEdit, FinishedVolume, commit, seconds, settle_pending};
+use super::commit::{Changes, ContentEdit, FinishedVolume, begun_volumes, commit, new_volume, seconds, settle_pending};
 use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
@@ -28,11 +28,10 @@ use crate::keyholder::world::{SourceShape, World};
 const BATCHES_AHEAD: usize = 4;
 /// A task that is long enough to be worth handing over.
 const TASK_BYTES: usize = 512 << 10;
-/// In a long run a volume that is finished is committed when so much was sent since the last commit.
-const COMMIT_AFTER_BYTES: u64 = 1 << 30;
-/// So many volumes wait for a commit at most, each with its snapshot.
-const FINISHED_MAX: usize = 100;
-/// An intermediate commit is made before (a)'s new nodes fill more than half of their pack.
+/// Bytes of packs between two commits of a long run. A commit comes after this amount and after nothing else: one at a volume's end would
+/// show the store how large the volume is.
+pub const COMMIT_AFTER_BYTES: u64 = 1 << 30;
+/// Bytes of a pack for each new entry of (a): with more entries a commit's nodes of (a) would fill more than half of their pack.
 const PACK_BYTES_AN_ENTRY: u32 = 256;
 
 /// What a run was asked to do.
@@ -49,6 +48,8 @@ pub struct Request {
     pub live: bool,
     /// Also what a verify found damaged and did not believe is made again.
     pub heal: bool,
+    /// Bytes of packs between two commits; [`COMMIT_AFTER_BYTES`] but in tests.
+    pub commit_after_bytes: u64,
 }
 
 /// Makes one run. Failures of single volumes are told and the others go on; what ends the run is returned.
@@ -130,7 +131,14 @@ struct Run<B> {
     /// The name of every session of this run, seconds since 1970 UTC.
     time: i64,
     packer: Packer<B>,
+    /// Full packs between two commits.
+    packs_a_commit: usize,
+    /// The volumes that the catalog has.
     volumes: Vec<(u64, VolumeEntry)>,
+    /// Volumes that are journaled and not in the catalog yet: packs hold, or will hold, records of their domains.
+    begun: Vec<(u64, VolumeEntry)>,
+    /// The volume that is being read, while it is neither in the catalog nor in the journal.
+    beginning: Option<JournalVolume>,
     next_volume: u64,
     key: Option<Arc<SessionKey>>,
     /// Envelopes that no commit holds yet.
@@ -138,7 +146,6 @@ struct Run<B> {
     finished: Vec<Finished>,
     /// Packs to be marked lost or live again.
     healing: PackChanges,
-    committed_sent_bytes: u64,
 }
 
 /// A volume that waits for its commit.
@@ -178,22 +185,25 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             let newest = archive.sessions(world, volume)?.last().map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
-        archive.unfinished.retain(|begun| volumes.iter().all(|(_, volume)| volume.id != begun.id));
+        let begun = begun_volumes(archive, &volumes);
         let left = std::mem::take(&mut archive.uncommitted);
+        let settings = archive.head.settings;
         Ok(Self {
-            settings: archive.head.settings,
+            settings,
             dry_run: request.dry_run,
             live: request.live,
             skip_unchanged: request.skip_unchanged,
             time,
             packer: Packer::after(archive, left.packs),
-            next_volume: archive.head.volumes.size,
+            packs_a_commit: packs_a_commit(settings.pack_size_bytes, request.commit_after_bytes),
+            next_volume: archive.head.volumes.size.saturating_add(begun.len() as u64),
             volumes,
+            begun,
+            beginning: None,
             key: None,
             new_keys: left.keys,
             finished: Vec::new(),
             healing: PackChanges::default(),
-            committed_sent_bytes: 0,
         })
     }
 
@@ -220,14 +230,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         name: &str,
     ) -> Result<bool, Failure> {
         let began_cpu = world.cpu_micros();
-        let (number, mut entry) = self.find_or_begin(world, archive, name)?;
+        let (number, entry) = self.find_or_begin(world, name)?;
         let base_of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
         let shape = world.open_source(item, name, &base_of, None)?;
         let size_bytes = shape.size_bytes;
-        if number >= self.next_volume {
-            self.next_volume = number.saturating_add(1);
-            entry.size_bytes = size_bytes;
-        }
         let plan = self.plan(world, archive, number, entry, &shape)?;
         let mut counts = Counts::default();
         let (root, method) = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
@@ -264,11 +270,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         };
         let volume = FinishedVolume { number: plan.number, entry: plan.entry, session };
         self.finished.push(Finished { volume, report, snapshot: shape.snapshot.then_some(item) });
-        let sent_bytes = self.packer.sent_bytes().saturating_sub(self.committed_sent_bytes);
-        if sent_bytes >= COMMIT_AFTER_BYTES || self.finished.len() >= FINISHED_MAX {
-            world.end_reading(item);
-            self.commit(world, archive, pool, PackChanges::default(), false)?;
-        }
+        self.next_volume = self.next_volume.max(number.saturating_add(1));
         Ok(true)
     }
 
@@ -301,9 +303,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         world.progress(Progress { phase: Phase::Committing, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes });
         let done = std::mem::take(&mut self.finished);
         let finished = done.iter().map(|done| done.volume.clone()).collect();
-        let keys = std::mem::take(&mut self.new_keys);
-        commit(world, archive, pool, &mut self.packer, Changes { finished, keys, packs, ends_run })?;
-        self.committed_sent_bytes = self.packer.sent_bytes();
+        let (begun, keys) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.new_keys));
+        self.volumes.extend(begun.iter().cloned());
+        commit(world, archive, pool, &mut self.packer, Changes { begun, finished, keys, packs, ends_run })?;
         // From here on these sessions are true; only now are they told, and only now are their sources the bases of the next run.
         for Finished { volume: FinishedVolume { entry, session, .. }, report, snapshot } in done {
             world.tell(ToClient::BackedUp(report))?;
@@ -319,15 +321,26 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         Ok(())
     }
 
-    /// The volume as the catalog has it, or a new one under the next number.
-    fn find_or_begin<W: World>(&self, world: &mut W, archive: &mut Archive, name: &str) -> Result<(u64, VolumeEntry), Failure> {
-        match self.volumes.iter().find(|(_, volume)| volume.name == name) {
-            Some(known) => Ok(known.clone()),
-            None => {
-                let begun = self.begin_volume(world, archive, name)?;
-                Ok((self.next_volume, new_volume(&self.settings, begun)))
-            }
+    /// The volume as the catalog or a cut run has it, or a new one under the next number.
+    fn find_or_begin<W: World>(&mut self, world: &mut W, name: &str) -> Result<(u64, VolumeEntry), Failure> {
+        self.beginning = None;
+        if let Some(known) = self.volumes.iter().chain(&self.begun).find(|(_, volume)| volume.name == name) {
+            return Ok(known.clone());
         }
+        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(world.draw()?), domain: DomainId(world.draw()?) };
+        let entry = new_volume(&self.settings, &begun);
+        self.beginning = Some(begun);
+        Ok((self.next_volume, entry))
+    }
+
+    /// Journals a new volume before the first record of its domain is sealed. Under another domain every chunk would be sent again.
+    fn note_begun<W: World>(&mut self, world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+        let Some(volume) = self.beginning.take() else { return Ok(()) };
+        archive.journal.volume(world, &volume)?;
+        self.begun.push((self.next_volume, new_volume(&self.settings, &volume)));
+        self.next_volume = self.next_volume.saturating_add(1);
+        archive.unfinished.push(volume);
+        Ok(())
     }
 
     /// What the volume is compared with: its newest session if the ids are comparable, and the one that its base snapshot is of.
@@ -362,19 +375,6 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             entry,
             size_bytes: shape.size_bytes,
         })
-    }
-
-    /// A new volume's id and domain: those of a cut run, or drawn and journaled. Under another domain every chunk would be sent again.
-    fn begin_volume<W: World>(&self, world: &mut W, archive: &mut Archive, name: &str) -> Result<JournalVolume, Failure> {
-        if let Some(begun) = archive.unfinished.iter().find(|begun| begun.name == name) {
-            return Ok(begun.clone());
-        }
-        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(world.draw()?), domain: DomainId(world.draw()?) };
-        if !self.dry_run {
-            archive.journal.volume(world, &begun)?;
-            archive.unfinished.push(begun.clone());
-        }
-        Ok(begun)
     }
 
     /// Makes a source's content tree, by what changed since its base snapshot, or if there is none to be trusted by reading it whole.
@@ -447,13 +447,11 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 sealing.push_back(self.seal_batch(world, archive, pool, batch, counts)?);
             }
             if sealing.len() >= BATCHES_AHEAD / 2 || naming.is_empty() {
-                if let Some(batch) = sealing.pop_front() {
-                    let mut tools = tools(world, &credential, archive, pool);
-                    let room = self.pack_batch(&mut tools, edit.as_mut(), name, batch, counts)?;
-                    reader.spare.extend(room);
-                }
-                if self.needs_intermediate_commit() {
-                    self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
+                if let Some(mut batch) = sealing.pop_front() {
+                    while !self.pack_batch(&mut tools(world, &credential, archive, pool), edit.as_mut(), name, &mut batch, counts)? {
+                        self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
+                    }
+                    reader.spare.extend(Arc::into_inner(batch.bytes)); // no task has it any more
                 }
             }
             if world.cancelled() {
@@ -543,6 +541,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         }
         let mut tickets = Vec::new();
         if !unknown.is_empty() {
+            self.note_begun(world, archive)?;
             let key = self.session_key(world, archive)?;
             for part in group(unknown) {
                 let seeds = part.iter().map(|_| world.draw().map(NonceSeed)).collect::<Result<Vec<_>, _>>()?;
@@ -557,42 +556,41 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                                 let chunk = bytes.get(range).unwrap_or_default();
                                 credential.seal_chunk(&task_key, coder, &id, chunk, seed, &mut record).map(|()| (id, record))
                             })
-                            .collect::<Result<Vec<_>, SealError>>()
+                            .collect::<SealedRecords>()
                     })?,
                 ));
             }
         }
-        Ok(Sealing { bytes: batch.bytes, changes, tickets })
+        Ok(Sealing { bytes: batch.bytes, changes: changes.into(), tickets: tickets.into(), records: VecDeque::new() })
     }
 
-    /// Puts the sealed records of a batch into packs, then its changes into the tree. Gives back the room of its bytes.
+    /// Puts the sealed records of a batch into packs, then its changes into the tree. False when a commit is due before it goes on.
     fn pack_batch<W: World<Buffer = B>>(
         &mut self,
         tools: &mut Tools<'_, W>,
-        edit: Option<&mut ContentEdit>,
+        mut edit: Option<&mut ContentEdit>,
         name: &str,
-        batch: Sealing,
+        batch: &mut Sealing,
         counts: &mut Counts,
-    ) -> Result<Option<Vec<u8>>, Failure> {
-        for (key, ticket) in batch.tickets {
-            let records = ticket.wait()?.map_err(|error| match error {
-                SealError::SelfCheck => Failure::SelfCheck { volume: name.to_owned() },
-                error => internal(&error.to_string()),
-            })?;
-            for (id, record) in records {
-                if self.packer.is_on_the_way(&id) {
-                    continue; // the batch before, sealed at the same time, had the same chunk
+    ) -> Result<bool, Failure> {
+        loop {
+            if self.packer.closed_count() >= self.packs_a_commit {
+                return Ok(false);
+            }
+            if let Some((id, key, record)) = batch.next_record(name)? {
+                // The batch before, sealed at the same time, may have had the same chunk.
+                if !self.packer.is_on_the_way(&id) {
+                    self.packer.add_chunk(tools, id, &key, &record)?;
+                    counts.sealed_bytes = counts.sealed_bytes.saturating_add(record.len() as u64);
                 }
-                self.packer.add_chunk(tools, id, &key, &record)?;
-                counts.sealed_bytes = counts.sealed_bytes.saturating_add(record.len() as u64);
+            } else if let Some((index, id)) = batch.changes.pop_front() {
+                if let Some(edit) = edit.as_deref_mut() {
+                    edit.set(tools, &mut self.packer, index, id)?;
+                }
+            } else {
+                return Ok(true);
             }
         }
-        if let Some(edit) = edit {
-            for (index, id) in batch.changes {
-                edit.set(tools, &mut self.packer, index, id)?;
-            }
-        }
-        Ok(Arc::into_inner(batch.bytes)) // no task has it any more
     }
 
     /// The session key of this run; a new one when there is none or the old one is worn. It is journaled before it seals anything.
@@ -617,12 +615,6 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         Ok(key)
     }
 
-    /// More packs than one commit's tail could list.
-    fn needs_intermediate_commit(&self) -> bool {
-        let most = usize::try_from(self.settings.pack_size_bytes / PACK_BYTES_AN_ENTRY).unwrap_or(usize::MAX);
-        self.packer.closed_count() >= most
-    }
-
     fn report<W: World>(&self, world: &mut W, name: &str, reader: &BatchReader, plan: &Plan) {
         let done_bytes = reader.position_bytes();
         world.progress(Progress {
@@ -639,17 +631,10 @@ fn tools<'a, W: World>(world: &'a mut W, credential: &'a Credential, archive: &'
     Tools { world, credential, cache: &mut archive.cache, journal: &archive.journal, pool }
 }
 
-fn new_volume(settings: &ArchiveSettings, begun: JournalVolume) -> VolumeEntry {
-    VolumeEntry {
-        id: begun.id,
-        domain: settings.shared_domain.unwrap_or(begun.domain),
-        size_bytes: 0, // until its source is opened
-        chunk_size_bytes: settings.chunk_size_bytes,
-        sessions_size: 0,
-        sessions_root: Id::ZERO,
-        name: begun.name,
-        description: String::new(),
-    }
+/// How many packs are full between two commits: a fixed number, whatever is in them.
+fn packs_a_commit(pack_size_bytes: u32, commit_after_bytes: u64) -> usize {
+    let wanted = commit_after_bytes.div_ceil(u64::from(pack_size_bytes)).max(1);
+    usize::try_from(wanted.min(u64::from(pack_size_bytes / PACK_BYTES_AN_ENTRY))).unwrap_or(usize::MAX)
 }
 
 /// What is counted of one volume.
@@ -675,11 +660,31 @@ struct Naming {
 
 type SealedRecords = Result<Vec<(Id, Vec<u8>)>, SealError>;
 
-/// A batch whose unknown chunks are being sealed.
+/// A batch whose unknown chunks are being sealed, then packed.
 struct Sealing {
     bytes: Arc<Vec<u8>>,
-    changes: Vec<(u64, Option<Id>)>,
-    tickets: Vec<(Arc<SessionKey>, Ticket<SealedRecords>)>,
+    /// What is still to be changed in the tree.
+    changes: VecDeque<(u64, Option<Id>)>,
+    /// What is still being sealed, and under which key.
+    tickets: VecDeque<(Arc<SessionKey>, Ticket<SealedRecords>)>,
+    /// What is sealed and not packed yet.
+    records: VecDeque<(Id, Arc<SessionKey>, Vec<u8>)>,
+}
+
+impl Sealing {
+    /// The next sealed record; `None` when all are packed.
+    fn next_record(&mut self, volume: &str) -> Result<Option<(Id, Arc<SessionKey>, Vec<u8>)>, Failure> {
+        while self.records.is_empty()
+            && let Some((key, ticket)) = self.tickets.pop_front()
+        {
+            let records = ticket.wait()?.map_err(|error| match error {
+                SealError::SelfCheck => Failure::SelfCheck { volume: volume.to_owned() },
+                error => internal(&error.to_string()),
+            })?;
+            self.records.extend(records.into_iter().map(|(id, record)| (id, Arc::clone(&key), record)));
+        }
+        Ok(self.records.pop_front())
+    }
 }
 
 /// `None` for a chunk of zeros: a hole.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
-    COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
-    VolumeEntry, VolumesTree, depth_for, skip_of,
+    ArchiveSettings, COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail,
+    TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
 };
 use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
 use wyng_control::Failure;
@@ -19,7 +19,7 @@ use super::heal::PackChanges;
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
-use crate::keyholder::state::KnownCommit;
+use crate::keyholder::state::{JournalVolume, KnownCommit};
 use crate::keyholder::world::{Fetched, World};
 
 /// More than a leaf of (a), sealed.
@@ -39,6 +39,8 @@ pub struct FinishedVolume {
 /// What a commit brings.
 #[derive(Default)]
 pub struct Changes {
+    /// Volumes that enter the catalog without a session, each with its number.
+    pub begun: Vec<(u64, VolumeEntry)>,
     /// New sessions.
     pub finished: Vec<FinishedVolume>,
     /// The envelopes that the head's key table lacks.
@@ -149,13 +151,16 @@ pub fn commit<W: World>(
     packer: &mut Packer<W::Buffer>,
     changes: Changes,
 ) -> Result<(), Failure> {
-    let Changes { finished, keys, packs, ends_run } = changes;
+    let Changes { begun, finished, keys, packs, ends_run } = changes;
     let head = archive.head.clone();
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
-    archive.unfinished.retain(|begun| finished.iter().all(|volume| volume.entry.id != begun.id));
-    let volumes = edit_volumes(&mut tools, packer, &head, finished, generation)?;
+    archive.unfinished.retain(|volume| {
+        let entered = begun.iter().map(|(_, entry)| entry).chain(finished.iter().map(|finished| &finished.entry));
+        entered.into_iter().all(|entry| entry.id != volume.id)
+    });
+    let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, &keys)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
     let runs = head.runs.saturating_add(u64::from(ends_run));
@@ -173,8 +178,10 @@ pub fn commit_change<W: World>(
 ) -> Result<(), Failure> {
     let left = std::mem::take(&mut archive.uncommitted);
     if !(left.packs.is_empty() && left.keys.is_empty()) {
+        let volumes = archive.volumes(world)?;
+        let begun = begun_volumes(archive, &volumes);
         let mut packer = Packer::after(archive, left.packs);
-        commit(world, archive, pool, &mut packer, Changes { keys: left.keys, ..Changes::default() })?;
+        commit(world, archive, pool, &mut packer, Changes { begun, keys: left.keys, ..Changes::default() })?;
     }
     let mut state = archive.head.clone();
     change(&mut state);
@@ -246,14 +253,39 @@ pub fn seal_commit<W: World>(world: &mut W, credential: &Credential, coder: &mut
     Ok(KnownCommit { generation: commit.generation, bytes })
 }
 
+/// The volumes that a cut run journaled and no commit has, each with the number under which it enters the catalog: its domain must be known
+/// as long as a pack holds a record of it.
+pub fn begun_volumes(archive: &mut Archive, volumes: &[(u64, VolumeEntry)]) -> Vec<(u64, VolumeEntry)> {
+    archive.unfinished.retain(|begun| volumes.iter().all(|(_, volume)| volume.id != begun.id && volume.name != begun.name));
+    let settings = &archive.head.settings;
+    (archive.head.volumes.size..).zip(archive.unfinished.iter().map(|begun| new_volume(settings, begun))).collect()
+}
+
+/// A volume as the catalog has it before its first session.
+pub fn new_volume(settings: &ArchiveSettings, begun: &JournalVolume) -> VolumeEntry {
+    VolumeEntry {
+        id: begun.id,
+        domain: settings.shared_domain.unwrap_or(begun.domain),
+        size_bytes: 0,
+        chunk_size_bytes: settings.chunk_size_bytes,
+        sessions_size: 0,
+        sessions_root: Id::ZERO,
+        name: begun.name.clone(),
+        description: String::new(),
+    }
+}
+
 fn edit_volumes<W: World>(
     tools: &mut Tools<'_, W>,
     packer: &mut Packer<W::Buffer>,
     head: &Commit,
+    begun: Vec<(u64, VolumeEntry)>,
     finished: Vec<FinishedVolume>,
     generation: u64,
 ) -> Result<TreeRoot, Failure> {
-    let mut changes = Vec::with_capacity(finished.len());
+    let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
+    let begun = begun.into_iter().filter(|(number, _)| !is_finished(*number));
+    let mut changes: Vec<_> = begun.map(|(number, entry)| (number, Some(entry))).collect();
     for FinishedVolume { number, mut entry, mut session } in finished {
         session.generation = generation;
         (entry.size_bytes, entry.domain, entry.chunk_size_bytes) = (session.size_bytes, session.domain, session.chunk_size_bytes);

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What an observer of the store can tell from the sizes, the number and the order of what is put there, and that it does not tell how the
+//! bytes of a run are split over volumes, in which order these come, or what they are called.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+
+use wyng_control::ExitStatus;
+use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::sandbox::{Sandbox, noise};
+use wyngd::keyholder::engine::{backup, create};
+
+const CHUNK: usize = 4096;
+const PACK: usize = 64 << 10;
+/// Full packs between two commits of these runs.
+const PACKS_A_COMMIT: usize = 16;
+
+fn made() -> Durable {
+    let settings = create::Settings {
+        chunk_size_bytes: u32::try_from(CHUNK).unwrap(),
+        pack_size_bytes: u32::try_from(PACK).unwrap(),
+        zstd_level: 1,
+        hold_off_runs: 3,
+        hold_off_secs: 0,
+        shared_domain: false,
+        kdf_memory_kib: 64 << 10,
+        kdf_passes: 3,
+    };
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    create::create(&mut world, &create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings }).unwrap();
+    world.end()
+}
+
+/// What a run shows: the length of each blob that it puts, in order, as `COUNT x LENGTH`; and what is there afterwards.
+fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (String, Durable) {
+    let mut world = MemoryWorld::new(durable, seed);
+    world.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let request = backup::Request {
+        archive: "home".into(),
+        volumes: volumes.iter().map(|(name, _)| name.clone()).collect(),
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        commit_after_bytes: (PACKS_A_COMMIT * PACK) as u64,
+    };
+    assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
+    let shown: Vec<String> = world.puts.chunk_by(|a, b| a == b).map(|alike| format!("{} x {}", alike.len(), alike[0])).collect();
+    (shown.join(", "), world.end())
+}
+
+/// `bytes` as volumes of these many chunks, one after the other.
+fn split(bytes: &[u8], chunks: impl IntoIterator<Item = usize>) -> Vec<(String, Vec<u8>)> {
+    let mut rest = bytes;
+    let mut volumes = Vec::new();
+    for (number, count) in chunks.into_iter().enumerate() {
+        let (volume, behind) = rest.split_at(count * CHUNK);
+        volumes.push((format!("volume {number}"), volume.to_vec()));
+        rest = behind;
+    }
+    assert!(rest.is_empty());
+    volumes
+}
+
+#[test]
+fn what_the_store_sees_of_a_run_does_not_tell_how_its_bytes_are_split_over_volumes() {
+    const CHUNKS: usize = 1516; // away from a pack's border, which a few KiB of metadata could cross
+    let bytes = noise(CHUNKS * CHUNK, 7);
+    let whole = split(&bytes, [CHUNKS]);
+    let mut named = split(&bytes, [500, 416, 600]);
+    named.iter_mut().zip(["a", "a volume whose name is long", "vault"]).for_each(|((name, _), other)| *name = other.into());
+    let mut reversed = split(&bytes, [100, 1316, 100]);
+    reversed.reverse();
+    let splits = [
+        ("three", split(&bytes, [500, 516, 500])),
+        ("three of other sizes and names", named),
+        ("the largest in the middle, backwards", reversed),
+        // A commit at a volume's end would come exactly where a pack is full, or just beside it.
+        ("at the packs' borders", split(&bytes, [240, 241, 239, 256, 255, 257, 28])),
+        ("a hundred and more", split(&bytes, std::iter::repeat_n(10, CHUNKS / 10).chain([CHUNKS % 10]))),
+    ];
+    let (expected, _) = observed(made(), 10, &whole);
+    // Full packs and the tail, then the commit.
+    let regular = format!("{} x {PACK}, 1 x 4096, ", PACKS_A_COMMIT + 1);
+    assert!(expected.starts_with(&regular.repeat(5)), "{expected}");
+    for (what, volumes) in splits {
+        assert_eq!(observed(made(), 10, &volumes).0, expected, "{what}");
+    }
+}
+
+#[test]
+fn what_the_store_sees_of_a_later_run_does_not_tell_which_volumes_changed() {
+    let bytes = noise(1200 * CHUNK, 8);
+    let volumes = split(&bytes, [300; 4]);
+    let (_, durable) = observed(made(), 10, &volumes);
+    let fresh = noise(640 * CHUNK, 9);
+    let change = |parts: [usize; 4]| {
+        let (mut changed, mut rest) = (volumes.clone(), fresh.as_slice());
+        for ((_, volume), chunks) in changed.iter_mut().zip(parts) {
+            let (new, behind) = rest.split_at(chunks * CHUNK);
+            volume[..new.len()].copy_from_slice(new);
+            rest = behind;
+        }
+        changed
+    };
+    let (expected, _) = observed(durable.clone(), 20, &change([160; 4]));
+    assert!(expected.matches(" x 4096").count() >= 3, "{expected}");
+    for parts in [[300, 300, 40, 0], [0, 40, 300, 300], [300, 20, 20, 300], [1, 299, 300, 40]] {
+        assert_eq!(observed(durable.clone(), 20, &change(parts)).0, expected, "{parts:?}");
+    }
+}
+
+/// How many files of each length a store in a folder keeps.
+fn seen_in_folder(sandbox: &Sandbox) -> BTreeMap<u64, usize> {
+    let mut seen = BTreeMap::new();
+    for blob in sandbox.blobs() {
+        *seen.entry(std::fs::metadata(blob).unwrap().len()).or_default() += 1;
+    }
+    seen
+}
+
+#[test]
+fn a_store_in_a_folder_shows_the_same_of_one_volume_and_of_three() {
+    // 512 packs of 128 KiB are as many as one commit lists, so that a run of this size has two commits.
+    const MIB: usize = 1 << 20;
+    let bytes = noise(80 * MIB, 3);
+    let seen = |sizes: &[usize]| {
+        let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
+        let (mut rest, mut names) = (bytes.as_slice(), Vec::new());
+        for (number, size) in sizes.iter().enumerate() {
+            let (volume, behind) = rest.split_at(size * MIB);
+            std::fs::write(sandbox.path(&format!("{number}.img")), volume).unwrap();
+            names.push(format!("{number}.img"));
+            rest = behind;
+        }
+        let mut command = vec!["backup", "home"];
+        command.extend(names.iter().map(String::as_str));
+        sandbox.wyng(&command).success();
+        seen_in_folder(&sandbox)
+    };
+    let expected = seen(&[80]);
+    assert!(expected[&4096] >= 3, "the first commit of the archive, and two of the run: {expected:?}");
+    assert_eq!(seen(&[25, 40, 15]), expected);
+}
