@@ -48,22 +48,27 @@ pub struct LoopMount {
 impl LoopMount {
     /// Makes and mounts one of `size_mib`. `kind` is what follows `mkfs.`; `options` are those of `mount -o`.
     pub fn mount(kind: &str, size_mib: u32, options: &str) -> Self {
-        Self::try_mount(kind, size_mib, options).unwrap()
+        Self::mount_as(kind, kind, size_mib, options)
+    }
+
+    /// The same of a `kind` that is mounted as another.
+    pub fn mount_as(kind: &str, mounted_as: &str, size_mib: u32, options: &str) -> Self {
+        Self::try_mount(kind, mounted_as, size_mib, options).unwrap()
     }
 
     /// Whether this kernel mounts that kind from a loop device.
     pub fn works(kind: &str) -> bool {
-        Self::try_mount(kind, 320, "noatime").is_ok()
+        Self::try_mount(kind, kind, 320, "noatime").is_ok()
     }
 
-    fn try_mount(kind: &str, size_mib: u32, options: &str) -> Result<Self, String> {
+    fn try_mount(kind: &str, mounted_as: &str, size_mib: u32, options: &str) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (image, top) = (folder.path().join("image"), folder.path().join("top"));
         std::fs::create_dir(&top).map_err(|error| error.to_string())?;
         let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(u64::from(size_mib) << 20).map_err(|error| error.to_string())?;
         try_run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image))?;
-        try_run(Command::new("mount").args(["-o", &format!("loop,{options}")]).args([&image, &top]))?;
+        try_run(Command::new("mount").args(["-t", mounted_as, "-o", &format!("loop,{options}")]).args([&image, &top]))?;
         Ok(Self { folder })
     }
 
@@ -254,4 +259,77 @@ pub fn run(command: &mut Command) {
 fn try_run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// A loop device under a number that no other test uses meanwhile, so that its node stays its own while nothing is attached to it.
+pub struct LoopDevice {
+    node: PathBuf,
+    partitions: Vec<u32>,
+    _number: std::fs::File,
+}
+
+/// Numbers that `losetup --find` seldom comes to.
+const LOOP_NUMBERS: std::ops::Range<u32> = 80..120;
+
+impl LoopDevice {
+    /// Attaches an image.
+    pub fn attach(image: &Path) -> Self {
+        let (number, lock) = LOOP_NUMBERS
+            .filter_map(|number| {
+                let lock = std::env::temp_dir().join(format!("wyng-test-loop-{number}"));
+                let lock = std::fs::File::options().write(true).create(true).truncate(false).open(lock).unwrap();
+                lock.try_lock().is_ok().then_some((number, lock))
+            })
+            .next()
+            .unwrap();
+        let device = Self { node: PathBuf::from(format!("/dev/loop{number}")), partitions: Vec::new(), _number: lock };
+        device.attach_another(image);
+        device
+    }
+
+    /// Attaches an image after [`detach`](Self::detach).
+    pub fn attach_another(&self, image: &Path) {
+        run(Command::new("losetup").arg(&self.node).arg(image));
+    }
+
+    /// Leaves the node without a medium.
+    pub fn detach(&self) {
+        run(Command::new("losetup").arg("-d").arg(&self.node));
+        crate::service::until("nothing is attached any more", || self.bytes() == 0);
+    }
+
+    /// Makes a partition known, of so many sectors of 512 bytes; its node.
+    pub fn add_partition(&mut self, number: u32, first_sector: u64, sectors: u64) -> PathBuf {
+        run(Command::new("addpart").arg(&self.node).args([number.to_string(), first_sector.to_string(), sectors.to_string()]));
+        self.partitions.push(number);
+        let node = PathBuf::from(format!("{}p{number}", self.node.display()));
+        crate::service::until("the partition has its node", || node.exists());
+        node
+    }
+
+    /// Its node.
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// Its bytes as they are on the medium.
+    pub fn medium(&self) -> Vec<u8> {
+        let read = Command::new("dd").arg(format!("if={}", self.node.display())).args(["iflag=direct", "bs=1M", "status=none"]).output();
+        read.unwrap().stdout
+    }
+
+    fn bytes(&self) -> u64 {
+        let size = std::fs::read_to_string(Path::new("/sys/block").join(self.node.file_name().unwrap()).join("size"));
+        size.unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        for number in &self.partitions {
+            run(Command::new("delpart").arg(&self.node).arg(number.to_string()));
+        }
+        // Where nothing is attached there is nothing to do.
+        let _ = Command::new("losetup").arg("-d").arg(&self.node).output();
+    }
 }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
+use wyng_control::{BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -382,10 +382,13 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, item: u32, _: &str, of: &BaseOf, _: Option<&str>) -> Result<SourceShape, Failure> {
+    fn open_source(&mut self, item: u32, volume: &str, of: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
         self.step();
         let base = self.compare_with_base(item, of);
-        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, snapshot: self.clones, base })
+        let mut found = FoundSource::default();
+        found.origin.path = format!("/{volume}").into_bytes();
+        found.origin.leads_to.clone_from(&found.origin.path);
+        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, snapshot: self.clones, base, found })
     }
 
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
@@ -426,18 +429,18 @@ impl World for MemoryWorld {
 
     fn close_source(&mut self, _: u32) {}
 
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
+    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
         self.step();
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
-            return Ok((TargetKind::File, None));
+            return Ok(TargetShape { kind: TargetKind::File, there: None, remembered: None });
         };
         self.sources = vec![old.clone()];
         let base = self.compare_with_base(item, &wish.base_of);
         let in_target = wish.in_place || self.clones;
         let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, base };
         self.targets.insert(item, if in_target { old } else { Vec::new() });
-        Ok((TargetKind::File, Some(there)))
+        Ok(TargetShape { kind: TargetKind::File, there: Some(there), remembered: None })
     }
 
     fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
@@ -501,6 +504,12 @@ impl World for MemoryWorld {
     fn cancelled(&mut self) -> bool {
         false
     }
+}
+
+/// Sources of these volumes, as by their paths alone.
+pub fn sources_named<'a>(volumes: impl IntoIterator<Item = &'a str>) -> Vec<BackupSource> {
+    let source = |volume: &str| BackupSource { volume: volume.to_owned(), named: false, configured: false };
+    volumes.into_iter().map(source).collect()
 }
 
 /// The ranges in which `new` differs from `old`, in whole blocks, ascending and apart.

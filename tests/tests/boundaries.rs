@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use wyng_control::ExitStatus;
-use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::{Sandbox, noise};
 use wyngd::keyholder::engine::{backup, create};
 
@@ -38,7 +38,7 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
     world.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
     let request = backup::Request {
         archive: "home".into(),
-        volumes: volumes.iter().map(|(name, _)| name.clone()).collect(),
+        sources: sources_named(volumes.iter().map(|(name, _)| name.as_str())),
         skip_unchanged: false,
         dry_run: false,
         live: false,

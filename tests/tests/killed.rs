@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
-use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
-use wyng_tests::memory_world::{Durable, Killed, MemoryWorld};
+use wyng_control::{BackupSource, BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
+use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyngd::keyholder::engine::archive::Archive;
 use wyngd::keyholder::engine::{backup, create, keys, monitor, open, restore, take_over, verify};
@@ -44,14 +44,19 @@ fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
     create::create(world, &create_request())
 }
 
+/// A volume for each source.
+fn named(world: &MemoryWorld) -> Vec<BackupSource> {
+    let names: Vec<String> = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
+    sources_named(names.iter().map(String::as_str))
+}
+
 fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
     back_up_committing_after(world, backup::COMMIT_AFTER_BYTES)
 }
 
 fn back_up_committing_after(world: &mut MemoryWorld, commit_after_bytes: u64) -> Result<(), Failure> {
-    let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
-    let (archive, [skip_unchanged, dry_run, live, heal]) = ("home".to_owned(), [false; 4]);
-    let request = backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal, commit_after_bytes };
+    let (archive, sources, [skip_unchanged, dry_run, live, heal]) = ("home".to_owned(), named(world), [false; 4]);
+    let request = backup::Request { archive, sources, skip_unchanged, dry_run, live, heal, commit_after_bytes };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
         other => panic!("{other:?}: {:?}", world.told),
@@ -274,13 +279,13 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
     // Another volume is backed up next; the one that was begun has no session yet.
     let mut world = MemoryWorld::new(cut, 20);
     world.sources = vec![noise(30_000, 5)];
-    let volumes = vec!["another".to_owned()];
     let request = backup::Request {
         archive: "home".into(),
-        volumes,
+        sources: sources_named(["another"]),
         skip_unchanged: false,
         dry_run: false,
         live: false,
+        heal: false,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
@@ -687,8 +692,7 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
 
 fn monitor_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
     world.clones = true;
-    let volumes = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
-    assert_eq!(monitor::monitor(world, &monitor::Request { archive: "home".into(), volumes })?, ExitStatus::Done);
+    assert_eq!(monitor::monitor(world, &monitor::Request { archive: "home".into(), sources: named(world) })?, ExitStatus::Done);
     Ok(())
 }
 

@@ -10,11 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, ToClient};
+use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetWish, There, World};
+use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, World};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -70,10 +71,9 @@ impl ComputedWorld {
     }
 
     fn back_up(&mut self) {
-        let volumes = vec!["disk".to_owned()];
         let request = backup::Request {
             archive: "home".into(),
-            volumes,
+            sources: sources_named(["disk"]),
             skip_unchanged: false,
             dry_run: false,
             live: false,
@@ -218,8 +218,8 @@ impl World for ComputedWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, _: u32, _: &str, _: &BaseOf, _: Option<&str>) -> Result<SourceShape, Failure> {
-        Ok(SourceShape { size_bytes: SIZE_BYTES, snapshot: false, base: None })
+    fn open_source(&mut self, _: u32, _: &str, _: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
+        Ok(SourceShape { size_bytes: SIZE_BYTES, snapshot: false, base: None, found: FoundSource::default() })
     }
     fn next_changes(&mut self, _: u32) -> Result<Option<ChangePage>, Failure> {
         Ok(None)
@@ -288,7 +288,7 @@ impl World for ComputedWorld {
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         panic!("a backup reads nothing back")
     }
-    fn open_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
+    fn open_target(&mut self, _: u32, _: TargetWish<'_>) -> Result<TargetShape, Failure> {
         panic!("a backup has no target")
     }
     fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<(), Errno> {

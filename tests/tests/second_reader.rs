@@ -12,7 +12,7 @@ use std::process::Command;
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
-use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
@@ -397,7 +397,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     create::create(&mut world, &create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings }).unwrap();
     let request = backup::Request {
         archive: "home".into(),
-        volumes: vec!["vm".into()],
+        sources: sources_named(["vm"]),
         skip_unchanged: false,
         dry_run: false,
         live: false,

@@ -22,18 +22,19 @@ struct Wall {
     never: &'static [&'static [&'static str]],
 }
 
-const WALLS: [Wall; 9] = [
+const WALLS: [Wall; 10] = [
     Wall { name: "wyng-wire", ours: &[], never: &[] }, // and nothing else at all: a test of its own
     Wall { name: "wyng-config", ours: &[], never: &[CIPHERS] },
     Wall { name: "wyng-control", ours: &[], never: &[CIPHERS] },
     Wall { name: "wyng-archive", ours: &["wyng-wire"], never: &[SYSTEM] },
     Wall { name: "wyng-jail", ours: &[], never: &[CIPHERS] },
+    Wall { name: "wyng-origin", ours: &["wyng-control"], never: &[CIPHERS] },
     Wall { name: "wyng-snapshot", ours: &["wyng-control"], never: &[CIPHERS] },
     Wall { name: "wyng-transport-vm", ours: &["wyng-jail", "wyng-wire"], never: &[CIPHERS, &["zstd"]] },
-    Wall { name: "wyng-ctl", ours: &["wyng-config", "wyng-control", "wyng-jail", "wyng-snapshot"], never: &[CIPHERS] },
+    Wall { name: "wyng-ctl", ours: &["wyng-config", "wyng-control", "wyng-jail", "wyng-origin", "wyng-snapshot"], never: &[CIPHERS] },
     Wall {
         name: "wyngd",
-        ours: &["wyng-archive", "wyng-config", "wyng-control", "wyng-jail", "wyng-snapshot", "wyng-wire"],
+        ours: &["wyng-archive", "wyng-config", "wyng-control", "wyng-jail", "wyng-origin", "wyng-snapshot", "wyng-wire"],
         never: &[&["openssl-sys", "native-tls"]],
     },
 ];

@@ -391,6 +391,9 @@ pub(crate) struct DiffArgs {
     /// Another session of the volume, or `local`: the volume as it is
     #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
     with: CompareWith,
+    /// The configuration says where the volume is
+    #[arg(skip)]
+    configured: bool,
 }
 
 #[derive(Debug, Args)]
@@ -430,6 +433,8 @@ impl Cli {
             | Verb::Qubes(_)
             | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
+            Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
+            Verb::Diff(diff) => diff.with == CompareWith::Local,
             _ => false,
         }
     }
@@ -464,6 +469,7 @@ impl Cli {
                     backup.skip_unchanged |= profile.skip_unchanged;
                 }
             }
+            Verb::Diff(diff) => diff.configured = config.volumes.contains_key(&diff.volume),
             Verb::Verify(verify) => {
                 if let Some(profile) = find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)? {
                     verify.archive = Some(profile.archive.clone());
@@ -536,6 +542,7 @@ impl Cli {
                 volume: diff.volume.clone(),
                 session: diff.session.clone(),
                 with: diff.with.clone(),
+                configured: diff.configured,
             },
             Verb::Verify(verify) => Command::Verify {
                 archive: verify.archive.clone().unwrap_or_default(),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::{AdminDomain, Config};
-use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, ToClient, ToDaemon, Wanted};
+use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
 
 use crate::cli::{BackupArgs, Cli, RestoreArgs, Verb};
 use crate::client::{Client, ClientError};
@@ -20,8 +22,8 @@ use crate::power;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
-use crate::source::{self, Clones, Source};
-use crate::target::{Destination, Made, Targets, stdout_is_terminal};
+use crate::source::{self, Clones, Opened, Source};
+use crate::target::{Destination, Made, Place, Targets, stdout_is_terminal};
 
 /// What denies the helper's services to every qube, where packages put it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -90,7 +92,7 @@ impl<'a> Conversation<'a> {
         }
         let sources = source::parse(cli.sources(), &config.volumes).map_err(|text| Message::usage(&text))?;
         let targets = match &cli.verb {
-            Verb::Restore(restore) => targets_of(restore)?,
+            Verb::Restore(restore) => targets_of(restore, config)?,
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
@@ -181,16 +183,16 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<(), ClientError> {
+    fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
         let (message, descriptors, base) = match self.targets.make(item, volume, base_of, origin) {
             Ok(Made::New(target)) => (ToDaemon::Here { item }, vec![target], None),
             Ok(Made::Replacing(files, base)) => {
                 let label = base.as_ref().map(|(label, _)| *label);
                 (ToDaemon::HereToReplace { item, base: label }, files.into(), base)
             }
-            Ok(Made::InPlace(target, fresh, base)) => {
+            Ok(Made::InPlace(target, fresh, base, remembered)) => {
                 let label = base.as_ref().map(|(label, _)| *label);
-                let message = ToDaemon::HereInPlace { item, clones: fresh.is_some(), base: label };
+                let message = ToDaemon::HereInPlace { item, clones: fresh.is_some(), base: label, remembered };
                 (message, [target].into_iter().chain(fresh).collect(), base)
             }
             Err(errno) => return self.client.send(&ToDaemon::Unavailable { item, errno: errno.raw_os_error() }, &[]),
@@ -199,15 +201,20 @@ impl<'a> Conversation<'a> {
         self.client.send(&message, &descriptors.iter().chain(base).map(AsFd::as_fd).collect::<Vec<_>>())
     }
 
-    fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&str>) -> Result<(), ClientError> {
+    fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
         let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
-        let path = named.or(origin.map(PathBuf::from)).ok_or(ClientError::Lost)?;
+        let remembered = origin.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+        let path = wyng_origin::absolute(&named.or(remembered).ok_or(ClientError::Lost)?);
         match self.clones.open(item, &path, base_of) {
-            Ok(opened) => {
-                let message = opened.clone.map_or(ToDaemon::Here { item }, |base| ToDaemon::HereToClone { item, base });
-                self.client.send(&message, &opened.descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            Ok(Opened { descriptors, clones, base, found }) => {
+                let message = ToDaemon::HereSource { item, found, clones, base };
+                self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
             }
-            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, &[]),
+            Err(why) => {
+                let mut path = path.into_os_string().into_vec();
+                path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
+                self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
+            }
         }
     }
 
@@ -233,9 +240,14 @@ impl<'a> Conversation<'a> {
 }
 
 /// Where a restore goes.
-fn targets_of(restore: &RestoreArgs) -> Result<Targets, Message> {
+fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
     Ok(match &restore.to {
-        path if restore.in_place => Targets::new(Destination::InPlace(path.clone()), false),
+        Some(path) if restore.in_place => Targets::new(Destination::InPlace(Place::Named(path.clone())), false),
+        None if restore.in_place => {
+            let configured = restore.volume.as_ref().and_then(|volume| config.volumes.get(volume));
+            let place = configured.map_or(Place::Remembered, |path| Place::Configured(path.clone()));
+            Targets::new(Destination::InPlace(place), false)
+        }
         None => return Err(Message::usage("where to? Say --to PATH, or --in-place")),
         Some(path) if path.as_os_str() == "-" => {
             if restore.all || stdout_is_terminal() {

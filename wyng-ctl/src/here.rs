@@ -10,7 +10,7 @@ use wyng_control::ExitStatus;
 
 use crate::cli::{Cli, ConfigVerb, Options, Shell, Verb};
 use crate::report::{Message, Report};
-use crate::{settings, source};
+use crate::settings;
 
 /// Runs the command if it is one of them.
 pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
@@ -34,8 +34,8 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
     };
     let mut exit = ExitStatus::Done;
     for (name, path) in &config.volumes {
-        if let Err(errno) = source::open(path) {
-            exit = report.fail(Message::of_missing_volume(name, path, errno));
+        if let Err(why) = wyng_origin::open(path) {
+            exit = report.fail(Message::of_unusable_volume(name, path, why));
         }
     }
     report.take_config(config);

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use wyng_control::{BackupSource, BaseLabel, BaseOf};
+use wyng_control::{BackupSource, BaseLabel, BaseOf, FoundSource, NoSource};
+use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
 /// A source on the command line.
@@ -26,11 +26,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// What the daemon hears of it. The path is only remembered there, never opened.
+    /// What the daemon hears of it before it asks for it.
     pub(crate) fn for_daemon(&self) -> BackupSource {
-        let path = std::path::absolute(&self.path).and_then(std::fs::canonicalize).unwrap_or_else(|_| self.path.clone());
-        let path = path.to_string_lossy().into_owned();
-        BackupSource { volume: self.volume.clone(), path, named: self.named, configured: self.configured }
+        BackupSource { volume: self.volume.clone(), named: self.named, configured: self.configured }
     }
 }
 
@@ -72,12 +70,16 @@ fn parse_one(source: &OsStr) -> Result<Source, String> {
     Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named, configured: false })
 }
 
-/// What an opened source is given with.
+/// An opened source.
 pub(crate) struct Opened {
     /// The source; and where it can be cloned, a new file for that, the same for reading, and the base snapshot.
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// It can be cloned, and this is what its base snapshot is of.
-    pub(crate) clone: Option<Option<BaseLabel>>,
+    /// It can be cloned.
+    pub(crate) clones: bool,
+    /// What its base snapshot is of.
+    pub(crate) base: Option<BaseLabel>,
+    /// Where it lies.
+    pub(crate) found: FoundSource,
 }
 
 /// The clones of sources, which get their names when their sessions are committed.
@@ -85,18 +87,23 @@ pub(crate) struct Opened {
 pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd)>);
 
 impl Clones {
-    /// Opens a source for reading, and what its clone needs, where its file system has that.
-    pub(crate) fn open(&mut self, item: u32, path: &Path, base_of: &BaseOf) -> Result<Opened, i32> {
-        let source = open(path)?;
+    /// Opens a source for reading, and what its clone needs, where its file system has that. `path` is absolute.
+    pub(crate) fn open(&mut self, item: u32, path: &Path, base_of: &BaseOf) -> Result<Opened, NoSource> {
+        let source = wyng_origin::open(path)?;
+        let mut found = Machine::open().look(path, source.as_fd());
         let prepared = Folder::of(source.as_fd()).and_then(|folder| {
             let fresh = folder.fresh().ok()?;
             let kept = rustix::io::fcntl_dupfd_cloexec(&fresh.file, 0).ok()?;
             Some((folder, fresh, kept))
         });
-        let Some((folder, fresh, kept)) = prepared else { return Ok(Opened { descriptors: vec![source], clone: None }) };
+        let Some((folder, fresh, kept)) = prepared else {
+            return Ok(Opened { descriptors: vec![source], clones: false, base: None, found });
+        };
+        found.snapshots = folder.path().map(|path| path.as_os_str().as_bytes().to_vec());
         let (label, base) = folder.base(base_of).unzip();
         self.0.insert(item, (folder, kept));
-        Ok(Opened { descriptors: [source, fresh.file, fresh.reads].into_iter().chain(base).collect(), clone: Some(label) })
+        let descriptors = [source, fresh.file, fresh.reads].into_iter().chain(base).collect();
+        Ok(Opened { descriptors, clones: true, base: label, found })
     }
 
     /// A clone is the base snapshot from now on.
@@ -109,12 +116,6 @@ impl Clones {
     pub(crate) fn forget(&mut self, item: u32) {
         self.0.remove(&item);
     }
-}
-
-/// Opens a source for reading; the error is the system's number.
-pub(crate) fn open(path: &Path) -> Result<OwnedFd, i32> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
-        .map_err(rustix::io::Errno::raw_os_error)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::{BaseLabel, BaseOf, Remembered};
+use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -21,8 +23,18 @@ pub(crate) enum Destination {
     File(PathBuf),
     /// A file of each volume's name in this folder.
     Folder(PathBuf),
-    /// This is changed where it is; without a path that from which the volume was backed up.
-    InPlace(Option<PathBuf>),
+    /// This is changed where it is.
+    InPlace(Place),
+}
+
+/// Which place is changed where it is.
+pub(crate) enum Place {
+    /// As the person named it for this very command.
+    Named(PathBuf),
+    /// As the configuration names it.
+    Configured(PathBuf),
+    /// As it was named when the volume was backed up.
+    Remembered,
 }
 
 /// A target that was made, with what stands where it goes.
@@ -31,8 +43,9 @@ pub(crate) enum Made {
     New(OwnedFd),
     /// It, the file whose place it takes, and the base snapshot of that volume.
     Replacing([OwnedFd; 2], Option<Base>),
-    /// The thing itself, a new file for its clone, and the base snapshot of that volume.
-    InPlace(OwnedFd, Option<OwnedFd>, Option<Base>),
+    /// The thing itself, a new file for its clone, the base snapshot of that volume, and where it lies if the person did not name the place for
+    /// this very command.
+    InPlace(OwnedFd, Option<OwnedFd>, Option<Base>, Option<Remembered>),
 }
 
 /// What a base snapshot is of, and the snapshot.
@@ -60,10 +73,17 @@ impl Targets {
     }
 
     /// Makes the target of a volume. `EEXIST` when its name is taken and may not be replaced: nothing has been fetched then.
-    pub(crate) fn make(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<Made, Errno> {
+    pub(crate) fn make(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<Made, Errno> {
         let path = match &self.destination {
             Destination::Stdout => return rustix::io::dup(rustix::stdio::stdout()).map(Made::New),
-            Destination::InPlace(path) => return in_place(path.as_deref().or(origin.map(Path::new)).ok_or(Errno::NOENT)?, base_of),
+            Destination::InPlace(place) => {
+                let (path, configured) = match place {
+                    Place::Named(path) => return in_place(path, base_of, None),
+                    Place::Configured(path) => (path.as_path(), true),
+                    Place::Remembered => (Path::new(OsStr::from_bytes(origin.ok_or(Errno::NOENT)?)), false),
+                };
+                return in_place(path, base_of, Some(configured));
+            }
             Destination::File(path) => path.clone(),
             Destination::Folder(folder) => {
                 make_folder(folder)?;
@@ -122,13 +142,15 @@ impl Drop for Target {
     }
 }
 
-/// Opens what is changed where it is, and makes room for its clone.
-fn in_place(path: &Path, base_of: &BaseOf) -> Result<Made, Errno> {
+/// Opens what is changed where it is, and makes room for its clone. A place that was not named for this very command is looked at: the keyholder
+/// knows where the volume was.
+fn in_place(path: &Path, base_of: &BaseOf, configured: Option<bool>) -> Result<Made, Errno> {
     let target = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
-    let Some(folder) = Folder::of(target.as_fd()) else { return Ok(Made::InPlace(target, None, None)) };
+    let remembered = configured.map(|configured| Remembered { origin: Machine::open().origin(path, target.as_fd()), configured });
+    let Some(folder) = Folder::of(target.as_fd()) else { return Ok(Made::InPlace(target, None, None, remembered)) };
     let fresh = folder.fresh().ok().map(|fresh| fresh.file);
     let base = folder.base(base_of).filter(|_| fresh.is_some());
-    Ok(Made::InPlace(target, fresh, base))
+    Ok(Made::InPlace(target, fresh, base, remembered))
 }
 
 /// The file whose place a target takes, for what is the same in it.

@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDaemon, Unenforced, Wanted};
+use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, NoSource, ToClient, ToDaemon, Unenforced, Wanted, is_path_bounded};
 use wyng_jail::inherited;
 
 use crate::ipc::{
@@ -36,7 +36,10 @@ const BEHIND_MAX: usize = 256;
 /// Who asked the client, and must have the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asker {
-    Volumes,
+    /// Volumes, for a source.
+    Source,
+    /// Volumes, for a target.
+    Target,
     Passphrase,
     Place,
     /// Volumes, for a snapshot's name.
@@ -247,7 +250,8 @@ impl Control {
             (
                 Phase::Working,
                 ToDaemon::Here { .. }
-                | ToDaemon::HereToClone { .. }
+                | ToDaemon::HereSource { .. }
+                | ToDaemon::NoSource { .. }
                 | ToDaemon::HereToReplace { .. }
                 | ToDaemon::HereInPlace { .. }
                 | ToDaemon::Unavailable { .. }
@@ -257,7 +261,8 @@ impl Control {
             (
                 Phase::Over,
                 ToDaemon::Here { .. }
-                | ToDaemon::HereToClone { .. }
+                | ToDaemon::HereSource { .. }
+                | ToDaemon::NoSource { .. }
                 | ToDaemon::HereToReplace { .. }
                 | ToDaemon::HereInPlace { .. }
                 | ToDaemon::Unavailable { .. }
@@ -273,7 +278,8 @@ impl Control {
     fn pass_on(&mut self, received: Received<ToDaemon>) -> Result<(), Fatal> {
         let unexpected = Fatal::Unexpected(client::PEER);
         let (ToDaemon::Here { item }
-        | ToDaemon::HereToClone { item, .. }
+        | ToDaemon::HereSource { item, .. }
+        | ToDaemon::NoSource { item, .. }
         | ToDaemon::HereToReplace { item, .. }
         | ToDaemon::HereInPlace { item, .. }
         | ToDaemon::Unavailable { item, .. }
@@ -283,13 +289,17 @@ impl Control {
         };
         let Some(asker) = self.job.as_mut().and_then(|job| job.asked.remove(&item)) else { return Err(unexpected) };
         match (asker, &received.message) {
-            (Asker::Volumes, ToDaemon::Unavailable { errno, .. }) => {
+            (Asker::Target, ToDaemon::Unavailable { errno, .. }) => {
                 self.volumes.send(&ControlToVolumes::Unavailable { item, errno: *errno }, &[])
+            }
+            (Asker::Source, ToDaemon::NoSource { path, why, .. }) if is_path_bounded(path) => {
+                self.volumes.send(&ControlToVolumes::NoSource { item, path: path.clone(), why: *why }, &[])
             }
             (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
             (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
-            (Asker::Volumes, ToDaemon::HereToClone { .. } | ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
+            (Asker::Source, ToDaemon::HereSource { .. })
+            | (Asker::Target, ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
                 let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
                 match passed {
                     Some((message, count, descriptors)) if descriptors.len() == count => {
@@ -301,19 +311,17 @@ impl Control {
                     }
                 }
             }
-            (Asker::Volumes | Asker::Passphrase, ToDaemon::Here { .. }) => {
+            (Asker::Target | Asker::Passphrase, ToDaemon::Here { .. }) => {
                 let Ok(descriptor) = received.descriptor() else {
                     self.answer_for_nobody(item, asker)?;
                     return Err(unexpected);
                 };
                 match asker {
-                    Asker::Volumes => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
-                    Asker::Passphrase | Asker::Place | Asker::Keep => {
-                        self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()])
-                    }
+                    Asker::Target => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
+                    _ => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]),
                 }
             }
-            (Asker::Volumes | Asker::Passphrase | Asker::Place | Asker::Keep, _) => {
+            _ => {
                 self.answer_for_nobody(item, asker)?;
                 Err(unexpected)
             }
@@ -346,7 +354,11 @@ impl Control {
     fn answer_for_nobody(&self, item: u32, asker: Asker) -> Result<(), Fatal> {
         let errno = Errno::CANCELED.raw_os_error();
         match asker {
-            Asker::Volumes => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
+            Asker::Source => {
+                let why = NoSource::Errno(errno);
+                self.volumes.send(&ControlToVolumes::NoSource { item, path: Vec::new(), why }, &[])
+            }
+            Asker::Target => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
             Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
             Asker::Keep => self.volumes.send(&ControlToVolumes::Kept { item, errno }, &[]),
@@ -476,7 +488,10 @@ impl Control {
             VolumesToControl::Want { item, wanted: Wanted::Source { .. } } if self.is_configured(item) => {
                 self.volumes.send(&ControlToVolumes::Configured { item }, &[])
             }
-            VolumesToControl::Want { item, wanted } => self.ask(item, Asker::Volumes, ToClient::Want { item, wanted }),
+            VolumesToControl::Want { item, wanted } => {
+                let asker = if matches!(wanted, Wanted::Source { .. }) { Asker::Source } else { Asker::Target };
+                self.ask(item, asker, ToClient::Want { item, wanted })
+            }
             VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
             VolumesToControl::Keep { item, label } => self.ask(item, Asker::Keep, ToClient::Keep { item, label }),
         }
@@ -546,22 +561,29 @@ impl Control {
     }
 }
 
-/// Which sources of a backup or monitor are volumes of the configuration.
+/// Which sources of a backup, monitor or diff are volumes of the configuration.
 fn configured(command: &Command) -> HashSet<u32> {
-    let (Command::Backup { sources, .. } | Command::Monitor { sources, .. }) = command else { return HashSet::new() };
-    (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
+    match command {
+        Command::Backup { sources, .. } | Command::Monitor { sources, .. } => {
+            (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
+        }
+        Command::Diff { configured: true, .. } => HashSet::from([0]),
+        _ => HashSet::new(),
+    }
 }
 
 /// An answer that has several descriptors, as volumes hears it, and how many they must be.
 fn several(answer: &ToDaemon) -> Option<(ControlToVolumes, usize)> {
-    let (message, least, base) = match *answer {
+    let (message, least, base) = match answer.clone() {
         // The source, a new file for its clone, the same for reading.
-        ToDaemon::HereToClone { item, base } => (ControlToVolumes::HereToClone { item, base }, 3, base),
+        ToDaemon::HereSource { item, found, clones, base } if found.is_bounded() => {
+            (ControlToVolumes::HereSource { item, found, clones, base }, if clones { 3 } else { 1 }, base)
+        }
         // The target, and the file whose place it takes.
         ToDaemon::HereToReplace { item, base } => (ControlToVolumes::HereToReplace { item, base }, 2, base),
         // The target, and a new file for its clone.
-        ToDaemon::HereInPlace { item, clones, base } => {
-            (ControlToVolumes::HereInPlace { item, clones, base }, if clones { 2 } else { 1 }, base)
+        ToDaemon::HereInPlace { item, clones, base, remembered } if remembered.as_ref().is_none_or(|target| target.origin.is_bounded()) => {
+            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, if clones { 2 } else { 1 }, base)
         }
         _ => return None,
     };

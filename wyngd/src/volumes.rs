@@ -14,6 +14,7 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -21,8 +22,9 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::Config;
-use wyng_control::{BaseLabel, BaseOf, Wanted};
+use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, Wanted};
 use wyng_jail::{PathAccess, Profile};
+use wyng_origin::{Machine, SYSFS};
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
@@ -50,8 +52,12 @@ struct Volumes {
     keyholder: Keyholder,
     /// The volumes of the configuration.
     known: BTreeMap<String, PathBuf>,
-    /// Where their base snapshots lie, of each file system one.
-    folders: Vec<Rc<Folder>>,
+    /// Where the base snapshots of each lie.
+    folders: BTreeMap<String, Rc<Folder>>,
+    /// What devices are recognised by, and what is mounted.
+    machine: Machine,
+    /// So many snapshots are held at once at most.
+    snapshots_max: usize,
     asked: Option<Asked>,
     /// The qubes behind far ends, where qubesd is asked for them.
     qubes: Option<Disposables>,
@@ -70,7 +76,9 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
         folders: snapshot_folders(&known),
+        machine: if known.is_empty() { Machine::unopened() } else { Machine::open() },
         known,
+        snapshots_max: snapshots_max(),
         asked: None,
         qubes: Disposables::of(&qubes, owner),
         snapshots: HashMap::new(),
@@ -84,7 +92,7 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
     };
     let missing = enter_jail_as(Role::Volumes, profile, service, || {
         let readable = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read));
-        let kept = volumes.folders.iter().map(|folder| (folder.as_fd(), PathAccess::ReadWrite));
+        let kept = volumes.folders.values().flat_map(|folder| folder.descriptors()).map(|folder| (folder, PathAccess::ReadWrite));
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
             ("only the folders of configured volumes", wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>())),
@@ -199,36 +207,36 @@ impl Volumes {
         let unexpected = Fatal::Unexpected(self.control.peer());
         let Some(question) = self.asked.take() else { return Err(unexpected) };
         match (received.message.clone(), &question) {
-            (ControlToVolumes::Here { item }, Asked::Source(asked, ..)) if item == *asked => {
-                self.hand_over_source(item, received.descriptor()?)
-            }
             (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
                 self.hand_over_target(item, received.descriptor()?)
             }
-            (ControlToVolumes::HereToClone { item, base }, Asked::Source(asked, ..)) if item == *asked => {
+            (ControlToVolumes::HereSource { item, found, clones, base }, Asked::Source(asked, ..)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
-                let (Some(source), Some(file), Some(reads)) = (given.next(), given.next(), given.next()) else { return Err(unexpected) };
-                let base = base.zip(given.next());
-                self.hand_over_clone(item, source, Fresh { file, reads }, base, None)
+                let Some(source) = given.next() else { return Err(unexpected) };
+                let opened = Opened { item, source, found };
+                match (clones, given.next(), given.next()) {
+                    (true, Some(file), Some(reads)) => self.hand_over_clone(opened, Fresh { file, reads }, base.zip(given.next()), None),
+                    _ => self.hand_over_source(opened),
+                }
+            }
+            (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
+                self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])
             }
             (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
                 let (Some(target), Some(old)) = (given.next(), given.next()) else { return Err(unexpected) };
                 self.hand_over_beside(item, target, old, base.zip(given.next()))
             }
-            (ControlToVolumes::HereInPlace { item, clones, base }, Asked::Target(asked)) if item == *asked => {
+            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, Asked::Target(asked)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
                 let Some(target) = given.next() else { return Err(unexpected) };
                 let fresh = if clones { given.next() } else { None };
-                self.hand_over_in_place(item, target, fresh, base.zip(given.next()))
+                self.hand_over_in_place(item, target, fresh, base.zip(given.next()), remembered)
             }
             (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
-                match open(&self.known, volume) {
-                    Ok(source) => self.hand_over_configured(item, source, base_of),
-                    Err(errno) => self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno: errno.raw_os_error() }, &[]),
-                }
+                self.hand_over_configured(item, volume, base_of)
             }
-            (ControlToVolumes::Unavailable { item, errno }, Asked::Source(asked, ..) | Asked::Target(asked)) if item == *asked => {
+            (ControlToVolumes::Unavailable { item, errno }, Asked::Target(asked)) if item == *asked => {
                 self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
@@ -238,58 +246,91 @@ impl Volumes {
         }
     }
 
-    /// What was opened here is cloned where its file system allows it.
-    fn hand_over_configured(&mut self, item: u32, source: OwnedFd, base_of: &BaseOf) -> Result<(), Fatal> {
-        let folder = self.folders.iter().find(|folder| folder.is_of(source.as_fd())).cloned();
+    /// Opens a volume of the configuration, and has it cloned where its file system allows it.
+    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Fatal> {
+        let path = self.known.get(volume).cloned().unwrap_or_default();
+        let source = match wyng_origin::open(&path) {
+            Ok(source) => source,
+            Err(why) => {
+                let path = path.into_os_string().into_vec();
+                return self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[]);
+            }
+        };
+        let mut found = self.machine.look(&path, source.as_fd());
+        let folder = self.folders.get(volume).filter(|folder| folder.is_of(source.as_fd())).cloned();
         match folder.as_ref().and_then(|folder| folder.fresh().ok()) {
             Some(fresh) => {
+                found.snapshots = folder.as_ref().and_then(|folder| folder.path()).map(|path| path.as_os_str().as_bytes().to_vec());
                 let base = folder.as_ref().and_then(|folder| folder.base(base_of));
-                self.hand_over_clone(item, source, fresh, base, folder)
+                self.hand_over_clone(Opened { item, source, found }, fresh, base, folder)
             }
-            None => self.hand_over_source(item, source),
+            None => self.hand_over_source(Opened { item, source, found }),
         }
     }
 
     /// Hands over a clone of the source; the source itself where it cannot be cloned.
-    fn hand_over_clone(
-        &mut self,
-        item: u32,
-        source: OwnedFd,
-        fresh: Fresh,
-        base: Option<Base>,
-        folder: Option<Rc<Folder>>,
-    ) -> Result<(), Fatal> {
-        if source_bytes(&source)?.is_none() {
-            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
-        }
-        match Reflink::snapshot(&source, fresh, base, folder) {
+    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Fatal> {
+        let item = opened.item;
+        match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
                 let message = VolumesToKeyholder::Source {
                     item,
                     size_bytes: snapshot.size_bytes(),
                     snapshot: true,
                     base: snapshot.base(),
+                    found: opened.found,
                     peak_rss_bytes: wyng_jail::peak_resident_bytes(),
                 };
+                self.make_room()?;
                 self.snapshots.insert(item, Box::new(snapshot));
                 self.keyholder.send(&message, &[reads.as_fd()])
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
-                self.hand_over_source(item, source)
+                self.hand_over_source(opened)
             }
         }
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(&self, item: u32, source: OwnedFd) -> Result<(), Fatal> {
-        let Some(size_bytes) = source_bytes(&source)? else {
-            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+    fn hand_over_source(&self, opened: Opened) -> Result<(), Fatal> {
+        let Opened { item, source, found } = opened;
+        let refused = |why| self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path.clone(), why }, &[]);
+        let size_bytes = match source_bytes(&source) {
+            Ok(Some(size_bytes)) => size_bytes,
+            Ok(None) => return refused(NoSource::Kind(FileKind::Other)),
+            Err(errno) => return refused(NoSource::Errno(errno.raw_os_error())),
         };
         let peak_rss_bytes = wyng_jail::peak_resident_bytes();
-        let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, peak_rss_bytes };
+        let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
         self.keyholder.send(&message, &[source.as_fd()])
     }
+
+    /// A run may have many small volumes before its next commit, each with a clone that is held open. Where there are too many descriptors, one
+    /// is let go: its volume keeps the base snapshot that it has, and the next run reads more of it.
+    fn make_room(&mut self) -> Result<(), Fatal> {
+        if self.snapshots.len() < self.snapshots_max {
+            return Ok(());
+        }
+        let Some(item) = self.snapshots.keys().next().copied() else { return Ok(()) };
+        match self.snapshots.remove(&item) {
+            Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A source that is to be handed over.
+struct Opened {
+    item: u32,
+    source: OwnedFd,
+    found: FoundSource,
+}
+
+/// How many snapshots may be held: each takes three descriptors here, and fewer in `wyng-ctl`, which has the same limit.
+fn snapshots_max() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    usize::try_from(descriptors.saturating_sub(100) / 4).unwrap_or(usize::MAX).max(1)
 }
 
 impl Asked {
@@ -309,33 +350,34 @@ fn folder_of(path: &Path) -> Option<PathBuf> {
     if path.starts_with("/dev") { Some(PathBuf::from("/dev")) } else { path.parent().map(Path::to_owned) }
 }
 
-/// The folders of base snapshots of the file systems on which configured volumes lie.
-fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> Vec<Rc<Folder>> {
-    let mut folders: Vec<Rc<Folder>> = Vec::new();
-    for path in volumes.values() {
+/// The folder of base snapshots of each configured volume; the same one for all that share it.
+fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
+    let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
+    for (name, path) in volumes {
         // A volume's name may be a link to where it lies; and it may not be there yet.
         let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = folder_of(&lies).filter(|folder| !folder.starts_with("/dev")).and_then(|folder| Folder::above(&folder));
-        folders.extend(folder.filter(|folder| folders.iter().all(|known| !known.is_of(folder.as_fd()))).map(Rc::new));
+        let Some(folder) = folder else { continue };
+        let shared = folders.values().find(|known| known.path() == folder.path()).cloned();
+        folders.insert(name.clone(), shared.unwrap_or_else(|| Rc::new(folder)));
     }
     folders
 }
 
-/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew.
+/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew. And that in which the
+/// kernel tells what devices are recognised by.
 fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let folders: BTreeSet<PathBuf> = volumes.values().filter_map(|path| folder_of(path)).collect();
+    let leads_to = volumes.values().filter_map(|path| std::fs::canonicalize(path).ok());
+    let mut folders: BTreeSet<PathBuf> = volumes.values().cloned().chain(leads_to).filter_map(|path| folder_of(&path)).collect();
+    if !folders.is_empty() {
+        folders.insert(SYSFS.into());
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     folders.iter().filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok()).collect()
 }
 
-/// Opens a source by its name in the configuration.
-fn open(volumes: &BTreeMap<String, PathBuf>, name: &str) -> Result<OwnedFd, Errno> {
-    let path = volumes.get(name).ok_or(Errno::NOENT)?;
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
-}
-
 /// The size of a source that can be read anywhere: a regular file or a block device.
-fn source_bytes(descriptor: &OwnedFd) -> Result<Option<u64>, Fatal> {
+fn source_bytes(descriptor: &OwnedFd) -> Result<Option<u64>, Errno> {
     let found = rustix::fs::fstat(descriptor)?;
     Ok(match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => u64::try_from(found.st_size).ok(),

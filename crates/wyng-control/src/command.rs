@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a client asks of the daemon. Paths never stand here: see [`Wanted`](crate::Wanted).
+//! What a client asks of the daemon, and how it answers. A path stands here only to be remembered and compared; the daemon never opens it.
 
 use bincode::{Decode, Encode};
+
+use crate::origin::{FoundSource, NoSource, Origin};
 
 /// From `wyng-ctl` to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -13,18 +15,31 @@ pub enum ToDaemon {
     },
     /// The one command of this connection.
     Start(Command),
-    /// The answer to [`ToClient::Want`](crate::ToClient::Want): exactly one descriptor travels beside it.
+    /// The answer to [`ToClient::Want`](crate::ToClient::Want) for anything but a source: exactly one descriptor travels beside it.
     Here {
         /// The number from the question.
         item: u32,
     },
-    /// The answer to a question for a source that can be cloned. Beside it travel the source, a new file in the folder of base snapshots, and
-    /// the same opened only for reading; and if there is one, the base snapshot of that volume, for reading.
-    HereToClone {
+    /// The answer to a question for a source, which travels beside it. Where it can be cloned, two more descriptors follow: a new file in the
+    /// folder of base snapshots, and the same opened only for reading; and if there is one, the base snapshot of that volume, for reading.
+    HereSource {
         /// The number from the question.
         item: u32,
+        /// Where it lies.
+        found: FoundSource,
+        /// It can be cloned.
+        clones: bool,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
+    },
+    /// The answer to a question for a source that could not be opened.
+    NoSource {
+        /// The number from the question.
+        item: u32,
+        /// The path that was tried.
+        path: Vec<u8>,
+        /// Why.
+        why: NoSource,
     },
     /// The answer to a question for a target that takes the place of a file: a new, empty file and the one that is there, for reading; and if
     /// there is one, the base snapshot of that volume, for reading.
@@ -43,8 +58,10 @@ pub enum ToDaemon {
         clones: bool,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
+        /// Where it lies, unless the person named this place for this very command.
+        remembered: Option<Remembered>,
     },
-    /// The answer to a question when there is nothing to give.
+    /// The answer to a question when there is nothing to give. For a source: [`ToDaemon::NoSource`].
     Unavailable {
         /// The number from the question.
         item: u32,
@@ -110,13 +127,20 @@ pub enum CompareWith {
     Local,
 }
 
+/// A target that was found by what was known of its volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Remembered {
+    /// Where it lies.
+    pub origin: Origin,
+    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed up from.
+    pub configured: bool,
+}
+
 /// A source of a backup, as the caller named it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BackupSource {
     /// The volume's name.
     pub volume: String,
-    /// Its absolute path with the caller; remembered, never opened.
-    pub path: String,
     /// NAME=PATH was written, so a volume may move to another path.
     pub named: bool,
     /// The name of a volume in the configuration: the daemon opens the path that its own copy gives.
@@ -250,6 +274,8 @@ pub enum Command {
         session: SessionChoice,
         /// With what.
         with: CompareWith,
+        /// The volume is one of the configuration: the daemon opens the path that its own copy gives.
+        configured: bool,
     },
     /// Checks what the store has. Asks for the passphrase when `deep`.
     Verify {

@@ -126,8 +126,8 @@ pub enum Wanted {
         volume: String,
         /// Whose base snapshot to look for.
         base_of: BaseOf,
-        /// Where it was backed up from, if the command itself does not say it.
-        origin: Option<String>,
+        /// The path that it was backed up from, if the command itself does not say it.
+        origin: Option<Vec<u8>>,
     },
     /// A new, empty file to restore into, or a pipe; or what is changed where it is.
     Target {
@@ -139,8 +139,8 @@ pub enum Wanted {
         base_of: BaseOf,
         /// It is changed where it is.
         in_place: bool,
-        /// Where the volume was backed up from.
-        origin: Option<String>,
+        /// The path that the volume was backed up from.
+        origin: Option<Vec<u8>>,
     },
     /// The write end of a pipe, into which a recovery key is written, once, to be shown to the person.
     Secret,
@@ -274,6 +274,8 @@ pub struct VolumeReport {
     pub method: Method,
     /// It stood still while it was read. Of a volume that was in use and did not, the session may be of many moments.
     pub snapshot: bool,
+    /// Where the source, a device that did not stand still, is mounted.
+    pub mounted_at: Option<String>,
     /// Bytes read from the source.
     pub read_bytes: u64,
     /// Bytes read only to check what was reported as unchanged.

@@ -101,7 +101,9 @@ pub enum Failure {
     /// The volume exists, and was made from another source.
     VolumeNameTaken { volume: String },
     /// The volume was backed up from another path before.
-    VolumeOfOtherPath { volume: String, path: String },
+    VolumeOfOtherPath { volume: String, path: String, known: String },
+    /// The path is the one known, and leads to another file or device than before.
+    VolumeElsewhere { volume: String, path: String, was: String, now: String },
     /// Another command writes to this archive from here.
     Busy { archive: String },
     /// The passphrase opens no slot, and no slot is damaged.
@@ -109,13 +111,15 @@ pub enum Failure {
     /// The command needs a passphrase and none was given.
     NoPassphrase,
     /// A source could not be opened by the caller.
-    SourceUnavailable { volume: String, errno: i32 },
-    /// A source is neither a regular file nor a block device.
-    SourceKind { volume: String },
+    SourceUnavailable { volume: String, path: String, errno: i32 },
+    /// A source is neither a regular file nor a block device; `kind` says what it is.
+    SourceKind { volume: String, path: String, kind: String },
     /// A source could not be read at a place.
-    SourceRead { volume: String, offset_bytes: u64, errno: i32 },
+    SourceRead { volume: String, path: String, offset_bytes: u64, errno: i32 },
     /// A source changed its size while it was read.
-    SourceResized { volume: String, expected_bytes: u64, found_bytes: u64 },
+    SourceResized { volume: String, path: String, expected_bytes: u64, found_bytes: u64 },
+    /// A source has no bytes, though it is a device or had some in its newest session.
+    SourceEmpty { volume: String, path: String, was_bytes: u64 },
     /// The target exists.
     TargetExists { volume: String },
     /// The target could not be made or given its name.
@@ -261,8 +265,10 @@ impl Failure {
             | Self::UnknownSession { volume, .. }
             | Self::VolumeNameTaken { volume }
             | Self::VolumeOfOtherPath { volume, .. }
+            | Self::VolumeElsewhere { volume, .. }
             | Self::SourceUnavailable { volume, .. }
-            | Self::SourceKind { volume }
+            | Self::SourceKind { volume, .. }
+            | Self::SourceEmpty { volume, .. }
             | Self::SourceRead { volume, .. }
             | Self::SourceResized { volume, .. }
             | Self::TargetExists { volume }
@@ -334,12 +340,19 @@ impl Failure {
                 kept,
                 "Give one of them a name of its own: NAME=PATH.",
             ),
-            Self::VolumeOfOtherPath { volume, path } => say(
+            Self::VolumeOfOtherPath { volume, path, known } => say(
                 "volume-of-other-path",
                 Usage,
-                format!("volume {volume:?} was backed up from {path:?} before"),
-                kept,
+                format!("volume {volume:?} was backed up from {known} before, and not from {path}"),
+                "No session was made of it; its earlier ones are whole.",
                 "If this is the same volume, say so with NAME=PATH; if it is another one, give it a name of its own: OTHERNAME=PATH.",
+            ),
+            Self::VolumeElsewhere { volume, path, was, now } => say(
+                "volume-elsewhere",
+                Usage,
+                format!("{path} of volume {volume:?} leads to {now} now, and led to {was} when it was last backed up"),
+                "Nothing was read from it or written to it; all sessions are whole.",
+                "Attach or mount the right one. If the volume is there now, say so once: `wyng-ctl backup ARCHIVE NAME=PATH`.",
             ),
             Self::Busy { archive } => {
                 say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")
@@ -358,31 +371,41 @@ impl Failure {
                 kept,
                 "Run it on a terminal, or give --passphrase-file FILE.",
             ),
-            Self::SourceUnavailable { volume, errno } => say(
+            Self::SourceUnavailable { volume, path, errno } => say(
                 "source-unavailable",
                 Failed,
-                format!("the source of {volume:?} cannot be opened: {}", system(errno)),
+                format!("{} cannot be opened: {}", source(volume, path), system(errno)),
                 "No session was made for this volume; its earlier ones are whole.",
                 "Check the path and its permissions.",
             ),
-            Self::SourceKind { volume } => say(
+            Self::SourceKind { volume, path, kind } => say(
                 "source-kind",
                 Usage,
-                format!("the source of {volume:?} is neither a regular file nor a block device"),
+                format!("{} is {kind}, not a regular file or a block device", source(volume, path)),
                 "No session was made for this volume.",
                 "Name a disk image or a block device.",
             ),
-            Self::SourceRead { volume, offset_bytes, errno } => say(
+            Self::SourceEmpty { volume, path, was_bytes } => say(
+                "source-empty",
+                Failed,
+                match was_bytes {
+                    0 => format!("{} is a device of 0 bytes: nothing is attached to it", source(volume, path)),
+                    was_bytes => format!("{} has 0 bytes, and had {was_bytes} in its newest session", source(volume, path)),
+                },
+                "No session was made for this volume; its earlier ones are whole.",
+                "Attach the device or bring the file back, and run the same command again. A file that is meant to be empty needs a name of its own: OTHERNAME=PATH.",
+            ),
+            Self::SourceRead { volume, path, offset_bytes, errno } => say(
                 "source-read",
                 Failed,
-                format!("the source of {volume:?} cannot be read at byte {offset_bytes}: {}", system(errno)),
+                format!("{} cannot be read at byte {offset_bytes}: {}", source(volume, path), system(errno)),
                 "No session was made for this volume; its earlier ones are whole.",
                 "Check the disk that holds the source.",
             ),
-            Self::SourceResized { volume, expected_bytes, found_bytes } => say(
+            Self::SourceResized { volume, path, expected_bytes, found_bytes } => say(
                 "source-resized",
                 Failed,
-                format!("the source of {volume:?} had {expected_bytes} bytes and ended at {found_bytes} while it was read"),
+                format!("{} had {expected_bytes} bytes and ended at {found_bytes} while it was read", source(volume, path)),
                 "No session was made for this volume; its earlier ones are whole.",
                 "Back up a snapshot, or stop what writes to the source, and run the same command again.",
             ),
@@ -771,6 +794,11 @@ impl Failure {
 /// Whom a damaged object hurts, in the middle of a sentence.
 fn needed_by(volume: &Option<String>) -> String {
     volume.as_ref().map(|volume| format!(", which volume {volume:?} needs,")).unwrap_or_default()
+}
+
+/// A source in a sentence: its volume, and its path where that is known.
+fn source(volume: &str, path: &str) -> String {
+    if path.is_empty() { format!("the source of {volume:?}") } else { format!("{path}, the source of {volume:?},") }
 }
 
 /// One row of the catalogue.

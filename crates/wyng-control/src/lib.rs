@@ -2,7 +2,7 @@
 //! What `wyng-ctl` and `wyngd` say to each other, and what a person is told when something fails.
 //!
 //! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which [`hello`](ToDaemon::Hello)
-//! checks; nothing here is ever stored. It deliberately knows no cipher, no archive layout and no path: what must be opened
+//! checks; nothing here is ever stored. It deliberately knows no cipher and no archive layout, and opens no path: what must be opened
 //! is opened by `wyng-ctl` with the caller's rights and travels as a descriptor beside [`ToDaemon::Here`].
 //!
 //! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that keeps packet boundaries.
@@ -12,14 +12,18 @@ mod codec;
 mod command;
 mod event;
 mod failure;
+mod origin;
 
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-pub use command::{BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
+pub use command::{
+    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered, SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
+};
 pub use event::{
     ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
     TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};
+pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
-pub const CONTROL_VERSION: u32 = 2;
+pub const CONTROL_VERSION: u32 = 3;

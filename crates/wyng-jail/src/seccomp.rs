@@ -50,8 +50,8 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Supervisor => &[CHILDREN],
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
-        Profile::VolumesByName => &[PACKETS, LOOKING, OPENING, SNAPSHOTS],
-        Profile::VolumesInDom0 => &[PACKETS, LOOKING, OPENING, SNAPSHOTS, CALLING],
+        Profile::VolumesByName => &[PACKETS, LOOKING, OPENING, RECOGNISING, SNAPSHOTS],
+        Profile::VolumesInDom0 => &[PACKETS, LOOKING, OPENING, RECOGNISING, SNAPSHOTS, CALLING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
@@ -175,11 +175,14 @@ const OPENING: &[c_long] = &[
     libc::SYS_open,
 ];
 
+/// What a device is recognised by and where it is mounted: files of `/sys`, lists that were opened before, and what links lead to.
+const RECOGNISING: &[c_long] = &[libc::SYS_read, libc::SYS_readlinkat];
+
 /// Base snapshots, where Landlock keeps them: made without a name, named when their session is committed, removed by the next.
 const SNAPSHOTS: &[c_long] = &[libc::SYS_fsync, libc::SYS_linkat, libc::SYS_unlinkat, libc::SYS_getdents64];
 
 /// A call over a local socket, its network namespace being empty; the kind of the socket is checked.
-const CALLING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_shutdown, libc::SYS_read];
+const CALLING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_shutdown];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

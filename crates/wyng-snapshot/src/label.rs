@@ -28,20 +28,25 @@ pub(crate) fn prefix(of: &BaseOf) -> String {
 
 /// The label that a name is, if it is the name of just this file.
 pub(crate) fn parse(name: &str, file: &Stat) -> Option<BaseLabel> {
+    read(name).filter(|label| self::name(label, file) == name)
+}
+
+/// The label that a name is, of whichever file.
+pub(crate) fn read(name: &str) -> Option<BaseLabel> {
     let parts: Vec<&str> = name.split('-').collect();
-    let [archive, volume, generation, session, root, inode, modified] = <[&str; 7]>::try_from(parts).ok()?;
-    let fits = [archive, volume, generation, session, root, inode, modified].iter().zip(DIGITS).all(|(part, digits)| part.len() == digits);
-    if !fits || format!("{inode}-{modified}") != own(file) {
+    let parts = <[&str; 7]>::try_from(parts).ok()?;
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if !parts.iter().zip(DIGITS).all(|(part, digits)| part.len() == digits && part.bytes().all(is_digit)) {
         return None;
     }
+    let [archive, volume, generation, session, root, ..] = parts;
     let number = |part| u64::from_str_radix(part, 16).ok();
-    let label = BaseLabel {
+    Some(BaseLabel {
         of: BaseOf { archive: bytes(archive)?, volume: bytes(volume)? },
         generation: number(generation)?,
         session: number(session)?.cast_signed(),
         root: bytes(root)?,
-    };
-    (self::name(&label, file) == name).then_some(label)
+    })
 }
 
 /// What tells this file from a copy, and from itself after a write.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The folder of base snapshots: found at the top of a volume's file system, and kept in order. It deliberately clones and compares nothing:
-//! whoever may work in the folder, `wyng-ctl` with the caller's rights or the volumes role with its own, does that through this crate.
+//! The folder of base snapshots: found above a volume, and kept in order. It deliberately clones and compares nothing: whoever may work in
+//! the folder, `wyng-ctl` with the caller's rights or the volumes role with its own, does that through this crate.
+//!
+//! The folder lies at the top of the file system as it was mounted when the folder was made. A file system may be mounted a second time from a
+//! folder of it, as a service's view of its pool is; so the folder nearest above the volume is used in every view, and what lies in one
+//! further up is removed when a snapshot is kept.
 //!
 //! A snapshot has no name until its session is committed: a run that is killed leaves nothing behind. Anybody may remove what lies here at
 //! any time; the next backup of that volume is then slower, and as right.
@@ -13,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use wyng_control::{BaseLabel, BaseOf};
 
@@ -28,8 +32,20 @@ const DEPTH_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Folder {
     folder: OwnedFd,
+    /// Folders of the same name further up, which an earlier view of the file system led to. Nearest first.
+    above: Vec<OwnedFd>,
     /// The mount that it was found in.
     mount: u64,
+}
+
+/// A file in a folder of base snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What its name says that it is of.
+    pub label: BaseLabel,
+    /// It is the very file that was given the name, and was not written to since.
+    pub is_sound: bool,
+    name: String,
 }
 
 /// A new file for a clone, without a name.
@@ -42,8 +58,8 @@ pub struct Fresh {
 }
 
 impl Folder {
-    /// The folder of the file system that the opened `volume` lies on, made if it is missing. `None` where nothing can be cloned, where the
-    /// caller may not write at its top, and where the folder is somebody else's.
+    /// The folder nearest above the opened `volume` on its mount; if there is none, it is made at the top. `None` where nothing can be cloned,
+    /// where the caller may not write, and where the folder is somebody else's.
     pub fn of(volume: BorrowedFd<'_>) -> Option<Self> {
         Self::find(volume, true)
     }
@@ -54,22 +70,44 @@ impl Folder {
     }
 
     fn find(volume: BorrowedFd<'_>, make: bool) -> Option<Self> {
-        let is_file = rustix::fs::fstat(volume).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile);
+        let is_file = rustix::fs::fstat(volume).is_ok_and(|found| is_regular(&found));
         let path = rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new()).ok().filter(|_| is_file)?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
-        Self::at_top(path.parent()?, mount_of(volume)?, make)
+        Self::on_mount(path.parent()?, mount_of(volume)?, make)
     }
 
     /// The same for volumes in `folder`, which need not be there yet.
     pub fn above(folder: &Path) -> Option<Self> {
         let folder = std::fs::canonicalize(folder).ok()?;
         let opened = open_folder(CWD, &folder).ok()?;
-        Self::at_top(&folder, mount_of(opened.as_fd())?, true)
+        Self::on_mount(&folder, mount_of(opened.as_fd())?, true)
     }
 
-    /// For whoever confines itself to the folder.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+    /// A folder of base snapshots by its own path: of the caller's, or for root of anybody's.
+    pub fn open(path: &Path) -> Result<Self, Errno> {
+        let folder = open_folder(CWD, path)?;
+        let caller = rustix::process::geteuid();
+        if path.file_name().is_none_or(|name| name != FOLDER) || !(caller.is_root() || is_owned_by_caller(&folder)) {
+            return Err(Errno::PERM);
+        }
+        let mount = mount_of(folder.as_fd()).ok_or(Errno::OPNOTSUPP)?;
+        Ok(Self { folder, above: Vec::new(), mount })
+    }
+
+    /// The paths at which a file system that is mounted at `top` may have one.
+    pub fn path_in(top: &Path) -> PathBuf {
+        top.join(FOLDER)
+    }
+
+    /// The folder and those further up, for whoever confines itself to them.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(&self.folder).chain(&self.above).map(AsFd::as_fd)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> Option<PathBuf> {
+        let path = rustix::fs::readlink(own_path(&self.folder), Vec::new()).ok()?;
+        Some(PathBuf::from(OsString::from_vec(path.into_bytes())))
     }
 
     /// Is it that of the file system that the opened volume lies on?
@@ -78,32 +116,29 @@ impl Folder {
     }
 
     /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own, and can be cloned from all the same.
-    fn at_top(folder: &Path, mount: u64, make: bool) -> Option<Self> {
-        let mut top = open_folder(CWD, folder).ok().filter(|top| mount_of(top.as_fd()) == Some(mount))?;
-        for _ in 0..DEPTH_MAX {
-            let above = open_folder(&top, Path::new("..")).ok()?;
-            let is_root = same_file(&rustix::fs::fstat(&top).ok()?, &rustix::fs::fstat(&above).ok()?);
-            if is_root || mount_of(above.as_fd()) != Some(mount) {
-                return Self::in_top(&top, mount, make);
-            }
-            top = above;
-        }
-        None
-    }
-
-    fn in_top(top: &OwnedFd, mount: u64, make: bool) -> Option<Self> {
-        let kind = u64::try_from(rustix::fs::fstatfs(top).ok()?.f_type).ok()?;
+    fn on_mount(folder: &Path, mount: u64, make: bool) -> Option<Self> {
+        let mut level = open_folder(CWD, folder).ok().filter(|level| mount_of(level.as_fd()) == Some(mount))?;
+        let kind = u64::try_from(rustix::fs::fstatfs(&level).ok()?.f_type).ok()?;
         if !CLONING.contains(&kind) {
             return None;
         }
-        let made = make && rustix::fs::mkdirat(top, FOLDER, Mode::RWXU).is_ok();
-        let folder = open_folder(top, Path::new(FOLDER)).ok()?;
-        if made {
-            rustix::fs::fsync(top).ok()?;
+        let mut found = Vec::new();
+        for _ in 0..DEPTH_MAX {
+            found.extend(usable(&level, mount));
+            let above = open_folder(&level, Path::new("..")).ok()?;
+            let is_root = same_file(&rustix::fs::fstat(&level).ok()?, &rustix::fs::fstat(&above).ok()?);
+            if is_root || mount_of(above.as_fd()) != Some(mount) {
+                if found.is_empty() && make {
+                    rustix::fs::mkdirat(&level, FOLDER, Mode::RWXU).ok()?;
+                    rustix::fs::fsync(&level).ok()?;
+                    found.extend(usable(&level, mount));
+                }
+                let mut found = found.into_iter();
+                return Some(Self { folder: found.next()?, above: found.collect(), mount });
+            }
+            level = above;
         }
-        let found = rustix::fs::fstat(&folder).ok()?;
-        let ours = found.st_uid == rustix::process::geteuid().as_raw() && Mode::from_raw_mode(found.st_mode) & !Mode::RWXU == Mode::empty();
-        ours.then_some(Self { folder, mount })
+        None
     }
 
     /// A new, empty file without a name.
@@ -116,16 +151,15 @@ impl Folder {
     /// The newest base snapshot of a volume, opened for reading. A file that is not what its name says is passed over.
     pub fn base(&self, of: &BaseOf) -> Option<(BaseLabel, OwnedFd)> {
         let mut newest: Option<(BaseLabel, OwnedFd)> = None;
-        for name in self.names(of).ok()? {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let Ok(file) = rustix::fs::openat(&self.folder, &name, flags, Mode::empty()) else { continue };
-            let Ok(found) = rustix::fs::fstat(&file) else { continue };
-            let Some(label) = label::parse(&name, &found).filter(|_| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
-            else {
-                continue;
-            };
-            if newest.as_ref().is_none_or(|(known, _)| known.generation < label.generation) {
-                newest = Some((label, file));
+        for folder in std::iter::once(&self.folder).chain(&self.above) {
+            for name in names(folder, &label::prefix(of)).unwrap_or_default() {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+                let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::empty()) else { continue };
+                let Ok(found) = rustix::fs::fstat(&file) else { continue };
+                let Some(label) = label::parse(&name, &found).filter(|_| is_regular(&found)) else { continue };
+                if newest.as_ref().is_none_or(|(known, _)| known.generation < label.generation) {
+                    newest = Some((label, file));
+                }
             }
         }
         newest
@@ -137,20 +171,60 @@ impl Folder {
         let name = label::name(label, &rustix::fs::fstat(file)?);
         rustix::fs::linkat(CWD, own_path(&file), &self.folder, &name, AtFlags::SYMLINK_FOLLOW)?;
         rustix::fs::fsync(&self.folder)?;
-        for older in self.names(&label.of)?.iter().filter(|older| **older != name) {
-            rustix::fs::unlinkat(&self.folder, older, AtFlags::empty())?;
+        let prefix = label::prefix(&label.of);
+        for folder in std::iter::once(&self.folder).chain(&self.above) {
+            let is_it = |older: &str| std::ptr::eq(folder, &self.folder) && older == name;
+            for older in names(folder, &prefix)?.iter().filter(|older| !is_it(older)) {
+                rustix::fs::unlinkat(folder, older, AtFlags::empty())?;
+            }
         }
         Ok(())
     }
 
-    fn names(&self, of: &BaseOf) -> Result<Vec<String>, Errno> {
-        let prefix = label::prefix(of);
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.folder)? {
-            names.extend(entry?.file_name().to_str().ok().filter(|name| name.starts_with(&prefix)).map(str::to_owned));
+    /// All base snapshots in it. Files with other names are nobody's business.
+    pub fn kept(&self) -> Result<Vec<Kept>, Errno> {
+        let mut kept = Vec::new();
+        for name in names(&self.folder, "")? {
+            let Some(label) = label::read(&name) else { continue };
+            let found = rustix::fs::statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let is_sound = found.is_ok_and(|found| is_regular(&found) && label::parse(&name, &found).is_some());
+            kept.push(Kept { label, is_sound, name });
         }
-        Ok(names)
+        Ok(kept)
     }
+
+    /// Removes one of [`kept`](Self::kept).
+    pub fn remove(&self, kept: &Kept) -> Result<(), Errno> {
+        rustix::fs::unlinkat(&self.folder, &kept.name, AtFlags::empty())
+    }
+}
+
+/// The names in a folder that begin so.
+fn names(folder: &OwnedFd, prefix: &str) -> Result<Vec<String>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        names.extend(entry?.file_name().to_str().ok().filter(|name| name.starts_with(prefix)).map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// The folder of base snapshots in this one, if it is the caller's own and can be written to.
+fn usable(level: &OwnedFd, mount: u64) -> Option<OwnedFd> {
+    let folder = open_folder(level, Path::new(FOLDER)).ok().filter(|folder| mount_of(folder.as_fd()) == Some(mount))?;
+    let is_writable = rustix::fs::accessat(&folder, ".", Access::WRITE_OK, AtFlags::empty()).is_ok();
+    (is_writable && is_owned_by_caller(&folder)).then_some(folder)
+}
+
+/// Nobody else may enter it.
+fn is_owned_by_caller(folder: &OwnedFd) -> bool {
+    rustix::fs::fstat(folder).is_ok_and(|found| {
+        let is_closed = Mode::from_raw_mode(found.st_mode) & !Mode::RWXU == Mode::empty();
+        found.st_uid == rustix::process::geteuid().as_raw() && is_closed
+    })
+}
+
+fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
 fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {

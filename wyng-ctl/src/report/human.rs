@@ -51,7 +51,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             format!("  {}  {size}, added {added}{live}{damaged}{tags}", session_name(session.session))
         }
         ToClient::BackedUp(volume) => format!(
-            "{}  {}  read {}, changed {}, new {} ({}{})",
+            "{}  {}  read {}, changed {}, new {} ({}{}){}",
             plain(&volume.name),
             volume.session.map_or_else(|| "no session".to_owned(), session_name),
             show_bytes(volume.read_bytes),
@@ -59,6 +59,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             show_bytes(volume.sent_bytes),
             method_name(volume.method),
             if volume.snapshot { "" } else { ", no snapshot" },
+            volume.mounted_at.as_ref().filter(|_| !quiet).map_or_else(String::new, |place| hint_of_mount(place)),
         ),
         ToClient::Totals { .. } if quiet => return None,
         ToClient::Totals { sent_bytes, .. } => format!("sent {}", show_bytes(*sent_bytes)),
@@ -141,6 +142,14 @@ pub(super) fn show_config(config: &Config) {
     for line in archives.chain(volumes).chain(profiles) {
         let _ = writeln!(std::io::stdout(), "{}", plain(&line));
     }
+}
+
+/// What a person should know of a source that was in use and did not stand still.
+fn hint_of_mount(place: &str) -> String {
+    format!(
+        "\n  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
+        plain(place)
+    )
 }
 
 /// `1 pack`, `2 packs`.

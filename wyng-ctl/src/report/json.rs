@@ -213,6 +213,7 @@ fn backed_up(event: &ToClient) -> Option<Value> {
         "session": volume.session.map(session_name),
         "method": method_name(volume.method),
         "snapshot": volume.snapshot,
+        "mounted_at": volume.mounted_at,
         "read_bytes": volume.read_bytes,
         "sampled_bytes": volume.sampled_bytes,
         "changed_bytes": volume.changed_bytes,

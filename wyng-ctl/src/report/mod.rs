@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use wyng_config::{Config, ConfigError};
-use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
+use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Verb};
@@ -58,11 +58,15 @@ impl Message {
         Self { code: "config", exit: ExitStatus::Usage, text: error.to_string(), safe: "Nothing was done.".into(), next, volume: None }
     }
 
-    pub(crate) fn of_missing_volume(name: &str, path: &Path, errno: i32) -> Self {
+    pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: NoSource) -> Self {
+        let why = match why {
+            NoSource::Errno(errno) => format!("cannot be opened: {}", std::io::Error::from_raw_os_error(errno)),
+            NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
+        };
         Self {
             code: "configured-volume-missing",
             exit: ExitStatus::Partial,
-            text: format!("{} of volume {name:?} cannot be opened: {}", path.display(), std::io::Error::from_raw_os_error(errno)),
+            text: format!("{} of volume {name:?} {why}", path.display()),
             safe: "Nothing was done.".into(),
             next: "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.".into(),
             volume: Some(name.to_owned()),
@@ -341,7 +345,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
         vec![
             Message::usage("what"),
             Message::of_config(&mistake),
-            Message::of_missing_volume("vm", path, 2),
+            Message::of_unusable_volume("vm", path, NoSource::Errno(2)),
             Message::of_overdue_backup("PROFILE", "vm", None),
             Message::of_overdue_verify("PROFILE", "home", None),
             Message::of_missing_policy("/path"),

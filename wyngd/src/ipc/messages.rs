@@ -2,7 +2,9 @@
 //! Every message between two roles. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Method, TargetKind, ToClient, Wanted};
+use wyng_control::{
+    BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetKind, ToClient, Wanted,
+};
 
 /// Ranges in one message: each is at most 18 bytes of it.
 pub const CHANGES_MAX: usize = 2048;
@@ -137,18 +139,31 @@ pub enum ControlToVolumes {
         /// The question's number.
         item: u32,
     },
-    /// What was wanted; with the descriptor.
+    /// The target that was wanted; with the descriptor.
     Here {
         /// The question's number.
         item: u32,
     },
-    /// The source that was wanted, a new file to clone it into, the same for reading, and the base snapshot if there is one; with these three
-    /// or four descriptors.
-    HereToClone {
+    /// The source that was wanted; where it can be cloned, a new file to clone it into, and the same for reading; and the base snapshot if there
+    /// is one; with these descriptors.
+    HereSource {
         /// The question's number.
         item: u32,
+        /// Where it lies.
+        found: FoundSource,
+        /// It can be cloned.
+        clones: bool,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
+    },
+    /// The source that was wanted could not be opened.
+    NoSource {
+        /// The question's number.
+        item: u32,
+        /// The path that was tried; empty if nobody is left to open it.
+        path: Vec<u8>,
+        /// Why.
+        why: NoSource,
     },
     /// A new target and the file whose place it takes, and the base snapshot if there is one; with these two or three descriptors.
     HereToReplace {
@@ -166,6 +181,8 @@ pub enum ControlToVolumes {
         clones: bool,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
+        /// Where it lies, unless the person named this place for this very command.
+        remembered: Option<Remembered>,
     },
     /// The snapshot has its name, or `errno` says why not.
     Kept {
@@ -174,7 +191,7 @@ pub enum ControlToVolumes {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// It cannot be had.
+    /// The target that was wanted cannot be had.
     Unavailable {
         /// The question's number.
         item: u32,
@@ -250,8 +267,8 @@ pub enum KeyholderToVolumes {
         volume: String,
         /// Whose base snapshot to look for.
         base_of: BaseOf,
-        /// Where it was backed up from, if the command itself does not say it.
-        origin: Option<String>,
+        /// The path that it was backed up from, if the command itself does not say it.
+        origin: Option<Vec<u8>>,
     },
     /// The next ranges that changed since the base.
     NextChanges {
@@ -282,8 +299,8 @@ pub enum KeyholderToVolumes {
         base_of: BaseOf,
         /// It is changed where it is.
         in_place: bool,
-        /// Where the volume was backed up from.
-        origin: Option<String>,
+        /// The path that the volume was backed up from.
+        origin: Option<Vec<u8>>,
     },
     /// A target that was changed where it is becomes again what it was.
     Undo {
@@ -305,8 +322,19 @@ pub enum VolumesToKeyholder {
         snapshot: bool,
         /// What the snapshot's base is of, and the base's size.
         base: Option<(BaseLabel, u64)>,
+        /// Where it lies.
+        found: FoundSource,
         /// Peak of the volumes role's resident memory.
         peak_rss_bytes: u64,
+    },
+    /// The source could not be opened.
+    NoSource {
+        /// Its number.
+        item: u32,
+        /// The path that was tried.
+        path: Vec<u8>,
+        /// Why.
+        why: NoSource,
     },
     /// Where bytes may have changed since the base: ranges `(begin, end)`, ascending, apart, at most [`CHANGES_MAX`]; none: that was all.
     Changes {
@@ -337,6 +365,8 @@ pub enum VolumesToKeyholder {
         kind: TargetKind,
         /// What is there.
         there: Option<There>,
+        /// Where it lies, unless the person named this place for this very command.
+        remembered: Option<Remembered>,
     },
     /// The target is again what it was, or `errno` says why not.
     Undone {
@@ -345,14 +375,14 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// The caller could not open it.
+    /// The caller could not open a target.
     Unavailable {
         /// Its number.
         item: u32,
         /// What the system said.
         errno: i32,
     },
-    /// It is of a kind that cannot be used.
+    /// A target is of a kind that cannot be used.
     WrongKind {
         /// Its number.
         item: u32,

@@ -85,35 +85,20 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::ArchiveAcknowledge { archive } => acknowledge::acknowledge(world, &archive),
         Command::Backup { archive, sources, skip_unchanged, dry_run, live, heal } => {
-            let folder = ArchiveFolder::find(world, &archive)?;
-            let mut origins = Origins::read(world, &folder)?;
-            origins.take(&sources, world.client_uid())?;
-            let volumes = sources.into_iter().map(|source| source.volume).collect();
-            let exit = {
-                let commit_after_bytes = backup::COMMIT_AFTER_BYTES;
-                backup::back_up(world, &backup::Request { archive, volumes, skip_unchanged, dry_run, live, heal, commit_after_bytes })?
-            };
-            if exit == ExitStatus::Done && !dry_run {
-                origins.write(world, &folder)?;
-            }
-            Ok(exit)
+            let commit_after_bytes = backup::COMMIT_AFTER_BYTES;
+            backup::back_up(world, &backup::Request { archive, sources, skip_unchanged, dry_run, live, heal, commit_after_bytes })
         }
-        Command::Monitor { archive, sources } => {
-            let folder = ArchiveFolder::find(world, &archive)?;
-            Origins::read(world, &folder)?.take(&sources, world.client_uid())?;
-            let volumes = sources.into_iter().map(|source| source.volume).collect();
-            monitor::monitor(world, &monitor::Request { archive, volumes })
-        }
+        Command::Monitor { archive, sources } => monitor::monitor(world, &monitor::Request { archive, sources }),
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
         Command::Restore { archive, volumes, session, in_place } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let origins = Origins::read(world, &folder)?;
             restore::restore(world, &restore::Request { archive, volumes, session, in_place, origins })
         }
-        Command::Diff { archive, volume, session, with } => {
+        Command::Diff { archive, volume, session, with, configured } => {
             let folder = ArchiveFolder::find(world, &archive)?;
-            let origin = Origins::read(world, &folder)?.of(&volume, world.client_uid()).map(str::to_owned);
-            diff::compare(world, &diff::Request { archive, volume, session, with, origin })
+            let origins = Origins::read(world, &folder)?;
+            diff::compare(world, &diff::Request { archive, volume, session, with, configured, origins })
         }
         Command::Verify { archive, volumes, session, deep, budget_bytes } => {
             verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })

@@ -15,7 +15,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, Phase, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ use self::far_ends::{Opening, Push};
 use super::files::StateFiles;
 use super::page_cache::{Behind, Source};
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetWish, There, World};
+use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, There, World};
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
@@ -421,21 +421,26 @@ impl World for RealWorld {
         self.wait_for_end(Service::Fetch)
     }
 
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<SourceShape, Failure> {
-        let origin = origin.map(str::to_owned);
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
         let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned(), base_of: *base_of, origin };
         let received = self.ask_volumes(&message)?;
         match received.message {
-            VolumesToKeyholder::Source { item: found, size_bytes, snapshot, base, peak_rss_bytes } if found == item => {
+            VolumesToKeyholder::Source { item: asked, size_bytes, snapshot, base, ref found, peak_rss_bytes } if asked == item => {
                 self.volumes_peak_bytes = peak_rss_bytes;
+                let found = found.clone();
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 // Nobody waits for a backup: it reads when nobody else does.
                 DiskTurn::IDLE.take();
                 self.sources.insert(item, Source::new(file, size_bytes));
-                Ok(SourceShape { size_bytes, snapshot, base })
+                Ok(SourceShape { size_bytes, snapshot, base, found })
             }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::SourceUnavailable { volume: volume.to_owned(), errno }),
-            VolumesToKeyholder::WrongKind { .. } => Err(Failure::SourceKind { volume: volume.to_owned() }),
+            VolumesToKeyholder::NoSource { item: asked, ref path, why } if asked == item => {
+                let (volume, path) = (volume.to_owned(), path_text(path));
+                Err(match why {
+                    NoSource::Errno(errno) => Failure::SourceUnavailable { volume, path, errno },
+                    NoSource::Kind(kind) => Failure::SourceKind { volume, path, kind: kind.name().to_owned() },
+                })
+            }
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         }
     }
@@ -482,7 +487,7 @@ impl World for RealWorld {
         let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure> {
+    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
         let volume = wish.volume.to_owned();
         let message = KeyholderToVolumes::OpenTarget {
             item,
@@ -490,11 +495,12 @@ impl World for RealWorld {
             size_bytes: wish.size_bytes,
             base_of: wish.base_of,
             in_place: wish.in_place,
-            origin: wish.origin.map(str::to_owned),
+            origin: wish.origin,
         };
         let received = self.ask_volumes(&message)?;
         match received.message {
-            VolumesToKeyholder::Target { item: found, kind, there } if found == item => {
+            VolumesToKeyholder::Target { item: found, kind, there, ref remembered } if found == item => {
+                let remembered = remembered.clone();
                 let mut given = received.descriptors().into_iter();
                 let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
                 let file = given.next().ok_or_else(fatal)?;
@@ -508,7 +514,7 @@ impl World for RealWorld {
                     self.sources.insert(item, Source::new(beside.ok_or_else(fatal)?, there.size_bytes));
                 }
                 self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
-                Ok((kind, there))
+                Ok(TargetShape { kind, there, remembered })
             }
             VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
                 Err(Failure::TargetExists { volume })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Failure, Method, Progress, TargetKind, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
 pub use crate::ipc::{Found, There};
@@ -58,8 +58,8 @@ impl<B> Fetched<B> {
     }
 }
 
-/// A source that the caller opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A source that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceShape {
     /// Its size when it was opened.
     pub size_bytes: u64,
@@ -67,6 +67,8 @@ pub struct SourceShape {
     pub snapshot: bool,
     /// What its base is of, and how large the base is.
     pub base: Option<(BaseLabel, u64)>,
+    /// Where it lies.
+    pub found: FoundSource,
 }
 
 /// The next ranges that may have changed since the base, ascending and apart, and how they were found; none: that was all.
@@ -88,8 +90,19 @@ pub struct TargetWish<'a> {
     pub base_of: BaseOf,
     /// It is changed where it is.
     pub in_place: bool,
-    /// Where the volume was backed up from.
-    pub origin: Option<&'a str>,
+    /// The path that the volume was backed up from.
+    pub origin: Option<Vec<u8>>,
+}
+
+/// A target that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetShape {
+    /// What can be done with it.
+    pub kind: TargetKind,
+    /// What stands where it goes.
+    pub there: Option<There>,
+    /// Where it lies, unless the person named this place for this very command.
+    pub remembered: Option<Remembered>,
 }
 
 /// A failure to read or write a source or target, before the volume's name is put to it.
@@ -172,8 +185,8 @@ pub trait World {
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
 
-    /// Asks the caller for a source, and for its base snapshot. `origin` is where it lies, if the command itself does not say it.
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&str>) -> Result<SourceShape, Failure>;
+    /// Asks the caller for a source, and for its base snapshot. `origin` is its path, if the command itself does not say it.
+    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<Vec<u8>>) -> Result<SourceShape, Failure>;
     /// The next page of what changed since the base; `None` when that cannot be told.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only holes follow.
@@ -190,7 +203,7 @@ pub trait World {
     /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
     /// Asks the caller for a target. What stands where it goes is read under the same number as a source.
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<(TargetKind, Option<There>), Failure>;
+    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure>;
     /// Reads from a target that is a file what was written to it, zeros behind its end.
     fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno>;
     /// Makes a hole in a target that is a file or a device: it reads as zeros there.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::TargetKind;
+use wyng_control::{Remembered, TargetKind};
 
 use super::reflink::{Base, Reflink, is_clone};
 use super::snapshot::Snapshot;
@@ -16,7 +16,7 @@ impl Volumes {
     /// Hands over a new target.
     pub(super) fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Fatal> {
         match target_kind(&target)? {
-            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: None }, &[target.as_fd()]),
+            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: None, remembered: None }, &[target.as_fd()]),
             None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
         }
     }
@@ -31,11 +31,13 @@ impl Volumes {
             Ok(clone) => {
                 let there = There { size_bytes: clone.size_bytes(), in_target: true, in_place: false, base: clone.base() };
                 self.snapshots.insert(item, Box::new(clone));
-                self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: Some(there) }, &[target.as_fd()])
+                let message = VolumesToKeyholder::Target { item, kind, there: Some(there), remembered: None };
+                self.keyholder.send(&message, &[target.as_fd()])
             }
             Err(_) => {
                 let there = There { size_bytes, in_target: false, in_place: false, base: None };
-                self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: Some(there) }, &[target.as_fd(), old.as_fd()])
+                let message = VolumesToKeyholder::Target { item, kind, there: Some(there), remembered: None };
+                self.keyholder.send(&message, &[target.as_fd(), old.as_fd()])
             }
         }
     }
@@ -47,6 +49,7 @@ impl Volumes {
         target: OwnedFd,
         fresh: Option<OwnedFd>,
         base: Option<Base>,
+        remembered: Option<Remembered>,
     ) -> Result<(), Fatal> {
         let is_writable = rustix::fs::fcntl_getfl(&target)? & OFlags::RWMODE == OFlags::RDWR;
         let Some(size_bytes) = source_bytes(&target)?.filter(|_| is_writable) else {
@@ -59,7 +62,8 @@ impl Volumes {
             there.base = clone.base();
             self.snapshots.insert(item, Box::new(clone));
         }
-        self.keyholder.send(&VolumesToKeyholder::Target { item, kind: TargetKind::File, there: Some(there) }, &[target.as_fd()])
+        let message = VolumesToKeyholder::Target { item, kind: TargetKind::File, there: Some(there), remembered };
+        self.keyholder.send(&message, &[target.as_fd()])
     }
 }
 

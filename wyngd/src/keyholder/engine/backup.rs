@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{Credential, Domain, DomainId, Entropy, Id, NonceSeed, SealError, Secret, SessionKey};
 use wyng_archive::format::{ArchiveSettings, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name};
 use wyng_archive::plan::Root;
-use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progress, ToClient, VolumeReport};
+use wyng_control::{BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progress, ToClient, VolumeReport, path_text};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
@@ -21,7 +21,7 @@ use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
 use super::sample::Samples;
 use super::source::{Base, BaseWalk, Batch, BatchReader};
-use crate::keyholder::state::{JournalKey, JournalVolume, SavedDelta};
+use crate::keyholder::state::{JournalKey, JournalVolume, Origins, Said, SavedDelta};
 use crate::keyholder::world::{SourceShape, World};
 
 /// Batches between reading and packing: one is read while workers name the second and seal the third.
@@ -39,7 +39,7 @@ pub struct Request {
     /// The archive's name.
     pub archive: String,
     /// The volumes; their places in the list are the sources' numbers.
-    pub volumes: Vec<String>,
+    pub sources: Vec<BackupSource>,
     /// No session for what did not change.
     pub skip_unchanged: bool,
     /// Read and count only.
@@ -54,7 +54,8 @@ pub struct Request {
 
 /// Makes one run. Failures of single volumes are told and the others go on; what ends the run is returned.
 pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    check_names(&request.volumes)?;
+    let names: Vec<&str> = request.sources.iter().map(|source| source.volume.as_str()).collect();
+    check_names(&names)?;
     let mut archive = Archive::open(world, &request.archive)?;
     if !request.dry_run {
         archive.may_write()?;
@@ -69,8 +70,8 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     let mut run = Run::begin(world, &mut archive, request)?;
     run.heal(world, &mut archive, &mut pool)?;
     let mut failed = Vec::new();
-    for (item, name) in (0..).zip(&request.volumes) {
-        match run.volume(world, &mut archive, &mut pool, item, name) {
+    for (item, source) in (0..).zip(&request.sources) {
+        match run.volume(world, &mut archive, &mut pool, item, source) {
             Ok(true) => world.end_reading(item),
             Ok(false) => world.close_source(item),
             Err(failure) if is_of_one_volume(&failure) => {
@@ -87,7 +88,7 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     }
     let peak_rss_bytes = world.peak_bytes();
     world.tell(ToClient::Totals { sent_bytes, peak_rss_bytes })?;
-    Ok(exit_of(&failed, request.volumes.len()))
+    Ok(exit_of(&failed, request.sources.len()))
 }
 
 /// One failure among several volumes is "some volumes only"; when all failed, their own status.
@@ -99,22 +100,45 @@ pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
     }
 }
 
-fn check_names(volumes: &[String]) -> Result<(), Failure> {
+fn check_names(volumes: &[&str]) -> Result<(), Failure> {
     if let Some(name) = volumes.iter().find(|name| !is_volume_name(name)) {
-        return Err(Failure::BadName { name: name.clone() });
+        return Err(Failure::BadName { name: (*name).to_owned() });
     }
-    let mut sorted: Vec<&String> = volumes.iter().collect();
+    let mut sorted = volumes.to_vec();
     sorted.sort_unstable();
     match sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a == b) {
-        Some((twice, _)) => Err(Failure::VolumeNameTaken { volume: (*twice).clone() }),
+        Some((twice, _)) => Err(Failure::VolumeNameTaken { volume: (*twice).to_owned() }),
         None => Ok(()),
     }
 }
 
-fn is_of_one_volume(failure: &Failure) -> bool {
+/// How a source was named.
+pub fn said(source: &BackupSource) -> Said {
+    match (source.configured, source.named) {
+        (true, _) => Said::Configured,
+        (false, true) => Said::NamedPath,
+        (false, false) => Said::Path,
+    }
+}
+
+/// Absence is not content: a device without a medium has 0 bytes, and so has a file that was cut or not brought back. Only a file that never held
+/// anything may be empty.
+pub fn refuse_empty(shape: &SourceShape, volume: &str, was_bytes: u64) -> Result<(), Failure> {
+    let origin = &shape.found.origin;
+    if shape.size_bytes == 0 && (was_bytes > 0 || origin.device_bytes.is_some()) {
+        return Err(Failure::SourceEmpty { volume: volume.to_owned(), path: path_text(&origin.path), was_bytes });
+    }
+    Ok(())
+}
+
+/// Does the failure leave other volumes of the run as they are?
+pub fn is_of_one_volume(failure: &Failure) -> bool {
     matches!(
         failure,
-        Failure::SourceUnavailable { .. }
+        Failure::VolumeElsewhere { .. }
+            | Failure::VolumeOfOtherPath { .. }
+            | Failure::SourceEmpty { .. }
+            | Failure::SourceUnavailable { .. }
             | Failure::SourceKind { .. }
             | Failure::SourceRead { .. }
             | Failure::SourceResized { .. }
@@ -140,6 +164,8 @@ struct Run<B> {
     /// The volume that is being read, while it is neither in the catalog nor in the journal.
     beginning: Option<JournalVolume>,
     next_volume: u64,
+    /// Where volumes are backed up from.
+    origins: Origins,
     key: Option<Arc<SessionKey>>,
     /// Envelopes that no commit holds yet.
     new_keys: Vec<KeyEntry>,
@@ -167,6 +193,8 @@ struct Plan {
     domain: Arc<Domain>,
     chunk_size: usize,
     size_bytes: u64,
+    /// The path that the source was opened by.
+    path: Vec<u8>,
 }
 
 /// What came of reading a source.
@@ -181,7 +209,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     fn begin<W: World<Buffer = B>>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Self, Failure> {
         let volumes = archive.volumes(world)?;
         let mut time = seconds(world.wall_nanos());
-        for (_, volume) in volumes.iter().filter(|(_, volume)| request.volumes.contains(&volume.name)) {
+        let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
+        for (_, volume) in volumes.iter().filter(|(_, volume)| is_asked(&volume.name)) {
             let newest = archive.sessions(world, volume)?.last().map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
@@ -200,6 +229,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             volumes,
             begun,
             beginning: None,
+            origins: Origins::read(world, &archive.folder)?,
             key: None,
             new_keys: left.keys,
             finished: Vec::new(),
@@ -227,16 +257,20 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         archive: &mut Archive,
         pool: &mut Pool,
         item: u32,
-        name: &str,
+        source: &BackupSource,
     ) -> Result<bool, Failure> {
         let began_cpu = world.cpu_micros();
+        let name = source.volume.as_str();
         let (number, entry) = self.find_or_begin(world, name)?;
         let base_of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
         let shape = world.open_source(item, name, &base_of, None)?;
+        refuse_empty(&shape, name, entry.size_bytes)?;
+        self.origins.check(name, &shape.found.origin, said(source))?;
         let size_bytes = shape.size_bytes;
         let plan = self.plan(world, archive, number, entry, &shape)?;
         let mut counts = Counts::default();
         let (root, method) = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
+        self.origins.set(name, &shape.found, world.client_uid());
         let root = root.child.unwrap_or(Id::ZERO);
         let unchanged = plan.newest.as_ref().is_some_and(|newest| newest.root == root) && plan.entry.size_bytes == size_bytes;
         let keeps = !(self.dry_run || self.skip_unchanged && unchanged);
@@ -245,6 +279,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             session: keeps.then_some(self.time),
             method,
             snapshot: shape.snapshot,
+            mounted_at: shape.found.mounted_at.as_deref().filter(|_| !shape.snapshot).map(path_text),
             read_bytes: counts.read_bytes,
             sampled_bytes: counts.sampled_bytes,
             changed_bytes: counts.changed_bytes,
@@ -288,6 +323,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         } else if !self.dry_run && !nothing {
             self.commit(world, archive, pool, healing, true)?;
         }
+        if !self.dry_run {
+            self.origins.write(world, &archive.folder)?; // of volumes that did not change
+        }
         Ok(self.packer.sent_bytes())
     }
 
@@ -301,6 +339,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<(), Failure> {
         let sent_bytes = self.packer.sent_bytes();
         world.progress(Progress { phase: Phase::Committing, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes });
+        // Before the sessions: one that is there must not be without the place that it is of, nor a base snapshot without a record of it.
+        self.origins.write(world, &archive.folder)?;
         let done = std::mem::take(&mut self.finished);
         let finished = done.iter().map(|done| done.volume.clone()).collect();
         let (begun, keys) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.new_keys));
@@ -374,6 +414,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             chunk_size: usize::try_from(entry.chunk_size_bytes).map_err(|_| internal("chunk size"))?,
             entry,
             size_bytes: shape.size_bytes,
+            path: shape.found.origin.path.clone(),
         })
     }
 
@@ -434,7 +475,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let mut at_end = false;
         while !(at_end && naming.is_empty() && sealing.is_empty()) {
             if !at_end && naming.len().saturating_add(sealing.len()) < BATCHES_AHEAD {
-                match reader.next(world).map_err(|stop| stop.of_volume(name))? {
+                match reader.next(world).map_err(|stop| stop.of_volume(name, &plan.path))? {
                     Some(batch) => naming.push_back(self.name_batch(world, archive, pool, plan, &mut walk, batch, counts)?),
                     None => at_end = true,
                 }
@@ -446,13 +487,13 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             if let Some(batch) = naming.pop_front() {
                 sealing.push_back(self.seal_batch(world, archive, pool, batch, counts)?);
             }
-            if sealing.len() >= BATCHES_AHEAD / 2 || naming.is_empty() {
-                if let Some(mut batch) = sealing.pop_front() {
-                    while !self.pack_batch(&mut tools(world, &credential, archive, pool), edit.as_mut(), name, &mut batch, counts)? {
-                        self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
-                    }
-                    reader.spare.extend(Arc::into_inner(batch.bytes)); // no task has it any more
+            if (sealing.len() >= BATCHES_AHEAD / 2 || naming.is_empty())
+                && let Some(mut batch) = sealing.pop_front()
+            {
+                while !self.pack_batch(&mut tools(world, &credential, archive, pool), edit.as_mut(), name, &mut batch, counts)? {
+                    self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
                 }
+                reader.spare.extend(Arc::into_inner(batch.bytes)); // no task has it any more
             }
             if world.cancelled() {
                 return Err(Failure::Interrupted);
@@ -461,7 +502,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let Some(method) = reader.method() else { return Ok(Read::Distrusted) };
         let samples = reader.take_samples();
         let checked = samples.check(world, archive, item, &base.root, &plan.domain, plan.chunk_size, plan.size_bytes);
-        let (sampled_bytes, as_told) = checked.map_err(|stop| stop.of_volume(name))?;
+        let (sampled_bytes, as_told) = checked.map_err(|stop| stop.of_volume(name, &plan.path))?;
         counts.sampled_bytes = counts.sampled_bytes.saturating_add(sampled_bytes);
         if !as_told {
             return Ok(Read::Distrusted);
@@ -668,12 +709,15 @@ struct Sealing {
     /// What is still being sealed, and under which key.
     tickets: VecDeque<(Arc<SessionKey>, Ticket<SealedRecords>)>,
     /// What is sealed and not packed yet.
-    records: VecDeque<(Id, Arc<SessionKey>, Vec<u8>)>,
+    records: VecDeque<SealedRecord>,
 }
+
+/// A sealed chunk: its id, the key under which it is sealed, the record.
+type SealedRecord = (Id, Arc<SessionKey>, Vec<u8>);
 
 impl Sealing {
     /// The next sealed record; `None` when all are packed.
-    fn next_record(&mut self, volume: &str) -> Result<Option<(Id, Arc<SessionKey>, Vec<u8>)>, Failure> {
+    fn next_record(&mut self, volume: &str) -> Result<Option<SealedRecord>, Failure> {
         while self.records.is_empty()
             && let Some((key, ticket)) = self.tickets.pop_front()
         {

@@ -12,6 +12,7 @@ use super::bits::Bits;
 use super::catalog::content_root;
 use super::differences::{Comparison, Reading};
 use super::source::ReadStop;
+use crate::keyholder::state::{Origins, Said};
 use crate::keyholder::world::World;
 
 /// Ranges in one message to the client.
@@ -29,8 +30,10 @@ pub struct Request {
     pub session: SessionChoice,
     /// With what.
     pub with: CompareWith,
-    /// Where the volume was backed up from.
-    pub origin: Option<String>,
+    /// The volume is one of the configuration, which says where it is.
+    pub configured: bool,
+    /// Where volumes were backed up from.
+    pub origins: Origins,
 }
 
 /// What it is compared with, and where they differ.
@@ -54,8 +57,7 @@ pub fn compare<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
             with_session(world, &mut archive, &session, &other)?
         }
         CompareWith::Local => {
-            let origin = request.origin.as_deref().ok_or_else(|| Failure::NoOrigin { volume: volume.name.clone() })?;
-            let found = with_local(world, &mut archive, &volume, &session, origin);
+            let found = with_local(world, &mut archive, &volume, &session, request);
             world.close_source(ITEM);
             found?
         }
@@ -81,14 +83,20 @@ fn with_local<W: World>(
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: &SessionEntry,
-    origin: &str,
+    request: &Request,
 ) -> Result<Found, Failure> {
     let base_of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
-    let shape = world.open_source(ITEM, &volume.name, &base_of, Some(origin))?;
+    let path = request.origins.path_of(&volume.name, world.client_uid());
+    if path.is_none() && !request.configured {
+        return Err(Failure::NoOrigin { volume: volume.name.clone() });
+    }
+    let shape = world.open_source(ITEM, &volume.name, &base_of, path)?;
+    let said = if request.configured { Said::Configured } else { Said::Path };
+    request.origins.check(&volume.name, &shape.found.origin, said)?;
     let domain = archive.credential.domain(session.domain);
     let there_bytes = shape.size_bytes;
     let comparison = Comparison { item: ITEM, there_bytes, base: shape.base, volume, session, domain: &domain };
-    let stopped = |stop: ReadStop| stop.of_volume(&volume.name);
+    let stopped = |stop: ReadStop| stop.of_volume(&volume.name, &shape.found.origin.path);
     let suspects = comparison.suspects(world, archive).map_err(stopped)?;
     let there_count = there_bytes.div_ceil(u64::from(session.chunk_size_bytes));
     let mut differing = Bits::none(session.chunk_count().max(there_count))?;

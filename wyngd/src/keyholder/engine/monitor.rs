@@ -2,15 +2,15 @@
 //! Collects what changed since each volume's newest session into a small list, and moves the base snapshot to now: the old one would hold more
 //! and more space of the pool. Nothing is read of the volume, and nothing is sent.
 
-use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient};
+use wyng_control::{BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient};
 
 use super::archive::Archive;
-use super::backup::exit_of;
+use super::backup::{exit_of, is_of_one_volume, refuse_empty, said};
 use super::base::{self, KnownBase};
 use super::bits::Bits;
 use super::sample::Samples;
 use super::source::ChunkRanges;
-use crate::keyholder::state::{DELTA_RANGES_MAX, SavedDelta};
+use crate::keyholder::state::{DELTA_RANGES_MAX, Origins, SavedDelta};
 use crate::keyholder::world::World;
 
 /// What is to be looked at.
@@ -18,17 +18,18 @@ pub struct Request {
     /// The archive's name.
     pub archive: String,
     /// The volumes; their places in the list are the sources' numbers.
-    pub volumes: Vec<String>,
+    pub sources: Vec<BackupSource>,
 }
 
 /// Looks at each volume. One that fails is told, and the others go on.
 pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
+    let mut origins = Origins::read(world, &archive.folder)?;
     let mut failed = Vec::new();
-    for (item, name) in (0..).zip(&request.volumes) {
-        match collect(world, &mut archive, item, name) {
+    for (item, source) in (0..).zip(&request.sources) {
+        match collect(world, &mut archive, &mut origins, item, source) {
             Ok(report) => world.tell(ToClient::Monitored(report))?,
-            Err(failure @ (Failure::UnknownVolume { .. } | Failure::SourceUnavailable { .. } | Failure::SourceKind { .. })) => {
+            Err(failure) if matches!(failure, Failure::UnknownVolume { .. }) || is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
             }
@@ -39,14 +40,23 @@ pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
             return Err(Failure::Interrupted);
         }
     }
-    Ok(exit_of(&failed, request.volumes.len()))
+    Ok(exit_of(&failed, request.sources.len()))
 }
 
-fn collect<W: World>(world: &mut W, archive: &mut Archive, item: u32, name: &str) -> Result<MonitorReport, Failure> {
+fn collect<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    origins: &mut Origins,
+    item: u32,
+    source: &BackupSource,
+) -> Result<MonitorReport, Failure> {
+    let name = source.volume.as_str();
     let unknown = || Failure::UnknownVolume { volume: name.to_owned() };
     let (_, volume) = archive.volumes(world)?.into_iter().find(|(_, volume)| volume.name == name).ok_or_else(unknown)?;
     let of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
     let shape = world.open_source(item, name, &of, None)?;
+    refuse_empty(&shape, name, volume.size_bytes)?;
+    origins.check(name, &shape.found.origin, said(source))?;
     let report = |method, changed_bytes| MonitorReport { name: name.to_owned(), method, changed_bytes };
     let known = base::find(world, archive, &volume, shape.base, (volume.domain, volume.chunk_size_bytes))?;
     let Some(known) = known else { return Ok(report(Method::FullScan, shape.size_bytes)) };
@@ -58,6 +68,9 @@ fn collect<W: World>(world: &mut W, archive: &mut Archive, item: u32, name: &str
     let root = saved.label_root(&session.root.0);
     let label = BaseLabel { of, generation: session.generation, session: session.time, root };
     saved.write(world, &archive.folder, &label)?;
+    // What is known of a base snapshot is known before it is there, so that none is ever forgotten.
+    origins.set(name, &shape.found, world.client_uid());
+    origins.write(world, &archive.folder)?;
     if world.rotate(item, &label)? {
         SavedDelta::remove_others(world, &archive.folder, &label)?;
     }

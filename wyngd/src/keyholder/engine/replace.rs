@@ -40,7 +40,7 @@ impl Replacement<'_> {
             session: self.session,
             domain: &domain,
         };
-        let stopped = |stop: ReadStop| stop.of_volume(&self.volume.name);
+        let stopped = |stop: ReadStop| stop.of_volume(&self.volume.name, &[]);
         let suspects = comparison.suspects(world, archive).map_err(stopped)?;
         let chunk_size = u64::from(self.session.chunk_size_bytes);
         let window_chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX).max(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::SessionKey;
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::Walk;
-use wyng_control::{BaseOf, ExitStatus, Failure, Phase, Progress, RestoreReport, SessionChoice, TargetKind, ToClient};
+use wyng_control::{BaseOf, ExitStatus, Failure, Phase, Progress, Remembered, RestoreReport, SessionChoice, TargetKind, ToClient};
 use wyng_wire::Service;
 
 use super::archive::Archive;
@@ -16,8 +16,8 @@ use super::catalog::{content_root, session_name};
 use super::fetch::{ChunkReader, Opened, Packs, Wanted, keys_of, packs_of};
 use super::pool::Pool;
 use super::replace::Replacement;
-use crate::keyholder::state::Origins;
-use crate::keyholder::world::{Errno, TargetWish, World};
+use crate::keyholder::state::{Origins, Said};
+use crate::keyholder::world::{Errno, TargetShape, TargetWish, World};
 
 /// So much of a volume is sorted by place before it is read. A stream holds at most two of these in memory.
 pub(super) const WINDOW_BYTES: u64 = 16 << 20;
@@ -98,9 +98,13 @@ fn restore_volume<W: World>(
         size_bytes: session.size_bytes,
         base_of: BaseOf { archive: archive.folder.id().0, volume: volume.id.0 },
         in_place: request.in_place,
-        origin: request.origins.of(&volume.name, world.client_uid()),
+        origin: request.origins.path_of(&volume.name, world.client_uid()),
     };
-    let (kind, there) = world.open_target(item, &wish)?;
+    let TargetShape { kind, there, remembered } = world.open_target(item, wish)?;
+    if let Some(Remembered { origin, configured }) = remembered {
+        let said = if configured { Said::Configured } else { Said::Path };
+        request.origins.check(&volume.name, &origin, said)?;
+    }
     let credential = Arc::clone(&archive.credential);
     let mut reader = ChunkReader::new(&credential, packs, keys, credential.domain(session.domain));
     let written = match &there {
@@ -254,6 +258,8 @@ fn is_of_one_volume(failure: &Failure) -> bool {
             | Failure::TargetWrite { .. }
             | Failure::TargetDiffers { .. }
             | Failure::SourceRead { .. }
+            | Failure::VolumeElsewhere { .. }
+            | Failure::VolumeOfOtherPath { .. }
             | Failure::Missing { .. }
             | Failure::Damaged { .. }
     )

@@ -8,7 +8,7 @@ use std::ops::Range;
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{ContentTree, SessionEntry};
 use wyng_archive::plan::{Root, Walk};
-use wyng_control::{Failure, Method};
+use wyng_control::{Failure, Method, path_text};
 
 use super::base::KnownBase;
 use super::catalog::{CachedNodes, content_root};
@@ -67,12 +67,12 @@ impl From<Failure> for ReadStop {
 }
 
 impl ReadStop {
-    /// As it is told of a volume.
-    pub fn of_volume(self, name: &str) -> Failure {
-        let volume = name.to_owned();
+    /// As it is reported of a volume, whose bytes were read at `path`; empty if that is not known.
+    pub fn of_volume(self, name: &str, path: &[u8]) -> Failure {
+        let (volume, path) = (name.to_owned(), path_text(path));
         match self {
-            Self::Errno(offset_bytes, Errno(errno)) => Failure::SourceRead { volume, offset_bytes, errno },
-            Self::Resized(expected_bytes, found_bytes) => Failure::SourceResized { volume, expected_bytes, found_bytes },
+            Self::Errno(offset_bytes, Errno(errno)) => Failure::SourceRead { volume, path, offset_bytes, errno },
+            Self::Resized(expected_bytes, found_bytes) => Failure::SourceResized { volume, path, expected_bytes, found_bytes },
             Self::Failure(failure) => failure,
         }
     }

@@ -18,4 +18,4 @@ pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger};
 pub use notes::{Notes, PackNote};
-pub use origins::Origins;
+pub use origins::{Origins, Said};

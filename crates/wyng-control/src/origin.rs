@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where a volume lies, as the person named it and as it was found. Paths are bytes, as the system has them; their text is for messages and
+//! for files of the state, and leads back to the same bytes.
+
+use bincode::{Decode, Encode};
+
+/// Longest path, in bytes: the kernel's own bound (`PATH_MAX`).
+pub const PATH_MAX_BYTES: usize = 4096;
+/// All marks of one device together, in bytes. A disk has about eight names.
+const MARKS_MAX_BYTES: usize = 16 << 10;
+
+/// Where a volume lies, as whoever opened it found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Origin {
+    /// The absolute path as the person named it. Links in it are not resolved, since what they lead to changes.
+    pub path: Vec<u8>,
+    /// The path without links that it led to.
+    pub leads_to: Vec<u8>,
+    /// The size of a block device in bytes; none for a file.
+    pub device_bytes: Option<u64>,
+    /// What a block device is recognised by wherever the kernel puts it, each as `KIND:VALUE`. Empty for a file, and for a device of which
+    /// nothing lasting is known.
+    pub marks: Vec<String>,
+}
+
+/// Is it no longer than the kernel takes a path?
+pub fn is_path_bounded(path: &[u8]) -> bool {
+    path.len() <= PATH_MAX_BYTES
+}
+
+impl Origin {
+    /// Does it keep to the bounds of this module?
+    pub fn is_bounded(&self) -> bool {
+        let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| sum.saturating_add(mark.len()).saturating_add(1));
+        is_path_bounded(&self.path) && is_path_bounded(&self.leads_to) && marks_bytes <= MARKS_MAX_BYTES
+    }
+
+    /// Do both lead to the same file or device? Devices are compared by their marks, or by their size where one has no mark; files by the path
+    /// without links.
+    pub fn leads_to_the_same_as(&self, other: &Self) -> bool {
+        match (self.device_bytes, other.device_bytes) {
+            (None, None) => self.leads_to == other.leads_to,
+            (Some(a), Some(b)) if self.marks.is_empty() || other.marks.is_empty() => a == b,
+            (Some(_), Some(_)) => self.marks.iter().any(|mark| other.marks.contains(mark)),
+            _ => false,
+        }
+    }
+
+    /// What it leads to, for a message: the path, and what a device is recognised by.
+    pub fn shown(&self) -> String {
+        let path = path_text(&self.leads_to);
+        match (self.device_bytes, self.marks.first()) {
+            (Some(_), Some(mark)) => format!("{path} ({mark})"),
+            (Some(bytes), None) => format!("{path} (a device of {bytes} bytes)"),
+            (None, _) => path,
+        }
+    }
+}
+
+/// A source that was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct FoundSource {
+    /// Where it lies.
+    pub origin: Origin,
+    /// Where a device, or a part of it, is mounted or in use as swap space: what is written there meanwhile may come in part.
+    pub mounted_at: Option<Vec<u8>>,
+    /// The folder in which its base snapshot lies, where it can be cloned.
+    pub snapshots: Option<Vec<u8>>,
+}
+
+impl FoundSource {
+    /// Does it keep to the bounds of this module?
+    pub fn is_bounded(&self) -> bool {
+        let paths = self.mounted_at.iter().chain(&self.snapshots);
+        self.origin.is_bounded() && paths.into_iter().all(|path| is_path_bounded(path))
+    }
+}
+
+/// Why a source could not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum NoSource {
+    /// The system's error number (`errno`).
+    Errno(i32),
+    /// It is of a kind that has no bytes at fixed places.
+    Kind(FileKind),
+}
+
+/// Kinds of files that cannot be a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum FileKind {
+    /// A directory.
+    Folder,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharacterDevice,
+    /// Anything else.
+    Other,
+}
+
+impl FileKind {
+    /// Its name with an article.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Folder => "a folder",
+            Self::Fifo => "a FIFO",
+            Self::Socket => "a socket",
+            Self::CharacterDevice => "a character device",
+            Self::Other => "a special file",
+        }
+    }
+}
+
+/// A path as text: UTF-8 as it is, a backslash doubled, any other byte as `\xNN`. [`path_of_text`] reads it back.
+pub fn path_text(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// The bytes of a path that [`path_text`] wrote; `None` for any other text.
+pub fn path_of_text(text: &str) -> Option<Vec<u8>> {
+    let mut path = Vec::with_capacity(text.len());
+    let mut parts = text.split('\\');
+    path.extend_from_slice(parts.next()?.as_bytes());
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            path.push(b'\\');
+            path.extend_from_slice(parts.next()?.as_bytes());
+        } else {
+            let (digits, rest) = part.strip_prefix('x')?.split_at_checked(2)?;
+            path.push(u8::from_str_radix(digits, 16).ok()?);
+            path.extend_from_slice(rest.as_bytes());
+        }
+    }
+    (path_text(&path) == text).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_path_leads_back_to_its_bytes() {
+        for path in [&b"/a/b"[..], b"/x\xff", b"/x\xfe\\", b"\\", b"\\\\x41", b"/\xc3\xa4\n", b"", b"\xff\\xff\\"] {
+            let text = path_text(path);
+            assert_eq!(path_of_text(&text).as_deref(), Some(path), "{text}");
+        }
+        assert_eq!(path_text(b"/x\xff\\y"), r"/x\xff\\y");
+        for text in [r"\", r"\y", r"\x", r"\xf", r"\x41", r"\xFF", r"a\xag"] {
+            assert_eq!(path_of_text(text), None, "{text}");
+        }
+    }
+
+    fn device(path: &str, marks: &[&str], bytes: u64) -> Origin {
+        let marks = marks.iter().map(|mark| (*mark).to_owned()).collect();
+        Origin { path: path.into(), leads_to: path.into(), device_bytes: Some(bytes), marks }
+    }
+
+    #[test]
+    fn a_device_is_the_same_by_what_it_is_recognised_by_and_not_by_its_node() {
+        let known = device("/dev/dm-3", &["dm:vg-work"], 10);
+        assert!(known.leads_to_the_same_as(&device("/dev/dm-7", &["dm:vg-work"], 20)), "a volume may grow");
+        assert!(!known.leads_to_the_same_as(&device("/dev/dm-3", &["dm:vg-vault"], 10)));
+        assert!(device("/dev/sda", &["id:a", "wwid:b"], 10).leads_to_the_same_as(&device("/dev/sdb", &["wwid:b"], 10)));
+        // Of which nothing is known but the size.
+        assert!(device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd1", &[], 10)));
+        assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd0", &[], 11)));
+        assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&Origin { device_bytes: None, ..device("/dev/nbd0", &[], 10) }));
+    }
+}

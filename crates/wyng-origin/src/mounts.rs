@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is mounted, or in use as swap space, as the kernel lists it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use rustix::fs::Dev;
+
+use crate::device::parse_number;
+
+/// Where the first of the devices that is in use is mounted; `[SWAP]` where it is swap space.
+pub(crate) fn first_use(devices: &BTreeSet<Dev>, mounts: Option<&File>, swaps: Option<&File>) -> Option<Vec<u8>> {
+    if devices.is_empty() {
+        return None;
+    }
+    let (mounts, swaps) = (whole(mounts), whole(swaps));
+    let mounted = lines(&mounts).filter_map(parse_mount).find(|mount| {
+        // btrfs has numbers of its own, and tells its device by a path.
+        mount.device.is_some_and(|device| devices.contains(&device)) || node(&mount.source).is_some_and(|device| devices.contains(&device))
+    });
+    if let Some(mounted) = mounted {
+        return Some(mounted.at);
+    }
+    let mut spaces = lines(&swaps).skip(1).filter_map(|line| line.split(|byte| byte.is_ascii_whitespace()).next()).map(unescape);
+    spaces.any(|space| node(&space).is_some_and(|device| devices.contains(&device))).then(|| b"[SWAP]".to_vec())
+}
+
+/// The kernel makes a list anew for whoever reads it from its beginning.
+fn whole(list: Option<&File>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut list) = list
+        && list.seek(SeekFrom::Start(0)).is_ok()
+    {
+        let _ = list.read_to_end(&mut bytes); // what cannot be read is not known
+    }
+    bytes
+}
+
+fn lines(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+struct Mount {
+    device: Option<Dev>,
+    at: Vec<u8>,
+    source: Vec<u8>,
+}
+
+/// `ID PARENT MAJOR:MINOR ROOT PLACE OPTIONS TAG… - TYPE SOURCE OPTIONS`
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let device = parse_number(fields.nth(2)?);
+    let at = unescape(fields.nth(1)?);
+    let source = unescape(fields.skip_while(|field| *field != b"-").nth(2)?);
+    Some(Mount { device, at, source })
+}
+
+/// A space, tab, line's end or backslash stands as `\` and three octal digits.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        let octal =
+            behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal.filter(|_| *first == b'\\') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = behind.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    bytes
+}
+
+fn node(path: &[u8]) -> Option<Dev> {
+    let found = std::fs::metadata(OsStr::from_bytes(path)).ok()?;
+    found.file_type().is_block_device().then(|| found.rdev())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::makedev;
+
+    use super::*;
+
+    fn list(text: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_device_and_its_place_is_as_it_is_called() {
+        let mounts = list("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /mnt/a\\040b\\134 rw,noatime shared:1 - ext4 /dev/none rw\n");
+        let used = |devices: &[Dev]| first_use(&devices.iter().copied().collect(), Some(&mounts), None);
+        assert_eq!(used(&[makedev(8, 2)]).as_deref(), Some(&b"/mnt/a b\\"[..]));
+        assert_eq!(used(&[makedev(8, 3), makedev(8, 1)]).as_deref(), Some(&b"/"[..]), "and the list is read from its beginning each time");
+        assert_eq!(used(&[makedev(8, 3)]), None);
+        assert_eq!(used(&[]), None);
+    }
+}
