@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wyng_tests::disk::{LoopDevice, run};
+use wyng_tests::disk::{LoopDevice, LoopMount, SmallDisk, run};
 use wyng_tests::pool::write_durably;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
@@ -244,6 +244,71 @@ fn a_source_that_lost_its_bytes_is_a_failure_and_no_session() {
     sandbox.wyng(&["backup", "home", &named("empty", &path)]).success();
     sandbox.wyng(&["backup", "home", &named("empty", &path)]).success();
     sandbox.assert_restores("empty", "latest", b"");
+}
+
+/// A file that a guest wrote a moment ago: most of it lies in memory alone.
+fn fresh_image(path: &Path) -> Vec<u8> {
+    let mut content = vec![0; 8 * MIB];
+    content[4 * MIB..4 * MIB + 3_000_000].copy_from_slice(&noise(3_000_000, 5));
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &content[4 * MIB..4 * MIB + 3_000_000], 4 << 20).unwrap();
+    content
+}
+
+#[test]
+fn what_has_no_place_on_the_disk_yet_is_no_hole() {
+    if !require(Component::Root, "what_has_no_place_on_the_disk_yet_is_no_hole") {
+        return;
+    }
+    // An ext3 that is mounted as ext4 calls what waits in memory a hole; the others are asked the same.
+    for (make, mount, options) in
+        [("ext3", "ext4", "delalloc"), ("ext4", "ext4", "delalloc"), ("xfs", "xfs", "noatime"), ("btrfs", "btrfs", "noatime")]
+    {
+        let disk = LoopMount::mount_as(make, mount, 320, options);
+        let sandbox = sandbox();
+        let path = disk.join("vm.img");
+        for _ in 0..2 {
+            let content = fresh_image(&path);
+            sandbox.wyng(&["backup", "home", &named(make, &path)]).success();
+            sandbox.assert_restores(make, "latest", &content);
+            std::fs::remove_file(&path).unwrap();
+        }
+        let content = fresh_image(&path);
+        // Where something is there already it is compared in the same way.
+        std::fs::write(&path, &content).unwrap();
+        assert_eq!(differing(&sandbox.wyng(&["diff", "home", make])), 0, "{make}");
+    }
+    let disk = SmallDisk::mount(64);
+    let sandbox = sandbox();
+    let content = fresh_image(&disk.join("vm.img"));
+    sandbox.wyng(&["backup", "home", &named("vm", &disk.join("vm.img"))]).success();
+    sandbox.assert_restores("vm", "latest", &content);
+}
+
+#[test]
+fn a_device_is_read_past_its_page_cache() {
+    if !require(Component::Root, "a_device_is_read_past_its_page_cache") {
+        return;
+    }
+    let sandbox = sandbox();
+    // No multiple of what is read at once, nor of the alignment.
+    let image = sandbox.path("disk");
+    std::fs::write(&image, noise(6 * MIB + 3 * 512, 1)).unwrap();
+    let mut device = LoopDevice::attach(&image);
+    let part = device.add_partition(1, 2048, 4096);
+    sandbox.wyng(&["backup", "home", &named("disk", device.node())]).success();
+    // Somebody looks at the whole disk, and then a partition is written: the disk's own cache does not see that.
+    let held = std::fs::File::open(device.node()).unwrap();
+    let _ = std::fs::read(device.node()).unwrap();
+    write_durably(&part, 300_000, &noise(200_000, 7));
+    let medium = device.medium();
+    assert!(medium.len() == 6 * MIB + 3 * 512 && medium != std::fs::read(device.node()).unwrap(), "the cache is stale");
+    assert_eq!(differing(&sandbox.wyng(&["diff", "home", "disk"])) / (64 << 10), 4);
+    sandbox.wyng(&["backup", "home", &named("disk", device.node())]).success();
+    assert_eq!(differing(&sandbox.wyng(&["diff", "home", "disk"])), 0);
+    sandbox.assert_restores("disk", "latest", &medium);
+    drop(held);
 }
 
 #[test]

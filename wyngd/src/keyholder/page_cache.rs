@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The page cache is left as it was: what a backup reads or a restore writes does not push out what the machine works with.
+//! Reading sources, and the page cache beside them: it is left as it was, so that what a backup reads or a restore writes does not push out what
+//! the machine works with; and of a block device it is not believed, since it does not see what others wrote to the medium.
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
@@ -7,13 +8,20 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Advice, FileType, SeekFrom};
+use rustix::fs::{Advice, FileType, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// `RWF_DONTCACHE`: the kernel itself drops what it had to read (since Linux 6.14, not every file system and no device).
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 /// Where the kernel does not do that, it is asked for so much of a source at once whether it is in the page cache already.
 const PIECE_BYTES: u64 = 64 << 10;
+
+/// Memory for reading past the page cache, in bytes.
+const DIRECT_BYTES: usize = 1 << 20;
+/// The most that the kernel caches as one folio, in bytes; it drops none of which a part is to stay.
+const FOLIO_BYTES: u64 = 4 << 20;
+/// Alignment of offsets, lengths and memory for that, in bytes: a multiple of the logical blocks of nearly all devices (512 or 4096).
+const DIRECT_ALIGN: usize = 4096;
 
 /// So much of a file is written before its pages are written out.
 const BEHIND_BYTES: u64 = 8 << 20;
@@ -24,23 +32,56 @@ const BEHIND_RANGES: usize = 8;
 pub(super) struct Source {
     file: OwnedFd,
     size_bytes: u64,
-    /// Where the kernel does not say what it has of it: a device that is read belongs to no file that others read, so its pages go; of
-    /// anything else they stay.
-    is_device: bool,
-    /// Does the kernel drop what it had to read?
-    drops_itself: bool,
+    way: Way,
+    /// The file system can be asked for holes: all that was written before is on the disk, or has its place there.
+    knows_holes: bool,
     /// The data that was found last. To look for the end of a long range costs the kernel a look at each of its pages.
     data: Range<u64>,
 }
 
+/// How a source is read.
+enum Way {
+    /// A file, by pages that the kernel drops itself if it had to read them.
+    Dropping,
+    /// A file, of whose pages the kernel is asked which it has.
+    Asking,
+    /// A device, past the page cache, into this memory.
+    Direct(Vec<u8>),
+    /// A device that cannot be read past the page cache, or whose descriptor is also written through: what is cached is dropped first.
+    Dropped,
+}
+
 impl Source {
-    /// From now on the kernel reads nothing ahead by itself, which might be a hole that nobody asks for, and does not take what is read for what is in use.
-    pub(super) fn new(file: OwnedFd, size_bytes: u64) -> Self {
+    /// A source with a descriptor of its own. `stands_still`: it is a clone, whose data had its place on the disk when it was made.
+    pub(super) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
+        let mut source = Self::beside_target(file, size_bytes, stands_still);
+        if source.is_device()
+            && rustix::fs::fcntl_getfl(&source.file).and_then(|flags| rustix::fs::fcntl_setfl(&source.file, flags | OFlags::DIRECT)).is_ok()
+        {
+            source.way = Way::Direct(vec![0; DIRECT_BYTES + DIRECT_ALIGN]);
+        }
+        source
+    }
+
+    /// The same for what a target writes through the same descriptor.
+    ///
+    /// From now on the kernel reads nothing ahead by itself, which might be a hole that nobody asks for, and does not take what is read for what
+    /// is in use. Data that has no place on the disk yet counts as a hole on some file systems, so a file is synced before it is asked for holes.
+    pub(super) fn beside_target(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
         for advice in [Advice::NoReuse, Advice::Random] {
             let _ = rustix::fs::fadvise(&file, 0, None, advice); // advice only
         }
-        let is_device = rustix::fs::fstat(&file).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice);
-        Self { file, size_bytes, is_device, drops_itself: true, data: 0..0 }
+        let mut source = Self { file, size_bytes, way: Way::Dropping, knows_holes: true, data: 0..0 };
+        if source.is_device() {
+            (source.way, source.knows_holes) = (Way::Dropped, false);
+        } else if !stands_still {
+            source.knows_holes = rustix::io::retry_on_intr(|| rustix::fs::fsync(&source.file)).is_ok();
+        }
+        source
+    }
+
+    fn is_device(&self) -> bool {
+        rustix::fs::fstat(&self.file).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice)
     }
 
     /// Its size now.
@@ -61,6 +102,9 @@ impl Source {
     }
 
     fn find_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
+        if !self.knows_holes {
+            return Ok(Some(offset..self.size_bytes));
+        }
         let begin = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(begin) => begin,
             Err(Errno::NXIO) => return Ok(None),
@@ -77,13 +121,34 @@ impl Source {
 
     /// Fills `bytes` from `offset`; how many bytes, less only at the end. Pages that were not in the page cache are dropped again.
     pub(super) fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        if self.drops_itself {
+        if matches!(self.way, Way::Dropping) {
             match self.read_on(offset, bytes, DONT_CACHE) {
-                Err(Errno::NOTSUP | Errno::INVAL) => self.drops_itself = false,
+                Err(Errno::NOTSUP | Errno::INVAL) => self.way = Way::Asking,
                 read => return read,
             }
         }
+        if let Way::Direct(memory) = &mut self.way {
+            match read_direct(&self.file, memory, offset, bytes) {
+                // Its blocks are larger, or its driver has no such way after all.
+                Err(Errno::INVAL) => self.leave_direct()?,
+                read => return read,
+            }
+        }
+        if matches!(self.way, Way::Dropped) {
+            let end = offset.saturating_add(bytes.len() as u64).checked_next_multiple_of(FOLIO_BYTES).unwrap_or(u64::MAX);
+            let range = offset / FOLIO_BYTES * FOLIO_BYTES..end;
+            drop_pages(&self.file, &range);
+            let read = self.read_on(offset, bytes, ReadWriteFlags::empty());
+            drop_pages(&self.file, &range);
+            return read;
+        }
         self.read_in_pieces(offset, bytes)
+    }
+
+    fn leave_direct(&mut self) -> Result<(), Errno> {
+        tracing::warn!("a device cannot be read past the page cache: its cached pages are dropped before they are read");
+        self.way = Way::Dropped;
+        rustix::fs::fcntl_setfl(&self.file, rustix::fs::fcntl_getfl(&self.file)? - OFlags::DIRECT)
     }
 
     /// What is there is taken, and the rest is asked of the disk, all at once; only then it is waited for. Of a piece of 64 KiB that is
@@ -100,9 +165,6 @@ impl Source {
                 Err(Errno::AGAIN) => {}
                 Err(Errno::NOTSUP) => {
                     let read = self.read_on(place, part(bytes, offset, place..end), ReadWriteFlags::empty())?;
-                    if self.is_device {
-                        drop_pages(&self.file, &(place..end));
-                    }
                     return Ok(length(place.saturating_sub(offset)).saturating_add(read));
                 }
                 Err(errno) => return Err(errno),
@@ -142,6 +204,35 @@ impl Source {
         }
         Ok(done)
     }
+}
+
+/// Fills `bytes` from `offset` past the page cache, by way of `memory`, since offset, length and memory of each read must be aligned.
+fn read_direct(file: &OwnedFd, memory: &mut [u8], offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    let unaligned = memory.as_ptr().align_offset(DIRECT_ALIGN);
+    let memory = memory.get_mut(unaligned..).and_then(|memory| memory.get_mut(..DIRECT_BYTES)).ok_or(Errno::NOMEM)?;
+    let align = DIRECT_ALIGN as u64;
+    let mut done = 0usize;
+    while done < bytes.len() {
+        let place = offset.saturating_add(done as u64);
+        let begin = place / align * align;
+        let skipped = length(place.saturating_sub(begin));
+        let wanted = skipped.saturating_add(bytes.len().saturating_sub(done)).next_multiple_of(DIRECT_ALIGN).min(DIRECT_BYTES);
+        let room = memory.get_mut(..wanted).unwrap_or_default();
+        let read = rustix::io::retry_on_intr(|| rustix::io::preadv2(file, &mut [IoSliceMut::new(room)], begin, ReadWriteFlags::empty()))?;
+        let found = room.get(skipped..read).unwrap_or_default();
+        let Some((target, found)) = bytes.get_mut(done..).map(|rest| {
+            let fits = found.len().min(rest.len());
+            (rest.get_mut(..fits).unwrap_or_default(), found.get(..fits).unwrap_or_default())
+        }) else {
+            break;
+        };
+        target.copy_from_slice(found);
+        done = done.saturating_add(found.len());
+        if found.is_empty() || (read < wanted && !read.is_multiple_of(DIRECT_ALIGN)) {
+            break; // the end
+        }
+    }
+    Ok(done)
 }
 
 /// Where the bytes of a range of the source belong in the room for what begins at `offset`.
@@ -203,11 +294,20 @@ mod tests {
         let path = std::env::temp_dir().join(format!("wyng-source-{}", std::process::id()));
         let content: Vec<u8> = (0..300_001u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
         std::fs::write(&path, &content).unwrap();
-        for drops_itself in [true, false] {
+        let ways: [fn(&OwnedFd) -> Option<Way>; 4] = [
+            |_| Some(Way::Dropping),
+            |_| Some(Way::Asking),
+            |_| Some(Way::Dropped),
+            // Not every file system has it.
+            |file| rustix::fs::fcntl_setfl(file, OFlags::DIRECT).ok().map(|()| Way::Direct(vec![0; DIRECT_BYTES + DIRECT_ALIGN])),
+        ];
+        for way in ways {
             let file = std::fs::File::open(&path).unwrap();
             file.sync_all().unwrap();
             drop_pages(&file.try_clone().unwrap().into(), &(70_000..200_000));
-            let mut source = Source { drops_itself, ..Source::new(file.into(), 300_001) };
+            let mut source = Source::new(file.into(), 300_001, false);
+            let Some(way) = way(&source.file) else { continue };
+            source.way = way;
             for (offset, length) in [(0, 300_001), (1, 65_536), (65_536, 131_072), (200_000, 200_000), (400_000, 10)] {
                 let mut bytes = vec![0; length];
                 let read = source.read(offset as u64, &mut bytes).unwrap();

@@ -431,7 +431,7 @@ impl World for RealWorld {
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 // Nobody waits for a backup: it reads when nobody else does.
                 DiskTurn::IDLE.take();
-                self.sources.insert(item, Source::new(file, size_bytes));
+                self.sources.insert(item, Source::new(file, size_bytes, snapshot));
                 Ok(SourceShape { size_bytes, snapshot, base, found })
             }
             VolumesToKeyholder::NoSource { item: asked, ref path, why } if asked == item => {
@@ -510,8 +510,13 @@ impl World for RealWorld {
                         rustix::fs::ftruncate(&file, 0)
                             .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
                     }
-                    let beside = if there.in_target { rustix::io::fcntl_dupfd_cloexec(&file, 0).ok() } else { given.next() };
-                    self.sources.insert(item, Source::new(beside.ok_or_else(fatal)?, there.size_bytes));
+                    let source = if there.in_target {
+                        let same = rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(|errno| Self::fatal(&errno.into()))?;
+                        Source::beside_target(same, there.size_bytes, false)
+                    } else {
+                        Source::new(given.next().ok_or_else(fatal)?, there.size_bytes, false)
+                    };
+                    self.sources.insert(item, source);
                 }
                 self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
                 Ok(TargetShape { kind, there, remembered })
