@@ -42,6 +42,7 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
         skip_unchanged: false,
         dry_run: false,
         live: false,
+        heal: false,
         commit_after_bytes: (PACKS_A_COMMIT * PACK) as u64,
     };
     assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);

@@ -51,6 +51,8 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &create);
     tour.run(2, &create);
     tour.run(3, &["status", "--config", &config]);
+    tour.run(0, &["snapshots", "list"]);
+    tour.run(0, &["snapshots", "clean", "home"]);
     tour.run(0, &["backup", "home", "disk.img"]);
     tour.run(0, &["backup", "home", "disk.img", "--skip-unchanged"]);
     tour.run(0, &["backup", "home", "disk.img", "--dry-run"]);

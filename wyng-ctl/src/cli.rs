@@ -120,6 +120,9 @@ pub(crate) enum Verb {
         /// The archive's name; all without it
         archive: Option<String>,
     },
+    /// Look after base snapshots, which tell what changed since the last backup
+    #[command(subcommand)]
+    Snapshots(SnapshotsVerb),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -151,6 +154,26 @@ pub(crate) enum Verb {
     /// Another word for `archive create`
     #[command(name = "arch-init", hide = true)]
     ArchInit(CreateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotsVerb {
+    /// List base snapshots beside the volumes that are known here, and which of them nothing uses any more
+    List {
+        /// One archive only
+        archive: Option<String>,
+        /// Look at the top of every mounted btrfs and XFS too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Remove base snapshots that nothing uses any more: of archives that are not known here, of volumes that are gone
+    Clean {
+        /// Remove all of this archive instead; the next backup of each volume reads it completely
+        archive: Option<String>,
+        /// Look at the top of every mounted btrfs and XFS too: also for those of archives that another user or daemon knows
+        #[arg(long, conflicts_with = "archive")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -431,6 +454,7 @@ impl Cli {
             | Verb::Backup(_)
             | Verb::Monitor(_)
             | Verb::Qubes(_)
+            | Verb::Snapshots(_)
             | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
             Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
@@ -496,6 +520,8 @@ impl Cli {
             Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
             Verb::Watch => return Some(ToDaemon::Watch),
             Verb::Qubes(QubesVerb::Check { vias }) => Command::QubesCheck { vias: vias.clone() },
+            Verb::Snapshots(SnapshotsVerb::List { archive, .. }) => Command::Snapshots { archive: archive.clone(), clean: false },
+            Verb::Snapshots(SnapshotsVerb::Clean { archive, .. }) => Command::Snapshots { archive: archive.clone(), clean: true },
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
             Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
                 archive: open.name.clone(),
@@ -581,6 +607,8 @@ impl Cli {
             Verb::Verify(_) => "verify",
             Verb::Unlock { .. } => "unlock",
             Verb::Lock { .. } => "lock",
+            Verb::Snapshots(SnapshotsVerb::List { .. }) => "snapshots list",
+            Verb::Snapshots(SnapshotsVerb::Clean { .. }) => "snapshots clean",
             Verb::Config(ConfigVerb::Check) => "config check",
             Verb::Qubes(QubesVerb::Check { .. }) => "qubes check",
             Verb::Completions { .. } => "completions",
@@ -625,7 +653,9 @@ impl Cli {
             Verb::Diff(diff) => Some(&diff.archive),
             Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
             Verb::Config(_) | Verb::Qubes(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
-            Verb::Status { archive } | Verb::Lock { archive } => archive.as_deref(),
+            Verb::Status { archive }
+            | Verb::Lock { archive }
+            | Verb::Snapshots(SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. }) => archive.as_deref(),
         }
     }
 }

@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
 
-use crate::cli::{BackupArgs, Cli, RestoreArgs, Verb};
+use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
 use crate::client::{Client, ClientError};
 use crate::here;
 use crate::overdue::Watch;
@@ -22,6 +22,7 @@ use crate::power;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
+use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Made, Place, Targets, stdout_is_terminal};
 
@@ -52,6 +53,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         Ok(mut conversation) => {
             let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
             conversation.client.end();
+            mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for message in conversation.watch.overdue(config, cli.archive(), now()) {
                     report.fail(message);
@@ -75,6 +77,8 @@ struct Conversation<'a> {
     progress: Progress,
     /// What `status` judges.
     watch: Watch,
+    /// What the archives use of base snapshots.
+    snapshots: Snapshots,
     /// Where a recovery key arrives.
     secret: Option<OwnedFd>,
     /// Readable when the person interrupts.
@@ -106,6 +110,7 @@ impl<'a> Conversation<'a> {
             targets,
             progress,
             watch: Watch::default(),
+            snapshots: Snapshots::default(),
             secret: None,
             interrupts,
             interrupted: false,
@@ -154,6 +159,7 @@ impl<'a> Conversation<'a> {
                 event => {
                     self.progress.clear();
                     self.watch.hear(&event);
+                    self.snapshots.hear(&event);
                     report.take(event);
                 }
             }
@@ -236,6 +242,25 @@ impl<'a> Conversation<'a> {
         self.interrupted = true;
         self.client.send(&ToDaemon::Cancel, &[])?;
         Ok(true)
+    }
+}
+
+/// Base snapshots are looked after when the daemon has done its part: what an archive was forgotten with is not needed any more.
+fn mind_snapshots(cli: &Cli, config: &Config, snapshots: &Snapshots, exit: ExitStatus, report: &mut Report) {
+    let here = Where { config, everywhere: false };
+    match &cli.verb {
+        Verb::Status { archive } => snapshots.show(About::Shown(archive.as_deref()), here, report),
+        _ if exit != ExitStatus::Done => {}
+        Verb::Snapshots(SnapshotsVerb::List { archive, all }) => {
+            snapshots.show(About::Shown(archive.as_deref()), Where { everywhere: *all, ..here }, report);
+        }
+        Verb::Snapshots(SnapshotsVerb::Clean { archive, all }) => {
+            let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
+            snapshots.remove(about, Where { everywhere: *all, ..here }, report);
+        }
+        // Its own are removed wherever they lie.
+        Verb::Archive(ArchiveVerb::Forget { name }) => snapshots.remove(About::Archive(name), Where { everywhere: true, ..here }, report),
+        _ => {}
     }
 }
 

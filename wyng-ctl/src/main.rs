@@ -13,6 +13,7 @@ mod progress;
 mod quantity;
 mod report;
 mod settings;
+mod snapshots;
 mod source;
 mod target;
 

@@ -101,6 +101,13 @@ impl Clones {
         };
         found.snapshots = folder.path().map(|path| path.as_os_str().as_bytes().to_vec());
         let (label, base) = folder.base(base_of).unzip();
+        // Where there are too many descriptors, one clone is let go: its volume keeps the base snapshot that it has. A clone takes two here and
+        // four in the daemon, which therefore lets go first where both have the same limit.
+        if self.0.len() >= wyng_snapshot::held_max().saturating_mul(2)
+            && let Some(let_go) = self.0.keys().next().copied()
+        {
+            self.0.remove(&let_go);
+        }
         self.0.insert(item, (folder, kept));
         let descriptors = [source, fresh.file, fresh.reads].into_iter().chain(base).collect();
         Ok(Opened { descriptors, clones: true, base: label, found })

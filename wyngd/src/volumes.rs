@@ -78,7 +78,7 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         folders: snapshot_folders(&known),
         machine: if known.is_empty() { Machine::unopened() } else { Machine::open() },
         known,
-        snapshots_max: snapshots_max(),
+        snapshots_max: wyng_snapshot::held_max(),
         asked: None,
         qubes: Disposables::of(&qubes, owner),
         snapshots: HashMap::new(),
@@ -325,12 +325,6 @@ struct Opened {
     item: u32,
     source: OwnedFd,
     found: FoundSource,
-}
-
-/// How many snapshots may be held: each takes three descriptors here, and fewer in `wyng-ctl`, which has the same limit.
-fn snapshots_max() -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    usize::try_from(descriptors.saturating_sub(100) / 4).unwrap_or(usize::MAX).max(1)
 }
 
 impl Asked {

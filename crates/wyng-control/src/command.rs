@@ -349,6 +349,14 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
+    /// `snapshots list` and `snapshots clean`: what the archives use of base snapshots. Whoever asks looks for these with its own rights, and
+    /// removes those that it means to remove.
+    Snapshots {
+        /// One archive instead of all, which must be known here.
+        archive: Option<String>,
+        /// Those that nothing uses are to be removed.
+        clean: bool,
+    },
     /// `qubes check`: is all there on the way to these far ends?
     QubesCheck {
         /// How each is reached; none for those of all archives that are known here.
@@ -382,6 +390,8 @@ impl Command {
             Self::KeyRemove { .. } => "key remove",
             Self::KeyCheck { .. } => "key check",
             Self::RecoverySheet { .. } => "recovery-sheet",
+            Self::Snapshots { clean: false, .. } => "snapshots list",
+            Self::Snapshots { clean: true, .. } => "snapshots clean",
             Self::QubesCheck { .. } => "qubes check",
         }
     }
@@ -390,7 +400,7 @@ impl Command {
     pub fn archive(&self) -> Option<&str> {
         match self {
             Self::ArchiveList | Self::QubesCheck { .. } => None,
-            Self::Status { archive } | Self::Lock { archive } => archive.as_deref(),
+            Self::Status { archive } | Self::Lock { archive } | Self::Snapshots { archive, .. } => archive.as_deref(),
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }
             | Self::ArchiveTakeOver { archive }

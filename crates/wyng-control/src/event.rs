@@ -89,6 +89,17 @@ pub enum ToClient {
         /// Seconds since 1970 UTC.
         until: i64,
     },
+    /// `status`, `snapshots`, `archive forget`: an archive that is known here; the places of its volumes follow.
+    SnapshotsOf {
+        /// Its name here.
+        archive: String,
+        /// Its id.
+        id: [u8; 16],
+        /// All of its volumes follow. Otherwise it could not be opened, and those follow that are remembered.
+        complete: bool,
+    },
+    /// Where a volume of the last archive is backed up from, and where its base snapshot lies.
+    SnapshotOf(VolumePlace),
     /// `qubes check`: a service of a far end has answered.
     Reached {
         /// How it is reached.
@@ -227,6 +238,19 @@ pub struct VolumeLine {
     pub name: String,
     /// Size of its newest session.
     pub size_bytes: u64,
+}
+
+/// Where a volume and its base snapshot lie, as far as this machine remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct VolumePlace {
+    /// The volume's name.
+    pub volume: String,
+    /// Its id; none if the archive could not be opened.
+    pub id: Option<[u8; 16]>,
+    /// The path from which it was backed up last; only for the user who named it, and for root.
+    pub path: Option<Vec<u8>>,
+    /// The folder in which its base snapshot was kept last.
+    pub folder: Option<Vec<u8>>,
 }
 
 /// A session in a list.

@@ -20,7 +20,7 @@ pub use command::{
 };
 pub use event::{
     ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
-    TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumeReport, Wanted,
+    TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};

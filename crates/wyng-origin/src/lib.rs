@@ -9,9 +9,10 @@
 mod device;
 mod mounts;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
@@ -57,6 +58,11 @@ impl Machine {
     /// The same with all that a backup is told of a source, but for its base snapshot.
     pub fn look(&self, path: &Path, source: BorrowedFd<'_>) -> FoundSource {
         FoundSource { origin: self.origin(path, source), mounted_at: self.mounted_at(source), snapshots: None }
+    }
+
+    /// Where file systems of these kinds are mounted.
+    pub fn mounted(&self, kinds: &[&str]) -> Vec<PathBuf> {
+        mounts::places(kinds, self.mounts.as_ref()).into_iter().map(|place| PathBuf::from(OsString::from_vec(place))).collect()
     }
 
     /// Where a device or an image, or a part of it, is mounted, or `[SWAP]` where it is swap space. The first place that is found.

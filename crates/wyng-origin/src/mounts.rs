@@ -29,6 +29,13 @@ pub(crate) fn first_use(devices: &BTreeSet<Dev>, mounts: Option<&File>, swaps: O
     spaces.any(|space| node(&space).is_some_and(|device| devices.contains(&device))).then(|| b"[SWAP]".to_vec())
 }
 
+/// Where file systems of these kinds are mounted.
+pub(crate) fn places(kinds: &[&str], mounts: Option<&File>) -> Vec<Vec<u8>> {
+    let mounts = whole(mounts);
+    let found = lines(&mounts).filter_map(parse_mount).filter(|mount| kinds.iter().any(|kind| kind.as_bytes() == mount.kind));
+    found.map(|mount| mount.at).collect()
+}
+
 /// The kernel makes a list anew for whoever reads it from its beginning.
 fn whole(list: Option<&File>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -47,6 +54,7 @@ fn lines(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 struct Mount {
     device: Option<Dev>,
     at: Vec<u8>,
+    kind: Vec<u8>,
     source: Vec<u8>,
 }
 
@@ -55,8 +63,9 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = parse_number(fields.nth(2)?);
     let at = unescape(fields.nth(1)?);
-    let source = unescape(fields.skip_while(|field| *field != b"-").nth(2)?);
-    Some(Mount { device, at, source })
+    let mut behind = fields.skip_while(|field| *field != b"-").skip(1);
+    let (kind, source) = (behind.next()?.to_vec(), unescape(behind.next()?));
+    Some(Mount { device, at, kind, source })
 }
 
 /// A space, tab, line's end or backslash stands as `\` and three octal digits.
@@ -105,5 +114,7 @@ mod tests {
         assert_eq!(used(&[makedev(8, 3), makedev(8, 1)]).as_deref(), Some(&b"/"[..]), "and the list is read from its beginning each time");
         assert_eq!(used(&[makedev(8, 3)]), None);
         assert_eq!(used(&[]), None);
+        assert_eq!(places(&["ext4"], Some(&mounts)), [&b"/"[..], b"/mnt/a b\\"]);
+        assert_eq!(places(&["btrfs", "xfs"], Some(&mounts)), Vec::<Vec<u8>>::new());
     }
 }

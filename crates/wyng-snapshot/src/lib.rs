@@ -94,9 +94,14 @@ impl Folder {
         Ok(Self { folder, above: Vec::new(), mount })
     }
 
-    /// The paths at which a file system that is mounted at `top` may have one.
-    pub fn path_in(top: &Path) -> PathBuf {
-        top.join(FOLDER)
+    /// The folders that may hold base snapshots of what lies in `folder`: there, and in each folder above it.
+    pub fn candidates(folder: &Path) -> impl Iterator<Item = PathBuf> {
+        folder.ancestors().map(|above| above.join(FOLDER))
+    }
+
+    /// Which folder it is, by whichever path it was opened: device and inode.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        rustix::fs::fstat(&self.folder).ok().map(|found| (found.st_dev, found.st_ino))
     }
 
     /// The folder and those further up, for whoever confines itself to them.
@@ -197,6 +202,12 @@ impl Folder {
     pub fn remove(&self, kept: &Kept) -> Result<(), Errno> {
         rustix::fs::unlinkat(&self.folder, &kept.name, AtFlags::empty())
     }
+}
+
+/// How many clones a process may hold until their sessions are committed: each takes at most four descriptors, and others are needed too.
+pub fn held_max() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    usize::try_from(descriptors.saturating_sub(100) / 4).unwrap_or(usize::MAX).max(1)
 }
 
 /// The names in a folder that begin so.

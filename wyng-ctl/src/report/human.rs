@@ -6,7 +6,7 @@ use std::io::Write;
 use wyng_config::Config;
 use wyng_control::{Method, ToClient};
 
-use super::plain;
+use super::{SnapshotLine, hex, plain};
 use crate::quantity::{session_name, show_bytes};
 
 /// Prints one result.
@@ -128,9 +128,26 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Progress(_)
         | ToClient::Failed(_)
         | ToClient::Keep { .. }
+        | ToClient::SnapshotsOf { .. }
+        | ToClient::SnapshotOf(_)
         | ToClient::Forget { .. }
         | ToClient::Done { .. } => return None,
     })
+}
+
+/// Prints one base snapshot.
+pub(super) fn show_snapshot(line: &SnapshotLine) {
+    let archive = line.archive.clone().unwrap_or_else(|| hex(&line.archive_id));
+    let state = match (line.removed, line.left_over, line.session) {
+        (true, ..) => "  removed".to_owned(),
+        (_, Some(why), _) => format!("  left over: {why}; `wyng-ctl snapshots clean` removes it"),
+        (_, None, None) => "  the folder can be read by its owner and by root".to_owned(),
+        (_, None, Some(_)) => String::new(),
+    };
+    let volume = line.volume.as_deref().unwrap_or("(unknown volume)");
+    let session = line.session.map_or_else(String::new, |session| format!("  {}", session_name(session)));
+    let folder = line.folder.display().to_string();
+    let _ = writeln!(std::io::stdout(), "base snapshot of {}  {}{session}  in {}{state}", plain(&archive), plain(volume), plain(&folder));
 }
 
 /// Prints what a configuration says.

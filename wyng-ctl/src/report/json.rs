@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use wyng_config::Profile;
 use wyng_control::{ExitStatus, SessionLine, ToClient};
 
-use super::Report;
 use super::human::method_name;
+use super::{Report, SnapshotLine, hex};
 use crate::quantity::session_name;
 
 /// Raised when a field changes its meaning or goes away.
@@ -131,7 +131,10 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
         "archive acknowledge" => {
             set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
         }
-        "lock" | "watch" | "key check" | "archive forget" => {}
+        "lock" | "watch" | "key check" => {}
+        "snapshots list" | "snapshots clean" | "archive forget" => {
+            set("snapshots", report.snapshots.iter().map(snapshot).collect());
+        }
         command => {
             set("archives", archives(report));
             if command == "archive open" {
@@ -139,6 +142,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             }
             if command == "status" {
                 set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
+                set("snapshots", report.snapshots.iter().map(snapshot).collect());
             }
         }
     }
@@ -204,6 +208,18 @@ fn archives(report: &Report) -> Value {
 
 fn acknowledged(event: &ToClient) -> Option<Value> {
     if let ToClient::Acknowledged { what } = event { Some(json!(what)) } else { None }
+}
+
+fn snapshot(line: &SnapshotLine) -> Value {
+    json!({
+        "archive": line.archive,
+        "archive_id": hex(&line.archive_id),
+        "volume": line.volume,
+        "session": line.session.map(session_name),
+        "folder": line.folder.display().to_string(),
+        "left_over": line.left_over,
+        "removed": line.removed,
+    })
 }
 
 fn backed_up(event: &ToClient) -> Option<Value> {

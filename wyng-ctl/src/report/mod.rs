@@ -8,6 +8,7 @@ mod sheet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use wyng_config::{Config, ConfigError};
 use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
@@ -97,6 +98,17 @@ impl Message {
         }
     }
 
+    pub(crate) fn of_snapshots_left(folder: &Path, errno: Errno) -> Self {
+        Self {
+            code: "snapshots-left",
+            exit: ExitStatus::Partial,
+            text: format!("base snapshots in {} cannot be removed: {}", folder.display(), std::io::Error::from(errno)),
+            safe: "No archive, session or volume depends on them; they hold what was deleted from their volumes since.".into(),
+            next: "Run `wyng-ctl snapshots clean` as the folder's owner or as root.".into(),
+            volume: None,
+        }
+    }
+
     pub(crate) fn of_missing_policy(path: &str) -> Self {
         Self {
             code: "policy-missing",
@@ -148,6 +160,25 @@ impl Message {
     }
 }
 
+/// A base snapshot, as it is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotLine {
+    /// The archive's name; none if it is not known here.
+    pub(crate) archive: Option<String>,
+    /// The archive's id.
+    pub(crate) archive_id: [u8; 16],
+    /// The volume's name, where that is known.
+    pub(crate) volume: Option<String>,
+    /// The session that it is of; none if the folder cannot be looked into.
+    pub(crate) session: Option<i64>,
+    /// Where it lies.
+    pub(crate) folder: PathBuf,
+    /// Why nothing uses it.
+    pub(crate) left_over: Option<&'static str>,
+    /// It was removed.
+    pub(crate) removed: bool,
+}
+
 /// How a recovery sheet is drawn besides its text.
 struct Drawing {
     qr: bool,
@@ -185,6 +216,8 @@ pub(crate) struct Report {
     messages: Vec<Message>,
     /// What `config check` found.
     config: Option<Config>,
+    /// Base snapshots.
+    snapshots: Vec<SnapshotLine>,
     /// A recovery key, shown once.
     secret: Option<Zeroizing<String>>,
     /// How a recovery sheet is drawn besides its text.
@@ -205,6 +238,7 @@ impl Report {
             events: Vec::new(),
             messages: Vec::new(),
             config: None,
+            snapshots: Vec::new(),
             secret: None,
             drawing: Drawing::of(cli),
             passphrase_told: false,
@@ -243,6 +277,14 @@ impl Report {
             Some(archive) => Message { text: format!("archive {archive:?}: {}", message.text), ..message },
             None => message,
         }
+    }
+
+    /// Takes what there is of base snapshots.
+    pub(crate) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
+        if !self.json {
+            lines.iter().for_each(human::show_snapshot);
+        }
+        self.snapshots.extend(lines);
     }
 
     /// Takes what `config check` read.
@@ -301,6 +343,11 @@ impl Report {
     }
 }
 
+/// As ids are written.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Text that may come from an archive, with what a terminal would obey made visible.
 pub(crate) fn plain(text: &str) -> String {
     let harmless =
@@ -349,6 +396,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
             Message::of_overdue_backup("PROFILE", "vm", None),
             Message::of_overdue_verify("PROFILE", "home", None),
             Message::of_missing_policy("/path"),
+            Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_deferred(50, false),
             Message::of_client(&ClientError::NoDaemon(path.into())),
             Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),

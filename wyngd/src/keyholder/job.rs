@@ -8,6 +8,7 @@ use wyng_archive::crypto::Id;
 use wyng_archive::format::{SessionEntry, SlotKind, VolumeEntry};
 use wyng_control::{
     ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
+    VolumePlace,
 };
 
 use wyng_config::without_credentials;
@@ -79,6 +80,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::ArchiveShow { archive } => show(world, &archive),
         Command::ArchiveForget { archive } => {
             let folder = ArchiveFolder::find(world, &archive)?;
+            tell_snapshots(world, &archive)?;
             world.wipe_keys(Some(folder.id()));
             folder.forget(world, &archive)?;
             Ok(ExitStatus::Done)
@@ -121,6 +123,15 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             keys::change(world, &archive, cost).map(|()| ExitStatus::Done)
         }
         Command::KeyRemove { archive, number } => keys::remove(world, &archive, number).map(|()| ExitStatus::Done),
+        Command::Snapshots { archive, .. } => {
+            if let Some(name) = archive {
+                ArchiveFolder::find(world, &name)?;
+            }
+            for name in ArchiveFolder::names(world)? {
+                tell_snapshots(world, &name)?;
+            }
+            Ok(ExitStatus::Done)
+        }
         Command::QubesCheck { vias } => check_far_ends(world, vias),
         Command::RecoverySheet { archive } => recovery_sheet(world, &archive),
         Command::KeyCheck { archive } => key_check(world, &archive),
@@ -210,6 +221,7 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
     };
     for name in names {
         show(world, &name)?;
+        tell_snapshots(world, &name)?;
         let mut archive = Archive::open(world, &name)?;
         let mut known = HashMap::new();
         for (_, volume) in archive.volumes(world)? {
@@ -233,6 +245,23 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what is remembered all the same.
+fn tell_snapshots<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
+    let folder = ArchiveFolder::find(world, name)?;
+    let volumes = Archive::open(world, name).and_then(|mut archive| archive.volumes(world));
+    world.tell(ToClient::SnapshotsOf { archive: name.to_owned(), id: folder.id().0, complete: volumes.is_ok() })?;
+    let volumes = volumes.unwrap_or_default();
+    let remembered = Origins::read(world, &folder).unwrap_or_default();
+    let mut places: Vec<VolumePlace> = remembered.places(world.client_uid()).collect();
+    for (_, VolumeEntry { id, name: volume, .. }) in volumes {
+        match places.iter_mut().find(|place| place.volume == volume) {
+            Some(place) => place.id = Some(id.0),
+            None => places.push(VolumePlace { volume, id: Some(id.0), path: None, folder: None }),
+        }
+    }
+    places.into_iter().try_for_each(|place| world.tell(ToClient::SnapshotOf(place)))
 }
 
 /// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that it was not rolled back.

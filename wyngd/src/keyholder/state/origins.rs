@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wyng_control::{Failure, FoundSource, Origin, path_of_text, path_text};
+use wyng_control::{Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text};
 
 use super::ArchiveFolder;
 use crate::keyholder::world::World;
@@ -100,6 +100,15 @@ impl Origins {
     /// one may not.
     pub fn path_of(&self, volume: &str, uid: u32) -> Option<Vec<u8>> {
         self.known.get(volume).filter(|known| known.uid == uid).and_then(|known| path_of_text(&known.path))
+    }
+
+    /// Where each volume lies as this user may hear it, with the folder of its base snapshot.
+    pub fn places(&self, uid: u32) -> impl Iterator<Item = VolumePlace> {
+        self.known.iter().map(move |(volume, known)| {
+            let path = if uid == known.uid || uid == 0 { path_of_text(&known.path) } else { None };
+            let folder = known.snapshots.as_deref().and_then(path_of_text);
+            VolumePlace { volume: volume.clone(), id: None, path, folder }
+        })
     }
 
     /// Writes it, if something changed since it was read or written.
