@@ -175,6 +175,12 @@ fn what_a_run_lacks_of_one_volume_ends_no_other_and_where_the_others_came_from_i
     assert!(error(&other).contains("a/vm.img") && error(&other).contains("b/vm.img"), "{}", error(&other));
     assert_eq!(differing(&sandbox.wyng(&["diff", "home", "vm.img"])), 0);
     assert_eq!(sandbox.wyng(&["backup", "home", "b/vm.img"]).expect(2).codes(), ["volume-of-other-path"]);
+    // What is asked of a path that the person names is answered of that path, and nothing is remembered of it.
+    assert_eq!(differing(&sandbox.wyng(&["diff", "home", "vm.img", "--to", "b/vm.img"])), 300_000);
+    assert_eq!(differing(&sandbox.wyng(&["diff", "home", "vm.img"])), 0);
+    sandbox.adopt("passphrase").success();
+    assert_eq!(sandbox.wyng(&["diff", "home", "vm.img"]).expect(2).codes(), ["no-origin"]);
+    assert_eq!(differing(&sandbox.wyng(&["diff", "home", "vm.img", "--to", "a/vm.img"])), 0);
 }
 
 #[test]

@@ -414,6 +414,9 @@ pub(crate) struct DiffArgs {
     /// Another session of the volume, or `local`: the volume as it is
     #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
     with: CompareWith,
+    /// Where the volume is [default: as configured, else where it was backed up from]
+    #[arg(long, value_name = "PATH")]
+    to: Option<PathBuf>,
     /// The configuration says where the volume is
     #[arg(skip)]
     configured: bool,
@@ -458,7 +461,7 @@ impl Cli {
             | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
             Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
-            Verb::Diff(diff) => diff.with == CompareWith::Local,
+            Verb::Diff(diff) => diff.with == CompareWith::Local && diff.to.is_none(),
             _ => false,
         }
     }
@@ -493,7 +496,7 @@ impl Cli {
                     backup.skip_unchanged |= profile.skip_unchanged;
                 }
             }
-            Verb::Diff(diff) => diff.configured = config.volumes.contains_key(&diff.volume),
+            Verb::Diff(diff) => diff.configured = diff.to.is_none() && config.volumes.contains_key(&diff.volume),
             Verb::Verify(verify) => {
                 if let Some(profile) = find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)? {
                     verify.archive = Some(profile.archive.clone());
@@ -512,6 +515,11 @@ impl Cli {
             Verb::Monitor(monitor) => &monitor.sources,
             _ => &[],
         }
+    }
+
+    /// The path of the volume of a diff, as it was written.
+    pub(crate) fn compared_path(&self) -> Option<&Path> {
+        if let Verb::Diff(diff) = &self.verb { diff.to.as_deref() } else { None }
     }
 
     /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
@@ -568,6 +576,7 @@ impl Cli {
                 volume: diff.volume.clone(),
                 session: diff.session.clone(),
                 with: diff.with.clone(),
+                named: diff.to.is_some(),
                 configured: diff.configured,
             },
             Verb::Verify(verify) => Command::Verify {

@@ -209,6 +209,7 @@ impl<'a> Conversation<'a> {
 
     fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
         let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
+        let named = named.or_else(|| self.cli.compared_path().map(Path::to_owned));
         let remembered = origin.map(|path| PathBuf::from(OsStr::from_bytes(path)));
         let path = wyng_origin::absolute(&named.or(remembered).ok_or(ClientError::Lost)?);
         match self.clones.open(item, &path, base_of) {

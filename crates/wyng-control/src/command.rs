@@ -274,6 +274,8 @@ pub enum Command {
         session: SessionChoice,
         /// With what.
         with: CompareWith,
+        /// The person names the path of the volume for this command.
+        named: bool,
         /// The volume is one of the configuration: the daemon opens the path that its own copy gives.
         configured: bool,
     },

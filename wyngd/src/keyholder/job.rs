@@ -7,8 +7,8 @@ use std::sync::Arc;
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{SessionEntry, SlotKind, VolumeEntry};
 use wyng_control::{
-    ArchiveSummary, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine,
-    VolumePlace,
+    ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS,
+    VolumeLine, VolumePlace,
 };
 
 use wyng_config::without_credentials;
@@ -97,10 +97,9 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             let origins = Origins::read(world, &folder)?;
             restore::restore(world, &restore::Request { archive, volumes, session, in_place, origins })
         }
-        Command::Diff { archive, volume, session, with, configured } => {
-            let folder = ArchiveFolder::find(world, &archive)?;
-            let origins = Origins::read(world, &folder)?;
-            diff::compare(world, &diff::Request { archive, volume, session, with, configured, origins })
+        Command::Diff { archive, volume, session, with, named, configured } => {
+            let source = BackupSource { volume, named, configured };
+            diff::compare(world, &diff::Request { archive, source, session, with })
         }
         Command::Verify { archive, volumes, session, deep, budget_bytes } => {
             verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })

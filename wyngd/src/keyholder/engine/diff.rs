@@ -5,9 +5,10 @@
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::diff;
-use wyng_control::{BaseOf, CompareWith, DiffReport, ExitStatus, Failure, SessionChoice, ToClient};
+use wyng_control::{BackupSource, BaseOf, CompareWith, DiffReport, ExitStatus, Failure, SessionChoice, ToClient};
 
 use super::archive::{Archive, internal};
+use super::backup::said;
 use super::bits::Bits;
 use super::catalog::content_root;
 use super::differences::{Comparison, Reading};
@@ -24,16 +25,12 @@ const ITEM: u32 = 0;
 pub struct Request {
     /// The archive's name.
     pub archive: String,
-    /// The volume's name.
-    pub volume: String,
+    /// The volume, and how its place is named.
+    pub source: BackupSource,
     /// Which session of it.
     pub session: SessionChoice,
     /// With what.
     pub with: CompareWith,
-    /// The volume is one of the configuration, which says where it is.
-    pub configured: bool,
-    /// Where volumes were backed up from.
-    pub origins: Origins,
 }
 
 /// What it is compared with, and where they differ.
@@ -47,9 +44,9 @@ struct Found {
 /// Compares, and tells the ranges that differ.
 pub fn compare<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
-    let unknown = || Failure::UnknownVolume { volume: request.volume.clone() };
+    let unknown = || Failure::UnknownVolume { volume: request.source.volume.clone() };
     let volumes = archive.volumes(world)?;
-    let (_, volume) = volumes.into_iter().find(|(_, volume)| volume.name == request.volume).ok_or_else(unknown)?;
+    let (_, volume) = volumes.into_iter().find(|(_, volume)| volume.name == request.source.volume).ok_or_else(unknown)?;
     let session = archive.choose(world, &volume, &request.session)?;
     let found = match &request.with {
         CompareWith::Session(choice) => {
@@ -86,13 +83,14 @@ fn with_local<W: World>(
     request: &Request,
 ) -> Result<Found, Failure> {
     let base_of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
-    let path = request.origins.path_of(&volume.name, world.client_uid());
-    if path.is_none() && !request.configured {
+    let origins = Origins::read(world, &archive.folder)?;
+    let said = said(&request.source);
+    let path = origins.path_of(&volume.name, world.client_uid());
+    if path.is_none() && said == Said::Path {
         return Err(Failure::NoOrigin { volume: volume.name.clone() });
     }
     let shape = world.open_source(ITEM, &volume.name, &base_of, path)?;
-    let said = if request.configured { Said::Configured } else { Said::Path };
-    request.origins.check(&volume.name, &shape.found.origin, said)?;
+    origins.check(&volume.name, &shape.found.origin, said)?;
     let domain = archive.credential.domain(session.domain);
     let there_bytes = shape.size_bytes;
     let comparison = Comparison { item: ITEM, there_bytes, base: shape.base, volume, session, domain: &domain };
