@@ -2,7 +2,7 @@
 //! What an observer of the store can tell from the sizes, the number and the order of what is put there, and that it does not tell how the
 //! bytes of a run are split over volumes, in which order these come, or what they are called.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 

@@ -296,6 +296,34 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
 }
 
 #[test]
+fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() {
+    let (base, mut with_sessions) = (made(), 0);
+    for n in 1..CALLS_MAX {
+        let mut world = MemoryWorld::new(base.clone(), 10);
+        world.sources = sources();
+        world.kill_at(n);
+        let is_over = catch_unwind(AssertUnwindSafe(|| back_up_in_many_commits(&mut world))).is_ok();
+        let mut world = MemoryWorld::new(world.crash(u64::MAX).0, 20);
+        let mut archive = Archive::open(&mut world, "home").unwrap();
+        // A pending commit may have arrived.
+        let _ = take_over::take_over(&mut world, "home");
+        let origins = Origins::read(&mut world, &archive.folder).unwrap();
+        archive = Archive::open(&mut world, "home").unwrap();
+        for (_, volume) in archive.volumes(&mut world).unwrap() {
+            if !archive.sessions(&mut world, &volume).unwrap().is_empty() {
+                with_sessions += 1;
+                assert_eq!(origins.path_of(&volume.name, 0), Some(format!("/{}", volume.name).into_bytes()), "after a kill at call {n}");
+            }
+        }
+        if is_over {
+            assert!(with_sessions > 10, "{with_sessions} volumes with sessions");
+            return;
+        }
+    }
+    panic!("the run never ends");
+}
+
+#[test]
 fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions() {
     let (base, old, changed) = with_a_session();
     let calls = killed_everywhere(&base, &changed, back_up, |n, survived| {
