@@ -183,6 +183,7 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
         match name {
             // Every new ext file system has the last one.
             b"." | b".." | b"lost+found" => {}
+            _ if temporary::is_left_by_a_try(name) => {}
             _ if is_shard(root, name) => return Ok(Holds::Blobs),
             _ => other_things = true,
         }

@@ -110,9 +110,19 @@ impl Drop for Temporary {
     }
 }
 
+/// The name that is tried in a new store; no blob has it.
+const TRIED: BlobName = BlobName([0; 32]);
+
+/// Whether a run that was cut while it tried a new store left this.
+pub(super) fn is_left_by_a_try(name: &[u8]) -> bool {
+    let hidden = name.strip_prefix(b".").filter(|_| is_hidden_name(name));
+    hidden.unwrap_or(name).starts_with(&TRIED.to_hex())
+}
+
 /// Tries whether a second file is kept from a name that a first one has: without that, two writers could not be told apart. Leaves nothing.
 pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(), Errno> {
-    let hex = BlobName([0; 32]).to_hex();
+    let hex = TRIED.to_hex();
+    let _ = unlinkat(root, &hex[..], AtFlags::empty());
     let attempt = |hex: &[u8; 64]| Temporary::create(kind, root.try_clone().map_err(|_| Errno::MFILE)?, hex)?.publish(hex);
     let tried = attempt(&hex).and_then(|()| match attempt(&hex) {
         Err(Errno::EXIST) => Ok(()),
