@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, io};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wyng_control::{CodecError, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode, encode};
 use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
@@ -16,6 +17,8 @@ use crate::settings;
 
 const DAEMON: &str = "wyngd";
 const DAEMON_FALLBACK: &str = "/usr/libexec/wyng/wyngd";
+/// So long somebody who interrupted waits for a private daemon to end.
+const PATIENCE_AFTER_INTERRUPT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// Where a private daemon finds its client.
 const CLIENT_PLACE: RawFd = 3;
 
@@ -94,11 +97,17 @@ impl Client {
         self.socket.as_fd()
     }
 
-    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited for.
-    pub(crate) fn end(self) {
+    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited for; by somebody who interrupted, not for
+    /// long: what is still to be done then, it does without its client.
+    pub(crate) fn end(self, interrupted: bool) {
         drop(self.socket);
         if let Some(mut private) = self.private {
-            let _ = private.child.wait(); // its status says nothing that was not told
+            let patience = interrupted.then_some(PATIENCE_AFTER_INTERRUPT);
+            let mut polled = [PollFd::new(&private.ended, PollFlags::IN)];
+            // Its status says nothing that was not told.
+            if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, patience.as_ref())).is_ok_and(|ended| ended > 0) {
+                let _ = private.child.wait();
+            }
         }
     }
 }

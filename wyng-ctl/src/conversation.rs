@@ -52,7 +52,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
             let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
-            conversation.client.end();
+            conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for message in conversation.watch.overdue(config, cli.archive(), now()) {

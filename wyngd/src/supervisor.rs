@@ -30,8 +30,9 @@ const SYSTEMD_PLACE: RawFd = 3;
 const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
-/// For volumes to kill disposables, where there are any.
+/// For volumes to kill disposables, where there are any. Of a private daemon it goes on by itself when that is not enough.
 const VOLUMES_GRACE_MS: u64 = 40_000;
+const PRIVATE_VOLUMES_GRACE_MS: u64 = 5000;
 
 /// How the supervisor is started.
 pub struct Options {
@@ -110,7 +111,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         }
     }
     wait_for_any(&children, &stop)?;
-    end_all(children)
+    end_all(children, matches!(options.door, Door::Client(_)))
 }
 
 /// This very program again, as one role. Nothing of the environment is needed, so nothing is passed on but what logging asks.
@@ -250,10 +251,12 @@ fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
 }
 
 /// The roles that still run are killed; spawner and volumes, which see that control is gone, end far ends and disposables and then themselves.
-fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
+/// Nobody else would kill what a private daemon's volumes has not killed yet, so it is left alone.
+fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
     let mut failed = None;
     let grace_ms = |role| match role {
         Role::Spawner => Some(SPAWNER_GRACE_MS),
+        Role::Volumes if is_private => Some(PRIVATE_VOLUMES_GRACE_MS),
         Role::Volumes => Some(VOLUMES_GRACE_MS),
         Role::Control | Role::Keyholder | Role::Transport => None,
     };
@@ -266,7 +269,7 @@ fn end_all(children: Vec<Started>) -> Result<(), Fatal> {
             if !status.success() {
                 failed = Some(role.name());
             }
-        } else {
+        } else if role != Role::Volumes || !is_private {
             started.child.kill()?;
             started.child.wait()?;
         }

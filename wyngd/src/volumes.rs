@@ -90,6 +90,10 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         None if volumes.known.is_empty() => Role::Volumes.profile(),
         None => Profile::VolumesByName,
     };
+    if volumes.qubes.is_some() {
+        // Disposables outlive the supervisor, and whoever killed it; so this role ends by itself, when control is gone and they are killed.
+        wyng_jail::outlive_parent()?;
+    }
     let missing = enter_jail_as(Role::Volumes, profile, service, || {
         let readable = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read));
         let kept = volumes.folders.values().flat_map(|folder| folder.descriptors()).map(|folder| (folder, PathAccess::ReadWrite));
@@ -100,9 +104,11 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
     });
     drop(folders);
     volumes.control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
-    volumes.qubes.iter().for_each(Disposables::sweep);
     let served = volumes.serve();
-    volumes.qubes.iter_mut().for_each(Disposables::end_all);
+    let qubes = volumes.qubes.take();
+    // What stands still for a backup holds room, and this may take a while.
+    drop(volumes);
+    qubes.into_iter().for_each(Disposables::end_all);
     served
 }
 
@@ -110,7 +116,7 @@ impl Volumes {
     fn serve(&mut self) -> Result<(), Fatal> {
         loop {
             let polled = [(self.control.as_fd(), PollFlags::IN), (self.keyholder.as_fd(), PollFlags::IN)];
-            let [from_control, from_keyholder] = wait(polled, None)?;
+            let [from_control, from_keyholder] = wait(polled, self.qubes.as_ref().and_then(Disposables::due_millis))?;
             if from_keyholder {
                 self.hear_keyholder()?;
             }
@@ -119,6 +125,9 @@ impl Volumes {
                     Err(Fatal::Gone(_)) => return Ok(()),
                     received => self.hear_control(received?)?,
                 }
+            }
+            if !from_control && let Some(qubes) = self.qubes.as_mut().filter(|qubes| qubes.due_millis() == Some(0)) {
+                qubes.kill_ended(Some(self.control.as_fd()));
             }
         }
     }

@@ -142,8 +142,12 @@ pub enum Failure {
     FarEndLost,
     /// Nothing moved for too long.
     FarEndStalled,
+    /// The far end did not greet in time.
+    FarEndSilent { via: String },
     /// The helper is not installed there.
     FarEndMissing { via: String },
+    /// The helper is there and cannot be executed.
+    FarEndNotExecutable { via: String },
     /// A policy refuses the call.
     FarEndRefused { via: String },
     /// The helper was killed.
@@ -168,6 +172,10 @@ pub enum Failure {
     QubeNotStarted { qube: String, why: String },
     /// The qube has no memory to start in.
     QubeNoMemory { qube: String },
+    /// The qube is paused.
+    QubePaused { qube: String },
+    /// The qube was shutting down all the time.
+    QubeHalting { qube: String },
     /// The store's folder or bucket is not there.
     StoreMissing { store: String },
     /// The folder in which a new store is to be made is not there.
@@ -486,6 +494,13 @@ impl Failure {
                 resumes,
                 "Check the network and the disk or service behind the store, and run the same command again. A slower store needs a longer [far_ends] stall_timeout.",
             ),
+            Self::FarEndSilent { via } => say(
+                "far-end-silent",
+                Unreachable,
+                format!("the helper behind {via:?} did not greet in time after it was called"),
+                resumes,
+                "Check that the qube or host answers any call (qvm-run QUBE true; ssh HOST true), and that no question about this call waits on dom0's screen. A qube that needs longer needs a longer [qubes] start_timeout.",
+            ),
             Self::FarEndMissing { via } => say(
                 "far-end-missing",
                 Unreachable,
@@ -496,9 +511,16 @@ impl Failure {
             Self::FarEndRefused { via } => say(
                 "far-end-refused",
                 Unreachable,
-                format!("the RPC policy in dom0 refuses to call {via:?}"),
+                format!("dom0 refuses to call {via:?}: its RPC policy does not allow it, or the qube could not be made or started"),
                 resumes,
-                "Allow wyng.Push and wyng.Fetch from this qube to that one in dom0's /etc/qubes/policy.d.",
+                "In dom0, /var/log/qubes/qrexec.NAME.log says which, where NAME is this qube. Allow wyng.Push and wyng.Fetch from this qube to that one in /etc/qubes/policy.d, or start that qube by hand to see why it does not start. `ask` is always denied for a qube without a GUI domain.",
+            ),
+            Self::FarEndNotExecutable { via } => say(
+                "far-end-not-executable",
+                Unreachable,
+                format!("the helper behind {via:?} is there, but cannot be executed"),
+                resumes,
+                "Install the helper's package there again: for a qube in the template that it is based on, where /etc/qubes-rpc/wyng.Push and /usr/libexec/wyng/wyng-transport-vm need mode 0755 and the machine's own architecture; then restart the qube.",
             ),
             Self::FarEndKilled { via, signal } => say(
                 "far-end-killed",
@@ -576,6 +598,20 @@ impl Failure {
                 format!("there is not enough memory to start the qube {qube:?}"),
                 resumes,
                 "Shut down other qubes, or give this one less memory, and run the same command again.",
+            ),
+            Self::QubePaused { qube } => say(
+                "qube-paused",
+                Unreachable,
+                format!("the qube {qube:?} is paused"),
+                resumes,
+                "Let it go on (qvm-unpause QUBE), and run the same command again.",
+            ),
+            Self::QubeHalting { qube } => say(
+                "qube-halting",
+                Unreachable,
+                format!("the qube {qube:?} is shutting down, and has not ended within [qubes] start_timeout"),
+                resumes,
+                "Wait until it has halted (qvm-ls QUBE), or end it (qvm-kill QUBE), and run the same command again.",
             ),
             Self::StoreMissing { store } => say(
                 "store-missing",

@@ -21,7 +21,7 @@ pub use landlock::{PathAccess, restrict_paths};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{
     DiskTurn, die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable, outlive_file_size_limit,
-    yield_processor,
+    outlive_parent, yield_processor,
 };
 pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};

@@ -77,6 +77,11 @@ pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     if parent.is_none() || now == parent { Ok(()) } else { Err(std::io::Error::other("the parent has ended")) }
 }
 
+/// This process goes on when its parent ends, though it was started to end with it.
+pub fn outlive_parent() -> std::io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(None)?)
+}
+
 /// Keeps every page out of swap. Without the privilege only what fits the limit can be locked, and that is told.
 ///
 /// To be called before [`empty_network_namespace`]: in a user namespace of its own a process has every capability, and none that counts.

@@ -181,8 +181,16 @@ const RECOGNISING: &[c_long] = &[libc::SYS_read, libc::SYS_readlinkat];
 /// Base snapshots, where Landlock keeps them: made without a name, named when their session is committed, removed by the next.
 const SNAPSHOTS: &[c_long] = &[libc::SYS_fsync, libc::SYS_linkat, libc::SYS_unlinkat, libc::SYS_getdents64];
 
-/// A call over a local socket, its network namespace being empty; the kind of the socket is checked.
-const CALLING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_shutdown];
+/// A call over a local socket, its network namespace being empty; the kind of the socket is checked. And turning standard error away.
+const CALLING: &[c_long] = &[
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_shutdown,
+    libc::SYS_read,
+    libc::SYS_dup3,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+];
 
 /// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
 const STATE_FILES: &[c_long] = &[

@@ -6,14 +6,18 @@
 //! WORLD/bin/                 the two clients: they find the world from where they are started
 //!       qubesd.sock
 //!       qubes/NAME/class     AppVM, DispVM
-//!                  running   while it runs
+//!                  state     as qubesd's List names it; Halted if there is no such file
 //!                  template-for-dispvms
+//!                  property.X
 //!                  services/ what /etc/qubes-rpc is: executables
 //!                  profile   what /etc/profile is: runs first, with the service's streams
-//!                  feature.X
 //!       traps                one line for each call to come: see qrexec.rs
 //!       qubesd-traps         METHOD TRAP: see qubesd.rs
+//!       go                   while it is there, qubesd's trap `slow` holds nothing up
+//!       kill                 CALL PHASE VICTIM: see qubesd.rs
 //!       refuse               while it is there, the policy refuses what qubes call
+//!       nostart              while it is there, no qube can be made or started for a caller in a qube
+//!       no-agent             while it is there, the calling qube's own agent is dead
 //!       calls                what qubesd was asked
 //!       qrexec-calls         the arguments of each client
 //! ```
@@ -46,9 +50,22 @@ impl World {
         !name.is_empty() && !name.contains('/') && self.qube(name).is_dir()
     }
 
-    /// Whether it runs.
+    /// Its power state, in the word of qubesd's List.
+    pub fn state(&self, name: &str) -> String {
+        std::fs::read_to_string(self.qube(name).join("state")).unwrap_or_else(|_| "Halted".into())
+    }
+
+    /// Puts it into a power state.
+    pub fn set_state(&self, name: &str, state: &str) {
+        // Whoever reads it sees the old one or the new one.
+        let next = self.qube(name).join("state.next");
+        std::fs::write(&next, state).unwrap();
+        std::fs::rename(next, self.qube(name).join("state")).unwrap();
+    }
+
+    /// Whether it runs and can be called.
     pub fn runs(&self, name: &str) -> bool {
-        self.exists(name) && self.qube(name).join("running").exists()
+        self.exists(name) && self.state(name) == "Running"
     }
 
     /// `AppVM`, `DispVM`.
@@ -69,29 +86,46 @@ impl World {
         self.names().into_iter().filter(|name| self.class(name) == "DispVM").collect()
     }
 
-    /// A disposable of a template that allows them.
+    /// A disposable of a template that allows them, with a name of the system's and gone when it halts.
     pub fn make_disposable(&self, template: &str) -> String {
         let name = (1..).map(|number| format!("disp{number}")).find(|name| !self.0.join("used").join(name).exists()).unwrap();
         std::fs::create_dir_all(self.0.join("used").join(&name)).unwrap();
-        let folder = self.qube(&name);
+        self.make_named_disposable(&name, template);
+        std::fs::write(self.qube(&name).join("property.auto_cleanup"), "True").unwrap();
+        name
+    }
+
+    /// A disposable of a template, as `Create.DispVM` makes it: with a chosen name, and still there when it has halted.
+    pub fn make_named_disposable(&self, name: &str, template: &str) {
+        let folder = self.qube(name);
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("class"), "DispVM").unwrap();
         for inherited in ["services", "profile"] {
             symlink(self.qube(template).join(inherited), folder.join(inherited)).unwrap();
         }
-        name
     }
 
     /// It runs from now on.
     pub fn start(&self, name: &str) {
-        std::fs::write(self.qube(name).join("running"), "").unwrap();
+        self.set_state(name, "Running");
     }
 
-    /// It does not run any more; a disposable is gone then.
+    /// It does not run any more; one that cleans up after itself is gone then.
     pub fn halt(&self, name: &str) {
-        let _ = std::fs::remove_file(self.qube(name).join("running"));
-        if self.class(name) == "DispVM" {
-            let _ = std::fs::remove_dir_all(self.qube(name));
+        let cleans_up = std::fs::read_to_string(self.qube(name).join("property.auto_cleanup")).is_ok_and(|value| value == "True");
+        if cleans_up {
+            self.remove(name);
+        } else {
+            let _ = std::fs::remove_file(self.qube(name).join("state"));
+        }
+    }
+
+    /// It is gone.
+    pub fn remove(&self, name: &str) {
+        // In one step: a qube that is half there is none of the states that a real one has.
+        let gone = self.0.join(format!("gone.{name}"));
+        if std::fs::rename(self.qube(name), &gone).is_ok() {
+            let _ = std::fs::remove_dir_all(gone);
         }
     }
 
@@ -200,6 +234,17 @@ impl FakeQubes {
     /// What qubesd does wrong from now on: `METHOD TRAP`.
     pub fn set_qubesd_traps(&self, traps: &str) {
         std::fs::write(self.world.0.join("qubesd-traps"), traps).unwrap();
+    }
+
+    /// What qubesd is slow with, it does now.
+    pub fn let_go(&self) {
+        std::fs::write(self.world.0.join("go"), "").unwrap();
+    }
+
+    /// Who is killed at which call to come of qubesd, counted from 1: see qubesd.rs.
+    pub fn kill_at(&self, call: usize, phase: &str, victim: &str) {
+        std::fs::write(self.world.0.join("calls"), "").unwrap();
+        std::fs::write(self.world.0.join("kill"), format!("{call} {phase} {victim}")).unwrap();
     }
 
     /// A command that knows of these qubes.

@@ -1,23 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! qubesd's socket: one request a connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its end, one answer. Of the Admin API only what
-//! concerns disposables.
+//! concerns disposables and power states. A request goes on when its caller is gone, and holds up no other one, but for the lock below.
+//!
+//! As in the real one, a start holds the qube's startup lock while the state is still Halted: Kill answers "not started" then, and Remove
+//! waits for the lock and answers "not halted". Start does nothing, and says so to nobody, in every state but Halted.
 //!
 //! A trap behind a method's name is one of: `empty` (as after an exception in qubesd), `hang`, `garbage`, `cut` (an error without its end),
-//! `long`, `error CLASS`.
+//! `long`, `error CLASS`; `slow` (what takes long waits for the world's file `go`: the volumes of a new qube, the start behind its lock; any
+//! other call waits before it is looked at).
+//!
+//! The world's file `kill` says `CALL PHASE VICTIM`: within that call, counted from 1, `before` it has an effect or `after`, SIGKILL hits the
+//! caller (`caller`), its parent (`parent`) or the parent of that (`grandparent`). Who was hit is noted in the record `killed`.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::World;
 
 /// A longer request is dropped without an answer.
 const REQUEST_MAX_BYTES: usize = 65536;
 
+/// Of a qube's name.
+const NAME_MAX_BYTES: usize = 31;
+/// Nobody here asks whose it is.
+const UUID: &str = "00000000-0000-4000-8000-000000000000";
+
 /// A data answer, or an error of a class.
 type Answer = Result<String, &'static str>;
+
+/// Of each qube that was started or removed, what keeps two of these apart.
+type StartupLocks = Mutex<HashMap<String, Arc<Mutex<()>>>>;
 
 /// Serves until the process is killed.
 pub fn serve(world: &OsStr) -> ! {
@@ -25,28 +44,32 @@ pub fn serve(world: &OsStr) -> ! {
     let path = world.0.join("qubesd.sock");
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(path).unwrap();
-    let one_at_a_time = Arc::new(Mutex::new(()));
+    let locks: Arc<StartupLocks> = Arc::default();
     loop {
         let (stream, _) = listener.accept().unwrap();
-        let (world, lock) = (world.clone(), Arc::clone(&one_at_a_time));
-        std::thread::spawn(move || hear(&world, stream, &lock));
+        let (world, locks) = (world.clone(), Arc::clone(&locks));
+        std::thread::spawn(move || hear(&world, stream, &locks));
     }
 }
 
-fn hear(world: &World, mut stream: UnixStream, lock: &Mutex<()>) {
+fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
+    static COUNTED: Mutex<()> = Mutex::new(());
     let mut request = Vec::new();
     if stream.read_to_end(&mut request).is_err() || request.len() > REQUEST_MAX_BYTES {
         return;
     }
     let Some(request) = Request::parse(&request) else { return };
-    world.note("calls", &format!("{}+{} {}", request.method, request.argument, request.dest));
+    let kills = {
+        let _counted = COUNTED.lock().unwrap();
+        world.note("calls", &format!("{}+{} {}", request.method, request.argument, request.dest));
+        Kills::now(world, &stream)
+    };
+    kills.strike("before");
     let traps = world.noted("qubesd-traps");
     let trap = traps.iter().find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
     let bytes = match trap.map(|trap| trap.split_once(' ').unwrap_or((trap, ""))) {
-        None => {
-            let _one = lock.lock().unwrap();
-            encode(request.answer(world).map_err(str::to_owned))
-        }
+        None => encode(request.answer(world, locks, false).map_err(str::to_owned)),
+        Some(("slow", _)) => encode(request.answer(world, locks, true).map_err(str::to_owned)),
         Some(("empty", _)) => Vec::new(),
         Some(("hang", _)) => loop {
             std::thread::park();
@@ -57,7 +80,54 @@ fn hear(world: &World, mut stream: UnixStream, lock: &Mutex<()>) {
         Some(("error", class)) => encode(Err(class.to_owned())),
         Some(_) => return,
     };
+    kills.strike("after");
     let _ = stream.write_all(&bytes);
+}
+
+/// Who is to be killed within this call, and when.
+struct Kills<'a> {
+    world: &'a World,
+    order: Option<(String, u32)>,
+}
+
+impl<'a> Kills<'a> {
+    /// If this call, which was noted just now, is the one.
+    fn now(world: &'a World, stream: &UnixStream) -> Self {
+        Self { world, order: Self::ordered(world, stream) }
+    }
+
+    fn ordered(world: &World, stream: &UnixStream) -> Option<(String, u32)> {
+        let order = std::fs::read_to_string(world.0.join("kill")).ok()?;
+        let words: Vec<&str> = order.split(' ').collect();
+        let [call, phase, victim] = words[..] else { return None };
+        if call.parse() != Ok(world.noted("calls").len()) {
+            return None;
+        }
+        let caller = rustix::net::sockopt::socket_peercred(stream).unwrap().pid.as_raw_nonzero().get().cast_unsigned();
+        let victim = match victim {
+            "caller" => caller,
+            "parent" => parent_of(caller)?,
+            _ => parent_of(parent_of(caller)?)?,
+        };
+        // Whose parent is gone has another one, that has nothing to do with it.
+        let program = std::fs::read_link(format!("/proc/{victim}/exe")).ok()?;
+        program.file_name().is_some_and(|name| name == "wyngd" || name == "wyng-ctl").then(|| (phase.to_owned(), victim))
+    }
+
+    fn strike(&self, now: &str) {
+        if let Some((phase, victim)) = &self.order
+            && phase == now
+            && let Some(victim) = i32::try_from(*victim).ok().and_then(Pid::from_raw)
+            && kill_process(victim, Signal::KILL).is_ok()
+        {
+            self.world.note("killed", &format!("{} {now}", victim.as_raw_nonzero()));
+        }
+    }
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// The bytes of an answer.
@@ -91,43 +161,110 @@ impl Request {
         Some(Self { method: method.into(), argument: argument.into(), dest: dest.into(), payload: bytes[end + 1..].to_vec() })
     }
 
-    fn answer(&self, world: &World) -> Answer {
+    fn answer(&self, world: &World, locks: &StartupLocks, slow: bool) -> Answer {
+        let wait = || {
+            while slow && !world.0.join("go").exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
         if self.dest != "dom0" && !world.exists(&self.dest) {
             return Err("QubesVMNotFoundError");
         }
-        let feature = world.qube(&self.dest).join(format!("feature.{}", self.argument));
         match self.method.as_str() {
-            "admin.vm.List" => Ok(world.names().iter().map(|name| line(world, name)).collect()),
-            "admin.vm.CreateDisposable" => match world.qube(&self.dest).join("template-for-dispvms").exists() {
-                true => Ok(world.make_disposable(&self.dest)),
-                false => Err("QubesException"),
-            },
-            "admin.vm.Start" if world.runs(&self.dest) => Err("QubesVMNotHaltedError"),
+            "admin.vm.Create.DispVM" if self.dest == "dom0" => self.create(world, wait),
             "admin.vm.Start" => {
-                world.start(&self.dest);
+                let startup = startup_lock(locks, &self.dest);
+                let _startup = startup.lock().unwrap();
+                if !world.exists(&self.dest) {
+                    return Err("QubesVMNotFoundError");
+                }
+                if world.state(&self.dest) == "Halted" {
+                    wait();
+                    world.start(&self.dest);
+                }
                 Ok(String::new())
             }
-            "admin.vm.Kill" if !world.runs(&self.dest) => Err("QubesVMNotStartedError"),
+            "admin.vm.Remove" => {
+                let startup = startup_lock(locks, &self.dest);
+                let _startup = startup.lock().unwrap();
+                wait();
+                match world.state(&self.dest).as_str() {
+                    _ if !world.exists(&self.dest) => Err("QubesVMNotFoundError"),
+                    "Halted" => {
+                        world.remove(&self.dest);
+                        Ok(String::new())
+                    }
+                    _ => Err("QubesVMNotHaltedError"),
+                }
+            }
+            _ => {
+                wait();
+                self.answer_at_once(world)
+            }
+        }
+    }
+
+    /// What needs no lock.
+    fn answer_at_once(&self, world: &World) -> Answer {
+        match self.method.as_str() {
+            "admin.vm.List" if self.dest == "dom0" => {
+                let dom0 = format!("dom0 class=AdminVM state=Running uuid={UUID}\n");
+                Ok(std::iter::once(dom0).chain(world.names().iter().map(|name| line(world, name))).collect())
+            }
+            "admin.vm.List" => Ok(line(world, &self.dest)),
+            "admin.vm.Kill" if world.state(&self.dest) == "Halted" => Err("QubesVMNotStartedError"),
             "admin.vm.Kill" => {
                 world.halt(&self.dest);
                 Ok(String::new())
             }
-            "admin.vm.Remove" if world.runs(&self.dest) => Err("QubesVMNotHaltedError"),
-            "admin.vm.Remove" => {
-                std::fs::remove_dir_all(world.qube(&self.dest)).unwrap();
-                Ok(String::new())
+            "admin.vm.property.Set" if self.argument == "auto_cleanup" && world.class(&self.dest) == "DispVM" => {
+                if !matches!(self.payload.as_slice(), b"True" | b"False") {
+                    return Err("QubesValueError");
+                }
+                // It may be gone by now.
+                let set = std::fs::write(world.qube(&self.dest).join("property.auto_cleanup"), &self.payload);
+                set.map(|()| String::new()).map_err(|_| "QubesVMNotFoundError")
             }
-            "admin.vm.feature.Set" => {
-                std::fs::write(feature, &self.payload).unwrap();
-                Ok(String::new())
-            }
-            "admin.vm.feature.Get" => std::fs::read_to_string(feature).map_err(|_| "QubesFeatureNotFoundError"),
+            "admin.vm.property.Set" => Err("QubesNoSuchPropertyError"),
             _ => Err("ProtocolError"),
         }
     }
+
+    /// The name is taken at once; what takes long are the new qube's volumes.
+    fn create(&self, world: &World, wait: impl Fn()) -> Answer {
+        let (mut name, mut label) = (None, None);
+        for word in std::str::from_utf8(&self.payload).map_err(|_| "ProtocolError")?.split(' ') {
+            match word.split_once('=') {
+                Some(("name", value)) if name.is_none() => name = Some(value),
+                Some(("label", value)) if label.is_none() => label = Some(value),
+                _ => return Err("ProtocolError"),
+            }
+        }
+        let (Some(name), Some(_)) = (name, label) else { return Err("ProtocolError") };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
+        if !starts_well || name.len() > NAME_MAX_BYTES || !name.bytes().all(plain) || name.ends_with("-dm") {
+            return Err("QubesPropertyValueError");
+        }
+        if !world.exists(&self.argument) {
+            return Err("QubesVMNotFoundError");
+        }
+        if !world.qube(&self.argument).join("template-for-dispvms").exists() {
+            return Err("QubesValueError");
+        }
+        if world.exists(name) {
+            return Err("QubesVMAlreadyExistsError");
+        }
+        world.make_named_disposable(name, &self.argument);
+        wait();
+        Ok(String::new())
+    }
+}
+
+fn startup_lock(locks: &StartupLocks, qube: &str) -> Arc<Mutex<()>> {
+    Arc::clone(locks.lock().unwrap().entry(qube.to_owned()).or_default())
 }
 
 fn line(world: &World, name: &str) -> String {
-    let state = if world.runs(name) { "Running" } else { "Halted" };
-    format!("{name} class={} state={state} uuid=00000000-0000-4000-8000-000000000000\n", world.class(name))
+    format!("{name} class={} state={} uuid={UUID}\n", world.class(name), world.state(name))
 }

@@ -2,7 +2,7 @@
 //! dom0 makes a disposable for each call, and kills it whatever happens: after the call, after a failure, after an interrupt, and after a
 //! crash when it starts again. What qubesd answers is told.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
@@ -20,22 +20,87 @@ fn prepared() -> (Sandbox, FakeQubes) {
     (sandbox, qubes)
 }
 
+/// The disposable's name in the n-th call of a client.
+fn called(qubes: &FakeQubes, place: usize) -> String {
+    let call = qubes.world.noted("qrexec-calls")[place].clone();
+    call.strip_prefix("-d ").unwrap().split(' ').next().unwrap().to_owned()
+}
+
+/// The running number behind whose a disposable is and of which run.
+fn is_ours(name: &str) -> bool {
+    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words: Vec<&str> = name.split('-').collect();
+    matches!(words[..], ["wyng", owner, run, count] if digits(owner, 10) && digits(run, 6) && count.parse::<u32>().is_ok())
+}
+
 #[test]
-fn each_call_has_a_disposable_that_is_marked_before_it_starts_and_killed_when_it_has_ended() {
+fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_when_the_call_has_ended() {
     let (sandbox, qubes) = prepared();
     qubes.wyng(&sandbox, &BACKUP).success();
     qubes.wyng(&sandbox, &["verify", "home"]).success();
     assert_eq!(qubes.world.disposables(), [""; 0]);
-    let call = |name: &str, service| format!("-d {name} -w 5 -- DEFAULT:QUBESRPC {service}+ dom0");
-    let calls = [call("disp1", "wyng.Push"), call("disp2", "wyng.Push"), call("disp3", "wyng.Fetch")];
+    let names: Vec<String> = (0..3).map(|place| called(&qubes, place)).collect();
+    assert!(names.iter().all(|name| is_ours(name)), "{names:?}");
+    let services = ["wyng.Push", "wyng.Push", "wyng.Fetch"].iter().zip(&names);
+    let calls: Vec<String> = services.map(|(service, name)| format!("-d {name} -w 5 -- DEFAULT:QUBESRPC {service}+ dom0")).collect();
     assert_eq!(qubes.world.noted("qrexec-calls"), calls);
     let asked: Vec<String> = qubes.world.noted("calls").into_iter().filter(|call| !call.starts_with("admin.vm.List")).collect();
-    let of_one = |name: &str| {
-        let name = name.to_owned();
-        let own = ["admin.vm.feature.Set+wyng-far-end ", "admin.vm.Start+ ", "admin.vm.Kill+ "].map(|call| format!("{call}{name}"));
-        std::iter::once("admin.vm.CreateDisposable+ net-dvm".to_owned()).chain(own)
+    let of_one = |name: &String| {
+        let own = ["admin.vm.property.Set+auto_cleanup ", "admin.vm.Start+ ", "admin.vm.Kill+ "].map(|call| format!("{call}{name}"));
+        std::iter::once("admin.vm.Create.DispVM+net-dvm dom0".to_owned()).chain(own)
     };
-    assert_eq!(asked, ["disp1", "disp2", "disp3"].into_iter().flat_map(of_one).collect::<Vec<String>>());
+    assert_eq!(asked, names.iter().flat_map(of_one).collect::<Vec<String>>());
+}
+
+#[test]
+fn a_paused_qube_is_named_and_not_called() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
+    let before = qubes.world.noted("qrexec-calls").len();
+    for state in ["Paused", "Suspended"] {
+        qubes.world.set_state("sys-backup", state);
+        assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-paused"]);
+    }
+    assert_eq!(qubes.world.noted("qrexec-calls").len(), before);
+    qubes.world.start("sys-backup");
+    qubes.wyng(&sandbox, &["verify", "home"]).success();
+}
+
+#[test]
+fn a_qube_that_shuts_down_is_waited_for_and_started_again() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
+    qubes.world.set_state("sys-backup", "Halting");
+    std::fs::write(qubes.world.0.join("calls"), "").unwrap();
+    let mut command = sandbox.command(&["verify", "home", "--config", &qubes.config]);
+    let verify = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is looked at twice", || qubes.world.noted("calls").iter().filter(|call| *call == "admin.vm.List+ sys-backup").count() > 1);
+    qubes.world.halt("sys-backup");
+    begun_outcome(verify).success();
+    assert!(qubes.world.runs("sys-backup"));
+
+    qubes.world.set_state("sys-backup", "Halting");
+    assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-halting"]);
+    qubes.world.set_state("sys-backup", "Crashed");
+    assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-not-started"]);
+}
+
+#[test]
+fn a_qube_that_somebody_else_starts_is_waited_for() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
+    // As a start has it behind its lock: paused at first.
+    qubes.world.halt("sys-backup");
+    qubes.set_qubesd_traps("admin.vm.Start slow");
+    let mut command = sandbox.command(&["verify", "home", "--config", &qubes.config]);
+    let verify = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is started", || qubes.world.noted("calls").iter().any(|call| call == "admin.vm.Start+ sys-backup"));
+    qubes.world.set_state("sys-backup", "Transient");
+    qubes.let_go();
+    begun_outcome(verify).success();
 }
 
 #[test]
@@ -68,12 +133,12 @@ fn whatever_ends_a_call_ends_its_disposable() {
 #[test]
 fn what_qubesd_answers_is_told_to_the_owner() {
     let trap = |text: &'static str| move |qubes: &mut FakeQubes| qubes.set_qubesd_traps(text);
-    backup_says(trap("admin.vm.CreateDisposable empty"), 6, "qubesd-refused");
-    backup_says(trap("admin.vm.CreateDisposable garbage"), 6, "qubesd-answer");
-    backup_says(trap("admin.vm.CreateDisposable cut"), 6, "qubesd-answer");
-    backup_says(trap("admin.vm.CreateDisposable long"), 6, "qubesd-answer");
-    backup_says(trap("admin.vm.CreateDisposable error QubesVMNotFoundError"), 6, "unknown-qube");
-    backup_says(trap("admin.vm.feature.Set error QubesException"), 6, "qube-not-started");
+    backup_says(trap("admin.vm.Create.DispVM empty"), 6, "qubesd-refused");
+    backup_says(trap("admin.vm.Create.DispVM garbage"), 6, "qubesd-answer");
+    backup_says(trap("admin.vm.Create.DispVM cut"), 6, "qubesd-answer");
+    backup_says(trap("admin.vm.Create.DispVM long"), 6, "qubesd-answer");
+    backup_says(trap("admin.vm.Create.DispVM error QubesVMNotFoundError"), 6, "unknown-qube");
+    backup_says(trap("admin.vm.property.Set error QubesException"), 6, "qube-not-started");
     backup_says(trap("admin.vm.Start error QubesMemoryError"), 6, "qube-no-memory");
     backup_says(trap("admin.vm.Start hang"), 6, "qubesd-unreachable");
     backup_says(FakeQubes::stop_qubesd, 6, "qubesd-unreachable");
@@ -81,71 +146,166 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     backup_says(no_template, 6, "qube-not-started");
 }
 
+/// The backup, begun and not waited for.
+fn begun(sandbox: &Sandbox, qubes: &FakeQubes) -> Child {
+    let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn until_asked(qubes: &FakeQubes, call: &str) {
+    until(call, || qubes.world.noted("calls").iter().any(|noted| noted.starts_with(call)));
+}
+
+fn until_none_is_left(qubes: &FakeQubes) {
+    until("no disposable is left", || qubes.world.disposables().is_empty());
+}
+
 #[test]
 fn a_disposable_that_a_killed_daemon_left_is_killed_by_the_next_one_and_no_other() {
     let (sandbox, qubes) = prepared();
     qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
-    let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
-    let mut backup = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut backup = begun(&sandbox, &qubes);
     until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
-    let volumes = child_called(backup.id(), "wyngd: volumes");
-    run_kill("-KILL", volumes);
+    run_kill("-KILL", child_called(backup.id(), "wyngd: volumes"));
     backup.wait().unwrap();
-    assert_eq!(qubes.world.disposables(), ["disp2"]);
+    let left = called(&qubes, 1);
+    assert_eq!(qubes.world.disposables(), std::slice::from_ref(&left));
 
-    // Somebody else's, and another daemon's.
+    // Somebody else's, another daemon's, and a qube of such a name that is no disposable.
     let foreign = qubes.world.make_disposable("net-dvm");
-    qubes.world.start(&foreign);
-    let other = qubes.world.make_disposable("net-dvm");
-    qubes.world.start(&other);
-    std::fs::write(qubes.world.qube(&other).join("feature.wyng-far-end"), "1-1").unwrap();
+    let others = "wyng-0123456789-012345-1";
+    qubes.world.make_named_disposable(others, "net-dvm");
+    let stays = format!("{}-9", left.rsplit_once('-').unwrap().0);
+    qubes.add(&stays);
+    for name in [&foreign, others, &stays] {
+        qubes.world.start(name);
+    }
     qubes.add("net-dvm");
     qubes.wyng(&sandbox, &BACKUP).success();
-    assert_eq!(qubes.world.disposables(), [foreign, other]);
+    assert_eq!(qubes.world.disposables(), [foreign, others.to_owned()]);
+    assert!(qubes.world.runs(&stays));
 }
 
 #[test]
-fn one_that_was_marked_and_never_started_is_removed_by_the_next_daemon() {
+fn one_that_was_made_and_never_started_is_removed_by_the_next_daemon() {
     let (sandbox, qubes) = prepared();
-    let mark = |name: &str| qubes.world.qube(name).join("feature.wyng-far-end");
-    qubes.set_qubesd_traps("admin.vm.Kill empty");
     qubes.wyng(&sandbox, &BACKUP).success();
-    let owner = std::fs::read(mark("disp2")).unwrap();
-    qubes.set_qubesd_traps("");
-    let halted = qubes.world.make_disposable("net-dvm");
-    std::fs::write(mark(&halted), owner).unwrap();
+    let left = format!("{}-ffffff-1", called(&qubes, 0).rsplitn(3, '-').last().unwrap());
+    qubes.world.make_named_disposable(&left, "net-dvm");
     qubes.wyng(&sandbox, &["list", "home"]).success();
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }
 
 #[test]
-fn an_interrupt_while_a_qube_starts_is_heard_and_leaves_nothing() {
+fn a_disposable_whose_start_was_given_up_is_killed_when_it_has_started() {
     let (sandbox, qubes) = prepared();
-    qubes.set_qubesd_traps("admin.vm.Start hang");
-    let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
-    let backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("the qube starts", || qubes.world.noted("calls").iter().any(|call| call == "admin.vm.Start+ disp2"));
-    run_kill("-INT", backup.id());
-    let outcome = Outcome::of(backup.wait_with_output().unwrap());
-    assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
-    assert_eq!(qubes.world.disposables(), [""; 0]);
-    qubes.set_qubesd_traps("");
-    qubes.wyng(&sandbox, &BACKUP).success();
-    qubes.wyng(&sandbox, &["restore", "home", "disk.img", "--to", "restored"]).success();
-    assert!(std::fs::read(sandbox.path("restored")).unwrap() == noise(2 << 20, 1));
+    qubes.set_qubesd_traps("admin.vm.Start slow");
+    // It takes longer than it may. The removal waits for it, and is refused when it has started.
+    let backup = begun(&sandbox, &qubes);
+    until_asked(&qubes, "admin.vm.Remove+");
+    qubes.let_go();
+    assert_eq!(begun_outcome(backup).expect(6).codes(), ["qubesd-unreachable"]);
+    until_none_is_left(&qubes);
+}
+
+#[test]
+fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_left_when_it_is_done() {
+    // What does not start yet is removed at once.
+    for (call, left) in [("admin.vm.Create.DispVM+net-dvm", 1), ("admin.vm.property.Set+auto_cleanup", 0), ("admin.vm.Start+", 1)] {
+        let (sandbox, qubes) = prepared();
+        std::fs::write(qubes.world.0.join("calls"), "").unwrap();
+        qubes.set_qubesd_traps(&format!("{} slow", call.split('+').next().unwrap()));
+        let backup = begun(&sandbox, &qubes);
+        until_asked(&qubes, call);
+        run_kill("-INT", backup.id());
+        // qubesd has not answered, and does not before the command has ended.
+        assert_eq!(begun_outcome(backup).expect(130).codes(), ["interrupted"], "{call}");
+        assert_eq!(qubes.world.disposables().len(), left, "{call}");
+        qubes.let_go();
+        until_none_is_left(&qubes);
+        qubes.wyng(&sandbox, &BACKUP).success();
+        qubes.wyng(&sandbox, &["restore", "home", "disk.img", "--to", "restored"]).success();
+        assert!(std::fs::read(sandbox.path("restored")).unwrap() == noise(2 << 20, 1));
+    }
+}
+
+#[test]
+fn a_disposable_that_cannot_be_killed_when_its_call_ends_is_killed_by_the_daemon_when_it_can() {
+    let (mut sandbox, mut qubes) = prepared();
+    qubes.install(
+        "net-dvm",
+        "wyng.Push",
+        "while [ ! -e QUBES/end ]; do sleep 0.01; done; exit 16".replace("QUBES", qubes.world.0.to_str().unwrap()).as_str(),
+    );
+    let service = Service::start_with(&mut sandbox, &["--config", &qubes.config]);
+    let backup = begun(&sandbox, &qubes);
+    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+    qubes.stop_qubesd();
+    std::fs::write(qubes.world.0.join("end"), "").unwrap();
+    assert_eq!(begun_outcome(backup).expect(6).codes(), ["far-end-lost"]);
+    assert_eq!(qubes.world.disposables().len(), 1);
+    // No command comes, and it is the timer that does it.
+    qubes.start_qubesd();
+    until_none_is_left(&qubes);
+    service.stop();
 }
 
 #[test]
 fn a_client_that_is_killed_takes_the_disposable_along() {
+    for victim in ["wyngd: control", "wyngd: keyholder", "wyngd: spawner"] {
+        let (sandbox, qubes) = prepared();
+        qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
+        let mut backup = begun(&sandbox, &qubes);
+        until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+        run_kill("-KILL", child_called(backup.id(), victim));
+        backup.wait().unwrap();
+        until_none_is_left(&qubes);
+    }
+}
+
+/// Kills somebody at each call of a command's conversation with qubesd, before it has an effect and behind that, and sees that nothing is left
+/// behind `then`. How many were killed.
+fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQubes)) -> usize {
     let (sandbox, qubes) = prepared();
-    qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
-    let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
-    let mut backup = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
-    let control = child_called(backup.id(), "wyngd: control");
-    run_kill("-KILL", control);
-    backup.wait().unwrap();
-    assert_eq!(qubes.world.disposables(), [""; 0]);
+    for call in 1.. {
+        let before = qubes.world.noted("killed").len();
+        for phase in ["before", "after"] {
+            qubes.kill_at(call, phase, victim);
+            let mut command = sandbox.command(&[command, &["--config", &qubes.config]].concat());
+            begun_outcome(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            then(&sandbox, &qubes);
+            until_none_is_left(&qubes);
+        }
+        std::fs::remove_file(qubes.world.0.join("kill")).unwrap();
+        if qubes.world.noted("killed").len() == before && qubes.world.noted("calls").len() < call {
+            break;
+        }
+    }
+    qubes.wyng(&sandbox, &BACKUP).success();
+    qubes.world.noted("killed").len()
+}
+
+#[test]
+fn nothing_is_left_over_whichever_process_is_killed_at_whichever_call_of_qubesd() {
+    // Whoever asks qubesd leaves it to the next daemon; and goes on by itself whoever else is killed.
+    let nothing = |_: &Sandbox, _: &FakeQubes| {};
+    let restore = ["restore", "home", "disk.img", "--to", "restored", "--overwrite"];
+    let mut kills = 0;
+    for command in [&BACKUP[..], &["verify", "home"], &restore, &["qubes", "check", VIA]] {
+        kills += killed_everywhere("caller", command, until_unlocked);
+        kills += killed_everywhere("parent", command, nothing);
+        kills += killed_everywhere("grandparent", command, nothing);
+    }
+    assert!(kills >= 100, "{kills} kills");
+}
+
+/// Runs a command that needs no far end, as soon as the daemon before it has ended.
+fn until_unlocked(sandbox: &Sandbox, qubes: &FakeQubes) {
+    until("a command runs", || qubes.wyng(sandbox, &["list", "home"]).status == 0);
+}
+
+fn begun_outcome(command: Child) -> Outcome {
+    Outcome::of(command.wait_with_output().unwrap())
 }
 
 #[test]

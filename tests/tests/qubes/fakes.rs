@@ -3,11 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use wyng_tests::fake_qubes::{FakeQubes, World};
 use wyng_tests::sandbox::Sandbox;
+use wyng_tests::service::until;
 
 /// A system whose `sys-backup` has this service `test.S`.
 fn system(script: &str) -> (Sandbox, FakeQubes) {
@@ -96,6 +99,34 @@ fn a_login_script_comes_first_and_with_the_same_streams() {
 }
 
 #[test]
+fn a_link_that_drops_is_1_and_the_qube_goes_on() {
+    let (_sandbox, qubes) = system("head -c 100000 /dev/zero; exec cat");
+    qubes.set_traps(&["drops-down 70000"]);
+    let output = called(&qubes.world);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 70_000));
+    assert!(qubes.world.runs("sys-backup"));
+}
+
+#[test]
+fn a_service_that_cannot_be_executed_is_126() {
+    let (_sandbox, qubes) = system("exit 0");
+    let service = qubes.world.qube("sys-backup").join("services/test.S");
+    std::fs::set_permissions(&service, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(called(&qubes.world).status.code(), Some(126));
+}
+
+#[test]
+fn a_paused_or_halting_qube_costs_the_whole_time_limit_and_is_125() {
+    let (_sandbox, qubes) = system("exit 0");
+    for state in ["Paused", "Halting"] {
+        qubes.world.set_state("sys-backup", state);
+        let begun = Instant::now();
+        assert_eq!(called(&qubes.world).status.code(), Some(125), "{state}");
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{state}");
+    }
+}
+
+#[test]
 fn a_qube_that_dies_looks_like_an_end_but_for_255() {
     let (_sandbox, qubes) = system("head -c 100000 /dev/zero; exec cat");
     qubes.set_traps(&["dies-down 70000", "cut 70000"]);
@@ -117,17 +148,81 @@ fn asked(qubes: &FakeQubes, request: &[u8]) -> Vec<u8> {
     answer
 }
 
+const CREATE: &[u8] = b"admin.vm.Create.DispVM+net-dvm dom0 name dom0\0name=mine label=red";
+
+/// Half a request about the disposable `mine`.
+fn about_mine(method: &str) -> Vec<u8> {
+    format!("{method}+ dom0 name mine\0").into_bytes()
+}
+
 #[test]
 fn qubesd_answers_as_it_was_recorded() {
     let (_sandbox, qubes) = system("exit 0");
-    assert_eq!(asked(&qubes, b"admin.vm.CreateDisposable+ dom0 name net-dvm\0"), b"0\0disp1");
-    assert_eq!(asked(&qubes, b"admin.vm.feature.Set+wyng dom0 name disp1\0value"), b"0\0");
-    assert_eq!(asked(&qubes, b"admin.vm.feature.Get+wyng dom0 name disp1\0"), b"0\0value");
-    assert_eq!(asked(&qubes, b"admin.vm.Start+ dom0 name disp1\0"), b"0\0");
-    assert!(asked(&qubes, b"admin.vm.List+ dom0 name dom0\0").starts_with(b"0\0disp1 class=DispVM state=Running uuid="));
-    assert!(asked(&qubes, b"admin.vm.Start+ dom0 name disp1\0").starts_with(b"2\0QubesVMNotHaltedError\0"));
-    assert_eq!(asked(&qubes, b"admin.vm.Kill+ dom0 name disp1\0"), b"0\0");
-    assert!(asked(&qubes, b"admin.vm.Kill+ dom0 name disp1\0").starts_with(b"2\0QubesVMNotFoundError\0"));
+    assert_eq!(asked(&qubes, CREATE), b"0\0");
+    assert!(asked(&qubes, CREATE).starts_with(b"2\0QubesVMAlreadyExistsError\0"));
+    assert_eq!(asked(&qubes, b"admin.vm.property.Set+auto_cleanup dom0 name mine\0True"), b"0\0");
+    let list = asked(&qubes, b"admin.vm.List+ dom0 name dom0\0");
+    assert!(list.starts_with(b"0\0dom0 class=AdminVM state=Running uuid="), "{}", list.escape_ascii());
+    assert!(String::from_utf8(list).unwrap().contains("\nmine class=DispVM state=Halted uuid="));
+    assert!(asked(&qubes, &about_mine("admin.vm.Kill")).starts_with(b"2\0QubesVMNotStartedError\0"));
+    assert_eq!(asked(&qubes, &about_mine("admin.vm.Start")), b"0\0");
+    assert!(asked(&qubes, &about_mine("admin.vm.List")).starts_with(b"0\0mine class=DispVM state=Running uuid="));
+    assert!(asked(&qubes, &about_mine("admin.vm.Remove")).starts_with(b"2\0QubesVMNotHaltedError\0"));
+    assert_eq!(asked(&qubes, &about_mine("admin.vm.Kill")), b"0\0");
+    assert!(asked(&qubes, &about_mine("admin.vm.Kill")).starts_with(b"2\0QubesVMNotFoundError\0"));
+}
+
+#[test]
+fn a_start_changes_nothing_and_says_nothing_in_every_state_but_halted() {
+    let (_sandbox, qubes) = system("exit 0");
+    for state in ["Running", "Paused", "Halting", "Transient", "Crashed"] {
+        qubes.world.set_state("sys-backup", state);
+        assert_eq!(asked(&qubes, b"admin.vm.Start+ dom0 name sys-backup\0"), b"0\0", "{state}");
+        assert_eq!(qubes.world.state("sys-backup"), state);
+    }
+}
+
+#[test]
+fn a_disposable_that_was_made_by_name_stays_halted_unless_it_is_told_to_vanish() {
+    let (_sandbox, qubes) = system("exit 0");
+    asked(&qubes, CREATE);
+    asked(&qubes, &about_mine("admin.vm.Start"));
+    assert_eq!(asked(&qubes, &about_mine("admin.vm.Kill")), b"0\0");
+    assert_eq!(qubes.world.disposables(), ["mine"]);
+    assert_eq!(asked(&qubes, &about_mine("admin.vm.Remove")), b"0\0");
+    assert_eq!(qubes.world.disposables(), [""; 0]);
+}
+
+#[test]
+fn within_a_start_a_kill_finds_nothing_to_kill_and_a_removal_waits_for_the_start() {
+    let (_sandbox, qubes) = system("exit 0");
+    asked(&qubes, CREATE);
+    qubes.set_qubesd_traps("admin.vm.Start slow");
+    let starts = |call: &String| call == "admin.vm.Start+ mine";
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| asked(&qubes, &about_mine("admin.vm.Start")));
+        until("it starts", || qubes.world.noted("calls").iter().any(starts));
+        assert!(asked(&qubes, &about_mine("admin.vm.Kill")).starts_with(b"2\0QubesVMNotStartedError\0"));
+        let removing = scope.spawn(|| asked(&qubes, &about_mine("admin.vm.Remove")));
+        until("it is removed", || qubes.world.noted("calls").iter().any(|call| call == "admin.vm.Remove+ mine"));
+        assert!(!removing.is_finished());
+        qubes.let_go();
+        assert_eq!(starting.join().unwrap(), b"0\0");
+        assert!(removing.join().unwrap().starts_with(b"2\0QubesVMNotHaltedError\0"));
+    });
+}
+
+#[test]
+fn what_was_asked_is_done_though_the_caller_is_gone() {
+    let (_sandbox, qubes) = system("exit 0");
+    qubes.set_qubesd_traps("admin.vm.Create.DispVM slow");
+    let mut stream = UnixStream::connect(qubes.world.0.join("qubesd.sock")).unwrap();
+    stream.write_all(CREATE).unwrap();
+    drop(stream);
+    until("its name is taken", || qubes.world.exists("mine"));
+    qubes.let_go();
+    asked(&qubes, &about_mine("admin.vm.Start"));
+    assert!(qubes.world.runs("mine"));
 }
 
 #[test]

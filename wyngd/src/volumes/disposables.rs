@@ -1,34 +1,71 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! In dom0: the qubes behind far ends. One that stays is started; a disposable is made, marked as ours, started, and killed in the end,
-//! whatever the end is.
+//! In dom0: the qubes behind far ends. One that stays is started where it does not run; a disposable is made under a name that is chosen
+//! here, started, and killed in the end, whatever the end is.
 //!
-//! The mark is a feature of the disposable itself, set before it is started: it names the state directory, which one daemon at a time has.
-//! So one that carries it when a daemon starts was left by a daemon that is gone. A file with names would outlive them, and
-//! the next disposable of the same name is somebody else's.
+//! The name is the mark. It is known before qubesd is asked, so a disposable can be found whatever became of the answer; it names the state
+//! directory, which one daemon at a time has, and this run of the daemon. What carries the first and not the second was left by a daemon
+//! that is gone. No name is used twice, and before anything is killed, also for the second time, List must show a disposable of that name.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wyng_config::{AdminDomain, Qubes, Via, is_qube};
+use rustix::io::Errno;
+use wyng_config::{AdminDomain, Qubes, Via};
 use wyng_control::Failure;
 
-use super::qubesd::{QubesdError, call, disposables, request};
+use super::qubesd::{Call, Listed, QubesdError, call, listed, pause, request};
 use crate::ipc::Service;
 
-/// The feature that marks a disposable as ours.
-const MARK: &str = "wyng-far-end";
-/// Everything but a start is done at once.
+/// What the names of all disposables of all daemons begin with.
+const PREFIX: &str = "wyng-";
+/// Whose they are and of which run: so many digits of a name, which has at most 31 bytes.
+const OWNER_DIGITS: usize = 10;
+const RUN_BYTES: usize = 3;
+const DISPOSABLE: &str = "DispVM";
+/// Everything but making and starting is done at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// When qubes are killed nobody is to wait for long: what is not answered by then is asked again later.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// Looked at in each attempt to kill one: it may start, halt and vanish in between.
+const KILL_ROUNDS: usize = 6;
+/// Between two attempts to kill what is left: at first, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+/// Between two looks at a qube that is shutting down.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Behind the longest start: so long a daemon that ends goes on killing.
+const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module's first line.
 pub(super) struct Disposables {
     socket: PathBuf,
     start_patience: Duration,
-    /// Which daemon's they are.
+    names: Names,
+    /// Not known to be gone.
+    made: Vec<Made>,
+    /// What earlier daemons left was looked for.
+    swept: bool,
+    /// When the next attempt to kill those that are of no more use is due, and how long after it the one behind that.
+    retry: Option<(Instant, Duration)>,
+}
+
+/// The names of this daemon's disposables.
+struct Names {
+    /// Of every daemon over the same state.
     owner: String,
-    /// Not known to be gone: of which far end, and its name.
-    made: Vec<(Service, String)>,
+    /// Of this run of it.
+    run: String,
+    count: u32,
+}
+
+/// A disposable that there is, was, or will be.
+struct Made {
+    name: String,
+    /// The far end that it is for, until that has ended.
+    service: Option<Service>,
+    /// The call that makes it, until it is answered: so long it may still appear.
+    making: Option<Call>,
 }
 
 impl Disposables {
@@ -36,33 +73,23 @@ impl Disposables {
     pub(super) fn of(qubes: &Qubes, owner: Option<String>) -> Option<Self> {
         let in_dom0 = qubes.admin_domain() == Some(AdminDomain::Dom0);
         let start_patience = Duration::from_secs(qubes.start_timeout_secs);
-        owner.filter(|_| in_dom0).map(|owner| Self { socket: qubes.qubesd_socket.clone(), start_patience, owner, made: Vec::new() })
-    }
-
-    /// Kills what an earlier daemon over the same state left.
-    pub(super) fn sweep(&self) {
-        let found = self.ask("admin.vm.List", "", "dom0", "").and_then(|list| disposables(&list));
-        match found {
-            Err(error) => tracing::info!(reason = %error, "qubesd was not asked for disposables that are left over"),
-            Ok(found) => {
-                for name in found.iter().filter(|name| self.ask("admin.vm.feature.Get", MARK, name, "") == Ok(self.owner.clone())) {
-                    match self.kill(name) {
-                        Ok(()) => tracing::warn!(name, "a disposable that was left over is killed"),
-                        Err(error) => tracing::warn!(name, reason = %error, "a disposable is left over"),
-                    }
-                }
-            }
-        }
+        owner.filter(|_| in_dom0).map(|owner| Self {
+            socket: qubes.qubesd_socket.clone(),
+            start_patience,
+            names: Names::of(&owner),
+            made: Vec::new(),
+            swept: false,
+            retry: Some((Instant::now(), RETRY_FIRST)),
+        })
     }
 
     /// Has the qube run that `via` names; what it is called, if that is not said there. Something that comes from `stop` ends it early.
     pub(super) fn prepare(&mut self, service: Service, via: &str, stop: BorrowedFd<'_>) -> Result<Option<String>, Failure> {
         match Via::parse(via) {
-            Some(Via::Qube(name)) => match self.start(&name, stop) {
-                Err(QubesdError::Exception(class)) if class == "QubesVMNotHaltedError" => Ok(None),
-                started => started.map(|()| None).map_err(|error| failure(&name, error)),
-            },
+            Some(Via::Qube(name)) => self.have_run(&name, stop).map(|()| None),
             Some(Via::Disposable(template)) => {
+                // Two at once may not fit the memory.
+                self.kill_ended(Some(stop));
                 let made = self.make(service, &template, stop);
                 if made.is_err() {
                     self.end(service);
@@ -73,59 +100,201 @@ impl Disposables {
         }
     }
 
-    fn make(&mut self, service: Service, template: &str, stop: BorrowedFd<'_>) -> Result<String, QubesdError> {
-        // It is not given up early: one whose name is not known cannot be killed.
-        let request = request("admin.vm.CreateDisposable", "", template, "");
-        let name = call(&self.socket, &request, self.start_patience, None)?;
-        if !is_qube(&name) {
-            return Err(QubesdError::Malformed);
-        }
-        self.made.push((service, name.clone()));
-        self.ask("admin.vm.feature.Set", MARK, &name, &self.owner)?;
-        self.start(&name, stop)?;
-        Ok(name)
-    }
-
-    fn start(&self, name: &str, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
-        call(&self.socket, &request("admin.vm.Start", "", name, ""), self.start_patience, Some(stop)).map(drop)
-    }
-
-    /// Kills what was made for a far end that has ended. What cannot be killed now is tried again with the next one, and in the end.
-    pub(super) fn end(&mut self, service: Service) {
-        self.end_those(|found| found == service);
-    }
-
-    /// Kills all that is left.
-    pub(super) fn end_all(&mut self) {
-        self.end_those(|_| true);
-    }
-
-    fn end_those(&mut self, ended: impl Fn(Service) -> bool) {
-        for (service, name) in std::mem::take(&mut self.made) {
-            if !ended(service) {
-                self.made.push((service, name));
-            } else if let Err(error) = self.kill(&name) {
-                tracing::warn!(name, reason = %error, "a disposable cannot be killed");
-                self.made.push((service, name));
+    /// Start is answered alike in every state but Halted, so it is the state that tells whether the qube can be called.
+    fn have_run(&self, name: &str, stop: BorrowedFd<'_>) -> Result<(), Failure> {
+        let said = |error| failure(name, error);
+        let qube = || name.to_owned();
+        let deadline = Instant::now() + self.start_patience;
+        let mut is_asked = false;
+        loop {
+            let found = self.look(name, PATIENCE, Some(stop)).map_err(said)?.ok_or_else(|| Failure::UnknownQube { qube: qube() })?;
+            match found.state.as_str() {
+                "Running" => return Ok(()),
+                // Somebody else's start may be under way, with the qube still paused: the answer comes behind it.
+                "Halted" | "Transient" | "Paused" | "Suspended" if !is_asked => {
+                    self.start(name, deadline, stop).map_err(said)?;
+                    is_asked = true;
+                }
+                // Its agent is not there yet, and qrexec says so if it never is.
+                "Transient" => return Ok(()),
+                "Paused" | "Suspended" => return Err(Failure::QubePaused { qube: qube() }),
+                "Halted" | "Halting" | "Dying" => {
+                    if Instant::now() >= deadline {
+                        return Err(Failure::QubeHalting { qube: qube() });
+                    }
+                    is_asked = false;
+                    pause(LOOK_AGAIN, stop).map_err(said)?;
+                }
+                _ => return Err(Failure::QubeNotStarted { qube: qube(), why: found.state }),
             }
         }
     }
 
-    /// One that was never started, or ended by itself and stayed, has to be removed instead.
-    fn kill(&self, name: &str) -> Result<(), QubesdError> {
-        let mut result = self.ask("admin.vm.Kill", "", name, "");
-        if matches!(&result, Err(QubesdError::Exception(class)) if class == "QubesVMNotStartedError") {
-            result = self.ask("admin.vm.Remove", "", name, "");
+    fn make(&mut self, service: Service, template: &str, stop: BorrowedFd<'_>) -> Result<String, QubesdError> {
+        let deadline = Instant::now() + self.start_patience;
+        let making = Call::connect(&self.socket)?;
+        let name = self.names.next();
+        self.made.push(Made { name: name.clone(), service: Some(service), making: None });
+        let made = self.made.last_mut().map_or(Err(QubesdError::Malformed), |made| {
+            let making = made.making.insert(making);
+            making.send(&request("admin.vm.Create.DispVM", template, "dom0", &format!("name={name} label=red")), deadline, Some(stop))?;
+            let answered = making.answer(deadline, Some(stop));
+            if !is_unanswered(&answered) {
+                made.making = None;
+            }
+            answered
+        });
+        if made.as_ref().is_err_and(|error| error.is("QubesVMAlreadyExistsError")) {
+            // Somebody else's, then.
+            self.made.pop();
         }
-        match result {
-            Err(QubesdError::Exception(class)) if class == "QubesVMNotFoundError" => Ok(()),
-            result => result.map(drop),
+        made?;
+        // From now on it vanishes when it halts, whoever halts it.
+        self.ask(&request("admin.vm.property.Set", "auto_cleanup", &name, "True"), PATIENCE, Some(stop))?;
+        self.start(&name, deadline, stop)?;
+        Ok(name)
+    }
+
+    fn start(&self, name: &str, deadline: Instant, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        call(&self.socket, &request("admin.vm.Start", "", name, ""), patience, Some(stop)).map(drop)
+    }
+
+    /// The disposable of a far end that has ended is of no more use.
+    pub(super) fn end(&mut self, service: Service) {
+        for made in self.made.iter_mut().filter(|made| made.service == Some(service)) {
+            made.service = None;
+            self.retry = Some((Instant::now(), RETRY_FIRST));
         }
     }
 
-    fn ask(&self, method: &str, argument: &str, dest: &str, payload: &str) -> Result<String, QubesdError> {
-        call(&self.socket, &request(method, argument, dest, payload), PATIENCE.min(self.start_patience), None)
+    /// In how many milliseconds [`kill_ended`](Self::kill_ended) is due, if it is.
+    pub(super) fn due_millis(&self) -> Option<u64> {
+        self.retry.map(|(due, _)| u64::try_from(due.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX))
     }
+
+    /// Kills what is of no more use, and what earlier daemons left. What does not go now is tried again on time. Something that comes from
+    /// `stop` puts the rest off.
+    pub(super) fn kill_ended(&mut self, stop: Option<BorrowedFd<'_>>) {
+        if !self.swept {
+            self.swept = self.sweep(stop).is_ok();
+        }
+        for mut made in std::mem::take(&mut self.made) {
+            if made.service.is_some() {
+                self.made.push(made);
+                continue;
+            }
+            match self.kill(&mut made, stop) {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::info!(name = made.name, reason = %error, "a disposable is still there");
+                    self.made.push(made);
+                }
+            }
+        }
+        let is_left = !self.swept || self.is_left();
+        self.retry = self.retry.filter(|_| is_left).map(|(_, after)| (Instant::now() + after, after.saturating_mul(2).min(RETRY_LAST)));
+    }
+
+    /// Takes over what an earlier daemon over the same state left.
+    fn sweep(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
+        let list = self.ask(&request("admin.vm.List", "", "dom0", ""), KILL_PATIENCE, stop)?;
+        for Listed { name, class, .. } in listed(&list)? {
+            if class == DISPOSABLE && self.names.is_left_over(&name) {
+                tracing::warn!(name, "a disposable that was left over is killed");
+                self.made.push(Made { name, service: None, making: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ok when it is gone for good. One that was never started, or has not cleaned up after itself, has to be removed.
+    fn kill(&self, made: &mut Made, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
+        for _ in 0..KILL_ROUNDS {
+            if let Some(making) = &mut made.making
+                && !is_unanswered(&making.answer(Instant::now(), None))
+            {
+                made.making = None;
+            }
+            let (method, not_now) = match self.look(&made.name, KILL_PATIENCE, stop)? {
+                _ if made.making.is_some() => return Err(QubesdError::Socket(Errno::INPROGRESS)),
+                None => return Ok(()),
+                Some(found) if found.class != DISPOSABLE => return Ok(()),
+                // While it starts it is still halted: this waits for the start, and is refused.
+                Some(found) if found.state == "Halted" => ("admin.vm.Remove", "QubesVMNotHaltedError"),
+                Some(_) => ("admin.vm.Kill", "QubesVMNotStartedError"),
+            };
+            match self.ask(&request(method, "", &made.name, ""), KILL_PATIENCE, stop) {
+                Err(error) if !error.is(not_now) && !error.is("QubesVMNotFoundError") => return Err(error),
+                // It is looked for again: what says that it is gone is List.
+                _ => {}
+            }
+        }
+        Err(QubesdError::Socket(Errno::AGAIN))
+    }
+
+    fn is_left(&self) -> bool {
+        self.made.iter().any(|made| made.service.is_none())
+    }
+
+    /// Kills all that is left, and goes on as long as that makes sense.
+    pub(super) fn end_all(mut self) {
+        for made in &mut self.made {
+            made.service = None;
+        }
+        let deadline = Instant::now() + self.start_patience + LAST_PATIENCE;
+        self.retry = Some((Instant::now(), RETRY_FIRST));
+        self.kill_ended(None);
+        // Where qubesd cannot be asked, what earlier daemons left is for the next one.
+        self.swept = true;
+        if self.is_left() {
+            tracing::warn!("disposables are still there: this process goes on killing them, and says no more");
+            // Nobody who waits for the end of that output is to wait for this.
+            let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdin());
+        }
+        while let Some((due, _)) = self.retry.filter(|_| self.is_left() && Instant::now() < deadline) {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            self.kill_ended(None);
+        }
+    }
+
+    /// The qube of that name, if there is one.
+    fn look(&self, name: &str, patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<Option<Listed>, QubesdError> {
+        match self.ask(&request("admin.vm.List", "", name, ""), patience, stop) {
+            Err(error) if error.is("QubesVMNotFoundError") => Ok(None),
+            answer => Ok(listed(&answer?)?.into_iter().find(|found| found.name == name)),
+        }
+    }
+
+    fn ask(&self, request: &[u8], patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
+        call(&self.socket, request, patience.min(self.start_patience), stop)
+    }
+}
+
+impl Names {
+    fn of(owner: &str) -> Self {
+        let digits = blake3::hash(owner.as_bytes()).to_hex();
+        let owner = format!("{PREFIX}{}-", digits.get(..OWNER_DIGITS).unwrap_or_default());
+        let mut random = [0; RUN_BYTES];
+        // Without it two runs have the same names, and one does not sweep what the other left: the state in between is still right.
+        let _ = getrandom::fill(&mut random);
+        let run = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { owner, run, count: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        self.count = self.count.saturating_add(1);
+        format!("{}{}-{}", self.owner, self.run, self.count)
+    }
+
+    fn is_left_over(&self, name: &str) -> bool {
+        name.strip_prefix(&self.owner).is_some_and(|rest| !rest.starts_with(&self.run))
+    }
+}
+
+/// Whether qubesd may still be at work on it.
+fn is_unanswered(answer: &Result<String, QubesdError>) -> bool {
+    matches!(answer, Err(QubesdError::GivenUp | QubesdError::Socket(Errno::TIMEDOUT)))
 }
 
 fn failure(qube: &str, error: QubesdError) -> Failure {
@@ -140,5 +309,21 @@ fn failure(qube: &str, error: QubesdError) -> Failure {
             "QubesMemoryError" => Failure::QubeNoMemory { qube },
             _ => Failure::QubeNotStarted { qube, why: class },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_qubes_and_is_never_the_same() {
+        let mut names = Names::of("fe00-ffffffffffffffff");
+        names.count = 9_999_998;
+        let (last, other_run) = (names.next(), Names::of("fe00-ffffffffffffffff"));
+        assert!(wyng_config::is_qube(&last), "{last}");
+        assert_ne!(names.next(), last);
+        assert!(other_run.is_left_over(&last) && !names.is_left_over(&last));
+        assert!(!Names::of("fe00-2").is_left_over(&last));
     }
 }

@@ -33,6 +33,13 @@ pub(super) enum QubesdError {
     GivenUp,
 }
 
+impl QubesdError {
+    /// Whether qubesd answered with an error of this class.
+    pub(super) fn is(&self, class: &str) -> bool {
+        matches!(self, Self::Exception(found) if found == class)
+    }
+}
+
 /// `METHOD+ARGUMENT dom0 name DEST`, a NUL, and the payload.
 pub(super) fn request(method: &str, argument: &str, dest: &str, payload: &str) -> Vec<u8> {
     format!("{method}+{argument} dom0 name {dest}\0{payload}").into_bytes()
@@ -41,51 +48,78 @@ pub(super) fn request(method: &str, argument: &str, dest: &str, payload: &str) -
 /// Sends a request and reads the whole answer: the text that it holds. Ends early when something comes from `stop`.
 pub(super) fn call(socket: &Path, request: &[u8], patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
     let deadline = Instant::now() + patience;
-    let connection = connect(socket).map_err(QubesdError::Socket)?;
-    let mut left = request;
-    while !left.is_empty() {
-        until(&connection, PollFlags::OUT, deadline, stop)?;
-        match rustix::io::write(&connection, left) {
-            Ok(written) => left = left.get(written..).unwrap_or_default(),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(errno) => return Err(QubesdError::Socket(errno)),
+    let mut call = Call::connect(socket)?;
+    call.send(request, deadline, stop)?;
+    call.answer(deadline, stop)
+}
+
+/// One request and its answer. qubesd goes on with a request whose caller has given up: only the answer tells that it is done.
+pub(super) struct Call {
+    connection: OwnedFd,
+    answer: Vec<u8>,
+}
+
+impl Call {
+    /// Nothing is asked yet.
+    pub(super) fn connect(path: &Path) -> Result<Self, QubesdError> {
+        // Not even the connection waits: a qubesd that does not accept has no room in its queue, and says so.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let connected = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .and_then(|connection| rustix::net::connect(&connection, &SocketAddrUnix::new(path)?).map(|()| connection));
+        Ok(Self { connection: connected.map_err(QubesdError::Socket)?, answer: Vec::new() })
+    }
+
+    /// Sends the request. After any error it may have been heard.
+    pub(super) fn send(&self, request: &[u8], deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
+        let mut left = request;
+        while !left.is_empty() {
+            self.until(PollFlags::OUT, deadline, stop)?;
+            match rustix::io::write(&self.connection, left) {
+                Ok(written) => left = left.get(written..).unwrap_or_default(),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(errno) => return Err(QubesdError::Socket(errno)),
+            }
+        }
+        // It acts only behind the end of the request.
+        rustix::net::shutdown(&self.connection, Shutdown::Write).map_err(QubesdError::Socket)
+    }
+
+    /// The text of the answer. A call that was given up, or took too long, can be asked again.
+    pub(super) fn answer(&mut self, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
+        let mut room = vec![0; READ_BYTES];
+        loop {
+            self.until(PollFlags::IN, deadline, stop)?;
+            match rustix::io::read(&self.connection, &mut *room) {
+                Ok(0) => return text_of(&self.answer),
+                Ok(length) => self.answer.extend_from_slice(room.get(..length).unwrap_or_default()),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // A request that is dropped unread.
+                Err(Errno::CONNRESET) => return Err(QubesdError::Refused),
+                Err(errno) => return Err(QubesdError::Socket(errno)),
+            }
+            if self.answer.len() > ANSWER_MAX_BYTES {
+                return Err(QubesdError::Malformed);
+            }
         }
     }
-    // It acts only behind the end of the request.
-    rustix::net::shutdown(&connection, Shutdown::Write).map_err(QubesdError::Socket)?;
-    let (mut answer, mut room) = (Vec::new(), vec![0; READ_BYTES]);
-    loop {
-        until(&connection, PollFlags::IN, deadline, stop)?;
-        match rustix::io::read(&connection, &mut *room) {
-            Ok(0) => return text_of(&answer),
-            Ok(length) => answer.extend_from_slice(room.get(..length).unwrap_or_default()),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            // A request that is dropped unread.
-            Err(Errno::CONNRESET) => return Err(QubesdError::Refused),
-            Err(errno) => return Err(QubesdError::Socket(errno)),
-        }
-        if answer.len() > ANSWER_MAX_BYTES {
-            return Err(QubesdError::Malformed);
+
+    fn until(&self, what: PollFlags, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
+        let left = u64::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
+        let stop = stop.map_or((self.connection.as_fd(), PollFlags::empty()), |stop| (stop, PollFlags::IN));
+        match wait([(self.connection.as_fd(), what), stop], Some(left)) {
+            Ok([true, _]) => Ok(()),
+            Ok([false, true]) => Err(QubesdError::GivenUp),
+            Ok([false, false]) => Err(QubesdError::Socket(Errno::TIMEDOUT)),
+            Err(_) => Err(QubesdError::Socket(Errno::IO)),
         }
     }
 }
 
-fn connect(path: &Path) -> Result<OwnedFd, Errno> {
-    // Not even the connection waits: a qubesd that does not accept has no room in its queue, and says so.
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&connection, &SocketAddrUnix::new(path)?)?;
-    Ok(connection)
-}
-
-fn until(connection: &OwnedFd, what: PollFlags, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
-    let left = u64::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
-    let stop = stop.map_or((connection.as_fd(), PollFlags::empty()), |stop| (stop, PollFlags::IN));
-    match wait([(connection.as_fd(), what), stop], Some(left)) {
-        Ok([true, _]) => Ok(()),
-        Ok([false, true]) => Err(QubesdError::GivenUp),
-        Ok([false, false]) => Err(QubesdError::Socket(Errno::TIMEDOUT)),
-        Err(_) => Err(QubesdError::Socket(Errno::IO)),
+/// Waits, unless something comes from `stop`.
+pub(super) fn pause(patience: Duration, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
+    match wait([(stop, PollFlags::IN)], u64::try_from(patience.as_millis()).ok()) {
+        Ok([false]) => Ok(()),
+        _ => Err(QubesdError::GivenUp),
     }
 }
 
@@ -97,9 +131,8 @@ fn text_of(answer: &[u8]) -> Result<String, QubesdError> {
         [b'0', 0, text @ ..] => String::from_utf8(text.to_vec()).map_err(|_| QubesdError::Malformed),
         [b'2', 0, error @ .., 0] => {
             let class = error.split(|byte| *byte == 0).next().unwrap_or_default();
-            let plain = (1..=CLASS_MAX_BYTES).contains(&class.len()) && class.iter().all(|byte| byte.is_ascii_alphanumeric());
             match std::str::from_utf8(class) {
-                Ok(class) if plain => Err(QubesdError::Exception(class.to_owned())),
+                Ok(class) if is_word(class) => Err(QubesdError::Exception(class.to_owned())),
                 _ => Err(QubesdError::Malformed),
             }
         }
@@ -107,21 +140,31 @@ fn text_of(answer: &[u8]) -> Result<String, QubesdError> {
     }
 }
 
-/// The names of all disposables in the answer to `admin.vm.List`: lines of `NAME class=CLASS state=STATE uuid=UUID`.
-pub(super) fn disposables(list: &str) -> Result<Vec<String>, QubesdError> {
-    let mut found = Vec::new();
-    for line in list.lines() {
-        let mut words = line.split(' ');
-        let name = words.next().unwrap_or_default();
-        let class = words.find_map(|word| word.strip_prefix("class=")).ok_or(QubesdError::Malformed)?;
-        if name != "dom0" && !is_qube(name) {
-            return Err(QubesdError::Malformed);
-        }
-        if class == "DispVM" {
-            found.push(name.to_owned());
-        }
-    }
-    Ok(found)
+/// A qube as the answer to `admin.vm.List` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    /// `AppVM`, `DispVM`, …
+    pub(super) class: String,
+    /// `Halted`, `Transient`, `Running`, `Paused`, `Suspended`, `Halting`, `Dying`, `Crashed`, `NA`.
+    pub(super) state: String,
+}
+
+/// Lines of `NAME class=CLASS state=STATE`, and more words in later releases.
+pub(super) fn listed(list: &str) -> Result<Vec<Listed>, QubesdError> {
+    list.lines().map(|line| listed_line(line).ok_or(QubesdError::Malformed)).collect()
+}
+
+fn listed_line(line: &str) -> Option<Listed> {
+    let mut words = line.split(' ');
+    let name = words.next().filter(|name| *name == "dom0" || is_qube(name))?.to_owned();
+    let value = |key| words.clone().find_map(|word| word.strip_prefix(key)).filter(|value| is_word(value)).map(str::to_owned);
+    Some(Listed { name, class: value("class=")?, state: value("state=")? })
+}
+
+/// Whether it can be shown: a name of a class, of a state or of an error.
+fn is_word(text: &str) -> bool {
+    (1..=CLASS_MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -132,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_request_has_its_words_and_its_payload_behind_a_nul() {
-        assert_eq!(request("admin.vm.CreateDisposable", "", "net-dvm", ""), b"admin.vm.CreateDisposable+ dom0 name net-dvm\0");
-        assert_eq!(request("admin.vm.feature.Set", "x", "disp1", "7"), b"admin.vm.feature.Set+x dom0 name disp1\x007");
+        assert_eq!(request("admin.vm.Start", "", "net-dvm", ""), b"admin.vm.Start+ dom0 name net-dvm\0");
+        assert_eq!(request("admin.vm.property.Set", "x", "disp1", "7"), b"admin.vm.property.Set+x dom0 name disp1\x007");
     }
 
     #[test]
@@ -153,14 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_list_only_disposables_are_taken() {
-        let list =
-            "dom0 class=AdminVM state=Running uuid=0\nwork class=AppVM state=Halted uuid=1\ndisp7 class=DispVM state=Running uuid=2\n";
-        assert_eq!(disposables(list), Ok(vec!["disp7".to_owned()]));
-        assert_eq!(disposables(""), Ok(Vec::new()));
-        for wrong in ["disp7\n", "a/b class=DispVM\n", " class=DispVM\n", "\n"] {
-            assert_eq!(disposables(wrong), Err(QubesdError::Malformed), "{wrong:?}");
+    fn a_list_has_names_classes_and_states_with_and_without_more_words() {
+        let qube = |name: &str, class: &str, state: &str| Listed { name: name.into(), class: class.into(), state: state.into() };
+        let list = "dom0 class=AdminVM state=Running uuid=0\nwork class=AppVM state=Halted\ndisp7 class=DispVM state=Paused uuid=2\n";
+        let found = [qube("dom0", "AdminVM", "Running"), qube("work", "AppVM", "Halted"), qube("disp7", "DispVM", "Paused")];
+        assert_eq!(listed(list), Ok(found.to_vec()));
+        assert_eq!(listed(""), Ok(Vec::new()));
+        for wrong in ["disp7\n", "disp7 class=DispVM\n", "a/b class=DispVM state=Running\n", " class=DispVM state=Running\n", "\n"] {
+            assert_eq!(listed(wrong), Err(QubesdError::Malformed), "{wrong:?}");
         }
+        assert_eq!(listed("disp7 class=DispVM state=\x1b[2J\n"), Err(QubesdError::Malformed));
     }
 
     proptest! {
@@ -172,16 +217,16 @@ mod tests {
         #[test]
         fn random_text_behind_a_sound_head_never_passes_for_a_name(kind in "[012]", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(text) = text_of(&[kind.as_bytes(), b"\0", &bytes].concat())
-                && let Ok(names) = disposables(&text)
+                && let Ok(qubes) = listed(&text)
             {
-                prop_assert!(names.iter().all(|name| is_qube(name)));
+                prop_assert!(qubes.iter().all(|qube| qube.name == "dom0" || is_qube(&qube.name)));
             }
         }
 
         #[test]
-        fn random_lists_give_names_or_nothing(list in "([a-z@/ =]|class=DispVM|\n){0,40}") {
-            if let Ok(names) = disposables(&list) {
-                prop_assert!(names.iter().all(|name| is_qube(name)));
+        fn random_lists_give_names_or_nothing(list in "([a-z@/ =]|class=DispVM|state=Halted|\n){0,40}") {
+            if let Ok(qubes) = listed(&list) {
+                prop_assert!(qubes.iter().all(|qube| qube.name == "dom0" || is_qube(&qube.name)));
             }
         }
     }
