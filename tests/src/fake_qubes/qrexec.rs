@@ -2,11 +2,13 @@
 //! `qrexec-client` and `qrexec-client-vm`: the call of a service and its four streams, as the real programs relay them.
 //!
 //! Down comes one channel: bytes of the service's output and of its standard error in order, so that one that is not read holds up the
-//! other. Up, what a service does not read any more is thrown away without a word. An exit status passes as it is; 255 is a lost link.
+//! other. Up, what a service does not read any more is thrown away without a word. An exit status passes as it is; 255 is a lost link, and
+//! so is 1. The time limit of `-w` holds for the qube's agent alone: a paused or halting qube costs all of it.
 //!
-//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after so many bytes of that way), `freezes-up N` (it stands still),
-//! `cut N` (the output ends after N bytes, and all looks well), `deaf N` (the service's input is closed after N bytes), `frozen` (the
-//! agent does not answer), `exits N` (the client itself ends so, before anything runs).
+//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after so many bytes of that way), `drops-up N`, `drops-down N` (the link does,
+//! and the client ends with 1), `freezes-up N` (it stands still), `cut N` (the output ends after N bytes, and all looks well), `deaf N` (the
+//! service's input is closed after N bytes), `frozen` (the agent does not answer), `silent` (a frozen daemon, or a question on dom0's screen
+//! that nobody answers: the client waits for ever), `exits N` (the client itself ends so, before anything runs).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +32,7 @@ const TROUBLE: i32 = 125;
 const REFUSED: i32 = 126;
 const NOT_FOUND: i32 = 127;
 const LINK_LOST: i32 = 255;
+const LINK_DROPPED: i32 = 1;
 
 /// dom0's: `-d QUBE [-w SECS] -- USER:QUBESRPC SERVICE+ARGUMENT SOURCE`.
 pub fn client() -> ! {
@@ -41,8 +44,12 @@ pub fn client() -> ! {
         _ => trouble("usage: qrexec-client -d domain-name [-w timeout] -- command", 1),
     };
     let Some(service) = service_of(call) else { trouble("the call is malformed", TROUBLE) };
-    if !world.runs(qube) {
+    if !world.exists(qube) || world.state(qube) == "Halted" {
         trouble(&format!("connect_unix_socket: /var/run/qubes/qrexec.{qube}: No such file or directory"), TROUBLE);
+    }
+    if !world.runs(qube) {
+        thread::sleep(Duration::from_secs(wait_secs));
+        trouble("qrexec connection timeout", TROUBLE);
     }
     let status = call_service(&world, qube, service, "dom0", wait_secs);
     exit(status)
@@ -53,7 +60,11 @@ pub fn client_vm() -> ! {
     let (world, arguments) = begin();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let [target, service] = words[..] else { trouble("usage: qrexec-client-vm target_vmname program_ident", 1) };
-    if world.0.join("refuse").exists() {
+    if world.0.join("no-agent").exists() {
+        trouble("connect: Connection refused", LINK_DROPPED);
+    }
+    // A qube that cannot be made or started is refused in the same words as by the policy.
+    if world.0.join("refuse").exists() || world.0.join("nostart").exists() {
         trouble("Request refused", REFUSED);
     }
     let template = target.strip_prefix("@dispvm:");
@@ -99,6 +110,8 @@ enum Trap {
     None,
     DiesUp(usize),
     DiesDown(usize),
+    DropsUp(usize),
+    DropsDown(usize),
     FreezesUp(usize),
     Cut(usize),
     Deaf(usize),
@@ -108,6 +121,7 @@ enum Trap {
 enum Event {
     Exited(i32),
     Died,
+    Dropped,
     Cut,
 }
 
@@ -121,6 +135,8 @@ fn call_service(world: &World, qube: &str, service: &str, source: &str, wait_sec
         "" => Trap::None,
         "dies-up" => Trap::DiesUp(number),
         "dies-down" => Trap::DiesDown(number),
+        "drops-up" => Trap::DropsUp(number),
+        "drops-down" => Trap::DropsDown(number),
         "freezes-up" => Trap::FreezesUp(number),
         "cut" => Trap::Cut(number),
         "deaf" => Trap::Deaf(number),
@@ -128,6 +144,9 @@ fn call_service(world: &World, qube: &str, service: &str, source: &str, wait_sec
             thread::sleep(Duration::from_secs(wait_secs));
             trouble("qrexec connection timeout", TROUBLE);
         }
+        "silent" => loop {
+            thread::park();
+        },
         "exits" => trouble("on purpose", i32::try_from(number).unwrap()),
         _ => trouble("no such trap", 1),
     };
@@ -181,7 +200,7 @@ fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Tr
     thread::spawn({
         let (world, qube, events) = (world.clone(), qube.to_owned(), events.clone());
         move || {
-            while world.runs(&qube) {
+            while world.exists(&qube) && world.state(&qube) != "Halted" {
                 thread::sleep(Duration::from_millis(20));
             }
             let _ = events.send(Event::Died);
@@ -205,6 +224,10 @@ fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Tr
     match event {
         Event::Exited(status) => status,
         Event::Cut => 0,
+        Event::Dropped => {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            LINK_DROPPED
+        }
         Event::Died => {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             world.halt(qube);
@@ -227,7 +250,7 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
             Ok(length) => length,
         };
         let limit = match trap {
-            Trap::DiesUp(limit) | Trap::FreezesUp(limit) | Trap::Deaf(limit) if !deaf => limit,
+            Trap::DiesUp(limit) | Trap::DropsUp(limit) | Trap::FreezesUp(limit) | Trap::Deaf(limit) if !deaf => limit,
             _ => usize::MAX,
         };
         let taken = length.min(limit - passed.min(limit));
@@ -236,8 +259,8 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
         passed += taken;
         if passed >= limit {
             match trap {
-                Trap::DiesUp(_) => {
-                    let _ = events.send(Event::Died);
+                Trap::DiesUp(_) | Trap::DropsUp(_) => {
+                    let _ = events.send(if matches!(trap, Trap::DropsUp(_)) { Event::Dropped } else { Event::Died });
                     return;
                 }
                 Trap::FreezesUp(_) => {
@@ -282,6 +305,7 @@ fn down(output: OwnedFd, errors: OwnedFd, trap: Trap, events: &Sender<Event>) {
                 Ok(length) => {
                     let (limit, event) = match trap {
                         Trap::DiesDown(limit) => (limit, Event::Died),
+                        Trap::DropsDown(limit) => (limit, Event::Dropped),
                         Trap::Cut(limit) => (limit, Event::Cut),
                         _ => (usize::MAX, Event::Cut),
                     };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Calls from dom0 and from an admin qube: that they work, what they are, and what their exit statuses tell the owner.
 
+use std::os::unix::fs::PermissionsExt;
+
 use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::sandbox::{Sandbox, noise};
 
@@ -36,7 +38,7 @@ fn an_admin_qube_calls_by_target_and_the_disposable_is_made_and_killed_for_it() 
 }
 
 /// What a backup through `qrexec:sys-backup` says, after `spoil`.
-fn backup_says(admin: fn(&Sandbox) -> FakeQubes, spoil: fn(&FakeQubes), code: &str) {
+fn backup_says(admin: fn(&Sandbox) -> FakeQubes, spoil: impl Fn(&FakeQubes), code: &str) {
     let sandbox = Sandbox::new();
     let qubes = admin(&sandbox);
     qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
@@ -53,10 +55,38 @@ fn each_exit_status_tells_the_owner_what_to_install_or_start() {
     backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["exits 125"]), "qrexec-failed");
     backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["frozen"]), "qrexec-failed");
     backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["dies-up 100"]), "qube-lost");
+    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["drops-up 100"]), "qube-lost");
+    backup_says(FakeQubes::admin_qube, |qubes| qubes.set_traps(&["drops-up 100"]), "qube-lost");
+    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("no-agent"), "").unwrap(), "qube-lost");
     backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", "kill -9 $$"), "far-end-killed");
-    backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", "exit 16"), "far-end-lost");
+    for status in [16, 200, 254] {
+        backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", &format!("exit {status}")), "far-end-lost");
+    }
+    let forbid = |qubes: &FakeQubes| {
+        let service = qubes.world.qube("sys-backup").join("services/wyng.Push");
+        std::fs::set_permissions(service, std::fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    backup_says(FakeQubes::dom0, forbid, "far-end-not-executable");
     backup_says(FakeQubes::dom0, |qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(), "qrexec-missing");
     backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("refuse"), "").unwrap(), "far-end-refused");
+    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("nostart"), "").unwrap(), "far-end-refused");
+}
+
+#[test]
+fn a_far_end_that_never_greets_is_told_from_one_that_stands_still() {
+    backup_says(FakeQubes::admin_qube, |qubes| qubes.set_traps(&["silent"]), "far-end-silent");
+}
+
+#[test]
+fn how_a_far_end_ends_behind_its_last_word_changes_nothing() {
+    for behind in ["exit 1", "exit 127", "kill -9 $$", "sleep 100"] {
+        let sandbox = Sandbox::new();
+        let qubes = FakeQubes::dom0(&sandbox);
+        for (service, verb) in [("wyng.Push", "push"), ("wyng.Fetch", "fetch")] {
+            qubes.install("sys-backup", service, &format!("$HELPER {verb}; {behind}"));
+        }
+        round_trip(&qubes, &sandbox, "qrexec:sys-backup");
+    }
 }
 
 #[test]

@@ -626,6 +626,8 @@ pub enum FarEndFault {
     Lost,
     /// Nothing moved for too long.
     Stalled,
+    /// It did not greet in time.
+    Silent,
     /// The store is not there.
     Missing,
     /// It is there, and holds nothing of an archive.

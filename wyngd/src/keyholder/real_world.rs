@@ -418,7 +418,7 @@ impl World for RealWorld {
 
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         self.send_transport(&KeyholderToTransport::EndFetch)?;
-        self.wait_for_end(Service::Fetch)
+        self.let_end(Service::Fetch)
     }
 
     fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<Vec<u8>>) -> Result<SourceShape, Failure> {

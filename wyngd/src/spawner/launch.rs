@@ -15,18 +15,22 @@ use wyng_wire::Service;
 
 use super::HELPER;
 
-/// The least exit status that says "killed by a signal".
+/// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are somebody's own.
 const BY_SIGNAL: i32 = 128;
 /// Of the helper: the store failed, and not only for one blob.
 const STORE_FAILED: i32 = 14;
+const SIGNAL_MAX: i32 = 64;
 /// Of a shell, and so of qrexec: there is no such program.
 const NOT_FOUND: i32 = 127;
-/// Of `qrexec-client-vm`: refused by policy.
+/// Of a shell: the program is there and cannot be executed. Of `qrexec-client-vm`: refused by the policy, or the qube could not be made or
+/// started, which look the same from a qube.
 const REFUSED: i32 = 126;
 /// Of qrexec: it has trouble of its own.
 const QREXEC_TROUBLE: i32 = 125;
 /// Of ssh for trouble of its own; of qrexec when the link or the qube is gone.
 const LINK_LOST: i32 = 255;
+/// Of qrexec too when the link is gone: which one depends on what it was doing just then. No service of ours ends so.
+const LINK_DROPPED: i32 = 1;
 
 /// What far ends are started with.
 pub(super) struct Launcher {
@@ -146,14 +150,17 @@ impl Ending {
             // The program on this machine was killed, and not what it called.
             None if self.kind == Kind::Local => killed(status.signal().unwrap_or(0)),
             None => Failure::FarEndLost,
-            Some(LINK_LOST) if by_qrexec => Failure::QubeLost { via },
+            Some(LINK_LOST | LINK_DROPPED) if by_qrexec => Failure::QubeLost { via },
             Some(LINK_LOST) if self.kind == Kind::Ssh => Failure::SshFailed { via },
             Some(QREXEC_TROUBLE) if by_qrexec => Failure::QrexecFailed { via },
             Some(REFUSED) if self.kind == Kind::FromQube => Failure::FarEndRefused { via },
             // Of which store, the keyholder knows.
             Some(STORE_FAILED) => Failure::StoreFailed { store: String::new() },
+            Some(REFUSED) if self.kind != Kind::Local => Failure::FarEndNotExecutable { via },
             Some(NOT_FOUND) if self.kind != Kind::Local => Failure::FarEndMissing { via },
-            Some(code) if code > BY_SIGNAL && self.kind != Kind::Local => killed(code.saturating_sub(BY_SIGNAL)),
+            Some(code) if self.kind != Kind::Local && (1..=SIGNAL_MAX).contains(&code.saturating_sub(BY_SIGNAL)) => {
+                killed(code.saturating_sub(BY_SIGNAL))
+            }
             Some(_) => Failure::FarEndLost,
         })
     }
@@ -204,16 +211,28 @@ mod tests {
     fn every_exit_status_of_qrexec_has_its_meaning() {
         let via = "qrexec:sys-backup".to_owned();
         let dom0 = |code| ends(AdminDomain::Dom0, &via, code);
+        let qube = |code| ends(AdminDomain::Qube, &via, code);
+        let ssh = |code| ends(AdminDomain::Dom0, "ssh:host", code);
         assert_eq!(dom0(0), None);
         assert_eq!(dom0(12), Some(Failure::FarEndLost));
         assert_eq!(dom0(14), Some(Failure::StoreFailed { store: String::new() }));
         assert_eq!(dom0(125), Some(Failure::QrexecFailed { via: via.clone() }));
-        assert_eq!(dom0(126), Some(Failure::FarEndLost)); // no policy is asked
-        assert_eq!(ends(AdminDomain::Qube, &via, 126), Some(Failure::FarEndRefused { via: via.clone() }));
+        assert_eq!(dom0(126), Some(Failure::FarEndNotExecutable { via: via.clone() })); // no policy is asked
+        assert_eq!(qube(126), Some(Failure::FarEndRefused { via: via.clone() }));
+        assert_eq!(ssh(126), Some(Failure::FarEndNotExecutable { via: "ssh:host".into() }));
         assert_eq!(dom0(127), Some(Failure::FarEndMissing { via: via.clone() }));
         assert_eq!(dom0(137), Some(Failure::FarEndKilled { via: via.clone(), signal: 9 }));
-        assert_eq!(dom0(255), Some(Failure::QubeLost { via: via.clone() }));
-        assert_eq!(ends(AdminDomain::Dom0, "ssh:host", 255), Some(Failure::SshFailed { via: "ssh:host".into() }));
-        assert_eq!(ends(AdminDomain::Dom0, "ssh:host", 127), Some(Failure::FarEndMissing { via: "ssh:host".into() }));
+        for (code, meaning) in
+            [(128, Failure::FarEndLost), (193, Failure::FarEndLost), (200, Failure::FarEndLost), (254, Failure::FarEndLost)]
+        {
+            assert_eq!((dom0(code), ssh(code)), (Some(meaning.clone()), Some(meaning)), "{code}");
+        }
+        for code in [1, 255] {
+            let lost = Some(Failure::QubeLost { via: via.clone() });
+            assert_eq!((dom0(code), qube(code)), (lost.clone(), lost), "{code}");
+        }
+        assert_eq!(ssh(1), Some(Failure::FarEndLost));
+        assert_eq!(ssh(255), Some(Failure::SshFailed { via: "ssh:host".into() }));
+        assert_eq!(ssh(127), Some(Failure::FarEndMissing { via: "ssh:host".into() }));
     }
 }

@@ -256,7 +256,8 @@ impl FarEnd {
         }
         let stalled = self.is_something_due() && self.moved.elapsed() > self.limits.stall;
         if self.heard.elapsed() > self.silence() || stalled {
-            return Err(FarEndFault::Stalled.into());
+            let greets = matches!(self.expecting, Expecting::Hello);
+            return Err(if greets { FarEndFault::Silent } else { FarEndFault::Stalled }.into());
         }
         if self.wrote.elapsed() >= self.limits.keep_alive && self.frames.is_empty() && self.body.is_none() && self.to.is_some() {
             self.encode(&ToHelper::KeepAlive)?;
