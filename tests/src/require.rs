@@ -81,7 +81,7 @@ impl Component {
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
             Self::Exfat => Self::Root.is_there() && ExfatDisk::works(),
             Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
-            Self::Landlock => std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.contains("landlock")),
+            Self::Landlock => wyng_jail::landlock_is_there(),
             Self::Rpm => runs("rpmbuild", &["--version"]),
             Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
             Self::StaticHelper => static_helper().is_file(),

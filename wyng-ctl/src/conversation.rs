@@ -18,6 +18,7 @@ use crate::client::{Client, ClientError};
 use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase;
+use crate::pool;
 use crate::power;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
@@ -150,6 +151,10 @@ impl<'a> Conversation<'a> {
                 ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
                     self.progress.clear();
+                    if let Some(path) = self.targets.lost() {
+                        let lost = report.fail(Message::of_lost_target(path));
+                        return Ok(if exit == ExitStatus::Done { lost } else { exit });
+                    }
                     // A key that opens nothing yet is worth nothing: it is shown once it is committed.
                     if let Some(pipe) = self.secret.take().filter(|_| exit == ExitStatus::Done) {
                         report.show_secret(passphrase::read_line(pipe).unwrap_or_default());
@@ -218,6 +223,7 @@ impl<'a> Conversation<'a> {
                 self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
             }
             Err(why) => {
+                let why = pool::why_missing(&path, why);
                 let mut path = path.into_os_string().into_vec();
                 path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
                 self.client.send(&ToDaemon::NoSource { item, path, why }, &[])

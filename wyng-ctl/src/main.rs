@@ -8,6 +8,7 @@ mod conversation;
 mod here;
 mod overdue;
 mod passphrase;
+mod pool;
 mod power;
 mod progress;
 mod quantity;

@@ -13,6 +13,8 @@ use wyng_control::{BaseLabel, BaseOf, Remembered};
 use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
+use crate::pool::InPlace;
+
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Where a restore goes.
@@ -56,6 +58,7 @@ pub(crate) struct Targets {
     destination: Destination,
     overwrite: bool,
     open: HashMap<u32, Target>,
+    in_place: Vec<InPlace>,
 }
 
 struct Target {
@@ -69,7 +72,7 @@ struct Target {
 impl Targets {
     /// Targets at `destination`. Nothing is made yet.
     pub(crate) fn new(destination: Destination, overwrite: bool) -> Self {
-        Self { destination, overwrite, open: HashMap::new() }
+        Self { destination, overwrite, open: HashMap::new(), in_place: Vec::new() }
     }
 
     /// Makes the target of a volume. `EEXIST` when its name is taken and may not be replaced: nothing has been fetched then.
@@ -78,11 +81,15 @@ impl Targets {
             Destination::Stdout => return rustix::io::dup(rustix::stdio::stdout()).map(Made::New),
             Destination::InPlace(place) => {
                 let (path, configured) = match place {
-                    Place::Named(path) => return in_place(path, base_of, None),
-                    Place::Configured(path) => (path.as_path(), true),
-                    Place::Remembered => (Path::new(OsStr::from_bytes(origin.ok_or(Errno::NOENT)?)), false),
+                    Place::Named(path) => (path.as_path(), None),
+                    Place::Configured(path) => (path.as_path(), Some(true)),
+                    Place::Remembered => (Path::new(OsStr::from_bytes(origin.ok_or(Errno::NOENT)?)), Some(false)),
                 };
-                return in_place(path, base_of, Some(configured));
+                let made = in_place(path, base_of, configured)?;
+                if let Made::InPlace(target, ..) = &made {
+                    self.in_place.push(InPlace::new(path, target)?);
+                }
+                return Ok(made);
             }
             Destination::File(path) => path.clone(),
             Destination::Folder(folder) => {
@@ -106,6 +113,11 @@ impl Targets {
             Some(old) => Made::Replacing([theirs, old], base),
             None => Made::New(theirs),
         })
+    }
+
+    /// A target that was changed where it is, and is not there any more, or not for long.
+    pub(crate) fn lost(&self) -> Option<&Path> {
+        self.in_place.iter().find_map(InPlace::lost)
     }
 
     /// Gives a complete target its name, durably.

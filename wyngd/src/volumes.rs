@@ -6,6 +6,7 @@
 mod delta;
 mod disposables;
 mod extents;
+mod open;
 mod qubesd;
 mod reflink;
 mod snapshot;
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use wyng_config::Config;
+use wyng_config::{Config, folder_of_qubes};
 use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, Wanted};
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::{Machine, SYSFS};
@@ -32,6 +33,7 @@ use crate::ipc::{
 };
 use crate::roles::Role;
 use disposables::Disposables;
+use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 
@@ -52,6 +54,7 @@ struct Volumes {
     keyholder: Keyholder,
     /// The volumes of the configuration.
     known: BTreeMap<String, PathBuf>,
+    trusted: Trusted,
     /// Where the base snapshots of each lie.
     folders: BTreeMap<String, Rc<Folder>>,
     /// What devices are recognised by, and what is mounted.
@@ -79,6 +82,7 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         machine: if known.is_empty() { Machine::unopened() } else { Machine::open() },
         known,
         snapshots_max: wyng_snapshot::held_max(),
+        trusted: Trusted::of_this_process(),
         asked: None,
         qubes: Disposables::of(&qubes, owner),
         snapshots: HashMap::new(),
@@ -257,8 +261,10 @@ impl Volumes {
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
     fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Fatal> {
+        let missing = NoSource::Errno(Errno::NOENT.raw_os_error());
         let path = self.known.get(volume).cloned().unwrap_or_default();
-        let source = match wyng_origin::open(&path) {
+        let opened = if path.as_os_str().is_empty() { Err(missing) } else { open::open(&path, self.trusted) };
+        let source = match opened {
             Ok(source) => source,
             Err(why) => {
                 let path = path.into_os_string().into_vec();
@@ -348,9 +354,13 @@ fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
 }
 
-/// Where configured volumes lie. Names of devices are links, so `/dev` is one folder.
+/// Where configured volumes lie, as long as this process lives. Names of devices are links, so `/dev` is one folder; a qube's own folder may
+/// be made anew, so a pool's qubes are another.
 fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.starts_with("/dev") { Some(PathBuf::from("/dev")) } else { path.parent().map(Path::to_owned) }
+    if path.starts_with("/dev") {
+        return Some(PathBuf::from("/dev"));
+    }
+    folder_of_qubes(path).or_else(|| path.parent()).map(Path::to_owned)
 }
 
 /// The folder of base snapshots of each configured volume; the same one for all that share it.

@@ -5,6 +5,7 @@
 //! `transport` do for how far ends are reached. It holds no secret.
 
 mod address;
+mod pool;
 mod quantity;
 mod qubes;
 mod via;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use address::without_credentials;
+pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
 use qubes::{WrittenFarEnds, WrittenQubes};

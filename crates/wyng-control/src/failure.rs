@@ -112,6 +112,10 @@ pub enum Failure {
     NoPassphrase,
     /// A source could not be opened by the caller.
     SourceUnavailable { volume: String, path: String, errno: i32 },
+    /// A source lies behind a link that somebody else than root could have made.
+    SourceLink { volume: String, path: String },
+    /// A source is away while its qube runs.
+    SourceOfRunningQube { volume: String, path: String },
     /// A source is neither a regular file nor a block device; `kind` says what it is.
     SourceKind { volume: String, path: String, kind: String },
     /// A source could not be read at a place.
@@ -124,6 +128,8 @@ pub enum Failure {
     TargetExists { volume: String },
     /// The target could not be made or given its name.
     TargetUnavailable { volume: String, errno: i32 },
+    /// The target is changed where it is, and belongs to a qube that runs.
+    TargetOfRunningQube { volume: String },
     /// The target could not be written.
     TargetWrite { volume: String, errno: i32 },
     /// What was written to the target is not what it reads.
@@ -240,7 +246,16 @@ pub enum Failure {
     Interrupted,
 }
 
+/// What `wyng-ctl` says of a target whose qube runs: `ETXTBSY`, which no system says of a target.
+const OF_RUNNING_QUBE: i32 = 26;
+
 impl Failure {
+    /// A target could not be had.
+    pub fn of_target(volume: &str, errno: i32) -> Self {
+        let volume = volume.to_owned();
+        if errno == OF_RUNNING_QUBE { Self::TargetOfRunningQube { volume } } else { Self::TargetUnavailable { volume, errno } }
+    }
+
     /// A short word for scripts, stable over versions.
     pub fn code(&self) -> &'static str {
         self.explain().code
@@ -275,6 +290,9 @@ impl Failure {
             | Self::VolumeOfOtherPath { volume, .. }
             | Self::VolumeElsewhere { volume, .. }
             | Self::SourceUnavailable { volume, .. }
+            | Self::SourceLink { volume, .. }
+            | Self::SourceOfRunningQube { volume, .. }
+            | Self::TargetOfRunningQube { volume }
             | Self::SourceKind { volume, .. }
             | Self::SourceEmpty { volume, .. }
             | Self::SourceRead { volume, .. }
@@ -384,7 +402,24 @@ impl Failure {
                 Failed,
                 format!("{} cannot be opened: {}", source(volume, path), system(errno)),
                 "No session was made for this volume; its earlier ones are whole.",
-                "Check the path and its permissions.",
+                "Check the path and its permissions. A folder that was made or mounted after the daemon began is found when the daemon is restarted.",
+            ),
+            Self::SourceLink { volume, path } => say(
+                "source-link",
+                Failed,
+                format!("{} lies behind a link that is not root's, or in a folder that is not", source(volume, path)),
+                "No session was made for this volume; its earlier ones are whole.",
+                "Put the path where the link leads into the configuration, if that is the volume; or give link and folder to root.",
+            ),
+            Self::SourceOfRunningQube { volume, path } => say(
+                "source-of-running-qube",
+                Failed,
+                format!(
+                    "{} is away while its qube runs: the qube keeps no revisions, so there is its -dirty file only",
+                    source(volume, path)
+                ),
+                "No session was made for this volume; its earlier ones are whole.",
+                "Shut the qube down and run the same command again; or have it keep a revision, from its next start on: qvm-volume config QUBE:VOLUME revisions_to_keep 1.",
             ),
             Self::SourceKind { volume, path, kind } => say(
                 "source-kind",
@@ -430,6 +465,13 @@ impl Failure {
                 format!("the target of {volume:?} cannot be made: {}", system(errno)),
                 "No target holds wrong or partial bytes under its name.",
                 "Check the folder and its permissions.",
+            ),
+            Self::TargetOfRunningQube { volume } => say(
+                "target-of-running-qube",
+                Failed,
+                format!("the qube of {volume:?} runs: what is written in the volume's place is lost when the qube halts"),
+                "It was not touched.",
+                "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again; or restore to a file with --to.",
             ),
             Self::TargetWrite { volume, errno } => say(
                 "target-write",

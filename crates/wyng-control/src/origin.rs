@@ -81,6 +81,10 @@ impl FoundSource {
 pub enum NoSource {
     /// The system's error number (`errno`).
     Errno(i32),
+    /// A link in its way, or the folder of that link, is not root's.
+    Link,
+    /// It is the volume of a qube that runs, and away meanwhile.
+    QubeRuns,
     /// It is of a kind that has no bytes at fixed places.
     Kind(FileKind),
 }

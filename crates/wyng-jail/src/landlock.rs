@@ -4,8 +4,8 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope,
 };
 
 use crate::Enforced;
@@ -34,6 +34,12 @@ pub fn restrict_paths(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Enforced {
         Ok(RulesetStatus::NotEnforced) => Enforced::No("this kernel has no Landlock".into()),
         Err(error) => Enforced::No(error.to_string()),
     }
+}
+
+/// Whether the kernel has Landlock at all. Nothing is restricted.
+pub fn landlock_is_there() -> bool {
+    let asked = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::from_all(ABI::V1));
+    asked.and_then(Ruleset::create).is_ok()
 }
 
 fn restrict(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Result<RulesetStatus, RulesetError> {

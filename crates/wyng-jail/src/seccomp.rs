@@ -171,6 +171,7 @@ const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfsta
 /// Sources of the configuration, where Landlock keeps them.
 const OPENING: &[c_long] = &[
     libc::SYS_openat,
+    libc::SYS_readlinkat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
 ];

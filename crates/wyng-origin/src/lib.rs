@@ -91,7 +91,8 @@ pub fn open(path: &Path) -> Result<OwnedFd, NoSource> {
     Ok(source)
 }
 
-fn usable(found: &Stat) -> Result<(), NoSource> {
+/// Whether something of this kind has bytes at fixed places.
+pub fn usable(found: &Stat) -> Result<(), NoSource> {
     Err(NoSource::Kind(match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile | FileType::BlockDevice => return Ok(()),
         FileType::Directory => FileKind::Folder,

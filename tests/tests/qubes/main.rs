@@ -7,3 +7,4 @@ mod calls;
 mod disposables;
 mod fakes;
 mod lost;
+mod pools;

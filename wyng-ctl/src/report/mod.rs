@@ -62,6 +62,8 @@ impl Message {
     pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: NoSource) -> Self {
         let why = match why {
             NoSource::Errno(errno) => format!("cannot be opened: {}", std::io::Error::from_raw_os_error(errno)),
+            NoSource::Link => "lies behind a link that is not root's".into(),
+            NoSource::QubeRuns => "is away while its qube runs".into(),
             NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
         };
         Self {
@@ -116,6 +118,18 @@ impl Message {
             text: format!("there is no {path}, which denies the services of the helper to every qube"),
             safe: "Calls of dom0 itself need no policy.".into(),
             next: "Install the package wyng-dom0, or the file from rpc-policy.".into(),
+            volume: None,
+        }
+    }
+
+    pub(crate) fn of_lost_target(path: &Path) -> Self {
+        Self {
+            code: "target-lost",
+            exit: ExitStatus::Failed,
+            text: format!("{} was replaced while it was restored, or will be: its qube was started meanwhile", path.display()),
+            safe: "The archive is untouched; what was written is lost or mixed with what the qube began with.".into(),
+            next: "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again."
+                .into(),
             volume: None,
         }
     }
@@ -397,6 +411,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
             Message::of_overdue_verify("PROFILE", "home", None),
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
+            Message::of_lost_target(path),
             Message::of_deferred(50, false),
             Message::of_client(&ClientError::NoDaemon(path.into())),
             Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),

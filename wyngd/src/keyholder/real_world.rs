@@ -438,6 +438,8 @@ impl World for RealWorld {
                 let (volume, path) = (volume.to_owned(), path_text(path));
                 Err(match why {
                     NoSource::Errno(errno) => Failure::SourceUnavailable { volume, path, errno },
+                    NoSource::Link => Failure::SourceLink { volume, path },
+                    NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
                     NoSource::Kind(kind) => Failure::SourceKind { volume, path, kind: kind.name().to_owned() },
                 })
             }
@@ -524,7 +526,7 @@ impl World for RealWorld {
             VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
                 Err(Failure::TargetExists { volume })
             }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::TargetUnavailable { volume, errno }),
+            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::of_target(&volume, errno)),
             VolumesToKeyholder::WrongKind { .. } => Err(Failure::TargetUnavailable { volume, errno: SystemErrno::INVAL.raw_os_error() }),
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         }

@@ -139,6 +139,8 @@ pub fn is_of_one_volume(failure: &Failure) -> bool {
             | Failure::VolumeOfOtherPath { .. }
             | Failure::SourceEmpty { .. }
             | Failure::SourceUnavailable { .. }
+            | Failure::SourceLink { .. }
+            | Failure::SourceOfRunningQube { .. }
             | Failure::SourceKind { .. }
             | Failure::SourceRead { .. }
             | Failure::SourceResized { .. }

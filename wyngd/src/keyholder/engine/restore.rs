@@ -255,6 +255,7 @@ fn is_of_one_volume(failure: &Failure) -> bool {
         failure,
         Failure::TargetExists { .. }
             | Failure::TargetUnavailable { .. }
+            | Failure::TargetOfRunningQube { .. }
             | Failure::TargetWrite { .. }
             | Failure::TargetDiffers { .. }
             | Failure::SourceRead { .. }
