@@ -20,6 +20,8 @@ pub enum Component {
     Users,
     /// The program that shows system calls.
     Strace,
+    /// The interpreter that makes any system call by its number, on a processor whose numbers the test knows.
+    Perl,
     /// `mkfs.ext4`, which fills an image from a folder without being root.
     Ext4,
     /// `mkfs.btrfs`, and a kernel that mounts it from a loop device.
@@ -76,6 +78,7 @@ impl Component {
             Self::Root => std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
             Self::Users => Self::Root.is_there() && wyngd::roles::ROLES.iter().filter_map(|role| role.user()).all(has_user),
             Self::Strace => runs("strace", &["-V"]),
+            Self::Perl => cfg!(target_arch = "x86_64") && runs("perl", &["-v"]),
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
             Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
             Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -123,9 +123,15 @@ fn assert_holds(process: u32, allowed: CapabilitySet, who: &str) {
     assert_eq!(capabilities(process, "CapInh") | capabilities(process, "CapAmb"), CapabilitySet::empty(), "{who}");
 }
 
-fn descriptors(process: u32) -> BTreeSet<i32> {
+/// What each descriptor of a process is of, in the kernel's words.
+fn descriptors(process: u32) -> BTreeMap<i32, String> {
     let folder = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-    folder.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap()).collect()
+    let each = folder.map(|entry| {
+        let entry = entry.unwrap();
+        let what = std::fs::read_link(entry.path()).unwrap();
+        (entry.file_name().to_string_lossy().parse().unwrap(), what.to_string_lossy().into_owned())
+    });
+    each.collect()
 }
 
 fn network(process: &str) -> std::path::PathBuf {
@@ -148,17 +154,58 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
             // The spawner's children may need the network; it has none of ours.
             assert_ne!(network(&process.to_string()), network("self"), "{role:?} has a network namespace of its own");
         }
-        let declared: BTreeSet<i32> = (0..=2).chain(role.peers().map(|peer| role.wire_to(peer).unwrap())).chain(role.extra()).collect();
-        let held = descriptors(process);
-        let beyond: BTreeSet<i32> = held.difference(&declared).copied().collect();
-        let most = match role {
-            Role::Control | Role::Volumes => 0,
-            Role::Spawner => 2,    // the far end's pidfd and standard error
-            Role::Transport => 34, // two pipe ends, and blobs on their way
-            Role::Keyholder => 24, // one source, files of the state, blobs that are being filled
-        };
-        assert!(beyond.len() <= most, "{role:?} holds {beyond:?} beyond what roles.rs gives it");
-        assert!(declared.is_subset(&held), "{role:?} lacks {:?}", declared.difference(&held));
+        let state = backup.sandbox.state();
+        let mut held = descriptors(process);
+        for place in role.peers().map(|peer| role.wire_to(peer).unwrap()) {
+            let found = held.remove(&place);
+            assert!(found.as_ref().is_some_and(|what| what.starts_with("socket:")), "{role:?} has no wire at {place}: {found:?}");
+        }
+        let extra = role.extra().map(|place| held.remove(&place).unwrap());
+        match role {
+            Role::Control => assert!(extra.unwrap().starts_with("socket:"), "control has its client"),
+            Role::Keyholder => assert_eq!(Path::new(&extra.unwrap()), state, "the keyholder has the state directory"),
+            Role::Spawner | Role::Volumes | Role::Transport => assert_eq!(extra, None),
+        }
+        held.retain(|place, _| *place > 2);
+        for (kind, most) in may_hold(role) {
+            let of_it: Vec<i32> = held.iter().filter(|(_, what)| is_of(kind, what, &backup.sandbox)).map(|(place, _)| *place).collect();
+            assert!(of_it.len() <= most, "{role:?} holds {of_it:?} of {kind:?}, and may hold {most}");
+            held.retain(|place, _| !of_it.contains(place));
+        }
+        assert!(held.is_empty(), "{role:?} holds what roles.rs does not give it: {held:?}");
+    }
+}
+
+/// What a descriptor is of.
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    Process,
+    Pipe,
+    MemoryFile,
+    Source,
+    State,
+}
+
+/// What a role holds for a backup beyond its wires, and how much of it at most.
+fn may_hold(role: Role) -> Vec<(Held, usize)> {
+    match role {
+        Role::Control | Role::Volumes => Vec::new(),
+        // The far end, and its standard error.
+        Role::Spawner => vec![(Held::Process, 1), (Held::Pipe, 1)],
+        // The far end's input and output, and blobs on their way.
+        Role::Transport => vec![(Held::Pipe, 2), (Held::MemoryFile, 32)],
+        // Blobs that are being filled.
+        Role::Keyholder => vec![(Held::Source, 1), (Held::State, 16), (Held::MemoryFile, 16)],
+    }
+}
+
+fn is_of(kind: Held, what: &str, sandbox: &Sandbox) -> bool {
+    match kind {
+        Held::Process => what == "anon_inode:[pidfd]",
+        Held::Pipe => what.starts_with("pipe:"),
+        Held::MemoryFile => what.starts_with("/memfd:"),
+        Held::Source => Path::new(what) == sandbox.path("disk.img"),
+        Held::State => Path::new(what).starts_with(sandbox.state()),
     }
 }
 
@@ -372,8 +419,8 @@ fn the_keyholders_memory_is_locked_and_cannot_be_dumped() {
     let limits = std::fs::read_to_string(format!("/proc/{keyholder}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert!(core.split_whitespace().filter(|word| *word == "0").count() >= 2, "{core}");
-    let held = descriptors(keyholder).into_iter().filter(|descriptor| *descriptor > 2);
-    let links: Vec<_> = held.map(|descriptor| std::fs::read_link(format!("/proc/{keyholder}/fd/{descriptor}")).unwrap()).collect();
+    let links: Vec<_> =
+        descriptors(keyholder).into_iter().filter(|(place, _)| *place > 2).map(|(_, what)| std::path::PathBuf::from(what)).collect();
     assert!(links.len() > 3 && !links.iter().any(|link| link.to_string_lossy().starts_with("pipe:")), "no pipe to the far end: {links:?}");
 }
 

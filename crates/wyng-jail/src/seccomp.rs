@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+use seccompiler::{
+    BpfProgram, BpfProgramRef, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, sock_filter,
+};
 
 use crate::Enforced;
 use crate::extents::{BTRFS_IOC_TREE_SEARCH_V2, FICLONE, FS_IOC_FIEMAP};
@@ -46,7 +48,7 @@ pub fn allow_only(profile: Profile) -> Enforced {
 
 fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     let allowed: &[&[c_long]] = match profile {
-        Profile::Spawner => return apply(DANGEROUS, &[], SeccompAction::Allow, SeccompAction::KillProcess),
+        Profile::Spawner => return install_for_far_ends(),
         Profile::Supervisor => &[CHILDREN],
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
@@ -62,25 +64,67 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2],
         _ => &[],
     };
-    apply(&[&[RUNTIME], allowed].concat().concat(), ioctls, SeccompAction::KillProcess, SeccompAction::Allow)
-}
-
-/// `calls` whatever their arguments are, of the ioctls these requests, and where sockets are allowed the local ones.
-fn apply(calls: &[c_long], ioctls: &[u32], otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
-    if listed == SeccompAction::Allow
-        && let Some(socket) = rules.get_mut(&libc::SYS_socket)
-    {
+    let mut rules = rules(&[&[RUNTIME], allowed].concat().concat(), ioctls)?;
+    if let Some(socket) = rules.get_mut(&libc::SYS_socket) {
         socket.push(SeccompRule::new(vec![local_socket()?])?);
     }
+    apply(rules, SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+/// Three filters, of which the strictest counts.
+fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
+    let errno = |errno: i32| SeccompAction::Errno(errno.cast_unsigned());
+    // libc makes threads and processes by `clone` then, whose flags can be seen.
+    apply(rules(UNKNOWN_TO_FAR_ENDS, &[])?, SeccompAction::Allow, errno(libc::ENOSYS))?;
+    let mut namespaces = Rules::new();
+    for flag in NAMESPACES {
+        let flag = u64::from(flag.cast_unsigned());
+        let asked = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag)?;
+        namespaces.entry(libc::SYS_clone).or_default().push(SeccompRule::new(vec![asked])?);
+    }
+    apply(namespaces, SeccompAction::Allow, errno(libc::EPERM))?;
+    kill_other_numbers()?;
+    apply(rules(DANGEROUS, &[])?, SeccompAction::Allow, SeccompAction::KillProcess)
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// `calls` whatever their arguments are, and of the ioctls these requests.
+fn rules(calls: &[c_long], ioctls: &[u32]) -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = calls.iter().map(|call| (*call, Vec::new())).collect();
     for request in ioctls {
         let request = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(*request))?;
         rules.entry(libc::SYS_ioctl).or_default().push(SeccompRule::new(vec![request])?);
     }
+    Ok(rules)
+}
+
+fn apply(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
     let arch = std::env::consts::ARCH.try_into()?;
     let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
-    seccompiler::apply_filter_all_threads(&program)?;
-    Ok(())
+    apply_program(&program)
+}
+
+fn apply_program(program: BpfProgramRef<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(seccompiler::apply_filter_all_threads(program)?)
+}
+
+/// On x86-64 every call has a second number, of the x32 ABI, under the same architecture. A list of what is forbidden must forbid those
+/// too; a list of what is allowed has none of them.
+fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
+    const X32_FIRST: u32 = 0x4000_0000;
+    const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, of `seccomp_data.nr` at offset 0
+    const JUMP_IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(());
+    }
+    apply_program(&[
+        sock_filter { code: LOAD_NUMBER, jt: 0, jf: 0, k: 0 },
+        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32_FIRST },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ])
 }
 
 /// The only kind of socket that a profile may make.
@@ -93,26 +137,55 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
     libc::SYS_open_by_handle_at,
     libc::SYS_init_module,
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_setns,
     libc::SYS_unshare,
     libc::SYS_acct,
+];
+
+/// What a far end may well try and can do without, as under a kernel that has none of it: ssh asks for keyrings where Kerberos keeps its tickets
+/// there, an event loop for a ring.
+const UNKNOWN_TO_FAR_ENDS: &[c_long] = &[
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_clone3,
+];
+
+/// Of a new process. A user namespace would need no privilege, and gives all of them inside.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
 ];
 
 /// What every Rust program does by itself: memory, threads, clocks, standard error, and its end.
@@ -219,7 +292,6 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_ioprio_get,
     libc::SYS_ioprio_set,
     libc::SYS_memfd_create,
-    libc::SYS_ioctl,
 ];
 
 /// The pipe to the far end, and memory files.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and says that it still lives. For tests/jail.rs.
+//!
+//! `in-profile PROFILE run PROGRAM ARGUMENT…` becomes that program under the filter.
 
 #![allow(clippy::panic, clippy::unwrap_used)] // a test's own program: what it cannot do, it says by failing
 
@@ -15,6 +17,7 @@ fn main() {
     assert_eq!(allow_only(profile_of(&profile)), Enforced::Yes);
     match attempt.as_str() {
         "nothing" => {}
+        "run" => drop(Command::new(arguments.next().unwrap()).args(arguments).exec()),
         "execute" => drop(Command::new("/bin/echo").arg("alive").exec()),
         "socket" => drop(std::net::TcpStream::connect("127.0.0.1:9")),
         "local-socket" => drop(std::os::unix::net::UnixStream::connect("/nowhere")),
