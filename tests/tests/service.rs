@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use wyng_tests::disk::run;
+use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::{Service, connect, run_kill, until};
 
@@ -239,6 +240,17 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
     assert!(!archive.join("credential").exists());
+}
+
+#[test]
+fn only_the_keyholder_hears_where_unsealed_credentials_are() {
+    // Roles make themselves undumpable, so that their own user cannot read their environment either.
+    if !require(Component::Root, "only_the_keyholder_hears_where_unsealed_credentials_are") {
+        return;
+    }
+    let mut sandbox = Sandbox::new();
+    let mut command = Service::command(&sandbox, &[]);
+    let service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", "/nowhere"));
     let environment = |role| String::from_utf8(std::fs::read(format!("/proc/{}/environ", service.role(role))).unwrap()).unwrap();
     assert!(environment("keyholder").contains("CREDENTIALS_DIRECTORY="));
     assert!(!environment("spawner").contains("CREDENTIALS_DIRECTORY="), "a far end would inherit it");
