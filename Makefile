@@ -5,7 +5,7 @@ MINIMUM_RUST := 1.92
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-systemd demo bench rust needs clean
+.PHONY: all build check test test-user test-systemd demo bench rust needs clean
 
 all: build
 
@@ -34,6 +34,10 @@ test: rust needs
 	else $(CARGO) test --locked --workspace --quiet; fi
 	$(CARGO) test --locked --workspace --quiet --doc
 	@tests/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
+
+# As root, behind `make test`: once more as an ordinary user, without what is the same for every user.
+test-user: rust
+	@tests/as-user.sh
 
 demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm

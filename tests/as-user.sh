@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs the tests as an ordinary user who is made for it, with what `make test` built: `make test-user`, as root. What needs root is skipped and
+# listed. Left out are tests that call cargo, which that user does not have, that work in `target`, which is root's here, and those that take
+# minutes and come to the same for every user.
+set -eu
+user=wyng-tester
+left_out='binary(walls) | binary(neighbour) | binary(healing) | binary(output) | binary(second_reader)
+    | binary(killed) | binary(power_loss) | binary(plug) | binary(many_chunks) | binary(index) | test(/^lost::/) | package(wyng-archive)'
+getent passwd $user >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
+folder=$(mktemp -d /var/tmp/wyng-user.XXXXXX)
+trap 'rm -rf "$folder"' EXIT
+chmod 755 "$folder"
+cargo nextest list --locked --workspace --list-type binaries-only --message-format json >"$folder/binaries.json"
+cargo metadata --locked --format-version 1 >"$folder/metadata.json"
+cp "$(command -v cargo-nextest)" "$folder"
+mkdir "$folder/home"
+chown $user: "$folder/home"
+status=0
+setpriv --reuid=$user --regid=$user --clear-groups env -i PATH=/usr/bin:/bin HOME="$folder/home" TMPDIR="$folder/home" \
+    WYNG_TEST_SKIPPED="$folder/home/skipped" "$folder/cargo-nextest" nextest run --no-fail-fast --status-level fail --final-status-level fail \
+    --binaries-metadata "$folder/binaries.json" --cargo-metadata "$folder/metadata.json" --workspace-remap "$PWD" -E "not ($left_out)" || status=$?
+tests/show-skipped.sh "$folder/home/skipped"
+exit $status
