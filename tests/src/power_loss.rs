@@ -218,8 +218,19 @@ enum Change {
 
 #[derive(Debug, Clone)]
 enum Node {
-    File { synced: Vec<u8>, now: Vec<u8>, pending: Vec<Change> },
-    Folder { synced: BTreeMap<String, NodeId>, now: BTreeMap<String, NodeId>, pending: Vec<NameChange> },
+    File {
+        synced: Vec<u8>,
+        now: Vec<u8>,
+        /// Since `prepared`, else since `synced`.
+        pending: Vec<Change>,
+        /// What was synced while the file had no name: it is there with a name that lasts by itself, and gone with one that is synced alone.
+        prepared: Option<Vec<u8>>,
+    },
+    Folder {
+        synced: BTreeMap<String, NodeId>,
+        now: BTreeMap<String, NodeId>,
+        pending: Vec<NameChange>,
+    },
     Symlink(String),
 }
 
@@ -259,7 +270,7 @@ impl FileSystem {
             Node::Symlink(std::fs::read_link(path).unwrap().to_str().unwrap().to_owned())
         } else {
             let bytes = std::fs::read(path).unwrap();
-            Node::File { synced: bytes.clone(), now: bytes, pending: Vec::new() }
+            Node::File { synced: bytes.clone(), now: bytes, pending: Vec::new(), prepared: None }
         };
         self.add(node)
     }
@@ -271,7 +282,7 @@ impl FileSystem {
 
     /// Makes one call.
     pub fn apply(&mut self, call: &Call) {
-        let file = || Node::File { synced: Vec::new(), now: Vec::new(), pending: Vec::new() };
+        let file = || Node::File { synced: Vec::new(), now: Vec::new(), pending: Vec::new(), prepared: None };
         match call {
             Call::MakeFolder(path) => {
                 let node = self.add(Node::Folder { synced: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() });
@@ -301,6 +312,15 @@ impl FileSystem {
             Call::Sync(path) if self.is_outside(path) => {}
             Call::Sync(path) => {
                 let node = self.find(path).unwrap_or_else(|| panic!("{} was never made", path.display()));
+                if self.unnamed.contains_key(path) && !self.has_a_name(node) {
+                    self.nodes[node].prepare();
+                    return;
+                }
+                let named: Vec<NodeId> = match &self.nodes[node] {
+                    Node::Folder { now, .. } => now.values().copied().collect(),
+                    _ => Vec::new(),
+                };
+                named.into_iter().for_each(|named| self.nodes[named].log_name());
                 self.nodes[node].sync();
             }
             Call::SyncAll => self.nodes.iter_mut().for_each(Node::sync),
@@ -347,6 +367,10 @@ impl FileSystem {
         let Ok(below) = path.strip_prefix(&self.root) else { return true };
         let top = below.components().next();
         !self.unnamed.contains_key(path) && top.is_some_and(|top| !self.tops.contains(top.as_os_str().to_str().unwrap()))
+    }
+
+    fn has_a_name(&self, node: NodeId) -> bool {
+        self.nodes.iter().any(|folder| matches!(folder, Node::Folder { now, .. } if now.values().any(|named| *named == node)))
     }
 
     /// What a path leads to; a path outside of the tops leads nowhere.
@@ -399,7 +423,9 @@ impl FileSystem {
             let shown = match &self.nodes[node] {
                 Node::Folder { .. } => Left::Folder,
                 Node::Symlink(target) => Left::Symlink(target.clone()),
-                Node::File { synced, now, pending } => Left::File(contents(synced, now, pending, loss, draw)),
+                Node::File { synced, now, pending, prepared } => {
+                    Left::File(contents(prepared.as_ref().unwrap_or(synced), now, pending, loss, draw))
+                }
             };
             left.insert(path.clone(), shown);
             self.gather(node, path, loss, draw, left);
@@ -417,11 +443,30 @@ enum Left {
 }
 
 impl Node {
+    /// A sync of a file without a name: its bytes are on the disk, and nothing leads to them but what commits all of the file system.
+    fn prepare(&mut self) {
+        if let Self::File { now, pending, prepared, .. } = self {
+            *prepared = Some(now.clone());
+            pending.clear();
+        }
+    }
+
+    /// A sync of the folder in which a file has its name. btrfs logs of a file that was never synced under a name that there is one, and
+    /// nothing of what is in it.
+    fn log_name(&mut self) {
+        if let Self::File { now, pending, prepared, .. } = self
+            && prepared.take().is_some()
+        {
+            *pending = vec![Change::Write(0, now.clone())];
+        }
+    }
+
     fn sync(&mut self) {
         match self {
-            Self::File { synced, now, pending } => {
+            Self::File { synced, now, pending, prepared } => {
                 synced.clone_from(now);
                 pending.clear();
+                *prepared = None;
             }
             Self::Folder { synced, now, pending } => {
                 synced.clone_from(now);

@@ -132,7 +132,7 @@ impl Targets {
                     link_nameless(&target, &temporary)?;
                     target.temporary = Some(temporary);
                 }
-                linked => return linked.and_then(|()| rustix::fs::fsync(&target.folder)),
+                linked => return linked.and_then(|()| target.sync()),
             }
         }
         let Some(temporary) = target.temporary.take() else { return Err(Errno::BADF) };
@@ -141,7 +141,16 @@ impl Targets {
         if renamed.is_err() {
             let _ = rustix::fs::unlinkat(&target.folder, &temporary, AtFlags::empty()); // the failure that is told is the first
         }
-        renamed.and_then(|()| rustix::fs::fsync(&target.folder))
+        renamed.and_then(|()| target.sync())
+    }
+}
+
+impl Target {
+    /// Once more under its name, and then the name: btrfs logs nothing of a file that has none, and with its folder no more than that it
+    /// is there.
+    fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(&self.file)?;
+        rustix::fs::fsync(&self.folder)
     }
 }
 

@@ -175,6 +175,8 @@ impl Folder {
         rustix::fs::fsync(file)?;
         let name = label::name(label, &rustix::fs::fstat(file)?);
         rustix::fs::linkat(CWD, own_path(&file), &self.folder, &name, AtFlags::SYMLINK_FOLLOW)?;
+        // btrfs logs nothing of a file without a name, and with its folder no more than that it is there.
+        rustix::fs::fsync(file)?;
         rustix::fs::fsync(&self.folder)?;
         let prefix = label::prefix(&label.of);
         for folder in std::iter::once(&self.folder).chain(&self.above) {
