@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for every n there
-//! is. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
+//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for each n up to 31
+//! and for every eighth behind it. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 

@@ -236,7 +236,7 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
     std::fs::remove_file(archive.join("credential.copy")).unwrap();
     assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes(), ["state-damaged"]);
     let mut command = Service::command(&sandbox, &[]);
-    let service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
+    let _service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
     assert!(!archive.join("credential").exists());
