@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetKind, ToClient};
+use wyng_control::{Asked, BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World};
 use zeroize::Zeroizing;
@@ -483,7 +483,7 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn passphrase(&mut self, _: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.step();
         Ok(Zeroizing::new(self.passphrase.clone()))
     }

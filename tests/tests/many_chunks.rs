@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, ToClient};
+use wyng_control::{Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, ToClient};
 use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
@@ -244,7 +244,7 @@ impl World for ComputedWorld {
     }
     fn close_source(&mut self, _: u32) {}
 
-    fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn passphrase(&mut self, _: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         Ok(Zeroizing::new(b"passphrase".to_vec()))
     }
     fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {

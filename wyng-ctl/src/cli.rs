@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
 use wyng_control::{BackupSource, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 
+use crate::passphrase::{NoPassphrase, Origin};
 use crate::power::POWER_SUPPLIES;
 use crate::quantity::parse_small_bytes;
 
@@ -627,11 +628,14 @@ impl Cli {
         }
     }
 
-    /// Where a passphrase is read from, if not from the terminal. A new one for an archive that has one is never taken from the same file.
-    pub(crate) fn passphrase_file(&self, new: bool) -> Option<&Path> {
+    /// Where a passphrase comes from. A new one for an archive that has one never comes from where the known one does.
+    pub(crate) fn passphrase_origin(&self, new: bool) -> Result<Origin, NoPassphrase> {
+        let file = |path: &Option<PathBuf>| path.clone().map(Origin::File);
         match &self.verb {
-            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. }) if new => given.new_passphrase_file.as_deref(),
-            _ => self.options.passphrase_file.as_deref(),
+            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. }) if new => {
+                Ok(file(&given.new_passphrase_file).unwrap_or(Origin::Terminal))
+            }
+            _ => file(&self.options.passphrase_file).map_or_else(Origin::of_environment, Ok),
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum ClientError {
     NotStarted(PathBuf, io::Error),
     /// It ended, or speaks something else.
     Lost,
+    /// The person would not wait for it.
+    Interrupted,
 }
 
 impl From<CodecError> for ClientError {
@@ -90,6 +92,13 @@ impl Client {
             Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),
             _ => Err(ClientError::Lost),
         }
+    }
+
+    /// Whether the daemon has hung up. What it said before can still be received.
+    pub(crate) fn is_gone(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut polled = [PollFd::new(&self.socket, PollFlags::empty())];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now))).is_ok_and(|ready| ready > 0)
     }
 
     /// To wait for, beside other things.

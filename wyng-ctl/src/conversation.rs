@@ -4,25 +4,23 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::{AdminDomain, Config};
-use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
+use wyng_control::{Asked, BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
 use crate::client::{Client, ClientError};
 use crate::here;
 use crate::overdue::Watch;
-use crate::passphrase;
+use crate::passphrase::{self, NoPassphrase};
 use crate::pool;
 use crate::power;
 use crate::progress::Progress;
 use crate::report::{Message, Report};
 use crate::settings;
+use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Made, Place, Targets, stdout_is_terminal};
@@ -52,7 +50,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
     match timely.and_then(|()| Conversation::begin(cli, config)) {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
-            let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
+            let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
@@ -82,8 +80,7 @@ struct Conversation<'a> {
     snapshots: Snapshots,
     /// Where a recovery key arrives.
     secret: Option<OwnedFd>,
-    /// Readable when the person interrupts.
-    interrupts: UnixStream,
+    signals: Signals,
     interrupted: bool,
 }
 
@@ -100,8 +97,9 @@ impl<'a> Conversation<'a> {
             Verb::Restore(restore) => targets_of(restore, config)?,
             _ => Targets::new(Destination::Stdout, false),
         };
-        let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
+        let mut signals = Signals::hear().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
         let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
+        signals.ask_for(client.as_fd()).map_err(|_| Message::of_client(&ClientError::Lost))?;
         let progress = Progress::new(&cli.options);
         let conversation = Self {
             cli,
@@ -113,7 +111,7 @@ impl<'a> Conversation<'a> {
             watch: Watch::default(),
             snapshots: Snapshots::default(),
             secret: None,
-            interrupts,
+            signals,
             interrupted: false,
         };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
@@ -130,7 +128,7 @@ impl<'a> Conversation<'a> {
     /// Answers and shows until the daemon is done.
     fn go_on(&mut self, report: &mut Report) -> Result<ExitStatus, ClientError> {
         loop {
-            if self.wait_for_interrupt()? {
+            if self.wait_for_person()? {
                 continue;
             }
             match self.client.receive()? {
@@ -180,18 +178,27 @@ impl<'a> Conversation<'a> {
                 self.secret = Some(read);
                 write
             }),
-            Wanted::Passphrase { new } => {
-                let archive = self.cli.archive().unwrap_or("the archive");
-                passphrase::as_pipe(self.cli.passphrase_file(*new), archive, *new).map_err(|none| {
-                    report.explain_no_passphrase(&none);
-                    0
-                })
-            }
+            Wanted::Passphrase { asked } => return self.give_passphrase(item, *asked, report),
         };
         match given {
             Ok(descriptor) => self.client.send(&ToDaemon::Here { item }, &[descriptor.as_fd()]),
             Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, &[]),
         }
+    }
+
+    fn give_passphrase(&mut self, item: u32, asked: Asked, report: &mut Report) -> Result<(), ClientError> {
+        let archive = self.cli.archive().unwrap_or("the archive");
+        let given =
+            self.cli.passphrase_origin(asked == Asked::New).and_then(|origin| passphrase::as_pipe(&origin, archive, asked, &self.signals));
+        match given {
+            Ok(pipe) => return self.client.send(&ToDaemon::Here { item }, &[pipe.as_fd()]),
+            Err(NoPassphrase::Interrupted) if self.client.is_gone() => return Ok(()),
+            Err(NoPassphrase::Interrupted) => self.interrupt()?,
+            // The daemon says what the first one was.
+            Err(NoPassphrase::OnlyOnce | NoPassphrase::GivenUp) if asked == Asked::Again => {}
+            Err(none) => report.explain_no_passphrase(&none),
+        }
+        self.client.send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
     }
 
     fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
@@ -231,24 +238,31 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Waits for the daemon or the person; true when the person interrupted. The first time the daemon is asked to stop; the second
-    /// time nothing is waited for.
-    fn wait_for_interrupt(&mut self) -> Result<bool, ClientError> {
-        let client = self.client.as_fd();
-        let mut polled = [PollFd::from_borrowed_fd(client, PollFlags::IN), PollFd::new(&self.interrupts, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).map_err(|_| ClientError::Lost)?;
-        let [_, interrupt] = polled.map(|descriptor| !descriptor.revents().is_empty());
-        if !interrupt {
-            return Ok(false);
+    /// Waits for the daemon or the person; true when the person said something.
+    fn wait_for_person(&mut self) -> Result<bool, ClientError> {
+        match self.signals.wait(&self.client.as_fd()).map_err(|_| ClientError::Lost)? {
+            None => return Ok(false),
+            Some(Said::Interrupt) => self.interrupt()?,
+            Some(Said::Stop) => {
+                self.progress.say_stopped();
+                self.signals.stop().map_err(|_| ClientError::Lost)?;
+            }
+            Some(Said::Continue | Said::DaemonGone) => {}
         }
-        let mut byte = [0];
-        let _ = rustix::io::read(&self.interrupts, &mut byte); // one byte a signal
-        if self.interrupted {
-            return Err(ClientError::Lost);
-        }
-        self.interrupted = true;
-        self.client.send(&ToDaemon::Cancel, &[])?;
         Ok(true)
+    }
+
+    /// A daemon that ends while the person interrupts was interrupted with it: by a service manager, or by a signal to the whole group.
+    fn why(&self, error: ClientError) -> ClientError {
+        if self.interrupted || self.signals.are_interrupted() { ClientError::Interrupted } else { error }
+    }
+
+    /// The first time the daemon is asked to stop; the second time its answer is not waited for.
+    fn interrupt(&mut self) -> Result<(), ClientError> {
+        if std::mem::replace(&mut self.interrupted, true) {
+            return Err(ClientError::Interrupted);
+        }
+        self.client.send(&ToDaemon::Cancel, &[])
     }
 }
 
@@ -295,12 +309,4 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn hear_interrupts() -> std::io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-    }
-    Ok(read)
 }

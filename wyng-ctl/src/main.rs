@@ -14,9 +14,11 @@ mod progress;
 mod quantity;
 mod report;
 mod settings;
+mod signals;
 mod snapshots;
 mod source;
 mod target;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -86,6 +86,17 @@ impl Progress {
         }
     }
 
+    /// Ctrl-Z: the daemon is another program, and what it does has no end here.
+    pub(crate) fn say_stopped(&mut self) {
+        self.clear();
+        match self.style {
+            Style::None | Style::Json => {}
+            Style::Bar | Style::Lines => {
+                write_line("wyng-ctl stops; the daemon goes on until it needs an answer. `fg` shows it again, and Ctrl-C then ends it")
+            }
+        }
+    }
+
     /// Takes the bar away before something else is printed.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.bar_shown) {

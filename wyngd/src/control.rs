@@ -415,8 +415,8 @@ impl Control {
                 }
                 self.tell_owner(event)
             }
-            KeyholderToControl::WantPassphrase { item, new } => {
-                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Passphrase { new } })
+            KeyholderToControl::WantPassphrase { item, asked } => {
+                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Passphrase { asked } })
             }
             KeyholderToControl::WantSecretPipe { item } => {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })

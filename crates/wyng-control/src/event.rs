@@ -157,9 +157,20 @@ pub enum Wanted {
     Secret,
     /// The read end of a pipe into which the passphrase is written, without a final newline, and which is then closed.
     Passphrase {
-        /// A new one, to be asked twice.
-        new: bool,
+        /// Which one.
+        asked: Asked,
     },
+}
+
+/// Which passphrase is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Asked {
+    /// One that opens the archive.
+    Known,
+    /// The same after a wrong one. Only a person has another; [`Unavailable`](crate::ToDaemon::Unavailable) means that the first one counts.
+    Again,
+    /// One that is to open the archive from now on: a person is asked twice.
+    New,
 }
 
 /// What the job does at the moment.

@@ -19,7 +19,7 @@ pub use command::{
     BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered, SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
 };
 pub use event::{
-    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
+    ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
     TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};

@@ -148,6 +148,7 @@ impl Message {
 
     pub(crate) fn of_client(error: &ClientError) -> Self {
         let (code, exit, text, safe, next) = match error {
+            ClientError::Interrupted => return Self::of_failure(&Failure::Interrupted),
             ClientError::NoDaemon(path) => (
                 "no-daemon",
                 ExitStatus::Unreachable,
@@ -339,8 +340,8 @@ impl Report {
     pub(crate) fn explain_no_passphrase(&mut self, why: &NoPassphrase) {
         let mut message = Message::of_failure(&Failure::NoPassphrase);
         message.text = why.to_string();
-        if !matches!(why, NoPassphrase::NoTerminal) {
-            message.next = "Run the same command again.".into();
+        if let Some(next) = why.next() {
+            message.next = next;
         }
         self.fail(message);
         self.passphrase_told = true;

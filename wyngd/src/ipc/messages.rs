@@ -3,7 +3,7 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetKind, ToClient, Wanted,
+    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetKind, ToClient, Wanted,
 };
 
 /// Ranges in one message: each is at most 18 bytes of it.
@@ -107,8 +107,8 @@ pub enum KeyholderToControl {
     WantPassphrase {
         /// The question's number.
         item: u32,
-        /// A new one.
-        new: bool,
+        /// Which one.
+        asked: Asked,
     },
     /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe.
     WantSecretPipe {

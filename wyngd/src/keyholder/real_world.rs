@@ -15,7 +15,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
+use wyng_control::{Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
@@ -587,15 +587,16 @@ impl World for RealWorld {
         }
     }
 
-    fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn passphrase(&mut self, asked: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let item = self.next_passphrase_item();
-        self.send_control(&KeyholderToControl::WantPassphrase { item, new })?;
+        self.send_control(&KeyholderToControl::WantPassphrase { item, asked })?;
         let received = self.control_answer()?;
         match received.message {
             ControlToKeyholder::Passphrase { item: found } if found == item => {
                 let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 read_secret(&pipe).map_err(|_| Failure::NoPassphrase)
             }
+            ControlToKeyholder::NoPassphrase { item: found } if found == item && self.cancelled => Err(Failure::Interrupted),
             ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
             _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, ToClient};
+use wyng_control::{Asked, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, ToClient};
 use wyng_wire::{BlobName, Service};
 
 pub use crate::ipc::{Found, There};
@@ -214,8 +214,8 @@ pub trait World {
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
     /// Gives the target its size, makes it durable, and lets the caller give it its name.
     fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure>;
-    /// Asks the caller for a passphrase.
-    fn passphrase(&mut self, new: bool) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
+    /// Asks the caller for a passphrase. [`Failure::NoPassphrase`] to [`Asked::Again`] where nobody can try again.
+    fn passphrase(&mut self, asked: Asked) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
 
     /// The credential of an archive, as the service manager unsealed it.
     fn sealed_credential(&mut self, archive: ArchiveId) -> Option<zeroize::Zeroizing<Vec<u8>>>;

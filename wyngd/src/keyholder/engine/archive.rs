@@ -6,12 +6,15 @@ use std::sync::Arc;
 use wyng_archive::Class;
 use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root, SlotError, open_slot};
 use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear};
-use wyng_control::{Failure, ObjectClass, Phase, Progress};
+use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
 
 use super::keys::slot_ref;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
+
+/// How often a person may try.
+const PASSPHRASE_TRIES: usize = 3;
 
 /// An opened archive.
 pub struct Archive {
@@ -138,9 +141,7 @@ impl Archive {
 
     /// Asks for the passphrase and opens one of the slots with it: ROOT, and the slot that gave it.
     pub fn unlock_root<W: World>(&self, world: &mut W, slots: &[Slot]) -> Result<(Root, SlotClear), Failure> {
-        let password = Password::new(world.passphrase(false)?).ok_or(Failure::WrongPassphrase)?;
-        world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
-        open_any(slots, &password)
+        try_passphrases(world, |password| open_any(slots, password))
     }
 
     /// The data key that `unlock` keeps, or by the passphrase.
@@ -167,6 +168,26 @@ impl Archive {
 /// Does the commit list just this slot?
 pub fn is_listed(commit: &Commit, slot: &Slot) -> bool {
     commit.slots.contains(&slot_ref(slot))
+}
+
+/// Asks for a passphrase, and after a wrong one again where a person can be asked again.
+pub fn try_passphrases<W: World, T>(world: &mut W, open: impl Fn(&Password) -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut asked = Asked::Known;
+    for left in (0..PASSPHRASE_TRIES).rev() {
+        let given = match world.passphrase(asked) {
+            Err(Failure::NoPassphrase) if asked == Asked::Again => break,
+            given => given?,
+        };
+        let opened = Password::new(given).ok_or(Failure::WrongPassphrase).and_then(|password| {
+            world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
+            open(&password)
+        });
+        match opened {
+            Err(Failure::WrongPassphrase) if left > 0 => asked = Asked::Again,
+            ended => return ended,
+        }
+    }
+    Err(Failure::WrongPassphrase)
 }
 
 /// Tries each slot: ROOT, and which one gave it. A damaged slot is named only when no sound one opens.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
 use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, TreeRoot, is_chunk_size, is_pack_size};
 use wyng_config::without_credentials;
-use wyng_control::Failure;
+use wyng_control::{Asked, Failure};
 use wyng_wire::{BlobName, Service};
 
 use super::archive::{internal, open_any};
@@ -66,7 +66,7 @@ pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure>
             _ => Err(Failure::ArchiveNameTaken { archive: request.name.clone() }),
         };
     }
-    let password = Password::new(world.passphrase(true)?).ok_or(Failure::NoPassphrase)?;
+    let password = Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
     if let Some(folder) = unfinished {
         if let Some(made) = Made::read(world, &folder, request)? {
             return resume(world, request, &folder, &made, &password);

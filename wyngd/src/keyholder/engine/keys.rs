@@ -6,7 +6,7 @@
 
 use wyng_archive::crypto::{ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
 use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotRef};
-use wyng_control::{Failure, KeySlot, ToClient};
+use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
@@ -110,7 +110,7 @@ fn edit<W: World>(world: &mut W, name: &str, change: &Change, cost: Cost) -> Res
 
 fn new_password<W: World>(world: &mut W, kind: SlotKind) -> Result<Password, Failure> {
     let bytes = match kind {
-        SlotKind::Passphrase => world.passphrase(true)?,
+        SlotKind::Passphrase => world.passphrase(Asked::New)?,
         SlotKind::RecoveryKey => {
             let key = RecoveryKey::new(&mut world.draw()?);
             world.show_secret(key.printed().as_bytes())?;

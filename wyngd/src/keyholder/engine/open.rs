@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
+use wyng_archive::crypto::{Coder, Credential, slot_name};
 use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
 use wyng_archive::plan::{earlier_step, head_probes, next_probe};
 use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{Failure, ObjectClass, Phase, Problem, Progress, ToClient};
+use wyng_control::{Failure, ObjectClass, Problem, ToClient};
 use wyng_wire::Service;
 
-use super::archive::{damaged, internal, is_listed, open_any, open_commit};
+use super::archive::{damaged, internal, is_listed, open_any, open_commit, try_passphrases};
 use super::load::rebuild;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
 use crate::keyholder::world::{Found, World};
@@ -152,10 +152,8 @@ fn read_slots<W: World>(world: &mut W) -> Result<Vec<Result<Slot, Fault>>, Failu
 /// The credential, and the number of the slot that gave it.
 fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<(Credential, u8), Failure> {
     let sound: Vec<Slot> = slots.iter().flatten().cloned().collect();
-    let password = Password::new(world.passphrase(false)?).ok_or(Failure::WrongPassphrase)?;
-    world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
     let damaged_slot = slots.iter().find_map(|slot| slot.as_ref().err());
-    let (root, slot) = match (open_any(&sound, &password), damaged_slot) {
+    let (root, slot) = match (try_passphrases(world, |password| open_any(&sound, password)), damaged_slot) {
         // A passphrase cannot be judged by a damaged slot.
         (Err(Failure::WrongPassphrase), Some(fault)) => {
             return Err(Failure::Damaged {

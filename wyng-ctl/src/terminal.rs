@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Questions to the person at the terminal, wherever the standard streams lead. What is hidden stays hidden when the program was stopped and
+//! goes on, and the terminal is as it was when the question is over, however it ends.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, OptionalActions, Termios};
+use zeroize::Zeroizing;
+
+use crate::signals::{Said, Signals};
+
+/// The longest answer.
+pub(crate) const ANSWER_MAX_BYTES: usize = 1024;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// The process has no terminal.
+    NoTerminal,
+    /// The person interrupted, or the daemon that asked is gone.
+    Interrupted,
+    /// The person ended the input (Ctrl-D), or the terminal is gone.
+    Ended,
+    /// More than [`ANSWER_MAX_BYTES`].
+    TooLong,
+    /// The terminal cannot be used.
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for NoAnswer {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<Errno> for NoAnswer {
+    fn from(errno: Errno) -> Self {
+        Self::Unreadable(errno.into())
+    }
+}
+
+/// A terminal, with its modes as they were.
+pub(crate) struct Terminal<'a> {
+    file: File,
+    before: Termios,
+    hides: bool,
+    signals: &'a Signals,
+}
+
+/// What ended the reading of a line.
+enum Line {
+    /// It is whole.
+    Whole(Zeroizing<Vec<u8>>),
+    /// The program was stopped meanwhile: the modes may be others, and the question has scrolled away.
+    Stopped,
+}
+
+impl<'a> Terminal<'a> {
+    /// The terminal that the process belongs to. While `hides`, what is typed is not shown.
+    pub(crate) fn open(hides: bool, signals: &'a Signals) -> Result<Self, NoAnswer> {
+        // Not blocking: a read that waits would go on after a stop, with what is typed in sight.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = rustix::fs::open("/dev/tty", flags, Mode::empty()).map(File::from).map_err(|_| NoAnswer::NoTerminal)?;
+        let before = rustix::termios::tcgetattr(&file).map_err(|_| NoAnswer::NoTerminal)?;
+        Ok(Self { file, before, hides, signals })
+    }
+
+    /// Asks, and waits for a line. What was typed before the question is no answer to it.
+    pub(crate) fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
+        loop {
+            self.set_modes()?;
+            self.say(question)?;
+            match self.read_line()? {
+                Line::Whole(line) => return Ok(line),
+                Line::Stopped => {}
+            }
+        }
+    }
+
+    /// Says something to the person.
+    pub(crate) fn say(&self, text: &str) -> io::Result<()> {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match (&self.file).write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                // Ctrl-S holds what is written.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    rustix::io::retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Discards what was typed, and shows or hides what will be.
+    fn set_modes(&self) -> Result<(), Errno> {
+        let mut modes = self.before.clone();
+        if self.hides {
+            modes.local_modes.remove(LocalModes::ECHO);
+            modes.local_modes.insert(LocalModes::ECHONL);
+        }
+        modes.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
+        rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &modes)
+    }
+
+    fn restore_modes(&self) {
+        let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &self.before); // a terminal that is gone needs none
+    }
+
+    fn read_line(&self) -> Result<Line, NoAnswer> {
+        let mut line = Zeroizing::new(Vec::with_capacity(ANSWER_MAX_BYTES));
+        let mut byte = Zeroizing::new([0]);
+        loop {
+            match self.signals.wait_for_answer(&self.file)? {
+                Some(Said::Interrupt | Said::DaemonGone) => {
+                    let _ = self.say("\n"); // what comes next begins on a line of its own
+                    return Err(NoAnswer::Interrupted);
+                }
+                Some(Said::Stop) => {
+                    self.restore_modes();
+                    self.signals.stop()?;
+                    return Ok(Line::Stopped);
+                }
+                Some(Said::Continue) => return Ok(Line::Stopped),
+                None => {}
+            }
+            match (&self.file).read(byte.as_mut_slice()) {
+                Ok(0) => return Err(NoAnswer::Ended),
+                Ok(_) if *byte == *b"\n" => return Ok(Line::Whole(line)),
+                Ok(_) if line.len() == ANSWER_MAX_BYTES => return Err(NoAnswer::TooLong),
+                Ok(_) => line.extend_from_slice(byte.as_slice()),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(NoAnswer::Unreadable(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        self.restore_modes();
+    }
+}
