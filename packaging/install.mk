@@ -44,13 +44,14 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -D -m 0644 systemd/user/85-wyng.preset $(SYSTEMD)/user-preset/85-wyng.preset
 	install -D -m 0644 systemd/wyng.sysusers $(DESTDIR)/usr/lib/sysusers.d/wyng.conf
 	install -D -m 0644 systemd/wyng.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/wyng.conf
-	install -d -m 0755 $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -d -m 0755 $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(PROGRAMS)/wyng-ctl man $(SHARE)/man/man1
-	gzip -9 -n -f $(SHARE)/man/man1/wyng-ctl*.1
+	mv $(SHARE)/man/man1/*.5 $(SHARE)/man/man5 && mv $(SHARE)/man/man1/*.8 $(SHARE)/man/man8
+	gzip -9 -n -f $(SHARE)/man/man1/wyng-ctl*.1 $(SHARE)/man/man5/wyng.toml.5 $(SHARE)/man/man8/wyngd.8
 	$(PROGRAMS)/wyng-ctl completions bash > $(SHARE)/bash-completion/completions/wyng-ctl
 	$(PROGRAMS)/wyng-ctl completions zsh > $(SHARE)/zsh/site-functions/_wyng-ctl
 	$(PROGRAMS)/wyng-ctl completions fish > $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
-	chmod 0644 $(SHARE)/man/man1/wyng-ctl*.1.gz $(SHARE)/bash-completion/completions/wyng-ctl $(SHARE)/zsh/site-functions/_wyng-ctl $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
+	chmod 0644 $(SHARE)/man/man1/wyng-ctl*.1.gz $(SHARE)/man/man5/wyng.toml.5.gz $(SHARE)/man/man8/wyngd.8.gz $(SHARE)/bash-completion/completions/wyng-ctl $(SHARE)/zsh/site-functions/_wyng-ctl $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
 	install -d -m 0755 $(SHARE)/doc/wyng/docs/schema
 	install -m 0644 $(DOCS) ARCHITECTURE.md rpc-policy/50-wyng-adminvm.policy.example $(SHARE)/doc/wyng
 	install -m 0644 docs/*.md $(SHARE)/doc/wyng/docs

@@ -131,7 +131,8 @@ impl Sandbox {
             None => command.arg("--standalone").arg("--state-dir").arg(self.state()),
             Some(socket) => command.arg("--socket").arg(socket),
         };
-        command.arg("--json");
+        // As a script says it.
+        command.arg("--json").arg("--yes");
         if !arguments.contains(&"--passphrase-file") {
             command.arg("--passphrase-file").arg(self.path("passphrase"));
         }

@@ -91,7 +91,8 @@ fn the_daemon_opens_by_its_own_configuration_and_only_what_that_names() {
     let (mut sandbox, config) = configured("");
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
     let other = sandbox.image("other.img", IMAGE_BYTES, 5);
-    let forged = sandbox.text("forged.toml", &format!("[volumes]\nwork = {other:?}\nshadow = {other:?}\n"));
+    let third = sandbox.image("third.img", IMAGE_BYTES, 6);
+    let forged = sandbox.text("forged.toml", &format!("[volumes]\nwork = {other:?}\nshadow = {third:?}\n"));
     let session = sandbox.wyng(&["backup", "home", "work", "--config", &forged]).success().session(0);
     sandbox.assert_restores("work", &session, &noise(IMAGE_BYTES, 8));
     assert_eq!(sandbox.wyng(&["backup", "home", "shadow", "--config", &forged]).expect(1).codes(), ["source-unavailable"]);

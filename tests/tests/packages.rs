@@ -14,7 +14,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise};
 
 /// The package of the admin domain: each file but manual pages and documents, with its mode.
-const DOM0: [(&str, u32); 27] = [
+const DOM0: [(&str, u32); 29] = [
     ("etc/qubes/policy.d/60-wyng.policy", 0o664),
     ("usr/bin/wyng-ctl", 0o755),
     ("usr/lib/systemd/system-preset/85-wyng.preset", 0o644),
@@ -39,6 +39,8 @@ const DOM0: [(&str, u32); 27] = [
     ("usr/share/licenses/wyng/LICENSE", 0o644),
     ("usr/share/man/man1/wyng-ctl-backup.1.gz", 0o644),
     ("usr/share/man/man1/wyng-ctl.1.gz", 0o644),
+    ("usr/share/man/man5/wyng.toml.5.gz", 0o644),
+    ("usr/share/man/man8/wyngd.8.gz", 0o644),
     ("usr/share/wyng/read_archive.py", 0o755),
     ("usr/share/wyng/requirements.txt", 0o644),
     ("usr/share/zsh/site-functions/_wyng-ctl", 0o644),

@@ -4,24 +4,24 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
-use wyng_control::{BackupSource, Command, CompareWith, Compression, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
+use wyng_control::{BackupSource, Command, CompareWith, Compression, ExitStatus, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
 
+use crate::help;
 use crate::passphrase::{NoPassphrase, Origin};
 use crate::power::POWER_SUPPLIES;
 use crate::quantity::parse_small_bytes;
+use crate::report::{self, Message};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
 
-const EXIT_STATUS: &str = "\
-Exit status: 0 all was done; 1 failed; 2 wrong usage; 3 done for some volumes only, or something is overdue; 4 the passphrase is not right; \
-5 damage, tampering or rollback was found; 6 the store or its transport cannot be reached; 7 put off, on battery; 130 interrupted. After 6 and 130 the \
-same command goes on where it stopped.";
+/// Where the service listens.
+pub(crate) const SOCKET: &str = "/run/wyng/wyngd.sock";
 
-/// Fast, incremental, encrypted backup of disk volumes through a machine that nobody trusts.
+/// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a network; everything between it and the storage is treated as hostile.
 #[derive(Debug, Parser)]
-#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110, after_help = EXIT_STATUS)]
+#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -31,43 +31,44 @@ pub(crate) struct Cli {
 
 /// Options that every command has; they stand before or after it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The running daemon's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/wyng/wyngd.sock", conflicts_with = "standalone")]
+    /// Socket of the running daemon
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, value_hint = ValueHint::FilePath, conflicts_with = "standalone")]
     pub(crate) socket: PathBuf,
-    /// Run a private daemon for this one command, as the caller
+    /// Run a private daemon for this one command, with the caller's rights
     #[arg(long, global = true)]
     pub(crate) standalone: bool,
-    /// The configuration: volumes and profiles by name [default: /etc/wyng/wyng.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Configuration with volumes and profiles [default: /etc/wyng/wyng.toml]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Where a private daemon keeps its state [default: $XDG_STATE_HOME/wyng]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// State folder of a private daemon [default: $XDG_STATE_HOME/wyng]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Read the passphrase from a file, or from standard input with `-`
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// One JSON object on standard output
+    /// Print one JSON object on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How to show progress on standard error
+    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines of JSON
     #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
     pub(crate) progress: ProgressStyle,
-    /// Results and errors only
+    /// Print nothing on success but what was asked for
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// More of what happens
+    /// Print more of what happens
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+    /// Answer yes where a command asks before it overwrites or removes something
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressStyle {
-    /// A bar on a terminal, plain lines elsewhere
     Auto,
-    /// JSON lines
     Json,
-    /// None
     None,
 }
 
@@ -83,7 +84,7 @@ pub(crate) enum Verb {
     /// Make, adopt and look at archives
     #[command(subcommand)]
     Archive(ArchiveVerb),
-    /// Passphrases and recovery keys
+    /// Add, change, remove and check passphrases and recovery keys
     #[command(subcommand)]
     Key(KeyVerb),
     /// Back up volumes
@@ -98,58 +99,58 @@ pub(crate) enum Verb {
     Restore(RestoreArgs),
     /// Show what differs between a session and another one, or the volume as it is
     Diff(DiffArgs),
-    /// Check what the store has
+    /// Check that all is in the store and unharmed
     #[command(alias = "arch-check")]
     Verify(VerifyArgs),
-    /// The state of archives
+    /// Show the state of archives: newest sessions, damage, what is overdue
     Status {
-        /// Which archive; all without it
+        /// Name of the archive; all without it
         archive: Option<String>,
     },
-    /// Show how far the running daemon is with others' commands, until none is left
+    /// Follow the running daemon's commands until none is left
     Watch,
-    /// Have the running daemon open the archive without the passphrase for a while
+    /// Let the running daemon open the archive without the passphrase for a while
     Unlock {
-        /// The archive's name
-        archive: String,
-        /// For how long, 1s to 24h
+        /// Name of the archive
+        archive: Option<String>,
+        /// Keep the key so long, 1s to 24h
         #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = parse_unlock)]
         secs: u64,
     },
-    /// Have the running daemon forget what `unlock` told it
+    /// Wipe the key that `unlock` left with the running daemon
     Lock {
-        /// The archive's name; all without it
+        /// Name of the archive; all without it
         archive: Option<String>,
     },
     /// Look after base snapshots, which tell what changed since the last backup
     #[command(subcommand)]
     Snapshots(SnapshotsVerb),
-    /// Look at the configuration
+    /// Check the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
-    /// Look at the way to other qubes
+    /// Check the way to other qubes
     #[command(subcommand)]
     Qubes(QubesVerb),
-    /// Completions for a shell, on standard output
+    /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// Shell that is to complete
         shell: Shell,
     },
     /// Write the manual pages to a folder
     Man {
-        /// Where; made if it is missing
-        #[arg(value_name = "DIR")]
+        /// Folder for the pages; made if it is missing
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// What to keep on paper: the archive's id, and the code that shows a rollback
+    /// Print what to keep on paper: the archive's id, and the code that shows a rollback
     RecoverySheet {
-        /// The archive's name
-        archive: String,
-        /// The code as a QR code, in the terminal
+        /// Name of the archive
+        archive: Option<String>,
+        /// Show the code as a QR code in the terminal too
         #[arg(long)]
         qr: bool,
-        /// The whole sheet as an SVG file
-        #[arg(long, value_name = "FILE")]
+        /// Write the whole sheet as an SVG file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         svg: Option<PathBuf>,
     },
     /// Another word for `archive create`
@@ -179,15 +180,15 @@ pub(crate) enum SnapshotsVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
-    /// Is it right, and is all there that it names?
+    /// Report every mistake, and every volume that cannot be backed up
     Check,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QubesVerb {
-    /// Is all there on the way to the far ends, and does each service answer?
+    /// Check that all is there on the way to the far ends, and that each service answers
     Check {
-        /// How they are reached, as for `archive create --via`; those of all archives without it
+        /// Far end as for `archive create --via`; those of all archives without it
         #[arg(value_name = "VIA")]
         vias: Vec<String>,
     },
@@ -197,53 +198,53 @@ pub(crate) enum QubesVerb {
 pub(crate) enum ArchiveVerb {
     /// Make an archive in an empty place
     Create(CreateArgs),
-    /// Adopt an archive, or catch up with it: rebuilds the local state
+    /// Adopt an archive that exists, or catch up with it: rebuilds the local state
     Open(OpenArgs),
     /// Become the archive's writer
     TakeOver {
-        /// The archive's name
+        /// Name of the archive
         name: String,
     },
-    /// The archives that are known here
+    /// List the archives that are known here
     List,
-    /// What is known of one archive
+    /// Show what is known of one archive
     Show {
-        /// The archive's name
-        name: String,
+        /// Name of the archive
+        name: Option<String>,
     },
-    /// Say that all damage which is known now was seen and lasts: it is still shown, and `verify` and `status` end with 0 again
+    /// Accept all damage that is known now as lasting: it is still shown, and `verify` and `status` end with 0 again
     Acknowledge {
-        /// The archive's name
-        name: String,
+        /// Name of the archive
+        name: Option<String>,
     },
     /// Remove the local state of an archive; the store is not touched
     Forget {
-        /// The archive's name
+        /// Name of the archive
         name: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The archive's name on this machine
+    /// Name of the archive on this machine
     name: String,
-    /// Where the store is: dir:/path [default: as configured]
+    /// Address of the store: dir:/path [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else local]
+    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     via: Option<String>,
-    /// A power of two, 64K to 1M
+    /// Size of a chunk: a power of two, 64K to 1M
     #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
     chunk_size: u32,
-    /// A multiple of 4K, 64K to 64M, at least twice the chunk size
+    /// Size of a pack: a multiple of 4K, 64K to 64M, at least twice the chunk size
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_small_bytes)]
     pack_size: u32,
-    /// zstd:LEVEL, -7 to 19
+    /// Compression of new chunks: zstd:LEVEL, -7 to 19
     #[arg(long, value_name = "ALGORITHM:LEVEL", default_value = "zstd:3", value_parser = parse_compression)]
     compression: Compression,
     /// RUNS,TIME that must both pass before anything is deleted
-    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off)]
+    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off, hide = true)]
     hold_off: HoldOff,
     /// Deduplicate over all volumes, instead of within each one
     #[arg(long)]
@@ -258,61 +259,61 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct OpenArgs {
-    /// The archive's name on this machine
+    /// Name of the archive on this machine
     name: String,
-    /// Where the store is; needed the first time [default: as configured]
+    /// Address of the store; needed the first time [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The far end
+    /// Far end [default: as before, as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     via: Option<String>,
-    /// The code of the recovery sheet
+    /// Refuse a state that is older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     expect: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyVerb {
-    /// The passphrases and recovery keys
+    /// List the passphrases and recovery keys
     List {
-        /// The archive's name
-        archive: String,
+        /// Name of the archive
+        archive: Option<String>,
     },
     /// Add a passphrase or a recovery key
     Add {
-        /// The archive's name
-        archive: String,
+        /// Name of the archive
+        archive: Option<String>,
         /// A recovery key, shown once, instead of a passphrase
         #[arg(long)]
         recovery_key: bool,
         #[command(flatten)]
         new: NewPassphrase,
     },
-    /// Put a new passphrase into the place of the one that is given
+    /// Replace the passphrase that is given by a new one
     Change {
-        /// The archive's name
-        archive: String,
+        /// Name of the archive
+        archive: Option<String>,
         #[command(flatten)]
         new: NewPassphrase,
     },
-    /// Remove a passphrase or recovery key; the passphrase that is asked for must be another one
+    /// Remove a passphrase or recovery key; the one that is asked for must be another one
     Remove {
-        /// The archive's name
-        archive: String,
-        /// The slot's number, as `key list` shows it
-        slot: u8,
+        /// Name of the archive
+        archive: Option<String>,
+        /// Number of the slot, as `key list` shows it
+        slot: Option<String>,
     },
-    /// Does the passphrase still open the archive?
+    /// Check that a passphrase opens the archive
     Check {
-        /// The archive's name
-        archive: String,
+        /// Name of the archive
+        archive: Option<String>,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NewPassphrase {
     /// Read the new passphrase from a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) new_passphrase_file: Option<PathBuf>,
     /// Memory that a guess at it costs, 64M to 1G [default: as the one that opens]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
@@ -324,31 +325,30 @@ pub(crate) struct NewPassphrase {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// The archive's name; the profile says it too
-    #[arg(required_unless_present = "profile")]
+    /// Name of the archive; the profile has it too
     archive: Option<String>,
     /// PATH or NAME=PATH of a disk image or block device, or a volume's name in the configuration
-    #[arg(value_name = "SOURCE", required_unless_present_any = ["all", "profile"])]
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
-    /// All volumes of the configuration
+    /// Back up all volumes of the configuration
     #[arg(long, conflicts_with = "sources")]
     all: bool,
-    /// Archive, volumes and options of this profile
+    /// Take archive, volumes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
-    /// The volumes are in use: mark the sessions as crash-consistent
+    /// Mark the sessions as taken while the volumes were in use
     #[arg(long)]
     live: bool,
     /// Read and count, send nothing
     #[arg(long)]
     dry_run: bool,
-    /// No session for a volume that did not change
+    /// Make no session for a volume that did not change
     #[arg(long)]
     skip_unchanged: bool,
     /// Send again also what `verify` found missing or damaged in so large a part of the store that it did not believe it
     #[arg(long, conflicts_with = "dry_run")]
     heal: bool,
-    /// As a timer: on battery it is put off with status 7, for three days at most while more than 60 % are left
+    /// Put it off with status 7 while the machine is on battery, for three days at most if more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
     /// Where the kernel tells of power
@@ -358,42 +358,42 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MonitorArgs {
-    /// The archive's name
-    archive: String,
+    /// Name of the archive
+    archive: Option<String>,
     /// PATH or NAME=PATH of a disk image, or a volume's name in the configuration
-    #[arg(value_name = "SOURCE", required_unless_present = "all")]
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     sources: Vec<OsString>,
-    /// All volumes of the configuration
+    /// Look at all volumes of the configuration
     #[arg(long, conflicts_with = "sources")]
     all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The archive's name
-    archive: String,
-    /// One volume only
+    /// Name of the archive
+    archive: Option<String>,
+    /// Show one volume only
     volume: Option<String>,
-    /// One session only: its name or the beginning of it, ^TAG, latest
+    /// Show one session only: its name or the beginning of it, a day, latest
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     session: Option<SessionChoice>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The archive's name
-    archive: String,
-    /// The volume
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    /// Name of the archive
+    archive: Option<String>,
+    /// Name of the volume
+    #[arg(conflicts_with = "all")]
     pub(crate) volume: Option<String>,
-    /// All volumes, each to a file of its name in the folder --to
+    /// Restore all volumes, each to a file of its name in the folder --to
     #[arg(long)]
     pub(crate) all: bool,
-    /// Which session: its name or the beginning of it, ^TAG, latest
+    /// Session: its name or the beginning of it, a day (its last session), latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
-    /// A new file, a folder with --all, or `-` for standard output
-    #[arg(long, value_name = "PATH", required_unless_present = "in_place")]
+    /// Write to a new file, to a folder with --all, or to standard output with `-`
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
     /// Replace a file that exists, once the new one is complete; what is the same in both is not fetched
     #[arg(long)]
@@ -405,14 +405,14 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The archive's name
-    archive: String,
-    /// The volume
-    volume: String,
-    /// Which session: its name or the beginning of it, ^TAG, latest
+    /// Name of the archive
+    archive: Option<String>,
+    /// Name of the volume
+    volume: Option<String>,
+    /// Session: its name or the beginning of it, a day (its last session), latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
-    /// Another session of the volume, or `local`: the volume as it is
+    /// Compare with another session of the volume, or with `local`: the volume as it is
     #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
     with: CompareWith,
     /// Where the volume is [default: as configured, else where it was backed up from]
@@ -425,28 +425,33 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The archive's name; the profile says it too
-    #[arg(required_unless_present = "profile")]
+    /// Name of the archive; the profile has it too
     archive: Option<String>,
-    /// Only what these volumes need
+    /// Check only what these volumes need
     volumes: Vec<String>,
-    /// Only what this session needs
+    /// Check only what this session needs
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     session: Option<SessionChoice>,
     /// Open every chunk too; asks for the passphrase
     #[arg(long)]
     deep: bool,
-    /// Read at most so much, what was not read for longest first
+    /// Read at most so much, beginning with what was not read for longest
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     budget: Option<u64>,
-    /// Archive and budget of this profile
+    /// Take archive and budget from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
     profile: Option<String>,
 }
 
-/// Reads the command line; ends the process with status 2 and a message where it is wrong.
-pub(crate) fn parse() -> Cli {
-    Cli::parse()
+/// Reads the command line. Where it is wrong, or asks for help or the version, that is shown and the exit status returned.
+pub(crate) fn parse() -> Result<Cli, ExitStatus> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = help::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        // Whether `--json` was meant can be told though the rest is wrong.
+        let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+        report::show_unparsed(&error, json)
+    })
 }
 
 impl Cli {
@@ -468,14 +473,15 @@ impl Cli {
     }
 
     /// Fills in what the configuration says and the command line does not; the error says what neither does.
-    pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), String> {
+    pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
         match &mut self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
                 let known = config.archives.get(&create.name);
                 create.via = create.via.take().or_else(|| known.map(|known| known.via.clone()));
                 create.store = create.store.take().or_else(|| known.map(|known| known.store.clone()));
                 if create.store.is_none() {
-                    return Err(format!("where is the store of {:?}? Neither --store nor the configuration says it", create.name));
+                    let text = format!("where is the store of archive {:?} to be?", create.name);
+                    return Err(Message::usage(text, "Add --store dir:/path, or [archives.NAME] to the configuration."));
                 }
             }
             Verb::Archive(ArchiveVerb::Open(open)) => {
@@ -485,7 +491,7 @@ impl Cli {
             }
             Verb::Backup(BackupArgs { all: true, sources, .. }) | Verb::Monitor(MonitorArgs { all: true, sources, .. }) => {
                 if config.volumes.is_empty() {
-                    return Err("the configuration names no volume".into());
+                    return Err(Message::usage("the configuration names no volume", "Add some to [volumes], or name paths."));
                 }
                 *sources = config.volumes.keys().map(OsString::from).collect();
             }
@@ -497,7 +503,10 @@ impl Cli {
                     backup.skip_unchanged |= profile.skip_unchanged;
                 }
             }
-            Verb::Diff(diff) => diff.configured = diff.to.is_none() && config.volumes.contains_key(&diff.volume),
+            Verb::Diff(diff) => {
+                let is_known = diff.volume.as_ref().is_some_and(|volume| config.volumes.contains_key(volume));
+                diff.configured = is_known && diff.to.is_none();
+            }
             Verb::Verify(verify) => {
                 if let Some(profile) = find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)? {
                     verify.archive = Some(profile.archive.clone());
@@ -540,54 +549,57 @@ impl Cli {
             },
             Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
             Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
-            Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow { archive: name.clone() },
-            Verb::Archive(ArchiveVerb::Acknowledge { name }) => Command::ArchiveAcknowledge { archive: name.clone() },
+            Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow { archive: named(name) },
+            Verb::Archive(ArchiveVerb::Acknowledge { name }) => Command::ArchiveAcknowledge { archive: named(name) },
             Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget { archive: name.clone() },
-            Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: archive.clone() },
-            Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: archive.clone() },
+            Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: named(archive) },
+            Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: named(archive) },
             Verb::Key(KeyVerb::Add { archive, recovery_key, new }) => Command::KeyAdd {
-                archive: archive.clone(),
+                archive: named(archive),
                 recovery_key: *recovery_key,
                 kdf_memory_kib: new.memory_kib(),
                 kdf_passes: new.kdf_passes,
             },
             Verb::Key(KeyVerb::Change { archive, new }) => {
-                Command::KeyChange { archive: archive.clone(), kdf_memory_kib: new.memory_kib(), kdf_passes: new.kdf_passes }
+                Command::KeyChange { archive: named(archive), kdf_memory_kib: new.memory_kib(), kdf_passes: new.kdf_passes }
             }
-            Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove { archive: archive.clone(), number: *slot },
-            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: archive.clone() },
+            Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove {
+                archive: named(archive),
+                number: slot.as_deref().and_then(|slot| slot.parse().ok()).unwrap_or(u8::MAX),
+            },
+            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: named(archive) },
             Verb::Backup(backup) => Command::Backup {
-                archive: backup.archive.clone().unwrap_or_default(),
+                archive: named(&backup.archive),
                 sources,
                 skip_unchanged: backup.skip_unchanged,
                 dry_run: backup.dry_run,
                 live: backup.live,
                 heal: backup.heal,
             },
-            Verb::Monitor(monitor) => Command::Monitor { archive: monitor.archive.clone(), sources },
-            Verb::List(list) => Command::List { archive: list.archive.clone(), volume: list.volume.clone(), session: list.session.clone() },
+            Verb::Monitor(monitor) => Command::Monitor { archive: named(&monitor.archive), sources },
+            Verb::List(list) => Command::List { archive: named(&list.archive), volume: list.volume.clone(), session: list.session.clone() },
             Verb::Restore(restore) => Command::Restore {
-                archive: restore.archive.clone(),
+                archive: named(&restore.archive),
                 volumes: restore.volume.iter().cloned().collect(),
                 session: restore.session.clone(),
                 in_place: restore.in_place,
             },
             Verb::Diff(diff) => Command::Diff {
-                archive: diff.archive.clone(),
-                volume: diff.volume.clone(),
+                archive: named(&diff.archive),
+                volume: diff.volume.clone().unwrap_or_default(),
                 session: diff.session.clone(),
                 with: diff.with.clone(),
                 named: diff.to.is_some(),
                 configured: diff.configured,
             },
             Verb::Verify(verify) => Command::Verify {
-                archive: verify.archive.clone().unwrap_or_default(),
+                archive: named(&verify.archive),
                 volumes: verify.volumes.clone(),
                 session: verify.session.clone(),
                 deep: verify.deep,
                 budget_bytes: verify.budget,
             },
-            Verb::Unlock { archive, secs } => Command::Unlock { archive: archive.clone(), secs: *secs },
+            Verb::Unlock { archive, secs } => Command::Unlock { archive: named(archive), secs: *secs },
             Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
             Verb::Status { archive } => Command::Status { archive: archive.clone() },
         }))
@@ -645,13 +657,9 @@ impl Cli {
             Verb::Archive(ArchiveVerb::List) => None,
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => Some(&create.name),
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
-            Verb::Archive(
-                ArchiveVerb::TakeOver { name }
-                | ArchiveVerb::Show { name }
-                | ArchiveVerb::Acknowledge { name }
-                | ArchiveVerb::Forget { name },
-            ) => Some(name),
-            Verb::Key(
+            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => Some(name),
+            Verb::Archive(ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive })
+            | Verb::Key(
                 KeyVerb::List { archive }
                 | KeyVerb::Add { archive, .. }
                 | KeyVerb::Change { archive, .. }
@@ -659,29 +667,133 @@ impl Cli {
                 | KeyVerb::Check { archive },
             )
             | Verb::Unlock { archive, .. }
-            | Verb::RecoverySheet { archive, .. } => Some(archive),
-            Verb::List(list) => Some(&list.archive),
-            Verb::Monitor(monitor) => Some(&monitor.archive),
-            Verb::Restore(restore) => Some(&restore.archive),
-            Verb::Diff(diff) => Some(&diff.archive),
-            Verb::Backup(BackupArgs { archive, .. }) | Verb::Verify(VerifyArgs { archive, .. }) => archive.as_deref(),
-            Verb::Config(_) | Verb::Qubes(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
-            Verb::Status { archive }
+            | Verb::RecoverySheet { archive, .. }
+            | Verb::List(ListArgs { archive, .. })
+            | Verb::Monitor(MonitorArgs { archive, .. })
+            | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Diff(DiffArgs { archive, .. })
+            | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Verify(VerifyArgs { archive, .. })
+            | Verb::Status { archive }
             | Verb::Lock { archive }
             | Verb::Snapshots(SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. }) => archive.as_deref(),
+            Verb::Config(_) | Verb::Qubes(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
         }
+    }
+
+    /// The place of an archive that may be left out: [`default_archive`](crate::defaults::default_archive) then fills it.
+    pub(crate) fn archive_place(&mut self) -> Option<&mut Option<String>> {
+        match &mut self.verb {
+            Verb::Archive(ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive })
+            | Verb::Key(
+                KeyVerb::List { archive }
+                | KeyVerb::Add { archive, .. }
+                | KeyVerb::Change { archive, .. }
+                | KeyVerb::Remove { archive, .. }
+                | KeyVerb::Check { archive },
+            )
+            | Verb::Unlock { archive, .. }
+            | Verb::RecoverySheet { archive, .. }
+            | Verb::List(ListArgs { archive, .. })
+            | Verb::Monitor(MonitorArgs { archive, .. })
+            | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Diff(DiffArgs { archive, .. })
+            | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
+            _ => None,
+        }
+    }
+
+    /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is missing.
+    pub(crate) fn settle_words(&mut self) -> Result<(), Message> {
+        match &mut self.verb {
+            Verb::Backup(BackupArgs { all: false, profile: None, archive, sources, .. })
+            | Verb::Monitor(MonitorArgs { all: false, archive, sources }) => {
+                if sources.is_empty() {
+                    sources.extend(archive.take().map(OsString::from));
+                }
+                if sources.is_empty() {
+                    return Err(Message::of_needed_sources());
+                }
+            }
+            Verb::Restore(RestoreArgs { all: false, archive, volume, .. }) | Verb::Diff(DiffArgs { archive, volume, .. }) => {
+                shift(archive, volume).ok_or_else(|| Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`."))?;
+            }
+            Verb::Key(KeyVerb::Remove { archive, slot }) => {
+                let number = shift(archive, slot).and_then(|slot| slot.parse::<u8>().ok());
+                number.ok_or_else(|| Message::usage("which slot? A slot is a number", "See `wyng-ctl key list ARCHIVE`."))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Is the only source really the archive, with nothing behind it? A volume of that name would be there.
+    pub(crate) fn names_only_its_archive(&self) -> bool {
+        match (self.sources(), self.archive()) {
+            ([source], Some(archive)) => source == archive && !std::path::Path::new(source).exists(),
+            _ => false,
+        }
+    }
+
+    /// Does the command only count?
+    pub(crate) fn is_dry_run(&self) -> bool {
+        matches!(&self.verb, Verb::Backup(BackupArgs { dry_run: true, .. }))
+    }
+
+    /// Is only a part of what the archive has in the store to be checked?
+    pub(crate) fn checks_part(&self) -> bool {
+        let Verb::Verify(verify) = &self.verb else { return false };
+        !verify.volumes.is_empty() || verify.session.is_some() || verify.budget.is_some()
+    }
+
+    /// May the command begin in a state folder that is not there yet?
+    pub(crate) fn may_make_state(&self) -> bool {
+        matches!(&self.verb, Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_)) | Verb::ArchInit(_) | Verb::Qubes(_))
+    }
+
+    /// Is it about all archives that are known, in the usual place?
+    pub(crate) fn asks_about_all(&self) -> bool {
+        let of_all = matches!(&self.verb, Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None });
+        of_all && self.options.state_dir.is_none()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(words: &[&str]) -> Self {
+        let mut cli = Self::try_parse_from(["wyng-ctl"].iter().chain(words)).unwrap();
+        cli.settle_words().unwrap();
+        cli
     }
 }
 
+/// The second word, where the first may be missing.
+fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
+    if second.is_none() {
+        *second = first.take();
+    }
+    second.as_deref()
+}
+
+/// An archive that has been filled in.
+fn named(archive: &Option<String>) -> String {
+    archive.clone().unwrap_or_default()
+}
+
 /// The profile that was asked for. It has one archive, which may be named a second time but not differently.
-fn find_profile<'a>(name: Option<&str>, archive: Option<&str>, config: &'a Config) -> Result<Option<&'a Profile>, String> {
+fn find_profile<'a>(name: Option<&str>, archive: Option<&str>, config: &'a Config) -> Result<Option<&'a Profile>, Message> {
     let Some(name) = name else { return Ok(None) };
     let profile = config.profiles.get(name).ok_or_else(|| {
         let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
-        format!("there is no profile {name:?} in the configuration{}{}", if known.is_empty() { "" } else { ", but " }, known.join(", "))
+        let next = match &*known {
+            [] => "Add [profiles.NAME] to the configuration; see wyng.toml(5).".to_owned(),
+            known => format!("Known are {}.", known.join(", ")),
+        };
+        Message::usage(format!("there is no profile {name:?} in the configuration"), next)
     })?;
     match archive {
-        Some(other) if other != profile.archive => Err(format!("profile {name:?} is of archive {:?}, not {other:?}", profile.archive)),
+        Some(other) if other != profile.archive => {
+            Err(Message::usage(format!("profile {name:?} is of archive {:?}, not {other:?}", profile.archive), "Leave the archive out."))
+        }
         _ => Ok(Some(profile)),
     }
 }
@@ -755,7 +867,8 @@ mod tests {
     use super::*;
 
     fn command(words: &str) -> Command {
-        let Some(ToDaemon::Start(command)) = Cli::try_parse_from(words.split(' ')).unwrap().request(Vec::new()) else { panic!("{words}") };
+        let words: Vec<&str> = words.split(' ').skip(1).collect();
+        let Some(ToDaemon::Start(command)) = Cli::of(&words).request(Vec::new()) else { panic!("{words:?}") };
         command
     }
 
@@ -779,6 +892,34 @@ mod tests {
         for words in ["--chunk-size 3K", "--chunk-size 2M", "--compression lz4:1", "--compression zstd:99", "--hold-off 3"] {
             let line = format!("wyng-ctl archive create a --store dir:/x {words}");
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_archive_may_be_left_out_where_one_word_tells_what_is_missing() {
+        let archive = |words: &[&str]| Cli::of(words).archive().map(str::to_owned);
+        for (with, without) in [
+            (&["list", "home"][..], &["list"][..]),
+            (&["verify", "home", "--deep"], &["verify", "--deep"]),
+            (&["restore", "home", "v", "--to", "x"], &["restore", "v", "--to", "x"]),
+            (&["restore", "home", "--all", "--to", "x"], &["restore", "--all", "--to", "x"]),
+            (&["diff", "home", "v"], &["diff", "v"]),
+            (&["backup", "home", "--live", "v"], &["backup", "--live", "v"]),
+            (&["backup", "home", "--all"], &["backup", "--all"]),
+            (&["monitor", "home", "v"], &["monitor", "v"]),
+            (&["key", "remove", "home", "3"], &["key", "remove", "3"]),
+            (&["key", "check", "home"], &["key", "check"]),
+            (&["recovery-sheet", "home"], &["recovery-sheet"]),
+            (&["archive", "show", "home"], &["archive", "show"]),
+        ] {
+            assert_eq!((archive(with).as_deref(), archive(without)), (Some("home"), None), "{with:?}");
+        }
+        assert_eq!(Cli::of(&["backup", "a", "b", "c"]).archive(), Some("a"), "with several words the first is the archive");
+        for words in [&["backup"][..], &["restore", "--to", "x"], &["diff"], &["key", "remove"], &["key", "remove", "home"], &["monitor"]] {
+            assert!(Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).unwrap().settle_words().is_err(), "{words:?}");
+        }
+        for words in [&["archive", "forget"][..], &["archive", "take-over"], &["archive", "create"]] {
+            assert!(Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).is_err(), "{words:?}");
         }
     }
 

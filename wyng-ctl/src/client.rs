@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 use std::{env, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wyng_control::{CodecError, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode, encode};
 use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
 
-use crate::cli::Options;
+use crate::cli::{Cli, Options};
 use crate::settings;
 
 const DAEMON: &str = "wyngd";
@@ -26,6 +28,24 @@ const CLIENT_PLACE: RawFd = 3;
 pub(crate) struct Client {
     socket: OwnedFd,
     private: Option<Started>,
+    until: Option<Instant>,
+}
+
+/// Which daemon is wanted, and how much.
+pub(crate) struct Reach<'a> {
+    /// The running one, or a private one.
+    pub(crate) options: &'a Options,
+    /// A private one may begin with a state folder that is not there yet.
+    pub(crate) may_make_state: bool,
+    /// Nobody waits any longer, nor reads what a private one logs.
+    pub(crate) until: Option<Instant>,
+}
+
+impl<'a> Reach<'a> {
+    /// As a command needs it.
+    pub(crate) fn of(cli: &'a Cli) -> Self {
+        Self { options: &cli.options, may_make_state: cli.may_make_state(), until: None }
+    }
 }
 
 /// Why there is no conversation (any more).
@@ -33,6 +53,10 @@ pub(crate) struct Client {
 pub(crate) enum ClientError {
     /// No daemon listens there.
     NoDaemon(PathBuf),
+    /// One may, and the caller is not let in.
+    Denied(PathBuf),
+    /// The command needs local state, and there is none.
+    NoState(PathBuf),
     /// The private daemon cannot be started.
     NotStarted(PathBuf, io::Error),
     /// It ended, or speaks something else.
@@ -49,21 +73,31 @@ impl From<CodecError> for ClientError {
 
 impl Client {
     /// Connects as the options say. A private daemon reads the same configuration, where it is right.
-    pub(crate) fn connect(options: &Options) -> Result<Self, ClientError> {
-        if options.standalone { Self::start_private(options) } else { Self::join(&options.socket) }
+    pub(crate) fn connect(reach: &Reach<'_>) -> Result<Self, ClientError> {
+        let (socket, private) =
+            if reach.options.standalone { Self::start_private(reach)? } else { (Self::join(&reach.options.socket)?, None) };
+        Ok(Self { socket, private, until: reach.until })
     }
 
-    fn join(path: &Path) -> Result<Self, ClientError> {
-        let none = |_| ClientError::NoDaemon(path.to_owned());
+    fn join(path: &Path) -> Result<OwnedFd, ClientError> {
+        let none = |errno| match errno {
+            Errno::ACCESS | Errno::PERM => ClientError::Denied(path.to_owned()),
+            _ => ClientError::NoDaemon(path.to_owned()),
+        };
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(none)?;
         let address = SocketAddrUnix::new(path).map_err(none)?;
         rustix::net::connect(&socket, &address).map_err(none)?;
-        Ok(Self { socket, private: None })
+        Ok(socket)
     }
 
-    fn start_private(options: &Options) -> Result<Self, ClientError> {
+    /// A folder that is not there holds no archive: only a command that brings one may make it.
+    fn start_private(reach: &Reach<'_>) -> Result<(OwnedFd, Option<Started>), ClientError> {
+        let options = reach.options;
         let program = find_daemon();
         let state_dir = options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"));
+        if !reach.may_make_state && !state_dir.exists() {
+            return Err(ClientError::NoState(state_dir));
+        }
         let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
         let mut command = Command::new(&program);
         command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
@@ -73,11 +107,14 @@ impl Client {
         // An interrupt from the terminal is for this program, which tells the daemon; its roles would just die of it.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if reach.until.is_some() {
+            command.stderr(Stdio::null());
+        }
         if options.verbose {
             command.env("WYNGD_LOG", "info");
         }
         let private = start(command, vec![(theirs, CLIENT_PLACE)]).map_err(|error| ClientError::NotStarted(program, error))?;
-        Ok(Self { socket, private: Some(private) })
+        Ok((socket, Some(private)))
     }
 
     /// Says something, with the descriptors that belong to it.
@@ -87,6 +124,14 @@ impl Client {
 
     /// Waits for the next message.
     pub(crate) fn receive(&self) -> Result<ToClient, ClientError> {
+        if let Some(until) = self.until {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(|_| ClientError::Lost)?;
+            let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+            match rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&left))) {
+                Ok(ready) if ready > 0 => {}
+                _ => return Err(ClientError::Lost),
+            }
+        }
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
         match receive_packet(self.socket.as_fd(), &mut buffer) {
             Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),

@@ -11,7 +11,10 @@ use wyng_config::{AdminDomain, Config};
 use wyng_control::{Asked, BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Reach};
+use crate::clock::{Clock, now};
+use crate::confirm::{self, Answer};
+use crate::defaults::default_archive;
 use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase::{self, NoPassphrase};
@@ -30,14 +33,21 @@ const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
 /// Runs a command.
 pub(crate) fn run(mut cli: Cli) -> ExitStatus {
-    let config = if cli.asks_config() { settings::read(&cli.options) } else { Ok(Config::default()) };
-    let config = config.and_then(|config| cli.fill_in(&config).map(|()| config).map_err(|text| Message::usage(&text)));
+    let config = prepare(&mut cli);
     let mut report = Report::new(&cli);
     let exit = match config {
-        Err(message) => report.fail(message),
+        Err(messages) => report.fail_all(messages),
         Ok(config) => here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report)),
     };
     report.finish(exit)
+}
+
+/// Fills in what the command line leaves out.
+fn prepare(cli: &mut Cli) -> Result<Config, Vec<Message>> {
+    cli.settle_words().map_err(|message| vec![message])?;
+    let config = if cli.asks_config() { settings::read(&cli.options)? } else { Config::default() };
+    cli.fill_in(&config).and_then(|()| default_archive(cli)).map_err(|message| vec![message])?;
+    Ok(config)
 }
 
 fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
@@ -48,13 +58,17 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         _ => Ok(()),
     };
     match timely.and_then(|()| Conversation::begin(cli, config)) {
+        // Where nothing was ever made, there is nothing to list, and that is no mistake.
+        Err(message) if message.is_no_state() && cli.asks_about_all() => ExitStatus::Done,
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
             let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
+            // No end of the connection may be left open here: a private daemon waits for its close.
+            conversation.signals.ask_for_nobody();
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
-                for message in conversation.watch.overdue(config, cli.archive(), now()) {
+                for message in conversation.watch.overdue(config, cli.archive(), &Clock::here()) {
                     report.fail(message);
                 }
             }
@@ -89,18 +103,20 @@ impl<'a> Conversation<'a> {
     fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
         if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch) {
             return Err(Message::usage(
-                "a private daemon ends with its command: unlock, lock and watch are for the running one, without --standalone",
+                "a private daemon ends with its command: unlock, lock and watch are for the running one",
+                "Leave --standalone out.",
             ));
         }
-        let sources = source::parse(cli.sources(), &config.volumes).map_err(|text| Message::usage(&text))?;
+        let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore, config)?,
             _ => Targets::new(Destination::Stdout, false),
         };
-        let mut signals = Signals::hear().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
-        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
+        let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
+        confirm(cli, &signals)?;
+        let client = Client::connect(&Reach::of(cli)).map_err(|error| Message::of_client(&error))?;
         signals.ask_for(client.as_fd()).map_err(|_| Message::of_client(&ClientError::Lost))?;
-        let progress = Progress::new(&cli.options);
+        let progress = Progress::new(&cli.options, cli.sources().len());
         let conversation = Self {
             cli,
             client,
@@ -115,7 +131,7 @@ impl<'a> Conversation<'a> {
             interrupted: false,
         };
         let sources = conversation.sources.iter().map(Source::for_daemon).collect();
-        let request = cli.request(sources).ok_or_else(|| Message::usage("this command needs no daemon"))?;
+        let request = cli.request(sources).ok_or_else(|| Message::of_client(&ClientError::Lost))?;
         let said = conversation
             .client
             .send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])
@@ -285,6 +301,26 @@ fn mind_snapshots(cli: &Cli, config: &Config, snapshots: &Snapshots, exit: ExitS
     }
 }
 
+/// Has the person say yes to what cannot be undone.
+fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
+    let (question, action) = match &cli.verb {
+        _ if cli.options.yes => return Ok(()),
+        Verb::Archive(ArchiveVerb::Forget { name }) => (
+            format!("Forget archive {name}? Its store stays as it is; adopting it again needs the store's address and a passphrase."),
+            format!("forgetting archive {name:?}"),
+        ),
+        Verb::Archive(ArchiveVerb::TakeOver { name }) => (
+            format!("Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."),
+            format!("taking over archive {name:?}"),
+        ),
+        _ => return Ok(()),
+    };
+    match confirm::ask(&question, signals) {
+        Answer::Yes => Ok(()),
+        answer => Err(Message::of_answer(answer, &action)),
+    }
+}
+
 /// Where a restore goes.
 fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
     Ok(match &restore.to {
@@ -294,19 +330,20 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
             let place = configured.map_or(Place::Remembered, |path| Place::Configured(path.clone()));
             Targets::new(Destination::InPlace(place), false)
         }
-        None => return Err(Message::usage("where to? Say --to PATH, or --in-place")),
+        None => return Err(Message::usage("where to?", "Add --to PATH, or --in-place.")),
         Some(path) if path.as_os_str() == "-" => {
-            if restore.all || stdout_is_terminal() {
-                return Err(Message::usage("one volume can be restored to standard output, and not onto a terminal"));
+            if restore.all {
+                return Err(Message::usage("several volumes do not fit into standard output", "Give --all a folder: --to DIR."));
+            }
+            if stdout_is_terminal() {
+                return Err(Message::usage(
+                    "standard output is a terminal, and a volume is not to be read there",
+                    "Pipe it: … --to - | COMMAND, or name a file.",
+                ));
             }
             Targets::new(Destination::Stdout, false)
         }
         Some(path) if restore.all => Targets::new(Destination::Folder(path.clone()), restore.overwrite),
         Some(path) => Targets::new(Destination::File(path.clone()), restore.overwrite),
     })
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

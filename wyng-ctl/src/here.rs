@@ -1,62 +1,58 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands that are answered here, without a daemon.
 
-use std::io::Write;
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::PathBuf;
 
-use clap::CommandFactory;
 use wyng_config::Config;
-use wyng_control::ExitStatus;
+use wyng_control::{ExitStatus, NoSource};
 
-use crate::cli::{Cli, ConfigVerb, Options, Shell, Verb};
+use crate::cli::{Cli, ConfigVerb, Options, Verb};
 use crate::report::{Message, Report};
-use crate::settings;
+use crate::{complete, manual, settings};
 
 /// Runs the command if it is one of them.
 pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
     match &cli.verb {
         Verb::Config(ConfigVerb::Check) => Some(check(&cli.options, report)),
-        Verb::Completions { shell } => Some(completions(*shell)),
-        Verb::Man { folder } => {
-            Some(manual(folder).unwrap_or_else(|error| {
-                report.fail(Message::usage(&format!("the pages cannot be written to {}: {error}", folder.display())))
-            }))
+        Verb::Completions { shell } => {
+            report.write(&complete::script(*shell));
+            Some(ExitStatus::Done)
         }
+        Verb::Man { folder } => Some(match manual::write(folder) {
+            Ok(()) => ExitStatus::Done,
+            Err((path, error)) => report.fail(Message::of_unwritable(&path, &error)),
+        }),
         _ => None,
     }
 }
 
-/// Is all there that the configuration names? Each volume that is not is told.
+/// Is all there that the configuration names? Each volume that is not, or that nobody can back up, is told.
 fn check(options: &Options, report: &mut Report) -> ExitStatus {
     let config = match Config::read(settings::path(options)) {
         Ok(config) => config,
-        Err(error) => return report.fail(Message::of_config(&error)),
+        Err(error) => return report.fail_all(settings::messages(&error)),
     };
-    let mut exit = ExitStatus::Done;
+    let mut places: HashMap<PathBuf, &str> = HashMap::new();
+    let mut wrong = Vec::new();
     for (name, path) in &config.volumes {
         if let Err(why) = wyng_origin::open(path) {
-            exit = report.fail(Message::of_unusable_volume(name, path, why));
+            wrong.push(Message::of_unusable_volume(name, path, &no_source(why)));
+        } else if let Some(other) = std::fs::canonicalize(path).ok().and_then(|place| places.insert(place, name)) {
+            wrong.push(Message::of_unusable_volume(name, path, &format!("is what volume {other:?} is too")));
         }
     }
-    report.take_config(config);
+    let exit = if wrong.is_empty() { ExitStatus::Done } else { report.fail_all(wrong) };
+    report.take_config(config.clone(), exit == ExitStatus::Done);
     exit
 }
 
-fn completions(shell: Shell) -> ExitStatus {
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut <Cli as CommandFactory>::command(), "wyng-ctl", &mut text);
-    let _ = std::io::stdout().write_all(&text); // a reader that went away is no failure
-    ExitStatus::Done
-}
-
-/// `wyng-ctl.1`, and a page for each command.
-fn manual(folder: &Path) -> std::io::Result<ExitStatus> {
-    std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(<Cli as CommandFactory>::command(), folder)?;
-    Ok(ExitStatus::Done)
+/// Why a path cannot be backed up; it follows the path.
+fn no_source(why: NoSource) -> String {
+    match why {
+        NoSource::Errno(errno) => format!("cannot be opened: {}", std::io::Error::from_raw_os_error(errno)),
+        NoSource::Link => "lies behind a link that is not root's".into(),
+        NoSource::QubeRuns => "is away while its qube runs".into(),
+        NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
+    }
 }

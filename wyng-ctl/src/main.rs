@@ -4,8 +4,16 @@
 
 mod cli;
 mod client;
+mod clock;
+mod columns;
+mod complete;
+mod confirm;
 mod conversation;
+mod defaults;
+mod help;
 mod here;
+mod manual;
+mod output;
 mod overdue;
 mod passphrase;
 mod pool;
@@ -24,6 +32,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     wyng_jail::outlive_file_size_limit();
-    let exit = conversation::run(cli::parse());
+    complete::answer();
+    let exit = cli::parse().map_or_else(|exit| exit, conversation::run);
     ExitCode::from(exit.code())
 }

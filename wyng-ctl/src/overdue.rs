@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use wyng_config::Config;
 use wyng_control::ToClient;
 
-use crate::quantity::session_name;
+use crate::clock::Clock;
 use crate::report::Message;
 
 /// What the daemon told of the archives, so far.
@@ -36,22 +36,27 @@ impl Watch {
         }
     }
 
-    /// What is overdue at `now`, of all profiles, or of those of one archive.
-    pub(crate) fn overdue(&self, config: &Config, only: Option<&str>, now: i64) -> Vec<Message> {
-        let is_old = |time: Option<i64>, limit_secs: u64| {
-            time.is_none_or(|time| now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX))
-        };
+    /// What is overdue, of all profiles, or of those of one archive. What is dated ahead of the clock counts as overdue: it says nothing of how long
+    /// ago anything was.
+    pub(crate) fn overdue(&self, config: &Config, only: Option<&str>, clock: &Clock) -> Vec<Message> {
         let mut found = Vec::new();
         for (name, profile) in config.profiles.iter().filter(|(_, profile)| only.is_none_or(|only| only == profile.archive)) {
             for volume in &profile.volumes {
-                let newest = self.newest.get(&(profile.archive.clone(), volume.clone())).copied();
-                if is_old(newest, profile.backup_overdue_secs) {
-                    found.push(Message::of_overdue_backup(name, volume, newest.map(session_name).as_deref()));
+                let limit_secs = profile.backup_overdue_secs;
+                match self.newest.get(&(profile.archive.clone(), volume.clone())).copied() {
+                    Some(newest) if clock.is_ahead(newest) => found.push(Message::of_session_ahead(name, volume, newest, clock)),
+                    newest if clock.is_older(newest, limit_secs) => {
+                        found.push(Message::of_overdue_backup(name, volume, newest, limit_secs, clock));
+                    }
+                    _ => {}
                 }
             }
             let verified = self.verified.get(&profile.archive).copied().filter(|time| *time > 0);
-            if profile.verify_overdue_secs.is_some_and(|limit_secs| is_old(verified, limit_secs)) {
-                found.push(Message::of_overdue_verify(name, &profile.archive, verified.map(session_name).as_deref()));
+            match profile.verify_overdue_secs {
+                Some(limit_secs) if verified.is_some_and(|time| clock.is_ahead(time)) || clock.is_older(verified, limit_secs) => {
+                    found.push(Message::of_overdue_verify(name, &profile.archive, verified, limit_secs, clock));
+                }
+                _ => {}
             }
         }
         found

@@ -11,6 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use wyng_control::Asked;
 use zeroize::Zeroizing;
 
+use crate::quantity::{capitalized, shell_word};
 use crate::signals::{Said, Signals};
 use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, NoAnswer, Terminal};
 
@@ -111,7 +112,7 @@ impl NoPassphrase {
     pub(crate) fn next(&self) -> Option<String> {
         Some(match self {
             Self::Untypable(Origin::File(path), Untypable::WindowsLineEnd) if path.as_os_str() != "-" => {
-                format!("Take the CR off: sed -i 's/\\r$//' {}", quoted(path))
+                format!("Take the CR off: sed -i 's/\\r$//' {}", shell_word(&path.to_string_lossy()))
             }
             Self::Untypable(..) => {
                 "Give the passphrase as one line of plain text (UTF-8 without a mark); its newline is not a part of it.".into()
@@ -307,15 +308,6 @@ pub(crate) fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
     }
     words.extend(word);
     if words.is_empty() { Err("it names no program") } else { Ok(words) }
-}
-
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
-fn capitalized(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 #[cfg(test)]

@@ -7,9 +7,19 @@ use std::time::{Duration, Instant};
 use wyng_control::{Phase, Progress as Told};
 
 use crate::cli::{Options, ProgressStyle};
-use crate::quantity::show_bytes;
+use crate::columns::{cut, shorten, width};
+use crate::quantity::{show_bytes, show_share};
 use crate::report::plain;
 
+/// Before that a rate says nothing.
+const RATE_AFTER: Duration = Duration::from_secs(1);
+/// A name is not cut to less.
+const NAME_LEAST: usize = 8;
+/// A bar of fewer columns shows nothing.
+const BAR_LEAST: usize = 10;
+const BAR_MOST: usize = 32;
+/// Before a bar.
+const GAP: usize = 2;
 /// Without a terminal a line is worth printing this often, and at each new phase or volume.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -27,10 +37,16 @@ pub(crate) struct Progress {
     current: Option<(Phase, Option<String>, Instant)>,
     last_line: Option<Instant>,
     bar_shown: bool,
+    /// The end of the current one was shown.
+    end_shown: bool,
+    /// How many volumes the command is about, if that is known, and which one it is at.
+    volume_total: usize,
+    volume_number: usize,
 }
 
 impl Progress {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// Progress of a command about so many volumes; 0 where that is not known.
+    pub(crate) fn new(options: &Options, volume_total: usize) -> Self {
         let style = match options.progress {
             _ if options.quiet => Style::None,
             ProgressStyle::None => Style::None,
@@ -38,25 +54,34 @@ impl Progress {
             ProgressStyle::Auto if std::io::stderr().is_terminal() => Style::Bar,
             ProgressStyle::Auto => Style::Lines,
         };
-        Self { style, current: None, last_line: None, bar_shown: false }
+        Self { style, current: None, last_line: None, bar_shown: false, end_shown: false, volume_total, volume_number: 0 }
     }
 
     pub(crate) fn show(&mut self, told: &Told) {
         let is_new = self.current.as_ref().is_none_or(|(phase, volume, _)| *phase != told.phase || *volume != told.volume);
         if is_new {
+            let is_other_volume = self.current.as_ref().is_none_or(|(_, volume, _)| *volume != told.volume);
+            if is_other_volume && told.volume.is_some() {
+                self.volume_number = self.volume_number.saturating_add(1);
+            }
             self.current = Some((told.phase, told.volume.clone(), Instant::now()));
+            self.end_shown = false;
         }
+        let ends = told.total_bytes > 0 && told.done_bytes >= told.total_bytes && !std::mem::replace(&mut self.end_shown, false);
+        self.end_shown = told.total_bytes > 0 && told.done_bytes >= told.total_bytes;
         match self.style {
             Style::None => {}
             Style::Json => write_line(&json_line(told)),
             Style::Bar => {
+                // The last column stays free: some terminals wrap when it is filled.
+                let line = self.parts(told).bar(columns().saturating_sub(1));
                 let mut stderr = std::io::stderr();
-                let _ = write!(stderr, "\r\x1b[K{}", self.line(told)).and_then(|()| stderr.flush());
+                let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
                 self.bar_shown = true;
             }
-            Style::Lines if is_new || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
+            Style::Lines if is_new || ends || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
                 self.last_line = Some(Instant::now());
-                write_line(&self.line(told));
+                write_line(&self.parts(told).line());
             }
             Style::Lines => {}
         }
@@ -104,31 +129,124 @@ impl Progress {
         }
     }
 
-    fn line(&self, told: &Told) -> String {
-        let mut line = word(told.phase).to_owned();
+    fn parts(&self, told: &Told) -> Parts {
+        let (done, total) = (told.done_bytes.min(told.total_bytes), told.total_bytes);
+        let elapsed = self.current.as_ref().map_or(Duration::ZERO, |(.., since)| since.elapsed());
+        let mut parts = Parts { phase: word(told.phase), ..Parts::default() };
         if let Some(volume) = &told.volume {
-            line.push(' ');
-            line.push_str(&plain(volume));
+            parts.volume = plain(volume);
         }
+        if self.volume_total > 1 && told.volume.is_some() {
+            parts.place = format!("{}/{} ", self.volume_number.min(self.volume_total), self.volume_total);
+        }
+        if total == 0 {
+            return parts;
+        }
+        parts.share = Some((done, total));
+        parts.percent = format!("{} %", done.saturating_mul(100) / total);
         if told.phase == Phase::Loading {
-            return format!("{line}: {} of {} packs", told.done_bytes, told.total_bytes);
+            parts.amount = format!("{done} of {total} packs");
+            return parts;
         }
-        if told.total_bytes == 0 {
-            return line;
-        }
-        let percent = told.done_bytes.saturating_mul(100) / told.total_bytes;
-        line.push_str(&format!(": {percent:3} % of {}", show_bytes(told.total_bytes)));
-        let millis = self.current.as_ref().map_or(0, |(.., since)| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let rate = told.done_bytes.saturating_mul(1000).checked_div(millis).unwrap_or(0);
-        if rate > 0 && millis > 1000 {
-            let left = told.total_bytes.saturating_sub(told.done_bytes) / rate;
-            line.push_str(&format!(", {}/s, {}:{:02} left", show_bytes(rate), left / 60, left % 60));
+        parts.amount = show_share(done, total);
+        let rate = u64::try_from(elapsed.as_millis()).ok().and_then(|millis| done.saturating_mul(1000).checked_div(millis)).unwrap_or(0);
+        if rate > 0 && elapsed >= RATE_AFTER {
+            parts.rate = format!("{}/s", show_bytes(rate));
+            if done < total {
+                parts.left = format!("{} left", minutes(total.saturating_sub(done) / rate));
+            }
         }
         if told.sent_bytes > 0 {
-            line.push_str(&format!(", {} sent", show_bytes(told.sent_bytes)));
+            parts.sent = format!("{} sent", show_bytes(told.sent_bytes));
         }
-        line
+        parts
     }
+}
+
+/// What a line says, as far as there is room for it.
+#[derive(Debug, Default, Clone)]
+struct Parts {
+    phase: &'static str,
+    place: String,
+    volume: String,
+    share: Option<(u64, u64)>,
+    percent: String,
+    amount: String,
+    rate: String,
+    left: String,
+    sent: String,
+}
+
+impl Parts {
+    /// A plain line, as long as it is.
+    fn line(&self) -> String {
+        let figures = [&self.percent, &self.amount, &self.rate, &self.left, &self.sent];
+        let figures: Vec<&str> = figures.into_iter().map(|figure| figure.trim()).filter(|figure| !figure.is_empty()).collect();
+        let head = self.head(usize::MAX);
+        if figures.is_empty() { head } else { format!("{head}: {}", figures.join(", ")) }
+    }
+
+    /// A line with a bar, in at most `columns`. What is least missed goes first: bytes sent, the middle of the name, the rate, the time left.
+    fn bar(&self, columns: usize) -> String {
+        let name = width(&self.volume);
+        for cleared in 0..=4 {
+            let mut parts = self.clone();
+            [&mut parts.sent, &mut parts.rate, &mut parts.left, &mut parts.amount].into_iter().take(cleared).for_each(|part| part.clear());
+            let room = columns.saturating_sub(width(&parts.without_bar(0)));
+            let least = if cleared == 0 { name } else { name.min(NAME_LEAST) };
+            let bar = if self.share.is_some() && cleared < 4 { BAR_LEAST.saturating_add(GAP) } else { 0 };
+            if room >= least.saturating_add(bar) {
+                return cut(parts.fitted(columns, room.saturating_sub(bar).min(name)).chars(), columns);
+            }
+        }
+        cut(self.head(NAME_LEAST).chars(), columns)
+    }
+
+    /// What is left of the room becomes the bar.
+    fn fitted(&self, columns: usize, name: usize) -> String {
+        let line = self.without_bar(name);
+        let room = columns.saturating_sub(width(&line)).saturating_sub(GAP).min(BAR_MOST);
+        match self.share {
+            Some((done, total)) if room >= BAR_LEAST => format!("{}  {}  {}", self.head(name), bar(done, total, room), self.figures()),
+            _ => line,
+        }
+    }
+
+    fn without_bar(&self, name: usize) -> String {
+        let figures = self.figures();
+        if figures.is_empty() { self.head(name) } else { format!("{}  {figures}", self.head(name)) }
+    }
+
+    fn figures(&self) -> String {
+        let figures = [&self.percent, &self.amount, &self.rate, &self.left, &self.sent];
+        figures.into_iter().filter(|figure| !figure.is_empty()).cloned().collect::<Vec<_>>().join("  ")
+    }
+
+    fn head(&self, name: usize) -> String {
+        let space = if self.volume.is_empty() { "" } else { " " };
+        format!("{}{}{space}{}", self.place, self.phase, shorten(&self.volume, name))
+    }
+}
+
+/// `[=====>    ]`, `columns` wide.
+fn bar(done: u64, total: u64, columns: usize) -> String {
+    let inside = columns.saturating_sub(2);
+    let filled = u64::try_from(inside).ok().and_then(|inside| done.saturating_mul(inside).checked_div(total)).unwrap_or(0);
+    let filled = usize::try_from(filled).unwrap_or(inside).min(inside);
+    let head = if filled < inside { ">" } else { "" };
+    format!("[{}{head}{}]", "=".repeat(filled), " ".repeat(inside.saturating_sub(filled).saturating_sub(head.len())))
+}
+
+/// `0:48`, `1:02:03`.
+fn minutes(secs: u64) -> String {
+    let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
+    if hours == 0 { format!("{minutes}:{secs:02}") } else { format!("{hours}:{minutes:02}:{secs:02}") }
+}
+
+/// Columns of the terminal at standard error.
+fn columns() -> usize {
+    let found = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
+    usize::from(if found == 0 { 80 } else { found })
 }
 
 fn word(phase: Phase) -> &'static str {
@@ -156,4 +274,54 @@ fn json_line(told: &Told) -> String {
 /// Standard error may be closed; progress is no reason to fail.
 fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(volume: &str) -> Parts {
+        Parts {
+            phase: "reading",
+            place: "2/5 ".into(),
+            volume: volume.into(),
+            share: Some((44, 100)),
+            percent: "44 %".into(),
+            amount: "4.4 of 10 GiB".into(),
+            rate: "120 MiB/s".into(),
+            left: "0:48 left".into(),
+            sent: "1.2 GiB sent".into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_never_wraps(volume in "\\PC{0,80}", columns in 0..200_usize) {
+            let line = parts(&volume).bar(columns);
+            prop_assert!(width(&line) <= columns, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_least_missed_is_left_out_first() {
+        let lines: Vec<String> = [120, 79, 60, 40, 20].into_iter().map(|columns| parts("private.img").bar(columns)).collect();
+        assert_eq!(
+            lines,
+            [
+                "2/5 reading private.img  [=============>                ]  44 %  4.4 of 10 GiB  120 MiB/s  0:48 left  1.2 GiB sent",
+                "2/5 reading private.img  [===>     ]  44 %  4.4 of 10 GiB  120 MiB/s  0:48 left",
+                "2/5 reading private.img  [=====>      ]  44 %  4.4 of 10 GiB",
+                "2/5 reading private.img  44 %",
+                "2/5 reading pri...mg",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plain_line_says_all() {
+        assert_eq!(parts("vm").line(), "2/5 reading vm: 44 %, 4.4 of 10 GiB, 120 MiB/s, 0:48 left, 1.2 GiB sent");
+        assert_eq!((minutes(48).as_str(), minutes(3723).as_str()), ("0:48", "1:02:03"));
+    }
 }

@@ -20,8 +20,8 @@ pub(crate) fn usable(options: &Options) -> Option<&Path> {
     Config::read(path).is_ok().then_some(path)
 }
 
-/// Reads it. Only one that was named must be there; the usual one may also be for others' eyes.
-pub(crate) fn read(options: &Options) -> Result<Config, Message> {
+/// Reads it. Only one that was named must be there; the usual one may also be for others' eyes. Every mistake is told.
+pub(crate) fn read(options: &Options) -> Result<Config, Vec<Message>> {
     let read = match &options.config {
         Some(path) => Config::read(path),
         None => match Config::read_if_there(Path::new(DEFAULT_PATH)) {
@@ -29,5 +29,13 @@ pub(crate) fn read(options: &Options) -> Result<Config, Message> {
             read => read,
         },
     };
-    read.map_err(|error| Message::of_config(&error))
+    read.map_err(|error| messages(&error))
+}
+
+/// What is told of a configuration that cannot be used.
+pub(crate) fn messages(error: &ConfigError) -> Vec<Message> {
+    match error {
+        ConfigError::Unreadable { path, error } => vec![Message::of_unreadable_config(path, error)],
+        ConfigError::Wrong { path, mistakes } => mistakes.iter().map(|mistake| Message::of_mistake(path, mistake)).collect(),
+    }
 }

@@ -54,6 +54,11 @@ impl Signals {
         Ok(())
     }
 
+    /// The daemon is done.
+    pub(crate) fn ask_for_nobody(&mut self) {
+        self.daemon = None;
+    }
+
     /// Waits until an answer can be read, something was said, or the daemon that asked is gone.
     pub(crate) fn wait_for_answer(&self, answer: &impl AsFd) -> io::Result<Option<Said>> {
         self.poll(answer, self.daemon.as_ref())

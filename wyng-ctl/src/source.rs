@@ -12,6 +12,8 @@ use wyng_control::{BackupSource, BaseLabel, BaseOf, FoundSource, NoSource};
 use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
+use crate::report::Message;
+
 /// A source on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -34,24 +36,26 @@ impl Source {
 
 /// `PATH`, `NAME=PATH` or the name of a volume in the configuration. A path's volume is called as its last component; a path with `=`, or
 /// called like a configured volume, begins with `./` or `/`.
-pub(crate) fn parse(sources: &[OsString], configured: &BTreeMap<String, PathBuf>) -> Result<Vec<Source>, String> {
+pub(crate) fn parse(sources: &[OsString], configured: &BTreeMap<String, PathBuf>) -> Result<Vec<Source>, Message> {
     let parsed = sources.iter().map(|source| find(source, configured)).collect::<Result<Vec<_>, _>>()?;
     for (place, source) in parsed.iter().enumerate() {
         if parsed.iter().take(place).any(|earlier| earlier.volume == source.volume) {
-            return Err(format!("two sources would both be volume {:?}; give one of them a name of its own: NAME=PATH", source.volume));
+            let text = format!("two sources would both be volume {:?}", source.volume);
+            return Err(Message::usage(text, "Give one of them a name of its own: NAME=PATH."));
         }
     }
     Ok(parsed)
 }
 
-fn find(source: &OsStr, configured: &BTreeMap<String, PathBuf>) -> Result<Source, String> {
+fn find(source: &OsStr, configured: &BTreeMap<String, PathBuf>) -> Result<Source, Message> {
     match source.to_str().and_then(|name| configured.get_key_value(name)) {
         Some((name, path)) => Ok(Source { volume: name.clone(), path: path.clone(), named: true, configured: true }),
         None => parse_one(source),
     }
 }
 
-fn parse_one(source: &OsStr) -> Result<Source, String> {
+fn parse_one(source: &OsStr) -> Result<Source, Message> {
+    let give_name = "Give the volume a name: NAME=PATH.";
     let bytes = source.as_bytes();
     let equals = bytes.iter().position(|byte| *byte == b'=').filter(|place| !bytes.iter().take(*place).any(|byte| *byte == b'/'));
     let (name, path) = match equals {
@@ -62,10 +66,10 @@ fn parse_one(source: &OsStr) -> Result<Source, String> {
         None => (None, Path::new(source)),
     };
     let named = name.is_some();
-    let name = name.or_else(|| path.file_name()).ok_or_else(|| format!("{source:?} names no file"))?;
-    let volume = name.to_str().ok_or_else(|| format!("{name:?} is not UTF-8; give it a name: NAME=PATH"))?;
+    let name = name.or_else(|| path.file_name()).ok_or_else(|| Message::usage(format!("{source:?} names no file"), give_name))?;
+    let volume = name.to_str().ok_or_else(|| Message::usage(format!("{name:?} is not UTF-8"), give_name))?;
     if path.as_os_str().is_empty() || volume.is_empty() {
-        return Err(format!("{source:?} is neither PATH nor NAME=PATH"));
+        return Err(Message::usage(format!("{source:?} is neither PATH nor NAME=PATH"), give_name));
     }
     Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named, configured: false })
 }

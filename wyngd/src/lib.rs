@@ -6,6 +6,7 @@
 //! another; they meet in [`ipc`].
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,10 +27,20 @@ const USAGE: u8 = 2;
 /// The state of the service, if nothing else is said.
 const STATE_DIR: &str = "/var/lib/wyng";
 
+const USAGE_TEXT: &str = "\
+The daemon of the Wyng backup. See wyngd(8).
+
+usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--journal PATH]
+       wyngd --standalone --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)
+       wyngd --help | --version
+";
+
 /// What this process is to be.
 enum Start {
     Supervisor(supervisor::Options),
     Role(Role, RoleOptions),
+    /// It says this, and ends.
+    Say(String),
 }
 
 /// What the supervisor tells a role about how the daemon was started.
@@ -52,11 +63,20 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     log_to_standard_error();
     let ended = match parse(arguments) {
         None => {
-            eprintln!("usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--journal PATH]");
-            eprintln!("       wyngd --standalone --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)");
+            eprint!("{USAGE_TEXT}");
             return ExitCode::from(USAGE);
         }
-        Some(Start::Supervisor(options)) => supervisor::run(&options),
+        Some(Start::Say(text)) => {
+            let said = std::io::stdout().write_all(text.as_bytes());
+            return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Some(Start::Supervisor(options)) => {
+            if let Some(why) = unreadable(&options) {
+                eprintln!("wyngd: {why}");
+                return ExitCode::from(USAGE);
+            }
+            supervisor::run(&options)
+        }
         Some(Start::Role(role, options)) => match run_role(role, options) {
             // A closed wire is how a role learns that the conversation is over. Should its peer have failed, then that is told by the peer.
             Err(ipc::Fatal::Gone(peer)) => {
@@ -75,6 +95,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Why the configuration that was named cannot be read. The usual one may be missing.
+fn unreadable(options: &supervisor::Options) -> Option<String> {
+    let path = options.config.as_ref().filter(|_| options.config_is_named)?;
+    std::fs::File::open(path).err().map(|error| format!("the configuration {} cannot be read: {error}", path.display()))
+}
+
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
         Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
@@ -90,6 +116,8 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
         (false, false, None, None, None, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
+            "--help" | "-h" => return Some(Start::Say(USAGE_TEXT.to_owned())),
+            "--version" | "-V" => return Some(Start::Say(format!("wyngd {}\n", env!("CARGO_PKG_VERSION")))),
             "--standalone" => standalone = true,
             "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
             "--service" => service = true,
@@ -109,9 +137,10 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
             let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
             let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
             // A service has its configuration where packages put it; a private daemon has the one that its caller names.
+            let config_is_named = config.is_some();
             let config = config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
             let journal = journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
-            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, helper, journal }))
+            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, config_is_named, helper, journal }))
         }
     }
 }

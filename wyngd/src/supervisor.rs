@@ -12,10 +12,11 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use wyng_control::{ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, encode};
+use wyng_control::{Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
     Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user, inherited, is_root, keep_capabilities,
     no_new_privileges, packet_pair, receive_packet, send_packet, start,
@@ -42,6 +43,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The volumes that the daemon opens itself, and how far ends are reached; one that is not there says nothing.
     pub config: Option<PathBuf>,
+    /// Somebody named it, so it must be there.
+    pub config_is_named: bool,
     /// The helper, where it is not beside this program.
     pub helper: Option<PathBuf>,
     /// The socket of the system's journal.
@@ -65,10 +68,22 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         }
         Door::Socket(_) => passed_by_systemd().then(|| inherited(SYSTEMD_PLACE)).transpose()?,
     };
-    let state = open_state(&options.state_dir)?;
+    let state = match open_state(&options.state_dir) {
+        Ok(state) => state,
+        Err(error) => {
+            let failure = Failure::StateIo {
+                file: options.state_dir.display().to_string(),
+                errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+            };
+            return match (&options.door, &client) {
+                (Door::Client(_), Some(client)) => tell_and_end(client, failure),
+                _ => Err(Fatal::Io(io::Error::other(failure.text()))),
+            };
+        }
+    };
     if rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive).is_err() {
         return match (&options.door, &client) {
-            (Door::Client(_), Some(client)) => tell_busy(client, &options.state_dir),
+            (Door::Client(_), Some(client)) => tell_and_end(client, Failure::Busy { archive: options.state_dir.display().to_string() }),
             _ => Err(Fatal::Io(io::Error::other(format!("{} is in use by another daemon", options.state_dir.display())))),
         };
     }
@@ -175,9 +190,10 @@ fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
     Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
 }
 
-fn open_state(path: &Path) -> Result<OwnedFd, Fatal> {
+fn open_state(path: &Path) -> io::Result<OwnedFd> {
     make_durably(path)?;
-    Ok(File::open(path)?.into())
+    let folder = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(folder)
 }
 
 /// Gives what root made in the state directory to the keyholder's user: it is new, or a private daemon of root's worked there. The folder
@@ -221,11 +237,10 @@ fn make_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Another daemon has this state directory: the client is told in its own protocol, before any role exists.
-fn tell_busy(client: &OwnedFd, state_dir: &Path) -> Result<(), Fatal> {
-    let busy = Failure::Busy { archive: state_dir.display().to_string() };
-    let version = ToClient::Hello { version: wyng_control::CONTROL_VERSION };
-    for message in [version, ToClient::Failed(busy), ToClient::Done { exit: ExitStatus::Failed }] {
+/// The state directory cannot be had: the client is told in its own protocol, before any role exists.
+fn tell_and_end(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
+    let (version, exit) = (ToClient::Hello { version: wyng_control::CONTROL_VERSION }, failure.exit());
+    for message in [version, ToClient::Failed(failure), ToClient::Done { exit }] {
         send_packet(client.as_fd(), &encode(&message)?, &[])?;
     }
     // A socket that is closed with something unread in it takes back what it sent; so the client closes first.

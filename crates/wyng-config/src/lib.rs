@@ -9,10 +9,10 @@ mod pool;
 mod quantity;
 mod qubes;
 mod via;
+mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -22,8 +22,8 @@ pub use address::without_credentials;
 pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
-use qubes::{WrittenFarEnds, WrittenQubes};
 pub use via::{VIA_ALLOWED, Via, is_qube};
+use written::{At, Found};
 
 /// Where it is, if nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
@@ -86,39 +86,29 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// It is wrong.
-    #[error("{path}:{line}: {what}")]
-    Mistake {
+    #[error("{}", all_of(path, mistakes))]
+    Wrong {
         /// Which file.
         path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong there.
-        what: String,
-        /// What to write instead.
-        remedy: String,
+        /// All that is wrong in it, in the order of its lines; never empty.
+        mistakes: Vec<Mistake>,
     },
 }
 
-/// A mistake, where it is in the text.
-struct Mistake {
-    at: Range<usize>,
-    what: String,
-    remedy: String,
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub what: String,
+    /// What to write instead.
+    pub remedy: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    #[serde(default)]
-    archives: BTreeMap<Spanned<String>, WrittenArchive>,
-    #[serde(default)]
-    volumes: BTreeMap<Spanned<String>, Spanned<String>>,
-    #[serde(default)]
-    profiles: BTreeMap<Spanned<String>, WrittenProfile>,
-    #[serde(default)]
-    qubes: WrittenQubes,
-    #[serde(default)]
-    far_ends: WrittenFarEnds,
+fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(|Mistake { line, what, .. }| format!("{}:{line}: {what}", path.display())).collect();
+    lines.join("; ")
 }
 
 #[derive(Deserialize)]
@@ -151,10 +141,7 @@ impl Config {
             return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
         }
         let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
-        Self::parse(&text).map_err(|Mistake { at, what, remedy }| {
-            let before = text.get(..at.start).unwrap_or(&text);
-            ConfigError::Mistake { path: path.to_owned(), line: before.matches('\n').count().saturating_add(1), what, remedy }
-        })
+        Self::parse(&text).map_err(|found| ConfigError::Wrong { path: path.to_owned(), mistakes: found.in_lines_of(&text) })
     }
 
     /// [`read`](Self::read), where a file that is not there says nothing.
@@ -165,103 +152,128 @@ impl Config {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, Mistake> {
-        let written: Written = toml::from_str(text).map_err(|error| Mistake {
-            at: error.span().unwrap_or_default(),
-            what: error.message().replace('\n', "; "),
-            remedy: "See the example in docs/config.md.".into(),
-        })?;
-        let mut config = Self { qubes: written.qubes.check()?, far_ends: written.far_ends.check()?, ..Self::default() };
-        for (name, archive) in written.archives {
-            check_word(&name)?;
-            config.archives.insert(name.into_inner(), archive.check()?);
+    fn parse(text: &str) -> Result<Self, Found> {
+        let mut found = Found::default();
+        let document = written::parse(text, &mut found);
+        let mut config = Self::default();
+        let mut paths: BTreeMap<PathBuf, String> = BTreeMap::new();
+        // What is wrong may still be meant by others: names count as soon as they are written.
+        let names: BTreeSet<String> = document.volumes.iter().map(|(name, _)| name.as_ref().clone()).collect();
+        for (name, archive) in document.archives {
+            found.check(check_word(&name));
+            config.archives.insert(name.into_inner(), archive.check(&mut found));
         }
-        for (name, path) in written.volumes {
-            check_volume_name(&name)?;
-            let path = absolute(&path, "Write the path of a disk image or block device from / on.")?;
-            config.volumes.insert(name.into_inner(), path);
+        for (name, path) in document.volumes {
+            found.check(check_volume_name(&name));
+            let Some(absolute) = found.check(absolute(&path, "Write the path of a disk image or block device from / on.")) else {
+                continue;
+            };
+            if let Some(other) = paths.insert(absolute.clone(), name.as_ref().clone()) {
+                let what = format!("volumes {other:?} and {:?} are the same path", name.as_ref());
+                found.note(&path, what, "Give a path one name; a profile may use it as often as it likes.");
+            }
+            config.volumes.insert(name.into_inner(), absolute);
         }
-        for (name, profile) in written.profiles {
-            check_word(&name)?;
-            let profile = profile.check(&config.volumes)?;
-            config.profiles.insert(name.into_inner(), profile);
+        for (name, profile) in document.profiles {
+            found.check(check_word(&name));
+            if let Some(profile) = profile.check(&name, &names, &mut found) {
+                config.profiles.insert(name.into_inner(), profile);
+            }
         }
-        Ok(config)
+        config.qubes = document.qubes.check(&mut found);
+        config.far_ends = document.far_ends.check(&mut found);
+        if found.is_empty() { Ok(config) } else { Err(found) }
     }
 }
 
 impl WrittenArchive {
-    fn check(self) -> Result<Archive, Mistake> {
+    fn check(self, found: &mut Found) -> Archive {
         if !self.store.as_ref().starts_with("dir:/") {
-            return Err(mistake(&self.store, format!("{:?} is no store", self.store.as_ref()), "Write \"dir:/absolute/path\"."));
+            found.note(&self.store, format!("{:?} is no store", self.store.as_ref()), "Write \"dir:/absolute/path\".");
         }
         if let Some(via) = self.via.as_ref().filter(|via| Via::parse(via.as_ref()).is_none()) {
-            return Err(mistake(via, format!("{:?} is no far end", via.as_ref()), &format!("Write one of {VIA_ALLOWED}.")));
+            found.note(via, format!("{:?} is no far end", via.as_ref()), &format!("Write one of {VIA_ALLOWED}."));
         }
-        Ok(Archive { store: self.store.into_inner(), via: self.via.map_or_else(|| "local".to_owned(), Spanned::into_inner) })
+        Archive { store: self.store.into_inner(), via: self.via.map_or_else(|| "local".to_owned(), Spanned::into_inner) }
     }
 }
 
 impl WrittenProfile {
-    fn check(self, known: &BTreeMap<String, PathBuf>) -> Result<Profile, Mistake> {
-        check_word(&self.archive)?;
-        let volumes = match self.volumes {
-            None => known.keys().cloned().collect(),
-            Some(names) => names.into_iter().map(|name| known_volume(name, known)).collect::<Result<Vec<_>, _>>()?,
+    fn check(self, name: &Spanned<String>, known: &BTreeSet<String>, found: &mut Found) -> Option<Profile> {
+        found.check(check_word(&self.archive));
+        let volumes: Vec<String> = match self.volumes {
+            None => known.iter().cloned().collect(),
+            Some(names) => {
+                let mut seen = BTreeSet::new();
+                for name in &names {
+                    if !known.contains(name.as_ref()) {
+                        found.note(name, format!("there is no volume {:?}", name.as_ref()), "Add it to [volumes], as NAME = \"/path\".");
+                    } else if !seen.insert(name.as_ref()) {
+                        found.note(name, format!("volume {:?} stands here twice", name.as_ref()), "Take one of them away.");
+                    }
+                }
+                names.into_iter().map(Spanned::into_inner).collect()
+            }
         };
-        let duration = |text: Option<Spanned<String>>| text.map(|text| quantity(&text, parse_secs, "\"3d\", \"12h\"")).transpose();
-        Ok(Profile {
+        if volumes.is_empty() {
+            found.note(
+                name,
+                format!("profile {:?} has no volume", name.as_ref()),
+                "Name some from [volumes]; without `volumes` it has all of them.",
+            );
+        }
+        let mut duration = |text: Option<Spanned<String>>| Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")));
+        let (backup_overdue, verify_overdue) = (duration(self.backup_overdue), duration(self.verify_overdue));
+        let budget = self.verify_budget.map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        Some(Profile {
             archive: self.archive.into_inner(),
             volumes,
             live: self.live,
             skip_unchanged: self.skip_unchanged,
-            backup_overdue_secs: duration(self.backup_overdue)?.unwrap_or(3 * DAY_SECS),
-            verify_overdue_secs: duration(self.verify_overdue)?,
-            verify_budget_bytes: self.verify_budget.map(|text| quantity(&text, parse_bytes, "\"10G\", \"500M\"")).transpose()?,
+            backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
+            verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
+            verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
         })
     }
 }
 
-fn mistake<T>(at: &Spanned<T>, what: String, remedy: &str) -> Mistake {
-    Mistake { at: at.span(), what, remedy: remedy.to_owned() }
-}
-
 /// A name of an archive or a profile: it stands on command lines and in the names of units.
-fn check_word(name: &Spanned<String>) -> Result<(), Mistake> {
+fn check_word(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
     if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
         return Ok(());
     }
-    Err(mistake(name, format!("{text:?} is no name"), "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -."))
+    Err(At::new(name, format!("{text:?} is no name"), "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -."))
 }
 
 /// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be told from NAME=PATH.
-fn check_volume_name(name: &Spanned<String>) -> Result<(), Mistake> {
+fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
     if fits && text.chars().all(|char| !matches!(char, '/' | '=') && !char.is_control()) {
         return Ok(());
     }
-    Err(mistake(name, format!("{text:?} is no name"), "Write 1 to 200 bytes without / and =, beginning with neither . nor -."))
+    Err(At::new(name, format!("{text:?} is no name"), "Write 1 to 200 bytes without / and =, beginning with neither . nor -."))
 }
 
-fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, Mistake> {
+fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, At> {
     if path.as_ref().starts_with('/') {
         return Ok(PathBuf::from(path.as_ref()));
     }
-    Err(mistake(path, format!("{:?} is no absolute path", path.as_ref()), remedy))
+    Err(At::new(path, format!("{:?} is no absolute path", path.as_ref()), remedy))
 }
 
-fn known_volume(name: Spanned<String>, known: &BTreeMap<String, PathBuf>) -> Result<String, Mistake> {
-    if known.contains_key(name.as_ref()) {
-        return Ok(name.into_inner());
+fn quantity(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, At> {
+    parse(text.as_ref()).map_err(|what| At::new(text, what, &format!("Write it as {examples}.")))
+}
+
+/// A quantity that would be no limit if it were 0.
+fn positive(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, At> {
+    match quantity(text, parse, examples)? {
+        0 => Err(At::new(text, format!("{:?} is nothing", text.as_ref()), &format!("Write it as {examples}, or leave it out."))),
+        quantity => Ok(quantity),
     }
-    Err(mistake(&name, format!("there is no volume {:?}", name.as_ref()), "Add it to [volumes], as NAME = \"/path\"."))
-}
-
-fn quantity(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, Mistake> {
-    parse(text.as_ref()).map_err(|what| mistake(text, what, &format!("Write it as {examples}.")))
 }
 
 #[cfg(test)]
@@ -274,7 +286,10 @@ mod tests {
         let read = Config::read(&folder);
         std::fs::remove_file(&folder).unwrap();
         match read {
-            Err(ConfigError::Mistake { line, what, remedy, .. }) => (line, what, remedy),
+            Err(ConfigError::Wrong { mistakes, .. }) => match &*mistakes {
+                [Mistake { line, what, remedy }] => (*line, what.clone(), remedy.clone()),
+                several => panic!("{several:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }
@@ -301,9 +316,9 @@ mod tests {
                 7,
                 "there is no volume \"b\"",
             ),
-            ("[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n", 3, "no unit of size"),
-            ("[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n", 3, "needs a unit"),
-            ("[profiles.p]\narchive = \"-x\"\n", 2, "is no name"),
+            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n", 5, "no unit of size"),
+            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n", 5, "needs a unit"),
+            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"-x\"\n", 4, "is no name"),
             ("[archives.\"a b\"]\nstore = \"dir:/mnt\"\n", 1, "is no name"),
             ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
             ("[archives.home]\nstore = \"dir:/mnt\"\nvia = \"qrexec:dom0\"\n", 3, "is no far end"),
@@ -321,6 +336,62 @@ mod tests {
             assert!(found.contains(what) && !found.contains('\n'), "{text}: {found}");
             assert!(remedy.ends_with('.'), "{text}: {remedy}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_found_at_once_and_none_is_made_of_another() {
+        let text = r#"[archives.home]
+store = 7
+vai = "local"
+[archives."a b"]
+store = "mnt"
+[volumes]
+work = "relative"
+vault = "/x"
+twin = "/x"
+[profiles.p]
+archive = "home"
+volumes = ["work", "vault", "vault", "lost"]
+verify_budget = "0"
+backup_overdue = "soon"
+often = true
+[profiles.q]
+archive = "home"
+volumes = []
+[qubes]
+admin = "domU"
+start_timeout = "0s"
+[far_end]
+stall_timeout = "1s"
+"#;
+        let found = Config::parse(text).err().unwrap().in_lines_of(text);
+        let told: Vec<String> =
+            found.iter().map(|Mistake { line, what, .. }| format!("{line} {}", what.split([',', ':']).next().unwrap())).collect();
+        let expected = [
+            "2 invalid type",
+            "3 unknown field `vai`",
+            "4 \"a b\" is no name",
+            "5 \"mnt\" is no store",
+            "7 \"relative\" is no absolute path",
+            "9 volumes \"vault\" and \"twin\" are the same path",
+            "12 volume \"vault\" stands here twice",
+            "12 there is no volume \"lost\"",
+            "13 \"0\" is nothing",
+            "14 \"soon\" needs a unit",
+            "15 unknown field `often`",
+            "16 profile \"q\" has no volume",
+            "20 \"domU\" is no admin domain",
+            "21 \"0s\" is out of bounds",
+            "22 unknown table `far_end`",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn several_mistakes_of_the_language_are_found_at_once() {
+        let text = "[volumes]\na = \nb = \"/x\"\nc = /y\n";
+        let lines: Vec<usize> = Config::parse(text).err().unwrap().in_lines_of(text).iter().map(|mistake| mistake.line).collect();
+        assert_eq!(lines, [2, 4]);
     }
 
     #[test]

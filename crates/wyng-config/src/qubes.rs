@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{Mistake, absolute, mistake, parse_secs, quantity};
+use crate::written::{At, Found};
+use crate::{absolute, parse_secs, quantity};
 
 /// More would be no limit.
 const TIMEOUT_MAX_SECS: u64 = 86_400;
@@ -75,8 +76,8 @@ pub(crate) struct WrittenFarEnds {
 }
 
 impl WrittenFarEnds {
-    pub(crate) fn check(self) -> Result<FarEnds, Mistake> {
-        Ok(FarEnds { stall_timeout_secs: timeout(self.stall_timeout, FarEnds::default().stall_timeout_secs)? })
+    pub(crate) fn check(self, found: &mut Found) -> FarEnds {
+        FarEnds { stall_timeout_secs: timeout(self.stall_timeout, FarEnds::default().stall_timeout_secs, found) }
     }
 }
 
@@ -91,35 +92,36 @@ pub(crate) struct WrittenQubes {
 }
 
 impl WrittenQubes {
-    pub(crate) fn check(self) -> Result<Qubes, Mistake> {
+    pub(crate) fn check(self, found: &mut Found) -> Qubes {
         let usual = Qubes::default();
-        let path = |written: Option<Spanned<String>>, usual| match written {
-            Some(path) => absolute(&path, "Write it from / on."),
-            None => Ok(usual),
+        let mut path = |written: Option<Spanned<String>>, usual| {
+            written.and_then(|path| found.check(absolute(&path, "Write it from / on."))).unwrap_or(usual)
         };
-        Ok(Qubes {
-            admin: self.admin.map(|admin| admin_domain(&admin)).transpose()?,
-            qubesd_socket: path(self.qubesd_socket, usual.qubesd_socket)?,
-            qrexec_client: path(self.qrexec_client, usual.qrexec_client)?,
-            qrexec_client_vm: path(self.qrexec_client_vm, usual.qrexec_client_vm)?,
-            start_timeout_secs: timeout(self.start_timeout, usual.start_timeout_secs)?,
-        })
+        let (qubesd_socket, qrexec_client) = (path(self.qubesd_socket, usual.qubesd_socket), path(self.qrexec_client, usual.qrexec_client));
+        let qrexec_client_vm = path(self.qrexec_client_vm, usual.qrexec_client_vm);
+        let admin = self.admin.and_then(|admin| found.check(admin_domain(&admin)));
+        let start_timeout_secs = timeout(self.start_timeout, usual.start_timeout_secs, found);
+        Qubes { admin, qubesd_socket, qrexec_client, qrexec_client_vm, start_timeout_secs }
     }
 }
 
 /// A time that somebody waits for something.
-fn timeout(written: Option<Spanned<String>>, usual_secs: u64) -> Result<u64, Mistake> {
-    let Some(text) = written else { return Ok(usual_secs) };
-    match quantity(&text, parse_secs, "\"90s\", \"5m\"")? {
-        secs @ 1..=TIMEOUT_MAX_SECS => Ok(secs),
-        _ => Err(mistake(&text, format!("{:?} is out of bounds", text.as_ref()), "Write a time from \"1s\" to \"24h\".")),
+fn timeout(written: Option<Spanned<String>>, usual_secs: u64, found: &mut Found) -> u64 {
+    let Some(text) = written else { return usual_secs };
+    match found.check(quantity(&text, parse_secs, "\"90s\", \"5m\"")) {
+        Some(secs @ 1..=TIMEOUT_MAX_SECS) => secs,
+        Some(_) => {
+            found.note(&text, format!("{:?} is out of bounds", text.as_ref()), "Write a time from \"1s\" to \"24h\".");
+            usual_secs
+        }
+        None => usual_secs,
     }
 }
 
-fn admin_domain(text: &Spanned<String>) -> Result<AdminDomain, Mistake> {
+fn admin_domain(text: &Spanned<String>) -> Result<AdminDomain, At> {
     match text.as_ref().as_str() {
         "dom0" => Ok(AdminDomain::Dom0),
         "qube" => Ok(AdminDomain::Qube),
-        other => Err(mistake(text, format!("{other:?} is no admin domain"), "Write \"dom0\" or \"qube\", or leave it out.")),
+        other => Err(At::new(text, format!("{other:?} is no admin domain"), "Write \"dom0\" or \"qube\", or leave it out.")),
     }
 }

@@ -207,6 +207,8 @@ pub enum Command {
     },
     /// The archives that this state directory knows.
     ArchiveList,
+    /// The names of these archives alone, whatever state each is in.
+    ArchiveNames,
     /// What is known of one archive.
     ArchiveShow {
         /// Which.
@@ -374,6 +376,7 @@ impl Command {
             Self::ArchiveOpen { .. } => "archive open",
             Self::ArchiveTakeOver { .. } => "archive take-over",
             Self::ArchiveList => "archive list",
+            Self::ArchiveNames => "archive names",
             Self::ArchiveShow { .. } => "archive show",
             Self::ArchiveForget { .. } => "archive forget",
             Self::ArchiveAcknowledge { .. } => "archive acknowledge",
@@ -401,7 +404,7 @@ impl Command {
     /// The archive that it is about.
     pub fn archive(&self) -> Option<&str> {
         match self {
-            Self::ArchiveList | Self::QubesCheck { .. } => None,
+            Self::ArchiveList | Self::ArchiveNames | Self::QubesCheck { .. } => None,
             Self::Status { archive } | Self::Lock { archive } | Self::Snapshots { archive, .. } => archive.as_deref(),
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }

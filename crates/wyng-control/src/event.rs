@@ -57,6 +57,11 @@ pub enum ToClient {
     },
     /// How far the job is.
     Progress(Progress),
+    /// The name of an archive, where no more was asked.
+    ArchiveName {
+        /// On this machine.
+        name: String,
+    },
     /// `archive list`, `archive show`, `archive create`, `archive open`.
     Archive(ArchiveSummary),
     /// `list`: a volume; its sessions follow, oldest first.

@@ -249,6 +249,9 @@ pub enum Failure {
 /// What `wyng-ctl` says of a target whose qube runs: `ETXTBSY`, which no system says of a target.
 const OF_RUNNING_QUBE: i32 = 26;
 
+/// What is safe when a command stops halfway, as a backup says it. Whoever shows it says what holds for the command that it was.
+pub const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+
 impl Failure {
     /// A target could not be had.
     pub fn of_target(volume: &str, errno: i32) -> Self {
@@ -312,7 +315,7 @@ impl Failure {
     fn explain(&self) -> Explained {
         use ExitStatus::{Damage, Failed, Interrupted, Locked, Unreachable, Usage};
         let kept = "Nothing was changed.";
-        let resumes = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+        let resumes = RESUMES;
         let stays = "What is stored stays as it is.";
         let intact = "No wrong byte reached a target, and nothing was changed.";
         let say = |code, exit, text: String, safe, next| Explained { code, exit, text, safe, next };

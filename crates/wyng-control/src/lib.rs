@@ -22,7 +22,7 @@ pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
     TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
-pub use failure::{ExitStatus, Failure, ObjectClass};
+pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.

@@ -1,172 +1,509 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for people: a line each, most important first.
+//! Results for people: sentences as they come, and tables when their last row is known. With `--quiet` only what was asked to be shown, and what
+//! is wrong.
 
-use std::io::Write;
+use std::time::Instant;
 
 use wyng_config::Config;
-use wyng_control::{Method, ToClient};
+use wyng_control::{ArchiveSummary, ExitStatus, Method, Problem, SessionLine, ToClient, Unenforced, VerifyReport, VolumeReport};
 
+use super::advice::Advice;
+use super::table::{Cell, Side, State, Table, painted};
 use super::{SnapshotLine, hex, plain};
-use crate::quantity::{session_name, show_bytes};
+use crate::cli::{Cli, Verb};
+use crate::clock::{Clock, duration};
+use crate::output::{Output, has_colours};
+use crate::quantity::{column_bytes, session_name, show_bytes};
 
-/// Prints one result.
-pub(super) fn show(event: &ToClient, quiet: bool) {
-    let Some(line) = line(event, quiet) else { return };
-    // A reader that went away (`| head`) is no failure.
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Shows results as they come.
+pub(super) struct Human {
+    quiet: bool,
+    verbose: bool,
+    colours: bool,
+    clock: Clock,
+    began: Instant,
+    command: &'static str,
+    /// A backup that only counts.
+    dry_run: bool,
+    /// Not all of the archive was to be checked.
+    checks_part: bool,
+    /// Standard output is the volume itself.
+    output_is_target: bool,
+    listing: Listing,
+    unenforced: Vec<Unenforced>,
+    /// A volume that is backed up. If it stays the only one, its line has the time too.
+    last_backed_up: Option<VolumeReport>,
+    backed_up_count: u64,
+    /// Base snapshots that were shown, that were removed, and that nothing uses any more.
+    snapshot_count: u64,
+    removed_count: u64,
+    left_over_count: u64,
 }
 
-fn line(event: &ToClient, quiet: bool) -> Option<String> {
-    Some(match event {
-        ToClient::Archive(archive) => format!(
-            "{}  {}  generation {}, {}, {} in {}\n  committed {}, {}\n  id {}, chunks of {}, packs of {}, zstd {}, through {}",
-            plain(&archive.name),
-            plain(&archive.store_url),
-            archive.generation,
-            counted(archive.volume_count, "volume"),
-            show_bytes(archive.stored_bytes),
-            counted(archive.pack_count, "pack"),
-            session_name(archive.committed_time),
-            if archive.verified_time > 0 {
-                format!("verified since {}", session_name(archive.verified_time))
-            } else {
-                "never verified".into()
-            },
-            archive.id,
-            show_bytes(archive.chunk_size_bytes.into()),
-            show_bytes(archive.pack_size_bytes.into()),
-            archive.zstd_level,
-            plain(&archive.via),
-        ),
-        ToClient::Volume(volume) => format!("{}  {}", plain(&volume.name), show_bytes(volume.size_bytes)),
-        ToClient::Session(session) => {
-            let tags: String = session.tags.iter().map(|tag| format!("  ^{}", plain(tag))).collect();
-            let live = if session.live { "  live" } else { "" };
-            let damaged = match (session.damaged, session.acknowledged) {
-                (true, false) => "  DAMAGED",
-                (true, true) => "  damaged, acknowledged",
-                (false, _) => "",
-            };
-            let (size, added) = (show_bytes(session.size_bytes), show_bytes(session.added_bytes));
-            format!("  {}  {size}, added {added}{live}{damaged}{tags}", session_name(session.session))
-        }
-        ToClient::BackedUp(volume) => format!(
-            "{}  {}  read {}, changed {}, new {} ({}{}){}",
-            plain(&volume.name),
-            volume.session.map_or_else(|| "no session".to_owned(), session_name),
-            show_bytes(volume.read_bytes),
-            show_bytes(volume.changed_bytes),
-            show_bytes(volume.sent_bytes),
-            method_name(volume.method),
-            if volume.snapshot { "" } else { ", no snapshot" },
-            volume.mounted_at.as_ref().filter(|_| !quiet).map_or_else(String::new, |place| hint_of_mount(place)),
-        ),
-        ToClient::Totals { .. } if quiet => return None,
-        ToClient::Totals { sent_bytes, .. } => format!("sent {}", show_bytes(*sent_bytes)),
-        ToClient::Restored(volume) => {
-            // Standard output may be the volume itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "{}  {}  restored, {} written, {} fetched",
-                plain(&volume.name),
-                session_name(volume.session),
-                show_bytes(volume.written_bytes),
-                show_bytes(volume.fetched_bytes)
-            );
-            return None;
-        }
-        ToClient::Monitored(volume) => format!(
-            "{}  {} to be read by the next backup ({})",
-            plain(&volume.name),
-            show_bytes(volume.changed_bytes),
-            method_name(volume.method)
-        ),
-        ToClient::Differences(ranges) => {
-            let line = |(begin, end): &(u64, u64)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin));
-            ranges.iter().map(line).collect::<Vec<_>>().join("\n")
-        }
-        ToClient::Compared(sums) => format!(
-            "{}  {} and {}: {} differ",
-            plain(&sums.name),
-            session_name(sums.session),
-            sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
-            show_bytes(sums.differing_bytes)
-        ),
-        ToClient::Problem(problem) => {
-            let needed: String = problem.volumes.iter().map(|session| format!("\n    needed by {}", plain(session))).collect();
-            let seen = if problem.acknowledged { "acknowledged: " } else { "" };
-            format!("{seen}{} {}: {}{needed}", problem.class.word(), plain(&problem.object), plain(&problem.problem))
-        }
-        ToClient::Acknowledged { what } => format!("damaged, acknowledged: {}", plain(what)),
-        ToClient::Verified(verified) => format!(
-            "checked {} objects, {}; problems: {}{}; foreign objects: {}{}",
-            verified.objects_checked,
-            show_bytes(verified.read_bytes),
-            verified.problems,
-            if verified.acknowledged > 0 { format!(", and {} that were acknowledged", verified.acknowledged) } else { String::new() },
-            verified.foreign_objects,
-            if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" }
-        ),
-        ToClient::KeySlot(slot) => format!(
-            "slot {}  {}, {} MiB, {} passes",
-            slot.number,
-            if slot.recovery_key { "recovery key" } else { "passphrase" },
-            slot.memory_kib / 1024,
-            slot.passes
-        ),
-        ToClient::Reached { via, service } => format!("{service} answers through {via}"),
-        ToClient::Unlocked { until } => format!("unlocked until {}", session_name(*until)),
-        ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet).join("\n"),
-        ToClient::Unenforced(missing) => {
-            format!("not enforced: {} for {}: {}", plain(&missing.protection), plain(&missing.role), plain(&missing.reason))
-        }
-        ToClient::Hello { .. }
-        | ToClient::Queued { .. }
-        | ToClient::Running { .. }
-        | ToClient::Want { .. }
-        | ToClient::Place { .. }
-        | ToClient::Progress(_)
-        | ToClient::Failed(_)
-        | ToClient::Keep { .. }
-        | ToClient::SnapshotsOf { .. }
-        | ToClient::SnapshotOf(_)
-        | ToClient::Forget { .. }
-        | ToClient::Done { .. } => return None,
-    })
+/// Archives, volumes and sessions, as far as they have come.
+struct Listing {
+    archive_count: u64,
+    volume_count: u64,
+    session_count: u64,
+    added_bytes: u64,
+    /// The volume whose sessions come, if none of them has come yet.
+    volume: Option<String>,
+    /// Rows of the last volume are under its name.
+    volume_name: String,
+    sessions: Table<7>,
+    newest: Table<6>,
+    archives: Table<6>,
 }
 
-/// Prints one base snapshot.
-pub(super) fn show_snapshot(line: &SnapshotLine) {
-    let archive = line.archive.clone().unwrap_or_else(|| hex(&line.archive_id));
-    let state = match (line.removed, line.left_over, line.session) {
-        (true, ..) => "  removed".to_owned(),
-        (_, Some(why), _) => format!("  left over: {why}; `wyng-ctl snapshots clean` removes it"),
-        (_, None, None) => "  the folder can be read by its owner and by root".to_owned(),
-        (_, None, Some(_)) => String::new(),
-    };
-    let volume = line.volume.as_deref().unwrap_or("(unknown volume)");
-    let session = line.session.map_or_else(String::new, |session| format!("  {}", session_name(session)));
-    let folder = line.folder.display().to_string();
-    let _ = writeln!(std::io::stdout(), "base snapshot of {}  {}{session}  in {}{state}", plain(&archive), plain(volume), plain(&folder));
-}
-
-/// Prints what a configuration says.
-pub(super) fn show_config(config: &Config) {
-    let archives = config.archives.iter().map(|(name, archive)| format!("archive {name}  {} through {}", archive.store, archive.via));
-    let volumes = config.volumes.iter().map(|(name, path)| format!("volume {name}  {}", path.display()));
-    let profiles =
-        config.profiles.iter().map(|(name, profile)| format!("profile {name}  {} to {}", profile.volumes.join(", "), profile.archive));
-    for line in archives.chain(volumes).chain(profiles) {
-        let _ = writeln!(std::io::stdout(), "{}", plain(&line));
+impl Listing {
+    fn new() -> Self {
+        use Side::{Left, Right};
+        Self {
+            archive_count: 0,
+            volume_count: 0,
+            session_count: 0,
+            added_bytes: 0,
+            volume: None,
+            volume_name: String::new(),
+            sessions: Table::new([
+                ("VOLUME", Left),
+                ("SESSION", Left),
+                ("LOCAL TIME", Left),
+                ("AGE", Right),
+                ("SIZE", Right),
+                ("ADDED", Right),
+                ("", Left),
+            ]),
+            newest: Table::new([
+                ("VOLUME", Left),
+                ("NEWEST SESSION", Left),
+                ("LOCAL TIME", Left),
+                ("AGE", Right),
+                ("SIZE", Right),
+                ("", Left),
+            ]),
+            archives: Table::new([
+                ("ARCHIVE", Left),
+                ("VOLUMES", Right),
+                ("STORED", Right),
+                ("LAST COMMIT", Right),
+                ("VERIFIED", Right),
+                ("STORE", Left),
+            ]),
+        }
     }
 }
 
-/// What a person should know of a source that was in use and did not stand still.
+impl Human {
+    pub(super) fn new(cli: &Cli) -> Self {
+        Self {
+            quiet: cli.options.quiet,
+            verbose: cli.options.verbose,
+            colours: has_colours(),
+            clock: Clock::here(),
+            began: Instant::now(),
+            command: cli.command_name(),
+            dry_run: cli.is_dry_run(),
+            checks_part: cli.checks_part(),
+            output_is_target: matches!(&cli.verb, Verb::Restore(restore) if restore.to.as_ref().is_some_and(|to| to.as_os_str() == "-")),
+            listing: Listing::new(),
+            unenforced: Vec::new(),
+            last_backed_up: None,
+            backed_up_count: 0,
+            snapshot_count: 0,
+            removed_count: 0,
+            left_over_count: 0,
+        }
+    }
+
+    /// Takes one result.
+    pub(super) fn take(&mut self, event: &ToClient, output: &mut Output) {
+        match event {
+            ToClient::Archive(archive) => self.archive(archive, output),
+            ToClient::Volume(volume) => self.volume(&volume.name),
+            ToClient::Session(session) => self.session(session),
+            ToClient::BackedUp(volume) => {
+                self.flush(output);
+                self.last_backed_up = Some(volume.clone());
+                self.backed_up_count = self.backed_up_count.saturating_add(1);
+            }
+            ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, output),
+            ToClient::Unenforced(missing) => self.unenforced.push(missing.clone()),
+            ToClient::Verified(verified) => self.verified(verified, output),
+            ToClient::Restored(volume) => {
+                let line = format!(
+                    "{}  {}  restored: {} written, {} fetched",
+                    plain(&volume.name),
+                    session_name(volume.session),
+                    show_bytes(volume.written_bytes),
+                    show_bytes(volume.fetched_bytes)
+                );
+                match self.output_is_target {
+                    true if self.quiet => {}
+                    true => eprintln!("{line}"),
+                    false => self.say(&line, output),
+                }
+            }
+            event => {
+                self.flush(output);
+                let lines = self.lines(event);
+                lines.iter().filter(|_| !self.quiet || self.is_asked_for(event)).for_each(|line| output.line(line));
+            }
+        }
+    }
+
+    /// Shows what is held back.
+    pub(super) fn flush(&mut self, output: &mut Output) {
+        self.end_volume();
+        let lists = !(self.quiet && self.command == "status");
+        let listing = &mut self.listing;
+        let lines = [
+            listing.sessions.sorted().take_lines("", self.colours),
+            listing.newest.sorted().take_lines("  ", self.colours),
+            listing.archives.take_lines("", self.colours),
+        ];
+        lines.iter().flatten().filter(|_| lists).for_each(|line| output.line(line));
+        if let Some(volume) = self.last_backed_up.take() {
+            self.say_backed_up(&volume, "", output);
+        }
+    }
+
+    /// The command is over: what there is to say of it as a whole.
+    pub(super) fn finish(&mut self, exit: ExitStatus, archive: Option<&str>, advice: &Advice, output: &mut Output) {
+        self.flush(output);
+        self.say_unenforced(output);
+        self.say_left_over(advice, output);
+        if exit != ExitStatus::Done {
+            return;
+        }
+        let archive = archive.unwrap_or_default();
+        let Listing { archive_count, volume_count, session_count, added_bytes, .. } = self.listing;
+        match self.command {
+            "list" if volume_count == 0 => output.line(&format!("archive {archive:?} has no session yet")),
+            "list" => {
+                let (volumes, sessions) = (counted(volume_count, "volume"), counted(session_count, "session"));
+                output.line(&format!("{volumes}, {sessions}, {} added", show_bytes(added_bytes)));
+            }
+            "archive list" if archive_count == 0 => output.line("no archive is known here"),
+            "status" if archive_count == 0 => self.say("no archive is known here", output),
+            "snapshots list" if self.snapshot_count == 0 => output.line("no base snapshot was found"),
+            "snapshots clean" => self.say(&format!("{} removed", counted(self.removed_count, "base snapshot")), output),
+            "archive forget" => self.say(&format!("archive {archive:?} is forgotten here; its store was not touched"), output),
+            "key check" => self.say(&format!("the passphrase opens archive {archive:?}"), output),
+            "lock" => self.say("locked", output),
+            _ => {}
+        }
+    }
+
+    /// Takes base snapshots, which are shown below their archives.
+    pub(super) fn snapshots(&mut self, lines: &[SnapshotLine], output: &mut Output) {
+        use Side::{Left, Right};
+        self.flush(output);
+        let mut table =
+            Table::new([("BASE SNAPSHOT OF", Left), ("VOLUME", Left), ("SESSION", Left), ("AGE", Right), ("FOLDER", Left), ("", Left)]);
+        let unknown = || "-".to_owned();
+        for line in lines {
+            table.push([
+                plain(&line.archive.clone().unwrap_or_else(|| hex(&line.archive_id))).into(),
+                line.volume.as_deref().map_or_else(unknown, plain).into(),
+                line.session.map_or_else(unknown, session_name).into(),
+                line.session.map_or_else(|| unknown().into(), |session| self.age(session)),
+                plain(&line.folder.display().to_string()).into(),
+                snapshot_state(line),
+            ]);
+        }
+        let shown = !self.quiet || self.command == "snapshots list";
+        table.sorted().take_lines("", self.colours).iter().filter(|_| shown).for_each(|line| output.line(line));
+        self.snapshot_count = self.snapshot_count.saturating_add(lines.len() as u64);
+        self.removed_count = self.removed_count.saturating_add(lines.iter().filter(|line| line.removed).count() as u64);
+        self.left_over_count = self.left_over_count.saturating_add(lines.iter().filter(|line| is_left_over(line)).count() as u64);
+    }
+
+    /// Prints what a configuration says.
+    pub(super) fn config(&self, config: &Config, output: &mut Output) {
+        let archives = config.archives.iter().map(|(name, archive)| format!("archive {name}  {} through {}", archive.store, archive.via));
+        let volumes = config.volumes.iter().map(|(name, path)| format!("volume {name}  {}", path.display()));
+        let profiles =
+            config.profiles.iter().map(|(name, profile)| format!("profile {name}  {} to {}", profile.volumes.join(", "), profile.archive));
+        archives.chain(volumes).chain(profiles).for_each(|line| self.say(&plain(&line), output));
+    }
+
+    /// Says that something was done, or is right.
+    pub(super) fn say(&self, line: &str, output: &mut Output) {
+        if !self.quiet {
+            output.line(line);
+        }
+    }
+
+    /// Results that somebody wants to see, and not only to have; and what is wrong.
+    fn is_asked_for(&self, event: &ToClient) -> bool {
+        match event {
+            ToClient::KeySlot(_) => self.command == "key list",
+            ToClient::Monitored(_) | ToClient::Unlocked { .. } | ToClient::Reached { .. } | ToClient::Acknowledged { .. } => false,
+            ToClient::Problem(problem) => !problem.acknowledged,
+            _ => true,
+        }
+    }
+
+    fn archive(&mut self, archive: &ArchiveSummary, output: &mut Output) {
+        self.flush(output);
+        self.listing.archive_count = self.listing.archive_count.saturating_add(1);
+        let verified = archive.verified_time;
+        if self.command == "archive list" {
+            self.listing.archives.push([
+                plain(&archive.name).into(),
+                archive.volume_count.to_string().into(),
+                column_bytes(archive.stored_bytes).into(),
+                self.ago(archive.committed_time),
+                if verified > 0 { self.ago(verified) } else { Cell::new("never".into(), State::Warning) },
+                plain(&archive.store_url).into(),
+            ]);
+            return;
+        }
+        let verified = match verified {
+            0 => "never verified".to_owned(),
+            time => format!("all verified since {} ({})", self.clock.local(time), self.clock.ago(time)),
+        };
+        let mut lines = vec![
+            format!("{}  {}", plain(&archive.name), plain(&archive.store_url)),
+            format!(
+                "  {}, {} stored; last commit {} ({}); {verified}",
+                counted(archive.volume_count, "volume"),
+                show_bytes(archive.stored_bytes),
+                self.clock.local(archive.committed_time),
+                self.clock.ago(archive.committed_time),
+            ),
+        ];
+        if self.command != "status" || self.verbose {
+            lines.push(format!(
+                "  id {}, generation {}, {} of {}, chunks of {}, zstd {}, through {}",
+                archive.id,
+                archive.generation,
+                counted(archive.pack_count, "pack"),
+                show_bytes(archive.pack_size_bytes.into()),
+                show_bytes(archive.chunk_size_bytes.into()),
+                archive.zstd_level,
+                plain(&archive.via),
+            ));
+        }
+        let shown = !self.quiet || self.command == "archive show";
+        lines.iter().filter(|_| shown).for_each(|line| output.line(line));
+    }
+
+    fn volume(&mut self, name: &str) {
+        self.end_volume();
+        self.listing.volume_count = self.listing.volume_count.saturating_add(1);
+        self.listing.volume_name = plain(name);
+        self.listing.volume = Some(plain(name));
+    }
+
+    /// A volume of which no session came has a row of its own.
+    fn end_volume(&mut self) {
+        let Some(name) = self.listing.volume.take() else { return };
+        let none = || Cell::from("-".to_owned());
+        if self.command == "status" {
+            self.listing.newest.push([name.into(), Cell::new("none".into(), State::Warning), none(), none(), none(), none()]);
+        } else {
+            self.listing.sessions.push([name.into(), Cell::new("none".into(), State::Warning), none(), none(), none(), none(), none()]);
+        }
+    }
+
+    fn session(&mut self, session: &SessionLine) {
+        self.listing.volume = None;
+        self.listing.session_count = self.listing.session_count.saturating_add(1);
+        self.listing.added_bytes = self.listing.added_bytes.saturating_add(session.added_bytes);
+        let name: Cell = self.listing.volume_name.clone().into();
+        let (time, local) = (session_name(session.session), self.clock.local(session.session));
+        let (age, size, notes) = (self.age(session.session), column_bytes(session.size_bytes), self.notes(session));
+        if self.command == "status" {
+            self.listing.newest.push([name, time.into(), local.into(), age, size.into(), notes]);
+        } else {
+            self.listing.sessions.push([
+                name,
+                time.into(),
+                local.into(),
+                age,
+                size.into(),
+                column_bytes(session.added_bytes).into(),
+                notes,
+            ]);
+        }
+    }
+
+    fn age(&self, time: i64) -> Cell {
+        Cell::new(self.clock.age(time), if self.clock.is_ahead(time) { State::Warning } else { State::Plain })
+    }
+
+    fn ago(&self, time: i64) -> Cell {
+        Cell::new(self.clock.ago(time), if self.clock.is_ahead(time) { State::Warning } else { State::Plain })
+    }
+
+    fn notes(&self, session: &SessionLine) -> Cell {
+        let words = [
+            (session.damaged && !session.acknowledged, "DAMAGED"),
+            (session.damaged && session.acknowledged, "damaged, acknowledged"),
+            (self.clock.is_ahead(session.session), "ahead of the clock"),
+            (session.live, "live"),
+        ];
+        let words = words.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word.to_owned());
+        let notes: Vec<String> = words.chain(session.tags.iter().map(|tag| format!("^{}", plain(tag)))).collect();
+        let state = match () {
+            () if session.damaged && !session.acknowledged => State::Bad,
+            () if session.damaged => State::Warning,
+            () if self.clock.is_ahead(session.session) => State::Warning,
+            () => State::Plain,
+        };
+        Cell::new(notes.join(", "), state)
+    }
+
+    /// `end` is what its line ends with.
+    fn say_backed_up(&self, volume: &VolumeReport, end: &str, output: &mut Output) {
+        self.say(&format!("{}{end}", self.backed_up(volume)), output);
+        if let Some(place) = &volume.mounted_at {
+            self.say(&hint_of_mount(place), output);
+        }
+    }
+
+    fn backed_up(&self, volume: &VolumeReport) -> String {
+        let session = match volume.session {
+            Some(session) => session_name(session),
+            None if self.dry_run => "dry run".to_owned(),
+            None => "no session".to_owned(),
+        };
+        let changed =
+            if volume.changed_bytes == 0 { "unchanged".to_owned() } else { format!("{} changed", show_bytes(volume.changed_bytes)) };
+        let stored =
+            if self.dry_run || volume.sent_bytes == 0 { String::new() } else { format!(", {} stored", show_bytes(volume.sent_bytes)) };
+        let how = if self.verbose {
+            let snapshot = if volume.snapshot { "" } else { ", no snapshot" };
+            format!(" (read {}, {}{snapshot})", show_bytes(volume.read_bytes), method_name(volume.method))
+        } else {
+            String::new()
+        };
+        format!("{}  {session}  {changed}{stored}{how}", plain(&volume.name))
+    }
+
+    fn totals(&mut self, sent_bytes: u64, output: &mut Output) {
+        let took = duration(i64::try_from(self.began.elapsed().as_secs()).unwrap_or(i64::MAX));
+        match self.last_backed_up.take() {
+            Some(volume) if self.backed_up_count == 1 => self.say_backed_up(&volume, &format!(", {took}"), output),
+            last => {
+                self.last_backed_up = last;
+                self.flush(output);
+                let sent = if self.dry_run { String::new() } else { format!("{} sent, ", show_bytes(sent_bytes)) };
+                self.say(&format!("{}: {sent}{took}", counted(self.backed_up_count, "volume")), output);
+            }
+        }
+    }
+
+    fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {
+        self.flush(output);
+        let read = show_bytes(verified.read_bytes);
+        let checked = if self.checks_part { format!("{read} checked") } else { format!("all {read} checked") };
+        let line = match verified.problems {
+            0 => format!("{checked}: no problem"),
+            count => format!("{read} checked: {}", painted(&counted(count, "problem"), State::Bad, self.colours)),
+        };
+        let seen = match verified.acknowledged {
+            0 => String::new(),
+            count => format!(", and {count} that were acknowledged"),
+        };
+        let details = if self.verbose {
+            let more = if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" };
+            format!(" ({} objects; {} foreign{more})", verified.objects_checked, verified.foreign_objects)
+        } else {
+            String::new()
+        };
+        if !self.quiet || verified.problems > 0 {
+            output.line(&format!("{line}{seen}{details}"));
+        }
+    }
+
+    fn say_unenforced(&mut self, output: &mut Output) {
+        let missing = std::mem::take(&mut self.unenforced);
+        if self.verbose {
+            for missing in missing {
+                let (protection, role, reason) = (plain(&missing.protection), plain(&missing.role), plain(&missing.reason));
+                self.say(&format!("not enforced: {protection} for {role}: {reason}"), output);
+            }
+        } else if !missing.is_empty() {
+            let count = counted(missing.len() as u64, "protection");
+            self.say(&format!("{count} of the daemon cannot be enforced on this system; -v names each"), output);
+        }
+    }
+
+    fn say_left_over(&self, advice: &Advice, output: &mut Output) {
+        let (count, verb, object) = match self.left_over_count {
+            0 => return,
+            1 => ("1 base snapshot".to_owned(), "is", "it"),
+            count => (format!("{count} base snapshots"), "are", "them"),
+        };
+        let line = format!("{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}");
+        self.say(&advice.paste(&line, None), output);
+    }
+
+    /// What needs no other result beside it.
+    fn lines(&self, event: &ToClient) -> Vec<String> {
+        match event {
+            ToClient::Monitored(volume) => vec![format!(
+                "{}  {} to be read by the next backup{}",
+                plain(&volume.name),
+                show_bytes(volume.changed_bytes),
+                if self.verbose { format!(" ({})", method_name(volume.method)) } else { String::new() }
+            )],
+            ToClient::Differences(ranges) => {
+                ranges.iter().map(|(begin, end)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin))).collect()
+            }
+            ToClient::Compared(sums) => vec![format!(
+                "{}  {} and {}: {} differ",
+                plain(&sums.name),
+                session_name(sums.session),
+                sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
+                show_bytes(sums.differing_bytes)
+            )],
+            ToClient::Problem(problem) => self.problem(problem),
+            ToClient::Acknowledged { what } => vec![format!("damaged, acknowledged: {}", plain(what))],
+            ToClient::KeySlot(slot) => vec![format!(
+                "slot {}  {}, {} MiB, {} passes",
+                slot.number,
+                if slot.recovery_key { "recovery key" } else { "passphrase" },
+                slot.memory_kib / 1024,
+                slot.passes
+            )],
+            ToClient::Reached { via, service } => vec![format!("{service} answers through {}", plain(via))],
+            ToClient::Unlocked { until } => vec![format!("unlocked until {} ({})", self.clock.local(*until), self.clock.age(*until))],
+            ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet),
+            _ => Vec::new(),
+        }
+    }
+
+    fn problem(&self, problem: &Problem) -> Vec<String> {
+        let (seen, state) = if problem.acknowledged { ("acknowledged: ", State::Warning) } else { ("", State::Bad) };
+        let class = painted(problem.class.word(), state, self.colours);
+        let needed = problem.volumes.iter().map(|session| format!("    needed by {}", plain(session)));
+        std::iter::once(format!("{seen}{class} {}: {}", plain(&problem.object), plain(&problem.problem))).chain(needed).collect()
+    }
+}
+
+/// What is to be known of a source that was in use and did not stand still.
 fn hint_of_mount(place: &str) -> String {
     format!(
-        "\n  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
+        "  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
         plain(place)
     )
+}
+
+fn is_left_over(line: &SnapshotLine) -> bool {
+    !line.removed && line.left_over.is_some()
+}
+
+fn snapshot_state(line: &SnapshotLine) -> Cell {
+    match (line.removed, line.left_over, line.session) {
+        (true, ..) => "removed".to_owned().into(),
+        (_, Some(why), _) => Cell::new(format!("left over: {why}"), State::Warning),
+        (_, None, None) => Cell::new("can be looked into by its owner and by root".to_owned(), State::Warning),
+        (_, None, Some(_)) => String::new().into(),
+    }
 }
 
 /// `1 pack`, `2 packs`.

@@ -1,40 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Results for programs: one object a command. Field names are a contract, `docs/schema/output.json`; numbers of bytes are whole numbers.
 
-use std::io::Write;
-
 use serde_json::{Map, Value, json};
 use wyng_config::Profile;
 use wyng_control::{ExitStatus, SessionLine, ToClient};
 
 use super::human::method_name;
-use super::{Report, SnapshotLine, hex};
+use super::{Message, Report, SnapshotLine, hex};
 use crate::quantity::session_name;
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;
 
-/// Prints the object of a finished command.
-pub(super) fn print(report: &Report, exit: ExitStatus) {
-    let _ = writeln!(std::io::stdout(), "{}", Value::Object(object(report, exit)));
+/// The object of words that are no command.
+pub(super) fn of_unparsed(message: &Message) -> Value {
+    json!({"schema": SCHEMA, "command": null, "exit": message.exit.code(), "errors": [error(message)]})
 }
 
-fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
-    let errors: Vec<Value> = report
-        .messages
-        .iter()
-        .map(|message| {
-            json!({"code": message.code, "text": message.text, "safe": message.safe, "next": message.next, "volume": message.volume})
-        })
-        .collect();
+fn error(message: &Message) -> Value {
+    json!({"code": message.code, "text": message.text, "safe": message.safe, "next": message.next, "volume": message.volume})
+}
+
+/// The object of a finished command.
+pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
+    let errors: Vec<Value> = report.messages.iter().map(error).collect();
     let mut object = Map::new();
     let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
     set("schema", json!(SCHEMA));
     set("command", json!(report.command));
     set("exit", json!(exit.code()));
     set("errors", Value::Array(errors));
-    if let Some(archive) = &report.archive {
-        set("archive", json!(archive));
+    // An archive that was left out, and could not be told, is null.
+    if report.archive.is_some() || !matches!(report.command, "archive list" | "status" | "lock" | "watch" | "config check" | "qubes check")
+    {
+        set("archive", json!(report.archive));
     }
     match report.command {
         "config check" => {
@@ -146,7 +145,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
             }
         }
     }
-    object
+    Value::Object(object)
 }
 
 /// Sessions follow their volume, oldest first.

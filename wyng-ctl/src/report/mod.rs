@@ -1,179 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a command found, on standard output: for people as it comes, or as one JSON object at the end.
 
+mod advice;
 mod human;
 mod json;
+mod message;
 mod sheet;
+mod table;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::io::Errno;
-use wyng_config::{Config, ConfigError};
-use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient};
+use wyng_config::Config;
+use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Verb};
-use crate::client::ClientError;
+use crate::output::Output;
 use crate::passphrase::NoPassphrase;
-
-/// Something that went wrong: what happened, what is safe, what to do next.
-#[derive(Debug, Clone)]
-pub(crate) struct Message {
-    code: &'static str,
-    exit: ExitStatus,
-    text: String,
-    safe: String,
-    next: String,
-    volume: Option<String>,
-}
-
-impl Message {
-    pub(crate) fn usage(text: &str) -> Self {
-        Self {
-            code: "usage",
-            exit: ExitStatus::Usage,
-            text: text.to_owned(),
-            safe: "Nothing was done.".into(),
-            next: "See `wyng-ctl --help`.".into(),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_failure(failure: &Failure) -> Self {
-        Self {
-            code: failure.code(),
-            exit: failure.exit(),
-            text: failure.text(),
-            safe: failure.safe().to_owned(),
-            next: failure.next().to_owned(),
-            volume: failure.volume().map(str::to_owned),
-        }
-    }
-
-    pub(crate) fn of_config(error: &ConfigError) -> Self {
-        let next = match error {
-            ConfigError::Mistake { remedy, .. } => remedy.clone(),
-            ConfigError::Unreadable { .. } => "Name another one with --config, or see docs/config.md for a complete example.".into(),
-        };
-        Self { code: "config", exit: ExitStatus::Usage, text: error.to_string(), safe: "Nothing was done.".into(), next, volume: None }
-    }
-
-    pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: NoSource) -> Self {
-        let why = match why {
-            NoSource::Errno(errno) => format!("cannot be opened: {}", std::io::Error::from_raw_os_error(errno)),
-            NoSource::Link => "lies behind a link that is not root's".into(),
-            NoSource::QubeRuns => "is away while its qube runs".into(),
-            NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
-        };
-        Self {
-            code: "configured-volume-missing",
-            exit: ExitStatus::Partial,
-            text: format!("{} of volume {name:?} {why}", path.display()),
-            safe: "Nothing was done.".into(),
-            next: "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.".into(),
-            volume: Some(name.to_owned()),
-        }
-    }
-
-    pub(crate) fn of_overdue_backup(profile: &str, volume: &str, newest: Option<&str>) -> Self {
-        let when = newest.map_or_else(|| "was never backed up".to_owned(), |newest| format!("was last backed up at {newest}"));
-        Self {
-            code: "backup-overdue",
-            exit: ExitStatus::Partial,
-            text: format!("volume {volume:?} of profile {profile:?} {when}"),
-            safe: "All sessions that are listed.".into(),
-            next: format!("Run `wyng-ctl backup --profile {profile}`."),
-            volume: Some(volume.to_owned()),
-        }
-    }
-
-    pub(crate) fn of_overdue_verify(profile: &str, archive: &str, verified: Option<&str>) -> Self {
-        let when = verified.map_or_else(|| "nobody ever read".to_owned(), |verified| format!("nobody has read all of since {verified}"));
-        Self {
-            code: "verify-overdue",
-            exit: ExitStatus::Partial,
-            text: format!("{when} what the store has of archive {archive:?} of profile {profile:?}"),
-            safe: "Nothing was found to be wrong.".into(),
-            next: format!("Run `wyng-ctl verify --profile {profile}`."),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_snapshots_left(folder: &Path, errno: Errno) -> Self {
-        Self {
-            code: "snapshots-left",
-            exit: ExitStatus::Partial,
-            text: format!("base snapshots in {} cannot be removed: {}", folder.display(), std::io::Error::from(errno)),
-            safe: "No archive, session or volume depends on them; they hold what was deleted from their volumes since.".into(),
-            next: "Run `wyng-ctl snapshots clean` as the folder's owner or as root.".into(),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_missing_policy(path: &str) -> Self {
-        Self {
-            code: "policy-missing",
-            exit: ExitStatus::Partial,
-            text: format!("there is no {path}, which denies the services of the helper to every qube"),
-            safe: "Calls of dom0 itself need no policy.".into(),
-            next: "Install the package wyng-dom0, or the file from rpc-policy.".into(),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_lost_target(path: &Path) -> Self {
-        Self {
-            code: "target-lost",
-            exit: ExitStatus::Failed,
-            text: format!("{} was replaced while it was restored, or will be: its qube was started meanwhile", path.display()),
-            safe: "The archive is untouched; what was written is lost or mixed with what the qube began with.".into(),
-            next: "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again."
-                .into(),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
-        let why = if long { "60 % or less is left" } else { "it is put off for three days at most" };
-        Self {
-            code: "deferred",
-            exit: ExitStatus::Deferred,
-            text: format!("the machine is on battery ({percent} %), and {why}"),
-            safe: "All sessions that are listed.".into(),
-            next: "Connect the power; the timer tries again. Without --unattended it runs now.".into(),
-            volume: None,
-        }
-    }
-
-    pub(crate) fn of_client(error: &ClientError) -> Self {
-        let (code, exit, text, safe, next) = match error {
-            ClientError::Interrupted => return Self::of_failure(&Failure::Interrupted),
-            ClientError::NoDaemon(path) => (
-                "no-daemon",
-                ExitStatus::Unreachable,
-                format!("no daemon listens at {}", path.display()),
-                "Nothing was done.",
-                "Start it (systemctl start wyngd), or add --standalone.",
-            ),
-            ClientError::NotStarted(path, error) => (
-                "daemon-not-started",
-                ExitStatus::Failed,
-                format!("the daemon {} cannot be started: {error}", path.display()),
-                "Nothing was done.",
-                "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
-            ),
-            ClientError::Lost => (
-                "daemon-lost",
-                ExitStatus::Failed,
-                "the daemon ended before the command was done".to_owned(),
-                "What was committed stays. A new target that was not finished is not there; the same command finishes one that is changed in place.",
-                "Run the same command again; with -v the daemon says more.",
-            ),
-        };
-        Self { code, exit, text, safe: safe.to_owned(), next: next.to_owned(), volume: None }
-    }
-}
+use crate::quantity::capitalized;
+use advice::Advice;
+use human::Human;
+pub(crate) use message::Message;
 
 /// A base snapshot, as it is shown.
 #[derive(Debug, Clone)]
@@ -208,27 +56,28 @@ impl Drawing {
         }
     }
 
-    fn draw(&self, sheet: &RecoverySheet, json: bool) -> Result<(), String> {
-        if self.qr && !json {
-            let code = sheet::in_terminal(sheet).map_err(|error| format!("the code cannot be drawn: {error}"))?;
-            let _ = writeln!(std::io::stdout(), "{code}");
+    fn draw(&self, sheet: &RecoverySheet, output: Option<&mut Output>) -> Result<(), Message> {
+        if let (true, Some(output)) = (self.qr, output)
+            && let Ok(code) = sheet::in_terminal(sheet)
+        {
+            output.line(&code);
         }
-        if let Some(path) = &self.svg {
-            let image = sheet::as_svg(sheet).map_err(|error| format!("the code cannot be drawn: {error}"))?;
-            std::fs::write(path, image).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        Ok(())
+        let Some(path) = &self.svg else { return Ok(()) };
+        let image = sheet::as_svg(sheet).map_err(|error| Message::of_unwritable(path, &error))?;
+        std::fs::write(path, image).map_err(|error| Message::of_unwritable(path, &error))
     }
 }
 
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
-    quiet: bool,
     command: &'static str,
     archive: Option<String>,
     events: Vec<ToClient>,
     messages: Vec<Message>,
+    human: Human,
+    advice: Advice,
+    output: Output,
     /// What `config check` found.
     config: Option<Config>,
     /// Base snapshots.
@@ -247,11 +96,13 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
-            quiet: cli.options.quiet,
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
             events: Vec::new(),
             messages: Vec::new(),
+            human: Human::new(cli),
+            advice: Advice::of(cli),
+            output: Output::default(),
             config: None,
             snapshots: Vec::new(),
             secret: None,
@@ -261,7 +112,7 @@ impl Report {
         }
     }
 
-    /// Takes one result. People see it at once.
+    /// Takes one result. People see it as soon as it is complete.
     pub(crate) fn take(&mut self, event: ToClient) {
         if let ToClient::Failed(failure) = &event {
             let told = std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
@@ -274,14 +125,14 @@ impl Report {
             self.archive_shown = Some(archive.name.clone());
         }
         if let ToClient::RecoverySheet(sheet) = &event
-            && let Err(error) = self.drawing.draw(sheet, self.json)
+            && let Err(message) = self.drawing.draw(sheet, (!self.json).then_some(&mut self.output))
         {
-            self.fail(Message::usage(&error));
+            self.fail(message);
         }
         if self.json {
             self.events.push(event);
         } else {
-            human::show(&event, self.quiet);
+            self.human.take(&event, &mut self.output);
         }
     }
 
@@ -297,34 +148,41 @@ impl Report {
     /// Takes what there is of base snapshots.
     pub(crate) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
         if !self.json {
-            lines.iter().for_each(human::show_snapshot);
+            self.human.snapshots(&lines, &mut self.output);
         }
         self.snapshots.extend(lines);
     }
 
-    /// Takes what `config check` read.
-    pub(crate) fn take_config(&mut self, config: Config) {
+    /// Takes what `config check` read, and whether nothing is wrong with it.
+    pub(crate) fn take_config(&mut self, config: Config, is_right: bool) {
         if !self.json {
-            human::show_config(&config);
+            self.human.config(&config, &mut self.output);
+            if is_right {
+                self.human.say("the configuration is right", &mut self.output);
+            }
         }
         self.config = Some(config);
+    }
+
+    /// Writes what the command is for, as it is.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.output.bytes(bytes);
     }
 
     /// Shows a new recovery key: the only time that it can be seen.
     pub(crate) fn show_secret(&mut self, key: Zeroizing<String>) {
         if !self.json {
-            let _ = writeln!(
-                std::io::stdout(),
-                "{}\nThis recovery key opens the archive like a passphrase. Write it down now: it is not shown again.",
-                key.as_str()
-            );
+            self.output.line(key.as_str());
+            self.output.line("This recovery key opens the archive like a passphrase. Write it down now: it is not shown again.");
         }
         self.secret = Some(key);
     }
 
     /// Tells what went wrong, and gives its exit status.
-    pub(crate) fn fail(&mut self, message: Message) -> ExitStatus {
+    pub(crate) fn fail(&mut self, mut message: Message) -> ExitStatus {
         let exit = message.exit;
+        self.human.flush(&mut self.output);
+        self.advice.apply(&mut message);
         let _ = write!(
             std::io::stderr(),
             "wyng-ctl: {}\n  safe: {}\n  next: {}\n",
@@ -334,6 +192,12 @@ impl Report {
         );
         self.messages.push(message);
         exit
+    }
+
+    /// Tells all that went wrong; the exit status is that of the first.
+    pub(crate) fn fail_all(&mut self, messages: Vec<Message>) -> ExitStatus {
+        let exits: Vec<ExitStatus> = messages.into_iter().map(|message| self.fail(message)).collect();
+        exits.first().copied().unwrap_or(ExitStatus::Failed)
     }
 
     /// The daemon only hears that there is no passphrase; here it is known why.
@@ -347,14 +211,47 @@ impl Report {
         self.passphrase_told = true;
     }
 
-    /// Prints the JSON object, if that was asked for.
-    pub(crate) fn finish(&self, exit: ExitStatus) -> ExitStatus {
+    /// Says what is left to say: the end of a list, or the JSON object if that was asked for.
+    pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         // What failed here, after the daemon had done its part, counts too.
         let exit = self.messages.first().filter(|_| exit == ExitStatus::Done).map_or(exit, |message| message.exit);
         if self.json {
-            json::print(self, exit);
+            let object = json::object(self, exit);
+            self.output.line(&object.to_string());
+        } else {
+            self.human.finish(exit, self.archive.as_deref(), &self.advice, &mut self.output);
         }
-        exit
+        match self.output.failure(self.secret.is_some()) {
+            None => exit,
+            Some(error) => {
+                let message = if self.secret.is_some() { Message::of_unshown_key(&error) } else { Message::of_output(&error) };
+                let failed = self.fail(message);
+                if exit == ExitStatus::Done { failed } else { exit }
+            }
+        }
+    }
+}
+
+/// Shows help, the version, or what is wrong with the words of a command line; how the process is to end.
+pub(crate) fn show_unparsed(error: &clap::Error, json: bool) -> ExitStatus {
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    if error.use_stderr() {
+        if json {
+            let told = error.to_string();
+            let mut lines = told.lines().map(str::trim).filter(|line| !line.is_empty());
+            let text = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let next = lines.find_map(|line| line.strip_prefix("tip: ")).unwrap_or("see the usage").to_owned();
+            let message = Message::usage(text, format!("{}.", capitalized(next.trim_end_matches('.'))));
+            Output::default().line(&json::of_unparsed(&message).to_string());
+        }
+        return ExitStatus::Usage;
+    }
+    match printed {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("wyng-ctl: standard output cannot be written: {error}");
+            ExitStatus::Failed
+        }
+        _ => ExitStatus::Done,
     }
 }
 
@@ -374,15 +271,34 @@ pub(crate) fn plain(text: &str) -> String {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::io::Error;
+    use std::path::Path;
+
+    use rustix::io::Errno;
+    use wyng_config::Mistake;
 
     use super::*;
+    use crate::client::ClientError;
+    use crate::clock::Clock;
+    use crate::confirm::Answer;
 
     const HEAD: &str = "\
 # Errors
 
 Every error that the programs tell. With `--json` each stands in `errors[]`: `code`, `text`, `safe`, `next` and `volume`. The text says what
 happened, with names and numbers; what is safe and what to do next stand here. The exit status of a command is that of the first error that
-ended it, or 3 when it was done for some volumes only. Words that are no command end with 2 and a text without a code.
+ended it, or 3 when it was done for some volumes only.
+
+Between back quotes a command is shown with the names and options that lead to the same archive.
+
+## What is safe when a command stops halfway
+
+An error below that says what was sent and what goes on says what holds for a backup. Of other commands it says
+
+| command | what is safe |
+|---|---|
+%STAYS%| every other one | %NOTHING% |
+
+## All errors
 
 | code | exit | what is safe | what to do next |
 |---|---|---|---|
@@ -403,19 +319,30 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
     /// What is found here, without the daemon.
     fn own() -> Vec<Message> {
         let path = Path::new("/path");
-        let mistake = ConfigError::Mistake { path: path.into(), line: 1, what: "what".into(), remedy: "As the text says.".into() };
+        let mistake = Mistake { line: 1, what: "what".into(), remedy: "As the text says.".into() };
+        let (error, clock) = (Error::from_raw_os_error(2), Clock::here());
         vec![
-            Message::usage("what"),
-            Message::of_config(&mistake),
-            Message::of_unusable_volume("vm", path, NoSource::Errno(2)),
-            Message::of_overdue_backup("PROFILE", "vm", None),
-            Message::of_overdue_verify("PROFILE", "home", None),
+            Message::usage("what", "As the text says."),
+            Message::of_mistake(path, &mistake),
+            Message::of_unusable_volume("vm", path, "is a folder"),
+            Message::of_overdue_backup("PROFILE", "vm", None, 86_400, &clock),
+            Message::of_session_ahead("PROFILE", "vm", i64::from(u32::MAX), &clock),
+            Message::of_overdue_verify("PROFILE", "home", None, 86_400, &clock),
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_lost_target(path),
             Message::of_deferred(50, false),
+            Message::of_output(&error),
+            Message::of_unshown_key(&error),
+            Message::of_unwritable(path, &error),
+            Message::of_answer(Answer::NoTerminal, "overwriting /path"),
+            Message::of_answer(Answer::No, "overwriting /path"),
+            Message::of_needed_archive(&["home".into(), "office".into()]),
+            Message::of_unheard_signals(&error),
             Message::of_client(&ClientError::NoDaemon(path.into())),
-            Message::of_client(&ClientError::NotStarted(path.into(), Error::from_raw_os_error(2))),
+            Message::of_client(&ClientError::Denied(path.into())),
+            Message::of_client(&ClientError::NoState(path.into())),
+            Message::of_client(&ClientError::NotStarted(path.into(), error)),
             Message::of_client(&ClientError::Lost),
         ]
     }
@@ -436,7 +363,15 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
         }
         let several: Vec<_> = rows.values().filter(|rows| rows.len() > 1).collect();
         assert!(several.is_empty(), "one code, one meaning: {several:?}");
-        let catalogue = format!("{HEAD}{}", rows.values().flatten().cloned().collect::<String>());
+        let stays: String = advice::WHAT_STAYS
+            .iter()
+            .skip(1)
+            .map(|(commands, stays)| {
+                format!("| {} | {stays} |\n", commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        let head = HEAD.replace("%STAYS%", &stays).replace("%NOTHING%", advice::NOTHING_CHANGED);
+        let catalogue = format!("{head}{}", rows.values().flatten().cloned().collect::<String>());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
         if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
             std::fs::write(&path, &catalogue).unwrap();

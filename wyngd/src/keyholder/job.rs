@@ -77,6 +77,12 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             }
             Ok(ExitStatus::Done)
         }
+        Command::ArchiveNames => {
+            for name in ArchiveFolder::names(world)? {
+                world.tell(ToClient::ArchiveName { name })?;
+            }
+            Ok(ExitStatus::Done)
+        }
         Command::ArchiveShow { archive } => show(world, &archive),
         Command::ArchiveForget { archive } => {
             let folder = ArchiveFolder::find(world, &archive)?;

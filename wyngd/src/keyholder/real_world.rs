@@ -34,7 +34,7 @@ type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
 type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
 type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
-/// The person's eye is not faster; a new phase or volume is told at once.
+/// The person's eye is not faster; a new phase or volume is told at once, and so is an end.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of passphrase questions; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
@@ -627,7 +627,8 @@ impl World for RealWorld {
             .told_progress
             .as_ref()
             .is_none_or(|(phase, volume, told)| *phase != progress.phase || *volume != progress.volume || told.elapsed() >= PROGRESS_EVERY);
-        if !is_new {
+        let is_end = progress.total_bytes > 0 && progress.done_bytes >= progress.total_bytes;
+        if !is_new && !is_end {
             return;
         }
         self.told_progress = Some((progress.phase, progress.volume.clone(), Instant::now()));

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which archive is meant when none is named: what the environment says, or the only one that is known here.
+
+use wyng_control::{CONTROL_VERSION, Command, ExitStatus, ToClient, ToDaemon};
+
+use crate::cli::Cli;
+use crate::client::{Client, ClientError, Reach};
+use crate::report::Message;
+
+/// The archive of whoever names none.
+const ARCHIVE_VARIABLE: &str = "WYNG_ARCHIVE";
+
+/// Fills in the archive of a command that needs one.
+pub(crate) fn default_archive(cli: &mut Cli) -> Result<(), Message> {
+    if cli.archive_place().is_none_or(|archive| archive.is_some()) {
+        return Ok(());
+    }
+    let archive = match named_archive() {
+        Some(name) => name,
+        None => match <[String; 1]>::try_from(known_archives(cli)?) {
+            Ok([only]) => only,
+            Err(known) => return Err(Message::of_needed_archive(&known)),
+        },
+    };
+    if let Some(place) = cli.archive_place() {
+        *place = Some(archive);
+    }
+    if cli.names_only_its_archive() { Err(Message::of_needed_sources()) } else { Ok(()) }
+}
+
+/// What the environment says.
+pub(crate) fn named_archive() -> Option<String> {
+    std::env::var(ARCHIVE_VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
+/// The names of all archives that the daemon knows.
+fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
+    let (mut names, mut failed) = (Vec::new(), None);
+    let asked = ask(&Reach::of(cli), Command::ArchiveNames, |event| match event {
+        ToClient::ArchiveName { name } => names.push(name),
+        ToClient::Failed(failure) => failed = Some(Message::of_failure(&failure)),
+        _ => {}
+    });
+    asked.map_err(|error| Message::of_client(&error))?;
+    failed.map_or(Ok(names), Err)
+}
+
+/// Has a daemon do a command that asks for nothing, and takes what it tells.
+pub(crate) fn ask(reach: &Reach<'_>, command: Command, mut take: impl FnMut(ToClient)) -> Result<ExitStatus, ClientError> {
+    let client = Client::connect(reach)?;
+    client.send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])?;
+    client.send(&ToDaemon::Start(command), &[])?;
+    let exit = loop {
+        match client.receive()? {
+            ToClient::Done { exit } => break exit,
+            event => take(event),
+        }
+    };
+    client.end(false);
+    Ok(exit)
+}

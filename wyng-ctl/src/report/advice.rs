@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The catalogue's sentences, made those of one command: what holds for it when it stops halfway, and advice that can be pasted as it is.
+
+use wyng_control::RESUMES;
+
+use super::message::Message;
+use crate::cli::{Cli, Verb};
+use crate::quantity::shell_word;
+
+/// What holds for each command when it stops halfway. The first is what the catalogue says.
+pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
+    (&["backup"], RESUMES),
+    (&["archive create"], "The archive is not there yet. The same command makes it, and takes up what was begun."),
+    (
+        &["archive open"],
+        "The store was only read, and what this machine knew of the archive before still counts. The same command begins anew.",
+    ),
+    (
+        &["archive take-over", "key add", "key change", "key remove"],
+        "All sessions are whole. The change is made as a whole or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
+    ),
+    (
+        &["restore"],
+        "The archive was only read. A new target gets its name when it is complete, and not before; the same command begins it anew.",
+    ),
+    (
+        &["restore --in-place"],
+        "The archive was only read. The target is what it was, unless an error beside this one says otherwise; the same command fetches what still differs.",
+    ),
+    (&["restore --to -"], "The archive was only read. What was written to standard output is incomplete."),
+    (&["verify"], "The store was only read. What was checked counts, and what was found is noted."),
+    (&["monitor"], "Nothing was sent. The next backup reads more at most."),
+    (&["archive forget"], "The store was not touched. The same command removes what is left here."),
+];
+
+/// For every other command.
+pub(super) const NOTHING_CHANGED: &str = "Nothing was changed.";
+
+/// See the module's first line.
+pub(super) struct Advice {
+    what_stays: &'static str,
+    in_place: bool,
+    to_stdout: bool,
+    archive: Option<String>,
+    /// `wyng-ctl` with the options that lead to the same archives.
+    program: String,
+}
+
+impl Advice {
+    pub(super) fn of(cli: &Cli) -> Self {
+        let (in_place, to_stdout) = match &cli.verb {
+            Verb::Restore(restore) => (restore.in_place, restore.to.as_ref().is_some_and(|to| to.as_os_str() == "-")),
+            _ => (false, false),
+        };
+        let what = match cli.command_name() {
+            "restore" if in_place => "restore --in-place",
+            "restore" if to_stdout => "restore --to -",
+            command => command,
+        };
+        let stays = WHAT_STAYS.iter().find(|(commands, _)| commands.contains(&what)).map_or(NOTHING_CHANGED, |(_, stays)| stays);
+        Self { what_stays: stays, in_place, to_stdout, archive: cli.archive().map(str::to_owned), program: program(cli) }
+    }
+
+    /// Makes a message of the catalogue this command's own.
+    pub(super) fn apply(&self, message: &mut Message) {
+        if message.safe == RESUMES {
+            message.safe = self.what_stays.to_owned();
+        }
+        if message.code == "target-write" && (self.to_stdout || self.in_place) {
+            message.safe = self.what_stays.to_owned();
+        }
+        let volume = message.volume.clone();
+        message.next = self.paste(&message.next, volume.as_deref());
+        message.safe = self.paste(&message.safe, volume.as_deref());
+    }
+
+    /// Between back quotes a command of ours gets the names and options that are known.
+    pub(super) fn paste(&self, sentence: &str, volume: Option<&str>) -> String {
+        let parts = sentence.split('`').enumerate().map(|(place, part)| {
+            let Some(words) = part.strip_prefix("wyng-ctl").filter(|_| place % 2 == 1) else { return part.to_owned() };
+            let words = words.split(' ').map(|word| match (word, &self.archive, volume) {
+                ("ARCHIVE", Some(archive), _) => shell_word(archive),
+                ("VOLUME", _, Some(volume)) => shell_word(volume),
+                _ => word.to_owned(),
+            });
+            format!("{}{}", self.program, words.collect::<Vec<_>>().join(" "))
+        });
+        parts.collect::<Vec<_>>().join("`")
+    }
+}
+
+fn program(cli: &Cli) -> String {
+    let options = &cli.options;
+    let mut words = vec!["wyng-ctl".to_owned()];
+    let mut add = |option: &str, path: &std::path::Path| words.extend([option.to_owned(), shell_word(&path.to_string_lossy())]);
+    if let Some(config) = &options.config {
+        add("--config", config);
+    }
+    match &options.state_dir {
+        Some(folder) if options.standalone => add("--state-dir", folder),
+        _ => {}
+    }
+    if !options.standalone && options.socket.as_os_str() != crate::cli::SOCKET {
+        add("--socket", &options.socket);
+    }
+    if options.standalone {
+        words.insert(1, "--standalone".to_owned());
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use wyng_control::Failure;
+
+    use super::*;
+
+    fn told(words: &[&str], failure: &Failure) -> Message {
+        let mut message = Message::of_failure(failure);
+        Advice::of(&Cli::of(words)).apply(&mut message);
+        message
+    }
+
+    #[test]
+    fn advice_can_be_pasted() {
+        let failure = Failure::UnknownVolume { volume: "my disk".into() };
+        assert_eq!(told(&["restore", "home", "my disk", "--to", "x"], &failure).next, "See `wyng-ctl list home`.");
+        let own = ["--standalone", "--state-dir", "/a b", "restore", "home", "v", "--to", "x"];
+        assert_eq!(told(&own, &failure).next, "See `wyng-ctl --standalone --state-dir '/a b' list home`.");
+        let failure = Failure::UnknownSession { volume: "my disk".into(), session: "x".into() };
+        assert_eq!(told(&["diff", "home", "my disk"], &failure).next, "See `wyng-ctl list home 'my disk'`.");
+    }
+
+    #[test]
+    fn what_is_safe_is_said_of_the_command_that_stopped() {
+        let safe = |words: &[&str]| told(words, &Failure::Interrupted).safe;
+        assert_eq!(safe(&["backup", "home", "v"]), RESUMES);
+        assert_eq!(safe(&["list", "home"]), NOTHING_CHANGED);
+        assert!(safe(&["archive", "create", "home", "--store", "dir:/x"]).starts_with("The archive is not there yet."));
+        assert!(safe(&["restore", "home", "v", "--to", "-"]).contains("standard output is incomplete"));
+        assert!(safe(&["key", "change", "home"]).ends_with("`wyng-ctl key list home` shows the slots."));
+    }
+}
