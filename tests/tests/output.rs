@@ -68,6 +68,8 @@ fn every_output_is_what_its_schema_says() {
     }
     tour.run(2, &["list", "nothing"]);
     tour.run(2, &["list", "--no-such-option"]);
+    tour.run(0, &["completions", "bash"]);
+    tour.run(0, &["man", "manual"]);
     tour.run(3, &["config", "check", "--config", &config]);
     tour.run(2, &["config", "check", "--config", &broken]);
     tour.run(0, &["restore", "home", "disk.img", "--to", "restored.img"]);

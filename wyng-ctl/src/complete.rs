@@ -31,7 +31,7 @@ pub(crate) fn answer() {
 }
 
 /// What a shell has to read once.
-pub(crate) fn script(shell: Shell) -> Vec<u8> {
+pub(crate) fn script(shell: Shell) -> String {
     let shell: &dyn EnvCompleter = match shell {
         Shell::Bash => &Bash,
         Shell::Zsh => &Zsh,
@@ -39,7 +39,7 @@ pub(crate) fn script(shell: Shell) -> Vec<u8> {
     };
     let mut script = Vec::new();
     let _ = shell.write_registration(VARIABLE, "wyng-ctl", "wyng-ctl", "wyng-ctl", &mut script); // writing to memory cannot fail
-    script
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The command line, each of whose arguments knows what it may be.
@@ -48,7 +48,7 @@ fn completing(command: Command, path: &str) -> Command {
     let command = ids.into_iter().fold(command, |command, id| {
         let complete: Option<fn(Arg) -> Arg> = match (&*id, path) {
             ("archive", "restore" | "diff") => Some(|arg| arg.add(ArgValueCompleter::new(archives_or_volumes))),
-            ("archive", _) | ("name", "archive show" | "archive forget" | "archive take-over") => {
+            ("archive", _) | ("name", "archive show" | "archive forget" | "archive take-over" | "archive acknowledge") => {
                 Some(|arg| arg.add(ArgValueCompleter::new(archives)))
             }
             ("volume" | "volumes", _) => Some(|arg| arg.add(ArgValueCompleter::new(volumes))),

@@ -16,7 +16,7 @@ pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
     match &cli.verb {
         Verb::Config(ConfigVerb::Check) => Some(check(&cli.options, report)),
         Verb::Completions { shell } => {
-            report.write(&complete::script(*shell));
+            report.take_script(complete::script(*shell));
             Some(ExitStatus::Done)
         }
         Verb::Man { folder } => Some(match manual::write(folder) {

@@ -31,7 +31,20 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
     set("exit", json!(exit.code()));
     set("errors", Value::Array(errors));
     // An archive that was left out, and could not be told, is null.
-    if report.archive.is_some() || !matches!(report.command, "archive list" | "status" | "lock" | "watch" | "config check" | "qubes check")
+    if report.archive.is_some()
+        || !matches!(
+            report.command,
+            "archive list"
+                | "status"
+                | "lock"
+                | "watch"
+                | "config check"
+                | "qubes check"
+                | "snapshots list"
+                | "snapshots clean"
+                | "completions"
+                | "man"
+        )
     {
         set("archive", json!(report.archive));
     }
@@ -130,7 +143,8 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
         "archive acknowledge" => {
             set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
         }
-        "lock" | "watch" | "key check" => {}
+        "completions" => drop(set("script", json!(report.script))),
+        "lock" | "watch" | "key check" | "man" => {}
         "snapshots list" | "snapshots clean" | "archive forget" => {
             set("snapshots", report.snapshots.iter().map(snapshot).collect());
         }

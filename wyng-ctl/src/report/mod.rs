@@ -80,6 +80,8 @@ pub(crate) struct Report {
     output: Output,
     /// What `config check` found.
     config: Option<Config>,
+    /// What `completions` prints.
+    script: Option<String>,
     /// Base snapshots.
     snapshots: Vec<SnapshotLine>,
     /// A recovery key, shown once.
@@ -104,6 +106,7 @@ impl Report {
             advice: Advice::of(cli),
             output: Output::default(),
             config: None,
+            script: None,
             snapshots: Vec::new(),
             secret: None,
             drawing: Drawing::of(cli),
@@ -164,9 +167,12 @@ impl Report {
         self.config = Some(config);
     }
 
-    /// Writes what the command is for, as it is.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.output.bytes(bytes);
+    /// Takes the script of a shell: for people as it is, so that it can be sourced.
+    pub(crate) fn take_script(&mut self, script: String) {
+        if !self.json {
+            self.output.bytes(script.as_bytes());
+        }
+        self.script = Some(script);
     }
 
     /// Shows a new recovery key: the only time that it can be seen.
