@@ -21,7 +21,7 @@ pub(crate) const SOCKET: &str = "/run/wyng/wyngd.sock";
 
 /// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a network; everything between it and the storage is treated as hostile.
 #[derive(Debug, Parser)]
-#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110)]
+#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -450,7 +450,7 @@ pub(crate) fn parse() -> Result<Cli, ExitStatus> {
     parsed.map_err(|error| {
         // Whether `--json` was meant can be told though the rest is wrong.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-        report::show_unparsed(&error, json)
+        report::show_unparsed(&error, &words, json)
     })
 }
 

@@ -7,10 +7,13 @@ mod json;
 mod message;
 mod sheet;
 mod table;
+mod unparsed;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use wyng_config::Config;
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
@@ -18,7 +21,6 @@ use zeroize::Zeroizing;
 use crate::cli::{Cli, Verb};
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
-use crate::quantity::capitalized;
 use advice::Advice;
 use human::Human;
 pub(crate) use message::Message;
@@ -189,13 +191,7 @@ impl Report {
         let exit = message.exit;
         self.human.flush(&mut self.output);
         self.advice.apply(&mut message);
-        let _ = write!(
-            std::io::stderr(),
-            "wyng-ctl: {}\n  safe: {}\n  next: {}\n",
-            plain(&message.text),
-            plain(&message.safe),
-            plain(&message.next)
-        );
+        tell(&message);
         self.messages.push(message);
         exit
     }
@@ -239,26 +235,30 @@ impl Report {
 }
 
 /// Shows help, the version, or what is wrong with the words of a command line; how the process is to end.
-pub(crate) fn show_unparsed(error: &clap::Error, json: bool) -> ExitStatus {
-    let printed = error.print().and_then(|()| std::io::stdout().flush());
-    if error.use_stderr() {
+pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool) -> ExitStatus {
+    let asked_for = !error.use_stderr();
+    if !asked_for && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let message = unparsed::message(error, words);
+        tell(&message);
         if json {
-            let told = error.to_string();
-            let mut lines = told.lines().map(str::trim).filter(|line| !line.is_empty());
-            let text = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let next = lines.find_map(|line| line.strip_prefix("tip: ")).unwrap_or("see the usage").to_owned();
-            let message = Message::usage(text, format!("{}.", capitalized(next.trim_end_matches('.'))));
             Output::default().line(&json::of_unparsed(&message).to_string());
         }
         return ExitStatus::Usage;
     }
-    match printed {
+    match error.print().and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("wyng-ctl: standard output cannot be written: {error}");
+            tell(&Message::of_output(&error));
             ExitStatus::Failed
         }
-        _ => ExitStatus::Done,
+        _ if asked_for => ExitStatus::Done,
+        _ => ExitStatus::Usage,
     }
+}
+
+/// Says what went wrong.
+fn tell(message: &Message) {
+    let (text, safe, next) = (plain(&message.text), plain(&message.safe), plain(&message.next));
+    let _ = write!(std::io::stderr(), "wyng-ctl: {text}\n  safe: {safe}\n  next: {next}\n");
 }
 
 /// As ids are written.
