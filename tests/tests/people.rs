@@ -186,6 +186,25 @@ fn an_output_that_cannot_be_written_is_a_failure_and_a_reader_that_went_away_is_
 }
 
 #[test]
+fn a_volume_on_standard_output_has_that_stream_for_itself() {
+    let sandbox = with_sessions();
+    let content = std::fs::read(sandbox.path("vm.img")).unwrap();
+    let restore = ["restore", "home", "vm.img", "--to", "-"];
+    let output = run(&sandbox, &restore);
+    assert!(code(&output) == 0 && output.stdout == content && text(&output.stderr).contains("restored: "));
+    let output = run(&sandbox, &[&restore[..], &["--json", "--progress", "none"]].concat());
+    assert!(code(&output) == 0 && output.stdout == content);
+    let object: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&object["command"], &object["exit"]), (&"restore".into(), &0.into()));
+    // What goes wrong before the first byte is no part of the volume either.
+    for wrong in [&["--session", "1999"][..], &["--no-such-option"]] {
+        let output = run(&sandbox, &[&restore[..], wrong, &["--json"]].concat());
+        assert_eq!((code(&output), text(&output.stdout)), (2, String::new()));
+        assert!(text(&output.stderr).lines().last().unwrap().starts_with('{'));
+    }
+}
+
+#[test]
 fn states_have_colours_on_a_terminal_of_whoever_wants_them() {
     let sandbox = with_sessions();
     std::fs::remove_file(sandbox.blobs().into_iter().max_by_key(|blob| std::fs::metadata(blob).unwrap().len()).unwrap()).unwrap();

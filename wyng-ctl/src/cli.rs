@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Read the passphrase from a file, or from standard input with `-`
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Print one JSON object on standard output
+    /// Print one JSON object on standard output, or on standard error beside `restore --to -`
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines of JSON
@@ -454,6 +454,11 @@ pub(crate) fn parse() -> Result<Cli, ExitStatus> {
     })
 }
 
+/// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing down what comes.
+pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
+    words.iter().any(|word| word == "--to=-") || words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
+}
+
 impl Cli {
     /// Does the command ask the configuration? All others work though it may be wrong.
     pub(crate) fn asks_config(&self) -> bool {
@@ -603,6 +608,11 @@ impl Cli {
             Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
             Verb::Status { archive } => Command::Status { archive: archive.clone() },
         }))
+    }
+
+    /// Is standard output where a volume is restored to? Then nothing else may be written there.
+    pub(crate) fn stdout_is_target(&self) -> bool {
+        matches!(&self.verb, Verb::Restore(RestoreArgs { to: Some(to), .. }) if to.as_os_str() == "-")
     }
 
     /// The command's words, for `--json`.

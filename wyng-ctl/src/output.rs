@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Standard output, of which a write that fails is remembered: a full disk is a failure of the command, a reader that went away is none.
+//! Where results go: standard output, or standard error while a volume is written to standard output. A write that fails is remembered: a full disk
+//! is a failure of the command, a reader that went away is none.
 
 use std::io::{self, IsTerminal, Write};
 
 /// See the module's first line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Output {
+    to_stderr: bool,
     failed: Option<io::Error>,
 }
 
 impl Output {
+    /// With `stdout_is_target`, standard output carries a volume, and nothing else may be written to it.
+    pub(crate) fn new(stdout_is_target: bool) -> Self {
+        Self { to_stderr: stdout_is_target, failed: None }
+    }
+
     /// Writes one line, or several.
     pub(crate) fn line(&mut self, text: &str) {
         self.bytes(format!("{text}\n").as_bytes());
@@ -17,8 +24,8 @@ impl Output {
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        let mut stdout = io::stdout().lock();
-        self.note(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+        let mut to: Box<dyn Write> = if self.to_stderr { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) };
+        self.note(to.write_all(bytes).and_then(|()| to.flush()));
     }
 
     /// Why something is missing from it. Where `all_counts`, a reader that went away is a reason too; else it has seen what it wanted (`| head`).

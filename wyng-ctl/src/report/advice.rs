@@ -48,10 +48,8 @@ pub(super) struct Advice {
 
 impl Advice {
     pub(super) fn of(cli: &Cli) -> Self {
-        let (in_place, to_stdout) = match &cli.verb {
-            Verb::Restore(restore) => (restore.in_place, restore.to.as_ref().is_some_and(|to| to.as_os_str() == "-")),
-            _ => (false, false),
-        };
+        let in_place = matches!(&cli.verb, Verb::Restore(restore) if restore.in_place);
+        let to_stdout = cli.stdout_is_target();
         let what = match cli.command_name() {
             "restore" if in_place => "restore --in-place",
             "restore" if to_stdout => "restore --to -",

@@ -10,7 +10,7 @@ use wyng_control::{ArchiveSummary, ExitStatus, Method, Problem, SessionLine, ToC
 use super::advice::Advice;
 use super::table::{Cell, Side, State, Table, painted};
 use super::{SnapshotLine, hex, plain};
-use crate::cli::{Cli, Verb};
+use crate::cli::Cli;
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
 use crate::quantity::{column_bytes, session_name, show_bytes};
@@ -27,8 +27,6 @@ pub(super) struct Human {
     dry_run: bool,
     /// Not all of the archive was to be checked.
     checks_part: bool,
-    /// Standard output is the volume itself.
-    output_is_target: bool,
     listing: Listing,
     unenforced: Vec<Unenforced>,
     /// A volume that is backed up. If it stays the only one, its line has the time too.
@@ -105,7 +103,6 @@ impl Human {
             command: cli.command_name(),
             dry_run: cli.is_dry_run(),
             checks_part: cli.checks_part(),
-            output_is_target: matches!(&cli.verb, Verb::Restore(restore) if restore.to.as_ref().is_some_and(|to| to.as_os_str() == "-")),
             listing: Listing::new(),
             unenforced: Vec::new(),
             last_backed_up: None,
@@ -138,11 +135,7 @@ impl Human {
                     show_bytes(volume.written_bytes),
                     show_bytes(volume.fetched_bytes)
                 );
-                match self.output_is_target {
-                    true if self.quiet => {}
-                    true => eprintln!("{line}"),
-                    false => self.say(&line, output),
-                }
+                self.say(&line, output);
             }
             event => {
                 self.flush(output);

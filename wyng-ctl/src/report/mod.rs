@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a command found, on standard output: for people as it comes, or as one JSON object at the end.
+//! What a command found: for people as it comes, or as one JSON object at the end.
 
 mod advice;
 mod human;
@@ -18,7 +18,7 @@ use wyng_config::Config;
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{self, Cli, Verb};
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
 use advice::Advice;
@@ -106,7 +106,7 @@ impl Report {
             messages: Vec::new(),
             human: Human::new(cli),
             advice: Advice::of(cli),
-            output: Output::default(),
+            output: Output::new(cli.stdout_is_target()),
             config: None,
             script: None,
             snapshots: Vec::new(),
@@ -241,7 +241,7 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
         let message = unparsed::message(error, words);
         tell(&message);
         if json {
-            Output::default().line(&json::of_unparsed(&message).to_string());
+            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&message).to_string());
         }
         return ExitStatus::Usage;
     }

@@ -18,6 +18,8 @@ pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
     let tips: Vec<String> = paragraphs
         .flat_map(str::lines)
         .filter_map(|line| line.trim().strip_prefix("tip: "))
+        // A misspelt option is meant as an option, and no value of ours begins with a dash.
+        .filter(|tip| !tip.starts_with("to pass "))
         .map(|tip| capitalized(tip).replace("subcommand", "command") + ".")
         .collect();
     let usage = match error.get(ContextKind::Usage) {
@@ -72,12 +74,13 @@ mod tests {
 
     #[test]
     fn words_that_are_no_command_are_told_what_to_write_instead() {
-        let cases: [(&[&str], &str, &str); 7] = [
+        let cases: [(&[&str], &str, &str); 8] = [
             (&["frobnicate"], "there is no command \"frobnicate\"", "See `wyng-ctl --help`."),
             (&["bakcup"], "there is no command \"bakcup\"", "A similar command exists: 'backup'."),
             (&["key", "lst"], "there is no command \"lst\"", "A similar command exists: 'list'."),
             (&["--standalone"], "the command is missing", "See `wyng-ctl --help`."),
             (&["archive", "create"], "the following required arguments were not provided: <NAME>", "Write wyng-ctl archive create <NAME>."),
+            (&["list", "--bogus"], "unexpected argument '--bogus' found", "See `wyng-ctl list --help`."),
             (&["verify", "home", "--deeep"], "unexpected argument '--deeep' found", "A similar argument exists: '--deep'."),
             (
                 &["completions", "powershell"],
