@@ -205,6 +205,31 @@ fn a_volume_on_standard_output_has_that_stream_for_itself() {
 }
 
 #[test]
+fn a_day_is_its_last_session_and_any_other_beginning_of_a_name_is_of_one_session_only() {
+    let sandbox = with_sessions();
+    sandbox.wyng(&["archive", "create", "empty", "--store", &format!("dir:{}", sandbox.path("empty").display())]).success();
+    let list = |session: &str| sandbox.wyng(&["list", "home", "vm.img", "--session", session]);
+    let one = |session: &str| {
+        let listed = list(session).success().json["volumes"][0]["sessions"].clone();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{session}");
+        listed[0]["session"].as_str().unwrap().to_owned()
+    };
+    let newest = one("latest");
+    let day = newest.split_once('T').unwrap().0;
+    assert_eq!((one(day), one(&newest)), (newest.clone(), newest.clone()));
+    let outcome = list("2");
+    assert_eq!(outcome.expect(2).codes(), ["ambiguous-session"]);
+    assert!(outcome.stderr.contains("2 sessions of volume \"vm.img\" begin with \"2\""), "{}", outcome.stderr);
+    let codes = |status: i32, command: &[&str]| sandbox.wyng(command).expect(status).codes().join(" ");
+    assert_eq!(codes(2, &["list", "home", "vm.img", "--session", "1999"]), "unknown-session");
+    for command in [&["list", "home"][..], &["verify", "home"], &["restore", "home", "--all", "--to", "out"]] {
+        assert_eq!(codes(2, &[command, &["--session", "1999"]].concat()), "no-session", "{command:?}");
+    }
+    assert_eq!(codes(2, &["restore", "empty", "--all", "--to", "out"]), "no-session");
+    assert_eq!(codes(2, &["monitor", "home", "new=vm.img"]), "never-backed-up");
+}
+
+#[test]
 fn states_have_colours_on_a_terminal_of_whoever_wants_them() {
     let sandbox = with_sessions();
     std::fs::remove_file(sandbox.blobs().into_iter().max_by_key(|blob| std::fs::metadata(blob).unwrap().len()).unwrap()).unwrap();

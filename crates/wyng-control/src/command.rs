@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a client asks of the daemon, and how it answers. A path stands here only to be remembered and compared; the daemon never opens it.
 
+use std::fmt;
+
 use bincode::{Decode, Encode};
 
 use crate::origin::{FoundSource, NoSource, Origin};
@@ -90,10 +92,21 @@ pub const UNLOCK_MAX_SECS: u64 = 86_400;
 pub enum SessionChoice {
     /// The newest.
     Latest,
-    /// By its name, or a unique beginning of it.
+    /// By its name, a day (the last session of it), or a unique beginning of the name.
     Prefix(String),
     /// By a tag.
     Tag(String),
+}
+
+impl fmt::Display for SessionChoice {
+    /// As it is written on a command line.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => to.write_str("latest"),
+            Self::Prefix(prefix) => to.write_str(prefix),
+            Self::Tag(tag) => write!(to, "^{tag}"),
+        }
+    }
 }
 
 /// Whose base a snapshot is. There is at most one for each volume and archive.

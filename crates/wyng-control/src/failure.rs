@@ -96,8 +96,14 @@ pub enum Failure {
     BadSetting { setting: String, allowed: String },
     /// No such volume.
     UnknownVolume { volume: String },
-    /// No such session, or the beginning of a name fits several.
+    /// No such session.
     UnknownSession { volume: String, session: String },
+    /// The beginning of a name fits several sessions.
+    AmbiguousSession { volume: String, session: String, count: u64 },
+    /// No volume has a session that was asked for of all.
+    NoSession { session: String },
+    /// What is between two backups was asked of a volume that has none.
+    NeverBackedUp { volume: String },
     /// The volume exists, and was made from another source.
     VolumeNameTaken { volume: String },
     /// The volume was backed up from another path before.
@@ -289,6 +295,8 @@ impl Failure {
         match self {
             Self::UnknownVolume { volume }
             | Self::UnknownSession { volume, .. }
+            | Self::AmbiguousSession { volume, .. }
+            | Self::NeverBackedUp { volume }
             | Self::VolumeNameTaken { volume }
             | Self::VolumeOfOtherPath { volume, .. }
             | Self::VolumeElsewhere { volume, .. }
@@ -358,9 +366,33 @@ impl Failure {
             Self::UnknownSession { volume, session } => say(
                 "unknown-session",
                 Usage,
-                format!("volume {volume:?} has no session {session:?}, or more than one begins so"),
+                format!("volume {volume:?} has no session {session:?}"),
                 kept,
                 "See `wyng-ctl list ARCHIVE VOLUME`.",
+            ),
+            Self::AmbiguousSession { volume, session, count } => say(
+                "ambiguous-session",
+                Usage,
+                format!("the names of {count} sessions of volume {volume:?} begin with {session:?}"),
+                kept,
+                "Write more of the name, or a day such as 2026-11-28 for its last session; see `wyng-ctl list ARCHIVE VOLUME`.",
+            ),
+            Self::NoSession { session } => say(
+                "no-session",
+                Usage,
+                match session.as_str() {
+                    "latest" => "the archive has no session yet".into(),
+                    session => format!("no volume of the archive has a session {session:?}"),
+                },
+                kept,
+                "See `wyng-ctl list ARCHIVE`.",
+            ),
+            Self::NeverBackedUp { volume } => say(
+                "never-backed-up",
+                Usage,
+                format!("volume {volume:?} was never backed up, so there is nothing to compare it with"),
+                kept,
+                "Back it up once; `monitor` is for the time between two backups.",
             ),
             Self::VolumeNameTaken { volume } => say(
                 "volume-name-taken",

@@ -26,4 +26,4 @@ pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
-pub const CONTROL_VERSION: u32 = 3;
+pub const CONTROL_VERSION: u32 = 4;

@@ -180,7 +180,7 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
             return Err(Failure::UnknownVolume { volume: only.to_owned() });
         }
     }
-    let mut known = HashMap::new();
+    let (mut known, mut is_found) = (HashMap::new(), false);
     for (_, volume) in volumes {
         let sessions = match choice {
             None => archive.sessions(world, &volume)?,
@@ -193,9 +193,13 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
             tell_session(world, &mut archive, &volume, session, &mut known)?;
+            is_found = true;
         }
     }
-    Ok(ExitStatus::Done)
+    match choice {
+        Some(choice) if !is_found => Err(Failure::NoSession { session: choice.to_string() }),
+        _ => Ok(ExitStatus::Done),
+    }
 }
 
 fn tell_session<W: World>(

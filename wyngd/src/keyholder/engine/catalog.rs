@@ -11,6 +11,9 @@ use crate::keyholder::cache::Cache;
 use crate::keyholder::state::to_hex;
 use crate::keyholder::world::World;
 
+/// `2026-11-23`.
+const DAY_CHARS: usize = 10;
+
 /// Nodes from the cache.
 pub struct CachedNodes<'a, W> {
     /// The rest of the world.
@@ -95,7 +98,7 @@ impl Archive {
         Ok(collect::<SessionsTree, _>(&root, &mut self.nodes(world))?.into_iter().map(|(_, session)| session).collect())
     }
 
-    /// One session of a volume, by choice.
+    /// One session of a volume, by choice. A day is its last session; any other beginning of a name has to be that of one session only.
     pub fn choose<W: World>(&mut self, world: &mut W, volume: &VolumeEntry, choice: &SessionChoice) -> Result<SessionEntry, Failure> {
         let mut fitting = self.sessions(world, volume)?;
         let named = match choice {
@@ -105,6 +108,9 @@ impl Archive {
             }
             SessionChoice::Prefix(prefix) => {
                 fitting.retain(|session| session_name(session.time).starts_with(prefix.as_str()));
+                if prefix.len() == DAY_CHARS {
+                    fitting.drain(..fitting.len().saturating_sub(1));
+                }
                 prefix.clone()
             }
             SessionChoice::Tag(tag) => {
@@ -112,9 +118,11 @@ impl Archive {
                 format!("^{tag}")
             }
         };
-        match (fitting.pop(), fitting.is_empty()) {
-            (Some(session), true) => Ok(session),
-            _ => Err(Failure::UnknownSession { volume: volume.name.clone(), session: named }),
+        let (count, volume) = (fitting.len() as u64, volume.name.clone());
+        match (fitting.pop(), count) {
+            (Some(session), 1) => Ok(session),
+            (None, _) => Err(Failure::UnknownSession { volume, session: named }),
+            (Some(_), count) => Err(Failure::AmbiguousSession { volume, session: named, count }),
         }
     }
 }

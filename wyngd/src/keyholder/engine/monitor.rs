@@ -29,7 +29,7 @@ pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     for (item, source) in (0..).zip(&request.sources) {
         match collect(world, &mut archive, &mut origins, item, source) {
             Ok(report) => world.tell(ToClient::Monitored(report))?,
-            Err(failure) if matches!(failure, Failure::UnknownVolume { .. }) || is_of_one_volume(&failure) => {
+            Err(failure) if matches!(failure, Failure::NeverBackedUp { .. }) || is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
             }
@@ -51,7 +51,7 @@ fn collect<W: World>(
     source: &BackupSource,
 ) -> Result<MonitorReport, Failure> {
     let name = source.volume.as_str();
-    let unknown = || Failure::UnknownVolume { volume: name.to_owned() };
+    let unknown = || Failure::NeverBackedUp { volume: name.to_owned() };
     let (_, volume) = archive.volumes(world)?.into_iter().find(|(_, volume)| volume.name == name).ok_or_else(unknown)?;
     let of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
     let shape = world.open_source(item, name, &of, None)?;

@@ -78,7 +78,7 @@ fn choose<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> 
             Err(failure) => return Err(failure),
         }
     }
-    if chosen.is_empty() { Err(Failure::UnknownSession { volume: "(any)".into(), session: "that".into() }) } else { Ok(chosen) }
+    if chosen.is_empty() { Err(Failure::NoSession { session: request.session.to_string() }) } else { Ok(chosen) }
 }
 
 #[allow(clippy::too_many_arguments)] // the parts of one restore, each borrowed for itself

@@ -121,7 +121,10 @@ fn chosen_sessions<W: World>(world: &mut W, archive: &mut Archive, request: &Req
             },
         }
     }
-    Ok(chosen)
+    match &request.session {
+        Some(choice) if chosen.is_empty() => Err(Failure::NoSession { session: choice.to_string() }),
+        _ => Ok(chosen),
+    }
 }
 
 /// The packs in which records of these sessions lie.
