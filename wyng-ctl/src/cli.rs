@@ -435,12 +435,20 @@ pub(crate) struct VerifyArgs {
     /// Open every chunk too; asks for the passphrase
     #[arg(long)]
     deep: bool,
-    /// Read at most so much, beginning with what was not read for longest
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    /// Read packs of at most so much, beginning with the pack that was not read for longest; commits and slots are read beside them, and a pack
+    /// larger than what is left of SIZE is not read
+    #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     budget: Option<u64>,
     /// Take archive and budget from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
     profile: Option<String>,
+}
+
+fn parse_budget(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        0 => Err("it lets nothing be read".into()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// Reads the command line. Where it is wrong, or asks for help or the version, that is shown and the exit status returned.
@@ -456,7 +464,8 @@ pub(crate) fn parse() -> Result<Cli, ExitStatus> {
 
 /// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing down what comes.
 pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
-    words.iter().any(|word| word == "--to=-") || words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
+    words.iter().any(|word| word == "--to=-")
+        || words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
 }
 
 impl Cli {
@@ -716,6 +725,9 @@ impl Cli {
 
     /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is missing.
     pub(crate) fn settle_words(&mut self) -> Result<(), Message> {
+        if self.options.state_dir.is_some() && !self.options.standalone {
+            return Err(Message::usage("the running daemon has its own state folder, and --state-dir names another", "Add --standalone."));
+        }
         match &mut self.verb {
             Verb::Backup(BackupArgs { all: false, profile: None, archive, sources, .. })
             | Verb::Monitor(MonitorArgs { all: false, archive, sources }) => {

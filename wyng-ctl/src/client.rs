@@ -94,7 +94,7 @@ impl Client {
     fn start_private(reach: &Reach<'_>) -> Result<(OwnedFd, Option<Started>), ClientError> {
         let options = reach.options;
         let program = find_daemon();
-        let state_dir = options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"));
+        let state_dir = state_dir(options);
         if !reach.may_make_state && !state_dir.exists() {
             return Err(ClientError::NoState(state_dir));
         }
@@ -170,6 +170,11 @@ impl Client {
 fn find_daemon() -> PathBuf {
     let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(DAEMON)));
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
+}
+
+/// Where a private daemon keeps its state.
+pub(crate) fn state_dir(options: &Options) -> PathBuf {
+    options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"))
 }
 
 /// The caller's own folder of state.

@@ -355,7 +355,7 @@ impl Failure {
                 Usage,
                 format!("{name:?} cannot be a name"),
                 kept,
-                "A volume's name has 1 to 200 bytes without `/` and control characters, an archive's 1 to 64 of A-Z a-z 0-9 . _ -; neither begins with `.` or `-`.",
+                "Give a volume another name with NAME=PATH: 1 to 200 bytes without `/` and control characters. An archive's name has 1 to 64 of A-Z a-z 0-9 . _ -. Neither begins with `.` or `-`.",
             ),
             Self::BadSetting { setting, allowed } => {
                 say("bad-setting", Usage, format!("{setting} is out of bounds: {allowed}"), kept, "Give a value within the bounds.")
@@ -418,13 +418,9 @@ impl Failure {
             Self::Busy { archive } => {
                 say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")
             }
-            Self::WrongPassphrase => say(
-                "wrong-passphrase",
-                Locked,
-                "the passphrase opens none of the archive's slots, and the slots are sound".into(),
-                kept,
-                "Try again; a recovery key works too.",
-            ),
+            Self::WrongPassphrase => {
+                say("wrong-passphrase", Locked, "wrong passphrase".into(), kept, "Try again; a recovery key works too.")
+            }
             Self::NoPassphrase => say(
                 "no-passphrase",
                 Locked,
@@ -611,7 +607,7 @@ impl Failure {
                 Unreachable,
                 format!("ssh could not reach {via:?}, or lost it"),
                 resumes,
-                "Check that ssh logs in there without asking for anything, and run the same command again.",
+                "Run `ssh HOST true` as whoever runs the daemon: it shows why, and has to succeed without asking for anything. Then run the same command again.",
             ),
             Self::QrexecMissing { program } => say(
                 "qrexec-missing",
@@ -831,21 +827,21 @@ impl Failure {
                 Damage,
                 format!("{} {object}{} is missing from the store", class.word(), needed_by(volume)),
                 intact,
-                "Run `wyng-ctl verify`: it names the sessions that need it, and the next backup sends again what the sources still have.",
+                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have.",
             ),
             Self::Damaged { class, object, what, volume } => say(
                 "damaged",
                 Damage,
                 format!("{} {object}{} is damaged: {what}", class.word(), needed_by(volume)),
                 intact,
-                "Run `wyng-ctl verify`: it names the sessions that need it, and the next backup sends again what the sources still have.",
+                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have.",
             ),
             Self::ProblemsFound { count } => say(
                 "problems-found",
                 Damage,
                 if *count == 1 { "1 problem was found".into() } else { format!("{count} problems were found") },
                 "Nothing in the store was changed. Sessions that are not named restore.",
-                "Back up again: what the sources still have is sent anew, and then `wyng-ctl verify` names what stays damaged. Look after the disk or service behind the store. What cannot heal any more can be acknowledged: `wyng-ctl archive acknowledge NAME`.",
+                "Back up again: what the sources still have is sent anew, and then `wyng-ctl verify ARCHIVE` names what stays damaged. Look after the disk or service behind the store. What cannot heal any more can be acknowledged: `wyng-ctl archive acknowledge ARCHIVE`.",
             ),
             Self::MuchDamaged { packs } => say(
                 "much-damaged",
@@ -873,7 +869,7 @@ impl Failure {
                 Failed,
                 format!("the local state ({file}) cannot be read or written: {}", system(errno)),
                 resumes,
-                "Check the disk, its room and permissions of the state directory.",
+                "Check that its folder is there, that its disk is writable and not full, and that the folder is owned by whoever runs the daemon.",
             ),
             Self::OutOfMemory => {
                 say("out-of-memory", Failed, "there is not enough memory".into(), kept, "Free some memory, and run the same command again.")

@@ -59,8 +59,8 @@ impl Advice {
         Self { what_stays: stays, in_place, to_stdout, archive: cli.archive().map(str::to_owned), program: program(cli) }
     }
 
-    /// Makes a message of the catalogue this command's own.
-    pub(super) fn apply(&self, message: &mut Message) {
+    /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown last, for a command that names none.
+    pub(super) fn apply(&self, message: &mut Message, shown: Option<&str>) {
         if message.safe == RESUMES {
             message.safe = self.what_stays.to_owned();
         }
@@ -68,15 +68,16 @@ impl Advice {
             message.safe = self.what_stays.to_owned();
         }
         let volume = message.volume.clone();
-        message.next = self.paste(&message.next, volume.as_deref());
-        message.safe = self.paste(&message.safe, volume.as_deref());
+        message.next = self.paste(&message.next, shown, volume.as_deref());
+        message.safe = self.paste(&message.safe, shown, volume.as_deref());
     }
 
     /// Between back quotes a command of ours gets the names and options that are known.
-    pub(super) fn paste(&self, sentence: &str, volume: Option<&str>) -> String {
+    pub(super) fn paste(&self, sentence: &str, shown: Option<&str>, volume: Option<&str>) -> String {
+        let archive = self.archive.as_deref().or(shown);
         let parts = sentence.split('`').enumerate().map(|(place, part)| {
             let Some(words) = part.strip_prefix("wyng-ctl").filter(|_| place % 2 == 1) else { return part.to_owned() };
-            let words = words.split(' ').map(|word| match (word, &self.archive, volume) {
+            let words = words.split(' ').map(|word| match (word, archive, volume) {
                 ("ARCHIVE", Some(archive), _) => shell_word(archive),
                 ("VOLUME", _, Some(volume)) => shell_word(volume),
                 _ => word.to_owned(),
@@ -115,7 +116,7 @@ mod tests {
 
     fn told(words: &[&str], failure: &Failure) -> Message {
         let mut message = Message::of_failure(failure);
-        Advice::of(&Cli::of(words)).apply(&mut message);
+        Advice::of(&Cli::of(words)).apply(&mut message, None);
         message
     }
 

@@ -432,7 +432,7 @@ impl Human {
             count => (format!("{count} base snapshots"), "are", "them"),
         };
         let line = format!("{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}");
-        self.say(&advice.paste(&line, None), output);
+        self.say(&advice.paste(&line, None, None), output);
     }
 
     /// What needs no other result beside it.

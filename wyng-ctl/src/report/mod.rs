@@ -19,6 +19,7 @@ use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Verb};
+use crate::client;
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
 use advice::Advice;
@@ -75,6 +76,8 @@ pub(crate) struct Report {
     json: bool,
     command: &'static str,
     archive: Option<String>,
+    /// The state folder of a private daemon.
+    state_dir: Option<PathBuf>,
     events: Vec<ToClient>,
     messages: Vec<Message>,
     human: Human,
@@ -102,6 +105,7 @@ impl Report {
             json: cli.options.json,
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
+            state_dir: cli.options.standalone.then(|| client::state_dir(&cli.options)),
             events: Vec::new(),
             messages: Vec::new(),
             human: Human::new(cli),
@@ -141,9 +145,14 @@ impl Report {
         }
     }
 
-    /// Damage is an archive's: which one, the command says, or the last one that was shown.
+    /// Damage is an archive's: which one, the command says, or the last one that was shown. A file of the state is a private daemon's: where it
+    /// lies, is known here.
     fn named(&self, failure: &Failure) -> Message {
-        let message = Message::of_failure(failure);
+        let mut failure = failure.clone();
+        if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) = (&mut failure, &self.state_dir) {
+            *file = folder.join(&*file).display().to_string();
+        }
+        let message = Message::of_failure(&failure);
         match self.archive.as_ref().or(self.archive_shown.as_ref()).filter(|_| message.exit == ExitStatus::Damage) {
             Some(archive) => Message { text: format!("archive {archive:?}: {}", message.text), ..message },
             None => message,
@@ -190,7 +199,7 @@ impl Report {
     pub(crate) fn fail(&mut self, mut message: Message) -> ExitStatus {
         let exit = message.exit;
         self.human.flush(&mut self.output);
-        self.advice.apply(&mut message);
+        self.advice.apply(&mut message, self.archive_shown.as_deref());
         tell(&message);
         self.messages.push(message);
         exit

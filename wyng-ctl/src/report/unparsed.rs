@@ -10,6 +10,9 @@ use super::message::Message;
 use crate::help;
 use crate::quantity::capitalized;
 
+/// How the parser begins a list of what is missing.
+const MISSING: &str = "the following required arguments were not provided:";
+
 /// What is wrong with the words of a command line, the program's own name first.
 pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
     let told = error.to_string();
@@ -32,7 +35,13 @@ pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
         (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => (format!("there is no command {word:?}"), see),
         (ErrorKind::MissingSubcommand, _) => ("the command is missing".to_owned(), see),
         (ErrorKind::MissingRequiredArgument, _) if !usage.is_empty() => {
-            (in_one_line(first), format!("Write {}.", in_one_line(usage.trim_start_matches("Usage:"))))
+            let mut forms = usage.trim_start_matches("Usage:").trim().lines().map(in_one_line);
+            let form = forms.next().unwrap_or_default();
+            let next = match forms.next() {
+                None => format!("Write {form}."),
+                Some(_) => format!("Write {form}; `{} --help` shows the other forms.", command_of(words)),
+            };
+            (format!("missing: {}", in_one_line(first.trim_start_matches(MISSING))), next)
         }
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => (in_one_line(first), correct),
         _ => (in_one_line(first), see),
@@ -74,13 +83,23 @@ mod tests {
 
     #[test]
     fn words_that_are_no_command_are_told_what_to_write_instead() {
-        let cases: [(&[&str], &str, &str); 8] = [
+        let cases: [(&[&str], &str, &str); 10] = [
             (&["frobnicate"], "there is no command \"frobnicate\"", "See `wyng-ctl --help`."),
             (&["bakcup"], "there is no command \"bakcup\"", "A similar command exists: 'backup'."),
             (&["key", "lst"], "there is no command \"lst\"", "A similar command exists: 'list'."),
             (&["--standalone"], "the command is missing", "See `wyng-ctl --help`."),
-            (&["archive", "create"], "the following required arguments were not provided: <NAME>", "Write wyng-ctl archive create <NAME>."),
+            (&["archive", "create"], "missing: <NAME>", "Write wyng-ctl archive create <NAME>."),
+            (
+                &["restore", "home"],
+                "missing: --to <PATH>",
+                "Write wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH; `wyng-ctl restore --help` shows the other forms.",
+            ),
             (&["list", "--bogus"], "unexpected argument '--bogus' found", "See `wyng-ctl list --help`."),
+            (
+                &["verify", "--budget", "0"],
+                "invalid value '0' for '--budget <SIZE>': it lets nothing be read",
+                "Correct the value; `wyng-ctl verify --help` describes it.",
+            ),
             (&["verify", "home", "--deeep"], "unexpected argument '--deeep' found", "A similar argument exists: '--deep'."),
             (
                 &["completions", "powershell"],
