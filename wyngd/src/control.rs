@@ -6,6 +6,7 @@
 //! it is gone, its command is cancelled, and what it was asked is answered in its place.
 
 mod client;
+mod door;
 mod journal;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -218,12 +219,11 @@ impl Control {
         let client = self.clients.get_mut(&id).ok_or_else(unexpected)?;
         match (client.phase, &received.message) {
             (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => client.phase = Phase::Idle,
-            (Phase::Greeting, ToDaemon::Hello { .. }) => {
-                client.phase = Phase::Over;
-                self.tell(id, ToClient::Failed(Failure::VersionMismatch))?;
-                self.tell(id, ToClient::Done { exit: ExitStatus::Failed })?;
-            }
+            (Phase::Greeting, ToDaemon::Hello { .. }) => self.refuse(id, Failure::VersionMismatch)?,
             (Phase::Idle, ToDaemon::Start(command)) => {
+                if let Err(failure) = door::check(command) {
+                    return self.refuse(id, failure);
+                }
                 client.phase = Phase::Queued;
                 self.queue.push_back((id, command.clone()));
                 let before = self.queue.len().saturating_sub(1).saturating_add(usize::from(self.job.is_some()));
@@ -241,10 +241,8 @@ impl Control {
             }
             (Phase::Watching, ToDaemon::Cancel) => self.end_watching(id, ExitStatus::Interrupted)?,
             (Phase::Queued, ToDaemon::Cancel) => {
-                client.phase = Phase::Over;
                 self.queue.retain(|(queued, _)| *queued != id);
-                self.tell(id, ToClient::Failed(Failure::Interrupted))?;
-                self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
+                self.refuse(id, Failure::Interrupted)?;
             }
             (Phase::Working, ToDaemon::Cancel) => self.cancel()?,
             (
@@ -272,6 +270,16 @@ impl Control {
             _ => return Err(unexpected()),
         }
         Ok(())
+    }
+
+    /// Ends a conversation with a failure.
+    fn refuse(&mut self, id: u64, failure: Failure) -> Result<(), Fatal> {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.phase = Phase::Over;
+        }
+        let exit = failure.exit();
+        self.tell(id, ToClient::Failed(failure))?;
+        self.tell(id, ToClient::Done { exit })
     }
 
     /// Passes the answer of the running command's client to the role that asked.
@@ -303,7 +311,8 @@ impl Control {
                 let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
                 match passed {
                     Some((message, count, descriptors)) if descriptors.len() == count => {
-                        self.volumes.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+                        let sent = self.volumes.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+                        self.unless_refused(item, asker, sent)
                     }
                     _ => {
                         self.answer_for_nobody(item, asker)?;
@@ -316,15 +325,27 @@ impl Control {
                     self.answer_for_nobody(item, asker)?;
                     return Err(unexpected);
                 };
-                match asker {
+                let sent = match asker {
                     Asker::Target => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
                     _ => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]),
-                }
+                };
+                self.unless_refused(item, asker, sent)
             }
             _ => {
                 self.answer_for_nobody(item, asker)?;
                 Err(unexpected)
             }
+        }
+    }
+
+    /// The system refuses to pass some descriptors on, sockets that carry others among them: then the client has given nothing.
+    fn unless_refused(&self, item: u32, asker: Asker, sent: Result<(), Fatal>) -> Result<(), Fatal> {
+        match sent {
+            Err(Fatal::Io(error)) => {
+                tracing::warn!(%error, "a client's descriptor cannot be passed on");
+                self.answer_for_nobody(item, asker)
+            }
+            sent => sent,
         }
     }
 

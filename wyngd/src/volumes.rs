@@ -40,6 +40,31 @@ use snapshot::{Rotation, Snapshot};
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
 
+/// Why something that was opened is not handed over.
+enum Refusal {
+    /// The system refuses what is asked of the descriptor: the command is told, and the role goes on.
+    Descriptor(Errno),
+    /// A wire broke, or a message may not come now.
+    Fatal(Fatal),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Descriptor(errno)
+    }
+}
+
+impl From<Fatal> for Refusal {
+    /// The system may refuse to pass a descriptor on, as it does with sockets that carry others. A wire that is broken is found at the next
+    /// message.
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Io(error) => Self::Descriptor(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)),
+            fatal => Self::Fatal(fatal),
+        }
+    }
+}
+
 /// What control was asked for last. The keyholder asks for one thing at a time.
 enum Asked {
     /// Its number, its volume's name, and whose base snapshot it may have.
@@ -217,9 +242,30 @@ impl Volumes {
         if self.mind_qubes(&received.message)? {
             return Ok(());
         }
-        let unexpected = Fatal::Unexpected(self.control.peer());
-        let Some(question) = self.asked.take() else { return Err(unexpected) };
-        match (received.message.clone(), &question) {
+        let Some(question) = self.asked.take() else { return Err(Fatal::Unexpected(self.control.peer())) };
+        let path = match &received.message {
+            ControlToVolumes::HereSource { found, .. } => found.origin.path.clone(),
+            _ => Vec::new(),
+        };
+        match self.take_answer(received, &question) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Fatal(fatal)) => Err(fatal),
+            Err(Refusal::Descriptor(errno)) => {
+                let errno = errno.raw_os_error();
+                let message = match question {
+                    Asked::Source(item, ..) => VolumesToKeyholder::NoSource { item, path, why: NoSource::Errno(errno) },
+                    Asked::Target(item) => VolumesToKeyholder::Unavailable { item, errno },
+                    Asked::Keep(item) => VolumesToKeyholder::Rotated { item, errno },
+                };
+                self.keyholder.send(&message, &[])
+            }
+        }
+    }
+
+    /// Hands over what the answer to `question` brought.
+    fn take_answer(&mut self, received: Received<ControlToVolumes>, question: &Asked) -> Result<(), Refusal> {
+        let unexpected = Refusal::Fatal(Fatal::Unexpected(self.control.peer()));
+        match (received.message.clone(), question) {
             (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
                 self.hand_over_target(item, received.descriptor()?)
             }
@@ -233,7 +279,7 @@ impl Volumes {
                 }
             }
             (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])
+                Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
             }
             (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
@@ -250,17 +296,17 @@ impl Volumes {
                 self.hand_over_configured(item, volume, base_of)
             }
             (ControlToVolumes::Unavailable { item, errno }, Asked::Target(asked)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])
+                Ok(self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])?)
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])
+                Ok(self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)
             }
             _ => Err(unexpected),
         }
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
-    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Fatal> {
+    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Refusal> {
         let missing = NoSource::Errno(Errno::NOENT.raw_os_error());
         let path = self.known.get(volume).cloned().unwrap_or_default();
         let opened = if path.as_os_str().is_empty() { Err(missing) } else { open::open(&path, self.trusted) };
@@ -268,7 +314,7 @@ impl Volumes {
             Ok(source) => source,
             Err(why) => {
                 let path = path.into_os_string().into_vec();
-                return self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[]);
+                return Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?);
             }
         };
         let mut found = self.machine.look(&path, source.as_fd());
@@ -284,7 +330,7 @@ impl Volumes {
     }
 
     /// Hands over a clone of the source; the source itself where it cannot be cloned.
-    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Fatal> {
+    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Refusal> {
         let item = opened.item;
         match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
@@ -298,7 +344,7 @@ impl Volumes {
                 };
                 self.make_room()?;
                 self.snapshots.insert(item, Box::new(snapshot));
-                self.keyholder.send(&message, &[reads.as_fd()])
+                Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
@@ -308,17 +354,21 @@ impl Volumes {
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(&self, opened: Opened) -> Result<(), Fatal> {
+    fn hand_over_source(&self, opened: Opened) -> Result<(), Refusal> {
         let Opened { item, source, found } = opened;
-        let refused = |why| self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path.clone(), why }, &[]);
         let size_bytes = match source_bytes(&source) {
-            Ok(Some(size_bytes)) => size_bytes,
-            Ok(None) => return refused(NoSource::Kind(FileKind::Other)),
-            Err(errno) => return refused(NoSource::Errno(errno.raw_os_error())),
+            Ok(Some(size_bytes)) => Ok(size_bytes),
+            Ok(None) => Err(NoSource::Kind(FileKind::Other)),
+            Err(errno) => Err(NoSource::Errno(errno.raw_os_error())),
         };
-        let peak_rss_bytes = wyng_jail::peak_resident_bytes();
-        let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
-        self.keyholder.send(&message, &[source.as_fd()])
+        match size_bytes {
+            Ok(size_bytes) => {
+                let peak_rss_bytes = wyng_jail::peak_resident_bytes();
+                let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
+                Ok(self.keyholder.send(&message, &[source.as_fd()])?)
+            }
+            Err(why) => Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path, why }, &[])?),
+        }
     }
 
     /// A run may have many small volumes before its next commit, each with a clone that is held open. Where there are too many descriptors, one

@@ -8,12 +8,16 @@
 //! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that keeps packet boundaries.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod bounds;
 mod codec;
 mod command;
 mod event;
 mod failure;
 mod origin;
 
+pub use bounds::{
+    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES, is_archive_name,
+};
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
     BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered, SessionChoice, ToDaemon, UNLOCK_MAX_SECS,

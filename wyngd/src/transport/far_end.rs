@@ -11,12 +11,15 @@ use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobName, BytesStatus, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened, Put,
-    Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
+    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened,
+    Put, Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
 };
 
 use super::ToKeyholder;
 use crate::ipc::{FarEndFault, Fatal, Found, NotGot, PutAnswer, Service, TransportToKeyholder};
+
+// Whatever address passes the daemon's door fits an OPEN.
+const _: () = assert!(wyng_control::STORE_MAX_BYTES <= wyng_wire::DESTINATION_MAX);
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -156,9 +159,22 @@ impl From<Fatal> for Stop {
     }
 }
 
+impl From<EncodeError> for Stop {
+    /// The keyholder asked for what no frame can say.
+    fn from(_: EncodeError) -> Self {
+        Self::Fatal(Fatal::Unexpected("keyholder"))
+    }
+}
+
 impl FarEnd {
-    /// Takes the pipes, and queues HELLO and OPEN.
-    pub(super) fn open(service: Service, [to, from]: [OwnedFd; 2], destination: &str, create: bool, limits: Limits) -> Result<Self, Fatal> {
+    /// Takes the pipes, and queues HELLO and OPEN. The inner error is [`FarEndFault::Address`]: no OPEN can carry this destination.
+    pub(super) fn open(
+        service: Service,
+        [to, from]: [OwnedFd; 2],
+        destination: &str,
+        create: bool,
+        limits: Limits,
+    ) -> Result<Result<Self, FarEndFault>, Fatal> {
         for pipe in [&to, &from] {
             rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK)?;
         }
@@ -187,8 +203,8 @@ impl FarEnd {
             wrote: now,
             moved: now,
         };
-        far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }))?;
-        Ok(far_end)
+        let opened = far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }));
+        Ok(opened.map(|()| far_end).map_err(|_| FarEndFault::Address))
     }
 
     pub(super) fn to(&self) -> BorrowedFd<'_> {
@@ -374,9 +390,10 @@ impl FarEnd {
         self.sent_through
     }
 
-    fn encode(&mut self, frame: &ToHelper<'_>) -> Result<(), Fatal> {
+    /// Appends a frame to what is to be written. Fails where a field is out of its bounds.
+    fn encode(&mut self, frame: &ToHelper<'_>) -> Result<(), EncodeError> {
         let mut buffer = [0; TO_HELPER_MAX];
-        let encoded = frame.encode(&mut buffer).map_err(|_| Fatal::Unexpected("keyholder"))?;
+        let encoded = frame.encode(&mut buffer)?;
         self.frames.extend_from_slice(encoded);
         Ok(())
     }

@@ -95,7 +95,10 @@ fn take(
     if let KeyholderToTransport::Open { service, destination, create } = message {
         let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
         let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
-        let far_end = FarEnd::open(service, pipes, &destination, create, limits)?;
+        let far_end = match FarEnd::open(service, pipes, &destination, create, limits)? {
+            Ok(far_end) => far_end,
+            Err(fault) => return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]),
+        };
         match service {
             Service::Push => *push = Some(far_end),
             Service::Fetch => *fetch = Some(far_end),

@@ -9,22 +9,25 @@ use wyng_control::{Remembered, TargetKind};
 
 use super::reflink::{Base, Reflink, is_clone};
 use super::snapshot::Snapshot;
-use super::{Volumes, source_bytes};
-use crate::ipc::{Fatal, There, VolumesToKeyholder};
+use super::{Refusal, Volumes, source_bytes};
+use crate::ipc::{There, VolumesToKeyholder};
 
 impl Volumes {
     /// Hands over a new target.
-    pub(super) fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Fatal> {
+    pub(super) fn hand_over_target(&self, item: u32, target: OwnedFd) -> Result<(), Refusal> {
         match target_kind(&target)? {
-            Some(kind) => self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: None, remembered: None }, &[target.as_fd()]),
-            None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]),
+            Some(kind) => {
+                self.keyholder.send(&VolumesToKeyholder::Target { item, kind, there: None, remembered: None }, &[target.as_fd()])?;
+            }
+            None => self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[])?,
         }
+        Ok(())
     }
 
     /// Hands over a new target and what is in the file whose place it takes: cloned into it, or beside it.
-    pub(super) fn hand_over_beside(&mut self, item: u32, target: OwnedFd, old: OwnedFd, base: Option<Base>) -> Result<(), Fatal> {
+    pub(super) fn hand_over_beside(&mut self, item: u32, target: OwnedFd, old: OwnedFd, base: Option<Base>) -> Result<(), Refusal> {
         let (Some(kind @ TargetKind::File), Some(size_bytes)) = (target_kind(&target)?, source_bytes(&old)?) else {
-            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+            return Ok(self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[])?);
         };
         let copy = rustix::io::fcntl_dupfd_cloexec(&target, 0)?;
         match Reflink::clone(&old, copy, base, None) {
@@ -32,12 +35,12 @@ impl Volumes {
                 let there = There { size_bytes: clone.size_bytes(), in_target: true, in_place: false, base: clone.base() };
                 self.snapshots.insert(item, Box::new(clone));
                 let message = VolumesToKeyholder::Target { item, kind, there: Some(there), remembered: None };
-                self.keyholder.send(&message, &[target.as_fd()])
+                Ok(self.keyholder.send(&message, &[target.as_fd()])?)
             }
             Err(_) => {
                 let there = There { size_bytes, in_target: false, in_place: false, base: None };
                 let message = VolumesToKeyholder::Target { item, kind, there: Some(there), remembered: None };
-                self.keyholder.send(&message, &[target.as_fd(), old.as_fd()])
+                Ok(self.keyholder.send(&message, &[target.as_fd(), old.as_fd()])?)
             }
         }
     }
@@ -50,10 +53,10 @@ impl Volumes {
         fresh: Option<OwnedFd>,
         base: Option<Base>,
         remembered: Option<Remembered>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), Refusal> {
         let is_writable = rustix::fs::fcntl_getfl(&target)? & OFlags::RWMODE == OFlags::RDWR;
         let Some(size_bytes) = source_bytes(&target)?.filter(|_| is_writable) else {
-            return self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[]);
+            return Ok(self.keyholder.send(&VolumesToKeyholder::WrongKind { item }, &[])?);
         };
         let mut there = There { size_bytes, in_target: true, in_place: true, base: None };
         if let Some(clone) = fresh.and_then(|fresh| Reflink::clone(&target, fresh, base, None).ok()) {
@@ -63,7 +66,7 @@ impl Volumes {
             self.snapshots.insert(item, Box::new(clone));
         }
         let message = VolumesToKeyholder::Target { item, kind: TargetKind::File, there: Some(there), remembered };
-        self.keyholder.send(&message, &[target.as_fd()])
+        Ok(self.keyholder.send(&message, &[target.as_fd()])?)
     }
 }
 

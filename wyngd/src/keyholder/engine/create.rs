@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
 use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, TreeRoot, is_chunk_size, is_pack_size};
 use wyng_config::without_credentials;
-use wyng_control::Failure;
+use wyng_control::{Failure, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
 use super::archive::{internal, open_any};
@@ -14,7 +14,7 @@ use super::commit::{seal_commit, seconds};
 use super::keys::{new_slot, slot_params, slot_ref};
 use super::put::{Kept, put_blob};
 use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
 
 /// The first slot's number.

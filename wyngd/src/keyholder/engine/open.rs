@@ -11,12 +11,12 @@ use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
 use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
 use wyng_archive::plan::{earlier_step, head_probes, next_probe};
 use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{Failure, ObjectClass, Phase, Problem, Progress, ToClient};
+use wyng_control::{Failure, ObjectClass, Phase, Problem, Progress, ToClient, is_archive_name};
 use wyng_wire::Service;
 
 use super::archive::{damaged, internal, is_listed, open_any, open_commit};
 use super::load::rebuild;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::{Found, World};
 
 /// At most so many slots are read: as many as can be live.

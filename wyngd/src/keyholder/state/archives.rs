@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
 use wyng_archive::format::{SLOT_BYTES, Slot};
-use wyng_control::Failure;
+use wyng_control::{Failure, is_archive_name};
 
 use crate::keyholder::world::World;
 
@@ -159,14 +159,6 @@ impl ArchiveFolder {
 
 /// Two copies: without the credential nothing can be backed up, and it is one sector long.
 const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
-
-/// May an archive be called so here? Letters, digits, `.`, `_`, `-`; at most 64; nothing that could be an id.
-pub fn is_archive_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && !name.starts_with(['.', '-'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        && from_hex::<16>(name).is_none()
-}
 
 /// No archive's name begins with a dot.
 fn unfinished_path(name: &str) -> String {
