@@ -7,8 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
+use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise, write_at};
+use wyng_tests::service::{run_kill, until};
 use wyng_wire::{HELLO_BYTES, ToDaemon};
 
 const MIB: usize = 1 << 20;
@@ -73,6 +75,48 @@ fn a_helper_that_only_says_that_it_lives_is_given_up() {
     let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"2s\"\n");
     let outcome = sandbox.wyng(&["backup", "home", "disk.img", "--config", &config]);
     assert_eq!(outcome.expect(6).codes(), ["far-end-stalled"], "it never opened the store");
+}
+
+#[test]
+fn a_helper_that_takes_a_little_now_and_then_is_given_up() {
+    let mut sandbox = prepared();
+    sandbox.replace_helper("while head -c 4096; do sleep 1; done | $HELPER $1");
+    let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"3s\"\n");
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img", "--config", &config]);
+    assert_eq!(outcome.expect(6).codes(), ["far-end-stalled"], "it took something in every stall limit");
+}
+
+/// There are so many numbers of slots, and each is asked for.
+const SLOTS: u32 = 256;
+
+/// A sandbox whose helper says that every commit exists, and the file that grows by a byte with each such answer.
+fn with_lying_helper(pause_ms: u32) -> (Sandbox, std::path::PathBuf) {
+    let mut sandbox = prepared();
+    let log = sandbox.path("claims");
+    std::fs::write(&log, "").unwrap();
+    let liar = program("lying-helper");
+    sandbox.replace_helper(&format!("exec {} $HELPER $1 {} {SLOTS} {pause_ms}", liar.display(), log.display()));
+    (sandbox, log)
+}
+
+#[test]
+fn a_helper_that_claims_to_have_every_commit_is_not_asked_for_ever() {
+    let (sandbox, log) = with_lying_helper(0);
+    assert_eq!(sandbox.wyng(&["archive", "open", "home"]).expect(6).codes(), ["far-end-protocol"]);
+    let claims = log.metadata().unwrap().len();
+    assert!((50..5000).contains(&claims), "{claims} questions");
+}
+
+#[test]
+fn whoever_waits_for_a_busy_far_end_can_be_interrupted() {
+    let (sandbox, log) = with_lying_helper(300);
+    let open = sandbox.command(&["archive", "open", "home"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the helper is asked", || log.metadata().unwrap().len() >= 3);
+    run_kill("-INT", open.id());
+    let outcome = Outcome::of(open.wait_with_output().unwrap());
+    assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
+    let claims = log.metadata().unwrap().len();
+    assert!(claims < 30, "{claims} questions, though there was always an answer to read");
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub struct RealWorld {
     files: StateFiles,
     sealed: Sealed,
     started: Instant,
-    cancelled: bool,
+    /// When the person interrupted.
+    cancelled: Option<Instant>,
     client_uid: u32,
     from_control: VecDeque<Received<ControlToKeyholder>>,
     /// Services whose far end runs.
@@ -106,7 +107,7 @@ impl RealWorld {
             files,
             sealed,
             started: Instant::now(),
-            cancelled: false,
+            cancelled: None,
             client_uid: u32::MAX,
             from_control: VecDeque::new(),
             running: HashSet::new(),
@@ -136,7 +137,7 @@ impl RealWorld {
             match self.control.receive()?.message {
                 ControlToKeyholder::Start { command, uid } => {
                     self.client_uid = uid;
-                    self.cancelled = false;
+                    self.cancelled = None;
                     return Ok(command);
                 }
                 // What belongs to the job before, and came when it had ended.
@@ -182,7 +183,7 @@ impl RealWorld {
     fn control_message(&mut self) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
         let received = self.control.receive().map_err(|fatal| Self::fatal(&fatal))?;
         match received.message {
-            ControlToKeyholder::Cancel => self.cancelled = true,
+            ControlToKeyholder::Cancel => self.cancelled = self.cancelled.or_else(|| Some(Instant::now())),
             ControlToKeyholder::FarEndEnded { service, ref failure } => {
                 self.running.remove(&service);
                 self.ended.insert(service, failure.clone());
@@ -228,8 +229,22 @@ impl RealWorld {
         item
     }
 
-    fn ask_volumes(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
-        self.volumes.send(question, &[]).and_then(|()| self.volumes.receive()).map_err(|fatal| Self::fatal(&fatal))
+    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a client that is gone.
+    fn ask_volumes(&mut self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
+        self.volumes.send(question, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+        loop {
+            let polled = [(self.volumes.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            match wait(polled, None).map_err(|fatal| Self::fatal(&fatal))? {
+                [true, _] => return self.volumes.receive().map_err(|fatal| Self::fatal(&fatal)),
+                [false, _] => self.poll_control()?,
+            }
+        }
+    }
+
+    /// Fails once the person has interrupted. Every loop that reads from a far end passes here.
+    fn unless_cancelled(&mut self) -> Result<(), Failure> {
+        self.poll_control()?;
+        if self.cancelled.is_some() { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
     fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
@@ -373,6 +388,7 @@ impl World for RealWorld {
     }
 
     fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+        self.unless_cancelled()?;
         self.send_transport(&KeyholderToTransport::Get { name: name.0, offset_bytes: u64::from(offset_bytes), length_bytes })
     }
 
@@ -398,6 +414,7 @@ impl World for RealWorld {
     }
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
+        self.unless_cancelled()?;
         self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
         match self.fetch_message()?.message {
             TransportToKeyholder::Stated(found) => Ok(found),
@@ -635,7 +652,7 @@ impl World for RealWorld {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.poll_control().is_err() || self.cancelled
+        self.poll_control().is_err() || self.cancelled.is_some()
     }
 }
 

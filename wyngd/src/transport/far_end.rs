@@ -16,6 +16,7 @@ use wyng_wire::{
 };
 
 use super::ToKeyholder;
+use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES, Pace};
 use crate::ipc::{FarEndFault, Fatal, Found, NotGot, PutAnswer, Service, TransportToKeyholder};
 
 // Whatever address passes the daemon's door fits an OPEN.
@@ -39,7 +40,7 @@ pub(super) struct Limits {
     greeting: Duration,
     /// For any byte.
     watchdog: Duration,
-    /// For anything that moves, while something is due: bytes of ours that it takes, bytes and receipts that come. A KEEP_ALIVE is none.
+    /// Maximum waiting time while something is due, reduced and restored as [`Pace`] says.
     stall: Duration,
 }
 
@@ -52,6 +53,13 @@ impl Limits {
             stall: Duration::from_secs(config.far_ends.stall_timeout_secs),
         }
     }
+}
+
+/// Which of a far end's pipes can be used now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    pub(super) reads: bool,
+    pub(super) writes: bool,
 }
 
 /// What the keyholder wants sent.
@@ -128,7 +136,7 @@ pub(super) struct FarEnd {
     finished: bool,
     heard: Instant,
     wrote: Instant,
-    moved: Instant,
+    pace: Pace,
 }
 
 /// What became of an attempt to move a body.
@@ -201,7 +209,7 @@ impl FarEnd {
             finished: false,
             heard: now,
             wrote: now,
-            moved: now,
+            pace: Pace::new(limits.stall),
         };
         let opened = far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }));
         Ok(opened.map(|()| far_end).map_err(|_| FarEndFault::Address))
@@ -244,14 +252,19 @@ impl FarEnd {
 
     /// Until the next keep-alive or the watchdog.
     pub(super) fn timeout_millis(&self) -> u64 {
-        let stall = self.is_something_due().then(|| self.limits.stall.saturating_sub(self.moved.elapsed()));
+        let stall = self.is_something_due().then(|| self.pace.left());
         let next = self.limits.keep_alive.saturating_sub(self.wrote.elapsed()).min(self.silence().saturating_sub(self.heard.elapsed()));
         let next = stall.map_or(next, |stall| next.min(stall));
         u64::try_from(next.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Does what can be done now. The inner error is the far end's fault; it is of no more use then.
-    pub(super) fn work(&mut self, reads: bool, writes: bool, keyholder: &ToKeyholder) -> Result<Result<(), FarEndFault>, Fatal> {
+    /// `waited` is how long this process has waited for something to do.
+    pub(super) fn work(&mut self, ready: Ready, waited: Duration, keyholder: &ToKeyholder) -> Result<Result<(), FarEndFault>, Fatal> {
+        if self.is_something_due() {
+            self.pace.wait(waited);
+        }
+        let Ready { reads, writes } = ready;
         match self.try_work(reads, writes, keyholder) {
             Ok(()) => Ok(Ok(())),
             Err(Stop::Fault(fault)) => Ok(Err(fault)),
@@ -270,7 +283,7 @@ impl FarEnd {
         if self.finished {
             return Ok(());
         }
-        let stalled = self.is_something_due() && self.moved.elapsed() > self.limits.stall;
+        let stalled = self.is_something_due() && self.pace.left().is_zero();
         if self.heard.elapsed() > self.silence() || stalled {
             let greets = matches!(self.expecting, Expecting::Hello);
             return Err(if greets { FarEndFault::Silent } else { FarEndFault::Stalled }.into());
@@ -317,7 +330,7 @@ impl FarEnd {
                     Ok(sent) => {
                         body.left_bytes = body.left_bytes.saturating_sub(sent);
                         self.wrote = Instant::now();
-                        self.moved = self.wrote;
+                        self.pace.moved(sent as u64);
                     }
                     Err(Errno::AGAIN) => return Ok(()),
                     Err(Errno::INTR) => {}
@@ -343,9 +356,6 @@ impl FarEnd {
     }
 
     fn begin(&mut self, outgoing: Outgoing) -> Result<(), Stop> {
-        if !self.is_something_due() {
-            self.moved = Instant::now();
-        }
         match outgoing {
             Outgoing::Put { number, name, length_bytes, may_use_reserve, file } => {
                 let name = BlobName(name);
@@ -360,7 +370,6 @@ impl FarEnd {
             Outgoing::End => {
                 self.encode(&ToHelper::End(self.sent))?;
                 self.ends = true;
-                self.moved = Instant::now();
             }
             Outgoing::Get { name, offset_bytes, length_bytes } => {
                 let request = self.next_request();
@@ -477,7 +486,7 @@ impl FarEnd {
                     _ => return Err(FarEndFault::Protocol.into()),
                 }
                 self.incoming.clear();
-                self.moved = Instant::now();
+                self.pace.begin();
                 self.expecting = Expecting::Header;
             }
             Expecting::Header => {
@@ -499,23 +508,21 @@ impl FarEnd {
         self.incoming.clear();
         self.expecting = Expecting::Header;
         let settles = self.rules.accept(&frame, self.sent_through).map_err(|_| FarEndFault::Protocol)?;
-        if settles.is_some() {
-            self.moved = Instant::now();
-        }
         match frame {
             ToDaemon::KeepAlive => Ok(()),
             ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => {
                 self.opened = true;
-                self.moved = Instant::now();
+                self.pace.begin();
                 Ok(keyholder.send(&TransportToKeyholder::Opened, &[])?)
             }
             ToDaemon::Opened(opened) => Err(open_fault(opened).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
-                while let Some((_, name, _)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
+                while let Some((_, name, length_bytes)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
                     if receipt.status.is_done() {
                         self.placed.add(name);
                     }
+                    self.pace.moved(u64::from(*length_bytes).saturating_add(ANSWER_WORTH_BYTES));
                     self.unsettled.pop_front();
                 }
                 let answer = answer(receipt).ok_or(FarEndFault::Protocol)?;
@@ -530,6 +537,7 @@ impl FarEnd {
             }
             ToDaemon::Stated(stated) => {
                 let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+                self.pace.moved(ANSWER_WORTH_BYTES);
                 let found = match stated.status {
                     StatStatus::Present => Found::Blob { length_bytes: stated.length_bytes },
                     StatStatus::Absent => Found::Nothing,
@@ -571,13 +579,14 @@ impl FarEnd {
             let full = std::mem::take(entries);
             keyholder.send(&TransportToKeyholder::Entries(full), &[])?;
         }
-        self.moved = Instant::now();
+        self.pace.moved(ENTRY_WORTH_BYTES);
         Ok(())
     }
 
     /// Writes what came into the memory file of the oldest GET; the rest of `bytes` is what follows the body.
     fn take_body<'a>(&mut self, bytes: &'a [u8], left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<&'a [u8], Stop> {
         let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        self.pace.moved(length as u64);
         let (mut part, rest) = bytes.split_at(length);
         let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
         while !part.is_empty() {
@@ -596,6 +605,7 @@ impl FarEnd {
             Ok(0) => Ok(Moved::AtEnd),
             Ok(moved) => {
                 self.heard = Instant::now();
+                self.pace.moved(moved as u64);
                 let moved = u32::try_from(moved).unwrap_or(u32::MAX);
                 self.body_grew(left_bytes.saturating_sub(moved), status, keyholder)?;
                 Ok(Moved::Some)
@@ -612,7 +622,6 @@ impl FarEnd {
             return Ok(());
         }
         self.expecting = Expecting::Header;
-        self.moved = Instant::now();
         self.end_get(status, keyholder)
     }
 
@@ -621,6 +630,7 @@ impl FarEnd {
             return Ok(());
         }
         let Some(Due::Get { length_bytes, file, got_bytes }) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+        self.pace.moved(ANSWER_WORTH_BYTES);
         let why = match status {
             BytesStatus::Whole if got_bytes == length_bytes => {
                 seal_file(&file).map_err(Fatal::Io)?;

@@ -50,6 +50,9 @@ pub fn rebuild<W: World>(
                 }
             }
         }
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         done_bytes = done_bytes.saturating_add(1);
         world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
     }

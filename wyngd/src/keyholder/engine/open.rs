@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
 use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
-use wyng_archive::plan::{earlier_step, head_probes, next_probe};
+use wyng_archive::plan::{GENERATION_MAX, earlier_step, head_probes, next_probe};
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{Failure, ObjectClass, Phase, Problem, Progress, ToClient, is_archive_name};
 use wyng_wire::Service;
@@ -21,6 +21,9 @@ use crate::keyholder::world::{Found, World};
 
 /// At most so many slots are read: as many as can be live.
 const SLOTS_READ_MAX: usize = 8;
+
+/// Maximum number of questions for the newest commit: a hundred find it, and 64 more each commit that a damaged store hides.
+const PROBES_MAX: u32 = 4096;
 
 /// Digits of a head's hash on a recovery sheet: 64 bits, which nobody meets by trying.
 const CODE_DIGITS: usize = 16;
@@ -183,10 +186,16 @@ fn read_commit<W: World>(world: &mut W, credential: &Credential, generation: u64
     Ok(Head { commit: open_commit(credential, &mut coder, &known)?, known })
 }
 
-/// Doubling, bisecting, then probing 64 more, and going on from any that exists.
+/// Doubling, bisecting, then probing 64 more, and going on from any that exists. A store that claims to have every commit is not asked for
+/// ever.
 fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Result<(Head, u64), Failure> {
     let mut unknown = BTreeSet::new();
+    let mut probes = 0;
     let mut exists = |world: &mut W, generation| -> Result<bool, Failure> {
+        probes = u32::saturating_add(probes, 1);
+        if probes > PROBES_MAX || generation > GENERATION_MAX {
+            return Err(Failure::FarEndProtocol);
+        }
         let found = world.stat(credential.commit_name(generation))?;
         if found == Found::Unknown {
             unknown.insert(generation);
