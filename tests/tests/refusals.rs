@@ -304,7 +304,7 @@ fn a_second_command_at_once_is_told_that_the_state_is_in_use() {
     let mut backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(backup.stderr.take().unwrap()).lines();
     assert!(lines.next().is_some(), "the first backup is at work");
-    assert_eq!(sandbox.wyng(&["list", "home"]).expect(1).codes(), ["busy"]);
+    assert_eq!(sandbox.wyng(&["verify", "home"]).expect(1).codes(), ["busy"]);
     for line in lines {
         line.unwrap();
     }

@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
-use wyng_tests::service::{Service, connect, run_kill, until};
+use wyng_tests::service::{Service, connect, reached, run_kill, until};
 
 const IMAGE_BYTES: usize = 300_000;
 
@@ -26,16 +25,6 @@ fn gated() -> (Sandbox, Service, PathBuf) {
     sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
     let service = Service::start(&mut sandbox);
     (sandbox, service, gate)
-}
-
-/// The gate from outside, once a helper waits at it.
-fn reached(gate: &Path) -> std::fs::File {
-    let mut opened = None;
-    until("a helper waits at the gate", || {
-        opened = std::fs::File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(gate).ok();
-        opened.is_some()
-    });
-    opened.unwrap()
 }
 
 fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
@@ -51,7 +40,7 @@ fn every_command_works_with_the_service_and_leaves_it_as_it_was() {
     let mut sandbox = Sandbox::new();
     let mut service = Service::start(&mut sandbox);
     let processes = service.processes();
-    assert_eq!(processes.len(), 6);
+    assert_eq!(processes.len(), 7);
     sandbox.create("home", &[]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
@@ -83,7 +72,7 @@ fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
     let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
     let mut opened = reached(&gate);
     let queued = |before: u32| {
-        let mut child = spawn(&sandbox, &["list", "home", "--progress", "json"]);
+        let mut child = spawn(&sandbox, &["verify", "home", "--progress", "json"]);
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, format!("{{\"before\":{before},\"phase\":\"queued\"}}\n"));
@@ -95,8 +84,9 @@ fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
     assert_eq!(ended(second).status, 130);
     opened.write_all(b"\n").unwrap();
     let session = ended(backup).success().session(0);
-    let listed = ended(first);
-    assert_eq!(listed.success().json["volumes"][0]["sessions"][0]["session"], session, "it ran after the backup");
+    let verified = ended(first).success().json["objects_checked"].as_u64().unwrap();
+    assert_eq!(verified, sandbox.blobs().len() as u64, "it ran after the backup");
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) enum ClientError {
     NotStarted(PathBuf, io::Error),
     /// It ended, or speaks something else.
     Lost,
+    /// The person interrupted, and nothing more is waited for.
+    Interrupted,
 }
 
 impl From<CodecError> for ClientError {
@@ -46,9 +48,9 @@ impl From<CodecError> for ClientError {
 }
 
 impl Client {
-    /// Connects as the options say. A private daemon reads the same configuration, where it is right.
-    pub(crate) fn connect(options: &Options) -> Result<Self, ClientError> {
-        if options.standalone { Self::start_private(options) } else { Self::join(&options.socket) }
+    /// Connects as the options say. A private daemon reads the same configuration, where it is right; with `only_looks` it takes no lock.
+    pub(crate) fn connect(options: &Options, only_looks: bool) -> Result<Self, ClientError> {
+        if options.standalone { Self::start_private(options, only_looks) } else { Self::join(&options.socket) }
     }
 
     fn join(path: &Path) -> Result<Self, ClientError> {
@@ -59,12 +61,15 @@ impl Client {
         Ok(Self { socket, private: None })
     }
 
-    fn start_private(options: &Options) -> Result<Self, ClientError> {
+    fn start_private(options: &Options, only_looks: bool) -> Result<Self, ClientError> {
         let program = find_daemon();
         let state_dir = options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"));
         let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
         let mut command = Command::new(&program);
         command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
+        if only_looks {
+            command.arg("--looks");
+        }
         if let Some(config) = settings::usable(options) {
             command.arg("--config").arg(config);
         }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::{AdminDomain, Config};
@@ -52,7 +52,10 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
     match timely.and_then(|()| Conversation::begin(cli, config)) {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
-            let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&error)));
+            let mut exit = conversation.go_on(report).unwrap_or_else(|error| {
+                let error = if conversation.was_interrupted() { ClientError::Interrupted } else { error };
+                report.fail(Message::of_client(&error))
+            });
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
@@ -101,7 +104,10 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
-        let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
+        let request = cli.request(sources.iter().map(Source::for_daemon).collect());
+        let request = request.ok_or_else(|| Message::usage("this command needs no daemon"))?;
+        let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
+        let client = Client::connect(&cli.options, only_looks).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
         let conversation = Self {
             cli,
@@ -116,8 +122,6 @@ impl<'a> Conversation<'a> {
             interrupts,
             interrupted: false,
         };
-        let sources = conversation.sources.iter().map(Source::for_daemon).collect();
-        let request = cli.request(sources).ok_or_else(|| Message::usage("this command needs no daemon"))?;
         let said = conversation
             .client
             .send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])
@@ -148,6 +152,10 @@ impl<'a> Conversation<'a> {
                 ToClient::Forget { item } => self.clones.forget(item),
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
+                ToClient::Anew => {
+                    self.clones = Clones::default();
+                    self.targets.close();
+                }
                 ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
                     self.progress.clear();
@@ -244,11 +252,18 @@ impl<'a> Conversation<'a> {
         let mut byte = [0];
         let _ = rustix::io::read(&self.interrupts, &mut byte); // one byte a signal
         if self.interrupted {
-            return Err(ClientError::Lost);
+            return Err(ClientError::Interrupted);
         }
         self.interrupted = true;
         self.client.send(&ToDaemon::Cancel, &[])?;
         Ok(true)
+    }
+
+    /// Whether the person interrupted, and the daemon was lost by that: a signal that reaches all processes at once may reach this one last.
+    fn was_interrupted(&self) -> bool {
+        let mut polled = [PollFd::new(&self.interrupts, PollFlags::IN)];
+        let last = Timespec { tv_sec: 1, tv_nsec: 0 };
+        self.interrupted || rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&last))).is_ok_and(|ready| ready > 0)
     }
 }
 

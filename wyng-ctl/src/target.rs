@@ -120,6 +120,12 @@ impl Targets {
         self.in_place.iter().find_map(InPlace::lost)
     }
 
+    /// Closes what was made: the command begins anew.
+    pub(crate) fn close(&mut self) {
+        self.open.clear();
+        self.in_place.clear();
+    }
+
     /// Gives a complete target its name, durably.
     pub(crate) fn place(&mut self, item: u32) -> Result<(), Errno> {
         let mut target = self.open.remove(&item).ok_or(Errno::BADF)?;

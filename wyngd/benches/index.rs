@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use wyng_archive::crypto::{ArchiveId, Id};
 use wyng_jail::packet_pair;
@@ -26,7 +27,7 @@ fn main() {
     let (control, volumes, transport) = (packet_pair().unwrap(), packet_pair().unwrap(), packet_pair().unwrap());
     let files = StateFiles::new(File::open(&folder).unwrap().into());
     let wires = (Wire::new(control.0, "control"), Wire::new(volumes.0, "volumes"), Wire::new(transport.0, "transport"));
-    let mut world = RealWorld::new(wires.0, wires.1, wires.2, files, Sealed::default());
+    let mut world = RealWorld::new(wires, files, Sealed::default(), Duration::ZERO);
     let mut index = Index::create(&ArchiveFolder::of(ArchiveId([1; 16])));
     println!("{:<28} {:>10} {:>8} {:>12} {:>10} {:>5} {:>9}", "step", "ids", "CPU s", "written MiB", "disk MiB", "runs", "peak MiB");
     let mut ids = 0;

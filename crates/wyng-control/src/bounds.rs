@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(code(list(&long, "vm.img")), Err("unknown-archive"));
         assert_eq!(code(list("home", &long)), Err("bad-name"));
         let source = BackupSource { volume: "vm".into(), named: false, configured: false };
-        let backup = |sources| Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false };
+        let backup =
+            |sources| Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(code(backup(vec![source; ITEMS_MAX + 1])), Err("bad-setting"));
         assert_eq!(code(Command::Unlock { archive: "home".into(), secs: u64::MAX }), Err("bad-setting"));

@@ -398,6 +398,20 @@ impl Command {
         }
     }
 
+    /// Whether it only looks at the local state. A look changes nothing, waits for no other command, and needs no passphrase.
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::ArchiveList
+                | Self::ArchiveShow { .. }
+                | Self::List { .. }
+                | Self::Status { .. }
+                | Self::KeyList { .. }
+                | Self::RecoverySheet { .. }
+                | Self::Snapshots { clean: false, .. }
+        )
+    }
+
     /// The archive that it is about.
     pub fn archive(&self) -> Option<&str> {
         match self {

@@ -21,6 +21,9 @@ pub enum ToClient {
         /// How many, the running one included.
         before: u32,
     },
+    /// The command gave its turn back while a passphrase was asked for, and begins anew once it has one: what was opened for it is to be
+    /// closed, and is asked for again.
+    Anew,
     /// To one who watches: this command of somebody runs now; its progress follows.
     Running {
         /// Its words.

@@ -106,6 +106,12 @@ pub enum Failure {
     VolumeElsewhere { volume: String, path: String, was: String, now: String },
     /// Another command writes to this archive from here.
     Busy { archive: String },
+    /// A user has as many connections to the daemon as one may have.
+    TooManyConnections { limit: u32 },
+    /// Only root and the daemon's own user may do this; `what` completes "may …".
+    NotAllowed { what: String },
+    /// There is no state folder, and so no archive to look at.
+    NoState { folder: String },
     /// The passphrase opens no slot, and no slot is damaged.
     WrongPassphrase,
     /// The command needs a passphrase and none was given.
@@ -383,6 +389,27 @@ impl Failure {
             Self::Busy { archive } => {
                 say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")
             }
+            Self::TooManyConnections { limit } => say(
+                "too-many-connections",
+                Failed,
+                format!("this user has {limit} connections to the daemon already, and may have no more"),
+                kept,
+                "Wait until one of the commands has ended, and try again.",
+            ),
+            Self::NotAllowed { what } => say(
+                "not-allowed",
+                Failed,
+                format!("only root and the user who runs the daemon may {what}"),
+                kept,
+                "Name the archive's store and far end in the configuration and restart the daemon, or run the command as root.",
+            ),
+            Self::NoState { folder } => say(
+                "no-state",
+                Usage,
+                format!("there is no state folder {folder}, so no archive is known here"),
+                kept,
+                "Check --state-dir; make an archive with `wyng-ctl archive create`, or adopt one with `wyng-ctl archive open`.",
+            ),
             Self::WrongPassphrase => say(
                 "wrong-passphrase",
                 Locked,

@@ -122,6 +122,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         }
         ToClient::Hello { .. }
         | ToClient::Queued { .. }
+        | ToClient::Anew
         | ToClient::Running { .. }
         | ToClient::Want { .. }
         | ToClient::Place { .. }

@@ -147,6 +147,9 @@ impl Message {
     }
 
     pub(crate) fn of_client(error: &ClientError) -> Self {
+        if matches!(error, ClientError::Interrupted) {
+            return Self::of_failure(&Failure::Interrupted);
+        }
         let (code, exit, text, safe, next) = match error {
             ClientError::NoDaemon(path) => (
                 "no-daemon",
@@ -162,7 +165,7 @@ impl Message {
                 "Nothing was done.",
                 "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
             ),
-            ClientError::Lost => (
+            ClientError::Lost | ClientError::Interrupted => (
                 "daemon-lost",
                 ExitStatus::Failed,
                 "the daemon ended before the command was done".to_owned(),

@@ -44,12 +44,28 @@ pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
 /// control → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToKeyholder {
-    /// A job. The one before has ended.
+    /// A job. The one before has ended, or has given its turn back. With the read end of a passphrase's pipe if `typed`.
     Start {
         /// What to do.
         command: Command,
         /// Whose process asked; nobody's number if that is not known.
         uid: u32,
+        /// The number of the command, the same each time that it begins anew.
+        turn: u64,
+        /// It gave its turn back while it waited for a passphrase, which has been typed meanwhile.
+        typed: bool,
+    },
+    /// Others wait while this job waits for a passphrase: it is to give its turn back.
+    GiveBack,
+    /// A command that gave its turn back does not begin anew: what was typed for it is wiped.
+    Abandon {
+        /// Its number.
+        turn: u64,
+    },
+    /// Wipes keys that are kept, now, whatever runs. The answer is [`KeyholderToControl::Locked`].
+    Lock {
+        /// Of which archive; none: of all.
+        archive: Option<String>,
     },
     /// The passphrase that was asked for; with the read end of a pipe.
     Passphrase {
@@ -110,7 +126,7 @@ pub enum KeyholderToControl {
         /// A new one.
         new: bool,
     },
-    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe.
+    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe. No person is asked.
     WantSecretPipe {
         /// The question's number.
         item: u32,
@@ -129,6 +145,40 @@ pub enum KeyholderToControl {
     },
     /// The job has ended.
     Done(ExitStatus),
+    /// The job has ended without effect, and begins anew when its passphrase has been typed.
+    GivenBack,
+    /// The keys are wiped, or there is no such archive. In the order of [`ControlToKeyholder::Lock`].
+    Locked(Option<Failure>),
+}
+
+/// control → reader.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ControlToReader {
+    /// A look. The one before has ended.
+    Start {
+        /// The look.
+        command: Command,
+        /// Who looks, as the kernel says.
+        uid: u32,
+    },
+    /// Nobody waits for it any more.
+    Cancel,
+}
+
+/// reader → control.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ReaderToControl {
+    /// In its jail; what could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// For the client, as it is.
+    Tell(ToClient),
+    /// The look has ended.
+    Done {
+        /// How.
+        exit: ExitStatus,
+        /// Peak of the reader's resident memory.
+        peak_rss_bytes: u64,
+    },
 }
 
 /// control → volumes.
@@ -517,8 +567,13 @@ pub enum KeyholderToTransport {
 /// transport → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum TransportToKeyholder {
-    /// In its jail; what could not be enforced.
-    Ready(Vec<NotEnforced>),
+    /// In its jail.
+    Ready {
+        /// What could not be enforced.
+        missing: Vec<NotEnforced>,
+        /// How long the configuration lets anybody stand still, seconds.
+        stall_secs: u64,
+    },
     /// Nothing of the command before is left; the answer to [`KeyholderToTransport::CloseAll`].
     AllClosed,
     /// The destination is open.

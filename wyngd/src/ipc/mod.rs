@@ -145,7 +145,10 @@ pub fn enter_jail_as(
     service: bool,
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
-    let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
+    // The supervisor says when it ends, and in which order.
+    let mut taken = vec![("end only with the supervisor", Enforced::of(wyng_jail::ignore_stop()))];
+    taken.extend([("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())]);
+    wyng_jail::allow_descriptors();
     // The names of users are looked up while paths can still be opened.
     let user = role.user().filter(|_| service && wyng_jail::is_root()).map(|name| (name, wyng_jail::find_user(name)));
     if profile != Profile::Control {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
@@ -16,6 +16,8 @@ const FOLDER_MODE: Mode = Mode::RWXU;
 /// See the module's first line.
 pub struct StateFiles {
     root: OwnedFd,
+    /// Nothing is opened for writing, and every change fails with `EROFS`.
+    only_reads: bool,
     /// Files that are appended or read in pieces stay open.
     open: HashMap<String, OwnedFd>,
     /// Files and folders whose names this process made durable. One that it merely found may be of a process that was killed before it did.
@@ -27,7 +29,36 @@ type Outcome<T> = Result<T, Errno>;
 impl StateFiles {
     /// The files below `root`.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, open: HashMap::new(), durable: HashSet::new() }
+        Self { root, only_reads: false, open: HashMap::new(), durable: HashSet::new() }
+    }
+
+    /// The files below `root`, for whoever changes none.
+    pub fn only_read(root: OwnedFd) -> Self {
+        Self { only_reads: true, ..Self::new(root) }
+    }
+
+    /// Whether files can only be read: by choice, or because the folder cannot be written.
+    pub fn only_reads(&self) -> bool {
+        self.only_reads
+    }
+
+    /// Looks whether the folder can be written now. A file system may be mounted anew, and permissions may change.
+    pub fn look_whether_writable(&mut self) {
+        let may_write = rustix::fs::accessat(&self.root, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty()).is_ok();
+        if self.only_reads == may_write {
+            self.only_reads = !may_write;
+            self.close();
+        }
+    }
+
+    /// Closes the files that stay open: each is found by its name again.
+    pub fn close(&mut self) {
+        self.open.clear();
+    }
+
+    /// Every change of a file passes here.
+    fn may_change(&self, name: &str) -> Result<(), Failure> {
+        if self.only_reads { Err(failure(name, Errno::ROFS)) } else { Ok(()) }
     }
 
     /// The folder itself, for the jail.
@@ -51,6 +82,7 @@ impl StateFiles {
 
     /// See [`World::replace_file`](super::world::World::replace_file).
     pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
         self.open.remove(name);
         self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
     }
@@ -67,17 +99,20 @@ impl StateFiles {
 
     /// See [`World::append_file`](super::world::World::append_file).
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
         self.handle(name, true).and_then(|file| write_all(file, bytes)).map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::sync_file`](super::world::World::sync_file).
     pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
         self.handle(name, true).and_then(rustix::fs::fdatasync).map_err(|errno| failure(name, errno))?;
         self.make_name_durable(name).map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::truncate_file`](super::world::World::truncate_file).
     pub fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.may_change(name)?;
         let cut = |file: &OwnedFd| rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file));
         self.handle(name, false).and_then(cut).map_err(|errno| failure(name, errno))
     }
@@ -98,6 +133,7 @@ impl StateFiles {
 
     /// See [`World::remove`](super::world::World::remove).
     pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
         let stays = |kept: &str| kept != name && !kept.starts_with(&format!("{name}/"));
         self.open.retain(|open, _| stays(open));
         self.durable.retain(|durable| stays(durable));
@@ -139,6 +175,7 @@ impl StateFiles {
 
     /// See [`World::make_link`](super::world::World::make_link).
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
         let temporary = format!("{name}.new");
         self.make_parents(name).map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
@@ -163,7 +200,7 @@ impl StateFiles {
 
     fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {
         if !self.open.contains_key(name) {
-            let flags = OFlags::RDWR | OFlags::APPEND;
+            let flags = if self.only_reads { OFlags::RDONLY } else { OFlags::RDWR | OFlags::APPEND };
             let file = match self.open_at(name, flags) {
                 Err(Errno::NOENT) if create => {
                     self.make_parents(name)?;

@@ -19,6 +19,8 @@ use super::engine::{acknowledge, backup, create, diff, fetch, heal, keys, monito
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
+/// `EROFS`.
+const READ_ONLY: i32 = 30;
 /// A folder that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
@@ -26,6 +28,8 @@ const NO_STORE: &str = "dir:/nonexistent/wyng";
 pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
     match execute(world, command) {
         Ok(exit) => exit,
+        // It begins anew, and nobody is told of this turn.
+        Err(failure) if world.has_given_back() => failure.exit(),
         Err(failure) => {
             let exit = failure.exit();
             // Whoever asked may be gone; the status is all that is left to say then.
@@ -36,6 +40,10 @@ pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
 }
 
 fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Failure> {
+    if world.only_looks() && !works_read_only(&command) {
+        // Before anything is sent or read whose result could not be kept.
+        return Err(Failure::StateIo { file: "its folder".into(), errno: READ_ONLY });
+    }
     match command {
         Command::ArchiveCreate {
             archive,
@@ -106,11 +114,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Status { archive } => status(world, archive.as_deref()),
         Command::Unlock { archive, secs } => unlock(world, &archive, secs),
-        Command::Lock { archive } => {
-            let archive = archive.map(|name| ArchiveFolder::find(world, &name)).transpose()?;
-            world.wipe_keys(archive.map(|folder| folder.id()));
-            Ok(ExitStatus::Done)
-        }
+        Command::Lock { archive } => lock(world, archive.as_deref()).map(|()| ExitStatus::Done),
         Command::KeyList { archive } => keys::list(world, &archive).map(|()| ExitStatus::Done),
         Command::KeyAdd { archive, recovery_key, kdf_memory_kib, kdf_passes } => {
             let kind = if recovery_key { SlotKind::RecoveryKey } else { SlotKind::Passphrase };
@@ -135,6 +139,15 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::RecoverySheet { archive } => recovery_sheet(world, &archive),
         Command::KeyCheck { archive } => key_check(world, &archive),
     }
+}
+
+/// Whether a command does all that it is asked though the local state can only be read.
+fn works_read_only(command: &Command) -> bool {
+    let writes_nothing = matches!(
+        command,
+        Command::Restore { .. } | Command::Diff { .. } | Command::KeyCheck { .. } | Command::Unlock { .. } | Command::Snapshots { .. }
+    );
+    command.only_looks() || writes_nothing || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
 }
 
 fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
@@ -290,6 +303,13 @@ fn unlock<W: World>(world: &mut W, name: &str, secs: u64) -> Result<ExitStatus, 
     let until = (world.wall_nanos() / 1_000_000_000).saturating_add(secs);
     world.tell(ToClient::Unlocked { until: i64::try_from(until).unwrap_or(i64::MAX) })?;
     Ok(ExitStatus::Done)
+}
+
+/// Wipes the key that is kept of an archive, or all.
+pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failure> {
+    let archive = archive.map(|name| ArchiveFolder::find(world, name)).transpose()?;
+    world.wipe_keys(archive.map(|folder| folder.id()));
+    Ok(())
 }
 
 fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {

@@ -109,6 +109,11 @@ pub struct TargetShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
+impl Errno {
+    /// `ECANCELED`: the person interrupted while a stream was written.
+    pub const CANCELED: Self = Self(125);
+}
+
 /// See the module's first line.
 pub trait World {
     /// Room that is filled and then sent.
@@ -137,6 +142,17 @@ pub trait World {
         let mut bytes = [0; N];
         self.random(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Whether the local state can only be read here: an archive is then opened as it was last committed, and no file is changed.
+    fn only_looks(&self) -> bool {
+        false
+    }
+    /// Closes what was opened for a look, so that the next one finds the files that are there then.
+    fn look_anew(&mut self) {}
+    /// Whether the command is to begin anew: it waited for a passphrase while others waited for it.
+    fn has_given_back(&self) -> bool {
+        false
     }
 
     /// A whole small file of the state; `None` if there is none. At most 16 MiB.

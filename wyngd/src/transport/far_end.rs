@@ -11,8 +11,9 @@ use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened,
-    Put, Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
+    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus,
+    Opened, Put, Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS,
+    WINDOW_BYTES,
 };
 
 use super::ToKeyholder;

@@ -31,7 +31,8 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
     let missing = enter_jail(Role::Transport, service, || {
         vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
     });
-    keyholder.send(&TransportToKeyholder::Ready(not_enforced(missing)), &[])?;
+    let stall_secs = known.far_ends.stall_timeout_secs;
+    keyholder.send(&TransportToKeyholder::Ready { missing: not_enforced(missing), stall_secs }, &[])?;
     serve(&keyholder, &spawner, Limits::of(&known))
 }
 

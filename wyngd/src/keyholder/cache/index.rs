@@ -37,15 +37,21 @@ impl Index {
         Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1, unlisted_from: 1 }
     }
 
-    /// From the files of a manifest; `None` when one is damaged.
+    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are removed.
     pub fn open<W: World>(world: &mut W, folder: &ArchiveFolder, files: &[u64]) -> Result<Option<Self>, Failure> {
+        let Some(mut index) = Self::look(world, folder, files)? else { return Ok(None) };
+        index.remove_unlisted(world)?;
+        Ok(Some(index))
+    }
+
+    /// From the files of a manifest, without a change to any file; `None` when one is missing or damaged.
+    pub fn look<W: World>(world: &mut W, folder: &ArchiveFolder, files: &[u64]) -> Result<Option<Self>, Failure> {
         let mut index = Self::create(folder);
         for file in files {
             let Some(run) = Run::open(world, index.path(*file))? else { return Ok(None) };
             index.runs.push(run);
             index.next_file = index.next_file.max(file.saturating_add(1));
         }
-        index.remove_unlisted(world)?;
         Ok(Some(index))
     }
 

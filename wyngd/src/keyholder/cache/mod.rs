@@ -49,6 +49,22 @@ impl Cache {
         Ok(Some(Self { folder: folder.clone(), generation: manifest.generation, index, nodes }))
     }
 
+    /// The cache as its manifest says, without a change to any file, also while another process writes to it. `None` if there is none that
+    /// is sound, or if it was replaced meanwhile.
+    ///
+    /// What it holds stays readable though the files are removed later: each is opened here. A manifest names only files that no longer
+    /// change, or of which only what is behind its end does.
+    pub fn look<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(world, folder)? else { return Ok(None) };
+        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        if !nodes.has_all(world)? {
+            return Ok(None);
+        }
+        let Some(index) = Index::look(world, folder, &manifest.runs)? else { return Ok(None) };
+        let is_same = Manifest::read(world, folder)?.as_ref() == Some(&manifest);
+        Ok(is_same.then(|| Self { folder: folder.clone(), generation: manifest.generation, index, nodes }))
+    }
+
     /// The generation that it belongs to.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -32,6 +32,15 @@ impl NodeCache {
         }
     }
 
+    /// Whether the file is there and has at least its length. Opens it, where files stay open.
+    pub fn has_all<W: World>(&self, world: &mut W) -> Result<bool, Failure> {
+        if self.written_bytes == 0 {
+            return Ok(true);
+        }
+        let has_all = world.file_bytes(&self.path)?.is_some_and(|found| found >= self.written_bytes);
+        Ok(has_all && world.read_file_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0]).is_ok())
+    }
+
     /// Bytes in all.
     pub fn length_bytes(&self) -> u64 {
         self.written_bytes.saturating_add(self.buffer.len() as u64)

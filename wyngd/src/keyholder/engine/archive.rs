@@ -13,6 +13,9 @@ use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
 
+/// How often a look is begun anew because the files changed under it.
+const LOOKS_MAX: u32 = 8;
+
 /// An opened archive.
 pub struct Archive {
     /// Its local name.
@@ -47,8 +50,12 @@ pub struct Uncommitted {
 }
 
 impl Archive {
-    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger and cannot be rolled forward.
+    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger and cannot be rolled forward. Where the
+    /// state can only be read, it is the state of the last commit that the cache has.
     pub fn open<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+        if world.only_looks() {
+            return Self::look(world, name);
+        }
         let folder = ArchiveFolder::find(world, name)?;
         let toml = folder.read_toml(world)?;
         let credential = Arc::new(folder.read_credential(world)?);
@@ -62,6 +69,47 @@ impl Archive {
             Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted, unfinished: Vec::new() };
         archive.roll_forward(world)?;
         Ok(archive)
+    }
+
+    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process may write to them meanwhile: what was read
+    /// of two states is read again.
+    fn look<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+        let mut last = Failure::CacheLost;
+        for _ in 0..LOOKS_MAX {
+            world.look_anew();
+            let folder = ArchiveFolder::find(world, name)?;
+            let toml = folder.read_toml(world)?;
+            let credential = Arc::new(folder.read_credential(world)?);
+            let ledger = Ledger::read(world, &folder)?;
+            let mut cache = match Cache::look(world, &folder) {
+                Ok(Some(cache)) => cache,
+                Ok(None) => continue,
+                // A file may have been removed between its manifest and its opening.
+                Err(failure) => {
+                    last = failure;
+                    continue;
+                }
+            };
+            // A run that is cut after its commit leaves a cache that is one commit behind; one that goes on may overtake the ledger.
+            let Some(known) = ledger.known(cache.generation()) else { continue };
+            let head = open_known(&credential, known)?;
+            cache.index.set_lost(ledger.notes.lost_packs());
+            let journal = Journal::of(&folder);
+            let uncommitted = Uncommitted::default();
+            return Ok(Self {
+                name: name.to_owned(),
+                folder,
+                toml,
+                credential,
+                ledger,
+                head,
+                cache,
+                journal,
+                uncommitted,
+                unfinished: Vec::new(),
+            });
+        }
+        Err(last)
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.
@@ -192,10 +240,14 @@ pub fn open_any(slots: &[Slot], password: &Password) -> Result<(Root, SlotClear)
 
 /// Opens the ledger's head.
 fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure> {
-    let damaged = |what: String| Failure::StateDamaged { file: "ledger".into(), what };
-    let known = ledger.head().ok_or_else(|| damaged("it has no commit".into()))?;
+    let none = || Failure::StateDamaged { file: "ledger".into(), what: "it has no commit".into() };
+    open_known(credential, ledger.head().ok_or_else(none)?)
+}
+
+/// Opens a commit of the ledger.
+fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    open_commit(credential, &mut coder, known).map_err(|failure| damaged(failure.text()))
+    open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged { file: "ledger".into(), what: failure.text() })
 }
 
 /// Opens a commit: tag under its own name, then its layout and generation.

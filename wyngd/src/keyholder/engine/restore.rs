@@ -145,7 +145,10 @@ fn write_volume<W: World>(
         }
         let Some(opened) = reader.next(world, pool)? else { if at_end { break } else { continue } };
         for chunk in opened {
-            let written = target.take(world, chunk).map_err(|Errno(errno)| Failure::TargetWrite { volume: volume.name.clone(), errno })?;
+            let written = target.take(world, chunk).map_err(|error| match error {
+                Errno::CANCELED => Failure::Interrupted,
+                Errno(errno) => Failure::TargetWrite { volume: volume.name.clone(), errno },
+            })?;
             reader.give_back(written);
         }
         report(world, &volume.name, session, target.written_bytes);

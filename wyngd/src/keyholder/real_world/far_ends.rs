@@ -122,7 +122,7 @@ impl RealWorld {
         if service == Service::Fetch {
             self.fetch_failed = None;
         }
-        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
+        self.send_control(KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
         match self.control_answer()?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {
                 self.running.insert(service);
@@ -144,11 +144,12 @@ impl RealWorld {
             // However much a far end has to say, an interrupt is heard.
             self.poll_control()?;
             let patience = self.patience_ms()?;
+            let timeout = [patience, self.wipe_expired()].into_iter().flatten().min();
             let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
-            match wait(polled, patience).map_err(|fatal| Self::fatal(&fatal))? {
+            match wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))? {
                 [true, _] => {}
-                [false, true] => continue,
-                [false, false] => return Err(Failure::Interrupted),
+                [false, false] if patience.is_some() && patience == timeout => return Err(Failure::Interrupted),
+                [false, _] => continue,
             }
             let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
             let TransportToKeyholder::Failed { service, fault } = received.message else { return Ok(received) };
@@ -315,7 +316,7 @@ impl RealWorld {
 
     /// Has a far end that is of no more use ended, by itself or not.
     fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
-        self.send_control(&KeyholderToControl::EndFarEnd { service })?;
+        self.send_control(KeyholderToControl::EndFarEnd { service })?;
         if self.pump_until_ended(service, KILL_PATIENCE_MS)? { Ok(()) } else { Err(Failure::FarEndStalled) }
     }
 
