@@ -35,8 +35,9 @@ impl Told {
 
 impl RawClient {
     /// A connection over which nothing was said.
+    #[track_caller]
     pub fn silent(socket: &Path) -> Self {
-        Self(connect(&socket.to_owned()).unwrap())
+        Self(connect(&socket.to_owned()).expect("no daemon listens"))
     }
 
     /// A connection whose greetings are over.

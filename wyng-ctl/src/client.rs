@@ -91,7 +91,12 @@ impl Client {
     /// Waits for the next message.
     pub(crate) fn receive(&self) -> Result<ToClient, ClientError> {
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
-        match receive_packet(self.socket.as_fd(), &mut buffer) {
+        let received = receive_packet(self.socket.as_fd(), &mut buffer).or_else(|error| match error.kind() {
+            // It closed the connection before it read all: what it said before that is still there.
+            io::ErrorKind::ConnectionReset => receive_packet(self.socket.as_fd(), &mut buffer),
+            _ => Err(error),
+        });
+        match received {
             Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),
             _ => Err(ClientError::Lost),
         }

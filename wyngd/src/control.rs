@@ -218,7 +218,8 @@ impl Control {
     fn welcome(&mut self, socket: OwnedFd) -> Result<(), Fatal> {
         let client = Client::new(socket)?;
         let admission = self.door.admit(client.uid(), self.clients.values());
-        if admission == Admission::Dropped {
+        if let Admission::Dropped(failure) = admission {
+            client.tell_and_drop(failure);
             return Ok(());
         }
         let id = self.next_client;
@@ -227,7 +228,7 @@ impl Control {
         self.tell(id, ToClient::Hello { version: CONTROL_VERSION })?;
         match admission {
             Admission::Refused(failure) => self.refuse(id, failure),
-            Admission::Admitted | Admission::Dropped => Ok(()),
+            Admission::Admitted | Admission::Dropped(_) => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use wyng_control::{ToClient, ToDaemon};
+use wyng_control::{CONTROL_VERSION, Failure, ToClient, ToDaemon};
 
 use crate::ipc::{Fatal, Received, Wire};
 
@@ -18,6 +18,9 @@ const BEHIND_MAX: usize = 256;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a client may take nothing of a look. Others look after it.
 const LOOK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much of a client that is hung up on is read: its greeting and its command.
+const UNREAD_MAX: usize = 2;
 
 /// Where a conversation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,20 @@ impl Client {
             _ => return None,
         };
         since.checked_add(patience)
+    }
+
+    /// Says why nothing can be done for it, as far as it takes that at once. What it has said by now is taken from the socket first: the
+    /// kernel gives up what was sent when a socket is closed with something unread in it.
+    pub(super) fn tell_and_drop(mut self, failure: Failure) {
+        let exit = failure.exit();
+        let told = [ToClient::Hello { version: CONTROL_VERSION }, ToClient::Failed(failure), ToClient::Done { exit }];
+        if told.into_iter().all(|event| self.tell(event).is_ok()) {
+            for _ in 0..UNREAD_MAX {
+                if self.receive().is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     /// Says something now or later. How far a job was is not said later.

@@ -33,8 +33,8 @@ pub(super) enum Admission {
     Admitted,
     /// It is told that its user has too many connections.
     Refused(Failure),
-    /// It is hung up on.
-    Dropped,
+    /// It is hung up on at once.
+    Dropped(Failure),
 }
 
 impl Door {
@@ -57,10 +57,11 @@ impl Door {
             of_user = of_user.saturating_add(usize::from(is_same));
             active = active.saturating_add(usize::from(is_same && other.phase() != Phase::Over));
         }
+        let failure = || Failure::TooManyConnections { limit: u32::try_from(OF_ONE_USER_MAX).unwrap_or(u32::MAX) };
         if of_user >= OF_ONE_USER_WITH_REFUSED_MAX || (of_all >= OF_ALL_MAX && !self.is_own(uid)) {
-            Admission::Dropped
+            Admission::Dropped(failure())
         } else if active >= OF_ONE_USER_MAX {
-            Admission::Refused(Failure::TooManyConnections { limit: u32::try_from(OF_ONE_USER_MAX).unwrap_or(u32::MAX) })
+            Admission::Refused(failure())
         } else {
             Admission::Admitted
         }

@@ -77,12 +77,17 @@ pub(super) fn undo(target: &OwnedFd, was: &OwnedFd) -> Result<(), Errno> {
     if is_clone(was, target).unwrap_or(false) { Ok(()) } else { Err(Errno::IO) }
 }
 
-/// A new, empty file that can be read and written anywhere, or something that is written onwards.
+/// The devices that are memory: `/dev/null`, `/dev/full` and their like.
+const MEMORY_MAJOR: u32 = 1;
+
+/// A new, empty file that can be read and written anywhere, or something that is written onwards: a terminal is not, since a write to it may
+/// wait for ever.
 fn target_kind(descriptor: &OwnedFd) -> Result<Option<TargetKind>, Errno> {
     let found = rustix::fs::fstat(descriptor)?;
     let access = rustix::fs::fcntl_getfl(descriptor)? & OFlags::RWMODE;
     Ok(match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile if found.st_size == 0 && access == OFlags::RDWR => Some(TargetKind::File),
+        FileType::CharacterDevice if rustix::fs::major(found.st_rdev) != MEMORY_MAJOR => None,
         FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice | FileType::Socket if access != OFlags::RDONLY => {
             Some(TargetKind::Stream)
         }
