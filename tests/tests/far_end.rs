@@ -11,7 +11,7 @@ use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise, write_at};
 use wyng_tests::service::{run_kill, until};
-use wyng_wire::{HELLO_BYTES, ToDaemon};
+use wyng_wire::{HEADER_BYTES, HELLO_BYTES, ToDaemon};
 
 const MIB: usize = 1 << 20;
 const MARK: &str = "canary-plaintext-91c2e7";
@@ -189,6 +189,31 @@ fn r6_a_backup_reads_nothing_back_but_receipts() {
     let puts = sandbox.blobs().len() as u64;
     let back = answered.metadata().unwrap().len();
     assert!(back <= 64 + 64 * puts, "{back} bytes came back");
+}
+
+#[test]
+fn t10_a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
+    let mut sandbox = prepared();
+    let answered = sandbox.path("answered");
+    sandbox.replace_helper(&format!("$HELPER $1 | tee {}", answered.display()));
+    for seed in [1, 2] {
+        sandbox.image("disk.img", 20 * MIB, seed);
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+        let bytes = std::fs::read(&answered).unwrap();
+        let (mut rest, mut receipts, mut others) = (&bytes[HELLO_BYTES..], 0, 0);
+        while !rest.is_empty() {
+            let frame_bytes = HEADER_BYTES + ToDaemon::rest_bytes(rest.first_chunk().unwrap()).unwrap();
+            let (frame, behind) = rest.split_at(frame_bytes);
+            match ToDaemon::decode(frame).unwrap() {
+                ToDaemon::Receipt(_) => receipts += 1,
+                ToDaemon::Opened(_) | ToDaemon::Final(_) | ToDaemon::KeepAlive => others += 1,
+                other => panic!("a push answers with {other:?}"),
+            }
+            rest = behind;
+        }
+        assert!(receipts > 0 && others >= 2, "{receipts} receipts, {others} other frames");
+        assert!(bytes.len() <= 64 + 64 * receipts, "{} bytes came back with {receipts} receipts", bytes.len());
+    }
 }
 
 fn opened_name(line: &str) -> Option<&str> {

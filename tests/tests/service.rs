@@ -245,3 +245,73 @@ fn only_the_keyholder_hears_where_unsealed_credentials_are() {
     assert!(environment("keyholder").contains("CREDENTIALS_DIRECTORY="));
     assert!(!environment("spawner").contains("CREDENTIALS_DIRECTORY="), "a far end would inherit it");
 }
+
+#[test]
+fn a_second_interrupt_ends_the_command_with_130() {
+    // Neither the first nor what it asks for is heard by this helper.
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let pid = sandbox.path("pid");
+    sandbox.replace_helper(&format!("echo $$ > {}; sleep 1000", pid.display()));
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    until("the helper runs", || std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')));
+    run_kill("-INT", backup.id());
+    run_kill("-INT", backup.id());
+    assert_eq!(ended(backup).expect(130).codes(), ["interrupted"]);
+}
+
+#[test]
+fn a_stop_that_reaches_every_process_at_once_ends_the_command_with_130() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let gate = sandbox.path("gate");
+    run(Command::new("mkfifo").arg(&gate));
+    sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
+    for daemon_first in [false, true, false, true] {
+        let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+        let _opened = reached(&gate);
+        // As systemd stops a unit: every process, one after the other. The far end, which comes last, is no part of ours.
+        let mut processes = vec![backup.id()];
+        let mut place = 0;
+        while let Some(process) = processes.get(place) {
+            let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+            processes.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+            place += 1;
+        }
+        assert!(processes.len() >= 9, "{processes:?}");
+        processes.truncate(8);
+        if daemon_first {
+            processes.rotate_left(1);
+        }
+        for process in &processes {
+            let _ = Command::new("kill").arg("-TERM").arg(process.to_string()).stderr(Stdio::null()).status();
+        }
+        let outcome = ended(backup);
+        assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
+        assert!(!outcome.stderr.contains("ERROR"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_service_that_is_stopped_says_nothing_of_an_error() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let gate = sandbox.path("gate");
+    run(Command::new("mkfifo").arg(&gate));
+    sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
+    for busy in [false, true] {
+        let log = sandbox.path("log");
+        let mut command = Service::command(&sandbox, &[]);
+        let service = Service::started(&mut sandbox, command.stderr(std::fs::File::create(&log).unwrap()));
+        let backup = busy.then(|| {
+            let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+            (reached(&gate), backup)
+        });
+        service.stop();
+        if let Some((_, backup)) = backup {
+            ended(backup).expect(1);
+        }
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(!said.contains("ERROR") && !said.contains("WARN"), "{said}");
+    }
+}

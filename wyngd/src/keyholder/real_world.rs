@@ -30,7 +30,7 @@ use super::page_cache::Source;
 use super::sealed::Sealed;
 use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World};
 use crate::ipc::{
-    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
+    ControlToKeyholder, Encoded, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
 };
 
@@ -56,7 +56,7 @@ pub struct RealWorld {
     client_uid: u32,
     from_control: VecDeque<Received<ControlToKeyholder>>,
     /// What control has not taken yet.
-    to_control: VecDeque<KeyholderToControl>,
+    to_control: VecDeque<Encoded<KeyholderToControl>>,
     /// Services whose far end runs.
     running: HashSet<Service>,
     /// How each service's last far end ended, once it has; none: well.
@@ -146,8 +146,7 @@ impl RealWorld {
                     return Ok(command);
                 }
                 ControlToKeyholder::Lock { archive } => {
-                    self.lock(archive.as_deref());
-                    self.flush_control().map_err(|_| Fatal::Gone(self.control.peer()))?;
+                    self.lock(archive.as_deref()).and_then(|()| self.flush_control()).map_err(|_| Fatal::Gone(self.control.peer()))?;
                 }
                 ControlToKeyholder::Abandon { turn } => self.prompts.abandon(turn),
                 // What belongs to the job before, and came when it had ended.
@@ -172,7 +171,7 @@ impl RealWorld {
         self.prompts.end();
         self.from_control.clear();
         let ended = if self.prompts.has_given_back() { KeyholderToControl::GivenBack } else { KeyholderToControl::Done(exit) };
-        self.send_control(ended).map_err(|_| Fatal::Gone(self.control.peer()))
+        self.send_control(&ended).map_err(|_| Fatal::Gone(self.control.peer()))
     }
 
     /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a timeout stands still while the machine

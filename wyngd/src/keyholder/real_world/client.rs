@@ -14,7 +14,7 @@ use wyng_control::{Failure, ToClient};
 use zeroize::Zeroizing;
 
 use super::RealWorld;
-use crate::ipc::{ControlToKeyholder, Fatal, KeyholderToControl, Received, wait};
+use crate::ipc::{ControlToKeyholder, Encoded, Fatal, KeyholderToControl, Received, wait};
 use crate::keyholder::job;
 
 /// Numbers of passphrase questions; sources and targets count from 0.
@@ -107,7 +107,7 @@ impl RealWorld {
             }
             ControlToKeyholder::Lock { archive } => {
                 let archive = archive.clone();
-                self.lock(archive.as_deref());
+                self.lock(archive.as_deref())?;
             }
             ControlToKeyholder::Abandon { turn } => self.prompts.abandon(*turn),
             _ => return Ok(Some(received)),
@@ -117,9 +117,14 @@ impl RealWorld {
 
     /// Wipes kept keys at once, whatever runs. A command that uses one of them still has it until it ends. Control hears of it when it takes
     /// the next message.
-    pub(super) fn lock(&mut self, archive: Option<&str>) {
+    pub(super) fn lock(&mut self, archive: Option<&str>) -> Result<(), Failure> {
         let failure = job::lock(self, archive).err();
-        self.to_control.push_back(KeyholderToControl::Locked(failure));
+        self.say_later(&KeyholderToControl::Locked(failure))
+    }
+
+    fn say_later(&mut self, message: &KeyholderToControl) -> Result<(), Failure> {
+        self.to_control.push_back(Encoded::new(message).map_err(|fatal| Self::fatal(&fatal))?);
+        Ok(())
     }
 
     /// The next answer of control.
@@ -155,15 +160,15 @@ impl RealWorld {
             if wait([(self.control.as_fd(), PollFlags::OUT)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [false] {
                 break;
             }
-            self.control.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+            self.control.send_encoded(message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
             self.to_control.pop_front();
         }
         Ok(())
     }
 
     /// Says something to control, and hears it while its queue is full: control may wait for a client that is behind.
-    pub(super) fn send_control(&mut self, message: KeyholderToControl) -> Result<(), Failure> {
-        self.to_control.push_back(message);
+    pub(super) fn send_control(&mut self, message: &KeyholderToControl) -> Result<(), Failure> {
+        self.say_later(message)?;
         self.flush_control()?;
         while !self.to_control.is_empty() {
             let polled = [(self.control.as_fd(), PollFlags::OUT), (self.control.as_fd(), PollFlags::IN)];
@@ -211,7 +216,7 @@ impl RealWorld {
             return self.read_passphrase(&pipe, new);
         }
         let item = self.prompts.take_item();
-        self.send_control(KeyholderToControl::WantPassphrase { item, new })?;
+        self.send_control(&KeyholderToControl::WantPassphrase { item, new })?;
         let received = self.control_answer()?;
         match received.message {
             ControlToKeyholder::Passphrase { item: found } if found == item => {
@@ -266,7 +271,7 @@ impl RealWorld {
 
     pub(super) fn write_secret(&mut self, text: &[u8]) -> Result<(), Failure> {
         let item = self.prompts.take_item();
-        self.send_control(KeyholderToControl::WantSecretPipe { item })?;
+        self.send_control(&KeyholderToControl::WantSecretPipe { item })?;
         let received = self.control_answer()?;
         match received.message {
             ControlToKeyholder::Passphrase { item: found } if found == item => {
@@ -282,7 +287,7 @@ impl RealWorld {
     }
 
     pub(super) fn tell_client(&mut self, event: ToClient) -> Result<(), Failure> {
-        self.send_control(KeyholderToControl::Tell(event))
+        self.send_control(&KeyholderToControl::Tell(event))
     }
 }
 

@@ -122,7 +122,7 @@ impl RealWorld {
         if service == Service::Fetch {
             self.fetch_failed = None;
         }
-        self.send_control(KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
+        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
         match self.control_answer()?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {
                 self.running.insert(service);
@@ -316,7 +316,7 @@ impl RealWorld {
 
     /// Has a far end that is of no more use ended, by itself or not.
     fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
-        self.send_control(KeyholderToControl::EndFarEnd { service })?;
+        self.send_control(&KeyholderToControl::EndFarEnd { service })?;
         if self.pump_until_ended(service, KILL_PATIENCE_MS)? { Ok(()) } else { Err(Failure::FarEndStalled) }
     }
 
