@@ -144,8 +144,8 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
 
     // Also within a command that works: its client has not opened its source yet.
     sandbox.wyng(&["unlock", "home"]).success();
-    let sources = vec![BackupSource { volume: "a".into(), path: "/nowhere".into(), named: true, configured: false }];
-    let backup = Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false };
+    let sources = vec![BackupSource { volume: "a".into(), named: true, configured: false }];
+    let backup = Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false };
     let client = RawClient::start(&sandbox.path("socket"), backup);
     client.hear_question();
     sandbox.wyng(&["lock", "home"]).success();

@@ -58,7 +58,7 @@ impl Lone {
                 self.say("spawner", &SpawnerToControl::Ready(Vec::new()));
                 self.say("volumes", &VolumesToControl::Ready(Vec::new()));
                 self.say("keyholder", &KeyholderToControl::Ready { keyholder: Vec::new(), transport: Vec::new() });
-                self.say("reader", &ReaderToControl::Ready(Vec::new()));
+                self.say("reader", &ReaderToControl::Ready { missing: Vec::new(), peak_rss_bytes: 0 });
                 let hello: ToClient = self.hear_at(self.client.as_ref().unwrap());
                 assert_eq!(hello, ToClient::Hello { version: CONTROL_VERSION });
             }
@@ -68,7 +68,7 @@ impl Lone {
             }
             Role::Spawner => assert!(matches!(self.hear("control"), SpawnerToControl::Ready(_))),
             Role::Volumes => assert!(matches!(self.hear("control"), VolumesToControl::Ready(_))),
-            Role::Reader => assert!(matches!(self.hear("control"), ReaderToControl::Ready(_))),
+            Role::Reader => assert!(matches!(self.hear("control"), ReaderToControl::Ready { .. })),
             Role::Transport => assert!(matches!(self.hear("keyholder"), TransportToKeyholder::Ready { .. })),
         }
     }

@@ -68,7 +68,8 @@ impl Control {
 
     pub(super) fn hear_reader(&mut self) -> Result<(), Fatal> {
         match self.reader.receive()?.message {
-            ReaderToControl::Ready(missing) => {
+            ReaderToControl::Ready { missing, peak_rss_bytes } => {
+                self.looks.peak_bytes = peak_rss_bytes;
                 self.note_ready(Role::Reader, missing);
                 Ok(())
             }

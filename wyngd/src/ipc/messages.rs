@@ -168,8 +168,13 @@ pub enum ControlToReader {
 /// reader → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReaderToControl {
-    /// In its jail; what could not be enforced.
-    Ready(Vec<NotEnforced>),
+    /// In its jail.
+    Ready {
+        /// What could not be enforced.
+        missing: Vec<NotEnforced>,
+        /// Peak of the reader's resident memory.
+        peak_rss_bytes: u64,
+    },
     /// For the client, as it is.
     Tell(ToClient),
     /// The look has ended.

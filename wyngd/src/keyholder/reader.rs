@@ -37,7 +37,8 @@ pub fn run(service: bool) -> Result<(), Fatal> {
             ("only the state directory", wyng_jail::restrict_paths(&[(files.root().as_fd(), PathAccess::Read)])),
         ]
     });
-    control.send(&ReaderToControl::Ready(not_enforced(missing)), &[])?;
+    let peak_rss_bytes = wyng_jail::peak_resident_bytes();
+    control.send(&ReaderToControl::Ready { missing: not_enforced(missing), peak_rss_bytes }, &[])?;
     let mut world = LookingWorld { control, files, sealed, started: Instant::now(), cancelled: false, client_uid: u32::MAX };
     loop {
         let command = world.next_command()?;

@@ -226,6 +226,9 @@ pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKe
     let mut keys = HashMap::new();
     let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
     while let Some((number, entry)) = walk.next(&mut nodes)? {
+        if nodes.world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
         keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
     }

@@ -128,6 +128,9 @@ fn chosen_sessions<W: World>(world: &mut W, archive: &mut Archive, request: &Req
 fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
     for (_, session) in sessions {
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         for id in reached(world, archive, session)? {
             if let Some(location) = archive.cache.index.find(world, &id)? {
                 needed.insert(location.pack);
