@@ -500,7 +500,8 @@ fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let large = sandbox.image("huge.img", 64 << 20, 3);
     let reading = RawClient::start(&socket, backup(vec![source("huge")]));
     let item = reading.hear_question();
-    assert!(reading.give(&ToDaemon::Here { item }, &[File::open(large).unwrap().as_fd()]));
+    let here = ToDaemon::HereSource { item, found: FoundSource::default(), clones: false, base: None };
+    assert!(reading.give(&here, &[File::open(large).unwrap().as_fd()]));
     reading.hear_until(|event| matches!(event, ToClient::Progress(_)));
     drop(reading);
     others_are_served(&sandbox);
