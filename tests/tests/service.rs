@@ -264,10 +264,11 @@ fn a_second_interrupt_ends_the_command_with_130() {
 fn a_stop_that_reaches_every_process_at_once_ends_the_command_with_130() {
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
-    let gate = sandbox.path("gate");
-    run(Command::new("mkfifo").arg(&gate));
-    sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
-    for daemon_first in [false, true, false, true] {
+    for (turn, daemon_first) in [false, true, false, true].into_iter().enumerate() {
+        // A gate for each turn: the helper of the turn before may still be reading from its own.
+        let gate = sandbox.path(&format!("gate{turn}"));
+        run(Command::new("mkfifo").arg(&gate));
+        sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
         let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
         let _opened = reached(&gate);
         // As systemd stops a unit: every process, one after the other. The far end, which comes last, is no part of ours.
