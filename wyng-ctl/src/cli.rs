@@ -58,6 +58,9 @@ pub(crate) struct Options {
     /// More of what happens
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+    /// Answer yes where a command asks before it overwrites or removes something
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@
 //! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
 use crate::client::{Client, ClientError};
+use crate::confirm::{self, Answer};
 use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase;
@@ -101,6 +102,9 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
+        if let Verb::Restore(restore) = &cli.verb {
+            confirm_in_place(restore, cli.options.yes, interrupts.as_fd())?;
+        }
         let client = Client::connect(&cli.options).map_err(|error| Message::of_client(&error))?;
         let progress = Progress::new(&cli.options);
         let conversation = Self {
@@ -290,6 +294,18 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
         Some(path) if restore.all => Targets::new(Destination::Folder(path.clone()), restore.overwrite),
         Some(path) => Targets::new(Destination::File(path.clone()), restore.overwrite),
     })
+}
+
+/// What is changed where it is may be lost if that fails, and cannot be brought back once it is done.
+fn confirm_in_place(restore: &RestoreArgs, yes: bool, interrupts: BorrowedFd<'_>) -> Result<(), Message> {
+    if yes || !restore.in_place {
+        return Ok(());
+    }
+    let place = restore.to.as_ref().map_or_else(|| "the volume where it is".to_owned(), |path| path.display().to_string());
+    match confirm::ask(&format!("Overwrite {place}?"), interrupts) {
+        Answer::Yes => Ok(()),
+        answer => Err(Message::of_answer(answer, &format!("overwriting {place}"))),
+    }
 }
 
 fn now() -> i64 {

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Verb};
 use crate::client::ClientError;
+use crate::confirm::Answer;
 use crate::passphrase::NoPassphrase;
 
 /// Something that went wrong: what happened, what is safe, what to do next.
@@ -38,6 +39,25 @@ impl Message {
             next: "See `wyng-ctl --help`.".into(),
             volume: None,
         }
+    }
+
+    /// `action` is what was to be confirmed, as in "overwriting /dev/sdb".
+    pub(crate) fn of_answer(answer: Answer, action: &str) -> Self {
+        let (code, exit, text, next) = match answer {
+            Answer::NoTerminal => (
+                "confirmation-needed",
+                ExitStatus::Usage,
+                format!("{action} has to be confirmed, and there is no terminal to ask on"),
+                "Add --yes.",
+            ),
+            Answer::Interrupted => {
+                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was interrupted"), "Run it again, and answer yes.")
+            }
+            Answer::Yes | Answer::No => {
+                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was not confirmed"), "Run it again, and answer yes.")
+            }
+        };
+        Self { code, exit, text, safe: "Nothing was changed.".into(), next: next.to_owned(), volume: None }
     }
 
     pub(crate) fn of_failure(failure: &Failure) -> Self {
@@ -405,6 +425,8 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
         let mistake = ConfigError::Mistake { path: path.into(), line: 1, what: "what".into(), remedy: "As the text says.".into() };
         vec![
             Message::usage("what"),
+            Message::of_answer(Answer::NoTerminal, "overwriting /path"),
+            Message::of_answer(Answer::No, "overwriting /path"),
             Message::of_config(&mistake),
             Message::of_unusable_volume("vm", path, NoSource::Errno(2)),
             Message::of_overdue_backup("PROFILE", "vm", None),
