@@ -105,9 +105,10 @@ fn a_restore_in_place_is_confirmed_on_the_terminal_or_by_an_option() {
     assert_eq!(Outcome::of(refused.unwrap()).expect(2).codes(), ["confirmation-needed"], "without a terminal");
     for (answer, status, seed) in [("n", 130, 2), ("", 130, 2), ("yes", 0, 1)] {
         let mut person = Person::at(&sandbox, &restore);
-        person.answer("Overwrite disk.img? [y/N] ", answer);
+        person.answer("[y/N] ", answer);
         let (seen, found) = person.leave();
         assert_eq!(found, status, "{seen}");
+        assert!(seen.contains("Overwrite disk.img with volume disk.img of 20"), "{seen}");
         assert!(std::fs::read(&image).unwrap() == noise(100_000, seed), "after {answer:?}: {seen}");
     }
     std::fs::write(&image, noise(100_000, 3)).unwrap();

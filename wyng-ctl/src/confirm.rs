@@ -25,6 +25,11 @@ pub(crate) enum Answer {
     NoTerminal,
 }
 
+/// Is there a terminal on which [`ask`] can ask?
+pub(crate) fn can_ask() -> bool {
+    terminal().is_some()
+}
+
 /// Asks `question` on the controlling terminal and waits for a line. `interrupts` becomes readable when the person interrupts.
 pub(crate) fn ask(question: &str, interrupts: BorrowedFd<'_>) -> Answer {
     let Some(mut terminal) = terminal() else { return Answer::NoTerminal };

@@ -15,7 +15,10 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, NoSource, ToClient, ToDaemon, Unenforced, Wanted, is_path_bounded};
+use wyng_control::{
+    CONTROL_VERSION, Command, ExitStatus, Failure, NoSource, TargetFault, TargetLook, ToClient, ToDaemon, Unenforced, Wanted,
+    is_path_bounded,
+};
 use wyng_jail::inherited;
 
 use crate::ipc::{
@@ -44,6 +47,8 @@ enum Asker {
     Place,
     /// Volumes, for a snapshot's name.
     Keep,
+    /// The keyholder, for what is where a target goes.
+    Look,
 }
 
 /// The command that runs.
@@ -252,8 +257,9 @@ impl Control {
                 ToDaemon::Here { .. }
                 | ToDaemon::HereSource { .. }
                 | ToDaemon::NoSource { .. }
-                | ToDaemon::HereToReplace { .. }
-                | ToDaemon::HereInPlace { .. }
+                | ToDaemon::HereTarget { .. }
+                | ToDaemon::NoTarget { .. }
+                | ToDaemon::Looked { .. }
                 | ToDaemon::Unavailable { .. }
                 | ToDaemon::Placed { .. },
             ) => self.pass_on(received)?,
@@ -263,8 +269,9 @@ impl Control {
                 ToDaemon::Here { .. }
                 | ToDaemon::HereSource { .. }
                 | ToDaemon::NoSource { .. }
-                | ToDaemon::HereToReplace { .. }
-                | ToDaemon::HereInPlace { .. }
+                | ToDaemon::HereTarget { .. }
+                | ToDaemon::NoTarget { .. }
+                | ToDaemon::Looked { .. }
                 | ToDaemon::Unavailable { .. }
                 | ToDaemon::Placed { .. }
                 | ToDaemon::Cancel,
@@ -280,8 +287,9 @@ impl Control {
         let (ToDaemon::Here { item }
         | ToDaemon::HereSource { item, .. }
         | ToDaemon::NoSource { item, .. }
-        | ToDaemon::HereToReplace { item, .. }
-        | ToDaemon::HereInPlace { item, .. }
+        | ToDaemon::HereTarget { item, .. }
+        | ToDaemon::NoTarget { item, .. }
+        | ToDaemon::Looked { item, .. }
         | ToDaemon::Unavailable { item, .. }
         | ToDaemon::Placed { item, .. }) = received.message
         else {
@@ -289,8 +297,8 @@ impl Control {
         };
         let Some(asker) = self.job.as_mut().and_then(|job| job.asked.remove(&item)) else { return Err(unexpected) };
         match (asker, &received.message) {
-            (Asker::Target, ToDaemon::Unavailable { errno, .. }) => {
-                self.volumes.send(&ControlToVolumes::Unavailable { item, errno: *errno }, &[])
+            (Asker::Target, ToDaemon::NoTarget { fault, .. }) if fault.is_bounded() => {
+                self.volumes.send(&ControlToVolumes::NoTarget { item, fault: fault.clone() }, &[])
             }
             (Asker::Source, ToDaemon::NoSource { path, why, .. }) if is_path_bounded(path) => {
                 self.volumes.send(&ControlToVolumes::NoSource { item, path: path.clone(), why: *why }, &[])
@@ -298,8 +306,10 @@ impl Control {
             (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
             (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
-            (Asker::Source, ToDaemon::HereSource { .. })
-            | (Asker::Target, ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
+            (Asker::Look, ToDaemon::Looked { look, .. }) if look.is_bounded() => {
+                self.keyholder.send(&ControlToKeyholder::Looked { item, look: look.clone() }, &[])
+            }
+            (Asker::Source, ToDaemon::HereSource { .. }) | (Asker::Target, ToDaemon::HereTarget { .. }) => {
                 let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
                 match passed {
                     Some((message, count, descriptors)) if descriptors.len() == count => {
@@ -311,15 +321,12 @@ impl Control {
                     }
                 }
             }
-            (Asker::Target | Asker::Passphrase, ToDaemon::Here { .. }) => {
+            (Asker::Passphrase, ToDaemon::Here { .. }) => {
                 let Ok(descriptor) = received.descriptor() else {
                     self.answer_for_nobody(item, asker)?;
                     return Err(unexpected);
                 };
-                match asker {
-                    Asker::Target => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
-                    _ => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]),
-                }
+                self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()])
             }
             _ => {
                 self.answer_for_nobody(item, asker)?;
@@ -358,10 +365,14 @@ impl Control {
                 let why = NoSource::Errno(errno);
                 self.volumes.send(&ControlToVolumes::NoSource { item, path: Vec::new(), why }, &[])
             }
-            Asker::Target => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
+            Asker::Target => self.volumes.send(&ControlToVolumes::NoTarget { item, fault: TargetFault::Unavailable { errno } }, &[]),
             Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
             Asker::Keep => self.volumes.send(&ControlToVolumes::Kept { item, errno }, &[]),
+            Asker::Look => {
+                let look = TargetLook { path: String::new(), found: Err(TargetFault::Unavailable { errno }) };
+                self.keyholder.send(&ControlToKeyholder::Looked { item, look }, &[])
+            }
         }
     }
 
@@ -420,6 +431,10 @@ impl Control {
             }
             KeyholderToControl::WantSecretPipe { item } => {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
+            }
+            KeyholderToControl::WantTargetLook { item, volume, session, size_bytes, base_of, origin } => {
+                let wanted = Wanted::TargetLook { volume, session, size_bytes, base_of, origin };
+                self.ask(item, Asker::Look, ToClient::Want { item, wanted })
             }
             KeyholderToControl::WantFarEnd { service, via } => {
                 // Volumes knows whether a qube has to be made for it.
@@ -493,6 +508,8 @@ impl Control {
                 self.ask(item, asker, ToClient::Want { item, wanted })
             }
             VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
+            VolumesToControl::DropBase { item } => self.tell_owner(ToClient::DropBase { item }),
+            VolumesToControl::BaseKept { errno } => self.tell_owner(ToClient::Failed(Failure::BaseKept { errno })),
             VolumesToControl::Keep { item, label } => self.ask(item, Asker::Keep, ToClient::Keep { item, label }),
         }
     }
@@ -579,11 +596,8 @@ fn several(answer: &ToDaemon) -> Option<(ControlToVolumes, usize)> {
         ToDaemon::HereSource { item, found, clones, base } if found.is_bounded() => {
             (ControlToVolumes::HereSource { item, found, clones, base }, if clones { 3 } else { 1 }, base)
         }
-        // The target, and the file whose place it takes.
-        ToDaemon::HereToReplace { item, base } => (ControlToVolumes::HereToReplace { item, base }, 2, base),
-        // The target, and a new file for its clone.
-        ToDaemon::HereInPlace { item, clones, base, remembered } if remembered.as_ref().is_none_or(|target| target.origin.is_bounded()) => {
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, if clones { 2 } else { 1 }, base)
+        ToDaemon::HereTarget { item, form, base, remembered } if remembered.iter().all(|target| target.origin.is_bounded()) => {
+            (ControlToVolumes::HereTarget { item, form, base, remembered }, form.descriptors(), base)
         }
         _ => return None,
     };

@@ -169,10 +169,14 @@ impl Volumes {
                 Ok(())
             }
             KeyholderToVolumes::Rotate { item, label } => self.rotate(item, label),
-            KeyholderToVolumes::CloseSource { item } => match self.snapshots.remove(&item) {
-                Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
-                _ => Ok(()),
-            },
+            KeyholderToVolumes::DropBase { item } => self.drop_base(item),
+            KeyholderToVolumes::CloseSource { item } => {
+                self.changed.remove(&item);
+                match self.snapshots.remove(&item) {
+                    Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -190,6 +194,14 @@ impl Volumes {
             Rotation::Done(done) => self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno: raw(done) }, &[]),
             Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => Err(Fatal::Unexpected(self.keyholder.peer())),
             Rotation::ByClient => self.control.send(&VolumesToControl::Keep { item, label }, &[]),
+        }
+    }
+
+    fn drop_base(&self, item: u32) -> Result<(), Fatal> {
+        match self.snapshots.get(&item).map(|snapshot| snapshot.drop_base()) {
+            None | Some(Rotation::Done(Ok(()))) => Ok(()),
+            Some(Rotation::Done(Err(errno))) => self.control.send(&VolumesToControl::BaseKept { errno: errno.raw_os_error() }, &[]),
+            Some(Rotation::ByClient) => self.control.send(&VolumesToControl::DropBase { item }, &[]),
         }
     }
 
@@ -220,9 +232,6 @@ impl Volumes {
         let unexpected = Fatal::Unexpected(self.control.peer());
         let Some(question) = self.asked.take() else { return Err(unexpected) };
         match (received.message.clone(), &question) {
-            (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
-                self.hand_over_target(item, received.descriptor()?)
-            }
             (ControlToVolumes::HereSource { item, found, clones, base }, Asked::Source(asked, ..)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
                 let Some(source) = given.next() else { return Err(unexpected) };
@@ -235,22 +244,16 @@ impl Volumes {
             (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
                 self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])
             }
-            (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let (Some(target), Some(old)) = (given.next(), given.next()) else { return Err(unexpected) };
-                self.hand_over_beside(item, target, old, base.zip(given.next()))
-            }
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let Some(target) = given.next() else { return Err(unexpected) };
-                let fresh = if clones { given.next() } else { None };
-                self.hand_over_in_place(item, target, fresh, base.zip(given.next()), remembered)
+            (ControlToVolumes::HereTarget { item, form, base, remembered }, Asked::Target(asked)) if item == *asked => {
+                let mut given = received.descriptors();
+                let base = base.zip(if given.len() > form.descriptors() { given.pop() } else { None });
+                self.hand_over_target(item, form, given, base, remembered)
             }
             (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
                 self.hand_over_configured(item, volume, base_of)
             }
-            (ControlToVolumes::Unavailable { item, errno }, Asked::Target(asked)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])
+            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked)) if item == *asked => {
+                self.keyholder.send(&VolumesToKeyholder::NoTarget { item, fault }, &[])
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
                 self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])

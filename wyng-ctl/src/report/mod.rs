@@ -243,6 +243,9 @@ impl Drawing {
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
+    /// Standard output is a volume: what is found goes to standard error.
+    stdout_is_target: bool,
+    dry_run: bool,
     quiet: bool,
     command: &'static str,
     archive: Option<String>,
@@ -266,6 +269,8 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
+            stdout_is_target: cli.stdout_is_target(),
+            dry_run: cli.is_dry_run(),
             quiet: cli.options.quiet,
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
@@ -300,7 +305,7 @@ impl Report {
         if self.json {
             self.events.push(event);
         } else {
-            human::show(&event, self.quiet);
+            human::show(&event, self.quiet, self.dry_run);
         }
     }
 
@@ -353,6 +358,12 @@ impl Report {
         );
         self.messages.push(message);
         exit
+    }
+
+    /// What an interrupted restore leaves for the next one.
+    pub(crate) fn note_partial(&self, path: &Path) {
+        let path = plain(&path.to_string_lossy());
+        let _ = writeln!(std::io::stderr(), "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it");
     }
 
     /// The daemon only hears that there is no passphrase; here it is known why.

@@ -17,6 +17,7 @@ pub mod files;
 pub mod job;
 mod page_cache;
 pub mod real_world;
+pub mod room;
 pub mod sealed;
 pub mod state;
 pub mod world;

@@ -4,6 +4,7 @@
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
 mod far_ends;
+mod targets;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,20 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetLook, ToClient, path_text};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use self::far_ends::{Opening, Push};
+use self::targets::Target;
 use super::files::StateFiles;
-use super::page_cache::{Behind, Source};
+use super::page_cache::Source;
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, There, World};
+use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World};
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
@@ -41,8 +42,6 @@ const PASSPHRASE_ITEMS: u32 = 1 << 31;
 const PASSPHRASE_MAX_BYTES: usize = 1024;
 /// How late a key's end may be noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// Zeros are written to a stream in pieces of this size.
-const ZEROS_BYTES: usize = 64 * 1024;
 
 /// See the module's first line.
 pub struct RealWorld {
@@ -84,16 +83,6 @@ struct Kept {
     archive: ArchiveId,
     key: Arc<DataKey>,
     until: Duration,
-}
-
-struct Target {
-    file: OwnedFd,
-    kind: TargetKind,
-    /// What stood there.
-    there: Option<There>,
-    /// How far a stream is written.
-    position: u64,
-    behind: Behind,
 }
 
 impl RealWorld {
@@ -230,6 +219,10 @@ impl RealWorld {
 
     fn ask_volumes(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
         self.volumes.send(question, &[]).and_then(|()| self.volumes.receive()).map_err(|fatal| Self::fatal(&fatal))
+    }
+
+    fn target(&mut self, item: u32) -> Result<&mut Target, Errno> {
+        self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 
     fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
@@ -489,102 +482,48 @@ impl World for RealWorld {
         let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
-        let volume = wish.volume.to_owned();
-        let message = KeyholderToVolumes::OpenTarget {
-            item,
-            volume: volume.clone(),
-            size_bytes: wish.size_bytes,
-            base_of: wish.base_of,
-            in_place: wish.in_place,
-            origin: wish.origin,
-        };
-        let received = self.ask_volumes(&message)?;
-        match received.message {
-            VolumesToKeyholder::Target { item: found, kind, there, ref remembered } if found == item => {
-                let remembered = remembered.clone();
-                let mut given = received.descriptors().into_iter();
-                let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
-                let file = given.next().ok_or_else(fatal)?;
-                if let Some(there) = there {
-                    if !there.in_target {
-                        // A clone of it that failed half way may have left something.
-                        rustix::fs::ftruncate(&file, 0)
-                            .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
-                    }
-                    let source = if there.in_target {
-                        let same = rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(|errno| Self::fatal(&errno.into()))?;
-                        Source::beside_target(same, there.size_bytes, false)
-                    } else {
-                        Source::new(given.next().ok_or_else(fatal)?, there.size_bytes, false)
-                    };
-                    self.sources.insert(item, source);
-                }
-                self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
-                Ok(TargetShape { kind, there, remembered })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::of_target(&volume, errno)),
-            VolumesToKeyholder::WrongKind { .. } => Err(Failure::TargetUnavailable { volume, errno: SystemErrno::INVAL.raw_os_error() }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.volumes.send(&KeyholderToVolumes::DropBase { item }, &[]).map_err(|fatal| Self::fatal(&fatal))
     }
 
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let read = read_at(&target.file, offset, bytes)?;
-        bytes.iter_mut().skip(read).for_each(|byte| *byte = 0);
-        Ok(())
+    fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        self.ask_for_look(item, wish)
     }
 
-    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&target.file, flags, offset, length) {
-            Err(SystemErrno::OPNOTSUPP) => {
-                let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
-                self.write_target(item, offset, &zeros)
-            }
-            punched => punched.map_err(|errno| Errno(errno.raw_os_error())),
-        }
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure> {
+        self.take_target(item, wish, path)
     }
 
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
-        self.sources.remove(&item);
-        let Some(target) = self.targets.remove(&item) else { return Ok(false) };
-        let Some(there) = target.there.filter(|there| there.in_place) else { return Ok(false) };
-        let _ = rustix::fs::ftruncate(&target.file, there.size_bytes); // the clone does not shorten it; a device has its size
-        match self.ask_volumes(&KeyholderToVolumes::Undo { item })?.message {
-            VolumesToKeyholder::Undone { item: found, errno } if found == item => Ok(errno == 0),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        self.target(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.target(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let target = self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        target.write(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.target(item)?.write(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
-    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
-        let Some(target) = self.targets.get_mut(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
-        // One that cannot be finished is still there to be undone.
-        target.finish(size_bytes).map_err(|errno| Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() })?;
-        let needs_no_name = target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place);
-        self.targets.remove(&item);
-        if needs_no_name {
-            return Ok(());
-        }
-        self.tell(ToClient::Place { item })?;
-        match self.control_answer()?.message {
-            ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume: volume.to_owned() })
-            }
-            ControlToKeyholder::Placed { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        self.target(item)?.punch(offset, length).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
+        self.target(item)?.finish(size_bytes).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        self.name_target(item, volume, path)
+    }
+
+    fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure> {
+        self.put_back(item, size_bytes)
+    }
+
+    fn close_target(&mut self, item: u32) {
+        self.forget_target(item);
     }
 
     fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -636,62 +575,6 @@ impl World for RealWorld {
 
     fn cancelled(&mut self) -> bool {
         self.poll_control().is_err() || self.cancelled
-    }
-}
-
-impl Target {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
-        match self.kind {
-            TargetKind::File => {
-                self.behind.note(&self.file, offset, bytes.len() as u64);
-                let (mut offset, mut bytes) = (offset, bytes);
-                while !bytes.is_empty() {
-                    let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
-                    bytes = bytes.get(written..).unwrap_or_default();
-                    offset = offset.saturating_add(written as u64);
-                }
-                Ok(())
-            }
-            TargetKind::Stream => {
-                self.fill(offset)?;
-                self.write_on(bytes)
-            }
-        }
-    }
-
-    /// Gives the target its size: holes in a file, zeros in a stream. A file is then durable.
-    fn finish(&mut self, size_bytes: u64) -> Result<(), SystemErrno> {
-        match self.kind {
-            TargetKind::File => {
-                match rustix::fs::ftruncate(&self.file, size_bytes) {
-                    // A device has the size that it has.
-                    Err(SystemErrno::INVAL) if self.there.is_some_and(|there| there.in_place && there.size_bytes >= size_bytes) => {}
-                    cut => cut?,
-                }
-                rustix::fs::fsync(&self.file)?;
-                self.behind.drop_all(&self.file);
-                Ok(())
-            }
-            TargetKind::Stream => self.fill(size_bytes),
-        }
-    }
-
-    fn fill(&mut self, until: u64) -> Result<(), SystemErrno> {
-        let zeros = [0; ZEROS_BYTES];
-        while self.position < until {
-            let length = usize::try_from(until.saturating_sub(self.position)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-            self.write_on(zeros.get(..length).unwrap_or_default())?;
-        }
-        Ok(())
-    }
-
-    fn write_on(&mut self, mut bytes: &[u8]) -> Result<(), SystemErrno> {
-        while !bytes.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, bytes))?;
-            bytes = bytes.get(written..).unwrap_or_default();
-            self.position = self.position.saturating_add(written as u64);
-        }
-        Ok(())
     }
 }
 
