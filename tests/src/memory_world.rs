@@ -7,9 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetKind, ToClient};
+use wyng_control::{
+    BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetFault, TargetFound, TargetKind, TargetLook, ToClient,
+};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World};
+use wyngd::keyholder::world::{
+    Beside, ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World,
+};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -69,9 +73,26 @@ pub struct MemoryWorld {
     /// What is left to be told of each source's changes.
     changes: BTreeMap<u32, VecDeque<(u64, u64)>>,
     /// The archive is unlocked: unlocking it is most of a small restore's work.
-    pub kept: Option<Arc<DataKey>>,
+    pub kept_key: Option<Arc<DataKey>>,
     /// What stands where a target goes.
     pub there: Option<Vec<u8>>,
+    /// It is a block device.
+    pub is_device: bool,
+    /// What is read of what is there from this offset to the other is an error, until it is overwritten.
+    pub unreadable: Option<(u64, u64)>,
+    /// A byte of a target that its medium always gives back wrong.
+    pub rotten_byte: Option<u64>,
+    /// After so many writes to targets there is no room.
+    pub room_for_writes: Option<u64>,
+    /// A target cannot be cloned back.
+    pub undo_fails: bool,
+    /// What the caller finds wrong at a target.
+    pub fault: Option<TargetFault>,
+    /// What is read past the page cache of targets.
+    pub target_bytes_read: u64,
+    /// What each target's clone holds, which it can become again.
+    kept: BTreeMap<u32, Vec<u8>>,
+    base_of: BTreeMap<u32, BaseOf>,
     /// Targets as they are now.
     pub targets: BTreeMap<u32, Vec<u8>>,
     /// Targets that got their names.
@@ -111,8 +132,17 @@ impl MemoryWorld {
             kill_at: None,
             kill_when_put: None,
             sources: Vec::new(),
-            kept: None,
+            kept_key: None,
             there: None,
+            is_device: false,
+            unreadable: None,
+            rotten_byte: None,
+            room_for_writes: None,
+            undo_fails: false,
+            fault: None,
+            target_bytes_read: 0,
+            kept: BTreeMap::new(),
+            base_of: BTreeMap::new(),
             targets: BTreeMap::new(),
             placed: BTreeMap::new(),
             returned: None,
@@ -174,6 +204,12 @@ impl MemoryWorld {
         Some((*label, base.len() as u64))
     }
 
+    /// Reads what is there; what is in the unreadable range is an error.
+    fn read_there(&self, there: &[u8], offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let is_bad = self.unreadable.is_some_and(|(begin, end)| begin < offset + bytes.len() as u64 && offset < end);
+        if is_bad { Err(Errno(5)) } else { Ok(copy(there, offset, bytes)) }
+    }
+
     fn settle_oldest(&mut self) -> Option<Receipt> {
         let (number, name, bytes) = self.in_flight.pop_front()?;
         let kept = match self.store.get(&name.0) {
@@ -201,7 +237,7 @@ impl World for MemoryWorld {
     }
 
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
-        self.kept.clone()
+        self.kept_key.clone()
     }
 
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
@@ -385,6 +421,7 @@ impl World for MemoryWorld {
     fn open_source(&mut self, item: u32, volume: &str, of: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
         self.step();
         let base = self.compare_with_base(item, of);
+        self.base_of.insert(item, *of);
         let mut found = FoundSource::default();
         found.origin.path = format!("/{volume}").into_bytes();
         found.origin.leads_to.clone_from(&found.origin.path);
@@ -406,10 +443,11 @@ impl World for MemoryWorld {
 
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         self.step();
-        let source = self.sources[item as usize].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let length = source.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&source[..length]);
-        Ok(length)
+        // The clone of a target is sound: only what the target itself reads may not be.
+        match self.kept.get(&item) {
+            Some(kept) => Ok(copy(kept, offset, bytes)),
+            None => self.read_there(&self.sources[item as usize], offset, bytes),
+        }
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
@@ -429,7 +467,19 @@ impl World for MemoryWorld {
 
     fn close_source(&mut self, _: u32) {}
 
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.step();
+        self.bases.remove(&self.base_of[&item]);
+        Ok(())
+    }
+
+    fn look_at_target(&mut self, _: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        self.step();
+        let found = TargetFound { holds_bytes: self.there.is_some(), free_bytes: None, keeps_holes: true, remembered: None };
+        Ok(TargetLook { path: format!("/{}", wish.volume), found: self.fault.clone().map_or(Ok(found), Err) })
+    }
+
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
         self.step();
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
@@ -437,18 +487,51 @@ impl World for MemoryWorld {
         };
         self.sources = vec![old.clone()];
         let base = self.compare_with_base(item, &wish.base_of);
+        self.base_of.insert(item, wish.base_of);
         let in_target = wish.in_place || self.clones;
-        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, base };
+        let beside = match (wish.in_place, self.clones) {
+            (true, true) => Some(Beside::Kept),
+            (false, false) => Some(Beside::Old),
+            _ => None,
+        };
+        if beside == Some(Beside::Kept) {
+            self.kept.insert(item, old.clone());
+        }
+        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, beside, base };
         self.targets.insert(item, if in_target { old } else { Vec::new() });
-        Ok(TargetShape { kind: TargetKind::File, there: Some(there), remembered: None })
+        let kind = if self.is_device { TargetKind::Device } else { TargetKind::File };
+        Ok(TargetShape { kind, there: Some(there), remembered: None })
     }
 
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         self.step();
-        let behind = self.targets[&item].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let length = behind.len().min(bytes.len());
-        bytes.fill(0);
-        bytes[..length].copy_from_slice(&behind[..length]);
+        let size = self.targets[&item].len() as u64;
+        Ok((offset < size).then_some((offset, size)))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.step();
+        let read = self.read_there(&self.targets[&item], offset, bytes)?;
+        self.target_bytes_read += read as u64;
+        if let Some(place) =
+            self.rotten_byte.and_then(|rotten| usize::try_from(rotten.checked_sub(offset)?).ok()).filter(|place| *place < read)
+        {
+            bytes[place] ^= 1;
+        }
+        Ok(read)
+    }
+
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.step();
+        if let Some(room) = &mut self.room_for_writes {
+            *room = room.checked_sub(1).ok_or(Errno(28))?;
+        }
+        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
+        if !self.is_device {
+            target.resize(target.len().max(begin + bytes.len()), 0);
+        }
+        target[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self.unreadable = self.unreadable.filter(|(from, to)| *from < offset || *to > offset + bytes.len() as u64);
         Ok(())
     }
 
@@ -460,28 +543,32 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
         self.step();
-        self.targets.insert(item, self.there.clone().unwrap());
-        Ok(self.clones)
-    }
-
-    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.step();
-        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
-        target.resize(target.len().max(begin + bytes.len()), 0);
-        target[begin..begin + bytes.len()].copy_from_slice(bytes);
+        if !self.is_device {
+            self.targets.get_mut(&item).unwrap().resize(usize::try_from(size_bytes).unwrap(), 0);
+        }
         Ok(())
     }
 
-    fn place_target(&mut self, item: u32, _: &str, size_bytes: u64) -> Result<(), Failure> {
+    fn place_target(&mut self, item: u32, _: &str, _: &str) -> Result<(), Failure> {
         self.step();
-        let mut target = self.targets.remove(&item).unwrap();
-        target.resize(usize::try_from(size_bytes).unwrap(), 0);
+        let target = self.targets[&item].clone();
         self.there = self.there.is_some().then(|| target.clone());
         self.placed.insert(item, target);
         Ok(())
     }
+
+    fn undo_target(&mut self, item: u32, _: u64) -> Result<bool, Failure> {
+        self.step();
+        if !self.undo_fails {
+            self.targets.insert(item, self.kept[&item].clone());
+        }
+        Ok(!self.undo_fails)
+    }
+
+    // What it is now is still looked at.
+    fn close_target(&mut self, _: u32) {}
 
     fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.step();
@@ -510,6 +597,14 @@ impl World for MemoryWorld {
 pub fn sources_named<'a>(volumes: impl IntoIterator<Item = &'a str>) -> Vec<BackupSource> {
     let source = |volume: &str| BackupSource { volume: volume.to_owned(), named: false, configured: false };
     volumes.into_iter().map(source).collect()
+}
+
+/// How many bytes were copied.
+fn copy(from: &[u8], offset: u64, bytes: &mut [u8]) -> usize {
+    let from = from.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+    let length = from.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&from[..length]);
+    length
 }
 
 /// The ranges in which `new` differs from `old`, in whole blocks, ascending and apart.

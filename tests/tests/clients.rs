@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 
 use rustix::fs::{Mode, OFlags};
-use wyng_control::{BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource, SessionChoice, ToClient, ToDaemon, Wanted};
+use wyng_control::{
+    BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource, SessionChoice, TargetFault, TargetForm, TargetFound,
+    TargetLook, ToClient, ToDaemon, Wanted,
+};
 use wyng_tests::disk::run;
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::require::{Component, require};
@@ -38,8 +41,29 @@ fn backup(sources: Vec<BackupSource>) -> Command {
     Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false }
 }
 
+fn restore_of(volume: &str) -> Command {
+    Command::Restore {
+        archive: "home".into(),
+        volumes: vec![volume.into()],
+        session: SessionChoice::Latest,
+        in_place: false,
+        quick: false,
+        dry_run: false,
+    }
+}
+
 fn restore() -> Command {
-    Command::Restore { archive: "home".into(), volumes: vec!["disk.img".into()], session: SessionChoice::Latest, in_place: false }
+    restore_of("disk.img")
+}
+
+/// The answer that a target can be made where it goes.
+fn looked(item: u32) -> ToDaemon {
+    let found = TargetFound { holds_bytes: false, free_bytes: None, keeps_holes: true, remembered: None };
+    ToDaemon::Looked { item, look: TargetLook { path: "/target".into(), found: Ok(found) } }
+}
+
+fn here_target(item: u32, form: TargetForm) -> ToDaemon {
+    ToDaemon::HereTarget { item, form, base: None, remembered: None }
 }
 
 /// A descriptor that only names something: whatever is asked of what it names fails.
@@ -108,18 +132,9 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
     }
 
     let target = File::options().read(true).write(true).create_new(true).open(sandbox.path("target")).unwrap();
-    for message in [
-        |item| ToDaemon::HereToReplace { item, base: None },
-        |item| ToDaemon::HereInPlace { item, clones: true, base: None, remembered: None },
-    ] {
-        let client = RawClient::start(&socket, restore());
-        let mut item = client.hear_question();
-        let pipe = passphrase(PASSPHRASE);
-        assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
-        drop(pipe);
-        item = client.hear_question();
-        let first = if matches!(message(item), ToDaemon::HereInPlace { .. }) { device.as_fd() } else { target.as_fd() };
-        assert!(client.give(&message(item), &[first, device.as_fd()]));
+    for (form, first) in [(TargetForm::Replacing, target.as_fd()), (TargetForm::InPlace { clones: true }, device.as_fd())] {
+        let (client, item) = asked_for_target(&socket);
+        assert!(client.give(&here_target(item, form), &[first, device.as_fd()]));
         assert_eq!(client.hear_all().codes(), ["target-unavailable"]);
     }
     sandbox.wyng(&["list", "home"]).success();
@@ -134,7 +149,24 @@ fn others_are_served(sandbox: &Sandbox) {
 
 /// A prompt that is open, and to which nobody has answered.
 fn prompting(socket: &Path) -> (RawClient, u32) {
-    let client = RawClient::start(socket, restore());
+    prompting_for(socket, restore())
+}
+
+fn prompting_for(socket: &Path, restore: Command) -> (RawClient, u32) {
+    let client = RawClient::start(socket, restore);
+    assert!(client.say(&looked(client.hear_question())));
+    let item = client.hear_question();
+    (client, item)
+}
+
+/// A restore that has its passphrase, and asks for its target.
+fn asked_for_target(socket: &Path) -> (RawClient, u32) {
+    asked_for_target_of(socket, restore())
+}
+
+fn asked_for_target_of(socket: &Path, restore: Command) -> (RawClient, u32) {
+    let (client, item) = prompting_for(socket, restore);
+    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
     let item = client.hear_question();
     (client, item)
 }
@@ -149,12 +181,39 @@ fn an_open_prompt_holds_nobody_up_and_its_command_goes_on_with_what_is_typed() {
     let pipe = passphrase(PASSPHRASE);
     assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
     drop(pipe);
-    // It begins anew, and asks for nothing twice.
-    let ToClient::Want { item, wanted: Wanted::Target { .. } } = client.hear_until(|event| matches!(event, ToClient::Want { .. })) else {
-        panic!("the passphrase was typed")
-    };
+    finish_anew(&sandbox, &client);
+}
+
+#[test]
+fn an_open_question_about_the_target_holds_nobody_up_either() {
+    let (sandbox, _service, socket) = serving();
+    let client = RawClient::start(&socket, restore());
+    let item = client.hear_question();
+    others_are_served(&sandbox);
+    client.hear_until(|event| *event == ToClient::Anew);
+    others_are_served(&sandbox);
+    assert!(client.say(&looked(item)));
+    let next = client.hear_until(|event| matches!(event, ToClient::Want { .. }));
+    let ToClient::Want { item, wanted: Wanted::TargetLook { .. } } = next else { panic!("{next:?}") };
+    assert!(client.say(&looked(item)));
+    let item = client.hear_question();
+    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    finish(&sandbox, &client, client.hear_question());
+}
+
+/// The passphrase was typed for a restore that begins anew: only the target is looked at once more.
+fn finish_anew(sandbox: &Sandbox, client: &RawClient) {
+    let next = || client.hear_until(|event| matches!(event, ToClient::Want { .. }));
+    let ToClient::Want { item, wanted: Wanted::TargetLook { .. } } = next() else { panic!("the target is looked at first") };
+    assert!(client.say(&looked(item)));
+    let ToClient::Want { item, wanted: Wanted::Target { .. } } = next() else { panic!("the passphrase was typed") };
+    finish(sandbox, client, item);
+}
+
+/// Gives a restore the target that it asks for, and sees what it writes.
+fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
     let target = File::options().read(true).write(true).create_new(true).open(sandbox.path("target")).unwrap();
-    assert!(client.give(&ToDaemon::Here { item }, &[target.as_fd()]));
+    assert!(client.give(&here_target(item, TargetForm::New), &[target.as_fd()]));
     let ToClient::Place { item } = client.hear_until(|event| matches!(event, ToClient::Place { .. })) else { unreachable!() };
     assert!(client.say(&ToDaemon::Placed { item, errno: 0 }));
     assert_eq!(client.hear_all().exit, Some(ExitStatus::Done));
@@ -241,16 +300,9 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
 fn stuck_restore(sandbox: &Sandbox, socket: &Path) -> (RawClient, OwnedFd) {
     sandbox.image("large.img", 8 << 20, 2);
     sandbox.wyng(&["backup", "home", "large.img"]).success();
-    let command =
-        Command::Restore { archive: "home".into(), volumes: vec!["large.img".into()], session: SessionChoice::Latest, in_place: false };
-    let client = RawClient::start(socket, command);
-    let item = client.hear_question();
-    let pipe = passphrase(PASSPHRASE);
-    assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
-    drop(pipe);
-    let item = client.hear_question();
+    let (client, item) = asked_for_target_of(socket, restore_of("large.img"));
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    assert!(client.give(&ToDaemon::Here { item }, &[write.as_fd()]));
+    assert!(client.give(&here_target(item, TargetForm::Stream), &[write.as_fd()]));
     until("the pipe is full", || rustix::io::ioctl_fionread(&read).unwrap() >= 64 << 10);
     (client, read)
 }
@@ -283,7 +335,7 @@ fn a_client_that_neither_answers_nor_reads_is_given_up() {
     others_are_served(&sandbox);
     assert_eq!(client.hear_all().exit, None, "it was hung up on");
     let (client, _unread) = stuck_restore(&sandbox, &socket);
-    assert_eq!(client.hear_all().codes(), ["target-write"], "nobody took a byte for two seconds");
+    assert_eq!(client.hear_all().codes(), ["output-write"], "nobody took a byte for two seconds");
     others_are_served(&sandbox);
     assert!(service.is_running());
 }
@@ -314,12 +366,9 @@ fn a_stream_of_zeros_and_bytes_comes_through_a_pipe_and_a_socket_as_it_is() {
 #[test]
 fn a_terminal_is_no_target() {
     let (sandbox, _service, socket) = serving();
-    let (client, item) = prompting(&socket);
-    let pipe = passphrase(PASSPHRASE);
-    assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
-    let item = client.hear_question();
+    let (client, item) = asked_for_target(&socket);
     let pair = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
-    assert!(client.give(&ToDaemon::Here { item }, &[pair.as_fd()]));
+    assert!(client.give(&here_target(item, TargetForm::Stream), &[pair.as_fd()]));
     assert_eq!(client.hear_all().codes(), ["target-unavailable"]);
     others_are_served(&sandbox);
 }
@@ -423,8 +472,9 @@ fn every_message(item: u32) -> Vec<ToDaemon> {
         ToDaemon::Here { item },
         ToDaemon::HereSource { item, found: FoundSource::default(), clones: false, base: None },
         ToDaemon::NoSource { item, path: b"/a".to_vec(), why: NoSource::Errno(2) },
-        ToDaemon::HereToReplace { item, base: None },
-        ToDaemon::HereInPlace { item, clones: false, base: None, remembered: None },
+        here_target(item, TargetForm::InPlace { clones: false }),
+        ToDaemon::NoTarget { item, fault: TargetFault::NotConfirmed },
+        looked(item),
         ToDaemon::Unavailable { item, errno: 2 },
         ToDaemon::Placed { item, errno: 0 },
         ToDaemon::Cancel,
@@ -441,20 +491,20 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
         let item = client.hear_question();
         (client, item)
     };
-    let asked_for_target = || {
-        let (client, item) = prompting(&socket);
-        assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    let asked_about_target = || {
+        let client = RawClient::start(&socket, restore());
         let item = client.hear_question();
         (client, item)
     };
     type Phase<'a> = (&'a str, &'a dyn Fn() -> (RawClient, u32), &'a [&'a str]);
     // Each phase, how to come to it, and what may be said then without any descriptor.
-    let phases: [Phase<'_>; 5] = [
+    let phases: [Phase<'_>; 6] = [
         ("greeting", &|| (RawClient::silent(&socket), 0), &["Hello"]),
         ("idle", &|| (RawClient::greeted(&socket), 0), &["Start", "Watch"]),
         ("asked for a source", &asked_for_source, &["NoSource", "Cancel"]),
         ("asked for a passphrase", &|| prompting(&socket), &["Unavailable", "Cancel"]),
-        ("asked for a target", &asked_for_target, &["Unavailable", "Cancel"]),
+        ("asked about a target", &asked_about_target, &["Looked", "Cancel"]),
+        ("asked for a target", &|| asked_for_target(&socket), &["NoTarget", "Cancel"]),
     ];
     for (phase, come_to, allowed) in phases {
         let descriptor = File::open("/dev/null").unwrap();
@@ -490,10 +540,7 @@ fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     drop(queued);
     drop(at_source);
     drop(prompting(&socket));
-    let (at_target, item) = prompting(&socket);
-    assert!(at_target.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
-    at_target.hear_question();
-    drop(at_target);
+    drop(asked_for_target(&socket));
     let (streaming, _unread) = stuck_restore(&sandbox, &socket);
     drop(streaming);
     // Within a long read.

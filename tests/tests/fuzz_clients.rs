@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind, FoundSource, HoldOff, NoSource, Origin,
-    PATH_MAX_BYTES, Remembered, SessionChoice, ToClient, ToDaemon, Wanted,
+    PATH_MAX_BYTES, Remembered, SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -117,9 +117,38 @@ impl Chance {
         ToDaemon::HereSource { item, found, clones: self.one_in(2), base: self.maybe(Self::label) }
     }
 
-    fn here_in_place(&mut self, item: u32) -> ToDaemon {
-        let remembered = self.maybe(|chance| Remembered { origin: chance.origin(), configured: chance.one_in(2) });
-        ToDaemon::HereInPlace { item, clones: self.one_in(2), base: self.maybe(Self::label), remembered }
+    fn remembered(&mut self) -> Option<Remembered> {
+        self.maybe(|chance| Remembered { origin: chance.origin(), configured: chance.one_in(2) })
+    }
+
+    fn here_target(&mut self, item: u32) -> ToDaemon {
+        let form = match self.below(5) {
+            0 => TargetForm::Stream,
+            1 => TargetForm::New,
+            2 => TargetForm::Replacing,
+            3 => TargetForm::Resumed,
+            _ => TargetForm::InPlace { clones: self.one_in(2) },
+        };
+        ToDaemon::HereTarget { item, form, base: self.maybe(Self::label), remembered: self.remembered() }
+    }
+
+    fn target_fault(&mut self) -> TargetFault {
+        match self.below(3) {
+            0 => TargetFault::Unavailable { errno: self.small().cast_signed() },
+            1 => TargetFault::InUse { how: self.text() },
+            _ => TargetFault::NotConfirmed,
+        }
+    }
+
+    fn looked(&mut self, item: u32) -> ToDaemon {
+        let found = TargetFound {
+            holds_bytes: self.one_in(2),
+            free_bytes: self.maybe(Self::number),
+            keeps_holes: self.one_in(2),
+            remembered: self.remembered(),
+        };
+        let found = if self.one_in(4) { Err(self.target_fault()) } else { Ok(found) };
+        ToDaemon::Looked { item, look: TargetLook { path: self.text(), found } }
     }
 
     fn no_source(&mut self) -> NoSource {
@@ -206,6 +235,8 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             volumes: if chance.one_in(3) { vec![chance.text()] } else { vec!["disk.img".into()] },
             session: if chance.one_in(3) { chance.session() } else { SessionChoice::Latest },
             in_place: chance.one_in(2),
+            quick: chance.one_in(2),
+            dry_run: chance.one_in(4),
         },
         9 => Command::Diff {
             archive: known(),
@@ -249,15 +280,16 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
 fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
     let item = if chance.one_in(2) { u32::try_from(chance.below(3)).unwrap() } else { chance.small() };
     let errno = chance.small().cast_signed();
-    match chance.below(12) {
+    match chance.below(13) {
         0 => ToDaemon::Hello { version: if chance.one_in(2) { CONTROL_VERSION } else { chance.small() } },
         1 | 2 => ToDaemon::Start(command(chance, sandbox)),
         3 => ToDaemon::Watch,
         4 | 5 => ToDaemon::Cancel,
         6 => ToDaemon::Here { item },
         7 => chance.here_source(item),
-        8 => ToDaemon::HereToReplace { item, base: chance.maybe(Chance::label) },
-        9 => chance.here_in_place(item),
+        8 => chance.here_target(item),
+        9 => chance.looked(item),
+        12 => ToDaemon::NoTarget { item, fault: chance.target_fault() },
         10 if chance.one_in(2) => ToDaemon::NoSource { item, path: chance.path(), why: chance.no_source() },
         10 => ToDaemon::Unavailable { item, errno },
         _ => ToDaemon::Placed { item, errno },
@@ -328,18 +360,22 @@ fn answer(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo, client: &RawClient,
             let ToDaemon::HereSource { item, found, .. } = chance.here_source(item) else { unreachable!() };
             client.give(&ToDaemon::HereSource { item, found, clones: false, base: None }, &[image.as_fd()]);
         }
+        (3.., Wanted::TargetLook { .. }) => {
+            let looked = chance.looked(item);
+            if wyng_control::encode(&looked).is_ok() {
+                client.say(&looked);
+            }
+        }
         (_, _) => {
-            let (message, count) = match chance.below(4) {
-                0 => (ToDaemon::Here { item }, 1),
-                1 => (chance.here_source(item), 1),
-                2 => (ToDaemon::HereToReplace { item, base: chance.maybe(Chance::label) }, 2),
-                _ => (chance.here_in_place(item), 1),
+            let message = match chance.below(4) {
+                0 => ToDaemon::Here { item },
+                1 => chance.here_source(item),
+                _ => chance.here_target(item),
             };
             let count = match message {
-                ToDaemon::HereSource { clones, base, .. } => count + 2 * usize::from(clones) + usize::from(base.is_some()),
-                ToDaemon::HereInPlace { clones, base, .. } => count + usize::from(clones) + usize::from(base.is_some()),
-                ToDaemon::HereToReplace { base, .. } => count + usize::from(base.is_some()),
-                _ => count,
+                ToDaemon::HereSource { clones, base, .. } => 1 + 2 * usize::from(clones) + usize::from(base.is_some()),
+                ToDaemon::HereTarget { form, base, .. } => form.descriptors() + usize::from(base.is_some()),
+                _ => 1,
             };
             // What is out of its bounds may be too long for a packet.
             if wyng_control::encode(&message).is_ok() {

@@ -165,7 +165,7 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     assert_eq!(history.damaged(), std::slice::from_ref(session));
     history.assert_restores([0, 2, 3]);
     let outcome = history.sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
-    assert_eq!(outcome.expect(5).codes(), ["missing"]);
+    assert_eq!(outcome.expect(5).codes(), ["session-damaged"]);
     assert!(!history.sandbox.path("out").exists());
     // The same on a machine that comes to it anew: what is marked is no news.
     history.sandbox.adopt("passphrase").success();
@@ -358,7 +358,10 @@ impl TwoVolumes {
         let restored = self.sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
         assert_eq!(restored.expect(3).json["errors"][0]["volume"], "first.img", "{how}");
         let text = restored.json["errors"][0]["text"].as_str().unwrap().to_owned();
-        assert!(text.starts_with(r#"archive "home": "#) && text.contains(r#"which volume "first.img" needs,"#), "{text}");
+        assert!(
+            text.starts_with(r#"archive "home": "#) && text.contains(r#" of "first.img" needs something that the store has lost"#),
+            "{text}"
+        );
         assert!(std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2), "{how}");
         assert!(!self.sandbox.path("all/first.img").exists(), "{how}");
     }

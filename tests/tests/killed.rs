@@ -102,6 +102,8 @@ fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             volumes,
             session: SessionChoice::Prefix(name.clone()),
             in_place: false,
+            quick: false,
+            dry_run: false,
             origins: Origins::default(),
         };
         assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{name}: {:?}", world.told);
@@ -646,6 +648,8 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
             volumes: vec!["volume 0".into()],
             session: SessionChoice::Latest,
             in_place: false,
+            quick: false,
+            dry_run: false,
             origins: Origins::default(),
         };
         assert_eq!(restore::restore(world, &request)?, ExitStatus::Done);
@@ -663,13 +667,14 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
 fn back_to(session: &Reported, in_place: bool) -> restore::Request {
     let name = jiff::Timestamp::from_second(session.time).unwrap().to_string();
     let volumes = vec![session.volume.clone()];
-    restore::Request { archive: "home".into(), volumes, session: SessionChoice::Prefix(name), in_place, origins: Origins::default() }
+    let (archive, session) = ("home".into(), SessionChoice::Prefix(name));
+    restore::Request { archive, volumes, session, in_place, quick: false, dry_run: false, origins: Origins::default() }
 }
 
 /// A world in which the archive is unlocked, and something stands where the target goes.
 fn unlocked(base: &Durable, key: &Arc<DataKey>, there: Vec<u8>) -> MemoryWorld {
     let mut world = MemoryWorld::new(base.clone(), 10);
-    (world.clones, world.there, world.kept) = (true, Some(there), Some(Arc::clone(key)));
+    (world.clones, world.there, world.kept_key) = (true, Some(there), Some(Arc::clone(key)));
     world
 }
 

@@ -142,7 +142,7 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
     says(Role::Control, "keyholder", &[KeyholderToControl::Locked(None)]);
     says(Role::Control, "volumes", &[VolumesToControl::QubeReady { service, qube: None }]);
     says(Role::Control, "reader", &[ReaderToControl::Done { exit: ExitStatus::Done, peak_rss_bytes: 0 }]);
-    says(Role::Volumes, "control", &[ControlToVolumes::Here { item: 0 }]);
+    says(Role::Volumes, "control", &[ControlToVolumes::Configured { item: 0 }]);
     let question = || KeyholderToVolumes::OpenSource {
         item: 0,
         volume: "a".into(),

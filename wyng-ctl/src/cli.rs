@@ -58,6 +58,9 @@ pub(crate) struct Options {
     /// More of what happens
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+    /// Answer yes where a command asks before it overwrites or removes something
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -382,16 +385,16 @@ pub(crate) struct ListArgs {
 pub(crate) struct RestoreArgs {
     /// The archive's name
     archive: String,
-    /// The volume
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) volume: Option<String>,
-    /// All volumes, each to a file of its name in the folder --to
+    /// The volumes
+    #[arg(value_name = "VOLUME", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) volumes: Vec<String>,
+    /// All volumes
     #[arg(long)]
     pub(crate) all: bool,
     /// Which session: its name or the beginning of it, ^TAG, latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
-    /// A new file, a folder with --all, or `-` for standard output
+    /// A new file, or `-` for standard output; of several volumes a folder, in which each gets a file of its name
     #[arg(long, value_name = "PATH", required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
     /// Replace a file that exists, once the new one is complete; what is the same in both is not fetched
@@ -400,6 +403,12 @@ pub(crate) struct RestoreArgs {
     /// Change the volume where it is, or what --to names: only what differs is fetched and written. Nobody else may use it meanwhile
     #[arg(long, conflicts_with_all = ["all", "overwrite"])]
     pub(crate) in_place: bool,
+    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of certainty. What is taken unread is reported
+    #[arg(long)]
+    quick: bool,
+    /// Report what would be fetched and written, and where; asks for nothing and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -567,9 +576,11 @@ impl Cli {
             Verb::List(list) => Command::List { archive: list.archive.clone(), volume: list.volume.clone(), session: list.session.clone() },
             Verb::Restore(restore) => Command::Restore {
                 archive: restore.archive.clone(),
-                volumes: restore.volume.iter().cloned().collect(),
+                volumes: restore.volumes.clone(),
                 session: restore.session.clone(),
                 in_place: restore.in_place,
+                quick: restore.quick,
+                dry_run: restore.dry_run,
             },
             Verb::Diff(diff) => Command::Diff {
                 archive: diff.archive.clone(),
@@ -625,6 +636,20 @@ impl Cli {
             Verb::Watch => "watch",
             Verb::Status { .. } => "status",
         }
+    }
+
+    /// Does the command only report what it would do?
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match &self.verb {
+            Verb::Restore(restore) => restore.dry_run,
+            Verb::Backup(backup) => backup.dry_run,
+            _ => false,
+        }
+    }
+
+    /// Is standard output the volume that is restored? Then nothing else is written there.
+    pub(crate) fn stdout_is_target(&self) -> bool {
+        matches!(&self.verb, Verb::Restore(RestoreArgs { to: Some(path), .. }) if path.as_os_str() == "-")
     }
 
     /// Where a passphrase is read from, if not from the terminal. A new one for an archive that has one is never taken from the same file.

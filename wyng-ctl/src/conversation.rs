@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,21 +12,27 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_config::{AdminDomain, Config};
-use wyng_control::{BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
+use wyng_control::{
+    BaseOf, CONTROL_VERSION, ExitStatus, Failure, NoSource, PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient, ToDaemon,
+    Wanted,
+};
+use wyng_origin::Machine;
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
 use crate::client::{Client, ClientError};
+use crate::confirm::{self, Answer};
 use crate::here;
 use crate::overdue::Watch;
 use crate::passphrase;
 use crate::pool;
 use crate::power;
 use crate::progress::Progress;
-use crate::report::{Message, Report};
+use crate::quantity::{session_name, show_bytes};
+use crate::report::{Message, Report, plain};
 use crate::settings;
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Made, Place, Targets, stdout_is_terminal};
+use crate::target::{Destination, Made, Places, Spot, Targets, stdout_is_terminal};
 
 /// What denies the helper's services to every qube, where packages put it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -52,10 +59,15 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
     match timely.and_then(|()| Conversation::begin(cli, config)) {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
-            let mut exit = conversation.go_on(report).unwrap_or_else(|error| {
+            let ended = conversation.go_on(report);
+            let goes_on = matches!(ended, Err(_) | Ok(ExitStatus::Unreachable | ExitStatus::Interrupted));
+            let mut exit = ended.unwrap_or_else(|error| {
                 let error = if conversation.was_interrupted() { ClientError::Interrupted } else { error };
                 report.fail(Message::of_client(&error))
             });
+            if goes_on {
+                conversation.targets.keep_partial().iter().for_each(|path| report.note_partial(path));
+            }
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
@@ -85,6 +97,8 @@ struct Conversation<'a> {
     snapshots: Snapshots,
     /// Where a recovery key arrives.
     secret: Option<OwnedFd>,
+    /// What the person answered: a command that begins anew asks nothing twice.
+    answered: HashMap<String, Answer>,
     /// Readable when the person interrupts.
     interrupts: UnixStream,
     interrupted: bool,
@@ -104,6 +118,9 @@ impl<'a> Conversation<'a> {
             _ => Targets::new(Destination::Stdout, false),
         };
         let interrupts = hear_interrupts().map_err(|error| Message::usage(&format!("signals cannot be heard: {error}")))?;
+        if targets.are_in_place() && !cli.is_dry_run() && !cli.options.yes && !confirm::can_ask() {
+            return Err(Message::of_answer(Answer::NoTerminal, "overwriting what is there"));
+        }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| Message::usage("this command needs no daemon"))?;
         let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
@@ -119,6 +136,7 @@ impl<'a> Conversation<'a> {
             watch: Watch::default(),
             snapshots: Snapshots::default(),
             secret: None,
+            answered: HashMap::new(),
             interrupts,
             interrupted: false,
         };
@@ -150,11 +168,16 @@ impl<'a> Conversation<'a> {
                     self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
                 }
                 ToClient::Forget { item } => self.clones.forget(item),
+                ToClient::DropBase { item } => {
+                    if let Some(Err(errno)) = self.targets.drop_base(item).or_else(|| self.clones.drop_base(item)) {
+                        report.fail(Message::of_failure(&Failure::BaseKept { errno: errno.raw_os_error() }));
+                    }
+                }
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
                 ToClient::Anew => {
                     self.clones = Clones::default();
-                    self.targets.close();
+                    self.targets.begin_anew();
                 }
                 ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
@@ -182,8 +205,19 @@ impl<'a> Conversation<'a> {
     fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
         self.progress.clear();
         let given: Result<OwnedFd, i32> = match wanted {
-            Wanted::Source { base_of, origin, .. } => return self.give_source(item, base_of, origin.as_deref()),
-            Wanted::Target { volume, base_of, origin, .. } => return self.give_target(item, volume, base_of, origin.as_deref()),
+            Wanted::Source { volume, base_of, origin } => return self.give_source(item, volume, base_of, origin.as_deref()),
+            Wanted::TargetLook { volume, session, size_bytes, base_of, origin } => {
+                let spot = self.targets.spot(volume, origin.as_deref());
+                let path = spot.as_ref().map_or_else(|_| String::new(), Spot::shown);
+                let question = || question(&path, *size_bytes, volume, *session);
+                let found = spot.and_then(|spot| self.look(&spot, *size_bytes, base_of, &question));
+                return self.client.send(&ToDaemon::Looked { item, look: TargetLook { path, found } }, &[]);
+            }
+            Wanted::Target { volume, size_bytes, base_of, origin, .. } => {
+                let spot = self.targets.spot(volume, origin.as_deref());
+                let made = spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
+                return self.give_target(item, made);
+            }
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
                 self.secret = Some(read);
                 write
@@ -202,25 +236,36 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
-        let (message, descriptors, base) = match self.targets.make(item, volume, base_of, origin) {
-            Ok(Made::New(target)) => (ToDaemon::Here { item }, vec![target], None),
-            Ok(Made::Replacing(files, base)) => {
-                let label = base.as_ref().map(|(label, _)| *label);
-                (ToDaemon::HereToReplace { item, base: label }, files.into(), base)
-            }
-            Ok(Made::InPlace(target, fresh, base, remembered)) => {
-                let label = base.as_ref().map(|(label, _)| *label);
-                let message = ToDaemon::HereInPlace { item, clones: fresh.is_some(), base: label, remembered };
-                (message, [target].into_iter().chain(fresh).collect(), base)
-            }
-            Err(errno) => return self.client.send(&ToDaemon::Unavailable { item, errno: errno.raw_os_error() }, &[]),
-        };
-        let base = base.iter().map(|(_, file)| file);
-        self.client.send(&message, &descriptors.iter().chain(base).map(AsFd::as_fd).collect::<Vec<_>>())
+    /// Looks at where a target goes, and asks the person before it is overwritten where it is.
+    fn look(&mut self, spot: &Spot, size_bytes: u64, base_of: &BaseOf, question: &dyn Fn() -> String) -> Result<TargetFound, TargetFault> {
+        let found = self.targets.look(spot, size_bytes, base_of)?;
+        let asks = self.targets.are_in_place() && !self.cli.is_dry_run() && !self.cli.options.yes;
+        if !asks {
+            return Ok(found);
+        }
+        let interrupts = self.interrupts.as_fd();
+        let question = question();
+        let answer = *self.answered.entry(question.clone()).or_insert_with(|| confirm::ask(&question, interrupts));
+        if answer == Answer::Yes { Ok(found) } else { Err(TargetFault::NotConfirmed) }
     }
 
-    fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
+    fn give_target(&mut self, item: u32, made: Result<Made, TargetFault>) -> Result<(), ClientError> {
+        match made {
+            Ok(Made { form, files, base, remembered }) => {
+                let (label, base) = base.unzip();
+                let descriptors: Vec<OwnedFd> = files.into_iter().chain(base).collect();
+                let message = ToDaemon::HereTarget { item, form, base: label, remembered };
+                self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            }
+            // What changed since it was looked at.
+            Err(fault) => self.client.send(&ToDaemon::NoTarget { item, fault }, &[]),
+        }
+    }
+
+    fn give_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
+        if matches!(self.cli.verb, Verb::Restore(_)) {
+            return self.give_what_is_there(item, volume, origin);
+        }
         let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
         let named = named.or_else(|| self.cli.compared_path().map(Path::to_owned));
         let remembered = origin.map(|path| PathBuf::from(OsStr::from_bytes(path)));
@@ -232,11 +277,26 @@ impl<'a> Conversation<'a> {
             }
             Err(why) => {
                 let why = pool::why_missing(&path, why);
-                let mut path = path.into_os_string().into_vec();
-                path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
-                self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
+                self.send_no_source(item, path, why)
             }
         }
+    }
+
+    /// What a dry run compares: it is read as it is, where the look has found it.
+    fn give_what_is_there(&self, item: u32, volume: &str, origin: Option<&[u8]>) -> Result<(), ClientError> {
+        let spot = self.targets.spot(volume, origin).ok();
+        let path = spot.as_ref().and_then(Spot::path).map(wyng_origin::absolute).unwrap_or_default();
+        let opened = wyng_origin::open(&path).map(|file| (Machine::open().look(&path, file.as_fd()), file));
+        match opened {
+            Ok((found, file)) => self.client.send(&ToDaemon::HereSource { item, found, clones: false, base: None }, &[file.as_fd()]),
+            Err(why) => self.send_no_source(item, path, why),
+        }
+    }
+
+    fn send_no_source(&self, item: u32, path: PathBuf, why: NoSource) -> Result<(), ClientError> {
+        let mut path = path.into_os_string().into_vec();
+        path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
+        self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
     }
 
     /// Waits for the daemon or the person; true when the person interrupted. The first time the daemon is asked to stop; the second
@@ -288,23 +348,30 @@ fn mind_snapshots(cli: &Cli, config: &Config, snapshots: &Snapshots, exit: ExitS
 
 /// Where a restore goes.
 fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
-    Ok(match &restore.to {
-        Some(path) if restore.in_place => Targets::new(Destination::InPlace(Place::Named(path.clone())), false),
-        None if restore.in_place => {
-            let configured = restore.volume.as_ref().and_then(|volume| config.volumes.get(volume));
-            let place = configured.map_or(Place::Remembered, |path| Place::Configured(path.clone()));
-            Targets::new(Destination::InPlace(place), false)
+    let several = restore.all || restore.volumes.len() > 1;
+    let destination = match &restore.to {
+        Some(_) if restore.in_place && several => {
+            return Err(Message::usage("several volumes are changed in place where each was backed up from: leave out --to"));
         }
+        named if restore.in_place => Destination::InPlace(Places { named: named.clone(), configured: config.volumes.clone() }),
         None => return Err(Message::usage("where to? Say --to PATH, or --in-place")),
-        Some(path) if path.as_os_str() == "-" => {
-            if restore.all || stdout_is_terminal() {
-                return Err(Message::usage("one volume can be restored to standard output, and not onto a terminal"));
-            }
-            Targets::new(Destination::Stdout, false)
+        Some(path) if path.as_os_str() == "-" && several => {
+            return Err(Message::usage("several volumes need a folder: --to DIR"));
         }
-        Some(path) if restore.all => Targets::new(Destination::Folder(path.clone()), restore.overwrite),
-        Some(path) => Targets::new(Destination::File(path.clone()), restore.overwrite),
-    })
+        Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
+            return Err(Message::usage("a terminal can show no volume; pipe it: … --to - | COMMAND"));
+        }
+        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+        Some(path) if several => Destination::Folder(path.clone()),
+        Some(path) => Destination::File(path.clone()),
+    };
+    Ok(Targets::new(destination, restore.overwrite))
+}
+
+/// What the person is asked before a file or device is changed where it is.
+fn question(path: &str, size_bytes: u64, volume: &str, session: i64) -> String {
+    let (path, volume) = (plain(path), plain(volume));
+    format!("Overwrite {path} with volume {volume} of {} ({})?", session_name(session), show_bytes(size_bytes))
 }
 
 fn now() -> i64 {

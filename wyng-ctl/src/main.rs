@@ -4,6 +4,7 @@
 
 mod cli;
 mod client;
+mod confirm;
 mod conversation;
 mod here;
 mod overdue;

@@ -127,6 +127,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::Committing => "committing",
         Phase::Loading => "loading",
         Phase::Restoring => "restoring",
+        Phase::ReadingBack => "reading back",
         Phase::Verifying => "verifying",
     }
 }

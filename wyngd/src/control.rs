@@ -313,14 +313,17 @@ impl Control {
             (Phase::Working, ToDaemon::Cancel) => self.cancel(),
             // Keys are wiped soon enough.
             (Phase::Locking, ToDaemon::Cancel) => Ok(()),
-            (Phase::Prompting, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. }) => self.take_typed(id, received),
+            (Phase::Prompting, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Looked { .. }) => {
+                self.take_typed(id, received)
+            }
             (
                 Phase::Working,
                 ToDaemon::Here { .. }
                 | ToDaemon::HereSource { .. }
                 | ToDaemon::NoSource { .. }
-                | ToDaemon::HereToReplace { .. }
-                | ToDaemon::HereInPlace { .. }
+                | ToDaemon::HereTarget { .. }
+                | ToDaemon::NoTarget { .. }
+                | ToDaemon::Looked { .. }
                 | ToDaemon::Unavailable { .. }
                 | ToDaemon::Placed { .. },
             ) => self.pass_on(received),

@@ -23,7 +23,7 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::{Config, folder_of_qubes};
-use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, Wanted};
+use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, TargetFault, Wanted};
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::{Machine, SYSFS};
 use wyng_snapshot::{Folder, Fresh};
@@ -194,10 +194,14 @@ impl Volumes {
                 Ok(())
             }
             KeyholderToVolumes::Rotate { item, label } => self.rotate(item, label),
-            KeyholderToVolumes::CloseSource { item } => match self.snapshots.remove(&item) {
-                Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
-                _ => Ok(()),
-            },
+            KeyholderToVolumes::DropBase { item } => self.drop_base(item),
+            KeyholderToVolumes::CloseSource { item } => {
+                self.changed.remove(&item);
+                match self.snapshots.remove(&item) {
+                    Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -215,6 +219,14 @@ impl Volumes {
             Rotation::Done(done) => self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno: raw(done) }, &[]),
             Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => Err(Fatal::Unexpected(self.keyholder.peer())),
             Rotation::ByClient => self.control.send(&VolumesToControl::Keep { item, label }, &[]),
+        }
+    }
+
+    fn drop_base(&self, item: u32) -> Result<(), Fatal> {
+        match self.snapshots.get(&item).map(|snapshot| snapshot.drop_base()) {
+            None | Some(Rotation::Done(Ok(()))) => Ok(()),
+            Some(Rotation::Done(Err(errno))) => self.control.send(&VolumesToControl::BaseKept { errno: errno.raw_os_error() }, &[]),
+            Some(Rotation::ByClient) => self.control.send(&VolumesToControl::DropBase { item }, &[]),
         }
     }
 
@@ -254,7 +266,7 @@ impl Volumes {
                 let errno = errno.raw_os_error();
                 let message = match question {
                     Asked::Source(item, ..) => VolumesToKeyholder::NoSource { item, path, why: NoSource::Errno(errno) },
-                    Asked::Target(item) => VolumesToKeyholder::Unavailable { item, errno },
+                    Asked::Target(item) => VolumesToKeyholder::NoTarget { item, fault: TargetFault::Unavailable { errno } },
                     Asked::Keep(item) => VolumesToKeyholder::Rotated { item, errno },
                 };
                 self.keyholder.send(&message, &[])
@@ -266,9 +278,6 @@ impl Volumes {
     fn take_answer(&mut self, received: Received<ControlToVolumes>, question: &Asked) -> Result<(), Refusal> {
         let unexpected = Refusal::Fatal(Fatal::Unexpected(self.control.peer()));
         match (received.message.clone(), question) {
-            (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
-                self.hand_over_target(item, received.descriptor()?)
-            }
             (ControlToVolumes::HereSource { item, found, clones, base }, Asked::Source(asked, ..)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
                 let Some(source) = given.next() else { return Err(unexpected) };
@@ -281,22 +290,16 @@ impl Volumes {
             (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
                 Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
             }
-            (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let (Some(target), Some(old)) = (given.next(), given.next()) else { return Err(unexpected) };
-                self.hand_over_beside(item, target, old, base.zip(given.next()))
-            }
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let Some(target) = given.next() else { return Err(unexpected) };
-                let fresh = if clones { given.next() } else { None };
-                self.hand_over_in_place(item, target, fresh, base.zip(given.next()), remembered)
+            (ControlToVolumes::HereTarget { item, form, base, remembered }, Asked::Target(asked)) if item == *asked => {
+                let mut given = received.descriptors();
+                let base = base.zip(if given.len() > form.descriptors() { given.pop() } else { None });
+                self.hand_over_target(item, form, given, base, remembered)
             }
             (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
                 self.hand_over_configured(item, volume, base_of)
             }
-            (ControlToVolumes::Unavailable { item, errno }, Asked::Target(asked)) if item == *asked => {
-                Ok(self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])?)
+            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked)) if item == *asked => {
+                Ok(self.keyholder.send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
                 Ok(self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)

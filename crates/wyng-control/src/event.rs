@@ -70,6 +70,11 @@ pub enum ToClient {
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
     Monitored(MonitorReport),
+    /// `restore`, `diff`: the base snapshot that was given for this number says what is not so. It is to be removed.
+    DropBase {
+        /// The number under which the target or source was asked for.
+        item: u32,
+    },
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
     /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
@@ -143,6 +148,19 @@ pub enum Wanted {
         /// The path that it was backed up from, if the command itself does not say it.
         origin: Option<Vec<u8>>,
     },
+    /// A look at where a target goes, before the passphrase is asked for and anything is fetched.
+    TargetLook {
+        /// The volume's name.
+        volume: String,
+        /// The name of the session that is restored, seconds since 1970 UTC.
+        session: i64,
+        /// How many bytes the target will have.
+        size_bytes: u64,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+        /// Where the volume was backed up from.
+        origin: Option<Vec<u8>>,
+    },
     /// A new, empty file to restore into, or a pipe; or what is changed where it is.
     Target {
         /// The volume's name.
@@ -178,6 +196,8 @@ pub enum Phase {
     Loading,
     /// Writing a target.
     Restoring,
+    /// Reading a target back.
+    ReadingBack,
     /// Reading the store.
     Verifying,
 }
@@ -324,10 +344,16 @@ pub struct RestoreReport {
     pub name: String,
     /// The session's name.
     pub session: i64,
+    /// Where it was restored to; `-` is standard output.
+    pub path: String,
     /// Bytes written to the target; holes are not written.
     pub written_bytes: u64,
     /// Bytes fetched from the store for it.
     pub fetched_bytes: u64,
+    /// Bytes of what was there that could not be read, or were not what its base snapshot said; the store's took their place.
+    pub damaged_bytes: u64,
+    /// Bytes that were taken unread from what was there, as a base snapshot said that they are the same.
+    pub unread_bytes: u64,
 }
 
 /// The result of a monitor for one volume.
@@ -358,6 +384,8 @@ pub struct DiffReport {
     pub differing_bytes: u64,
     /// Bytes that were read of the volume as it is.
     pub read_bytes: u64,
+    /// Bytes among those that differ which nobody wrote, by what the file system says: the disk gives back something else than it was given.
+    pub damaged_bytes: u64,
 }
 
 /// One thing that verify found wrong.
@@ -438,8 +466,10 @@ pub struct Unenforced {
 /// What kind of thing the caller gave as a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum TargetKind {
-    /// A regular file, empty and new: holes stay holes.
+    /// A regular file: holes stay holes.
     File,
+    /// A block device: its size is its own.
+    Device,
     /// A pipe or terminal: written from begin to end.
     Stream,
 }

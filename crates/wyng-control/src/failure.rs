@@ -6,6 +6,8 @@
 
 use bincode::{Decode, Encode};
 
+use crate::target::Unfit;
+
 /// The exit status of a command, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum ExitStatus {
@@ -131,17 +133,41 @@ pub enum Failure {
     /// A source has no bytes, though it is a device or had some in its newest session.
     SourceEmpty { volume: String, path: String, was_bytes: u64 },
     /// The target exists.
-    TargetExists { volume: String },
+    TargetExists { volume: String, path: String },
     /// The target could not be made or given its name.
-    TargetUnavailable { volume: String, errno: i32 },
+    TargetUnavailable { volume: String, path: String, errno: i32 },
     /// The target is changed where it is, and belongs to a qube that runs.
-    TargetOfRunningQube { volume: String },
+    TargetOfRunningQube { volume: String, path: String },
+    /// The target is of a kind that can hold no volume.
+    TargetKind { volume: String, path: String, kind: Unfit },
+    /// The target is a block device, and was not to be changed where it is.
+    TargetIsDevice { volume: String, path: String },
+    /// The target is smaller than the session.
+    TargetTooSmall { volume: String, path: String, has_bytes: u64, size_bytes: u64 },
+    /// The target is in use.
+    TargetInUse { volume: String, path: String, how: String },
+    /// A file that is replaced would lose something that is not content.
+    TargetLoses { volume: String, path: String, what: String },
+    /// There is no room for the target.
+    TargetNoRoom { volume: String, path: String, free_bytes: u64, needed_bytes: u64 },
+    /// The person did not agree to overwrite the target.
+    NotConfirmed { volume: String, path: String },
     /// The target could not be written.
-    TargetWrite { volume: String, errno: i32 },
-    /// What was written to the target is not what it reads.
-    TargetDiffers { volume: String, offset_bytes: u64 },
-    /// A volume that was changed where it is could not be finished, nor made again what it was.
-    TargetUnfinished { volume: String },
+    TargetWrite { volume: String, path: String, errno: i32 },
+    /// A target that is changed where it is could not be written, and is again what it was.
+    TargetWriteUndone { volume: String, path: String, errno: i32 },
+    /// Standard output could not be written.
+    OutputWrite { volume: String, errno: i32 },
+    /// What was written to the target is not what its medium has.
+    TargetDiffers { volume: String, path: String, offset_bytes: u64 },
+    /// What was written to the target cannot be read back from its medium.
+    TargetUnreadable { volume: String, path: String, offset_bytes: u64, errno: i32 },
+    /// A volume that was changed where it is could not be finished, nor made again what it was. `why` and `exit` are of what ended it.
+    TargetUnfinished { volume: String, path: String, why: String, exit: ExitStatus },
+    /// A base snapshot is not what its label says, and could not be removed.
+    BaseKept { errno: i32 },
+    /// The session needs something that is known to be lost.
+    SessionDamaged { volume: String, session: String },
     /// It is not known where a volume was backed up from.
     NoOrigin { volume: String },
     /// The far end could not be started.
@@ -252,16 +278,7 @@ pub enum Failure {
     Interrupted,
 }
 
-/// What `wyng-ctl` says of a target whose qube runs: `ETXTBSY`, which no system says of a target.
-const OF_RUNNING_QUBE: i32 = 26;
-
 impl Failure {
-    /// A target could not be had.
-    pub fn of_target(volume: &str, errno: i32) -> Self {
-        let volume = volume.to_owned();
-        if errno == OF_RUNNING_QUBE { Self::TargetOfRunningQube { volume } } else { Self::TargetUnavailable { volume, errno } }
-    }
-
     /// A short word for scripts, stable over versions.
     pub fn code(&self) -> &'static str {
         self.explain().code
@@ -298,16 +315,27 @@ impl Failure {
             | Self::SourceUnavailable { volume, .. }
             | Self::SourceLink { volume, .. }
             | Self::SourceOfRunningQube { volume, .. }
-            | Self::TargetOfRunningQube { volume }
+            | Self::TargetOfRunningQube { volume, .. }
             | Self::SourceKind { volume, .. }
             | Self::SourceEmpty { volume, .. }
             | Self::SourceRead { volume, .. }
             | Self::SourceResized { volume, .. }
-            | Self::TargetExists { volume }
+            | Self::TargetExists { volume, .. }
             | Self::TargetUnavailable { volume, .. }
+            | Self::TargetKind { volume, .. }
+            | Self::TargetIsDevice { volume, .. }
+            | Self::TargetTooSmall { volume, .. }
+            | Self::TargetInUse { volume, .. }
+            | Self::TargetLoses { volume, .. }
+            | Self::TargetNoRoom { volume, .. }
+            | Self::NotConfirmed { volume, .. }
             | Self::TargetWrite { volume, .. }
+            | Self::TargetWriteUndone { volume, .. }
+            | Self::OutputWrite { volume, .. }
             | Self::TargetDiffers { volume, .. }
-            | Self::TargetUnfinished { volume }
+            | Self::TargetUnreadable { volume, .. }
+            | Self::TargetUnfinished { volume, .. }
+            | Self::SessionDamaged { volume, .. }
             | Self::NoOrigin { volume }
             | Self::SelfCheck { volume } => Some(volume),
             Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
@@ -479,47 +507,127 @@ impl Failure {
                 "No session was made for this volume; its earlier ones are whole.",
                 "Back up a snapshot, or stop what writes to the source, and run the same command again.",
             ),
-            Self::TargetExists { volume } => say(
+            Self::TargetExists { path, .. } => say(
                 "target-exists",
                 Failed,
-                format!("the target of {volume:?} exists"),
-                "It was not touched.",
-                "Choose another path, or add --overwrite.",
+                format!("{path} exists"),
+                kept,
+                "Choose another path, or add --overwrite to replace it once the new file is complete.",
             ),
-            Self::TargetUnavailable { volume, errno } => say(
+            Self::TargetUnavailable { volume, path, errno } => say(
                 "target-unavailable",
                 Failed,
-                format!("the target of {volume:?} cannot be made: {}", system(errno)),
+                format!("{path} cannot be the target of {volume:?}: {}", system(errno)),
                 "No target holds wrong or partial bytes under its name.",
-                "Check the folder and its permissions.",
+                "Check the path, its folder and the permissions of both.",
             ),
-            Self::TargetOfRunningQube { volume } => say(
+            Self::TargetOfRunningQube { volume, path } => say(
                 "target-of-running-qube",
                 Failed,
-                format!("the qube of {volume:?} runs: what is written in the volume's place is lost when the qube halts"),
-                "It was not touched.",
+                format!("{path} is of a qube that runs: what is written of {volume:?} there is lost when the qube halts"),
+                kept,
                 "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again; or restore to a file with --to.",
             ),
-            Self::TargetWrite { volume, errno } => say(
+            Self::TargetKind { path, kind, .. } => say(
+                "target-kind",
+                Usage,
+                format!("{path} is {}", kind.phrase()),
+                kept,
+                "Name a new file, a file to --overwrite, or a file or block device to change --in-place; `-` is standard output.",
+            ),
+            Self::TargetIsDevice { path, .. } => say(
+                "target-is-device",
+                Usage,
+                format!("{path} is a block device, which is never replaced"),
+                kept,
+                "Write onto the device with --to PATH --in-place: what it holds is then overwritten.",
+            ),
+            Self::TargetTooSmall { volume, path, has_bytes, size_bytes } => say(
+                "target-too-small",
+                Failed,
+                format!("{path} has {has_bytes} bytes, and the session of {volume:?} has {size_bytes}"),
+                kept,
+                "Choose a device of at least the session's size.",
+            ),
+            Self::TargetInUse { path, how, .. } => say(
+                "target-in-use",
+                Failed,
+                format!("{path} is in use: {how}"),
+                kept,
+                "Unmount it or stop what uses it, or choose another target, and run the same command again.",
+            ),
+            Self::TargetLoses { path, what, .. } => say(
+                "target-loses",
+                Failed,
+                format!("{path} would lose {what} if it was replaced"),
+                kept,
+                "Change it where it is with --to PATH --in-place, which keeps all of that; or choose another path.",
+            ),
+            Self::TargetNoRoom { volume, path, free_bytes, needed_bytes } => say(
+                "target-no-room",
+                Failed,
+                format!("{path} has no room: {volume:?} needs {needed_bytes} bytes, and {free_bytes} are free"),
+                kept,
+                "Make room, or choose a place on another disk.",
+            ),
+            Self::NotConfirmed { path, .. } => {
+                say("not-confirmed", Interrupted, format!("overwriting {path} was not confirmed"), kept, "Run it again, and answer yes.")
+            }
+            Self::TargetWrite { path, errno, .. } => say(
                 "target-write",
                 Failed,
-                format!("the target of {volume:?} cannot be written: {}", system(errno)),
-                "The unfinished target was removed; the archive is untouched.",
+                format!("{path} cannot be written: {}", system(errno)),
+                "The unfinished file was removed. A file that it was to replace is as it was.",
                 "Make room, or choose another place, and run the same command again.",
             ),
-            Self::TargetDiffers { volume, offset_bytes } => say(
+            Self::TargetWriteUndone { path, errno, .. } => say(
+                "target-write-undone",
+                Failed,
+                format!("{path} cannot be written: {}", system(errno)),
+                "The target is what it was before.",
+                "Make room on its file system, or look after its disk, and run the same command again.",
+            ),
+            Self::OutputWrite { volume, errno } => say(
+                "output-write",
+                Failed,
+                format!("standard output cannot take {volume:?}: {}", system(errno)),
+                "Whoever read it has only the beginning of the volume.",
+                "Discard what was read, and run the same command again.",
+            ),
+            Self::TargetDiffers { path, offset_bytes, .. } => say(
                 "target-differs",
                 Failed,
-                format!("the target of {volume:?} reads something else at byte {offset_bytes} than was written to it"),
-                "The archive is untouched; the target is not complete.",
+                format!("{path} gives back something else at byte {offset_bytes} than was written to it"),
+                "The archive is untouched. The target is not the session.",
                 "Look after the disk of the target, and restore to another one.",
             ),
-            Self::TargetUnfinished { volume } => say(
-                "target-unfinished",
+            Self::TargetUnreadable { path, offset_bytes, errno, .. } => say(
+                "target-unreadable",
                 Failed,
-                format!("{volume:?} was being changed where it is, and is now neither what it was nor the session"),
-                "The archive is untouched; a chunk of the volume is either old or restored.",
+                format!("{path} cannot be read back at byte {offset_bytes}: {}", system(errno)),
+                "The archive is untouched. The target is not the session.",
+                "Look after the disk of the target, and restore to another one.",
+            ),
+            Self::TargetUnfinished { path, why, exit, .. } => say(
+                "target-unfinished",
+                if *exit == ExitStatus::Done { Failed } else { *exit },
+                format!("{path} is neither what it was nor the session, because {why}"),
+                "The archive is untouched. Each chunk of the target is either the old one or the restored one.",
                 "Run the same command again: only what still differs is fetched and written.",
+            ),
+            Self::BaseKept { errno } => say(
+                "base-kept",
+                Failed,
+                format!("a base snapshot is damaged, and cannot be removed: {}", system(errno)),
+                "The archive is untouched, and what was restored is right.",
+                "Remove it from the folder .wyng on the volume's file system (`wyng-ctl snapshots list` names the folder): the next backup then reads the volume whole.",
+            ),
+            Self::SessionDamaged { volume, session } => say(
+                "session-damaged",
+                Damage,
+                format!("session {session} of {volume:?} needs something that the store has lost"),
+                kept,
+                "Restore another session. If the store has it again, run `wyng-ctl verify`, which looks, and then the same command.",
             ),
             Self::NoOrigin { volume } => say(
                 "no-origin",

@@ -358,4 +358,5 @@ const STORE_ADDS: &[c_long] = &[
 
 const STORE_REMOVES: &[c_long] = &[libc::SYS_unlinkat, libc::SYS_fsync];
 
-const STORE_READS: &[c_long] = &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs];
+const STORE_READS: &[c_long] =
+    &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs, libc::SYS_fadvise64];

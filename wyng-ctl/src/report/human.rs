@@ -4,13 +4,18 @@
 use std::io::Write;
 
 use wyng_config::Config;
-use wyng_control::{Method, ToClient};
+use wyng_control::{Method, RestoreReport, ToClient};
 
 use super::{SnapshotLine, hex, plain};
 use crate::quantity::{session_name, show_bytes};
 
 /// Prints one result.
-pub(super) fn show(event: &ToClient, quiet: bool) {
+pub(super) fn show(event: &ToClient, quiet: bool, dry_run: bool) {
+    if let ToClient::Restored(volume) = event {
+        // Standard output may be the volume itself.
+        let _ = writeln!(std::io::stderr(), "{}", restored(volume, dry_run));
+        return;
+    }
     let Some(line) = line(event, quiet) else { return };
     // A reader that went away (`| head`) is no failure.
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -63,18 +68,6 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         ),
         ToClient::Totals { .. } if quiet => return None,
         ToClient::Totals { sent_bytes, .. } => format!("sent {}", show_bytes(*sent_bytes)),
-        ToClient::Restored(volume) => {
-            // Standard output may be the volume itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "{}  {}  restored, {} written, {} fetched",
-                plain(&volume.name),
-                session_name(volume.session),
-                show_bytes(volume.written_bytes),
-                show_bytes(volume.fetched_bytes)
-            );
-            return None;
-        }
         ToClient::Monitored(volume) => format!(
             "{}  {} to be read by the next backup ({})",
             plain(&volume.name),
@@ -86,11 +79,19 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             ranges.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         ToClient::Compared(sums) => format!(
-            "{}  {} and {}: {} differ",
+            "{}  {} and {}: {} differ{}",
             plain(&sums.name),
             session_name(sums.session),
             sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
-            show_bytes(sums.differing_bytes)
+            show_bytes(sums.differing_bytes),
+            if sums.damaged_bytes == 0 {
+                String::new()
+            } else {
+                format!(
+                    "; nobody wrote {} of them: the disk is failing, restore the volume from this session",
+                    show_bytes(sums.damaged_bytes)
+                )
+            }
         ),
         ToClient::Problem(problem) => {
             let needed: String = problem.volumes.iter().map(|session| format!("\n    needed by {}", plain(session))).collect();
@@ -128,6 +129,8 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Place { .. }
         | ToClient::Progress(_)
         | ToClient::Failed(_)
+        | ToClient::Restored(_)
+        | ToClient::DropBase { .. }
         | ToClient::Keep { .. }
         | ToClient::SnapshotsOf { .. }
         | ToClient::SnapshotOf(_)
@@ -149,6 +152,26 @@ pub(super) fn show_snapshot(line: &SnapshotLine) {
     let session = line.session.map_or_else(String::new, |session| format!("  {}", session_name(session)));
     let folder = line.folder.display().to_string();
     let _ = writeln!(std::io::stdout(), "base snapshot of {}  {}{session}  in {}{state}", plain(&archive), plain(volume), plain(&folder));
+}
+
+/// What became of a volume that was restored, or would be.
+fn restored(volume: &RestoreReport, dry_run: bool) -> String {
+    let (name, session, path) = (plain(&volume.name), session_name(volume.session), plain(&volume.path));
+    let (written, fetched) = (show_bytes(volume.written_bytes), show_bytes(volume.fetched_bytes));
+    if dry_run {
+        return format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}");
+    }
+    let mut line = format!("{name}  {session}  restored to {path}, {written} written, {fetched} fetched");
+    if volume.damaged_bytes > 0 {
+        line.push_str(&format!(
+            "\n  {} on this machine's disk were damaged, and came from the store: check the disk",
+            show_bytes(volume.damaged_bytes)
+        ));
+    }
+    if volume.unread_bytes > 0 {
+        line.push_str(&format!("\n  {} were taken unread from the base snapshot (--quick)", show_bytes(volume.unread_bytes)));
+    }
+    line
 }
 
 /// Prints what a configuration says.

@@ -16,7 +16,8 @@ const SCHEMA: u32 = 1;
 
 /// Prints the object of a finished command.
 pub(super) fn print(report: &Report, exit: ExitStatus) {
-    let _ = writeln!(std::io::stdout(), "{}", Value::Object(object(report, exit)));
+    let object = Value::Object(object(report, exit));
+    let _ = if report.stdout_is_target { writeln!(std::io::stderr(), "{object}") } else { writeln!(std::io::stdout(), "{object}") };
 }
 
 fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
@@ -61,7 +62,10 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                 }
             }
         }
-        "restore" => drop(set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()))),
+        "restore" => {
+            set("dry_run", json!(report.dry_run));
+            set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()));
+        }
         "monitor" => drop(set("volumes", Value::Array(report.events.iter().filter_map(monitored).collect()))),
         "diff" => {
             let mut ranges = Vec::new();
@@ -77,6 +81,7 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
                         set("with_size_bytes", json!(sums.with_size_bytes));
                         set("differing_bytes", json!(sums.differing_bytes));
                         set("read_bytes", json!(sums.read_bytes));
+                        set("damaged_bytes", json!(sums.damaged_bytes));
                     }
                     _ => {}
                 }
@@ -248,8 +253,11 @@ fn restored(event: &ToClient) -> Option<Value> {
     Some(json!({
         "name": volume.name,
         "session": session_name(volume.session),
+        "target": volume.path,
         "written_bytes": volume.written_bytes,
         "fetched_bytes": volume.fetched_bytes,
+        "damaged_bytes": volume.damaged_bytes,
+        "unread_bytes": volume.unread_bytes,
     }))
 }
 

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Verb};
 use crate::client::ClientError;
+use crate::confirm::Answer;
 use crate::passphrase::NoPassphrase;
 
 /// Something that went wrong: what happened, what is safe, what to do next.
@@ -38,6 +39,25 @@ impl Message {
             next: "See `wyng-ctl --help`.".into(),
             volume: None,
         }
+    }
+
+    /// `action` is what was to be confirmed, as in "overwriting /dev/sdb".
+    pub(crate) fn of_answer(answer: Answer, action: &str) -> Self {
+        let (code, exit, text, next) = match answer {
+            Answer::NoTerminal => (
+                "confirmation-needed",
+                ExitStatus::Usage,
+                format!("{action} has to be confirmed, and there is no terminal to ask on"),
+                "Add --yes.",
+            ),
+            Answer::Interrupted => {
+                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was interrupted"), "Run it again, and answer yes.")
+            }
+            Answer::Yes | Answer::No => {
+                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was not confirmed"), "Run it again, and answer yes.")
+            }
+        };
+        Self { code, exit, text, safe: "Nothing was changed.".into(), next: next.to_owned(), volume: None }
     }
 
     pub(crate) fn of_failure(failure: &Failure) -> Self {
@@ -226,6 +246,9 @@ impl Drawing {
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
+    /// Standard output is a volume: what is found goes to standard error.
+    stdout_is_target: bool,
+    dry_run: bool,
     quiet: bool,
     command: &'static str,
     archive: Option<String>,
@@ -249,6 +272,8 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
+            stdout_is_target: cli.stdout_is_target(),
+            dry_run: cli.is_dry_run(),
             quiet: cli.options.quiet,
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
@@ -283,7 +308,7 @@ impl Report {
         if self.json {
             self.events.push(event);
         } else {
-            human::show(&event, self.quiet);
+            human::show(&event, self.quiet, self.dry_run);
         }
     }
 
@@ -336,6 +361,12 @@ impl Report {
         );
         self.messages.push(message);
         exit
+    }
+
+    /// What an interrupted restore leaves for the next one.
+    pub(crate) fn note_partial(&self, path: &Path) {
+        let path = plain(&path.to_string_lossy());
+        let _ = writeln!(std::io::stderr(), "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it");
     }
 
     /// The daemon only hears that there is no passphrase; here it is known why.
@@ -408,6 +439,8 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
         let mistake = ConfigError::Mistake { path: path.into(), line: 1, what: "what".into(), remedy: "As the text says.".into() };
         vec![
             Message::usage("what"),
+            Message::of_answer(Answer::NoTerminal, "overwriting /path"),
+            Message::of_answer(Answer::No, "overwriting /path"),
             Message::of_config(&mistake),
             Message::of_unusable_volume("vm", path, NoSource::Errno(2)),
             Message::of_overdue_backup("PROFILE", "vm", None),

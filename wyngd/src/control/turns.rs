@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Commands that work: they take turns with the keyholder, in the order in which they came, and their questions and answers are forwarded.
 //!
-//! A command that waits for a person gives its turn back once others wait for it: it begins anew, before them, when the passphrase is typed.
+//! A command that waits for a person gives its turn back once others wait for it: it begins anew, before them, when the person has answered.
 //! Whatever else is asked is answered by a program, and in time.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use wyng_control::{Command, ExitStatus, Failure, NoSource, ToClient, ToDaemon, Wanted, is_path_bounded};
+use wyng_control::{Command, ExitStatus, Failure, NoSource, TargetFault, TargetLook, ToClient, ToDaemon, Wanted, is_path_bounded};
 
 use super::Control;
 use super::client::{self, Client, Phase};
@@ -20,7 +20,7 @@ use crate::ipc::{
 };
 use crate::roles::Role;
 
-/// How long a passphrase may be asked for while others wait. A file is read in that time, and the command need not begin anew.
+/// How long a person may be asked while others wait. A passphrase file is read in that time, and the command need not begin anew.
 const PROMPT_GRACE: Duration = Duration::from_secs(2);
 
 /// Who asked the client, and must have the answer.
@@ -37,6 +37,15 @@ enum Asker {
     Place,
     /// Volumes, for a snapshot's name.
     Keep,
+    /// The keyholder, for what is where a target goes: a person may be asked whether to overwrite it.
+    Look,
+}
+
+impl Asker {
+    /// Whether a person may have to answer, who takes as long as it takes.
+    fn asks_a_person(self) -> bool {
+        matches!(self, Self::Passphrase | Self::Look)
+    }
 }
 
 /// A command that waits for its turn.
@@ -49,16 +58,17 @@ struct Waiting {
     typed: Option<OwnedFd>,
 }
 
-/// A command that gave its turn back, and whose passphrase is typed meanwhile.
+/// A command that gave its turn back, and waits for what a person answers.
 struct Parked {
     command: Command,
     turn: u64,
     item: u32,
 }
 
-/// A passphrase that is asked for.
+/// A question that a person may have to answer.
 struct Prompt {
     item: u32,
+    asker: Asker,
     since: Instant,
     /// The keyholder was told to give the turn back.
     gives_back: bool,
@@ -69,6 +79,8 @@ struct Prompt {
 /// What a person answers.
 enum Answer {
     Typed(OwnedFd),
+    /// The client has it, and gives it when it is asked anew.
+    Remembered,
     Nothing,
 }
 
@@ -111,7 +123,7 @@ impl Job {
 
     /// A program's question that is open for longest.
     fn oldest_question(&self) -> Option<Instant> {
-        self.asked.values().filter(|(asker, _)| *asker != Asker::Passphrase).map(|(_, since)| *since).min()
+        self.asked.values().filter(|(asker, _)| !asker.asks_a_person()).map(|(_, since)| *since).min()
     }
 }
 
@@ -203,6 +215,10 @@ impl Control {
                 self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Passphrase { new } })
             }
             KeyholderToControl::WantSecretPipe { item } => self.ask(item, Asker::Secret, ToClient::Want { item, wanted: Wanted::Secret }),
+            KeyholderToControl::WantTargetLook { item, volume, session, size_bytes, base_of, origin } => {
+                let wanted = Wanted::TargetLook { volume, session, size_bytes, base_of, origin };
+                self.ask(item, Asker::Look, ToClient::Want { item, wanted })
+            }
             KeyholderToControl::WantFarEnd { service, via } => {
                 // Volumes knows whether a qube has to be made for it.
                 self.turns.preparing = Some((service, via.clone()));
@@ -247,7 +263,7 @@ impl Control {
         self.go_on()
     }
 
-    /// The command gave its turn back: it waits for its passphrase outside of the queue.
+    /// The command gave its turn back: it waits for a person outside of the queue.
     fn park_job(&mut self) -> Result<(), Fatal> {
         let job = self.turns.job.take().ok_or(Fatal::Unexpected(self.keyholder.peer()))?;
         self.spawner.send(&ControlToSpawner::EndAll, &[])?;
@@ -262,7 +278,8 @@ impl Control {
                 self.enter(id, Phase::Prompting);
                 self.turns.parked.insert(id, Parked { command: job.command, turn: job.turn, item: prompt.item });
                 match prompt.answer {
-                    Some(Answer::Typed(typed)) => self.resume(id, typed)?,
+                    Some(Answer::Typed(typed)) => self.resume(id, Some(typed))?,
+                    Some(Answer::Remembered) => self.resume(id, None)?,
                     Some(Answer::Nothing) => self.give_up(id)?,
                     None => {}
                 }
@@ -284,15 +301,16 @@ impl Control {
         over.into_iter().try_for_each(|watcher| self.finish(watcher, ExitStatus::Done))
     }
 
-    /// What was typed, or that nothing was, for a command that gave its turn back.
+    /// What a person answered to a command that gave its turn back.
     pub(super) fn take_typed(&mut self, id: u64, received: Received<ToDaemon>) -> Result<(), Fatal> {
         let unexpected = || Fatal::Unexpected(client::PEER);
         let asked = self.turns.parked.get(&id).map(|parked| parked.item).ok_or_else(unexpected)?;
         match received.message {
             ToDaemon::Here { item } if item == asked => {
                 let typed = received.descriptor().map_err(|_| unexpected())?;
-                self.resume(id, typed)
+                self.resume(id, Some(typed))
             }
+            ToDaemon::Looked { item, .. } if item == asked => self.resume(id, None),
             ToDaemon::Unavailable { item, .. } if item == asked => self.give_up(id),
             _ => Err(unexpected()),
         }
@@ -305,10 +323,10 @@ impl Control {
     }
 
     /// A command that gave its turn back is the next again.
-    fn resume(&mut self, id: u64, typed: OwnedFd) -> Result<(), Fatal> {
+    fn resume(&mut self, id: u64, typed: Option<OwnedFd>) -> Result<(), Fatal> {
         let Some(Parked { command, turn, .. }) = self.turns.parked.remove(&id) else { return Ok(()) };
         self.enter(id, Phase::Queued);
-        self.turns.queue.push_front(Waiting { client: id, command, turn: Some(turn), typed: Some(typed) });
+        self.turns.queue.push_front(Waiting { client: id, command, turn: Some(turn), typed });
         self.tell_queued(id, usize::from(self.turns.job.is_some()))?;
         self.start_next()
     }
@@ -341,22 +359,22 @@ impl Control {
     pub(super) fn cancel(&mut self) -> Result<(), Fatal> {
         let Some(job) = self.turns.job.as_mut().filter(|job| !job.cancelled) else { return Ok(()) };
         job.cancelled = true;
-        let prompt = job.prompt.as_ref().map(|prompt| (prompt.item, prompt.gives_back));
-        if let Some((item, _)) = prompt {
+        let prompt = job.prompt.as_ref().map(|prompt| (prompt.item, prompt.asker, prompt.gives_back));
+        if let Some((item, ..)) = prompt {
             job.asked.remove(&item);
             job.late.insert(item);
         }
         match prompt {
             // It ends without effect, and then it is seen that it was cancelled.
-            Some((_, true)) => return Ok(()),
-            Some((_, false)) => job.prompt = None,
+            Some((.., true)) => return Ok(()),
+            Some((.., false)) => job.prompt = None,
             None => {}
         }
         if self.turns.preparing.is_some() {
             self.volumes.send(&ControlToVolumes::GiveUpQube, &[])?;
         }
         self.keyholder.send(&ControlToKeyholder::Cancel, &[])?;
-        prompt.map_or(Ok(()), |(item, _)| self.answer_for_nobody(item, Asker::Passphrase))
+        prompt.map_or(Ok(()), |(item, asker, _)| self.answer_for_nobody(item, asker))
     }
 
     /// Whoever was asked and says nothing for too long is hung up on; who waits for a person gives the turn back once others wait.
@@ -382,8 +400,9 @@ impl Control {
         let (ToDaemon::Here { item }
         | ToDaemon::HereSource { item, .. }
         | ToDaemon::NoSource { item, .. }
-        | ToDaemon::HereToReplace { item, .. }
-        | ToDaemon::HereInPlace { item, .. }
+        | ToDaemon::HereTarget { item, .. }
+        | ToDaemon::NoTarget { item, .. }
+        | ToDaemon::Looked { item, .. }
         | ToDaemon::Unavailable { item, .. }
         | ToDaemon::Placed { item, .. }) = received.message
         else {
@@ -394,12 +413,12 @@ impl Control {
             return Ok(());
         }
         let Some((asker, _)) = job.asked.remove(&item) else { return Err(unexpected) };
-        if asker == Asker::Passphrase {
-            return self.pass_typed(item, received);
+        if asker.asks_a_person() {
+            return self.pass_persons_answer(item, asker, received);
         }
         match (asker, &received.message) {
-            (Asker::Target, ToDaemon::Unavailable { errno, .. }) => {
-                self.volumes.send(&ControlToVolumes::Unavailable { item, errno: *errno }, &[])
+            (Asker::Target, ToDaemon::NoTarget { fault, .. }) if fault.is_bounded() => {
+                self.volumes.send(&ControlToVolumes::NoTarget { item, fault: fault.clone() }, &[])
             }
             (Asker::Source, ToDaemon::NoSource { path, why, .. }) if is_path_bounded(path) => {
                 self.volumes.send(&ControlToVolumes::NoSource { item, path: path.clone(), why: *why }, &[])
@@ -407,8 +426,7 @@ impl Control {
             (Asker::Secret, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
             (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
-            (Asker::Source, ToDaemon::HereSource { .. })
-            | (Asker::Target, ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
+            (Asker::Source, ToDaemon::HereSource { .. }) | (Asker::Target, ToDaemon::HereTarget { .. }) => {
                 let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
                 match passed {
                     Some((message, count, descriptors)) if descriptors.len() == count => {
@@ -418,23 +436,25 @@ impl Control {
                     _ => self.refuse_answer(item, asker),
                 }
             }
-            (Asker::Target | Asker::Secret, ToDaemon::Here { .. }) => {
+            (Asker::Secret, ToDaemon::Here { .. }) => {
                 let Ok(descriptor) = received.descriptor() else { return self.refuse_answer(item, asker) };
-                let sent = match asker {
-                    Asker::Target => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
-                    _ => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]),
-                };
+                let sent = self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]);
                 self.unless_refused(item, asker, sent)
             }
             _ => self.refuse_answer(item, asker),
         }
     }
 
-    /// Passes on what was typed. If the command is to give its turn back, it is kept for when it begins anew.
-    fn pass_typed(&mut self, item: u32, received: Received<ToDaemon>) -> Result<(), Fatal> {
-        let answer = match received.message {
-            ToDaemon::Here { .. } => received.descriptor().ok().map(Answer::Typed),
-            ToDaemon::Unavailable { .. } => Some(Answer::Nothing),
+    /// Passes on what a person may have answered. If the command is to give its turn back, it is kept for when it begins anew.
+    fn pass_persons_answer(&mut self, item: u32, asker: Asker, received: Received<ToDaemon>) -> Result<(), Fatal> {
+        let look = match &received.message {
+            ToDaemon::Looked { look, .. } if asker == Asker::Look && look.is_bounded() => Some(look.clone()),
+            _ => None,
+        };
+        let answer = match (asker, &received.message) {
+            (Asker::Look, _) => look.is_some().then_some(Answer::Remembered),
+            (Asker::Passphrase, ToDaemon::Here { .. }) => received.descriptor().ok().map(Answer::Typed),
+            (Asker::Passphrase, ToDaemon::Unavailable { .. }) => Some(Answer::Nothing),
             _ => None,
         };
         let prompt = self.turns.job.as_mut().and_then(|job| job.prompt.as_mut());
@@ -446,13 +466,14 @@ impl Control {
         if let Some(job) = &mut self.turns.job {
             job.prompt = None;
         }
-        match answer {
-            Some(Answer::Typed(typed)) => {
+        match (answer, look) {
+            (Some(Answer::Typed(typed)), _) => {
                 let sent = self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[typed.as_fd()]);
-                self.unless_refused(item, Asker::Passphrase, sent)
+                self.unless_refused(item, asker, sent)
             }
-            Some(Answer::Nothing) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
-            None => self.refuse_answer(item, Asker::Passphrase),
+            (Some(Answer::Remembered), Some(look)) => self.keyholder.send(&ControlToKeyholder::Looked { item, look }, &[]),
+            (Some(Answer::Nothing), _) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
+            _ => self.refuse_answer(item, asker),
         }
     }
 
@@ -481,10 +502,14 @@ impl Control {
                 let why = NoSource::Errno(errno);
                 self.volumes.send(&ControlToVolumes::NoSource { item, path: Vec::new(), why }, &[])
             }
-            Asker::Target => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
+            Asker::Target => self.volumes.send(&ControlToVolumes::NoTarget { item, fault: TargetFault::Unavailable { errno } }, &[]),
             Asker::Passphrase | Asker::Secret => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
             Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
             Asker::Keep => self.volumes.send(&ControlToVolumes::Kept { item, errno }, &[]),
+            Asker::Look => {
+                let look = TargetLook { path: String::new(), found: Err(TargetFault::Unavailable { errno }) };
+                self.keyholder.send(&ControlToKeyholder::Looked { item, look }, &[])
+            }
         }
     }
 
@@ -494,8 +519,8 @@ impl Control {
             Some(job @ Job { client: Some(_), .. }) => {
                 let since = Instant::now();
                 job.asked.insert(item, (asker, since));
-                if asker == Asker::Passphrase {
-                    job.prompt = Some(Prompt { item, since, gives_back: false, answer: None });
+                if asker.asks_a_person() {
+                    job.prompt = Some(Prompt { item, asker, since, gives_back: false, answer: None });
                 }
                 self.tell_owner(question)
             }
@@ -544,6 +569,8 @@ impl Control {
                 self.ask(item, asker, ToClient::Want { item, wanted })
             }
             VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
+            VolumesToControl::DropBase { item } => self.tell_owner(ToClient::DropBase { item }),
+            VolumesToControl::BaseKept { errno } => self.tell_owner(ToClient::Failed(Failure::BaseKept { errno })),
             VolumesToControl::Keep { item, label } => self.ask(item, Asker::Keep, ToClient::Keep { item, label }),
         }
     }
@@ -605,11 +632,8 @@ fn several(answer: &ToDaemon) -> Option<(ControlToVolumes, usize)> {
         ToDaemon::HereSource { item, found, clones, base } if found.is_bounded() => {
             (ControlToVolumes::HereSource { item, found, clones, base }, if clones { 3 } else { 1 }, base)
         }
-        // The target, and the file whose place it takes.
-        ToDaemon::HereToReplace { item, base } => (ControlToVolumes::HereToReplace { item, base }, 2, base),
-        // The target, and a new file for its clone.
-        ToDaemon::HereInPlace { item, clones, base, remembered } if remembered.as_ref().is_none_or(|target| target.origin.is_bounded()) => {
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, if clones { 2 } else { 1 }, base)
+        ToDaemon::HereTarget { item, form, base, remembered } if remembered.iter().all(|target| target.origin.is_bounded()) => {
+            (ControlToVolumes::HereTarget { item, form, base, remembered }, form.descriptors(), base)
         }
         _ => return None,
     };

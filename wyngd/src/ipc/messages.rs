@@ -3,7 +3,8 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetKind, ToClient, Wanted,
+    BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetFault, TargetForm, TargetKind,
+    TargetLook, ToClient, Wanted,
 };
 
 /// Ranges in one message: each is at most 18 bytes of it.
@@ -84,6 +85,13 @@ pub enum ControlToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
+    /// What the caller found where a target goes.
+    Looked {
+        /// The target's number.
+        item: u32,
+        /// See above.
+        look: TargetLook,
+    },
     /// The far end runs, and the transport has its pipes.
     FarEndStarted {
         /// Which.
@@ -130,6 +138,21 @@ pub enum KeyholderToControl {
     WantSecretPipe {
         /// The question's number.
         item: u32,
+    },
+    /// Have the client look at where a target goes.
+    WantTargetLook {
+        /// The target's number.
+        item: u32,
+        /// The volume's name.
+        volume: String,
+        /// The session's name, seconds since 1970 UTC.
+        session: i64,
+        /// How many bytes the target will have.
+        size_bytes: u64,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+        /// Where the volume was backed up from.
+        origin: Option<Vec<u8>>,
     },
     /// Start the far end.
     WantFarEnd {
@@ -194,11 +217,6 @@ pub enum ControlToVolumes {
         /// The question's number.
         item: u32,
     },
-    /// The target that was wanted; with the descriptor.
-    Here {
-        /// The question's number.
-        item: u32,
-    },
     /// The source that was wanted; where it can be cloned, a new file to clone it into, and the same for reading; and the base snapshot if there
     /// is one; with these descriptors.
     HereSource {
@@ -220,20 +238,12 @@ pub enum ControlToVolumes {
         /// Why.
         why: NoSource,
     },
-    /// A new target and the file whose place it takes, and the base snapshot if there is one; with these two or three descriptors.
-    HereToReplace {
+    /// The target that was wanted; with it, what its form names, and the base snapshot if there is one.
+    HereTarget {
         /// The question's number.
         item: u32,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-    },
-    /// A target that is changed where it is; a new file to clone it into if it can be cloned, and the base snapshot if there is one; with these
-    /// descriptors.
-    HereInPlace {
-        /// The question's number.
-        item: u32,
-        /// There is a new file.
-        clones: bool,
+        /// What the target is, and what else travels.
+        form: TargetForm,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
         /// Where it lies, unless the person named this place for this very command.
@@ -247,11 +257,11 @@ pub enum ControlToVolumes {
         errno: i32,
     },
     /// The target that was wanted cannot be had.
-    Unavailable {
+    NoTarget {
         /// The question's number.
         item: u32,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        fault: TargetFault,
     },
     /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one may come.
     PrepareQube {
@@ -287,6 +297,16 @@ pub enum VolumesToControl {
         item: u32,
         /// What it is of.
         label: BaseLabel,
+    },
+    /// Have the client remove the base snapshot that it gave.
+    DropBase {
+        /// The number of the source or target.
+        item: u32,
+    },
+    /// A base snapshot that is not what its label says cannot be removed.
+    BaseKept {
+        /// What the system said.
+        errno: i32,
     },
     /// Have the client close a snapshot that is not needed.
     Forget {
@@ -337,7 +357,12 @@ pub enum KeyholderToVolumes {
         /// What it is of.
         label: BaseLabel,
     },
-    /// This source has no session that is to be committed.
+    /// The base snapshot of this source or target is not what its label says: it is removed. Nothing is answered.
+    DropBase {
+        /// Its number.
+        item: u32,
+    },
+    /// This source has no session that is to be committed, or this target is done with.
     CloseSource {
         /// Its number.
         item: u32,
@@ -412,11 +437,11 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// A target; with its descriptor, and behind it that of the file whose place it takes, where it is not a clone of that.
+    /// A target; with its descriptor, and behind it that of what [`There::beside`] names.
     Target {
         /// Its number.
         item: u32,
-        /// File or stream.
+        /// What kind of thing it is.
         kind: TargetKind,
         /// What is there.
         there: Option<There>,
@@ -430,17 +455,12 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// The caller could not open a target.
-    Unavailable {
+    /// The target cannot be had.
+    NoTarget {
         /// Its number.
         item: u32,
-        /// What the system said.
-        errno: i32,
-    },
-    /// A target is of a kind that cannot be used.
-    WrongKind {
-        /// Its number.
-        item: u32,
+        /// Why.
+        fault: TargetFault,
     },
 }
 
@@ -449,12 +469,23 @@ pub enum VolumesToKeyholder {
 pub struct There {
     /// Its size.
     pub size_bytes: u64,
-    /// The target holds it already: it is changed where it is, or a clone.
+    /// The target holds it already: it is changed where it is, a clone, or what an interrupted restore left.
     pub in_target: bool,
     /// The target is the thing itself, and keeps its name.
     pub in_place: bool,
+    /// What a second descriptor is for.
+    pub beside: Option<Beside>,
     /// What the base snapshot is of, from which changes can be asked; the base's size.
     pub base: Option<(BaseLabel, u64)>,
+}
+
+/// A file beside a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Beside {
+    /// The one whose place the target takes: what is the same is copied from it.
+    Old,
+    /// A clone of what the target was, which it can become again.
+    Kept,
 }
 
 /// control → spawner.

@@ -19,6 +19,7 @@ pub mod job;
 mod page_cache;
 pub mod reader;
 pub mod real_world;
+pub mod room;
 pub mod sealed;
 pub mod state;
 pub mod world;

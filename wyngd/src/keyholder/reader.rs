@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
 use wyng_archive::crypto::{ArchiveId, DataKey, wiping_stack};
-use wyng_control::{BaseLabel, BaseOf, Command, Failure, Progress, ToClient};
+use wyng_control::{BaseLabel, BaseOf, Command, Failure, Progress, TargetLook, ToClient};
 use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
@@ -271,11 +271,27 @@ impl World for LookingWorld {
 
     fn close_source(&mut self, _: u32) {}
 
-    fn open_target(&mut self, _: u32, _: TargetWish<'_>) -> Result<TargetShape, Failure> {
+    fn drop_base(&mut self, _: u32) -> Result<(), Failure> {
         refused()
     }
 
-    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<(), Errno> {
+    fn look_at_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        refused()
+    }
+
+    fn open_target(&mut self, _: u32, _: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
+        refused()
+    }
+
+    fn next_target_data(&mut self, _: u32, _: u64) -> Result<Option<(u64, u64)>, Errno> {
+        denied()
+    }
+
+    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<usize, Errno> {
+        denied()
+    }
+
+    fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
         denied()
     }
 
@@ -283,17 +299,19 @@ impl World for LookingWorld {
         denied()
     }
 
-    fn undo_target(&mut self, _: u32) -> Result<bool, Failure> {
-        refused()
-    }
-
-    fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
+    fn finish_target(&mut self, _: u32, _: u64) -> Result<(), Errno> {
         denied()
     }
 
-    fn place_target(&mut self, _: u32, _: &str, _: u64) -> Result<(), Failure> {
+    fn place_target(&mut self, _: u32, _: &str, _: &str) -> Result<(), Failure> {
         refused()
     }
+
+    fn undo_target(&mut self, _: u32, _: u64) -> Result<bool, Failure> {
+        refused()
+    }
+
+    fn close_target(&mut self, _: u32) {}
 
     fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
         refused()

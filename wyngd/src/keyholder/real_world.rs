@@ -5,7 +5,8 @@
 
 mod client;
 mod far_ends;
-mod target;
+mod stream;
+mod targets;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,18 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
+use wyng_control::{BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetLook, ToClient, path_text};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
 use self::client::Prompts;
 use self::far_ends::{Opening, Push};
-use self::target::Target;
+use self::targets::Target;
 use super::files::StateFiles;
 use super::page_cache::Source;
 use super::sealed::Sealed;
@@ -205,6 +205,10 @@ impl RealWorld {
                 [false, _] => self.poll_control()?,
             }
         }
+    }
+
+    fn target(&mut self, item: u32) -> Result<&mut Target, Errno> {
+        self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 
     fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
@@ -482,123 +486,48 @@ impl World for RealWorld {
         let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
-        let volume = wish.volume.to_owned();
-        let message = KeyholderToVolumes::OpenTarget {
-            item,
-            volume: volume.clone(),
-            size_bytes: wish.size_bytes,
-            base_of: wish.base_of,
-            in_place: wish.in_place,
-            origin: wish.origin,
-        };
-        let received = self.ask_volumes(&message)?;
-        match received.message {
-            VolumesToKeyholder::Target { item: found, kind, there, ref remembered } if found == item => {
-                let remembered = remembered.clone();
-                let mut given = received.descriptors().into_iter();
-                let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
-                let file = given.next().ok_or_else(fatal)?;
-                if let Some(there) = there {
-                    if !there.in_target {
-                        // A clone of it that failed half way may have left something.
-                        rustix::fs::ftruncate(&file, 0)
-                            .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
-                    }
-                    let source = if there.in_target {
-                        let same = rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(|errno| Self::fatal(&errno.into()))?;
-                        Source::beside_target(same, there.size_bytes, false)
-                    } else {
-                        Source::new(given.next().ok_or_else(fatal)?, there.size_bytes, false)
-                    };
-                    self.sources.insert(item, source);
-                }
-                let target = Target::new(file, kind, there)
-                    .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
-                self.targets.insert(item, target);
-                Ok(TargetShape { kind, there, remembered })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::of_target(&volume, errno)),
-            VolumesToKeyholder::WrongKind { .. } => Err(Failure::TargetUnavailable { volume, errno: SystemErrno::INVAL.raw_os_error() }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.volumes.send(&KeyholderToVolumes::DropBase { item }, &[]).map_err(|fatal| Self::fatal(&fatal))
     }
 
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let read = read_at(&target.file, offset, bytes)?;
-        bytes.iter_mut().skip(read).for_each(|byte| *byte = 0);
-        Ok(())
+    fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        self.ask_for_look(item, wish)
     }
 
-    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&target.file, flags, offset, length) {
-            Err(SystemErrno::OPNOTSUPP) => {
-                let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
-                self.write_target(item, offset, &zeros)
-            }
-            punched => punched.map_err(|errno| Errno(errno.raw_os_error())),
-        }
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure> {
+        self.take_target(item, wish, path)
     }
 
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
-        self.sources.remove(&item);
-        let Some(target) = self.targets.remove(&item) else { return Ok(false) };
-        let Some(there) = target.there.filter(|there| there.in_place) else { return Ok(false) };
-        let _ = rustix::fs::ftruncate(&target.file, there.size_bytes); // the clone does not shorten it; a device has its size
-        match self.ask_volumes(&KeyholderToVolumes::Undo { item })?.message {
-            VolumesToKeyholder::Undone { item: found, errno } if found == item => Ok(errno == 0),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        self.target(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.target(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let written = match self.targets.remove(&item) {
-            None => Err(SystemErrno::BADF),
-            Some(mut target) => {
-                let written = match target.kind {
-                    TargetKind::File => target.write_at(offset, bytes),
-                    TargetKind::Stream => self.write_stream(&mut target, offset, bytes),
-                };
-                self.targets.insert(item, target);
-                written
-            }
-        };
-        written.map_err(|errno| Errno(errno.raw_os_error()))
+        self.write_to(item, offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
-    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
-        let Some(mut target) = self.targets.remove(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
-        let finished = match target.kind {
-            TargetKind::File => target.finish_file(size_bytes),
-            TargetKind::Stream => self.write_stream(&mut target, size_bytes, &[]),
-        };
-        if let Err(errno) = finished {
-            // It is still there to be undone.
-            self.targets.insert(item, target);
-            return Err(match errno {
-                SystemErrno::CANCELED => Failure::Interrupted,
-                errno => Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() },
-            });
-        }
-        if target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place) {
-            return Ok(());
-        }
-        drop(target);
-        self.tell(ToClient::Place { item })?;
-        match self.control_answer()?.message {
-            ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume: volume.to_owned() })
-            }
-            ControlToKeyholder::Placed { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        self.target(item)?.punch(offset, length).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
+        self.finish_at(item, size_bytes).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        self.name_target(item, volume, path)
+    }
+
+    fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure> {
+        self.put_back(item, size_bytes)
+    }
+
+    fn close_target(&mut self, item: u32) {
+        self.forget_target(item);
     }
 
     fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {

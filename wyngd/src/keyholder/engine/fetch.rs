@@ -77,12 +77,12 @@ struct Record {
 
 impl ChunkReader {
     /// Begins with nothing wanted.
-    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: Domain) -> Self {
+    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: &Arc<Domain>) -> Self {
         Self {
             packs: Arc::clone(packs),
             keys: Arc::clone(keys),
             credential: Arc::clone(credential),
-            domain: Arc::new(domain),
+            domain: Arc::clone(domain),
             planned: VecDeque::new(),
             asked: VecDeque::new(),
             opening: VecDeque::new(),

@@ -78,6 +78,10 @@ impl Prompts {
         self.waiting.remove(&turn);
     }
 
+    pub(super) fn give_back(&mut self) {
+        self.given_back = true;
+    }
+
     pub(super) fn has_given_back(&self) -> bool {
         self.given_back
     }
@@ -227,7 +231,7 @@ impl RealWorld {
                 Err(if self.cancelled.is_some() { Failure::Interrupted } else { Failure::NoPassphrase })
             }
             ControlToKeyholder::GiveBack => {
-                self.prompts.given_back = true;
+                self.prompts.give_back();
                 Err(Failure::Interrupted)
             }
             _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
