@@ -8,8 +8,9 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
-/// The most bytes of a file that is read whole.
-const WHOLE_MAX_BYTES: u64 = 16 << 20;
+/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and the times of checks take 16 bytes a pack:
+/// room for 16 million packs, which hold 256 TiB at the default size.
+const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
 
@@ -51,6 +52,9 @@ impl StateFiles {
 
     /// See [`World::replace_file`](super::world::World::replace_file).
     pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        if bytes.len() as u64 > WHOLE_MAX_BYTES {
+            return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
+        }
         self.open.remove(name);
         self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
     }
@@ -226,4 +230,32 @@ fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outco
 
 fn failure(name: &str, errno: Errno) -> Failure {
     Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> (tempfile::TempDir, StateFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = rustix::fs::open(folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (folder, StateFiles::new(root))
+    }
+
+    #[test]
+    fn what_two_million_packs_have_noted_is_read_again() {
+        let (_folder, mut files) = files();
+        let noted: Vec<u8> = (0..2_000_000_u64).flat_map(|number| [number.to_le_bytes(), [7; 8]]).flatten().collect();
+        files.replace("ledger", &noted).unwrap();
+        assert!(files.read("ledger").unwrap().unwrap() == noted);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_not_written() {
+        let (_folder, mut files) = files();
+        files.replace("ledger", b"old").unwrap();
+        let too_long = vec![0; usize::try_from(WHOLE_MAX_BYTES).unwrap() + 1];
+        assert_eq!(files.replace("ledger", &too_long), Err(Failure::StateIo { file: "ledger".into(), errno: Errno::FBIG.raw_os_error() }));
+        assert_eq!(files.read("ledger").unwrap().unwrap(), b"old");
+    }
 }
