@@ -143,7 +143,7 @@ impl StateFiles {
 
     /// See [`World::make_link`](super::world::World::make_link).
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        let temporary = format!("{name}.new");
+        let temporary = temporary_link(name);
         self.make_parents(name).map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &self.root, &temporary)
@@ -228,6 +228,15 @@ fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outco
     Ok(())
 }
 
+/// Where a link is made before it is renamed to `name`. The leading dot keeps it apart from the names of archives, which are links too: a link
+/// that a cut leaves behind must not count as an archive, and an archive called `NAME.new` must not be overwritten.
+fn temporary_link(name: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((folder, last)) => format!("{folder}/.{last}.new"),
+        None => format!(".{name}.new"),
+    }
+}
+
 fn failure(name: &str, errno: Errno) -> Failure {
     Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
 }
@@ -240,6 +249,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = rustix::fs::open(folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         (folder, StateFiles::new(root))
+    }
+
+    #[test]
+    fn linking_a_name_leaves_every_other_archive_name_alone() {
+        let (_folder, mut files) = files();
+        files.link("archives/home.new", "first").unwrap();
+        files.link("archives/home", "second").unwrap();
+        assert_eq!(files.read_link("archives/home.new").unwrap().as_deref(), Some("first"));
+        assert_eq!(files.read_link("archives/home").unwrap().as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn a_link_under_way_has_no_name_that_an_archive_may_have() {
+        let temporary = temporary_link("archives/home");
+        assert!(!crate::keyholder::state::is_archive_name(temporary.strip_prefix("archives/").unwrap()), "{temporary}");
     }
 
     #[test]
