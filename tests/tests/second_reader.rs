@@ -11,7 +11,7 @@ use std::process::Command;
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
-use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
@@ -123,7 +123,7 @@ impl History {
         let mut commit = Commit::decode(&plain, 2).unwrap();
         (commit.generation, commit.next_slot) = (3, 2);
         (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
-        commit.slots.push(SlotRef { number: 1, hash: pack_name(&added).0 });
+        commit.slots.push(SlotRef { number: 1, time: 1_900_000_000, hash: pack_name(&added).0, label: SlotLabel::default() });
         credential.seal_meta(Kind::Commit, &mut coder, &Id(next.0), &commit.encode(), NonceSeed([2; 24]), &mut bytes).unwrap();
         for (name, blob) in [(slot_name(1), added), (next, bytes)] {
             std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();

@@ -3,6 +3,9 @@
 
 use crate::format::skip_of;
 
+/// So many copies of a commit in a row must be absent before it is believed that there are no more.
+pub const COPIES_ABSENT: u8 = 4;
+
 /// From commit `generation` on the way to the older `goal`: the next generation whose hash this commit carries.
 ///
 /// `None` when `goal` is not older.

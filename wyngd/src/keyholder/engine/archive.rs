@@ -8,7 +8,6 @@ use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root,
 use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear};
 use wyng_control::{Failure, ObjectClass, Phase, Progress};
 
-use super::keys::slot_ref;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
@@ -166,7 +165,7 @@ impl Archive {
 
 /// Does the commit list just this slot?
 pub fn is_listed(commit: &Commit, slot: &Slot) -> bool {
-    commit.slots.contains(&slot_ref(slot))
+    commit.lists(slot.clear().number, blake3::hash(&slot.encode()).as_bytes()).is_some()
 }
 
 /// Tries each slot: ROOT, and which one gave it. A damaged slot is named only when no sound one opens.

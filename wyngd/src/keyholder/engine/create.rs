@@ -186,9 +186,10 @@ fn check(settings: &Settings) -> Result<SlotParams, Failure> {
 
 fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot: &Slot) -> Result<Commit, Failure> {
     let shared_domain = if settings.shared_domain { Some(DomainId(world.draw()?)) } else { None };
+    let time = seconds(world.wall_nanos());
     Ok(Commit {
         generation: 1,
-        time: seconds(world.wall_nanos()),
+        time,
         writer: toml.writer_id().ok_or_else(|| internal("the writer id"))?,
         previous: [0; 32],
         skip: [0; 32],
@@ -207,7 +208,7 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
         keys: TreeRoot::EMPTY,
         volumes: TreeRoot::EMPTY,
         tail: None,
-        slots: vec![slot_ref(slot)],
+        slots: vec![slot_ref(slot, time)],
     })
 }
 

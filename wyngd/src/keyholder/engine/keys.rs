@@ -5,12 +5,12 @@
 //! no commit lists, which opens nothing here.
 
 use wyng_archive::crypto::{ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
-use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotRef};
+use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
 use wyng_control::{Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
-use super::commit::{commit_change, settle_pending};
+use super::commit::{commit_change, seconds, settle_pending};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
 use crate::keyholder::world::World;
@@ -101,7 +101,9 @@ fn edit<W: World>(world: &mut W, name: &str, change: &Change, cost: Cost) -> Res
         all.extend(kept.last().cloned());
         archive.folder.write_slots(world, &all)?;
     }
-    let slots = kept.iter().map(slot_ref).collect();
+    let made = seconds(world.wall_nanos());
+    let listed = |slot: &Slot| archive.head.slots.iter().find(|listed| listed.number == slot.clear().number).cloned();
+    let slots = kept.iter().map(|slot| listed(slot).unwrap_or_else(|| slot_ref(slot, made))).collect();
     commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| (state.slots, state.next_slot) = (slots, next_slot))?;
     archive.folder.write_slots(world, &kept)?;
     world.finish_push()?;
@@ -159,9 +161,10 @@ pub fn new_slot<W: World>(
     })
 }
 
-/// How a commit lists a slot.
-pub fn slot_ref(slot: &Slot) -> SlotRef {
-    SlotRef { number: slot.clear().number, hash: *blake3::hash(&slot.encode()).as_bytes() }
+/// How a commit lists a slot that was made at `time`.
+pub fn slot_ref(slot: &Slot, time: i64) -> SlotRef {
+    let hash = *blake3::hash(&slot.encode()).as_bytes();
+    SlotRef { number: slot.clear().number, time, hash, label: SlotLabel::default() }
 }
 
 /// What a guess at a passphrase is to cost.
