@@ -14,8 +14,6 @@ use crate::sandbox::noise;
 
 /// The size of a chunk.
 pub const CHUNK: u32 = 4096;
-/// More calls than any of these commands makes.
-pub const CALLS_MAX: u64 = 3000;
 
 /// An archive of small chunks and packs.
 pub fn create_request() -> create::Request {
@@ -65,7 +63,8 @@ pub fn back_up_committing_after(world: &mut MemoryWorld, commit_after_bytes: u64
 /// Opens the archive; nothing of it may be missing.
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some("local".into()));
-    open::open(world, &open::Request { name: "home".into(), store, via, expect: None }).map(|unread| assert_eq!(unread, 0))
+    let request = open::Request { name: "home".into(), store, via, expect: None, before: None };
+    open::open(world, &request).map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
 }
 
 /// A session as it was reported with status 0, and what it must give back.
@@ -119,8 +118,37 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
     world.told.iter().find_map(|event| if let ToClient::Verified(sums) = event { Some(sums.foreign_objects) } else { None }).unwrap()
 }
 
+/// Kills `command` before each of its calls that changes something, and behind the last of them, and shows the world as it is then. A kill at a
+/// call that only reads leaves what one at the next change leaves. How many calls the command makes.
+pub fn cut_everywhere(
+    start: impl Fn() -> MemoryWorld,
+    command: impl Fn(&mut MemoryWorld) -> Result<(), Failure>,
+    mut check: impl FnMut(u64, MemoryWorld),
+) -> u64 {
+    std::panic::set_hook(Box::new(|info| {
+        if !info.payload().is::<Killed>() {
+            eprintln!("{info}");
+        }
+    }));
+    let mut whole = start();
+    assert_eq!(command(&mut whole), Ok(()));
+    let behind = whole.changing_calls().last().map(|last| last + 1).filter(|call| *call <= whole.calls());
+    for n in whole.changing_calls().iter().copied().chain(behind) {
+        let mut world = start();
+        world.kill_at(n);
+        match catch_unwind(AssertUnwindSafe(|| command(&mut world))) {
+            Ok(done) => panic!("{done:?} before call {n}"),
+            Err(payload) if payload.is::<Killed>() => check(n, world),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+    whole.calls()
+}
+
 /// What a killed command and the same one after it leave.
 pub struct Survived {
+    /// After the kill.
+    pub cut: Durable,
     /// After both.
     pub durable: Durable,
     /// Sessions that either of them reported.
@@ -129,46 +157,34 @@ pub struct Survived {
     pub arrived: usize,
 }
 
-/// Kills `command` at each of its calls, in two ways of losing what is not durable; runs it once more each time; gives it to `check`.
+/// Kills `command` everywhere, in two ways of losing what is not durable; runs it once more each time; gives it to `check`, with the number of
+/// the state that it was left in. How many calls the command makes.
 pub fn killed_everywhere(
     base: &Durable,
     sources: &[Vec<u8>],
     command: impl Fn(&mut MemoryWorld) -> Result<(), Failure>,
     mut check: impl FnMut(u64, Survived),
 ) -> u64 {
-    std::panic::set_hook(Box::new(|info| {
-        if !info.payload().is::<Killed>() {
-            eprintln!("{info}");
-        }
-    }));
-    // Between two calls that only read, nothing changes that a kill could leave behind.
+    let start = || {
+        let mut world = MemoryWorld::new(base.clone(), 10);
+        world.sources = sources.to_vec();
+        world
+    };
     let mut tried = HashSet::new();
-    for n in 1..CALLS_MAX {
+    cut_everywhere(start, &command, |n, killed| {
         for chance in [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0] {
-            let mut world = MemoryWorld::new(base.clone(), 10);
-            world.sources = sources.to_vec();
-            world.kill_at(n);
-            match catch_unwind(AssertUnwindSafe(|| command(&mut world))) {
-                Ok(done) => {
-                    assert_eq!(done, Ok(()));
-                    return n - 1;
-                }
-                Err(payload) if payload.is::<Killed>() => {}
-                Err(payload) => resume_unwind(payload),
-            }
-            let mut sessions = reported(&world);
-            let (durable, arrived) = world.crash(chance);
+            let mut sessions = reported(&killed);
+            let (durable, arrived) = killed.crash(chance);
             if !tried.insert(fingerprint(&durable, sessions.len())) {
                 continue;
             }
-            let mut world = MemoryWorld::new(durable, 20);
+            let mut world = MemoryWorld::new(durable.clone(), 20);
             world.sources = sources.to_vec();
             assert_eq!(command(&mut world), Ok(()), "once more after a kill at call {n}, chance {chance:x}");
             sessions.extend(reported(&world));
-            check(n, Survived { durable: world.end(), sessions, arrived });
+            check(tried.len() as u64, Survived { cut: durable, durable: world.end(), sessions, arrived });
         }
-    }
-    panic!("the command never ends");
+    })
 }
 
 /// Tells one state from another.

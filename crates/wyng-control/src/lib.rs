@@ -13,6 +13,7 @@ mod command;
 mod event;
 mod failure;
 mod origin;
+mod warning;
 
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
@@ -24,6 +25,7 @@ pub use event::{
 };
 pub use failure::{ExitStatus, Failure, ObjectClass};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
+pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
 pub const CONTROL_VERSION: u32 = 3;
