@@ -7,6 +7,7 @@
 pub mod archive_writer;
 pub mod booted;
 pub mod disk;
+pub mod engine;
 pub mod fake_qubes;
 pub mod foreign;
 pub mod memory_world;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{
-    BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetFault, TargetFound, TargetKind, TargetLook, ToClient,
+    BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Phase, Progress, TargetFault, TargetFound, TargetKind, TargetLook,
+    ToClient,
 };
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::world::{
@@ -60,6 +61,8 @@ pub struct MemoryWorld {
     random: blake3::OutputReader,
     clock: u64,
     calls: u64,
+    /// The calls that changed anything that a kill could leave behind, or that the client hears.
+    changing_calls: Vec<u64>,
     kill_at: Option<u64>,
     /// The plug is pulled when so many blobs were put.
     pub kill_when_put: Option<usize>,
@@ -109,6 +112,24 @@ pub struct MemoryWorld {
     pub push_may_read: bool,
     /// What is typed when a passphrase is asked for.
     pub passphrase: Vec<u8>,
+    /// What is typed when a new one is asked for, if it is another.
+    pub new_passphrase: Option<Vec<u8>>,
+    /// What was shown to the person.
+    pub secret: Option<Vec<u8>>,
+    /// How often a passphrase was asked for.
+    pub asked_passphrases: u32,
+    /// Which services were started, in order.
+    pub services: Vec<Service>,
+    /// Every progress that was told.
+    pub progress: Vec<Progress>,
+    /// The person interrupts once so many slots were tried.
+    pub cancel_after_slots: Option<u64>,
+    /// What the service manager unsealed.
+    pub sealed: Option<Vec<u8>>,
+    /// The far end is lost at this call.
+    pub lose_far_end_at: Option<u64>,
+    /// The far end says of every name that a blob lies under it.
+    pub shows_everything: bool,
 }
 
 impl MemoryWorld {
@@ -129,6 +150,7 @@ impl MemoryWorld {
             random: blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof(),
             clock: 1_900_000_000_000_000_000 + seed * 1_000_000_000,
             calls: 0,
+            changing_calls: Vec::new(),
             kill_at: None,
             kill_when_put: None,
             sources: Vec::new(),
@@ -151,12 +173,26 @@ impl MemoryWorld {
             puts: Vec::new(),
             push_may_read: true,
             passphrase: b"passphrase".to_vec(),
+            new_passphrase: None,
+            secret: None,
+            asked_passphrases: 0,
+            services: Vec::new(),
+            progress: Vec::new(),
+            cancel_after_slots: None,
+            sealed: None,
+            lose_far_end_at: None,
+            shows_everything: false,
         }
     }
 
     /// From now on the `n`-th call is the last.
     pub fn kill_at(&mut self, n: u64) {
         self.kill_at = Some(self.calls + n);
+    }
+
+    /// The numbers of the calls that changed something: a kill at any other call leaves what a kill at the next of these leaves.
+    pub fn changing_calls(&self) -> &[u64] {
+        &self.changing_calls
     }
 
     /// How many calls were made.
@@ -188,11 +224,26 @@ impl MemoryWorld {
         self.crash(0).0
     }
 
+    /// How many slots a passphrase was tried on.
+    pub fn slots_tried(&self) -> u64 {
+        self.progress.iter().filter(|progress| progress.phase == Phase::Unlocking).count() as u64
+    }
+
+    fn reach_far_end(&self) -> Result<(), Failure> {
+        if self.lose_far_end_at.is_some_and(|call| self.calls >= call) { Err(Failure::FarEndLost) } else { Ok(()) }
+    }
+
     fn step(&mut self) {
         self.calls += 1;
         if self.kill_at == Some(self.calls) {
             std::panic::panic_any(Killed);
         }
+    }
+
+    /// A step that changes something.
+    fn change(&mut self) {
+        self.step();
+        self.changing_calls.push(self.calls);
     }
 
     /// What the base snapshot is of; and notes what changed since, to be told page by page.
@@ -233,7 +284,7 @@ impl World for MemoryWorld {
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
 
     fn sealed_credential(&mut self, _: ArchiveId) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-        None
+        self.sealed.clone().map(Zeroizing::new)
     }
 
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
@@ -275,19 +326,19 @@ impl World for MemoryWorld {
     }
 
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.files.insert(name.to_owned(), File { bytes: bytes.to_vec(), synced: bytes.len() });
         Ok(())
     }
 
     fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 }).bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let file = self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 });
         file.synced = file.bytes.len();
         self.unjournaled = 0;
@@ -295,7 +346,7 @@ impl World for MemoryWorld {
     }
 
     fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let file = self.files.get_mut(name).unwrap();
         file.bytes.truncate(usize::try_from(length_bytes).unwrap());
         file.synced = file.bytes.len();
@@ -317,7 +368,7 @@ impl World for MemoryWorld {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let below = format!("{name}/");
         self.files.retain(|path, _| path != name && !path.starts_with(&below));
         self.links.retain(|path, _| path != name && !path.starts_with(&below));
@@ -335,7 +386,7 @@ impl World for MemoryWorld {
     }
 
     fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.links.insert(name.to_owned(), target.to_owned());
         Ok(())
     }
@@ -345,8 +396,9 @@ impl World for MemoryWorld {
         Ok(self.links.get(name).cloned())
     }
 
-    fn connect(&mut self, _: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
+    fn connect(&mut self, service: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
         self.step();
+        self.services.push(service);
         match (create, self.store.is_empty()) {
             (true, false) => Err(Failure::StoreNotEmpty { store: "memory".into() }),
             (false, true) => Err(Failure::StoreEmpty { store: "memory".into() }),
@@ -359,7 +411,7 @@ impl World for MemoryWorld {
     }
 
     fn put(&mut self, name: BlobName, mut bytes: Vec<u8>, length_bytes: usize, _: bool) -> Result<u64, Failure> {
-        self.step();
+        self.change();
         bytes.truncate(length_bytes);
         self.put_number += 1;
         self.sent_bytes += length_bytes as u64;
@@ -372,7 +424,7 @@ impl World for MemoryWorld {
     }
 
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
-        self.step();
+        self.change();
         // Without waiting, receipts are late.
         if wait || self.in_flight.len() > 2 { Ok(self.settle_oldest()) } else { Ok(None) }
     }
@@ -382,7 +434,7 @@ impl World for MemoryWorld {
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {
-        self.step();
+        self.change();
         while self.settle_oldest().is_some() {}
         Ok(())
     }
@@ -395,6 +447,7 @@ impl World for MemoryWorld {
 
     fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
         self.step();
+        self.reach_far_end()?;
         let (name, offset, length) = self.asked.pop_front().unwrap();
         Ok(match self.store.get(&name.0) {
             None => Fetched::Missing,
@@ -404,7 +457,9 @@ impl World for MemoryWorld {
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
         self.step();
-        Ok(self.store.get(&name.0).map_or(Found::Nothing, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
+        self.reach_far_end()?;
+        let shown = if self.shows_everything { Found::Blob { length_bytes: 4096 } } else { Found::Nothing };
+        Ok(self.store.get(&name.0).map_or(shown, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
     }
 
     fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
@@ -458,7 +513,7 @@ impl World for MemoryWorld {
     fn end_reading(&mut self, _: u32) {}
 
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
-        self.step();
+        self.change();
         assert!(self.clones, "only a snapshot becomes a base");
         let source = self.sources[item as usize].clone();
         self.bases.insert(label.of, (*label, source));
@@ -468,7 +523,7 @@ impl World for MemoryWorld {
     fn close_source(&mut self, _: u32) {}
 
     fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.bases.remove(&self.base_of[&item]);
         Ok(())
     }
@@ -480,7 +535,7 @@ impl World for MemoryWorld {
     }
 
     fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
-        self.step();
+        self.change();
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
             return Ok(TargetShape { kind: TargetKind::File, there: None, remembered: None });
@@ -536,7 +591,7 @@ impl World for MemoryWorld {
     }
 
     fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        self.step();
+        self.change();
         let target = self.targets.get_mut(&item).unwrap();
         let [begin, end] = [offset, offset + length].map(|place| usize::try_from(place).unwrap().min(target.len()));
         target[begin..end].fill(0);
@@ -544,7 +599,7 @@ impl World for MemoryWorld {
     }
 
     fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
-        self.step();
+        self.change();
         if !self.is_device {
             self.targets.get_mut(&item).unwrap().resize(usize::try_from(size_bytes).unwrap(), 0);
         }
@@ -552,7 +607,7 @@ impl World for MemoryWorld {
     }
 
     fn place_target(&mut self, item: u32, _: &str, _: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let target = self.targets[&item].clone();
         self.there = self.there.is_some().then(|| target.clone());
         self.placed.insert(item, target);
@@ -560,7 +615,7 @@ impl World for MemoryWorld {
     }
 
     fn undo_target(&mut self, item: u32, _: u64) -> Result<bool, Failure> {
-        self.step();
+        self.change();
         if !self.undo_fails {
             self.targets.insert(item, self.kept[&item].clone());
         }
@@ -570,26 +625,31 @@ impl World for MemoryWorld {
     // What it is now is still looked at.
     fn close_target(&mut self, _: u32) {}
 
-    fn passphrase(&mut self, _: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn passphrase(&mut self, new: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.step();
-        Ok(Zeroizing::new(self.passphrase.clone()))
+        self.asked_passphrases += 1;
+        let typed = self.new_passphrase.as_ref().filter(|_| new).unwrap_or(&self.passphrase);
+        Ok(Zeroizing::new(typed.clone()))
     }
 
-    fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
-        self.step();
+    fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.change();
+        self.secret = Some(text.to_vec());
         Ok(())
     }
 
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.told.push(event);
         Ok(())
     }
 
-    fn progress(&mut self, _: Progress) {}
+    fn progress(&mut self, progress: Progress) {
+        self.progress.push(progress);
+    }
 
     fn cancelled(&mut self) -> bool {
-        false
+        self.cancel_after_slots.is_some_and(|slots| self.slots_tried() >= slots)
     }
 }
 

@@ -223,7 +223,7 @@ fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
 #[test]
 fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     let (sandbox, _service, socket) = serving();
-    let change = Command::KeyChange { archive: "home".into(), kdf_memory_kib: None, kdf_passes: None };
+    let change = Command::KeyChange { archive: "home".into(), label: None, kdf_memory_kib: None, kdf_passes: None };
     let client = RawClient::start(&socket, change);
     let type_in = |item: u32, text: &str| {
         let pipe = passphrase(text);

@@ -255,12 +255,19 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         },
         11 => Command::Unlock { archive, secs: chance.number() },
         12 => Command::Lock { archive: chance.maybe(Chance::text) },
-        13 => Command::KeyAdd { archive, recovery_key: chance.one_in(2), kdf_memory_kib: chance.maybe(Chance::small), kdf_passes: Some(3) },
+        13 => Command::KeyAdd {
+            archive,
+            recovery_key: chance.one_in(2),
+            label: chance.maybe(Chance::text),
+            kdf_memory_kib: chance.maybe(Chance::small),
+            kdf_passes: Some(3),
+        },
         14 => Command::ArchiveOpen {
             archive: "other".into(),
             store_url: chance.maybe(|_| format!("dir:{}", sandbox.path("no store").display())),
             via: chance.maybe(Chance::text),
             expect: chance.maybe(Chance::text),
+            before: chance.maybe(Chance::number),
         },
         _ => Command::ArchiveCreate {
             archive: chance.text(),

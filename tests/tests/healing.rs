@@ -462,3 +462,55 @@ fn a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals() {
     archive.back_up();
     archive.assert_healed("EACCES");
 }
+
+/// The blob of the commit that the last backup made: the only one of its size that came since.
+fn commit_since(history: &History, before: &BTreeSet<PathBuf>) -> PathBuf {
+    let added = history.added_since(before);
+    let commits: Vec<_> = added.into_iter().filter(|blob| blob.metadata().unwrap().len() == 4096).collect();
+    assert_eq!(commits.len(), 1);
+    commits[0].clone()
+}
+
+#[test]
+fn the_machine_that_wrote_a_damaged_newest_commit_writes_on_and_all_is_clean_again() {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let newest = commit_since(&history, &before);
+    // A loss of power where the store is took its bytes; nobody looks before the next backup.
+    std::fs::write(&newest, b"").unwrap();
+    history.change(6, 3);
+    history.back_up();
+    history.assert_whole_elsewhere();
+    assert_eq!(std::fs::read(&newest).unwrap(), b"", "nothing in the store is ever replaced");
+}
+
+#[test]
+fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_on_request() {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let newest = commit_since(&history, &before);
+    flip_a_bit(&newest);
+    let sandbox = &history.sandbox;
+    let adopted = sandbox.adopt("passphrase");
+    assert_eq!(adopted.expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(problems(&adopted), [(name(&newest), Vec::new())]);
+    let restore = |session: &str| sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
+    assert_eq!(restore("latest").expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(sandbox.wyng(&["archive", "take-over", "home"]).expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newest-damaged"]);
+    history.assert_restores([0]);
+
+    let opened = sandbox.wyng(&["archive", "open", "home", "--before", "3"]);
+    assert_eq!(opened.success().json["warnings"][0]["code"], "older-opened");
+    assert!(opened.stderr.contains("WARNING: the archive was opened as generation 2 left it"), "{}", opened.stderr);
+    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newer-passed-over"]);
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["newer-passed-over"]);
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history.sessions.truncate(1);
+    history.back_up();
+    history.assert_whole_elsewhere();
+}

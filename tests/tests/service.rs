@@ -229,7 +229,15 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
     let _service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
-    assert!(!archive.join("credential").exists());
+    // Nor does an opening write one, of the archive that is known or of a forgotten one.
+    sandbox.wyng(&["archive", "open", "home"]).success();
+    let store = format!("dir:{}", sandbox.store().display());
+    sandbox.wyng(&["archive", "forget", "home"]).success();
+    sandbox.wyng(&["archive", "open", "home", "--store", &store]).success();
+    for copy in ["credential", "credential.copy"] {
+        assert!(!archive.join(copy).exists(), "{copy}");
+    }
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
 }
 
 #[test]

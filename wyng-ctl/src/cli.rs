@@ -271,6 +271,9 @@ pub(crate) struct OpenArgs {
     /// The code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     expect: Option<String>,
+    /// Open the newest sound generation below this one, where newer ones are damaged: their sessions are not shown
+    #[arg(long, value_name = "GENERATION")]
+    before: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -304,7 +307,7 @@ pub(crate) enum KeyVerb {
         /// The slot's number, as `key list` shows it
         slot: u8,
     },
-    /// Does the passphrase still open the archive?
+    /// Check that a passphrase opens the archive, and say which slot it is of
     Check {
         /// The archive's name
         archive: String,
@@ -322,6 +325,9 @@ pub(crate) struct NewPassphrase {
     /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
     #[arg(long, value_name = "N")]
     kdf_passes: Option<u32>,
+    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read it
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -545,6 +551,7 @@ impl Cli {
                 store_url: open.store.clone(),
                 via: open.via.clone(),
                 expect: open.expect.clone(),
+                before: open.before,
             },
             Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
             Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
@@ -556,12 +563,16 @@ impl Cli {
             Verb::Key(KeyVerb::Add { archive, recovery_key, new }) => Command::KeyAdd {
                 archive: archive.clone(),
                 recovery_key: *recovery_key,
+                label: new.label.clone(),
                 kdf_memory_kib: new.memory_kib(),
                 kdf_passes: new.kdf_passes,
             },
-            Verb::Key(KeyVerb::Change { archive, new }) => {
-                Command::KeyChange { archive: archive.clone(), kdf_memory_kib: new.memory_kib(), kdf_passes: new.kdf_passes }
-            }
+            Verb::Key(KeyVerb::Change { archive, new }) => Command::KeyChange {
+                archive: archive.clone(),
+                label: new.label.clone(),
+                kdf_memory_kib: new.memory_kib(),
+                kdf_passes: new.kdf_passes,
+            },
             Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove { archive: archive.clone(), number: *slot },
             Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: archive.clone() },
             Verb::Backup(backup) => Command::Backup {

@@ -99,6 +99,12 @@ impl Progress {
             line.push(' ');
             line.push_str(&plain(volume));
         }
+        if told.phase == Phase::Unlocking && told.total_bytes > 1 {
+            return format!("{line}: slot {} of {}", told.done_bytes.saturating_add(1), told.total_bytes);
+        }
+        if told.phase == Phase::Unlocking {
+            return line;
+        }
         if told.phase == Phase::Loading {
             return format!("{line}: {} of {} packs", told.done_bytes, told.total_bytes);
         }

@@ -206,6 +206,8 @@ pub enum Command {
         via: Option<String>,
         /// The code from the recovery sheet.
         expect: Option<String>,
+        /// The newest sound generation below this one instead of the newest of all.
+        before: Option<u64>,
     },
     /// Makes this machine the archive's writer.
     ArchiveTakeOver {
@@ -331,6 +333,8 @@ pub enum Command {
         archive: String,
         /// A recovery key instead of a passphrase.
         recovery_key: bool,
+        /// What a person calls it.
+        label: Option<String>,
         /// As with the slot that opens, if not given.
         kdf_memory_kib: Option<u32>,
         /// The same.
@@ -340,6 +344,8 @@ pub enum Command {
     KeyChange {
         /// Which archive.
         archive: String,
+        /// What a person calls it; without it as before.
+        label: Option<String>,
         /// As with the slot that opens, if not given.
         kdf_memory_kib: Option<u32>,
         /// The same.

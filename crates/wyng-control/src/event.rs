@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::warning::Warning;
 
 /// From the daemon to `wyng-ctl`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -90,7 +91,7 @@ pub enum ToClient {
     },
     /// `verify`: the sums.
     Verified(VerifyReport),
-    /// `key list`: one slot.
+    /// `key list`, `add`, `change`, `remove`: one slot. `key check`: the slot that opened.
     KeySlot(KeySlot),
     /// `unlock`: the key is kept until then.
     Unlocked {
@@ -119,6 +120,8 @@ pub enum ToClient {
     RecoverySheet(RecoverySheet),
     /// `status`: a protection that the system would not let a role have.
     Unenforced(Unenforced),
+    /// Something that a person must know although the command is done.
+    Warned(Warning),
     /// Something failed; the job may go on with other volumes.
     Failed(Failure),
     /// The job's totals, once, before [`ToClient::Done`].
@@ -431,6 +434,14 @@ pub struct KeySlot {
     pub memory_kib: u32,
     /// Argon2's passes.
     pub passes: u32,
+    /// When it was made, seconds since 1970 UTC.
+    pub made_time: i64,
+    /// What a person calls it; may be empty.
+    pub label: String,
+    /// The passphrase that was given to this command is this slot's.
+    pub opens: bool,
+    /// When it was the last slot to open the archive on this machine, seconds since 1970 UTC; 0: another one was, or none yet.
+    pub opened_time: i64,
 }
 
 /// What a person keeps on paper.

@@ -92,6 +92,12 @@ pub enum Failure {
     UnknownArchive { archive: String },
     /// The local name is taken.
     ArchiveNameTaken { archive: String },
+    /// An archive is to be opened for the first time, and nobody says where it is.
+    StoreUnnamed { archive: String },
+    /// The slot that is to be removed is the one whose passphrase was typed.
+    SlotInUse { slot: u8 },
+    /// The archive is known here under another name.
+    ArchiveKnown { archive: String, known_as: String },
     /// A name that cannot be a volume's or an archive's.
     BadName { name: String },
     /// A setting outside its bounds.
@@ -116,6 +122,14 @@ pub enum Failure {
     NoState { folder: String },
     /// The passphrase opens no slot, and no slot is damaged.
     WrongPassphrase,
+    /// The passphrase opens a slot that the newest commit does not list.
+    PassphraseRemoved,
+    /// A slot that stays opens with the new passphrase already.
+    PassphraseTaken { slot: u8 },
+    /// Several names for new slots are taken in the store, and not by this machine.
+    SlotNamesTaken,
+    /// The recovery sheet's code has another form, or its check digits do not fit.
+    CodeMistyped,
     /// The command needs a passphrase and none was given.
     NoPassphrase,
     /// A source could not be opened by the caller.
@@ -246,6 +260,18 @@ pub enum Failure {
     Forked { generation: u64 },
     /// An earlier run found a fork; nothing is pushed until `archive open`.
     Stopped,
+    /// The commit's name is taken, and the far end for pushing may not read by what.
+    CommitUnsettled { generation: u64 },
+    /// Two copies of a commit authenticate and differ.
+    TwoCommits { generation: u64 },
+    /// No copy of the newest commit, or of what it reaches first, can be read. `opened`: the older generation that was opened; 0: none.
+    NewestDamaged { generation: u64, opened: u64 },
+    /// `--before` names a generation that this machine has committed or adopted, or an older one.
+    BeforeKnown { known_generation: u64 },
+    /// The archive was opened at an older generation than the newest; it can be read.
+    NewerPassedOver { generation: u64, newest: u64 },
+    /// The same, and a newer generation is sound, so that nothing can be written after this one.
+    NewerSound { generation: u64, newest: u64 },
     /// Another machine is the archive's writer.
     NotWriter { archive: String },
     /// The store shows an older state than this machine has seen.
@@ -373,6 +399,27 @@ impl Failure {
                 kept,
                 "Choose another name, or remove the local state with `wyng-ctl archive forget NAME`.",
             ),
+            Self::StoreUnnamed { archive } => say(
+                "store-unnamed",
+                Usage,
+                format!("archive {archive:?} is not known here yet, and nothing says where it is"),
+                kept,
+                "Add --store URL.",
+            ),
+            Self::SlotInUse { slot } => say(
+                "slot-in-use",
+                Usage,
+                format!("slot {slot} is the passphrase that you typed"),
+                kept,
+                "Type the passphrase of a slot that stays.",
+            ),
+            Self::ArchiveKnown { archive, known_as } => say(
+                "archive-known",
+                Usage,
+                format!("this archive is known here as {known_as:?} and cannot be opened as {archive:?} too"),
+                kept,
+                "Use the name that it has here; `wyng-ctl archive forget NAME` gives that name up.",
+            ),
             Self::BadName { name } => say(
                 "bad-name",
                 Usage,
@@ -444,6 +491,34 @@ impl Failure {
                 "the passphrase opens none of the archive's slots, and the slots are sound".into(),
                 kept,
                 "Try again; a recovery key works too.",
+            ),
+            Self::PassphraseRemoved => say(
+                "passphrase-removed",
+                Locked,
+                "this passphrase was removed from the archive".into(),
+                kept,
+                "Use one that is still valid; `wyng-ctl key list NAME` shows them on a machine that has the archive.",
+            ),
+            Self::PassphraseTaken { slot } => say(
+                "passphrase-taken",
+                Usage,
+                format!("slot {slot} opens with this passphrase already"),
+                kept,
+                "Choose another passphrase, or keep the slot that has this one.",
+            ),
+            Self::SlotNamesTaken => say(
+                "slot-names-taken",
+                Damage,
+                "the names of the next slots are taken in the store, and not by this machine".into(),
+                "The passphrases that `wyng-ctl key list` shows stay valid; none was added.",
+                "Somebody else writes to the store: find out who. If it was another machine of yours, run `wyng-ctl archive open NAME` and try again.",
+            ),
+            Self::CodeMistyped => say(
+                "code-mistyped",
+                Usage,
+                "the recovery sheet's code is mistyped".into(),
+                kept,
+                "Type it as the sheet has it: a code looks like 18-5cd87b25239ff2b6-52.",
             ),
             Self::NoPassphrase => say(
                 "no-passphrase",
@@ -893,10 +968,10 @@ impl Failure {
                 "forked",
                 Damage,
                 format!(
-                    "commit {generation} exists with other bytes: this machine's state is older than the archive, or another machine writes to it"
+                    "commit {generation} exists with other bytes: this machine's state is older than the archive, another machine writes to it, or the commit is damaged"
                 ),
-                "Nothing was overwritten. No command pushes until this is settled.",
-                "Run `wyng-ctl archive open NAME`, which checks that what is there descends from what is known here.",
+                "Nothing was overwritten, and what was sent stays. No command pushes until this is settled.",
+                "Run `wyng-ctl archive open NAME`, which reads what is there and finds out which; then run the same command again.",
             ),
             Self::Stopped => say(
                 "stopped",
@@ -904,6 +979,60 @@ impl Failure {
                 "an earlier run found that the archive has another writer, or that this state is old".into(),
                 kept,
                 "Run `wyng-ctl archive open NAME` first.",
+            ),
+            Self::CommitUnsettled { generation } => say(
+                "commit-unsettled",
+                Damage,
+                format!("the store has commit {generation}, and may not say during a push whether it is this machine's"),
+                "What was sent stays and is not sent again. No command pushes until this is settled.",
+                "Run `wyng-ctl archive open NAME`, which reads the commit; then run the same command again.",
+            ),
+            Self::TwoCommits { generation } => say(
+                "two-commits",
+                Damage,
+                format!("two different commits of generation {generation} are in the store: two machines wrote it"),
+                intact,
+                "Go on with the machine whose sessions you want to keep, and start a new archive from it; what was restored from either is right.",
+            ),
+            Self::NewestDamaged { generation, opened } => say(
+                "newest-damaged",
+                Damage,
+                match opened {
+                    0 => format!("the newest generation, {generation}, is damaged"),
+                    opened => format!(
+                        "the newest generation, {generation}, is damaged; the archive was opened for reading as generation {opened} left it"
+                    ),
+                },
+                "Sessions of older generations are whole, unless a problem names them. Nothing in the store was changed.",
+                "Restore older sessions by name, with --session. If the machine that wrote the newest generation still has its state, run `wyng-ctl backup` there, which repairs it, and `wyng-ctl archive open NAME` here again; otherwise accept the older state with `wyng-ctl archive open NAME --before GENERATION`, giving the damaged generation.",
+            ),
+            Self::BeforeKnown { known_generation } => say(
+                "before-known",
+                Usage,
+                match known_generation {
+                    0 => "there is no generation below the first".into(),
+                    known => format!("this machine knows generation {known}, and opens none that is older"),
+                },
+                kept,
+                "Give --before a higher generation, or leave it out.",
+            ),
+            Self::NewerPassedOver { generation, newest } => say(
+                "newer-passed-over",
+                Damage,
+                format!(
+                    "newer generations existed, up to {newest}, and are damaged; the archive is open as generation {generation} left it"
+                ),
+                "Sessions up to this generation restore. Sessions that only newer ones have are not shown.",
+                "Run `wyng-ctl archive take-over NAME` to go on from this generation, or `wyng-ctl archive open NAME` if the newer ones were repaired.",
+            ),
+            Self::NewerSound { generation, newest } => say(
+                "newer-sound",
+                Damage,
+                format!(
+                    "generation {newest} is sound, and the archive is open as generation {generation} left it: it can be read, and not be written"
+                ),
+                kept,
+                "Run `wyng-ctl archive open NAME` without --before to go on from the newest generation.",
             ),
             Self::NotWriter { archive } => say(
                 "not-writer",

@@ -15,6 +15,7 @@ mod event;
 mod failure;
 mod origin;
 mod target;
+mod warning;
 
 pub use bounds::{
     ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES, is_archive_name,
@@ -30,6 +31,7 @@ pub use event::{
 pub use failure::{ExitStatus, Failure, ObjectClass};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook, Unfit};
+pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
 pub const CONTROL_VERSION: u32 = 4;

@@ -108,13 +108,17 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             verified.foreign_objects,
             if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" }
         ),
-        ToClient::KeySlot(slot) => format!(
-            "slot {}  {}, {} MiB, {} passes",
-            slot.number,
-            if slot.recovery_key { "recovery key" } else { "passphrase" },
-            slot.memory_kib / 1024,
-            slot.passes
-        ),
+        ToClient::KeySlot(slot) => {
+            let kind = if slot.recovery_key { "recovery key" } else { "passphrase" };
+            let label = if slot.label.is_empty() { String::new() } else { format!("  {:?}", plain(&slot.label)) };
+            let opened = match (slot.opens, slot.opened_time) {
+                (true, _) => "  <- this one opens the archive".to_owned(),
+                (false, 0) => String::new(),
+                (false, time) => format!("  opened last, {}", session_name(time)),
+            };
+            let (made, memory_mib) = (session_name(slot.made_time), slot.memory_kib / 1024);
+            format!("slot {}  {kind}{label}  made {made}, {memory_mib} MiB, {} passes{opened}", slot.number, slot.passes)
+        }
         ToClient::Reached { via, service } => format!("{service} answers through {via}"),
         ToClient::Unlocked { until } => format!("unlocked until {}", session_name(*until)),
         ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet).join("\n"),
@@ -131,6 +135,7 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
         | ToClient::Failed(_)
         | ToClient::Restored(_)
         | ToClient::DropBase { .. }
+        | ToClient::Warned(_)
         | ToClient::Keep { .. }
         | ToClient::SnapshotsOf { .. }
         | ToClient::SnapshotOf(_)

@@ -34,6 +34,11 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
     set("command", json!(report.command));
     set("exit", json!(exit.code()));
     set("errors", Value::Array(errors));
+    let warnings: Vec<Value> =
+        report.warnings.iter().map(|warning| json!({"code": warning.code(), "text": warning.text(), "next": warning.next()})).collect();
+    if !warnings.is_empty() || report.command == "archive open" {
+        set("warnings", Value::Array(warnings));
+    }
     if let Some(archive) = &report.archive {
         set("archive", json!(archive));
     }
@@ -136,7 +141,8 @@ fn object(report: &Report, exit: ExitStatus) -> Map<String, Value> {
         "archive acknowledge" => {
             set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
         }
-        "lock" | "watch" | "key check" => {}
+        "key check" => drop(set("slot", report.events.iter().find_map(slot).unwrap_or(Value::Null))),
+        "lock" | "watch" => {}
         "snapshots list" | "snapshots clean" | "archive forget" => {
             set("snapshots", report.snapshots.iter().map(snapshot).collect());
         }
@@ -292,6 +298,10 @@ fn slot(event: &ToClient) -> Option<Value> {
         "kind": if slot.recovery_key { "recovery-key" } else { "passphrase" },
         "memory_kib": slot.memory_kib,
         "passes": slot.passes,
+        "made": session_name(slot.made_time),
+        "label": slot.label,
+        "opens": slot.opens,
+        "opened": (slot.opened_time != 0).then(|| session_name(slot.opened_time)),
     }))
 }
 

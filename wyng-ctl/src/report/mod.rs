@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use wyng_config::{Config, ConfigError};
-use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient};
+use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Verb};
@@ -254,6 +254,7 @@ pub(crate) struct Report {
     archive: Option<String>,
     events: Vec<ToClient>,
     messages: Vec<Message>,
+    warnings: Vec<Warning>,
     /// What `config check` found.
     config: Option<Config>,
     /// Base snapshots.
@@ -279,6 +280,7 @@ impl Report {
             archive: cli.archive().map(str::to_owned),
             events: Vec::new(),
             messages: Vec::new(),
+            warnings: Vec::new(),
             config: None,
             snapshots: Vec::new(),
             secret: None,
@@ -296,6 +298,9 @@ impl Report {
                 self.fail(self.named(failure));
             }
             return;
+        }
+        if let ToClient::Warned(warning) = event {
+            return self.warn(warning);
         }
         if let ToClient::Archive(archive) = &event {
             self.archive_shown = Some(archive.name.clone());
@@ -369,6 +374,13 @@ impl Report {
         let _ = writeln!(std::io::stderr(), "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it");
     }
 
+    /// Tells what a person must know although the command is done; `--quiet` does not silence it.
+    fn warn(&mut self, warning: Warning) {
+        let (text, next) = (plain(&warning.text()), warning.next());
+        let _ = write!(std::io::stderr(), "wyng-ctl: WARNING: {text}\n  next: {next}\n");
+        self.warnings.push(warning);
+    }
+
     /// The daemon only hears that there is no passphrase; here it is known why.
     pub(crate) fn explain_no_passphrase(&mut self, why: &NoPassphrase) {
         let mut message = Message::of_failure(&Failure::NoPassphrase);
@@ -421,6 +433,30 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
 |---|---|---|---|
 ";
 
+    const WARNINGS: &str = "
+# Warnings
+
+What a person must know although the command did what it was asked to. With `--json` each stands in `warnings[]`: `code`, `text` and `next`.
+
+| code | what to do next |
+|---|---|
+";
+
+    /// Each warning as a row. A variant without one does not compile.
+    fn warnings() -> String {
+        let all = [
+            Warning::OlderOpened { generation: 1, newest: 2 },
+            Warning::SlotNotListed { slot: 0, generation: 1 },
+            Warning::HistoryGap { generation: 1 },
+        ];
+        for warning in &all {
+            match warning {
+                Warning::OlderOpened { .. } | Warning::SlotNotListed { .. } | Warning::HistoryGap { .. } => {}
+            }
+        }
+        all.iter().map(|warning| format!("| `{}` | {} |\n", warning.code(), warning.next())).collect()
+    }
+
     /// Each variant, with empty names and the number 0: as bincode writes it, its index and zeros.
     fn failures() -> Vec<Failure> {
         let decode = |index: u8| {
@@ -471,7 +507,7 @@ ended it, or 3 when it was done for some volumes only. Words that are no command
         }
         let several: Vec<_> = rows.values().filter(|rows| rows.len() > 1).collect();
         assert!(several.is_empty(), "one code, one meaning: {several:?}");
-        let catalogue = format!("{HEAD}{}", rows.values().flatten().cloned().collect::<String>());
+        let catalogue = format!("{HEAD}{}{WARNINGS}{}", rows.values().flatten().cloned().collect::<String>(), warnings());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
         if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
             std::fs::write(&path, &catalogue).unwrap();

@@ -163,6 +163,7 @@ mod tests {
             store_url: store.map(str::to_owned),
             via: via.map(str::to_owned),
             expect: None,
+            before: None,
         };
         let allowed = [
             open("home", Some("dir:/srv/wyng"), Some("ssh:backup")),

@@ -8,8 +8,9 @@ use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
-/// The most bytes of a file that is read whole.
-const WHOLE_MAX_BYTES: u64 = 16 << 20;
+/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and the times of checks take 16 bytes a pack:
+/// room for 16 million packs, which hold 256 TiB at the default size.
+const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
 
@@ -83,6 +84,9 @@ impl StateFiles {
     /// See [`World::replace_file`](super::world::World::replace_file).
     pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.may_change(name)?;
+        if bytes.len() as u64 > WHOLE_MAX_BYTES {
+            return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
+        }
         self.open.remove(name);
         self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
     }
@@ -176,7 +180,7 @@ impl StateFiles {
     /// See [`World::make_link`](super::world::World::make_link).
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
         self.may_change(name)?;
-        let temporary = format!("{name}.new");
+        let temporary = temporary_link(name);
         self.make_parents(name).map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &self.root, &temporary)
@@ -261,6 +265,58 @@ fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outco
     Ok(())
 }
 
+/// Where a link is made before it is renamed to `name`. The leading dot keeps it apart from the names of archives, which are links too: a link
+/// that a cut leaves behind must not count as an archive, and an archive called `NAME.new` must not be overwritten.
+fn temporary_link(name: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((folder, last)) => format!("{folder}/.{last}.new"),
+        None => format!(".{name}.new"),
+    }
+}
+
 fn failure(name: &str, errno: Errno) -> Failure {
     Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> (tempfile::TempDir, StateFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = rustix::fs::open(folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (folder, StateFiles::new(root))
+    }
+
+    #[test]
+    fn linking_a_name_leaves_every_other_archive_name_alone() {
+        let (_folder, mut files) = files();
+        files.link("archives/home.new", "first").unwrap();
+        files.link("archives/home", "second").unwrap();
+        assert_eq!(files.read_link("archives/home.new").unwrap().as_deref(), Some("first"));
+        assert_eq!(files.read_link("archives/home").unwrap().as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn a_link_under_way_has_no_name_that_an_archive_may_have() {
+        let temporary = temporary_link("archives/home");
+        assert!(!wyng_control::is_archive_name(temporary.strip_prefix("archives/").unwrap()), "{temporary}");
+    }
+
+    #[test]
+    fn what_two_million_packs_have_noted_is_read_again() {
+        let (_folder, mut files) = files();
+        let noted: Vec<u8> = (0..2_000_000_u64).flat_map(|number| [number.to_le_bytes(), [7; 8]]).flatten().collect();
+        files.replace("ledger", &noted).unwrap();
+        assert!(files.read("ledger").unwrap().unwrap() == noted);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_not_written() {
+        let (_folder, mut files) = files();
+        files.replace("ledger", b"old").unwrap();
+        let too_long = vec![0; usize::try_from(WHOLE_MAX_BYTES).unwrap() + 1];
+        assert_eq!(files.replace("ledger", &too_long), Err(Failure::StateIo { file: "ledger".into(), errno: Errno::FBIG.raw_os_error() }));
+        assert_eq!(files.read("ledger").unwrap().unwrap(), b"old");
+    }
 }

@@ -157,7 +157,7 @@ pub trait World {
         false
     }
 
-    /// A whole small file of the state; `None` if there is none. At most 16 MiB.
+    /// A whole file of the state; `None` if there is none. At most 256 MiB.
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure>;
     /// Replaces a file, durably and at once: after a crash it is the old or the new one. Makes its folder.
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;

@@ -3,6 +3,9 @@
 
 use crate::format::skip_of;
 
+/// So many copies of a commit in a row must be absent before it is believed that there are no more.
+pub const COPIES_ABSENT: u8 = 4;
+
 /// From commit `generation` on the way to the older `goal`: the next generation whose hash this commit carries.
 ///
 /// `None` when `goal` is not older.
@@ -14,8 +17,8 @@ pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
     if skip >= goal && skip > 0 { Some(skip) } else { generation.checked_sub(1) }
 }
 
-/// No archive has so many commits: one a millisecond would take 35,000 years. Who claims to have them lies.
-pub const GENERATION_MAX: u64 = 1 << 50;
+/// No archive has so many commits: one a second would take 35,000 years. A store that shows more lies.
+pub const GENERATION_MAX: u64 = 1 << 40;
 
 /// The generations after `newest` that are probed before it is believed to be the newest: a store may hide up to 63 in a row without effect.
 pub fn head_probes(newest: u64) -> impl Iterator<Item = u64> {
@@ -61,7 +64,7 @@ mod tests {
         while let Some(probe) = next_probe(exists, None) {
             (exists, probes) = (probe, probes + 1);
         }
-        assert_eq!((exists, probes), (GENERATION_MAX, 51));
+        assert_eq!((exists, probes), (GENERATION_MAX, 41));
     }
 
     #[test]

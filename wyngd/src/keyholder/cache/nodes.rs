@@ -4,7 +4,6 @@
 use wyng_control::Failure;
 
 use super::run::Stored;
-use crate::keyholder::state::ArchiveFolder;
 use crate::keyholder::world::World;
 
 /// Appended nodes are written in pieces of about this size.
@@ -18,9 +17,9 @@ pub struct NodeCache {
 }
 
 impl NodeCache {
-    /// The file with its first `length_bytes`.
-    pub fn open(folder: &ArchiveFolder, length_bytes: u64) -> Self {
-        Self { path: folder.file("cache/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
+    /// The file with its first `length_bytes`, in the folder of a cache.
+    pub fn open(folder: &str, length_bytes: u64) -> Self {
+        Self { path: format!("{folder}/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
     }
 
     /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
