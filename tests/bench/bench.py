@@ -333,7 +333,7 @@ class Wyng:
         return self.run("restore", "bench", "disk", "--to", target)
 
     def put_back(self):
-        return self.run("restore", "bench", "disk", "--in-place")
+        return self.run("restore", "bench", "disk", "--in-place", "--yes")
 
     def verify(self):
         return self.run("verify", "bench")

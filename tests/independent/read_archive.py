@@ -7,6 +7,7 @@
     read_archive.py DIR --passphrase-file FILE check                        reads all that the newest commit reaches
 
 DIR is a copy of the store, FILE has the passphrase or a recovery key; § in a comment is a section of the page.
+With `--before GENERATION` behind FILE, the newest sound generation below that one is read: when the newest commit is damaged.
 Exit status: 0 done; 4 the passphrase opens no slot; 5 the named object is damaged or missing; 1 anything else."""
 import contextlib, datetime, functools, hmac, os, pathlib, shutil, struct, sys, tempfile, unicodedata
 from collections import namedtuple
@@ -98,32 +99,48 @@ def recovery_password(typed):
     key = sum(alphabet.index(text[39 - i]) << 5 * i for i in range(40)).to_bytes(25, "big")
     return text.encode() if DK("recovery key check", key[:20])[:5] == key[20:] else None
 
-def open_slot(blob, number, typed):
-    """Archive id, ROOT and epoch; None if the slot is sound but does not open."""
+Slot = namedtuple("Slot", "number blob kind archive_id memory passes salt")
+
+def parse_slot(blob, number):
     demand(H(blob[:192]) == blob[192:], "its last field is not the hash of the others")
     magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take("8sHBBB3x16sIII4x32s")
     demand((magic, version, suite, own_number) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
     demand(kind <= 1 and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
-    password = typed if kind == 0 else recovery_password(typed)
-    secret = password and len(password) <= 1024 and hash_secret_raw(password, salt, passes, memory, 1, 32, Type.ID, 0x13)
+    return Slot(number, blob, kind, archive_id, memory, passes, salt)
+
+def open_slot(slot, typed):
+    """Archive id, ROOT and epoch; None if the slot is sound but does not open."""
+    password, blob = typed if slot.kind == 0 else recovery_password(typed), slot.blob
+    secret = password and len(password) <= 1024 and hash_secret_raw(password, slot.salt, slot.passes, slot.memory, 1, 32, Type.ID, 0x13)
     if not secret or not hmac.compare_digest(KH(DK("slot commitment", secret), blob[:80]), blob[80:112]):
         return None
-    return archive_id, *Fields(unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))).take("32sI4x")
+    return slot.archive_id, *Fields(unseal(blob[136:192], blob[:112], blob[112:136], DK("slot seal", secret))).take("32sI4x")
 
-def open_archive(store, typed):
-    """The archive, and the damage of slots that were not needed (§10, steps 1 and 2)."""
-    numbers, damaged = [number for number in range(255, -1, -1) if store.has(slot_name(number))][:8], []
+def open_archive(store, typed, before=None):
+    """The archive that a live slot opens (§2.1, §10, steps 1 and 2)."""
+    slots, damaged = [], []
+    numbers = [number for number in range(256) if store.has(slot_name(number))]
     demand(numbers, f"there is no archive in {store.folder}")
-    for number in numbers:
+    def attempt(number, step):
         try:
             with examine("slot", slot_name(number)):
-                blob = store.read(slot_name(number), 224)
-                if opened := open_slot(blob, number, typed):
-                    archive = Archive(store, *opened)
-                    demand(archive.commit.slots.get(number) == H(blob), "the newest commit has no such slot")
-                    return archive, damaged
+                return step()
         except Damage as damage:
             damaged.append(damage)
+    for number in numbers:
+        slots.append(attempt(number, lambda: parse_slot(store.read(slot_name(number), 224), number)))
+    removed = False
+    for slot in sorted(filter(None, slots), key=lambda slot: (slot.memory * slot.passes, -slot.number)):
+        if opened := attempt(slot.number, lambda: open_slot(slot, typed)):
+            archive = Archive(store, *opened, before)
+            if archive.commit.slots.get(slot.number) == H(slot.blob):
+                return archive
+            if before and archive.passed_over:
+                print(f"slot {slot.number} is not one that generation {archive.newest} lists", file=sys.stderr)
+                return archive
+            removed = True
+    if removed:
+        stop(4, "the passphrase opens a slot that was removed")
     stop(*(5, damaged[0]) if damaged else (4, "the passphrase opens no slot"))
 
 # From an entry of the key table to its key: the exporter of HPKE (§6; RFC 9180, sections 4.1, 5.1 and 5.3)
@@ -156,8 +173,8 @@ def parse_commit(plain, generation, epoch):
     _hold_off_runs, _hold_off_seconds, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IQbBHI16s")
     packs, keys, volumes = Tree(*f.take("Q"), parse_place(f)), Tree(*f.take("Q32s")), Tree(*f.take("Q32s"))
     tail_number, tail = (*f.take("Q"), parse_pack(f)) if flags & 2 else (packs.size, *f.take("96x"), None)
-    slots = dict(f.take("B7x32s") for _ in range(min(slot_count, 8)))
-    f.take(f"{40 * (8 - len(slots)) + 4052 - 704}x")
+    slots = dict(parse_slot_entry(f) for _ in range(min(slot_count, 8)))
+    f.take(f"{80 * (8 - len(slots)) + 4052 - 1024}x")
     demand((own_generation, own_epoch, tail_number) == (generation, epoch, packs.size), "shape: generation, epoch or tail")
     demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
     demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
@@ -165,6 +182,13 @@ def parse_commit(plain, generation, epoch):
     demand(packs.root.id != ZERO or packs.root in NOTHING, "shape: place of the root of the packs")
     demand(len(slots) == slot_count and next_slot <= 256 and [*slots, next_slot] == sorted({*slots, next_slot}), "shape: slots")
     return Commit(previous, skip, pack_size, packs, keys, volumes, tail, slots)
+
+def parse_slot_entry(f):
+    """The number of a live slot and the hash of its bytes (§9.1)."""
+    number, length, _made, digest, label = f.take("BB6xq32s32s")
+    demand(length <= 32 and not any(label[length:]), "shape: length of a label")
+    demand("Cc" not in map(unicodedata.category, label[:length].decode()), "shape: label")
+    return number, digest
 
 def parse_directory(plain, pack):
     f, records, end, previous_kind = Fields(plain), {}, 0, CHUNK
@@ -206,28 +230,61 @@ LEAF = {CONTENT: parse_id, PACKS: parse_pack, SESSIONS: parse_session, KEYS: par
 # From the newest commit to the chunks
 class Archive:
     """An archive that is open: ROOT is known, and the newest commit."""
-    def __init__(self, store, archive_id, root, epoch):
+    def __init__(self, store, archive_id, root, epoch, before=None):
         self.store, self.archive_id, self.root, self.epoch = store, archive_id, root, epoch
         self.packs, self.records, self.keys, self.unreadable = {}, {}, {}, []
-        self.newest = max(self.find_newest(), 1)
+        highest = max(self.find_newest(), 1)
+        self.newest = self.newest_sound_below(before, highest) if before else highest
+        self.passed_over = highest > self.newest
+        if self.passed_over:
+            print(f"generations up to {highest} exist; this is generation {self.newest}", file=sys.stderr)
         _, self.commit = self.read_commit(self.newest)
 
     def meta_key(self, purpose, epoch): return DK(purpose, DK("meta", self.root + u32(epoch)))
-    def commit_name(self, number): return KH(DK("commit names", self.root), number.to_bytes(8, "little"))
+
+    def commit_name(self, generation, copy=0):
+        return KH(DK("commit names", self.root), generation.to_bytes(8, "little") + (bytes([copy]) if copy else b""))
 
     def find_newest(self):
-        """The highest generation: a hole of up to 64 hides nothing (§2)."""
+        """The highest generation: a hole of up to 64 hides nothing (§2.2)."""
         newest = 0
-        while further := [n for n in range(newest + 1, newest + 65) if self.store.has(self.commit_name(n))]:
+        while further := [n for n in range(newest + 1, newest + 65) if any(self.store.has(name) for name in self.copies(n))]:
             newest = further[-1]
         return newest
 
-    def read_commit(self, generation):
-        """The hash of a commit, and what it says (§9)."""
-        name, key = self.commit_name(generation), self.meta_key("meta seal", self.epoch)
-        with examine("commit", name):
-            sealed = self.store.read(name, 4096)
-            return H(sealed), parse_commit(self.open(COMMIT, name, sealed, self.epoch, key), generation, self.epoch)
+    def newest_sound_below(self, before, highest):
+        for generation in range(min(highest, before - 1), 0, -1):
+            with contextlib.suppress(Damage):
+                self.read_commit(generation)
+                return generation
+        raise Damage(f"no generation below {before} is sound")
+
+    def copies(self, generation):
+        """The names of the copies that there may be: until four in a row are absent (§2.2)."""
+        absent = 0
+        for copy in range(256):
+            name = self.commit_name(generation, copy)
+            yield name
+            absent = 0 if self.store.has(name) else absent + 1
+            if absent == 4:
+                return
+
+    def read_commit(self, generation, wanted=None):
+        """The hash of a commit, and what it says (§9): of the copy that authenticates, or that has the wanted hash (§2.2)."""
+        found, damages, own_name = {}, [], self.commit_name(generation)
+        for name in self.copies(generation):
+            try:
+                with examine("commit", name):
+                    sealed, key = self.store.read(name, 4096), self.meta_key("meta seal", self.epoch)
+                    found[H(sealed)] = parse_commit(self.open(COMMIT, own_name, sealed, self.epoch, key), generation, self.epoch)
+            except Damage as damage:
+                damages.append(damage)
+        if not found:
+            raise damages[0]
+        with examine("commit", own_name):
+            demand(len(found) == 1, "two copies of it authenticate and differ: two machines wrote this generation")
+            demand(wanted in (None, *found), "another commit demands another hash")
+        return found.popitem()
 
     def open(self, kind, name, sealed, epoch, key):
         """The plain bytes of a record, whose id is not yet compared (§5)."""
@@ -340,11 +397,11 @@ class Archive:
             offset = index * session.chunk_size
             yield offset, name, min(session.chunk_size, session.size - offset)
 
-def list_sessions(archive, _damaged):
+def list_sessions(archive):
     for volume, session in archive.sessions():
         print(volume, session.time, session.size, flush=True)
 
-def restore(archive, _damaged, volume, time, out):
+def restore(archive, volume, time, out):
     session = next((session for _, session in archive.sessions(volume) if session.time == time), None)
     demand(session, f"there is no session {time} of {volume}")
     with tempfile.NamedTemporaryFile(dir=None if out == "-" else os.path.dirname(os.path.abspath(out))) as file:
@@ -358,19 +415,19 @@ def restore(archive, _damaged, volume, time, out):
         else:
             os.link(file.name, out)                                         # which fails if OUT exists
 
-def check(archive, damaged):
+def check(archive):
     """Reads slots, commits and packs to their last byte, and compares all that says something of them."""
-    for damage in damaged + archive.unreadable:
+    for damage in archive.unreadable:
         raise damage
     for number, digest in archive.commit.slots.items():
         with examine("slot", slot_name(number)):
             demand(H(archive.store.read(slot_name(number), 224)) == digest, "the newest commit has another hash")
-    hashes = {0: ZERO}
-    for number in range(1, archive.newest + 1):
-        hashes[number], commit = archive.read_commit(number)
+    demanded = {0: ZERO}                                                    # the hashes of generations that later ones carry
+    for number in range(archive.newest, 0, -1):
+        _, commit = archive.read_commit(number, demanded.get(number))
         with examine("commit", archive.commit_name(number)):
-            earlier = (hashes[number - 1], hashes[number & (number - 1)])
-            demand((commit.previous, commit.skip) == earlier, "its hash of an earlier commit is another")
+            for earlier, digest in ((number - 1, commit.previous), (number & (number - 1), commit.skip)):
+                demand(demanded.setdefault(earlier, digest) == digest, "its hash of an earlier commit is another")
     wanted = {}                                                             # by content id: domains and lengths
     for _, session in archive.sessions():
         for _, name, length in [*archive.chunks(session), *((None, name, None) for name in session.settings)]:
@@ -387,10 +444,17 @@ def check(archive, damaged):
 def main():
     try:
         match sys.argv[1:]:
-            case [folder, "--passphrase-file", file, "list" | "restore" | "check" as command, *names]:
-                archive, damaged = open_archive(Store(folder), pathlib.Path(file).read_bytes().removesuffix(b"\n"))
+            case [folder, "--passphrase-file", file, "--before", number, *rest] if number.isdecimal():
+                before = int(number)
+            case [folder, "--passphrase-file", file, *rest]:
+                before = None
+            case _:
+                stop(1, __doc__)
+        match rest:
+            case ["list" | "restore" | "check" as command, *names]:
+                archive = open_archive(Store(folder), pathlib.Path(file).read_bytes().removesuffix(b"\n"), before)
                 archive.load()
-                {"list": list_sessions, "restore": restore, "check": check}[command](archive, damaged, *names)
+                {"list": list_sessions, "restore": restore, "check": check}[command](archive, *names)
             case _:
                 stop(1, __doc__)
     except Exception as error:

@@ -15,8 +15,8 @@ use wyng_archive::crypto::{
 };
 use wyng_archive::format::{
     ArchiveSettings, COMMIT_BYTES, Commit, ContentTree, Directory, KeyEntry, KeysTree, Node, PackEntry, PackLayout, PackState, PacksRoot,
-    PacksTree, Place, RecordKind, SessionEntry, SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotRef, Tail, TreeRoot, VolumeEntry,
-    VolumeId, VolumesTree, chunk_count, skip_of,
+    PacksTree, Place, RecordKind, SessionEntry, SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot,
+    VolumeEntry, VolumeId, VolumesTree, chunk_count, skip_of,
 };
 use wyng_archive::plan::{self, EditError, Editor, Nodes, NodesMut, Walk, read_packs};
 use zeroize::Zeroizing;
@@ -128,7 +128,9 @@ impl ArchiveWriter {
             let clear = SlotClear { number, kind, archive, memory_kib, passes, salt: random.bytes() };
             let password = Password::new(password).ok_or("the passphrase is empty or too long")?;
             let slot = seal_slot(&root, clear, &password, random.seed())?;
-            listed.push(SlotRef { number, hash: *blake3::hash(&slot.encode()).as_bytes() });
+            let label = SlotLabel::new(["", "laptop", "im Tresor, grün"][usize::try_from(random.below(3))?]).ok_or("a label")?;
+            let time = SEEDED_TIME - i64::try_from(random.below(1_000_000))?;
+            listed.push(SlotRef { number, time, hash: *blake3::hash(&slot.encode()).as_bytes(), label });
             put(folder, slot_name(number), &slot.encode())?;
         }
         let head = Commit {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Real file systems for tests: in memory, and in loop-mounted images. Root only.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,6 +81,25 @@ impl LoopMount {
     /// A path on it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path().join(name)
+    }
+
+    /// The image: what the disk has, whatever the file system's cache shows.
+    pub fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    /// Changes one byte of the disk in the middle of a file, beneath the file system. The file's bytes there must be on the disk, as they are
+    /// and nowhere else: they are looked for.
+    pub fn rot(&self, file: &Path) {
+        let content = std::fs::read(file).unwrap();
+        let middle = content.len() / 2;
+        let needle = &content[middle..middle + 64];
+        let mut image = std::fs::read(self.image()).unwrap();
+        let places: Vec<usize> =
+            (0..image.len() - 64).filter(|place| image[*place] == needle[0] && &image[*place..*place + 64] == needle).collect();
+        let [place] = places[..] else { panic!("the bytes lie at {places:?}") };
+        image[place] ^= 1;
+        std::fs::File::options().write(true).open(self.image()).unwrap().write_all_at(&image[place..=place], place as u64).unwrap();
     }
 }
 
@@ -161,8 +181,8 @@ impl ExfatDisk {
         std::fs::create_dir(disk.path()).map_err(|error| error.to_string())?;
         std::fs::File::create(&image).and_then(|file| file.set_len(size_mib << 20)).map_err(|error| error.to_string())?;
         try_run(Command::new("mkfs.exfat").arg(&image))?;
-        let by_kernel = try_run(Command::new("mount").args(["-t", "exfat", "-o", "loop"]).args([&image, &disk.path()]));
-        by_kernel.or_else(|_| try_run(Command::new("mount.exfat-fuse").args([&image, &disk.path()])))?;
+        let mount = |kind| try_run(Command::new("mount").args(["-t", kind, "-o", "loop"]).args([&image, &disk.path()]));
+        mount("exfat").or_else(|_| mount("exfat-fuse"))?;
         Ok(disk)
     }
 

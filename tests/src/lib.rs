@@ -7,12 +7,14 @@
 pub mod archive_writer;
 pub mod booted;
 pub mod disk;
+pub mod engine;
 pub mod fake_qubes;
 pub mod foreign;
 pub mod memory_world;
 pub mod pool;
 pub mod power_loss;
 pub mod programs;
+pub mod raw_client;
 pub mod require;
 pub mod rpc_policy;
 pub mod sandbox;

@@ -7,9 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, TargetKind, ToClient};
+use wyng_control::{
+    Asked, BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Phase, Progress, TargetFault, TargetFound, TargetKind,
+    TargetLook, ToClient,
+};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World};
+use wyngd::keyholder::world::{
+    Beside, ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World,
+};
 use zeroize::Zeroizing;
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -56,6 +61,8 @@ pub struct MemoryWorld {
     random: blake3::OutputReader,
     clock: u64,
     calls: u64,
+    /// The calls that changed anything that a kill could leave behind, or that the client hears.
+    changing_calls: Vec<u64>,
     kill_at: Option<u64>,
     /// The plug is pulled when so many blobs were put.
     pub kill_when_put: Option<usize>,
@@ -69,9 +76,26 @@ pub struct MemoryWorld {
     /// What is left to be told of each source's changes.
     changes: BTreeMap<u32, VecDeque<(u64, u64)>>,
     /// The archive is unlocked: unlocking it is most of a small restore's work.
-    pub kept: Option<Arc<DataKey>>,
+    pub kept_key: Option<Arc<DataKey>>,
     /// What stands where a target goes.
     pub there: Option<Vec<u8>>,
+    /// It is a block device.
+    pub is_device: bool,
+    /// What is read of what is there from this offset to the other is an error, until it is overwritten.
+    pub unreadable: Option<(u64, u64)>,
+    /// A byte of a target that its medium always gives back wrong.
+    pub rotten_byte: Option<u64>,
+    /// After so many writes to targets there is no room.
+    pub room_for_writes: Option<u64>,
+    /// A target cannot be cloned back.
+    pub undo_fails: bool,
+    /// What the caller finds wrong at a target.
+    pub fault: Option<TargetFault>,
+    /// What is read past the page cache of targets.
+    pub target_bytes_read: u64,
+    /// What each target's clone holds, which it can become again.
+    kept: BTreeMap<u32, Vec<u8>>,
+    base_of: BTreeMap<u32, BaseOf>,
     /// Targets as they are now.
     pub targets: BTreeMap<u32, Vec<u8>>,
     /// Targets that got their names.
@@ -88,6 +112,24 @@ pub struct MemoryWorld {
     pub push_may_read: bool,
     /// What is typed when a passphrase is asked for.
     pub passphrase: Vec<u8>,
+    /// What is typed when a new one is asked for, if it is another.
+    pub new_passphrase: Option<Vec<u8>>,
+    /// What was shown to the person.
+    pub secret: Option<Vec<u8>>,
+    /// How often a passphrase was asked for.
+    pub asked_passphrases: u32,
+    /// Which services were started, in order.
+    pub services: Vec<Service>,
+    /// Every progress that was told.
+    pub progress: Vec<Progress>,
+    /// The person interrupts once so many slots were tried.
+    pub cancel_after_slots: Option<u64>,
+    /// What the service manager unsealed.
+    pub sealed: Option<Vec<u8>>,
+    /// The far end is lost at this call.
+    pub lose_far_end_at: Option<u64>,
+    /// The far end says of every name that a blob lies under it.
+    pub shows_everything: bool,
 }
 
 impl MemoryWorld {
@@ -108,11 +150,21 @@ impl MemoryWorld {
             random: blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof(),
             clock: 1_900_000_000_000_000_000 + seed * 1_000_000_000,
             calls: 0,
+            changing_calls: Vec::new(),
             kill_at: None,
             kill_when_put: None,
             sources: Vec::new(),
-            kept: None,
+            kept_key: None,
             there: None,
+            is_device: false,
+            unreadable: None,
+            rotten_byte: None,
+            room_for_writes: None,
+            undo_fails: false,
+            fault: None,
+            target_bytes_read: 0,
+            kept: BTreeMap::new(),
+            base_of: BTreeMap::new(),
             targets: BTreeMap::new(),
             placed: BTreeMap::new(),
             returned: None,
@@ -121,12 +173,26 @@ impl MemoryWorld {
             puts: Vec::new(),
             push_may_read: true,
             passphrase: b"passphrase".to_vec(),
+            new_passphrase: None,
+            secret: None,
+            asked_passphrases: 0,
+            services: Vec::new(),
+            progress: Vec::new(),
+            cancel_after_slots: None,
+            sealed: None,
+            lose_far_end_at: None,
+            shows_everything: false,
         }
     }
 
     /// From now on the `n`-th call is the last.
     pub fn kill_at(&mut self, n: u64) {
         self.kill_at = Some(self.calls + n);
+    }
+
+    /// The numbers of the calls that changed something: a kill at any other call leaves what a kill at the next of these leaves.
+    pub fn changing_calls(&self) -> &[u64] {
+        &self.changing_calls
     }
 
     /// How many calls were made.
@@ -158,11 +224,26 @@ impl MemoryWorld {
         self.crash(0).0
     }
 
+    /// How many slots a passphrase was tried on.
+    pub fn slots_tried(&self) -> u64 {
+        self.progress.iter().filter(|progress| progress.phase == Phase::Unlocking).count() as u64
+    }
+
+    fn reach_far_end(&self) -> Result<(), Failure> {
+        if self.lose_far_end_at.is_some_and(|call| self.calls >= call) { Err(Failure::FarEndLost) } else { Ok(()) }
+    }
+
     fn step(&mut self) {
         self.calls += 1;
         if self.kill_at == Some(self.calls) {
             std::panic::panic_any(Killed);
         }
+    }
+
+    /// A step that changes something.
+    fn change(&mut self) {
+        self.step();
+        self.changing_calls.push(self.calls);
     }
 
     /// What the base snapshot is of; and notes what changed since, to be told page by page.
@@ -172,6 +253,12 @@ impl MemoryWorld {
         changes.retain(|(begin, _)| !self.untold.contains(begin));
         self.changes.insert(item, changes);
         Some((*label, base.len() as u64))
+    }
+
+    /// Reads what is there; what is in the unreadable range is an error.
+    fn read_there(&self, there: &[u8], offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let is_bad = self.unreadable.is_some_and(|(begin, end)| begin < offset + bytes.len() as u64 && offset < end);
+        if is_bad { Err(Errno(5)) } else { Ok(copy(there, offset, bytes)) }
     }
 
     fn settle_oldest(&mut self) -> Option<Receipt> {
@@ -197,11 +284,11 @@ impl World for MemoryWorld {
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
 
     fn sealed_credential(&mut self, _: ArchiveId) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-        None
+        self.sealed.clone().map(Zeroizing::new)
     }
 
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
-        self.kept.clone()
+        self.kept_key.clone()
     }
 
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
@@ -239,19 +326,19 @@ impl World for MemoryWorld {
     }
 
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.files.insert(name.to_owned(), File { bytes: bytes.to_vec(), synced: bytes.len() });
         Ok(())
     }
 
     fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 }).bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let file = self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 });
         file.synced = file.bytes.len();
         self.unjournaled = 0;
@@ -259,7 +346,7 @@ impl World for MemoryWorld {
     }
 
     fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let file = self.files.get_mut(name).unwrap();
         file.bytes.truncate(usize::try_from(length_bytes).unwrap());
         file.synced = file.bytes.len();
@@ -281,7 +368,7 @@ impl World for MemoryWorld {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         let below = format!("{name}/");
         self.files.retain(|path, _| path != name && !path.starts_with(&below));
         self.links.retain(|path, _| path != name && !path.starts_with(&below));
@@ -299,7 +386,7 @@ impl World for MemoryWorld {
     }
 
     fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.links.insert(name.to_owned(), target.to_owned());
         Ok(())
     }
@@ -309,8 +396,9 @@ impl World for MemoryWorld {
         Ok(self.links.get(name).cloned())
     }
 
-    fn connect(&mut self, _: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
+    fn connect(&mut self, service: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
         self.step();
+        self.services.push(service);
         match (create, self.store.is_empty()) {
             (true, false) => Err(Failure::StoreNotEmpty { store: "memory".into() }),
             (false, true) => Err(Failure::StoreEmpty { store: "memory".into() }),
@@ -323,7 +411,7 @@ impl World for MemoryWorld {
     }
 
     fn put(&mut self, name: BlobName, mut bytes: Vec<u8>, length_bytes: usize, _: bool) -> Result<u64, Failure> {
-        self.step();
+        self.change();
         bytes.truncate(length_bytes);
         self.put_number += 1;
         self.sent_bytes += length_bytes as u64;
@@ -336,7 +424,7 @@ impl World for MemoryWorld {
     }
 
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
-        self.step();
+        self.change();
         // Without waiting, receipts are late.
         if wait || self.in_flight.len() > 2 { Ok(self.settle_oldest()) } else { Ok(None) }
     }
@@ -346,7 +434,7 @@ impl World for MemoryWorld {
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {
-        self.step();
+        self.change();
         while self.settle_oldest().is_some() {}
         Ok(())
     }
@@ -359,6 +447,7 @@ impl World for MemoryWorld {
 
     fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
         self.step();
+        self.reach_far_end()?;
         let (name, offset, length) = self.asked.pop_front().unwrap();
         Ok(match self.store.get(&name.0) {
             None => Fetched::Missing,
@@ -368,7 +457,9 @@ impl World for MemoryWorld {
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
         self.step();
-        Ok(self.store.get(&name.0).map_or(Found::Nothing, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
+        self.reach_far_end()?;
+        let shown = if self.shows_everything { Found::Blob { length_bytes: 4096 } } else { Found::Nothing };
+        Ok(self.store.get(&name.0).map_or(shown, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
     }
 
     fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
@@ -385,6 +476,7 @@ impl World for MemoryWorld {
     fn open_source(&mut self, item: u32, volume: &str, of: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
         self.step();
         let base = self.compare_with_base(item, of);
+        self.base_of.insert(item, *of);
         let mut found = FoundSource::default();
         found.origin.path = format!("/{volume}").into_bytes();
         found.origin.leads_to.clone_from(&found.origin.path);
@@ -406,10 +498,11 @@ impl World for MemoryWorld {
 
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         self.step();
-        let source = self.sources[item as usize].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let length = source.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&source[..length]);
-        Ok(length)
+        // The clone of a target is sound: only what the target itself reads may not be.
+        match self.kept.get(&item) {
+            Some(kept) => Ok(copy(kept, offset, bytes)),
+            None => self.read_there(&self.sources[item as usize], offset, bytes),
+        }
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
@@ -420,7 +513,7 @@ impl World for MemoryWorld {
     fn end_reading(&mut self, _: u32) {}
 
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
-        self.step();
+        self.change();
         assert!(self.clones, "only a snapshot becomes a base");
         let source = self.sources[item as usize].clone();
         self.bases.insert(label.of, (*label, source));
@@ -429,80 +522,138 @@ impl World for MemoryWorld {
 
     fn close_source(&mut self, _: u32) {}
 
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.change();
+        self.bases.remove(&self.base_of[&item]);
+        Ok(())
+    }
+
+    fn look_at_target(&mut self, _: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
         self.step();
+        let found = TargetFound { holds_bytes: self.there.is_some(), free_bytes: None, keeps_holes: true, remembered: None };
+        Ok(TargetLook { path: format!("/{}", wish.volume), found: self.fault.clone().map_or(Ok(found), Err) })
+    }
+
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
+        self.change();
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
             return Ok(TargetShape { kind: TargetKind::File, there: None, remembered: None });
         };
         self.sources = vec![old.clone()];
         let base = self.compare_with_base(item, &wish.base_of);
+        self.base_of.insert(item, wish.base_of);
         let in_target = wish.in_place || self.clones;
-        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, base };
+        let beside = match (wish.in_place, self.clones) {
+            (true, true) => Some(Beside::Kept),
+            (false, false) => Some(Beside::Old),
+            _ => None,
+        };
+        if beside == Some(Beside::Kept) {
+            self.kept.insert(item, old.clone());
+        }
+        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, beside, base };
         self.targets.insert(item, if in_target { old } else { Vec::new() });
-        Ok(TargetShape { kind: TargetKind::File, there: Some(there), remembered: None })
+        let kind = if self.is_device { TargetKind::Device } else { TargetKind::File };
+        Ok(TargetShape { kind, there: Some(there), remembered: None })
     }
 
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         self.step();
-        let behind = self.targets[&item].get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let length = behind.len().min(bytes.len());
-        bytes.fill(0);
-        bytes[..length].copy_from_slice(&behind[..length]);
+        let size = self.targets[&item].len() as u64;
+        Ok((offset < size).then_some((offset, size)))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.step();
+        let read = self.read_there(&self.targets[&item], offset, bytes)?;
+        self.target_bytes_read += read as u64;
+        if let Some(place) =
+            self.rotten_byte.and_then(|rotten| usize::try_from(rotten.checked_sub(offset)?).ok()).filter(|place| *place < read)
+        {
+            bytes[place] ^= 1;
+        }
+        Ok(read)
+    }
+
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.step();
+        if let Some(room) = &mut self.room_for_writes {
+            *room = room.checked_sub(1).ok_or(Errno(28))?;
+        }
+        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
+        if !self.is_device {
+            target.resize(target.len().max(begin + bytes.len()), 0);
+        }
+        target[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self.unreadable = self.unreadable.filter(|(from, to)| *from < offset || *to > offset + bytes.len() as u64);
         Ok(())
     }
 
     fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        self.step();
+        self.change();
         let target = self.targets.get_mut(&item).unwrap();
         let [begin, end] = [offset, offset + length].map(|place| usize::try_from(place).unwrap().min(target.len()));
         target[begin..end].fill(0);
         Ok(())
     }
 
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
-        self.step();
-        self.targets.insert(item, self.there.clone().unwrap());
-        Ok(self.clones)
-    }
-
-    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.step();
-        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
-        target.resize(target.len().max(begin + bytes.len()), 0);
-        target[begin..begin + bytes.len()].copy_from_slice(bytes);
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
+        self.change();
+        if !self.is_device {
+            self.targets.get_mut(&item).unwrap().resize(usize::try_from(size_bytes).unwrap(), 0);
+        }
         Ok(())
     }
 
-    fn place_target(&mut self, item: u32, _: &str, size_bytes: u64) -> Result<(), Failure> {
-        self.step();
-        let mut target = self.targets.remove(&item).unwrap();
-        target.resize(usize::try_from(size_bytes).unwrap(), 0);
+    fn place_target(&mut self, item: u32, _: &str, _: &str) -> Result<(), Failure> {
+        self.change();
+        let target = self.targets[&item].clone();
         self.there = self.there.is_some().then(|| target.clone());
         self.placed.insert(item, target);
         Ok(())
     }
 
-    fn passphrase(&mut self, _: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        self.step();
-        Ok(Zeroizing::new(self.passphrase.clone()))
+    fn undo_target(&mut self, item: u32, _: u64) -> Result<bool, Failure> {
+        self.change();
+        if !self.undo_fails {
+            self.targets.insert(item, self.kept[&item].clone());
+        }
+        Ok(!self.undo_fails)
     }
 
-    fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
+    // What it is now is still looked at.
+    fn close_target(&mut self, _: u32) {}
+
+    fn passphrase(&mut self, asked: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         self.step();
+        // Nobody is there who could try again.
+        if asked == Asked::Again {
+            return Err(Failure::NoPassphrase);
+        }
+        self.asked_passphrases += 1;
+        let typed = self.new_passphrase.as_ref().filter(|_| asked == Asked::New).unwrap_or(&self.passphrase);
+        Ok(Zeroizing::new(typed.clone()))
+    }
+
+    fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.change();
+        self.secret = Some(text.to_vec());
         Ok(())
     }
 
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
-        self.step();
+        self.change();
         self.told.push(event);
         Ok(())
     }
 
-    fn progress(&mut self, _: Progress) {}
+    fn progress(&mut self, progress: Progress) {
+        self.progress.push(progress);
+    }
 
     fn cancelled(&mut self) -> bool {
-        false
+        self.cancel_after_slots.is_some_and(|slots| self.slots_tried() >= slots)
     }
 }
 
@@ -510,6 +661,14 @@ impl World for MemoryWorld {
 pub fn sources_named<'a>(volumes: impl IntoIterator<Item = &'a str>) -> Vec<BackupSource> {
     let source = |volume: &str| BackupSource { volume: volume.to_owned(), named: false, configured: false };
     volumes.into_iter().map(source).collect()
+}
+
+/// How many bytes were copied.
+fn copy(from: &[u8], offset: u64, bytes: &mut [u8]) -> usize {
+    let from = from.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+    let length = from.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&from[..length]);
+    length
 }
 
 /// The ranges in which `new` differs from `old`, in whole blocks, ascending and apart.

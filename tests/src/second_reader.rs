@@ -72,7 +72,7 @@ const PRINT_SECRETS: &str = r#"
 import json, pathlib, sys
 from read_archive import DK, Store, open_archive
 typed = pathlib.Path(sys.argv[2]).read_bytes().removesuffix(b"\n")
-archive, _ = open_archive(Store(sys.argv[1]), typed)
+archive = open_archive(Store(sys.argv[1]), typed)
 archive.load()
 derived = DK("data private key", archive.root)
 clamped = bytes([derived[0] & 248]) + derived[1:31] + bytes([derived[31] & 127 | 64])

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The daemon as a service over a sandbox's state, in the foreground.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -94,6 +96,16 @@ pub fn connect(socket: &PathBuf) -> Option<rustix::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::connect(&connection, &SocketAddrUnix::new(socket).unwrap()).ok().map(|()| connection)
+}
+
+/// A gate, which is a FIFO, from outside, once a helper waits at it.
+pub fn reached(gate: &Path) -> File {
+    let mut opened = None;
+    until("a helper waits at the gate", || {
+        opened = File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(gate).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
 }
 
 /// Sends a signal to a process.

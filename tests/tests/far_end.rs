@@ -7,9 +7,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
+use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise, write_at};
-use wyng_wire::{HELLO_BYTES, ToDaemon};
+use wyng_tests::service::{run_kill, until};
+use wyng_wire::{HEADER_BYTES, HELLO_BYTES, ToDaemon};
 
 const MIB: usize = 1 << 20;
 const MARK: &str = "canary-plaintext-91c2e7";
@@ -73,6 +75,48 @@ fn a_helper_that_only_says_that_it_lives_is_given_up() {
     let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"2s\"\n");
     let outcome = sandbox.wyng(&["backup", "home", "disk.img", "--config", &config]);
     assert_eq!(outcome.expect(6).codes(), ["far-end-stalled"], "it never opened the store");
+}
+
+#[test]
+fn a_helper_that_takes_a_little_now_and_then_is_given_up() {
+    let mut sandbox = prepared();
+    sandbox.replace_helper("while head -c 4096; do sleep 1; done | $HELPER $1");
+    let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"3s\"\n");
+    let outcome = sandbox.wyng(&["backup", "home", "disk.img", "--config", &config]);
+    assert_eq!(outcome.expect(6).codes(), ["far-end-stalled"], "it took something in every stall limit");
+}
+
+/// There are so many numbers of slots, and each is asked for.
+const SLOTS: u32 = 256;
+
+/// A sandbox whose helper says that every commit exists, and the file that grows by a byte with each such answer.
+fn with_lying_helper(pause_ms: u32) -> (Sandbox, std::path::PathBuf) {
+    let mut sandbox = prepared();
+    let log = sandbox.path("claims");
+    std::fs::write(&log, "").unwrap();
+    let liar = program("lying-helper");
+    sandbox.replace_helper(&format!("exec {} $HELPER $1 {} {SLOTS} {pause_ms}", liar.display(), log.display()));
+    (sandbox, log)
+}
+
+#[test]
+fn a_helper_that_claims_to_have_every_commit_is_not_asked_for_ever() {
+    let (sandbox, log) = with_lying_helper(0);
+    assert_eq!(sandbox.wyng(&["archive", "open", "home"]).expect(6).codes(), ["far-end-protocol"]);
+    let claims = log.metadata().unwrap().len();
+    assert!((50..5000).contains(&claims), "{claims} questions");
+}
+
+#[test]
+fn whoever_waits_for_a_busy_far_end_can_be_interrupted() {
+    let (sandbox, log) = with_lying_helper(300);
+    let open = sandbox.command(&["archive", "open", "home"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the helper is asked", || log.metadata().unwrap().len() >= 3);
+    run_kill("-INT", open.id());
+    let outcome = Outcome::of(open.wait_with_output().unwrap());
+    assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
+    let claims = log.metadata().unwrap().len();
+    assert!(claims < 30, "{claims} questions, though there was always an answer to read");
 }
 
 #[test]
@@ -145,6 +189,31 @@ fn r6_a_backup_reads_nothing_back_but_receipts() {
     let puts = sandbox.blobs().len() as u64;
     let back = answered.metadata().unwrap().len();
     assert!(back <= 64 + 64 * puts, "{back} bytes came back");
+}
+
+#[test]
+fn t10_a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
+    let mut sandbox = prepared();
+    let answered = sandbox.path("answered");
+    sandbox.replace_helper(&format!("$HELPER $1 | tee {}", answered.display()));
+    for seed in [1, 2] {
+        sandbox.image("disk.img", 20 * MIB, seed);
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+        let bytes = std::fs::read(&answered).unwrap();
+        let (mut rest, mut receipts, mut others) = (&bytes[HELLO_BYTES..], 0, 0);
+        while !rest.is_empty() {
+            let frame_bytes = HEADER_BYTES + ToDaemon::rest_bytes(rest.first_chunk().unwrap()).unwrap();
+            let (frame, behind) = rest.split_at(frame_bytes);
+            match ToDaemon::decode(frame).unwrap() {
+                ToDaemon::Receipt(_) => receipts += 1,
+                ToDaemon::Opened(_) | ToDaemon::Final(_) | ToDaemon::KeepAlive => others += 1,
+                other => panic!("a push answers with {other:?}"),
+            }
+            rest = behind;
+        }
+        assert!(receipts > 0 && others >= 2, "{receipts} receipts, {others} other frames");
+        assert!(bytes.len() <= 64 + 64 * receipts, "{} bytes came back with {receipts} receipts", bytes.len());
+    }
 }
 
 fn opened_name(line: &str) -> Option<&str> {

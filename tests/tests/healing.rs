@@ -165,7 +165,7 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     assert_eq!(history.damaged(), std::slice::from_ref(session));
     history.assert_restores([0, 2, 3]);
     let outcome = history.sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
-    assert_eq!(outcome.expect(5).codes(), ["missing"]);
+    assert_eq!(outcome.expect(5).codes(), ["session-damaged"]);
     assert!(!history.sandbox.path("out").exists());
     // The same on a machine that comes to it anew: what is marked is no news.
     history.sandbox.adopt("passphrase").success();
@@ -358,7 +358,10 @@ impl TwoVolumes {
         let restored = self.sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
         assert_eq!(restored.expect(3).json["errors"][0]["volume"], "first.img", "{how}");
         let text = restored.json["errors"][0]["text"].as_str().unwrap().to_owned();
-        assert!(text.starts_with(r#"archive "home": "#) && text.contains(r#"which volume "first.img" needs,"#), "{text}");
+        assert!(
+            text.starts_with(r#"archive "home": "#) && text.contains(r#" of "first.img" needs something that the store has lost"#),
+            "{text}"
+        );
         assert!(std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2), "{how}");
         assert!(!self.sandbox.path("all/first.img").exists(), "{how}");
     }
@@ -458,4 +461,56 @@ fn a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals() {
     archive.assert_only_that_is_damage("EACCES");
     archive.back_up();
     archive.assert_healed("EACCES");
+}
+
+/// The blob of the commit that the last backup made: the only one of its size that came since.
+fn commit_since(history: &History, before: &BTreeSet<PathBuf>) -> PathBuf {
+    let added = history.added_since(before);
+    let commits: Vec<_> = added.into_iter().filter(|blob| blob.metadata().unwrap().len() == 4096).collect();
+    assert_eq!(commits.len(), 1);
+    commits[0].clone()
+}
+
+#[test]
+fn the_machine_that_wrote_a_damaged_newest_commit_writes_on_and_all_is_clean_again() {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let newest = commit_since(&history, &before);
+    // A loss of power where the store is took its bytes; nobody looks before the next backup.
+    std::fs::write(&newest, b"").unwrap();
+    history.change(6, 3);
+    history.back_up();
+    history.assert_whole_elsewhere();
+    assert_eq!(std::fs::read(&newest).unwrap(), b"", "nothing in the store is ever replaced");
+}
+
+#[test]
+fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_on_request() {
+    let mut history = History::new();
+    let before = history.sandbox.blobs();
+    history.change(5, 2);
+    history.back_up();
+    let newest = commit_since(&history, &before);
+    flip_a_bit(&newest);
+    let sandbox = &history.sandbox;
+    let adopted = sandbox.adopt("passphrase");
+    assert_eq!(adopted.expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(problems(&adopted), [(name(&newest), Vec::new())]);
+    let restore = |session: &str| sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
+    assert_eq!(restore("latest").expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(sandbox.wyng(&["archive", "take-over", "home"]).expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newest-damaged"]);
+    history.assert_restores([0]);
+
+    let opened = sandbox.wyng(&["archive", "open", "home", "--before", "3"]);
+    assert_eq!(opened.success().json["warnings"][0]["code"], "older-opened");
+    assert!(opened.stderr.contains("WARNING: the archive was opened as generation 2 left it"), "{}", opened.stderr);
+    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newer-passed-over"]);
+    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["newer-passed-over"]);
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history.sessions.truncate(1);
+    history.back_up();
+    history.assert_whole_elsewhere();
 }

@@ -10,7 +10,7 @@ use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "supervisor",
     "spawner",
     "control",
@@ -18,6 +18,7 @@ const ALL: [&str; 11] = [
     "volumes-by-name",
     "volumes-in-dom0",
     "keyholder",
+    "reader",
     "transport",
     "push",
     "prune",
@@ -156,6 +157,15 @@ fn a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest() {
         assert_eq!(far_end_hears(56, namespace | 17), Some(EPERM), "clone {namespace:#x}");
     }
     assert_eq!(far_end_hears(56, 17), Some(0), "a process like any other");
+}
+
+#[test]
+fn the_reader_opens_files_and_changes_none() {
+    assert!(!dies("reader", "open"));
+    for attempt in ["open-for-writing", "make-file", "make-folder", "remove", "rename", "ioctl", "clone"] {
+        assert!(dies("reader", attempt), "{attempt}");
+        assert!(!dies("spawner", attempt), "{attempt} is what the filter refuses, not what the system does");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, ToClient};
+use wyng_control::{Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient};
 use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
@@ -288,22 +288,37 @@ impl World for ComputedWorld {
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         panic!("a backup reads nothing back")
     }
-    fn open_target(&mut self, _: u32, _: TargetWish<'_>) -> Result<TargetShape, Failure> {
+    fn drop_base(&mut self, _: u32) -> Result<(), Failure> {
         panic!("a backup has no target")
     }
-    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<(), Errno> {
+    fn look_at_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<TargetLook, Failure> {
         panic!("a backup has no target")
     }
-    fn punch_target(&mut self, _: u32, _: u64, _: u64) -> Result<(), Errno> {
+    fn open_target(&mut self, _: u32, _: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
         panic!("a backup has no target")
     }
-    fn undo_target(&mut self, _: u32) -> Result<bool, Failure> {
+    fn next_target_data(&mut self, _: u32, _: u64) -> Result<Option<(u64, u64)>, Errno> {
+        panic!("a backup has no target")
+    }
+    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<usize, Errno> {
         panic!("a backup has no target")
     }
     fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
         panic!("a backup has no target")
     }
-    fn place_target(&mut self, _: u32, _: &str, _: u64) -> Result<(), Failure> {
+    fn punch_target(&mut self, _: u32, _: u64, _: u64) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+    fn finish_target(&mut self, _: u32, _: u64) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+    fn place_target(&mut self, _: u32, _: &str, _: &str) -> Result<(), Failure> {
+        panic!("a backup has no target")
+    }
+    fn undo_target(&mut self, _: u32, _: u64) -> Result<bool, Failure> {
+        panic!("a backup has no target")
+    }
+    fn close_target(&mut self, _: u32) {
         panic!("a backup has no target")
     }
 }

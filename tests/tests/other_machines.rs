@@ -262,3 +262,37 @@ fn r17_a_copied_state_directory_repeats_no_nonce() {
         copy(&store, &sandbox.store());
     }
 }
+
+#[test]
+fn r31_a_second_name_opens_no_second_history() {
+    let sandbox = archive_with_a_session();
+    let old = sandbox.blobs();
+    change_and_back_up(&sandbox, 2).success();
+    let newest = std::fs::read(sandbox.path("disk.img")).unwrap();
+    let store = format!("dir:{}", sandbox.store().display());
+    let other = |sandbox: &Sandbox| sandbox.wyng(&["archive", "open", "other", "--store", &store]);
+    assert_eq!(other(&sandbox).expect(2).codes(), ["archive-known"]);
+    let aside = sandbox.path("aside");
+    copy(&sandbox.store(), &aside);
+    remove(&sandbox.blobs().difference(&old).cloned().collect());
+    assert_eq!(other(&sandbox).expect(5).codes(), ["rolled-back"]);
+    assert_eq!(sandbox.wyng(&["archive", "forget", "other"]).expect(2).codes(), ["unknown-archive"]);
+    std::fs::remove_dir_all(sandbox.store()).unwrap();
+    std::fs::rename(&aside, sandbox.store()).unwrap();
+    sandbox.assert_restores("disk.img", "latest", &newest);
+    change_and_back_up(&sandbox, 3).success();
+}
+
+#[test]
+fn one_archive_whose_state_is_damaged_hides_no_other() {
+    let sandbox = archive_with_a_session();
+    let second = format!("dir:{}", sandbox.path("second-store").display());
+    sandbox.wyng(&["archive", "create", "a", "--store", &second, "--kdf-memory", "64M", "--kdf-passes", "3"]).success();
+    let link = std::fs::read_link(sandbox.state().join("archives/a")).unwrap();
+    flip_a_bit(&sandbox.state().join("archives").join(link).join("ledger"));
+    for command in [["archive", "list"].as_slice(), &["status"]] {
+        let outcome = sandbox.wyng(command);
+        assert_eq!(outcome.expect(1).codes(), ["state-damaged"], "{command:?}");
+        assert_eq!(outcome.json["archives"][0]["name"], "home", "{command:?}: {}", outcome.json);
+    }
+}

@@ -156,3 +156,76 @@ fn commands_of_the_schema() -> BTreeSet<String> {
 fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or("").to_owned()
 }
+
+/// Turns the rest of a line around, and is not seen itself.
+const TURNS: &str = "\u{202e}\u{200b}";
+
+/// What a command shows to a person, on both streams.
+fn shown(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let command = sandbox.command(arguments);
+    let mut plain = Command::new(command.get_program());
+    plain.args(command.get_args().filter(|argument| *argument != "--json")).current_dir(sandbox.path(""));
+    plain.env("STATE_DIRECTORY", sandbox.path("notes")).stdin(std::process::Stdio::null());
+    let output = plain.output().unwrap();
+    format!("{}{}", String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
+    let name = format!("exe{TURNS}gpj");
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Sandbox::with_store_at(folder.path().join(&name));
+    let store = format!("dir:{}", sandbox.store().display());
+    let image = sandbox.image("disk.img", 300_000, 1);
+    let (source, other) = (format!("{name}={}", image.display()), sandbox.image(&format!("other{TURNS}.img"), 300_000, 2));
+    let again = format!("{}", other.display());
+    let target = sandbox.path(&format!("target{TURNS}"));
+    let target = target.to_str().unwrap();
+    let mut seen = 0;
+    let mut see = |sandbox: &Sandbox, names_it: bool, arguments: &[&str]| {
+        let shown = shown(sandbox, arguments);
+        assert!(!shown.contains(|char: char| TURNS.contains(char) || (char.is_control() && char != '\n')), "{arguments:?}: {shown:?}");
+        assert_eq!(shown.contains("\\u{202e}"), names_it, "{arguments:?}: {shown}");
+        seen += 1;
+    };
+    see(&sandbox, true, &["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"]);
+    see(&sandbox, true, &["backup", "home", &source]);
+    see(&sandbox, true, &["backup", "home", &source, "--dry-run"]);
+    see(&sandbox, true, &["monitor", "home", &source]);
+    for look in [["list", "home"].as_slice(), &["status"], &["archive", "list"], &["archive", "show", "home"], &["recovery-sheet", "home"]]
+    {
+        see(&sandbox, true, look);
+    }
+    see(&sandbox, true, &["restore", "home", &name, "--to", target]);
+    see(&sandbox, true, &["restore", "home", &name, "--to", target]); // it exists
+    see(&sandbox, true, &["diff", "home", &name]);
+    see(&sandbox, true, &["diff", "home", &name, "--with", "latest"]);
+    // Names that nothing has, in errors.
+    see(&sandbox, true, &["list", "home", &format!("no{TURNS}such")]);
+    see(&sandbox, true, &["list", "home", &name, "--session", &format!("2{TURNS}")]);
+    see(&sandbox, true, &["list", &format!("no{TURNS}archive")]);
+    see(&sandbox, true, &["backup", "home", &again]);
+    see(&sandbox, true, &["backup", "home", &format!("{name}={again}x")]);
+    // Damage names who needs it.
+    for blob in sandbox.blobs() {
+        if blob.metadata().unwrap().len() > 60_000 {
+            flip_a_bit(&blob);
+        }
+    }
+    see(&sandbox, true, &["verify", "home"]);
+    see(&sandbox, true, &["status"]);
+    // Whoever watches sees the names of others.
+    let gate = sandbox.path("gate");
+    wyng_tests::disk::run(Command::new("mkfifo").arg(&gate));
+    sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
+    let _service = Service::start(&mut sandbox);
+    let backup = sandbox.command(&["backup", "home", &source]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut opened = wyng_tests::service::reached(&gate);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| shown(&sandbox, &["watch"]));
+        std::io::Write::write_all(&mut opened, b"\n").unwrap();
+        assert!(!watch.join().unwrap().contains(|char: char| TURNS.contains(char)));
+    });
+    drop(backup.wait_with_output());
+    assert!(seen > 15);
+}

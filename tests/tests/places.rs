@@ -41,7 +41,7 @@ fn differing(outcome: &Outcome) -> u64 {
 }
 
 fn in_place(sandbox: &Sandbox, volume: &str) -> Outcome {
-    sandbox.wyng(&["restore", "home", volume, "--in-place"])
+    sandbox.wyng(&["restore", "home", volume, "--in-place", "--yes"])
 }
 
 /// Points a link elsewhere.
@@ -197,7 +197,7 @@ fn the_configuration_wins_over_the_path_that_is_remembered() {
     assert_eq!(differing(&sandbox.wyng(&["diff", "home", "vm", "--config", &config])), 64 << 10);
     write_durably(&old, 5000, b"a copy that stays as it is");
     let copy = std::fs::read(&old).unwrap();
-    sandbox.wyng(&["restore", "home", "vm", "--in-place", "--config", &config]).success();
+    sandbox.wyng(&["restore", "home", "vm", "--in-place", "--yes", "--config", &config]).success();
     assert!(std::fs::read(&new).unwrap() == noise(300_000, u64::from(b'o')));
     assert!(std::fs::read(&old).unwrap() == copy, "where it was is left alone");
     sandbox.wyng(&["backup", "home", "vm", "--config", &config]).success();

@@ -87,9 +87,13 @@ fn killed_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMu
             }
             kills += 1;
             let again = Outcome::of(watched(&scene.sandbox.command(arguments), &NOTHING, &trace));
-            // Killed when all was done and not yet told, a second making finds the archive made.
-            let made = arguments.starts_with(&["archive", "create"]) && again.codes() == ["archive-name-taken"];
-            assert!(again.status == 0 || made, "after a kill at {call} {number}: {}\n{}", again.json, again.stderr);
+            // Killed when all was done and not yet told, a second one finds it done.
+            let done = match arguments {
+                ["archive", "create", ..] => again.codes() == ["archive-name-taken"],
+                ["key", "add", ..] => again.codes() == ["passphrase-taken"],
+                _ => false,
+            };
+            assert!(again.status == 0 || done, "after a kill at {call} {number}: {}\n{}", again.json, again.stderr);
             check(scene, &cut_said, &again);
             scene.sessions.truncate(sessions);
         }
@@ -180,6 +184,13 @@ fn adopting_survives_a_kill_at_every_call_of_a_role() {
     std::fs::remove_dir_all(scene.sandbox.state()).unwrap();
     let store = format!("dir:{}", scene.sandbox.store().display());
     let kills = killed_everywhere(&mut scene, &["archive", "open", "home", "--store", &store], |scene, _, _| scene.assert_whole());
+    assert!(kills > 20, "{kills} kills");
+}
+
+#[test]
+fn opening_a_known_archive_survives_a_kill_at_every_call_of_a_role() {
+    let Some(mut scene) = Scene::with_a_session("opening_a_known_archive_survives_a_kill_at_every_call_of_a_role") else { return };
+    let kills = killed_everywhere(&mut scene, &["archive", "open", "home"], |scene, _, _| scene.assert_whole());
     assert!(kills > 20, "{kills} kills");
 }
 

@@ -173,13 +173,30 @@ fn adopting_survives_a_loss_of_power_at_every_sync() {
 }
 
 #[test]
+fn opening_a_known_archive_survives_a_loss_of_power_at_every_sync() {
+    let Some(mut scene) = Scene::with_a_session("opening_a_known_archive_survives_a_loss_of_power_at_every_sync") else { return };
+    let open = ["archive", "open", "home"];
+    let states = powered_off_everywhere(&mut scene, &open, |scene, _, when| {
+        // Whichever state counts, it is a whole one.
+        scene.sandbox.wyng(&["list", "home"]).success();
+        if when == When::During {
+            again(scene, &open);
+        }
+        scene.assert_whole();
+    });
+    assert!(states > 20, "{states} states");
+}
+
+#[test]
 fn a_key_change_survives_a_loss_of_power_at_every_sync() {
     let Some(mut scene) = Scene::with_a_session("a_key_change_survives_a_loss_of_power_at_every_sync") else { return };
     let second = scene.sandbox.text("second", "another one\n");
     let add = ["key", "add", "home", "--new-passphrase-file", &second];
     let states = powered_off_everywhere(&mut scene, &add, |scene, _, when| {
         if when == When::During {
-            again(scene, &add);
+            let again = scene.sandbox.wyng(&add);
+            // All was done, and not yet told.
+            assert!(again.status == 0 || again.codes() == ["passphrase-taken"], "{}", again.json);
         }
         for passphrase in ["passphrase", "second"] {
             scene.sandbox.wyng(&["key", "check", "home", "--passphrase-file", passphrase]).success();

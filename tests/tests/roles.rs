@@ -163,7 +163,7 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
         let extra = role.extra().map(|place| held.remove(&place).unwrap());
         match role {
             Role::Control => assert!(extra.unwrap().starts_with("socket:"), "control has its client"),
-            Role::Keyholder => assert_eq!(Path::new(&extra.unwrap()), state, "the keyholder has the state directory"),
+            Role::Keyholder | Role::Reader => assert_eq!(Path::new(&extra.unwrap()), state, "{role:?} has the state directory"),
             Role::Spawner | Role::Volumes | Role::Transport => assert_eq!(extra, None),
         }
         held.retain(|place, _| *place > 2);
@@ -189,7 +189,7 @@ enum Held {
 /// What a role holds for a backup beyond its wires, and how much of it at most.
 fn may_hold(role: Role) -> Vec<(Held, usize)> {
     match role {
-        Role::Control | Role::Volumes => Vec::new(),
+        Role::Control | Role::Volumes | Role::Reader => Vec::new(),
         // The far end, and its standard error.
         Role::Spawner => vec![(Held::Process, 1), (Held::Pipe, 1)],
         // The far end's input and output, and blobs on their way.
@@ -330,7 +330,7 @@ fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
         return;
     }
     // The spawner's filter names what is forbidden; jail.rs has that one.
-    for role in [Role::Control, Role::Volumes, Role::Keyholder, Role::Transport] {
+    for role in [Role::Control, Role::Volumes, Role::Keyholder, Role::Reader, Role::Transport] {
         let mut sandbox = Sandbox::new();
         let service = Service::start(&mut sandbox);
         sandbox.create("home", &[]).success();
@@ -338,7 +338,8 @@ fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
         let trace = sandbox.path("trace");
         // In the place of the next message it sends: a call that no role has a reason to make.
         let mut strace = traced(service.role(role.name()), "inject=sendmsg:retval=1:syscall=getppid:when=1", &trace);
-        let codes = sandbox.wyng(&["backup", "home", "disk.img"]).expect(1).codes();
+        let command = if role == Role::Reader { ["list", "home"].as_slice() } else { &["backup", "home", "disk.img"] };
+        let codes = sandbox.wyng(command).expect(1).codes();
         strace.wait().unwrap();
         let seen = std::fs::read_to_string(trace).unwrap();
         assert!(seen.contains("+++ killed by SIGSYS"), "{role:?}: {seen}");
@@ -402,8 +403,13 @@ fn what_an_ordinary_user_cannot_lock_is_told_and_the_work_goes_on() {
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(3 * MIB, 1));
     let status = run(&["status"]);
     let told = status.success().json["unenforced"].as_array().unwrap().clone();
-    let locked = told.iter().find(|told| told["protection"] == "locked memory").unwrap();
-    assert_eq!((&locked["role"], &locked["reason"]), (&"keyholder".into(), &"only 1048576 bytes may be locked".into()));
+    let locked: BTreeMap<&str, &str> = told
+        .iter()
+        .filter(|told| told["protection"] == "locked memory")
+        .map(|told| (told["role"].as_str().unwrap(), told["reason"].as_str().unwrap()))
+        .collect();
+    let reason = "only 1048576 bytes may be locked";
+    assert_eq!(locked, BTreeMap::from([("keyholder", reason), ("reader", reason)]));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
-use wyng_archive::format::{Commit, Slot, SlotKind, SlotRef};
+use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
@@ -123,7 +123,7 @@ impl History {
         let mut commit = Commit::decode(&plain, 2).unwrap();
         (commit.generation, commit.next_slot) = (3, 2);
         (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
-        commit.slots.push(SlotRef { number: 1, hash: pack_name(&added).0 });
+        commit.slots.push(SlotRef { number: 1, time: 1_900_000_000, hash: pack_name(&added).0, label: SlotLabel::default() });
         credential.seal_meta(Kind::Commit, &mut coder, &Id(next.0), &commit.encode(), NonceSeed([2; 24]), &mut bytes).unwrap();
         for (name, blob) in [(slot_name(1), added), (next, bytes)] {
             std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
@@ -234,6 +234,84 @@ fn a_damaged_slot_does_not_keep_another_from_opening_but_fails_the_check() {
     assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
     std::fs::remove_file(&damaged).unwrap();
     assert!(assert_names(&history.run(&["check"]), &damaged).starts_with("slot "));
+}
+
+#[test]
+fn a_damaged_commit_is_read_from_its_next_copy() {
+    let Some(mut history) = small("second reader, copies of commits") else { return };
+    let first = history.blobs_of_size(4096);
+    history.backup(&["disk"]);
+    let newest = history.blobs_of_size(4096).into_iter().find(|blob| !first.contains(blob)).unwrap();
+    std::fs::write(&newest, b"").unwrap();
+    assert!(assert_names(&history.run(&["list"]), &newest).starts_with("commit "));
+    // The next backup puts the same bytes under the next copy, before it makes a commit of its own.
+    history.backup(&["disk"]);
+    history.assert_all_comes_back();
+}
+
+#[test]
+fn an_older_generation_is_read_on_request_and_said() {
+    let Some(mut history) = small("second reader, an older generation") else { return };
+    let first = history.blobs_of_size(4096);
+    history.backup(&["disk"]);
+    let newest = history.blobs_of_size(4096).into_iter().find(|blob| !first.contains(blob)).unwrap();
+    flip_a_bit(&newest);
+    assert_names(&history.run(&["list"]), &newest);
+    for command in ["list", "check"] {
+        let outcome = history.run(&["--before", "3", command]);
+        outcome.success();
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("generations up to 3 exist; this is generation 2"), "{}", outcome.stderr);
+    }
+    let (volume, session, content) = &history.sessions[0];
+    assert!(history.run(&["--before", "3", "restore", volume, session, "-"]).success().stdout == *content);
+}
+
+#[test]
+fn two_copies_of_a_commit_that_authenticate_and_differ_are_refused() {
+    let Some(mut history) = small("second reader, a fork") else { return };
+    let (state, store) = (history.sandbox.path("state-copy"), history.sandbox.path("store-copy"));
+    let copy = |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    copy(&history.sandbox.state(), &state);
+    copy(&history.sandbox.store(), &store);
+    history.backup(&["disk"]);
+    let root = {
+        let slot = Slot::decode(&std::fs::read(history.path(slot_name(0))).unwrap()).unwrap();
+        let password = Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap();
+        open_slot(&slot, &password).unwrap().credential(slot.clear().archive).unwrap()
+    };
+    let rival = std::fs::read(history.path(root.commit_name(3))).unwrap();
+    // The same machine, before that: it writes another third generation.
+    for (from, to) in [(&state, history.sandbox.state()), (&store, history.sandbox.store())] {
+        std::fs::remove_dir_all(&to).unwrap();
+        copy(from, &to);
+    }
+    history.backup(&["disk"]);
+    let further = history.path(root.commit_copy_name(3, 2));
+    std::fs::create_dir_all(further.parent().unwrap()).unwrap();
+    std::fs::write(&further, rival).unwrap();
+    assert!(assert_names(&history.run(&["list"]), &history.path(root.commit_name(3))).contains("two machines"));
+    assert_eq!(history.sandbox.adopt("passphrase").expect(5).codes(), ["two-commits"]);
+}
+
+#[test]
+fn a_slot_is_live_because_the_newest_commit_lists_it() {
+    let Some(history) = small("second reader, live slots") else { return };
+    let key = history.sandbox.wyng(&["key", "add", "home", "--recovery-key"]).success().json["recovery_key"].as_str().unwrap().to_owned();
+    let mut passphrase = history.sandbox.path("passphrase");
+    for number in 0..9 {
+        let next = history.sandbox.text(&format!("passphrase {number}"), &format!("number {number}\n"));
+        let old = passphrase.to_str().unwrap();
+        history.sandbox.wyng(&["key", "change", "home", "--passphrase-file", old, "--new-passphrase-file", &next]).success();
+        passphrase = next.into();
+    }
+    let recovery = PathBuf::from(history.sandbox.text("recovery", &format!("{key}\n")));
+    let run = |file: &Path| history.reader.run(&history.sandbox.store(), file, &["check"]);
+    run(&recovery).success();
+    run(&passphrase).success();
+    let removed = run(&history.sandbox.path("passphrase 3"));
+    removed.expect(4);
+    assert!(removed.stderr.contains("removed"), "{}", removed.stderr);
 }
 
 #[test]

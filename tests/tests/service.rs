@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
-use wyng_tests::service::{Service, connect, run_kill, until};
+use wyng_tests::service::{Service, connect, reached, run_kill, until};
 
 const IMAGE_BYTES: usize = 300_000;
 
@@ -26,16 +25,6 @@ fn gated() -> (Sandbox, Service, PathBuf) {
     sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
     let service = Service::start(&mut sandbox);
     (sandbox, service, gate)
-}
-
-/// The gate from outside, once a helper waits at it.
-fn reached(gate: &Path) -> std::fs::File {
-    let mut opened = None;
-    until("a helper waits at the gate", || {
-        opened = std::fs::File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(gate).ok();
-        opened.is_some()
-    });
-    opened.unwrap()
 }
 
 fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
@@ -51,7 +40,7 @@ fn every_command_works_with_the_service_and_leaves_it_as_it_was() {
     let mut sandbox = Sandbox::new();
     let mut service = Service::start(&mut sandbox);
     let processes = service.processes();
-    assert_eq!(processes.len(), 6);
+    assert_eq!(processes.len(), 7);
     sandbox.create("home", &[]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
@@ -83,7 +72,7 @@ fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
     let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
     let mut opened = reached(&gate);
     let queued = |before: u32| {
-        let mut child = spawn(&sandbox, &["list", "home", "--progress", "json"]);
+        let mut child = spawn(&sandbox, &["verify", "home", "--progress", "json"]);
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, format!("{{\"before\":{before},\"phase\":\"queued\"}}\n"));
@@ -95,8 +84,9 @@ fn commands_wait_for_their_turn_and_one_that_waits_can_be_interrupted() {
     assert_eq!(ended(second).status, 130);
     opened.write_all(b"\n").unwrap();
     let session = ended(backup).success().session(0);
-    let listed = ended(first);
-    assert_eq!(listed.success().json["volumes"][0]["sessions"][0]["session"], session, "it ran after the backup");
+    let verified = ended(first).success().json["objects_checked"].as_u64().unwrap();
+    assert_eq!(verified, sandbox.blobs().len() as u64, "it ran after the backup");
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
 }
 
 #[test]
@@ -239,7 +229,15 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
     let _service = Service::started(&mut sandbox, command.env("CREDENTIALS_DIRECTORY", &unsealed));
     let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
-    assert!(!archive.join("credential").exists());
+    // Nor does an opening write one, of the archive that is known or of a forgotten one.
+    sandbox.wyng(&["archive", "open", "home"]).success();
+    let store = format!("dir:{}", sandbox.store().display());
+    sandbox.wyng(&["archive", "forget", "home"]).success();
+    sandbox.wyng(&["archive", "open", "home", "--store", &store]).success();
+    for copy in ["credential", "credential.copy"] {
+        assert!(!archive.join(copy).exists(), "{copy}");
+    }
+    sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
 }
 
 #[test]
@@ -254,4 +252,75 @@ fn only_the_keyholder_hears_where_unsealed_credentials_are() {
     let environment = |role| String::from_utf8(std::fs::read(format!("/proc/{}/environ", service.role(role))).unwrap()).unwrap();
     assert!(environment("keyholder").contains("CREDENTIALS_DIRECTORY="));
     assert!(!environment("spawner").contains("CREDENTIALS_DIRECTORY="), "a far end would inherit it");
+}
+
+#[test]
+fn a_second_interrupt_ends_the_command_with_130() {
+    // Neither the first nor what it asks for is heard by this helper.
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let pid = sandbox.path("pid");
+    sandbox.replace_helper(&format!("echo $$ > {}; sleep 1000", pid.display()));
+    let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+    until("the helper runs", || std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')));
+    run_kill("-INT", backup.id());
+    run_kill("-INT", backup.id());
+    assert_eq!(ended(backup).expect(130).codes(), ["interrupted"]);
+}
+
+#[test]
+fn a_stop_that_reaches_every_process_at_once_ends_the_command_with_130() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    for (turn, daemon_first) in [false, true, false, true].into_iter().enumerate() {
+        // A gate for each turn: the helper of the turn before may still be reading from its own.
+        let gate = sandbox.path(&format!("gate{turn}"));
+        run(Command::new("mkfifo").arg(&gate));
+        sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
+        let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+        let _opened = reached(&gate);
+        // As systemd stops a unit: every process, one after the other. The far end, which comes last, is no part of ours.
+        let mut processes = vec![backup.id()];
+        let mut place = 0;
+        while let Some(process) = processes.get(place) {
+            let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+            processes.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+            place += 1;
+        }
+        assert!(processes.len() >= 9, "{processes:?}");
+        processes.truncate(8);
+        if daemon_first {
+            processes.rotate_left(1);
+        }
+        for process in &processes {
+            let _ = Command::new("kill").arg("-TERM").arg(process.to_string()).stderr(Stdio::null()).status();
+        }
+        let outcome = ended(backup);
+        assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
+        assert!(!outcome.stderr.contains("ERROR"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_service_that_is_stopped_says_nothing_of_an_error() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    let gate = sandbox.path("gate");
+    run(Command::new("mkfifo").arg(&gate));
+    sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
+    for busy in [false, true] {
+        let log = sandbox.path("log");
+        let mut command = Service::command(&sandbox, &[]);
+        let service = Service::started(&mut sandbox, command.stderr(std::fs::File::create(&log).unwrap()));
+        let backup = busy.then(|| {
+            let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
+            (reached(&gate), backup)
+        });
+        service.stop();
+        if let Some((_, backup)) = backup {
+            ended(backup).expect(1);
+        }
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(!said.contains("ERROR") && !said.contains("WARN"), "{said}");
+    }
 }

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use rustix::pty::OpenptFlags;
 use rustix::termios::LocalModes;
-use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// A program on a terminal of its own, and the person before it.
@@ -313,4 +313,29 @@ fn whoever_ends_the_daemon_and_the_command_together_interrupted_it() {
     });
     rustix::process::kill_process(pid, Signal::CONT).unwrap();
     assert_eq!(program.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_restore_in_place_is_confirmed_on_the_terminal_or_by_an_option() {
+    let sandbox = Sandbox::with_archive(&[]);
+    let image = sandbox.image("disk.img", 100_000, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    std::fs::write(&image, noise(100_000, 2)).unwrap();
+    let passphrase = sandbox.path("passphrase");
+    let restore = ["restore", "home", "disk.img", "--in-place", "--to", "disk.img", "--passphrase-file", passphrase.to_str().unwrap()];
+    let command = sandbox.command(&restore[..6]);
+    let refused =
+        Command::new("setsid").arg("--wait").arg(command.get_program()).args(command.get_args()).current_dir(sandbox.path("")).output();
+    assert_eq!(Outcome::of(refused.unwrap()).expect(2).codes(), ["confirmation-needed"], "without a terminal");
+    for (answer, status, seed) in [("n", 130, 2), ("", 130, 2), ("yes", 0, 1)] {
+        let mut person = Person::at(&sandbox, &restore);
+        person.answer("[y/N] ", answer);
+        let (seen, found) = person.leave();
+        assert_eq!(found, status, "{seen}");
+        assert!(seen.contains("Overwrite disk.img with volume disk.img of 20"), "{seen}");
+        assert!(std::fs::read(&image).unwrap() == noise(100_000, seed), "after {answer:?}: {seen}");
+    }
+    std::fs::write(&image, noise(100_000, 3)).unwrap();
+    sandbox.wyng(&[&["--yes"][..], &restore[..6]].concat()).success();
+    assert!(std::fs::read(&image).unwrap() == noise(100_000, 1));
 }

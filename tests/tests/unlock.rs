@@ -7,6 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use wyng_control::{BackupSource, Command};
+use wyng_tests::raw_client::RawClient;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::second_reader::SecondReader;
@@ -139,4 +141,13 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
     sandbox.wyng(&["restore", "home", "disk.img", "--to", target.to_str().unwrap()]).success();
     sandbox.wyng(&["lock"]).success();
     assert_eq!(found(keyholder, &secrets), [""; 0], "after lock");
+
+    // Also within a command that works: its client has not opened its source yet.
+    sandbox.wyng(&["unlock", "home"]).success();
+    let sources = vec![BackupSource { volume: "a".into(), named: true, configured: false }];
+    let backup = Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false };
+    let client = RawClient::start(&sandbox.path("socket"), backup);
+    client.hear_question();
+    sandbox.wyng(&["lock", "home"]).success();
+    assert_eq!(found(keyholder, &secrets), [""; 0], "after lock, while a backup runs");
 }

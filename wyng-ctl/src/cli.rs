@@ -270,6 +270,9 @@ pub(crate) struct OpenArgs {
     /// Refuse a state that is older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     expect: Option<String>,
+    /// Open the newest sound generation below this one, where newer ones are damaged: their sessions are not shown
+    #[arg(long, value_name = "GENERATION")]
+    before: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -303,7 +306,7 @@ pub(crate) enum KeyVerb {
         /// Number of the slot, as `key list` shows it
         slot: Option<String>,
     },
-    /// Check that a passphrase opens the archive
+    /// Check that a passphrase opens the archive, and say which slot it is of
     Check {
         /// Name of the archive
         archive: Option<String>,
@@ -321,6 +324,9 @@ pub(crate) struct NewPassphrase {
     /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
     #[arg(long, value_name = "N")]
     kdf_passes: Option<u32>,
+    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read it
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -383,16 +389,16 @@ pub(crate) struct ListArgs {
 pub(crate) struct RestoreArgs {
     /// Name of the archive
     archive: Option<String>,
-    /// Name of the volume
-    #[arg(conflicts_with = "all")]
-    pub(crate) volume: Option<String>,
-    /// Restore all volumes, each to a file of its name in the folder --to
+    /// Names of the volumes
+    #[arg(value_name = "VOLUME", conflicts_with = "all")]
+    pub(crate) volumes: Vec<String>,
+    /// Restore all volumes
     #[arg(long)]
     pub(crate) all: bool,
     /// Session: its name or the beginning of it, a day (its last session), latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
-    /// Write to a new file, to a folder with --all, or to standard output with `-`
+    /// Write to a new file, or with `-` to standard output; of several volumes a folder, in which each gets a file of its name
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
     /// Replace a file that exists, once the new one is complete; what is the same in both is not fetched
@@ -401,6 +407,12 @@ pub(crate) struct RestoreArgs {
     /// Change the volume where it is, or what --to names: only what differs is fetched and written. Nobody else may use it meanwhile
     #[arg(long, conflicts_with_all = ["all", "overwrite"])]
     pub(crate) in_place: bool,
+    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of certainty. What is taken unread is reported
+    #[arg(long)]
+    quick: bool,
+    /// Report what would be fetched and written, and where; asks for nothing and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -560,6 +572,7 @@ impl Cli {
                 store_url: open.store.clone(),
                 via: open.via.clone(),
                 expect: open.expect.clone(),
+                before: open.before,
             },
             Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
             Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
@@ -571,12 +584,16 @@ impl Cli {
             Verb::Key(KeyVerb::Add { archive, recovery_key, new }) => Command::KeyAdd {
                 archive: named(archive),
                 recovery_key: *recovery_key,
+                label: new.label.clone(),
                 kdf_memory_kib: new.memory_kib(),
                 kdf_passes: new.kdf_passes,
             },
-            Verb::Key(KeyVerb::Change { archive, new }) => {
-                Command::KeyChange { archive: named(archive), kdf_memory_kib: new.memory_kib(), kdf_passes: new.kdf_passes }
-            }
+            Verb::Key(KeyVerb::Change { archive, new }) => Command::KeyChange {
+                archive: named(archive),
+                label: new.label.clone(),
+                kdf_memory_kib: new.memory_kib(),
+                kdf_passes: new.kdf_passes,
+            },
             Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove {
                 archive: named(archive),
                 number: slot.as_deref().and_then(|slot| slot.parse().ok()).unwrap_or(u8::MAX),
@@ -594,9 +611,11 @@ impl Cli {
             Verb::List(list) => Command::List { archive: named(&list.archive), volume: list.volume.clone(), session: list.session.clone() },
             Verb::Restore(restore) => Command::Restore {
                 archive: named(&restore.archive),
-                volumes: restore.volume.iter().cloned().collect(),
+                volumes: restore.volumes.clone(),
                 session: restore.session.clone(),
                 in_place: restore.in_place,
+                quick: restore.quick,
+                dry_run: restore.dry_run,
             },
             Verb::Diff(diff) => Command::Diff {
                 archive: named(&diff.archive),
@@ -738,7 +757,15 @@ impl Cli {
                     return Err(Message::of_needed_sources());
                 }
             }
-            Verb::Restore(RestoreArgs { all: false, archive, volume, .. }) | Verb::Diff(DiffArgs { archive, volume, .. }) => {
+            Verb::Restore(RestoreArgs { all: false, archive, volumes, .. }) => {
+                if volumes.is_empty() {
+                    volumes.extend(archive.take());
+                }
+                if volumes.is_empty() {
+                    return Err(Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`."));
+                }
+            }
+            Verb::Diff(DiffArgs { archive, volume, .. }) => {
                 shift(archive, volume).ok_or_else(|| Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`."))?;
             }
             Verb::Key(KeyVerb::Remove { archive, slot }) => {
@@ -758,9 +785,9 @@ impl Cli {
         }
     }
 
-    /// Does the command only count?
+    /// Does the command only report what it would do?
     pub(crate) fn is_dry_run(&self) -> bool {
-        matches!(&self.verb, Verb::Backup(BackupArgs { dry_run: true, .. }))
+        matches!(&self.verb, Verb::Backup(BackupArgs { dry_run: true, .. }) | Verb::Restore(RestoreArgs { dry_run: true, .. }))
     }
 
     /// Is only a part of what the archive has in the store to be checked?

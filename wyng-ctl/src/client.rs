@@ -37,14 +37,16 @@ pub(crate) struct Reach<'a> {
     pub(crate) options: &'a Options,
     /// A private one may begin with a state folder that is not there yet.
     pub(crate) may_make_state: bool,
+    /// A private one takes no lock: its command only looks.
+    pub(crate) only_looks: bool,
     /// Nobody waits any longer, nor reads what a private one logs.
     pub(crate) until: Option<Instant>,
 }
 
 impl<'a> Reach<'a> {
-    /// As a command needs it.
-    pub(crate) fn of(cli: &'a Cli) -> Self {
-        Self { options: &cli.options, may_make_state: cli.may_make_state(), until: None }
+    /// As a command needs it; `only_looks` where what is asked changes nothing.
+    pub(crate) fn of(cli: &'a Cli, only_looks: bool) -> Self {
+        Self { options: &cli.options, may_make_state: cli.may_make_state(), only_looks, until: None }
     }
 }
 
@@ -61,7 +63,7 @@ pub(crate) enum ClientError {
     NotStarted(PathBuf, io::Error),
     /// It ended, or speaks something else.
     Lost,
-    /// The person would not wait for it.
+    /// The person interrupted, and nothing more is waited for.
     Interrupted,
 }
 
@@ -101,6 +103,9 @@ impl Client {
         let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
         let mut command = Command::new(&program);
         command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
+        if reach.only_looks {
+            command.arg("--looks");
+        }
         if let Some(config) = settings::usable(options) {
             command.arg("--config").arg(config);
         }
@@ -133,7 +138,12 @@ impl Client {
             }
         }
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
-        match receive_packet(self.socket.as_fd(), &mut buffer) {
+        let received = receive_packet(self.socket.as_fd(), &mut buffer).or_else(|error| match error.kind() {
+            // It closed the connection before it read all: what it said before that is still there.
+            io::ErrorKind::ConnectionReset => receive_packet(self.socket.as_fd(), &mut buffer),
+            _ => Err(error),
+        });
+        match received {
             Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),
             _ => Err(ClientError::Lost),
         }

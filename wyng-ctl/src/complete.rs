@@ -86,12 +86,17 @@ impl Line {
             deepest = below;
         }
         let text = |id: &str| deepest.try_get_one::<String>(id).ok().flatten().cloned();
-        Some(Self { options, archive: text("archive"), volume: text("volume") })
+        Some(Self { options, archive: text("archive"), volume: text("volume").or_else(|| text("volumes")) })
     }
 
     fn ask(&self, request: Request) -> Vec<ToClient> {
         let mut events = Vec::new();
-        let reach = Reach { options: &self.options, may_make_state: false, until: Some(Instant::now() + PATIENCE) };
+        let reach = Reach {
+            options: &self.options,
+            may_make_state: false,
+            only_looks: request.only_looks(),
+            until: Some(Instant::now() + PATIENCE),
+        };
         let _ = ask(&reach, request, |event| events.push(event)); // what came before it failed is known all the same
         events
     }

@@ -2,7 +2,7 @@
 //! A yes-or-no question on the person's terminal, before something is overwritten or removed that cannot be brought back.
 
 use crate::signals::Signals;
-use crate::terminal::{NoAnswer, Terminal};
+use crate::terminal::{self, NoAnswer, Terminal};
 
 /// What the person said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,11 @@ pub(crate) enum Answer {
     Interrupted,
     /// There is nobody to ask: the question needs `--yes`.
     NoTerminal,
+}
+
+/// Is there a terminal on which [`ask`] can ask?
+pub(crate) fn can_ask() -> bool {
+    terminal::is_there()
 }
 
 /// Asks `question` on the controlling terminal and waits for a line.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
-use wyng_control::{Asked, BaseOf, CONTROL_VERSION, ExitStatus, PATH_MAX_BYTES, ToClient, ToDaemon, Wanted};
+use wyng_control::{
+    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, NoSource, PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient,
+    ToDaemon, Wanted,
+};
+use wyng_origin::Machine;
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
 use crate::client::{Client, ClientError, Reach};
@@ -21,12 +26,13 @@ use crate::passphrase::{self, NoPassphrase};
 use crate::pool;
 use crate::power;
 use crate::progress::Progress;
-use crate::report::{Message, Report};
+use crate::quantity::{session_name, show_bytes};
+use crate::report::{Message, Report, plain};
 use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Made, Place, Targets, stdout_is_terminal};
+use crate::target::{Destination, Made, Places, Spot, Targets, stdout_is_terminal};
 
 /// What denies the helper's services to every qube, where packages put it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -62,7 +68,12 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         Err(message) if message.is_no_state() && cli.asks_about_all() => ExitStatus::Done,
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
-            let mut exit = conversation.go_on(report).unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
+            let ended = conversation.go_on(report);
+            let goes_on = matches!(ended, Err(_) | Ok(ExitStatus::Unreachable | ExitStatus::Interrupted));
+            let mut exit = ended.unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
+            if goes_on {
+                conversation.targets.keep_partial().iter().for_each(|path| report.note_partial(path));
+            }
             // No end of the connection may be left open here: a private daemon waits for its close.
             conversation.signals.ask_for_nobody();
             conversation.client.end(conversation.interrupted);
@@ -94,6 +105,8 @@ struct Conversation<'a> {
     snapshots: Snapshots,
     /// Where a recovery key arrives.
     secret: Option<OwnedFd>,
+    /// What the person answered: a command that begins anew asks nothing twice.
+    answered: HashMap<String, Answer>,
     signals: Signals,
     interrupted: bool,
 }
@@ -114,7 +127,13 @@ impl<'a> Conversation<'a> {
         };
         let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
         confirm(cli, &signals)?;
-        let client = Client::connect(&Reach::of(cli)).map_err(|error| Message::of_client(&error))?;
+        if targets.are_in_place() && !cli.is_dry_run() && !cli.options.yes && !confirm::can_ask() {
+            return Err(Message::of_answer(Answer::NoTerminal, "overwriting what is there"));
+        }
+        let request = cli.request(sources.iter().map(Source::for_daemon).collect());
+        let request = request.ok_or_else(|| Message::of_client(&ClientError::Lost))?;
+        let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
+        let client = Client::connect(&Reach::of(cli, only_looks)).map_err(|error| Message::of_client(&error))?;
         signals.ask_for(client.as_fd()).map_err(|_| Message::of_client(&ClientError::Lost))?;
         let progress = Progress::new(&cli.options, cli.sources().len());
         let conversation = Self {
@@ -127,11 +146,10 @@ impl<'a> Conversation<'a> {
             watch: Watch::default(),
             snapshots: Snapshots::default(),
             secret: None,
+            answered: HashMap::new(),
             signals,
             interrupted: false,
         };
-        let sources = conversation.sources.iter().map(Source::for_daemon).collect();
-        let request = cli.request(sources).ok_or_else(|| Message::of_client(&ClientError::Lost))?;
         let said = conversation
             .client
             .send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])
@@ -160,8 +178,17 @@ impl<'a> Conversation<'a> {
                     self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
                 }
                 ToClient::Forget { item } => self.clones.forget(item),
+                ToClient::DropBase { item } => {
+                    if let Some(Err(errno)) = self.targets.drop_base(item).or_else(|| self.clones.drop_base(item)) {
+                        report.fail(Message::of_failure(&Failure::BaseKept { errno: errno.raw_os_error() }));
+                    }
+                }
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
+                ToClient::Anew => {
+                    self.clones = Clones::default();
+                    self.targets.begin_anew();
+                }
                 ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
                     self.progress.clear();
@@ -188,8 +215,22 @@ impl<'a> Conversation<'a> {
     fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
         self.progress.clear();
         let given: Result<OwnedFd, i32> = match wanted {
-            Wanted::Source { base_of, origin, .. } => return self.give_source(item, base_of, origin.as_deref()),
-            Wanted::Target { volume, base_of, origin, .. } => return self.give_target(item, volume, base_of, origin.as_deref()),
+            Wanted::Source { volume, base_of, origin } => return self.give_source(item, volume, base_of, origin.as_deref()),
+            Wanted::TargetLook { volume, session, size_bytes, base_of, origin } => {
+                let spot = self.targets.spot(volume, origin.as_deref());
+                let path = spot.as_ref().map_or_else(|_| String::new(), Spot::shown);
+                let question = question(&path, *size_bytes, volume, *session);
+                let found = match spot {
+                    Ok(spot) => self.look(&spot, *size_bytes, base_of, question)?,
+                    Err(fault) => Err(fault),
+                };
+                return self.client.send(&ToDaemon::Looked { item, look: TargetLook { path, found } }, &[]);
+            }
+            Wanted::Target { volume, size_bytes, base_of, origin, .. } => {
+                let spot = self.targets.spot(volume, origin.as_deref());
+                let made = spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
+                return self.give_target(item, made);
+            }
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
                 self.secret = Some(read);
                 write
@@ -217,25 +258,44 @@ impl<'a> Conversation<'a> {
         self.client.send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
     }
 
-    fn give_target(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
-        let (message, descriptors, base) = match self.targets.make(item, volume, base_of, origin) {
-            Ok(Made::New(target)) => (ToDaemon::Here { item }, vec![target], None),
-            Ok(Made::Replacing(files, base)) => {
-                let label = base.as_ref().map(|(label, _)| *label);
-                (ToDaemon::HereToReplace { item, base: label }, files.into(), base)
-            }
-            Ok(Made::InPlace(target, fresh, base, remembered)) => {
-                let label = base.as_ref().map(|(label, _)| *label);
-                let message = ToDaemon::HereInPlace { item, clones: fresh.is_some(), base: label, remembered };
-                (message, [target].into_iter().chain(fresh).collect(), base)
-            }
-            Err(errno) => return self.client.send(&ToDaemon::Unavailable { item, errno: errno.raw_os_error() }, &[]),
-        };
-        let base = base.iter().map(|(_, file)| file);
-        self.client.send(&message, &descriptors.iter().chain(base).map(AsFd::as_fd).collect::<Vec<_>>())
+    /// Looks at where a target goes, and asks the person before it is overwritten where it is.
+    fn look(
+        &mut self,
+        spot: &Spot,
+        size_bytes: u64,
+        base_of: &BaseOf,
+        question: String,
+    ) -> Result<Result<TargetFound, TargetFault>, ClientError> {
+        let found = self.targets.look(spot, size_bytes, base_of);
+        let asks = self.targets.are_in_place() && !self.cli.is_dry_run() && !self.cli.options.yes;
+        if !asks || found.is_err() {
+            return Ok(found);
+        }
+        let signals = &self.signals;
+        let answer = *self.answered.entry(question).or_insert_with_key(|question| confirm::ask(question, signals));
+        if answer == Answer::Interrupted && !self.client.is_gone() {
+            self.interrupt()?;
+        }
+        Ok(if answer == Answer::Yes { found } else { Err(TargetFault::NotConfirmed) })
     }
 
-    fn give_source(&mut self, item: u32, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
+    fn give_target(&mut self, item: u32, made: Result<Made, TargetFault>) -> Result<(), ClientError> {
+        match made {
+            Ok(Made { form, files, base, remembered }) => {
+                let (label, base) = base.unzip();
+                let descriptors: Vec<OwnedFd> = files.into_iter().chain(base).collect();
+                let message = ToDaemon::HereTarget { item, form, base: label, remembered };
+                self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            }
+            // What changed since it was looked at.
+            Err(fault) => self.client.send(&ToDaemon::NoTarget { item, fault }, &[]),
+        }
+    }
+
+    fn give_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
+        if matches!(self.cli.verb, Verb::Restore(_)) {
+            return self.give_what_is_there(item, volume, origin);
+        }
         let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
         let named = named.or_else(|| self.cli.compared_path().map(Path::to_owned));
         let remembered = origin.map(|path| PathBuf::from(OsStr::from_bytes(path)));
@@ -247,11 +307,26 @@ impl<'a> Conversation<'a> {
             }
             Err(why) => {
                 let why = pool::why_missing(&path, why);
-                let mut path = path.into_os_string().into_vec();
-                path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
-                self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
+                self.send_no_source(item, path, why)
             }
         }
+    }
+
+    /// What a dry run compares: it is read as it is, where the look has found it.
+    fn give_what_is_there(&self, item: u32, volume: &str, origin: Option<&[u8]>) -> Result<(), ClientError> {
+        let spot = self.targets.spot(volume, origin).ok();
+        let path = spot.as_ref().and_then(Spot::path).map(wyng_origin::absolute).unwrap_or_default();
+        let opened = wyng_origin::open(&path).map(|file| (Machine::open().look(&path, file.as_fd()), file));
+        match opened {
+            Ok((found, file)) => self.client.send(&ToDaemon::HereSource { item, found, clones: false, base: None }, &[file.as_fd()]),
+            Err(why) => self.send_no_source(item, path, why),
+        }
+    }
+
+    fn send_no_source(&self, item: u32, path: PathBuf, why: NoSource) -> Result<(), ClientError> {
+        let mut path = path.into_os_string().into_vec();
+        path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
+        self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
     }
 
     /// Waits for the daemon or the person; true when the person said something.
@@ -270,7 +345,7 @@ impl<'a> Conversation<'a> {
 
     /// A daemon that ends while the person interrupts was interrupted with it: by a service manager, or by a signal to the whole group.
     fn why(&self, error: ClientError) -> ClientError {
-        if self.interrupted || self.signals.are_interrupted() { ClientError::Interrupted } else { error }
+        if self.interrupted || self.signals.are_interrupted_within(1) { ClientError::Interrupted } else { error }
     }
 
     /// The first time the daemon is asked to stop; the second time its answer is not waited for.
@@ -323,27 +398,31 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
 
 /// Where a restore goes.
 fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
-    Ok(match &restore.to {
-        Some(path) if restore.in_place => Targets::new(Destination::InPlace(Place::Named(path.clone())), false),
-        None if restore.in_place => {
-            let configured = restore.volume.as_ref().and_then(|volume| config.volumes.get(volume));
-            let place = configured.map_or(Place::Remembered, |path| Place::Configured(path.clone()));
-            Targets::new(Destination::InPlace(place), false)
+    let several = restore.all || restore.volumes.len() > 1;
+    let destination = match &restore.to {
+        Some(_) if restore.in_place && several => {
+            return Err(Message::usage("several volumes are changed in place where each was backed up from", "Leave out --to."));
         }
+        named if restore.in_place => Destination::InPlace(Places { named: named.clone(), configured: config.volumes.clone() }),
         None => return Err(Message::usage("where to?", "Add --to PATH, or --in-place.")),
-        Some(path) if path.as_os_str() == "-" => {
-            if restore.all {
-                return Err(Message::usage("several volumes do not fit into standard output", "Give --all a folder: --to DIR."));
-            }
-            if stdout_is_terminal() {
-                return Err(Message::usage(
-                    "standard output is a terminal, and a volume is not to be read there",
-                    "Pipe it: … --to - | COMMAND, or name a file.",
-                ));
-            }
-            Targets::new(Destination::Stdout, false)
+        Some(path) if path.as_os_str() == "-" && several => {
+            return Err(Message::usage("several volumes do not fit into standard output", "Give them a folder: --to DIR."));
         }
-        Some(path) if restore.all => Targets::new(Destination::Folder(path.clone()), restore.overwrite),
-        Some(path) => Targets::new(Destination::File(path.clone()), restore.overwrite),
-    })
+        Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
+            return Err(Message::usage(
+                "standard output is a terminal, and a volume is not to be read there",
+                "Pipe it: … --to - | COMMAND, or name a file.",
+            ));
+        }
+        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+        Some(path) if several => Destination::Folder(path.clone()),
+        Some(path) => Destination::File(path.clone()),
+    };
+    Ok(Targets::new(destination, restore.overwrite))
+}
+
+/// What the person is asked before a file or device is changed where it is.
+fn question(path: &str, size_bytes: u64, volume: &str, session: i64) -> String {
+    let (path, volume) = (plain(path), plain(volume));
+    format!("Overwrite {path} with volume {volume} of {} ({})?", session_name(session), show_bytes(size_bytes))
 }

@@ -36,7 +36,7 @@ pub(crate) fn named_archive() -> Option<String> {
 /// The names of all archives that the daemon knows.
 fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
     let (mut names, mut failed) = (Vec::new(), None);
-    let asked = ask(&Reach::of(cli), Command::ArchiveNames, |event| match event {
+    let asked = ask(&Reach::of(cli, true), Command::ArchiveNames, |event| match event {
         ToClient::ArchiveName { name } => names.push(name),
         ToClient::Failed(failure) => failed = Some(Message::of_failure(&failure)),
         _ => {}

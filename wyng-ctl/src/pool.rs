@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use wyng_config::{dirty_image, mapped_snapshot};
-use wyng_control::NoSource;
-
-/// What `open` says of a volume whose qube runs: no read-only open of a file and no device ever says it by itself.
-pub(crate) const IN_USE_BY_QUBE: Errno = Errno::TXTBSY;
+use wyng_control::{NoSource, TargetFault};
 
 /// Why a source cannot be opened: a volume that is not there may be away while its qube runs.
 pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
@@ -29,10 +26,12 @@ pub(crate) struct InPlace {
 
 impl InPlace {
     /// Refuses the volume of a qube that runs.
-    pub(crate) fn new(path: &Path, target: &OwnedFd) -> Result<Self, Errno> {
+    pub(crate) fn new(path: &Path, target: &OwnedFd) -> Result<Self, TargetFault> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let in_place = Self { path, file: rustix::io::fcntl_dupfd_cloexec(target, 0)? };
-        if in_place.is_written_elsewhere() { Err(IN_USE_BY_QUBE) } else { Ok(in_place) }
+        let file = rustix::io::fcntl_dupfd_cloexec(target, 0);
+        let file = file.map_err(|errno| TargetFault::Unavailable { errno: errno.raw_os_error() })?;
+        let in_place = Self { path, file };
+        if in_place.is_written_elsewhere() { Err(TargetFault::OfRunningQube) } else { Ok(in_place) }
     }
 
     /// Its path, if what was written there is not what stands there now, or not for long: its qube was started meanwhile.

@@ -139,6 +139,12 @@ impl Progress {
         if self.volume_total > 1 && told.volume.is_some() {
             parts.place = format!("{}/{} ", self.volume_number.min(self.volume_total), self.volume_total);
         }
+        if told.phase == Phase::Unlocking {
+            if total > 1 {
+                parts.amount = format!("slot {} of {total}", done.saturating_add(1));
+            }
+            return parts;
+        }
         if total == 0 {
             return parts;
         }
@@ -256,6 +262,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::Committing => "committing",
         Phase::Loading => "loading",
         Phase::Restoring => "restoring",
+        Phase::ReadingBack => "reading back",
         Phase::Verifying => "verifying",
     }
 }

@@ -93,9 +93,14 @@ impl Signals {
 
     /// Was the command to be interrupted, though nobody has asked yet?
     pub(crate) fn are_interrupted(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.are_interrupted_within(0)
+    }
+
+    /// Is the command interrupted now or soon? A signal that reaches several processes at once may reach this one last.
+    pub(crate) fn are_interrupted_within(&self, secs: i64) -> bool {
+        let patience = Timespec { tv_sec: secs, tv_nsec: 0 };
         let mut polled = [PollFd::new(&self.interrupts, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now))).is_ok_and(|ready| ready > 0)
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&patience))).is_ok_and(|ready| ready > 0)
     }
 
     /// Stops, as it was asked to, until it is continued.

@@ -88,7 +88,7 @@ pub(crate) struct Opened {
 
 /// The clones of sources, which get their names when their sessions are committed.
 #[derive(Default)]
-pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd)>);
+pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd, BaseOf)>);
 
 impl Clones {
     /// Opens a source for reading, and what its clone needs, where its file system has that. `path` is absolute.
@@ -112,15 +112,20 @@ impl Clones {
         {
             self.0.remove(&let_go);
         }
-        self.0.insert(item, (folder, kept));
+        self.0.insert(item, (folder, kept, *base_of));
         let descriptors = [source, fresh.file, fresh.reads].into_iter().chain(base).collect();
         Ok(Opened { descriptors, clones: true, base: label, found })
     }
 
     /// A clone is the base snapshot from now on.
     pub(crate) fn keep(&mut self, item: u32, label: &BaseLabel) -> Result<(), Errno> {
-        let (folder, file) = self.0.remove(&item).ok_or(Errno::BADF)?;
+        let (folder, file, _) = self.0.remove(&item).ok_or(Errno::BADF)?;
         folder.keep(file.as_fd(), label)
+    }
+
+    /// The base snapshot of this source is not what its label says.
+    pub(crate) fn drop_base(&self, item: u32) -> Option<Result<(), Errno>> {
+        self.0.get(&item).map(|(folder, _, base_of)| folder.drop_base(base_of))
     }
 
     /// A clone is not needed: having no name, it is gone.

@@ -62,9 +62,7 @@ enum Line {
 impl<'a> Terminal<'a> {
     /// The terminal that the process belongs to. While `hides`, what is typed is not shown.
     pub(crate) fn open(hides: bool, signals: &'a Signals) -> Result<Self, NoAnswer> {
-        // Not blocking: a read that waits would go on after a stop, with what is typed in sight.
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let file = rustix::fs::open("/dev/tty", flags, Mode::empty()).map(File::from).map_err(|_| NoAnswer::NoTerminal)?;
+        let file = open().map_err(|_| NoAnswer::NoTerminal)?;
         let before = rustix::termios::tcgetattr(&file).map_err(|_| NoAnswer::NoTerminal)?;
         Ok(Self { file, before, hides, signals })
     }
@@ -140,6 +138,17 @@ impl<'a> Terminal<'a> {
             }
         }
     }
+}
+
+/// Is there a person to ask?
+pub(crate) fn is_there() -> bool {
+    open().is_ok_and(|file| rustix::termios::isatty(&file))
+}
+
+fn open() -> Result<File, Errno> {
+    // Not blocking: a read that waits would go on after a stop, with what is typed in sight.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    rustix::fs::open("/dev/tty", flags, Mode::empty()).map(File::from)
 }
 
 impl Drop for Terminal<'_> {

@@ -5,15 +5,15 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
-use wyng_archive::crypto::{ArchiveId, Id};
+use wyng_archive::crypto::Id;
 use wyng_jail::packet_pair;
 use wyngd::ipc::Wire;
 use wyngd::keyholder::cache::{Index, Location, Stored};
 use wyngd::keyholder::files::StateFiles;
 use wyngd::keyholder::real_world::RealWorld;
 use wyngd::keyholder::sealed::Sealed;
-use wyngd::keyholder::state::ArchiveFolder;
 use wyngd::keyholder::world::World;
 
 const SESSIONS: [(&str, u64, u64); 3] = [("first backup", 1, 4_000_000), ("second volume", 1, 3_000_000), ("40 sessions", 40, 25_000)];
@@ -26,8 +26,8 @@ fn main() {
     let (control, volumes, transport) = (packet_pair().unwrap(), packet_pair().unwrap(), packet_pair().unwrap());
     let files = StateFiles::new(File::open(&folder).unwrap().into());
     let wires = (Wire::new(control.0, "control"), Wire::new(volumes.0, "volumes"), Wire::new(transport.0, "transport"));
-    let mut world = RealWorld::new(wires.0, wires.1, wires.2, files, Sealed::default());
-    let mut index = Index::create(&ArchiveFolder::of(ArchiveId([1; 16])));
+    let mut world = RealWorld::new(wires, files, Sealed::default(), Duration::ZERO);
+    let mut index = Index::create("cache");
     println!("{:<28} {:>10} {:>8} {:>12} {:>10} {:>5} {:>9}", "step", "ids", "CPU s", "written MiB", "disk MiB", "runs", "peak MiB");
     let mut ids = 0;
     for (step, sessions, each) in SESSIONS {

@@ -1,119 +1,126 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with clients: it takes their commands, queues them, forwards questions and answers, and says when all is done. It
+//! The role that speaks with clients: it takes their commands, has them done, forwards questions and answers, and says when all is done. It
 //! sees no key, no remote byte, and no byte of what it forwards.
 //!
-//! One command runs at a time, in the order in which they came. What a client does wrong ends its own conversation and nothing else; when
-//! it is gone, its command is cancelled, and what it was asked is answered in its place.
+//! - `door`: who comes in, and with which command.
+//! - `client`: one conversation.
+//! - `turns`: commands that work. One runs at a time, in the order in which they came.
+//! - `looks`: commands that only look. They run beside, one at a time.
+//! - `journal`: what became of each, for the system's journal.
+//!
+//! What a client does wrong ends its own conversation and nothing else; when it is gone, its command is cancelled, and what it was asked is
+//! answered in its place. Nobody is waited for without a limit, except a person who types a passphrase, for whom nobody else waits.
 
 mod client;
+mod door;
 mod journal;
+mod looks;
+mod turns;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, NoSource, ToClient, ToDaemon, Unenforced, Wanted, is_path_bounded};
+use wyng_config::Config;
+use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDaemon, Unenforced};
 use wyng_jail::inherited;
 
 use crate::ipc::{
-    ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, Received, Service, SpawnerToControl,
-    VolumesToControl, Wire, enter_jail, not_enforced,
+    ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, ReaderToControl,
+    Received, SpawnerToControl, VolumesToControl, Wire, enter_jail, not_enforced,
 };
 use crate::roles::{ROLES, Role};
 use client::{Client, Phase};
-use journal::{About, Journal};
+use door::{Admission, Door};
+use journal::Journal;
+use looks::Looks;
+use turns::Turns;
 
 pub use journal::JOURNAL;
-
-/// More wait to be accepted.
-const CLIENTS_MAX: usize = 64;
-/// A client that is so many messages behind makes its own command wait.
-const BEHIND_MAX: usize = 256;
-
-/// Who asked the client, and must have the answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asker {
-    /// Volumes, for a source.
-    Source,
-    /// Volumes, for a target.
-    Target,
-    Passphrase,
-    Place,
-    /// Volumes, for a snapshot's name.
-    Keep,
-}
-
-/// The command that runs.
-struct Job {
-    /// Whose it is; nobody's once that client is gone.
-    client: Option<u64>,
-    /// What those who watch are told.
-    name: &'static str,
-    archive: Option<String>,
-    asked: HashMap<u32, Asker>,
-    /// The numbers of the sources that the daemon opens itself.
-    configured: HashSet<u32>,
-}
 
 struct Control {
     /// Where clients come from; without it there is one client, and its end is the end.
     listener: Option<OwnedFd>,
+    door: Door,
+    /// How long a client whose command waits for it may say and take nothing.
+    patience: Duration,
+    /// The daemon has no lock on its state: it only looks.
+    only_looks: bool,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
-    queue: VecDeque<(u64, Command)>,
-    job: Option<Job>,
+    turns: Turns,
+    looks: Looks,
+    /// Clients for whom the keyholder wipes keys, in the order in which it was told.
+    locking: VecDeque<u64>,
     keyholder: Wire<ControlToKeyholder, KeyholderToControl>,
     volumes: Wire<ControlToVolumes, VolumesToControl>,
     spawner: Wire<ControlToSpawner, SpawnerToControl>,
+    reader: Wire<ControlToReader, ReaderToControl>,
     /// How many roles are in their jails.
     ready: usize,
-    /// Peak of resident memory of the spawner and a far end, since the last one ended.
-    spawner_peak_bytes: u64,
-    /// The qube that volumes prepares, and the far end that is to be started in it.
-    preparing: Option<(Service, String)>,
-    /// Far ends in qubes whose end is still to be told to volumes.
-    ended_in_qubes: Vec<Service>,
     /// Protections that are not in force, by role; told with `status`.
     unenforced: Vec<Unenforced>,
     journal: Journal,
 }
 
-impl Job {
-    fn about(&self) -> About<'_> {
-        About { command: self.name, archive: self.archive.as_deref() }
-    }
+/// How the daemon was started, as far as clients notice.
+pub struct Options<'a> {
+    /// It serves whoever connects; otherwise one client.
+    pub service: bool,
+    /// It takes no lock on its state.
+    pub only_looks: bool,
+    /// Archives that the group may name, and how patient the daemon is.
+    pub config: Option<&'a Path>,
+    /// Where the system's journal listens.
+    pub journal: Option<&'a Path>,
 }
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with. What becomes of
-/// commands is told to the journal at that path.
-pub fn run(service: bool, journal: Option<&Path>) -> Result<(), Fatal> {
+/// What has something to say.
+#[derive(Default)]
+struct Heard {
+    spawner: bool,
+    volumes: bool,
+    keyholder: bool,
+    reader: bool,
+    clients: Vec<(u64, PollFlags)>,
+    listener: bool,
+}
+
+/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with.
+pub fn run(options: &Options<'_>) -> Result<(), Fatal> {
+    let config = options.config.map_or_else(|| Ok(Config::default()), Config::read_if_there);
+    let config = config.map_err(|error| io::Error::other(error.to_string()))?;
     let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
     let mut control = Control {
         listener: None,
+        door: Door::new(options.service, &config),
+        patience: Duration::from_secs(config.far_ends.stall_timeout_secs),
+        only_looks: options.only_looks,
         clients: BTreeMap::new(),
         next_client: 0,
-        queue: VecDeque::new(),
-        job: None,
+        turns: Turns::default(),
+        looks: Looks::default(),
+        locking: VecDeque::new(),
         keyholder: Wire::inherited(Role::Control, Role::Keyholder)?,
         volumes: Wire::inherited(Role::Control, Role::Volumes)?,
         spawner: Wire::inherited(Role::Control, Role::Spawner)?,
+        reader: Wire::inherited(Role::Control, Role::Reader)?,
         ready: 0,
-        spawner_peak_bytes: 0,
-        preparing: None,
-        ended_in_qubes: Vec::new(),
         unenforced: Vec::new(),
-        journal: Journal::connect(journal),
+        journal: Journal::connect(options.journal),
     };
-    let missing = enter_jail(Role::Control, service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
+    let missing = enter_jail(Role::Control, options.service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
     control.note_ready(Role::Control, not_enforced(missing));
     // No role hears of a command before every role is in its jail.
     while control.ready < ROLES.len() {
         control.hear()?;
     }
-    if service {
+    if options.service {
         control.listener = Some(socket);
     } else {
         control.welcome(socket)?;
@@ -127,40 +134,75 @@ pub fn run(service: bool, journal: Option<&Path>) -> Result<(), Fatal> {
 impl Control {
     /// Waits, and handles what is there.
     fn hear(&mut self) -> Result<(), Fatal> {
-        let behind = self.job.as_ref().and_then(|job| self.clients.get(&job.client?)).is_some_and(|client| client.behind() > BEHIND_MAX);
-        let [mut from_spawner, mut from_volumes, mut from_keyholder, mut from_listener] = [false; 4];
-        let mut from_clients = Vec::new();
-        {
-            let mut polled = vec![PollFd::new(&self.spawner, PollFlags::IN), PollFd::new(&self.volumes, PollFlags::IN)];
-            let keyholder = if behind { PollFlags::empty() } else { PollFlags::IN };
-            polled.push(PollFd::new(&self.keyholder, keyholder));
-            polled.extend(self.clients.values().map(Client::interest));
-            let listener = self.listener.as_ref().filter(|_| self.clients.len() < CLIENTS_MAX);
-            polled.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-            let mut events = polled.iter().map(PollFd::revents);
-            for flag in [&mut from_spawner, &mut from_volumes, &mut from_keyholder] {
-                *flag = events.next().is_some_and(|events| !events.is_empty());
-            }
-            from_clients.extend(self.clients.keys().copied().zip(events.by_ref()).filter(|(_, events)| !events.is_empty()));
-            from_listener |= events.next().is_some_and(|events| !events.is_empty());
-        }
-        if from_spawner {
+        let heard = self.wait()?;
+        if heard.spawner {
             self.hear_spawner()?;
         }
-        if from_volumes {
+        if heard.volumes {
             self.hear_volumes()?;
         }
-        if from_keyholder {
+        if heard.keyholder {
             self.hear_keyholder()?;
         }
-        for (client, events) in from_clients {
+        if heard.reader {
+            self.hear_reader()?;
+        }
+        for (client, events) in heard.clients {
             self.hear_client(client, events)?;
         }
-        if from_listener {
+        if heard.listener {
             self.accept()?;
         }
-        Ok(())
+        self.end_waits()
+    }
+
+    /// Waits until somebody has something to say, or somebody's time is over. Who works for a client that is behind is not heard.
+    fn wait(&self) -> Result<Heard, Fatal> {
+        let is_behind = |id: Option<u64>| id.and_then(|id| self.clients.get(&id)).is_some_and(Client::is_behind);
+        let unless = |behind: bool| if behind { PollFlags::empty() } else { PollFlags::IN };
+        let mut polled = vec![
+            PollFd::new(&self.spawner, PollFlags::IN),
+            PollFd::new(&self.volumes, PollFlags::IN),
+            PollFd::new(&self.keyholder, unless(is_behind(self.turns.owner()))),
+            PollFd::new(&self.reader, unless(is_behind(self.looks.owner()))),
+        ];
+        polled.extend(self.clients.values().map(Client::interest));
+        polled.extend(self.listener.as_ref().map(|listener| PollFd::new(listener, PollFlags::IN)));
+        let timeout = self.next_deadline().map(|until| until.saturating_duration_since(Instant::now()));
+        // A millisecond more: what is over then is over.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout.saturating_add(Duration::from_millis(1))).ok());
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
+        let mut events = polled.iter().map(PollFd::revents);
+        let mut heard = Heard::default();
+        for flag in [&mut heard.spawner, &mut heard.volumes, &mut heard.keyholder, &mut heard.reader] {
+            *flag = events.next().is_some_and(|events| !events.is_empty());
+        }
+        heard.clients = self.clients.keys().copied().zip(events.by_ref()).filter(|(_, events)| !events.is_empty()).collect();
+        heard.listener = events.next().is_some_and(|events| !events.is_empty());
+        Ok(heard)
+    }
+
+    /// When to look next whose time is over.
+    fn next_deadline(&self) -> Option<Instant> {
+        // The one client of a private daemon has started it, and may take its time: nobody else waits.
+        self.listener.as_ref()?;
+        let deadlines = self.clients.values().filter_map(|client| client.deadline(self.patience));
+        deadlines.chain(self.turns.deadline(self.patience)).min()
+    }
+
+    /// Hangs up on whoever had time enough, and has a command give its turn back that waits for a person while others wait.
+    fn end_waits(&mut self) -> Result<(), Fatal> {
+        if self.listener.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let is_over = |client: &Client| client.deadline(self.patience).is_some_and(|deadline| deadline <= now);
+        let over: Vec<u64> = self.clients.iter().filter(|(_, client)| is_over(client)).map(|(id, _)| *id).collect();
+        for id in over {
+            tracing::info!("a client is dropped: it neither says nor takes anything");
+            self.drop_client(id)?;
+        }
+        self.end_turns_waits(now)
     }
 
     fn accept(&mut self) -> Result<(), Fatal> {
@@ -174,10 +216,20 @@ impl Control {
     }
 
     fn welcome(&mut self, socket: OwnedFd) -> Result<(), Fatal> {
+        let client = Client::new(socket)?;
+        let admission = self.door.admit(client.uid(), self.clients.values());
+        if let Admission::Dropped(failure) = admission {
+            client.tell_and_drop(failure);
+            return Ok(());
+        }
         let id = self.next_client;
         self.next_client = id.saturating_add(1);
-        self.clients.insert(id, Client::new(socket)?);
-        self.tell(id, ToClient::Hello { version: CONTROL_VERSION })
+        self.clients.insert(id, client);
+        self.tell(id, ToClient::Hello { version: CONTROL_VERSION })?;
+        match admission {
+            Admission::Refused(failure) => self.refuse(id, failure),
+            Admission::Admitted | Admission::Dropped(_) => Ok(()),
+        }
     }
 
     /// Says something to a client, if it is still there.
@@ -186,6 +238,29 @@ impl Control {
             Some(Err(_)) => self.drop_client(id),
             Some(Ok(())) | None => Ok(()),
         }
+    }
+
+    fn enter(&mut self, id: u64, phase: Phase) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.enter(phase);
+        }
+    }
+
+    /// Ends a conversation.
+    fn finish(&mut self, id: u64, exit: ExitStatus) -> Result<(), Fatal> {
+        self.enter(id, Phase::Over);
+        self.tell(id, ToClient::Done { exit })?;
+        if self.listener.is_none() && self.clients.get(&id).is_some_and(Client::is_told_all) {
+            self.drop_client(id)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a conversation with a failure.
+    fn refuse(&mut self, id: u64, failure: Failure) -> Result<(), Fatal> {
+        let exit = failure.exit();
+        self.tell(id, ToClient::Failed(failure))?;
+        self.finish(id, exit)
     }
 
     /// Handles what a client said, or goes on telling it what it was behind with.
@@ -215,339 +290,86 @@ impl Control {
 
     fn take(&mut self, id: u64, received: Received<ToDaemon>) -> Result<(), Fatal> {
         let unexpected = || Fatal::Unexpected(client::PEER);
-        let client = self.clients.get_mut(&id).ok_or_else(unexpected)?;
-        match (client.phase, &received.message) {
-            (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => client.phase = Phase::Idle,
-            (Phase::Greeting, ToDaemon::Hello { .. }) => {
-                client.phase = Phase::Over;
-                self.tell(id, ToClient::Failed(Failure::VersionMismatch))?;
-                self.tell(id, ToClient::Done { exit: ExitStatus::Failed })?;
+        let phase = self.clients.get(&id).ok_or_else(unexpected)?.phase();
+        match (phase, &received.message) {
+            // What it said before it heard of the end.
+            (Phase::Over, _) => Ok(()),
+            (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => {
+                self.enter(id, Phase::Idle);
+                Ok(())
             }
-            (Phase::Idle, ToDaemon::Start(command)) => {
-                client.phase = Phase::Queued;
-                self.queue.push_back((id, command.clone()));
-                let before = self.queue.len().saturating_sub(1).saturating_add(usize::from(self.job.is_some()));
-                if before > 0 {
-                    self.tell(id, ToClient::Queued { before: u32::try_from(before).unwrap_or(u32::MAX) })?;
-                }
-                self.start_next()?;
-            }
+            (Phase::Greeting, ToDaemon::Hello { .. }) => self.refuse(id, Failure::VersionMismatch),
+            (Phase::Idle, ToDaemon::Start(command)) => self.begin(id, command.clone()),
             (Phase::Idle, ToDaemon::Watch) => {
-                client.phase = Phase::Watching;
-                match self.job {
-                    Some(_) => self.tell_running(id)?,
-                    None => self.end_watching(id, ExitStatus::Done)?,
-                }
+                self.enter(id, Phase::Watching);
+                if self.turns.is_idle() { self.finish(id, ExitStatus::Done) } else { self.tell_running(id) }
             }
-            (Phase::Watching, ToDaemon::Cancel) => self.end_watching(id, ExitStatus::Interrupted)?,
-            (Phase::Queued, ToDaemon::Cancel) => {
-                client.phase = Phase::Over;
-                self.queue.retain(|(queued, _)| *queued != id);
-                self.tell(id, ToClient::Failed(Failure::Interrupted))?;
-                self.tell(id, ToClient::Done { exit: ExitStatus::Interrupted })?;
+            (Phase::Watching, ToDaemon::Cancel) => self.finish(id, ExitStatus::Interrupted),
+            (Phase::Looking, ToDaemon::Cancel) => self.cancel_look(id),
+            (Phase::Queued | Phase::Prompting, ToDaemon::Cancel) => {
+                self.leave_queue(id)?;
+                self.refuse(id, Failure::Interrupted)
             }
-            (Phase::Working, ToDaemon::Cancel) => self.cancel()?,
+            (Phase::Working, ToDaemon::Cancel) => self.cancel(),
+            // Keys are wiped soon enough.
+            (Phase::Locking, ToDaemon::Cancel) => Ok(()),
+            (Phase::Prompting, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Looked { .. }) => {
+                self.take_typed(id, received)
+            }
             (
                 Phase::Working,
                 ToDaemon::Here { .. }
                 | ToDaemon::HereSource { .. }
                 | ToDaemon::NoSource { .. }
-                | ToDaemon::HereToReplace { .. }
-                | ToDaemon::HereInPlace { .. }
+                | ToDaemon::HereTarget { .. }
+                | ToDaemon::NoTarget { .. }
+                | ToDaemon::Looked { .. }
                 | ToDaemon::Unavailable { .. }
                 | ToDaemon::Placed { .. },
-            ) => self.pass_on(received)?,
-            // What it was asked when its command had just ended, or an interrupt that came too late.
-            (
-                Phase::Over,
-                ToDaemon::Here { .. }
-                | ToDaemon::HereSource { .. }
-                | ToDaemon::NoSource { .. }
-                | ToDaemon::HereToReplace { .. }
-                | ToDaemon::HereInPlace { .. }
-                | ToDaemon::Unavailable { .. }
-                | ToDaemon::Placed { .. }
-                | ToDaemon::Cancel,
-            ) => {}
-            _ => return Err(unexpected()),
+            ) => self.pass_on(received),
+            _ => Err(unexpected()),
         }
-        Ok(())
     }
 
-    /// Passes the answer of the running command's client to the role that asked.
-    fn pass_on(&mut self, received: Received<ToDaemon>) -> Result<(), Fatal> {
-        let unexpected = Fatal::Unexpected(client::PEER);
-        let (ToDaemon::Here { item }
-        | ToDaemon::HereSource { item, .. }
-        | ToDaemon::NoSource { item, .. }
-        | ToDaemon::HereToReplace { item, .. }
-        | ToDaemon::HereInPlace { item, .. }
-        | ToDaemon::Unavailable { item, .. }
-        | ToDaemon::Placed { item, .. }) = received.message
-        else {
-            return Err(unexpected);
-        };
-        let Some(asker) = self.job.as_mut().and_then(|job| job.asked.remove(&item)) else { return Err(unexpected) };
-        match (asker, &received.message) {
-            (Asker::Target, ToDaemon::Unavailable { errno, .. }) => {
-                self.volumes.send(&ControlToVolumes::Unavailable { item, errno: *errno }, &[])
-            }
-            (Asker::Source, ToDaemon::NoSource { path, why, .. }) if is_path_bounded(path) => {
-                self.volumes.send(&ControlToVolumes::NoSource { item, path: path.clone(), why: *why }, &[])
-            }
-            (Asker::Passphrase, ToDaemon::Unavailable { .. }) => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
-            (Asker::Place, ToDaemon::Placed { errno, .. }) => self.keyholder.send(&ControlToKeyholder::Placed { item, errno: *errno }, &[]),
-            (Asker::Keep, ToDaemon::Placed { errno, .. }) => self.volumes.send(&ControlToVolumes::Kept { item, errno: *errno }, &[]),
-            (Asker::Source, ToDaemon::HereSource { .. })
-            | (Asker::Target, ToDaemon::HereToReplace { .. } | ToDaemon::HereInPlace { .. }) => {
-                let passed = several(&received.message).map(|(message, count)| (message, count, received.descriptors()));
-                match passed {
-                    Some((message, count, descriptors)) if descriptors.len() == count => {
-                        self.volumes.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
-                    }
-                    _ => {
-                        self.answer_for_nobody(item, asker)?;
-                        Err(unexpected)
-                    }
-                }
-            }
-            (Asker::Target | Asker::Passphrase, ToDaemon::Here { .. }) => {
-                let Ok(descriptor) = received.descriptor() else {
-                    self.answer_for_nobody(item, asker)?;
-                    return Err(unexpected);
-                };
-                match asker {
-                    Asker::Target => self.volumes.send(&ControlToVolumes::Here { item }, &[descriptor.as_fd()]),
-                    _ => self.keyholder.send(&ControlToKeyholder::Passphrase { item }, &[descriptor.as_fd()]),
-                }
-            }
-            _ => {
-                self.answer_for_nobody(item, asker)?;
-                Err(unexpected)
-            }
+    /// Has a command done that passes the door.
+    fn begin(&mut self, id: u64, command: Command) -> Result<(), Fatal> {
+        let uid = self.clients.get(&id).and_then(Client::uid);
+        if let Err(failure) = self.door.check(&command, uid) {
+            return self.refuse(id, failure);
+        }
+        if command.only_looks() {
+            return self.queue_look(id, command);
+        }
+        // `wyng-ctl` starts such a daemon for looks alone.
+        if self.only_looks {
+            return Err(Fatal::Unexpected(client::PEER));
+        }
+        if let Command::Lock { archive } = command {
+            self.enter(id, Phase::Locking);
+            self.locking.push_back(id);
+            return self.keyholder.send(&ControlToKeyholder::Lock { archive }, &[]);
+        }
+        self.queue(id, command)
+    }
+
+    /// The keyholder has wiped keys, or knows no such archive.
+    fn hear_locked(&mut self, failure: Option<Failure>) -> Result<(), Fatal> {
+        let id = self.locking.pop_front().ok_or(Fatal::Unexpected(self.keyholder.peer()))?;
+        match failure {
+            Some(failure) => self.refuse(id, failure),
+            None => self.finish(id, ExitStatus::Done),
         }
     }
 
     /// The client is gone: its command is cancelled.
     fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
-        self.clients.remove(&id);
-        self.queue.retain(|(queued, _)| *queued != id);
-        let Some(job) = self.job.as_mut().filter(|job| job.client == Some(id)) else { return Ok(()) };
-        job.client = None;
-        let asked = std::mem::take(&mut job.asked);
-        if self.listener.is_none() {
+        if self.clients.remove(&id).is_none() || self.listener.is_none() {
             // The person closed the terminal: the other roles end with this one, and the next run goes on.
             return Ok(());
         }
-        self.cancel()?;
-        asked.into_iter().try_for_each(|(item, asker)| self.answer_for_nobody(item, asker))
-    }
-
-    fn cancel(&self) -> Result<(), Fatal> {
-        if self.preparing.is_some() {
-            self.volumes.send(&ControlToVolumes::GiveUpQube, &[])?;
-        }
-        self.keyholder.send(&ControlToKeyholder::Cancel, &[])
-    }
-
-    /// The answer to a question that nobody is left to hear.
-    fn answer_for_nobody(&self, item: u32, asker: Asker) -> Result<(), Fatal> {
-        let errno = Errno::CANCELED.raw_os_error();
-        match asker {
-            Asker::Source => {
-                let why = NoSource::Errno(errno);
-                self.volumes.send(&ControlToVolumes::NoSource { item, path: Vec::new(), why }, &[])
-            }
-            Asker::Target => self.volumes.send(&ControlToVolumes::Unavailable { item, errno }, &[]),
-            Asker::Passphrase => self.keyholder.send(&ControlToKeyholder::NoPassphrase { item }, &[]),
-            Asker::Place => self.keyholder.send(&ControlToKeyholder::Placed { item, errno }, &[]),
-            Asker::Keep => self.volumes.send(&ControlToVolumes::Kept { item, errno }, &[]),
-        }
-    }
-
-    /// Starts the next command if none runs.
-    fn start_next(&mut self) -> Result<(), Fatal> {
-        if self.job.is_some() {
-            return Ok(());
-        }
-        let Some((id, command)) = self.queue.pop_front() else { return Ok(()) };
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.phase = Phase::Working;
-        }
-        let archive = command.archive().map(str::to_owned);
-        let job = Job { client: Some(id), name: command.name(), archive, asked: HashMap::new(), configured: configured(&command) };
-        let uid = self.clients.get(&id).and_then(Client::uid);
-        self.journal.begun(&job.about(), uid);
-        self.job = Some(job);
-        for watcher in self.watchers() {
-            self.tell_running(watcher)?;
-        }
-        if matches!(command, Command::Status { .. }) {
-            for line in self.unenforced.clone() {
-                self.tell(id, ToClient::Unenforced(line))?;
-            }
-        }
-        self.keyholder.send(&ControlToKeyholder::Start { command, uid: uid.unwrap_or(u32::MAX) }, &[])
-    }
-
-    fn hear_keyholder(&mut self) -> Result<(), Fatal> {
-        match self.keyholder.receive()?.message {
-            KeyholderToControl::Ready { keyholder, transport } => {
-                self.note_ready(Role::Keyholder, keyholder);
-                self.note_ready(Role::Transport, transport);
-                Ok(())
-            }
-            KeyholderToControl::Tell(mut event) => {
-                if let ToClient::Totals { peak_rss_bytes, .. } = &mut event {
-                    let own_bytes = wyng_jail::peak_resident_bytes();
-                    *peak_rss_bytes = peak_rss_bytes.saturating_add(own_bytes).saturating_add(self.spawner_peak_bytes);
-                }
-                if let Some(job) = &self.job {
-                    self.journal.result(&job.about(), &event);
-                }
-                if matches!(event, ToClient::Progress(_)) {
-                    for watcher in self.watchers() {
-                        self.tell(watcher, event.clone())?;
-                    }
-                }
-                if let ToClient::Place { item } = event {
-                    return self.ask(item, Asker::Place, event);
-                }
-                self.tell_owner(event)
-            }
-            KeyholderToControl::WantPassphrase { item, asked } => {
-                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Passphrase { asked } })
-            }
-            KeyholderToControl::WantSecretPipe { item } => {
-                self.ask(item, Asker::Passphrase, ToClient::Want { item, wanted: Wanted::Secret })
-            }
-            KeyholderToControl::WantFarEnd { service, via } => {
-                // Volumes knows whether a qube has to be made for it.
-                self.preparing = Some((service, via.clone()));
-                self.volumes.send(&ControlToVolumes::PrepareQube { service, via }, &[])
-            }
-            KeyholderToControl::EndFarEnd { service } => self.spawner.send(&ControlToSpawner::End { service }, &[]),
-            KeyholderToControl::Done(exit) => {
-                let job = self.job.take();
-                if let Some(job) = &job {
-                    self.journal.ended(&job.about(), exit);
-                }
-                let owner = job.and_then(|job| job.client);
-                self.spawner.send(&ControlToSpawner::EndAll, &[])?;
-                if let Some(id) = owner {
-                    if let Some(client) = self.clients.get_mut(&id) {
-                        client.phase = Phase::Over;
-                    }
-                    self.tell(id, ToClient::Done { exit })?;
-                    if self.listener.is_none() && self.clients.get(&id).is_some_and(Client::is_told_all) {
-                        self.drop_client(id)?;
-                    }
-                }
-                self.start_next()?;
-                let over = if self.job.is_none() { self.watchers() } else { Vec::new() };
-                over.into_iter().try_for_each(|watcher| self.end_watching(watcher, ExitStatus::Done))
-            }
-        }
-    }
-
-    /// Who hears how far others' commands are.
-    fn watchers(&self) -> Vec<u64> {
-        self.clients.iter().filter(|(_, client)| client.phase == Phase::Watching).map(|(id, _)| *id).collect()
-    }
-
-    fn tell_running(&mut self, watcher: u64) -> Result<(), Fatal> {
-        let Some(job) = &self.job else { return Ok(()) };
-        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        let running = ToClient::Running { command: job.name.to_owned(), archive: job.archive.clone(), queued };
-        self.tell(watcher, running)
-    }
-
-    fn end_watching(&mut self, watcher: u64, exit: ExitStatus) -> Result<(), Fatal> {
-        if let Some(client) = self.clients.get_mut(&watcher) {
-            client.phase = Phase::Over;
-        }
-        self.tell(watcher, ToClient::Done { exit })
-    }
-
-    fn hear_volumes(&mut self) -> Result<(), Fatal> {
-        match self.volumes.receive()?.message {
-            VolumesToControl::Ready(missing) => {
-                self.note_ready(Role::Volumes, missing);
-                Ok(())
-            }
-            VolumesToControl::QubeReady { service, qube } => {
-                let via = self.take_prepared(service)?;
-                self.spawner.send(&ControlToSpawner::Start { service, via, qube }, &[])?;
-                self.tell_ended_in_qubes()
-            }
-            VolumesToControl::QubeNotReady { service, failure } => {
-                self.take_prepared(service)?;
-                self.keyholder.send(&ControlToKeyholder::FarEndNotStarted { service, failure }, &[])?;
-                self.tell_ended_in_qubes()
-            }
-            VolumesToControl::Want { item, wanted: Wanted::Source { .. } } if self.is_configured(item) => {
-                self.volumes.send(&ControlToVolumes::Configured { item }, &[])
-            }
-            VolumesToControl::Want { item, wanted } => {
-                let asker = if matches!(wanted, Wanted::Source { .. }) { Asker::Source } else { Asker::Target };
-                self.ask(item, asker, ToClient::Want { item, wanted })
-            }
-            VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
-            VolumesToControl::Keep { item, label } => self.ask(item, Asker::Keep, ToClient::Keep { item, label }),
-        }
-    }
-
-    fn take_prepared(&mut self, service: Service) -> Result<String, Fatal> {
-        let prepared = self.preparing.take().filter(|(preparing, _)| *preparing == service);
-        prepared.map(|(_, via)| via).ok_or(Fatal::Unexpected(self.volumes.peer()))
-    }
-
-    /// Volumes hears nothing else while it prepares a qube.
-    fn tell_ended_in_qubes(&mut self) -> Result<(), Fatal> {
-        if self.preparing.is_some() {
-            return Ok(());
-        }
-        let ended = std::mem::take(&mut self.ended_in_qubes);
-        ended.into_iter().try_for_each(|service| self.volumes.send(&ControlToVolumes::EndQube { service }, &[]))
-    }
-
-    fn hear_spawner(&mut self) -> Result<(), Fatal> {
-        let (service, message) = match self.spawner.receive()?.message {
-            SpawnerToControl::Ready(missing) => {
-                self.note_ready(Role::Spawner, missing);
-                return Ok(());
-            }
-            SpawnerToControl::Started { service } => {
-                return self.keyholder.send(&ControlToKeyholder::FarEndStarted { service }, &[]);
-            }
-            SpawnerToControl::NotStarted { service, failure } => (service, ControlToKeyholder::FarEndNotStarted { service, failure }),
-            SpawnerToControl::Ended { service, failure, peak_rss_bytes } => {
-                self.spawner_peak_bytes = peak_rss_bytes;
-                (service, ControlToKeyholder::FarEndEnded { service, failure })
-            }
-        };
-        self.ended_in_qubes.push(service);
-        self.tell_ended_in_qubes()?;
-        self.keyholder.send(&message, &[])
-    }
-
-    /// Asks the running command's client.
-    fn ask(&mut self, item: u32, asker: Asker, question: ToClient) -> Result<(), Fatal> {
-        match &mut self.job {
-            Some(Job { client: Some(_), asked, .. }) => {
-                asked.insert(item, asker);
-                self.tell_owner(question)
-            }
-            _ => self.answer_for_nobody(item, asker),
-        }
-    }
-
-    fn is_configured(&self, item: u32) -> bool {
-        self.job.as_ref().is_some_and(|job| job.configured.contains(&item))
-    }
-
-    fn tell_owner(&mut self, event: ToClient) -> Result<(), Fatal> {
-        self.job.as_ref().and_then(|job| job.client).map_or(Ok(()), |id| self.tell(id, event))
+        self.leave_queue(id)?;
+        self.leave_looks(id)?;
+        self.leave_job(id)
     }
 
     fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {
@@ -559,33 +381,4 @@ impl Control {
             reason,
         }));
     }
-}
-
-/// Which sources of a backup, monitor or diff are volumes of the configuration.
-fn configured(command: &Command) -> HashSet<u32> {
-    match command {
-        Command::Backup { sources, .. } | Command::Monitor { sources, .. } => {
-            (0..).zip(sources).filter(|(_, source)| source.configured).map(|(item, _)| item).collect()
-        }
-        Command::Diff { configured: true, .. } => HashSet::from([0]),
-        _ => HashSet::new(),
-    }
-}
-
-/// An answer that has several descriptors, as volumes hears it, and how many they must be.
-fn several(answer: &ToDaemon) -> Option<(ControlToVolumes, usize)> {
-    let (message, least, base) = match answer.clone() {
-        // The source, a new file for its clone, the same for reading.
-        ToDaemon::HereSource { item, found, clones, base } if found.is_bounded() => {
-            (ControlToVolumes::HereSource { item, found, clones, base }, if clones { 3 } else { 1 }, base)
-        }
-        // The target, and the file whose place it takes.
-        ToDaemon::HereToReplace { item, base } => (ControlToVolumes::HereToReplace { item, base }, 2, base),
-        // The target, and a new file for its clone.
-        ToDaemon::HereInPlace { item, clones, base, remembered } if remembered.as_ref().is_none_or(|target| target.origin.is_bounded()) => {
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, if clones { 2 } else { 1 }, base)
-        }
-        _ => return None,
-    };
-    Some((message, usize::from(base.is_some()).saturating_add(least)))
 }

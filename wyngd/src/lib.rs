@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon of the admin domain: a supervisor and five roles, each a process of its own, joined by typed wires.
+//! The daemon of the admin domain: a supervisor and six roles, each a process of its own, joined by typed wires.
 //!
 //! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from the client, [`keyholder`] does it,
 //! [`volumes`] hands over what the caller opened, [`spawner`] starts the far end, [`transport`] speaks to it. Roles do not import one
@@ -31,7 +31,7 @@ const USAGE_TEXT: &str = "\
 The daemon of the Wyng backup. See wyngd(8).
 
 usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--journal PATH]
-       wyngd --standalone --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)
+       wyngd --standalone [--looks] --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)
        wyngd --help | --version
 ";
 
@@ -49,10 +49,12 @@ struct RoleOptions {
     helper: Option<PathBuf>,
     /// Every role: is it a service?
     service: bool,
-    /// Spawner, volumes and transport: the configuration.
+    /// Spawner, control, volumes and transport: the configuration.
     config: Option<PathBuf>,
     /// Control: the system's journal.
     journal: Option<PathBuf>,
+    /// Control: the daemon takes no lock.
+    only_looks: bool,
     /// Volumes: what marks disposables as this daemon's.
     owner: Option<String>,
 }
@@ -104,21 +106,39 @@ fn unreadable(options: &supervisor::Options) -> Option<String> {
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
     match role {
         Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
-        Role::Control => control::run(options.service, options.journal.as_deref()),
+        Role::Control => control::run(&control::Options {
+            service: options.service,
+            only_looks: options.only_looks,
+            config: options.config.as_deref(),
+            journal: options.journal.as_deref(),
+        }),
         Role::Volumes => volumes::run(options.service, options.config.as_deref(), options.owner),
         Role::Keyholder => keyholder::door::run(options.service),
+        Role::Reader => keyholder::reader::run(options.service),
         Role::Transport => transport::run(options.service, options.config.as_deref()),
     }
 }
 
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (mut standalone, mut service, mut client_fd, mut socket, mut state_dir, mut config, mut helper, mut journal, mut owner, mut role) =
-        (false, false, None, None, None, None, None, None, None, None);
+    let (
+        mut standalone,
+        mut looks,
+        mut service,
+        mut client_fd,
+        mut socket,
+        mut state_dir,
+        mut config,
+        mut helper,
+        mut journal,
+        mut owner,
+        mut role,
+    ) = (false, false, false, None, None, None, None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--help" | "-h" => return Some(Start::Say(USAGE_TEXT.to_owned())),
             "--version" | "-V" => return Some(Start::Say(format!("wyngd {}\n", env!("CARGO_PKG_VERSION")))),
             "--standalone" => standalone = true,
+            "--looks" => looks = true,
             "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
             "--service" => service = true,
             "--socket" => socket = Some(PathBuf::from(arguments.next()?)),
@@ -132,7 +152,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal, owner })),
+        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal, only_looks: looks, owner })),
         None => {
             let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
             let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
@@ -140,7 +160,15 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
             let config_is_named = config.is_some();
             let config = config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
             let journal = journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
-            Some(Start::Supervisor(supervisor::Options { door, state_dir, config, config_is_named, helper, journal }))
+            Some(Start::Supervisor(supervisor::Options {
+                door,
+                only_looks: standalone && looks,
+                state_dir,
+                config,
+                config_is_named,
+                helper,
+                journal,
+            }))
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | control | the client's socket | keys, remote bytes; a descriptor only while it forwards it |
 //! | volumes | what the caller opened, or the configuration names, until it is handed on; clones of sources, until they are committed; in dom0 a call to qubesd | keys, remote bytes |
 //! | keyholder | keys; one source or target; the state directory | a path outside of the state, a network socket, a child |
+//! | reader | credentials while it looks; the state directory, for reading | passphrases, data keys, sources, targets, remote bytes, a file open for writing |
 //! | transport | two pipe ends, ciphertext | keys, plaintext, sources, targets |
 
 use std::os::fd::RawFd;
@@ -26,18 +27,21 @@ pub enum Role {
     Volumes,
     /// Holds keys.
     Keyholder,
+    /// Answers whoever only looks, beside the command that runs.
+    Reader,
     /// Speaks with the far end.
     Transport,
 }
 
 /// All roles, in the order in which they are started.
-pub const ROLES: [Role; 5] = [Role::Spawner, Role::Control, Role::Volumes, Role::Keyholder, Role::Transport];
+pub const ROLES: [Role; 6] = [Role::Spawner, Role::Control, Role::Volumes, Role::Keyholder, Role::Reader, Role::Transport];
 
 /// Every wire. There is no other way from one role to another.
-pub const WIRES: [(Role, Role); 6] = [
+pub const WIRES: [(Role, Role); 7] = [
     (Role::Control, Role::Spawner),     // start and end the far end
     (Role::Control, Role::Volumes),     // what the caller opened; qubes
     (Role::Control, Role::Keyholder),   // commands, results, passphrase pipes
+    (Role::Control, Role::Reader),      // looks, and what they show
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
@@ -45,7 +49,7 @@ pub const WIRES: [(Role, Role); 6] = [
 
 /// The group of those who may connect to the service.
 pub const CLIENTS_GROUP: &str = "wyng";
-/// Where systemd says that it has put unsealed credentials; of all roles the keyholder hears of it.
+/// Where systemd says that it has put unsealed credentials; of all roles keyholder and reader hear of it.
 pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// What the supervisor keeps of root's capabilities: roles of other users are killed in the end.
 pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
@@ -61,6 +65,7 @@ impl Role {
             Self::Control => "control",
             Self::Volumes => "volumes",
             Self::Keyholder => "keyholder",
+            Self::Reader => "reader",
             Self::Transport => "transport",
         }
     }
@@ -84,10 +89,10 @@ impl Role {
         (FIRST_PLACE..).zip(self.peers()).find(|(_, found)| *found == peer).map(|(place, _)| place)
     }
 
-    /// The descriptor number of what it holds besides wires: control the client's socket, the keyholder the state directory.
+    /// The descriptor number of what it holds besides wires: control the client's socket, keyholder and reader the state directory.
     pub fn extra(self) -> Option<RawFd> {
         let after_wires = RawFd::try_from(self.peers().count()).ok()?.checked_add(FIRST_PLACE)?;
-        matches!(self, Self::Control | Self::Keyholder).then_some(after_wires)
+        matches!(self, Self::Control | Self::Keyholder | Self::Reader).then_some(after_wires)
     }
 
     /// The user that it becomes when root starts the service. The other roles stay root, with few capabilities; a private daemon never
@@ -95,7 +100,7 @@ impl Role {
     pub fn user(self) -> Option<&'static str> {
         match self {
             Self::Control => Some("wyng-control"),
-            Self::Keyholder => Some("wyng-keys"),
+            Self::Keyholder | Self::Reader => Some("wyng-keys"),
             Self::Transport => Some("wyng-net"),
             Self::Spawner | Self::Volumes => None,
         }
@@ -115,6 +120,8 @@ impl Role {
             // Memory is locked whatever its limit is.
             (Self::Keyholder, true) => CapabilitySet::IPC_LOCK,
             (Self::Keyholder, false) => CapabilitySet::IPC_LOCK | ANY_FOLDER,
+            (Self::Reader, true) => CapabilitySet::IPC_LOCK,
+            (Self::Reader, false) => CapabilitySet::IPC_LOCK | CapabilitySet::DAC_READ_SEARCH,
         }
     }
 
@@ -125,6 +132,7 @@ impl Role {
             Self::Control => Profile::Control,
             Self::Volumes => Profile::Volumes,
             Self::Keyholder => Profile::Keyholder,
+            Self::Reader => Profile::Reader,
             Self::Transport => Profile::Transport,
         }
     }
@@ -144,5 +152,10 @@ mod tests {
     #[test]
     fn no_wire_joins_the_keyholder_with_the_spawner() {
         assert_eq!(Role::Keyholder.wire_to(Role::Spawner), None);
+    }
+
+    #[test]
+    fn the_reader_has_a_wire_to_control_alone() {
+        assert_eq!(Role::Reader.peers().collect::<Vec<_>>(), [Role::Control]);
     }
 }

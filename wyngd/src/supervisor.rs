@@ -39,6 +39,8 @@ const PRIVATE_VOLUMES_GRACE_MS: u64 = 5000;
 pub struct Options {
     /// Where clients come from.
     pub door: Door,
+    /// Its one command only looks: it takes no lock, and makes no folder.
+    pub only_looks: bool,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
     /// The volumes that the daemon opens itself, and how far ends are reached; one that is not there says nothing.
@@ -68,29 +70,23 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         }
         Door::Socket(_) => passed_by_systemd().then(|| inherited(SYSTEMD_PLACE)).transpose()?,
     };
-    let state = match open_state(&options.state_dir) {
+    let state = match take_state(options) {
         Ok(state) => state,
-        Err(error) => {
-            let failure = Failure::StateIo {
-                file: options.state_dir.display().to_string(),
-                errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
-            };
+        Err(failure) => {
             return match (&options.door, &client) {
-                (Door::Client(_), Some(client)) => tell_and_end(client, failure),
+                (Door::Client(_), Some(client)) => tell(client, failure),
                 _ => Err(Fatal::Io(io::Error::other(failure.text()))),
             };
         }
     };
-    if rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return match (&options.door, &client) {
-            (Door::Client(_), Some(client)) => tell_and_end(client, Failure::Busy { archive: options.state_dir.display().to_string() }),
-            _ => Err(Fatal::Io(io::Error::other(format!("{} is in use by another daemon", options.state_dir.display())))),
-        };
-    }
     if let (Door::Socket(_), true, Some(name)) = (&options.door, is_root(), Role::Keyholder.user())
         && let Some(user) = find_user(name)?
     {
-        give(&state, user)?;
+        match give(&state, user) {
+            // What cannot be given is looked at, and nothing in it is changed.
+            Err(Fatal::Io(error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            given => given?,
+        }
     }
     let client = match (client, &options.door) {
         (None, Door::Socket(path)) => listen(path)?,
@@ -104,7 +100,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     }
     let owner = owner_of(&state)?;
     let stop = hear_stop()?;
-    let (mut client, mut state) = (Some(client), Some(state));
+    let (mut client, mut state, mut state_to_read) = (Some(client), Some(state.try_clone()?), Some(state));
     let mut children = Vec::new();
     for role in ROLES {
         let mut descriptors: Vec<(OwnedFd, RawFd)> = Vec::new();
@@ -114,6 +110,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         let extra = match role {
             Role::Control => client.take(),
             Role::Keyholder => state.take(),
+            Role::Reader => state_to_read.take(),
             Role::Spawner | Role::Volumes | Role::Transport => None,
         };
         descriptors.extend(extra.zip(role.extra()));
@@ -137,16 +134,20 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
     }
-    if role == Role::Keyholder {
+    if matches!(role, Role::Keyholder | Role::Reader) {
         command.envs(std::env::vars_os().filter(|(name, _)| name == CREDENTIALS_VARIABLE));
     }
     if let (Role::Control, Some(journal)) = (role, &options.journal) {
         command.arg("--journal").arg(journal);
     }
-    if let (Role::Spawner | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
+    if role == Role::Control && options.only_looks {
+        command.arg("--looks");
+    }
+    if let (Role::Spawner | Role::Control | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
         command.arg("--config").arg(config);
     }
-    if role == Role::Volumes {
+    // Who only looks starts no qube, and leaves alone what the daemon that works has started.
+    if role == Role::Volumes && !options.only_looks {
         command.arg("--owner").arg(owner);
     }
     if role == Role::Spawner {
@@ -190,10 +191,29 @@ fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
     Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
 }
 
-fn open_state(path: &Path) -> io::Result<OwnedFd> {
-    make_durably(path)?;
-    let folder = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(folder)
+/// Opens the state directory, and locks it unless it is only looked at. What is wrong with it is told with its path.
+fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
+    let path = &options.state_dir;
+    let unusable = |error: io::Error| Failure::StateIo {
+        file: path.display().to_string(),
+        errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+    };
+    if options.only_looks {
+        return match open_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NoState { folder: path.display().to_string() }),
+            opened => opened.map_err(unusable),
+        };
+    }
+    make_durably(path).map_err(unusable)?;
+    let state = open_folder(path).map_err(unusable)?;
+    match rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Failure::Busy { archive: path.display().to_string() }),
+        locked => locked.map(|()| state).map_err(|errno| unusable(errno.into())),
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Gives what root made in the state directory to the keyholder's user: it is new, or a private daemon of root's worked there. The folder
@@ -237,9 +257,10 @@ fn make_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The state directory cannot be had: the client is told in its own protocol, before any role exists.
-fn tell_and_end(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
-    let (version, exit) = (ToClient::Hello { version: wyng_control::CONTROL_VERSION }, failure.exit());
+/// The state directory cannot be used: the client is told in its own protocol, before any role exists.
+fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
+    let exit = failure.exit();
+    let version = ToClient::Hello { version: wyng_control::CONTROL_VERSION };
     for message in [version, ToClient::Failed(failure), ToClient::Done { exit }] {
         send_packet(client.as_fd(), &encode(&message)?, &[])?;
     }
@@ -273,7 +294,7 @@ fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
         Role::Spawner => Some(SPAWNER_GRACE_MS),
         Role::Volumes if is_private => Some(PRIVATE_VOLUMES_GRACE_MS),
         Role::Volumes => Some(VOLUMES_GRACE_MS),
-        Role::Control | Role::Keyholder | Role::Transport => None,
+        Role::Control | Role::Keyholder | Role::Reader | Role::Transport => None,
     };
     let (last, first): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| grace_ms(*role).is_some());
     for (role, mut started) in first.into_iter().chain(last) {

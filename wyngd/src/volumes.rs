@@ -23,7 +23,7 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::{Config, folder_of_qubes};
-use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, Wanted};
+use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, TargetFault, Wanted};
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::{Machine, SYSFS};
 use wyng_snapshot::{Folder, Fresh};
@@ -39,6 +39,31 @@ use snapshot::{Rotation, Snapshot};
 
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
+
+/// Why something that was opened is not handed over.
+enum Refusal {
+    /// The system refuses what is asked of the descriptor: the command is told, and the role goes on.
+    Descriptor(Errno),
+    /// A wire broke, or a message may not come now.
+    Fatal(Fatal),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Descriptor(errno)
+    }
+}
+
+impl From<Fatal> for Refusal {
+    /// The system may refuse to pass a descriptor on, as it does with sockets that carry others. A wire that is broken is found at the next
+    /// message.
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Io(error) => Self::Descriptor(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)),
+            fatal => Self::Fatal(fatal),
+        }
+    }
+}
 
 /// What control was asked for last. The keyholder asks for one thing at a time.
 enum Asked {
@@ -169,10 +194,14 @@ impl Volumes {
                 Ok(())
             }
             KeyholderToVolumes::Rotate { item, label } => self.rotate(item, label),
-            KeyholderToVolumes::CloseSource { item } => match self.snapshots.remove(&item) {
-                Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
-                _ => Ok(()),
-            },
+            KeyholderToVolumes::DropBase { item } => self.drop_base(item),
+            KeyholderToVolumes::CloseSource { item } => {
+                self.changed.remove(&item);
+                match self.snapshots.remove(&item) {
+                    Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -190,6 +219,14 @@ impl Volumes {
             Rotation::Done(done) => self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno: raw(done) }, &[]),
             Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => Err(Fatal::Unexpected(self.keyholder.peer())),
             Rotation::ByClient => self.control.send(&VolumesToControl::Keep { item, label }, &[]),
+        }
+    }
+
+    fn drop_base(&self, item: u32) -> Result<(), Fatal> {
+        match self.snapshots.get(&item).map(|snapshot| snapshot.drop_base()) {
+            None | Some(Rotation::Done(Ok(()))) => Ok(()),
+            Some(Rotation::Done(Err(errno))) => self.control.send(&VolumesToControl::BaseKept { errno: errno.raw_os_error() }, &[]),
+            Some(Rotation::ByClient) => self.control.send(&VolumesToControl::DropBase { item }, &[]),
         }
     }
 
@@ -217,12 +254,30 @@ impl Volumes {
         if self.mind_qubes(&received.message)? {
             return Ok(());
         }
-        let unexpected = Fatal::Unexpected(self.control.peer());
-        let Some(question) = self.asked.take() else { return Err(unexpected) };
-        match (received.message.clone(), &question) {
-            (ControlToVolumes::Here { item }, Asked::Target(asked)) if item == *asked => {
-                self.hand_over_target(item, received.descriptor()?)
+        let Some(question) = self.asked.take() else { return Err(Fatal::Unexpected(self.control.peer())) };
+        let path = match &received.message {
+            ControlToVolumes::HereSource { found, .. } => found.origin.path.clone(),
+            _ => Vec::new(),
+        };
+        match self.take_answer(received, &question) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Fatal(fatal)) => Err(fatal),
+            Err(Refusal::Descriptor(errno)) => {
+                let errno = errno.raw_os_error();
+                let message = match question {
+                    Asked::Source(item, ..) => VolumesToKeyholder::NoSource { item, path, why: NoSource::Errno(errno) },
+                    Asked::Target(item) => VolumesToKeyholder::NoTarget { item, fault: TargetFault::Unavailable { errno } },
+                    Asked::Keep(item) => VolumesToKeyholder::Rotated { item, errno },
+                };
+                self.keyholder.send(&message, &[])
             }
+        }
+    }
+
+    /// Hands over what the answer to `question` brought.
+    fn take_answer(&mut self, received: Received<ControlToVolumes>, question: &Asked) -> Result<(), Refusal> {
+        let unexpected = Refusal::Fatal(Fatal::Unexpected(self.control.peer()));
+        match (received.message.clone(), question) {
             (ControlToVolumes::HereSource { item, found, clones, base }, Asked::Source(asked, ..)) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
                 let Some(source) = given.next() else { return Err(unexpected) };
@@ -233,34 +288,28 @@ impl Volumes {
                 }
             }
             (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])
+                Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
             }
-            (ControlToVolumes::HereToReplace { item, base }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let (Some(target), Some(old)) = (given.next(), given.next()) else { return Err(unexpected) };
-                self.hand_over_beside(item, target, old, base.zip(given.next()))
-            }
-            (ControlToVolumes::HereInPlace { item, clones, base, remembered }, Asked::Target(asked)) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let Some(target) = given.next() else { return Err(unexpected) };
-                let fresh = if clones { given.next() } else { None };
-                self.hand_over_in_place(item, target, fresh, base.zip(given.next()), remembered)
+            (ControlToVolumes::HereTarget { item, form, base, remembered }, Asked::Target(asked)) if item == *asked => {
+                let mut given = received.descriptors();
+                let base = base.zip(if given.len() > form.descriptors() { given.pop() } else { None });
+                self.hand_over_target(item, form, given, base, remembered)
             }
             (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
                 self.hand_over_configured(item, volume, base_of)
             }
-            (ControlToVolumes::Unavailable { item, errno }, Asked::Target(asked)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::Unavailable { item, errno }, &[])
+            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked)) if item == *asked => {
+                Ok(self.keyholder.send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
-                self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])
+                Ok(self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)
             }
             _ => Err(unexpected),
         }
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
-    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Fatal> {
+    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Refusal> {
         let missing = NoSource::Errno(Errno::NOENT.raw_os_error());
         let path = self.known.get(volume).cloned().unwrap_or_default();
         let opened = if path.as_os_str().is_empty() { Err(missing) } else { open::open(&path, self.trusted) };
@@ -268,7 +317,7 @@ impl Volumes {
             Ok(source) => source,
             Err(why) => {
                 let path = path.into_os_string().into_vec();
-                return self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[]);
+                return Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?);
             }
         };
         let mut found = self.machine.look(&path, source.as_fd());
@@ -284,7 +333,7 @@ impl Volumes {
     }
 
     /// Hands over a clone of the source; the source itself where it cannot be cloned.
-    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Fatal> {
+    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Refusal> {
         let item = opened.item;
         match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
@@ -298,7 +347,7 @@ impl Volumes {
                 };
                 self.make_room()?;
                 self.snapshots.insert(item, Box::new(snapshot));
-                self.keyholder.send(&message, &[reads.as_fd()])
+                Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
@@ -308,17 +357,21 @@ impl Volumes {
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(&self, opened: Opened) -> Result<(), Fatal> {
+    fn hand_over_source(&self, opened: Opened) -> Result<(), Refusal> {
         let Opened { item, source, found } = opened;
-        let refused = |why| self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path.clone(), why }, &[]);
         let size_bytes = match source_bytes(&source) {
-            Ok(Some(size_bytes)) => size_bytes,
-            Ok(None) => return refused(NoSource::Kind(FileKind::Other)),
-            Err(errno) => return refused(NoSource::Errno(errno.raw_os_error())),
+            Ok(Some(size_bytes)) => Ok(size_bytes),
+            Ok(None) => Err(NoSource::Kind(FileKind::Other)),
+            Err(errno) => Err(NoSource::Errno(errno.raw_os_error())),
         };
-        let peak_rss_bytes = wyng_jail::peak_resident_bytes();
-        let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
-        self.keyholder.send(&message, &[source.as_fd()])
+        match size_bytes {
+            Ok(size_bytes) => {
+                let peak_rss_bytes = wyng_jail::peak_resident_bytes();
+                let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
+                Ok(self.keyholder.send(&message, &[source.as_fd()])?)
+            }
+            Err(why) => Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path, why }, &[])?),
+        }
     }
 
     /// A run may have many small volumes before its next commit, each with a clone that is held open. Where there are too many descriptors, one

@@ -60,6 +60,9 @@ pub enum Fault {
     /// Its bytes do not hash to its name.
     #[error("its bytes do not match its name")]
     Hash,
+    /// Two copies of a commit authenticate and differ.
+    #[error("two copies of it authenticate and differ")]
+    Copies,
     /// The tag does not authenticate it as this object of this archive.
     #[error("its tag is wrong")]
     Tag,

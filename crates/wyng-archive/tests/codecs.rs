@@ -7,10 +7,10 @@
 mod common;
 
 use proptest::prelude::*;
-use wyng_archive::crypto::{Credential, Id, NonceSeed, Password, RecoveryKey, SlotParams, seal_slot};
+use wyng_archive::crypto::{Credential, Id, NonceSeed, Password, RecoveryKey, SlotParams, cheapest_first, seal_slot};
 use wyng_archive::format::{
     COMMIT_PLAIN_BYTES, Commit, ContentTree, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, FANOUT, KeysTree, Node, PacksTree,
-    RecordKind, SessionsTree, Shape, Slot, SlotClear, SlotKind, VolumesTree,
+    RecordKind, SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, VolumesTree,
 };
 use zeroize::Zeroizing;
 
@@ -124,6 +124,28 @@ fn slot() -> Slot {
     };
     let password = Password::new(Zeroizing::new(b"horse".to_vec())).unwrap();
     seal_slot(&root(), clear, &password, NonceSeed([0x55; 24])).unwrap()
+}
+
+#[test]
+fn a_label_is_short_text_without_control_characters() {
+    for (text, fits) in
+        [("", true), ("laptop", true), (&"ü".repeat(16), true), (&"ü".repeat(17), false), ("a\nb", false), ("a\u{1b}[2J", false)]
+    {
+        assert_eq!(SlotLabel::new(text).is_some(), fits, "{text:?}");
+    }
+}
+
+#[test]
+fn slots_are_tried_cheapest_first_and_the_newest_among_equals() {
+    let sound = slot();
+    let mut slots: Vec<Slot> = [(1, 65_536, 5), (9, 1_048_576, 3), (4, 65_536, 3), (200, 65_536, 5), (7, 98_304, 3)]
+        .map(|(number, memory_kib, passes)| {
+            let clear = SlotClear { number, memory_kib, passes, ..*sound.clear() };
+            Slot::new(clear, *sound.commitment(), *sound.nonce(), *sound.sealed_payload(), *sound.tag())
+        })
+        .into();
+    cheapest_first(&mut slots);
+    assert_eq!(slots.iter().map(|slot| slot.clear().number).collect::<Vec<_>>(), [4, 7, 200, 1, 9]);
 }
 
 proptest! {

@@ -17,9 +17,9 @@ use wyng_archive::crypto::{
     Coder, DomainId, Epoch, Id, Kind, NonceSeed, Password, RecoveryKey, SessionKey, SlotParams, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, Commit, ContentTree, Directory, DirectoryEntry, FANOUT, KeysTree, Node, PackEntry, PackState, PacksRoot, PacksTree,
-    Place, RecordKind, SessionEntry, SessionsTree, Shape, SlotClear, SlotKind, SlotRef, Tail, TreeRoot, VolumeEntry, VolumeId, VolumesTree,
-    padme,
+    ArchiveSettings, Commit, ContentTree, Directory, DirectoryEntry, FANOUT, HeadCode, KeysTree, Node, PackEntry, PackState, PacksRoot,
+    PacksTree, Place, RecordKind, SessionEntry, SessionsTree, Shape, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot, VolumeEntry,
+    VolumeId, VolumesTree, padme,
 };
 use zeroize::Zeroizing;
 
@@ -54,6 +54,10 @@ fn inner<S: Shape>(child: S::Child) -> Vec<u8> {
     Node::<S>::Inner { level: 2, children: Box::new(children) }.encode()
 }
 
+fn counted(place: usize) -> u8 {
+    u8::try_from(place).unwrap()
+}
+
 fn derivations(vectors: &mut Vectors) {
     let credential = credential();
     vectors.note("credential: ROOT 32 x 11, epoch 1, archive id 16 x 22", credential.encode());
@@ -61,6 +65,10 @@ fn derivations(vectors: &mut Vectors) {
     vectors.note("slot name 255", slot_name(255).0);
     vectors.note("commit name 1", credential.commit_name(1).0);
     vectors.note("commit name 2^63", credential.commit_name(1 << 63).0);
+    vectors.note("commit name 1, copy 1", credential.commit_copy_name(1, 1).0);
+    vectors.note("commit name 1, copy 255", credential.commit_copy_name(1, 255).0);
+    assert_eq!(credential.commit_copy_name(1, 0), credential.commit_name(1));
+    vectors.note("code of commit 18 with the hash 00 01 02 …, its characters", HeadCode::of(18, &std::array::from_fn(counted)).to_string());
     vectors.note("pack name of 00 01 02", pack_name(&[0, 1, 2]).0);
     vectors.note("node id of 00 01 02", credential.node_id(&[0, 1, 2]).0);
     vectors.note("content id of 00 01 02 in domain 16 x 66", credential.domain(DomainId([0x66; 16])).content_id(&[0, 1, 2]).0);
@@ -167,7 +175,10 @@ fn objects(vectors: &mut Vectors) {
         keys: TreeRoot { size: 38, root: Some(Id([39; 32])) },
         volumes: TreeRoot { size: 40, root: Some(Id([41; 32])) },
         tail: Some(Tail { number: 37, entry: PackEntry { state: PackState::Live, ..pack } }),
-        slots: vec![SlotRef { number: 3, hash: [42; 32] }, SlotRef { number: 4, hash: [43; 32] }],
+        slots: vec![
+            SlotRef { number: 3, time: 1_799_999_999, hash: [42; 32], label: SlotLabel::default() },
+            SlotRef { number: 4, time: -1, hash: [43; 32], label: SlotLabel::new("sheet in the safe ü").unwrap() },
+        ],
     };
     let plain = commit.encode();
     vectors.note("commit 6, without the zeros at its end", &plain[..plain.iter().rposition(|byte| *byte != 0).unwrap() + 1]);

@@ -6,6 +6,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 use crate::origin::{FoundSource, NoSource, Origin};
+use crate::target::{TargetFault, TargetForm, TargetLook};
 
 /// From `wyng-ctl` to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -43,27 +44,33 @@ pub enum ToDaemon {
         /// Why.
         why: NoSource,
     },
-    /// The answer to a question for a target that takes the place of a file: a new, empty file and the one that is there, for reading; and if
-    /// there is one, the base snapshot of that volume, for reading.
-    HereToReplace {
+    /// The answer to [`Wanted::Target`](crate::Wanted::Target). Beside it travel the target, what its form names, and the base snapshot of
+    /// that volume if there is one, for reading.
+    HereTarget {
         /// The number from the question.
         item: u32,
+        /// What the target is, and what else travels.
+        form: TargetForm,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
-    },
-    /// The answer to a question for a target that is changed where it is: it, for reading and writing; where it can be cloned, a new file in
-    /// the folder of base snapshots; and if there is one, the base snapshot of that volume, for reading.
-    HereInPlace {
-        /// The number from the question.
-        item: u32,
-        /// A new file is there.
-        clones: bool,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-        /// Where it lies, unless the person named this place for this very command.
+        /// Where it lies, if it is changed in place and the person did not name this place for this very command.
         remembered: Option<Remembered>,
     },
-    /// The answer to a question when there is nothing to give. For a source: [`ToDaemon::NoSource`].
+    /// The answer to [`Wanted::Target`](crate::Wanted::Target) when it cannot be had.
+    NoTarget {
+        /// The number from the question.
+        item: u32,
+        /// Why.
+        fault: TargetFault,
+    },
+    /// The answer to [`Wanted::TargetLook`](crate::Wanted::TargetLook).
+    Looked {
+        /// The number from the question.
+        item: u32,
+        /// What the caller found there.
+        look: TargetLook,
+    },
+    /// The answer to a question for a passphrase, or for where to show a secret, when there is nothing to give.
     Unavailable {
         /// The number from the question.
         item: u32,
@@ -212,6 +219,8 @@ pub enum Command {
         via: Option<String>,
         /// The code from the recovery sheet.
         expect: Option<String>,
+        /// The newest sound generation below this one instead of the newest of all.
+        before: Option<u64>,
     },
     /// Makes this machine the archive's writer.
     ArchiveTakeOver {
@@ -278,6 +287,10 @@ pub enum Command {
         session: SessionChoice,
         /// The targets are changed where they are.
         in_place: bool,
+        /// What a base snapshot says is the same is not read.
+        quick: bool,
+        /// Reports what would be fetched and written, and where; changes nothing.
+        dry_run: bool,
     },
     /// What differs between a session and another one, or the volume as it is. Asks for the volume.
     Diff {
@@ -335,6 +348,8 @@ pub enum Command {
         archive: String,
         /// A recovery key instead of a passphrase.
         recovery_key: bool,
+        /// What a person calls it.
+        label: Option<String>,
         /// As with the slot that opens, if not given.
         kdf_memory_kib: Option<u32>,
         /// The same.
@@ -344,6 +359,8 @@ pub enum Command {
     KeyChange {
         /// Which archive.
         archive: String,
+        /// What a person calls it; without it as before.
+        label: Option<String>,
         /// As with the slot that opens, if not given.
         kdf_memory_kib: Option<u32>,
         /// The same.
@@ -412,6 +429,21 @@ impl Command {
             Self::Snapshots { clean: true, .. } => "snapshots clean",
             Self::QubesCheck { .. } => "qubes check",
         }
+    }
+
+    /// Whether it only looks at the local state. A look changes nothing, waits for no other command, and needs no passphrase.
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::ArchiveList
+                | Self::ArchiveNames
+                | Self::ArchiveShow { .. }
+                | Self::List { .. }
+                | Self::Status { .. }
+                | Self::KeyList { .. }
+                | Self::RecoverySheet { .. }
+                | Self::Snapshots { clean: false, .. }
+        )
     }
 
     /// The archive that it is about.

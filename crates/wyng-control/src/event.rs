@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::warning::Warning;
 
 /// From the daemon to `wyng-ctl`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -21,6 +22,9 @@ pub enum ToClient {
         /// How many, the running one included.
         before: u32,
     },
+    /// The command gave its turn back while a passphrase was asked for, and begins anew once it has one: what was opened for it is to be
+    /// closed, and is asked for again.
+    Anew,
     /// To one who watches: this command of somebody runs now; its progress follows.
     Running {
         /// Its words.
@@ -72,6 +76,11 @@ pub enum ToClient {
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
     Monitored(MonitorReport),
+    /// `restore`, `diff`: the base snapshot that was given for this number says what is not so. It is to be removed.
+    DropBase {
+        /// The number under which the target or source was asked for.
+        item: u32,
+    },
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
     /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
@@ -87,7 +96,7 @@ pub enum ToClient {
     },
     /// `verify`: the sums.
     Verified(VerifyReport),
-    /// `key list`: one slot.
+    /// `key list`, `add`, `change`, `remove`: one slot. `key check`: the slot that opened.
     KeySlot(KeySlot),
     /// `unlock`: the key is kept until then.
     Unlocked {
@@ -116,6 +125,8 @@ pub enum ToClient {
     RecoverySheet(RecoverySheet),
     /// `status`: a protection that the system would not let a role have.
     Unenforced(Unenforced),
+    /// Something that a person must know although the command is done.
+    Warned(Warning),
     /// Something failed; the job may go on with other volumes.
     Failed(Failure),
     /// The job's totals, once, before [`ToClient::Done`].
@@ -143,6 +154,19 @@ pub enum Wanted {
         /// Whose base snapshot to look for.
         base_of: BaseOf,
         /// The path that it was backed up from, if the command itself does not say it.
+        origin: Option<Vec<u8>>,
+    },
+    /// A look at where a target goes, before the passphrase is asked for and anything is fetched.
+    TargetLook {
+        /// The volume's name.
+        volume: String,
+        /// The name of the session that is restored, seconds since 1970 UTC.
+        session: i64,
+        /// How many bytes the target will have.
+        size_bytes: u64,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+        /// Where the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
     /// A new, empty file to restore into, or a pipe; or what is changed where it is.
@@ -191,6 +215,8 @@ pub enum Phase {
     Loading,
     /// Writing a target.
     Restoring,
+    /// Reading a target back.
+    ReadingBack,
     /// Reading the store.
     Verifying,
 }
@@ -337,10 +363,16 @@ pub struct RestoreReport {
     pub name: String,
     /// The session's name.
     pub session: i64,
+    /// Where it was restored to; `-` is standard output.
+    pub path: String,
     /// Bytes written to the target; holes are not written.
     pub written_bytes: u64,
     /// Bytes fetched from the store for it.
     pub fetched_bytes: u64,
+    /// Bytes of what was there that could not be read, or were not what its base snapshot said; the store's took their place.
+    pub damaged_bytes: u64,
+    /// Bytes that were taken unread from what was there, as a base snapshot said that they are the same.
+    pub unread_bytes: u64,
 }
 
 /// The result of a monitor for one volume.
@@ -371,6 +403,8 @@ pub struct DiffReport {
     pub differing_bytes: u64,
     /// Bytes that were read of the volume as it is.
     pub read_bytes: u64,
+    /// Bytes among those that differ which nobody wrote, by what the file system says: the disk gives back something else than it was given.
+    pub damaged_bytes: u64,
 }
 
 /// One thing that verify found wrong.
@@ -416,6 +450,14 @@ pub struct KeySlot {
     pub memory_kib: u32,
     /// Argon2's passes.
     pub passes: u32,
+    /// When it was made, seconds since 1970 UTC.
+    pub made_time: i64,
+    /// What a person calls it; may be empty.
+    pub label: String,
+    /// The passphrase that was given to this command is this slot's.
+    pub opens: bool,
+    /// When it was the last slot to open the archive on this machine, seconds since 1970 UTC; 0: another one was, or none yet.
+    pub opened_time: i64,
 }
 
 /// What a person keeps on paper.
@@ -451,8 +493,10 @@ pub struct Unenforced {
 /// What kind of thing the caller gave as a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum TargetKind {
-    /// A regular file, empty and new: holes stay holes.
+    /// A regular file: holes stay holes.
     File,
+    /// A block device: its size is its own.
+    Device,
     /// A pipe or terminal: written from begin to end.
     Stream,
 }

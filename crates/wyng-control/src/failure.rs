@@ -6,6 +6,8 @@
 
 use bincode::{Decode, Encode};
 
+use crate::target::Unfit;
+
 /// The exit status of a command, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum ExitStatus {
@@ -90,6 +92,12 @@ pub enum Failure {
     UnknownArchive { archive: String },
     /// The local name is taken.
     ArchiveNameTaken { archive: String },
+    /// An archive is to be opened for the first time, and nobody says where it is.
+    StoreUnnamed { archive: String },
+    /// The slot that is to be removed is the one whose passphrase was typed.
+    SlotInUse { slot: u8 },
+    /// The archive is known here under another name.
+    ArchiveKnown { archive: String, known_as: String },
     /// A name that cannot be a volume's or an archive's.
     BadName { name: String },
     /// A setting outside its bounds.
@@ -112,8 +120,22 @@ pub enum Failure {
     VolumeElsewhere { volume: String, path: String, was: String, now: String },
     /// Another command writes to this archive from here.
     Busy { archive: String },
+    /// A user has as many connections to the daemon as one may have.
+    TooManyConnections { limit: u32 },
+    /// Only root and the daemon's own user may do this; `what` completes "may …".
+    NotAllowed { what: String },
+    /// There is no state folder, and so no archive to look at.
+    NoState { folder: String },
     /// The passphrase opens no slot, and no slot is damaged.
     WrongPassphrase,
+    /// The passphrase opens a slot that the newest commit does not list.
+    PassphraseRemoved,
+    /// A slot that stays opens with the new passphrase already.
+    PassphraseTaken { slot: u8 },
+    /// Several names for new slots are taken in the store, and not by this machine.
+    SlotNamesTaken,
+    /// The recovery sheet's code has another form, or its check digits do not fit.
+    CodeMistyped,
     /// The command needs a passphrase and none was given.
     NoPassphrase,
     /// A source could not be opened by the caller.
@@ -131,17 +153,41 @@ pub enum Failure {
     /// A source has no bytes, though it is a device or had some in its newest session.
     SourceEmpty { volume: String, path: String, was_bytes: u64 },
     /// The target exists.
-    TargetExists { volume: String },
+    TargetExists { volume: String, path: String },
     /// The target could not be made or given its name.
-    TargetUnavailable { volume: String, errno: i32 },
+    TargetUnavailable { volume: String, path: String, errno: i32 },
     /// The target is changed where it is, and belongs to a qube that runs.
-    TargetOfRunningQube { volume: String },
+    TargetOfRunningQube { volume: String, path: String },
+    /// The target is of a kind that can hold no volume.
+    TargetKind { volume: String, path: String, kind: Unfit },
+    /// The target is a block device, and was not to be changed where it is.
+    TargetIsDevice { volume: String, path: String },
+    /// The target is smaller than the session.
+    TargetTooSmall { volume: String, path: String, has_bytes: u64, size_bytes: u64 },
+    /// The target is in use.
+    TargetInUse { volume: String, path: String, how: String },
+    /// A file that is replaced would lose something that is not content.
+    TargetLoses { volume: String, path: String, what: String },
+    /// There is no room for the target.
+    TargetNoRoom { volume: String, path: String, free_bytes: u64, needed_bytes: u64 },
+    /// The person did not agree to overwrite the target.
+    NotConfirmed { volume: String, path: String },
     /// The target could not be written.
-    TargetWrite { volume: String, errno: i32 },
-    /// What was written to the target is not what it reads.
-    TargetDiffers { volume: String, offset_bytes: u64 },
-    /// A volume that was changed where it is could not be finished, nor made again what it was.
-    TargetUnfinished { volume: String },
+    TargetWrite { volume: String, path: String, errno: i32 },
+    /// A target that is changed where it is could not be written, and is again what it was.
+    TargetWriteUndone { volume: String, path: String, errno: i32 },
+    /// Standard output could not be written.
+    OutputWrite { volume: String, errno: i32 },
+    /// What was written to the target is not what its medium has.
+    TargetDiffers { volume: String, path: String, offset_bytes: u64 },
+    /// What was written to the target cannot be read back from its medium.
+    TargetUnreadable { volume: String, path: String, offset_bytes: u64, errno: i32 },
+    /// A volume that was changed where it is could not be finished, nor made again what it was. `why` and `exit` are of what ended it.
+    TargetUnfinished { volume: String, path: String, why: String, exit: ExitStatus },
+    /// A base snapshot is not what its label says, and could not be removed.
+    BaseKept { errno: i32 },
+    /// The session needs something that is known to be lost.
+    SessionDamaged { volume: String, session: String },
     /// It is not known where a volume was backed up from.
     NoOrigin { volume: String },
     /// The far end could not be started.
@@ -220,6 +266,18 @@ pub enum Failure {
     Forked { generation: u64 },
     /// An earlier run found a fork; nothing is pushed until `archive open`.
     Stopped,
+    /// The commit's name is taken, and the far end for pushing may not read by what.
+    CommitUnsettled { generation: u64 },
+    /// Two copies of a commit authenticate and differ.
+    TwoCommits { generation: u64 },
+    /// No copy of the newest commit, or of what it reaches first, can be read. `opened`: the older generation that was opened; 0: none.
+    NewestDamaged { generation: u64, opened: u64 },
+    /// `--before` names a generation that this machine has committed or adopted, or an older one.
+    BeforeKnown { known_generation: u64 },
+    /// The archive was opened at an older generation than the newest; it can be read.
+    NewerPassedOver { generation: u64, newest: u64 },
+    /// The same, and a newer generation is sound, so that nothing can be written after this one.
+    NewerSound { generation: u64, newest: u64 },
     /// Another machine is the archive's writer.
     NotWriter { archive: String },
     /// The store shows an older state than this machine has seen.
@@ -252,19 +310,10 @@ pub enum Failure {
     Interrupted,
 }
 
-/// What `wyng-ctl` says of a target whose qube runs: `ETXTBSY`, which no system says of a target.
-const OF_RUNNING_QUBE: i32 = 26;
-
 /// What is safe when a command stops halfway, as a backup says it. Whoever shows it says what holds for the command that it was.
 pub const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
 
 impl Failure {
-    /// A target could not be had.
-    pub fn of_target(volume: &str, errno: i32) -> Self {
-        let volume = volume.to_owned();
-        if errno == OF_RUNNING_QUBE { Self::TargetOfRunningQube { volume } } else { Self::TargetUnavailable { volume, errno } }
-    }
-
     /// A short word for scripts, stable over versions.
     pub fn code(&self) -> &'static str {
         self.explain().code
@@ -303,16 +352,27 @@ impl Failure {
             | Self::SourceUnavailable { volume, .. }
             | Self::SourceLink { volume, .. }
             | Self::SourceOfRunningQube { volume, .. }
-            | Self::TargetOfRunningQube { volume }
+            | Self::TargetOfRunningQube { volume, .. }
             | Self::SourceKind { volume, .. }
             | Self::SourceEmpty { volume, .. }
             | Self::SourceRead { volume, .. }
             | Self::SourceResized { volume, .. }
-            | Self::TargetExists { volume }
+            | Self::TargetExists { volume, .. }
             | Self::TargetUnavailable { volume, .. }
+            | Self::TargetKind { volume, .. }
+            | Self::TargetIsDevice { volume, .. }
+            | Self::TargetTooSmall { volume, .. }
+            | Self::TargetInUse { volume, .. }
+            | Self::TargetLoses { volume, .. }
+            | Self::TargetNoRoom { volume, .. }
+            | Self::NotConfirmed { volume, .. }
             | Self::TargetWrite { volume, .. }
+            | Self::TargetWriteUndone { volume, .. }
+            | Self::OutputWrite { volume, .. }
             | Self::TargetDiffers { volume, .. }
-            | Self::TargetUnfinished { volume }
+            | Self::TargetUnreadable { volume, .. }
+            | Self::TargetUnfinished { volume, .. }
+            | Self::SessionDamaged { volume, .. }
             | Self::NoOrigin { volume }
             | Self::SelfCheck { volume } => Some(volume),
             Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
@@ -348,7 +408,28 @@ impl Failure {
                 Usage,
                 format!("an archive is already called {archive:?} here"),
                 kept,
-                "Choose another name, or remove the local state with `wyng-ctl archive forget NAME`.",
+                "Choose another name, or remove the local state with `wyng-ctl archive forget ARCHIVE`.",
+            ),
+            Self::StoreUnnamed { archive } => say(
+                "store-unnamed",
+                Usage,
+                format!("archive {archive:?} is not known here yet, and nothing says where it is"),
+                kept,
+                "Add --store URL.",
+            ),
+            Self::SlotInUse { slot } => say(
+                "slot-in-use",
+                Usage,
+                format!("slot {slot} is the passphrase that you typed"),
+                kept,
+                "Type the passphrase of a slot that stays.",
+            ),
+            Self::ArchiveKnown { archive, known_as } => say(
+                "archive-known",
+                Usage,
+                format!("this archive is known here as {known_as:?} and cannot be opened as {archive:?} too"),
+                kept,
+                "Use the name that it has here; `wyng-ctl archive forget NAME` gives that name up.",
             ),
             Self::BadName { name } => say(
                 "bad-name",
@@ -418,9 +499,58 @@ impl Failure {
             Self::Busy { archive } => {
                 say("busy", Failed, format!("another command is at work on {archive:?}"), kept, "Wait until it has ended, and try again.")
             }
+            Self::TooManyConnections { limit } => say(
+                "too-many-connections",
+                Failed,
+                format!("this user has {limit} connections to the daemon already, and may have no more"),
+                kept,
+                "Wait until one of the commands has ended, and try again.",
+            ),
+            Self::NotAllowed { what } => say(
+                "not-allowed",
+                Failed,
+                format!("only root and the user who runs the daemon may {what}"),
+                kept,
+                "Name the archive's store and far end in the configuration and restart the daemon, or run the command as root.",
+            ),
+            Self::NoState { folder } => say(
+                "no-state",
+                Usage,
+                format!("no archive is known here: there is no state folder {folder}"),
+                kept,
+                "If there should be some, correct --state-dir. Make an archive with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`.",
+            ),
             Self::WrongPassphrase => {
                 say("wrong-passphrase", Locked, "wrong passphrase".into(), kept, "Try again; a recovery key works too.")
             }
+            Self::PassphraseRemoved => say(
+                "passphrase-removed",
+                Locked,
+                "this passphrase was removed from the archive".into(),
+                kept,
+                "Use one that is still valid; `wyng-ctl key list ARCHIVE` shows them on a machine that has the archive.",
+            ),
+            Self::PassphraseTaken { slot } => say(
+                "passphrase-taken",
+                Usage,
+                format!("slot {slot} opens with this passphrase already"),
+                kept,
+                "Choose another passphrase, or keep the slot that has this one.",
+            ),
+            Self::SlotNamesTaken => say(
+                "slot-names-taken",
+                Damage,
+                "the names of the next slots are taken in the store, and not by this machine".into(),
+                "The passphrases that `wyng-ctl key list ARCHIVE` shows stay valid; none was added.",
+                "Somebody else writes to the store: find out who. If it was another machine of yours, run `wyng-ctl archive open ARCHIVE` and try again.",
+            ),
+            Self::CodeMistyped => say(
+                "code-mistyped",
+                Usage,
+                "the recovery sheet's code is mistyped".into(),
+                kept,
+                "Type it as the sheet has it: a code looks like 18-5cd87b25239ff2b6-52.",
+            ),
             Self::NoPassphrase => say(
                 "no-passphrase",
                 Locked,
@@ -483,47 +613,127 @@ impl Failure {
                 "No session was made for this volume; its earlier ones are whole.",
                 "Back up a snapshot, or stop what writes to the source, and run the same command again.",
             ),
-            Self::TargetExists { volume } => say(
+            Self::TargetExists { path, .. } => say(
                 "target-exists",
                 Failed,
-                format!("the target of {volume:?} exists"),
-                "It was not touched.",
-                "Choose another path, or add --overwrite.",
+                format!("{path} exists"),
+                kept,
+                "Choose another path, or add --overwrite to replace it once the new file is complete.",
             ),
-            Self::TargetUnavailable { volume, errno } => say(
+            Self::TargetUnavailable { volume, path, errno } => say(
                 "target-unavailable",
                 Failed,
-                format!("the target of {volume:?} cannot be made: {}", system(errno)),
+                format!("{path} cannot be the target of {volume:?}: {}", system(errno)),
                 "No target holds wrong or partial bytes under its name.",
-                "Check the folder and its permissions.",
+                "Check the path, its folder and the permissions of both.",
             ),
-            Self::TargetOfRunningQube { volume } => say(
+            Self::TargetOfRunningQube { volume, path } => say(
                 "target-of-running-qube",
                 Failed,
-                format!("the qube of {volume:?} runs: what is written in the volume's place is lost when the qube halts"),
-                "It was not touched.",
+                format!("{path} is of a qube that runs: what is written of {volume:?} there is lost when the qube halts"),
+                kept,
                 "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again; or restore to a file with --to.",
             ),
-            Self::TargetWrite { volume, errno } => say(
+            Self::TargetKind { path, kind, .. } => say(
+                "target-kind",
+                Usage,
+                format!("{path} is {}", kind.phrase()),
+                kept,
+                "Name a new file, a file to --overwrite, or a file or block device to change --in-place; `-` is standard output.",
+            ),
+            Self::TargetIsDevice { path, .. } => say(
+                "target-is-device",
+                Usage,
+                format!("{path} is a block device, which is never replaced"),
+                kept,
+                "Write onto the device with --to PATH --in-place: what it holds is then overwritten.",
+            ),
+            Self::TargetTooSmall { volume, path, has_bytes, size_bytes } => say(
+                "target-too-small",
+                Failed,
+                format!("{path} has {has_bytes} bytes, and the session of {volume:?} has {size_bytes}"),
+                kept,
+                "Choose a device of at least the session's size.",
+            ),
+            Self::TargetInUse { path, how, .. } => say(
+                "target-in-use",
+                Failed,
+                format!("{path} is in use: {how}"),
+                kept,
+                "Unmount it or stop what uses it, or choose another target, and run the same command again.",
+            ),
+            Self::TargetLoses { path, what, .. } => say(
+                "target-loses",
+                Failed,
+                format!("{path} would lose {what} if it was replaced"),
+                kept,
+                "Change it where it is with --to PATH --in-place, which keeps all of that; or choose another path.",
+            ),
+            Self::TargetNoRoom { volume, path, free_bytes, needed_bytes } => say(
+                "target-no-room",
+                Failed,
+                format!("{path} has no room: {volume:?} needs {needed_bytes} bytes, and {free_bytes} are free"),
+                kept,
+                "Make room, or choose a place on another disk.",
+            ),
+            Self::NotConfirmed { path, .. } => {
+                say("not-confirmed", Interrupted, format!("overwriting {path} was not confirmed"), kept, "Run it again, and answer yes.")
+            }
+            Self::TargetWrite { path, errno, .. } => say(
                 "target-write",
                 Failed,
-                format!("the target of {volume:?} cannot be written: {}", system(errno)),
-                "The unfinished target was removed; the archive is untouched.",
+                format!("{path} cannot be written: {}", system(errno)),
+                "The unfinished file was removed. A file that it was to replace is as it was.",
                 "Make room, or choose another place, and run the same command again.",
             ),
-            Self::TargetDiffers { volume, offset_bytes } => say(
+            Self::TargetWriteUndone { path, errno, .. } => say(
+                "target-write-undone",
+                Failed,
+                format!("{path} cannot be written: {}", system(errno)),
+                "The target is what it was before.",
+                "Make room on its file system, or look after its disk, and run the same command again.",
+            ),
+            Self::OutputWrite { volume, errno } => say(
+                "output-write",
+                Failed,
+                format!("standard output cannot take {volume:?}: {}", system(errno)),
+                "Whoever read it has only the beginning of the volume.",
+                "Discard what was read, and run the same command again.",
+            ),
+            Self::TargetDiffers { path, offset_bytes, .. } => say(
                 "target-differs",
                 Failed,
-                format!("the target of {volume:?} reads something else at byte {offset_bytes} than was written to it"),
-                "The archive is untouched; the target is not complete.",
+                format!("{path} gives back something else at byte {offset_bytes} than was written to it"),
+                "The archive is untouched. The target is not the session.",
                 "Look after the disk of the target, and restore to another one.",
             ),
-            Self::TargetUnfinished { volume } => say(
-                "target-unfinished",
+            Self::TargetUnreadable { path, offset_bytes, errno, .. } => say(
+                "target-unreadable",
                 Failed,
-                format!("{volume:?} was being changed where it is, and is now neither what it was nor the session"),
-                "The archive is untouched; a chunk of the volume is either old or restored.",
+                format!("{path} cannot be read back at byte {offset_bytes}: {}", system(errno)),
+                "The archive is untouched. The target is not the session.",
+                "Look after the disk of the target, and restore to another one.",
+            ),
+            Self::TargetUnfinished { path, why, exit, .. } => say(
+                "target-unfinished",
+                if *exit == ExitStatus::Done { Failed } else { *exit },
+                format!("{path} is neither what it was nor the session, because {why}"),
+                "The archive is untouched. Each chunk of the target is either the old one or the restored one.",
                 "Run the same command again: only what still differs is fetched and written.",
+            ),
+            Self::BaseKept { errno } => say(
+                "base-kept",
+                Failed,
+                format!("a base snapshot is damaged, and cannot be removed: {}", system(errno)),
+                "The archive is untouched, and what was restored is right.",
+                "Remove it from the folder .wyng on the volume's file system (`wyng-ctl snapshots list` names the folder): the next backup then reads the volume whole.",
+            ),
+            Self::SessionDamaged { volume, session } => say(
+                "session-damaged",
+                Damage,
+                format!("session {session} of {volume:?} needs something that the store has lost"),
+                kept,
+                "Restore another session. If the store has it again, run `wyng-ctl verify ARCHIVE`, which looks, and then the same command.",
             ),
             Self::NoOrigin { volume } => say(
                 "no-origin",
@@ -691,7 +901,7 @@ impl Failure {
                 Unreachable,
                 format!("the store {store} is not there"),
                 kept,
-                "Mount the disk that it lies on. If it was moved, say where it is: `wyng-ctl archive open NAME --store URL`.",
+                "Mount the disk that it lies on. If it was moved, say where it is: `wyng-ctl archive open ARCHIVE --store URL`.",
             ),
             Self::StoreNoParent { store } => say(
                 "store-no-parent",
@@ -705,7 +915,7 @@ impl Failure {
                 Unreachable,
                 format!("{store} is a folder that holds no archive"),
                 kept,
-                "Mount the disk that belongs there, or name the archive's own folder, and not the one above it: `wyng-ctl archive open NAME --store URL`.",
+                "Mount the disk that belongs there, or name the archive's own folder, and not the one above it: `wyng-ctl archive open ARCHIVE --store URL`.",
             ),
             Self::StoreNotAFolder { store } => say(
                 "store-not-a-folder",
@@ -789,24 +999,78 @@ impl Failure {
                 "forked",
                 Damage,
                 format!(
-                    "commit {generation} exists with other bytes: this machine's state is older than the archive, or another machine writes to it"
+                    "commit {generation} exists with other bytes: this machine's state is older than the archive, another machine writes to it, or the commit is damaged"
                 ),
-                "Nothing was overwritten. No command pushes until this is settled.",
-                "Run `wyng-ctl archive open NAME`, which checks that what is there descends from what is known here.",
+                "Nothing was overwritten, and what was sent stays. No command pushes until this is settled.",
+                "Run `wyng-ctl archive open ARCHIVE`, which reads what is there and finds out which; then run the same command again.",
             ),
             Self::Stopped => say(
                 "stopped",
                 Damage,
                 "an earlier run found that the archive has another writer, or that this state is old".into(),
                 kept,
-                "Run `wyng-ctl archive open NAME` first.",
+                "Run `wyng-ctl archive open ARCHIVE` first.",
+            ),
+            Self::CommitUnsettled { generation } => say(
+                "commit-unsettled",
+                Damage,
+                format!("the store has commit {generation}, and may not say during a push whether it is this machine's"),
+                "What was sent stays and is not sent again. No command pushes until this is settled.",
+                "Run `wyng-ctl archive open ARCHIVE`, which reads the commit; then run the same command again.",
+            ),
+            Self::TwoCommits { generation } => say(
+                "two-commits",
+                Damage,
+                format!("two different commits of generation {generation} are in the store: two machines wrote it"),
+                intact,
+                "Go on with the machine whose sessions you want to keep, and start a new archive from it; what was restored from either is right.",
+            ),
+            Self::NewestDamaged { generation, opened } => say(
+                "newest-damaged",
+                Damage,
+                match opened {
+                    0 => format!("the newest generation, {generation}, is damaged"),
+                    opened => format!(
+                        "the newest generation, {generation}, is damaged; the archive was opened for reading as generation {opened} left it"
+                    ),
+                },
+                "Sessions of older generations are whole, unless a problem names them. Nothing in the store was changed.",
+                "Restore older sessions by name, with --session. If the machine that wrote the newest generation still has its state, run `wyng-ctl backup` there, which repairs it, and `wyng-ctl archive open ARCHIVE` here again; otherwise accept the older state with `wyng-ctl archive open ARCHIVE --before GENERATION`, giving the damaged generation.",
+            ),
+            Self::BeforeKnown { known_generation } => say(
+                "before-known",
+                Usage,
+                match known_generation {
+                    0 => "there is no generation below the first".into(),
+                    known => format!("this machine knows generation {known}, and opens none that is older"),
+                },
+                kept,
+                "Give --before a higher generation, or leave it out.",
+            ),
+            Self::NewerPassedOver { generation, newest } => say(
+                "newer-passed-over",
+                Damage,
+                format!(
+                    "newer generations existed, up to {newest}, and are damaged; the archive is open as generation {generation} left it"
+                ),
+                "Sessions up to this generation restore. Sessions that only newer ones have are not shown.",
+                "Run `wyng-ctl archive take-over ARCHIVE` to go on from this generation, or `wyng-ctl archive open ARCHIVE` if the newer ones were repaired.",
+            ),
+            Self::NewerSound { generation, newest } => say(
+                "newer-sound",
+                Damage,
+                format!(
+                    "generation {newest} is sound, and the archive is open as generation {generation} left it: it can be read, and not be written"
+                ),
+                kept,
+                "Run `wyng-ctl archive open ARCHIVE` without --before to go on from the newest generation.",
             ),
             Self::NotWriter { archive } => say(
                 "not-writer",
                 Failed,
                 format!("another machine writes to {archive:?}; this one may read it"),
                 kept,
-                "If the other machine is out of use, run `wyng-ctl archive take-over NAME`.",
+                "If the other machine is out of use, run `wyng-ctl archive take-over ARCHIVE`.",
             ),
             Self::RolledBack { known_generation, shown_generation } => say(
                 "rolled-back",
@@ -855,14 +1119,14 @@ impl Failure {
                 Failed,
                 format!("the local state file {file} is damaged: {what}"),
                 "The archive in the store is untouched.",
-                "Run `wyng-ctl archive forget NAME`, then `wyng-ctl archive open NAME --store URL --expect CODE` with the recovery sheet's code, and `wyng-ctl archive take-over NAME` to write.",
+                "Run `wyng-ctl archive forget ARCHIVE`, then `wyng-ctl archive open ARCHIVE --store URL --expect CODE` with the recovery sheet's code, and `wyng-ctl archive take-over ARCHIVE` to write.",
             ),
             Self::CacheLost => say(
                 "cache-lost",
                 Failed,
                 "the local cache is lost or does not fit the archive's state".into(),
                 "Nothing was sent; no data is lost.",
-                "Run `wyng-ctl archive open NAME`, which fetches it back.",
+                "Run `wyng-ctl archive open ARCHIVE`, which fetches it back.",
             ),
             Self::StateIo { file, errno } => say(
                 "state-io",

@@ -8,12 +8,18 @@
 //! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that keeps packet boundaries.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod bounds;
 mod codec;
 mod command;
 mod event;
 mod failure;
 mod origin;
+mod target;
+mod warning;
 
+pub use bounds::{
+    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES, is_archive_name,
+};
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
     BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered, SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
@@ -24,6 +30,8 @@ pub use event::{
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
 pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
+pub use target::{TargetFault, TargetForm, TargetFound, TargetLook, Unfit};
+pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
-pub const CONTROL_VERSION: u32 = 4;
+pub const CONTROL_VERSION: u32 = 5;

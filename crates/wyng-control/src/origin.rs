@@ -8,6 +8,8 @@ use bincode::{Decode, Encode};
 pub const PATH_MAX_BYTES: usize = 4096;
 /// All marks of one device together, in bytes. A disk has about eight names.
 const MARKS_MAX_BYTES: usize = 16 << 10;
+/// Maximum number of marks of one device. Each costs a receiver more than its bytes.
+const MARKS_MAX: usize = 256;
 
 /// Where a volume lies, as whoever opened it found it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -32,7 +34,7 @@ impl Origin {
     /// Does it keep to the bounds of this module?
     pub fn is_bounded(&self) -> bool {
         let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| sum.saturating_add(mark.len()).saturating_add(1));
-        is_path_bounded(&self.path) && is_path_bounded(&self.leads_to) && marks_bytes <= MARKS_MAX_BYTES
+        is_path_bounded(&self.path) && is_path_bounded(&self.leads_to) && self.marks.len() <= MARKS_MAX && marks_bytes <= MARKS_MAX_BYTES
     }
 
     /// Do both lead to the same file or device? Devices are compared by their marks, or by their size where one has no mark; files by the path

@@ -29,6 +29,18 @@ pub fn outlive_file_size_limit() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// As many descriptors as are of use, where the hard limit allows them: the usual soft limit is for programs that still call `select`(2).
+const DESCRIPTORS: u64 = 4096;
+
+/// Raises the soft limit of descriptors. Where that is refused, the work goes on with fewer.
+pub fn allow_descriptors() {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if current.is_some_and(|current| current < wanted) {
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
+}
+
 /// So much less of a busy processor is taken (`nice`): about a tenth of what others get, and all of it when nobody else wants it.
 const NICENESS: i32 = 10;
 

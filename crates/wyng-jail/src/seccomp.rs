@@ -31,6 +31,8 @@ pub enum Profile {
     VolumesInDom0,
     /// Works on the state directory, one volume and memory files.
     Keyholder,
+    /// Reads the state directory. It has no call that changes a file, and opens none for writing.
+    Reader,
     /// Reads and writes two pipes and memory files.
     Transport,
     /// The helper, with its folder open: adds files.
@@ -55,6 +57,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::VolumesByName => &[PACKETS, LOOKING, OPENING, RECOGNISING, SNAPSHOTS],
         Profile::VolumesInDom0 => &[PACKETS, LOOKING, OPENING, RECOGNISING, SNAPSHOTS, CALLING],
         Profile::Keyholder => &[PACKETS, STATE_FILES],
+        Profile::Reader => &[PACKETS, READING],
         Profile::Transport => &[PACKETS, PIPES],
         Profile::HelperPush => &[STORE, STORE_ADDS],
         Profile::HelperPrune => &[STORE, STORE_REMOVES],
@@ -67,6 +70,9 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     let mut rules = rules(&[&[RUNTIME], allowed].concat().concat(), ioctls)?;
     if let Some(socket) = rules.get_mut(&libc::SYS_socket) {
         socket.push(SeccompRule::new(vec![local_socket()?])?);
+    }
+    if profile == Profile::Reader {
+        rules.entry(libc::SYS_openat).or_default().push(SeccompRule::new(vec![opened_for_reading()?])?);
     }
     apply(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
@@ -130,6 +136,12 @@ fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
 /// The only kind of socket that a profile may make.
 fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX.cast_unsigned()))
+}
+
+/// Of `openat`'s flags none by which a file is written, made or cut.
+fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
+    let changes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+    SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(u64::from(changes.cast_unsigned())), 0)
 }
 
 /// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
@@ -292,6 +304,22 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_ioprio_get,
     libc::SYS_ioprio_set,
     libc::SYS_memfd_create,
+    libc::SYS_faccessat,
+    libc::SYS_pipe2,
+    libc::SYS_splice,
+];
+
+/// Files below the state directory, for whoever only looks at them.
+const READING: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
 ];
 
 /// The pipe to the far end, and memory files.
@@ -330,4 +358,5 @@ const STORE_ADDS: &[c_long] = &[
 
 const STORE_REMOVES: &[c_long] = &[libc::SYS_unlinkat, libc::SYS_fsync];
 
-const STORE_READS: &[c_long] = &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs];
+const STORE_READS: &[c_long] =
+    &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs, libc::SYS_fadvise64];

@@ -16,6 +16,21 @@ pub struct Started {
     pub ended: OwnedFd,
 }
 
+/// What asks a process to end. Who ignores it does not pass that on to what it starts.
+const STOP_SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// From now on this process does not end when it is asked to: whoever started it ends it. A stop that reaches all processes at once, as of
+/// a process group, then comes to the one that knows in which order they end.
+pub fn ignore_stop() -> io::Result<()> {
+    for signal in STOP_SIGNALS {
+        // SAFETY: to ignore a signal runs no function.
+        if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Above every number that a role uses; descriptors are parked here while they are put in their places.
 const PARKING: RawFd = 100;
 
@@ -29,6 +44,12 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
     let mut parked = vec![0; places.len()];
     let arrange = move || {
         // Only system calls from here on: between fork and exec nothing may be allocated or locked.
+        for signal in STOP_SIGNALS {
+            // SAFETY: the default action is no function of this program.
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
         // SAFETY: prctl with these arguments touches no memory.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
         for ((from, _), parking) in places.iter().zip(parked.iter_mut()) {

@@ -93,14 +93,19 @@ pub fn open(path: &Path) -> Result<OwnedFd, NoSource> {
 
 /// Whether something of this kind has bytes at fixed places.
 pub fn usable(found: &Stat) -> Result<(), NoSource> {
-    Err(NoSource::Kind(match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile | FileType::BlockDevice => return Ok(()),
+    special(FileType::from_raw_mode(found.st_mode)).map_or(Ok(()), |kind| Err(NoSource::Kind(kind)))
+}
+
+/// A kind that has no bytes at fixed places; `None` for regular files and block devices.
+pub fn special(kind: FileType) -> Option<FileKind> {
+    Some(match kind {
+        FileType::RegularFile | FileType::BlockDevice => return None,
         FileType::Directory => FileKind::Folder,
         FileType::Fifo => FileKind::Fifo,
         FileType::Socket => FileKind::Socket,
         FileType::CharacterDevice => FileKind::CharacterDevice,
         _ => FileKind::Other,
-    }))
+    })
 }
 
 /// An absolute path that means the same wherever it is used: links and `..` stay, since what they lead to may change.

@@ -188,6 +188,17 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes the base snapshots of a volume, durably: the next backup reads all of it.
+    pub fn drop_base(&self, of: &BaseOf) -> Result<(), Errno> {
+        for folder in std::iter::once(&self.folder).chain(&self.above) {
+            for name in names(folder, &label::prefix(of))? {
+                rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
+            }
+            rustix::fs::fsync(folder)?;
+        }
+        Ok(())
+    }
+
     /// All base snapshots in it. Files with other names are nobody's business.
     pub fn kept(&self) -> Result<Vec<Kept>, Errno> {
         let mut kept = Vec::new();

@@ -21,7 +21,7 @@ pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
     ),
     (
         &["restore"],
-        "The archive was only read. A new target gets its name when it is complete, and not before; the same command begins it anew.",
+        "The archive was only read. A new target gets its name when it is complete, and not before; the same command goes on with what is left of it.",
     ),
     (
         &["restore --in-place"],
@@ -39,8 +39,6 @@ pub(super) const NOTHING_CHANGED: &str = "Nothing was changed.";
 /// See the module's first line.
 pub(super) struct Advice {
     what_stays: &'static str,
-    in_place: bool,
-    to_stdout: bool,
     archive: Option<String>,
     /// `wyng-ctl` with the options that lead to the same archives.
     program: String,
@@ -56,15 +54,12 @@ impl Advice {
             command => command,
         };
         let stays = WHAT_STAYS.iter().find(|(commands, _)| commands.contains(&what)).map_or(NOTHING_CHANGED, |(_, stays)| stays);
-        Self { what_stays: stays, in_place, to_stdout, archive: cli.archive().map(str::to_owned), program: program(cli) }
+        Self { what_stays: stays, archive: cli.archive().map(str::to_owned), program: program(cli) }
     }
 
     /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown last, for a command that names none.
     pub(super) fn apply(&self, message: &mut Message, shown: Option<&str>) {
         if message.safe == RESUMES {
-            message.safe = self.what_stays.to_owned();
-        }
-        if message.code == "target-write" && (self.to_stdout || self.in_place) {
             message.safe = self.what_stays.to_owned();
         }
         let volume = message.volume.clone();

@@ -5,7 +5,9 @@
 use std::time::Instant;
 
 use wyng_config::Config;
-use wyng_control::{ArchiveSummary, ExitStatus, Method, Problem, SessionLine, ToClient, Unenforced, VerifyReport, VolumeReport};
+use wyng_control::{
+    ArchiveSummary, ExitStatus, KeySlot, Method, Problem, RestoreReport, SessionLine, ToClient, Unenforced, VerifyReport, VolumeReport,
+};
 
 use super::advice::Advice;
 use super::table::{Cell, Side, State, Table, painted};
@@ -127,16 +129,7 @@ impl Human {
             ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, output),
             ToClient::Unenforced(missing) => self.unenforced.push(missing.clone()),
             ToClient::Verified(verified) => self.verified(verified, output),
-            ToClient::Restored(volume) => {
-                let line = format!(
-                    "{}  {}  restored: {} written, {} fetched",
-                    plain(&volume.name),
-                    session_name(volume.session),
-                    show_bytes(volume.written_bytes),
-                    show_bytes(volume.fetched_bytes)
-                );
-                self.say(&line, output);
-            }
+            ToClient::Restored(volume) => self.restored(volume, output),
             event => {
                 self.flush(output);
                 let lines = self.lines(event);
@@ -376,6 +369,26 @@ impl Human {
         format!("{}  {session}  {changed}{stored}{how}", plain(&volume.name))
     }
 
+    /// What became of a volume that was restored, or would be. What is wrong with the disk, and what is less than certain, is always said.
+    fn restored(&self, volume: &RestoreReport, output: &mut Output) {
+        let (name, session, path) = (plain(&volume.name), session_name(volume.session), plain(&volume.path));
+        let (written, fetched) = (show_bytes(volume.written_bytes), show_bytes(volume.fetched_bytes));
+        let line = if self.dry_run {
+            format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}")
+        } else {
+            format!("{name}  {session}  restored to {path}: {written} written, {fetched} fetched")
+        };
+        self.say(&line, output);
+        if volume.damaged_bytes > 0 {
+            let damaged = show_bytes(volume.damaged_bytes);
+            output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and came from the store: check the disk"));
+        }
+        if volume.unread_bytes > 0 {
+            let unread = show_bytes(volume.unread_bytes);
+            output.line(&format!("  {name}: {unread} were taken unread from the base snapshot (--quick)"));
+        }
+    }
+
     fn totals(&mut self, sent_bytes: u64, output: &mut Output) {
         let took = duration(i64::try_from(self.began.elapsed().as_secs()).unwrap_or(i64::MAX));
         match self.last_backed_up.take() {
@@ -448,26 +461,40 @@ impl Human {
                 ranges.iter().map(|(begin, end)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin))).collect()
             }
             ToClient::Compared(sums) => vec![format!(
-                "{}  {} and {}: {} differ",
+                "{}  {} and {}: {} differ{}",
                 plain(&sums.name),
                 session_name(sums.session),
                 sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
-                show_bytes(sums.differing_bytes)
+                show_bytes(sums.differing_bytes),
+                if sums.damaged_bytes == 0 {
+                    String::new()
+                } else {
+                    format!(
+                        "; nobody wrote {} of them: the disk is failing, restore the volume from this session",
+                        show_bytes(sums.damaged_bytes)
+                    )
+                }
             )],
             ToClient::Problem(problem) => self.problem(problem),
             ToClient::Acknowledged { what } => vec![format!("damaged, acknowledged: {}", plain(what))],
-            ToClient::KeySlot(slot) => vec![format!(
-                "slot {}  {}, {} MiB, {} passes",
-                slot.number,
-                if slot.recovery_key { "recovery key" } else { "passphrase" },
-                slot.memory_kib / 1024,
-                slot.passes
-            )],
+            ToClient::KeySlot(slot) => vec![self.key_slot(slot)],
             ToClient::Reached { via, service } => vec![format!("{service} answers through {}", plain(via))],
             ToClient::Unlocked { until } => vec![format!("unlocked until {} ({})", self.clock.local(*until), self.clock.age(*until))],
             ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet),
             _ => Vec::new(),
         }
+    }
+
+    fn key_slot(&self, slot: &KeySlot) -> String {
+        let kind = if slot.recovery_key { "recovery key" } else { "passphrase" };
+        let label = if slot.label.is_empty() { String::new() } else { format!("  {:?}", plain(&slot.label)) };
+        let opened = match (slot.opens, slot.opened_time) {
+            (true, _) => "  <- this one opens the archive".to_owned(),
+            (false, 0) => String::new(),
+            (false, time) => format!("  opened last, {}", session_name(time)),
+        };
+        let (made, memory_mib) = (session_name(slot.made_time), slot.memory_kib / 1024);
+        format!("slot {}  {kind}{label}  made {made}, {memory_mib} MiB, {} passes{opened}", slot.number, slot.passes)
     }
 
     fn problem(&self, problem: &Problem) -> Vec<String> {

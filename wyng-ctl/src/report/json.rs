@@ -30,6 +30,11 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
     set("command", json!(report.command));
     set("exit", json!(exit.code()));
     set("errors", Value::Array(errors));
+    let warnings: Vec<Value> =
+        report.warnings.iter().map(|warning| json!({"code": warning.code(), "text": warning.text(), "next": warning.next()})).collect();
+    if !warnings.is_empty() || report.command == "archive open" {
+        set("warnings", Value::Array(warnings));
+    }
     // An archive that was left out, and could not be told, is null.
     if report.archive.is_some()
         || !matches!(
@@ -73,7 +78,10 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
                 }
             }
         }
-        "restore" => drop(set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()))),
+        "restore" => {
+            set("dry_run", json!(report.dry_run));
+            set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()));
+        }
         "monitor" => drop(set("volumes", Value::Array(report.events.iter().filter_map(monitored).collect()))),
         "diff" => {
             let mut ranges = Vec::new();
@@ -89,6 +97,7 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
                         set("with_size_bytes", json!(sums.with_size_bytes));
                         set("differing_bytes", json!(sums.differing_bytes));
                         set("read_bytes", json!(sums.read_bytes));
+                        set("damaged_bytes", json!(sums.damaged_bytes));
                     }
                     _ => {}
                 }
@@ -143,8 +152,9 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
         "archive acknowledge" => {
             set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
         }
+        "key check" => drop(set("slot", report.events.iter().find_map(slot).unwrap_or(Value::Null))),
         "completions" => drop(set("script", json!(report.script))),
-        "lock" | "watch" | "key check" | "man" => {}
+        "lock" | "watch" | "man" => {}
         "snapshots list" | "snapshots clean" | "archive forget" => {
             set("snapshots", report.snapshots.iter().map(snapshot).collect());
         }
@@ -261,8 +271,11 @@ fn restored(event: &ToClient) -> Option<Value> {
     Some(json!({
         "name": volume.name,
         "session": session_name(volume.session),
+        "target": volume.path,
         "written_bytes": volume.written_bytes,
         "fetched_bytes": volume.fetched_bytes,
+        "damaged_bytes": volume.damaged_bytes,
+        "unread_bytes": volume.unread_bytes,
     }))
 }
 
@@ -297,6 +310,10 @@ fn slot(event: &ToClient) -> Option<Value> {
         "kind": if slot.recovery_key { "recovery-key" } else { "passphrase" },
         "memory_kib": slot.memory_kib,
         "passes": slot.passes,
+        "made": session_name(slot.made_time),
+        "label": slot.label,
+        "opens": slot.opens,
+        "opened": (slot.opened_time != 0).then(|| session_name(slot.opened_time)),
     }))
 }
 

@@ -199,7 +199,7 @@ impl Message {
     }
 
     pub(crate) fn of_client(error: &ClientError) -> Self {
-        use ExitStatus::{Failed, Unreachable, Usage};
+        use ExitStatus::{Failed, Unreachable};
         match error {
             ClientError::Interrupted => Self::of_failure(&Failure::Interrupted),
             ClientError::NoDaemon(path) => Self::new(
@@ -216,13 +216,7 @@ impl Message {
                 NOTHING_DONE,
                 "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
             ),
-            ClientError::NoState(path) => Self::new(
-                NO_STATE,
-                Usage,
-                format!("no archive is known here: there is no state folder {}", path.display()),
-                NOTHING_DONE,
-                "If there should be some, correct --state-dir. Make an archive with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`.",
-            ),
+            ClientError::NoState(path) => Self::of_failure(&Failure::NoState { folder: path.display().to_string() }),
             ClientError::NotStarted(path, error) => Self::new(
                 "daemon-not-started",
                 Failed,

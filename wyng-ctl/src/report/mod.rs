@@ -11,11 +11,11 @@ mod unparsed;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use wyng_config::Config;
-use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient};
+use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Verb};
@@ -74,6 +74,8 @@ impl Drawing {
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
+    /// Nothing is to be changed.
+    dry_run: bool,
     command: &'static str,
     archive: Option<String>,
     /// The state folder of a private daemon.
@@ -83,6 +85,7 @@ pub(crate) struct Report {
     human: Human,
     advice: Advice,
     output: Output,
+    warnings: Vec<Warning>,
     /// What `config check` found.
     config: Option<Config>,
     /// What `completions` prints.
@@ -103,6 +106,7 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
+            dry_run: cli.is_dry_run(),
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
             state_dir: cli.options.standalone.then(|| client::state_dir(&cli.options)),
@@ -111,6 +115,7 @@ impl Report {
             human: Human::new(cli),
             advice: Advice::of(cli),
             output: Output::new(cli.stdout_is_target()),
+            warnings: Vec::new(),
             config: None,
             script: None,
             snapshots: Vec::new(),
@@ -129,6 +134,9 @@ impl Report {
                 self.fail(self.named(failure));
             }
             return;
+        }
+        if let ToClient::Warned(warning) = event {
+            return self.warn(warning);
         }
         if let ToClient::Archive(archive) = &event {
             self.archive_shown = Some(archive.name.clone());
@@ -209,6 +217,20 @@ impl Report {
     pub(crate) fn fail_all(&mut self, messages: Vec<Message>) -> ExitStatus {
         let exits: Vec<ExitStatus> = messages.into_iter().map(|message| self.fail(message)).collect();
         exits.first().copied().unwrap_or(ExitStatus::Failed)
+    }
+
+    /// What an interrupted restore leaves for the next one.
+    pub(crate) fn note_partial(&self, path: &Path) {
+        let path = plain(&path.to_string_lossy());
+        let _ = writeln!(std::io::stderr(), "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it");
+    }
+
+    /// Tells what a person must know although the command is done; `--quiet` does not silence it.
+    fn warn(&mut self, warning: Warning) {
+        self.human.flush(&mut self.output);
+        let (text, next) = (plain(&warning.text()), plain(&self.advice.paste(warning.next(), self.archive_shown.as_deref(), None)));
+        let _ = write!(std::io::stderr(), "wyng-ctl: WARNING: {text}\n  next: {next}\n");
+        self.warnings.push(warning);
     }
 
     /// The daemon only hears that there is no passphrase; here it is known why.
@@ -319,6 +341,30 @@ An error below that says what was sent and what goes on says what holds for a ba
 |---|---|---|---|
 ";
 
+    const WARNINGS: &str = "
+## Warnings
+
+What a person must know although the command did what it was asked to. With `--json` each stands in `warnings[]`: `code`, `text` and `next`.
+
+| code | what to do next |
+|---|---|
+";
+
+    /// Each warning as a row. A variant without one does not compile.
+    fn warnings() -> String {
+        let all = [
+            Warning::OlderOpened { generation: 1, newest: 2 },
+            Warning::SlotNotListed { slot: 0, generation: 1 },
+            Warning::HistoryGap { generation: 1 },
+        ];
+        for warning in &all {
+            match warning {
+                Warning::OlderOpened { .. } | Warning::SlotNotListed { .. } | Warning::HistoryGap { .. } => {}
+            }
+        }
+        all.iter().map(|warning| format!("| `{}` | {} |\n", warning.code(), warning.next())).collect()
+    }
+
     /// Each variant, with empty names and the number 0: as bincode writes it, its index and zeros.
     fn failures() -> Vec<Failure> {
         let decode = |index: u8| {
@@ -386,7 +432,7 @@ An error below that says what was sent and what goes on says what holds for a ba
             })
             .collect();
         let head = HEAD.replace("%STAYS%", &stays).replace("%NOTHING%", advice::NOTHING_CHANGED);
-        let catalogue = format!("{head}{}", rows.values().flatten().cloned().collect::<String>());
+        let catalogue = format!("{head}{}{WARNINGS}{}", rows.values().flatten().cloned().collect::<String>(), warnings());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
         if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
             std::fs::write(&path, &catalogue).unwrap();

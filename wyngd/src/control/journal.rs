@@ -76,6 +76,10 @@ impl Journal {
                 let code = failure.code();
                 self.say(Priority::Warning, about, code, [("WYNG_ERROR", code.to_owned())]);
             }
+            ToClient::Warned(warning) => {
+                let code = warning.code();
+                self.say(Priority::Warning, about, code, [("WYNG_WARNING", code.to_owned())]);
+            }
             _ => {}
         }
     }

@@ -3,7 +3,8 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetKind, ToClient, Wanted,
+    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetFault, TargetForm, TargetKind,
+    TargetLook, ToClient, Wanted,
 };
 
 /// Ranges in one message: each is at most 18 bytes of it.
@@ -44,12 +45,28 @@ pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
 /// control → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToKeyholder {
-    /// A job. The one before has ended.
+    /// A job. The one before has ended, or has given its turn back. With the read end of a passphrase's pipe if `typed`.
     Start {
         /// What to do.
         command: Command,
         /// Whose process asked; nobody's number if that is not known.
         uid: u32,
+        /// The number of the command, the same each time that it begins anew.
+        turn: u64,
+        /// It gave its turn back while it waited for a passphrase, which has been typed meanwhile.
+        typed: bool,
+    },
+    /// Others wait while this job waits for a passphrase: it is to give its turn back.
+    GiveBack,
+    /// A command that gave its turn back does not begin anew: what was typed for it is wiped.
+    Abandon {
+        /// Its number.
+        turn: u64,
+    },
+    /// Wipes keys that are kept, now, whatever runs. The answer is [`KeyholderToControl::Locked`].
+    Lock {
+        /// Of which archive; none: of all.
+        archive: Option<String>,
     },
     /// The passphrase that was asked for; with the read end of a pipe.
     Passphrase {
@@ -67,6 +84,13 @@ pub enum ControlToKeyholder {
         item: u32,
         /// 0, or what the system said.
         errno: i32,
+    },
+    /// What the caller found where a target goes.
+    Looked {
+        /// The target's number.
+        item: u32,
+        /// See above.
+        look: TargetLook,
     },
     /// The far end runs, and the transport has its pipes.
     FarEndStarted {
@@ -110,10 +134,25 @@ pub enum KeyholderToControl {
         /// Which one.
         asked: Asked,
     },
-    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe.
+    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe. No person is asked.
     WantSecretPipe {
         /// The question's number.
         item: u32,
+    },
+    /// Have the client look at where a target goes.
+    WantTargetLook {
+        /// The target's number.
+        item: u32,
+        /// The volume's name.
+        volume: String,
+        /// The session's name, seconds since 1970 UTC.
+        session: i64,
+        /// How many bytes the target will have.
+        size_bytes: u64,
+        /// Whose base snapshot to look for.
+        base_of: BaseOf,
+        /// Where the volume was backed up from.
+        origin: Option<Vec<u8>>,
     },
     /// Start the far end.
     WantFarEnd {
@@ -129,6 +168,45 @@ pub enum KeyholderToControl {
     },
     /// The job has ended.
     Done(ExitStatus),
+    /// The job has ended without effect, and begins anew when its passphrase has been typed.
+    GivenBack,
+    /// The keys are wiped, or there is no such archive. In the order of [`ControlToKeyholder::Lock`].
+    Locked(Option<Failure>),
+}
+
+/// control → reader.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ControlToReader {
+    /// A look. The one before has ended.
+    Start {
+        /// The look.
+        command: Command,
+        /// Who looks, as the kernel says.
+        uid: u32,
+    },
+    /// Nobody waits for it any more.
+    Cancel,
+}
+
+/// reader → control.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ReaderToControl {
+    /// In its jail.
+    Ready {
+        /// What could not be enforced.
+        missing: Vec<NotEnforced>,
+        /// Peak of the reader's resident memory.
+        peak_rss_bytes: u64,
+    },
+    /// For the client, as it is.
+    Tell(ToClient),
+    /// The look has ended.
+    Done {
+        /// How.
+        exit: ExitStatus,
+        /// Peak of the reader's resident memory.
+        peak_rss_bytes: u64,
+    },
 }
 
 /// control → volumes.
@@ -136,11 +214,6 @@ pub enum KeyholderToControl {
 pub enum ControlToVolumes {
     /// What was wanted is a volume of the configuration: open it.
     Configured {
-        /// The question's number.
-        item: u32,
-    },
-    /// The target that was wanted; with the descriptor.
-    Here {
         /// The question's number.
         item: u32,
     },
@@ -165,20 +238,12 @@ pub enum ControlToVolumes {
         /// Why.
         why: NoSource,
     },
-    /// A new target and the file whose place it takes, and the base snapshot if there is one; with these two or three descriptors.
-    HereToReplace {
+    /// The target that was wanted; with it, what its form names, and the base snapshot if there is one.
+    HereTarget {
         /// The question's number.
         item: u32,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-    },
-    /// A target that is changed where it is; a new file to clone it into if it can be cloned, and the base snapshot if there is one; with these
-    /// descriptors.
-    HereInPlace {
-        /// The question's number.
-        item: u32,
-        /// There is a new file.
-        clones: bool,
+        /// What the target is, and what else travels.
+        form: TargetForm,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
         /// Where it lies, unless the person named this place for this very command.
@@ -192,11 +257,11 @@ pub enum ControlToVolumes {
         errno: i32,
     },
     /// The target that was wanted cannot be had.
-    Unavailable {
+    NoTarget {
         /// The question's number.
         item: u32,
-        /// What the system said.
-        errno: i32,
+        /// Why.
+        fault: TargetFault,
     },
     /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one may come.
     PrepareQube {
@@ -232,6 +297,16 @@ pub enum VolumesToControl {
         item: u32,
         /// What it is of.
         label: BaseLabel,
+    },
+    /// Have the client remove the base snapshot that it gave.
+    DropBase {
+        /// The number of the source or target.
+        item: u32,
+    },
+    /// A base snapshot that is not what its label says cannot be removed.
+    BaseKept {
+        /// What the system said.
+        errno: i32,
     },
     /// Have the client close a snapshot that is not needed.
     Forget {
@@ -282,7 +357,12 @@ pub enum KeyholderToVolumes {
         /// What it is of.
         label: BaseLabel,
     },
-    /// This source has no session that is to be committed.
+    /// The base snapshot of this source or target is not what its label says: it is removed. Nothing is answered.
+    DropBase {
+        /// Its number.
+        item: u32,
+    },
+    /// This source has no session that is to be committed, or this target is done with.
     CloseSource {
         /// Its number.
         item: u32,
@@ -357,11 +437,11 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// A target; with its descriptor, and behind it that of the file whose place it takes, where it is not a clone of that.
+    /// A target; with its descriptor, and behind it that of what [`There::beside`] names.
     Target {
         /// Its number.
         item: u32,
-        /// File or stream.
+        /// What kind of thing it is.
         kind: TargetKind,
         /// What is there.
         there: Option<There>,
@@ -375,17 +455,12 @@ pub enum VolumesToKeyholder {
         /// 0, or what the system said.
         errno: i32,
     },
-    /// The caller could not open a target.
-    Unavailable {
+    /// The target cannot be had.
+    NoTarget {
         /// Its number.
         item: u32,
-        /// What the system said.
-        errno: i32,
-    },
-    /// A target is of a kind that cannot be used.
-    WrongKind {
-        /// Its number.
-        item: u32,
+        /// Why.
+        fault: TargetFault,
     },
 }
 
@@ -394,12 +469,23 @@ pub enum VolumesToKeyholder {
 pub struct There {
     /// Its size.
     pub size_bytes: u64,
-    /// The target holds it already: it is changed where it is, or a clone.
+    /// The target holds it already: it is changed where it is, a clone, or what an interrupted restore left.
     pub in_target: bool,
     /// The target is the thing itself, and keeps its name.
     pub in_place: bool,
+    /// What a second descriptor is for.
+    pub beside: Option<Beside>,
     /// What the base snapshot is of, from which changes can be asked; the base's size.
     pub base: Option<(BaseLabel, u64)>,
+}
+
+/// A file beside a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Beside {
+    /// The one whose place the target takes: what is the same is copied from it.
+    Old,
+    /// A clone of what the target was, which it can become again.
+    Kept,
 }
 
 /// control → spawner.
@@ -517,8 +603,13 @@ pub enum KeyholderToTransport {
 /// transport → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum TransportToKeyholder {
-    /// In its jail; what could not be enforced.
-    Ready(Vec<NotEnforced>),
+    /// In its jail.
+    Ready {
+        /// What could not be enforced.
+        missing: Vec<NotEnforced>,
+        /// How long the configuration lets anybody stand still, seconds.
+        stall_secs: u64,
+    },
     /// Nothing of the command before is left; the answer to [`KeyholderToTransport::CloseAll`].
     AllClosed,
     /// The destination is open.

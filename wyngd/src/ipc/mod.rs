@@ -48,6 +48,17 @@ pub struct Wire<S, R> {
     messages: PhantomData<fn(S) -> R>,
 }
 
+/// A message as bytes, to be sent later. A message itself must not wait on the heap in a process that holds keys: it has the size of its
+/// largest variant, and what a smaller one leaves unused is filled with whatever the stack had in it.
+pub struct Encoded<S>(Vec<u8>, PhantomData<fn(S)>);
+
+impl<S: bincode::Encode> Encoded<S> {
+    /// Encodes a message.
+    pub fn new(message: &S) -> Result<Self, Fatal> {
+        Ok(Self(encode(message)?, PhantomData))
+    }
+}
+
 /// A message and the descriptors beside it.
 pub struct Received<R> {
     /// The message.
@@ -93,8 +104,12 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
 
     /// Sends a message, waiting while the other end is behind.
     pub fn send(&self, message: &S, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
-        let bytes = encode(message)?;
-        send_packet(self.socket.as_fd(), &bytes, descriptors).map_err(|error| match error.kind() {
+        self.send_encoded(&Encoded::new(message)?, descriptors)
+    }
+
+    /// Sends a message that was encoded before, waiting while the other end is behind.
+    pub fn send_encoded(&self, message: &Encoded<S>, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
+        send_packet(self.socket.as_fd(), &message.0, descriptors).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Fatal::Gone(self.peer),
             _ => Fatal::Io(error),
         })
@@ -145,7 +160,10 @@ pub fn enter_jail_as(
     service: bool,
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
-    let mut taken = vec![("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())];
+    // The supervisor says when it ends, and in which order.
+    let mut taken = vec![("end only with the supervisor", Enforced::of(wyng_jail::ignore_stop()))];
+    taken.extend([("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())]);
+    wyng_jail::allow_descriptors();
     // The names of users are looked up while paths can still be opened.
     let user = role.user().filter(|_| service && wyng_jail::is_root()).map(|name| (name, wyng_jail::find_user(name)));
     if profile != Profile::Control {

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
@@ -31,9 +32,11 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         ]
     });
     // The transport has no wire to control: its own protections are told here.
-    let TransportToKeyholder::Ready(transports) = transport.receive()?.message else { return Err(Fatal::Unexpected(transport.peer())) };
+    let TransportToKeyholder::Ready { missing: transports, stall_secs } = transport.receive()?.message else {
+        return Err(Fatal::Unexpected(transport.peer()));
+    };
     control.send(&KeyholderToControl::Ready { keyholder: not_enforced(missing), transport: transports }, &[])?;
-    let mut world = RealWorld::new(control, volumes, transport, files, sealed);
+    let mut world = RealWorld::new((control, volumes, transport), files, sealed, Duration::from_secs(stall_secs));
     loop {
         let command = world.next_command()?;
         let exit = wiping_stack(|| job::run(&mut world, command));

@@ -4,18 +4,21 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
-/// The most bytes of a file that is read whole.
-const WHOLE_MAX_BYTES: u64 = 16 << 20;
+/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and the times of checks take 16 bytes a pack:
+/// room for 16 million packs, which hold 256 TiB at the default size.
+const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
 
 /// See the module's first line.
 pub struct StateFiles {
     root: OwnedFd,
+    /// Nothing is opened for writing, and every change fails with `EROFS`.
+    only_reads: bool,
     /// Files that are appended or read in pieces stay open.
     open: HashMap<String, OwnedFd>,
     /// Files and folders whose names this process made durable. One that it merely found may be of a process that was killed before it did.
@@ -27,7 +30,36 @@ type Outcome<T> = Result<T, Errno>;
 impl StateFiles {
     /// The files below `root`.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, open: HashMap::new(), durable: HashSet::new() }
+        Self { root, only_reads: false, open: HashMap::new(), durable: HashSet::new() }
+    }
+
+    /// The files below `root`, for whoever changes none.
+    pub fn only_read(root: OwnedFd) -> Self {
+        Self { only_reads: true, ..Self::new(root) }
+    }
+
+    /// Whether files can only be read: by choice, or because the folder cannot be written.
+    pub fn only_reads(&self) -> bool {
+        self.only_reads
+    }
+
+    /// Looks whether the folder can be written now. A file system may be mounted anew, and permissions may change.
+    pub fn look_whether_writable(&mut self) {
+        let may_write = rustix::fs::accessat(&self.root, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty()).is_ok();
+        if self.only_reads == may_write {
+            self.only_reads = !may_write;
+            self.close();
+        }
+    }
+
+    /// Closes the files that stay open: each is found by its name again.
+    pub fn close(&mut self) {
+        self.open.clear();
+    }
+
+    /// Every change of a file passes here.
+    fn may_change(&self, name: &str) -> Result<(), Failure> {
+        if self.only_reads { Err(failure(name, Errno::ROFS)) } else { Ok(()) }
     }
 
     /// The folder itself, for the jail.
@@ -51,6 +83,10 @@ impl StateFiles {
 
     /// See [`World::replace_file`](super::world::World::replace_file).
     pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
+        if bytes.len() as u64 > WHOLE_MAX_BYTES {
+            return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
+        }
         self.open.remove(name);
         self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
     }
@@ -67,17 +103,20 @@ impl StateFiles {
 
     /// See [`World::append_file`](super::world::World::append_file).
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
         self.handle(name, true).and_then(|file| write_all(file, bytes)).map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::sync_file`](super::world::World::sync_file).
     pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
         self.handle(name, true).and_then(rustix::fs::fdatasync).map_err(|errno| failure(name, errno))?;
         self.make_name_durable(name).map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::truncate_file`](super::world::World::truncate_file).
     pub fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.may_change(name)?;
         let cut = |file: &OwnedFd| rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file));
         self.handle(name, false).and_then(cut).map_err(|errno| failure(name, errno))
     }
@@ -98,6 +137,7 @@ impl StateFiles {
 
     /// See [`World::remove`](super::world::World::remove).
     pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
         let stays = |kept: &str| kept != name && !kept.starts_with(&format!("{name}/"));
         self.open.retain(|open, _| stays(open));
         self.durable.retain(|durable| stays(durable));
@@ -139,7 +179,8 @@ impl StateFiles {
 
     /// See [`World::make_link`](super::world::World::make_link).
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        let temporary = format!("{name}.new");
+        self.may_change(name)?;
+        let temporary = temporary_link(name);
         self.make_parents(name).map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &self.root, &temporary)
@@ -163,7 +204,7 @@ impl StateFiles {
 
     fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {
         if !self.open.contains_key(name) {
-            let flags = OFlags::RDWR | OFlags::APPEND;
+            let flags = if self.only_reads { OFlags::RDONLY } else { OFlags::RDWR | OFlags::APPEND };
             let file = match self.open_at(name, flags) {
                 Err(Errno::NOENT) if create => {
                     self.make_parents(name)?;
@@ -224,6 +265,58 @@ fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outco
     Ok(())
 }
 
+/// Where a link is made before it is renamed to `name`. The leading dot keeps it apart from the names of archives, which are links too: a link
+/// that a cut leaves behind must not count as an archive, and an archive called `NAME.new` must not be overwritten.
+fn temporary_link(name: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((folder, last)) => format!("{folder}/.{last}.new"),
+        None => format!(".{name}.new"),
+    }
+}
+
 fn failure(name: &str, errno: Errno) -> Failure {
     Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> (tempfile::TempDir, StateFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = rustix::fs::open(folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (folder, StateFiles::new(root))
+    }
+
+    #[test]
+    fn linking_a_name_leaves_every_other_archive_name_alone() {
+        let (_folder, mut files) = files();
+        files.link("archives/home.new", "first").unwrap();
+        files.link("archives/home", "second").unwrap();
+        assert_eq!(files.read_link("archives/home.new").unwrap().as_deref(), Some("first"));
+        assert_eq!(files.read_link("archives/home").unwrap().as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn a_link_under_way_has_no_name_that_an_archive_may_have() {
+        let temporary = temporary_link("archives/home");
+        assert!(!wyng_control::is_archive_name(temporary.strip_prefix("archives/").unwrap()), "{temporary}");
+    }
+
+    #[test]
+    fn what_two_million_packs_have_noted_is_read_again() {
+        let (_folder, mut files) = files();
+        let noted: Vec<u8> = (0..2_000_000_u64).flat_map(|number| [number.to_le_bytes(), [7; 8]]).flatten().collect();
+        files.replace("ledger", &noted).unwrap();
+        assert!(files.read("ledger").unwrap().unwrap() == noted);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_not_written() {
+        let (_folder, mut files) = files();
+        files.replace("ledger", b"old").unwrap();
+        let too_long = vec![0; usize::try_from(WHOLE_MAX_BYTES).unwrap() + 1];
+        assert_eq!(files.replace("ledger", &too_long), Err(Failure::StateIo { file: "ledger".into(), errno: Errno::FBIG.raw_os_error() }));
+        assert_eq!(files.read("ledger").unwrap().unwrap(), b"old");
+    }
 }

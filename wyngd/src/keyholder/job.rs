@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wyng_archive::crypto::Id;
-use wyng_archive::format::{SessionEntry, SlotKind, VolumeEntry};
+use wyng_archive::format::{HeadCode, SessionEntry, SlotKind, SlotLabel, VolumeEntry};
 use wyng_control::{
     ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS,
     VolumeLine, VolumePlace,
@@ -19,6 +19,8 @@ use super::engine::{acknowledge, backup, create, diff, fetch, heal, keys, monito
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
+/// `EROFS`.
+const READ_ONLY: i32 = 30;
 /// A folder that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
@@ -26,6 +28,8 @@ const NO_STORE: &str = "dir:/nonexistent/wyng";
 pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
     match execute(world, command) {
         Ok(exit) => exit,
+        // It begins anew, and nobody is told of this turn.
+        Err(failure) if world.has_given_back() => failure.exit(),
         Err(failure) => {
             let exit = failure.exit();
             // Whoever asked may be gone; the status is all that is left to say then.
@@ -36,6 +40,10 @@ pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
 }
 
 fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Failure> {
+    if world.only_looks() && !works_read_only(&command) {
+        // Before anything is sent or read whose result could not be kept.
+        return Err(Failure::StateIo { file: "its folder".into(), errno: READ_ONLY });
+    }
     match command {
         Command::ArchiveCreate {
             archive,
@@ -62,20 +70,23 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             create::create(world, &create::Request { name: archive.clone(), store: store_url, via, settings })?;
             show(world, &archive)
         }
-        Command::ArchiveOpen { archive, store_url, via, expect } => {
-            let unread = open::open(world, &open::Request { name: archive.clone(), store: store_url, via, expect })?;
+        Command::ArchiveOpen { archive, store_url, via, expect, before } => {
+            let request = open::Request { name: archive.clone(), store: store_url, via, expect, before };
+            let open::Opened { generation, problems, damaged_newest } = open::open(world, &request)?;
             let shown = show(world, &archive)?;
-            if unread == 0 { Ok(shown) } else { Err(Failure::ProblemsFound { count: unread }) }
+            match damaged_newest {
+                Some(newest) => Err(Failure::NewestDamaged { generation: newest, opened: generation }),
+                None if problems > 0 => Err(Failure::ProblemsFound { count: problems }),
+                None => Ok(shown),
+            }
         }
         Command::ArchiveTakeOver { archive } => {
             take_over::take_over(world, &archive)?;
             show(world, &archive)
         }
         Command::ArchiveList => {
-            for name in ArchiveFolder::names(world)? {
-                show(world, &name)?;
-            }
-            Ok(ExitStatus::Done)
+            let names = ArchiveFolder::names(world)?;
+            each(world, names, show)
         }
         Command::ArchiveNames => {
             for name in ArchiveFolder::names(world)? {
@@ -98,10 +109,10 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Monitor { archive, sources } => monitor::monitor(world, &monitor::Request { archive, sources }),
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Restore { archive, volumes, session, in_place } => {
+        Command::Restore { archive, volumes, session, in_place, quick, dry_run } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let origins = Origins::read(world, &folder)?;
-            restore::restore(world, &restore::Request { archive, volumes, session, in_place, origins })
+            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, origins })
         }
         Command::Diff { archive, volume, session, with, named, configured } => {
             let source = BackupSource { volume, named, configured };
@@ -112,20 +123,16 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Status { archive } => status(world, archive.as_deref()),
         Command::Unlock { archive, secs } => unlock(world, &archive, secs),
-        Command::Lock { archive } => {
-            let archive = archive.map(|name| ArchiveFolder::find(world, &name)).transpose()?;
-            world.wipe_keys(archive.map(|folder| folder.id()));
-            Ok(ExitStatus::Done)
-        }
+        Command::Lock { archive } => lock(world, archive.as_deref()).map(|()| ExitStatus::Done),
         Command::KeyList { archive } => keys::list(world, &archive).map(|()| ExitStatus::Done),
-        Command::KeyAdd { archive, recovery_key, kdf_memory_kib, kdf_passes } => {
+        Command::KeyAdd { archive, recovery_key, label, kdf_memory_kib, kdf_passes } => {
             let kind = if recovery_key { SlotKind::RecoveryKey } else { SlotKind::Passphrase };
-            let cost = keys::Cost { memory_kib: kdf_memory_kib, passes: kdf_passes };
-            keys::add(world, &archive, kind, cost).map(|()| ExitStatus::Done)
+            let wish = keys::NewSlot { memory_kib: kdf_memory_kib, passes: kdf_passes, label: slot_label(label)? };
+            keys::add(world, &archive, kind, &wish).map(|()| ExitStatus::Done)
         }
-        Command::KeyChange { archive, kdf_memory_kib, kdf_passes } => {
-            let cost = keys::Cost { memory_kib: kdf_memory_kib, passes: kdf_passes };
-            keys::change(world, &archive, cost).map(|()| ExitStatus::Done)
+        Command::KeyChange { archive, label, kdf_memory_kib, kdf_passes } => {
+            let wish = keys::NewSlot { memory_kib: kdf_memory_kib, passes: kdf_passes, label: slot_label(label)? };
+            keys::change(world, &archive, &wish).map(|()| ExitStatus::Done)
         }
         Command::KeyRemove { archive, number } => keys::remove(world, &archive, number).map(|()| ExitStatus::Done),
         Command::Snapshots { archive, .. } => {
@@ -141,6 +148,15 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::RecoverySheet { archive } => recovery_sheet(world, &archive),
         Command::KeyCheck { archive } => key_check(world, &archive),
     }
+}
+
+/// Whether a command does all that it is asked though the local state can only be read.
+fn works_read_only(command: &Command) -> bool {
+    let writes_nothing = matches!(
+        command,
+        Command::Restore { .. } | Command::Diff { .. } | Command::KeyCheck { .. } | Command::Unlock { .. } | Command::Snapshots { .. }
+    );
+    command.only_looks() || writes_nothing || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
 }
 
 fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
@@ -228,32 +244,61 @@ fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Fai
         Some(name) => vec![name.to_owned()],
         None => ArchiveFolder::names(world)?,
     };
-    for name in names {
-        show(world, &name)?;
-        tell_snapshots(world, &name)?;
-        let mut archive = Archive::open(world, &name)?;
-        let mut known = HashMap::new();
-        for (_, volume) in archive.volumes(world)? {
-            world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
-            if let Some(newest) = archive.sessions(world, &volume)?.pop() {
-                tell_session(world, &mut archive, &volume, newest, &mut known)?;
-            }
-        }
-        if archive.ledger.stopped {
-            return Err(Failure::Stopped);
-        }
-        match archive.ledger.notes.held_packs().len() {
-            0 => {}
-            packs => return Err(Failure::MuchDamaged { packs: packs as u64 }),
-        }
-        let damage = acknowledge::known_damage(world, &mut archive)?;
-        acknowledge::tell(world, damage.acknowledged)?;
-        match damage.new {
-            0 => {}
-            count => return Err(Failure::ProblemsFound { count }),
+    each(world, names, status_of)
+}
+
+fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+    tell_snapshots(world, name)?;
+    show(world, name)?;
+    let mut archive = Archive::open(world, name)?;
+    let mut known = HashMap::new();
+    for (_, volume) in archive.volumes(world)? {
+        world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
+        if let Some(newest) = archive.sessions(world, &volume)?.pop() {
+            tell_session(world, &mut archive, &volume, newest, &mut known)?;
         }
     }
-    Ok(ExitStatus::Done)
+    if archive.ledger.stopped {
+        return Err(Failure::Stopped);
+    }
+    if let Some(behind) = archive.is_behind() {
+        return Err(behind);
+    }
+    match archive.ledger.notes.held_packs().len() {
+        0 => {}
+        packs => return Err(Failure::MuchDamaged { packs: packs as u64 }),
+    }
+    let damage = acknowledge::known_damage(world, &mut archive)?;
+    acknowledge::tell(world, damage.acknowledged)?;
+    match damage.new {
+        0 => Ok(ExitStatus::Done),
+        count => Err(Failure::ProblemsFound { count }),
+    }
+}
+
+/// Does it for each archive: one that fails is told, and hides no other. The status is the first failure's.
+fn each<W: World>(world: &mut W, names: Vec<String>, work: fn(&mut W, &str) -> Result<ExitStatus, Failure>) -> Result<ExitStatus, Failure> {
+    let mut exit = ExitStatus::Done;
+    for name in names {
+        let ended = match work(world, &name) {
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => {
+                let exit = failure.exit();
+                world.tell(ToClient::Failed(failure))?;
+                exit
+            }
+            Ok(exit) => exit,
+        };
+        if exit == ExitStatus::Done {
+            exit = ended;
+        }
+    }
+    Ok(exit)
+}
+
+fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
+    let bad = || Failure::BadSetting { setting: "the label".into(), allowed: "at most 32 bytes, without control characters".into() };
+    text.map(|text| SlotLabel::new(&text).ok_or_else(bad)).transpose()
 }
 
 /// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what is remembered all the same.
@@ -284,7 +329,7 @@ fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fai
         epoch: archive.head.epoch.0,
         generation: head.generation,
         committed_time: archive.head.time,
-        code: open::head_code(head),
+        code: HeadCode::of(head.generation, &head.hash()).to_string(),
     }))?;
     Ok(ExitStatus::Done)
 }
@@ -294,18 +339,30 @@ fn unlock<W: World>(world: &mut W, name: &str, secs: u64) -> Result<ExitStatus, 
     if !(1..=UNLOCK_MAX_SECS).contains(&secs) {
         return Err(Failure::BadSetting { setting: "the time for which the key is kept".into(), allowed: "1s to 24h".into() });
     }
-    let archive = Archive::open(world, name)?;
+    let mut archive = Archive::open(world, name)?;
     let key = archive.unlock(world)?;
+    archive.ledger.write(world, &archive.folder)?;
     world.keep_key(archive.folder.id(), Arc::new(key), secs);
     let until = (world.wall_nanos() / 1_000_000_000).saturating_add(secs);
     world.tell(ToClient::Unlocked { until: i64::try_from(until).unwrap_or(i64::MAX) })?;
     Ok(ExitStatus::Done)
 }
 
+/// Wipes the key that is kept of an archive, or all.
+pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failure> {
+    let archive = archive.map(|name| ArchiveFolder::find(world, name)).transpose()?;
+    world.wipe_keys(archive.map(|folder| folder.id()));
+    Ok(())
+}
+
 fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let data_key = archive.unlock(world)?;
     fetch::keys_of(world, &mut archive, &data_key)?;
+    let mut slots = archive.live_slots(world)?;
+    let opened = archive.ledger.opened.map(|(number, _)| number);
+    slots.retain(|slot| Some(slot.clear().number) == opened);
+    keys::tell_slots(world, &archive, &slots, opened)?;
     Ok(ExitStatus::Done)
 }
 

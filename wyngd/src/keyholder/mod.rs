@@ -7,6 +7,7 @@
 //! - [`state`]: what matters on this machine: credential, ledger, journal.
 //! - [`cache`]: what can be built anew: the index of ids and the nodes.
 //! - [`sealed`]: credentials that the service manager unsealed.
+//! - [`reader`]: the same code in a process that can only look.
 //! - [`door`]: the process itself: its wires and its jail; [`real_world`]: the `World` made of them; [`files`]: the state directory;
 //!   `page_cache`: reading and writing volumes without leaving traces in the kernel's memory.
 
@@ -16,7 +17,9 @@ pub mod engine;
 pub mod files;
 pub mod job;
 mod page_cache;
+pub mod reader;
 pub mod real_world;
+pub mod room;
 pub mod sealed;
 pub mod state;
 pub mod world;

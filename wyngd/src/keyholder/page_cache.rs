@@ -22,6 +22,8 @@ const DIRECT_BYTES: usize = 1 << 20;
 const FOLIO_BYTES: u64 = 4 << 20;
 /// Alignment of offsets, lengths and memory for that, in bytes: a multiple of the logical blocks of nearly all devices (512 or 4096).
 const DIRECT_ALIGN: usize = 4096;
+/// The smallest block of any device.
+const SECTOR_BYTES: usize = 512;
 
 /// So much of a file is written before its pages are written out.
 const BEHIND_BYTES: u64 = 8 << 20;
@@ -47,33 +49,26 @@ enum Way {
     Asking,
     /// A device, past the page cache, into this memory.
     Direct(Vec<u8>),
-    /// A device that cannot be read past the page cache, or whose descriptor is also written through: what is cached is dropped first.
+    /// A device that cannot be read past the page cache: what is cached is dropped first.
     Dropped,
 }
 
 impl Source {
     /// A source with a descriptor of its own. `stands_still`: it is a clone, whose data had its place on the disk when it was made.
-    pub(super) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
-        let mut source = Self::beside_target(file, size_bytes, stands_still);
-        if source.is_device()
-            && rustix::fs::fcntl_getfl(&source.file).and_then(|flags| rustix::fs::fcntl_setfl(&source.file, flags | OFlags::DIRECT)).is_ok()
-        {
-            source.way = Way::Direct(vec![0; DIRECT_BYTES + DIRECT_ALIGN]);
-        }
-        source
-    }
-
-    /// The same for what a target writes through the same descriptor.
     ///
     /// From now on the kernel reads nothing ahead by itself, which might be a hole that nobody asks for, and does not take what is read for what
     /// is in use. Data that has no place on the disk yet counts as a hole on some file systems, so a file is synced before it is asked for holes.
-    pub(super) fn beside_target(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
+    pub(super) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
         for advice in [Advice::NoReuse, Advice::Random] {
             let _ = rustix::fs::fadvise(&file, 0, None, advice); // advice only
         }
         let mut source = Self { file, size_bytes, way: Way::Dropping, knows_holes: true, data: 0..0 };
         if source.is_device() {
             (source.way, source.knows_holes) = (Way::Dropped, false);
+            let flags = rustix::fs::fcntl_getfl(&source.file);
+            if flags.and_then(|flags| rustix::fs::fcntl_setfl(&source.file, flags | OFlags::DIRECT)).is_ok() {
+                source.way = Way::Direct(vec![0; DIRECT_BYTES + DIRECT_ALIGN]);
+            }
         } else if !stands_still {
             source.knows_holes = rustix::io::retry_on_intr(|| rustix::fs::fsync(&source.file)).is_ok();
         }
@@ -94,29 +89,14 @@ impl Source {
         if offset >= self.size_bytes {
             return Ok(None);
         }
+        if !self.knows_holes {
+            return Ok(Some((offset, self.size_bytes)));
+        }
         if !self.data.contains(&offset) {
-            let Some(data) = self.find_data(offset)? else { return Ok(None) };
+            let Some(data) = find_data(&self.file, offset, self.size_bytes)? else { return Ok(None) };
             self.data = data;
         }
         Ok(Some((self.data.start.max(offset), self.data.end)))
-    }
-
-    fn find_data(&self, offset: u64) -> Result<Option<Range<u64>>, Errno> {
-        if !self.knows_holes {
-            return Ok(Some(offset..self.size_bytes));
-        }
-        let begin = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(begin) => begin,
-            Err(Errno::NXIO) => return Ok(None),
-            // Not everything knows its holes; then all is data.
-            Err(Errno::INVAL) => return Ok(Some(offset..self.size_bytes)),
-            Err(errno) => return Err(errno),
-        };
-        match rustix::fs::seek(&self.file, SeekFrom::Hole(begin)) {
-            Ok(end) => Ok(Some(begin..end.max(begin.saturating_add(1)))),
-            Err(Errno::NXIO) => Ok(None),
-            Err(errno) => Err(errno),
-        }
     }
 
     /// Fills `bytes` from `offset`; how many bytes, less only at the end. Pages that were not in the page cache are dropped again.
@@ -135,8 +115,7 @@ impl Source {
             }
         }
         if matches!(self.way, Way::Dropped) {
-            let end = offset.saturating_add(bytes.len() as u64).checked_next_multiple_of(FOLIO_BYTES).unwrap_or(u64::MAX);
-            let range = offset / FOLIO_BYTES * FOLIO_BYTES..end;
+            let range = folios(offset, bytes.len());
             drop_pages(&self.file, &range);
             let read = self.read_on(offset, bytes, ReadWriteFlags::empty());
             drop_pages(&self.file, &range);
@@ -233,6 +212,62 @@ fn read_direct(file: &OwnedFd, memory: &mut [u8], offset: u64, bytes: &mut [u8])
         }
     }
     Ok(done)
+}
+
+/// The next range at or after `offset` that may hold data; `None` when only holes follow.
+pub(super) fn find_data(file: &OwnedFd, offset: u64, size_bytes: u64) -> Result<Option<Range<u64>>, Errno> {
+    if offset >= size_bytes {
+        return Ok(None);
+    }
+    let begin = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(begin) => begin,
+        Err(Errno::NXIO) => return Ok(None),
+        // Not everything knows its holes; then all is data.
+        Err(Errno::INVAL) => return Ok(Some(offset..size_bytes)),
+        Err(errno) => return Err(errno),
+    };
+    match rustix::fs::seek(file, SeekFrom::Hole(begin)) {
+        Ok(end) => Ok(Some(begin..end.max(begin.saturating_add(1)))),
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Fills `bytes` from `offset` with what the medium has, and not the page cache: how many bytes, less only at the end. What is dirty is
+/// written out first. `offset` and `bytes` are to be whole blocks; where they are not, or where the file system has no direct reads, clean
+/// pages are dropped and the rest is read through the cache.
+pub(super) fn read_medium(file: &OwnedFd, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    // Some file systems take what is in the page cache for a direct read too, where an extent is compressed.
+    drop_pages(file, &folios(offset, bytes.len()));
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    if rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() {
+        let read = read_blocks(file, offset, bytes, true);
+        rustix::fs::fcntl_setfl(file, flags)?;
+        match read {
+            Err(Errno::INVAL | Errno::NOTSUP) => {}
+            read => return read,
+        }
+    }
+    read_blocks(file, offset, bytes, false)
+}
+
+/// A direct read ends at the first number of bytes that is not whole blocks: only the end of the file is there.
+fn read_blocks(file: &OwnedFd, offset: u64, bytes: &mut [u8], direct: bool) -> Result<usize, Errno> {
+    let mut done = 0usize;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *rest, offset.saturating_add(done as u64)))?;
+        done = done.saturating_add(read);
+        if read == 0 || (direct && !read.is_multiple_of(SECTOR_BYTES)) {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// The whole folios in which so many bytes from `offset` may be cached.
+fn folios(offset: u64, length: usize) -> Range<u64> {
+    let end = offset.saturating_add(length as u64).checked_next_multiple_of(FOLIO_BYTES).unwrap_or(u64::MAX);
+    offset / FOLIO_BYTES * FOLIO_BYTES..end
 }
 
 /// Where the bytes of a range of the source belong in the room for what begins at `offset`.

@@ -3,7 +3,10 @@
 //!
 //! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
 
+mod client;
 mod far_ends;
+mod stream;
+mod targets;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,22 +14,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetKind, ToClient, path_text};
+use wyng_control::{Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetLook, ToClient, path_text};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
+use self::client::Prompts;
 use self::far_ends::{Opening, Push};
+use self::targets::Target;
 use super::files::StateFiles;
-use super::page_cache::{Behind, Source};
+use super::page_cache::Source;
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, There, World};
+use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World};
 use crate::ipc::{
-    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
+    ControlToKeyholder, Encoded, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
     TransportToKeyholder, VolumesToKeyholder, Wire, wait,
 };
 
@@ -36,13 +40,8 @@ type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
 /// The person's eye is not faster; a new phase or volume is told at once, and so is an end.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// Numbers of passphrase questions; sources and targets count from 0.
-const PASSPHRASE_ITEMS: u32 = 1 << 31;
-const PASSPHRASE_MAX_BYTES: usize = 1024;
 /// How late a key's end may be noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// Zeros are written to a stream in pieces of this size.
-const ZEROS_BYTES: usize = 64 * 1024;
 
 /// See the module's first line.
 pub struct RealWorld {
@@ -52,9 +51,12 @@ pub struct RealWorld {
     files: StateFiles,
     sealed: Sealed,
     started: Instant,
-    cancelled: bool,
+    /// When the person interrupted.
+    cancelled: Option<Instant>,
     client_uid: u32,
     from_control: VecDeque<Received<ControlToKeyholder>>,
+    /// What control has not taken yet.
+    to_control: VecDeque<Encoded<KeyholderToControl>>,
     /// Services whose far end runs.
     running: HashSet<Service>,
     /// How each service's last far end ended, once it has; none: well.
@@ -70,7 +72,9 @@ pub struct RealWorld {
     transport_peak_bytes: u64,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
-    passphrase_item: u32,
+    prompts: Prompts,
+    /// How long a client may take nothing of a stream.
+    client_patience: Duration,
     /// What progress was told last, and when.
     told_progress: Option<(Phase, Option<String>, Instant)>,
     /// What `unlock` keeps.
@@ -86,19 +90,10 @@ struct Kept {
     until: Duration,
 }
 
-struct Target {
-    file: OwnedFd,
-    kind: TargetKind,
-    /// What stood there.
-    there: Option<There>,
-    /// How far a stream is written.
-    position: u64,
-    behind: Behind,
-}
-
 impl RealWorld {
-    /// A world over these wires and files.
-    pub fn new(control: ControlWire, volumes: VolumesWire, transport: TransportWire, files: StateFiles, sealed: Sealed) -> Self {
+    /// A world over these wires and files. A client that takes nothing of a stream for `client_patience` is given up.
+    pub fn new(wires: (ControlWire, VolumesWire, TransportWire), files: StateFiles, sealed: Sealed, client_patience: Duration) -> Self {
+        let (control, volumes, transport) = wires;
         Self {
             control,
             volumes,
@@ -106,9 +101,10 @@ impl RealWorld {
             files,
             sealed,
             started: Instant::now(),
-            cancelled: false,
+            cancelled: None,
             client_uid: u32::MAX,
             from_control: VecDeque::new(),
+            to_control: VecDeque::new(),
             running: HashSet::new(),
             ended: HashMap::new(),
             push: Push::default(),
@@ -119,7 +115,8 @@ impl RealWorld {
             transport_peak_bytes: 0,
             sources: HashMap::new(),
             targets: HashMap::new(),
-            passphrase_item: PASSPHRASE_ITEMS,
+            prompts: Prompts::default(),
+            client_patience,
             told_progress: None,
             kept: Vec::new(),
             usual_turn: DiskTurn::current(),
@@ -130,15 +127,28 @@ impl RealWorld {
     pub fn next_command(&mut self) -> Result<Command, Fatal> {
         loop {
             let timeout = self.wipe_expired();
-            if wait([(self.control.as_fd(), PollFlags::IN)], timeout)? == [false] {
+            let unsaid = if self.to_control.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            let [says, takes] = wait([(self.control.as_fd(), PollFlags::IN), (self.control.as_fd(), unsaid)], timeout)?;
+            if takes {
+                self.flush_control().map_err(|_| Fatal::Gone(self.control.peer()))?;
+            }
+            if !says {
                 continue;
             }
-            match self.control.receive()?.message {
-                ControlToKeyholder::Start { command, uid } => {
+            let received = self.control.receive()?;
+            match received.message.clone() {
+                ControlToKeyholder::Start { command, uid, turn, typed } => {
+                    let pipe = if typed { Some(received.descriptor()?) } else { None };
+                    self.prompts.begin(turn, pipe);
                     self.client_uid = uid;
-                    self.cancelled = false;
+                    self.cancelled = None;
+                    self.files.look_whether_writable();
                     return Ok(command);
                 }
+                ControlToKeyholder::Lock { archive } => {
+                    self.lock(archive.as_deref()).and_then(|()| self.flush_control()).map_err(|_| Fatal::Gone(self.control.peer()))?;
+                }
+                ControlToKeyholder::Abandon { turn } => self.prompts.abandon(turn),
                 // What belongs to the job before, and came when it had ended.
                 ControlToKeyholder::FarEndEnded { service, .. } => {
                     self.running.remove(&service);
@@ -149,7 +159,7 @@ impl RealWorld {
         }
     }
 
-    /// The job has ended: what it held is closed.
+    /// The job has ended: what it held is closed. It may have given its turn back, and then begins anew.
     pub fn done(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
@@ -158,7 +168,10 @@ impl RealWorld {
         self.usual_turn.take();
         self.volumes.send(&KeyholderToVolumes::EndAll, &[])?;
         self.close_far_ends()?;
-        self.control.send(&KeyholderToControl::Done(exit), &[])
+        self.prompts.end();
+        self.from_control.clear();
+        let ended = if self.prompts.has_given_back() { KeyholderToControl::GivenBack } else { KeyholderToControl::Done(exit) };
+        self.send_control(&ended).map_err(|_| Fatal::Gone(self.control.peer()))
     }
 
     /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a timeout stands still while the machine
@@ -178,58 +191,24 @@ impl RealWorld {
         Failure::Internal { what: "a wire between two roles broke".into() }
     }
 
-    /// Takes one message from control; a cancel, and the end of a far end, are noted and not returned.
-    fn control_message(&mut self) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
-        let received = self.control.receive().map_err(|fatal| Self::fatal(&fatal))?;
-        match received.message {
-            ControlToKeyholder::Cancel => self.cancelled = true,
-            ControlToKeyholder::FarEndEnded { service, ref failure } => {
-                self.running.remove(&service);
-                self.ended.insert(service, failure.clone());
-            }
-            _ => return Ok(Some(received)),
-        }
-        Ok(None)
-    }
-
-    /// The next answer of control.
-    fn control_answer(&mut self) -> Result<Received<ControlToKeyholder>, Failure> {
-        loop {
-            if let Some(received) = self.from_control.pop_front() {
-                return Ok(received);
-            }
-            if let Some(received) = self.control_message()? {
-                return Ok(received);
-            }
-        }
-    }
-
-    fn poll_control(&mut self) -> Result<(), Failure> {
-        self.wipe_expired();
-        while wait([(self.control.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true] {
-            if let Some(received) = self.control_message()? {
-                self.from_control.push_back(received);
-            }
-        }
-        Ok(())
-    }
-
-    fn send_control(&self, message: &KeyholderToControl) -> Result<(), Failure> {
-        self.control.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
-    }
-
     fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
         self.transport.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
     }
 
-    fn next_passphrase_item(&mut self) -> u32 {
-        let item = self.passphrase_item;
-        self.passphrase_item = item.checked_add(1).unwrap_or(PASSPHRASE_ITEMS);
-        item
+    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a client that is gone.
+    fn ask_volumes(&mut self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
+        self.volumes.send(question, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+        loop {
+            let polled = [(self.volumes.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            match wait(polled, None).map_err(|fatal| Self::fatal(&fatal))? {
+                [true, _] => return self.volumes.receive().map_err(|fatal| Self::fatal(&fatal)),
+                [false, _] => self.poll_control()?,
+            }
+        }
     }
 
-    fn ask_volumes(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
-        self.volumes.send(question, &[]).and_then(|()| self.volumes.receive()).map_err(|fatal| Self::fatal(&fatal))
+    fn target(&mut self, item: u32) -> Result<&mut Target, Errno> {
+        self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 
     fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
@@ -286,6 +265,18 @@ impl World for RealWorld {
 
     fn client_uid(&self) -> u32 {
         self.client_uid
+    }
+
+    fn only_looks(&self) -> bool {
+        self.files.only_reads()
+    }
+
+    fn look_anew(&mut self) {
+        self.files.close();
+    }
+
+    fn has_given_back(&self) -> bool {
+        self.prompts.has_given_back()
     }
 
     fn process_id(&self) -> u32 {
@@ -346,6 +337,7 @@ impl World for RealWorld {
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
         };
+        self.prompts.work_begins();
         self.connect_far_end(service, via, destination, create)
     }
 
@@ -357,6 +349,7 @@ impl World for RealWorld {
     }
 
     fn put(&mut self, name: BlobName, bytes: Vec<u8>, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
+        self.prompts.work_begins();
         self.put_blob(name, bytes, length_bytes, may_use_reserve)
     }
 
@@ -373,6 +366,8 @@ impl World for RealWorld {
     }
 
     fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+        self.prompts.work_begins();
+        self.unless_cancelled()?;
         self.send_transport(&KeyholderToTransport::Get { name: name.0, offset_bytes: u64::from(offset_bytes), length_bytes })
     }
 
@@ -398,6 +393,8 @@ impl World for RealWorld {
     }
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
+        self.prompts.work_begins();
+        self.unless_cancelled()?;
         self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
         match self.fetch_message()?.message {
             TransportToKeyholder::Stated(found) => Ok(found),
@@ -489,137 +486,60 @@ impl World for RealWorld {
         let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure> {
-        let volume = wish.volume.to_owned();
-        let message = KeyholderToVolumes::OpenTarget {
-            item,
-            volume: volume.clone(),
-            size_bytes: wish.size_bytes,
-            base_of: wish.base_of,
-            in_place: wish.in_place,
-            origin: wish.origin,
-        };
-        let received = self.ask_volumes(&message)?;
-        match received.message {
-            VolumesToKeyholder::Target { item: found, kind, there, ref remembered } if found == item => {
-                let remembered = remembered.clone();
-                let mut given = received.descriptors().into_iter();
-                let fatal = || Self::fatal(&Fatal::Unexpected("volumes"));
-                let file = given.next().ok_or_else(fatal)?;
-                if let Some(there) = there {
-                    if !there.in_target {
-                        // A clone of it that failed half way may have left something.
-                        rustix::fs::ftruncate(&file, 0)
-                            .map_err(|errno| Failure::TargetUnavailable { volume: volume.clone(), errno: errno.raw_os_error() })?;
-                    }
-                    let source = if there.in_target {
-                        let same = rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(|errno| Self::fatal(&errno.into()))?;
-                        Source::beside_target(same, there.size_bytes, false)
-                    } else {
-                        Source::new(given.next().ok_or_else(fatal)?, there.size_bytes, false)
-                    };
-                    self.sources.insert(item, source);
-                }
-                self.targets.insert(item, Target { file, kind, there, position: 0, behind: Behind::default() });
-                Ok(TargetShape { kind, there, remembered })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume })
-            }
-            VolumesToKeyholder::Unavailable { errno, .. } => Err(Failure::of_target(&volume, errno)),
-            VolumesToKeyholder::WrongKind { .. } => Err(Failure::TargetUnavailable { volume, errno: SystemErrno::INVAL.raw_os_error() }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.volumes.send(&KeyholderToVolumes::DropBase { item }, &[]).map_err(|fatal| Self::fatal(&fatal))
     }
 
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let read = read_at(&target.file, offset, bytes)?;
-        bytes.iter_mut().skip(read).for_each(|byte| *byte = 0);
-        Ok(())
+    fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        self.ask_for_look(item, wish)
     }
 
-    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        let target = self.targets.get(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&target.file, flags, offset, length) {
-            Err(SystemErrno::OPNOTSUPP) => {
-                let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
-                self.write_target(item, offset, &zeros)
-            }
-            punched => punched.map_err(|errno| Errno(errno.raw_os_error())),
-        }
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure> {
+        self.take_target(item, wish, path)
     }
 
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure> {
-        self.sources.remove(&item);
-        let Some(target) = self.targets.remove(&item) else { return Ok(false) };
-        let Some(there) = target.there.filter(|there| there.in_place) else { return Ok(false) };
-        let _ = rustix::fs::ftruncate(&target.file, there.size_bytes); // the clone does not shorten it; a device has its size
-        match self.ask_volumes(&KeyholderToVolumes::Undo { item })?.message {
-            VolumesToKeyholder::Undone { item: found, errno } if found == item => Ok(errno == 0),
-            _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
-        }
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        self.target(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.target(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let target = self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))?;
-        target.write(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.write_to(item, offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
     }
 
-    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure> {
-        let Some(target) = self.targets.get_mut(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
-        // One that cannot be finished is still there to be undone.
-        target.finish(size_bytes).map_err(|errno| Failure::TargetWrite { volume: volume.to_owned(), errno: errno.raw_os_error() })?;
-        let needs_no_name = target.kind == TargetKind::Stream || target.there.is_some_and(|there| there.in_place);
-        self.targets.remove(&item);
-        if needs_no_name {
-            return Ok(());
-        }
-        self.tell(ToClient::Place { item })?;
-        match self.control_answer()?.message {
-            ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } if errno == SystemErrno::EXIST.raw_os_error() => {
-                Err(Failure::TargetExists { volume: volume.to_owned() })
-            }
-            ControlToKeyholder::Placed { errno, .. } => Err(Failure::TargetUnavailable { volume: volume.to_owned(), errno }),
-            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        self.target(item)?.punch(offset, length).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
+        self.finish_at(item, size_bytes).map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        self.name_target(item, volume, path)
+    }
+
+    fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure> {
+        self.put_back(item, size_bytes)
+    }
+
+    fn close_target(&mut self, item: u32) {
+        self.forget_target(item);
     }
 
     fn passphrase(&mut self, asked: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let item = self.next_passphrase_item();
-        self.send_control(&KeyholderToControl::WantPassphrase { item, asked })?;
-        let received = self.control_answer()?;
-        match received.message {
-            ControlToKeyholder::Passphrase { item: found } if found == item => {
-                let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                read_secret(&pipe).map_err(|_| Failure::NoPassphrase)
-            }
-            ControlToKeyholder::NoPassphrase { item: found } if found == item && self.cancelled => Err(Failure::Interrupted),
-            ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
-            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
+        self.ask_passphrase(asked)
     }
 
     fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure> {
-        let item = self.next_passphrase_item();
-        self.send_control(&KeyholderToControl::WantSecretPipe { item })?;
-        let received = self.control_answer()?;
-        match received.message {
-            ControlToKeyholder::Passphrase { item: found } if found == item => {
-                let pipe = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
-                // Shorter than what a pipe takes at once.
-                let written = rustix::io::retry_on_intr(|| rustix::io::write(&pipe, text));
-                if written == Ok(text.len()) { Ok(()) } else { Err(Failure::NoPassphrase) }
-            }
-            ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
-            _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
-        }
+        self.write_secret(text)
     }
 
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
-        self.send_control(&KeyholderToControl::Tell(event))
+        self.tell_client(event)
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -637,63 +557,7 @@ impl World for RealWorld {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.poll_control().is_err() || self.cancelled
-    }
-}
-
-impl Target {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SystemErrno> {
-        match self.kind {
-            TargetKind::File => {
-                self.behind.note(&self.file, offset, bytes.len() as u64);
-                let (mut offset, mut bytes) = (offset, bytes);
-                while !bytes.is_empty() {
-                    let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
-                    bytes = bytes.get(written..).unwrap_or_default();
-                    offset = offset.saturating_add(written as u64);
-                }
-                Ok(())
-            }
-            TargetKind::Stream => {
-                self.fill(offset)?;
-                self.write_on(bytes)
-            }
-        }
-    }
-
-    /// Gives the target its size: holes in a file, zeros in a stream. A file is then durable.
-    fn finish(&mut self, size_bytes: u64) -> Result<(), SystemErrno> {
-        match self.kind {
-            TargetKind::File => {
-                match rustix::fs::ftruncate(&self.file, size_bytes) {
-                    // A device has the size that it has.
-                    Err(SystemErrno::INVAL) if self.there.is_some_and(|there| there.in_place && there.size_bytes >= size_bytes) => {}
-                    cut => cut?,
-                }
-                rustix::fs::fsync(&self.file)?;
-                self.behind.drop_all(&self.file);
-                Ok(())
-            }
-            TargetKind::Stream => self.fill(size_bytes),
-        }
-    }
-
-    fn fill(&mut self, until: u64) -> Result<(), SystemErrno> {
-        let zeros = [0; ZEROS_BYTES];
-        while self.position < until {
-            let length = usize::try_from(until.saturating_sub(self.position)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-            self.write_on(zeros.get(..length).unwrap_or_default())?;
-        }
-        Ok(())
-    }
-
-    fn write_on(&mut self, mut bytes: &[u8]) -> Result<(), SystemErrno> {
-        while !bytes.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, bytes))?;
-            bytes = bytes.get(written..).unwrap_or_default();
-            self.position = self.position.saturating_add(written as u64);
-        }
-        Ok(())
+        self.poll_control().is_err() || self.cancelled.is_some()
     }
 }
 
@@ -723,20 +587,4 @@ fn memory_file(mut bytes: &[u8]) -> std::io::Result<OwnedFd> {
     }
     seal_file(&file)?;
     Ok(file)
-}
-
-/// Reads a pipe to its end, without leaving copies behind as a growing buffer would.
-fn read_secret(pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, SystemErrno> {
-    let mut secret = Zeroizing::new(vec![0; PASSPHRASE_MAX_BYTES + 1]);
-    let mut length = 0usize;
-    while let Some(room) = secret.get_mut(length..).filter(|room| !room.is_empty()) {
-        match rustix::io::read(pipe, room) {
-            Ok(0) => break,
-            Ok(read) => length = length.saturating_add(read),
-            Err(SystemErrno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    secret.truncate(length);
-    Ok(secret)
 }

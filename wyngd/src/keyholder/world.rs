@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, ToClient};
+use wyng_control::{Asked, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, TargetLook, ToClient};
 use wyng_wire::{BlobName, Service};
 
-pub use crate::ipc::{Found, There};
+pub use crate::ipc::{Beside, Found, There};
 
 /// What lies under the name of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct ChangePage {
 pub struct TargetWish<'a> {
     /// The volume's name.
     pub volume: &'a str,
+    /// The name of the session that it will hold, seconds since 1970 UTC.
+    pub session: i64,
     /// The size that it will have.
     pub size_bytes: u64,
     /// Whose base snapshot may tell what is there.
@@ -108,6 +110,11 @@ pub struct TargetShape {
 /// A failure to read or write a source or target, before the volume's name is put to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub i32);
+
+impl Errno {
+    /// `ECANCELED`: the person interrupted while a stream was written.
+    pub const CANCELED: Self = Self(125);
+}
 
 /// See the module's first line.
 pub trait World {
@@ -139,7 +146,18 @@ pub trait World {
         Ok(bytes)
     }
 
-    /// A whole small file of the state; `None` if there is none. At most 16 MiB.
+    /// Whether the local state can only be read here: an archive is then opened as it was last committed, and no file is changed.
+    fn only_looks(&self) -> bool {
+        false
+    }
+    /// Closes what was opened for a look, so that the next one finds the files that are there then.
+    fn look_anew(&mut self) {}
+    /// Whether the command is to begin anew: it waited for a passphrase while others waited for it.
+    fn has_given_back(&self) -> bool {
+        false
+    }
+
+    /// A whole file of the state; `None` if there is none. At most 256 MiB.
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure>;
     /// Replaces a file, durably and at once: after a crash it is the old or the new one. Makes its folder.
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;
@@ -202,18 +220,31 @@ pub trait World {
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure>;
     /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
-    /// Asks the caller for a target. What stands where it goes is read under the same number as a source.
-    fn open_target(&mut self, item: u32, wish: TargetWish<'_>) -> Result<TargetShape, Failure>;
-    /// Reads from a target that is a file what was written to it, zeros behind its end.
-    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<(), Errno>;
-    /// Makes a hole in a target that is a file or a device: it reads as zeros there.
-    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno>;
-    /// A target that is changed where it is becomes again what it was, if that was kept; whether it did.
-    fn undo_target(&mut self, item: u32) -> Result<bool, Failure>;
-    /// Writes to a target: anywhere in a file, only onwards in a stream.
+    /// The base snapshot of the source or target with this number says what is not so: whoever has it removes it.
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure>;
+
+    /// Has the caller look at where a target goes. Nothing is made or changed.
+    fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure>;
+    /// Asks the caller for a target, which `path` names in a failure. A file beside it is read under the same number as a source.
+    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure>;
+    /// The next range at or after `offset` of a target that may hold data, `(begin, end)`; `None` when only holes follow.
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;
+    /// Reads from a target what its medium has, past the page cache; the number of bytes, less than asked only at its end. `offset` is a
+    /// multiple of [`BLOCK_BYTES`](super::room::BLOCK_BYTES), and `bytes` are whole blocks of a [`Room`](super::room::Room).
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno>;
+    /// Writes to a target: anywhere in a file or device, only onwards in a stream.
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
-    /// Gives the target its size, makes it durable, and lets the caller give it its name.
-    fn place_target(&mut self, item: u32, volume: &str, size_bytes: u64) -> Result<(), Failure>;
+    /// Has a range of a target that is a file or a device read as zeros, as a hole where that can be.
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno>;
+    /// Gives a file or stream its size, and makes a file or device durable.
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno>;
+    /// Lets the caller give a target its name, durably, if it has none yet.
+    fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure>;
+    /// A target that is changed where it is becomes at once again what its clone is, of this size; whether it did.
+    fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure>;
+    /// Done with a target, and with what is beside it.
+    fn close_target(&mut self, item: u32);
+
     /// Asks the caller for a passphrase. [`Failure::NoPassphrase`] to [`Asked::Again`] where nobody can try again.
     fn passphrase(&mut self, asked: Asked) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
 

@@ -11,12 +11,17 @@ use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobName, BytesStatus, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened, Put,
-    Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS, WINDOW_BYTES,
+    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus,
+    Opened, Put, Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS,
+    WINDOW_BYTES,
 };
 
 use super::ToKeyholder;
+use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES, Pace};
 use crate::ipc::{FarEndFault, Fatal, Found, NotGot, PutAnswer, Service, TransportToKeyholder};
+
+// Whatever address passes the daemon's door fits an OPEN.
+const _: () = assert!(wyng_control::STORE_MAX_BYTES <= wyng_wire::DESTINATION_MAX);
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -36,7 +41,7 @@ pub(super) struct Limits {
     greeting: Duration,
     /// For any byte.
     watchdog: Duration,
-    /// For anything that moves, while something is due: bytes of ours that it takes, bytes and receipts that come. A KEEP_ALIVE is none.
+    /// Maximum waiting time while something is due, reduced and restored as [`Pace`] says.
     stall: Duration,
 }
 
@@ -49,6 +54,13 @@ impl Limits {
             stall: Duration::from_secs(config.far_ends.stall_timeout_secs),
         }
     }
+}
+
+/// Which of a far end's pipes can be used now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    pub(super) reads: bool,
+    pub(super) writes: bool,
 }
 
 /// What the keyholder wants sent.
@@ -125,7 +137,7 @@ pub(super) struct FarEnd {
     finished: bool,
     heard: Instant,
     wrote: Instant,
-    moved: Instant,
+    pace: Pace,
 }
 
 /// What became of an attempt to move a body.
@@ -156,9 +168,22 @@ impl From<Fatal> for Stop {
     }
 }
 
+impl From<EncodeError> for Stop {
+    /// The keyholder asked for what no frame can say.
+    fn from(_: EncodeError) -> Self {
+        Self::Fatal(Fatal::Unexpected("keyholder"))
+    }
+}
+
 impl FarEnd {
-    /// Takes the pipes, and queues HELLO and OPEN.
-    pub(super) fn open(service: Service, [to, from]: [OwnedFd; 2], destination: &str, create: bool, limits: Limits) -> Result<Self, Fatal> {
+    /// Takes the pipes, and queues HELLO and OPEN. The inner error is [`FarEndFault::Address`]: no OPEN can carry this destination.
+    pub(super) fn open(
+        service: Service,
+        [to, from]: [OwnedFd; 2],
+        destination: &str,
+        create: bool,
+        limits: Limits,
+    ) -> Result<Result<Self, FarEndFault>, Fatal> {
         for pipe in [&to, &from] {
             rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK)?;
         }
@@ -185,10 +210,10 @@ impl FarEnd {
             finished: false,
             heard: now,
             wrote: now,
-            moved: now,
+            pace: Pace::new(limits.stall),
         };
-        far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }))?;
-        Ok(far_end)
+        let opened = far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }));
+        Ok(opened.map(|()| far_end).map_err(|_| FarEndFault::Address))
     }
 
     pub(super) fn to(&self) -> BorrowedFd<'_> {
@@ -228,14 +253,19 @@ impl FarEnd {
 
     /// Until the next keep-alive or the watchdog.
     pub(super) fn timeout_millis(&self) -> u64 {
-        let stall = self.is_something_due().then(|| self.limits.stall.saturating_sub(self.moved.elapsed()));
+        let stall = self.is_something_due().then(|| self.pace.left());
         let next = self.limits.keep_alive.saturating_sub(self.wrote.elapsed()).min(self.silence().saturating_sub(self.heard.elapsed()));
         let next = stall.map_or(next, |stall| next.min(stall));
         u64::try_from(next.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Does what can be done now. The inner error is the far end's fault; it is of no more use then.
-    pub(super) fn work(&mut self, reads: bool, writes: bool, keyholder: &ToKeyholder) -> Result<Result<(), FarEndFault>, Fatal> {
+    /// `waited` is how long this process has waited for something to do.
+    pub(super) fn work(&mut self, ready: Ready, waited: Duration, keyholder: &ToKeyholder) -> Result<Result<(), FarEndFault>, Fatal> {
+        if self.is_something_due() {
+            self.pace.wait(waited);
+        }
+        let Ready { reads, writes } = ready;
         match self.try_work(reads, writes, keyholder) {
             Ok(()) => Ok(Ok(())),
             Err(Stop::Fault(fault)) => Ok(Err(fault)),
@@ -254,7 +284,7 @@ impl FarEnd {
         if self.finished {
             return Ok(());
         }
-        let stalled = self.is_something_due() && self.moved.elapsed() > self.limits.stall;
+        let stalled = self.is_something_due() && self.pace.left().is_zero();
         if self.heard.elapsed() > self.silence() || stalled {
             let greets = matches!(self.expecting, Expecting::Hello);
             return Err(if greets { FarEndFault::Silent } else { FarEndFault::Stalled }.into());
@@ -301,7 +331,7 @@ impl FarEnd {
                     Ok(sent) => {
                         body.left_bytes = body.left_bytes.saturating_sub(sent);
                         self.wrote = Instant::now();
-                        self.moved = self.wrote;
+                        self.pace.moved(sent as u64);
                     }
                     Err(Errno::AGAIN) => return Ok(()),
                     Err(Errno::INTR) => {}
@@ -327,9 +357,6 @@ impl FarEnd {
     }
 
     fn begin(&mut self, outgoing: Outgoing) -> Result<(), Stop> {
-        if !self.is_something_due() {
-            self.moved = Instant::now();
-        }
         match outgoing {
             Outgoing::Put { number, name, length_bytes, may_use_reserve, file } => {
                 let name = BlobName(name);
@@ -344,7 +371,6 @@ impl FarEnd {
             Outgoing::End => {
                 self.encode(&ToHelper::End(self.sent))?;
                 self.ends = true;
-                self.moved = Instant::now();
             }
             Outgoing::Get { name, offset_bytes, length_bytes } => {
                 let request = self.next_request();
@@ -374,9 +400,10 @@ impl FarEnd {
         self.sent_through
     }
 
-    fn encode(&mut self, frame: &ToHelper<'_>) -> Result<(), Fatal> {
+    /// Appends a frame to what is to be written. Fails where a field is out of its bounds.
+    fn encode(&mut self, frame: &ToHelper<'_>) -> Result<(), EncodeError> {
         let mut buffer = [0; TO_HELPER_MAX];
-        let encoded = frame.encode(&mut buffer).map_err(|_| Fatal::Unexpected("keyholder"))?;
+        let encoded = frame.encode(&mut buffer)?;
         self.frames.extend_from_slice(encoded);
         Ok(())
     }
@@ -460,7 +487,7 @@ impl FarEnd {
                     _ => return Err(FarEndFault::Protocol.into()),
                 }
                 self.incoming.clear();
-                self.moved = Instant::now();
+                self.pace.begin();
                 self.expecting = Expecting::Header;
             }
             Expecting::Header => {
@@ -482,23 +509,21 @@ impl FarEnd {
         self.incoming.clear();
         self.expecting = Expecting::Header;
         let settles = self.rules.accept(&frame, self.sent_through).map_err(|_| FarEndFault::Protocol)?;
-        if settles.is_some() {
-            self.moved = Instant::now();
-        }
         match frame {
             ToDaemon::KeepAlive => Ok(()),
             ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => {
                 self.opened = true;
-                self.moved = Instant::now();
+                self.pace.begin();
                 Ok(keyholder.send(&TransportToKeyholder::Opened, &[])?)
             }
             ToDaemon::Opened(opened) => Err(open_fault(opened).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
-                while let Some((_, name, _)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
+                while let Some((_, name, length_bytes)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
                     if receipt.status.is_done() {
                         self.placed.add(name);
                     }
+                    self.pace.moved(u64::from(*length_bytes).saturating_add(ANSWER_WORTH_BYTES));
                     self.unsettled.pop_front();
                 }
                 let answer = answer(receipt).ok_or(FarEndFault::Protocol)?;
@@ -513,6 +538,7 @@ impl FarEnd {
             }
             ToDaemon::Stated(stated) => {
                 let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+                self.pace.moved(ANSWER_WORTH_BYTES);
                 let found = match stated.status {
                     StatStatus::Present => Found::Blob { length_bytes: stated.length_bytes },
                     StatStatus::Absent => Found::Nothing,
@@ -554,13 +580,14 @@ impl FarEnd {
             let full = std::mem::take(entries);
             keyholder.send(&TransportToKeyholder::Entries(full), &[])?;
         }
-        self.moved = Instant::now();
+        self.pace.moved(ENTRY_WORTH_BYTES);
         Ok(())
     }
 
     /// Writes what came into the memory file of the oldest GET; the rest of `bytes` is what follows the body.
     fn take_body<'a>(&mut self, bytes: &'a [u8], left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<&'a [u8], Stop> {
         let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        self.pace.moved(length as u64);
         let (mut part, rest) = bytes.split_at(length);
         let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
         while !part.is_empty() {
@@ -579,6 +606,7 @@ impl FarEnd {
             Ok(0) => Ok(Moved::AtEnd),
             Ok(moved) => {
                 self.heard = Instant::now();
+                self.pace.moved(moved as u64);
                 let moved = u32::try_from(moved).unwrap_or(u32::MAX);
                 self.body_grew(left_bytes.saturating_sub(moved), status, keyholder)?;
                 Ok(Moved::Some)
@@ -595,7 +623,6 @@ impl FarEnd {
             return Ok(());
         }
         self.expecting = Expecting::Header;
-        self.moved = Instant::now();
         self.end_get(status, keyholder)
     }
 
@@ -604,6 +631,7 @@ impl FarEnd {
             return Ok(());
         }
         let Some(Due::Get { length_bytes, file, got_bytes }) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+        self.pace.moved(ANSWER_WORTH_BYTES);
         let why = match status {
             BytesStatus::Whole if got_bytes == length_bytes => {
                 seal_file(&file).map_err(Fatal::Io)?;

@@ -3,11 +3,13 @@
 //! ciphertext that the keyholder believes only after opening it.
 
 mod far_end;
+mod pace;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 use wyng_config::Config;
@@ -17,7 +19,7 @@ use crate::ipc::{
     not_enforced, wait,
 };
 use crate::roles::Role;
-use far_end::{FarEnd, Limits, Outgoing};
+use far_end::{FarEnd, Limits, Outgoing, Ready};
 
 type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
 
@@ -29,7 +31,8 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
     let missing = enter_jail(Role::Transport, service, || {
         vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
     });
-    keyholder.send(&TransportToKeyholder::Ready(not_enforced(missing)), &[])?;
+    let stall_secs = known.far_ends.stall_timeout_secs;
+    keyholder.send(&TransportToKeyholder::Ready { missing: not_enforced(missing), stall_secs }, &[])?;
     serve(&keyholder, &spawner, Limits::of(&known))
 }
 
@@ -42,8 +45,10 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
         let (push_in, push_out, push_timeout) = interests(push.as_ref(), keyholder);
         let (fetch_in, fetch_out, fetch_timeout) = interests(fetch.as_ref(), keyholder);
         let timeout = [push_timeout, fetch_timeout].into_iter().flatten().min();
+        let begun = Instant::now();
         let [from_keyholder, from_spawner, push_reads, push_writes, fetch_reads, fetch_writes] =
             wait([(keyholder.as_fd(), PollFlags::IN), (spawner.as_fd(), PollFlags::IN), push_in, push_out, fetch_in, fetch_out], timeout)?;
+        let waited = begun.elapsed();
         if from_spawner {
             let received = spawner.receive()?;
             let SpawnerToTransport::Pipes { service } = received.message;
@@ -54,7 +59,7 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
         }
         for (far_end, reads, writes) in [(&mut push, push_reads, push_writes), (&mut fetch, fetch_reads, fetch_writes)] {
             let Some(open) = far_end else { continue };
-            if let Err(fault) = open.work(reads, writes, keyholder)? {
+            if let Err(fault) = open.work(Ready { reads, writes }, waited, keyholder)? {
                 keyholder.send(&TransportToKeyholder::Failed { service: open.service(), fault }, &[])?;
                 *far_end = None;
             } else if open.is_finished() {
@@ -95,7 +100,10 @@ fn take(
     if let KeyholderToTransport::Open { service, destination, create } = message {
         let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
         let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
-        let far_end = FarEnd::open(service, pipes, &destination, create, limits)?;
+        let far_end = match FarEnd::open(service, pipes, &destination, create, limits)? {
+            Ok(far_end) => far_end,
+            Err(fault) => return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]),
+        };
         match service {
             Service::Push => *push = Some(far_end),
             Service::Fetch => *fetch = Some(far_end),

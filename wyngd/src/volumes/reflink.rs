@@ -134,6 +134,14 @@ impl Snapshot for Reflink {
         self.folder.is_none()
     }
 
+    fn drop_base(&self) -> Rotation {
+        match (&self.folder, &self.base) {
+            (_, None) => Rotation::Done(Ok(())),
+            (Some(folder), Some((label, ..))) => Rotation::Done(folder.drop_base(&label.of)),
+            (None, Some(_)) => Rotation::ByClient,
+        }
+    }
+
     fn rotate(&self, label: &BaseLabel) -> Rotation {
         self.folder.as_ref().map_or(Rotation::ByClient, |folder| Rotation::Done(folder.keep(self.file.as_fd(), label)))
     }

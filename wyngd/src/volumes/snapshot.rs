@@ -19,11 +19,14 @@ pub(super) trait Snapshot {
     /// Did the client make it? Then it must hear what becomes of it.
     fn is_of_client(&self) -> bool;
 
+    /// The base is not what its label says: it goes.
+    fn drop_base(&self) -> Rotation;
+
     /// The session is committed: the snapshot becomes the base, durably, and what was the base before goes.
     fn rotate(&self, label: &BaseLabel) -> Rotation;
 }
 
-/// Who rotates.
+/// Who changes the names in the folder of base snapshots.
 pub(super) enum Rotation {
     /// It is done, or not.
     Done(Result<(), Errno>),

@@ -139,6 +139,16 @@ impl Credential {
         BlobName(self.commits.tag(&[&generation.to_le_bytes()]))
     }
 
+    /// `KH[COMMITS](generation ‖ copy)`: the name of a further copy of a commit; copy 0 is the commit itself.
+    ///
+    /// The associated data of every copy is [`commit_name`](Self::commit_name), so that all copies are the same bytes.
+    pub fn commit_copy_name(&self, generation: u64, copy: u8) -> BlobName {
+        match copy {
+            0 => self.commit_name(generation),
+            copy => BlobName(self.commits.tag(&[&generation.to_le_bytes(), &[copy]])),
+        }
+    }
+
     /// `KH[node ids](plain)`: the id of a node or directory.
     pub fn node_id(&self, plain: &[u8]) -> Id {
         Id(self.node_key.tag(&[plain]))

@@ -18,4 +18,4 @@ pub use keys::{CREDENTIAL_BYTES, Credential, CredentialError, DataKey, Root};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use seal::{Coder, Epoch, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SealError};
 pub use secret::{Secret, wiping_stack};
-pub use slot::{Password, SlotError, SlotParams, open_slot, seal_slot};
+pub use slot::{Password, SlotError, SlotParams, cheapest_first, open_slot, seal_slot};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Slots: a passphrase to ROOT, through Argon2id and a commitment that is checked before anything is opened.
 
+use std::cmp::Reverse;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
@@ -91,6 +93,15 @@ pub fn seal_slot(root: &Root, clear: SlotClear, password: &Password, seed: Nonce
         .encrypt_inout_detached(&XNonce::from(nonce), &place, payload.as_mut_slice().into())
         .map_err(|_| SlotError::Damaged(Fault::Tag))?;
     Ok(Slot::new(clear, commitment, nonce, *payload, tag.into()))
+}
+
+/// Puts slots into the order in which a passphrase is tried: by what a guess costs, cheapest first, the highest number among equals. So a
+/// store cannot hold a passphrase up for long by slots that it made: those that cost more than the right one come behind it.
+pub fn cheapest_first(slots: &mut [Slot]) {
+    slots.sort_by_key(|slot| {
+        let clear = slot.clear();
+        (u64::from(clear.memory_kib).saturating_mul(u64::from(clear.passes)), Reverse(clear.number))
+    });
 }
 
 /// Opens a slot: Argon2id, commitment in constant time, and only then the payload.

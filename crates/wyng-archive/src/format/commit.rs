@@ -16,7 +16,8 @@ pub const SLOTS_MAX: usize = 8;
 const FLAG_SHARED_DOMAIN: u8 = 1;
 const FLAG_TAIL: u8 = 2;
 const TAIL_BYTES: usize = 96;
-const SLOT_REF_BYTES: usize = 40;
+/// The longest label of a slot, in bytes of UTF-8.
+pub const LABEL_MAX_BYTES: usize = 32;
 
 /// What was chosen when the archive was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +71,34 @@ pub struct PacksRoot {
 /// The root of (c).
 pub type KeysRoot = TreeRoot;
 
-/// A live slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a person calls a slot: 0 to [`LABEL_MAX_BYTES`] bytes of UTF-8 without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SlotLabel(String);
+
+impl SlotLabel {
+    /// Takes a label; `None` if it is too long or has a control character.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = text.len() <= LABEL_MAX_BYTES && !text.chars().any(char::is_control);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A live slot, as the commit lists it. Date and label stand here and not in the slot, whose bytes are in clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRef {
     /// Names it.
     pub number: u8,
+    /// When it was made, seconds since 1970 UTC.
+    pub time: i64,
     /// `H` of its bytes.
     pub hash: [u8; 32],
+    /// See [`SlotLabel`].
+    pub label: SlotLabel,
 }
 
 /// One state of the whole archive.
@@ -118,6 +140,11 @@ pub fn skip_of(generation: u64) -> u64 {
 }
 
 impl Commit {
+    /// How it lists a slot: by number and hash. `None`: the slot is not live, whatever it opens.
+    pub fn lists(&self, number: u8, hash: &[u8; 32]) -> Option<&SlotRef> {
+        self.slots.iter().find(|slot| slot.number == number && slot.hash == *hash)
+    }
+
     /// The number of the next pack.
     pub fn next_pack(&self) -> u64 {
         self.packs.size.saturating_add(u64::from(self.tail.is_some()))
@@ -149,7 +176,9 @@ impl Commit {
             }
         }
         for slot in &self.slots {
-            writer.u8(slot.number).bytes(&[0; 7]).bytes(&slot.hash);
+            let label = slot.label.as_str().as_bytes();
+            writer.u8(slot.number).u8(u8::try_from(label.len()).unwrap_or(u8::MAX)).bytes(&[0; 6]).i64(slot.time).bytes(&slot.hash);
+            writer.bytes(label).bytes(NO_LABEL.get(label.len()..).unwrap_or_default());
         }
         writer.zeros_to(COMMIT_PLAIN_BYTES);
         writer.finish()
@@ -196,6 +225,9 @@ impl Commit {
         Ok(())
     }
 }
+
+/// Fills the room that a label leaves.
+const NO_LABEL: &[u8; LABEL_MAX_BYTES] = &[0; LABEL_MAX_BYTES];
 
 /// Stands for the root place of an empty (a).
 const NO_PLACE: Place = Place { pack: 0, offset_bytes: 0, length_bytes: 0, id: Id::ZERO };
@@ -247,13 +279,19 @@ fn decode_slots(reader: &mut Reader<'_>, count: u32, next_slot: u16) -> Result<V
     let count = usize::try_from(count).ok().filter(|count| *count <= SLOTS_MAX).ok_or(Malformed("slot count"))?;
     let mut slots: Vec<SlotRef> = Vec::with_capacity(count);
     for _ in 0..count {
-        let number = reader.u8()?;
-        reader.zeros(SLOT_REF_BYTES.saturating_sub(33), "reserved")?;
+        let (number, label_bytes) = (reader.u8()?, usize::from(reader.u8()?));
+        reader.zeros(6, "reserved")?;
         let ascending = slots.last().is_none_or(|last| last.number < number);
         if !ascending || u16::from(number) >= next_slot {
             return Err(Malformed("slot number"));
         }
-        slots.push(SlotRef { number, hash: reader.array()? });
+        let (time, hash) = (reader.i64()?, reader.array()?);
+        let (label, filler) = reader.slice(LABEL_MAX_BYTES)?.split_at_checked(label_bytes).ok_or(Malformed("length of a label"))?;
+        let label = std::str::from_utf8(label).ok().and_then(SlotLabel::new).ok_or(Malformed("label of a slot"))?;
+        if filler.iter().any(|byte| *byte != 0) {
+            return Err(Malformed("label of a slot"));
+        }
+        slots.push(SlotRef { number, time, hash, label });
     }
     Ok(slots)
 }

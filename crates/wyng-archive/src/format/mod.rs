@@ -7,19 +7,22 @@ mod bytes;
 mod commit;
 mod directory;
 mod entries;
+mod head_code;
 mod node;
 mod pack;
 mod slot;
 
 pub use bytes::{Malformed, Reader, Writer};
 pub use commit::{
-    ArchiveSettings, COMMIT_BYTES, COMMIT_PLAIN_BYTES, Commit, KeysRoot, PacksRoot, SLOTS_MAX, SlotRef, Tail, TreeRoot, skip_of,
+    ArchiveSettings, COMMIT_BYTES, COMMIT_PLAIN_BYTES, Commit, KeysRoot, LABEL_MAX_BYTES, PacksRoot, SLOTS_MAX, SlotLabel, SlotRef, Tail,
+    TreeRoot, skip_of,
 };
 pub use directory::{DIRECTORY_ENTRY_BYTES, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind};
 pub use entries::{
     DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, PackState, Place, SETTINGS_MAX, SessionEntry, TAG_MAX_BYTES, TAGS_MAX,
     VolumeEntry, VolumeId, is_volume_name,
 };
+pub use head_code::{HeadCode, Mistyped};
 pub use node::{ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape, VolumesTree, depth_for};
 pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
 pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};

@@ -3,6 +3,9 @@
 
 use crate::format::skip_of;
 
+/// So many copies of a commit in a row must be absent before it is believed that there are no more.
+pub const COPIES_ABSENT: u8 = 4;
+
 /// From commit `generation` on the way to the older `goal`: the next generation whose hash this commit carries.
 ///
 /// `None` when `goal` is not older.
@@ -14,16 +17,20 @@ pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
     if skip >= goal && skip > 0 { Some(skip) } else { generation.checked_sub(1) }
 }
 
+/// No archive has so many commits: one a second would take 35,000 years. A store that shows more lies.
+pub const GENERATION_MAX: u64 = 1 << 40;
+
 /// The generations after `newest` that are probed before it is believed to be the newest: a store may hide up to 63 in a row without effect.
 pub fn head_probes(newest: u64) -> impl Iterator<Item = u64> {
     let first = newest.saturating_add(1);
     first..=newest.saturating_add(64)
 }
 
-/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none is known yet); `None` when they meet.
+/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none is known yet); `None` when they meet, or
+/// past [`GENERATION_MAX`].
 pub fn next_probe(exists: u64, absent: Option<u64>) -> Option<u64> {
     match absent {
-        None => Some(exists.saturating_mul(2).max(1)),
+        None => (exists < GENERATION_MAX).then_some(exists.saturating_mul(2).max(1)),
         Some(absent) => {
             let middle = exists.midpoint(absent);
             (middle > exists && middle < absent).then_some(middle)
@@ -49,6 +56,15 @@ mod tests {
             let log2 = head.ilog2();
             assert!(steps <= (log2 + 1) * (log2 + 2) / 2, "{head} to {goal} took {steps} steps");
         }
+    }
+
+    #[test]
+    fn a_store_that_claims_every_commit_is_not_believed_for_ever() {
+        let (mut exists, mut probes) = (0, 0);
+        while let Some(probe) = next_probe(exists, None) {
+            (exists, probes) = (probe, probes + 1);
+        }
+        assert_eq!((exists, probes), (GENERATION_MAX, 41));
     }
 
     #[test]

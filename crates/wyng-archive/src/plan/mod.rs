@@ -8,7 +8,7 @@ mod mark;
 mod packs;
 mod walk;
 
-pub use chain::{earlier_step, head_probes, next_probe};
+pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe};
 pub use diff::diff;
 pub use edit::{EditError, Editor};
 pub use mark::{any, mark};

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey};
 use wyng_archive::format::{
-    ArchiveSettings, Commit, KeyEntry, PackEntry, PackState, PacksRoot, Place, SessionEntry, SlotRef, Tail, TreeRoot, VolumeEntry, VolumeId,
+    ArchiveSettings, Commit, KeyEntry, PackEntry, PackState, PacksRoot, Place, SessionEntry, SlotLabel, SlotRef, Tail, TreeRoot,
+    VolumeEntry, VolumeId,
 };
 
 pub(crate) const ARCHIVE: ArchiveId = ArchiveId([0x22; 16]);
@@ -112,7 +113,7 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     let fixed = (1..u64::MAX, any::<i64>(), any::<[u8; 16]>(), any::<[u8; 32]>(), any::<u64>(), any::<u32>());
     let settings = (7..=11_u32, any::<u32>(), any::<u64>(), -7..=19_i8, prop::option::of(any::<[u8; 16]>()));
     let trees = (1..1_000_000_u64, place(), pack_entry(), tree_root(), tree_root());
-    let slots = prop::collection::btree_map(0..200_u8, any::<[u8; 32]>(), 1..8);
+    let slots = prop::collection::btree_map(0..200_u8, (any::<i64>(), any::<[u8; 32]>(), "[a-zü ]{0,16}"), 1..8);
     (fixed, settings, trees, slots, any::<bool>()).prop_map(|(fixed, settings, trees, slots, has_tail)| {
         let (generation, time, writer, previous, runs, epoch) = fixed;
         let (log2, hold_off_runs, hold_off_secs, zstd_level, shared) = settings;
@@ -140,7 +141,10 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
             keys,
             volumes,
             tail: has_tail.then_some(Tail { number: packs_size, entry }),
-            slots: slots.into_iter().map(|(number, hash)| SlotRef { number, hash }).collect(),
+            slots: slots
+                .into_iter()
+                .map(|(number, (time, hash, label))| SlotRef { number, time, hash, label: SlotLabel::new(&label).unwrap() })
+                .collect(),
         }
     })
 }

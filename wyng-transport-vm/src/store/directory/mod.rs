@@ -2,6 +2,7 @@
 //! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked one component at a time from
 //! the open folder, and no symbolic link is followed on the way. Anything else that lies in the folder is left alone.
 
+mod medium;
 mod reading;
 mod temporary;
 mod upload;
@@ -35,6 +36,7 @@ pub(crate) struct Directory {
     temporaries: Temporaries,
     /// Shards with deletions that are not durable yet.
     deleted_from: BTreeMap<[u8; 2], OwnedFd>,
+    from_disk: medium::FromDisk,
 }
 
 impl Directory {
@@ -77,7 +79,7 @@ impl Directory {
             }
             temporary::try_to_be_exclusive(temporaries, &root).map_err(unsuitable)?;
         }
-        Ok(Self { root, temporaries, deleted_from: BTreeMap::new() })
+        Ok(Self { root, temporaries, deleted_from: BTreeMap::new(), from_disk: medium::FromDisk::default() })
     }
 
     /// The folder, for the jail.

@@ -77,6 +77,7 @@ impl Fetch for Directory {
         if !is_file(stat.st_mode) {
             return Err(StoreError::Foreign { step: OPENING });
         }
+        self.from_disk.begin(name, &file);
         Ok(Some(FolderBlob { file, length_bytes: stat.st_size.try_into().unwrap_or(0) }))
     }
 }

@@ -5,10 +5,11 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, Mode, fadvise, fdatasync, fstat, fsync, openat};
+use rustix::fs::{Mode, fdatasync, fstat, fsync, openat};
 use rustix::io::{Errno, pread};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
+use super::medium::drop_pages;
 use super::reading::{BLOB, is_file, look};
 use super::temporary::Temporary;
 use super::{Directory, shard_of, space};
@@ -64,7 +65,7 @@ impl Upload for FolderUpload {
         settle(&self.temporary.file)?;
         settle(&self.temporary.shard)?;
         // The page cache is left as it was: nobody reads a backup soon, and the next blob takes the same pages.
-        let _ = fadvise(&self.temporary.file, 0, None, Advice::DontNeed);
+        drop_pages(&self.temporary.file);
         Ok(Placed::New)
     }
 }
@@ -78,13 +79,15 @@ impl FolderUpload {
             Err(StoreError::Refused { .. } | StoreError::Unusable { .. }) => return Ok(Placed::Unknown),
             Err(problem) => return Err(problem),
         };
+        // Durable first: only then its pages can be dropped, and what is compared is what the disk has.
+        settle(&taken)?;
+        drop_pages(&taken);
         match same_bytes(&self.temporary.file, &taken) {
             Ok(true) => {}
             Ok(false) => return Ok(Placed::Different),
             Err(Compared::Taken) => return Ok(Placed::Unknown),
             Err(Compared::Ours(errno)) => return Err(StoreError::Failed { step: "compare a blob", errno }),
         }
-        settle(&taken)?;
         settle(&self.temporary.shard)?;
         Ok(Placed::Same)
     }
@@ -155,6 +158,7 @@ mod tests {
     use rustix::fs::CWD;
 
     use super::super::FOLDER;
+    use super::super::medium::FromDisk;
     use super::super::temporary::Temporaries;
     use super::*;
 
@@ -162,7 +166,7 @@ mod tests {
 
     fn store(path: &Path, temporaries: Temporaries) -> Directory {
         let root = openat(CWD, path, FOLDER, Mode::empty()).unwrap();
-        Directory { root, temporaries, deleted_from: BTreeMap::new() }
+        Directory { root, temporaries, deleted_from: BTreeMap::new(), from_disk: FromDisk::default() }
     }
 
     fn put(store: &Directory, bytes: &[u8]) -> Placed {

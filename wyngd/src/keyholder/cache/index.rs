@@ -9,7 +9,6 @@ use wyng_archive::crypto::Id;
 use wyng_control::Failure;
 
 use super::run::{Location, Run, RunWriter, merge};
-use crate::keyholder::state::ArchiveFolder;
 use crate::keyholder::world::World;
 
 /// New ids in memory, about 16 MiB; more are written as a run.
@@ -21,7 +20,8 @@ const RUNS_OPEN_MAX: usize = 16;
 
 /// See the module's first line.
 pub struct Index {
-    folder: ArchiveFolder,
+    /// The folder of its cache.
+    folder: String,
     /// By id, then by pack.
     fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
@@ -33,19 +33,25 @@ pub struct Index {
 
 impl Index {
     /// An empty one.
-    pub fn create(folder: &ArchiveFolder) -> Self {
-        Self { folder: folder.clone(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1, unlisted_from: 1 }
+    pub fn create(folder: &str) -> Self {
+        Self { folder: folder.to_owned(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1, unlisted_from: 1 }
     }
 
-    /// From the files of a manifest; `None` when one is damaged.
-    pub fn open<W: World>(world: &mut W, folder: &ArchiveFolder, files: &[u64]) -> Result<Option<Self>, Failure> {
+    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are removed.
+    pub fn open<W: World>(world: &mut W, folder: &str, files: &[u64]) -> Result<Option<Self>, Failure> {
+        let Some(mut index) = Self::look(world, folder, files)? else { return Ok(None) };
+        index.remove_unlisted(world)?;
+        Ok(Some(index))
+    }
+
+    /// From the files of a manifest, without a change to any file; `None` when one is missing or damaged.
+    pub fn look<W: World>(world: &mut W, folder: &str, files: &[u64]) -> Result<Option<Self>, Failure> {
         let mut index = Self::create(folder);
         for file in files {
             let Some(run) = Run::open(world, index.path(*file))? else { return Ok(None) };
             index.runs.push(run);
             index.next_file = index.next_file.max(file.saturating_add(1));
         }
-        index.remove_unlisted(world)?;
         Ok(Some(index))
     }
 
@@ -75,6 +81,18 @@ impl Index {
         Ok(best)
     }
 
+    /// Visits every place of every id, in no order.
+    pub fn visit<W: World>(
+        &self,
+        world: &mut W,
+        visit: &mut dyn FnMut(&mut W, Id, Location) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for ((id, _), location) in &self.fresh {
+            visit(world, *id, *location)?;
+        }
+        self.runs.iter().try_for_each(|run| run.visit(world, visit))
+    }
+
     /// Where an id lies, if that is in a pack that is not lost: it need not be sent.
     pub fn find_sound<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self.find(world, id)?.filter(|location| !self.lost.contains(&location.pack)))
@@ -99,8 +117,8 @@ impl Index {
 
     /// Removes the files that belong to no run: an older manifest's, or a cut run's.
     pub fn remove_unlisted<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        for name in world.list_folder(&self.folder.file("cache"))? {
-            let path = self.folder.file(&format!("cache/{name}"));
+        for name in world.list_folder(&self.folder)? {
+            let path = format!("{}/{name}", self.folder);
             if file_number(&path).is_some() && self.runs.iter().all(|run| run.path != path) {
                 world.remove(&path)?;
             }
@@ -148,7 +166,7 @@ impl Index {
     }
 
     fn path(&self, file: u64) -> String {
-        self.folder.file(&format!("cache/run-{file}"))
+        format!("{}/run-{file}", self.folder)
     }
 }
 

@@ -12,10 +12,8 @@
 use wyng_archive::format::{Malformed, Reader, Writer};
 use wyng_control::Failure;
 
-use crate::keyholder::state::ArchiveFolder;
 use crate::keyholder::world::World;
 
-const FILE: &str = "cache/manifest";
 const MAGIC: &[u8; 8] = b"wyngcach";
 
 /// See the module's first line.
@@ -31,8 +29,8 @@ pub struct Manifest {
 
 impl Manifest {
     /// `None` if it is missing or damaged: then there is no cache.
-    pub fn read<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Option<Self>, Failure> {
-        let Some(bytes) = world.read_file(&folder.file(FILE))? else { return Ok(None) };
+    pub fn read<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(bytes) = world.read_file(&path(folder))? else { return Ok(None) };
         let Some((covered, hash)) = bytes.split_last_chunk::<32>() else { return Ok(None) };
         if blake3::hash(covered).as_bytes() != hash {
             return Ok(None);
@@ -41,7 +39,7 @@ impl Manifest {
     }
 
     /// Writes it durably.
-    pub fn write<W: World>(&self, world: &mut W, folder: &ArchiveFolder) -> Result<(), Failure> {
+    pub fn write<W: World>(&self, world: &mut W, folder: &str) -> Result<(), Failure> {
         let mut writer = Writer::with_capacity(128);
         writer.bytes(MAGIC).u64(self.generation).u64(self.nodes_bytes);
         writer.u32(u32::try_from(self.runs.len()).unwrap_or(u32::MAX)).u32(0);
@@ -51,7 +49,7 @@ impl Manifest {
         let mut bytes = writer.finish();
         let hash = *blake3::hash(&bytes).as_bytes();
         bytes.extend_from_slice(&hash);
-        world.replace_file(&folder.file(FILE), &bytes)
+        world.replace_file(&path(folder), &bytes)
     }
 
     fn decode(covered: &[u8]) -> Result<Self, Malformed> {
@@ -63,4 +61,8 @@ impl Manifest {
         reader.end()?;
         Ok(Self { generation, nodes_bytes, runs })
     }
+}
+
+fn path(folder: &str) -> String {
+    format!("{folder}/manifest")
 }

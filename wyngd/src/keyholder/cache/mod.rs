@@ -14,17 +14,22 @@ pub use manifest::Manifest;
 pub use nodes::NodeCache;
 pub use run::{Location, Stored};
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{DirectoryEntry, RecordKind};
 use wyng_control::Failure;
 
-use super::state::{ArchiveFolder, JournalPack};
+use super::state::JournalPack;
 use super::world::World;
 
 /// Index and nodes of one archive.
 pub struct Cache {
-    folder: ArchiveFolder,
+    /// Its folder in the state.
+    folder: String,
     generation: u64,
+    /// The first number behind all packs that were added.
+    packs_end: u64,
     /// Ids to places.
     pub index: Index,
     /// Plain bytes of nodes.
@@ -33,20 +38,37 @@ pub struct Cache {
 
 impl Cache {
     /// An empty cache of generation 0; whatever files were there are removed.
-    pub fn create<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Self, Failure> {
-        world.remove(&folder.file("cache"))?;
-        Ok(Self { folder: folder.clone(), generation: 0, index: Index::create(folder), nodes: NodeCache::open(folder, 0) })
+    pub fn create<W: World>(world: &mut W, folder: &str) -> Result<Self, Failure> {
+        world.remove(folder)?;
+        let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
+        Ok(Self { folder: folder.to_owned(), generation: 0, packs_end: 0, index, nodes })
     }
 
     /// The cache as its manifest says; `None` if there is none that is sound. Files that the manifest does not name are removed.
-    pub fn open<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Option<Self>, Failure> {
+    pub fn open<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
         let Some(manifest) = Manifest::read(world, folder)? else { return Ok(None) };
         let nodes = NodeCache::open(folder, manifest.nodes_bytes);
         if !nodes.cut_to_length(world)? {
             return Ok(None);
         }
         let Some(index) = Index::open(world, folder, &manifest.runs)? else { return Ok(None) };
-        Ok(Some(Self { folder: folder.clone(), generation: manifest.generation, index, nodes }))
+        Ok(Some(Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes }))
+    }
+
+    /// The cache as its manifest says, without a change to any file, also while another process writes to it. `None` if there is none that
+    /// is sound, or if it was replaced meanwhile.
+    ///
+    /// What it holds stays readable though the files are removed later: each is opened here. A manifest names only files that no longer
+    /// change, or of which only what is behind its end does.
+    pub fn look<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(world, folder)? else { return Ok(None) };
+        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        if !nodes.has_all(world)? {
+            return Ok(None);
+        }
+        let Some(index) = Index::look(world, folder, &manifest.runs)? else { return Ok(None) };
+        let is_same = Manifest::read(world, folder)?.as_ref() == Some(&manifest);
+        Ok(is_same.then(|| Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes }))
     }
 
     /// The generation that it belongs to.
@@ -56,6 +78,7 @@ impl Cache {
 
     /// Takes in what a durable pack holds. Nodes come in the order of the directory.
     pub fn add_pack<W: World>(&mut self, world: &mut W, pack: &JournalPack) -> Result<(), Failure> {
+        self.packs_end = self.packs_end.max(pack.number.saturating_add(1));
         let mut nodes = pack.nodes.iter();
         for entry in &pack.directory.entries {
             let stored = match entry.kind {
@@ -77,8 +100,36 @@ impl Cache {
         Ok((credential.node_id(&plain) == *id).then_some(plain))
     }
 
-    /// Makes everything durable as the cache of `generation`.
-    pub fn save<W: World>(&mut self, world: &mut W, generation: u64) -> Result<(), Failure> {
+    /// Takes over what another cache has of these packs: every node whose id fits, and the places of chunks.
+    pub fn keep_packs<W: World>(
+        &mut self,
+        world: &mut W,
+        credential: &Credential,
+        old: &Self,
+        packs: &BTreeSet<u64>,
+    ) -> Result<(), Failure> {
+        old.index.visit(world, &mut |world, id, location| {
+            if !packs.contains(&location.pack) {
+                return Ok(());
+            }
+            let stored = match location.stored {
+                Stored::Chunk { key } => Stored::Chunk { key },
+                Stored::Node { offset, plain_bytes } => match old.nodes.read(world, offset, plain_bytes) {
+                    Ok(plain) if credential.node_id(&plain) == id => self.nodes.append(world, &plain)?,
+                    Ok(_) | Err(Failure::CacheLost) => return Ok(()),
+                    Err(failure) => return Err(failure),
+                },
+            };
+            self.index.insert(world, id, Location { stored, ..location })
+        })
+    }
+
+    /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end` are committed. What no commit has yet is
+    /// known from the journal alone, and is never saved here: if the journal were lost, its numbers would be given again.
+    pub fn save<W: World>(&mut self, world: &mut W, generation: u64, packs_end: u64) -> Result<(), Failure> {
+        if self.packs_end > packs_end {
+            return Err(Failure::Internal { what: "the cache would remember packs that no commit has".into() });
+        }
         self.nodes.sync(world)?;
         let runs = self.index.settle(world)?;
         Manifest { generation, nodes_bytes: self.nodes.length_bytes(), runs }.write(world, &self.folder)?;

@@ -4,7 +4,6 @@
 use wyng_control::Failure;
 
 use super::run::Stored;
-use crate::keyholder::state::ArchiveFolder;
 use crate::keyholder::world::World;
 
 /// Appended nodes are written in pieces of about this size.
@@ -18,9 +17,9 @@ pub struct NodeCache {
 }
 
 impl NodeCache {
-    /// The file with its first `length_bytes`.
-    pub fn open(folder: &ArchiveFolder, length_bytes: u64) -> Self {
-        Self { path: folder.file("cache/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
+    /// The file with its first `length_bytes`, in the folder of a cache.
+    pub fn open(folder: &str, length_bytes: u64) -> Self {
+        Self { path: format!("{folder}/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
     }
 
     /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
@@ -30,6 +29,15 @@ impl NodeCache {
             found if found == self.written_bytes => Ok(true),
             _ => world.truncate_file(&self.path, self.written_bytes).map(|()| true),
         }
+    }
+
+    /// Whether the file is there and has at least its length. Opens it, where files stay open.
+    pub fn has_all<W: World>(&self, world: &mut W) -> Result<bool, Failure> {
+        if self.written_bytes == 0 {
+            return Ok(true);
+        }
+        let has_all = world.file_bytes(&self.path)?.is_some_and(|found| found >= self.written_bytes);
+        Ok(has_all && world.read_file_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0]).is_ok())
     }
 
     /// Bytes in all.

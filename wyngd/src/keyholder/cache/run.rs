@@ -110,6 +110,19 @@ impl Run {
         Ok(())
     }
 
+    /// Visits every entry, in order.
+    pub(super) fn visit<W: World>(
+        &self,
+        world: &mut W,
+        visit: &mut dyn FnMut(&mut W, Id, Location) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut cursor = Cursor { run: self, block: 0, entries: Vec::new().into_iter() };
+        while let Some((id, location)) = cursor.next(world)? {
+            visit(world, id, location)?;
+        }
+        Ok(())
+    }
+
     fn read_block<W: World>(&self, world: &mut W, block: usize) -> Result<Vec<(Id, Location)>, Failure> {
         let mut bytes = [0; BLOCK_BYTES];
         let offset = (block as u64).saturating_mul(BLOCK_BYTES as u64);

@@ -42,7 +42,8 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
             }
         }
     }
-    fits = archive.ledger.notes.commits.iter().fold(fits, |fits, generation| acknowledged.add_commit(*generation) && fits);
+    let damaged = archive.ledger.notes.damaged_commits(archive.head.generation);
+    fits = damaged.fold(fits, |fits, generation| acknowledged.add_commit(generation) && fits);
     archive.ledger.notes.slots.iter().for_each(|slot| acknowledged.add_slot(*slot));
     archive.ledger.acknowledged = acknowledged;
     archive.ledger.write(world, &archive.folder)?;
@@ -70,8 +71,8 @@ pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<Kn
     for slot in &archive.ledger.notes.slots {
         take(archive.ledger.acknowledged.has_slot(*slot), format!("slot {slot}"));
     }
-    for generation in &archive.ledger.notes.commits {
-        take(archive.ledger.acknowledged.has_commit(*generation), format!("commit {generation}"));
+    for generation in archive.ledger.notes.damaged_commits(archive.head.generation) {
+        take(archive.ledger.acknowledged.has_commit(generation), format!("commit {generation}"));
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
@@ -115,8 +116,8 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
         }
     }
     let (noted, seen) = (&archive.ledger.notes, &archive.ledger.acknowledged);
-    for generation in noted.commits.iter().filter(|generation| seen.has_commit(**generation)) {
-        left.add_commit(*generation);
+    for generation in noted.damaged_commits(archive.head.generation).filter(|generation| seen.has_commit(*generation)) {
+        left.add_commit(generation);
     }
     noted.slots.iter().filter(|slot| seen.has_slot(**slot)).for_each(|slot| left.add_slot(*slot));
     if left == archive.ledger.acknowledged {

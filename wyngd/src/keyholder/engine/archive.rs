@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use wyng_archive::Class;
-use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root, SlotError, open_slot};
-use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear};
-use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
+use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root};
+use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef};
+use wyng_control::{Failure, ObjectClass};
 
-use super::keys::slot_ref;
+use super::commit::seconds;
+use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
 
-/// How often a person may try.
-const PASSPHRASE_TRIES: usize = 3;
+/// How often a look is begun anew because the files changed under it.
+const LOOKS_MAX: u32 = 8;
 
 /// An opened archive.
 pub struct Archive {
@@ -40,6 +41,16 @@ pub struct Archive {
     pub unfinished: Vec<JournalVolume>,
 }
 
+/// What a passphrase opened.
+pub struct Unlocked {
+    /// What all keys follow from.
+    pub root: Root,
+    /// The slot that gave it.
+    pub slot: SlotClear,
+    /// What was typed.
+    pub password: Password,
+}
+
 /// What a cut run left.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
@@ -50,14 +61,18 @@ pub struct Uncommitted {
 }
 
 impl Archive {
-    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger and cannot be rolled forward.
+    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger and cannot be rolled forward. Where the
+    /// state can only be read, it is the state of the last commit that the cache has.
     pub fn open<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+        if world.only_looks() {
+            return Self::look(world, name);
+        }
         let folder = ArchiveFolder::find(world, name)?;
         let toml = folder.read_toml(world)?;
         let credential = Arc::new(folder.read_credential(world)?);
         let ledger = Ledger::read(world, &folder)?;
         let head = open_head(&credential, &ledger)?;
-        let mut cache = Cache::open(world, &folder)?.ok_or(Failure::CacheLost)?;
+        let mut cache = Cache::open(world, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
         cache.index.set_lost(ledger.notes.lost_packs());
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
@@ -67,12 +82,54 @@ impl Archive {
         Ok(archive)
     }
 
+    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process may write to them meanwhile: what was read
+    /// of two states is read again.
+    fn look<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+        let mut last = Failure::CacheLost;
+        for _ in 0..LOOKS_MAX {
+            world.look_anew();
+            let folder = ArchiveFolder::find(world, name)?;
+            let toml = folder.read_toml(world)?;
+            let credential = Arc::new(folder.read_credential(world)?);
+            let ledger = Ledger::read(world, &folder)?;
+            let mut cache = match Cache::look(world, &folder.cache(ledger.cache)) {
+                Ok(Some(cache)) => cache,
+                Ok(None) => continue,
+                // A file may have been removed between its manifest and its opening.
+                Err(failure) => {
+                    last = failure;
+                    continue;
+                }
+            };
+            // A run that is cut after its commit leaves a cache that is one commit behind; one that goes on may overtake the ledger.
+            let Some(known) = ledger.known(cache.generation()) else { continue };
+            let head = open_known(&credential, known)?;
+            cache.index.set_lost(ledger.notes.lost_packs());
+            let journal = Journal::of(&folder);
+            let uncommitted = Uncommitted::default();
+            return Ok(Self {
+                name: name.to_owned(),
+                folder,
+                toml,
+                credential,
+                ledger,
+                head,
+                cache,
+                journal,
+                uncommitted,
+                unfinished: Vec::new(),
+            });
+        }
+        Err(last)
+    }
+
     /// Brings the cache up to the head, and takes up what a cut run left after it.
     pub fn roll_forward<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         self.uncommitted = Uncommitted::default();
         let (mut base, mut keys, mut left, mut unfinished) = (None, Vec::new(), Vec::new(), Vec::new());
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
+        let is_behind = base_of_cache < head.generation;
         self.journal.replay(world, &mut |world, journaled| {
             match journaled {
                 Journaled::Begin(generation) => base = Some(generation),
@@ -80,11 +137,12 @@ impl Archive {
                 Journaled::Key(key) if u64::from(key.number) >= head.keys.size => keys.push(key.entry),
                 Journaled::Key(_) => {}
                 Journaled::Volume(volume) => unfinished.push(volume),
+                Journaled::Pack(pack) if pack.number < head.next_pack() => cache.add_pack(world, &pack)?,
+                // A cache that is behind is filled up to the head and saved; what no commit has is not to be in it then.
+                Journaled::Pack(_) if is_behind => {}
                 Journaled::Pack(pack) => {
                     cache.add_pack(world, &pack)?;
-                    if pack.number >= head.next_pack() {
-                        left.push((pack.number, pack.entry));
-                    }
+                    left.push((pack.number, pack.entry));
                 }
             }
             Ok(())
@@ -94,8 +152,8 @@ impl Archive {
             return Err(Failure::CacheLost);
         }
         self.unfinished = unfinished;
-        if base_of_cache < generation {
-            self.cache.save(world, generation)?;
+        if is_behind {
+            self.cache.save(world, generation, self.head.next_pack())?;
             return self.journal.begin(world, generation, &self.unfinished);
         }
         if base != Some(generation) {
@@ -105,20 +163,52 @@ impl Archive {
         Ok(())
     }
 
-    /// The pending commit is in the store: it becomes the head, durably, and the cache follows.
-    pub fn commit_pending<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        self.ledger.commit_pending();
+    /// Removes the cache that the ledger does not name, where an opening that was cut left one.
+    pub fn remove_unused_cache<W: World>(&self, world: &mut W) -> Result<(), Failure> {
+        let unused = self.folder.cache(self.ledger.cache.other());
+        if world.list_folder(&unused)?.is_empty() { Ok(()) } else { world.remove(&unused) }
+    }
+
+    /// The cache as it was saved: without what the journal says of packs that no commit has. Behind it stands [`save_cache`](Self::save_cache).
+    pub fn reopen_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+        self.cache = Cache::open(world, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
+        self.cache.index.set_lost(self.ledger.notes.lost_packs());
+        Ok(())
+    }
+
+    /// Saves what was added to a reopened cache, and takes up again what a cut run left.
+    pub fn save_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+        self.cache.save(world, self.head.generation, self.head.next_pack())?;
+        self.roll_forward(world)
+    }
+
+    /// The pending commit is in the store under this copy: it becomes the head, durably, and the cache follows.
+    pub fn commit_pending<W: World>(&mut self, world: &mut W, copy: u8) -> Result<(), Failure> {
+        self.ledger.commit_pending(copy);
         self.ledger.write(world, &self.folder)?;
         self.head = open_head(&self.credential, &self.ledger)?;
         Ok(())
     }
 
-    /// May this machine push? Not after a fork was found, and not while another machine is the archive's writer.
+    /// May this machine push? Not after a fork was found, not while another machine is the archive's writer, and not behind newer generations
+    /// that were passed over, before a person has it take over.
     pub fn may_write(&self) -> Result<(), Failure> {
         if self.ledger.stopped {
             return Err(Failure::Stopped);
         }
+        if let Some(behind) = self.is_behind() {
+            return Err(behind);
+        }
         if self.toml.writer_id() == Some(self.head.writer) { Ok(()) } else { Err(Failure::NotWriter { archive: self.name.clone() }) }
+    }
+
+    /// Does this machine know that newer generations existed than the one that it has open?
+    pub fn is_behind(&self) -> Option<Failure> {
+        let (passed, generation) = (self.ledger.passed_over?, self.head.generation);
+        Some(match passed.requested {
+            true => Failure::NewerPassedOver { generation, newest: passed.newest },
+            false => Failure::NewestDamaged { generation: passed.newest, opened: generation },
+        })
     }
 
     /// A fork was found: from now on no command pushes, and that is durable before it is told.
@@ -133,19 +223,27 @@ impl Archive {
     /// The slots that the head lists, from this machine's copies.
     pub fn live_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
         let mut slots = self.folder.read_slots(world)?;
-        slots.retain(|slot| is_listed(&self.head, slot));
+        slots.retain(|slot| listed(&self.head, slot).is_some());
         slots.sort_unstable_by_key(|slot| slot.clear().number);
         slots.dedup_by_key(|slot| slot.clear().number);
         Ok(slots)
     }
 
-    /// Asks for the passphrase and opens one of the slots with it: ROOT, and the slot that gave it.
-    pub fn unlock_root<W: World>(&self, world: &mut W, slots: &[Slot]) -> Result<(Root, SlotClear), Failure> {
-        try_passphrases(world, |password| open_any(slots, password))
+    /// Asks for a passphrase that opens one of the slots.
+    pub fn unlock_root<W: World>(&mut self, world: &mut W, slots: &[Slot]) -> Result<Unlocked, Failure> {
+        let unlocked = with_passphrase(world, |world, password| {
+            let mut trial = SlotTrial::new(slots.iter().cloned());
+            match trial.next(world, &password)? {
+                Some((root, slot)) => Ok(Unlocked { root, slot: *slot.clear(), password }),
+                None => Err(trial.refused()),
+            }
+        })?;
+        self.ledger.opened = Some((unlocked.slot.number, seconds(world.wall_nanos())));
+        Ok(unlocked)
     }
 
     /// The data key that `unlock` keeps, or by the passphrase.
-    pub fn data_key<W: World>(&self, world: &mut W) -> Result<Arc<DataKey>, Failure> {
+    pub fn data_key<W: World>(&mut self, world: &mut W) -> Result<Arc<DataKey>, Failure> {
         match world.kept_key(self.folder.id()).filter(|key| key.belongs_to(&self.credential)) {
             Some(key) => Ok(key),
             None => self.unlock(world).map(Arc::new),
@@ -153,9 +251,9 @@ impl Archive {
     }
 
     /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the credential's.
-    pub fn unlock<W: World>(&self, world: &mut W) -> Result<DataKey, Failure> {
+    pub fn unlock<W: World>(&mut self, world: &mut W) -> Result<DataKey, Failure> {
         let slots = self.live_slots(world)?;
-        let (root, _) = self.unlock_root(world, &slots)?;
+        let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
         let key = root.data_key().ok_or_else(|| internal("the data key"))?;
         if key.belongs_to(&self.credential) {
             Ok(key)
@@ -165,58 +263,21 @@ impl Archive {
     }
 }
 
-/// Does the commit list just this slot?
-pub fn is_listed(commit: &Commit, slot: &Slot) -> bool {
-    commit.slots.contains(&slot_ref(slot))
-}
-
-/// Asks for a passphrase, and after a wrong one again where a person can be asked again.
-pub fn try_passphrases<W: World, T>(world: &mut W, open: impl Fn(&Password) -> Result<T, Failure>) -> Result<T, Failure> {
-    let mut asked = Asked::Known;
-    for left in (0..PASSPHRASE_TRIES).rev() {
-        let given = match world.passphrase(asked) {
-            Err(Failure::NoPassphrase) if asked == Asked::Again => break,
-            given => given?,
-        };
-        let opened = Password::new(given).ok_or(Failure::WrongPassphrase).and_then(|password| {
-            world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes: 0 });
-            open(&password)
-        });
-        match opened {
-            Err(Failure::WrongPassphrase) if left > 0 => asked = Asked::Again,
-            ended => return ended,
-        }
-    }
-    Err(Failure::WrongPassphrase)
-}
-
-/// Tries each slot: ROOT, and which one gave it. A damaged slot is named only when no sound one opens.
-pub fn open_any(slots: &[Slot], password: &Password) -> Result<(Root, SlotClear), Failure> {
-    let mut failure = Failure::WrongPassphrase;
-    for slot in slots {
-        match open_slot(slot, password) {
-            Ok(root) => return Ok((root, *slot.clear())),
-            Err(SlotError::Refused | SlotError::RecoveryKey(_)) => {}
-            Err(SlotError::Memory) => return Err(Failure::OutOfMemory),
-            Err(SlotError::Damaged(fault)) => {
-                failure = Failure::Damaged {
-                    class: ObjectClass::Slot,
-                    object: slot.clear().number.to_string(),
-                    what: fault.to_string(),
-                    volume: None,
-                }
-            }
-        }
-    }
-    Err(failure)
+/// How the commit lists just this slot, if it is live.
+pub fn listed<'a>(commit: &'a Commit, slot: &Slot) -> Option<&'a SlotRef> {
+    commit.lists(slot.clear().number, &slot_hash(slot))
 }
 
 /// Opens the ledger's head.
 fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure> {
-    let damaged = |what: String| Failure::StateDamaged { file: "ledger".into(), what };
-    let known = ledger.head().ok_or_else(|| damaged("it has no commit".into()))?;
+    let none = || Failure::StateDamaged { file: "ledger".into(), what: "it has no commit".into() };
+    open_known(credential, ledger.head().ok_or_else(none)?)
+}
+
+/// Opens a commit of the ledger.
+fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    open_commit(credential, &mut coder, known).map_err(|failure| damaged(failure.text()))
+    open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged { file: "ledger".into(), what: failure.text() })
 }
 
 /// Opens a commit: tag under its own name, then its layout and generation.

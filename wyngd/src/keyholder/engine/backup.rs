@@ -15,7 +15,7 @@ use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
 use super::base::{self, KnownBase};
-use super::commit::{Changes, ContentEdit, FinishedVolume, begun_volumes, commit, new_volume, seconds, settle_pending};
+use super::commit::{Changes, ContentEdit, FinishedVolume, begun_volumes, commit, confirm_head, new_volume, seconds, settle_pending};
 use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
@@ -59,12 +59,14 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     let mut archive = Archive::open(world, &request.archive)?;
     if !request.dry_run {
         archive.may_write()?;
+        archive.remove_unused_cache(world)?;
         world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
         settle_pending(world, &mut archive)?;
         push_missing(world, &mut archive)?;
         if request.heal {
             heal::release_held(world, &mut archive)?;
         }
+        confirm_head(world, &mut archive)?;
     }
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let mut run = Run::begin(world, &mut archive, request)?;

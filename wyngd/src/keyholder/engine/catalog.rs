@@ -103,6 +103,10 @@ impl Archive {
         let mut fitting = self.sessions(world, volume)?;
         let named = match choice {
             SessionChoice::Latest => {
+                // Nothing old passes for the latest, unless a person asked for an older generation.
+                if let Some(behind) = self.is_behind().filter(|behind| matches!(behind, Failure::NewestDamaged { .. })) {
+                    return Err(behind);
+                }
                 fitting.drain(..fitting.len().saturating_sub(1));
                 "latest".to_owned()
             }

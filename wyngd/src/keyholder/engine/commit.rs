@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
-    ArchiveSettings, COMMIT_BYTES, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail,
-    TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
+    ArchiveSettings, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
+    VolumeEntry, VolumesTree, depth_for, skip_of,
 };
 use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
+use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
-use wyng_wire::{BlobName, Service};
 
-use super::archive::{Archive, internal};
+use super::archive::{Archive, damaged, internal};
 use super::catalog::{CachedNodes, CachedPackNodes, sessions_root, volumes_root};
 use super::heal::PackChanges;
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
 use crate::keyholder::state::{JournalVolume, KnownCommit};
-use crate::keyholder::world::{Fetched, World};
+use crate::keyholder::world::World;
 
 /// More than a leaf of (a), sealed.
 pub const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
@@ -191,7 +191,8 @@ pub fn commit_change<W: World>(
 /// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then the cache follows.
 fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
-    let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| internal("the spine"));
+    let lost = |generation| damaged(&Damage::new(Class::Commit, archive.credential.commit_name(generation).0, Fault::Missing));
+    let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| lost(generation));
     let commit = Commit {
         generation,
         time: seconds(world.wall_nanos()),
@@ -205,7 +206,7 @@ fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state
     archive.ledger.write(world, &archive.folder)?;
     push_pending(world, archive)?;
     archive.uncommitted = super::archive::Uncommitted::default();
-    archive.cache.save(world, generation)?;
+    archive.cache.save(world, generation, archive.head.next_pack())?;
     archive.journal.begin(world, generation, &archive.unfinished)
 }
 
@@ -218,28 +219,46 @@ pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<
     archive.roll_forward(world)
 }
 
-/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive.
+/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive: under the lowest
+/// copy for which `archive open` read all copies below it and none authenticates, almost always copy 0. A push reads nothing back, so a name
+/// that is taken ends it: whether by another machine's commit, by this one's or by damage is for `archive open` to find out.
 pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     let Some(pending) = archive.ledger.pending().cloned() else { return Ok(()) };
-    let name = archive.credential.commit_name(pending.generation);
-    match put_blob(world, name, &pending.bytes)? {
-        Kept::New | Kept::Same => archive.commit_pending(world),
-        // The credential for push may not read: whoever may fetch tells whether it is ours.
-        Kept::Unknown if is_in_store(world, archive, name, &pending.bytes)? => archive.commit_pending(world),
-        Kept::Different | Kept::Unknown => Err(archive.stop(world, pending.generation)),
+    let generation = pending.generation;
+    let copy = archive.ledger.notes.copy_for(generation).ok_or_else(|| damaged_copies(&archive.credential, generation))?;
+    match put_blob(world, archive.credential.commit_copy_name(generation, copy), &pending.bytes)? {
+        Kept::New | Kept::Same => archive.commit_pending(world, copy),
+        Kept::Different => Err(archive.stop(world, generation)),
+        Kept::Unknown => Err(Failure::CommitUnsettled { generation }),
     }
 }
 
-/// Fetches the one commit whose receipt said only that its name is taken. Where nobody may fetch, it counts as another's.
-fn is_in_store<W: World>(world: &mut W, archive: &Archive, name: BlobName, bytes: &[u8]) -> Result<bool, Failure> {
-    match world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false) {
-        Err(Failure::StoreDenied { .. }) => return Ok(false),
-        connected => connected?,
+/// Puts the head again where it lies. That it was damaged shows in the answer, and then the same bytes go under the next copy: one more a run.
+/// Where that one is taken too, damage and another machine's commit cannot be told apart without reading, and the run ends.
+pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+    let Some(head) = archive.ledger.head().cloned() else { return Ok(()) };
+    let generation = head.generation;
+    if archive.ledger.notes.commits.contains_key(&generation) {
+        return Ok(()); // what a verify or `archive open` found is healed by that note
     }
-    world.request(name, 0, u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX))?;
-    let same = matches!(world.answer()?, Fetched::Bytes(found) if found.as_ref() == bytes);
-    world.finish_fetch()?;
-    Ok(same)
+    let copy = archive.ledger.head_copy;
+    if put_blob(world, archive.credential.commit_copy_name(generation, copy), &head.bytes)? != Kept::Different {
+        return Ok(()); // where a push may not read, nothing is learnt; a verify reads it
+    }
+    let next = copy.checked_add(1).ok_or_else(|| damaged_copies(&archive.credential, generation))?;
+    match put_blob(world, archive.credential.commit_copy_name(generation, next), &head.bytes)? {
+        Kept::New | Kept::Same => {
+            archive.ledger.head_copy = next;
+            archive.ledger.write(world, &archive.folder)
+        }
+        Kept::Different => Err(archive.stop(world, generation)),
+        Kept::Unknown => Ok(()),
+    }
+}
+
+/// All names of a generation are taken by what does not authenticate.
+fn damaged_copies(credential: &Credential, generation: u64) -> Failure {
+    damaged(&Damage::new(Class::Commit, credential.commit_name(generation).0, Fault::Tag))
 }
 
 /// Seals a commit under its name.

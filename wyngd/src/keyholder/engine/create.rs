@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
-use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, TreeRoot, is_chunk_size, is_pack_size};
+use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot, is_chunk_size, is_pack_size};
 use wyng_config::without_credentials;
-use wyng_control::{Asked, Failure};
+use wyng_control::{Asked, Failure, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
-use super::archive::{internal, open_any};
+use super::archive::internal;
 use super::commit::{seal_commit, seconds};
 use super::keys::{new_slot, slot_params, slot_ref};
 use super::put::{Kept, put_blob};
+use super::slots::SlotTrial;
 use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::keyholder::world::World;
 
 /// The first slot's number.
@@ -114,7 +115,8 @@ impl Made {
 
 /// The passphrase must be the one of the first try, whose slot may be in the store already.
 fn resume<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made, password: &Password) -> Result<(), Failure> {
-    open_any(std::slice::from_ref(&made.slot), password)?;
+    let mut trial = SlotTrial::new([made.slot.clone()]);
+    trial.next(world, password)?.ok_or_else(|| trial.refused())?;
     match world.connect(Service::Push, &request.via, &request.store, true) {
         Err(Failure::StoreNotEmpty { .. }) => world.connect(Service::Push, &request.via, &request.store, false)?,
         connected => connected?,
@@ -163,9 +165,9 @@ fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made
 
     let mut ledger = Ledger::default();
     ledger.set_pending(made.commit.clone());
-    ledger.commit_pending();
+    ledger.commit_pending(0);
     ledger.write(world, folder)?;
-    Cache::create(world, folder)?.save(world, made.commit.generation)?;
+    Cache::create(world, &folder.cache(ledger.cache))?.save(world, made.commit.generation, 0)?;
     Journal::of(folder).begin(world, made.commit.generation, &[])?;
     folder.mark_finished(world, &request.name)
 }
@@ -186,9 +188,10 @@ fn check(settings: &Settings) -> Result<SlotParams, Failure> {
 
 fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot: &Slot) -> Result<Commit, Failure> {
     let shared_domain = if settings.shared_domain { Some(DomainId(world.draw()?)) } else { None };
+    let time = seconds(world.wall_nanos());
     Ok(Commit {
         generation: 1,
-        time: seconds(world.wall_nanos()),
+        time,
         writer: toml.writer_id().ok_or_else(|| internal("the writer id"))?,
         previous: [0; 32],
         skip: [0; 32],
@@ -207,7 +210,7 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
         keys: TreeRoot::EMPTY,
         volumes: TreeRoot::EMPTY,
         tail: None,
-        slots: vec![slot_ref(slot)],
+        slots: vec![slot_ref(slot, time, SlotLabel::default())],
     })
 }
 

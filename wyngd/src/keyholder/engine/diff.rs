@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What differs between a session and another one, or the volume as it is on this machine: in the time of the difference where ids or a base
-//! snapshot tell it, else by reading the volume. Nothing is fetched, and no passphrase is needed.
+//! What differs between a session and another one, by their ids alone; or between a session and the volume as it is on this machine, all of
+//! which is read. Nothing is fetched, and no passphrase is needed.
+
+use std::sync::Arc;
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::diff;
-use wyng_control::{BackupSource, BaseOf, CompareWith, DiffReport, ExitStatus, Failure, SessionChoice, ToClient};
+use wyng_control::{BackupSource, BaseOf, CompareWith, DiffReport, ExitStatus, Failure, Phase, SessionChoice, ToClient, path_text};
 
 use super::archive::{Archive, internal};
 use super::backup::said;
 use super::bits::Bits;
 use super::catalog::content_root;
-use super::differences::{Comparison, Reading};
-use super::source::ReadStop;
+use super::differences::{self, Compared, Comparison, Place, Reading};
+use super::pool::Pool;
+use super::restore::report;
 use crate::keyholder::state::{Origins, Said};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Errno, World};
 
 /// Ranges in one message to the client.
 const PAGE_RANGES: usize = 1000;
@@ -39,6 +42,7 @@ struct Found {
     with: Option<i64>,
     with_size_bytes: u64,
     read_bytes: u64,
+    damaged_bytes: u64,
 }
 
 /// Compares, and tells the ranges that differ.
@@ -67,14 +71,14 @@ fn with_session<W: World>(world: &mut W, archive: &mut Archive, a: &SessionEntry
     if (a.domain, a.chunk_size_bytes) != (b.domain, b.chunk_size_bytes) {
         return Err(internal("sessions whose ids cannot be compared"));
     }
-    let mut differing = Bits::none(a.chunk_count().max(b.chunk_count()))?;
+    let mut differing = Bits::none(a.chunk_count().max(b.chunk_count()));
     let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| differing.insert(index..index.saturating_add(1));
     diff::<ContentTree, _, _>(&content_root(a), &content_root(b), &mut archive.nodes(world), &mut visit)?;
     resized(&mut differing, a, b.size_bytes);
-    Ok(Found { differing, with: Some(b.time), with_size_bytes: b.size_bytes, read_bytes: 0 })
+    Ok(Found { differing, with: Some(b.time), with_size_bytes: b.size_bytes, read_bytes: 0, damaged_bytes: 0 })
 }
 
-/// By what changed since the base snapshot, or by reading all.
+/// By reading the volume. What a base snapshot says is the same is read too: where it differs, the disk is failing.
 fn with_local<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -91,24 +95,66 @@ fn with_local<W: World>(
     }
     let shape = world.open_source(ITEM, &volume.name, &base_of, path)?;
     origins.check(&volume.name, &shape.found.origin, said)?;
-    let domain = archive.credential.domain(session.domain);
+    let domain = Arc::new(archive.credential.domain(session.domain));
     let there_bytes = shape.size_bytes;
-    let comparison = Comparison { item: ITEM, there_bytes, base: shape.base, volume, session, domain: &domain };
-    let stopped = |stop: ReadStop| stop.of_volume(&volume.name, &shape.found.origin.path);
-    let suspects = comparison.suspects(world, archive).map_err(stopped)?;
-    let there_count = there_bytes.div_ceil(u64::from(session.chunk_size_bytes));
-    let mut differing = Bits::none(session.chunk_count().max(there_count))?;
+    let comparison = Comparison { item: ITEM, place: Place::Source, there_bytes, base: shape.base, volume, session, domain: &domain };
+    let suspects = comparison.suspects(world, archive)?;
+    let chunk_size = u64::from(session.chunk_size_bytes);
+    let count = session.chunk_count();
+    let mut found = Found {
+        differing: Bits::none(count.max(there_bytes.div_ceil(chunk_size))),
+        with: None,
+        with_size_bytes: there_bytes,
+        read_bytes: 0,
+        damaged_bytes: 0,
+    };
+    let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let mut reading = Reading::of(session);
-    comparison
-        .compare(world, archive, &suspects, &mut reading, |world, compared| {
-            if !compared.is_same {
-                differing.insert(compared.index..compared.index.saturating_add(1));
+    let all = |from| (from < count).then_some(from..count);
+    while let Some(batch) = reading.next(world, archive, &mut pool, &comparison, &all)? {
+        for Compared { index, found: there, .. } in &batch.chunks {
+            if let differences::Found::Unreadable(errno) = there {
+                let path = path_text(&shape.found.origin.path);
+                let failure = unreadable(world, &volume.name, path, there_bytes, (index.saturating_mul(chunk_size), *errno));
+                // The base snapshot may share the blocks that cannot be read.
+                if shape.base.is_some() && matches!(failure, Failure::SourceRead { .. }) {
+                    world.drop_base(ITEM)?;
+                }
+                return Err(failure);
             }
-            if world.cancelled() { Err(ReadStop::Failure(Failure::Interrupted)) } else { Ok(true) }
-        })
-        .map_err(stopped)?;
-    resized(&mut differing, session, there_bytes);
-    Ok(Found { differing, with: None, with_size_bytes: there_bytes, read_bytes: reading.read_bytes })
+            if *there != differences::Found::Same {
+                found.differing.insert(*index..index.saturating_add(1));
+                if suspects.as_ref().is_some_and(|suspects| !suspects.contains(*index)) {
+                    found.damaged_bytes = found.damaged_bytes.saturating_add(session.chunk_bytes(*index).into());
+                }
+            }
+        }
+        reading.give_back(batch);
+        report(world, Phase::Reading, &volume.name, reading.position().saturating_mul(chunk_size), session.size_bytes);
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    if found.damaged_bytes > 0 {
+        world.drop_base(ITEM)?;
+    }
+    resized(&mut found.differing, session, there_bytes);
+    found.read_bytes = reading.read_bytes;
+    Ok(found)
+}
+
+fn unreadable<W: World>(
+    world: &mut W,
+    volume: &str,
+    path: String,
+    expected_bytes: u64,
+    (offset_bytes, Errno(errno)): (u64, Errno),
+) -> Failure {
+    let volume = volume.to_owned();
+    match world.source_bytes(ITEM) {
+        Ok(found_bytes) if found_bytes < expected_bytes => Failure::SourceResized { volume, path, expected_bytes, found_bytes },
+        _ => Failure::SourceRead { volume, path, offset_bytes, errno },
+    }
 }
 
 /// What only the larger one has differs.
@@ -124,12 +170,9 @@ fn tell<W: World>(world: &mut W, volume: &VolumeEntry, session: &SessionEntry, f
     let chunk_size = u64::from(session.chunk_size_bytes);
     let end_bytes = session.size_bytes.max(found.with_size_bytes);
     let (mut page, mut differing_bytes, mut next) = (Vec::new(), 0u64, 0);
-    while let Some(begin) = found.differing.next(next) {
-        next = begin.saturating_add(1);
-        while found.differing.contains(next) {
-            next = next.saturating_add(1);
-        }
-        let range = (begin.saturating_mul(chunk_size), next.saturating_mul(chunk_size).min(end_bytes));
+    while let Some(run) = found.differing.next_run(next) {
+        next = run.end;
+        let range = (run.start.saturating_mul(chunk_size), next.saturating_mul(chunk_size).min(end_bytes));
         differing_bytes = differing_bytes.saturating_add(range.1.saturating_sub(range.0));
         page.push(range);
         if page.len() >= PAGE_RANGES {
@@ -147,6 +190,7 @@ fn tell<W: World>(world: &mut W, volume: &VolumeEntry, session: &SessionEntry, f
         with_size_bytes: found.with_size_bytes,
         differing_bytes,
         read_bytes: found.read_bytes,
+        damaged_bytes: found.damaged_bytes,
     }))?;
     Ok(ExitStatus::Done)
 }

@@ -77,12 +77,12 @@ struct Record {
 
 impl ChunkReader {
     /// Begins with nothing wanted.
-    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: Domain) -> Self {
+    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: &Arc<Domain>) -> Self {
         Self {
             packs: Arc::clone(packs),
             keys: Arc::clone(keys),
             credential: Arc::clone(credential),
-            domain: Arc::new(domain),
+            domain: Arc::clone(domain),
             planned: VecDeque::new(),
             asked: VecDeque::new(),
             opening: VecDeque::new(),
@@ -226,11 +226,16 @@ pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKe
     let mut keys = HashMap::new();
     let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
     while let Some((number, entry)) = walk.next(&mut nodes)? {
+        if nodes.world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
         keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
     }
     archive.ledger.keys_proven_time = archive.head.time;
-    archive.ledger.write(world, &archive.folder)?;
+    if !world.only_looks() {
+        archive.ledger.write(world, &archive.folder)?;
+    }
     Ok(keys)
 }
 

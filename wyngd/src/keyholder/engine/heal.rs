@@ -20,7 +20,7 @@ use super::commit::{PACK_NODE_MAX_BYTES, cached};
 use super::fetch::packs_below;
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
-use super::put::put_blob;
+use super::put::{Kept, put_blob};
 use crate::keyholder::state::PackNote;
 use crate::keyholder::world::World;
 
@@ -98,22 +98,27 @@ pub fn release_held<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
     Ok(())
 }
 
-/// Pushes commits and slots again that the store lost and this machine still has.
+/// Pushes commits again of which no sound copy was found, and slots that the store lost, where this machine still has them.
 pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     let noted = archive.ledger.notes.clone();
-    let mut blobs = Vec::new();
-    for generation in &noted.commits {
-        if let Some(known) = archive.ledger.known(*generation) {
-            blobs.push((archive.credential.commit_name(*generation), known.bytes.clone()));
+    for (generation, copy) in noted.commits.range(..=archive.head.generation) {
+        let (Some(known), Ok(number)) = (archive.ledger.known(*generation).cloned(), u8::try_from(*copy)) else { continue };
+        let name = archive.credential.commit_copy_name(*generation, number);
+        // The note stays until a verify finds a sound copy, or how far the damage goes.
+        let kept = put_blob(world, name, &known.bytes)?;
+        if *generation < archive.head.generation {
+            continue;
         }
+        match kept {
+            Kept::Different => return Err(archive.stop(world, *generation)),
+            Kept::New | Kept::Same | Kept::Unknown => archive.ledger.head_copy = number,
+        }
+        archive.ledger.write(world, &archive.folder)?;
     }
     if !noted.slots.is_empty() {
         for slot in archive.live_slots(world)?.iter().filter(|slot| noted.slots.contains(&slot.clear().number)) {
-            blobs.push((slot_name(slot.clear().number), slot.encode().to_vec()));
+            put_blob(world, slot_name(slot.clear().number), &slot.encode())?;
         }
-    }
-    for (name, bytes) in blobs {
-        put_blob(world, name, &bytes)?; // whatever it answers, the next verify looks
     }
     Ok(())
 }

@@ -4,24 +4,32 @@
 //! A number is used for one slot ever. A slot goes to the store before the commit that lists it, so a crash leaves at most a slot that
 //! no commit lists, which opens nothing here.
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::{ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
-use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotRef};
+use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
 use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
-use super::archive::{Archive, internal};
-use super::commit::{commit_change, settle_pending};
+use super::archive::{Archive, Unlocked, internal, listed};
+use super::commit::{commit_change, seconds, settle_pending};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
+use super::slots::{SlotTrial, slot_hash};
 use crate::keyholder::world::World;
 
-/// How costly a guess at the new passphrase is; what is not said is as with the slot that opened.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cost {
+/// So many numbers that something in the store has taken are passed over by one command: a store could use up all 256.
+const TAKEN_MAX: usize = 4;
+
+/// What the new slot is to be like; what is not said is as with the slot that opened.
+#[derive(Debug, Clone, Default)]
+pub struct NewSlot {
     /// Argon2's memory, KiB.
     pub memory_kib: Option<u32>,
     /// Argon2's passes.
     pub passes: Option<u32>,
+    /// What a person calls it. Without it an added slot has none, and a changed one keeps its own.
+    pub label: Option<SlotLabel>,
 }
 
 /// What is to become of the slots.
@@ -35,110 +43,184 @@ enum Change {
 }
 
 /// Adds a passphrase, or a recovery key that is drawn and shown once.
-pub fn add<W: World>(world: &mut W, name: &str, kind: SlotKind, cost: Cost) -> Result<(), Failure> {
-    edit(world, name, &Change::Add(kind), cost)
+pub fn add<W: World>(world: &mut W, name: &str, kind: SlotKind, wish: &NewSlot) -> Result<(), Failure> {
+    edit(world, name, &Change::Add(kind), wish)
 }
 
-/// Puts a new passphrase into the place of the one that opens the archive.
-pub fn change<W: World>(world: &mut W, name: &str, cost: Cost) -> Result<(), Failure> {
-    edit(world, name, &Change::Replace, cost)
+/// Puts a new passphrase into the place of the one that opens the archive: behind it that one opens no slot any more.
+pub fn change<W: World>(world: &mut W, name: &str, wish: &NewSlot) -> Result<(), Failure> {
+    edit(world, name, &Change::Replace, wish)
 }
 
 /// Removes a slot. The passphrase that is asked for must open another one, so that the archive stays open to somebody.
 pub fn remove<W: World>(world: &mut W, name: &str, number: u8) -> Result<(), Failure> {
-    edit(world, name, &Change::Remove(number), Cost::default())
+    edit(world, name, &Change::Remove(number), &NewSlot::default())
 }
 
 /// The slots that the head lists.
 pub fn list<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     let archive = Archive::open(world, name)?;
     let slots = archive.live_slots(world)?;
-    tell_slots(world, &slots)
+    tell_slots(world, &archive, &slots, None)
 }
 
-fn tell_slots<W: World>(world: &mut W, slots: &[Slot]) -> Result<(), Failure> {
-    slots.iter().try_for_each(|slot| {
+/// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this command.
+pub fn tell_slots<W: World>(world: &mut W, archive: &Archive, slots: &[Slot], opens: Option<u8>) -> Result<(), Failure> {
+    for slot in slots {
+        let Some(SlotRef { number, time, label, .. }) = listed(&archive.head, slot) else { continue };
         let clear = slot.clear();
-        let recovery_key = clear.kind == SlotKind::RecoveryKey;
-        world.tell(ToClient::KeySlot(KeySlot { number: clear.number, recovery_key, memory_kib: clear.memory_kib, passes: clear.passes }))
-    })
+        let opened = archive.ledger.opened.filter(|(opened, _)| opened == number);
+        world.tell(ToClient::KeySlot(KeySlot {
+            number: *number,
+            recovery_key: clear.kind == SlotKind::RecoveryKey,
+            memory_kib: clear.memory_kib,
+            passes: clear.passes,
+            made_time: *time,
+            label: label.as_str().to_owned(),
+            opens: opens == Some(*number),
+            opened_time: opened.map_or(0, |(_, time)| time),
+        }))?;
+    }
+    Ok(())
 }
 
 /// Unlocks, makes the new slot if there is to be one, and commits the changed list.
-fn edit<W: World>(world: &mut W, name: &str, change: &Change, cost: Cost) -> Result<(), Failure> {
+fn edit<W: World>(world: &mut W, name: &str, change: &Change, wish: &NewSlot) -> Result<(), Failure> {
     let mut archive = Archive::open(world, name)?;
     archive.may_write()?;
-    let mut kept = archive.live_slots(world)?;
+    if archive.ledger.pending().is_some() {
+        // It may list slots of a cut command: they count before a passphrase is asked for.
+        world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+        settle_pending(world, &mut archive)?;
+        world.finish_push()?;
+    }
+    tidy_slots(world, &archive)?;
+    let slots = archive.live_slots(world)?;
     if let Change::Remove(number) = change
-        && kept.iter().all(|slot| slot.clear().number != *number)
+        && slots.iter().all(|slot| slot.clear().number != *number)
     {
         return Err(bad_slot("no such slot; see `wyng-ctl key list`"));
     }
-    let (root, opened) = archive.unlock_root(world, &kept)?;
-    let (new, dropped) = match *change {
-        Change::Add(kind) => (Some(kind), None),
-        Change::Replace => (Some(SlotKind::Passphrase), Some(opened.number)),
-        Change::Remove(number) if number == opened.number => {
-            return Err(bad_slot("this passphrase is the slot's own: give one that stays"));
-        }
-        Change::Remove(number) => (None, Some(number)),
+    let unlocked = archive.unlock_root(world, &slots)?;
+    let dropped = dropped(world, change, &slots, &unlocked)?;
+    let mut kept: Vec<Slot> = slots.iter().filter(|slot| !dropped.contains(&slot.clear().number)).cloned().collect();
+    let new = match change {
+        Change::Add(kind) => Some(*kind),
+        Change::Replace => Some(SlotKind::Passphrase),
+        Change::Remove(_) => None,
     };
-    kept.retain(|slot| Some(slot.clear().number) != dropped);
     if new.is_some() && kept.len() >= SLOTS_MAX {
         return Err(bad_slot("there are eight already: remove one first"));
     }
     let new = match new {
-        Some(kind) => Some((kind, params(&opened, cost)?, new_password(world, kind)?)),
+        Some(kind) => Some(Making {
+            root: &unlocked.root,
+            kind,
+            params: params(&unlocked.slot, wish)?,
+            password: new_password(world, kind, &slots)?,
+            label: label_of(&archive, change, &unlocked, wish),
+        }),
         None => None,
     };
     world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
-    settle_pending(world, &mut archive)?;
     let mut next_slot = archive.head.next_slot;
-    if let Some((kind, params, password)) = new {
-        kept.push(put_slot(world, &archive, &root, kind, params, &password, &mut next_slot)?);
-        // With the new one and the old ones: whichever commit a crash leaves as the head finds its slots here.
-        let mut all = archive.folder.read_slots(world)?;
-        all.extend(kept.last().cloned());
-        archive.folder.write_slots(world, &all)?;
+    let mut listing = archive.head.slots.clone();
+    listing.retain(|slot| !dropped.contains(&slot.number));
+    if let Some(new) = &new {
+        let slot = put_slot(world, &archive, new, &mut next_slot)?;
+        listing.push(slot_ref(&slot, seconds(world.wall_nanos()), new.label.clone()));
+        kept.push(slot);
     }
-    let slots = kept.iter().map(slot_ref).collect();
-    commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| (state.slots, state.next_slot) = (slots, next_slot))?;
-    archive.folder.write_slots(world, &kept)?;
+    commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| (state.slots, state.next_slot) = (listing, next_slot))?;
+    tidy_slots(world, &archive)?;
     world.finish_push()?;
-    tell_slots(world, &kept)
+    tell_slots(world, &archive, &kept, Some(unlocked.slot.number))
 }
 
-fn new_password<W: World>(world: &mut W, kind: SlotKind) -> Result<Password, Failure> {
-    let bytes = match kind {
-        SlotKind::Passphrase => world.passphrase(Asked::New)?,
+/// Drops this machine's copies of slots that were removed. Those that no commit has listed yet stay: their numbers are used up.
+fn tidy_slots<W: World>(world: &mut W, archive: &Archive) -> Result<(), Failure> {
+    let all = archive.folder.read_slots(world)?;
+    let stays = |slot: &&Slot| u16::from(slot.clear().number) >= archive.head.next_slot || listed(&archive.head, slot).is_some();
+    let kept: Vec<Slot> = all.iter().filter(stays).cloned().collect();
+    if kept == all { Ok(()) } else { archive.folder.write_slots(world, &kept) }
+}
+
+/// The slots that go. A passphrase that is changed goes wherever it opens: it could be valid in a second slot, and stay so in silence.
+fn dropped<W: World>(world: &mut W, change: &Change, slots: &[Slot], unlocked: &Unlocked) -> Result<BTreeSet<u8>, Failure> {
+    let opened = unlocked.slot.number;
+    match *change {
+        Change::Add(_) => Ok(BTreeSet::new()),
+        Change::Remove(number) if number == opened => Err(Failure::SlotInUse { slot: number }),
+        Change::Remove(number) => Ok([number].into()),
+        Change::Replace => {
+            let mut trial = SlotTrial::new(slots.iter().filter(|slot| slot.clear().number != opened).cloned());
+            let mut numbers = BTreeSet::from([opened]);
+            while let Some((_, slot)) = trial.next(world, &unlocked.password)? {
+                numbers.insert(slot.clear().number);
+            }
+            Ok(numbers)
+        }
+    }
+}
+
+fn label_of(archive: &Archive, change: &Change, unlocked: &Unlocked, wish: &NewSlot) -> SlotLabel {
+    let replaced = archive.head.slots.iter().find(|slot| matches!(change, Change::Replace) && slot.number == unlocked.slot.number);
+    wish.label.clone().or_else(|| replaced.map(|slot| slot.label.clone())).unwrap_or_default()
+}
+
+/// A passphrase that opens no slot yet, or a recovery key.
+fn new_password<W: World>(world: &mut W, kind: SlotKind, slots: &[Slot]) -> Result<Password, Failure> {
+    match kind {
+        SlotKind::Passphrase => {
+            let password = Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
+            match SlotTrial::new(slots.iter().cloned()).next(world, &password)? {
+                Some((_, slot)) => Err(Failure::PassphraseTaken { slot: slot.clear().number }),
+                None => Ok(password),
+            }
+        }
         SlotKind::RecoveryKey => {
             let key = RecoveryKey::new(&mut world.draw()?);
             world.show_secret(key.printed().as_bytes())?;
-            zeroize::Zeroizing::new(key.chars().to_vec())
+            Password::new(zeroize::Zeroizing::new(key.chars().to_vec())).ok_or(Failure::NoPassphrase)
         }
-    };
-    Password::new(bytes).ok_or(Failure::NoPassphrase)
+    }
 }
 
-/// Puts ROOT into the store in a slot of the next free number. A number that a crash has used up is passed over.
-fn put_slot<W: World>(
-    world: &mut W,
-    archive: &Archive,
-    root: &Root,
+/// What a slot is made of.
+struct Making<'a> {
+    root: &'a Root,
     kind: SlotKind,
     params: SlotParams,
-    password: &Password,
-    next_slot: &mut u16,
-) -> Result<Slot, Failure> {
-    loop {
-        let number = u8::try_from(*next_slot).map_err(|_| bad_slot("all 256 numbers of this archive are used up"))?;
-        *next_slot = next_slot.saturating_add(1);
-        let slot = new_slot(world, archive.folder.id(), root, number, kind, params, password)?;
+    password: Password,
+    label: SlotLabel,
+}
+
+/// Puts ROOT into the store in a slot of the next free number. Its bytes are kept here first: a number that a cut command of this machine has
+/// used up is known by them, and passed over. Of numbers that somebody else has taken only a few are.
+fn put_slot<W: World>(world: &mut W, archive: &Archive, new: &Making<'_>, next_slot: &mut u16) -> Result<Slot, Failure> {
+    let mut all = archive.folder.read_slots(world)?;
+    let own: BTreeSet<u8> = all.iter().map(|slot| slot.clear().number).collect();
+    for _ in 0..=TAKEN_MAX {
+        let mut number = take_number(next_slot)?;
+        while own.contains(&number) {
+            number = take_number(next_slot)?;
+        }
+        let slot = new_slot(world, archive.folder.id(), new.root, number, new.kind, new.params, &new.password)?;
+        // Whichever commit a crash leaves as the head finds its slots here.
+        all.push(slot.clone());
+        archive.folder.write_slots(world, &all)?;
         match put_blob(world, slot_name(number), &slot.encode())? {
             Kept::New | Kept::Same => return Ok(slot),
             Kept::Different | Kept::Unknown => {}
         }
     }
+    Err(Failure::SlotNamesTaken)
+}
+
+fn take_number(next_slot: &mut u16) -> Result<u8, Failure> {
+    let number = u8::try_from(*next_slot).map_err(|_| bad_slot("all 256 numbers of this archive are used up"))?;
+    *next_slot = next_slot.saturating_add(1);
+    Ok(number)
 }
 
 /// Seals ROOT under a password.
@@ -159,9 +241,9 @@ pub fn new_slot<W: World>(
     })
 }
 
-/// How a commit lists a slot.
-pub fn slot_ref(slot: &Slot) -> SlotRef {
-    SlotRef { number: slot.clear().number, hash: *blake3::hash(&slot.encode()).as_bytes() }
+/// How a commit lists a slot that was made at `time`.
+pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
+    SlotRef { number: slot.clear().number, time, hash: slot_hash(slot), label }
 }
 
 /// What a guess at a passphrase is to cost.
@@ -172,8 +254,8 @@ pub fn slot_params(memory_kib: u32, passes: u32) -> Result<SlotParams, Failure> 
     })
 }
 
-fn params(opened: &SlotClear, cost: Cost) -> Result<SlotParams, Failure> {
-    slot_params(cost.memory_kib.unwrap_or(opened.memory_kib), cost.passes.unwrap_or(opened.passes))
+fn params(opened: &SlotClear, wish: &NewSlot) -> Result<SlotParams, Failure> {
+    slot_params(wish.memory_kib.unwrap_or(opened.memory_kib), wish.passes.unwrap_or(opened.passes))
 }
 
 fn bad_slot(allowed: &str) -> Failure {

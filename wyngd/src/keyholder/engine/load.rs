@@ -1,31 +1,59 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Fetching what the cache holds from the store: directories and nodes, pack by pack.
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::{Coder, Credential, Id, Kind};
 use wyng_archive::format::{Commit, Directory, Malformed, Node, PackEntry, PackState, PacksTree, Place, RecordKind};
 use wyng_archive::plan::{PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
 
-use super::archive::damaged;
+use super::archive::{damaged, open_commit};
 use super::fetch::usize_of;
 use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, JournalPack, Notes, PackNote};
+use crate::keyholder::state::{ArchiveFolder, JournalPack, Ledger, Notes, PackNote};
 use crate::keyholder::world::World;
 
-/// Builds index and nodes anew: (a) from right to left, then of each pack its directory and its nodes. A pack that cannot be read is
-/// noted; unless the archive marks it lost already it is told, and how many these are is returned.
+/// The cache that is in use while a new one is built.
+pub struct OldCache {
+    cache: Cache,
+    /// Packs from this number on may have been given anew since.
+    packs_end: u64,
+}
+
+impl OldCache {
+    /// What there is of it: that it is damaged or missing only means that nothing is kept.
+    pub fn open<W: World>(world: &mut W, credential: &Credential, folder: &ArchiveFolder, ledger: &Ledger) -> Option<Self> {
+        let head = ledger.head()?;
+        let commit = open_commit(credential, &mut Coder::new(0).ok()?, head).ok()?;
+        let cache = Cache::open(world, &folder.cache(ledger.cache)).ok()??;
+        Some(Self { cache, packs_end: commit.next_pack() })
+    }
+}
+
+/// Builds index and nodes anew in a folder of the state: (a) from right to left, then of each pack its directory and its nodes. What cannot be
+/// read comes from the old cache, as far as its ids fit. A pack that cannot be read is noted; unless the archive marks it lost already it is
+/// told, and how many these are is returned.
 pub fn rebuild<W: World>(
     world: &mut W,
     credential: &Credential,
-    folder: &ArchiveFolder,
+    folder: &str,
     head: &Commit,
     notes: &mut Notes,
+    old: Option<&mut OldCache>,
 ) -> Result<u64, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let mut old = old;
     let packs = {
         let load = &mut |pack: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
-            let plain = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id)?;
+            let read = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id);
+            let plain = match (read, old.as_mut()) {
+                (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => {
+                    old.cache.node(world, credential, &place.id)?.ok_or(failure)?
+                }
+                (read, _) => read?,
+            };
             Node::decode(&plain, level, room).map_err(|Malformed(rule)| damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule))))
         };
         read_packs(head, load).map_err(|error| match error {
@@ -34,27 +62,39 @@ pub fn rebuild<W: World>(
         })?
     };
     let mut cache = Cache::create(world, folder)?;
-    let (mut done_bytes, total_bytes, mut unread) = (0u64, packs.len() as u64, 0u64);
+    let (mut done_bytes, total_bytes, mut problems, mut unread) = (0u64, packs.len() as u64, 0u64, BTreeSet::new());
     for (number, entry) in packs {
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         if entry.state == PackState::Lost {
             notes.packs.entry(number).or_insert(PackNote::Lost);
         }
-        match read_pack(world, credential, &mut coder, number, &entry)? {
-            (pack, None) => cache.add_pack(world, &pack)?,
-            (pack, Some(damage)) => {
-                cache.add_pack(world, &pack)?;
-                notes.packs.insert(number, PackNote::Lost);
-                if entry.state != PackState::Lost {
-                    unread = unread.saturating_add(1);
-                    world.tell(ToClient::Problem(damage))?;
-                }
+        let (pack, damage) = read_pack(world, credential, &mut coder, number, &entry)?;
+        cache.add_pack(world, &pack)?;
+        if let Some(damage) = damage {
+            notes.packs.insert(number, PackNote::Lost);
+            unread.insert(number);
+            if entry.state != PackState::Lost {
+                problems = problems.saturating_add(1);
+                world.tell(ToClient::Problem(damage))?;
             }
+        }
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
         }
         done_bytes = done_bytes.saturating_add(1);
         world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
     }
-    cache.save(world, head.generation)?;
-    Ok(unread)
+    if let Some(old) = old.filter(|_| !unread.is_empty()) {
+        unread.retain(|number| *number < old.packs_end);
+        match cache.keep_packs(world, credential, &old.cache, &unread) {
+            Ok(()) | Err(Failure::CacheLost) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    cache.save(world, head.generation, head.next_pack())?;
+    Ok(problems)
 }
 
 /// What can be read of a pack's directory and nodes, and what could not.
@@ -87,7 +127,7 @@ pub fn read_pack<W: World>(
 }
 
 /// An object that is not what was stored is a problem of its own; anything else ends the command.
-fn problem_of(failure: Failure) -> Result<Problem, Failure> {
+pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
     match failure {
         Failure::Missing { class, object, .. } => {
             Ok(Problem { object, class, problem: Fault::Missing.to_string(), volumes: Vec::new(), acknowledged: false })

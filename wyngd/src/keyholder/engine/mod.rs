@@ -4,7 +4,7 @@
 //! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is read
 //! in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs), [`commit`] (the one
 //! point at which a run becomes true), [`heal`], [`restore`],
-//! [`differences`] (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`], [`keys`] and [`take_over`].
+//! [`differences`] (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`] with [`slots`] and [`history`], [`keys`] and [`take_over`].
 
 pub mod acknowledge;
 pub mod archive;
@@ -18,6 +18,7 @@ pub mod diff;
 pub mod differences;
 pub mod fetch;
 pub mod heal;
+pub mod history;
 pub mod keys;
 pub mod load;
 pub mod monitor;
@@ -28,6 +29,7 @@ pub mod put;
 pub mod replace;
 pub mod restore;
 pub mod sample;
+pub mod slots;
 pub mod source;
 pub mod take_over;
 pub mod verify;

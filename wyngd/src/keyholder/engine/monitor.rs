@@ -81,7 +81,7 @@ fn collect<W: World>(
 fn collect_since<W: World>(world: &mut W, item: u32, known: &KnownBase, size_bytes: u64) -> Result<Option<(Method, SavedDelta)>, Failure> {
     let chunk_size = u64::from(known.session.chunk_size_bytes);
     let count = size_bytes.div_ceil(chunk_size);
-    let mut bits = Bits::none(count)?;
+    let mut bits = Bits::none(count);
     let mut changed = ChunkRanges::changed(&known.saved, size_bytes, chunk_size, count, Samples::default());
     while let Some(range) = changed.next(world, item)? {
         bits.insert(range);

@@ -2,28 +2,29 @@
 //! Adopting an archive, or catching up with it: the one command that rebuilds the local state, and the only one that looks for the newest
 //! commit.
 //!
-//! What this machine knew before must be an ancestor of what the store shows, proven by hashes; all else is rollback or fork, and refused.
+//! An archive is its id, whatever it is called here. What this machine knows of that id must be an ancestor of what the store shows, proven by
+//! hashes; all else is rollback or fork, and refused. The new cache is built beside the one that is in use, and what only this machine still
+//! has goes over into it; one write of the ledger then makes the new state count. Until that, a cut leaves the old one as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Coder, Credential, slot_name};
-use wyng_archive::format::{COMMIT_BYTES, Commit, SLOT_BYTES, Slot, skip_of};
-use wyng_archive::plan::{earlier_step, head_probes, next_probe};
-use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{Failure, ObjectClass, Problem, ToClient};
+use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
+use wyng_archive::format::{HeadCode, Slot};
+use wyng_archive::{Class, Damage, Fault};
+use wyng_control::{Failure, Problem, ToClient, Warning, is_archive_name};
 use wyng_wire::Service;
 
-use super::archive::{damaged, internal, is_listed, open_any, open_commit, try_passphrases};
-use super::load::rebuild;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, is_archive_name, to_hex};
-use crate::keyholder::world::{Found, World};
+use super::archive::{class_of, internal, listed};
+use super::commit::seconds;
+use super::history::{History, SoundCommit, find_newest, read_copies};
+use super::load::{OldCache, problem_of, rebuild};
+use super::slots::{SlotTrial, damaged_slot, read_slot, read_slots, slot_hash, with_passphrase};
+use crate::keyholder::state::{ArchiveFolder, ArchiveToml, KnownCommit, Ledger, PassedOver, to_hex};
+use crate::keyholder::world::World;
 
-/// At most so many slots are read: as many as can be live.
-const SLOTS_READ_MAX: usize = 8;
-
-/// Digits of a head's hash on a recovery sheet: 64 bits, which nobody meets by trying.
-const CODE_DIGITS: usize = 16;
+/// So many damaged generations in a row are passed over, and so many above an older one are looked at, to tell whether one of them is sound.
+const GENERATIONS_READ_MAX: usize = 64;
 
 /// What is to be opened.
 pub struct Request {
@@ -35,271 +36,463 @@ pub struct Request {
     pub via: Option<String>,
     /// The code of a recovery sheet: the newest commit must be that one or descend from it.
     pub expect: Option<String>,
+    /// The newest sound generation below this one, although newer ones exist.
+    pub before: Option<u64>,
 }
 
-/// What this machine knows already.
-struct Known {
-    toml: ArchiveToml,
-    credential: Arc<Credential>,
+/// What was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Its generation.
+    pub generation: u64,
+    /// Problems that were told.
+    pub problems: u64,
+    /// The newest generation, which is damaged, so that this older one was opened though nobody asked for it: it can only be read.
+    pub damaged_newest: Option<u64>,
+}
+
+/// What this machine has of an archive.
+struct Here {
+    folder: ArchiveFolder,
+    /// `None`: the archive is new here.
+    toml: Option<ArchiveToml>,
     ledger: Ledger,
+    slots: Vec<Slot>,
+    /// The name that it has here, if that is not the one it is to be opened under.
+    other_name: Option<String>,
 }
 
-/// The newest commit of the store, opened, with its bytes.
+impl Here {
+    /// The archive of a name; `None` if there is none. What is damaged is told, never repaired by guessing.
+    fn of_name<W: World>(world: &mut W, name: &str) -> Result<Option<(Self, Credential)>, Failure> {
+        let folder = match ArchiveFolder::find(world, name) {
+            Ok(folder) => folder,
+            Err(Failure::UnknownArchive { .. }) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let (toml, credential) = (folder.read_toml(world)?, folder.read_credential(world)?);
+        let (ledger, slots) = (Ledger::read(world, &folder)?, folder.read_slots(world).unwrap_or_default());
+        Ok(Some((Self { folder, toml: Some(toml), ledger, slots, other_name: None }, credential)))
+    }
+
+    /// What there is of an id. A folder without a name is left by an opening that was cut at its last step: it gets the name first, so that
+    /// there is one to forget it by.
+    fn of_id<W: World>(world: &mut W, folder: ArchiveFolder, name: &str) -> Result<Self, Failure> {
+        if world.file_bytes(&folder.file("ledger"))?.is_none() {
+            return Ok(Self { folder, toml: None, ledger: Ledger::default(), slots: Vec::new(), other_name: None });
+        }
+        let names = folder.names_of(world)?;
+        if names.is_empty() {
+            folder.link(world, name)?;
+        }
+        let other_name = names.into_iter().next();
+        let (toml, ledger) = (folder.read_toml(world)?, Ledger::read(world, &folder)?);
+        let slots = folder.read_slots(world).unwrap_or_default();
+        Ok(Self { folder, toml: Some(toml), ledger, slots, other_name })
+    }
+
+    fn known_generation(&self) -> u64 {
+        self.ledger.head().map_or(0, |head| head.generation)
+    }
+}
+
+/// The state that is to be opened.
 struct Head {
-    commit: Commit,
-    known: KnownCommit,
+    found: SoundCommit,
+    copy: u8,
+    passed_over: Option<PassedOver>,
+    /// Newer generations of which the store cannot say whether they exist.
+    unknown: BTreeSet<u64>,
+    /// Generations from this one on of which no copy is sound, each with the copy under which the next commit goes.
+    taken: Taken,
 }
 
-/// Opens an archive, with what there is of it; how many of its packs could not be read, and of how many commits behind the newest one that
-/// was found the store cannot say whether they exist.
-pub fn open<W: World>(world: &mut W, request: &Request) -> Result<u64, Failure> {
-    let known = known(world, request)?;
-    let (store, via) = address(request, known.as_ref())?;
-    world.connect(Service::Fetch, &via, &store, false)?;
-    let slots = read_slots(world)?;
-    let (credential, opened) = match &known {
-        Some(known) => (Arc::clone(&known.credential), None),
-        None => unlock(world, &slots).map(|(credential, slot)| (Arc::new(credential), Some(slot)))?,
-    };
-    let folder = ArchiveFolder::of(credential.archive());
-    if slots.iter().flatten().all(|slot| slot.clear().archive != credential.archive()) && !slots.is_empty() {
-        return Err(Failure::OtherArchive);
-    }
-    let mut ledger = known.as_ref().map(|known| known.ledger.clone()).unwrap_or_default();
-    let from = ledger.head().map_or(0, |head| head.generation);
-    let (head, unknown) = find_head(world, &credential, from)?;
-    check_descent(world, &credential, &ledger, &head)?;
-    check_expected(world, &credential, request.expect.as_deref(), &head)?;
-    let live_slots = live_slots(&head.commit, &slots)?;
-    if opened.is_some_and(|number| live_slots.iter().all(|slot| slot.clear().number != number)) {
-        return Err(Failure::WrongPassphrase); // it was right once, and was removed
-    }
-    let spine = spine(world, &credential, &head)?;
-    let unread = rebuild(world, &credential, &folder, &head.commit, &mut ledger.notes)?;
-    world.finish_fetch()?;
-
-    let writer = match &known {
-        Some(known) => known.toml.writer.clone(),
-        None => to_hex(&world.draw::<16>()?),
-    };
-    folder.write_toml(world, &ArchiveToml { store, via, writer })?;
-    folder.write_credential(world, &credential)?;
-    folder.write_slots(world, &live_slots)?;
-    let pending = pending_without_rival(&ledger, &head);
-    if pending.is_none() {
-        Journal::of(&folder).begin(world, head.commit.generation, &[])?;
-    }
-    // The ledger last: until it says so, the state before is what counts.
-    ledger.adopt(head.known, spine);
-    if let Some(pending) = pending {
-        ledger.set_pending(pending);
-    }
-    ledger.write(world, &folder)?;
-    folder.link(world, &request.name)?;
-    Ok(unread.saturating_add(unknown))
+/// All that is needed to open the archive, but for the cache; nothing of it is written yet.
+struct View {
+    credential: Arc<Credential>,
+    here: Here,
+    head: Head,
+    /// Hashes below the head, see [`Ledger`].
+    spine: Vec<(u64, [u8; 32])>,
+    read: Vec<KnownCommit>,
+    lost: BTreeMap<u64, u16>,
+    gap: Option<u64>,
+    /// Slots of the store that were read already.
+    slots: Option<Vec<Slot>>,
+    /// The slot that gave the credential, if a passphrase was typed.
+    slot: Option<u8>,
 }
 
-/// A pending commit that follows the head and was never seen by the store is kept, with its journal: the next run pushes it.
-/// Any other one is dropped, with the journal: it became part of this history, or has lost its place to another.
-fn pending_without_rival(ledger: &Ledger, head: &Head) -> Option<KnownCommit> {
-    let generation = head.commit.generation;
-    let is_same_head = ledger.head().is_some_and(|known| known.generation == generation);
-    ledger.pending().filter(|pending| is_same_head && pending.generation == generation.saturating_add(1)).cloned()
-}
-
-fn known<W: World>(world: &mut W, request: &Request) -> Result<Option<Known>, Failure> {
+/// Opens an archive, with what there is of it.
+pub fn open<W: World>(world: &mut W, request: &Request) -> Result<Opened, Failure> {
     if !is_archive_name(&request.name) {
         return Err(Failure::BadName { name: request.name.clone() });
     }
-    let folder = match ArchiveFolder::find(world, &request.name) {
-        Ok(folder) => folder,
-        Err(Failure::UnknownArchive { .. }) => return Ok(None),
-        Err(failure) => return Err(failure),
+    let expected = request.expect.as_deref().map(str::parse).transpose().map_err(|_| Failure::CodeMistyped)?;
+    let named = Here::of_name(world, &request.name)?;
+    let (store, via) = address(request, named.as_ref().and_then(|(here, _)| here.toml.as_ref()))?;
+    world.connect(Service::Fetch, &via, &store, false)?;
+    let view = match named {
+        Some((here, credential)) => look(world, request.before, expected, Arc::new(credential), here)?,
+        None => by_passphrase(world, request, expected)?,
     };
-    let (toml, credential) = (folder.read_toml(world)?, Arc::new(folder.read_credential(world)?));
-    let ledger = Ledger::read(world, &folder)?;
-    Ok(Some(Known { toml, credential, ledger }))
+    if let Some(known_as) = view.here.other_name.clone() {
+        return Err(Failure::ArchiveKnown { archive: request.name.clone(), known_as });
+    }
+    if let Some(generation) = view.gap {
+        if view.slot.is_none() {
+            prove_owner(world, &view)?;
+        }
+        world.tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
+    }
+    adopt(world, request, expected, view, ArchiveToml { store, via, writer: String::new() })
 }
 
-fn address(request: &Request, known: Option<&Known>) -> Result<(String, String), Failure> {
-    let bad = || Failure::BadSetting { setting: "the store's address".into(), allowed: "needed the first time: --store URL".into() };
-    let store = request.store.clone().or_else(|| known.map(|known| known.toml.store.clone())).ok_or_else(bad)?;
-    let via = request.via.clone().or_else(|| known.map(|known| known.toml.via.clone())).unwrap_or_else(|| "local".into());
+fn address(request: &Request, known: Option<&ArchiveToml>) -> Result<(String, String), Failure> {
+    let unnamed = || Failure::StoreUnnamed { archive: request.name.clone() };
+    let store = request.store.clone().or_else(|| known.map(|known| known.store.clone())).ok_or_else(unnamed)?;
+    let via = request.via.clone().or_else(|| known.map(|known| known.via.clone())).unwrap_or_else(|| "local".into());
     Ok((store, via))
 }
 
-/// The slots of the store, highest numbers first; `Err` inside for one that is damaged.
-fn read_slots<W: World>(world: &mut W) -> Result<Vec<Result<Slot, Fault>>, Failure> {
-    let mut slots = Vec::new();
-    for number in (0..=u8::MAX).rev() {
-        let name = slot_name(number);
-        if world.stat(name)? == Found::Nothing {
-            continue;
-        }
-        slots.push(match read_blob(world, name, SLOT_BYTES)? {
-            Ok(bytes) => {
-                Slot::decode(&bytes).and_then(|slot| if slot.clear().number == number { Ok(slot) } else { Err(Fault::Shape("number")) })
+/// Finds the archive by what a passphrase opens. A slot counts only if the state that it leads to lists it.
+fn by_passphrase<W: World>(world: &mut W, request: &Request, expected: Option<HeadCode>) -> Result<View, Failure> {
+    let slots = read_slots(world)?;
+    if slots.is_empty() {
+        return Err(Failure::NotAnArchive);
+    }
+    with_passphrase(world, |world, password| {
+        let mut trial = SlotTrial::new(slots.sound.iter().cloned());
+        let mut seen: Option<View> = None;
+        while let Some((root, slot)) = trial.next(world, &password)? {
+            let credential = root.credential(slot.clear().archive).ok_or_else(|| internal("the data key"))?;
+            let is_same = |view: &View| view.credential.commit_name(1) == credential.commit_name(1);
+            let mut view = match seen.take().filter(is_same) {
+                Some(view) => view,
+                None => {
+                    let here = Here::of_id(world, ArchiveFolder::of(credential.archive()), &request.name)?;
+                    look(world, request.before, expected, Arc::new(credential), here)?
+                }
+            };
+            let number = slot.clear().number;
+            let is_live = listed(&view.head.found.commit, &slot).is_some();
+            if is_live || view.head.passed_over.is_some() {
+                accept_slot(world, request, &view, is_live, number)?;
+                (view.slot, view.slots) = (Some(number), Some(slots.sound.clone()));
+                return Ok(view);
             }
-            Err(fault) => Err(fault),
-        });
-        if slots.len() == SLOTS_READ_MAX {
-            break;
+            seen = Some(view);
         }
-    }
-    if slots.is_empty() { Err(Failure::NotAnArchive) } else { Ok(slots) }
+        match (seen, slots.damaged.first()) {
+            (Some(_), _) => Err(Failure::PassphraseRemoved),
+            // A passphrase cannot be judged by a damaged slot.
+            (None, Some((number, fault))) => Err(damaged_slot(*number, *fault)),
+            (None, None) => Err(trial.refused()),
+        }
+    })
 }
 
-/// The credential, and the number of the slot that gave it.
-fn unlock<W: World>(world: &mut W, slots: &[Result<Slot, Fault>]) -> Result<(Credential, u8), Failure> {
-    let sound: Vec<Slot> = slots.iter().flatten().cloned().collect();
-    let damaged_slot = slots.iter().find_map(|slot| slot.as_ref().err());
-    let (root, slot) = match (try_passphrases(world, |password| open_any(&sound, password)), damaged_slot) {
-        // A passphrase cannot be judged by a damaged slot.
-        (Err(Failure::WrongPassphrase), Some(fault)) => {
-            return Err(Failure::Damaged {
-                class: ObjectClass::Slot,
-                object: "of the store".into(),
-                what: fault.to_string(),
-                volume: None,
-            });
-        }
-        (opened, _) => opened?,
-    };
-    root.credential(slot.archive).map(|credential| (credential, slot.number)).ok_or_else(|| internal("the data key"))
+/// A slot may have been added by a newer commit than the one that is opened. Whoever asks for an older one gets in by it, and hears of it.
+fn accept_slot<W: World>(world: &mut W, request: &Request, view: &View, is_live: bool, slot: u8) -> Result<(), Failure> {
+    let generation = view.head.found.known.generation;
+    match (is_live, request.before, view.head.passed_over) {
+        (false, Some(_), _) => world.tell(ToClient::Warned(Warning::SlotNotListed { slot, generation })),
+        (false, None, Some(passed)) => Err(Failure::NewestDamaged { generation: passed.newest, opened: 0 }),
+        _ => Ok(()),
+    }
 }
 
-fn read_blob<W: World>(world: &mut W, name: BlobName, length: usize) -> Result<Result<Vec<u8>, Fault>, Failure> {
-    world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
-    Ok(world.answer()?.or_fault().map(|bytes| bytes.as_ref().to_vec()))
+/// Finds the state to open, and compares it with what this machine and the recovery sheet know.
+fn look<W: World>(
+    world: &mut W,
+    before: Option<u64>,
+    expected: Option<HeadCode>,
+    credential: Arc<Credential>,
+    here: Here,
+) -> Result<View, Failure> {
+    let known_generation = here.known_generation();
+    if before.is_some_and(|before| before <= known_generation.max(1)) {
+        return Err(Failure::BeforeKnown { known_generation });
+    }
+    if let Some(pending) = here.ledger.pending().filter(|pending| before.is_some_and(|before| before <= pending.generation)) {
+        // A commit of this machine whose receipt was lost is committed all the same.
+        let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+        let copies = read_copies(world, &credential, &mut coder, pending.generation)?;
+        if copies.sound.iter().any(|(_, found)| found.known == *pending) {
+            return Err(Failure::BeforeKnown { known_generation: pending.generation });
+        }
+    }
+    let head = choose_head(world, &credential, &here.ledger, before)?;
+    let generation = head.found.known.generation;
+    let mut history = History::from(&credential, &here.ledger, &head.found)?;
+    if let Some(known) = here.ledger.head()
+        && history.hash_of(world, known.generation)?.is_some_and(|hash| hash != known.hash())
+    {
+        return Err(Failure::NotDescended { known_generation });
+    }
+    if let Some(code) = expected {
+        let known_generation = code.generation();
+        if generation < known_generation {
+            return Err(Failure::RolledBack { known_generation, shown_generation: generation });
+        }
+        if !history.hash_of(world, known_generation)?.is_some_and(|hash| code.matches(&hash)) {
+            return Err(Failure::NotDescended { known_generation });
+        }
+    }
+    let spine = history.spine(world, generation)?;
+    let (lost, gap) = (history.lost.clone(), history.gap);
+    let read = history.into_read().collect();
+    Ok(View { credential, here, head, spine, read, lost, gap, slots: None, slot: None })
 }
 
-fn read_commit<W: World>(world: &mut W, credential: &Credential, generation: u64) -> Result<Head, Failure> {
-    let name = credential.commit_name(generation);
-    let bytes = read_blob(world, name, COMMIT_BYTES)?.map_err(|fault| damaged(&Damage::new(Class::Commit, name.0, fault)))?;
-    let known = KnownCommit { generation, bytes };
-    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    Ok(Head { commit: open_commit(credential, &mut coder, &known)?, known })
-}
-
-/// Doubling, bisecting, then probing 64 more, and going on from any that exists.
-fn find_head<W: World>(world: &mut W, credential: &Credential, from: u64) -> Result<(Head, u64), Failure> {
-    let mut unknown = BTreeSet::new();
-    let mut exists = |world: &mut W, generation| -> Result<bool, Failure> {
-        let found = world.stat(credential.commit_name(generation))?;
-        if found == Found::Unknown {
-            unknown.insert(generation);
-        }
-        // A name that is taken by something else was perhaps a commit's.
-        Ok(matches!(found, Found::Blob { .. } | Found::Foreign))
-    };
-    let mut newest = from;
-    if newest == 0 || !exists(world, newest)? {
-        newest = 0;
-    }
-    let mut absent = None;
-    while let Some(probe) = next_probe(newest, absent) {
-        if exists(world, probe)? { newest = probe } else { absent = Some(probe) }
-    }
-    'probing: loop {
-        for generation in head_probes(newest) {
-            if exists(world, generation)? {
-                newest = generation;
-                continue 'probing;
-            }
-        }
-        break;
-    }
+/// The newest generation of which a copy authenticates, or of which this machine has the bytes; with `below` the newest of those below it.
+fn choose_head<W: World>(world: &mut W, credential: &Credential, ledger: &Ledger, below: Option<u64>) -> Result<Head, Failure> {
+    let known = ledger.head().map_or(0, |head| head.generation);
+    let (newest, unknown) = find_newest(world, credential, known)?;
     if newest == 0 {
-        let name = credential.commit_name(1);
-        return Err(Failure::Missing { class: ObjectClass::Commit, object: to_hex(&name.0), volume: None });
+        return Err(whose(world, credential, known)?);
     }
-    let head = read_commit(world, credential, newest)?;
-    let newer: Vec<u64> = unknown.into_iter().filter(|generation| *generation > newest).collect();
-    for generation in &newer {
+    if newest < known {
+        return Err(Failure::RolledBack { known_generation: known, shown_generation: newest });
+    }
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let is_pending = |generation: u64| ledger.pending().is_some_and(|pending| pending.generation == generation);
+    let top = below.map_or(newest, |below| newest.min(below.saturating_sub(1)));
+    let requested = below.is_some();
+    let (mut passed_over, mut taken) = newer_than(world, credential, &mut coder, top, newest)?;
+    for generation in (known.max(1)..=top).rev().take(GENERATIONS_READ_MAX) {
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let copies = read_copies(world, credential, &mut coder, generation)?;
+        let (exists, free, fault) = (copies.exists, copies.free, copies.fault);
+        match copies.only() {
+            Ok(Some((copy, found))) => return Ok(Head { found, copy, passed_over, unknown, taken }),
+            Ok(None) => {}
+            // Somebody who asks for an older one has been told of the fork.
+            Err(Failure::TwoCommits { .. }) if below.is_some() && generation > known => {
+                passed_over.get_or_insert(PassedOver { newest: generation, sound: true, requested }).sound = true;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        }
+        if exists {
+            taken.insert(generation, (free, fault));
+        }
+        // This machine's own bytes are as good as a copy. That nothing newer is there was looked at.
+        if let Some(own) = ledger.head().filter(|own| own.generation == generation).cloned() {
+            let commit = super::archive::open_commit(credential, &mut coder, &own)?;
+            return Ok(Head { found: SoundCommit { known: own, commit }, copy: 0, passed_over, unknown, taken });
+        }
+        // The commit that this machine may have sent last, and that did not arrive whole, is no state that anybody has seen.
+        if exists && !is_pending(generation) {
+            passed_over.get_or_insert(PassedOver { newest: generation, sound: false, requested });
+        }
+    }
+    for (generation, (_, fault)) in &taken {
+        tell_damaged(world, credential, *generation, *fault)?;
+    }
+    Err(Failure::NewestDamaged { generation: newest, opened: 0 })
+}
+
+/// Generations whose names are taken by what does not authenticate: the copy under which each goes next, and what is wrong with the first.
+type Taken = BTreeMap<u64, (u16, Fault)>;
+
+/// Whether generations exist above `top`, and one of them is sound; and those that are not.
+fn newer_than<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    top: u64,
+    newest: u64,
+) -> Result<(Option<PassedOver>, Taken), Failure> {
+    let mut taken = Taken::new();
+    let mut passed_over = (newest > top).then_some(PassedOver { newest, sound: false, requested: true });
+    for generation in (top.saturating_add(1)..=newest).rev().take(GENERATIONS_READ_MAX) {
+        let Some(passed) = passed_over.as_mut().filter(|passed| !passed.sound) else { break };
+        let copies = read_copies(world, credential, coder, generation)?;
+        passed.sound = !copies.sound.is_empty();
+        if copies.exists && !passed.sound {
+            taken.insert(generation, (copies.free, copies.fault));
+        }
+    }
+    Ok((passed_over, taken))
+}
+
+/// Why there is no commit of this archive in the store.
+fn whose<W: World>(world: &mut W, credential: &Credential, known_generation: u64) -> Result<Failure, Failure> {
+    let slots = read_slots(world)?;
+    if slots.is_empty() {
+        return Ok(Failure::NotAnArchive);
+    }
+    if !slots.sound.is_empty() && slots.sound.iter().all(|slot| slot.clear().archive != credential.archive()) {
+        return Ok(Failure::OtherArchive);
+    }
+    Ok(match known_generation {
+        0 => super::archive::damaged(&Damage::new(Class::Commit, credential.commit_name(1).0, Fault::Missing)),
+        known_generation => Failure::RolledBack { known_generation, shown_generation: 0 },
+    })
+}
+
+/// Without a proof by hashes it takes more than the credential, which lies on the disk.
+fn prove_owner<W: World>(world: &mut W, view: &View) -> Result<(), Failure> {
+    let slots = view.here.slots.iter().filter(|slot| listed(&view.head.found.commit, slot).is_some()).cloned();
+    let slots: Vec<Slot> = slots.collect();
+    with_passphrase(world, |world, password: Password| {
+        let mut trial = SlotTrial::new(slots.iter().cloned());
+        let opened = trial.next(world, &password)?.and_then(|(root, slot)| root.credential(slot.clear().archive));
+        match opened.filter(|opened| opened.commit_name(1) == view.credential.commit_name(1)) {
+            Some(_) => Ok(()),
+            None => Err(trial.refused()),
+        }
+    })
+}
+
+/// Builds the cache, and makes the new state count.
+fn adopt<W: World>(
+    world: &mut W,
+    request: &Request,
+    expected: Option<HeadCode>,
+    mut view: View,
+    mut toml: ArchiveToml,
+) -> Result<Opened, Failure> {
+    let known_generation = view.here.known_generation();
+    let mut ledger = view.here.ledger.clone();
+    // In use is the one that a ledger names; without a ledger none is.
+    let cache = if view.here.toml.is_some() { ledger.cache.other() } else { ledger.cache };
+    let mut old = OldCache::open(world, &view.credential, &view.here.folder, &ledger);
+    let mut problems = loop {
+        let (generation, commit) = (view.head.found.known.generation, view.head.found.commit.clone());
+        let path = view.here.folder.cache(cache);
+        match rebuild(world, &view.credential, &path, &commit, &mut ledger.notes, old.as_mut()) {
+            Ok(problems) => break problems,
+            // The commit is sound, and what it reaches first is not there: the one before may be whole.
+            Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })) if generation > known_generation.max(1) => {
+                world.tell(ToClient::Problem(problem_of(failure)?))?;
+                view = look_below(world, request, expected, view)?;
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
+    let generation = view.head.found.known.generation;
+    for (damaged, (_, fault)) in &view.head.taken {
+        let is_pending = ledger.pending().is_some_and(|pending| pending.generation == *damaged);
+        if !is_pending {
+            tell_damaged(world, &view.credential, *damaged, *fault)?;
+            problems = problems.saturating_add(u64::from(request.before.is_none()));
+        }
+    }
+    for unknown in &view.head.unknown {
+        let object = to_hex(&view.credential.commit_name(*unknown).0);
+        let problem = format!("the store cannot say whether it is there: if it is, it is newer than generation {generation}");
         world.tell(ToClient::Problem(Problem {
-            object: to_hex(&credential.commit_name(*generation).0),
-            class: ObjectClass::Commit,
-            problem: format!("the store cannot say whether it is there: if it is, it is newer than generation {newest}"),
+            object,
+            class: class_of(Class::Commit),
+            problem,
             volumes: Vec::new(),
             acknowledged: false,
         }))?;
+        problems = problems.saturating_add(1);
     }
-    Ok((head, newer.len() as u64))
+    for (lost, free) in &view.lost {
+        tell_damaged(world, &view.credential, *lost, if *free == 0 { Fault::Missing } else { Fault::Tag })?;
+        problems = problems.saturating_add(1);
+    }
+    let (live, slot_problems) = live_slots(world, &mut view, &mut ledger)?;
+    world.finish_fetch()?;
+
+    let folder = view.here.folder.clone();
+    toml.writer = match view.here.toml.take() {
+        Some(known) => known.writer,
+        None => to_hex(&world.draw::<16>()?),
+    };
+    folder.write_toml(world, &toml)?;
+    folder.write_unsealed_credential(world, &view.credential)?;
+    // With those of before: whichever ledger a cut leaves finds its slots here.
+    let all: Vec<Slot> = view.here.slots.iter().filter(|slot| !live.contains(slot)).chain(&live).cloned().collect();
+    folder.write_slots(world, &all)?;
+    let passed_over = view.head.passed_over;
+    let old_cache = ledger.cache;
+    settle(&mut ledger, view, seconds(world.wall_nanos()));
+    ledger.cache = cache;
+    // From here on the new state counts.
+    ledger.write(world, &folder)?;
+    folder.link(world, &request.name)?;
+    folder.write_slots(world, &live)?;
+    if old_cache != cache {
+        world.remove(&folder.cache(old_cache))?;
+    }
+    if let (Some(passed), Some(_)) = (passed_over, request.before) {
+        world.tell(ToClient::Warned(Warning::OlderOpened { generation, newest: passed.newest }))?;
+    }
+    let damaged_newest = passed_over.filter(|_| request.before.is_none()).map(|passed| passed.newest);
+    Ok(Opened { generation, problems: problems.saturating_add(slot_problems), damaged_newest })
 }
 
-/// What this machine committed last must be the head or below it, each step proven by a hash.
-fn check_descent<W: World>(world: &mut W, credential: &Credential, ledger: &Ledger, head: &Head) -> Result<(), Failure> {
-    let Some(known) = ledger.head() else { return Ok(()) };
-    if head.commit.generation < known.generation {
-        return Err(Failure::RolledBack { known_generation: known.generation, shown_generation: head.commit.generation });
+/// The same archive below a generation whose commit is sound, and which cannot be used all the same.
+fn look_below<W: World>(world: &mut W, request: &Request, expected: Option<HeadCode>, view: View) -> Result<View, Failure> {
+    let generation = view.head.found.known.generation;
+    let (slots, slot) = (view.slots, view.slot);
+    let newest = view.head.passed_over.map_or(generation, |passed| passed.newest);
+    let mut below = look(world, Some(generation), expected, view.credential, view.here)?;
+    below.head.passed_over = Some(PassedOver { newest, sound: true, requested: request.before.is_some() });
+    if let Some(number) = slot {
+        let is_live = |slot: &Slot| slot.clear().number == number && listed(&below.head.found.commit, slot).is_some();
+        accept_slot(world, request, &below, slots.iter().flatten().any(is_live), number)?;
     }
-    let found = ancestor_hash(world, credential, head, known.generation)?;
-    if found == known.hash() { Ok(()) } else { Err(Failure::NotDescended { known_generation: known.generation }) }
+    Ok(View { slots, slot, ..below })
 }
 
-/// The hash that the head's history gives commit `goal`.
-fn ancestor_hash<W: World>(world: &mut W, credential: &Credential, head: &Head, goal: u64) -> Result<[u8; 32], Failure> {
-    let (mut commit, mut hash) = (head.commit.clone(), head.known.hash());
-    while let Some(next) = earlier_step(commit.generation, goal) {
-        let expected = if next == skip_of(commit.generation) { commit.skip } else { commit.previous };
-        let earlier = read_commit(world, credential, next)?;
-        hash = earlier.known.hash();
-        if hash != expected {
-            return Err(damaged(&Damage::new(Class::Commit, credential.commit_name(next).0, Fault::Hash)));
-        }
-        commit = earlier.commit;
+/// What the ledger says from now on.
+fn settle(ledger: &mut Ledger, view: View, now: i64) {
+    let generation = view.head.found.known.generation;
+    // A pending commit that follows the head and has no rival is kept, with its journal: the next run pushes it. Any other became part of this
+    // history, or lost its place to another that authenticates.
+    let is_same_head = ledger.head().is_some_and(|known| known.generation == generation);
+    let pending = ledger.pending().filter(|pending| is_same_head && pending.generation == generation.saturating_add(1)).cloned();
+    ledger.notes.commits.retain(|noted, _| *noted < generation);
+    ledger.notes.commits.extend(view.lost);
+    ledger.notes.commits.extend(view.head.taken.into_iter().map(|(taken, (free, _))| (taken, free)));
+    ledger.head_copy = view.head.copy;
+    ledger.passed_over = view.head.passed_over;
+    ledger.opened = view.slot.map(|slot| (slot, now)).or(ledger.opened);
+    ledger.adopt(view.head.found.known, view.spine, view.read);
+    if let Some(pending) = pending {
+        ledger.set_pending(pending);
     }
-    Ok(hash)
 }
 
-/// The recovery sheet's code of a commit: `GENERATION-HASH`, the hash's first 16 hexadecimal digits.
-pub fn head_code(head: &KnownCommit) -> String {
-    let digits: String = to_hex(&head.hash()).chars().take(CODE_DIGITS).collect();
-    format!("{}-{digits}", head.generation)
+/// The slots that the head lists: of the store, or where it lost one this machine's copy. How many the store lost.
+fn live_slots<W: World>(world: &mut W, view: &mut View, ledger: &mut Ledger) -> Result<(Vec<Slot>, u64), Failure> {
+    let (mut live, mut problems) = (Vec::new(), 0u64);
+    for wanted in &view.head.found.commit.slots {
+        let fits = |slot: &&Slot| slot.clear().number == wanted.number && slot_hash(slot) == wanted.hash;
+        let found = match &view.slots {
+            Some(slots) => slots.iter().find(|slot| slot.clear().number == wanted.number).cloned().ok_or(Fault::Missing),
+            None => read_slot(world, wanted.number)?,
+        };
+        let fault = match found {
+            Ok(slot) if fits(&&slot) => {
+                ledger.notes.slots.remove(&wanted.number);
+                live.push(slot);
+                continue;
+            }
+            Ok(_) => Fault::Hash,
+            Err(fault) => fault,
+        };
+        live.extend(view.here.slots.iter().find(fits).cloned());
+        ledger.notes.slots.insert(wanted.number);
+        let object = to_hex(&slot_name(wanted.number).0);
+        let problem =
+            Problem { object, class: class_of(Class::Slot), problem: fault.to_string(), volumes: Vec::new(), acknowledged: false };
+        world.tell(ToClient::Problem(problem))?;
+        problems = problems.saturating_add(1);
+    }
+    Ok((live, problems))
 }
 
-/// The recovery sheet's code is `GENERATION-HASH`, the hash's first 16 hexadecimal digits.
-fn check_expected<W: World>(world: &mut W, credential: &Credential, expect: Option<&str>, head: &Head) -> Result<(), Failure> {
-    let Some(code) = expect else { return Ok(()) };
-    let bad = || Failure::BadSetting { setting: "the recovery sheet's code".into(), allowed: "GENERATION-16 hexadecimal digits".into() };
-    let (generation, digits) = code.split_once('-').ok_or_else(bad)?;
-    let generation: u64 = generation.parse().map_err(|_| bad())?;
-    if digits.len() != CODE_DIGITS || generation == 0 {
-        return Err(bad());
-    }
-    if head.commit.generation < generation {
-        return Err(Failure::RolledBack { known_generation: generation, shown_generation: head.commit.generation });
-    }
-    let found = to_hex(&ancestor_hash(world, credential, head, generation)?);
-    if found.starts_with(&digits.to_ascii_lowercase()) { Ok(()) } else { Err(Failure::NotDescended { known_generation: generation }) }
-}
-
-/// The slots that the head lists, each with its hash.
-fn live_slots(head: &Commit, slots: &[Result<Slot, Fault>]) -> Result<Vec<Slot>, Failure> {
-    let live: Vec<Slot> = slots.iter().flatten().filter(|slot| is_listed(head, slot)).cloned().collect();
-    if live.is_empty() {
-        let name = slot_name(head.slots.first().map_or(0, |slot| slot.number));
-        return Err(Failure::Damaged {
-            class: ObjectClass::Slot,
-            object: to_hex(&name.0),
-            what: "no slot is the one that the newest commit lists".into(),
-            volume: None,
-        });
-    }
-    Ok(live)
-}
-
-/// The hashes that later commits will have to carry: from the head down by its skips.
-fn spine<W: World>(world: &mut W, credential: &Credential, head: &Head) -> Result<Vec<(u64, [u8; 32])>, Failure> {
-    let (mut below, mut commit) = (Vec::new(), head.commit.clone());
-    while skip_of(commit.generation) > 0 {
-        let generation = skip_of(commit.generation);
-        below.push((generation, commit.skip));
-        let earlier = read_commit(world, credential, generation)?;
-        if earlier.known.hash() != commit.skip {
-            return Err(damaged(&Damage::new(Class::Commit, credential.commit_name(generation).0, Fault::Hash)));
-        }
-        commit = earlier.commit;
-    }
-    Ok(below)
+fn tell_damaged<W: World>(world: &mut W, credential: &Credential, generation: u64, fault: Fault) -> Result<(), Failure> {
+    let object = to_hex(&credential.commit_name(generation).0);
+    let problem = Problem { object, class: class_of(Class::Commit), problem: fault.to_string(), volumes: Vec::new(), acknowledged: false };
+    world.tell(ToClient::Problem(problem))
 }

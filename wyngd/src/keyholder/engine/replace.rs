@@ -1,136 +1,393 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A restore to where something is already: only chunks that differ are fetched and written, what is to be a hole is punched, and all that
-//! was written is read back and compared.
+//! Makes a file or block device what a session is. What is there already is read and named, and only what differs is fetched and written;
+//! what was written is read back from the medium. So every chunk of the target was read from it before the restore ends with success.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use wyng_archive::crypto::Domain;
 use wyng_archive::format::{SessionEntry, VolumeEntry};
-use wyng_control::Failure;
+use wyng_control::{Failure, Phase, TargetKind};
 
 use super::archive::Archive;
-use super::backup::name_chunk;
 use super::bits::Bits;
-use super::catalog::content_root;
-use super::differences::{Compared, Comparison, Reading};
+use super::differences::{Batch, Compared, Comparison, Found, Place, Reading, samples_hold};
 use super::fetch::{ChunkReader, Wanted};
 use super::pool::Pool;
 use super::restore::{WINDOW_BYTES, report};
-use super::source::{BaseWalk, ReadStop};
-use crate::keyholder::world::{Errno, There, World};
+use crate::keyholder::room::{BLOCK_BYTES, Room};
+use crate::keyholder::world::{Beside, Errno, There, World};
+
+/// The parts of a restore, each borrowed for itself.
+pub struct Parts<'a, W: World> {
+    /// Whatever the engine meets.
+    pub world: &'a mut W,
+    /// The archive.
+    pub archive: &'a mut Archive,
+    /// The workers.
+    pub pool: &'a mut Pool,
+    /// What fetches chunks.
+    pub reader: &'a mut ChunkReader,
+}
 
 /// What is restored, and what is there.
 pub struct Replacement<'a> {
-    /// The target's number, under which what is there is read too.
+    /// The target's number, under which what is beside it is read too.
     pub item: u32,
+    /// A file or a device.
+    pub kind: TargetKind,
     /// What is there.
-    pub there: &'a There,
+    pub there: Option<There>,
     /// The volume.
     pub volume: &'a VolumeEntry,
     /// The session.
     pub session: &'a SessionEntry,
+    /// The session's domain.
+    pub domain: &'a Arc<Domain>,
+    /// The target, as it is shown to people.
+    pub path: &'a str,
+    /// What a base snapshot says is the same is not read.
+    pub quick: bool,
+}
+
+/// What became of a target.
+#[derive(Debug)]
+pub struct Changes {
+    /// Chunks that were written, or of which a part may be.
+    written: Bits,
+    /// Ranges behind the session's end that were cleared.
+    cleared: Vec<(u64, u64)>,
+    /// What was behind the session's end may be cut off.
+    cut: bool,
+    /// Bytes that were written.
+    pub written_bytes: u64,
+    /// Bytes that could not be read, or were not what the base snapshot said.
+    pub damaged_bytes: u64,
+    /// Bytes that were taken unread.
+    pub unread_bytes: u64,
+    /// The base snapshot says what is not so.
+    pub base_is_wrong: bool,
+}
+
+impl Changes {
+    /// Nothing was changed yet.
+    pub fn none(session: &SessionEntry) -> Self {
+        Self {
+            written: Bits::none(session.chunk_count()),
+            cleared: Vec::new(),
+            cut: false,
+            written_bytes: 0,
+            damaged_bytes: 0,
+            unread_bytes: 0,
+            base_is_wrong: false,
+        }
+    }
+
+    /// Is the target still what it was, but perhaps longer?
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.cleared.is_empty() && !self.cut
+    }
+}
+
+/// Which chunks are compared in one go.
+enum Which<'a> {
+    All,
+    In(&'a Bits),
+    /// Those of which a base snapshot says that they are the same.
+    Outside(&'a Bits),
+}
+
+impl Which<'_> {
+    fn run(&self, from: u64, count: u64) -> Option<Range<u64>> {
+        match self {
+            Self::All => (from < count).then_some(from..count),
+            Self::In(bits) => bits.next_run(from),
+            Self::Outside(bits) => bits.next_gap(from),
+        }
+    }
 }
 
 impl Replacement<'_> {
-    /// Makes the target what the session is, but for its size; how many bytes were written.
-    pub fn write<W: World>(&self, world: &mut W, archive: &mut Archive, pool: &mut Pool, reader: &mut ChunkReader) -> Result<u64, Failure> {
-        let domain = archive.credential.domain(self.session.domain);
-        let comparison = Comparison {
-            item: self.item,
-            there_bytes: self.there.size_bytes,
-            base: self.there.base,
-            volume: self.volume,
-            session: self.session,
-            domain: &domain,
-        };
-        let stopped = |stop: ReadStop| stop.of_volume(&self.volume.name, &[]);
-        let suspects = comparison.suspects(world, archive).map_err(stopped)?;
-        let chunk_size = u64::from(self.session.chunk_size_bytes);
-        let window_chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX).max(1);
-        let mut reading = Reading::of(self.session);
-        let (mut written, mut written_bytes) = (Bits::none(self.session.chunk_count())?, 0u64);
-        loop {
-            while !reading.at_end && reader.wants_more() {
-                let mut window = Vec::new();
-                let mut looked = 0usize;
-                let visit = |world: &mut W, compared: Compared<'_>| {
-                    if let Some(wanted) = self.take(world, &compared, &mut written, &mut written_bytes)? {
-                        window.push(wanted);
-                    }
-                    looked = looked.saturating_add(1);
-                    Ok(window.len() < window_chunks && looked < window_chunks)
-                };
-                comparison.compare(world, archive, &suspects, &mut reading, visit).map_err(stopped)?;
-                reader.want(world, archive, &window)?;
-                report(world, &self.volume.name, self.session, reading.position().saturating_mul(chunk_size).min(self.session.size_bytes));
-                if world.cancelled() {
-                    return Err(Failure::Interrupted);
+    /// Makes the target what the session is, durably, and reads it back. What was changed until then is in `changes` also when this fails.
+    pub fn write<W: World>(&self, parts: &mut Parts<'_, W>, changes: &mut Changes) -> Result<(), Failure> {
+        let comparison = self.comparison();
+        match comparison.suspects(parts.world, parts.archive)? {
+            None => self.compare_and_fetch(parts, &comparison, &Which::All, changes)?,
+            Some(suspects) => {
+                self.compare_and_fetch(parts, &comparison, &Which::In(&suspects), changes)?;
+                if self.quick && samples_hold(parts.world, parts.archive, &comparison, &suspects)? {
+                    changes.unread_bytes = self.taken_unread(parts, &suspects)?;
+                } else {
+                    self.compare_and_fetch(parts, &comparison, &Which::Outside(&suspects), changes)?;
                 }
             }
-            let Some(opened) = reader.next(world, pool)? else { if reading.at_end { break } else { continue } };
-            for chunk in opened {
-                let offset = chunk.index.saturating_mul(chunk_size);
-                world.write_target(self.item, offset, &chunk.chunk).map_err(|errno| self.not_written(errno))?;
-                written.insert(chunk.index..chunk.index.saturating_add(1));
-                written_bytes = written_bytes.saturating_add(chunk.chunk.len() as u64);
-                reader.give_back(vec![chunk.chunk]);
-            }
-            if world.cancelled() {
-                return Err(Failure::Interrupted);
-            }
         }
-        self.read_back(world, archive, &written, &comparison)?;
-        Ok(written_bytes)
+        self.clear_behind(parts, changes)?;
+        changes.cut = self.there.is_some_and(|there| there.size_bytes > self.session.size_bytes);
+        parts.world.finish_target(self.item, self.session.size_bytes).map_err(|errno| self.not_written(errno))?;
+        self.read_back(parts, changes)
     }
 
-    /// What one chunk asks for: nothing, a hole, a copy of what is beside the target; or it must be fetched.
+    fn comparison(&self) -> Comparison<'_> {
+        let place = match self.there {
+            None => Place::Nowhere,
+            Some(there) if there.in_target => Place::Target,
+            Some(_) => Place::Source,
+        };
+        Comparison {
+            item: self.item,
+            place,
+            there_bytes: self.there.map_or(0, |there| there.size_bytes),
+            base: self.there.and_then(|there| there.base),
+            volume: self.volume,
+            session: self.session,
+            domain: self.domain,
+        }
+    }
+
+    /// Reads what is there of these chunks, and writes what differs.
+    fn compare_and_fetch<W: World>(
+        &self,
+        parts: &mut Parts<'_, W>,
+        comparison: &Comparison<'_>,
+        which: &Which<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
+        let (count, chunk_size) = (self.session.chunk_count(), u64::from(self.session.chunk_size_bytes));
+        let window_chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX).max(1);
+        let mut reading = Reading::of(self.session);
+        let mut at_end = false;
+        // Bytes that are asked for and have not come yet.
+        let mut awaited_bytes = 0u64;
+        loop {
+            while !at_end && parts.reader.wants_more() {
+                let mut window = Vec::new();
+                let mut looked = 0usize;
+                while window.len() < window_chunks && looked < window_chunks {
+                    let runs = |from| which.run(from, count);
+                    let Some(batch) = reading.next(parts.world, parts.archive, parts.pool, comparison, &runs)? else {
+                        at_end = true;
+                        break;
+                    };
+                    looked = looked.saturating_add(batch.chunks.len());
+                    for compared in &batch.chunks {
+                        let is_trusted = matches!(which, Which::Outside(_));
+                        window.extend(self.take(parts.world, &batch, *compared, is_trusted, changes)?);
+                    }
+                    reading.give_back(batch);
+                }
+                awaited_bytes = window.iter().fold(awaited_bytes, |sum, wanted| sum.saturating_add(wanted.plain_bytes.into()));
+                parts.reader.want(parts.world, parts.archive, &window)?;
+                self.show_position(parts.world, &reading, awaited_bytes);
+                stop_if_cancelled(parts.world)?;
+            }
+            match parts.reader.next(parts.world, parts.pool)? {
+                Some(opened) => {
+                    for chunk in opened {
+                        self.put(parts.world, chunk.index, &chunk.chunk, changes)?;
+                        awaited_bytes = awaited_bytes.saturating_sub(chunk.chunk.len() as u64);
+                        parts.reader.give_back(vec![chunk.chunk]);
+                    }
+                }
+                None if at_end => return Ok(()),
+                None => {}
+            }
+            self.show_position(parts.world, &reading, awaited_bytes);
+            stop_if_cancelled(parts.world)?;
+        }
+    }
+
+    fn show_position<W: World>(&self, world: &mut W, reading: &Reading, awaited_bytes: u64) {
+        let seen_bytes = reading.position().saturating_mul(self.session.chunk_size_bytes.into()).min(self.session.size_bytes);
+        report(world, Phase::Restoring, &self.volume.name, seen_bytes.saturating_sub(awaited_bytes), self.session.size_bytes);
+    }
+
+    /// What one chunk asks for: nothing, zeros, a copy of what is beside the target; or it must be fetched.
     fn take<W: World>(
         &self,
         world: &mut W,
-        compared: &Compared<'_>,
-        written: &mut Bits,
-        written_bytes: &mut u64,
-    ) -> Result<Option<Wanted>, ReadStop> {
-        let Compared { index, expected, bytes, is_same, .. } = *compared;
-        let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-        let length = bytes.len() as u64;
-        match expected {
-            Some(id) if !is_same => return Ok(Some(Wanted { index, id, plain_bytes: self.session.chunk_bytes(index) })),
-            Some(_) if !self.there.in_target => {
-                world.write_target(self.item, offset, bytes).map_err(|errno| self.not_written(errno))?;
-                *written_bytes = written_bytes.saturating_add(length);
-            }
-            None if !is_same && self.there.in_target => {
-                world.punch_target(self.item, offset, length).map_err(|errno| self.not_written(errno))?;
-            }
-            _ => return Ok(None),
+        batch: &Batch,
+        compared: Compared,
+        is_trusted: bool,
+        changes: &mut Changes,
+    ) -> Result<Option<Wanted>, Failure> {
+        let Compared { index, expected, found } = compared;
+        let plain_bytes = self.session.chunk_bytes(index);
+        if matches!(found, Found::Unreadable(_)) || (is_trusted && found != Found::Same) {
+            changes.damaged_bytes = changes.damaged_bytes.saturating_add(plain_bytes.into());
+            changes.base_is_wrong |= self.there.is_some_and(|there| there.base.is_some());
         }
-        written.insert(index..index.saturating_add(1));
-        Ok(None)
+        match (expected, found) {
+            (Some(_), Found::Same) if !self.is_in_target() => {
+                self.put(world, index, batch.bytes(index, plain_bytes), changes)?;
+                Ok(None)
+            }
+            (_, Found::Same) => Ok(None),
+            (Some(id), _) => Ok(Some(Wanted { index, id, plain_bytes })),
+            // What is beside a target is not in it: it is a hole there.
+            (None, _) if !self.is_in_target() => Ok(None),
+            (None, _) => {
+                changes.written.insert(index..index.saturating_add(1));
+                let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
+                world.punch_target(self.item, offset, plain_bytes.into()).map_err(|errno| self.not_written(errno))?;
+                Ok(None)
+            }
+        }
     }
 
-    /// Reads all that was written and compares it with the session.
-    fn read_back<W: World>(
-        &self,
-        world: &mut W,
-        archive: &mut Archive,
-        written: &Bits,
-        comparison: &Comparison<'_>,
-    ) -> Result<(), Failure> {
-        let mut walk = BaseWalk::new(&content_root(self.session));
-        let mut bytes = Vec::new();
-        let mut next = 0;
-        while let Some(index) = written.next(next) {
-            next = index.saturating_add(1);
-            let expected = walk.next_in(&(index..next), world, &mut archive.cache, &archive.credential)?.map(|(_, id)| id);
-            let offset_bytes = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-            bytes.resize(usize::try_from(self.session.chunk_bytes(index)).unwrap_or(0), 0);
-            world.read_target(self.item, offset_bytes, &mut bytes).map_err(|errno| self.not_written(errno))?;
-            if name_chunk(comparison.domain, &bytes) != expected {
-                return Err(Failure::TargetDiffers { volume: self.volume.name.clone(), offset_bytes });
+    fn put<W: World>(&self, world: &mut W, index: u64, bytes: &[u8], changes: &mut Changes) -> Result<(), Failure> {
+        // Noted before: of a write that fails, a part may have been done.
+        changes.written.insert(index..index.saturating_add(1));
+        let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
+        world.write_target(self.item, offset, bytes).map_err(|errno| self.not_written(errno))?;
+        changes.written_bytes = changes.written_bytes.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn is_in_target(&self) -> bool {
+        self.there.is_some_and(|there| there.in_target)
+    }
+
+    /// Bytes of the session's chunks outside of the suspects: holes are not among them.
+    fn taken_unread<W: World>(&self, parts: &mut Parts<'_, W>, suspects: &Bits) -> Result<u64, Failure> {
+        let mut unread_bytes = 0u64;
+        super::restore::for_each_chunk(parts.world, parts.archive, self.session, |index, _| {
+            if !suspects.contains(index) {
+                unread_bytes = unread_bytes.saturating_add(self.session.chunk_bytes(index).into());
             }
+            Ok(())
+        })?;
+        Ok(unread_bytes)
+    }
+
+    /// What a device has behind the end of the session becomes zeros; a file is cut there.
+    fn clear_behind<W: World>(&self, parts: &mut Parts<'_, W>, changes: &mut Changes) -> Result<(), Failure> {
+        let end = self.there.filter(|_| self.kind == TargetKind::Device).map_or(0, |there| there.size_bytes);
+        let mut room = Room::default();
+        let mut next = self.session.size_bytes;
+        while next < end {
+            let piece = self.piece_behind(next, end);
+            if !self.is_clear(parts.world, &mut room, &piece).unwrap_or(false) {
+                changes.cleared.push((piece.start, piece.end));
+                let length = piece.end.saturating_sub(piece.start);
+                parts.world.punch_target(self.item, piece.start, length).map_err(|errno| self.not_written(errno))?;
+            }
+            next = piece.end;
+            report(parts.world, Phase::Restoring, &self.volume.name, next, end);
+            stop_if_cancelled(parts.world)?;
+        }
+        Ok(())
+    }
+
+    fn piece_behind(&self, begin: u64, end: u64) -> Range<u64> {
+        begin..(begin / WINDOW_BYTES).saturating_add(1).saturating_mul(WINDOW_BYTES).min(end)
+    }
+
+    /// Does the target's medium have only zeros in this range?
+    fn is_clear<W: World>(&self, world: &mut W, room: &mut Room, range: &Range<u64>) -> Result<bool, Errno> {
+        let begin = range.start / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        let (before, length) = (range.start.saturating_sub(begin), range.end.saturating_sub(begin));
+        let as_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        room.resize(as_usize(length));
+        let read = world.read_target(self.item, begin, room.blocks_mut())?;
+        let found = room.bytes().get(as_usize(before)..).unwrap_or_default();
+        Ok(read >= as_usize(length) && found.iter().all(|byte| *byte == 0))
+    }
+
+    /// Reads all that was written from the target's medium, and compares it with the session.
+    fn read_back<W: World>(&self, parts: &mut Parts<'_, W>, changes: &Changes) -> Result<(), Failure> {
+        let comparison = Comparison { place: Place::Target, there_bytes: self.session.size_bytes, base: None, ..self.comparison() };
+        let (chunk_size, total_bytes) = (u64::from(self.session.chunk_size_bytes), self.session.size_bytes);
+        let mut reading = Reading::of(self.session);
+        let runs = |from| changes.written.next_run(from);
+        while let Some(batch) = reading.next(parts.world, parts.archive, parts.pool, &comparison, &runs)? {
+            let wrong = batch.chunks.iter().find(|compared| compared.found != Found::Same);
+            if let Some(Compared { index, found, .. }) = wrong {
+                return Err(self.not_read_back(index.saturating_mul(chunk_size), *found));
+            }
+            reading.give_back(batch);
+            let done_bytes = reading.position().saturating_mul(chunk_size).min(total_bytes);
+            report(parts.world, Phase::ReadingBack, &self.volume.name, done_bytes, total_bytes);
+            stop_if_cancelled(parts.world)?;
+        }
+        let mut room = Room::default();
+        for (begin, end) in &changes.cleared {
+            match self.is_clear(parts.world, &mut room, &(*begin..*end)) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.not_read_back(*begin, Found::Other)),
+                Err(errno) => return Err(self.not_read_back(*begin, Found::Unreadable(errno))),
+            }
+            stop_if_cancelled(parts.world)?;
+        }
+        Ok(())
+    }
+
+    /// A target that was changed where it is becomes again what it was; whether it did. Where it cannot be cloned back, as on a full file
+    /// system, what differs is written back from the clone.
+    pub fn undo<W: World>(&self, world: &mut W, changes: &Changes) -> Result<bool, Failure> {
+        let Some(there) = self.there.filter(|there| there.in_place) else { return Ok(true) };
+        if changes.is_empty() {
+            return Ok(world.finish_target(self.item, there.size_bytes).is_ok());
+        }
+        if there.beside != Some(Beside::Kept) {
+            return Ok(false);
+        }
+        Ok(world.undo_target(self.item, there.size_bytes)? || self.write_back(world, there, changes).is_ok())
+    }
+
+    fn write_back<W: World>(&self, world: &mut W, there: There, changes: &Changes) -> Result<(), Errno> {
+        world.finish_target(self.item, there.size_bytes)?;
+        let (mut was, mut is) = (Room::default(), Room::default());
+        let chunk_size = u64::from(self.session.chunk_size_bytes);
+        let mut changed = Bits::none(there.size_bytes.div_ceil(chunk_size));
+        let mut from = 0;
+        while let Some(run) = changes.written.next_run(from) {
+            from = run.end;
+            changed.insert(run);
+        }
+        if changes.cut {
+            changed.insert(self.session.size_bytes / chunk_size..u64::MAX);
+        }
+        // Twice: what was written back the first time is read back the second time.
+        for may_write in [true, false] {
+            let mut next = 0;
+            while let Some(index) = changed.next(next) {
+                next = index.saturating_add(1);
+                let offset = index.saturating_mul(chunk_size);
+                let length = usize::try_from(there.size_bytes.saturating_sub(offset).min(chunk_size)).unwrap_or(0);
+                was.resize(length);
+                is.resize(length);
+                let read = world.read_source(self.item, offset, was.bytes_mut())?;
+                let found = world.read_target(self.item, offset, is.blocks_mut())?;
+                if read < length || found < length {
+                    return Err(Errno(5));
+                }
+                let blocks = was.bytes().chunks(BLOCK_BYTES).zip(is.bytes().chunks(BLOCK_BYTES));
+                for (begin, (old, _)) in (0..).step_by(BLOCK_BYTES).zip(blocks).filter(|(_, (old, new))| old != new) {
+                    if !may_write {
+                        return Err(Errno(5));
+                    }
+                    world.write_target(self.item, offset.saturating_add(begin), old)?;
+                }
+            }
+            world.finish_target(self.item, there.size_bytes)?;
         }
         Ok(())
     }
 
     fn not_written(&self, Errno(errno): Errno) -> Failure {
-        Failure::TargetWrite { volume: self.volume.name.clone(), errno }
+        Failure::TargetWrite { volume: self.volume.name.clone(), path: self.path.to_owned(), errno }
     }
+
+    fn not_read_back(&self, offset_bytes: u64, found: Found) -> Failure {
+        let (volume, path) = (self.volume.name.clone(), self.path.to_owned());
+        match found {
+            Found::Unreadable(Errno(errno)) => Failure::TargetUnreadable { volume, path, offset_bytes, errno },
+            _ => Failure::TargetDiffers { volume, path, offset_bytes },
+        }
+    }
+}
+
+fn stop_if_cancelled<W: World>(world: &mut W) -> Result<(), Failure> {
+    if world.cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The mirror of a backup: commit, node, record, check, write. A target gets its name only when every byte of it is right and durable.
+//! The mirror of a backup: look at the target, commit, node, record, check, write, read back. A target gets its name only when every byte of
+//! it is right and durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use wyng_archive::crypto::SessionKey;
+use wyng_archive::crypto::{Id, SessionKey};
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::Walk;
-use wyng_control::{BaseOf, ExitStatus, Failure, Phase, Progress, Remembered, RestoreReport, SessionChoice, TargetKind, ToClient};
+use wyng_control::{
+    BaseOf, ExitStatus, Failure, Phase, Progress, Remembered, RestoreReport, SessionChoice, TargetFound, TargetKind, TargetLook, ToClient,
+};
 use wyng_wire::Service;
 
 use super::archive::Archive;
 use super::backup::exit_of;
 use super::catalog::{content_root, session_name};
+use super::differences::{Comparison, Found, Place, Reading};
 use super::fetch::{ChunkReader, Opened, Packs, Wanted, keys_of, packs_of};
+use super::heal;
 use super::pool::Pool;
-use super::replace::Replacement;
+use super::replace::{Changes, Parts, Replacement};
 use crate::keyholder::state::{Origins, Said};
 use crate::keyholder::world::{Errno, TargetShape, TargetWish, World};
 
@@ -32,38 +37,96 @@ pub struct Request {
     pub session: SessionChoice,
     /// The targets are changed where they are.
     pub in_place: bool,
+    /// What a base snapshot says is the same is not read.
+    pub quick: bool,
+    /// Reports what would be done; changes nothing.
+    pub dry_run: bool,
     /// Where each volume was backed up from.
     pub origins: Origins,
 }
 
-/// Restores volumes. A volume that fails is told and leaves no target; the others go on.
+/// A session of a volume, and what was found where it goes.
+struct Planned {
+    item: u32,
+    volume: VolumeEntry,
+    session: SessionEntry,
+    path: String,
+    found: TargetFound,
+}
+
+/// What opens chunks: the head's packs, and its session keys.
+struct Openers {
+    packs: Arc<Packs>,
+    keys: Arc<HashMap<u32, SessionKey>>,
+}
+
+/// How the restore of one volume failed.
+struct Ended {
+    failure: Failure,
+    /// Another volume may still be restored.
+    others_go_on: bool,
+}
+
+/// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every target is looked at before the
+/// passphrase is asked for.
 pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
     let chosen = choose(world, &mut archive, request)?;
-    let data_key = archive.data_key(world)?;
-    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?);
-    let packs = Arc::new(packs_of(world, &mut archive)?);
-    world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
-    let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
+    let asked = chosen.len();
     let mut failed = Vec::new();
-    for (item, (volume, session)) in (0..).zip(&chosen) {
-        match restore_volume(world, &mut archive, &mut pool, &packs, &keys, item, request, volume, session) {
-            Ok(report) => world.tell(ToClient::Restored(report))?,
+    let mut planned = Vec::new();
+    // New files of one command lie in one folder, so they share its room.
+    let mut taken_bytes = 0;
+    for (item, (volume, session)) in (0..).zip(chosen) {
+        match look(world, &mut archive, request, item, (volume, session), &mut taken_bytes) {
+            Ok(plan) => planned.push(plan),
             Err(failure) if is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(about(failure, &volume.name)))?;
+                world.tell(ToClient::Failed(failure))?;
             }
-            Err(failure) => return Err(about(failure, &volume.name)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if planned.is_empty() {
+        return Ok(exit_of(&failed, asked));
+    }
+    let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
+    if request.dry_run {
+        for plan in &planned {
+            match estimate(world, &mut archive, &mut pool, request, plan) {
+                Ok(report) => world.tell(ToClient::Restored(report))?,
+                Err(failure) if is_of_one_volume(&failure) => {
+                    failed.push(failure.exit());
+                    world.tell(ToClient::Failed(failure))?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        return Ok(exit_of(&failed, asked));
+    }
+    let data_key = archive.data_key(world)?;
+    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?);
+    let openers = Openers { packs: Arc::new(packs_of(world, &mut archive)?), keys };
+    world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
+    for plan in &planned {
+        match restore_volume(world, &mut archive, &mut pool, &openers, request, plan) {
+            Ok(report) => world.tell(ToClient::Restored(report))?,
+            Err(Ended { failure, others_go_on: true }) => {
+                failed.push(failure.exit());
+                world.tell(ToClient::Failed(failure))?;
+            }
+            Err(Ended { failure, .. }) => return Err(failure),
         }
     }
     world.finish_fetch()?;
-    Ok(exit_of(&failed, chosen.len()))
+    Ok(exit_of(&failed, asked))
 }
 
 fn choose<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
     let volumes = archive.volumes(world)?;
     let mut chosen = Vec::new();
-    for name in &request.volumes {
+    let mut named = HashSet::new();
+    for name in request.volumes.iter().filter(|name| named.insert(*name)) {
         let unknown = || Failure::UnknownVolume { volume: name.clone() };
         let (_, volume) = volumes.iter().find(|(_, volume)| volume.name == *name).ok_or_else(unknown)?;
         chosen.push((volume.clone(), archive.choose(world, volume, &request.session)?));
@@ -81,79 +144,258 @@ fn choose<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> 
     if chosen.is_empty() { Err(Failure::NoSession { session: request.session.to_string() }) } else { Ok(chosen) }
 }
 
-#[allow(clippy::too_many_arguments)] // the parts of one restore, each borrowed for itself
-fn restore_volume<W: World>(
+/// Finds what would end the restore of a volume later: a session that is known to be damaged, and whatever the caller finds at the target.
+/// `taken_bytes` of the room there are for targets that were looked at before.
+fn look<W: World>(
     world: &mut W,
     archive: &mut Archive,
-    pool: &mut Pool,
-    packs: &Arc<Packs>,
-    keys: &Arc<HashMap<u32, SessionKey>>,
-    item: u32,
     request: &Request,
-    volume: &VolumeEntry,
+    item: u32,
+    (volume, session): (VolumeEntry, SessionEntry),
+    taken_bytes: &mut u64,
+) -> Result<Planned, Failure> {
+    if heal::is_damaged(world, archive, &session, &mut HashMap::new())? {
+        return Err(Failure::SessionDamaged { volume: volume.name, session: session_name(session.time) });
+    }
+    let wish = wish(world, archive, request, &volume, &session);
+    let TargetLook { path, found } = world.look_at_target(item, &wish)?;
+    let found = found.map_err(|fault| fault.of_volume(&volume.name, &path, session.size_bytes))?;
+    check_place(request, &volume.name, found.remembered.as_ref())?;
+    if let Some(free_bytes) = found.free_bytes {
+        let free_bytes = free_bytes.saturating_sub(*taken_bytes);
+        let needed_bytes = if found.keeps_holes { data_bytes(world, archive, &session)? } else { session.size_bytes };
+        if needed_bytes > free_bytes {
+            return Err(Failure::TargetNoRoom { volume: volume.name, path, free_bytes, needed_bytes });
+        }
+        // A file that is replaced gives back its own room when its turn is over.
+        if !found.holds_bytes {
+            *taken_bytes = taken_bytes.saturating_add(needed_bytes);
+        }
+    }
+    Ok(Planned { item, volume, session, path, found })
+}
+
+/// A place that the person did not name for this very command must be where the volume was backed up from.
+fn check_place(request: &Request, volume: &str, remembered: Option<&Remembered>) -> Result<(), Failure> {
+    let Some(Remembered { origin, configured }) = remembered else { return Ok(()) };
+    let said = if *configured { Said::Configured } else { Said::Path };
+    request.origins.check(volume, origin, said)
+}
+
+fn wish<'a, W: World>(
+    world: &W,
+    archive: &Archive,
+    request: &'a Request,
+    volume: &'a VolumeEntry,
     session: &SessionEntry,
-) -> Result<RestoreReport, Failure> {
-    let wish = TargetWish {
+) -> TargetWish<'a> {
+    TargetWish {
         volume: &volume.name,
+        session: session.time,
         size_bytes: session.size_bytes,
         base_of: BaseOf { archive: archive.folder.id().0, volume: volume.id.0 },
         in_place: request.in_place,
         origin: request.origins.path_of(&volume.name, world.client_uid()),
-    };
-    let TargetShape { kind, there, remembered } = world.open_target(item, wish)?;
-    if let Some(Remembered { origin, configured }) = remembered {
-        let said = if configured { Said::Configured } else { Said::Path };
-        request.origins.check(&volume.name, &origin, said)?;
     }
-    let credential = Arc::clone(&archive.credential);
-    let mut reader = ChunkReader::new(&credential, packs, keys, credential.domain(session.domain));
-    let written = match &there {
-        None => write_volume(world, archive, pool, &mut reader, Target::new(item, kind, session.chunk_size_bytes), volume, session),
-        Some(there) => Replacement { item, there, volume, session }.write(world, archive, pool, &mut reader),
-    };
-    let fetched_bytes = reader.fetched_bytes;
-    let abandoned = reader.abandon(world);
-    let written = written.and_then(|written_bytes| abandoned.map(|()| written_bytes));
-    let written = written.and_then(|written_bytes| world.place_target(item, &volume.name, session.size_bytes).map(|()| written_bytes));
-    world.end_reading(item);
-    if written.is_err() && there.is_some_and(|there| there.in_place) && !world.undo_target(item)? {
-        world.tell(ToClient::Failed(Failure::TargetUnfinished { volume: volume.name.clone() }))?;
-    }
-    let written_bytes = written?;
-    Ok(RestoreReport { item, name: volume.name.clone(), session: session.time, written_bytes, fetched_bytes })
 }
 
-/// Asks for the chunks of a session window by window, and writes each where it belongs; how many bytes that were.
-fn write_volume<W: World>(
+/// Visits every chunk of a session that is not a hole, in ascending order.
+pub(super) fn for_each_chunk<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+    mut visit: impl FnMut(u64, Id) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
+    let mut nodes = archive.nodes(world);
+    while let Some((index, id)) = walk.next(&mut nodes)? {
+        visit(index, id)?;
+    }
+    Ok(())
+}
+
+/// Bytes of a session that are not in holes.
+fn data_bytes<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<u64, Failure> {
+    let mut bytes = 0u64;
+    for_each_chunk(world, archive, session, |index, _| {
+        bytes = bytes.saturating_add(session.chunk_bytes(index).into());
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// What a restore would fetch and write: all of the session, or what differs from what is there, which is read.
+fn estimate<W: World>(
     world: &mut W,
     archive: &mut Archive,
     pool: &mut Pool,
-    reader: &mut ChunkReader,
-    mut target: Target,
+    request: &Request,
+    plan: &Planned,
+) -> Result<RestoreReport, Failure> {
+    let Planned { item, volume, session, path, found } = plan;
+    let mut wanted = Vec::new();
+    let mut written_bytes = 0u64;
+    if found.holds_bytes {
+        let TargetWish { base_of, origin, .. } = wish(world, archive, request, volume, session);
+        let shape = world.open_source(*item, &volume.name, &base_of, origin)?;
+        let domain = Arc::new(archive.credential.domain(session.domain));
+        let there_bytes = shape.size_bytes;
+        let comparison = Comparison { item: *item, place: Place::Source, there_bytes, base: None, volume, session, domain: &domain };
+        let mut reading = Reading::of(session);
+        let all = |from| (from < session.chunk_count()).then_some(from..session.chunk_count());
+        while let Some(batch) = reading.next(world, archive, pool, &comparison, &all)? {
+            let differing = batch.chunks.iter().filter(|chunk| chunk.found != Found::Same);
+            for (index, expected) in differing.map(|chunk| (chunk.index, chunk.expected)) {
+                written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
+                wanted.extend(expected);
+            }
+            reading.give_back(batch);
+            report(
+                world,
+                Phase::Reading,
+                &volume.name,
+                reading.position().saturating_mul(session.chunk_size_bytes.into()),
+                session.size_bytes,
+            );
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
+        }
+        world.close_source(*item);
+    } else {
+        for_each_chunk(world, archive, session, |index, id| {
+            written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
+            wanted.push(id);
+            Ok(())
+        })?;
+    }
+    let mut fetched_bytes = 0u64;
+    for id in &wanted {
+        let record = archive.cache.index.find(world, id)?;
+        fetched_bytes = fetched_bytes.saturating_add(record.map_or(0, |record| record.length_bytes.into()));
+    }
+    let name = volume.name.clone();
+    Ok(RestoreReport {
+        item: *item,
+        name,
+        session: session.time,
+        path: path.clone(),
+        written_bytes,
+        fetched_bytes,
+        damaged_bytes: 0,
+        unread_bytes: 0,
+    })
+}
+
+fn restore_volume<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    openers: &Openers,
+    request: &Request,
+    plan: &Planned,
+) -> Result<RestoreReport, Ended> {
+    let Planned { item, volume, session, path, .. } = plan;
+    let credential = Arc::clone(&archive.credential);
+    let domain = Arc::new(credential.domain(session.domain));
+    let wish = wish(world, archive, request, volume, session);
+    let TargetShape { kind, there, remembered } = world.open_target(*item, &wish, path)?;
+    check_place(request, &volume.name, remembered.as_ref())?;
+    let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
+    let mut changes = Changes::none(session);
+    let replacement = Replacement { item: *item, kind, there, volume, session, domain: &domain, path, quick: request.quick };
+    let written = {
+        let mut parts = Parts { world: &mut *world, archive, pool, reader: &mut reader };
+        match kind {
+            TargetKind::Stream => write_stream(&mut parts, &mut Stream::new(*item, session), volume, session, &mut changes),
+            TargetKind::File | TargetKind::Device => replacement.write(&mut parts, &mut changes),
+        }
+    };
+    let fetched_bytes = reader.fetched_bytes;
+    // What is still under way must not become the answer to a later question.
+    let written = reader.abandon(world).and(written);
+    if changes.base_is_wrong {
+        world.drop_base(*item)?;
+    }
+    let placed = written.and_then(|()| world.place_target(*item, &volume.name, path));
+    let ended = match placed {
+        Ok(()) => Ok(RestoreReport {
+            item: *item,
+            name: volume.name.clone(),
+            session: session.time,
+            path: path.clone(),
+            written_bytes: changes.written_bytes,
+            fetched_bytes,
+            damaged_bytes: changes.damaged_bytes,
+            unread_bytes: changes.unread_bytes,
+        }),
+        Err(failure) => Err(end(world, &replacement, &changes, about(failure, &volume.name))?),
+    };
+    world.close_target(*item);
+    ended
+}
+
+/// A target that is changed where it is becomes again what it was, as far as that can be; the failure says what it is now.
+fn end<W: World>(world: &mut W, replacement: &Replacement<'_>, changes: &Changes, failure: Failure) -> Result<Ended, Failure> {
+    let others_go_on = is_of_one_volume(&failure);
+    let is_in_place = replacement.there.is_some_and(|there| there.in_place);
+    let failure = if !is_in_place {
+        failure
+    } else if replacement.undo(world, changes)? {
+        match failure {
+            Failure::TargetWrite { volume, path, errno } => Failure::TargetWriteUndone { volume, path, errno },
+            other => other,
+        }
+    } else {
+        let (volume, path) = (replacement.volume.name.clone(), replacement.path.to_owned());
+        Failure::TargetUnfinished { volume, path, why: failure.text(), exit: failure.exit() }
+    };
+    Ok(Ended { failure, others_go_on })
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self { others_go_on: is_of_one_volume(&failure), failure }
+    }
+}
+
+/// Asks for the chunks of a session window by window, and writes them one after the other.
+fn write_stream<W: World>(
+    parts: &mut Parts<'_, W>,
+    stream: &mut Stream,
     volume: &VolumeEntry,
     session: &SessionEntry,
-) -> Result<u64, Failure> {
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let not_written = |error| match error {
+        Errno::CANCELED => Failure::Interrupted,
+        Errno(errno) => Failure::OutputWrite { volume: volume.name.clone(), errno },
+    };
     let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
-    let window_chunks = (WINDOW_BYTES / u64::from(session.chunk_size_bytes)).max(1);
     let mut at_end = false;
     loop {
-        while !at_end && reader.wants_more() && target.has_room() {
-            let window = next_window(world, archive, &mut walk, session, window_chunks)?;
+        while !at_end && parts.reader.wants_more() && stream.has_room() {
+            let window = next_window(parts.world, parts.archive, &mut walk, session)?;
             at_end = window.is_empty();
-            target.expect(&window);
-            reader.want(world, archive, &window)?;
+            stream.expect(&window);
+            parts.reader.want(parts.world, parts.archive, &window)?;
         }
-        let Some(opened) = reader.next(world, pool)? else { if at_end { break } else { continue } };
-        for chunk in opened {
-            let written = target.take(world, chunk).map_err(|Errno(errno)| Failure::TargetWrite { volume: volume.name.clone(), errno })?;
-            reader.give_back(written);
+        match parts.reader.next(parts.world, parts.pool)? {
+            Some(opened) => {
+                for chunk in opened {
+                    let written = stream.take(parts.world, chunk).map_err(not_written)?;
+                    changes.written_bytes = written.iter().fold(changes.written_bytes, |sum, chunk| sum.saturating_add(chunk.len() as u64));
+                    parts.reader.give_back(written);
+                }
+            }
+            None if at_end => return parts.world.finish_target(stream.item, session.size_bytes).map_err(not_written),
+            None => {}
         }
-        report(world, &volume.name, session, target.written_bytes);
-        if world.cancelled() {
+        report(parts.world, Phase::Restoring, &volume.name, changes.written_bytes, session.size_bytes);
+        if parts.world.cancelled() {
             return Err(Failure::Interrupted);
         }
     }
-    Ok(target.written_bytes)
 }
 
 fn next_window<W: World>(
@@ -161,8 +403,8 @@ fn next_window<W: World>(
     archive: &mut Archive,
     walk: &mut Walk<ContentTree>,
     session: &SessionEntry,
-    window_chunks: u64,
 ) -> Result<Vec<Wanted>, Failure> {
+    let window_chunks = (WINDOW_BYTES / u64::from(session.chunk_size_bytes)).max(1);
     let mut window = Vec::new();
     let mut nodes = archive.nodes(world);
     while (window.len() as u64) < window_chunks
@@ -173,80 +415,51 @@ fn next_window<W: World>(
     Ok(window)
 }
 
-/// Chunks come in the order of the store. A file takes each where it belongs; a stream waits for the next one in the volume's order.
-struct Target {
+/// Chunks come in the order of the store, and a stream waits for the next one in the volume's order.
+struct Stream {
     item: u32,
-    kind: TargetKind,
     chunk_size_bytes: u64,
-    written_bytes: u64,
-    /// Indices that a stream still waits for, with the chunks that came too early.
+    /// Indices that are still waited for, with the chunks that came too early.
     waiting: BTreeMap<u64, Option<Vec<u8>>>,
     waiting_max: usize,
 }
 
-impl Target {
-    fn new(item: u32, kind: TargetKind, chunk_size_bytes: u32) -> Self {
-        let window_chunks = usize::try_from(WINDOW_BYTES / u64::from(chunk_size_bytes)).unwrap_or(usize::MAX);
-        Self {
-            item,
-            kind,
-            chunk_size_bytes: u64::from(chunk_size_bytes),
-            written_bytes: 0,
-            waiting: BTreeMap::new(),
-            waiting_max: window_chunks,
-        }
+impl Stream {
+    fn new(item: u32, session: &SessionEntry) -> Self {
+        let chunk_size_bytes = u64::from(session.chunk_size_bytes);
+        let waiting_max = usize::try_from(WINDOW_BYTES / chunk_size_bytes).unwrap_or(usize::MAX);
+        Self { item, chunk_size_bytes, waiting: BTreeMap::new(), waiting_max }
     }
 
-    /// May another window be asked for? A stream's memory is bounded by what it waits for.
+    /// May another window be asked for? Memory is bounded by what is waited for.
     fn has_room(&self) -> bool {
         self.waiting.len() <= self.waiting_max
     }
 
     fn expect(&mut self, window: &[Wanted]) {
-        if self.kind == TargetKind::Stream {
-            self.waiting.extend(window.iter().map(|wanted| (wanted.index, None)));
-        }
+        self.waiting.extend(window.iter().map(|wanted| (wanted.index, None)));
     }
 
     /// Gives back what was written, to be filled again.
     fn take<W: World>(&mut self, world: &mut W, opened: Opened) -> Result<Vec<Vec<u8>>, Errno> {
         let mut written = Vec::new();
-        match self.kind {
-            TargetKind::File => {
-                self.write(world, opened.index, &opened.chunk)?;
-                written.push(opened.chunk);
-            }
-            TargetKind::Stream => {
-                self.waiting.insert(opened.index, Some(opened.chunk));
-                while let Some(next) = self.waiting.first_entry()
-                    && next.get().is_some()
-                {
-                    let (index, chunk) = next.remove_entry();
-                    let chunk = chunk.unwrap_or_default();
-                    self.write(world, index, &chunk)?;
-                    written.push(chunk);
-                }
-            }
+        self.waiting.insert(opened.index, Some(opened.chunk));
+        while let Some(next) = self.waiting.first_entry()
+            && next.get().is_some()
+        {
+            let (index, chunk) = next.remove_entry();
+            let chunk = chunk.unwrap_or_default();
+            world.write_target(self.item, index.saturating_mul(self.chunk_size_bytes), &chunk)?;
+            written.push(chunk);
         }
         Ok(written)
-    }
-
-    fn write<W: World>(&mut self, world: &mut W, index: u64, chunk: &[u8]) -> Result<(), Errno> {
-        world.write_target(self.item, index.saturating_mul(self.chunk_size_bytes), chunk)?;
-        self.written_bytes = self.written_bytes.saturating_add(chunk.len() as u64);
-        Ok(())
     }
 }
 
 /// Tells how far it is.
-pub(super) fn report<W: World>(world: &mut W, name: &str, session: &SessionEntry, done_bytes: u64) {
-    world.progress(Progress {
-        phase: Phase::Restoring,
-        volume: Some(name.to_owned()),
-        done_bytes,
-        total_bytes: session.size_bytes,
-        sent_bytes: 0,
-    });
+pub(super) fn report<W: World>(world: &mut W, phase: Phase, name: &str, done_bytes: u64, total_bytes: u64) {
+    let done_bytes = done_bytes.min(total_bytes);
+    world.progress(Progress { phase, volume: Some(name.to_owned()), done_bytes, total_bytes, sent_bytes: 0 });
 }
 
 /// Damage is of one volume: another one may be whole. A lost store or local state is not.
@@ -256,9 +469,21 @@ fn is_of_one_volume(failure: &Failure) -> bool {
         Failure::TargetExists { .. }
             | Failure::TargetUnavailable { .. }
             | Failure::TargetOfRunningQube { .. }
+            | Failure::TargetKind { .. }
+            | Failure::TargetIsDevice { .. }
+            | Failure::TargetTooSmall { .. }
+            | Failure::TargetInUse { .. }
+            | Failure::TargetLoses { .. }
+            | Failure::TargetNoRoom { .. }
+            | Failure::NotConfirmed { .. }
             | Failure::TargetWrite { .. }
+            | Failure::TargetWriteUndone { .. }
             | Failure::TargetDiffers { .. }
-            | Failure::SourceRead { .. }
+            | Failure::TargetUnreadable { .. }
+            | Failure::SessionDamaged { .. }
+            | Failure::NoOrigin { .. }
+            | Failure::SourceUnavailable { .. }
+            | Failure::SourceKind { .. }
             | Failure::VolumeElsewhere { .. }
             | Failure::VolumeOfOtherPath { .. }
             | Failure::Missing { .. }

@@ -58,6 +58,11 @@ impl Samples {
         self.chunks.retain(|index| !known.contains(*index));
     }
 
+    /// What is left of them, ascending.
+    pub fn into_chunks(self) -> BTreeSet<u64> {
+        self.chunks
+    }
+
     /// Reads what is left of them: how many bytes, and whether each is what the base has.
     #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
     pub fn check<W: World>(

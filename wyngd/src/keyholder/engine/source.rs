@@ -249,6 +249,21 @@ impl BaseWalk {
         Self { walk: Walk::from(base, 0), ahead: None }
     }
 
+    /// The next entry in `range`, which stays the next one.
+    pub fn peek_in<W: World>(
+        &mut self,
+        range: &Range<u64>,
+        world: &mut W,
+        cache: &mut Cache,
+        credential: &Credential,
+    ) -> Result<Option<(u64, Id)>, Failure> {
+        let entry = self.next_in(range, world, cache, credential)?;
+        if entry.is_some() {
+            self.ahead = entry;
+        }
+        Ok(entry)
+    }
+
     /// The next entry in `range`. Ranges ascend; what lies between two is not loaded.
     pub fn next_in<W: World>(
         &mut self,

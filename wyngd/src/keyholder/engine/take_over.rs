@@ -9,7 +9,10 @@ use super::commit::{commit_change, settle_pending};
 use super::pool::Pool;
 use crate::keyholder::world::World;
 
-/// Takes over.
+/// Behind generations that were passed over, so many commits at most are made at once to reach beyond them.
+const COMMITS_MAX: usize = 64;
+
+/// Takes over. Behind damaged generations it writes on until it is past them, so that the archive opens elsewhere as it is here.
 pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(world, name)?;
     if archive.ledger.stopped {
@@ -17,7 +20,21 @@ pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     }
     world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
     settle_pending(world, &mut archive)?;
-    if archive.may_write().is_err() {
+    match archive.ledger.passed_over {
+        Some(passed) if passed.sound => {
+            return Err(Failure::NewerSound { generation: archive.head.generation, newest: passed.newest });
+        }
+        // Nobody has asked for an older generation yet.
+        Some(passed) if !passed.requested => archive.may_write()?,
+        _ => {}
+    }
+    for _ in 0..COMMITS_MAX {
+        if archive.may_write().is_ok() {
+            break;
+        }
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         let mut pool = Pool::new(0, 0)?;
         commit_change(world, &mut archive, &mut pool, |_| {})?;
     }

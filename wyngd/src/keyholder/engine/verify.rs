@@ -12,15 +12,16 @@ use wyng_archive::crypto::{Coder, Credential, DataKey, Domain, DomainId, Id, Kin
 use wyng_archive::format::{
     COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry,
 };
-use wyng_archive::plan::mark;
+use wyng_archive::plan::{COPIES_ABSENT, mark};
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{ExitStatus, Failure, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
 use wyng_wire::Service;
 
 use super::acknowledge::{forget_what_healed, is_acknowledged};
-use super::archive::{Archive, class_of, open_commit};
+use super::archive::{Archive, class_of};
 use super::catalog::{NodesAtHand, content_root};
 use super::fetch::{Packs, keys_of, packs_of, usize_of};
+use super::history::{SoundCommit, read_commit, read_copies};
 use super::load::read_pack;
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
@@ -70,6 +71,7 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         read_bytes: 0,
         notes: archive.ledger.notes.clone(),
         returned: Vec::new(),
+        copied: BTreeSet::new(),
         unnamed: HashMap::new(),
         read_packs: 0,
         bad_packs: BTreeSet::new(),
@@ -131,6 +133,9 @@ fn chosen_sessions<W: World>(world: &mut W, archive: &mut Archive, request: &Req
 fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
     for (_, session) in sessions {
+        if world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         for id in reached(world, archive, session)? {
             if let Some(location) = archive.cache.index.find(world, &id)? {
                 needed.insert(location.pack);
@@ -166,6 +171,8 @@ struct Check {
     notes: Notes,
     /// Packs that were noted as lost, and are whole.
     returned: Vec<u64>,
+    /// Generations whose commit is not sound under its first name.
+    copied: BTreeSet<u64>,
     /// Chunks that have their id in no known domain, and their packs. Only for one that a session reaches is that a fault.
     unnamed: HashMap<Id, u64>,
     /// Packs that were read and did not count as lost before.
@@ -203,7 +210,7 @@ impl Check {
         if request.deep || !self.notes.packs.is_empty() {
             self.completeness(world, archive, packs, sessions)?;
         }
-        let foreign = if of_archive { count_foreign(world, archive, packs)? } else { (0, true) };
+        let foreign = if of_archive { self.foreign(world, archive, packs)? } else { (0, true) };
         world.finish_fetch()?;
         Ok(foreign)
     }
@@ -250,12 +257,13 @@ impl Check {
             return Ok(());
         }
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+        archive.reopen_cache(world)?;
         for number in std::mem::take(&mut self.returned) {
             let Some(entry) = packs.get(&number) else { continue };
             let (pack, _) = read_pack(world, &archive.credential, &mut coder, number, entry)?;
             archive.cache.add_pack(world, &pack)?;
         }
-        archive.cache.save(world, archive.head.generation)
+        archive.save_cache(world)
     }
 
     fn slots<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
@@ -272,34 +280,36 @@ impl Check {
         Ok(())
     }
 
-    /// From the head down: each commit's hash stands in the one after it.
+    /// From the head down: each commit's hash stands in the one after it. One copy is enough; two that authenticate and differ are a fork.
     fn commits<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         let (mut generation, mut expected) = (archive.head.generation, archive.ledger.head().map(KnownCommit::hash));
         while generation > 0 {
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
             let name = archive.credential.commit_name(generation);
-            let mut previous = None;
-            match self.read_small(world, name, COMMIT_BYTES)? {
-                Ok(bytes) if expected.is_some_and(|hash| hash != *blake3::hash(bytes.as_ref()).as_bytes()) => {
-                    self.note(Class::Commit, name, Fault::Hash);
-                }
-                Ok(bytes) => {
-                    match open_commit(&archive.credential, &mut coder, &KnownCommit { generation, bytes: bytes.as_ref().to_vec() }) {
-                        Ok(commit) => {
-                            previous = Some(commit.previous);
-                            self.notes.commits.remove(&generation);
-                        }
-                        Err(_) => self.note(Class::Commit, name, Fault::Tag),
-                    }
-                }
-                Err(fault) => {
-                    self.notes.commits.insert(generation);
+            let copies = read_commit(world, &archive.credential, &mut coder, generation, expected.as_ref())?;
+            self.objects_checked = self.objects_checked.saturating_add(1);
+            self.read_bytes = self.read_bytes.saturating_add(COMMIT_BYTES as u64);
+            let (free, fault, contents) = (copies.free, copies.fault, copies.sound.len());
+            if copies.sound.first().is_none_or(|(copy, _)| *copy > 0) {
+                self.copied.insert(generation);
+            }
+            let fits = |found: &SoundCommit| expected.is_none_or(|hash| hash == found.known.hash());
+            let found = copies.sound.into_iter().map(|(_, found)| found).find(fits);
+            match (&found, contents) {
+                (Some(_), 1) => drop(self.notes.commits.remove(&generation)),
+                (_, 0) => {
+                    self.notes.commits.insert(generation, free);
                     self.note(Class::Commit, name, fault);
                 }
+                (None, 1) => self.note(Class::Commit, name, Fault::Hash),
+                (_, _) => self.note(Class::Commit, name, Fault::Copies),
             }
             generation = generation.saturating_sub(1);
             // Below a damaged commit the hash is known only where this machine kept the bytes; the tag is checked all the same.
-            expected = previous.or_else(|| archive.ledger.known(generation).map(KnownCommit::hash));
+            expected = found.map(|found| found.commit.previous).or_else(|| archive.ledger.known(generation).map(KnownCommit::hash));
         }
         Ok(())
     }
@@ -448,6 +458,38 @@ impl Check {
         Ok(())
     }
 
+    /// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
+    /// machine's, a crash's, or somebody's. Slots that were removed stay in the store, and what a cut run sent is this machine's. Only further
+    /// copies of a sound commit are read: two contents of one generation are a fork, which a listing brings to light.
+    fn foreign<W: World>(&mut self, world: &mut W, archive: &Archive, packs: &Packs) -> Result<(u64, bool), Failure> {
+        let mut owned: HashSet<BlobName> =
+            packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
+        owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
+        let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
+        let mut further = HashMap::new();
+        for generation in 1..=newest {
+            owned.insert(archive.credential.commit_name(generation));
+            let name = |copy| archive.credential.commit_copy_name(generation, copy);
+            if self.copied.contains(&generation) || generation > archive.head.generation {
+                owned.extend((1..=u8::MAX).map(name));
+            } else {
+                further.extend((1..COPIES_ABSENT).map(|copy| (name(copy), generation)));
+            }
+        }
+        let (mut foreign, mut copied) = (0u64, BTreeSet::new());
+        let listed_whole = world.list_store(&mut |name, _| match further.get(&name) {
+            Some(generation) => drop(copied.insert(*generation)),
+            None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
+        })?;
+        let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+        for generation in copied {
+            if read_copies(world, &archive.credential, &mut coder, generation)?.sound.len() > 1 {
+                self.note(Class::Commit, archive.credential.commit_name(generation), Fault::Copies);
+            }
+        }
+        Ok((foreign, listed_whole))
+    }
+
     fn read_small<W: World>(&mut self, world: &mut W, name: BlobName, length: usize) -> Result<Result<W::Bytes, Fault>, Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
         world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
@@ -561,7 +603,7 @@ pub fn verified_time<W: World>(world: &mut W, archive: &Archive, packs: &Packs) 
 struct CheckTimes(std::collections::BTreeMap<u64, i64>);
 
 impl CheckTimes {
-    const FILE: &'static str = "cache/checked";
+    const FILE: &'static str = "checked";
 
     fn read<W: World>(world: &mut W, archive: &Archive) -> Result<Self, Failure> {
         let bytes = world.read_file(&archive.folder.file(Self::FILE))?.unwrap_or_default();
@@ -587,19 +629,6 @@ impl CheckTimes {
         let bytes: Vec<u8> = self.0.iter().flat_map(|(number, time)| [number.to_le_bytes(), time.to_le_bytes()]).flatten().collect();
         world.replace_file(&archive.folder.file(Self::FILE), &bytes)
     }
-}
-
-/// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
-/// machine's, a crash's, or somebody's. Slots that were removed stay in the store, and what a cut run sent is this machine's.
-fn count_foreign<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<(u64, bool), Failure> {
-    let mut owned: HashSet<BlobName> =
-        packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
-    owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
-    let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
-    owned.extend((1..=newest).map(|generation| archive.credential.commit_name(generation)));
-    let mut foreign = 0u64;
-    let listed_whole = world.list_store(&mut |name, _| foreign = foreign.saturating_add(u64::from(!owned.contains(&name))))?;
-    Ok((foreign, listed_whole))
 }
 
 /// How many problems were told.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use wyng_config::{Via, without_credentials};
@@ -21,8 +22,10 @@ use crate::keyholder::world::{Kept, Receipt};
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
 /// Rooms for blobs that are kept for the next: one is filled while one is named.
 const SPARE_ROOMS: usize = 2;
-/// After a cancel a far end may still say so long what became of what it has; then it is given up.
+/// After a cancel a far end may still say what became of what it has: it is given up when it says nothing for so long,
 const CANCEL_PATIENCE_MS: u64 = 2000;
+/// and after so long whatever it says.
+const CANCEL_LIMIT: Duration = Duration::from_secs(20);
 /// A far end that has said its last word has so long to end by itself; then the spawner ends it.
 const END_PATIENCE_MS: u64 = 5000;
 /// One that is of no more use is killed sooner by the spawner, and then has ended.
@@ -110,6 +113,7 @@ impl RealWorld {
     }
 
     fn call(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+        self.unless_cancelled()?;
         // One at a time: the end of one that could not open its store is not taken for the end of this one.
         if self.running.contains(&service) {
             self.end_far_end(service)?;
@@ -137,15 +141,15 @@ impl RealWorld {
     /// The next message of the transport. A far end that failed ends what was under way, and so does one that is silent after a cancel.
     pub(super) fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
         loop {
-            let patience = self.cancelled.then_some(CANCEL_PATIENCE_MS);
+            // However much a far end has to say, an interrupt is heard.
+            self.poll_control()?;
+            let patience = self.patience_ms()?;
+            let timeout = [patience, self.wipe_expired()].into_iter().flatten().min();
             let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
-            match wait(polled, patience).map_err(|fatal| Self::fatal(&fatal))? {
+            match wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))? {
                 [true, _] => {}
-                [false, true] => {
-                    self.poll_control()?;
-                    continue;
-                }
-                [false, false] => return Err(Failure::Interrupted),
+                [false, false] if patience.is_some() && patience == timeout => return Err(Failure::Interrupted),
+                [false, _] => continue,
             }
             let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
             let TransportToKeyholder::Failed { service, fault } = received.message else { return Ok(received) };
@@ -158,8 +162,17 @@ impl RealWorld {
         }
     }
 
+    /// How long a far end may be silent now; none: as long as the transport lets it. [`Failure::Interrupted`] when its time after a cancel is
+    /// over.
+    fn patience_ms(&self) -> Result<Option<u64>, Failure> {
+        let Some(since) = self.cancelled else { return Ok(None) };
+        let left = CANCEL_LIMIT.checked_sub(since.elapsed()).ok_or(Failure::Interrupted)?;
+        Ok(Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(CANCEL_PATIENCE_MS)))
+    }
+
     /// The next message about a fetch. One that has failed answers nothing any more, and whoever still waits for answers hears why.
     pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        self.unless_cancelled()?;
         self.fetch_failed.clone().map_or_else(|| self.transport_message(), Err)
     }
 
@@ -187,7 +200,7 @@ impl RealWorld {
     fn begin_again(&mut self, failure: Failure) -> Result<(), Failure> {
         let is_loss =
             matches!(failure, Failure::FarEndLost | Failure::FarEndKilled { .. } | Failure::QubeLost { .. } | Failure::QrexecFailed { .. });
-        let Some(again) = self.push.again.take().filter(|again| is_loss && !again.fruitless && !self.cancelled) else {
+        let Some(again) = self.push.again.take().filter(|again| is_loss && !again.fruitless && self.cancelled.is_none()) else {
             return Err(failure);
         };
         tracing::warn!(code = failure.code(), "a disposable was lost; its push goes on in a new one");
@@ -310,9 +323,9 @@ impl RealWorld {
     /// Waits so long without any word for the end; whether it came.
     fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
         while self.running.contains(&service) {
-            let patience = if self.cancelled { CANCEL_PATIENCE_MS.min(patience_ms) } else { patience_ms };
+            let patience = self.patience_ms()?.map_or(patience_ms, |patience| patience.min(patience_ms));
             if wait([(self.control.as_fd(), PollFlags::IN)], Some(patience)).map_err(|fatal| Self::fatal(&fatal))? == [false] {
-                return if self.cancelled { Err(Failure::Interrupted) } else { Ok(false) };
+                return if self.cancelled.is_some() { Err(Failure::Interrupted) } else { Ok(false) };
             }
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);

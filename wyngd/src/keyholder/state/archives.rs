@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
 use wyng_archive::format::{SLOT_BYTES, Slot};
-use wyng_control::Failure;
+use wyng_control::{Failure, is_archive_name};
 
 use crate::keyholder::world::World;
 
@@ -15,6 +15,26 @@ const ARCHIVES: &str = "archives";
 pub struct ArchiveFolder {
     id: ArchiveId,
     path: String,
+}
+
+/// The two folders for a cache. `archive open` builds in the one that is not in use; the ledger says which one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheFolder {
+    /// `cache`.
+    #[default]
+    First,
+    /// `cache.second`.
+    Second,
+}
+
+impl CacheFolder {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
 }
 
 /// `archive.toml`: where the archive is, and who writes it from here.
@@ -81,15 +101,29 @@ impl ArchiveFolder {
         Ok(names)
     }
 
+    /// All names that link to this folder, sorted.
+    pub fn names_of<W: World>(&self, world: &mut W) -> Result<Vec<String>, Failure> {
+        let mut own = Vec::new();
+        for name in Self::names(world)? {
+            if Self::find(world, &name).is_ok_and(|folder| folder == *self) {
+                own.push(name);
+            }
+        }
+        Ok(own)
+    }
+
     /// Links a name to this folder: the last step of making or adopting an archive.
     pub fn link<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
         world.make_link(&link_path(name), &to_hex(&self.id.0))
     }
 
-    /// Removes the name, then the folder.
+    /// Removes the folder, then the name: what a crash leaves has the name, by which the same command ends it. A folder that has a second
+    /// name stays.
     pub fn forget<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
+        if self.names_of(world)?.iter().all(|known| known == name) {
+            world.remove(&self.path)?;
+        }
         world.remove(&link_path(name))?;
-        world.remove(&self.path)?;
         world.remove(&unfinished_path(name))
     }
 
@@ -101,6 +135,14 @@ impl ArchiveFolder {
     /// A file of this archive.
     pub fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
+    }
+
+    /// The folder of a cache.
+    pub fn cache(&self, which: CacheFolder) -> String {
+        self.file(match which {
+            CacheFolder::First => "cache",
+            CacheFolder::Second => "cache.second",
+        })
     }
 
     /// Reads `archive.toml`.
@@ -143,6 +185,19 @@ impl ArchiveFolder {
         CREDENTIAL_COPIES.iter().try_for_each(|name| world.replace_file(&self.file(name), &bytes))
     }
 
+    /// Writes the credential, unless the service manager unseals this very one and no copy lies on the disk: then none is to lie there.
+    pub fn write_unsealed_credential<W: World>(&self, world: &mut W, credential: &Credential) -> Result<(), Failure> {
+        let mut on_disk = false;
+        for name in CREDENTIAL_COPIES {
+            on_disk |= world.file_bytes(&self.file(name))?.is_some();
+        }
+        let hash = blake3::hash(&credential.encode());
+        if !on_disk && world.sealed_credential(self.id).is_some_and(|sealed| blake3::hash(&sealed) == hash) {
+            return Ok(());
+        }
+        self.write_credential(world, credential)
+    }
+
     /// Reads the slots that this machine keeps, so that unlocking never asks the store.
     pub fn read_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
         let damaged = |what: String| Failure::StateDamaged { file: "slots".into(), what };
@@ -159,14 +214,6 @@ impl ArchiveFolder {
 
 /// Two copies: without the credential nothing can be backed up, and it is one sector long.
 const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
-
-/// May an archive be called so here? Letters, digits, `.`, `_`, `-`; at most 64; nothing that could be an id.
-pub fn is_archive_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && !name.starts_with(['.', '-'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        && from_hex::<16>(name).is_none()
-}
 
 /// No archive's name begins with a dot.
 fn unfinished_path(name: &str) -> String {

@@ -5,29 +5,41 @@
 //!
 //! ```text
 //!   0 │ "wyngledg"                                                    │
-//!   8 │ format = 0 u32                │ flags u32 (1: stopped)         │
-//!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never          │
-//!  24 │ count of known commits u32    │ 1 if one is pending u32        │
-//!  32 │ count of the spine u32        │ count of the notes u32         │
-//!  40 │ the spine, descending: generation u64 ‖ hash (32)              │
-//!     │ the notes of damage: kind u32 ‖ further packs u32 ‖ number u64 │
-//!     │ what was acknowledged of the damage (acknowledged.rs)           │
-//!     │ the known commits, ascending: generation u64 ‖ 4096 bytes      │
-//!     │ the pending one, the same                                      │
-//!     │ H of all before                                                │
+//!   8 │ format = 1 u32                │ flags u32                     │
+//!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never         │
+//!  24 │ newest generation passed over u64; zero without flag 4        │
+//!  32 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
+//!  40 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
+//!  48 │ count of known commits u32    │ 1 if one is pending u32       │
+//!  56 │ count of the spine u32        │ count of the notes u32        │
+//!  64 │ the spine, descending: generation u64 ‖ hash (32)             │
+//!     │ the notes of damage (notes.rs)                                │
+//!     │ what was acknowledged of the damage (acknowledged.rs)         │
+//!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
+//!     │ the pending one, the same                                     │
+//!     │ H of all before                                               │
 //! ```
+//! Flags: 1: stopped; 2: the cache is in the second folder; 4: newer generations were passed over; 8: one of them is sound; 16: a person
+//! asked for the older one.
 
 use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
 use wyng_control::Failure;
 
-use super::{Acknowledged, ArchiveFolder, Notes};
+use super::{Acknowledged, ArchiveFolder, CacheFolder, Notes};
 use crate::keyholder::world::World;
 
 const MAGIC: &[u8; 8] = b"wyngledg";
+const FORMAT: u32 = 1;
 const FILE: &str = "ledger";
 const FLAG_STOPPED: u32 = 1;
-/// A commit that the store lost is pushed again from here.
+const FLAG_SECOND_CACHE: u32 = 2;
+const FLAG_PASSED_OVER: u32 = 4;
+const FLAG_PASSED_SOUND: u32 = 8;
+const FLAG_PASSED_REQUESTED: u32 = 16;
+/// A commit that the store lost is pushed again from here; besides these, all on the spine are kept.
 const KEPT_COMMITS: usize = 16;
+/// A generation has 64 bits, and each step of the spine clears one.
+const SPINE_MAX: usize = 64;
 
 /// A commit's bytes as they were pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +57,21 @@ impl KnownCommit {
     }
 }
 
+/// Generations that exist in the store and are newer than the one that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The newest of them.
+    pub newest: u64,
+    /// One of them is sound: whatever is written after the head would be a second history.
+    pub sound: bool,
+    /// A person asked for the older one. Otherwise its newest session is not taken for the latest, and nothing is written.
+    pub requested: bool,
+}
+
 /// See the module's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
-    /// The last committed ones, ascending; the last is the head.
+    /// The last [`KEPT_COMMITS`] and those on the spine, ascending; the last is the head.
     known: Vec<KnownCommit>,
     /// Written before it is pushed.
     pending: Option<KnownCommit>,
@@ -58,6 +81,14 @@ pub struct Ledger {
     pub stopped: bool,
     /// When every session key was last derived and compared.
     pub keys_proven_time: i64,
+    /// The slot whose passphrase opened the archive last on this machine, and when, seconds since 1970 UTC.
+    pub opened: Option<(u8, i64)>,
+    /// Under which copy the head was found or accepted last.
+    pub head_copy: u8,
+    /// Newer generations that `archive open` passed over; until this machine has written as far.
+    pub passed_over: Option<PassedOver>,
+    /// Which of the two cache folders fits the head: the one write of the ledger that changes the head changes both.
+    pub cache: CacheFolder,
     /// What is damaged in the store.
     pub notes: Notes,
     /// What of it a person has seen.
@@ -104,15 +135,28 @@ impl Ledger {
         self.pending = Some(commit);
     }
 
-    /// The pending commit is durable in the store: it becomes the head.
-    pub fn commit_pending(&mut self) {
+    /// The pending commit is durable in the store under this copy: it becomes the head.
+    pub fn commit_pending(&mut self, copy: u8) {
         if let Some(commit) = self.pending.take() {
             self.spine.retain(|(generation, _)| *generation <= skip_of(commit.generation));
             self.spine.insert(0, (commit.generation, commit.hash()));
+            self.notes.commits.remove(&commit.generation);
+            self.passed_over = self.passed_over.filter(|passed| passed.newest > commit.generation);
+            self.head_copy = copy;
             self.known.push(commit);
-            let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
-            self.known.drain(..surplus);
+            self.drop_surplus();
         }
+    }
+
+    /// What is kept of earlier commits is what heals them in the store: the newest, and those whose hashes newer ones have to carry.
+    fn drop_surplus(&mut self) {
+        let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
+        let mut place = 0usize;
+        let spine = &self.spine;
+        self.known.retain(|known| {
+            place = place.saturating_add(1);
+            place > surplus || spine.iter().any(|(generation, _)| *generation == known.generation)
+        });
     }
 
     /// The hash of an earlier commit that the next one must carry; `None` if it is not on the spine, zeros for generation 0.
@@ -123,21 +167,35 @@ impl Ledger {
         self.spine.iter().find(|(known, _)| *known == generation).map(|(_, hash)| *hash)
     }
 
-    /// What was found in the store by `archive open`: the head, which descends from what was known, and the spine below it.
-    pub fn adopt(&mut self, head: KnownCommit, below: Vec<(u64, [u8; 32])>) {
+    /// What was found in the store by `archive open`: the head, which descends from what was known; the spine below it, descending; and the
+    /// bytes of the earlier commits that were read, in any order.
+    pub fn adopt(&mut self, head: KnownCommit, below: Vec<(u64, [u8; 32])>, read: impl IntoIterator<Item = KnownCommit>) {
         self.spine = vec![(head.generation, head.hash())];
         self.spine.extend(below);
+        self.known.extend(read);
         self.known.retain(|known| known.generation < head.generation);
+        self.known.sort_by_key(|known| known.generation);
+        self.known.dedup_by_key(|known| known.generation);
         self.known.push(head);
-        let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
-        self.known.drain(..surplus);
+        self.drop_surplus();
         self.pending = None;
         self.stopped = false;
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(80 * 1024);
-        writer.bytes(MAGIC).u32(0).u32(if self.stopped { FLAG_STOPPED } else { 0 }).i64(self.keys_proven_time);
+        let flags = [
+            (self.stopped, FLAG_STOPPED),
+            (self.cache == CacheFolder::Second, FLAG_SECOND_CACHE),
+            (self.passed_over.is_some(), FLAG_PASSED_OVER),
+            (self.passed_over.is_some_and(|passed| passed.sound), FLAG_PASSED_SOUND),
+            (self.passed_over.is_some_and(|passed| passed.requested), FLAG_PASSED_REQUESTED),
+        ];
+        let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
+        writer.bytes(MAGIC).u32(FORMAT).u32(flags).i64(self.keys_proven_time);
+        writer.u64(self.passed_over.map_or(0, |passed| passed.newest));
+        let (slot, opened_time) = self.opened.unwrap_or((0, 0));
+        writer.i64(opened_time).u8(slot).u8(self.head_copy).u16(0).u32(0);
         writer.u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX)).u32(u32::from(self.pending.is_some()));
         writer.u32(u32::try_from(self.spine.len()).unwrap_or(u32::MAX)).u32(self.notes.count());
         for (generation, hash) in &self.spine {
@@ -154,19 +212,30 @@ impl Ledger {
     fn decode(covered: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(covered);
         reader.magic(MAGIC)?;
-        reader.zeros(4, "format")?;
-        let stopped = match reader.u32()? {
-            0 => false,
-            FLAG_STOPPED => true,
-            _ => return Err(Malformed("flags")),
-        };
+        if reader.u32()? != FORMAT {
+            return Err(Malformed("another version of these programs wrote it"));
+        }
+        let flags = reader.u32()?;
+        let of_passed = FLAG_PASSED_SOUND | FLAG_PASSED_REQUESTED;
+        let all = FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | of_passed;
+        let has = |flag: u32| flags & flag != 0;
+        if flags & !all != 0 || has(of_passed) && !has(FLAG_PASSED_OVER) {
+            return Err(Malformed("flags"));
+        }
+        let cache = if has(FLAG_SECOND_CACHE) { CacheFolder::Second } else { CacheFolder::First };
         let keys_proven_time = reader.i64()?;
+        let newest = reader.u64()?;
+        let (sound, requested) = (has(FLAG_PASSED_SOUND), has(FLAG_PASSED_REQUESTED));
+        let passed_over = has(FLAG_PASSED_OVER).then_some(PassedOver { newest, sound, requested });
+        let (opened_time, slot, head_copy) = (reader.i64()?, reader.u8()?, reader.u8()?);
+        let opened = (opened_time != 0).then_some((slot, opened_time));
+        reader.zeros(6, "reserved")?;
         let (count, pending) = (reader.u32()?, reader.u32()?);
-        if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS) || pending > 1 {
+        if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS + SPINE_MAX) || pending > 1 {
             return Err(Malformed("count"));
         }
         let (spine_count, note_count) = (reader.u32()?, reader.u32()?);
-        if spine_count > u64::BITS {
+        if usize::try_from(spine_count).map_or(true, |count| count > SPINE_MAX) {
             return Err(Malformed("spine"));
         }
         let spine = (0..spine_count).map(|_| Ok((reader.u64()?, reader.array()?))).collect::<Result<_, Malformed>>()?;
@@ -179,7 +248,8 @@ impl Ledger {
         let known: Vec<KnownCommit> = (0..count).map(|_| commit()).collect::<Result<_, Malformed>>()?;
         let pending = (pending == 1).then(commit).transpose()?;
         reader.end()?;
-        Ok(Self { known, pending, spine, stopped, keys_proven_time, notes, acknowledged })
+        let stopped = has(FLAG_STOPPED);
+        Ok(Self { known, pending, spine, stopped, keys_proven_time, opened, head_copy, passed_over, cache, notes, acknowledged })
     }
 }
 
@@ -194,11 +264,14 @@ mod tests {
 
     #[test]
     fn a_ledger_comes_back_as_it_was() {
-        let mut ledger = Ledger { stopped: true, keys_proven_time: 7, ..Ledger::default() };
-        ledger.adopt(commit(2), Vec::new());
-        ledger.adopt(commit(3), vec![(2, [2; 32])]);
+        let mut ledger =
+            Ledger { keys_proven_time: 7, opened: Some((3, 8)), head_copy: 2, cache: CacheFolder::Second, ..Ledger::default() };
+        ledger.adopt(commit(2), Vec::new(), None);
+        ledger.adopt(commit(3), vec![(2, [2; 32])], None);
         ledger.set_pending(commit(4));
-        ledger.notes.commits.insert(1);
+        ledger.stopped = true;
+        ledger.passed_over = Some(PassedOver { newest: 9, sound: true, requested: true });
+        ledger.notes.commits.extend([(1, 0), (4, 256)]);
         ledger.notes.slots.insert(0);
         ledger.acknowledged.add_commit(1);
         ledger.notes.packs.extend([(5, PackNote::Lost), (7, PackNote::Sound)]);
@@ -207,15 +280,34 @@ mod tests {
     }
 
     #[test]
-    fn the_last_sixteen_commits_are_kept() {
+    fn the_last_sixteen_commits_and_those_on_the_spine_are_kept() {
         let mut ledger = Ledger::default();
-        for generation in 1..=20 {
+        for generation in 1..=91 {
             ledger.set_pending(commit(generation));
-            ledger.commit_pending();
+            ledger.commit_pending(0);
         }
-        assert_eq!(ledger.head(), Some(&commit(20)));
-        assert_eq!(ledger.known(5), Some(&commit(5)));
-        assert_eq!(ledger.known(4), None);
+        assert_eq!(ledger.head(), Some(&commit(91)));
+        // 91 = 64 + 16 + 8 + 2 + 1
+        let kept: Vec<u64> = (1..=91).filter(|generation| ledger.known(*generation).is_some()).collect();
+        assert_eq!(kept, [[64].as_slice(), &(76..=91).collect::<Vec<u64>>()].concat());
+        let mut other = Ledger::default();
+        other.adopt(commit(91), vec![(90, [0; 32]), (88, [0; 32]), (80, [0; 32]), (64, [0; 32])], [commit(64), commit(88)]);
+        assert_eq!([64, 80, 88, 91].map(|generation| other.known(generation).is_some()), [true, false, true, true]);
+    }
+
+    #[test]
+    fn newer_generations_stay_remembered_until_this_machine_has_written_as_far() {
+        let mut ledger = Ledger::default();
+        ledger.adopt(commit(2), Vec::new(), None);
+        ledger.passed_over = Some(PassedOver { newest: 4, sound: false, requested: true });
+        ledger.notes.commits.extend([(3, 1), (4, 1)]);
+        for (generation, remembered) in [(3, true), (4, false)] {
+            assert_eq!(ledger.notes.copy_for(generation), Some(1));
+            ledger.set_pending(commit(generation));
+            ledger.commit_pending(1);
+            assert_eq!((ledger.passed_over.is_some(), ledger.head_copy), (remembered, 1));
+        }
+        assert!(ledger.notes.commits.is_empty());
     }
 
     #[test]
@@ -226,7 +318,7 @@ mod tests {
             let skip = skip_of(generation);
             assert_eq!(ledger.spine_hash(skip), Some(if skip == 0 { [0; 32] } else { commit(skip).hash() }), "at {generation}");
             ledger.set_pending(commit(generation));
-            ledger.commit_pending();
+            ledger.commit_pending(0);
         }
     }
 }

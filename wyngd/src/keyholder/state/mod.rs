@@ -13,9 +13,9 @@ mod origins;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
-pub use archives::{ArchiveFolder, ArchiveToml, from_hex, is_archive_name};
+pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
-pub use ledger::{KnownCommit, Ledger};
+pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Malformed, Reader, Writer};
 
+/// Copies 0 to 255.
+const COPIES_MAX: u16 = 256;
 const KIND_COMMIT: u32 = 1;
 const KIND_SLOT: u32 = 2;
 const KIND_LOST_PACK: u32 = 3;
@@ -47,8 +49,9 @@ impl PackNote {
 /// See the module's first line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Commits that are missing, by generation.
-    pub commits: BTreeSet<u64>,
+    /// Commits of which no sound copy was found, by generation; each with the lowest copy for which all copies below it were read and do not
+    /// authenticate, at most 256. A generation above the head is no damage: its names are taken, and the next commit goes under that copy.
+    pub commits: BTreeMap<u64, u16>,
     /// Slots that are missing, by number.
     pub slots: BTreeSet<u8>,
     /// Packs, by number.
@@ -79,6 +82,16 @@ impl Notes {
         let held = self.held_packs();
         self.packs.extend(held.iter().map(|number| (*number, PackNote::Lost)));
         !held.is_empty()
+    }
+
+    /// The commits of the archive, up to the head, that are damaged.
+    pub fn damaged_commits(&self, head: u64) -> impl Iterator<Item = u64> {
+        self.commits.range(..=head).map(|(generation, _)| *generation)
+    }
+
+    /// Under which copy a commit of this generation is pushed; `None`: the names of all are taken by damage.
+    pub fn copy_for(&self, generation: u64) -> Option<u8> {
+        u8::try_from(self.commits.get(&generation).copied().unwrap_or(0)).ok()
     }
 
     /// Takes the notes of a verify. Where they are too many to be kept, what is held goes first, and else those of before stay.
@@ -115,12 +128,12 @@ impl Notes {
         ranges
     }
 
-    /// Writes each as 16 bytes: its kind, how many packs follow the first one, and the number.
+    /// Writes each as 16 bytes: its kind, how many packs follow the first one or which copy of a commit is meant, and the number.
     pub fn encode(&self, writer: &mut Writer) {
         let mut note = |kind: u32, more: u32, number: u64| {
             writer.u32(kind).u32(more).u64(number);
         };
-        self.commits.iter().for_each(|generation| note(KIND_COMMIT, 0, *generation));
+        self.commits.iter().for_each(|(generation, copy)| note(KIND_COMMIT, u32::from(*copy), *generation));
         self.slots.iter().for_each(|number| note(KIND_SLOT, 0, u64::from(*number)));
         self.ranges().iter().for_each(|range| note(range.note.kind(), range.count.saturating_sub(1), range.first));
     }
@@ -134,7 +147,10 @@ impl Notes {
         for _ in 0..count {
             let (kind, more, number) = (reader.u32()?, reader.u32()?, reader.u64()?);
             match (kind, PackNote::of_kind(kind)) {
-                (KIND_COMMIT, _) if more == 0 => drop(notes.commits.insert(number)),
+                (KIND_COMMIT, _) => {
+                    let copy = u16::try_from(more).ok().filter(|copy| *copy <= COPIES_MAX).ok_or(Malformed("copy"))?;
+                    notes.commits.insert(number, copy);
+                }
                 (KIND_SLOT, _) if more == 0 => drop(notes.slots.insert(u8::try_from(number).map_err(|_| Malformed("slot"))?)),
                 (_, Some(note)) => {
                     let last = number.checked_add(u64::from(more)).filter(|_| more < PACKS_MAX).ok_or(Malformed("range"))?;
@@ -170,7 +186,7 @@ mod tests {
         #[test]
         fn notes_come_back_as_they_were(
             packs in prop::collection::btree_map(0..200_u64, note(), 0..120),
-            commits in prop::collection::btree_set(any::<u64>(), 0..4),
+            commits in prop::collection::btree_map(any::<u64>(), 0..=COPIES_MAX, 0..4),
             slots in prop::collection::btree_set(any::<u8>(), 0..4),
         ) {
             let notes = Notes { commits, slots, packs };

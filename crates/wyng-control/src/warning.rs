@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a person must know although a command did what it was asked to. A failure is in `failure.rs`.
+
+use bincode::{Decode, Encode};
+
+/// See the module's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Warning {
+    /// The archive was opened at an older generation than the newest.
+    OlderOpened {
+        /// The one that was opened.
+        generation: u64,
+        /// The newest that exists in the store.
+        newest: u64,
+    },
+    /// A slot opened the archive though the generation that was opened does not list it.
+    SlotNotListed {
+        /// The slot's number.
+        slot: u8,
+        /// The generation that was opened.
+        generation: u64,
+    },
+    /// Commits are lost, and this one was accepted without the hash that they carried.
+    HistoryGap {
+        /// The commit's generation.
+        generation: u64,
+    },
+}
+
+impl Warning {
+    /// A short word for scripts, stable over versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OlderOpened { .. } => "older-opened",
+            Self::SlotNotListed { .. } => "slot-not-listed",
+            Self::HistoryGap { .. } => "history-gap",
+        }
+    }
+
+    /// What happened.
+    pub fn text(&self) -> String {
+        match self {
+            Self::OlderOpened { generation, newest } => {
+                format!(
+                    "the archive was opened as generation {generation} left it; generations up to {newest} exist in the store, and their sessions are not shown"
+                )
+            }
+            Self::SlotNotListed { slot, generation } => {
+                format!(
+                    "slot {slot} opened the archive, and generation {generation} does not list it: it was added later, or removed before"
+                )
+            }
+            Self::HistoryGap { generation } => {
+                format!("commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes")
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::OlderOpened { .. } => {
+                "Restore what you need. To go on writing from this generation, run `wyng-ctl archive take-over ARCHIVE`."
+            }
+            Self::SlotNotListed { .. } => "See `wyng-ctl key list ARCHIVE`; add the passphrase again if you want to keep it.",
+            Self::HistoryGap { .. } => "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect.",
+        }
+    }
+}

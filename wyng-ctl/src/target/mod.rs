@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The targets of a restore: looked at, made without a name, and named only when they are complete.
+
+mod attributes;
+mod in_use;
+mod look;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use wyng_control::{BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, path_text};
+use wyng_origin::Machine;
+use wyng_snapshot::Folder;
+
+use crate::pool::InPlace;
+
+use look::NewFile;
+
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Of a name so much becomes part of a hidden one, which must fit into 255 bytes too.
+const NAME_PART_MAX_BYTES: usize = 235;
+/// What a hidden file on its way to its name is called.
+const UNNAMED: &str = "wyng-new";
+/// What is left of a restore that was interrupted.
+const PARTIAL: &str = "wyng-partial";
+
+/// Where a restore goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Destination {
+    /// Standard output.
+    Stdout,
+    /// This file.
+    File(PathBuf),
+    /// A file of each volume's name in this folder.
+    Folder(PathBuf),
+    /// Volumes are changed where they are.
+    InPlace(Places),
+}
+
+/// Where volumes are that are changed where they are. The person's word for this very command counts before the configuration, and that before
+/// what is remembered of the last backup.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) named: Option<PathBuf>,
+    pub(crate) configured: BTreeMap<String, PathBuf>,
+}
+
+/// Where the target of one volume is.
+pub(crate) struct Spot {
+    /// Nowhere for standard output.
+    path: Option<PathBuf>,
+    /// The person did not name it for this very command: is it from the configuration? Otherwise it is remembered.
+    configured: Option<bool>,
+}
+
+impl Spot {
+    fn named(path: Option<PathBuf>) -> Self {
+        Self { path, configured: None }
+    }
+
+    /// As it is shown to people.
+    pub(crate) fn shown(&self) -> String {
+        self.path.as_ref().map_or_else(|| "-".to_owned(), |path| path_text(path.as_os_str().as_bytes()))
+    }
+
+    /// Its path, if it has one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Where it lies, for whoever remembers where the volume was.
+    fn remembered(&self, path: &Path, target: &OwnedFd) -> Option<Remembered> {
+        self.configured.map(|configured| Remembered { origin: Machine::open().origin(path, target.as_fd()), configured })
+    }
+}
+
+/// A target that was made: the form in which it is handed over, the files of that form, and the base snapshot of that volume.
+pub(crate) struct Made {
+    pub(crate) form: TargetForm,
+    pub(crate) files: Vec<OwnedFd>,
+    pub(crate) base: Option<Base>,
+    pub(crate) remembered: Option<Remembered>,
+}
+
+/// What a base snapshot is of, and the snapshot.
+pub(crate) type Base = (BaseLabel, OwnedFd);
+
+/// Makes targets and gives them their names.
+pub(crate) struct Targets {
+    destination: Destination,
+    overwrite: bool,
+    /// What is changed where it is, by [`look::identity`].
+    looked: HashSet<(u64, u64)>,
+    open: HashMap<u32, Target>,
+    in_place: Vec<InPlace>,
+    /// The base snapshots that were handed over, and where they lie.
+    bases: HashMap<u32, (Folder, BaseOf)>,
+}
+
+struct Target {
+    folder: OwnedFd,
+    name: OsString,
+    file: OwnedFd,
+    /// It has this name until it is placed, where the file system has no nameless files or an interrupted restore left it.
+    hidden: Option<OsString>,
+    /// It takes the place of a file, and has that one's mode.
+    replaces: Option<Mode>,
+}
+
+impl Targets {
+    /// Targets at `destination`. Nothing is made yet.
+    pub(crate) fn new(destination: Destination, overwrite: bool) -> Self {
+        Self { destination, overwrite, looked: HashSet::new(), open: HashMap::new(), in_place: Vec::new(), bases: HashMap::new() }
+    }
+
+    /// Are targets changed where they are?
+    pub(crate) fn are_in_place(&self) -> bool {
+        matches!(self.destination, Destination::InPlace(_))
+    }
+
+    /// Where the target of a volume is. `origin` is where the daemon remembers it.
+    pub(crate) fn spot(&self, volume: &str, origin: Option<&[u8]>) -> Result<Spot, TargetFault> {
+        Ok(match &self.destination {
+            Destination::Stdout => Spot::named(None),
+            Destination::File(path) => Spot::named(Some(path.clone())),
+            Destination::Folder(folder) => Spot::named(Some(folder.join(look::file_name(volume)?))),
+            Destination::InPlace(Places { named: Some(path), .. }) => Spot::named(Some(path.clone())),
+            Destination::InPlace(places) => match (places.configured.get(volume), origin) {
+                (Some(path), _) => Spot { path: Some(path.clone()), configured: Some(true) },
+                (None, Some(path)) => Spot { path: Some(PathBuf::from(OsStr::from_bytes(path))), configured: Some(false) },
+                (None, None) => return Err(TargetFault::NoOrigin),
+            },
+        })
+    }
+
+    /// A target that was changed where it is, and is not there any more, or not for long.
+    pub(crate) fn lost(&self) -> Option<&Path> {
+        self.in_place.iter().find_map(InPlace::lost)
+    }
+
+    /// Closes what was made and forgets what was seen: the command begins anew.
+    pub(crate) fn begin_anew(&mut self) {
+        self.looked.clear();
+        self.open.clear();
+        self.in_place.clear();
+        self.bases.clear();
+    }
+
+    /// What is where the target of a volume goes. Nothing is made or changed.
+    pub(crate) fn look(&mut self, spot: &Spot, size_bytes: u64, base_of: &BaseOf) -> Result<TargetFound, TargetFault> {
+        let anywhere = TargetFound { holds_bytes: false, free_bytes: None, keeps_holes: true, remembered: None };
+        let Some(path) = spot.path() else { return Ok(anywhere) };
+        if self.are_in_place() {
+            let target = look::in_place(path, size_bytes)?;
+            InPlace::new(path, &target)?;
+            // Two volumes may have been backed up from one place, at different times.
+            if !self.looked.insert(look::identity(&target)?) {
+                return Err(TargetFault::InUse { how: "another volume of this restore goes to the same place".to_owned() });
+            }
+            return Ok(TargetFound { holds_bytes: true, remembered: spot.remembered(path, &target), ..anywhere });
+        }
+        match &self.destination {
+            // It will be made where something else could be made.
+            Destination::Folder(folder) if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) => {
+                look::at_new_file(&look::new_file(folder, false)?, size_bytes, base_of)
+            }
+            _ => look::at_new_file(&look::new_file(path, self.overwrite)?, size_bytes, base_of),
+        }
+    }
+
+    /// Makes the target of a volume.
+    pub(crate) fn make(&mut self, item: u32, spot: &Spot, size_bytes: u64, base_of: &BaseOf) -> Result<Made, TargetFault> {
+        let Some(path) = spot.path() else {
+            let files = vec![rustix::io::dup(rustix::stdio::stdout()).map_err(look::unavailable)?];
+            return Ok(Made { form: TargetForm::Stream, files, base: None, remembered: None });
+        };
+        if self.are_in_place() {
+            let target = look::in_place(path, size_bytes)?;
+            self.in_place.push(InPlace::new(path, &target)?);
+            let remembered = spot.remembered(path, &target);
+            return Ok(Made { remembered, ..self.made_in_place(item, target, base_of) });
+        }
+        self.make_folder()?;
+        let NewFile { folder, name, old } = look::new_file(path, self.overwrite)?;
+        let partial = hidden_name(&name, PARTIAL);
+        if let Some(file) = open_partial(&folder, &partial).filter(|_| old.is_none()) {
+            let theirs = duplicate(&file)?;
+            self.open.insert(item, Target { folder, name, file, hidden: Some(partial), replaces: None });
+            return Ok(Made { form: TargetForm::Resumed, files: vec![theirs], base: None, remembered: None });
+        }
+        let (file, hidden) = make_file(&folder, &name).map_err(look::unavailable)?;
+        let theirs = duplicate(&file)?;
+        let mut target = Target { folder, name, file, hidden, replaces: None };
+        if let Some(old) = &old {
+            attributes::take_over(old, &target.file).map_err(|what| TargetFault::Loses { what })?;
+            target.replaces = Some(attributes::mode(&target.file).map_err(look::unavailable)?);
+        }
+        self.open.insert(item, target);
+        let base = self.base(item, Folder::found(theirs.as_fd()), base_of);
+        // Where nothing is, most of the volume may still lie in its base snapshot.
+        let old = old.or_else(|| rustix::io::fcntl_dupfd_cloexec(&base.as_ref()?.1, 0).ok());
+        let form = if old.is_some() { TargetForm::Replacing } else { TargetForm::New };
+        Ok(Made { form, files: [theirs].into_iter().chain(old).collect(), base, remembered: None })
+    }
+
+    fn made_in_place(&mut self, item: u32, target: OwnedFd, base_of: &BaseOf) -> Made {
+        let folder = Folder::of(target.as_fd());
+        let fresh = folder.as_ref().and_then(|folder| folder.fresh().ok()).map(|fresh| fresh.file);
+        let base = self.base(item, folder.filter(|_| fresh.is_some()), base_of);
+        let form = TargetForm::InPlace { clones: fresh.is_some() };
+        Made { form, files: [target].into_iter().chain(fresh).collect(), base, remembered: None }
+    }
+
+    fn base(&mut self, item: u32, folder: Option<Folder>, base_of: &BaseOf) -> Option<Base> {
+        let folder = folder?;
+        let base = folder.base(base_of)?;
+        self.bases.insert(item, (folder, *base_of));
+        Some(base)
+    }
+
+    /// Removes the base snapshot that was handed over with a target: it is not what its label says.
+    pub(crate) fn drop_base(&mut self, item: u32) -> Option<Result<(), Errno>> {
+        self.bases.remove(&item).map(|(folder, base_of)| folder.drop_base(&base_of))
+    }
+
+    /// Gives a complete target its name, durably.
+    pub(crate) fn place(&mut self, item: u32) -> Result<(), Errno> {
+        let mut target = self.open.remove(&item).ok_or(Errno::BADF)?;
+        if let Some(mode) = target.replaces {
+            attributes::set_mode(&target.file, mode)?;
+        }
+        match (target.hidden.take(), target.replaces.is_some()) {
+            (None, false) => link_nameless(&target, &target.name)?,
+            (None, true) => {
+                // A name of its own would stay after a kill; this one is found again by the next restore.
+                let hidden = hidden_name(&target.name, UNNAMED);
+                remove_left_over(&target.folder, &hidden)?;
+                link_nameless(&target, &hidden)?;
+                target.hidden = Some(hidden.clone());
+                replace(&target, &hidden)?;
+            }
+            (Some(hidden), replaces) => {
+                target.hidden = Some(hidden.clone());
+                if replaces { replace(&target, &hidden)? } else { name_once(&target, &hidden)? }
+            }
+        }
+        target.hidden = None;
+        // Once more under its name, and then the name: btrfs logs nothing of a file that has none, and with its folder no more than that it is
+        // there.
+        rustix::fs::fsync(&target.file)?;
+        rustix::fs::fsync(&target.folder)
+    }
+
+    /// Keeps what there is of new files that are not complete, for the same command to go on with; where they are.
+    pub(crate) fn keep_partial(&mut self) -> Vec<PathBuf> {
+        let targets = std::mem::take(&mut self.open).into_values();
+        targets.filter(|target| target.replaces.is_none()).filter_map(keep_partial).collect()
+    }
+
+    fn make_folder(&self) -> Result<(), TargetFault> {
+        let Destination::Folder(folder) = &self.destination else { return Ok(()) };
+        match rustix::fs::mkdirat(CWD, folder, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(look::unavailable(errno)),
+        }
+    }
+}
+
+impl Drop for Target {
+    /// A target that was not placed leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some(hidden) = &self.hidden {
+            let _ = rustix::fs::unlinkat(&self.folder, hidden, AtFlags::empty());
+        }
+    }
+}
+
+/// Puts a file of a hidden name into the place of a file.
+fn replace(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
+    // What took that name meanwhile is not what was looked at.
+    match rustix::fs::statat(&target.folder, &target.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile => return Err(Errno::EXIST),
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    rustix::fs::renameat(&target.folder, hidden, &target.folder, &target.name)
+}
+
+/// Gives a file of a hidden name a name that nothing has. Some file systems know neither renames that replace nothing nor links: there the
+/// name is taken first, by an empty file.
+fn name_once(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
+    let Target { folder, name, .. } = target;
+    match rustix::fs::renameat_with(folder, hidden, folder, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        renamed => return renamed,
+    }
+    match rustix::fs::linkat(folder, hidden, folder, name, AtFlags::empty()) {
+        Ok(()) => return rustix::fs::unlinkat(folder, hidden, AtFlags::empty()),
+        Err(Errno::EXIST) => return Err(Errno::EXIST),
+        Err(_) => {}
+    }
+    rustix::fs::openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, MODE)?;
+    let renamed = rustix::fs::renameat(folder, hidden, folder, name);
+    if renamed.is_err() {
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty()); // the failure that is reported is the first
+    }
+    renamed
+}
+
+/// A file without a name where the file system has that, so that even a kill leaves nothing; else a hidden one.
+fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString>), Errno> {
+    let hidden = hidden_name(name, UNNAMED);
+    remove_left_over(folder, &hidden)?;
+    let (file, hidden) = match rustix::fs::openat(folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, MODE) {
+        Ok(file) => (file, None),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            (rustix::fs::openat(folder, &hidden, flags, MODE)?, Some(hidden))
+        }
+        Err(errno) => return Err(errno),
+    };
+    if is_locked(&file) { Err(Errno::BUSY) } else { Ok((file, hidden)) }
+}
+
+/// Removes the hidden file of a restore that was killed. `EBUSY` while another restore has it.
+fn remove_left_over(folder: &OwnedFd, hidden: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match rustix::fs::openat(folder, hidden, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        Ok(file) if is_locked(&file) => return Err(Errno::BUSY),
+        // What cannot be opened is no file of a restore that still runs.
+        _ => {}
+    }
+    rustix::fs::unlinkat(folder, hidden, AtFlags::empty())
+}
+
+/// What an interrupted restore left, if it is ours and nobody has it.
+fn open_partial(folder: &OwnedFd, partial: &OsStr) -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::openat(folder, partial, flags, Mode::empty()).ok()?;
+    (is_own(&rustix::fs::fstat(&file).ok()?) && !is_locked(&file)).then_some(file)
+}
+
+/// Has another restore this file? If not, it is ours from now on. Some file systems have no locks.
+fn is_locked(file: &OwnedFd) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::AGAIN)
+}
+
+/// Nobody else can have put it there, or write to it.
+fn is_own(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_nlink == 1 && is_closed(found)
+}
+
+/// Nobody else can write to it.
+fn is_closed(found: &Stat) -> bool {
+    let by_others = Mode::from_raw_mode(found.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    !by_others && found.st_uid == rustix::process::geteuid().as_raw()
+}
+
+fn keep_partial(mut target: Target) -> Option<PathBuf> {
+    let partial = hidden_name(&target.name, PARTIAL);
+    let found = rustix::fs::fstat(&target.file).ok()?;
+    if found.st_blocks == 0 || !is_closed(&found) {
+        return None;
+    }
+    match target.hidden.take() {
+        None => link_nameless(&target, &partial).ok()?,
+        Some(hidden) if hidden == partial => {}
+        Some(hidden) => {
+            target.hidden = Some(hidden.clone());
+            rustix::fs::renameat(&target.folder, &hidden, &target.folder, &partial).ok()?;
+            target.hidden = None;
+        }
+    }
+    let folder = rustix::fs::readlink(format!("/proc/self/fd/{}", target.folder.as_raw_fd()), Vec::new()).ok()?;
+    Some(PathBuf::from(OsString::from_vec(folder.into_bytes())).join(partial))
+}
+
+fn link_nameless(target: &Target, name: &OsStr) -> Result<(), Errno> {
+    let own = format!("/proc/self/fd/{}", target.file.as_raw_fd());
+    rustix::fs::linkat(CWD, own, &target.folder, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// `.NAME.SUFFIX`
+fn hidden_name(name: &OsStr, suffix: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(OsStr::from_bytes(name.as_bytes().get(..NAME_PART_MAX_BYTES).unwrap_or(name.as_bytes())));
+    hidden.push(format!(".{suffix}"));
+    hidden
+}
+
+fn duplicate(file: &OwnedFd) -> Result<OwnedFd, TargetFault> {
+    rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(look::unavailable)
+}
+
+/// Is standard output a terminal? A volume there helps nobody.
+pub(crate) fn stdout_is_terminal() -> bool {
+    rustix::termios::isatty(std::io::stdout().as_fd())
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Commands that only look: the reader answers them beside whatever the keyholder does, one after the other.
+
+use std::collections::VecDeque;
+
+use wyng_control::{Command, Failure, ToClient};
+
+use super::Control;
+use super::client::{Client, Phase};
+use super::journal::About;
+use crate::ipc::{ControlToReader, Fatal, ReaderToControl};
+use crate::roles::Role;
+
+/// A command that the reader answers now.
+struct Look {
+    /// Whose it is; nobody's once that client is gone.
+    client: Option<u64>,
+    name: &'static str,
+    archive: Option<String>,
+}
+
+/// See the module's first line.
+#[derive(Default)]
+pub(super) struct Looks {
+    queue: VecDeque<(u64, Command)>,
+    running: Option<Look>,
+    /// Peak of the reader's resident memory.
+    pub(super) peak_bytes: u64,
+}
+
+impl Look {
+    fn about(&self) -> About<'_> {
+        About { command: self.name, archive: self.archive.as_deref() }
+    }
+}
+
+impl Looks {
+    /// Whose look runs.
+    pub(super) fn owner(&self) -> Option<u64> {
+        self.running.as_ref().and_then(|look| look.client)
+    }
+}
+
+impl Control {
+    pub(super) fn queue_look(&mut self, id: u64, command: Command) -> Result<(), Fatal> {
+        self.enter(id, Phase::Looking);
+        self.looks.queue.push_back((id, command));
+        self.start_look()
+    }
+
+    /// Starts the next look if none runs.
+    fn start_look(&mut self) -> Result<(), Fatal> {
+        if self.looks.running.is_some() {
+            return Ok(());
+        }
+        let Some((id, command)) = self.looks.queue.pop_front() else { return Ok(()) };
+        let look = Look { client: Some(id), name: command.name(), archive: command.archive().map(str::to_owned) };
+        let uid = self.clients.get(&id).and_then(Client::uid);
+        self.journal.begun(&look.about(), uid);
+        self.looks.running = Some(look);
+        if matches!(command, Command::Status { .. }) {
+            for line in self.unenforced.clone() {
+                self.tell(id, ToClient::Unenforced(line))?;
+            }
+        }
+        self.reader.send(&ControlToReader::Start { command, uid: uid.unwrap_or(u32::MAX) }, &[])
+    }
+
+    pub(super) fn hear_reader(&mut self) -> Result<(), Fatal> {
+        match self.reader.receive()?.message {
+            ReaderToControl::Ready { missing, peak_rss_bytes } => {
+                self.looks.peak_bytes = peak_rss_bytes;
+                self.note_ready(Role::Reader, missing);
+                Ok(())
+            }
+            ReaderToControl::Tell(event) => {
+                if let Some(look) = &self.looks.running {
+                    self.journal.result(&look.about(), &event);
+                }
+                self.looks.owner().map_or(Ok(()), |id| self.tell(id, event))
+            }
+            ReaderToControl::Done { exit, peak_rss_bytes } => {
+                self.looks.peak_bytes = peak_rss_bytes;
+                let look = self.looks.running.take().ok_or(Fatal::Unexpected(self.reader.peer()))?;
+                self.journal.ended(&look.about(), exit);
+                if let Some(id) = look.client {
+                    self.finish(id, exit)?;
+                }
+                self.start_look()
+            }
+        }
+    }
+
+    /// The person interrupts a look, or one that has not begun.
+    pub(super) fn cancel_look(&mut self, id: u64) -> Result<(), Fatal> {
+        if self.looks.owner() == Some(id) {
+            // The reader says how it ends.
+            return self.reader.send(&ControlToReader::Cancel, &[]);
+        }
+        self.looks.queue.retain(|(queued, _)| *queued != id);
+        self.refuse(id, Failure::Interrupted)
+    }
+
+    /// The client is gone.
+    pub(super) fn leave_looks(&mut self, id: u64) -> Result<(), Fatal> {
+        self.looks.queue.retain(|(queued, _)| *queued != id);
+        match self.looks.running.as_mut().filter(|look| look.client == Some(id)) {
+            Some(look) => {
+                look.client = None;
+                self.reader.send(&ControlToReader::Cancel, &[])
+            }
+            None => Ok(()),
+        }
+    }
+}

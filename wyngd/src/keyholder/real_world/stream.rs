@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A target that is a stream, written onwards to whoever reads it.
+//!
+//! That is the client's business, who may stop reading. So no write to it waits: what it does not take is tried again when it has room, and
+//! control is heard meanwhile.
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use rustix::pipe::{PipeFlags, SpliceFlags, splice};
+
+use super::RealWorld;
+
+/// A stream takes pieces of this size.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// How a stream is written without waiting, and how far it is.
+pub(super) struct Stream {
+    way: Way,
+    position_bytes: u64,
+}
+
+enum Way {
+    /// Its bytes are put into a pipe of our own first; the kernel moves them on as far as there is room.
+    Pipe { ours: OwnedFd, moved_on: OwnedFd },
+    /// Each message says that it does not wait.
+    Socket,
+    /// A file, or a device of memory: they take everything at once.
+    Ready,
+}
+
+impl Stream {
+    /// The way that a file of this kind is written.
+    pub(super) fn to(file: &OwnedFd) -> Result<Self, Errno> {
+        let way = match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
+            FileType::Fifo => {
+                let (moved_on, ours) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+                Way::Pipe { ours, moved_on }
+            }
+            FileType::Socket => Way::Socket,
+            _ => Way::Ready,
+        };
+        Ok(Self { way, position_bytes: 0 })
+    }
+}
+
+impl RealWorld {
+    /// Writes a stream onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel, `ETIMEDOUT` when the reader takes nothing for
+    /// as long as a far end may stand still.
+    pub(super) fn write_stream(&mut self, file: &OwnedFd, stream: &mut Stream, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let zeros = [0; PIECE_BYTES];
+        while stream.position_bytes < offset {
+            let left = offset.saturating_sub(stream.position_bytes);
+            let length = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            self.write_piece(file, stream, zeros.get(..length).unwrap_or_default())?;
+        }
+        bytes.chunks(PIECE_BYTES).try_for_each(|piece| self.write_piece(file, stream, piece))
+    }
+
+    fn write_piece(&mut self, file: &OwnedFd, stream: &mut Stream, piece: &[u8]) -> Result<(), Errno> {
+        let patience = self.client_patience;
+        match &stream.way {
+            Way::Ready => write_all(file, piece)?,
+            Way::Socket => self.send_all(file, piece, patience)?,
+            Way::Pipe { ours, moved_on } => {
+                let (mut rest, mut inside) = (piece, 0usize);
+                while !rest.is_empty() || inside > 0 {
+                    // How much room a pipe has depends on how many others its user has.
+                    match rustix::io::write(ours, rest) {
+                        Ok(written) => {
+                            inside = inside.saturating_add(written);
+                            rest = rest.get(written..).unwrap_or_default();
+                        }
+                        Err(Errno::AGAIN | Errno::INTR) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                    match splice(moved_on, None, file, None, inside, SpliceFlags::NONBLOCK) {
+                        Ok(moved) => inside = inside.saturating_sub(moved),
+                        Err(Errno::AGAIN) => self.wait_for_client(file, PollFlags::OUT, patience)?,
+                        Err(Errno::INTR) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                }
+            }
+        }
+        stream.position_bytes = stream.position_bytes.saturating_add(piece.len() as u64);
+        Ok(())
+    }
+
+    fn send_all(&mut self, socket: &OwnedFd, mut bytes: &[u8], patience: Duration) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut SendAncillaryBuffer::default(), flags) {
+                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                Err(Errno::AGAIN) => self.wait_for_client(socket, PollFlags::OUT, patience)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
