@@ -247,6 +247,35 @@ fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     sandbox.wyng(&["key", "check", "home"]).expect(4);
 }
 
+/// The number of the question that follows a wrong passphrase.
+fn asked_again(client: &RawClient) -> u32 {
+    match client.hear_until(|event| matches!(event, ToClient::Want { .. })) {
+        ToClient::Want { item, wanted: Wanted::Passphrase { asked: Asked::Again } } => item,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
+    let (sandbox, _service, socket) = serving();
+    for (second, code, exit) in [(Some(PASSPHRASE), None, ExitStatus::Done), (None, Some("wrong-passphrase"), ExitStatus::Locked)] {
+        let client = RawClient::start(&socket, Command::KeyCheck { archive: "home".into() });
+        let item = client.hear_question();
+        let wrong = passphrase("wrong");
+        assert!(client.give(&ToDaemon::Here { item }, &[wrong.as_fd()]));
+        let item = asked_again(&client);
+        // The command begins anew, and the wrong one is tried anew, but only for the question that it answered.
+        others_are_served(&sandbox);
+        client.hear_until(|event| *event == ToClient::Anew);
+        match second {
+            Some(right) => assert!(client.give(&ToDaemon::Here { item }, &[passphrase(right).as_fd()])),
+            None => assert!(client.say(&ToDaemon::Unavailable { item, errno: 0 })),
+        }
+        let told = client.hear_all();
+        assert_eq!((told.codes(), told.exit), (code.into_iter().collect(), Some(exit)));
+    }
+}
+
 #[test]
 fn a_prompt_ends_however_its_client_ends_it() {
     let (sandbox, mut service, socket) = serving();
@@ -286,12 +315,16 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     assert_eq!(client.hear_all().codes(), ["no-passphrase"], "its other end is open");
     drop(write);
     // What is no pipe is not read at all.
-    for descriptor in [only_named(&sandbox.path("passphrase")), File::open(sandbox.path("passphrase")).unwrap().into(), read] {
+    for descriptor in [only_named(&sandbox.path("passphrase")), File::open(sandbox.path("passphrase")).unwrap().into()] {
         let (client, item) = prompting(&socket);
         assert!(client.give(&ToDaemon::Here { item }, &[descriptor.as_fd()]));
-        let codes = client.hear_all().codes();
-        assert!(["no-passphrase", "wrong-passphrase"].iter().any(|code| codes == [*code]), "{codes:?}");
+        assert_eq!(client.hear_all().codes(), ["no-passphrase"]);
     }
+    let (client, item) = prompting(&socket);
+    assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
+    let item = asked_again(&client);
+    client.say(&ToDaemon::Unavailable { item, errno: 0 });
+    assert_eq!(client.hear_all().codes(), ["wrong-passphrase"], "an empty pipe is a wrong passphrase");
     others_are_served(&sandbox);
     assert!(service.is_running());
 }

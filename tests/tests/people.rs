@@ -191,7 +191,7 @@ fn a_volume_on_standard_output_has_that_stream_for_itself() {
     let content = std::fs::read(sandbox.path("vm.img")).unwrap();
     let restore = ["restore", "home", "vm.img", "--to", "-"];
     let output = run(&sandbox, &restore);
-    assert!(code(&output) == 0 && output.stdout == content && text(&output.stderr).contains("restored: "));
+    assert!(code(&output) == 0 && output.stdout == content && text(&output.stderr).contains("restored to -: "));
     let output = run(&sandbox, &[&restore[..], &["--json", "--progress", "none"]].concat());
     assert!(code(&output) == 0 && output.stdout == content);
     let object: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
