@@ -67,7 +67,9 @@ impl Command {
             Self::Unlock { secs, .. } if !(1..=UNLOCK_MAX_SECS).contains(secs) => {
                 Err(out_of_bounds("the time for which the key is kept", "1s to 24h"))
             }
-            Self::KeyAdd { label, .. } | Self::KeyChange { label, .. } => label.as_deref().map_or(Ok(()), |label| check_word(label, "the slot's label")),
+            Self::KeyAdd { label, .. } | Self::KeyChange { label, .. } => {
+                label.as_deref().map_or(Ok(()), |label| check_word(label, "the slot's label"))
+            }
             Self::QubesCheck { vias } => {
                 check_count(vias.len(), "the number of far ends")?;
                 vias.iter().try_for_each(|via| check_via(via))
