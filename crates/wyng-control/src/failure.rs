@@ -282,6 +282,8 @@ pub enum Failure {
     Missing { class: ObjectClass, object: String, volume: Option<String> },
     /// An object is not what was stored.
     Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
+    /// The list of a volume's sessions lies in packs that are lost.
+    SessionsLost { volume: String },
     /// verify found problems; each was told.
     ProblemsFound { count: u64 },
     /// verify found so much missing or damaged that it is more likely another disk, or a store that lies.
@@ -363,6 +365,7 @@ impl Failure {
             | Self::TargetUnfinished { volume, .. }
             | Self::SessionDamaged { volume, .. }
             | Self::NoOrigin { volume }
+            | Self::SessionsLost { volume }
             | Self::SelfCheck { volume } => Some(volume),
             Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
             _ => None,
@@ -1068,6 +1071,13 @@ impl Failure {
                 format!("{} {object}{} is damaged: {what}", class.word(), needed_by(volume)),
                 intact,
                 "Run `wyng-ctl verify`: it names the sessions that need it, and the next backup sends again what the sources still have.",
+            ),
+            Self::SessionsLost { volume } => say(
+                "sessions-lost",
+                Damage,
+                format!("the store has lost the list of the sessions of volume {volume:?}"),
+                "Other volumes do not need it. Nothing was changed.",
+                "On a machine that still has its cache of the archive, `wyng-ctl backup` writes the list again. Else the list may come back with the store's disk; without these sessions `wyng-ctl backup --heal` goes on.",
             ),
             Self::ProblemsFound { count } => say(
                 "problems-found",

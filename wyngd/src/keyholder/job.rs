@@ -190,22 +190,27 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
             return Err(Failure::UnknownVolume { volume: only.to_owned() });
         }
     }
-    let mut known = HashMap::new();
+    let (mut known, mut exit) = (HashMap::new(), ExitStatus::Done);
     for (_, volume) in volumes {
         let sessions = match choice {
-            None => archive.sessions(world, &volume)?,
-            Some(choice) => match archive.choose(world, &volume, choice) {
-                Ok(session) => vec![session],
-                Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
-                Err(failure) => return Err(failure),
-            },
+            None => archive.sessions(world, &volume),
+            Some(choice) => archive.choose(world, &volume, choice).map(|session| vec![session]),
+        };
+        let sessions = match sessions {
+            Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
+            Err(failure @ Failure::SessionsLost { .. }) if only.is_none() => {
+                exit = failure.exit();
+                world.tell(ToClient::Failed(failure))?;
+                continue;
+            }
+            sessions => sessions?,
         };
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
             tell_session(world, &mut archive, &volume, session, &mut known)?;
         }
     }
-    Ok(ExitStatus::Done)
+    Ok(exit)
 }
 
 fn tell_session<W: World>(
@@ -244,7 +249,7 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     let mut known = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
-        if let Some(newest) = archive.sessions(world, &volume)?.pop() {
+        if let Some(newest) = archive.sessions_at_hand(world, &volume)?.pop() {
             tell_session(world, &mut archive, &volume, newest, &mut known)?;
         }
     }
@@ -348,7 +353,9 @@ pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failur
 fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let data_key = archive.unlock(world)?;
-    fetch::keys_of(world, &mut archive, &data_key)?;
+    if let Some(fault) = fetch::keys_of(world, &mut archive, &data_key)?.fault {
+        return Err(fault);
+    }
     let mut slots = archive.live_slots(world)?;
     let opened = archive.ledger.opened.map(|(number, _)| number);
     slots.retain(|slot| Some(slot.clear().number) == opened);

@@ -34,7 +34,7 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
     let mut fits = true;
     let mut known = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        for session in archive.sessions_at_hand(world, &volume)? {
             if is_damaged(world, &mut archive, &session, &mut known)?
                 && let Some(lacks) = what_it_lacks(world, &mut archive, &session)?
             {
@@ -76,7 +76,14 @@ pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<Kn
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        let sessions = match archive.sessions(world, &volume) {
+            Err(Failure::SessionsLost { volume }) => {
+                take(false, volume);
+                continue;
+            }
+            sessions => sessions?,
+        };
+        for session in sessions {
             if is_damaged(world, archive, &session, &mut known)? {
                 take(is_acknowledged(world, archive, &volume, &session)?, volume_and_session(&volume.name, &session));
             }
@@ -107,7 +114,7 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
     }
     let mut left = Acknowledged::default();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        for session in archive.sessions_at_hand(world, &volume)? {
             if is_acknowledged(world, archive, &volume, &session)?
                 && let Some(lacks) = what_it_lacks(world, archive, &session)?
             {

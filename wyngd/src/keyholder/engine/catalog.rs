@@ -89,10 +89,20 @@ impl Archive {
         collect::<VolumesTree, _>(&root, &mut self.nodes(world))
     }
 
-    /// All sessions of a volume, oldest first.
+    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built after their list was lost: of this volume only.
     pub fn sessions<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
-        let root = sessions_root(volume);
-        Ok(collect::<SessionsTree, _>(&root, &mut self.nodes(world))?.into_iter().map(|(_, session)| session).collect())
+        match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(world)) {
+            Err(Failure::Missing { .. }) => Err(Failure::SessionsLost { volume: volume.name.clone() }),
+            sessions => Ok(sessions?.into_iter().map(|(_, session)| session).collect()),
+        }
+    }
+
+    /// The same; none where their list is lost, which is told elsewhere.
+    pub fn sessions_at_hand<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
+        match self.sessions(world, volume) {
+            Err(Failure::SessionsLost { .. }) => Ok(Vec::new()),
+            sessions => sessions,
+        }
     }
 
     /// One session of a volume, by choice.
@@ -148,7 +158,8 @@ pub fn session_name(time: i64) -> String {
     jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
-fn collect<S, N>(root: &Root<S::Child>, nodes: &mut N) -> Result<Vec<(u64, S::Value)>, N::Error>
+/// All entries of a tree, by their numbers.
+pub fn collect<S, N>(root: &Root<S::Child>, nodes: &mut N) -> Result<Vec<(u64, S::Value)>, N::Error>
 where
     S: Shape,
     N: Nodes<S>,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
 use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, Root, Walk, read_packs};
+use wyng_archive::plan::{Nodes, PacksError, Root, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::archive::{Archive, damaged, internal};
-use super::catalog::{CachedNodes, CachedPackNodes};
+use super::catalog::{CachedNodes, CachedPackNodes, NodesAtHand, collect};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::cache::Stored;
 use crate::keyholder::world::World;
@@ -26,6 +26,14 @@ const READS_AHEAD: usize = 4;
 
 /// All packs of the head, by number.
 pub type Packs = BTreeMap<u64, PackEntry>;
+
+/// Session keys by number.
+pub struct Keys {
+    /// Those that are sound.
+    pub keys: HashMap<u32, SessionKey>,
+    /// What is wrong with another one, or with the table.
+    pub fault: Option<Failure>,
+}
 
 /// A chunk that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -218,25 +226,37 @@ pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut d
     })
 }
 
-/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened.
-pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<HashMap<u32, SessionKey>, Failure> {
+/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened. A key that is damaged
+/// is left out, as are those whose part of the table is lost: what was sealed with them is damaged, and nothing else is.
+pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Keys, Failure> {
     let root = Root { size: archive.head.keys.size, child: archive.head.keys.root };
     let credential = Arc::clone(&archive.credential);
-    let mut walk = Walk::<KeysTree>::from(&root, 0);
-    let mut keys = HashMap::new();
+    let (mut keys, mut fault) = (HashMap::new(), None);
     let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
-    while let Some((number, entry)) = walk.next(&mut nodes)? {
-        if nodes.world.cancelled() {
+    let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
+        Err(failure @ Failure::Missing { .. }) => {
+            fault = Some(failure);
+            collect::<KeysTree, _>(&root, &mut NodesAtHand(nodes))
+        }
+        entries => entries,
+    };
+    for (number, entry) in entries? {
+        if world.cancelled() {
             return Err(Failure::Interrupted);
         }
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
-        keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
+        match SessionKey::open(&credential, data_key, number, &entry) {
+            Ok(key) => drop(keys.insert(number, key)),
+            Err(damage) => fault = Some(damaged(&damage)),
+        }
     }
-    archive.ledger.keys_proven_time = archive.head.time;
-    if !world.only_looks() {
-        archive.ledger.write(world, &archive.folder)?;
+    if fault.is_none() {
+        archive.ledger.keys_proven_time = archive.head.time;
+        if !world.only_looks() {
+            archive.ledger.write(world, &archive.folder)?;
+        }
     }
-    Ok(keys)
+    Ok(Keys { keys, fault })
 }
 
 /// Lengths in a pack are at most 64 MiB.

@@ -132,11 +132,7 @@ pub fn rewrite_metadata<W: World>(
 ) -> Result<(), Failure> {
     let (mut sessions, mut contents) = (Vec::new(), Vec::new());
     for (_, volume) in archive.volumes(world)? {
-        match archive.sessions(world, &volume) {
-            Ok(of_volume) => contents.extend(of_volume.iter().map(content_root)),
-            Err(Failure::Missing { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
+        contents.extend(archive.sessions_at_hand(world, &volume)?.iter().map(content_root));
         sessions.push(sessions_root(&volume));
     }
     let volumes = volumes_root(&archive.head);

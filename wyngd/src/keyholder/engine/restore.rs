@@ -71,9 +71,9 @@ struct Ended {
 /// passphrase is asked for.
 pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
-    let chosen = choose(world, &mut archive, request)?;
-    let asked = chosen.len();
     let mut failed = Vec::new();
+    let chosen = choose(world, &mut archive, request, &mut failed)?;
+    let asked = chosen.len().saturating_add(failed.len());
     let mut planned = Vec::new();
     // New files of one command lie in one folder, so they share its room.
     let mut taken_bytes = 0;
@@ -105,7 +105,7 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         return Ok(exit_of(&failed, asked));
     }
     let data_key = archive.data_key(world)?;
-    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?);
+    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?.keys);
     let openers = Openers { packs: Arc::new(packs_of(world, &mut archive)?), keys };
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
     for plan in &planned {
@@ -122,26 +122,41 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     Ok(exit_of(&failed, asked))
 }
 
-fn choose<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
+/// What is to be restored. A volume whose list of sessions is lost is reported, and counts as failed.
+fn choose<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    request: &Request,
+    failed: &mut Vec<ExitStatus>,
+) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
     let volumes = archive.volumes(world)?;
-    let mut chosen = Vec::new();
+    let all = request.volumes.is_empty();
+    let mut wanted: Vec<VolumeEntry> = Vec::new();
     let mut named = HashSet::new();
     for name in request.volumes.iter().filter(|name| named.insert(*name)) {
         let unknown = || Failure::UnknownVolume { volume: name.clone() };
         let (_, volume) = volumes.iter().find(|(_, volume)| volume.name == *name).ok_or_else(unknown)?;
-        chosen.push((volume.clone(), archive.choose(world, volume, &request.session)?));
+        wanted.push(volume.clone());
     }
-    if !request.volumes.is_empty() {
-        return Ok(chosen);
+    if all {
+        wanted.extend(volumes.into_iter().map(|(_, volume)| volume));
     }
-    for (_, volume) in volumes {
+    let mut chosen = Vec::new();
+    for volume in wanted {
         match archive.choose(world, &volume, &request.session) {
             Ok(session) => chosen.push((volume, session)),
-            Err(Failure::UnknownSession { .. }) => {}
+            Err(Failure::UnknownSession { .. }) if all => {}
+            Err(failure @ Failure::SessionsLost { .. }) => {
+                failed.push(failure.exit());
+                world.tell(ToClient::Failed(failure))?;
+            }
             Err(failure) => return Err(failure),
         }
     }
-    if chosen.is_empty() { Err(Failure::UnknownSession { volume: "(any)".into(), session: "that".into() }) } else { Ok(chosen) }
+    if chosen.is_empty() && failed.is_empty() {
+        return Err(Failure::UnknownSession { volume: "(any)".into(), session: "that".into() });
+    }
+    Ok(chosen)
 }
 
 /// Finds what would end the restore of a volume later: a session that is known to be damaged, and whatever the caller finds at the target.
