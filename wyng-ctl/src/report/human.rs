@@ -74,6 +74,15 @@ fn line(event: &ToClient, quiet: bool) -> Option<String> {
             show_bytes(volume.changed_bytes),
             method_name(volume.method)
         ),
+        ToClient::Lost { volume, ranges } => {
+            // Standard output may be the volume itself.
+            for (begin, end) in ranges {
+                let length = end.saturating_sub(*begin);
+                let _ =
+                    writeln!(std::io::stderr(), "{}: {length} bytes from byte {begin} on are lost; zeros take their place", plain(volume));
+            }
+            return None;
+        }
         ToClient::Differences(ranges) => {
             let line = |(begin, end): &(u64, u64)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin));
             ranges.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -164,7 +173,8 @@ fn restored(volume: &RestoreReport, dry_run: bool) -> String {
     let (name, session, path) = (plain(&volume.name), session_name(volume.session), plain(&volume.path));
     let (written, fetched) = (show_bytes(volume.written_bytes), show_bytes(volume.fetched_bytes));
     if dry_run {
-        return format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}");
+        let lost = if volume.lost_bytes > 0 { format!("; {} are lost", show_bytes(volume.lost_bytes)) } else { String::new() };
+        return format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}{lost}");
     }
     let mut line = format!("{name}  {session}  restored to {path}, {written} written, {fetched} fetched");
     if volume.damaged_bytes > 0 {

@@ -13,7 +13,7 @@ use wyng_config::{Config, ConfigError};
 use wyng_control::{ExitStatus, Failure, NoSource, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{ArchiveVerb, Cli, Verb};
 use crate::client::ClientError;
 use crate::confirm::Answer;
 use crate::passphrase::NoPassphrase;
@@ -265,6 +265,8 @@ pub(crate) struct Report {
     drawing: Drawing,
     /// Told already, in better words than the daemon can.
     passphrase_told: bool,
+    /// Said at the end to people if nothing was found.
+    nothing: Option<&'static str>,
     /// The archive that was shown last, where the command names none.
     archive_shown: Option<String>,
 }
@@ -286,6 +288,8 @@ impl Report {
             secret: None,
             drawing: Drawing::of(cli),
             passphrase_told: false,
+            nothing: matches!(cli.verb, Verb::Archive(ArchiveVerb::Acknowledge { .. }))
+                .then_some("no damage is known; `wyng-ctl verify` looks for it"),
             archive_shown: None,
         }
     }
@@ -301,6 +305,9 @@ impl Report {
         }
         if let ToClient::Warned(warning) = event {
             return self.warn(warning);
+        }
+        if let ToClient::Acknowledged { .. } = &event {
+            self.nothing = None;
         }
         if let ToClient::Archive(archive) = &event {
             self.archive_shown = Some(archive.name.clone());
@@ -398,6 +405,8 @@ impl Report {
         let exit = self.messages.first().filter(|_| exit == ExitStatus::Done).map_or(exit, |message| message.exit);
         if self.json {
             json::print(self, exit);
+        } else if let Some(nothing) = self.nothing.filter(|_| exit == ExitStatus::Done && !self.quiet) {
+            let _ = writeln!(std::io::stdout(), "{nothing}");
         }
         exit
     }

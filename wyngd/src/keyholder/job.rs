@@ -103,10 +103,10 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Monitor { archive, sources } => monitor::monitor(world, &monitor::Request { archive, sources }),
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Restore { archive, volumes, session, in_place, quick, dry_run } => {
+        Command::Restore { archive, volumes, session, in_place, quick, dry_run, around_damage } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let origins = Origins::read(world, &folder)?;
-            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, origins })
+            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, around_damage, origins })
         }
         Command::Diff { archive, volume, session, with, named, configured } => {
             let source = BackupSource { volume, named, configured };

@@ -17,7 +17,7 @@ use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{ExitStatus, Failure, ObjectClass, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
 use wyng_wire::Service;
 
-use super::acknowledge::{forget_what_healed, is_acknowledged};
+use super::acknowledge::{forget_what_healed, is_acknowledged, is_list_acknowledged};
 use super::archive::{Archive, class_of};
 use super::catalog::{NodesAtHand, content_root, sessions_root};
 use super::fetch::{Keys, Packs, keys_of, packs_of, usize_of};
@@ -99,11 +99,12 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     archive.cache.index.set_lost(lost);
     forget_what_healed(world, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    let problems = told.new.saturating_add(tell_lost_lists(world, &lists_lost)?).saturating_add(u64::from(key_fault.is_some()));
+    let lists = tell_lost_lists(world, &archive, &lists_lost)?;
+    let problems = told.new.saturating_add(lists.new).saturating_add(u64::from(key_fault.is_some()));
     if let Some(fault) = key_fault {
         world.tell(ToClient::Problem(problem_of(fault)?))?;
     }
-    let acknowledged = told.acknowledged;
+    let acknowledged = told.acknowledged.saturating_add(lists.acknowledged);
     world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems, acknowledged }))?;
     match problems {
         0 => Ok(ExitStatus::Done),
@@ -143,19 +144,23 @@ fn chosen_sessions<W: World>(
     Ok((chosen, lists_lost))
 }
 
-/// Names the volumes whose list of sessions is lost; how many these are.
-fn tell_lost_lists<W: World>(world: &mut W, volumes: &[VolumeEntry]) -> Result<u64, Failure> {
+/// Names the volumes whose list of sessions is lost.
+fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[VolumeEntry]) -> Result<Told, Failure> {
+    let mut told = Told { new: 0, acknowledged: 0 };
     for volume in volumes {
+        let acknowledged = is_list_acknowledged(archive, volume);
+        let count = if acknowledged { &mut told.acknowledged } else { &mut told.new };
+        *count = count.saturating_add(1);
         let root = sessions_root(volume).child.unwrap_or(Id::ZERO);
         world.tell(ToClient::Problem(Problem {
             object: to_hex(&root.0),
             class: ObjectClass::Node,
             problem: "it holds the list of the sessions, and is missing".into(),
             volumes: vec![volume.name.clone()],
-            acknowledged: false,
+            acknowledged,
         }))?;
     }
-    Ok(volumes.len() as u64)
+    Ok(told)
 }
 
 /// The packs in which records of these sessions lie.
