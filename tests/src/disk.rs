@@ -221,8 +221,13 @@ impl RottenDisk {
 
     /// Changes bytes in the middle of a file, below the file system.
     pub fn rot(&self, file: &Path) {
+        self.rot_at(file, usize::try_from(file.metadata().unwrap().len() / 2).unwrap());
+    }
+
+    /// Changes bytes of a file behind `offset_bytes`, below the file system: the whole block of 4 KiB becomes unreadable.
+    pub fn rot_at(&self, file: &Path, offset_bytes: usize) {
         let bytes = std::fs::read(file).unwrap();
-        let pattern = &bytes[bytes.len() / 2..bytes.len() / 2 + 64];
+        let pattern = &bytes[offset_bytes..offset_bytes + 64];
         rustix::fs::sync();
         run(Command::new("umount").arg(self.path()));
         let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();

@@ -107,6 +107,7 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             in_place: false,
             quick: false,
             dry_run: false,
+            around_damage: false,
             origins: Origins::default(),
         };
         assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{name}: {:?}", world.told);

@@ -49,6 +49,7 @@ fn restore_of(volume: &str) -> Command {
         in_place: false,
         quick: false,
         dry_run: false,
+        around_damage: false,
     }
 }
 

@@ -127,6 +127,7 @@ impl History {
             in_place: false,
             quick: false,
             dry_run: false,
+            around_damage: false,
             origins: Origins::default(),
         };
         restore::restore(&mut world, &request).map(|_| world.placed[&0].clone())

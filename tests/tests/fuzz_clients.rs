@@ -237,6 +237,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             in_place: chance.one_in(2),
             quick: chance.one_in(2),
             dry_run: chance.one_in(4),
+            around_damage: chance.one_in(4),
         },
         9 => Command::Diff {
             archive: known(),

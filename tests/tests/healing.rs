@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use wyng_tests::disk::RottenDisk;
 use wyng_tests::foreign::Foreign;
@@ -410,6 +411,120 @@ fn whatever_lies_at_the_top_of_a_store_or_in_a_shards_place_keeps_nobody_out() {
     }
     archive.sandbox.adopt("passphrase").success();
     archive.assert_healed("opened");
+}
+
+#[test]
+fn a_lost_list_of_sessions_hurts_its_volume_alone() {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+    sandbox.image("first.img", MIB, 1);
+    sandbox.image("second.img", MIB, 2);
+    sandbox.wyng(&["backup", "home", "first.img"]).success();
+    let lost = packs(&sandbox.blobs());
+    let second = sandbox.wyng(&["backup", "home", "second.img"]).success().session(0);
+    take(&lost);
+    // A machine that has no cache from before.
+    sandbox.adopt("passphrase").expect(5);
+    let listed = sandbox.wyng(&["list", "home"]);
+    assert_eq!(listed.expect(5).codes(), ["sessions-lost"]);
+    assert_eq!(listed.json["volumes"][0]["sessions"][0]["session"], *second);
+    assert_eq!(sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+    let verified = sandbox.wyng(&["verify", "home"]);
+    let named: BTreeSet<String> = problems(verified.expect(5)).into_iter().flat_map(|(_, volumes)| volumes).collect();
+    assert_eq!(named, ["first.img".to_owned()].into());
+    sandbox.wyng(&["verify", "home", "second.img"]).success();
+    std::fs::create_dir(sandbox.path("all")).unwrap();
+    let restored = sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
+    assert_eq!(restored.expect(3).codes(), ["sessions-lost"]);
+    assert!(std::fs::read(sandbox.path("all/second.img")).unwrap() == noise(MIB, 2));
+
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    let backup = sandbox.wyng(&["backup", "home", "first.img", "second.img"]);
+    assert_eq!(backup.expect(3).codes(), ["sessions-lost"]);
+    // Without the lost sessions it goes on when that is said.
+    let first = sandbox.wyng(&["backup", "home", "first.img", "--heal"]).success().session(0);
+    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
+    sandbox.assert_restores("second.img", &second, &noise(MIB, 2));
+    sandbox.adopt("passphrase").success();
+    sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
+    if let Some(reader) = SecondReader::ready("a_lost_list_of_sessions_hurts_its_volume_alone") {
+        let outcome = reader.run(&sandbox.store(), &sandbox.path("passphrase"), &["restore", "first.img", &first, "-"]);
+        assert!(outcome.success().stdout == noise(MIB, 1));
+    }
+}
+
+#[test]
+fn a_lost_list_of_sessions_can_be_acknowledged() {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+    sandbox.image("first.img", MIB, 1);
+    sandbox.image("second.img", MIB, 2);
+    sandbox.wyng(&["backup", "home", "first.img"]).success();
+    let lost = packs(&sandbox.blobs());
+    sandbox.wyng(&["backup", "home", "second.img"]).success();
+    let taken = take(&lost);
+    sandbox.adopt("passphrase").expect(5);
+    sandbox.wyng(&["archive", "take-over", "home"]).success();
+    sandbox.wyng(&["verify", "home"]).expect(5);
+    // Marks the packs as lost. The source of the first volume is gone: nothing writes its list again.
+    sandbox.wyng(&["backup", "home", "second.img"]).success();
+    sandbox.wyng(&["verify", "home"]).expect(5);
+    let list = "the list of the sessions of first.img";
+    assert_eq!(sandbox.wyng(&["archive", "acknowledge", "home"]).success().json["acknowledged"], serde_json::json!([list]));
+    for _ in 0..2 {
+        let verified = sandbox.wyng(&["verify", "home"]);
+        assert_eq!((&verified.success().json["acknowledged"], &verified.json["problems"][0]["acknowledged"]), (&1.into(), &true.into()));
+        assert_eq!(problems(&verified)[0].1, ["first.img"]);
+    }
+    let status = sandbox.wyng(&["status", "home"]);
+    assert_eq!(status.success().json["archives"][0]["acknowledged"], serde_json::json!([list]));
+    // It is shown on, and to restore the volume is as impossible as before.
+    assert_eq!(sandbox.wyng(&["list", "home"]).expect(5).codes(), ["sessions-lost"]);
+    assert_eq!(sandbox.wyng(&["restore", "home", "first.img", "--to", "out"]).expect(5).codes(), ["sessions-lost"]);
+    // What comes back is whole once it was read.
+    put_back(&taken);
+    sandbox.adopt("passphrase").success();
+    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
+}
+
+#[test]
+fn damage_is_acknowledged_in_words_and_without_damage_that_is_said() {
+    let (history, _) = lasting();
+    let session = format!("disk.img {}", history.sessions[1].0);
+    let acknowledge = |history: &History| {
+        let mut command = Command::new(history.sandbox.program("wyng-ctl"));
+        command.arg("--standalone").arg("--state-dir").arg(history.sandbox.state());
+        let output = command.args(["archive", "acknowledge", "home"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(acknowledge(&history), format!("damaged, acknowledged: {session}\n"));
+    assert!(acknowledge(&History::new()).starts_with("no damage is known"));
+}
+
+#[test]
+fn a_lost_part_of_the_key_table_hurts_what_was_sealed_with_its_keys_alone() {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
+    // A leaf of the table has 32 keys, and each run that sends a chunk draws one.
+    let mut before = sandbox.blobs();
+    for run in 0..32 {
+        before = sandbox.blobs();
+        sandbox.image("first.img", 70_000, run + 1);
+        sandbox.wyng(&["backup", "home", "first.img"]).success();
+    }
+    let lost = packs(&sandbox.blobs().difference(&before).cloned().collect());
+    sandbox.image("second.img", MIB, 99);
+    sandbox.wyng(&["backup", "home", "second.img"]).success();
+    take(&lost);
+    sandbox.adopt("passphrase").expect(5);
+    std::fs::create_dir(sandbox.path("all")).unwrap();
+    let restored = sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
+    assert_eq!(restored.expect(3).codes().len(), 1, "{}", restored.json);
+    assert!(std::fs::read(sandbox.path("all/second.img")).unwrap() == noise(MIB, 99));
+    sandbox.wyng(&["key", "check", "home"]).expect(5);
+    let classes = |outcome: &Outcome| outcome.json["problems"].to_string();
+    let deep = sandbox.wyng(&["verify", "home", "second.img", "--deep"]);
+    assert!(classes(deep.expect(5)).contains("node"), "the lost part of the table is named");
 }
 
 #[test]

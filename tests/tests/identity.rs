@@ -274,6 +274,7 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
             in_place: false,
             quick: false,
             dry_run: false,
+            around_damage: false,
             origins,
         };
         assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);

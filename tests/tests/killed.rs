@@ -489,6 +489,7 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
             in_place: false,
             quick: false,
             dry_run: false,
+            around_damage: false,
             origins: Origins::default(),
         };
         assert_eq!(restore::restore(world, &request)?, ExitStatus::Done);
@@ -507,7 +508,16 @@ fn back_to(session: &Reported, in_place: bool) -> restore::Request {
     let name = jiff::Timestamp::from_second(session.time).unwrap().to_string();
     let volumes = vec![session.volume.clone()];
     let (archive, session) = ("home".into(), SessionChoice::Prefix(name));
-    restore::Request { archive, volumes, session, in_place, quick: false, dry_run: false, origins: Origins::default() }
+    restore::Request {
+        archive,
+        volumes,
+        session,
+        in_place,
+        quick: false,
+        dry_run: false,
+        around_damage: false,
+        origins: Origins::default(),
+    }
 }
 
 /// A world in which the archive is unlocked, and something stands where the target goes.

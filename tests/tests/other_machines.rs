@@ -163,7 +163,7 @@ fn a_damaged_ledger_is_told_and_the_advice_leads_out() {
     for command in [&["backup", "home", "disk.img"][..], &["archive", "open", "home"]] {
         let outcome = sandbox.wyng(command);
         assert_eq!(outcome.expect(1).codes(), ["state-damaged"]);
-        assert!(outcome.json["errors"][0]["next"].as_str().unwrap().contains("archive forget NAME"), "{}", outcome.json);
+        assert!(outcome.json["errors"][0]["next"].as_str().unwrap().contains("archive forget home`"), "{}", outcome.json);
     }
     sandbox.wyng(&["archive", "forget", "home"]).success();
     let store = format!("dir:{}", sandbox.store().display());

@@ -163,7 +163,7 @@ fn a_store_that_is_not_one_is_told_by_what_it_is_and_by_its_path() {
     // A store that was moved is found where it is now, as the error says.
     std::fs::rename(sandbox.store(), sandbox.path("moved")).unwrap();
     let missing = sandbox.wyng(&["verify", "home"]);
-    assert!(missing.expect(6).json["errors"][0]["next"].as_str().unwrap().contains("archive open NAME --store URL"));
+    assert!(missing.expect(6).json["errors"][0]["next"].as_str().unwrap().contains("archive open home --store URL"));
     let moved = format!("dir:{}", sandbox.path("moved").display());
     sandbox.wyng(&["archive", "open", "home", "--store", &moved]).success();
     sandbox.wyng(&["verify", "home"]).success();

@@ -85,7 +85,16 @@ impl Scene {
 
 fn newest(in_place: bool) -> restore::Request {
     let (archive, volumes, session) = ("home".into(), vec!["vm".into()], SessionChoice::Latest);
-    restore::Request { archive, volumes, session, in_place, quick: false, dry_run: false, origins: Origins::default() }
+    restore::Request {
+        archive,
+        volumes,
+        session,
+        in_place,
+        quick: false,
+        dry_run: false,
+        around_damage: false,
+        origins: Origins::default(),
+    }
 }
 
 fn report(world: &MemoryWorld) -> &RestoreReport {

@@ -54,7 +54,11 @@ fn a_chunk_that_a_session_reaches_under_another_id_than_its_own_is_damage() {
         let problems = verified.expect(5).json["problems"].as_array().unwrap();
         assert!(problems.iter().all(|problem| problem["class"] == "record" && problem["volumes"].as_array().unwrap().len() == 1));
     }
-    assert_eq!(sandbox.wyng(&["restore", "home", "disk.img", "--to", "out"]).expect(5).codes(), ["damaged"]);
+    assert_eq!(
+        sandbox.wyng(&["restore", "home", "disk.img", "--to", "out"]).expect(5).codes(),
+        ["session-damaged"],
+        "it is known before anything is fetched"
+    );
 }
 
 /// An archive of more than thirty packs, and `count` of those that hold chunks, taken out of the store.

@@ -413,6 +413,9 @@ pub(crate) struct RestoreArgs {
     /// Report what would be fetched and written, and where; asks for nothing and changes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Restore also what is damaged: lost ranges become zeros and are listed, and the exit status is 5
+    #[arg(long)]
+    pub(crate) around_damage: bool,
 }
 
 #[derive(Debug, Args)]
@@ -616,6 +619,7 @@ impl Cli {
                 in_place: restore.in_place,
                 quick: restore.quick,
                 dry_run: restore.dry_run,
+                around_damage: restore.around_damage,
             },
             Verb::Diff(diff) => Command::Diff {
                 archive: named(&diff.archive),

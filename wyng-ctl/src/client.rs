@@ -97,7 +97,7 @@ impl Client {
         let options = reach.options;
         let program = find_daemon();
         let state_dir = state_dir(options);
-        if !reach.may_make_state && !state_dir.exists() {
+        if !reach.may_make_state && matches!(state_dir.try_exists(), Ok(false)) {
             return Err(ClientError::NoState(state_dir));
         }
         let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;

@@ -291,6 +291,8 @@ pub enum Command {
         quick: bool,
         /// Reports what would be fetched and written, and where; changes nothing.
         dry_run: bool,
+        /// Lost ranges become zeros, and are reported.
+        around_damage: bool,
     },
     /// What differs between a session and another one, or the volume as it is. Asks for the volume.
     Diff {

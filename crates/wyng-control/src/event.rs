@@ -83,6 +83,13 @@ pub enum ToClient {
     },
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
+    /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target, `(begin, end)` in bytes, ascending; at most 1000.
+    Lost {
+        /// The volume's name.
+        volume: String,
+        /// The ranges.
+        ranges: Vec<(u64, u64)>,
+    },
     /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
     Differences(Vec<(u64, u64)>),
     /// `diff`: the sums, after all ranges.
@@ -373,6 +380,8 @@ pub struct RestoreReport {
     pub damaged_bytes: u64,
     /// Bytes that were taken unread from what was there, as a base snapshot said that they are the same.
     pub unread_bytes: u64,
+    /// Lost bytes, which are zeros in the target.
+    pub lost_bytes: u64,
 }
 
 /// The result of a monitor for one volume.

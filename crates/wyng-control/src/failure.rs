@@ -288,6 +288,10 @@ pub enum Failure {
     Missing { class: ObjectClass, object: String, volume: Option<String> },
     /// An object is not what was stored.
     Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
+    /// A volume was restored, with zeros in the place of lost bytes.
+    RestoredAround { volume: String, lost_bytes: u64 },
+    /// The list of a volume's sessions lies in packs that are lost.
+    SessionsLost { volume: String },
     /// verify found problems; each was told.
     ProblemsFound { count: u64 },
     /// verify found so much missing or damaged that it is more likely another disk, or a store that lies.
@@ -374,6 +378,8 @@ impl Failure {
             | Self::TargetUnfinished { volume, .. }
             | Self::SessionDamaged { volume, .. }
             | Self::NoOrigin { volume }
+            | Self::SessionsLost { volume }
+            | Self::RestoredAround { volume, .. }
             | Self::SelfCheck { volume } => Some(volume),
             Self::Missing { volume, .. } | Self::Damaged { volume, .. } => volume.as_deref(),
             _ => None,
@@ -733,7 +739,7 @@ impl Failure {
                 Damage,
                 format!("session {session} of {volume:?} needs something that the store has lost"),
                 kept,
-                "Restore another session. If the store has it again, run `wyng-ctl verify ARCHIVE`, which looks, and then the same command.",
+                "Restore another session, or what is left of this one with `--around-damage`. If the store has it again, run `wyng-ctl verify ARCHIVE`, which looks, and then the same command.",
             ),
             Self::NoOrigin { volume } => say(
                 "no-origin",
@@ -1091,14 +1097,28 @@ impl Failure {
                 Damage,
                 format!("{} {object}{} is missing from the store", class.word(), needed_by(volume)),
                 intact,
-                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have.",
+                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have. `wyng-ctl restore ARCHIVE … --around-damage` restores what is left of them.",
             ),
             Self::Damaged { class, object, what, volume } => say(
                 "damaged",
                 Damage,
                 format!("{} {object}{} is damaged: {what}", class.word(), needed_by(volume)),
                 intact,
-                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have.",
+                "Run `wyng-ctl verify ARCHIVE`: it names the sessions that need it, and the next backup sends again what the sources still have. `wyng-ctl restore ARCHIVE … --around-damage` restores what is left of them.",
+            ),
+            Self::RestoredAround { volume, lost_bytes } => say(
+                "restored-around-damage",
+                Damage,
+                format!("{lost_bytes} bytes of volume {volume:?} are lost; the target has zeros in their place"),
+                "Every other byte is exact. The archive is untouched.",
+                "Check the file system on the volume. What lay in the listed ranges may still be in another session, or come back with the next backup.",
+            ),
+            Self::SessionsLost { volume } => say(
+                "sessions-lost",
+                Damage,
+                format!("the store has lost the list of the sessions of volume {volume:?}"),
+                "Other volumes do not need it. Nothing was changed.",
+                "On a machine that still has its cache of the archive, `wyng-ctl backup` writes the list again. Else the list may come back with the store's disk; without these sessions `wyng-ctl backup ARCHIVE … --heal` goes on, and if the source is gone too, `wyng-ctl archive acknowledge ARCHIVE` ends the alarm.",
             ),
             Self::ProblemsFound { count } => say(
                 "problems-found",

@@ -34,6 +34,8 @@ pub(super) struct Human {
     /// A volume that is backed up. If it stays the only one, its line has the time too.
     last_backed_up: Option<VolumeReport>,
     backed_up_count: u64,
+    /// Damage that was acknowledged.
+    acknowledged_count: u64,
     /// Base snapshots that were shown, that were removed, and that nothing uses any more.
     snapshot_count: u64,
     removed_count: u64,
@@ -109,6 +111,7 @@ impl Human {
             unenforced: Vec::new(),
             last_backed_up: None,
             backed_up_count: 0,
+            acknowledged_count: 0,
             snapshot_count: 0,
             removed_count: 0,
             left_over_count: 0,
@@ -132,6 +135,8 @@ impl Human {
             ToClient::Restored(volume) => self.restored(volume, output),
             event => {
                 self.flush(output);
+                let is_acknowledged = matches!(event, ToClient::Acknowledged { .. });
+                self.acknowledged_count = self.acknowledged_count.saturating_add(is_acknowledged.into());
                 let lines = self.lines(event);
                 lines.iter().filter(|_| !self.quiet || self.is_asked_for(event)).for_each(|line| output.line(line));
             }
@@ -174,6 +179,9 @@ impl Human {
             "status" if archive_count == 0 => self.say("no archive is known here", output),
             "snapshots list" if self.snapshot_count == 0 => output.line("no base snapshot was found"),
             "snapshots clean" => self.say(&format!("{} removed", counted(self.removed_count, "base snapshot")), output),
+            "archive acknowledge" if self.acknowledged_count == 0 => {
+                self.say(&advice.paste("no damage is known; `wyng-ctl verify ARCHIVE` looks for it", None, None), output);
+            }
             "archive forget" => self.say(&format!("archive {archive:?} is forgotten here; its store was not touched"), output),
             "key check" => self.say(&format!("the passphrase opens archive {archive:?}"), output),
             "lock" => self.say("locked", output),
@@ -374,7 +382,8 @@ impl Human {
         let (name, session, path) = (plain(&volume.name), session_name(volume.session), plain(&volume.path));
         let (written, fetched) = (show_bytes(volume.written_bytes), show_bytes(volume.fetched_bytes));
         let line = if self.dry_run {
-            format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}")
+            let lost = if volume.lost_bytes > 0 { format!("; {} are lost", show_bytes(volume.lost_bytes)) } else { String::new() };
+            format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}{lost}")
         } else {
             format!("{name}  {session}  restored to {path}: {written} written, {fetched} fetched")
         };
@@ -457,6 +466,14 @@ impl Human {
                 show_bytes(volume.changed_bytes),
                 if self.verbose { format!(" ({})", method_name(volume.method)) } else { String::new() }
             )],
+            ToClient::Lost { volume, ranges } => {
+                let volume = plain(volume);
+                let lost = |(begin, end): &(u64, u64)| {
+                    let length = end.saturating_sub(*begin);
+                    format!("{volume}: {length} bytes from byte {begin} on are lost; zeros take their place")
+                };
+                ranges.iter().map(lost).collect()
+            }
             ToClient::Differences(ranges) => {
                 ranges.iter().map(|(begin, end)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin))).collect()
             }

@@ -80,15 +80,15 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
         }
         "restore" => {
             set("dry_run", json!(report.dry_run));
-            set("volumes", Value::Array(report.events.iter().filter_map(restored).collect()));
+            let restored = report.events.iter().filter_map(|event| restored(event, &report.events));
+            set("volumes", Value::Array(restored.collect()));
         }
         "monitor" => drop(set("volumes", Value::Array(report.events.iter().filter_map(monitored).collect()))),
         "diff" => {
-            let mut ranges = Vec::new();
+            let mut differing = Vec::new();
             for event in &report.events {
                 match event {
-                    ToClient::Differences(page) => ranges
-                        .extend(page.iter().map(|(begin, end)| json!({"offset_bytes": begin, "length_bytes": end.saturating_sub(*begin)}))),
+                    ToClient::Differences(page) => differing.extend(ranges(page)),
                     ToClient::Compared(sums) => {
                         set("volume", json!(sums.name));
                         set("session", json!(session_name(sums.session)));
@@ -102,7 +102,7 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
                     _ => {}
                 }
             }
-            set("ranges", Value::Array(ranges));
+            set("ranges", Value::Array(differing));
         }
         "verify" => {
             set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
@@ -266,8 +266,17 @@ fn monitored(event: &ToClient) -> Option<Value> {
     Some(json!({"name": volume.name, "method": method_name(volume.method), "changed_bytes": volume.changed_bytes}))
 }
 
-fn restored(event: &ToClient) -> Option<Value> {
+/// Ranges of bytes as their begin and length.
+fn ranges(page: &[(u64, u64)]) -> Vec<Value> {
+    page.iter().map(|(begin, end)| json!({"offset_bytes": begin, "length_bytes": end.saturating_sub(*begin)})).collect()
+}
+
+fn restored(event: &ToClient, all: &[ToClient]) -> Option<Value> {
     let ToClient::Restored(volume) = event else { return None };
+    let lost = all.iter().filter_map(|event| match event {
+        ToClient::Lost { volume: of, ranges: page } if *of == volume.name => Some(ranges(page)),
+        _ => None,
+    });
     Some(json!({
         "name": volume.name,
         "session": session_name(volume.session),
@@ -276,6 +285,8 @@ fn restored(event: &ToClient) -> Option<Value> {
         "fetched_bytes": volume.fetched_bytes,
         "damaged_bytes": volume.damaged_bytes,
         "unread_bytes": volume.unread_bytes,
+        "lost_bytes": volume.lost_bytes,
+        "lost": lost.flatten().collect::<Vec<_>>(),
     }))
 }
 

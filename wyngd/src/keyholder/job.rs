@@ -109,10 +109,10 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Monitor { archive, sources } => monitor::monitor(world, &monitor::Request { archive, sources }),
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Restore { archive, volumes, session, in_place, quick, dry_run } => {
+        Command::Restore { archive, volumes, session, in_place, quick, dry_run, around_damage } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             let origins = Origins::read(world, &folder)?;
-            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, origins })
+            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, around_damage, origins })
         }
         Command::Diff { archive, volume, session, with, named, configured } => {
             let source = BackupSource { volume, named, configured };
@@ -196,15 +196,20 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
             return Err(Failure::UnknownVolume { volume: only.to_owned() });
         }
     }
-    let (mut known, mut is_found) = (HashMap::new(), false);
+    let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
     for (_, volume) in volumes {
         let sessions = match choice {
-            None => archive.sessions(world, &volume)?,
-            Some(choice) => match archive.choose(world, &volume, choice) {
-                Ok(session) => vec![session],
-                Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
-                Err(failure) => return Err(failure),
-            },
+            None => archive.sessions(world, &volume),
+            Some(choice) => archive.choose(world, &volume, choice).map(|session| vec![session]),
+        };
+        let sessions = match sessions {
+            Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
+            Err(failure @ Failure::SessionsLost { .. }) if only.is_none() => {
+                exit = failure.exit();
+                world.tell(ToClient::Failed(failure))?;
+                continue;
+            }
+            sessions => sessions?,
         };
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
         for session in sessions {
@@ -213,8 +218,8 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         }
     }
     match choice {
-        Some(choice) if !is_found => Err(Failure::NoSession { session: choice.to_string() }),
-        _ => Ok(ExitStatus::Done),
+        Some(choice) if !is_found && exit == ExitStatus::Done => Err(Failure::NoSession { session: choice.to_string() }),
+        _ => Ok(exit),
     }
 }
 
@@ -254,7 +259,7 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     let mut known = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
         world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
-        if let Some(newest) = archive.sessions(world, &volume)?.pop() {
+        if let Some(newest) = archive.sessions_at_hand(world, &volume)?.pop() {
             tell_session(world, &mut archive, &volume, newest, &mut known)?;
         }
     }
@@ -358,7 +363,9 @@ pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failur
 fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let data_key = archive.unlock(world)?;
-    fetch::keys_of(world, &mut archive, &data_key)?;
+    if let Some(fault) = fetch::keys_of(world, &mut archive, &data_key)?.fault {
+        return Err(fault);
+    }
     let mut slots = archive.live_slots(world)?;
     let opened = archive.ledger.opened.map(|(number, _)| number);
     slots.retain(|slot| Some(slot.clear().number) == opened);

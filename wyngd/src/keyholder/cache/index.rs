@@ -67,18 +67,26 @@ impl Index {
 
     /// Where an id lies: of several packs the one with the lowest number that is not lost; in a lost one only if no other has it.
     pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        let mut best: Option<Location> = None;
-        let mut take = |found: Location| {
-            let rank = |location: &Location| (self.lost.contains(&location.pack), location.pack);
-            if best.as_ref().is_none_or(|best| rank(&found) < rank(best)) {
+        Ok(self.find_copies(world, id)?.0)
+    }
+
+    /// The same, and the other places where the id lies, the worst first.
+    pub fn find_copies<W: World>(&self, world: &mut W, id: &Id) -> Result<(Option<Location>, Vec<Location>), Failure> {
+        let rank = |location: &Location| (self.lost.contains(&location.pack), location.pack);
+        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
+        let mut take = |found: Location| match best {
+            Some(known) if rank(&known) <= rank(&found) => others.push(found),
+            known => {
                 best = Some(found);
+                others.extend(known);
             }
         };
         self.fresh.range((*id, 0)..=(*id, u64::MAX)).for_each(|(_, location)| take(*location));
         for run in self.runs.iter().filter(|run| run.may_contain(id)) {
             run.find(world, id, &mut take)?;
         }
-        Ok(best)
+        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
+        Ok((best, others))
     }
 
     /// Visits every place of every id, in no order.

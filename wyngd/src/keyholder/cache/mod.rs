@@ -34,6 +34,8 @@ pub struct Cache {
     pub index: Index,
     /// Plain bytes of nodes.
     pub nodes: NodeCache,
+    /// Set by a restore around damage: content nodes that are lost read as holes.
+    pub lost_are_holes: bool,
 }
 
 impl Cache {
@@ -41,7 +43,7 @@ impl Cache {
     pub fn create<W: World>(world: &mut W, folder: &str) -> Result<Self, Failure> {
         world.remove(folder)?;
         let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
-        Ok(Self { folder: folder.to_owned(), generation: 0, packs_end: 0, index, nodes })
+        Ok(Self { folder: folder.to_owned(), generation: 0, packs_end: 0, index, nodes, lost_are_holes: false })
     }
 
     /// The cache as its manifest says; `None` if there is none that is sound. Files that the manifest does not name are removed.
@@ -52,7 +54,7 @@ impl Cache {
             return Ok(None);
         }
         let Some(index) = Index::open(world, folder, &manifest.runs)? else { return Ok(None) };
-        Ok(Some(Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes }))
+        Ok(Some(Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes, lost_are_holes: false }))
     }
 
     /// The cache as its manifest says, without a change to any file, also while another process writes to it. `None` if there is none that
@@ -68,7 +70,14 @@ impl Cache {
         }
         let Some(index) = Index::look(world, folder, &manifest.runs)? else { return Ok(None) };
         let is_same = Manifest::read(world, folder)?.as_ref() == Some(&manifest);
-        Ok(is_same.then(|| Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes }))
+        Ok(is_same.then(|| Self {
+            folder: folder.to_owned(),
+            generation: manifest.generation,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        }))
     }
 
     /// The generation that it belongs to.

@@ -9,6 +9,7 @@ use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_control::{ExitStatus, Failure, ToClient};
 
 use super::archive::Archive;
+use super::catalog::sessions_root;
 use super::heal::{is_damaged, what_it_lacks};
 use super::restore::volume_and_session;
 use crate::keyholder::state::{Acknowledged, SessionKey};
@@ -34,7 +35,14 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
     let mut fits = true;
     let mut known = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        let sessions = match archive.sessions(world, &volume) {
+            Err(Failure::SessionsLost { .. }) => {
+                fits &= acknowledged.add_session(list_key(&volume), list_root(&volume));
+                continue;
+            }
+            sessions => sessions?,
+        };
+        for session in sessions {
             if is_damaged(world, &mut archive, &session, &mut known)?
                 && let Some(lacks) = what_it_lacks(world, &mut archive, &session)?
             {
@@ -76,7 +84,14 @@ pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<Kn
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        let sessions = match archive.sessions(world, &volume) {
+            Err(Failure::SessionsLost { volume: name }) => {
+                take(is_list_acknowledged(archive, &volume), format!("the list of the sessions of {name}"));
+                continue;
+            }
+            sessions => sessions?,
+        };
+        for session in sessions {
             if is_damaged(world, archive, &session, &mut known)? {
                 take(is_acknowledged(world, archive, &volume, &session)?, volume_and_session(&volume.name, &session));
             }
@@ -100,6 +115,11 @@ pub fn is_acknowledged<W: World>(
     Ok(lacks.is_some_and(|lacks| archive.ledger.acknowledged.has_session(&key, &lacks)))
 }
 
+/// Was it seen that just this list of sessions is lost?
+pub fn is_list_acknowledged(archive: &Archive, volume: &VolumeEntry) -> bool {
+    archive.ledger.acknowledged.has_session(&list_key(volume), &list_root(volume))
+}
+
 /// Forgets what was acknowledged and is damage no more: should it come again, it is new.
 pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.acknowledged.is_empty() {
@@ -107,7 +127,16 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
     }
     let mut left = Acknowledged::default();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        let sessions = match archive.sessions(world, &volume) {
+            Err(Failure::SessionsLost { .. }) => {
+                if is_list_acknowledged(archive, &volume) {
+                    left.add_session(list_key(&volume), list_root(&volume));
+                }
+                continue;
+            }
+            sessions => sessions?,
+        };
+        for session in sessions {
             if is_acknowledged(world, archive, &volume, &session)?
                 && let Some(lacks) = what_it_lacks(world, archive, &session)?
             {
@@ -125,6 +154,15 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
     }
     archive.ledger.acknowledged = left;
     archive.ledger.write(world, &archive.folder)
+}
+
+/// A lost list stands among the sessions under generation 0, which brings none, with the root that it had.
+fn list_key(volume: &VolumeEntry) -> SessionKey {
+    (volume.id, 0)
+}
+
+fn list_root(volume: &VolumeEntry) -> [u8; 32] {
+    sessions_root(volume).child.unwrap_or(Id::ZERO).0
 }
 
 fn key(volume: &VolumeEntry, session: &SessionEntry) -> SessionKey {

@@ -147,6 +147,7 @@ pub fn is_of_one_volume(failure: &Failure) -> bool {
             | Failure::SourceRead { .. }
             | Failure::SourceResized { .. }
             | Failure::SelfCheck { .. }
+            | Failure::SessionsLost { .. }
     )
 }
 
@@ -156,6 +157,7 @@ struct Run<B> {
     dry_run: bool,
     live: bool,
     skip_unchanged: bool,
+    heal: bool,
     /// The name of every session of this run, seconds since 1970 UTC.
     time: i64,
     packer: Packer<B>,
@@ -215,7 +217,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let mut time = seconds(world.wall_nanos());
         let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
         for (_, volume) in volumes.iter().filter(|(_, volume)| is_asked(&volume.name)) {
-            let newest = archive.sessions(world, volume)?.last().map_or(i64::MIN, |session| session.time);
+            let newest = archive.sessions_at_hand(world, volume)?.last().map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
         let begun = begun_volumes(archive, &volumes);
@@ -226,6 +228,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             dry_run: request.dry_run,
             live: request.live,
             skip_unchanged: request.skip_unchanged,
+            heal: request.heal,
             time,
             packer: Packer::after(archive, left.packs),
             packs_a_commit: packs_a_commit(settings.pack_size_bytes, request.commit_after_bytes),
@@ -393,10 +396,17 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         world: &mut W,
         archive: &mut Archive,
         number: u64,
-        entry: VolumeEntry,
+        mut entry: VolumeEntry,
         shape: &SourceShape,
     ) -> Result<Plan, Failure> {
-        let sessions = archive.sessions(world, &entry)?;
+        let sessions = match archive.sessions(world, &entry) {
+            // Their numbers stay theirs; only the list begins anew.
+            Err(Failure::SessionsLost { .. }) if self.heal => {
+                entry.sessions_root = Id::ZERO;
+                Vec::new()
+            }
+            sessions => sessions?,
+        };
         let comparable = |session: &&SessionEntry| session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes;
         let newest = match sessions.last().filter(comparable).cloned() {
             Some(newest) if heal::is_in_cache(world, archive, &newest)? => Some(newest),

@@ -35,7 +35,7 @@ pub fn find<W: World>(
         (session.generation, session.time) == (label.generation, label.session)
             && (session.domain, session.chunk_size_bytes) == (domain, chunk_size_bytes)
     };
-    let Some(session) = archive.sessions(world, volume)?.into_iter().find(is_it) else { return Ok(None) };
+    let Some(session) = archive.sessions_at_hand(world, volume)?.into_iter().find(is_it) else { return Ok(None) };
     let saved = if session.root.0 == label.root {
         Some(SavedDelta { base_bytes: session.size_bytes, ranges: Vec::new() })
     } else {

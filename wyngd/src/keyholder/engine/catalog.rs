@@ -2,7 +2,9 @@
 //! Reading the catalog from the cache: volumes, sessions, and the nodes below them.
 
 use wyng_archive::crypto::{Credential, Id};
-use wyng_archive::format::{Commit, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree};
+use wyng_archive::format::{
+    Commit, ContentTree, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree,
+};
 use wyng_archive::plan::{Nodes, Root, Walk};
 use wyng_control::{Failure, ObjectClass, SessionChoice};
 
@@ -51,7 +53,21 @@ impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
-        self.load_by_id(child, level, room)
+        match self.load_by_id(child, level, room) {
+            Err(Failure::Missing { .. }) if self.cache.lost_are_holes && S::TREE == ContentTree::TREE => Ok(Node::empty(level)),
+            loaded => loaded,
+        }
+    }
+}
+
+/// The same where a lost node is a failure, whatever else is going on.
+pub struct EveryNode<'a, W>(pub CachedNodes<'a, W>);
+
+impl<S: Shape<Child = Id>, W: World> Nodes<S> for EveryNode<'_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        self.0.load_by_id(child, level, room)
     }
 }
 
@@ -92,10 +108,20 @@ impl Archive {
         collect::<VolumesTree, _>(&root, &mut self.nodes(world))
     }
 
-    /// All sessions of a volume, oldest first.
+    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built after their list was lost: of this volume only.
     pub fn sessions<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
-        let root = sessions_root(volume);
-        Ok(collect::<SessionsTree, _>(&root, &mut self.nodes(world))?.into_iter().map(|(_, session)| session).collect())
+        match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(world)) {
+            Err(Failure::Missing { .. }) => Err(Failure::SessionsLost { volume: volume.name.clone() }),
+            sessions => Ok(sessions?.into_iter().map(|(_, session)| session).collect()),
+        }
+    }
+
+    /// The same; none where their list is lost, which is told elsewhere.
+    pub fn sessions_at_hand<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
+        match self.sessions(world, volume) {
+            Err(Failure::SessionsLost { .. }) => Ok(Vec::new()),
+            sessions => sessions,
+        }
     }
 
     /// One session of a volume, by choice. A day is its last session; any other beginning of a name has to be that of one session only.
@@ -156,7 +182,8 @@ pub fn session_name(time: i64) -> String {
     jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
-fn collect<S, N>(root: &Root<S::Child>, nodes: &mut N) -> Result<Vec<(u64, S::Value)>, N::Error>
+/// All entries of a tree, by their numbers.
+pub fn collect<S, N>(root: &Root<S::Child>, nodes: &mut N) -> Result<Vec<(u64, S::Value)>, N::Error>
 where
     S: Shape,
     N: Nodes<S>,

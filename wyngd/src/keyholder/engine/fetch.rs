@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
 use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, Root, Walk, read_packs};
+use wyng_archive::plan::{Nodes, PacksError, Root, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::archive::{Archive, damaged, internal};
-use super::catalog::{CachedNodes, CachedPackNodes};
+use super::bits::Bits;
+use super::catalog::{CachedNodes, CachedPackNodes, NodesAtHand, collect};
 use super::pool::{Pool, Ticket};
-use crate::keyholder::cache::Stored;
+use crate::keyholder::cache::{Location, Stored};
 use crate::keyholder::world::World;
 
 /// One read joins records up to this length.
@@ -26,6 +27,14 @@ const READS_AHEAD: usize = 4;
 
 /// All packs of the head, by number.
 pub type Packs = BTreeMap<u64, PackEntry>;
+
+/// Session keys by number.
+pub struct Keys {
+    /// Those that are sound.
+    pub keys: HashMap<u32, SessionKey>,
+    /// What is wrong with another one, or with the table.
+    pub fault: Option<Failure>,
+}
 
 /// A chunk that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +63,29 @@ pub struct ChunkReader {
     domain: Arc<Domain>,
     planned: VecDeque<Read>,
     asked: VecDeque<Read>,
-    opening: VecDeque<Ticket<Result<Vec<Opened>, Damage>>>,
+    opening: VecDeque<Ticket<OpenedRead>>,
+    /// Set while a restore goes around damage.
+    around: Option<Around>,
     /// Room of chunks that were written. Fresh memory would cost as much as half of the decryption.
     spare: Vec<Vec<u8>>,
     /// Bytes that came from the store.
     pub fetched_bytes: u64,
+}
+
+/// The chunks that no pack has any more.
+struct Around {
+    lost: Bits,
+    /// Zeros for the chunks that were found to be lost since chunks were last given out.
+    zeros: Vec<Opened>,
+}
+
+/// What became of the records of one read.
+type OpenedRead = Vec<Result<Opened, Box<NotOpened>>>;
+
+/// A record that is not what was stored.
+struct NotOpened {
+    record: Record,
+    damage: Damage,
 }
 
 /// One read of a pack, and the records in it.
@@ -73,6 +100,8 @@ struct Record {
     offset_bytes: u32,
     length_bytes: u32,
     key: u32,
+    /// Where else the chunk lies, the worst place first.
+    copies: Vec<Location>,
 }
 
 impl ChunkReader {
@@ -86,40 +115,53 @@ impl ChunkReader {
             planned: VecDeque::new(),
             asked: VecDeque::new(),
             opening: VecDeque::new(),
+            around: None,
             spare: Vec::new(),
             fetched_bytes: 0,
         }
     }
 
+    /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and its number joins `lost`.
+    pub fn go_around_damage(&mut self, lost: Bits) {
+        self.around = Some(Around { lost, zeros: Vec::new() });
+    }
+
+    /// The chunks that are lost, if damage is gone around.
+    pub fn lost(&self) -> Option<&Bits> {
+        self.around.as_ref().map(|around| &around.lost)
+    }
+
+    /// The same; from now on a lost chunk is a failure again.
+    pub fn take_lost(&mut self) -> Option<Bits> {
+        self.around.take().map(|around| around.lost)
+    }
+
     /// Should more be wanted, so that neither store nor workers wait?
     pub fn wants_more(&self) -> bool {
-        self.planned.len() < READS_AHEAD
+        let has_zeros = self.around.as_ref().is_some_and(|around| !around.zeros.is_empty());
+        self.planned.len() < READS_AHEAD && !has_zeros
     }
 
     /// Wants these chunks: sorted by place and joined into reads.
     pub fn want<W: World>(&mut self, world: &mut W, archive: &mut Archive, wanted: &[Wanted]) -> Result<(), Failure> {
         let mut records = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let missing = || damaged(&Damage::new(Class::Record, wanted.id.0, Fault::Missing));
-            let location = archive.cache.index.find(world, &wanted.id)?.ok_or_else(missing)?;
-            let Stored::Chunk { key } = location.stored else { return Err(missing()) };
-            let record = Record { wanted: *wanted, offset_bytes: location.offset_bytes, length_bytes: location.length_bytes, key };
-            records.push((location.pack, record));
-        }
-        records.sort_by_key(|(pack, record)| (*pack, record.offset_bytes));
-        for (number, record) in records {
-            let refuse = |fault| damaged(&Damage::new(Class::Record, record.wanted.id.0, fault));
-            let pack = *self.packs.get(&number).ok_or_else(|| refuse(Fault::Missing))?;
-            if !pack.contains(record.offset_bytes, record.length_bytes) {
-                return Err(refuse(Fault::Place));
+            let (location, mut copies) = archive.cache.index.find_copies(world, &wanted.id)?;
+            copies.extend(location);
+            match self.next_copy(*wanted, copies) {
+                Ok((location, pack, record)) => records.push((location.pack, pack, record)),
+                Err(damage) => self.cannot_have(wanted, &damage)?,
             }
+        }
+        records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
+        for (_, pack, record) in records {
             let end = record.offset_bytes.saturating_add(record.length_bytes);
             match self.planned.back_mut().filter(|read| read.can_take(&pack, record.offset_bytes, end)) {
                 Some(read) => {
                     read.range.end = read.range.end.max(end);
                     read.records.push(record);
                 }
-                None => self.planned.push_back(Read { pack, range: record.offset_bytes..end, records: vec![record] }),
+                None => self.planned.push_back(Read::of(pack, record)),
             }
         }
         Ok(())
@@ -136,17 +178,76 @@ impl ChunkReader {
             }
             let enough = self.opening.len() >= pool.width().saturating_mul(2);
             if !enough && let Some(read) = self.asked.pop_front() {
-                let bytes = take_answer(world, &read.pack)?;
+                let bytes = match world.answer()?.or_fault() {
+                    Ok(bytes) => bytes,
+                    Err(fault) => {
+                        self.read_failed(read, fault)?;
+                        continue;
+                    }
+                };
                 self.fetched_bytes = self.fetched_bytes.saturating_add(bytes.as_ref().len() as u64);
                 let ticket = self.open_read(pool, read, bytes)?;
                 self.opening.push_back(ticket);
                 continue;
             }
-            return match self.opening.pop_front() {
-                Some(ticket) => ticket.wait()?.map(Some).map_err(|damage| damaged(&damage)),
-                None => Ok(None),
-            };
+            let zeros = self.around.as_mut().map(|around| std::mem::take(&mut around.zeros)).unwrap_or_default();
+            let Some(ticket) = self.opening.pop_front() else { return Ok((!zeros.is_empty()).then_some(zeros)) };
+            let mut opened = zeros;
+            for chunk in ticket.wait()? {
+                match chunk {
+                    Ok(chunk) => opened.push(chunk),
+                    Err(not_opened) => self.record_failed(not_opened.record, &not_opened.damage)?,
+                }
+            }
+            return Ok(Some(opened));
         }
+    }
+
+    /// The best place where a chunk may lie, and what is to be read there; without one, what is wrong with the last place that was left.
+    fn next_copy(&self, wanted: Wanted, mut copies: Vec<Location>) -> Result<(Location, PackEntry, Record), Damage> {
+        let mut damage = Damage::new(Class::Record, wanted.id.0, Fault::Missing);
+        while let Some(location) = copies.pop() {
+            let Location { pack, offset_bytes, length_bytes, stored } = location;
+            let (Stored::Chunk { key }, Some(pack)) = (stored, self.packs.get(&pack)) else { continue };
+            if pack.contains(offset_bytes, length_bytes) {
+                return Ok((location, *pack, Record { wanted, offset_bytes, length_bytes, key, copies }));
+            }
+            damage = Damage::new(Class::Record, wanted.id.0, Fault::Place);
+        }
+        Err(damage)
+    }
+
+    /// A read that failed as a whole may have failed for one of its records only, or for bytes between them that nobody wants.
+    fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
+        let Read { pack, records, .. } = read;
+        let damage = Damage::new(Class::Pack, pack.name.0, fault);
+        if records.len() == 1 || fault == Fault::Missing {
+            return records.into_iter().try_for_each(|record| self.record_failed(record, &damage));
+        }
+        self.planned.extend(records.into_iter().map(|record| Read::of(pack, record)));
+        Ok(())
+    }
+
+    /// Reads the chunk where else it lies.
+    fn record_failed(&mut self, record: Record, damage: &Damage) -> Result<(), Failure> {
+        match self.next_copy(record.wanted, record.copies) {
+            Ok((_, pack, record)) => {
+                self.planned.push_back(Read::of(pack, record));
+                Ok(())
+            }
+            Err(_) => self.cannot_have(&record.wanted, damage),
+        }
+    }
+
+    /// The damage, or zeros in the place of the chunk.
+    fn cannot_have(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
+        let around = self.around.as_mut().ok_or_else(|| damaged(damage))?;
+        around.lost.insert(wanted.index..wanted.index.saturating_add(1));
+        let mut chunk = self.spare.pop().unwrap_or_default();
+        chunk.clear();
+        chunk.resize(usize_of(wanted.plain_bytes), 0);
+        around.zeros.push(Opened { index: wanted.index, chunk });
+        Ok(())
     }
 
     /// Takes the answers that are still under way, so that no later question is answered by them.
@@ -159,18 +260,18 @@ impl ChunkReader {
         self.spare.extend(rooms);
     }
 
-    fn open_read<T>(&mut self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<Result<Vec<Opened>, Damage>>, Failure>
+    fn open_read<T>(&mut self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<OpenedRead>, Failure>
     where
         T: AsRef<[u8]> + Send + Sync + 'static,
     {
         let (credential, keys, domain) = (Arc::clone(&self.credential), Arc::clone(&self.keys), Arc::clone(&self.domain));
         let mut rooms = self.spare.split_off(self.spare.len().saturating_sub(read.records.len()));
+        let range_begin = read.range.start;
         pool.run(move |coder| {
-            let mut opened = Vec::with_capacity(read.records.len());
-            for record in &read.records {
+            let mut open = |record: &Record| -> Result<Opened, Damage> {
                 let id = record.wanted.id;
                 let refuse = |fault| Damage::new(Class::Record, id.0, fault);
-                let begin = usize_of(record.offset_bytes.saturating_sub(read.range.start));
+                let begin = usize_of(record.offset_bytes.saturating_sub(range_begin));
                 let sealed = bytes.as_ref().get(begin..begin.saturating_add(usize_of(record.length_bytes))).ok_or(refuse(Fault::Place))?;
                 let key = keys.get(&record.key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
                 let mut chunk = rooms.pop().unwrap_or_default();
@@ -178,25 +279,26 @@ impl ChunkReader {
                 if chunk.len() != usize_of(record.wanted.plain_bytes) {
                     return Err(refuse(Fault::Length));
                 }
-                opened.push(Opened { index: record.wanted.index, chunk });
-            }
-            Ok(opened)
+                Ok(Opened { index: record.wanted.index, chunk })
+            };
+            read.records.into_iter().map(|record| open(&record).map_err(|damage| Box::new(NotOpened { record, damage }))).collect()
         })
     }
 }
 
 impl Read {
+    /// A read of one record.
+    fn of(pack: PackEntry, record: Record) -> Self {
+        let range = record.offset_bytes..record.offset_bytes.saturating_add(record.length_bytes);
+        Self { pack, range, records: vec![record] }
+    }
+
     fn can_take(&self, pack: &PackEntry, begin: u32, end: u32) -> bool {
         self.pack.name == pack.name
             && begin >= self.range.start
             && begin <= self.range.end.saturating_add(GAP_MAX_BYTES)
             && end.max(self.range.end).saturating_sub(self.range.start) <= READ_MAX_BYTES
     }
-}
-
-/// The answer to the oldest question, which was about this pack.
-fn take_answer<W: World>(world: &mut W, pack: &PackEntry) -> Result<W::Bytes, Failure> {
-    world.answer()?.or_fault().map_err(|fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault)))
 }
 
 /// Reads (a) from the cache.
@@ -218,25 +320,37 @@ pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut d
     })
 }
 
-/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened.
-pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<HashMap<u32, SessionKey>, Failure> {
+/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened. A key that is damaged
+/// is left out, as are those whose part of the table is lost: what was sealed with them is damaged, and nothing else is.
+pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Keys, Failure> {
     let root = Root { size: archive.head.keys.size, child: archive.head.keys.root };
     let credential = Arc::clone(&archive.credential);
-    let mut walk = Walk::<KeysTree>::from(&root, 0);
-    let mut keys = HashMap::new();
+    let (mut keys, mut fault) = (HashMap::new(), None);
     let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
-    while let Some((number, entry)) = walk.next(&mut nodes)? {
-        if nodes.world.cancelled() {
+    let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
+        Err(failure @ Failure::Missing { .. }) => {
+            fault = Some(failure);
+            collect::<KeysTree, _>(&root, &mut NodesAtHand(nodes))
+        }
+        entries => entries,
+    };
+    for (number, entry) in entries? {
+        if world.cancelled() {
             return Err(Failure::Interrupted);
         }
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
-        keys.insert(number, SessionKey::open(&credential, data_key, number, &entry).map_err(|damage| damaged(&damage))?);
+        match SessionKey::open(&credential, data_key, number, &entry) {
+            Ok(key) => drop(keys.insert(number, key)),
+            Err(damage) => fault = Some(damaged(&damage)),
+        }
     }
-    archive.ledger.keys_proven_time = archive.head.time;
-    if !world.only_looks() {
-        archive.ledger.write(world, &archive.folder)?;
+    if fault.is_none() {
+        archive.ledger.keys_proven_time = archive.head.time;
+        if !world.only_looks() {
+            archive.ledger.write(world, &archive.folder)?;
+        }
     }
-    Ok(keys)
+    Ok(Keys { keys, fault })
 }
 
 /// Lengths in a pack are at most 64 MiB.

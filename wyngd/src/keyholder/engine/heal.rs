@@ -15,7 +15,7 @@ use wyng_archive::plan::{Nodes, Root, any, mark};
 use wyng_control::Failure;
 
 use super::archive::Archive;
-use super::catalog::{NodesAtHand, content_root, sessions_root, volumes_root};
+use super::catalog::{EveryNode, NodesAtHand, content_root, sessions_root, volumes_root};
 use super::commit::{PACK_NODE_MAX_BYTES, cached};
 use super::fetch::packs_below;
 use super::packer::{Packer, Tools};
@@ -132,11 +132,7 @@ pub fn rewrite_metadata<W: World>(
 ) -> Result<(), Failure> {
     let (mut sessions, mut contents) = (Vec::new(), Vec::new());
     for (_, volume) in archive.volumes(world)? {
-        match archive.sessions(world, &volume) {
-            Ok(of_volume) => contents.extend(of_volume.iter().map(content_root)),
-            Err(Failure::Missing { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
+        contents.extend(archive.sessions_at_hand(world, &volume)?.iter().map(content_root));
         sessions.push(sessions_root(&volume));
     }
     let volumes = volumes_root(&archive.head);
@@ -185,7 +181,8 @@ pub fn is_in_cache<W: World>(world: &mut W, archive: &mut Archive, session: &Ses
     }
     let mut seen = HashSet::new();
     let root = content_root(session);
-    match mark::<ContentTree, _, _, _>(&root, &mut archive.nodes(world), &mut |id| seen.insert(*id), &mut |_| Ok(())) {
+    let mut nodes = EveryNode(archive.nodes(world));
+    match mark::<ContentTree, _, _, _>(&root, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(())) {
         Ok(()) => Ok(true),
         Err(Failure::Missing { .. }) => Ok(false),
         Err(failure) => Err(failure),

@@ -8,6 +8,7 @@
 
 pub mod acknowledge;
 pub mod archive;
+pub mod around;
 pub mod backup;
 pub mod base;
 pub mod bits;

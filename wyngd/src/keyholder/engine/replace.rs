@@ -301,7 +301,12 @@ impl Replacement<'_> {
         let mut reading = Reading::of(self.session);
         let runs = |from| changes.written.next_run(from);
         while let Some(batch) = reading.next(parts.world, parts.archive, parts.pool, &comparison, &runs)? {
-            let wrong = batch.chunks.iter().find(|compared| compared.found != Found::Same);
+            let is_lost_and_zeros = |compared: &Compared| {
+                let is_lost = parts.reader.lost().is_some_and(|lost| lost.contains(compared.index));
+                let bytes = || batch.bytes(compared.index, self.session.chunk_bytes(compared.index));
+                is_lost && (compared.found == Found::Hole || (compared.found == Found::Other && bytes().iter().all(|byte| *byte == 0)))
+            };
+            let wrong = batch.chunks.iter().find(|compared| compared.found != Found::Same && !is_lost_and_zeros(compared));
             if let Some(Compared { index, found, .. }) = wrong {
                 return Err(self.not_read_back(index.saturating_mul(chunk_size), *found));
             }

@@ -14,6 +14,7 @@ use wyng_control::{
 use wyng_wire::Service;
 
 use super::archive::Archive;
+use super::around;
 use super::backup::exit_of;
 use super::catalog::{content_root, session_name};
 use super::differences::{Comparison, Found, Place, Reading};
@@ -41,6 +42,8 @@ pub struct Request {
     pub quick: bool,
     /// Reports what would be done; changes nothing.
     pub dry_run: bool,
+    /// Lost ranges become zeros, and are reported.
+    pub around_damage: bool,
     /// Where each volume was backed up from.
     pub origins: Origins,
 }
@@ -71,9 +74,12 @@ struct Ended {
 /// passphrase is asked for.
 pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
-    let chosen = choose(world, &mut archive, request)?;
-    let asked = chosen.len();
-    let mut failed = Vec::new();
+    let (mut failed, mut went_around) = (Vec::new(), false);
+    let chosen = choose(world, &mut archive, request, &mut failed)?;
+    let asked = chosen.len().saturating_add(failed.len());
+    if request.around_damage {
+        around::begin(&mut archive);
+    }
     let mut planned = Vec::new();
     // New files of one command lie in one folder, so they share its room.
     let mut taken_bytes = 0;
@@ -105,12 +111,19 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         return Ok(exit_of(&failed, asked));
     }
     let data_key = archive.data_key(world)?;
-    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?);
+    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?.keys);
     let openers = Openers { packs: Arc::new(packs_of(world, &mut archive)?), keys };
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
     for plan in &planned {
         match restore_volume(world, &mut archive, &mut pool, &openers, request, plan) {
-            Ok(report) => world.tell(ToClient::Restored(report))?,
+            Ok(report) => {
+                let (volume, lost_bytes) = (report.name.clone(), report.lost_bytes);
+                world.tell(ToClient::Restored(report))?;
+                if lost_bytes > 0 {
+                    went_around = true;
+                    world.tell(ToClient::Failed(Failure::RestoredAround { volume, lost_bytes }))?;
+                }
+            }
             Err(Ended { failure, others_go_on: true }) => {
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
@@ -119,29 +132,44 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         }
     }
     world.finish_fetch()?;
-    Ok(exit_of(&failed, asked))
+    Ok(if went_around { ExitStatus::Damage } else { exit_of(&failed, asked) })
 }
 
-fn choose<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
+/// What is to be restored. A volume whose list of sessions is lost is reported, and counts as failed.
+fn choose<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    request: &Request,
+    failed: &mut Vec<ExitStatus>,
+) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
     let volumes = archive.volumes(world)?;
-    let mut chosen = Vec::new();
+    let all = request.volumes.is_empty();
+    let mut wanted: Vec<VolumeEntry> = Vec::new();
     let mut named = HashSet::new();
     for name in request.volumes.iter().filter(|name| named.insert(*name)) {
         let unknown = || Failure::UnknownVolume { volume: name.clone() };
         let (_, volume) = volumes.iter().find(|(_, volume)| volume.name == *name).ok_or_else(unknown)?;
-        chosen.push((volume.clone(), archive.choose(world, volume, &request.session)?));
+        wanted.push(volume.clone());
     }
-    if !request.volumes.is_empty() {
-        return Ok(chosen);
+    if all {
+        wanted.extend(volumes.into_iter().map(|(_, volume)| volume));
     }
-    for (_, volume) in volumes {
+    let mut chosen = Vec::new();
+    for volume in wanted {
         match archive.choose(world, &volume, &request.session) {
             Ok(session) => chosen.push((volume, session)),
-            Err(Failure::UnknownSession { .. }) => {}
+            Err(Failure::UnknownSession { .. }) if all => {}
+            Err(failure @ Failure::SessionsLost { .. }) => {
+                failed.push(failure.exit());
+                world.tell(ToClient::Failed(failure))?;
+            }
             Err(failure) => return Err(failure),
         }
     }
-    if chosen.is_empty() { Err(Failure::NoSession { session: request.session.to_string() }) } else { Ok(chosen) }
+    if chosen.is_empty() && failed.is_empty() {
+        return Err(Failure::NoSession { session: request.session.to_string() });
+    }
+    Ok(chosen)
 }
 
 /// Finds what would end the restore of a volume later: a session that is known to be damaged, and whatever the caller finds at the target.
@@ -154,7 +182,7 @@ fn look<W: World>(
     (volume, session): (VolumeEntry, SessionEntry),
     taken_bytes: &mut u64,
 ) -> Result<Planned, Failure> {
-    if heal::is_damaged(world, archive, &session, &mut HashMap::new())? {
+    if !request.around_damage && heal::is_damaged(world, archive, &session, &mut HashMap::new())? {
         return Err(Failure::SessionDamaged { volume: volume.name, session: session_name(session.time) });
     }
     let wish = wish(world, archive, request, &volume, &session);
@@ -247,7 +275,7 @@ fn estimate<W: World>(
             let differing = batch.chunks.iter().filter(|chunk| chunk.found != Found::Same);
             for (index, expected) in differing.map(|chunk| (chunk.index, chunk.expected)) {
                 written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
-                wanted.extend(expected);
+                wanted.extend(expected.map(|id| (index, id)));
             }
             reading.give_back(batch);
             report(
@@ -265,15 +293,21 @@ fn estimate<W: World>(
     } else {
         for_each_chunk(world, archive, session, |index, id| {
             written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
-            wanted.push(id);
+            wanted.push((index, id));
             Ok(())
         })?;
     }
     let mut fetched_bytes = 0u64;
-    for id in &wanted {
+    for (_, id) in &wanted {
         let record = archive.cache.index.find(world, id)?;
         fetched_bytes = fetched_bytes.saturating_add(record.map_or(0, |record| record.length_bytes.into()));
     }
+    let lost_bytes = if request.around_damage {
+        let lost = around::known_lost(world, archive, session, &wanted)?;
+        around::tell_lost(world, &volume.name, session, &lost)?
+    } else {
+        0
+    };
     let name = volume.name.clone();
     Ok(RestoreReport {
         item: *item,
@@ -284,6 +318,7 @@ fn estimate<W: World>(
         fetched_bytes,
         damaged_bytes: 0,
         unread_bytes: 0,
+        lost_bytes,
     })
 }
 
@@ -299,9 +334,13 @@ fn restore_volume<W: World>(
     let credential = Arc::clone(&archive.credential);
     let domain = Arc::new(credential.domain(session.domain));
     let wish = wish(world, archive, request, volume, session);
+    let lost = if request.around_damage { Some(around::below_lost_nodes(world, archive, session)?) } else { None };
     let TargetShape { kind, there, remembered } = world.open_target(*item, &wish, path)?;
     check_place(request, &volume.name, remembered.as_ref())?;
     let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
+    if let Some(lost) = lost {
+        reader.go_around_damage(lost);
+    }
     let mut changes = Changes::none(session);
     let replacement = Replacement { item: *item, kind, there, volume, session, domain: &domain, path, quick: request.quick };
     let written = {
@@ -311,7 +350,7 @@ fn restore_volume<W: World>(
             TargetKind::File | TargetKind::Device => replacement.write(&mut parts, &mut changes),
         }
     };
-    let fetched_bytes = reader.fetched_bytes;
+    let (fetched_bytes, lost) = (reader.fetched_bytes, reader.take_lost());
     // What is still under way must not become the answer to a later question.
     let written = reader.abandon(world).and(written);
     if changes.base_is_wrong {
@@ -328,11 +367,16 @@ fn restore_volume<W: World>(
             fetched_bytes,
             damaged_bytes: changes.damaged_bytes,
             unread_bytes: changes.unread_bytes,
+            lost_bytes: 0,
         }),
         Err(failure) => Err(end(world, &replacement, &changes, about(failure, &volume.name))?),
     };
     world.close_target(*item);
-    ended
+    let mut report = ended?;
+    if let Some(lost) = lost {
+        report.lost_bytes = around::tell_lost(world, &volume.name, session, &lost)?;
+    }
+    Ok(report)
 }
 
 /// A target that is changed where it is becomes again what it was, as far as that can be; the failure says what it is now.

@@ -8,21 +8,21 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wyng_archive::crypto::{Coder, Credential, DataKey, Domain, DomainId, Id, Kind, SessionKey, slot_name};
+use wyng_archive::crypto::{Coder, Credential, Domain, DomainId, Id, Kind, SessionKey, slot_name};
 use wyng_archive::format::{
     COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry,
 };
 use wyng_archive::plan::{COPIES_ABSENT, mark};
 use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{ExitStatus, Failure, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
+use wyng_control::{ExitStatus, Failure, ObjectClass, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
 use wyng_wire::Service;
 
-use super::acknowledge::{forget_what_healed, is_acknowledged};
+use super::acknowledge::{forget_what_healed, is_acknowledged, is_list_acknowledged};
 use super::archive::{Archive, class_of};
-use super::catalog::{NodesAtHand, content_root};
-use super::fetch::{Packs, keys_of, packs_of, usize_of};
+use super::catalog::{NodesAtHand, content_root, sessions_root};
+use super::fetch::{Keys, Packs, keys_of, packs_of, usize_of};
 use super::history::{SoundCommit, read_commit, read_copies};
-use super::load::read_pack;
+use super::load::{problem_of, read_pack};
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
 use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
@@ -57,13 +57,19 @@ pub struct Request {
 /// Checks the store.
 pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
-    let sessions = chosen_sessions(world, &mut archive, request)?;
+    let (sessions, lists_lost) = chosen_sessions(world, &mut archive, request)?;
     let data_key = if request.deep { Some(archive.data_key(world)?) } else { None };
     let packs = packs_of(world, &mut archive)?;
     let everything = request.volumes.is_empty() && request.session.is_none();
     let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
     world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
-    let opener = data_key.map(|key| Opener::new(world, &mut archive, &key)).transpose()?;
+    let (opener, key_fault) = match data_key {
+        Some(data_key) => {
+            let Keys { keys, fault } = keys_of(world, &mut archive, &data_key)?;
+            (Some(Opener::new(world, &mut archive, keys)?), fault)
+        }
+        None => (None, None),
+    };
     let times = CheckTimes::read(world, &archive)?;
     let mut check = Check {
         problems: Vec::new(),
@@ -93,7 +99,12 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     archive.cache.index.set_lost(lost);
     forget_what_healed(world, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    let (problems, acknowledged) = (told.new, told.acknowledged);
+    let lists = tell_lost_lists(world, &archive, &lists_lost)?;
+    let problems = told.new.saturating_add(lists.new).saturating_add(u64::from(key_fault.is_some()));
+    if let Some(fault) = key_fault {
+        world.tell(ToClient::Problem(problem_of(fault)?))?;
+    }
+    let acknowledged = told.acknowledged.saturating_add(lists.acknowledged);
     world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems, acknowledged }))?;
     match problems {
         0 => Ok(ExitStatus::Done),
@@ -104,29 +115,55 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
 
 type NamedSession = (VolumeEntry, SessionEntry);
 
-fn chosen_sessions<W: World>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Vec<NamedSession>, Failure> {
+/// The sessions that are to be checked, and the volumes of which nobody can say which those are.
+fn chosen_sessions<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    request: &Request,
+) -> Result<(Vec<NamedSession>, Vec<VolumeEntry>), Failure> {
     let volumes = archive.volumes(world)?;
     if let Some(unknown) = request.volumes.iter().find(|name| volumes.iter().all(|(_, volume)| volume.name != **name)) {
         return Err(Failure::UnknownVolume { volume: unknown.clone() });
     }
-    let mut chosen = Vec::new();
+    let (mut chosen, mut lists_lost) = (Vec::new(), Vec::new());
     for (_, volume) in volumes {
         if !request.volumes.is_empty() && !request.volumes.contains(&volume.name) {
             continue;
         }
-        match &request.session {
-            None => chosen.extend(archive.sessions(world, &volume)?.into_iter().map(|session| (volume.clone(), session))),
-            Some(choice) => match archive.choose(world, &volume, choice) {
-                Ok(session) => chosen.push((volume, session)),
-                Err(Failure::UnknownSession { .. }) if request.volumes.is_empty() => {}
-                Err(failure) => return Err(failure),
-            },
+        let sessions = match &request.session {
+            None => archive.sessions(world, &volume),
+            Some(choice) => archive.choose(world, &volume, choice).map(|session| vec![session]),
+        };
+        match sessions {
+            Ok(sessions) => chosen.extend(sessions.into_iter().map(|session| (volume.clone(), session))),
+            Err(Failure::SessionsLost { .. }) => lists_lost.push(volume),
+            Err(Failure::UnknownSession { .. }) if request.volumes.is_empty() => {}
+            Err(failure) => return Err(failure),
         }
     }
     match &request.session {
-        Some(choice) if chosen.is_empty() => Err(Failure::NoSession { session: choice.to_string() }),
-        _ => Ok(chosen),
+        Some(choice) if chosen.is_empty() && lists_lost.is_empty() => Err(Failure::NoSession { session: choice.to_string() }),
+        _ => Ok((chosen, lists_lost)),
     }
+}
+
+/// Names the volumes whose list of sessions is lost.
+fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[VolumeEntry]) -> Result<Told, Failure> {
+    let mut told = Told { new: 0, acknowledged: 0 };
+    for volume in volumes {
+        let acknowledged = is_list_acknowledged(archive, volume);
+        let count = if acknowledged { &mut told.acknowledged } else { &mut told.new };
+        *count = count.saturating_add(1);
+        let root = sessions_root(volume).child.unwrap_or(Id::ZERO);
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&root.0),
+            class: ObjectClass::Node,
+            problem: "it holds the list of the sessions, and is missing".into(),
+            volumes: vec![volume.name.clone()],
+            acknowledged,
+        }))?;
+    }
+    Ok(told)
 }
 
 /// The packs in which records of these sessions lie.
@@ -528,13 +565,12 @@ struct OpenedPack {
 }
 
 impl Opener {
-    fn new<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Self, Failure> {
-        let keys = keys_of(world, archive, data_key)?;
+    fn new<W: World>(world: &mut W, archive: &mut Archive, keys: HashMap<u32, SessionKey>) -> Result<Self, Failure> {
         // Of a volume that a cut run began there is no session, and perhaps a pack.
         let mut ids: BTreeSet<DomainId> = archive.unfinished.iter().map(|begun| begun.domain).collect();
         for (_, volume) in archive.volumes(world)? {
             ids.insert(volume.domain);
-            ids.extend(archive.sessions(world, &volume)?.iter().map(|session| session.domain));
+            ids.extend(archive.sessions_at_hand(world, &volume)?.iter().map(|session| session.domain));
         }
         let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
         Ok(Self { credential: Arc::clone(&archive.credential), keys, domains, fitted: AtomicUsize::new(0) })
@@ -690,7 +726,7 @@ fn needs_of<W: World>(
 ) -> Result<HashMap<[u8; 32], Needs>, Failure> {
     let mut needs: HashMap<[u8; 32], Needs> = problems.iter().map(|found| (found.damage.object, Needs::default())).collect();
     for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions(world, &volume)? {
+        for session in archive.sessions_at_hand(world, &volume)? {
             let is_new = !is_acknowledged(world, archive, &volume, &session)?;
             for id in reached(world, archive, &session)? {
                 if archive.cache.index.find_sound(world, &id)?.is_some() {

@@ -11,7 +11,7 @@ use wyng_archive::format::{Malformed, Reader, VolumeId, Writer};
 /// Sessions in a ledger, 56 bytes each; and as many commits.
 const ENTRIES_MAX: usize = 4096;
 
-/// A session of a volume, by the generation that brought it.
+/// A session of a volume, by the generation that brought it. Generation 0 stands for the list of the volume's sessions.
 pub type SessionKey = (VolumeId, u64);
 
 /// See the module's first line.
