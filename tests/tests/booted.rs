@@ -74,7 +74,7 @@ fn the_installed_units_work_under_systemd() {
     // The first client starts the daemon. Its state is the keyholder's, and the socket is the group's.
     assert_eq!(one("daemon"), "active");
     assert_eq!((one("state-owner"), one("socket")), ("wyng-keys 700", "root wyng 660"));
-    assert_eq!((one("stranger"), one("member")), ("6", "0"));
+    assert_eq!((one("stranger"), one("member")), ("1", "0"));
     // Six processes, each with its filter, on a system that they cannot write to and without any network.
     let processes = &seen["process"];
     assert_eq!(processes.len(), 6, "{processes:?}");

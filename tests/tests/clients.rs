@@ -145,7 +145,14 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
 /// A command that another client has done now: whatever else runs or waits is not waited for.
 fn others_are_served(sandbox: &Sandbox) {
     sandbox.wyng(&["verify", "home"]).success();
-    sandbox.wyng(&["list", "home"]).success();
+    looks_are_served(sandbox);
+}
+
+/// What is answered at once: it takes no turn.
+fn looks_are_served(sandbox: &Sandbox) {
+    for look in [&["list", "home"][..], &["status", "home"], &["lock"], &["lock", "home"]] {
+        sandbox.wyng(look).success();
+    }
 }
 
 /// A prompt that is open, and to which nobody has answered.
@@ -176,6 +183,8 @@ fn asked_for_target_of(socket: &Path, restore: Command) -> (RawClient, u32) {
 fn an_open_prompt_holds_nobody_up_and_its_command_goes_on_with_what_is_typed() {
     let (sandbox, _service, socket) = serving();
     let (client, item) = prompting(&socket);
+    // While nobody waits for a turn, the command keeps its own, and its question is open.
+    looks_are_served(&sandbox);
     others_are_served(&sandbox);
     client.hear_until(|event| *event == ToClient::Anew);
     others_are_served(&sandbox);

@@ -184,6 +184,17 @@ fn what_a_run_lacks_of_one_volume_ends_no_other_and_where_the_others_came_from_i
 }
 
 #[test]
+fn a_restore_to_a_new_file_needs_no_memory_of_where_the_volume_was() {
+    let sandbox = sandbox();
+    let content = noise(MIB, 1);
+    sandbox.image("vm", MIB, 1);
+    let session = sandbox.wyng(&["backup", "home", "vm"]).success().session(0);
+    std::fs::write(sandbox.path("state/archives/home/origins.toml"), "vm = 1").unwrap();
+    assert_eq!(in_place(&sandbox, "vm").expect(1).codes(), ["state-damaged"]);
+    sandbox.assert_restores("vm", &session, &content);
+}
+
+#[test]
 fn the_configuration_wins_over_the_path_that_is_remembered() {
     let sandbox = sandbox();
     let [old, new] = ["old.img", "new.img"].map(|name| sandbox.image(name, 300_000, u64::from(name.as_bytes()[0])));

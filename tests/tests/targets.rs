@@ -298,6 +298,14 @@ fn where_there_is_no_room_nothing_is_fetched_and_holes_need_none() {
     sandbox.wyng(&["backup", "home", "vm", "sparse"]).success();
     let outcome = refused(&sandbox, &["--to", text(&disk.join("out"))]);
     assert_eq!(outcome.expect(1).codes(), ["target-no-room"]);
+    let holes = disk.join("holes");
+    std::fs::File::create(&holes).unwrap().set_len(80 << 20).unwrap();
+    let outcome = refused(&sandbox, &["--to", text(&holes), "--in-place", "--yes"]);
+    assert_eq!(outcome.expect(1).codes(), ["target-no-room"]);
+    assert_eq!(std::fs::metadata(&holes).unwrap().blocks(), 0, "it was not touched");
+    std::fs::write(&holes, noise(50 * MIB, 3)).unwrap();
+    sandbox.wyng(&["restore", "home", "sparse", "--to", text(&holes), "--in-place", "--yes"]).success();
+    std::fs::remove_file(&holes).unwrap();
     let out = disk.join("sparse");
     sandbox.wyng(&["restore", "home", "sparse", "--to", text(&out)]).success();
     let found = std::fs::metadata(&out).unwrap();

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat, StatVfsMountFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat, StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 use wyng_control::{BaseOf, FileKind, TargetFault, TargetFound, Unfit};
 use wyng_origin::special;
@@ -15,6 +15,8 @@ use wyng_snapshot::Folder;
 
 use super::{attributes, in_use};
 
+/// The unit of `st_blocks`.
+const STATUS_BLOCK_BYTES: u64 = 512;
 const EXT: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
 const TMPFS: u64 = 0x0102_1994;
@@ -105,13 +107,28 @@ pub(super) fn at_new_file(place: &NewFile, size_bytes: u64, base_of: &BaseOf) ->
     }
     // Elsewhere what is written may be compressed, or share its blocks with what is there.
     let is_counted = matches!(kind, EXT | XFS | TMPFS | FAT | EXFAT) && !clones && status.f_blocks > 0;
-    let blocks = if rustix::process::geteuid().is_root() { status.f_bfree } else { status.f_bavail };
     Ok(TargetFound {
         holds_bytes: place.old.is_some(),
-        free_bytes: is_counted.then(|| blocks.saturating_mul(status.f_frsize)),
+        free_bytes: is_counted.then(|| free_bytes(&status)),
         keeps_holes: !matches!(kind, FAT | EXFAT),
         remembered: None,
     })
+}
+
+fn free_bytes(status: &StatVfs) -> u64 {
+    let blocks = if rustix::process::geteuid().is_root() { status.f_bfree } else { status.f_bavail };
+    blocks.saturating_mul(status.f_frsize)
+}
+
+/// Bytes of room that a file which is changed where it is has and can get; none where that cannot be told: what is written to a clone, or
+/// compressed, takes room of its own.
+pub(super) fn room_in_place(file: &OwnedFd) -> Result<Option<u64>, TargetFault> {
+    let found = rustix::fs::fstat(file).map_err(unavailable)?;
+    let kind = u64::try_from(rustix::fs::fstatfs(file).map_err(unavailable)?.f_type).unwrap_or(0);
+    let is_counted = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && matches!(kind, EXT | TMPFS | FAT | EXFAT);
+    let has_bytes = u64::try_from(found.st_blocks).unwrap_or(0).saturating_mul(STATUS_BLOCK_BYTES);
+    let status = rustix::fs::fstatvfs(file).map_err(unavailable)?;
+    Ok((is_counted && status.f_blocks > 0).then(|| free_bytes(&status).saturating_add(has_bytes)))
 }
 
 /// A file or device that is changed where it is, opened as a restore opens it.

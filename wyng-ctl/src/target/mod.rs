@@ -162,7 +162,8 @@ impl Targets {
             if !self.looked.insert(look::identity(&target)?) {
                 return Err(TargetFault::InUse { how: "another volume of this restore goes to the same place".to_owned() });
             }
-            return Ok(TargetFound { holds_bytes: true, remembered: spot.remembered(path, &target), ..anywhere });
+            let free_bytes = look::room_in_place(&target)?;
+            return Ok(TargetFound { holds_bytes: true, free_bytes, remembered: spot.remembered(path, &target), ..anywhere });
         }
         match &self.destination {
             // It will be made where something else could be made.

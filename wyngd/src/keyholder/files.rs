@@ -198,8 +198,9 @@ impl StateFiles {
         }
     }
 
+    /// Nothing that lies in the place of a file is waited for.
     fn open_at(&self, name: &str, flags: OFlags) -> Outcome<OwnedFd> {
-        rustix::fs::openat(&self.root, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, FILE_MODE)
+        rustix::fs::openat(&self.root, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, FILE_MODE)
     }
 
     fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {

@@ -111,7 +111,11 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
         Command::Restore { archive, volumes, session, in_place, quick, dry_run, around_damage } => {
             let folder = ArchiveFolder::find(world, &archive)?;
-            let origins = Origins::read(world, &folder)?;
+            // Who names the target needs not to know where the volume was.
+            let origins = match Origins::read(world, &folder) {
+                Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
+                origins => origins?,
+            };
             restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, around_damage, origins })
         }
         Command::Diff { archive, volume, session, with, named, configured } => {

@@ -107,6 +107,9 @@ impl Comparison<'_> {
         let there_count = self.there_bytes.div_ceil(chunk_size);
         let mut changed = ChunkRanges::changed(&base.saved, self.there_bytes, chunk_size, there_count, Samples::default());
         while let Some(range) = changed.next(world, self.item)? {
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
             suspects.insert(range);
         }
         if changed.method().is_none() {

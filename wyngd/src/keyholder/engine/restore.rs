@@ -25,6 +25,8 @@ use super::replace::{Changes, Parts, Replacement};
 use crate::keyholder::state::{Origins, Said};
 use crate::keyholder::world::{Errno, TargetShape, TargetWish, World};
 
+/// An interrupt is heard after so many chunks of a walk that reads local nodes alone.
+const LOOK_UP_EVERY: u64 = 4096;
 /// So much of a volume is sorted by place before it is read. A stream holds at most two of these in memory.
 pub(super) const WINDOW_BYTES: u64 = 16 << 20;
 
@@ -237,6 +239,9 @@ pub(super) fn for_each_chunk<W: World>(
     let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
     let mut nodes = archive.nodes(world);
     while let Some((index, id)) = walk.next(&mut nodes)? {
+        if index % LOOK_UP_EVERY == 0 && nodes.world.cancelled() {
+            return Err(Failure::Interrupted);
+        }
         visit(index, id)?;
     }
     Ok(())

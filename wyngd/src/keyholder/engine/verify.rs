@@ -466,6 +466,9 @@ impl Check {
     ) -> Result<(), Failure> {
         let (mut seen, mut seen_chunks) = (HashSet::new(), HashSet::new());
         for (_, session) in sessions {
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
             let (mut nodes, mut chunks) = (Vec::new(), Vec::new());
             let mut at_hand = NodesAtHand(archive.nodes(world));
             let mut first = |id: &Id| {
@@ -727,6 +730,9 @@ fn needs_of<W: World>(
     let mut needs: HashMap<[u8; 32], Needs> = problems.iter().map(|found| (found.damage.object, Needs::default())).collect();
     for (_, volume) in archive.volumes(world)? {
         for session in archive.sessions_at_hand(world, &volume)? {
+            if world.cancelled() {
+                return Err(Failure::Interrupted);
+            }
             let is_new = !is_acknowledged(world, archive, &volume, &session)?;
             for id in reached(world, archive, &session)? {
                 if archive.cache.index.find_sound(world, &id)?.is_some() {

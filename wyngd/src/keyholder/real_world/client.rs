@@ -141,11 +141,15 @@ impl RealWorld {
             if let Some(received) = self.from_control.pop_front() {
                 return Ok(received);
             }
-            // A person may be asked, and a key's time may be over meanwhile.
+            // A person may be asked, and a key's time may be over meanwhile; a lock is answered before the person has answered.
             let timeout = self.wipe_expired();
-            if wait([(self.control.as_fd(), PollFlags::IN)], timeout).map_err(|fatal| Self::fatal(&fatal))? == [true]
-                && let Some(received) = self.control_message()?
-            {
+            let unsaid = if self.to_control.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            let polled = [(self.control.as_fd(), PollFlags::IN), (self.control.as_fd(), unsaid)];
+            let [says, takes] = wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))?;
+            if takes {
+                self.flush_control()?;
+            }
+            if says && let Some(received) = self.control_message()? {
                 return Ok(received);
             }
         }
