@@ -10,7 +10,7 @@ export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 all: build
 
 rust:
-	@tests/check-rust.sh $(MINIMUM_RUST)
+	@scripts/check-rust.sh $(MINIMUM_RUST)
 
 build: rust
 	$(CARGO) build --locked --workspace
@@ -23,7 +23,7 @@ check: rust needs
 	else echo "cargo-deny is not installed: licences and sources were not checked (cargo install cargo-deny)"; fi
 
 needs:
-	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh; fi
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh; fi
 
 test: rust needs
 	@mkdir -p target && rm -f "$(WYNG_TEST_SKIPPED)"
@@ -33,27 +33,27 @@ test: rust needs
 	  $(CARGO) nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail; \
 	else $(CARGO) test --locked --workspace --quiet; fi
 	$(CARGO) test --locked --workspace --quiet --doc
-	@tests/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
+	@scripts/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
 
 # As root, behind `make test`: once more as an ordinary user, without what is the same for every user.
 test-user: rust
-	@tests/as-user.sh
+	@scripts/as-user.sh
 
 demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
-	@tests/demo.sh
+	@scripts/demo.sh
 
 # The units under a real systemd, in a VM: root, ten minutes.
 test-systemd: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/systemd/run.sh
 
-# WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
+# WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see bench/bench.py.
 bench: rust
-	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh restic borgbackup; fi
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh restic borgbackup; fi
 	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
 	else $(CARGO) build --locked --workspace --bins --release; fi
-	@tests/bench/bench.py
+	@bench/bench.py
 	@if [ "$(WYNG_BENCH_PROFILE)" != debug ]; then $(CARGO) bench --locked --quiet --package wyngd --bench index; fi
 
 include packaging/install.mk

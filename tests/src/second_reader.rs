@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `tests/independent/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
+//! `reader/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 }
 
 fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("independent")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../reader")
 }
 
 /// Where the packages are. The lock lets parallel tests wait for the one that installs them; the rename lets none see half of them.

@@ -20,5 +20,5 @@ status=0
 setpriv --reuid=$user --regid=$user --clear-groups env -i PATH=/usr/bin:/bin HOME="$folder/home" TMPDIR="$folder/home" \
     WYNG_TEST_SKIPPED="$folder/home/skipped" "$folder/cargo-nextest" nextest run --no-fail-fast --status-level fail --final-status-level fail \
     --binaries-metadata "$folder/binaries.json" --cargo-metadata "$folder/metadata.json" --workspace-remap "$PWD" -E "not ($left_out)" || status=$?
-tests/show-skipped.sh "$folder/home/skipped"
+scripts/show-skipped.sh "$folder/home/skipped"
 exit $status
