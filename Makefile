@@ -21,6 +21,8 @@ check: rust needs
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and sources were not checked (cargo install cargo-deny)"; fi
+	@PATH="$$PATH:target/typos/bin"; if command -v typos >/dev/null; then typos; \
+	else echo "typos is not installed: the spelling was not checked (cargo install typos-cli)"; fi
 
 needs:
 	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh; fi
