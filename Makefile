@@ -5,7 +5,7 @@ MINIMUM_RUST := 1.92
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd demo bench rust needs clean
+.PHONY: all build check test test-user test-systemd demo bench rust needs hooks clean
 
 all: build
 
@@ -23,6 +23,10 @@ check: rust needs
 	else echo "cargo-deny is not installed: licences and sources were not checked (cargo install cargo-deny)"; fi
 	@PATH="$$PATH:target/typos/bin"; if command -v typos >/dev/null; then typos; \
 	else echo "typos is not installed: the spelling was not checked (cargo install typos-cli)"; fi
+
+# `make check` before each commit. `git config --unset core.hooksPath` takes it back.
+hooks:
+	git config core.hooksPath scripts/hooks
 
 needs:
 	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh; fi
