@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::programs::program;
 use crate::require::{Component, missing, require};
 use crate::sandbox::Outcome;
@@ -96,7 +98,7 @@ fn environment() -> Result<PathBuf, String> {
     let wanted = std::fs::read(&requirements).unwrap();
     let folder = target.join(format!("second-reader-venv-{:016x}", fingerprint(&wanted)));
     let lock = File::create(target.join("second-reader-venv.lock")).unwrap();
-    lock.lock().unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
     if !folder.is_dir() {
         let unfinished = tempfile::Builder::new().prefix("second-reader-venv-").tempdir_in(&target).unwrap();
         install(unfinished.path(), &requirements)?;
