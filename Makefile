@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The targets are described in CONTRIBUTING.md. WYNG_TEST_INSTALL=1 lets `make test` install what the tests need (Debian, root).
 
-MINIMUM_RUST := 1.92
+MINIMUM_RUST := 1.88
+# Of the helper alone, which Debian 13 can build.
+HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd demo bench rust needs hooks clean
+.PHONY: all build check test test-user test-systemd demo bench rust helper-rust oldest needs hooks clean
 
 all: build
 
 rust:
 	@scripts/check-rust.sh $(MINIMUM_RUST)
+
+helper-rust:
+	@scripts/check-rust.sh $(HELPER_RUST)
+
+# The helper's crates with the oldest Rust that they claim to need, where rustup has it.
+oldest:
+	@scripts/check-oldest.sh $(HELPER_RUST)
 
 build: rust
 	$(CARGO) build --locked --workspace

@@ -25,7 +25,7 @@ release: rust
 	$(CARGO) build --locked --release $(CARGO_FLAGS) --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@$(MAKE) --no-print-directory static PROFILE=release
 
-static: rust
+static: helper-rust
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked $(CARGO_FLAGS) $(STATIC_FLAGS) --package wyng-transport-vm --target $(HOST) --target-dir target/static
 
 # The admin domain. The helper is there for stores of this machine, and for a restore without Qubes.
