@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The targets are described in CONTRIBUTING.md. WYNG_TEST_INSTALL=1 lets `make test` install what the tests need (Debian, root).
 
-MINIMUM_RUST := 1.92
+MINIMUM_RUST := 1.88
+# Of the helper alone, which Debian 13 can build.
+HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd demo bench rust needs clean
+.PHONY: all build check test test-user test-systemd demo bench rust helper-rust oldest needs hooks clean
 
 all: build
 
 rust:
-	@tests/check-rust.sh $(MINIMUM_RUST)
+	@scripts/check-rust.sh $(MINIMUM_RUST)
+
+helper-rust:
+	@scripts/check-rust.sh $(HELPER_RUST)
+
+# The helper's crates with the oldest Rust that they claim to need, where rustup has it.
+oldest:
+	@scripts/check-oldest.sh $(HELPER_RUST)
 
 build: rust
 	$(CARGO) build --locked --workspace
@@ -21,9 +30,15 @@ check: rust needs
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and sources were not checked (cargo install cargo-deny)"; fi
+	@PATH="$$PATH:target/typos/bin"; if command -v typos >/dev/null; then typos; \
+	else echo "typos is not installed: the spelling was not checked (cargo install typos-cli)"; fi
+
+# `make check` before each commit. `git config --unset core.hooksPath` takes it back.
+hooks:
+	git config core.hooksPath scripts/hooks
 
 needs:
-	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh; fi
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh; fi
 
 test: rust needs
 	@mkdir -p target && rm -f "$(WYNG_TEST_SKIPPED)"
@@ -33,27 +48,27 @@ test: rust needs
 	  $(CARGO) nextest run --locked --workspace --no-fail-fast --status-level fail --final-status-level fail; \
 	else $(CARGO) test --locked --workspace --quiet; fi
 	$(CARGO) test --locked --workspace --quiet --doc
-	@tests/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
+	@scripts/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
 
 # As root, behind `make test`: once more as an ordinary user, without what is the same for every user.
 test-user: rust
-	@tests/as-user.sh
+	@scripts/as-user.sh
 
 demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
-	@tests/demo.sh
+	@scripts/demo.sh
 
 # The units under a real systemd, in a VM: root, ten minutes.
 test-systemd: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/systemd/run.sh
 
-# WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see tests/bench/bench.py.
+# WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see bench/bench.py.
 bench: rust
-	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then tests/install-needs.sh restic borgbackup; fi
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh restic borgbackup; fi
 	@if [ "$(WYNG_BENCH_PROFILE)" = debug ]; then $(CARGO) build --locked --workspace --bins; \
 	else $(CARGO) build --locked --workspace --bins --release; fi
-	@tests/bench/bench.py
+	@bench/bench.py
 	@if [ "$(WYNG_BENCH_PROFILE)" != debug ]; then $(CARGO) bench --locked --quiet --package wyngd --bench index; fi
 
 include packaging/install.mk

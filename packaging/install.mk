@@ -25,7 +25,7 @@ release: rust
 	$(CARGO) build --locked --release $(CARGO_FLAGS) --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@$(MAKE) --no-print-directory static PROFILE=release
 
-static: rust
+static: helper-rust
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked $(CARGO_FLAGS) $(STATIC_FLAGS) --package wyng-transport-vm --target $(HOST) --target-dir target/static
 
 # The admin domain. The helper is there for stores of this machine, and for a restore without Qubes.
@@ -33,8 +33,8 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -D -s -m 0755 $(PROGRAMS)/wyng-ctl $(DESTDIR)/usr/bin/wyng-ctl
 	install -D -s -m 0755 $(PROGRAMS)/wyngd $(LIBEXEC)/wyngd
 	install -D -s -m 0755 $(HELPER) $(LIBEXEC)/wyng-transport-vm
-	install -D -m 0755 tests/independent/read_archive.py $(SHARE)/wyng/read_archive.py
-	install -D -m 0644 tests/independent/requirements.txt $(SHARE)/wyng/requirements.txt
+	install -D -m 0755 reader/read_archive.py $(SHARE)/wyng/read_archive.py
+	install -D -m 0644 reader/requirements.txt $(SHARE)/wyng/requirements.txt
 	install -d -m 0755 $(DESTDIR)/etc/wyng
 	install -D -m 0664 rpc-policy/60-wyng.policy $(DESTDIR)/etc/qubes/policy.d/60-wyng.policy
 	install -d -m 0755 $(SYSTEMD)/system $(SYSTEMD)/user

@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
+
 /// A small file system in memory, unmounted when dropped.
 pub struct SmallDisk {
     folder: tempfile::TempDir,
@@ -303,7 +305,7 @@ impl LoopDevice {
             .filter_map(|number| {
                 let lock = std::env::temp_dir().join(format!("wyng-test-loop-{number}"));
                 let lock = std::fs::File::options().write(true).create(true).truncate(false).open(lock).unwrap();
-                lock.try_lock().is_ok().then_some((number, lock))
+                flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok().then_some((number, lock))
             })
             .next()
             .unwrap();

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the tests of the real binaries share. It makes no decision of the programs' own: it starts them and looks at what they did.
 
-// Test support may fail loudly: what it meets is the test's own world.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 pub mod archive_writer;
 pub mod booted;
 pub mod disk;

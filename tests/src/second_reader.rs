@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `tests/independent/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
+//! `reader/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::programs::program;
 use crate::require::{Component, missing, require};
@@ -86,7 +88,7 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 }
 
 fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("independent")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../reader")
 }
 
 /// Where the packages are. The lock lets parallel tests wait for the one that installs them; the rename lets none see half of them.
@@ -96,7 +98,7 @@ fn environment() -> Result<PathBuf, String> {
     let wanted = std::fs::read(&requirements).unwrap();
     let folder = target.join(format!("second-reader-venv-{:016x}", fingerprint(&wanted)));
     let lock = File::create(target.join("second-reader-venv.lock")).unwrap();
-    lock.lock().unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
     if !folder.is_dir() {
         let unfinished = tempfile::Builder::new().prefix("second-reader-venv-").tempdir_in(&target).unwrap();
         install(unfinished.path(), &requirements)?;

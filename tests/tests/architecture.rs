@@ -2,8 +2,6 @@
 //! ARCHITECTURE.md against the code: every file, function and test that it names exists; and every link of the documents leads somewhere.
 //! It deliberately does not judge whether what is said of them is true.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::path::{Path, PathBuf};
 
 /// The most steps in which a walk may be told.

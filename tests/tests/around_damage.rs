@@ -2,8 +2,6 @@
 //! A restore around damage gives every byte that anybody still has, zeros for the others, and the list of these; nothing else passes for a
 //! volume that is whole.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The installed daemon and units under a real systemd: what starts, with which rights, and what becomes of a run that fails.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

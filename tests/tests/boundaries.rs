@@ -2,8 +2,6 @@
 //! What an observer of the store can tell from the sizes, the number and the order of what is put there, and that it does not tell how the
 //! bytes of a run are split over volumes, in which order these come, or what they are called.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 
 use wyng_control::ExitStatus;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Clients that err, lie, fall silent or vanish: each mistake is the failure of that client's own command, and everybody else is served.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};

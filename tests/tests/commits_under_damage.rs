@@ -2,8 +2,6 @@
 //! A commit whose blob is damaged: who wrote it writes on, who did not is told, and nothing old passes for new. The engine over a world in
 //! memory; the real programs in `healing.rs` and `other_machines.rs`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::sync::Arc;
 
 use wyng_archive::crypto::Credential;

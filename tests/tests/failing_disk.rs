@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A disk that loses what was written and tells it at the sync: the run ends, nothing is reported that is not there, and the next one goes on.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use wyng_tests::disk::FailingDisk;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise, write_at};

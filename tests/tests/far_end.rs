@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A helper that talks first, talks nonsense, dies or is not there; and what one that works sees: ciphertext, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;

@@ -3,8 +3,6 @@
 //!
 //! `WYNG_FUZZ_SEED` repeats a run's choices, and `WYNG_FUZZ_SECS` makes it longer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

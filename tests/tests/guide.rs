@@ -2,8 +2,6 @@
 //! docs/qubes.md: its commands are ones that `wyng-ctl` has, its configuration is right, what it names is shipped, and the way to the first
 //! verified backup is short.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //! What the store lost is named by verify and made again by the next backup, as far as sources and cache still have it; what cannot heal
 //! stays named.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

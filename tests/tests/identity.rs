@@ -2,8 +2,6 @@
 //! An archive is its id, whatever it is called here; what this machine knows of it is taken over by an opening, never thrown away; and a slot
 //! is live because the head lists it. The engine over a world in memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 
 use wyng_archive::crypto::{SlotParams, slot_name};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The index of ids over many sessions: nothing is forgotten, few files stay.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use wyng_archive::crypto::Id;
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyngd::keyholder::cache::{Index, Location, Stored};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Passphrases and recovery keys: added, changed, removed, proven, without encrypting anything again.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use wyng_archive::format::HeadCode;
 use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise};
 

@@ -2,8 +2,6 @@
 //! The plug is pulled: each command is killed at every one of its calls to the world, counted, not sampled. What was not durable is lost or
 //! torn. Then the same command once more, with no repair: it succeeds, and every session ever reported comes back exactly.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};

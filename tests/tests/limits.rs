@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A limit on the size of files, as shells and service managers set it: a command that meets it fails, and nothing else does.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::process::Command;
 
 use wyng_tests::sandbox::{Outcome, Sandbox, noise, write_at};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Volumes in use, on real btrfs and XFS: a clone of a running image is what a power cut would have left, and nothing worse.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;

@@ -2,8 +2,6 @@
 //! A volume with as many chunks as one of 1 TiB: 8 million places, of which 2 million hold something. Memory and local state depend on their
 //! number and not on their size, so here a chunk has 1 KiB; the source is computed, the state is on the disk, and what is sent is dropped.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::path::Path;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The disk and not the page cache: bytes rot beneath a file system or a device whose cache still shows the right ones.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::path::Path;
 use std::process::Command;
 

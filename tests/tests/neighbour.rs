@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The daemon beside whatever else the machine does: what was in the page cache is there afterwards, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;

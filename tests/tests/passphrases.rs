@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where a passphrase comes from when nobody types it: files that no keyboard could have written, and the program that the environment names.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};

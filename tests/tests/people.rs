@@ -2,8 +2,6 @@
 //! What a person sees and leaves out: tables, silence, colours, advice, the archive that is meant, questions before what cannot be undone, and words
 //! that a shell completes.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -2,8 +2,6 @@
 //! A place is what the person named: a source is remembered as it was given, resolved at each use, and a device is recognised by what does not
 //! change. And absence is not content: what is not there is a failure, never a session.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;

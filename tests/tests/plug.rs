@@ -2,8 +2,6 @@
 //! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for each n up to 31
 //! and for every eighth behind it. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //! The power goes at every sync of the real programs, and what was not synced is lost, as the model of `power_loss` says. Then the same
 //! command once: it succeeds, and all that was ever reported restores exactly.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::HashSet;
 
 use wyng_tests::power_loss::{Call, FileSystem, Loss, recorded};

@@ -2,8 +2,6 @@
 //! Base snapshots and changed ranges on real btrfs and XFS: only what changed is read, and whatever the file system did meanwhile, each
 //! session comes back exactly.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;

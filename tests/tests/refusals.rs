@@ -2,8 +2,6 @@
 //! A store that lies, loses or is not there; a passphrase that is wrong; targets and sources that misbehave. Each is refused with its own
 //! error and status, and a target never holds wrong bytes.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

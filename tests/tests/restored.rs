@@ -2,8 +2,6 @@
 //! What a restore believes: the engine over a computed world, whose disks give back something else than they were given, cannot be read, or
 //! are full; killed at every call.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

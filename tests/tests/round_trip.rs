@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What goes in comes back: real binaries, from `wyng-ctl` through the daemon's roles, the pipe and the helper to a folder, and back.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use wyng_tests::disk::ExfatDisk;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise, write_at};

@@ -2,8 +2,6 @@
 //! Base snapshots have an owner and an end: one place however their file system is mounted, seen in `status`, gone with their archive, and
 //! cleaned when nothing uses them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //! Where a restore goes: looked at before the passphrase is asked for, refused by name where it cannot be, and what it was besides its bytes
 //! when it is replaced.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A person at a terminal: passphrases are asked for, twice where they are new, and never shown.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Archives that the programs did not write are adopted, verified, restored and continued by them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::process::Command;
 
 use wyng_tests::programs::program;

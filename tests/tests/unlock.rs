@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `unlock` and `lock`, and what the keyholder's memory has in it before and after.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;

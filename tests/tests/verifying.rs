@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What verify calls a fault, and what it must not: what it did not look up is not wrong.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::path::PathBuf;
 
 use wyng_tests::archive_writer::ArchiveWriter;

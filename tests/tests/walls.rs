@@ -2,8 +2,6 @@
 //! Walls: which crate may reach which, where `unsafe` may stand, which role may know what. ARCHITECTURE.md has the tables.
 //! Each rule is a function over text, and is shown to refuse a bad one before it is put to the project.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -188,6 +186,11 @@ fn has_its_head(source: &str) -> bool {
     lines.next() == Some(SPDX) && lines.next().is_some_and(|line| line.starts_with("//! "))
 }
 
+/// The lines of a table of lints, which ends with an empty line.
+fn lints<'a>(manifest: &'a str, table: &str) -> BTreeSet<&'a str> {
+    manifest.lines().skip_while(|line| *line != table).skip(1).take_while(|line| !line.is_empty()).collect()
+}
+
 /// A path that exists on one person's machine only: the home of somebody, or where the project was built.
 fn home_path(text: &str) -> Option<&'static str> {
     // Put together, so that this file is not found.
@@ -282,12 +285,26 @@ fn unsafe_lives_in_wyng_jail() {
 #[test]
 fn every_other_crate_takes_the_lints_of_the_workspace() {
     assert!(std::fs::read_to_string(root().join("Cargo.toml")).unwrap().contains("\nunsafe_code = \"forbid\"\n"));
-    for name in files().into_iter().filter(|name| name.ends_with("/Cargo.toml") && name != "crates/wyng-jail/Cargo.toml") {
+    let own = ["crates/wyng-jail/Cargo.toml", "tests/Cargo.toml"];
+    for name in files().into_iter().filter(|name| name.ends_with("/Cargo.toml") && !own.contains(&name.as_str())) {
         if name.starts_with("fuzz/") {
             continue; // a workspace of its own
         }
         let manifest = std::fs::read_to_string(root().join(&name)).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true\n"), "{name}");
+    }
+}
+
+#[test]
+fn the_tests_take_every_lint_of_the_workspace_but_those_that_forbid_a_panic() {
+    let manifest = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (workspace, tests) = (manifest("Cargo.toml"), manifest("tests/Cargo.toml"));
+    let panics = ["unwrap_used", "expect_used", "panic"];
+    for tool in ["rust", "clippy"] {
+        let mut expected = lints(&workspace, &format!("[workspace.lints.{tool}]"));
+        expected.retain(|lint| !panics.iter().any(|panic| lint.starts_with(&format!("{panic} = "))));
+        assert!(!expected.is_empty(), "the workspace has no lints of {tool}");
+        assert_eq!(lints(&tests, &format!("[lints.{tool}]")), expected);
     }
 }
 

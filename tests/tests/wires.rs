@@ -2,8 +2,6 @@
 //! Each role as a process of its own, at whose wires the test stands in for the other roles: what is not declared, or may not come now,
 //! ends it. What is declared and cannot be done does not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

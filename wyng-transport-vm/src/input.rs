@@ -3,8 +3,8 @@
 //! it was asked for, and never waits longer than the watchdog allows.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,7 +39,7 @@ impl Input {
     }
 
     /// From now on every wait also ends, with [`CallError::Stopped`], when the other end of `stop` is closed.
-    pub(crate) fn stop_with(&mut self, stop: PipeReader) {
+    pub(crate) fn stop_with(&mut self, stop: OwnedFd) {
         self.source.stop = Some(stop);
     }
 
@@ -125,7 +125,7 @@ impl AsFd for Input {
 struct Source {
     file: File,
     /// Hangs up when another thread of this process has given up.
-    stop: Option<PipeReader>,
+    stop: Option<OwnedFd>,
     watchdog: Duration,
 }
 
@@ -195,7 +195,7 @@ mod tests {
     fn a_thread_that_gives_up_ends_the_wait() {
         let (mut input, _writer) = input_of(Duration::from_secs(60));
         let (stop, stopper) = pipe().unwrap();
-        input.stop_with(stop);
+        input.stop_with(stop.into());
         drop(stopper);
         let ended = input.frame(&mut ToHelperRules::new(Service::Push));
         assert!(matches!(ended, Err(CallError::Stopped)), "{ended:?}");

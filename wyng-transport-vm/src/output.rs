@@ -3,8 +3,8 @@
 //! the only place that writes to standard output.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Sink {
         Ok(())
     }
 
-    fn write_pages(&mut self, pages: &PipeReader, count: usize) -> Result<(), CallError> {
+    fn write_pages(&mut self, pages: &OwnedFd, count: usize) -> Result<(), CallError> {
         let mut left = count;
         while left > 0 {
             match splice(pages, None, &self.file, None, left, SpliceFlags::MOVE) {

@@ -2,18 +2,18 @@
 //! Bytes of a blob on their way to the daemon: where the kernel can, as pages that it hands from file to pipe without a
 //! copy, else in a buffer. They are read before they are announced, so that a disk that fails is still an answer.
 
-use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, pread, retry_on_intr};
-use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use wyng_wire::PIECE_MAX;
 
 use crate::exit::CallError;
 
 /// At most [`PIECE_MAX`] bytes of one blob.
 pub(crate) struct Piece {
-    pages: (PipeReader, PipeWriter),
+    /// Both ends of a pipe: where pages are read, and where they are written.
+    pages: (OwnedFd, OwnedFd),
     /// Used once a file system was met that cannot hand over pages.
     buffer: Option<Vec<u8>>,
     count: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Piece {
 /// What a piece holds.
 pub(crate) enum Contents<'p> {
     /// So many bytes in a pipe.
-    Pages(&'p PipeReader, usize),
+    Pages(&'p OwnedFd, usize),
     /// The bytes themselves.
     Bytes(&'p [u8]),
 }
@@ -30,7 +30,7 @@ pub(crate) enum Contents<'p> {
 impl Piece {
     /// An empty piece. The kernel may give it less room than asked for; pieces are shorter then.
     pub(crate) fn new() -> Result<Self, CallError> {
-        let pages = pipe().map_err(CallError::Piece)?;
+        let pages = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Piece(errno.into()))?;
         let _ = fcntl_setpipe_size(&pages.1, PIECE_MAX as usize);
         Ok(Self { pages, buffer: None, count: 0 })
     }

@@ -85,7 +85,7 @@ impl DiskTurn {
 /// The kernel kills this process when its parent ends. Fails when the parent has ended already: then the caller must end.
 pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let now = rustix::process::getppid().map(Pid::as_raw_nonzero).map(|pid| pid.get().cast_unsigned());
+    let now = rustix::process::getppid().and_then(|pid| u32::try_from(Pid::as_raw_nonzero(pid).get()).ok());
     if parent.is_none() || now == parent { Ok(()) } else { Err(std::io::Error::other("the parent has ended")) }
 }
 

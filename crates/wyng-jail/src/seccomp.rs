@@ -79,12 +79,12 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Three filters, of which the strictest counts.
 fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
-    let errno = |errno: i32| SeccompAction::Errno(errno.cast_unsigned());
+    let errno = |errno: i32| SeccompAction::Errno(errno as u32);
     // libc makes threads and processes by `clone` then, whose flags can be seen.
     apply(rules(UNKNOWN_TO_FAR_ENDS, &[])?, SeccompAction::Allow, errno(libc::ENOSYS))?;
     let mut namespaces = Rules::new();
     for flag in NAMESPACES {
-        let flag = u64::from(flag.cast_unsigned());
+        let flag = u64::from(flag as u32);
         let asked = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag)?;
         namespaces.entry(libc::SYS_clone).or_default().push(SeccompRule::new(vec![asked])?);
     }
@@ -135,13 +135,13 @@ fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The only kind of socket that a profile may make.
 fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX.cast_unsigned()))
+    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX as u32))
 }
 
 /// Of `openat`'s flags none by which a file is written, made or cut.
 fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
     let changes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | (libc::O_TMPFILE & !libc::O_DIRECTORY);
-    SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(u64::from(changes.cast_unsigned())), 0)
+    SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(u64::from(changes as u32)), 0)
 }
 
 /// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.

@@ -57,7 +57,7 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
             *parking = check(unsafe { libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, PARKING) })?;
         }
         // SAFETY: marks numbers of this process; the runtime's own are marked already.
-        check(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) })?;
+        check(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })?;
         for ((_, place), parking) in places.iter().zip(parked.iter()) {
             // SAFETY: dup2 of an open number; the copy is not marked, so it stays open.
             check(unsafe { libc::dup2(*parking, *place) })?;

@@ -11,9 +11,8 @@ impl BlobName {
     /// The 64 lower-case hexadecimal digits, in ASCII.
     pub fn to_hex(&self) -> [u8; 64] {
         let mut hex = [0; 64];
-        let (pairs, _) = hex.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
         hex
     }
@@ -21,9 +20,9 @@ impl BlobName {
     /// The name of exactly 64 lower-case hexadecimal digits; anything else is no name.
     pub fn from_hex(hex: &[u8]) -> Option<Self> {
         let hex: &[u8; 64] = hex.try_into().ok()?;
-        let (pairs, _) = hex.as_chunks::<2>();
         let mut name = [0; 32];
-        for (byte, [high, low]) in name.iter_mut().zip(pairs) {
+        for (byte, pair) in name.iter_mut().zip(hex.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
             *byte = (value(*high)? << 4) | value(*low)?;
         }
         Some(Self(name))

@@ -3,8 +3,6 @@
 //!
 //! `in-profile PROFILE run PROGRAM ARGUMENT…` becomes that program under the filter.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // a test's own program: what it cannot do, it says by failing
-
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //! `lying-helper HELPER SERVICE LOG HONEST PAUSE_MS`: the real helper, except that after HONEST answers every blob that is asked for exists.
 //! Each such answer comes after a pause, and adds a byte to LOG.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // a test's own program: what it cannot do, it says by failing
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

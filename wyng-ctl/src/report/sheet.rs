@@ -9,7 +9,7 @@ use wyng_control::RecoverySheet;
 use super::plain;
 use crate::quantity::session_name;
 
-/// SHA-256 of `tests/independent/read_archive.py`, the reader that needs no program of ours. It is handed the passphrase in an emergency, so
+/// SHA-256 of `reader/read_archive.py`, the reader that needs no program of ours. It is handed the passphrase in an emergency, so
 /// whoever fetches it from anywhere must be able to tell that it is this one.
 pub(super) const SECOND_READER_SHA256: &str = "59f7c742405f7cbdf51d0fc21443cc8fe9c20e15f79e0ea9ac47db63a57af7b7";
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_sheet_names_the_second_reader_as_it_is() {
         use sha2::Digest;
-        let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent/read_archive.py");
+        let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/../reader/read_archive.py");
         let sum = sha2::Sha256::digest(std::fs::read(reader).unwrap());
         assert_eq!(SECOND_READER_SHA256, sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }

@@ -2,11 +2,11 @@
 //! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another makes the one before durable, so that at most
 //! two are open and neither the pipe nor the disk waits for the other. Nothing is read back.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::warn;
 use wyng_wire::{BlobName, Put, Receipt, ReceiptStatus, ToHelper, ToHelperRules};
 
@@ -32,7 +32,7 @@ enum Work<U> {
 pub(crate) fn serve<S: Push>(store: &S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
     // Without room: a body is handed over when the one before is settled.
     let (bodies, work) = sync_channel(0);
-    let (stop, stopper) = io::pipe().map_err(CallError::Thread)?;
+    let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Thread(errno.into()))?;
     input.stop_with(stop);
     thread::scope(|scope| {
         let settling = thread::Builder::new().name("settle".into()).spawn_scoped(scope, move || {
@@ -78,9 +78,7 @@ fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work
         }
     }
     input.body(left_bytes, |piece| {
-        if let Ok(open) = &mut upload
-            && let Err(problem) = open.write(piece)
-        {
+        if let Err(problem) = upload.as_mut().map_or(Ok(()), |open| open.write(piece)) {
             upload = Err(problem);
         }
     })?;

@@ -6,7 +6,7 @@
 set -eu
 user=wyng-tester
 left_out='binary(walls) | binary(neighbour) | binary(healing) | binary(output) | binary(second_reader)
-    | binary(killed) | binary(power_loss) | binary(plug) | binary(many_chunks) | binary(index) | test(/^lost::/) | package(wyng-archive)'
+    | binary(killed) | binary(power_loss) | binary(plug) | binary(many_chunks) | binary(index) | binary(oldest_rust) | test(/^lost::/) | package(wyng-archive)'
 getent passwd $user >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
 folder=$(mktemp -d /var/tmp/wyng-user.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
@@ -20,5 +20,5 @@ status=0
 setpriv --reuid=$user --regid=$user --clear-groups env -i PATH=/usr/bin:/bin HOME="$folder/home" TMPDIR="$folder/home" \
     WYNG_TEST_SKIPPED="$folder/home/skipped" "$folder/cargo-nextest" nextest run --no-fail-fast --status-level fail --final-status-level fail \
     --binaries-metadata "$folder/binaries.json" --cargo-metadata "$folder/metadata.json" --workspace-remap "$PWD" -E "not ($left_out)" || status=$?
-tests/show-skipped.sh "$folder/home/skipped"
+scripts/show-skipped.sh "$folder/home/skipped"
 exit $status

@@ -54,7 +54,10 @@ status=0
 wyng verify home || status=$?
 [ "$status" = 5 ] || { echo "the flipped byte was not found (status $status)"; exit 1; }
 echo "status 5: found, and named"
+
+say "The blob comes back as it was; verify looks again, and the sessions can be restored"
 cp unharmed "$victim"
+wyng verify home
 
 say "Both sessions are restored, and compared with the images they were made of"
 first=$(wyng-ctl --standalone --state-dir state list home --json | grep -o '"session":"[^"]*"' | head -n 1 | cut -d'"' -f4)

@@ -33,7 +33,7 @@ import sys
 import threading
 import time
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 MIB, GIB = 1 << 20, 1 << 30
 # The image on which the targets were set: 4 GiB with so many bytes that are not zero.
 TARGET_DATA_BYTES = 3.05 * GIB

@@ -1,0 +1,12 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Compiles the helper with just the given Rust. clippy knows from which version a function of the standard library is there, but lets pass what
+# only a newer language has, such as a let-chain.
+set -eu
+oldest=$1
+if ! rustup run "$oldest" cargo --version >/dev/null 2>&1; then
+    echo "Rust $oldest is not installed: the helper was not compiled with it (rustup toolchain install $oldest)" >&2
+    [ "${WYNG_TEST_REQUIRE:-}" != all ]
+    exit
+fi
+rustup run "$oldest" cargo check --locked --quiet --package wyng-transport-vm --target-dir target/oldest
