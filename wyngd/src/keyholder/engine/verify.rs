@@ -25,6 +25,7 @@ use super::history::{SoundCommit, read_commit, read_copies};
 use super::load::{problem_of, read_pack};
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
+use crate::keyholder::cache::{KeysAtHand, Location, Stored};
 use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
 use crate::keyholder::world::World;
 
@@ -99,8 +100,17 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     archive.cache.index.set_lost(lost);
     forget_what_healed(world, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    let lists = tell_lost_lists(world, &archive, &lists_lost)?;
-    let problems = told.new.saturating_add(lists.new).saturating_add(u64::from(key_fault.is_some()));
+    // A list may have come back with its pack.
+    let mut still_lost = Vec::new();
+    for volume in lists_lost {
+        if matches!(archive.sessions(world, &volume), Err(Failure::SessionsLost { .. })) {
+            still_lost.push(volume);
+        }
+    }
+    let lists = tell_lost_lists(world, &archive, &still_lost)?;
+    let lost_keys = tell_lost_keys(world, &archive)?;
+    let key_fault = key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
+    let problems = [told.new, lists.new, lost_keys].into_iter().fold(u64::from(key_fault.is_some()), u64::saturating_add);
     if let Some(fault) = key_fault {
         world.tell(ToClient::Problem(problem_of(fault)?))?;
     }
@@ -164,6 +174,20 @@ fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[Volume
         }))?;
     }
     Ok(told)
+}
+
+/// Names the nodes of the key table that are lost, whichever sessions need their keys; how many there are.
+fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+    for id in &archive.lost_keys.nodes {
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&id.0),
+            class: ObjectClass::Node,
+            problem: "it holds a part of the key table, and is missing".into(),
+            volumes: Vec::new(),
+            acknowledged: false,
+        }))?;
+    }
+    Ok(archive.lost_keys.nodes.len() as u64)
 }
 
 /// The packs in which records of these sessions lie.
@@ -244,7 +268,7 @@ impl Check {
         }
         self.index_again(world, archive, packs)?;
         // Where a lost pack's directory was never read here, only the sessions know what was in it.
-        if request.deep || !self.notes.packs.is_empty() {
+        if request.deep || !self.notes.packs.is_empty() || archive.cache.index.has_lost_keys() {
             self.completeness(world, archive, packs, sessions)?;
         }
         let foreign = if of_archive { self.foreign(world, archive, packs)? } else { (0, true) };
@@ -464,7 +488,7 @@ impl Check {
         packs: &Packs,
         sessions: &[NamedSession],
     ) -> Result<(), Failure> {
-        let (mut seen, mut seen_chunks) = (HashSet::new(), HashSet::new());
+        let (mut seen, mut seen_chunks, mut unopenable) = (HashSet::new(), HashSet::new(), BTreeSet::new());
         for (_, session) in sessions {
             let (mut nodes, mut chunks) = (Vec::new(), Vec::new());
             let mut at_hand = NodesAtHand(archive.nodes(world));
@@ -480,8 +504,10 @@ impl Check {
             let nodes = nodes.into_iter().map(|id| (Class::Node, id));
             for (class, id) in nodes.chain(chunks.into_iter().map(|id| (Class::Record, id))) {
                 let location = archive.cache.index.find(world, &id)?;
-                if location.is_none_or(|location| !packs.contains_key(&location.pack)) {
-                    self.note(class, BlobName(id.0), Fault::Missing);
+                match location.and_then(|location| Some((location, packs.get(&location.pack)?))) {
+                    None => self.note(class, BlobName(id.0), Fault::Missing),
+                    Some((location, pack)) if self.is_under_lost_key(archive, &location) => drop(unopenable.insert(pack.name)),
+                    Some(_) => {}
                 }
                 // The domain of a session is known, so its chunks have their ids in it.
                 if let Some(pack) = self.unnamed.remove(&id) {
@@ -492,7 +518,16 @@ impl Check {
                 }
             }
         }
+        for pack in unopenable {
+            self.note(Class::Pack, pack, Fault::Shape("the session key of records in it is lost"));
+        }
         Ok(())
+    }
+
+    /// Is it a chunk in a pack that is whole, under a session key that is lost? A pack that is not is a problem of its own.
+    fn is_under_lost_key(&self, archive: &Archive, location: &Location) -> bool {
+        let key_lost = matches!(location.stored, Stored::Chunk { key } if archive.cache.index.is_key_lost(key));
+        key_lost && self.notes.packs.get(&location.pack) != Some(&PackNote::Lost)
     }
 
     /// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
@@ -550,6 +585,8 @@ fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
 struct Opener {
     credential: Arc<Credential>,
     keys: HashMap<u32, SessionKey>,
+    /// Which keys the table has.
+    table: KeysAtHand,
     /// All that the archive knows of: a pack may hold chunks of any volume, whichever was asked for.
     domains: Vec<Domain>,
     /// The one that fitted last is tried first: a pack's chunks are mostly of one volume.
@@ -573,7 +610,8 @@ impl Opener {
             ids.extend(archive.sessions_at_hand(world, &volume)?.iter().map(|session| session.domain));
         }
         let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
-        Ok(Self { credential: Arc::clone(&archive.credential), keys, domains, fitted: AtomicUsize::new(0) })
+        let table = archive.cache.index.keys().clone();
+        Ok(Self { credential: Arc::clone(&archive.credential), keys, table, domains, fitted: AtomicUsize::new(0) })
     }
 
     /// Compares a whole pack with its name, and opens its directory and every record.
@@ -617,6 +655,9 @@ impl Opener {
             return self.credential.open_meta(Kind::Node, coder, id, record, plain).map(|()| true);
         };
         let refuse = |fault| Damage::new(Class::Record, id.0, fault);
+        if self.table.is_lost(key) {
+            return Ok(true); // the pack's hash is all that can be compared; whether a session needs the record is asked elsewhere
+        }
         let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
         let likely = self.fitted.load(Ordering::Relaxed);
         let fitting = self.credential.open_chunk_of_any(key, &self.domains, likely, coder, id, record, plain)?;
