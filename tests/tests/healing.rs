@@ -600,6 +600,20 @@ fn a_key_table_that_comes_back_opens_all_that_nobody_gave_up() {
     sandbox.wyng(&["verify", "home", "--deep"]).success();
 }
 
+/// Verifying a volume reads also what leads to its sessions and opens them.
+#[test]
+fn a_pack_of_the_catalog_is_missed_by_every_volume() {
+    let archive = TwoVolumes::new();
+    let before = archive.sandbox.blobs();
+    archive.sandbox.wyng(&["backup", "home", "second.img"]).success();
+    let tail = packs(&archive.sandbox.blobs().difference(&before).cloned().collect());
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+    let away = take(&tail);
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).expect(5);
+    put_back(&away);
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+}
+
 #[test]
 fn a_pack_whose_place_is_taken_goes_to_another_one() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wyng_archive::crypto::{Coder, Credential, Domain, DomainId, Id, Kind, SessionKey, slot_name};
 use wyng_archive::format::{
-    COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry,
+    COMMIT_BYTES, ContentTree, Directory, KeysTree, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, SessionsTree,
+    VolumeEntry, VolumesTree,
 };
 use wyng_archive::plan::{COPIES_ABSENT, mark};
 use wyng_archive::{BlobName, Class, Damage, Fault};
@@ -19,8 +20,8 @@ use wyng_wire::Service;
 
 use super::acknowledge::{forget_what_healed, is_acknowledged, is_list_acknowledged};
 use super::archive::{Archive, class_of};
-use super::catalog::{NodesAtHand, content_root, sessions_root};
-use super::fetch::{Keys, Packs, keys_of, packs_of, usize_of};
+use super::catalog::{NodesAtHand, content_root, keys_root, sessions_root, volumes_root};
+use super::fetch::{Keys, Packs, keys_of, packs_below, packs_of, usize_of};
 use super::history::{SoundCommit, read_commit, read_copies};
 use super::load::{problem_of, read_pack};
 use super::pool::{Pool, Ticket};
@@ -190,20 +191,38 @@ fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Fai
     Ok(archive.lost_keys.nodes.len() as u64)
 }
 
-/// The packs in which records of these sessions lie.
+/// The packs in which records of these sessions lie, and the nodes by which they are found and opened.
 fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
+    packs_below(world, archive, &mut |pack, _| {
+        needed.insert(pack);
+    })?;
+    let mut ids = catalog_nodes(world, archive, sessions)?;
     for (_, session) in sessions {
         if world.cancelled() {
             return Err(Failure::Interrupted);
         }
-        for id in reached(world, archive, session)? {
+        ids.extend(reached(world, archive, session)?);
+        for id in ids.drain() {
             if let Some(location) = archive.cache.index.find(world, &id)? {
                 needed.insert(location.pack);
             }
         }
     }
     Ok(needed)
+}
+
+/// The nodes by which these sessions are found and opened: of the volumes, of each volume's sessions, and of the key table.
+fn catalog_nodes<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<HashSet<Id>, Failure> {
+    let (volumes, keys) = (volumes_root(&archive.head), keys_root(&archive.head));
+    let mut seen = HashSet::new();
+    let mut nodes = NodesAtHand(archive.nodes(world));
+    mark::<VolumesTree, _, _, _>(&volumes, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    mark::<KeysTree, _, _, _>(&keys, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    for (volume, _) in sessions {
+        mark::<SessionsTree, _, _, _>(&sessions_root(volume), &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    }
+    Ok(seen)
 }
 
 /// All nodes and chunks that a session reaches.
@@ -506,7 +525,9 @@ impl Check {
                 let location = archive.cache.index.find(world, &id)?;
                 match location.and_then(|location| Some((location, packs.get(&location.pack)?))) {
                     None => self.note(class, BlobName(id.0), Fault::Missing),
-                    Some((location, pack)) if self.is_under_lost_key(archive, &location) => drop(unopenable.insert(pack.name)),
+                    Some((location, pack)) if self.is_under_lost_key(archive, &location) => {
+                        unopenable.insert(pack.name);
+                    }
                     Some(_) => {}
                 }
                 // The domain of a session is known, so its chunks have their ids in it.
