@@ -700,6 +700,14 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     let adopted = sandbox.adopt("passphrase");
     assert_eq!(adopted.expect(5).codes(), ["newest-damaged"]);
     assert_eq!(problems(&adopted), [(name(&newest), Vec::new())]);
+    let assert_named = |warning: &str| {
+        for options in [&["verify", "home"][..], &["verify", "home", "--deep"], &["verify", "home", "disk.img"]] {
+            let verified = sandbox.wyng(options);
+            assert_eq!(problems(verified.expect(5)), [(name(&newest), Vec::new())], "{options:?}");
+        }
+        assert_eq!(sandbox.wyng(&["list", "home"]).success().json["warnings"][0]["code"], warning);
+    };
+    assert_named("newest-damaged");
     let restore = |session: &str| sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
     assert_eq!(restore("latest").expect(5).codes(), ["newest-damaged"]);
     assert_eq!(sandbox.wyng(&["archive", "take-over", "home"]).expect(5).codes(), ["newest-damaged"]);
@@ -710,6 +718,7 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     assert_eq!(opened.success().json["warnings"][0]["code"], "older-opened");
     assert!(opened.stderr.contains("WARNING: the archive was opened as generation 2 left it"), "{}", opened.stderr);
     assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newer-passed-over"]);
+    assert_named("older-opened");
     assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["newer-passed-over"]);
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     history.sessions.truncate(1);

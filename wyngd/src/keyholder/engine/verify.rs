@@ -111,7 +111,8 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     let lists = tell_lost_lists(world, &archive, &still_lost)?;
     let lost_keys = tell_lost_keys(world, &archive)?;
     let key_fault = key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
-    let problems = [told.new, lists.new, lost_keys].into_iter().fold(u64::from(key_fault.is_some()), u64::saturating_add);
+    let passed_over = tell_passed_over(world, &archive)?;
+    let problems = [told.new, lists.new, lost_keys, passed_over].into_iter().fold(u64::from(key_fault.is_some()), u64::saturating_add);
     if let Some(fault) = key_fault {
         world.tell(ToClient::Problem(problem_of(fault)?))?;
     }
@@ -175,6 +176,21 @@ fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[Volume
         }))?;
     }
     Ok(told)
+}
+
+/// Names the newer generation that this machine passed over, until a person has it go on from the older one; how many problems that is.
+fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+    let Some(passed) = archive.ledger.passed_over else { return Ok(0) };
+    let opened = archive.head.generation;
+    let what = if passed.sound { "was passed over" } else { "is damaged" };
+    world.tell(ToClient::Problem(Problem {
+        object: to_hex(&archive.credential.commit_name(passed.newest).0),
+        class: ObjectClass::Commit,
+        problem: format!("generation {} {what}, and the archive is open as generation {opened} left it", passed.newest),
+        volumes: Vec::new(),
+        acknowledged: false,
+    }))?;
+    Ok(1)
 }
 
 /// Names the nodes of the key table that are lost, whichever sessions need their keys; how many there are.
