@@ -600,6 +600,18 @@ fn a_key_table_that_comes_back_opens_all_that_nobody_gave_up() {
     sandbox.wyng(&["verify", "home", "--deep"]).success();
 }
 
+#[test]
+fn what_is_appended_to_a_pack_is_damage_of_that_pack_and_heals() {
+    for length in [1, 10 << 30] {
+        let archive = TwoVolumes::new();
+        let pack = std::fs::OpenOptions::new().write(true).open(&archive.pack).unwrap();
+        pack.set_len(pack.metadata().unwrap().len() + length).unwrap();
+        archive.assert_only_that_is_damage("appended");
+        archive.back_up();
+        archive.assert_healed("appended");
+    }
+}
+
 /// Verifying a volume reads also what leads to its sessions and opens them.
 #[test]
 fn a_pack_of_the_catalog_is_missed_by_every_volume() {

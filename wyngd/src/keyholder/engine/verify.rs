@@ -337,6 +337,19 @@ impl Check {
         self.returned.extend((noted == Some(PackNote::Lost)).then_some(number));
     }
 
+    /// Notes a pack that is not as long as it was made. What was read of it may be right: the rest is not the archive's.
+    fn judge_length(&mut self, number: u64, pack: &PackEntry) {
+        if matches!(pack.state, PackState::GivenUp(_)) || self.problems.iter().any(|found| found.pack == Some(number)) {
+            return;
+        }
+        if pack.state != PackState::Lost {
+            self.bad_packs.insert(number);
+        }
+        self.notes.packs.insert(number, PackNote::Lost);
+        self.times.0.remove(&number);
+        self.problems.push(Found { damage: Damage::new(Class::Pack, pack.name.0, Fault::Length), pack: Some(number) });
+    }
+
     /// If so much of what was read is missing or damaged, or was before and was not read again, then nothing follows from it by itself: more
     /// likely it is another disk, or a store that lies, and healing would send everything again.
     fn hold_what_is_too_much(&mut self) {
@@ -575,7 +588,8 @@ impl Check {
             packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
         owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
         let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
-        let mut further = HashMap::new();
+        let lengths: HashMap<BlobName, (u64, PackEntry)> = packs.iter().map(|(number, pack)| (pack.name, (*number, *pack))).collect();
+        let (mut further, mut too_long) = (HashMap::new(), Vec::new());
         for generation in 1..=newest {
             owned.insert(archive.credential.commit_name(generation));
             let name = |copy| archive.credential.commit_copy_name(generation, copy);
@@ -586,10 +600,16 @@ impl Check {
             }
         }
         let (mut foreign, mut copied) = (0u64, BTreeSet::new());
-        let listed_whole = world.list_store(&mut |name, _| match further.get(&name) {
-            Some(generation) => drop(copied.insert(*generation)),
-            None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
+        let listed_whole = world.list_store(&mut |name, length_bytes| {
+            if let Some((number, pack)) = lengths.get(&name).filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes) {
+                too_long.push((*number, *pack));
+            }
+            match further.get(&name) {
+                Some(generation) => drop(copied.insert(*generation)),
+                None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
+            }
         })?;
+        too_long.iter().for_each(|(number, pack)| self.judge_length(*number, pack));
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         for generation in copied {
             if read_copies(world, &archive.credential, &mut coder, generation)?.sound.len() > 1 {
