@@ -365,14 +365,18 @@ class Archive:
         self.packs = {self.commit.packs.size: self.commit.tail} if self.commit.tail else {}
         for number, pack in self.walk(PACKS, self.commit.packs):
             self.packs[number] = pack                                       # for the nodes that come next
+        copies = {}
         for _, pack in sorted(self.packs.items(), key=lambda item: (item[1].state == LOST, item[0])):
             try:
                 for name, record in self.directory(pack).items():
                     self.records.setdefault(name, record)
+                    copies.setdefault(name, []).append(record)
             except Damage as damage:                                        # perhaps it is not needed
                 if pack.state == LIVE:
                     self.unreadable.append(damage)
         self.keys = {number: self.session_key(number, *entry) for number, entry in self.walk(KEYS, self.commit.keys)}
+        for name, records in copies.items():                                # a place without a key is the last one
+            self.records[name] = min(records, key=lambda record: record.kind == CHUNK and record.key_number not in self.keys)
 
     def directory(self, pack):
         record = Record(pack.directory_id, pack.directory_offset, pack.directory_length, 0, DIRECTORY, pack)
@@ -436,6 +440,8 @@ def check(archive):
     for pack in archive.packs.values():
         if pack.state == LIVE or (pack.state == GIVEN_UP and archive.store.has(pack.name)):
             for record in archive.directory(pack).values():
+                if record.kind == CHUNK and record.key_number not in archive.keys and archive.records[record.id].key_number in archive.keys:
+                    continue                                                # its key is lost, and it was sent again
                 for domain, length in wanted.get(record.id, [(None, None)]):
                     archive.read_record(record, domain, length)
             with examine("pack", pack.name):

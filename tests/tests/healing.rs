@@ -525,6 +525,105 @@ fn a_lost_part_of_the_key_table_hurts_what_was_sealed_with_its_keys_alone() {
     assert!(classes(deep.expect(5)).contains("node"), "the lost part of the table is named");
 }
 
+/// A new machine that has taken over after the one pack was lost that held the whole key table and the list of the sessions of
+/// `second.img`; that pack, and the session of `first.img`.
+fn without_a_key_table() -> (Sandbox, BTreeMap<PathBuf, Vec<u8>>, String) {
+    let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]);
+    sandbox.image("first.img", 2 * MIB, 1);
+    sandbox.image("second.img", 2 * MIB, 2);
+    sandbox.wyng(&["backup", "home", "first.img"]).success();
+    let before = sandbox.blobs();
+    sandbox.wyng(&["backup", "home", "second.img"]).success();
+    let tail = packs(&sandbox.blobs().difference(&before).cloned().collect());
+    let tail = tail.into_iter().min_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    let session = sandbox.wyng(&["backup", "home", "first.img"]).success().session(0);
+    let lost = take(&[tail]);
+    sandbox.adopt("passphrase").expect(5);
+    sandbox.wyng(&["archive", "take-over", "home", "--yes"]).success();
+    (sandbox, lost, session)
+}
+
+#[test]
+fn without_its_key_table_an_archive_goes_on_and_heals_from_its_sources() {
+    let (sandbox, _, session) = without_a_key_table();
+    let needs = |outcome: &Outcome, volume: &str| problems(outcome).iter().any(|(_, needs)| needs.iter().any(|name| name.contains(volume)));
+    assert!(needs(sandbox.wyng(&["verify", "home", "first.img"]).expect(5), "first.img"));
+    assert_eq!(sandbox.wyng(&["restore", "home", "first.img", "--to", "out"]).expect(5).codes(), ["session-damaged"]);
+    // A new volume, and one whose records nothing opens any more.
+    sandbox.image("third.img", MIB, 3);
+    sandbox.wyng(&["backup", "home", "third.img"]).success();
+    sandbox.assert_restores("third.img", "latest", &noise(MIB, 3));
+    assert!(needs(sandbox.wyng(&["verify", "home"]).expect(5), "first.img"), "what was not sent again is damaged");
+    sandbox.wyng(&["backup", "home", "first.img"]).success();
+    sandbox.assert_restores("first.img", &session, &noise(2 * MIB, 1));
+    // The lost part is still a part of the table, and so is the lost list.
+    let verified = sandbox.wyng(&["verify", "home"]);
+    assert!(verified.expect(5).json["problems"].to_string().contains("key table") && !needs(&verified, "first.img"));
+    sandbox.wyng(&["backup", "home", "first.img", "second.img", "--heal"]).success();
+    for options in [&["verify", "home"][..], &["verify", "home", "--deep"]] {
+        assert_eq!(sandbox.wyng(options).success().json["problems"], serde_json::json!([]));
+    }
+    sandbox.wyng(&["key", "check", "home"]).success();
+    // Elsewhere too, and by a reader that knows only the format.
+    sandbox.adopt("passphrase");
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+    let volumes = [("first.img", 2 * MIB, 1), ("second.img", 2 * MIB, 2), ("third.img", MIB, 3)];
+    for (volume, length, seed) in volumes {
+        sandbox.assert_restores(volume, "latest", &noise(length, seed));
+    }
+    if let Some(reader) = SecondReader::ready("without_its_key_table_an_archive_goes_on_and_heals_from_its_sources") {
+        let list = sandbox.wyng(&["list", "home"]);
+        for (volume, length, seed) in volumes {
+            let mut listed = list.json["volumes"].as_array().unwrap().iter();
+            let sessions = &listed.find(|listed| listed["name"] == volume).unwrap()["sessions"];
+            let latest = sessions.as_array().unwrap().last().unwrap()["session"].as_str().unwrap().to_owned();
+            let outcome = reader.run(&sandbox.store(), &sandbox.path("passphrase"), &["restore", volume, &latest, "-"]);
+            assert!(outcome.success().stdout == noise(length, seed), "{volume}");
+        }
+    }
+}
+
+#[test]
+fn a_key_table_that_comes_back_opens_all_that_nobody_gave_up() {
+    let (sandbox, lost, session) = without_a_key_table();
+    std::fs::remove_file(sandbox.path("first.img")).unwrap();
+    sandbox.image("third.img", MIB, 3);
+    sandbox.wyng(&["backup", "home", "third.img"]).success();
+    put_back(&lost);
+    sandbox.wyng(&["verify", "home"]).success();
+    sandbox.assert_restores("first.img", &session, &noise(2 * MIB, 1));
+    sandbox.assert_restores("second.img", "latest", &noise(2 * MIB, 2));
+    sandbox.assert_restores("third.img", "latest", &noise(MIB, 3));
+    sandbox.wyng(&["backup", "home", "third.img"]).success();
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+}
+
+#[test]
+fn what_is_appended_to_a_pack_is_damage_of_that_pack_and_heals() {
+    for length in [1, 10 << 30] {
+        let archive = TwoVolumes::new();
+        let pack = std::fs::OpenOptions::new().write(true).open(&archive.pack).unwrap();
+        pack.set_len(pack.metadata().unwrap().len() + length).unwrap();
+        archive.assert_only_that_is_damage("appended");
+        archive.back_up();
+        archive.assert_healed("appended");
+    }
+}
+
+/// Verifying a volume reads also what leads to its sessions and opens them.
+#[test]
+fn a_pack_of_the_catalog_is_missed_by_every_volume() {
+    let archive = TwoVolumes::new();
+    let before = archive.sandbox.blobs();
+    archive.sandbox.wyng(&["backup", "home", "second.img"]).success();
+    let tail = packs(&archive.sandbox.blobs().difference(&before).cloned().collect());
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+    let away = take(&tail);
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).expect(5);
+    put_back(&away);
+    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+}
+
 #[test]
 fn a_pack_whose_place_is_taken_goes_to_another_one() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
@@ -611,6 +710,14 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     let adopted = sandbox.adopt("passphrase");
     assert_eq!(adopted.expect(5).codes(), ["newest-damaged"]);
     assert_eq!(problems(&adopted), [(name(&newest), Vec::new())]);
+    let assert_named = |warning: &str| {
+        for options in [&["verify", "home"][..], &["verify", "home", "--deep"], &["verify", "home", "disk.img"]] {
+            let verified = sandbox.wyng(options);
+            assert_eq!(problems(verified.expect(5)), [(name(&newest), Vec::new())], "{options:?}");
+        }
+        assert_eq!(sandbox.wyng(&["list", "home"]).success().json["warnings"][0]["code"], warning);
+    };
+    assert_named("newest-damaged");
     let restore = |session: &str| sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
     assert_eq!(restore("latest").expect(5).codes(), ["newest-damaged"]);
     assert_eq!(sandbox.wyng(&["archive", "take-over", "home"]).expect(5).codes(), ["newest-damaged"]);
@@ -621,6 +728,7 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     assert_eq!(opened.success().json["warnings"][0]["code"], "older-opened");
     assert!(opened.stderr.contains("WARNING: the archive was opened as generation 2 left it"), "{}", opened.stderr);
     assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newer-passed-over"]);
+    assert_named("older-opened");
     assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["newer-passed-over"]);
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     history.sessions.truncate(1);

@@ -13,6 +13,13 @@ pub enum Warning {
         /// The newest that exists in the store.
         newest: u64,
     },
+    /// The archive is open at an older generation, because the newest is damaged.
+    NewestDamaged {
+        /// The one that is open.
+        generation: u64,
+        /// The damaged one.
+        newest: u64,
+    },
     /// A slot opened the archive though the generation that was opened does not list it.
     SlotNotListed {
         /// The slot's number.
@@ -32,6 +39,7 @@ impl Warning {
     pub fn code(&self) -> &'static str {
         match self {
             Self::OlderOpened { .. } => "older-opened",
+            Self::NewestDamaged { .. } => "newest-damaged",
             Self::SlotNotListed { .. } => "slot-not-listed",
             Self::HistoryGap { .. } => "history-gap",
         }
@@ -43,6 +51,11 @@ impl Warning {
             Self::OlderOpened { generation, newest } => {
                 format!(
                     "the archive was opened as generation {generation} left it; generations up to {newest} exist in the store, and their sessions are not shown"
+                )
+            }
+            Self::NewestDamaged { generation, newest } => {
+                format!(
+                    "generation {newest} is damaged, and its sessions are not shown; the archive is open as generation {generation} left it"
                 )
             }
             Self::SlotNotListed { slot, generation } => {
@@ -61,6 +74,9 @@ impl Warning {
         match self {
             Self::OlderOpened { .. } => {
                 "Restore what you need. To go on writing from this generation, run `wyng-ctl archive take-over ARCHIVE`."
+            }
+            Self::NewestDamaged { .. } => {
+                "Back up on the machine that wrote the damaged generation: it sends the same commit again. Or open the older one as it is with `wyng-ctl archive open ARCHIVE --before N`."
             }
             Self::SlotNotListed { .. } => "See `wyng-ctl key list ARCHIVE`; add the passphrase again if you want to keep it.",
             Self::HistoryGap { .. } => "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect.",

@@ -354,12 +354,16 @@ What a person must know although the command did what it was asked to. With `--j
     fn warnings() -> String {
         let all = [
             Warning::OlderOpened { generation: 1, newest: 2 },
+            Warning::NewestDamaged { generation: 1, newest: 2 },
             Warning::SlotNotListed { slot: 0, generation: 1 },
             Warning::HistoryGap { generation: 1 },
         ];
         for warning in &all {
             match warning {
-                Warning::OlderOpened { .. } | Warning::SlotNotListed { .. } | Warning::HistoryGap { .. } => {}
+                Warning::OlderOpened { .. }
+                | Warning::NewestDamaged { .. }
+                | Warning::SlotNotListed { .. }
+                | Warning::HistoryGap { .. } => {}
             }
         }
         all.iter().map(|warning| format!("| `{}` | {} |\n", warning.code(), warning.next())).collect()

@@ -8,7 +8,7 @@ use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, SlotKind, SlotLabel, VolumeEntry};
 use wyng_control::{
     ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS,
-    VolumeLine, VolumePlace,
+    VolumeLine, VolumePlace, Warning,
 };
 
 use wyng_config::without_credentials;
@@ -199,6 +199,13 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
         if volumes.is_empty() {
             return Err(Failure::UnknownVolume { volume: only.to_owned() });
         }
+    }
+    if let Some(passed) = archive.ledger.passed_over {
+        let (generation, newest) = (archive.head.generation, passed.newest);
+        world.tell(ToClient::Warned(match passed.requested {
+            true => Warning::OlderOpened { generation, newest },
+            false => Warning::NewestDamaged { generation, newest },
+        }))?;
     }
     let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
     for (_, volume) in volumes {

@@ -3,12 +3,12 @@
 //!
 //! Of an id that stands in several packs each place is kept: when one pack is lost, the next one counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wyng_archive::crypto::Id;
 use wyng_control::Failure;
 
-use super::run::{Location, Run, RunWriter, merge};
+use super::run::{Location, Run, RunWriter, Stored, merge};
 use crate::keyholder::world::World;
 
 /// New ids in memory, about 16 MiB; more are written as a run.
@@ -18,6 +18,22 @@ const RUNS_MAX: usize = 4;
 /// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers for each run that lacks an id.
 const RUNS_OPEN_MAX: usize = 16;
 
+/// The session keys that the key table can give.
+#[derive(Debug, Clone, Default)]
+pub struct KeysAtHand {
+    /// The size of the table. Keys from this number on are newer than it, and known.
+    pub size: u64,
+    /// The numbers below it that have an entry.
+    pub present: HashSet<u32>,
+}
+
+impl KeysAtHand {
+    /// Is it a number of the table without an entry?
+    pub fn is_lost(&self, key: u32) -> bool {
+        u64::from(key) < self.size && !self.present.contains(&key)
+    }
+}
+
 /// See the module's first line.
 pub struct Index {
     /// The folder of its cache.
@@ -26,6 +42,7 @@ pub struct Index {
     fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
     lost: BTreeSet<u64>,
+    keys: KeysAtHand,
     next_file: u64,
     /// From this number on no manifest names a file.
     unlisted_from: u64,
@@ -34,7 +51,15 @@ pub struct Index {
 impl Index {
     /// An empty one.
     pub fn create(folder: &str) -> Self {
-        Self { folder: folder.to_owned(), fresh: BTreeMap::new(), runs: Vec::new(), lost: BTreeSet::new(), next_file: 1, unlisted_from: 1 }
+        Self {
+            folder: folder.to_owned(),
+            fresh: BTreeMap::new(),
+            runs: Vec::new(),
+            lost: BTreeSet::new(),
+            keys: KeysAtHand::default(),
+            next_file: 1,
+            unlisted_from: 1,
+        }
     }
 
     /// From the files of a manifest; `None` when one is damaged. Files that it does not name are removed.
@@ -60,19 +85,45 @@ impl Index {
         self.lost = packs;
     }
 
-    /// Is any pack lost?
-    pub fn has_lost(&self) -> bool {
-        !self.lost.is_empty()
+    /// From now on chunks under any other key of the table count as lost.
+    pub fn set_keys(&mut self, keys: KeysAtHand) {
+        self.keys = keys;
     }
 
-    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a lost one only if no other has it.
+    /// Is any pack lost, or any session key?
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty() || self.has_lost_keys()
+    }
+
+    /// The session keys that the key table can give.
+    pub fn keys(&self) -> &KeysAtHand {
+        &self.keys
+    }
+
+    /// Does the key table lack any entry?
+    pub fn has_lost_keys(&self) -> bool {
+        (self.keys.present.len() as u64) < self.keys.size
+    }
+
+    /// Is it a session key of which the table has no entry? Nothing opens what was sealed under it.
+    pub fn is_key_lost(&self, key: u32) -> bool {
+        self.keys.is_lost(key)
+    }
+
+    fn is_lost(&self, location: &Location) -> bool {
+        let key_lost = matches!(location.stored, Stored::Chunk { key } if self.keys.is_lost(key));
+        key_lost || self.lost.contains(&location.pack)
+    }
+
+    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a lost one, or under a lost session key, only if
+    /// no other has it.
     pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self.find_copies(world, id)?.0)
     }
 
     /// The same, and the other places where the id lies, the worst first.
     pub fn find_copies<W: World>(&self, world: &mut W, id: &Id) -> Result<(Option<Location>, Vec<Location>), Failure> {
-        let rank = |location: &Location| (self.lost.contains(&location.pack), location.pack);
+        let rank = |location: &Location| (self.is_lost(location), location.pack);
         let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
         let mut take = |found: Location| match best {
             Some(known) if rank(&known) <= rank(&found) => others.push(found),
@@ -101,9 +152,9 @@ impl Index {
         self.runs.iter().try_for_each(|run| run.visit(world, visit))
     }
 
-    /// Where an id lies, if that is in a pack that is not lost: it need not be sent.
+    /// Where an id lies, if neither that pack nor the session key is lost: it need not be sent.
     pub fn find_sound<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        Ok(self.find(world, id)?.filter(|location| !self.lost.contains(&location.pack)))
+        Ok(self.find(world, id)?.filter(|location| !self.is_lost(location)))
     }
 
     /// Notes where an id lies.

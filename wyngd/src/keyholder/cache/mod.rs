@@ -9,7 +9,7 @@ mod manifest;
 mod nodes;
 mod run;
 
-pub use index::Index;
+pub use index::{Index, KeysAtHand};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;
 pub use run::{Location, Stored};

@@ -8,6 +8,7 @@ use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root}
 use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef};
 use wyng_control::{Failure, ObjectClass};
 
+use super::catalog::keys_at_hand;
 use super::commit::seconds;
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::keyholder::cache::Cache;
@@ -39,6 +40,8 @@ pub struct Archive {
     pub uncommitted: Uncommitted,
     /// Volumes that were begun, and are in no commit.
     pub unfinished: Vec<JournalVolume>,
+    /// What is missing of the key table.
+    pub lost_keys: LostKeys,
 }
 
 /// What a passphrase opened.
@@ -54,10 +57,19 @@ pub struct Unlocked {
 /// What a cut run left.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
-    /// Envelopes, their numbers counting on from the head's key table.
-    pub keys: Vec<KeyEntry>,
+    /// Envelopes with their numbers, ascending, none below the size of the head's key table.
+    pub keys: Vec<(u64, KeyEntry)>,
     /// Packs, their numbers counting on from the head's.
     pub packs: Vec<(u64, PackEntry)>,
+}
+
+/// What is missing of the key table, because the cache was built after a pack was lost that held it.
+#[derive(Debug, Default)]
+pub struct LostKeys {
+    /// Nodes of the table.
+    pub nodes: Vec<Id>,
+    /// The first number behind all that these nodes may hold; 0 if there are none.
+    pub end: u64,
 }
 
 impl Archive {
@@ -76,9 +88,11 @@ impl Archive {
         cache.index.set_lost(ledger.notes.lost_packs());
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
+        let (unfinished, lost_keys) = (Vec::new(), LostKeys::default());
         let mut archive =
-            Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted, unfinished: Vec::new() };
+            Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted, unfinished, lost_keys };
         archive.roll_forward(world)?;
+        archive.look_for_keys(world)?;
         Ok(archive)
     }
 
@@ -107,7 +121,7 @@ impl Archive {
             cache.index.set_lost(ledger.notes.lost_packs());
             let journal = Journal::of(&folder);
             let uncommitted = Uncommitted::default();
-            return Ok(Self {
+            let mut archive = Self {
                 name: name.to_owned(),
                 folder,
                 toml,
@@ -118,7 +132,12 @@ impl Archive {
                 journal,
                 uncommitted,
                 unfinished: Vec::new(),
-            });
+                lost_keys: LostKeys::default(),
+            };
+            match archive.look_for_keys(world) {
+                Ok(()) => return Ok(archive),
+                Err(failure) => last = failure,
+            }
         }
         Err(last)
     }
@@ -134,7 +153,7 @@ impl Archive {
             match journaled {
                 Journaled::Begin(generation) => base = Some(generation),
                 _ if base != Some(base_of_cache) => {}
-                Journaled::Key(key) if u64::from(key.number) >= head.keys.size => keys.push(key.entry),
+                Journaled::Key(key) if u64::from(key.number) >= head.keys.size => keys.push((key.number.into(), key.entry)),
                 Journaled::Key(_) => {}
                 Journaled::Volume(volume) => unfinished.push(volume),
                 Journaled::Pack(pack) if pack.number < head.next_pack() => cache.add_pack(world, &pack)?,
@@ -163,6 +182,21 @@ impl Archive {
         Ok(())
     }
 
+    /// Finds which session keys the table has: what was sealed under any other counts as lost.
+    fn look_for_keys<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+        let (keys, lost) = keys_at_hand(world, self)?;
+        self.cache.index.set_keys(keys);
+        self.lost_keys = lost;
+        Ok(())
+    }
+
+    /// The number of the next session key, behind all numbers that a lost part of the key table may hold: that part is not written anew, and is
+    /// whole again should its pack come back. `replaces_lost` gives the lost part up, and the numbers go on as if it were there.
+    pub fn next_key(&self, replaces_lost: bool) -> u64 {
+        let size = self.head.keys.size;
+        if replaces_lost { size } else { size.max(self.lost_keys.end) }
+    }
+
     /// Removes the cache that the ledger does not name, where an opening that was cut left one.
     pub fn remove_unused_cache<W: World>(&self, world: &mut W) -> Result<(), Failure> {
         let unused = self.folder.cache(self.ledger.cache.other());
@@ -179,7 +213,8 @@ impl Archive {
     /// Saves what was added to a reopened cache, and takes up again what a cut run left.
     pub fn save_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         self.cache.save(world, self.head.generation, self.head.next_pack())?;
-        self.roll_forward(world)
+        self.roll_forward(world)?;
+        self.look_for_keys(world)
     }
 
     /// The pending commit is in the store under this copy: it becomes the head, durably, and the cache follows.

@@ -173,8 +173,8 @@ struct Run<B> {
     /// Where volumes are backed up from.
     origins: Origins,
     key: Option<Arc<SessionKey>>,
-    /// Envelopes that no commit holds yet.
-    new_keys: Vec<KeyEntry>,
+    /// Envelopes that no commit holds yet, each with its number.
+    new_keys: Vec<(u64, KeyEntry)>,
     finished: Vec<Finished>,
     /// Packs to be marked lost or live again.
     healing: PackChanges,
@@ -318,7 +318,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// The last commit, and the bytes sent in all. A run without a finished volume and without left-overs commits nothing.
     fn finish<W: World<Buffer = B>>(mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<u64, Failure> {
-        let nothing = self.finished.is_empty() && self.packer.closed_count() == 0 && self.new_keys.is_empty();
+        let replaces_keys = self.heal && !archive.lost_keys.nodes.is_empty();
+        let nothing = self.finished.is_empty() && self.packer.closed_count() == 0 && self.new_keys.is_empty() && !replaces_keys;
         let mut healing = std::mem::take(&mut self.healing);
         if !healing.is_empty() {
             // What heals is in the archive before anything is marked; and (a) may change in more places than one tail has room for.
@@ -352,7 +353,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let finished = done.iter().map(|done| done.volume.clone()).collect();
         let (begun, keys) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.new_keys));
         self.volumes.extend(begun.iter().cloned());
-        commit(world, archive, pool, &mut self.packer, Changes { begun, finished, keys, packs, ends_run })?;
+        let changes = Changes { begun, finished, keys, replaces_lost_keys: self.heal, packs, ends_run };
+        commit(world, archive, pool, &mut self.packer, changes)?;
         // From here on these sessions are true; only now are they told, and only now are their sources the bases of the next run.
         for Finished { volume: FinishedVolume { entry, session, .. }, report, snapshot } in done {
             world.tell(ToClient::BackedUp(report))?;
@@ -653,7 +655,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         if let Some(key) = self.key.as_ref().filter(|key| !key.is_worn()) {
             return Ok(Arc::clone(key));
         }
-        let number = archive.head.keys.size.saturating_add(self.new_keys.len() as u64);
+        let number = self.new_keys.last().map_or_else(|| archive.next_key(self.heal), |(last, _)| last.saturating_add(1));
         let number = u32::try_from(number).map_err(|_| internal("the key table is full"))?;
         let entropy = Entropy {
             kernel: Secret::take(&mut world.draw()?),
@@ -664,7 +666,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         };
         let (key, entry) = SessionKey::draw(&archive.credential, number, &entropy).map_err(|error| internal(&error.to_string()))?;
         archive.journal.key(world, &JournalKey { number, entry })?;
-        self.new_keys.push(entry);
+        self.new_keys.push((number.into(), entry));
         let key = Arc::new(key);
         self.key = Some(Arc::clone(&key));
         Ok(key)

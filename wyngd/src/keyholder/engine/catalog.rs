@@ -3,13 +3,13 @@
 
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{
-    Commit, ContentTree, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree,
+    Commit, ContentTree, FANOUT, KeysTree, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree,
 };
 use wyng_archive::plan::{Nodes, Root, Walk};
 use wyng_control::{Failure, ObjectClass, SessionChoice};
 
-use super::archive::Archive;
-use crate::keyholder::cache::Cache;
+use super::archive::{Archive, LostKeys};
+use crate::keyholder::cache::{Cache, KeysAtHand};
 use crate::keyholder::state::to_hex;
 use crate::keyholder::world::World;
 
@@ -155,6 +155,45 @@ impl Archive {
             (Some(_), count) => Err(Failure::AmbiguousSession { volume, session: named, count }),
         }
     }
+}
+
+/// The session keys of which the head's table has an entry, and what is missing of that table.
+pub fn keys_at_hand<W: World>(world: &mut W, archive: &mut Archive) -> Result<(KeysAtHand, LostKeys), Failure> {
+    let root = keys_root(&archive.head);
+    let mut keys = KeysAtHand { size: root.size, ..KeysAtHand::default() };
+    let mut nodes = NotingLostKeys { nodes: archive.nodes(world), size: root.size, lost: LostKeys::default() };
+    for (number, _) in collect::<KeysTree, _>(&root, &mut nodes)? {
+        keys.present.extend(u32::try_from(number));
+    }
+    Ok((keys, nodes.lost))
+}
+
+/// Passes over lost nodes of the key table, and notes them.
+struct NotingLostKeys<'a, W> {
+    nodes: CachedNodes<'a, W>,
+    size: u64,
+    lost: LostKeys,
+}
+
+impl<W: World> Nodes<KeysTree> for NotingLostKeys<'_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {
+        match self.nodes.load(child, level, room) {
+            Err(Failure::Missing { .. }) => {
+                let keys = (FANOUT as u64).saturating_pow(u32::from(level).saturating_add(1));
+                self.lost.nodes.push(*child);
+                self.lost.end = self.lost.end.max(self.size.saturating_sub(room).saturating_add(keys));
+                Ok(Node::empty(level))
+            }
+            loaded => loaded,
+        }
+    }
+}
+
+/// The root of (c).
+pub fn keys_root(commit: &Commit) -> Root<Id> {
+    Root { size: commit.keys.size, child: commit.keys.root }
 }
 
 /// The root of (d).

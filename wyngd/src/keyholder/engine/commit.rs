@@ -14,7 +14,7 @@ use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::archive::{Archive, damaged, internal};
-use super::catalog::{CachedNodes, CachedPackNodes, sessions_root, volumes_root};
+use super::catalog::{CachedNodes, CachedPackNodes, keys_root, sessions_root, volumes_root};
 use super::heal::PackChanges;
 use super::packer::{Packer, Tools};
 use super::pool::Pool;
@@ -43,8 +43,10 @@ pub struct Changes {
     pub begun: Vec<(u64, VolumeEntry)>,
     /// New sessions.
     pub finished: Vec<FinishedVolume>,
-    /// The envelopes that the head's key table lacks.
-    pub keys: Vec<KeyEntry>,
+    /// The envelopes that the head's key table lacks, each with its number, ascending.
+    pub keys: Vec<(u64, KeyEntry)>,
+    /// Gives up what is lost of the key table: its numbers stay, without entries.
+    pub replaces_lost_keys: bool,
     /// Packs whose state changes.
     pub packs: PackChanges,
     /// The last commit of a run: its tail may be short.
@@ -151,8 +153,9 @@ pub fn commit<W: World>(
     packer: &mut Packer<W::Buffer>,
     changes: Changes,
 ) -> Result<(), Failure> {
-    let Changes { begun, finished, keys, packs, ends_run } = changes;
+    let Changes { begun, finished, keys, replaces_lost_keys, packs, ends_run } = changes;
     let head = archive.head.clone();
+    let replaced_end = if replaces_lost_keys { std::mem::take(&mut archive.lost_keys).end } else { 0 };
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
@@ -161,7 +164,7 @@ pub fn commit<W: World>(
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
     let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
-    let keys = edit_keys(&mut tools, packer, &head, &keys)?;
+    let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
     let runs = head.runs.saturating_add(u64::from(ends_run));
     let commit = Commit { runs, packs, keys, volumes, tail: Some(tail), ..head };
@@ -319,17 +322,54 @@ fn edit_volumes<W: World>(
     Ok(TreeRoot { size: root.size, root: root.child })
 }
 
+/// Enters new session keys. Up to `replaced_end` lost nodes of the table are given up; else none is touched, since
+/// [`Archive::next_key`] passes them by.
 fn edit_keys<W: World>(
     tools: &mut Tools<'_, W>,
     packer: &mut Packer<W::Buffer>,
     head: &Commit,
-    keys: &[KeyEntry],
+    keys: Vec<(u64, KeyEntry)>,
+    replaced_end: u64,
 ) -> Result<TreeRoot, Failure> {
-    let old = Root { size: head.keys.size, child: head.keys.root };
-    let changes = (head.keys.size..).zip(keys.iter().map(|entry| Some(*entry)));
-    let size = head.keys.size.saturating_add(keys.len() as u64);
-    let root = edit_tree::<W, KeysTree>(tools, packer, &old, size, changes)?;
+    if keys.is_empty() && replaced_end == 0 {
+        return Ok(head.keys);
+    }
+    let size = keys.last().map_or(head.keys.size, |(number, _)| number.saturating_add(1));
+    let mut nodes = LostKeysAsNothing { nodes: PackedNodes { tools, packer }, passes_lost: replaced_end > 0 };
+    let mut editor = Editor::<KeysTree>::new(&keys_root(head), size, &mut nodes).map_err(edit_failure)?;
+    let lost = (0..replaced_end.min(head.keys.size)).filter(|number| {
+        let index = &nodes.nodes.tools.cache.index;
+        u32::try_from(*number).is_ok_and(|number| index.is_key_lost(number))
+    });
+    let changes: Vec<_> = lost.map(|number| (number, None)).chain(keys.into_iter().map(|(number, key)| (number, Some(key)))).collect();
+    for (number, key) in changes {
+        editor.set(number, key, &mut nodes).map_err(edit_failure)?;
+    }
+    let root = editor.finish(&mut nodes).map_err(edit_failure)?;
     Ok(TreeRoot { size: root.size, root: root.child })
+}
+
+/// Reads lost nodes of the key table as empty ones where they are given up.
+struct LostKeysAsNothing<'a, 'b, W: World> {
+    nodes: PackedNodes<'a, 'b, W>,
+    passes_lost: bool,
+}
+
+impl<W: World> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, W> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {
+        match self.nodes.load(child, level, room) {
+            Err(Failure::Missing { .. }) if self.passes_lost => Ok(Node::empty(level)),
+            loaded => loaded,
+        }
+    }
+}
+
+impl<W: World> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, W> {
+    fn save(&mut self, node: &Node<KeysTree>) -> Result<Id, Failure> {
+        self.nodes.save(node)
+    }
 }
 
 /// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the open pack: the new tail.

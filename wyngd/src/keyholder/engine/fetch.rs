@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
 use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, Root, read_packs};
+use wyng_archive::plan::{Nodes, PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::archive::{Archive, damaged, internal};
 use super::bits::Bits;
-use super::catalog::{CachedNodes, CachedPackNodes, NodesAtHand, collect};
+use super::catalog::{CachedNodes, CachedPackNodes, NodesAtHand, collect, keys_root};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::cache::{Location, Stored};
 use crate::keyholder::world::World;
@@ -323,7 +323,7 @@ pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut d
 /// Derives every session key of the head's key table, and compares each one's check: before the first record is opened. A key that is damaged
 /// is left out, as are those whose part of the table is lost: what was sealed with them is damaged, and nothing else is.
 pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Keys, Failure> {
-    let root = Root { size: archive.head.keys.size, child: archive.head.keys.root };
+    let root = keys_root(&archive.head);
     let credential = Arc::clone(&archive.credential);
     let (mut keys, mut fault) = (HashMap::new(), None);
     let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };

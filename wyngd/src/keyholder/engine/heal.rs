@@ -15,7 +15,7 @@ use wyng_archive::plan::{Nodes, Root, any, mark};
 use wyng_control::Failure;
 
 use super::archive::Archive;
-use super::catalog::{EveryNode, NodesAtHand, content_root, sessions_root, volumes_root};
+use super::catalog::{EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root};
 use super::commit::{PACK_NODE_MAX_BYTES, cached};
 use super::fetch::packs_below;
 use super::packer::{Packer, Tools};
@@ -136,7 +136,7 @@ pub fn rewrite_metadata<W: World>(
         sessions.push(sessions_root(&volume));
     }
     let volumes = volumes_root(&archive.head);
-    let keys = Root { size: archive.head.keys.size, child: archive.head.keys.root };
+    let keys = keys_root(&archive.head);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
     let mut nodes = Rewriting { tools: &mut tools, packer, seen: HashSet::new() };

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wyng_archive::crypto::{Coder, Credential, Domain, DomainId, Id, Kind, SessionKey, slot_name};
 use wyng_archive::format::{
-    COMMIT_BYTES, ContentTree, Directory, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, VolumeEntry,
+    COMMIT_BYTES, ContentTree, Directory, KeysTree, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, SessionsTree,
+    VolumeEntry, VolumesTree,
 };
 use wyng_archive::plan::{COPIES_ABSENT, mark};
 use wyng_archive::{BlobName, Class, Damage, Fault};
@@ -19,12 +20,13 @@ use wyng_wire::Service;
 
 use super::acknowledge::{forget_what_healed, is_acknowledged, is_list_acknowledged};
 use super::archive::{Archive, class_of};
-use super::catalog::{NodesAtHand, content_root, sessions_root};
-use super::fetch::{Keys, Packs, keys_of, packs_of, usize_of};
+use super::catalog::{NodesAtHand, content_root, keys_root, sessions_root, volumes_root};
+use super::fetch::{Keys, Packs, keys_of, packs_below, packs_of, usize_of};
 use super::history::{SoundCommit, read_commit, read_copies};
 use super::load::{problem_of, read_pack};
 use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
+use crate::keyholder::cache::{KeysAtHand, Location, Stored};
 use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
 use crate::keyholder::world::World;
 
@@ -99,8 +101,18 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     archive.cache.index.set_lost(lost);
     forget_what_healed(world, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
-    let lists = tell_lost_lists(world, &archive, &lists_lost)?;
-    let problems = told.new.saturating_add(lists.new).saturating_add(u64::from(key_fault.is_some()));
+    // A list may have come back with its pack.
+    let mut still_lost = Vec::new();
+    for volume in lists_lost {
+        if matches!(archive.sessions(world, &volume), Err(Failure::SessionsLost { .. })) {
+            still_lost.push(volume);
+        }
+    }
+    let lists = tell_lost_lists(world, &archive, &still_lost)?;
+    let lost_keys = tell_lost_keys(world, &archive)?;
+    let key_fault = key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
+    let passed_over = tell_passed_over(world, &archive)?;
+    let problems = [told.new, lists.new, lost_keys, passed_over].into_iter().fold(u64::from(key_fault.is_some()), u64::saturating_add);
     if let Some(fault) = key_fault {
         world.tell(ToClient::Problem(problem_of(fault)?))?;
     }
@@ -166,20 +178,67 @@ fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[Volume
     Ok(told)
 }
 
-/// The packs in which records of these sessions lie.
+/// Names the newer generation that this machine passed over, until a person has it go on from the older one; how many problems that is.
+fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+    let Some(passed) = archive.ledger.passed_over else { return Ok(0) };
+    let opened = archive.head.generation;
+    let what = if passed.sound { "was passed over" } else { "is damaged" };
+    world.tell(ToClient::Problem(Problem {
+        object: to_hex(&archive.credential.commit_name(passed.newest).0),
+        class: ObjectClass::Commit,
+        problem: format!("generation {} {what}, and the archive is open as generation {opened} left it", passed.newest),
+        volumes: Vec::new(),
+        acknowledged: false,
+    }))?;
+    Ok(1)
+}
+
+/// Names the nodes of the key table that are lost, whichever sessions need their keys; how many there are.
+fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+    for id in &archive.lost_keys.nodes {
+        world.tell(ToClient::Problem(Problem {
+            object: to_hex(&id.0),
+            class: ObjectClass::Node,
+            problem: "it holds a part of the key table, and is missing".into(),
+            volumes: Vec::new(),
+            acknowledged: false,
+        }))?;
+    }
+    Ok(archive.lost_keys.nodes.len() as u64)
+}
+
+/// The packs in which records of these sessions lie, and the nodes by which they are found and opened.
 fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
+    packs_below(world, archive, &mut |pack, _| {
+        needed.insert(pack);
+    })?;
+    let mut ids = catalog_nodes(world, archive, sessions)?;
     for (_, session) in sessions {
         if world.cancelled() {
             return Err(Failure::Interrupted);
         }
-        for id in reached(world, archive, session)? {
+        ids.extend(reached(world, archive, session)?);
+        for id in ids.drain() {
             if let Some(location) = archive.cache.index.find(world, &id)? {
                 needed.insert(location.pack);
             }
         }
     }
     Ok(needed)
+}
+
+/// The nodes by which these sessions are found and opened: of the volumes, of each volume's sessions, and of the key table.
+fn catalog_nodes<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<HashSet<Id>, Failure> {
+    let (volumes, keys) = (volumes_root(&archive.head), keys_root(&archive.head));
+    let mut seen = HashSet::new();
+    let mut nodes = NodesAtHand(archive.nodes(world));
+    mark::<VolumesTree, _, _, _>(&volumes, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    mark::<KeysTree, _, _, _>(&keys, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    for (volume, _) in sessions {
+        mark::<SessionsTree, _, _, _>(&sessions_root(volume), &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    }
+    Ok(seen)
 }
 
 /// All nodes and chunks that a session reaches.
@@ -244,7 +303,7 @@ impl Check {
         }
         self.index_again(world, archive, packs)?;
         // Where a lost pack's directory was never read here, only the sessions know what was in it.
-        if request.deep || !self.notes.packs.is_empty() {
+        if request.deep || !self.notes.packs.is_empty() || archive.cache.index.has_lost_keys() {
             self.completeness(world, archive, packs, sessions)?;
         }
         let foreign = if of_archive { self.foreign(world, archive, packs)? } else { (0, true) };
@@ -276,6 +335,19 @@ impl Check {
             PackState::Live | PackState::GivenUp(_) => self.notes.packs.remove(&number),
         };
         self.returned.extend((noted == Some(PackNote::Lost)).then_some(number));
+    }
+
+    /// Notes a pack that is not as long as it was made. What was read of it may be right: the rest is not the archive's.
+    fn judge_length(&mut self, number: u64, pack: &PackEntry) {
+        if matches!(pack.state, PackState::GivenUp(_)) || self.problems.iter().any(|found| found.pack == Some(number)) {
+            return;
+        }
+        if pack.state != PackState::Lost {
+            self.bad_packs.insert(number);
+        }
+        self.notes.packs.insert(number, PackNote::Lost);
+        self.times.0.remove(&number);
+        self.problems.push(Found { damage: Damage::new(Class::Pack, pack.name.0, Fault::Length), pack: Some(number) });
     }
 
     /// If so much of what was read is missing or damaged, or was before and was not read again, then nothing follows from it by itself: more
@@ -464,7 +536,7 @@ impl Check {
         packs: &Packs,
         sessions: &[NamedSession],
     ) -> Result<(), Failure> {
-        let (mut seen, mut seen_chunks) = (HashSet::new(), HashSet::new());
+        let (mut seen, mut seen_chunks, mut unopenable) = (HashSet::new(), HashSet::new(), BTreeSet::new());
         for (_, session) in sessions {
             if world.cancelled() {
                 return Err(Failure::Interrupted);
@@ -483,8 +555,12 @@ impl Check {
             let nodes = nodes.into_iter().map(|id| (Class::Node, id));
             for (class, id) in nodes.chain(chunks.into_iter().map(|id| (Class::Record, id))) {
                 let location = archive.cache.index.find(world, &id)?;
-                if location.is_none_or(|location| !packs.contains_key(&location.pack)) {
-                    self.note(class, BlobName(id.0), Fault::Missing);
+                match location.and_then(|location| Some((location, packs.get(&location.pack)?))) {
+                    None => self.note(class, BlobName(id.0), Fault::Missing),
+                    Some((location, pack)) if self.is_under_lost_key(archive, &location) => {
+                        unopenable.insert(pack.name);
+                    }
+                    Some(_) => {}
                 }
                 // The domain of a session is known, so its chunks have their ids in it.
                 if let Some(pack) = self.unnamed.remove(&id) {
@@ -495,7 +571,16 @@ impl Check {
                 }
             }
         }
+        for pack in unopenable {
+            self.note(Class::Pack, pack, Fault::Shape("the session key of records in it is lost"));
+        }
         Ok(())
+    }
+
+    /// Is it a chunk in a pack that is whole, under a session key that is lost? A pack that is not is a problem of its own.
+    fn is_under_lost_key(&self, archive: &Archive, location: &Location) -> bool {
+        let key_lost = matches!(location.stored, Stored::Chunk { key } if archive.cache.index.is_key_lost(key));
+        key_lost && self.notes.packs.get(&location.pack) != Some(&PackNote::Lost)
     }
 
     /// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
@@ -506,7 +591,8 @@ impl Check {
             packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
         owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
         let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
-        let mut further = HashMap::new();
+        let lengths: HashMap<BlobName, (u64, PackEntry)> = packs.iter().map(|(number, pack)| (pack.name, (*number, *pack))).collect();
+        let (mut further, mut too_long) = (HashMap::new(), Vec::new());
         for generation in 1..=newest {
             owned.insert(archive.credential.commit_name(generation));
             let name = |copy| archive.credential.commit_copy_name(generation, copy);
@@ -517,10 +603,16 @@ impl Check {
             }
         }
         let (mut foreign, mut copied) = (0u64, BTreeSet::new());
-        let listed_whole = world.list_store(&mut |name, _| match further.get(&name) {
-            Some(generation) => drop(copied.insert(*generation)),
-            None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
+        let listed_whole = world.list_store(&mut |name, length_bytes| {
+            if let Some((number, pack)) = lengths.get(&name).filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes) {
+                too_long.push((*number, *pack));
+            }
+            match further.get(&name) {
+                Some(generation) => drop(copied.insert(*generation)),
+                None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
+            }
         })?;
+        too_long.iter().for_each(|(number, pack)| self.judge_length(*number, pack));
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         for generation in copied {
             if read_copies(world, &archive.credential, &mut coder, generation)?.sound.len() > 1 {
@@ -553,6 +645,8 @@ fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
 struct Opener {
     credential: Arc<Credential>,
     keys: HashMap<u32, SessionKey>,
+    /// Which keys the table has.
+    table: KeysAtHand,
     /// All that the archive knows of: a pack may hold chunks of any volume, whichever was asked for.
     domains: Vec<Domain>,
     /// The one that fitted last is tried first: a pack's chunks are mostly of one volume.
@@ -576,7 +670,8 @@ impl Opener {
             ids.extend(archive.sessions_at_hand(world, &volume)?.iter().map(|session| session.domain));
         }
         let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
-        Ok(Self { credential: Arc::clone(&archive.credential), keys, domains, fitted: AtomicUsize::new(0) })
+        let table = archive.cache.index.keys().clone();
+        Ok(Self { credential: Arc::clone(&archive.credential), keys, table, domains, fitted: AtomicUsize::new(0) })
     }
 
     /// Compares a whole pack with its name, and opens its directory and every record.
@@ -620,6 +715,9 @@ impl Opener {
             return self.credential.open_meta(Kind::Node, coder, id, record, plain).map(|()| true);
         };
         let refuse = |fault| Damage::new(Class::Record, id.0, fault);
+        if self.table.is_lost(key) {
+            return Ok(true); // the pack's hash is all that can be compared; whether a session needs the record is asked elsewhere
+        }
         let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
         let likely = self.fitted.load(Ordering::Relaxed);
         let fitting = self.credential.open_chunk_of_any(key, &self.domains, likely, coder, id, record, plain)?;
