@@ -116,7 +116,11 @@ fn install_puts_everything_where_qubes_has_it() {
     // The recovery sheet names the sum of this very file.
     let reader = std::fs::read(root().join("reader/read_archive.py")).unwrap();
     assert!(std::fs::read(dom0.join("usr/share/wyng/read_archive.py")).unwrap() == reader);
-    assert!(std::fs::read_to_string(dom0.join("usr/share/bash-completion/completions/wyng-ctl")).unwrap().contains("recovery-sheet"));
+    assert!(
+        std::fs::read_to_string(dom0.join("usr/share/bash-completion/completions/wyng-ctl"))
+            .unwrap()
+            .contains("complete -o nospace -o bashdefault -o nosort -F _clap_complete_wyng_ctl wyng-ctl")
+    );
     assert!(dom0.join("usr/share/doc/wyng/50-wyng-adminvm.policy.example").is_file(), "the example is a document");
 }
 

@@ -82,7 +82,9 @@ impl FolderUpload {
         // Durable first: only then its pages can be dropped, and what is compared is what the disk has.
         settle(&taken)?;
         drop_pages(&taken);
-        match same_bytes(&self.temporary.file, &taken) {
+        let compared = same_bytes(&self.temporary.file, &taken);
+        drop_pages(&taken); // and nothing of it stays in memory
+        match compared {
             Ok(true) => {}
             Ok(false) => return Ok(Placed::Different),
             Err(Compared::Taken) => return Ok(Placed::Unknown),
