@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for each n up to 31
+//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for each n up to 15
 //! and for every eighth behind it. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ const HELPER_CALLS: [&str; 5] = ["write", "fsync", "fdatasync", "linkat", "mkdir
 /// Which of a role's calls of one kind. Beyond these many, it is asked for one name after the other, and every eighth stands for the rest;
 /// `killed.rs` counts on through all of them.
 fn numbers() -> impl Iterator<Item = u32> {
-    (1..32).chain((32..).step_by(8))
+    (1..16).chain((16..).step_by(8))
 }
 
 /// Watches for the end of the last process only.
