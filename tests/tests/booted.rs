@@ -73,9 +73,9 @@ fn the_installed_units_work_under_systemd() {
     assert_eq!(one("daemon"), "active");
     assert_eq!((one("state-owner"), one("socket")), ("wyng-keys 700", "root wyng 660"));
     assert_eq!((one("stranger"), one("member")), ("1", "0"));
-    // Six processes, each with its filter, on a system that they cannot write to and without any network.
+    // Seven processes, each with its filter, on a system that they cannot write to and without any network.
     let processes = &seen["process"];
-    assert_eq!(processes.len(), 6, "{processes:?}");
+    assert_eq!(processes.len(), 7, "{processes:?}");
     for role in ROLES {
         let wanted = format!("NoNewPrivs:1 Seccomp:2 {} wyngd: {}", role.user().unwrap_or("root"), role.name());
         assert!(processes.contains(&wanted), "{wanted}: {processes:?}");
