@@ -991,9 +991,13 @@ impl Failure {
                 "No archive was made.",
                 "Two writers could not be told apart there: use a disk with another file system, or another place.",
             ),
-            Self::NotAnArchive => {
-                say("not-an-archive", Failed, "the place holds no Wyng archive".into(), kept, "Check the address of the store.")
-            }
+            Self::NotAnArchive => say(
+                "not-an-archive",
+                Failed,
+                "the place holds no slot of a Wyng archive".into(),
+                kept,
+                "Check the address of the store. If it is right, the store has lost the slots: `wyng-ctl verify` and `wyng-ctl backup` on a machine that has the archive put them back.",
+            ),
             Self::OtherArchive => say(
                 "other-archive",
                 Damage,
