@@ -79,7 +79,7 @@ fn a_list_is_an_aligned_table_sorted_by_name_in_local_time_with_ages_and_totals(
     let rows = [first, second, third].map(|row| row.split_whitespace().collect::<Vec<_>>());
     assert_eq!(rows.each_ref().map(|row| row[0]), ["a.img", "vm.img", "vm.img"], "{listed}");
     assert!(rows[1][1] < rows[2][1], "oldest first: {listed}");
-    for (column, end) in [("VOLUME", false), ("SESSION", false), ("LOCAL TIME", false), ("AGE", true), ("SIZE", true), ("ADDED", true)] {
+    for (column, end) in [("VOLUME", false), ("SESSION", false), ("LOCAL TIME", false), ("AGE", true), ("LOGICAL", true), ("ADDED", true)] {
         let place = head.find(column).unwrap() + if end { column.len() } else { 0 };
         for row in [first, second, third] {
             // Text begins where its head does, and numbers end where it ends.
@@ -93,6 +93,10 @@ fn a_list_is_an_aligned_table_sorted_by_name_in_local_time_with_ages_and_totals(
     let local = Command::new("date").env("TZ", "Europe/Berlin").args(["-d", &berlin, "+%Y-%m-%d %H:%M"]).output().unwrap();
     assert!(first.contains(text(&local.stdout).trim()), "{listed}");
     assert!(totals.starts_with("2 volumes, 3 sessions, ") && totals.ends_with(" added"), "{totals}");
+    let of_one = run(&sandbox, &["list", "home", "vm.img"]);
+    let shown = text(&of_one.stdout);
+    let sessions: Vec<&str> = shown.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(sessions, ["SESSION", rows[1][1], rows[2][1], "1"], "the volume was named");
 }
 
 #[test]

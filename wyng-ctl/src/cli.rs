@@ -794,6 +794,11 @@ impl Cli {
         matches!(&self.verb, Verb::Backup(BackupArgs { dry_run: true, .. }) | Verb::Restore(RestoreArgs { dry_run: true, .. }))
     }
 
+    /// Are sessions of one volume listed, which was named?
+    pub(crate) fn is_of_one_volume(&self) -> bool {
+        matches!(&self.verb, Verb::List(ListArgs { volume: Some(_), .. }))
+    }
+
     /// Is only a part of what the archive has in the store to be checked?
     pub(crate) fn checks_part(&self) -> bool {
         let Verb::Verify(verify) = &self.verb else { return false };

@@ -58,9 +58,10 @@ struct Listing {
 }
 
 impl Listing {
-    fn new() -> Self {
+    /// With `of_one_volume` every session is of the volume that the person named.
+    fn new(of_one_volume: bool) -> Self {
         use Side::{Left, Right};
-        Self {
+        let mut listing = Self {
             archive_count: 0,
             volume_count: 0,
             session_count: 0,
@@ -72,7 +73,7 @@ impl Listing {
                 ("SESSION", Left),
                 ("LOCAL TIME", Left),
                 ("AGE", Right),
-                ("SIZE", Right),
+                ("LOGICAL", Right),
                 ("ADDED", Right),
                 ("", Left),
             ]),
@@ -92,7 +93,11 @@ impl Listing {
                 ("VERIFIED", Right),
                 ("STORE", Left),
             ]),
+        };
+        if of_one_volume {
+            listing.sessions.hide_first();
         }
+        listing
     }
 }
 
@@ -107,7 +112,7 @@ impl Human {
             command: cli.command_name(),
             dry_run: cli.is_dry_run(),
             checks_part: cli.checks_part(),
-            listing: Listing::new(),
+            listing: Listing::new(cli.is_of_one_volume()),
             unenforced: Vec::new(),
             last_backed_up: None,
             backed_up_count: 0,

@@ -49,11 +49,18 @@ pub(super) enum Side {
 pub(super) struct Table<const N: usize> {
     heads: [(&'static str, Side); N],
     rows: Vec<[Cell; N]>,
+    /// Number of columns at the left that are not shown.
+    hidden: usize,
 }
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(heads: [(&'static str, Side); N]) -> Self {
-        Self { heads, rows: Vec::new() }
+        Self { heads, rows: Vec::new(), hidden: 0 }
+    }
+
+    /// Leaves out the first column, which says the same in each row.
+    pub(super) fn hide_first(&mut self) {
+        self.hidden = 1;
     }
 
     pub(super) fn push(&mut self, row: [Cell; N]) {
@@ -85,6 +92,7 @@ impl<const N: usize> Table<N> {
                 .iter()
                 .zip(self.heads)
                 .zip(widths)
+                .skip(self.hidden)
                 .map(|((cell, (_, side)), columns)| {
                     let text =
                         if side == Side::Left { pad_left_aligned(&cell.text, columns) } else { pad_right_aligned(&cell.text, columns) };
