@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive on disk without any daemon: the plainest program that writes the format, straight over `wyng-archive`.
+//! An archive on disk without any daemon: the plainest program that writes the format, straight
+//! over `wyng-archive`.
 //!
-//! Everything is in memory, nothing is optimised, and what the owner may choose is chosen at random from a seed. So its archives differ
-//! from those of `wyngd` wherever the format leaves a choice, and a reader has to take both.
+//! Everything is in memory, nothing is optimised, and what the owner may choose is chosen at random
+//! from a seed. So its archives differ from those of `wyngd` wherever the format leaves a choice,
+//! and a reader has to take both.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,18 +12,20 @@ use std::path::{Path, PathBuf};
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{
-    ArchiveId, Coder, Credential, Domain, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password, RecoveryKey, Root, Secret, SessionKey,
-    SlotParams, open_slot, pack_name, seal_slot, slot_name,
+    ArchiveId, Coder, Credential, Domain, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password,
+    RecoveryKey, Root, Secret, SessionKey, SlotParams, open_slot, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, COMMIT_BYTES, Commit, ContentTree, Directory, KeyEntry, KeysTree, Node, PackEntry, PackLayout, PackState, PacksRoot,
-    PacksTree, Place, RecordKind, SessionEntry, SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot,
+    ArchiveSettings, COMMIT_BYTES, Commit, ContentTree, Directory, KeyEntry, KeysTree, Node,
+    PackEntry, PackLayout, PackState, PacksRoot, PacksTree, Place, RecordKind, SessionEntry,
+    SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot,
     VolumeEntry, VolumeId, VolumesTree, chunk_count, skip_of,
 };
 use wyng_archive::plan::{self, EditError, Editor, Nodes, NodesMut, Walk, read_packs};
 use zeroize::Zeroizing;
 
-/// Seconds since 1970 at which a seeded archive's first run is made; the next ones follow a minute apart.
+/// Seconds since 1970 at which a seeded archive's first run is made; the next ones follow a minute
+/// apart.
 const SEEDED_TIME: i64 = 1_900_000_000;
 
 /// Why an archive cannot be made or read, for the person who asked.
@@ -35,7 +39,10 @@ impl Random {
         let mut start = [0; 32];
         match seed {
             // Two calls with one seed must not repeat a key or a salt.
-            Some(seed) => start = *blake3::hash(&[seed.to_le_bytes(), generation.to_le_bytes()].concat()).as_bytes(),
+            Some(seed) => {
+                start = *blake3::hash(&[seed.to_le_bytes(), generation.to_le_bytes()].concat())
+                    .as_bytes()
+            }
             None => std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut start)?,
         }
         Ok(Self(blake3::Hasher::new_keyed(&start).finalize_xof()))
@@ -95,9 +102,17 @@ struct Packs {
 
 impl ArchiveWriter {
     /// Opens the archive in `folder`, or makes one if the folder is empty or missing.
-    pub fn open_or_create(folder: &Path, passphrase: &[u8], seed: Option<u64>) -> Result<Self, Problem> {
+    pub fn open_or_create(
+        folder: &Path,
+        passphrase: &[u8],
+        seed: Option<u64>,
+    ) -> Result<Self, Problem> {
         let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        if !folder.exists() || is_empty { Self::create(folder, passphrase, seed) } else { Self::open(folder, passphrase, seed) }
+        if !folder.exists() || is_empty {
+            Self::create(folder, passphrase, seed)
+        } else {
+            Self::open(folder, passphrase, seed)
+        }
     }
 
     fn create(folder: &Path, passphrase: &[u8], seed: Option<u64>) -> Result<Self, Problem> {
@@ -114,7 +129,11 @@ impl ArchiveWriter {
             hold_off_runs: u32::try_from(random.below(5))?,
             hold_off_secs: random.below(1_000_000),
             zstd_level: [-3, 1, 3, 9][usize::try_from(random.below(4))?],
-            shared_domain: if random.coin() { Some(DomainId(random.bytes())) } else { None },
+            shared_domain: if random.coin() {
+                Some(DomainId(random.bytes()))
+            } else {
+                None
+            },
         };
         let mut slots = vec![(SlotKind::Passphrase, Zeroizing::new(passphrase.to_vec()))];
         if random.coin() {
@@ -125,12 +144,27 @@ impl ArchiveWriter {
         let mut listed = Vec::new();
         for (number, (kind, password)) in (0_u8..).zip(slots) {
             let (memory_kib, passes) = (SlotParams::LEAST.memory_kib(), SlotParams::LEAST.passes());
-            let clear = SlotClear { number, kind, archive, memory_kib, passes, salt: random.bytes() };
+            let clear = SlotClear {
+                number,
+                kind,
+                archive,
+                memory_kib,
+                passes,
+                salt: random.bytes(),
+            };
             let password = Password::new(password).ok_or("the passphrase is empty or too long")?;
             let slot = seal_slot(&root, clear, &password, random.seed())?;
-            let label = SlotLabel::new(["", "laptop", "im Tresor, grün"][usize::try_from(random.below(3))?]).ok_or("a label")?;
+            let label = SlotLabel::new(
+                ["", "laptop", "im Tresor, grün"][usize::try_from(random.below(3))?],
+            )
+            .ok_or("a label")?;
             let time = SEEDED_TIME - i64::try_from(random.below(1_000_000))?;
-            listed.push(SlotRef { number, time, hash: *blake3::hash(&slot.encode()).as_bytes(), label });
+            listed.push(SlotRef {
+                number,
+                time,
+                hash: *blake3::hash(&slot.encode()).as_bytes(),
+                label,
+            });
             put(folder, slot_name(number), &slot.encode())?;
         }
         let head = Commit {
@@ -143,7 +177,10 @@ impl ArchiveWriter {
             epoch: Epoch(1),
             settings,
             next_slot: u16::try_from(listed.len())?,
-            packs: PacksRoot { size: 0, root: None },
+            packs: PacksRoot {
+                size: 0,
+                root: None,
+            },
             keys: TreeRoot::EMPTY,
             volumes: TreeRoot::EMPTY,
             tail: None,
@@ -168,7 +205,8 @@ impl ArchiveWriter {
     }
 
     fn open(folder: &Path, passphrase: &[u8], seed: Option<u64>) -> Result<Self, Problem> {
-        let password = Password::new(Zeroizing::new(passphrase.to_vec())).ok_or("the passphrase is empty or too long")?;
+        let password = Password::new(Zeroizing::new(passphrase.to_vec()))
+            .ok_or("the passphrase is empty or too long")?;
         let slots = (0..=u8::MAX).filter_map(|number| get(folder, slot_name(number)).ok());
         let mut opened = slots.filter_map(|bytes| {
             let slot = Slot::decode(&bytes).ok()?;
@@ -182,7 +220,13 @@ impl ArchiveWriter {
         let mut coder = Coder::new(0)?;
         let mut plain = Vec::new();
         let bytes = commits.last().ok_or("there is no commit")?;
-        credential.open_meta(Kind::Commit, &mut coder, &Id(credential.commit_name(generation).0), bytes, &mut plain)?;
+        credential.open_meta(
+            Kind::Commit,
+            &mut coder,
+            &Id(credential.commit_name(generation).0),
+            bytes,
+            &mut plain,
+        )?;
         let head = Commit::decode(&plain, generation)?;
         let mut writer = Self {
             folder: folder.to_owned(),
@@ -203,8 +247,18 @@ impl ArchiveWriter {
 
     /// Reads every pack of the head: its directory, its nodes, and which chunks it has.
     fn load_catalog(&mut self) -> Result<(), Problem> {
-        let Self { folder, credential, coder, head, .. } = self;
-        let packs = read_packs(head, &mut |pack: &PackEntry, place: &Place, level, room| -> Result<Node<PacksTree>, Problem> {
+        let Self {
+            folder,
+            credential,
+            coder,
+            head,
+            ..
+        } = self;
+        let packs = read_packs(head, &mut |pack: &PackEntry,
+                                           place: &Place,
+                                           level,
+                                           room|
+         -> Result<Node<PacksTree>, Problem> {
             let bytes = get(folder, pack.name)?;
             let record = part(&bytes, place.offset_bytes, place.length_bytes)?;
             let mut plain = Vec::new();
@@ -214,14 +268,30 @@ impl ArchiveWriter {
         .map_err(|problem| problem.to_string())?;
         for pack in packs.values() {
             let bytes = get(&self.folder, pack.name)?;
-            let record = part(&bytes, pack.directory_offset_bytes, pack.directory_length_bytes)?;
+            let record = part(
+                &bytes,
+                pack.directory_offset_bytes,
+                pack.directory_length_bytes,
+            )?;
             let mut plain = Vec::new();
-            self.credential.open_meta(Kind::Directory, &mut self.coder, &pack.directory, record, &mut plain)?;
+            self.credential.open_meta(
+                Kind::Directory,
+                &mut self.coder,
+                &pack.directory,
+                record,
+                &mut plain,
+            )?;
             for entry in Directory::decode(&plain, pack.directory_offset_bytes)?.entries {
                 if entry.kind == RecordKind::Node {
                     let record = part(&bytes, entry.offset_bytes, entry.length_bytes)?;
                     let mut node = Vec::new();
-                    self.credential.open_meta(Kind::Node, &mut self.coder, &entry.id, record, &mut node)?;
+                    self.credential.open_meta(
+                        Kind::Node,
+                        &mut self.coder,
+                        &entry.id,
+                        record,
+                        &mut node,
+                    )?;
                     self.nodes.insert(entry.id, node);
                 } else {
                     self.chunks.insert(entry.id);
@@ -231,12 +301,14 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    /// From now on each run also packs a chunk that no session reaches, of a domain that nothing names: what a run leaves that never ended.
+    /// From now on each run also packs a chunk that no session reaches, of a domain that nothing
+    /// names: what a run leaves that never ended.
     pub fn stray(&mut self) {
         self.strays = true;
     }
 
-    /// From now on chunks are named in another domain than that of their session: each opens, and is not what its session means.
+    /// From now on chunks are named in another domain than that of their session: each opens, and
+    /// is not what its session means.
     pub fn misname(&mut self) {
         self.misnames = true;
     }
@@ -255,11 +327,17 @@ impl ArchiveWriter {
         let mut volumes = self.volumes()?;
         let mut time = self.now()?;
         for (_, volume) in &volumes {
-            let newest = self.sessions(volume)?.last().map_or(i64::MIN, |(_, session)| session.time);
+            let newest = self
+                .sessions(volume)?
+                .last()
+                .map_or(i64::MIN, |(_, session)| session.time);
             time = time.max(newest + 1);
         }
         let first_pack = self.head.next_pack();
-        let mut packs = Packs { open: OpenPack::new(first_pack, self.head.settings.pack_size_bytes), closed: Vec::new() };
+        let mut packs = Packs {
+            open: OpenPack::new(first_pack, self.head.settings.pack_size_bytes),
+            closed: Vec::new(),
+        };
         // Chunks first, then nodes: the order in a pack.
         let mut contents = Vec::new();
         for (name, path) in images {
@@ -273,7 +351,11 @@ impl ArchiveWriter {
                 }
             };
             let image = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let domain = if self.misnames { DomainId(self.random.bytes()) } else { volumes[place].1.domain };
+            let domain = if self.misnames {
+                DomainId(self.random.bytes())
+            } else {
+                volumes[place].1.domain
+            };
             let domain = self.credential.domain(domain);
             let (ids, added_bytes) = self.add_chunks(&mut packs, &key, &domain, &image)?;
             contents.push((place, image.len() as u64, ids, added_bytes));
@@ -287,7 +369,8 @@ impl ArchiveWriter {
             let entry = &volumes[place].1;
             let count = chunk_count(size_bytes, entry.chunk_size_bytes);
             let changes = (0..).zip(ids).filter(|(_, id)| id.is_some());
-            let root = edit::<ContentTree>(self, &mut packs, &plan::Root::empty(count), count, changes)?;
+            let root =
+                edit::<ContentTree>(self, &mut packs, &plan::Root::empty(count), count, changes)?;
             let entry = &mut volumes[place].1;
             let session = SessionEntry {
                 time,
@@ -300,24 +383,54 @@ impl ArchiveWriter {
                 domain: entry.domain,
                 root: root.root.unwrap_or(Id::ZERO),
                 settings: Vec::new(),
-                tags: if tagged { vec!["kept".into()] } else { Vec::new() },
+                tags: if tagged {
+                    vec!["kept".into()]
+                } else {
+                    Vec::new()
+                },
             };
-            let old = plan::Root { size: entry.sessions_size, child: (entry.sessions_root != Id::ZERO).then_some(entry.sessions_root) };
+            let old = plan::Root {
+                size: entry.sessions_size,
+                child: (entry.sessions_root != Id::ZERO).then_some(entry.sessions_root),
+            };
             let size = entry.sessions_size + 1;
             let (sessions_size, size_before) = (size, entry.sessions_size);
-            let root = edit::<SessionsTree>(self, &mut packs, &old, sessions_size, [(size_before, Some(session))])?;
+            let root = edit::<SessionsTree>(
+                self,
+                &mut packs,
+                &old,
+                sessions_size,
+                [(size_before, Some(session))],
+            )?;
             let entry = &mut volumes[place].1;
-            (entry.sessions_size, entry.sessions_root, entry.size_bytes) = (root.size, root.root.unwrap_or(Id::ZERO), size_bytes);
+            (entry.sessions_size, entry.sessions_root, entry.size_bytes) =
+                (root.size, root.root.unwrap_or(Id::ZERO), size_bytes);
         }
         let size = volumes.last().map_or(0, |(number, _)| number + 1);
-        let old = plan::Root { size: self.head.volumes.size, child: self.head.volumes.root };
-        let entries = volumes.into_iter().map(|(number, volume)| (number, Some(volume)));
+        let old = plan::Root {
+            size: self.head.volumes.size,
+            child: self.head.volumes.root,
+        };
+        let entries = volumes
+            .into_iter()
+            .map(|(number, volume)| (number, Some(volume)));
         let volumes = edit::<VolumesTree>(self, &mut packs, &old, size, entries)?;
-        let old = plan::Root { size: self.head.keys.size, child: self.head.keys.root };
+        let old = plan::Root {
+            size: self.head.keys.size,
+            child: self.head.keys.root,
+        };
         let entry: (u64, Option<KeyEntry>) = (self.head.keys.size, Some(envelope));
         let keys = edit::<KeysTree>(self, &mut packs, &old, entry.0 + 1, [entry])?;
         let (packs, tail) = self.finish_packs(packs)?;
-        self.commit(|head| Commit { time, runs: head.runs + 1, volumes, keys, packs, tail: Some(tail), ..head })?;
+        self.commit(|head| Commit {
+            time,
+            runs: head.runs + 1,
+            volumes,
+            keys,
+            packs,
+            tail: Some(tail),
+            ..head
+        })?;
         Ok(time)
     }
 
@@ -325,20 +438,30 @@ impl ArchiveWriter {
         if self.seeded {
             return Ok(SEEDED_TIME + i64::try_from(self.head.generation)? * 60);
         }
-        Ok(i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())?)
+        Ok(i64::try_from(
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)?
+                .as_secs(),
+        )?)
     }
 
     fn new_volume(&mut self, name: &str) -> VolumeEntry {
         let settings = self.head.settings;
         VolumeEntry {
             id: VolumeId(self.random.bytes()),
-            domain: settings.shared_domain.unwrap_or(DomainId(self.random.bytes())),
+            domain: settings
+                .shared_domain
+                .unwrap_or(DomainId(self.random.bytes())),
             size_bytes: 0,
             chunk_size_bytes: settings.chunk_size_bytes,
             sessions_size: 0,
             sessions_root: Id::ZERO,
             name: name.to_owned(),
-            description: if self.random.coin() { format!("the image {name}") } else { String::new() },
+            description: if self.random.coin() {
+                format!("the image {name}")
+            } else {
+                String::new()
+            },
         }
     }
 
@@ -362,7 +485,8 @@ impl ArchiveWriter {
             if self.chunks.insert(id) {
                 let mut record = Vec::new();
                 let seed = self.random.seed();
-                self.credential.seal_chunk(key, &mut self.coder, &id, chunk, seed, &mut record)?;
+                self.credential
+                    .seal_chunk(key, &mut self.coder, &id, chunk, seed, &mut record)?;
                 added_bytes += record.len() as u64;
                 self.add_record(packs, id, RecordKind::Chunk { key: key.number() }, &record)?;
             }
@@ -383,15 +507,25 @@ impl ArchiveWriter {
     fn seal(&mut self, kind: Kind, id: &Id, plain: &[u8]) -> Result<Vec<u8>, Problem> {
         let mut record = Vec::new();
         let seed = self.random.seed();
-        self.credential.seal_meta(kind, &mut self.coder, id, plain, seed, &mut record)?;
+        self.credential
+            .seal_meta(kind, &mut self.coder, id, plain, seed, &mut record)?;
         Ok(record)
     }
 
-    fn add_record(&mut self, packs: &mut Packs, id: Id, kind: RecordKind, record: &[u8]) -> Result<u32, Problem> {
+    fn add_record(
+        &mut self,
+        packs: &mut Packs,
+        id: Id,
+        kind: RecordKind,
+        record: &[u8],
+    ) -> Result<u32, Problem> {
         let length = u32::try_from(record.len())?;
         if packs.open.layout.room_bytes(1) < length {
             let number = packs.open.number + 1;
-            let full = std::mem::replace(&mut packs.open, OpenPack::new(number, self.head.settings.pack_size_bytes));
+            let full = std::mem::replace(
+                &mut packs.open,
+                OpenPack::new(number, self.head.settings.pack_size_bytes),
+            );
             packs.closed.push((full.number, self.close(&full, false)?));
         }
         packs.open.append(id, kind, record)
@@ -403,11 +537,15 @@ impl ArchiveWriter {
         let directory = self.credential.node_id(&plain);
         let record = self.seal(Kind::Directory, &directory, &plain)?;
         let directory_length_bytes = u32::try_from(record.len())?;
-        let length_bytes = pack.layout.length_bytes(directory_length_bytes, last_of_run);
+        let length_bytes = pack
+            .layout
+            .length_bytes(directory_length_bytes, last_of_run);
         let mut bytes = [pack.bytes.as_slice(), &record].concat();
         let filled = bytes.len();
         bytes.resize(usize::try_from(length_bytes)?, 0);
-        self.random.0.fill(bytes.get_mut(filled..).ok_or("a pack is too short")?);
+        self.random
+            .0
+            .fill(bytes.get_mut(filled..).ok_or("a pack is too short")?);
         let name = pack_name(&bytes);
         put(&self.folder, name, &bytes)?;
         Ok(PackEntry {
@@ -420,36 +558,65 @@ impl ArchiveWriter {
         })
     }
 
-    /// Enters the last tail and all closed packs into (a), whose new nodes go into the open pack: the new tail.
+    /// Enters the last tail and all closed packs into (a), whose new nodes go into the open pack:
+    /// the new tail.
     fn finish_packs(&mut self, mut packs: Packs) -> Result<(PacksRoot, Tail), Problem> {
         // Room for the nodes of a run of this size; what does not fit would need several commits.
         if packs.open.layout.room_bytes(16) < 24 * 1024 {
             let number = packs.open.number + 1;
-            let full = std::mem::replace(&mut packs.open, OpenPack::new(number, self.head.settings.pack_size_bytes));
+            let full = std::mem::replace(
+                &mut packs.open,
+                OpenPack::new(number, self.head.settings.pack_size_bytes),
+            );
             packs.closed.push((full.number, self.close(&full, false)?));
         }
-        let mut entries: Vec<(u64, PackEntry)> = self.head.tail.iter().map(|tail| (tail.number, tail.entry)).collect();
+        let mut entries: Vec<(u64, PackEntry)> = self
+            .head
+            .tail
+            .iter()
+            .map(|tail| (tail.number, tail.entry))
+            .collect();
         entries.append(&mut packs.closed);
         let number = packs.open.number;
-        let old = plan::Root { size: self.head.packs.size, child: self.head.packs.root };
-        let mut nodes = TailNodes(InRun { writer: self, packs: &mut packs });
+        let old = plan::Root {
+            size: self.head.packs.size,
+            child: self.head.packs.root,
+        };
+        let mut nodes = TailNodes(InRun {
+            writer: self,
+            packs: &mut packs,
+        });
         let mut editor = tree(Editor::<PacksTree>::new(&old, number, &mut nodes))?;
         for (index, entry) in entries {
             tree(editor.set(index, Some(entry), &mut nodes))?;
         }
         let root = tree(editor.finish(&mut nodes))?;
         let entry = self.close(&packs.open, true)?;
-        Ok((PacksRoot { size: root.size, root: root.child }, Tail { number, entry }))
+        Ok((
+            PacksRoot {
+                size: root.size,
+                root: root.child,
+            },
+            Tail { number, entry },
+        ))
     }
 
     fn commit(&mut self, change: impl FnOnce(Commit) -> Commit) -> Result<(), Problem> {
         let generation = self.head.generation + 1;
         let hash = |generation: u64| match usize::try_from(generation) {
-            Ok(place @ 1..) => self.commits.get(place - 1).map_or([0; 32], |bytes| *blake3::hash(bytes).as_bytes()),
+            Ok(place @ 1..) => self
+                .commits
+                .get(place - 1)
+                .map_or([0; 32], |bytes| *blake3::hash(bytes).as_bytes()),
             _ => [0; 32],
         };
         let (previous, skip) = (hash(generation - 1), hash(skip_of(generation)));
-        let commit = Commit { generation, previous, skip, ..change(self.head.clone()) };
+        let commit = Commit {
+            generation,
+            previous,
+            skip,
+            ..change(self.head.clone())
+        };
         let name = self.credential.commit_name(generation);
         let bytes = self.seal(Kind::Commit, &Id(name.0), &commit.encode())?;
         if bytes.len() != COMMIT_BYTES {
@@ -462,12 +629,24 @@ impl ArchiveWriter {
     }
 
     fn volumes(&self) -> Result<Vec<(u64, VolumeEntry)>, Problem> {
-        all::<VolumesTree>(self, &plan::Root { size: self.head.volumes.size, child: self.head.volumes.root })
+        all::<VolumesTree>(
+            self,
+            &plan::Root {
+                size: self.head.volumes.size,
+                child: self.head.volumes.root,
+            },
+        )
     }
 
     fn sessions(&self, volume: &VolumeEntry) -> Result<Vec<(u64, SessionEntry)>, Problem> {
         let child = (volume.sessions_root != Id::ZERO).then_some(volume.sessions_root);
-        all::<SessionsTree>(self, &plan::Root { size: volume.sessions_size, child })
+        all::<SessionsTree>(
+            self,
+            &plan::Root {
+                size: volume.sessions_size,
+                child,
+            },
+        )
     }
 
     fn node<S: Shape>(&self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Problem> {
@@ -478,11 +657,18 @@ impl ArchiveWriter {
 
 impl OpenPack {
     fn new(number: u64, size_bytes: u32) -> Self {
-        Self { number, layout: PackLayout::new(size_bytes), bytes: Vec::new() }
+        Self {
+            number,
+            layout: PackLayout::new(size_bytes),
+            bytes: Vec::new(),
+        }
     }
 
     fn append(&mut self, id: Id, kind: RecordKind, record: &[u8]) -> Result<u32, Problem> {
-        let offset = self.layout.push(id, kind, u32::try_from(record.len())?).ok_or("a record does not fit its pack")?;
+        let offset = self
+            .layout
+            .push(id, kind, u32::try_from(record.len())?)
+            .ok_or("a record does not fit its pack")?;
         self.bytes.extend_from_slice(record);
         Ok(offset)
     }
@@ -527,7 +713,12 @@ impl NodesMut<PacksTree> for TailNodes<'_> {
         let record = writer.seal(Kind::Node, &id, &plain)?;
         let offset_bytes = packs.open.append(id, RecordKind::Node, &record)?;
         writer.nodes.insert(id, plain);
-        Ok(Place { pack: packs.open.number, offset_bytes, length_bytes: u32::try_from(record.len())?, id })
+        Ok(Place {
+            pack: packs.open.number,
+            offset_bytes,
+            length_bytes: u32::try_from(record.len())?,
+            id,
+        })
     }
 }
 
@@ -541,7 +732,10 @@ impl<S: Shape<Child = Id>> Nodes<S> for Reading<'_> {
     }
 }
 
-fn all<S: Shape<Child = Id>>(writer: &ArchiveWriter, root: &plan::Root<Id>) -> Result<Vec<(u64, S::Value)>, Problem> {
+fn all<S: Shape<Child = Id>>(
+    writer: &ArchiveWriter,
+    root: &plan::Root<Id>,
+) -> Result<Vec<(u64, S::Value)>, Problem> {
     let mut walk = Walk::<S>::from(root, 0);
     let mut found = Vec::new();
     while let Some(entry) = walk.next(&mut Reading(writer))? {
@@ -563,7 +757,10 @@ fn edit<S: Shape<Child = Id>>(
         tree(editor.set(index, value, &mut nodes))?;
     }
     let root = tree(editor.finish(&mut nodes))?;
-    Ok(TreeRoot { size: root.size, root: root.child })
+    Ok(TreeRoot {
+        size: root.size,
+        root: root.child,
+    })
 }
 
 /// A boxed error is no error itself.
@@ -573,7 +770,9 @@ fn tree<T>(result: Result<T, EditError<Problem>>) -> Result<T, Problem> {
 
 fn part(bytes: &[u8], offset_bytes: u32, length_bytes: u32) -> Result<&[u8], Problem> {
     let begin = usize::try_from(offset_bytes)?;
-    Ok(bytes.get(begin..begin + usize::try_from(length_bytes)?).ok_or("a pack is too short")?)
+    Ok(bytes
+        .get(begin..begin + usize::try_from(length_bytes)?)
+        .ok_or("a pack is too short")?)
 }
 
 /// A blob lies in the folder of its name's first byte.
@@ -589,5 +788,6 @@ fn get(folder: &Path, name: BlobName) -> Result<Vec<u8>, Problem> {
 fn put(folder: &Path, name: BlobName, bytes: &[u8]) -> Result<(), Problem> {
     let path = path(folder, name);
     fs::create_dir_all(path.parent().unwrap_or(folder))?;
-    Ok(fs::File::create_new(&path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes))?)
+    Ok(fs::File::create_new(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))?)
 }

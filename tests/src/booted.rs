@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! systemd as process 1 in namespaces of its own, over an overlay of this machine's files: `tests/booted/boot.sh` does it.
+//! systemd as process 1 in namespaces of its own, over an overlay of this machine's files:
+//! `tests/booted/boot.sh` does it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,7 +10,8 @@ pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("booted")
 }
 
-/// Boots over `scratch/installed`, with `scratch/srv` as `/srv`, until `/srv/check.sh` has ended; within `secs`, or it is killed.
+/// Boots over `scratch/installed`, with `scratch/srv` as `/srv`, until `/srv/check.sh` has ended;
+/// within `secs`, or it is killed.
 pub fn boot(scratch: &Path, secs: u32) -> Output {
     start(scratch, secs, &[])
 }
@@ -25,6 +27,10 @@ pub(crate) fn probe() -> bool {
 
 fn start(scratch: &Path, secs: u32, options: &[&str]) -> Output {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", &secs.to_string(), "unshare", "--mount"]).arg(scripts().join("boot.sh")).arg(scratch).args(options);
+    command
+        .args(["--kill-after=5", &secs.to_string(), "unshare", "--mount"])
+        .arg(scripts().join("boot.sh"))
+        .arg(scratch)
+        .args(options);
     command.stdin(Stdio::null()).output().unwrap()
 }

@@ -17,13 +17,17 @@ impl SmallDisk {
     pub fn mount(size_mib: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size_mib}m,mode=0777");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()));
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder.path()));
         Self { folder }
     }
 
     /// From now on nothing can be written.
     pub fn remount_read_only(&self) {
-        run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.folder.path()));
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.folder.path()));
     }
 
     /// Where it is mounted.
@@ -49,7 +53,8 @@ pub struct LoopMount {
 }
 
 impl LoopMount {
-    /// Makes and mounts one of `size_mib`. `kind` is what follows `mkfs.`; `options` are those of `mount -o`.
+    /// Makes and mounts one of `size_mib`. `kind` is what follows `mkfs.`; `options` are those of
+    /// `mount -o`.
     pub fn mount(kind: &str, size_mib: u32, options: &str) -> Self {
         Self::mount_as(kind, kind, size_mib, options)
     }
@@ -64,14 +69,24 @@ impl LoopMount {
         Self::try_mount(kind, kind, 320, "noatime").is_ok()
     }
 
-    fn try_mount(kind: &str, mounted_as: &str, size_mib: u32, options: &str) -> Result<Self, String> {
+    fn try_mount(
+        kind: &str,
+        mounted_as: &str,
+        size_mib: u32,
+        options: &str,
+    ) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let (image, top) = (folder.path().join("image"), folder.path().join("top"));
         std::fs::create_dir(&top).map_err(|error| error.to_string())?;
         let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(u64::from(size_mib) << 20).map_err(|error| error.to_string())?;
+        file.set_len(u64::from(size_mib) << 20)
+            .map_err(|error| error.to_string())?;
         try_run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image))?;
-        try_run(Command::new("mount").args(["-t", mounted_as, "-o", &format!("loop,{options}")]).args([&image, &top]))?;
+        try_run(
+            Command::new("mount")
+                .args(["-t", mounted_as, "-o", &format!("loop,{options}")])
+                .args([&image, &top]),
+        )?;
         Ok(Self { folder })
     }
 
@@ -90,18 +105,26 @@ impl LoopMount {
         self.folder.path().join("image")
     }
 
-    /// Changes one byte of the disk in the middle of a file, beneath the file system. The file's bytes there must be on the disk, as they are
-    /// and nowhere else: they are looked for.
+    /// Changes one byte of the disk in the middle of a file, beneath the file system. The file's
+    /// bytes there must be on the disk, as they are and nowhere else: they are looked for.
     pub fn rot(&self, file: &Path) {
         let content = std::fs::read(file).unwrap();
         let middle = content.len() / 2;
         let needle = &content[middle..middle + 64];
         let mut image = std::fs::read(self.image()).unwrap();
-        let places: Vec<usize> =
-            (0..image.len() - 64).filter(|place| image[*place] == needle[0] && &image[*place..*place + 64] == needle).collect();
-        let [place] = places[..] else { panic!("the bytes lie at {places:?}") };
+        let places: Vec<usize> = (0..image.len() - 64)
+            .filter(|place| image[*place] == needle[0] && &image[*place..*place + 64] == needle)
+            .collect();
+        let [place] = places[..] else {
+            panic!("the bytes lie at {places:?}")
+        };
         image[place] ^= 1;
-        std::fs::File::options().write(true).open(self.image()).unwrap().write_all_at(&image[place..=place], place as u64).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(self.image())
+            .unwrap()
+            .write_all_at(&image[place..=place], place as u64)
+            .unwrap();
     }
 }
 
@@ -111,8 +134,9 @@ impl Drop for LoopMount {
     }
 }
 
-/// An ext4 whose image lies on a small file system: once that is full, what was written is lost, and only a sync tells. It has a journal:
-/// without one, a name put in another's place may show neither file after a restart.
+/// An ext4 whose image lies on a small file system: once that is full, what was written is lost,
+/// and only a sync tells. It has a journal: without one, a name put in another's place may show
+/// neither file after a restart.
 pub struct FailingDisk {
     below: SmallDisk,
     top: tempfile::TempDir,
@@ -121,10 +145,18 @@ pub struct FailingDisk {
 impl FailingDisk {
     /// Makes and mounts one that fails when told to.
     pub fn mount() -> Self {
-        let disk = Self { below: SmallDisk::mount(32), top: tempfile::tempdir().unwrap() };
+        let disk = Self {
+            below: SmallDisk::mount(32),
+            top: tempfile::tempdir().unwrap(),
+        };
         let image = disk.below.join("image");
-        std::fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(&image));
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(96 << 20)
+            .unwrap();
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-J", "size=4"])
+            .arg(&image));
         disk.mount_top();
         disk
     }
@@ -141,7 +173,11 @@ impl FailingDisk {
         run(Command::new("umount").arg(self.top.path()));
         std::fs::remove_file(self.below.join("fill")).unwrap();
         // Its status 1 says that something was repaired.
-        Command::new("e2fsck").args(["-f", "-y"]).arg(self.below.join("image")).output().unwrap();
+        Command::new("e2fsck")
+            .args(["-f", "-y"])
+            .arg(self.below.join("image"))
+            .output()
+            .unwrap();
         self.mount_top();
     }
 
@@ -151,7 +187,10 @@ impl FailingDisk {
     }
 
     fn mount_top(&self) {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.below.join("image")).arg(self.top.path()));
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(self.below.join("image"))
+            .arg(self.top.path()));
     }
 }
 
@@ -161,7 +200,8 @@ impl Drop for FailingDisk {
     }
 }
 
-/// An exFAT in an image, as external disks have it: no hard links, and no rename that replaces nothing.
+/// An exFAT in an image, as external disks have it: no hard links, and no rename that replaces
+/// nothing.
 pub struct ExfatDisk {
     folder: tempfile::TempDir,
 }
@@ -178,12 +218,22 @@ impl ExfatDisk {
     }
 
     fn try_mount(size_mib: u64) -> Result<Self, String> {
-        let disk = Self { folder: tempfile::tempdir().map_err(|error| error.to_string())? };
+        let disk = Self {
+            folder: tempfile::tempdir().map_err(|error| error.to_string())?,
+        };
         let image = disk.folder.path().join("image");
         std::fs::create_dir(disk.path()).map_err(|error| error.to_string())?;
-        std::fs::File::create(&image).and_then(|file| file.set_len(size_mib << 20)).map_err(|error| error.to_string())?;
+        std::fs::File::create(&image)
+            .and_then(|file| file.set_len(size_mib << 20))
+            .map_err(|error| error.to_string())?;
         try_run(Command::new("mkfs.exfat").arg(&image))?;
-        let mount = |kind| try_run(Command::new("mount").args(["-t", kind, "-o", "loop"]).args([&image, &disk.path()]));
+        let mount = |kind| {
+            try_run(
+                Command::new("mount")
+                    .args(["-t", kind, "-o", "loop"])
+                    .args([&image, &disk.path()]),
+            )
+        };
         mount("exfat").or_else(|_| mount("exfat-fuse"))?;
         Ok(disk)
     }
@@ -201,11 +251,15 @@ impl ExfatDisk {
 
 impl Drop for ExfatDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).output();
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.path())
+            .output();
     }
 }
 
-/// A btrfs with one copy of everything, whose checksums make a changed byte of the disk an unreadable one.
+/// A btrfs with one copy of everything, whose checksums make a changed byte of the disk an
+/// unreadable one.
 pub struct RottenDisk {
     folder: tempfile::TempDir,
 }
@@ -213,26 +267,41 @@ pub struct RottenDisk {
 impl RottenDisk {
     /// Makes and mounts one.
     pub fn mount() -> Self {
-        let disk = Self { folder: tempfile::tempdir().unwrap() };
+        let disk = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir(disk.path()).unwrap();
-        std::fs::File::create(disk.image()).unwrap().set_len(320 << 20).unwrap();
-        run(Command::new("mkfs.btrfs").args(["-q", "-d", "single", "-m", "single"]).arg(disk.image()));
+        std::fs::File::create(disk.image())
+            .unwrap()
+            .set_len(320 << 20)
+            .unwrap();
+        run(Command::new("mkfs.btrfs")
+            .args(["-q", "-d", "single", "-m", "single"])
+            .arg(disk.image()));
         disk.mount_image();
         disk
     }
 
     /// Changes bytes in the middle of a file, below the file system.
     pub fn rot(&self, file: &Path) {
-        self.rot_at(file, usize::try_from(file.metadata().unwrap().len() / 2).unwrap());
+        self.rot_at(
+            file,
+            usize::try_from(file.metadata().unwrap().len() / 2).unwrap(),
+        );
     }
 
-    /// Changes bytes of a file behind `offset_bytes`, below the file system: the whole block of 4 KiB becomes unreadable.
+    /// Changes bytes of a file behind `offset_bytes`, below the file system: the whole block of 4
+    /// KiB becomes unreadable.
     pub fn rot_at(&self, file: &Path, offset_bytes: usize) {
         let bytes = std::fs::read(file).unwrap();
         let pattern = &bytes[offset_bytes..offset_bytes + 64];
         rustix::fs::sync();
         run(Command::new("umount").arg(self.path()));
-        let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();
+        let image = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(self.image())
+            .unwrap();
         let place = find(&image, pattern);
         std::os::unix::fs::FileExt::write_all_at(&image, b"rotten", place).unwrap();
         image.sync_all().unwrap();
@@ -254,7 +323,9 @@ impl RottenDisk {
     }
 
     fn mount_image(&self) {
-        run(Command::new("mount").args(["-o", "loop"]).args([self.image(), self.path()]));
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .args([self.image(), self.path()]));
     }
 }
 
@@ -271,7 +342,10 @@ fn find(file: &std::fs::File, pattern: &[u8]) -> u64 {
     let mut bytes = vec![0; STEP + pattern.len()];
     for begin in (0..length).step_by(STEP) {
         let read = std::os::unix::fs::FileExt::read_at(file, &mut bytes, begin).unwrap();
-        if let Some(place) = bytes[..read].windows(pattern.len()).position(|window| window == pattern) {
+        if let Some(place) = bytes[..read]
+            .windows(pattern.len())
+            .position(|window| window == pattern)
+        {
             return begin + place as u64;
         }
     }
@@ -284,11 +358,21 @@ pub fn run(command: &mut Command) {
 }
 
 fn try_run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    }
 }
 
-/// A loop device under a number that no other test uses meanwhile, so that its node stays its own while nothing is attached to it.
+/// A loop device under a number that no other test uses meanwhile, so that its node stays its own
+/// while nothing is attached to it.
 pub struct LoopDevice {
     node: PathBuf,
     partitions: Vec<u32>,
@@ -304,12 +388,23 @@ impl LoopDevice {
         let (number, lock) = LOOP_NUMBERS
             .filter_map(|number| {
                 let lock = std::env::temp_dir().join(format!("wyng-test-loop-{number}"));
-                let lock = std::fs::File::options().write(true).create(true).truncate(false).open(lock).unwrap();
-                flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok().then_some((number, lock))
+                let lock = std::fs::File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(lock)
+                    .unwrap();
+                flock(&lock, FlockOperation::NonBlockingLockExclusive)
+                    .is_ok()
+                    .then_some((number, lock))
             })
             .next()
             .unwrap();
-        let device = Self { node: PathBuf::from(format!("/dev/loop{number}")), partitions: Vec::new(), _number: lock };
+        let device = Self {
+            node: PathBuf::from(format!("/dev/loop{number}")),
+            partitions: Vec::new(),
+            _number: lock,
+        };
         device.attach_another(image);
         device
     }
@@ -327,7 +422,11 @@ impl LoopDevice {
 
     /// Makes a partition known, of so many sectors of 512 bytes; its node.
     pub fn add_partition(&mut self, number: u32, first_sector: u64, sectors: u64) -> PathBuf {
-        run(Command::new("addpart").arg(&self.node).args([number.to_string(), first_sector.to_string(), sectors.to_string()]));
+        run(Command::new("addpart").arg(&self.node).args([
+            number.to_string(),
+            first_sector.to_string(),
+            sectors.to_string(),
+        ]));
         self.partitions.push(number);
         let node = PathBuf::from(format!("{}p{number}", self.node.display()));
         crate::service::until("the partition has its node", || node.exists());
@@ -341,12 +440,19 @@ impl LoopDevice {
 
     /// Its bytes as they are on the medium.
     pub fn medium(&self) -> Vec<u8> {
-        let read = Command::new("dd").arg(format!("if={}", self.node.display())).args(["iflag=direct", "bs=1M", "status=none"]).output();
+        let read = Command::new("dd")
+            .arg(format!("if={}", self.node.display()))
+            .args(["iflag=direct", "bs=1M", "status=none"])
+            .output();
         read.unwrap().stdout
     }
 
     fn bytes(&self) -> u64 {
-        let size = std::fs::read_to_string(Path::new("/sys/block").join(self.node.file_name().unwrap()).join("size"));
+        let size = std::fs::read_to_string(
+            Path::new("/sys/block")
+                .join(self.node.file_name().unwrap())
+                .join("size"),
+        );
         size.unwrap().trim().parse().unwrap()
     }
 }
@@ -354,7 +460,9 @@ impl LoopDevice {
 impl Drop for LoopDevice {
     fn drop(&mut self) {
         for number in &self.partitions {
-            run(Command::new("delpart").arg(&self.node).arg(number.to_string()));
+            run(Command::new("delpart")
+                .arg(&self.node)
+                .arg(number.to_string()));
         }
         // Where nothing is attached there is nothing to do.
         let _ = Command::new("losetup").arg("-d").arg(&self.node).output();

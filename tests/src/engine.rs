@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The engine over a world in memory: archives with a past, commands that are killed at each of their calls, and what must be whole then.
+//! The engine over a world in memory: archives with a past, commands that are killed at each of
+//! their calls, and what must be whole then.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -41,7 +42,9 @@ pub fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
 
 /// A volume for each source.
 pub fn named(world: &MemoryWorld) -> Vec<BackupSource> {
-    let names: Vec<String> = (0..world.sources.len()).map(|number| format!("volume {number}")).collect();
+    let names: Vec<String> = (0..world.sources.len())
+        .map(|number| format!("volume {number}"))
+        .collect();
     sources_named(names.iter().map(String::as_str))
 }
 
@@ -51,9 +54,21 @@ pub fn back_up(world: &mut MemoryWorld) -> Result<(), Failure> {
 }
 
 /// The same with a commit after each `commit_after_bytes` that were sent.
-pub fn back_up_committing_after(world: &mut MemoryWorld, commit_after_bytes: u64) -> Result<(), Failure> {
-    let (archive, sources, [skip_unchanged, dry_run, live, heal]) = ("home".to_owned(), named(world), [false; 4]);
-    let request = backup::Request { archive, sources, skip_unchanged, dry_run, live, heal, commit_after_bytes };
+pub fn back_up_committing_after(
+    world: &mut MemoryWorld,
+    commit_after_bytes: u64,
+) -> Result<(), Failure> {
+    let (archive, sources, [skip_unchanged, dry_run, live, heal]) =
+        ("home".to_owned(), named(world), [false; 4]);
+    let request = backup::Request {
+        archive,
+        sources,
+        skip_unchanged,
+        dry_run,
+        live,
+        heal,
+        commit_after_bytes,
+    };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
         other => panic!("{other:?}: {:?}", world.told),
@@ -63,8 +78,15 @@ pub fn back_up_committing_after(world: &mut MemoryWorld, commit_after_bytes: u64
 /// Opens the archive; nothing of it may be missing.
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some("local".into()));
-    let request = open::Request { name: "home".into(), store, via, expect: None, before: None };
-    open::open(world, &request).map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
+    let request = open::Request {
+        name: "home".into(),
+        store,
+        via,
+        expect: None,
+        before: None,
+    };
+    open::open(world, &request)
+        .map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
 }
 
 /// A session as it was reported with status 0, and what it must give back.
@@ -87,19 +109,30 @@ pub fn reported(world: &MemoryWorld) -> Vec<Reported> {
     sessions
         .map(|(volume, time)| {
             let number: usize = volume.rsplit(' ').next().unwrap().parse().unwrap();
-            Reported { volume, time, content: world.sources[number].clone() }
+            Reported {
+                volume,
+                time,
+                content: world.sources[number].clone(),
+            }
         })
         .collect()
 }
 
 /// Restores all of it, and lets a verify find nothing wrong; how many blobs are nobody's.
 pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
-    let times: std::collections::BTreeSet<i64> = sessions.iter().map(|session| session.time).collect();
+    let times: std::collections::BTreeSet<i64> =
+        sessions.iter().map(|session| session.time).collect();
     for time in times {
-        let of_run: Vec<&Reported> = sessions.iter().filter(|session| session.time == time).collect();
+        let of_run: Vec<&Reported> = sessions
+            .iter()
+            .filter(|session| session.time == time)
+            .collect();
         let mut world = MemoryWorld::new(durable.clone(), 1000);
         let name = jiff::Timestamp::from_second(time).unwrap().to_string();
-        let volumes = of_run.iter().map(|session| session.volume.clone()).collect();
+        let volumes = of_run
+            .iter()
+            .map(|session| session.volume.clone())
+            .collect();
         let request = restore::Request {
             archive: "home".into(),
             volumes,
@@ -110,19 +143,50 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             around_damage: false,
             origins: Origins::default(),
         };
-        assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{name}: {:?}", world.told);
+        assert_eq!(
+            restore::restore(&mut world, &request),
+            Ok(ExitStatus::Done),
+            "{name}: {:?}",
+            world.told
+        );
         for (item, session) in (0..).zip(of_run) {
-            assert!(world.placed[&item] == session.content, "{} {name}", session.volume);
+            assert!(
+                world.placed[&item] == session.content,
+                "{} {name}",
+                session.volume
+            );
         }
     }
     let mut world = MemoryWorld::new(durable.clone(), 1001);
-    let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
-    assert_eq!(verify::verify(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
-    world.told.iter().find_map(|event| if let ToClient::Verified(sums) = event { Some(sums.foreign_objects) } else { None }).unwrap()
+    let request = verify::Request {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        session: None,
+        deep: false,
+        budget_bytes: None,
+    };
+    assert_eq!(
+        verify::verify(&mut world, &request),
+        Ok(ExitStatus::Done),
+        "{:?}",
+        world.told
+    );
+    world
+        .told
+        .iter()
+        .find_map(|event| {
+            if let ToClient::Verified(sums) = event {
+                Some(sums.foreign_objects)
+            } else {
+                None
+            }
+        })
+        .unwrap()
 }
 
-/// Kills `command` before each of its calls that changes something, and behind the last of them, and shows the world as it is then. A kill at a
-/// call that only reads leaves what one at the next change leaves. How many calls the command makes.
+/// Kills `command` before each of its calls that changes something, and behind the last of them,
+/// and shows the world as it is then. A kill at a call that only reads leaves what one at the next
+/// change leaves. How many calls the command makes.
 pub fn cut_everywhere(
     start: impl Fn() -> MemoryWorld,
     command: impl Fn(&mut MemoryWorld) -> Result<(), Failure>,
@@ -135,7 +199,11 @@ pub fn cut_everywhere(
     }));
     let mut whole = start();
     assert_eq!(command(&mut whole), Ok(()));
-    let behind = whole.changing_calls().last().map(|last| last + 1).filter(|call| *call <= whole.calls());
+    let behind = whole
+        .changing_calls()
+        .last()
+        .map(|last| last + 1)
+        .filter(|call| *call <= whole.calls());
     for n in whole.changing_calls().iter().copied().chain(behind) {
         let mut world = start();
         world.kill_at(n);
@@ -160,8 +228,9 @@ pub struct Survived {
     pub arrived: usize,
 }
 
-/// Kills `command` everywhere, in two ways of losing what is not durable; runs it once more each time; gives it to `check`, with the number of
-/// the state that it was left in. How many calls the command makes.
+/// Kills `command` everywhere, in two ways of losing what is not durable; runs it once more each
+/// time; gives it to `check`, with the number of the state that it was left in. How many calls the
+/// command makes.
 pub fn killed_everywhere(
     base: &Durable,
     sources: &[Vec<u8>],
@@ -183,9 +252,21 @@ pub fn killed_everywhere(
             }
             let mut world = MemoryWorld::new(durable.clone(), 20);
             world.sources = sources.to_vec();
-            assert_eq!(command(&mut world), Ok(()), "once more after a kill at call {n}, chance {chance:x}");
+            assert_eq!(
+                command(&mut world),
+                Ok(()),
+                "once more after a kill at call {n}, chance {chance:x}"
+            );
             sessions.extend(reported(&world));
-            check(tried.len() as u64, Survived { cut: durable, durable: world.end(), sessions, arrived });
+            check(
+                tried.len() as u64,
+                Survived {
+                    cut: durable,
+                    durable: world.end(),
+                    sessions,
+                    arrived,
+                },
+            );
         }
     })
 }
@@ -206,10 +287,14 @@ pub fn made() -> Durable {
 
 /// Two volumes, one of them with a hole.
 pub fn sources() -> Vec<Vec<u8>> {
-    vec![noise(300_000, 1), [vec![0; 50_000], noise(30_000, 2)].concat()]
+    vec![
+        noise(300_000, 1),
+        [vec![0; 50_000], noise(30_000, 2)].concat(),
+    ]
 }
 
-/// An archive with one session of one small volume: unlocking it is most of the work, at every call again.
+/// An archive with one session of one small volume: unlocking it is most of the work, at every call
+/// again.
 pub fn with_a_small_session() -> (Durable, Vec<Reported>, Vec<u8>) {
     let mut world = MemoryWorld::new(made(), 2);
     let source = noise(20_000, 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What may lie under a blob's name without being a blob, as a person, another program or a repaired file system leaves it.
+//! What may lie under a blob's name without being a blob, as a person, another program or a
+//! repaired file system leaves it.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;

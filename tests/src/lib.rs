@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the tests of the real binaries share. It makes no decision of the programs' own: it starts them and looks at what they did.
+//! What the tests of the real binaries share. It makes no decision of the programs' own: it starts
+//! them and looks at what they did.
 
 pub mod archive_writer;
 pub mod booted;

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A world in memory that ends at a counted call, and forgets what was not durable: the engine's own code runs over it.
+//! A world in memory that ends at a counted call, and forgets what was not durable: the engine's
+//! own code runs over it.
 //!
-//! A file that was appended keeps what was synced and a random part of the rest; a blob without a receipt may have arrived or not.
+//! A file that was appended keeps what was synced and a random part of the rest; a blob without a
+//! receipt may have arrived or not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{
-    Asked, BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Phase, Progress, TargetFault, TargetFound, TargetKind,
-    TargetLook, ToClient,
+    Asked, BackupSource, BaseLabel, BaseOf, Failure, FoundSource, Method, Phase, Progress,
+    TargetFault, TargetFound, TargetKind, TargetLook, ToClient,
 };
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::world::{
-    Beside, ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, There, World,
+    Beside, ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish,
+    There, World,
 };
 use zeroize::Zeroizing;
 
@@ -81,7 +84,8 @@ pub struct MemoryWorld {
     pub there: Option<Vec<u8>>,
     /// It is a block device.
     pub is_device: bool,
-    /// What is read of what is there from this offset to the other is an error, until it is overwritten.
+    /// What is read of what is there from this offset to the other is an error, until it is
+    /// overwritten.
     pub unreadable: Option<(u64, u64)>,
     /// A byte of a target that its medium always gives back wrong.
     pub rotten_byte: Option<u64>,
@@ -136,7 +140,19 @@ impl MemoryWorld {
     /// A world that begins with `durable`, and whose randomness follows from `seed`.
     pub fn new(durable: Durable, seed: u64) -> Self {
         Self {
-            files: durable.files.into_iter().map(|(name, bytes)| (name, File { synced: bytes.len(), bytes })).collect(),
+            files: durable
+                .files
+                .into_iter()
+                .map(|(name, bytes)| {
+                    (
+                        name,
+                        File {
+                            synced: bytes.len(),
+                            bytes,
+                        },
+                    )
+                })
+                .collect(),
             links: durable.links,
             store: durable.store,
             bases: durable.bases,
@@ -147,7 +163,9 @@ impl MemoryWorld {
             put_number: 0,
             unjournaled: 0,
             asked: VecDeque::new(),
-            random: blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof(),
+            random: blake3::Hasher::new()
+                .update(&seed.to_le_bytes())
+                .finalize_xof(),
             clock: 1_900_000_000_000_000_000 + seed * 1_000_000_000,
             calls: 0,
             changing_calls: Vec::new(),
@@ -190,7 +208,8 @@ impl MemoryWorld {
         self.kill_at = Some(self.calls + n);
     }
 
-    /// The numbers of the calls that changed something: a kill at any other call leaves what a kill at the next of these leaves.
+    /// The numbers of the calls that changed something: a kill at any other call leaves what a kill
+    /// at the next of these leaves.
     pub fn changing_calls(&self) -> &[u64] {
         &self.changing_calls
     }
@@ -200,7 +219,8 @@ impl MemoryWorld {
         self.calls
     }
 
-    /// What is left when the plug is pulled now. `chance` decides what survives of the rest; and how many blobs lie there that no journal has.
+    /// What is left when the plug is pulled now. `chance` decides what survives of the rest; and
+    /// how many blobs lie there that no journal has.
     pub fn crash(&self, chance: u64) -> (Durable, usize) {
         let (mut store, mut arrived) = (self.store.clone(), self.unjournaled);
         for (place, (_, name, bytes)) in self.in_flight.iter().enumerate() {
@@ -211,26 +231,53 @@ impl MemoryWorld {
         }
         let survive = |file: &File| {
             let torn = file.bytes.len() - file.synced;
-            let kept = file.synced + if torn == 0 { 0 } else { usize::try_from(chance).unwrap_or(0) % (torn + 1) };
+            let kept = file.synced
+                + if torn == 0 {
+                    0
+                } else {
+                    usize::try_from(chance).unwrap_or(0) % (torn + 1)
+                };
             file.bytes[..kept].to_vec()
         };
-        let files = self.files.iter().map(|(name, file)| (name.clone(), survive(file))).collect();
-        (Durable { files, links: self.links.clone(), store, bases: self.bases.clone() }, arrived)
+        let files = self
+            .files
+            .iter()
+            .map(|(name, file)| (name.clone(), survive(file)))
+            .collect();
+        (
+            Durable {
+                files,
+                links: self.links.clone(),
+                store,
+                bases: self.bases.clone(),
+            },
+            arrived,
+        )
     }
 
     /// The state after a clean end.
     pub fn end(&self) -> Durable {
-        assert!(self.in_flight.is_empty(), "a clean end leaves nothing in flight");
+        assert!(
+            self.in_flight.is_empty(),
+            "a clean end leaves nothing in flight"
+        );
         self.crash(0).0
     }
 
     /// How many slots a passphrase was tried on.
     pub fn slots_tried(&self) -> u64 {
-        self.progress.iter().filter(|progress| progress.phase == Phase::Unlocking).count() as u64
+        self.progress
+            .iter()
+            .filter(|progress| progress.phase == Phase::Unlocking)
+            .count() as u64
     }
 
     fn reach_far_end(&self) -> Result<(), Failure> {
-        if self.lose_far_end_at.is_some_and(|call| self.calls >= call) { Err(Failure::FarEndLost) } else { Ok(()) }
+        if self.lose_far_end_at.is_some_and(|call| self.calls >= call) {
+            Err(Failure::FarEndLost)
+        } else {
+            Ok(())
+        }
     }
 
     fn step(&mut self) {
@@ -257,8 +304,14 @@ impl MemoryWorld {
 
     /// Reads what is there; what is in the unreadable range is an error.
     fn read_there(&self, there: &[u8], offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        let is_bad = self.unreadable.is_some_and(|(begin, end)| begin < offset + bytes.len() as u64 && offset < end);
-        if is_bad { Err(Errno(5)) } else { Ok(copy(there, offset, bytes)) }
+        let is_bad = self
+            .unreadable
+            .is_some_and(|(begin, end)| begin < offset + bytes.len() as u64 && offset < end);
+        if is_bad {
+            Err(Errno(5))
+        } else {
+            Ok(copy(there, offset, bytes))
+        }
     }
 
     fn settle_oldest(&mut self) -> Option<Receipt> {
@@ -327,19 +380,35 @@ impl World for MemoryWorld {
 
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.change();
-        self.files.insert(name.to_owned(), File { bytes: bytes.to_vec(), synced: bytes.len() });
+        self.files.insert(
+            name.to_owned(),
+            File {
+                bytes: bytes.to_vec(),
+                synced: bytes.len(),
+            },
+        );
         Ok(())
     }
 
     fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.change();
-        self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 }).bytes.extend_from_slice(bytes);
+        self.files
+            .entry(name.to_owned())
+            .or_insert(File {
+                bytes: Vec::new(),
+                synced: 0,
+            })
+            .bytes
+            .extend_from_slice(bytes);
         Ok(())
     }
 
     fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
         self.change();
-        let file = self.files.entry(name.to_owned()).or_insert(File { bytes: Vec::new(), synced: 0 });
+        let file = self.files.entry(name.to_owned()).or_insert(File {
+            bytes: Vec::new(),
+            synced: 0,
+        });
         file.synced = file.bytes.len();
         self.unjournaled = 0;
         Ok(())
@@ -360,18 +429,27 @@ impl World for MemoryWorld {
 
     fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
         self.step();
-        let short = || Failure::StateIo { file: name.to_owned(), errno: 5 };
+        let short = || Failure::StateIo {
+            file: name.to_owned(),
+            errno: 5,
+        };
         let begin = usize::try_from(offset).unwrap();
         let file = self.files.get(name).ok_or_else(short)?;
-        bytes.copy_from_slice(file.bytes.get(begin..begin + bytes.len()).ok_or_else(short)?);
+        bytes.copy_from_slice(
+            file.bytes
+                .get(begin..begin + bytes.len())
+                .ok_or_else(short)?,
+        );
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), Failure> {
         self.change();
         let below = format!("{name}/");
-        self.files.retain(|path, _| path != name && !path.starts_with(&below));
-        self.links.retain(|path, _| path != name && !path.starts_with(&below));
+        self.files
+            .retain(|path, _| path != name && !path.starts_with(&below));
+        self.links
+            .retain(|path, _| path != name && !path.starts_with(&below));
         Ok(())
     }
 
@@ -379,8 +457,10 @@ impl World for MemoryWorld {
         self.step();
         let below = format!("{name}/");
         let paths = self.files.keys().chain(self.links.keys());
-        let mut names: Vec<String> =
-            paths.filter_map(|path| path.strip_prefix(&below)).map(|rest| rest.split('/').next().unwrap().to_owned()).collect();
+        let mut names: Vec<String> = paths
+            .filter_map(|path| path.strip_prefix(&below))
+            .map(|rest| rest.split('/').next().unwrap().to_owned())
+            .collect();
         names.dedup();
         Ok(names)
     }
@@ -400,8 +480,12 @@ impl World for MemoryWorld {
         self.step();
         self.services.push(service);
         match (create, self.store.is_empty()) {
-            (true, false) => Err(Failure::StoreNotEmpty { store: "memory".into() }),
-            (false, true) => Err(Failure::StoreEmpty { store: "memory".into() }),
+            (true, false) => Err(Failure::StoreNotEmpty {
+                store: "memory".into(),
+            }),
+            (false, true) => Err(Failure::StoreEmpty {
+                store: "memory".into(),
+            }),
             _ => Ok(()),
         }
     }
@@ -410,7 +494,13 @@ impl World for MemoryWorld {
         Ok(vec![0; length_bytes])
     }
 
-    fn put(&mut self, name: BlobName, mut bytes: Vec<u8>, length_bytes: usize, _: bool) -> Result<u64, Failure> {
+    fn put(
+        &mut self,
+        name: BlobName,
+        mut bytes: Vec<u8>,
+        length_bytes: usize,
+        _: bool,
+    ) -> Result<u64, Failure> {
         self.change();
         bytes.truncate(length_bytes);
         self.put_number += 1;
@@ -426,7 +516,11 @@ impl World for MemoryWorld {
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
         self.change();
         // Without waiting, receipts are late.
-        if wait || self.in_flight.len() > 2 { Ok(self.settle_oldest()) } else { Ok(None) }
+        if wait || self.in_flight.len() > 2 {
+            Ok(self.settle_oldest())
+        } else {
+            Ok(None)
+        }
     }
 
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
@@ -439,9 +533,18 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure> {
         self.step();
-        self.asked.push_back((name, usize::try_from(offset_bytes).unwrap(), usize::try_from(length_bytes).unwrap()));
+        self.asked.push_back((
+            name,
+            usize::try_from(offset_bytes).unwrap(),
+            usize::try_from(length_bytes).unwrap(),
+        ));
         Ok(())
     }
 
@@ -451,20 +554,30 @@ impl World for MemoryWorld {
         let (name, offset, length) = self.asked.pop_front().unwrap();
         Ok(match self.store.get(&name.0) {
             None => Fetched::Missing,
-            Some(bytes) => bytes.get(offset..offset + length).map_or(Fetched::Short, |part| Fetched::Bytes(part.to_vec())),
+            Some(bytes) => bytes
+                .get(offset..offset + length)
+                .map_or(Fetched::Short, |part| Fetched::Bytes(part.to_vec())),
         })
     }
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
         self.step();
         self.reach_far_end()?;
-        let shown = if self.shows_everything { Found::Blob { length_bytes: 4096 } } else { Found::Nothing };
-        Ok(self.store.get(&name.0).map_or(shown, |bytes| Found::Blob { length_bytes: bytes.len() as u64 }))
+        let shown = if self.shows_everything {
+            Found::Blob { length_bytes: 4096 }
+        } else {
+            Found::Nothing
+        };
+        Ok(self.store.get(&name.0).map_or(shown, |bytes| Found::Blob {
+            length_bytes: bytes.len() as u64,
+        }))
     }
 
     fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         self.step();
-        self.store.iter().for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
+        self.store
+            .iter()
+            .for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
         Ok(true)
     }
 
@@ -473,21 +586,37 @@ impl World for MemoryWorld {
         Ok(())
     }
 
-    fn open_source(&mut self, item: u32, volume: &str, of: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        of: &BaseOf,
+        _: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
         self.step();
         let base = self.compare_with_base(item, of);
         self.base_of.insert(item, *of);
         let mut found = FoundSource::default();
         found.origin.path = format!("/{volume}").into_bytes();
         found.origin.leads_to.clone_from(&found.origin.path);
-        Ok(SourceShape { size_bytes: self.sources[item as usize].len() as u64, snapshot: self.clones, base, found })
+        Ok(SourceShape {
+            size_bytes: self.sources[item as usize].len() as u64,
+            snapshot: self.clones,
+            base,
+            found,
+        })
     }
 
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
         self.step();
-        let Some(left) = self.changes.get_mut(&item) else { return Ok(None) };
+        let Some(left) = self.changes.get_mut(&item) else {
+            return Ok(None);
+        };
         let page = left.drain(..left.len().min(PAGE_RANGES)).collect();
-        Ok(Some(ChangePage { method: Method::Fiemap, ranges: page }))
+        Ok(Some(ChangePage {
+            method: Method::Fiemap,
+            ranges: page,
+        }))
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
@@ -530,15 +659,32 @@ impl World for MemoryWorld {
 
     fn look_at_target(&mut self, _: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
         self.step();
-        let found = TargetFound { holds_bytes: self.there.is_some(), free_bytes: None, keeps_holes: true, remembered: None };
-        Ok(TargetLook { path: format!("/{}", wish.volume), found: self.fault.clone().map_or(Ok(found), Err) })
+        let found = TargetFound {
+            holds_bytes: self.there.is_some(),
+            free_bytes: None,
+            keeps_holes: true,
+            remembered: None,
+        };
+        Ok(TargetLook {
+            path: format!("/{}", wish.volume),
+            found: self.fault.clone().map_or(Ok(found), Err),
+        })
     }
 
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
+    fn open_target(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+        _: &str,
+    ) -> Result<TargetShape, Failure> {
         self.change();
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
-            return Ok(TargetShape { kind: TargetKind::File, there: None, remembered: None });
+            return Ok(TargetShape {
+                kind: TargetKind::File,
+                there: None,
+                remembered: None,
+            });
         };
         self.sources = vec![old.clone()];
         let base = self.compare_with_base(item, &wish.base_of);
@@ -552,10 +698,25 @@ impl World for MemoryWorld {
         if beside == Some(Beside::Kept) {
             self.kept.insert(item, old.clone());
         }
-        let there = There { size_bytes: old.len() as u64, in_target, in_place: wish.in_place, beside, base };
-        self.targets.insert(item, if in_target { old } else { Vec::new() });
-        let kind = if self.is_device { TargetKind::Device } else { TargetKind::File };
-        Ok(TargetShape { kind, there: Some(there), remembered: None })
+        let there = There {
+            size_bytes: old.len() as u64,
+            in_target,
+            in_place: wish.in_place,
+            beside,
+            base,
+        };
+        self.targets
+            .insert(item, if in_target { old } else { Vec::new() });
+        let kind = if self.is_device {
+            TargetKind::Device
+        } else {
+            TargetKind::File
+        };
+        Ok(TargetShape {
+            kind,
+            there: Some(there),
+            remembered: None,
+        })
     }
 
     fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
@@ -568,8 +729,10 @@ impl World for MemoryWorld {
         self.step();
         let read = self.read_there(&self.targets[&item], offset, bytes)?;
         self.target_bytes_read += read as u64;
-        if let Some(place) =
-            self.rotten_byte.and_then(|rotten| usize::try_from(rotten.checked_sub(offset)?).ok()).filter(|place| *place < read)
+        if let Some(place) = self
+            .rotten_byte
+            .and_then(|rotten| usize::try_from(rotten.checked_sub(offset)?).ok())
+            .filter(|place| *place < read)
         {
             bytes[place] ^= 1;
         }
@@ -581,19 +744,25 @@ impl World for MemoryWorld {
         if let Some(room) = &mut self.room_for_writes {
             *room = room.checked_sub(1).ok_or(Errno(28))?;
         }
-        let (target, begin) = (self.targets.get_mut(&item).unwrap(), usize::try_from(offset).unwrap());
+        let (target, begin) = (
+            self.targets.get_mut(&item).unwrap(),
+            usize::try_from(offset).unwrap(),
+        );
         if !self.is_device {
             target.resize(target.len().max(begin + bytes.len()), 0);
         }
         target[begin..begin + bytes.len()].copy_from_slice(bytes);
-        self.unreadable = self.unreadable.filter(|(from, to)| *from < offset || *to > offset + bytes.len() as u64);
+        self.unreadable = self
+            .unreadable
+            .filter(|(from, to)| *from < offset || *to > offset + bytes.len() as u64);
         Ok(())
     }
 
     fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
         self.change();
         let target = self.targets.get_mut(&item).unwrap();
-        let [begin, end] = [offset, offset + length].map(|place| usize::try_from(place).unwrap().min(target.len()));
+        let [begin, end] = [offset, offset + length]
+            .map(|place| usize::try_from(place).unwrap().min(target.len()));
         target[begin..end].fill(0);
         Ok(())
     }
@@ -601,7 +770,10 @@ impl World for MemoryWorld {
     fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
         self.change();
         if !self.is_device {
-            self.targets.get_mut(&item).unwrap().resize(usize::try_from(size_bytes).unwrap(), 0);
+            self.targets
+                .get_mut(&item)
+                .unwrap()
+                .resize(usize::try_from(size_bytes).unwrap(), 0);
         }
         Ok(())
     }
@@ -632,7 +804,11 @@ impl World for MemoryWorld {
             return Err(Failure::NoPassphrase);
         }
         self.asked_passphrases += 1;
-        let typed = self.new_passphrase.as_ref().filter(|_| asked == Asked::New).unwrap_or(&self.passphrase);
+        let typed = self
+            .new_passphrase
+            .as_ref()
+            .filter(|_| asked == Asked::New)
+            .unwrap_or(&self.passphrase);
         Ok(Zeroizing::new(typed.clone()))
     }
 
@@ -653,19 +829,26 @@ impl World for MemoryWorld {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.cancel_after_slots.is_some_and(|slots| self.slots_tried() >= slots)
+        self.cancel_after_slots
+            .is_some_and(|slots| self.slots_tried() >= slots)
     }
 }
 
 /// Sources of these volumes, as by their paths alone.
 pub fn sources_named<'a>(volumes: impl IntoIterator<Item = &'a str>) -> Vec<BackupSource> {
-    let source = |volume: &str| BackupSource { volume: volume.to_owned(), named: false, configured: false };
+    let source = |volume: &str| BackupSource {
+        volume: volume.to_owned(),
+        named: false,
+        configured: false,
+    };
     volumes.into_iter().map(source).collect()
 }
 
 /// How many bytes were copied.
 fn copy(from: &[u8], offset: u64, bytes: &mut [u8]) -> usize {
-    let from = from.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+    let from = from
+        .get(usize::try_from(offset).unwrap()..)
+        .unwrap_or_default();
     let length = from.len().min(bytes.len());
     bytes[..length].copy_from_slice(&from[..length]);
     length

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! File systems that clone files, with a sandbox's archive beside them, and what is looked at there.
+//! File systems that clone files, with a sandbox's archive beside them, and what is looked at
+//! there.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -23,9 +24,21 @@ pub struct Kind {
 
 /// Each kind that clones files.
 pub const KINDS: [Kind; 3] = [
-    Kind { name: "btrfs", options: "noatime", method: "btrfs-search" },
-    Kind { name: "btrfs", options: "noatime,compress-force=zstd", method: "btrfs-search" },
-    Kind { name: "xfs", options: "noatime", method: "fiemap" },
+    Kind {
+        name: "btrfs",
+        options: "noatime",
+        method: "btrfs-search",
+    },
+    Kind {
+        name: "btrfs",
+        options: "noatime,compress-force=zstd",
+        method: "btrfs-search",
+    },
+    Kind {
+        name: "xfs",
+        options: "noatime",
+        method: "fiemap",
+    },
 ];
 
 /// A mounted one, and an archive elsewhere.
@@ -41,14 +54,27 @@ pub struct Pool {
 impl Pool {
     /// One of each kind that this machine has.
     pub fn each(test: &str) -> impl Iterator<Item = Self> {
-        let there = move |kind: &Kind| require(if kind.name == "xfs" { Component::Xfs } else { Component::Btrfs }, test);
+        let there = move |kind: &Kind| {
+            require(
+                if kind.name == "xfs" {
+                    Component::Xfs
+                } else {
+                    Component::Btrfs
+                },
+                test,
+            )
+        };
         KINDS.into_iter().filter(there).map(Self::of)
     }
 
     /// One of this kind.
     pub fn of(kind: Kind) -> Self {
         let disk = LoopMount::mount(kind.name, 512, kind.options);
-        Self { sandbox: Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]), disk, kind }
+        Self {
+            sandbox: Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]),
+            disk,
+            kind,
+        }
     }
 
     /// A volume of bytes, half of which compress.
@@ -65,14 +91,18 @@ impl Pool {
 
     /// The same into another archive.
     pub fn back_up_to(&self, archive: &str, path: &Path) -> Outcome {
-        let outcome = self.sandbox.wyng(&["backup", archive, &format!("vm={}", path.display())]);
+        let outcome = self
+            .sandbox
+            .wyng(&["backup", archive, &format!("vm={}", path.display())]);
         outcome.success();
         outcome
     }
 
     /// The names of all base snapshots.
     pub fn bases(&self) -> Vec<PathBuf> {
-        let Ok(folder) = std::fs::read_dir(self.disk.join(".wyng")) else { return Vec::new() };
+        let Ok(folder) = std::fs::read_dir(self.disk.join(".wyng")) else {
+            return Vec::new();
+        };
         folder.map(|entry| entry.unwrap().path()).collect()
     }
 }
@@ -89,12 +119,17 @@ pub fn half_noise(length: usize, seed: u64) -> Vec<u8> {
 /// Makes a hole.
 pub fn punch(path: &Path, offset: u64, length: u64) {
     let (offset, length) = (offset.to_string(), length.to_string());
-    run(Command::new("fallocate").args(["--punch-hole", "--offset", &offset, "--length", &length]).arg(path));
+    run(Command::new("fallocate")
+        .args(["--punch-hole", "--offset", &offset, "--length", &length])
+        .arg(path));
 }
 
 /// Gives a range of one file the extents of another.
 pub fn clone_range(from: &Path, from_offset: u64, to: &Path, to_offset: u64, length: u64) {
-    let verb = format!("reflink {} {from_offset} {to_offset} {length}", from.display());
+    let verb = format!(
+        "reflink {} {from_offset} {to_offset} {length}",
+        from.display()
+    );
     run(Command::new("xfs_io").args(["-c", &verb]).arg(to));
 }
 

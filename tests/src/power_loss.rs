@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a disk may show after a loss of power. The file system calls of real processes are recorded, and replayed on a model in which
-//! everything that was not synced may be gone: bytes, whole or torn at a sector, and names, each on its own and in any order.
+//! What a disk may show after a loss of power. The file system calls of real processes are
+//! recorded, and replayed on a model in which everything that was not synced may be gone: bytes,
+//! whole or torn at a sector, and names, each on its own and in any order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,8 @@ use std::process::{Command, Output};
 use crate::traced::watched;
 
 const SECTOR_BYTES: usize = 512;
-/// Every call that changes a file or a name, or makes it durable. One of these that the model does not know ends the test.
+/// Every call that changes a file or a name, or makes it durable. One of these that the model does
+/// not know ends the test.
 const RECORDED: &str = "trace=openat,openat2,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
     copy_file_range,splice,sendfile,fsync,fdatasync,syncfs,sync,sync_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat";
 
@@ -26,7 +28,8 @@ pub enum Call {
     OpenUnnamed(PathBuf),
     /// Bytes at the end.
     Append(PathBuf, Vec<u8>),
-    /// So many bytes at the end, moved there by the kernel: which ones, the trace does not say. [`recorded`] finds out.
+    /// So many bytes at the end, moved there by the kernel: which ones, the trace does not say.
+    /// [`recorded`] finds out.
     AppendMoved(PathBuf, usize),
     /// Bytes at an offset.
     WriteAt(PathBuf, usize, Vec<u8>),
@@ -54,20 +57,44 @@ impl Call {
 
     /// Whether a name leads elsewhere than before.
     pub fn makes_a_name(&self) -> bool {
-        matches!(self, Self::MakeFolder(_) | Self::Open(..) | Self::Rename(..) | Self::Link(..) | Self::Symlink(..))
+        matches!(
+            self,
+            Self::MakeFolder(_)
+                | Self::Open(..)
+                | Self::Rename(..)
+                | Self::Link(..)
+                | Self::Symlink(..)
+        )
     }
 }
 
-/// Runs `command` to the end of its last process. What it did, in the order in which the calls returned, is told of paths in `folder`.
+/// Runs `command` to the end of its last process. What it did, in the order in which the calls
+/// returned, is told of paths in `folder`.
 pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
     // Without a slash at its end, as the calls have it.
     let folder: &Path = &folder.components().collect::<PathBuf>();
     let trace = folder.join("recorded");
-    let output = watched(command, &["-y", "-xx", "-s", "16777216", "-e", "signal=none", "-e", RECORDED], &trace);
+    let output = watched(
+        command,
+        &[
+            "-y",
+            "-xx",
+            "-s",
+            "16777216",
+            "-e",
+            "signal=none",
+            "-e",
+            RECORDED,
+        ],
+        &trace,
+    );
     let text = std::fs::read_to_string(&trace).unwrap();
     std::fs::remove_file(&trace).unwrap();
     let mut recording = Recording::default();
-    let mut calls: Vec<Call> = text.lines().filter_map(|line| recording.call(line, folder)).collect();
+    let mut calls: Vec<Call> = text
+        .lines()
+        .filter_map(|line| recording.call(line, folder))
+        .collect();
     for place in 0..calls.len() {
         if let Call::AppendMoved(path, count) = &calls[place] {
             calls[place] = Call::Append(path.clone(), moved(&calls, place, path, *count));
@@ -76,11 +103,14 @@ pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
     (output, calls)
 }
 
-/// What the kernel moved to the end of a file: blobs do not change, so it is what lies under the name that the file got then. A file that got
-/// none leads nowhere, and any bytes will do.
+/// What the kernel moved to the end of a file: blobs do not change, so it is what lies under the
+/// name that the file got then. A file that got none leads nowhere, and any bytes will do.
 fn moved(calls: &[Call], place: usize, path: &Path, count: usize) -> Vec<u8> {
     let opened = |call: &Call| matches!(call, Call::Open(opened, _) | Call::OpenUnnamed(opened) if opened == path);
-    let begun = calls[..place].iter().rposition(opened).map_or(0, |opened| opened + 1);
+    let begun = calls[..place]
+        .iter()
+        .rposition(opened)
+        .map_or(0, |opened| opened + 1);
     let before: usize = calls[begun..place]
         .iter()
         .map(|call| {
@@ -106,7 +136,8 @@ fn moved(calls: &[Call], place: usize, path: &Path, count: usize) -> Vec<u8> {
 struct Recording<'a> {
     /// The beginnings of calls during which another process's came.
     unfinished: BTreeMap<&'a str, &'a str>,
-    /// By the number of their descriptor, which another process may have got: they have no path to be known by.
+    /// By the number of their descriptor, which another process may have got: they have no path to
+    /// be known by.
     unnamed: BTreeMap<String, PathBuf>,
 }
 
@@ -126,15 +157,33 @@ impl<'a> Recording<'a> {
         if result.starts_with('-') || result.starts_with('?') {
             return None;
         }
-        let (name, arguments) = call.trim_end().strip_suffix(')').unwrap().split_once('(').unwrap();
+        let (name, arguments) = call
+            .trim_end()
+            .strip_suffix(')')
+            .unwrap()
+            .split_once('(')
+            .unwrap();
         let arguments: Vec<&str> = arguments.split(", ").collect();
         self.decode(name, &arguments, result, folder)
     }
 
-    fn decode(&mut self, name: &str, arguments: &[&str], result: &str, folder: &Path) -> Option<Call> {
+    fn decode(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+        result: &str,
+        folder: &Path,
+    ) -> Option<Call> {
         let inside = |path: PathBuf| path.starts_with(folder).then_some(path);
         let file = || inside(descriptor(arguments[0]));
-        let done = || result.split_whitespace().next().unwrap().parse::<usize>().unwrap();
+        let done = || {
+            result
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .parse::<usize>()
+                .unwrap()
+        };
         Some(match name {
             "openat" if arguments[2].contains("O_TMPFILE") => {
                 let (number, _) = result.split_once('<').unwrap();
@@ -143,29 +192,54 @@ impl<'a> Recording<'a> {
                 Call::OpenUnnamed(path)
             }
             "openat" if arguments[2].contains("O_CREAT") || arguments[2].contains("O_TRUNC") => {
-                Call::Open(inside(descriptor(result))?, arguments[2].contains("O_TRUNC"))
+                Call::Open(
+                    inside(descriptor(result))?,
+                    arguments[2].contains("O_TRUNC"),
+                )
             }
             "openat" => return None,
             "mkdir" => Call::MakeFolder(inside(quoted(arguments[0]).into())?),
             "mkdirat" => Call::MakeFolder(inside(below(arguments[0], arguments[1]))?),
             "write" => Call::Append(file()?, bytes(arguments[1])[..done()].to_vec()),
             "splice" => Call::AppendMoved(inside(descriptor(arguments[2]))?, done()),
-            "pwrite64" => Call::WriteAt(file()?, arguments[3].parse().unwrap(), bytes(arguments[1])[..done()].to_vec()),
+            "pwrite64" => Call::WriteAt(
+                file()?,
+                arguments[3].parse().unwrap(),
+                bytes(arguments[1])[..done()].to_vec(),
+            ),
             "ftruncate" => Call::Truncate(file()?, arguments[1].parse().unwrap()),
             "fsync" | "fdatasync" => Call::Sync(file()?),
             "syncfs" => Call::SyncAll,
-            "renameat" | "renameat2" => Call::Rename(inside(below(arguments[0], arguments[1]))?, below(arguments[2], arguments[3])),
+            "renameat" | "renameat2" => Call::Rename(
+                inside(below(arguments[0], arguments[1]))?,
+                below(arguments[2], arguments[3]),
+            ),
             "linkat" => {
                 let from = below(arguments[0], arguments[1]);
-                let number = from.strip_prefix("/proc/self/fd").ok().map(|number| number.to_str().unwrap().to_owned());
+                let number = from
+                    .strip_prefix("/proc/self/fd")
+                    .ok()
+                    .map(|number| number.to_str().unwrap().to_owned());
                 let to = inside(below(arguments[2], arguments[3]))?;
-                Call::Link(number.map_or(from, |number| self.unnamed[&number].clone()), to)
+                Call::Link(
+                    number.map_or(from, |number| self.unnamed[&number].clone()),
+                    to,
+                )
             }
             "unlinkat" => Call::Unlink(inside(below(arguments[0], arguments[1]))?),
-            "symlinkat" => Call::Symlink(quoted(arguments[0]), inside(below(arguments[1], arguments[2]))?),
+            "symlinkat" => Call::Symlink(
+                quoted(arguments[0]),
+                inside(below(arguments[1], arguments[2]))?,
+            ),
             _ => {
-                let path = arguments.iter().find(|argument| argument.contains('<')).map(|argument| descriptor(argument));
-                assert!(path.and_then(inside).is_none(), "the model does not know {name}");
+                let path = arguments
+                    .iter()
+                    .find(|argument| argument.contains('<'))
+                    .map(|argument| descriptor(argument));
+                assert!(
+                    path.and_then(inside).is_none(),
+                    "the model does not know {name}"
+                );
                 return None;
             }
         })
@@ -174,7 +248,10 @@ impl<'a> Recording<'a> {
 
 /// The path that `-y` shows of a descriptor.
 fn descriptor(argument: &str) -> PathBuf {
-    let path = argument.split_once('<').and_then(|(_, path)| path.split_once('>')).map_or("", |(path, _)| path);
+    let path = argument
+        .split_once('<')
+        .and_then(|(_, path)| path.split_once('>'))
+        .map_or("", |(path, _)| path);
     std::ffi::OsString::from_vec(bytes(path)).into()
 }
 
@@ -188,7 +265,12 @@ fn quoted(argument: &str) -> String {
 
 /// The bytes of `\x..\x..`, quoted or not.
 fn bytes(argument: &str) -> Vec<u8> {
-    argument.trim_matches('"').split("\\x").skip(1).map(|digits| u8::from_str_radix(&digits[..2], 16).unwrap()).collect()
+    argument
+        .trim_matches('"')
+        .split("\\x")
+        .skip(1)
+        .map(|digits| u8::from_str_radix(&digits[..2], 16).unwrap())
+        .collect()
 }
 
 /// What happens to all that was not synced.
@@ -223,7 +305,8 @@ enum Node {
         now: Vec<u8>,
         /// Since `prepared`, else since `synced`.
         pending: Vec<Change>,
-        /// What was synced while the file had no name: it is there with a name that lasts by itself, and gone with one that is synced alone.
+        /// What was synced while the file had no name: it is there with a name that lasts by
+        /// itself, and gone with one that is synced alone.
         prepared: Option<Vec<u8>>,
     },
     Folder {
@@ -245,18 +328,31 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// `root` with `tops`, as they lie on the disk, all durable. Other names in it are no part of the model until a call makes them.
+    /// `root` with `tops`, as they lie on the disk, all durable. Other names in it are no part of
+    /// the model until a call makes them.
     pub fn of(root: &Path, tops: &[&str]) -> Self {
-        let empty = Node::Folder { synced: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() };
+        let empty = Node::Folder {
+            synced: BTreeMap::new(),
+            now: BTreeMap::new(),
+            pending: Vec::new(),
+        };
         let mut system = Self {
             root: root.to_owned(),
             nodes: vec![empty],
             unnamed: BTreeMap::new(),
             tops: tops.iter().map(|&top| top.into()).collect(),
         };
-        let there = tops.iter().filter(|top| root.join(top).symlink_metadata().is_ok());
-        let names: BTreeMap<String, NodeId> = there.map(|&top| (top.to_owned(), system.load(&root.join(top)))).collect();
-        system.nodes[0] = Node::Folder { synced: names.clone(), now: names, pending: Vec::new() };
+        let there = tops
+            .iter()
+            .filter(|top| root.join(top).symlink_metadata().is_ok());
+        let names: BTreeMap<String, NodeId> = there
+            .map(|&top| (top.to_owned(), system.load(&root.join(top))))
+            .collect();
+        system.nodes[0] = Node::Folder {
+            synced: names.clone(),
+            now: names,
+            pending: Vec::new(),
+        };
         system
     }
 
@@ -264,13 +360,35 @@ impl FileSystem {
         let kind = path.symlink_metadata().unwrap().file_type();
         let node = if kind.is_dir() {
             let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
-            let names: BTreeMap<_, _> = entries.map(|entry| (entry.file_name().into_string().unwrap(), self.load(&entry.path()))).collect();
-            Node::Folder { synced: names.clone(), now: names, pending: Vec::new() }
+            let names: BTreeMap<_, _> = entries
+                .map(|entry| {
+                    (
+                        entry.file_name().into_string().unwrap(),
+                        self.load(&entry.path()),
+                    )
+                })
+                .collect();
+            Node::Folder {
+                synced: names.clone(),
+                now: names,
+                pending: Vec::new(),
+            }
         } else if kind.is_symlink() {
-            Node::Symlink(std::fs::read_link(path).unwrap().to_str().unwrap().to_owned())
+            Node::Symlink(
+                std::fs::read_link(path)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            )
         } else {
             let bytes = std::fs::read(path).unwrap();
-            Node::File { synced: bytes.clone(), now: bytes, pending: Vec::new(), prepared: None }
+            Node::File {
+                synced: bytes.clone(),
+                now: bytes,
+                pending: Vec::new(),
+                prepared: None,
+            }
         };
         self.add(node)
     }
@@ -282,10 +400,19 @@ impl FileSystem {
 
     /// Makes one call.
     pub fn apply(&mut self, call: &Call) {
-        let file = || Node::File { synced: Vec::new(), now: Vec::new(), pending: Vec::new(), prepared: None };
+        let file = || Node::File {
+            synced: Vec::new(),
+            now: Vec::new(),
+            pending: Vec::new(),
+            prepared: None,
+        };
         match call {
             Call::MakeFolder(path) => {
-                let node = self.add(Node::Folder { synced: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() });
+                let node = self.add(Node::Folder {
+                    synced: BTreeMap::new(),
+                    now: BTreeMap::new(),
+                    pending: Vec::new(),
+                });
                 self.rename(path, Some(node), None);
             }
             Call::Open(path, truncate) => match self.find(path) {
@@ -302,16 +429,23 @@ impl FileSystem {
             }
             Call::AppendMoved(path, _) => panic!("which bytes went to {}?", path.display()),
             Call::Append(path, bytes) => {
-                let Some(Node::File { now, .. }) = self.find(path).map(|node| &self.nodes[node]) else { return };
+                let Some(Node::File { now, .. }) = self.find(path).map(|node| &self.nodes[node])
+                else {
+                    return;
+                };
                 let end = now.len();
                 self.change(path, Change::Write(end, bytes.clone()));
             }
-            Call::WriteAt(path, offset, bytes) => self.change(path, Change::Write(*offset, bytes.clone())),
+            Call::WriteAt(path, offset, bytes) => {
+                self.change(path, Change::Write(*offset, bytes.clone()))
+            }
             Call::Truncate(path, length) => self.change(path, Change::Truncate(*length)),
             // A source is synced before it is asked for holes; it is not what a run changes.
             Call::Sync(path) if self.is_outside(path) => {}
             Call::Sync(path) => {
-                let node = self.find(path).unwrap_or_else(|| panic!("{} was never made", path.display()));
+                let node = self
+                    .find(path)
+                    .unwrap_or_else(|| panic!("{} was never made", path.display()));
                 if self.unnamed.contains_key(path) && !self.has_a_name(node) {
                     self.nodes[node].prepare();
                     return;
@@ -320,12 +454,18 @@ impl FileSystem {
                     Node::Folder { now, .. } => now.values().copied().collect(),
                     _ => Vec::new(),
                 };
-                named.into_iter().for_each(|named| self.nodes[named].log_name());
+                named
+                    .into_iter()
+                    .for_each(|named| self.nodes[named].log_name());
                 self.nodes[node].sync();
             }
             Call::SyncAll => self.nodes.iter_mut().for_each(Node::sync),
             Call::Rename(from, to) => {
-                assert_eq!(from.parent(), to.parent(), "a rename across folders is not in the model");
+                assert_eq!(
+                    from.parent(),
+                    to.parent(),
+                    "a rename across folders is not in the model"
+                );
                 let node = self.find(from);
                 self.rename(to, node, Some(from));
             }
@@ -350,23 +490,30 @@ impl FileSystem {
         }
         let mut change = vec![(name(path), node)];
         change.extend(old.map(|old| (name(old), None)));
-        let Node::Folder { now, pending, .. } = &mut self.nodes[folder] else { panic!("{} lies in no folder", path.display()) };
+        let Node::Folder { now, pending, .. } = &mut self.nodes[folder] else {
+            panic!("{} lies in no folder", path.display())
+        };
         put(now, &change);
         pending.push(change);
     }
 
     fn change(&mut self, path: &Path, change: Change) {
         let Some(node) = self.find(path) else { return };
-        let Node::File { now, pending, .. } = &mut self.nodes[node] else { panic!("{} is no file", path.display()) };
+        let Node::File { now, pending, .. } = &mut self.nodes[node] else {
+            panic!("{} is no file", path.display())
+        };
         change.make(now);
         pending.push(change);
     }
 
     /// Is it no part of the model?
     fn is_outside(&self, path: &Path) -> bool {
-        let Ok(below) = path.strip_prefix(&self.root) else { return true };
+        let Ok(below) = path.strip_prefix(&self.root) else {
+            return true;
+        };
         let top = below.components().next();
-        !self.unnamed.contains_key(path) && top.is_some_and(|top| !self.tops.contains(top.as_os_str().to_str().unwrap()))
+        !self.unnamed.contains_key(path)
+            && top.is_some_and(|top| !self.tops.contains(top.as_os_str().to_str().unwrap()))
     }
 
     fn has_a_name(&self, node: NodeId) -> bool {
@@ -378,13 +525,17 @@ impl FileSystem {
         if let Some(unnamed) = self.unnamed.get(path) {
             return Some(*unnamed);
         }
-        path.strip_prefix(&self.root).ok()?.iter().try_fold(0, |node, name| match &self.nodes[node] {
-            Node::Folder { now, .. } => now.get(name.to_str()?).copied(),
-            _ => None,
-        })
+        path.strip_prefix(&self.root)
+            .ok()?
+            .iter()
+            .try_fold(0, |node, name| match &self.nodes[node] {
+                Node::Folder { now, .. } => now.get(name.to_str()?).copied(),
+                _ => None,
+            })
     }
 
-    /// Puts on the disk what is left after `loss`, unless the same was put there before, which `seen` knows.
+    /// Puts on the disk what is left after `loss`, unless the same was put there before, which
+    /// `seen` knows.
     pub fn show(&self, loss: Loss, seen: &mut HashSet<u64>) -> bool {
         let mut draw = Draw(match loss {
             Loss::Some(seed) => seed,
@@ -412,20 +563,50 @@ impl FileSystem {
         true
     }
 
-    fn gather(&self, folder: NodeId, path: &mut PathBuf, loss: Loss, draw: &mut Draw, left: &mut BTreeMap<PathBuf, Left>) {
-        let Node::Folder { synced, now, pending } = &self.nodes[folder] else { return };
-        let mut names = if matches!(loss, Loss::Nothing | Loss::Contents) { now.clone() } else { synced.clone() };
+    fn gather(
+        &self,
+        folder: NodeId,
+        path: &mut PathBuf,
+        loss: Loss,
+        draw: &mut Draw,
+        left: &mut BTreeMap<PathBuf, Left>,
+    ) {
+        let Node::Folder {
+            synced,
+            now,
+            pending,
+        } = &self.nodes[folder]
+        else {
+            return;
+        };
+        let mut names = if matches!(loss, Loss::Nothing | Loss::Contents) {
+            now.clone()
+        } else {
+            synced.clone()
+        };
         if let Loss::Some(_) = loss {
-            pending.iter().filter(|_| draw.one_of(2) == 0).for_each(|change| put(&mut names, change));
+            pending
+                .iter()
+                .filter(|_| draw.one_of(2) == 0)
+                .for_each(|change| put(&mut names, change));
         }
         for (name, node) in names {
             path.push(name);
             let shown = match &self.nodes[node] {
                 Node::Folder { .. } => Left::Folder,
                 Node::Symlink(target) => Left::Symlink(target.clone()),
-                Node::File { synced, now, pending, prepared } => {
-                    Left::File(contents(prepared.as_ref().unwrap_or(synced), now, pending, loss, draw))
-                }
+                Node::File {
+                    synced,
+                    now,
+                    pending,
+                    prepared,
+                } => Left::File(contents(
+                    prepared.as_ref().unwrap_or(synced),
+                    now,
+                    pending,
+                    loss,
+                    draw,
+                )),
             };
             left.insert(path.clone(), shown);
             self.gather(node, path, loss, draw, left);
@@ -443,18 +624,30 @@ enum Left {
 }
 
 impl Node {
-    /// A sync of a file without a name: its bytes are on the disk, and nothing leads to them but what commits all of the file system.
+    /// A sync of a file without a name: its bytes are on the disk, and nothing leads to them but
+    /// what commits all of the file system.
     fn prepare(&mut self) {
-        if let Self::File { now, pending, prepared, .. } = self {
+        if let Self::File {
+            now,
+            pending,
+            prepared,
+            ..
+        } = self
+        {
             *prepared = Some(now.clone());
             pending.clear();
         }
     }
 
-    /// A sync of the folder in which a file has its name. btrfs logs of a file that was never synced under a name that there is one, and
-    /// nothing of what is in it.
+    /// A sync of the folder in which a file has its name. btrfs logs of a file that was never
+    /// synced under a name that there is one, and nothing of what is in it.
     fn log_name(&mut self) {
-        if let Self::File { now, pending, prepared, .. } = self
+        if let Self::File {
+            now,
+            pending,
+            prepared,
+            ..
+        } = self
             && prepared.take().is_some()
         {
             *pending = vec![Change::Write(0, now.clone())];
@@ -463,12 +656,21 @@ impl Node {
 
     fn sync(&mut self) {
         match self {
-            Self::File { synced, now, pending, prepared } => {
+            Self::File {
+                synced,
+                now,
+                pending,
+                prepared,
+            } => {
                 synced.clone_from(now);
                 pending.clear();
                 *prepared = None;
             }
-            Self::Folder { synced, now, pending } => {
+            Self::Folder {
+                synced,
+                now,
+                pending,
+            } => {
                 synced.clone_from(now);
                 pending.clear();
             }
@@ -529,7 +731,10 @@ struct Draw(u64);
 
 impl Draw {
     fn one_of(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+        self.0 = self
+            .0
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(0x1234_5678_9abc_def1);
         self.0 ^= self.0 >> 29;
         usize::try_from(self.0 >> 33).unwrap() % count
     }

@@ -6,13 +6,26 @@ use std::path::{Path, PathBuf};
 /// The path of a built program of this workspace.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let folder = own.ancestors().find(|folder| folder.join(name).is_file() && !folder.ends_with("deps"));
-    folder.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --workspace` first, as `make test` does")).join(name)
+    let folder = own
+        .ancestors()
+        .find(|folder| folder.join(name).is_file() && !folder.ends_with("deps"));
+    folder
+        .unwrap_or_else(|| {
+            panic!("{name} is not built: run `cargo build --workspace` first, as `make test` does")
+        })
+        .join(name)
 }
 
 /// The helper as one static file, if it is built.
 pub fn static_helper() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static");
-    let hosts = std::fs::read_dir(target).into_iter().flatten().flatten().map(|entry| entry.path().join("debug/wyng-transport-vm"));
-    hosts.into_iter().find(|helper| helper.is_file()).unwrap_or_default()
+    let hosts = std::fs::read_dir(target)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("debug/wyng-transport-vm"));
+    hosts
+        .into_iter()
+        .find(|helper| helper.is_file())
+        .unwrap_or_default()
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A client that speaks the daemon's protocol word by word, and so can say what `wyng-ctl` never says.
+//! A client that speaks the daemon's protocol word by word, and so can say what `wyng-ctl` never
+//! says.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode, encode};
+use wyng_control::{
+    CONTROL_VERSION, Command, ExitStatus, Failure, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode,
+    encode,
+};
 use wyng_jail::{receive_packet, send_packet};
 
 use crate::service::connect;
@@ -28,7 +32,13 @@ pub struct Told {
 impl Told {
     /// The codes of its failures, in order.
     pub fn codes(&self) -> Vec<&'static str> {
-        let failed = |event: &ToClient| if let ToClient::Failed(failure) = event { Some(Failure::code(failure)) } else { None };
+        let failed = |event: &ToClient| {
+            if let ToClient::Failed(failure) = event {
+                Some(Failure::code(failure))
+            } else {
+                None
+            }
+        };
         self.events.iter().filter_map(failed).collect()
     }
 }
@@ -43,8 +53,15 @@ impl RawClient {
     /// A connection whose greetings are over.
     pub fn greeted(socket: &Path) -> Self {
         let client = Self::silent(socket);
-        client.say(&ToDaemon::Hello { version: CONTROL_VERSION });
-        assert_eq!(client.hear(), Some(ToClient::Hello { version: CONTROL_VERSION }));
+        client.say(&ToDaemon::Hello {
+            version: CONTROL_VERSION,
+        });
+        assert_eq!(
+            client.hear(),
+            Some(ToClient::Hello {
+                version: CONTROL_VERSION
+            })
+        );
         client
     }
 
@@ -84,7 +101,10 @@ impl RawClient {
     /// Whether there is something to hear within so many seconds.
     pub fn has_something(&self, secs: i64) -> bool {
         let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: secs, tv_nsec: 0 };
+        let timeout = Timespec {
+            tv_sec: secs,
+            tv_nsec: 0,
+        };
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout))).unwrap() > 0
     }
 
@@ -102,7 +122,11 @@ impl RawClient {
     /// Hears until something is wanted, and gives its number.
     #[track_caller]
     pub fn hear_question(&self) -> u32 {
-        let ToClient::Want { item, .. } = self.hear_until(|event| matches!(event, ToClient::Want { .. })) else { unreachable!() };
+        let ToClient::Want { item, .. } =
+            self.hear_until(|event| matches!(event, ToClient::Want { .. }))
+        else {
+            unreachable!()
+        };
         item
     }
 

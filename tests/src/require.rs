@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a test needs of the machine. A missing component that can be had is a failure under `WYNG_TEST_REQUIRE=all`, and otherwise a line in the file
-//! that `WYNG_TEST_SKIPPED` names, which `make test` shows at its end.
+//! What a test needs of the machine. A missing component that can be had is a failure under
+//! `WYNG_TEST_REQUIRE=all`, and otherwise a line in the file that `WYNG_TEST_SKIPPED` names, which
+//! `make test` shows at its end.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -20,7 +21,8 @@ pub enum Component {
     Users,
     /// The program that shows system calls.
     Strace,
-    /// The interpreter that makes any system call by its number, on a processor whose numbers the test knows.
+    /// The interpreter that makes any system call by its number, on a processor whose numbers the
+    /// test knows.
     Perl,
     /// `mkfs.ext4`, which fills an image from a folder without being root.
     Ext4,
@@ -40,7 +42,8 @@ pub enum Component {
     Dpkg,
     /// The helper as one static file, which `make static PROFILE=dev` builds.
     StaticHelper,
-    /// Root, and a kernel and a systemd that run as process 1 in namespaces, over an overlay of the machine's files.
+    /// Root, and a kernel and a systemd that run as process 1 in namespaces, over an overlay of the
+    /// machine's files.
     Boot,
     /// The build's folder is on a disk, not in memory.
     Disk,
@@ -52,7 +55,8 @@ pub enum Component {
     SystemdAnalyze,
 }
 
-/// Whether the component is there. If not, the test is named in the list of those skipped, or fails.
+/// Whether the component is there. If not, the test is named in the list of those skipped, or
+/// fails.
 #[must_use]
 pub fn require(component: Component, test: &str) -> bool {
     if component.is_there() {
@@ -62,41 +66,75 @@ pub fn require(component: Component, test: &str) -> bool {
     false
 }
 
-/// Names `test` in the list of those skipped, or fails. For what turns out to be missing later than [`require`] can know.
+/// Names `test` in the list of those skipped, or fails. For what turns out to be missing later than
+/// [`require`] can know.
 pub fn missing(component: Component, test: &str) {
-    let is_due = std::env::var("WYNG_TEST_REQUIRE").as_deref() == Ok("all") && component.can_be_had();
+    let is_due =
+        std::env::var("WYNG_TEST_REQUIRE").as_deref() == Ok("all") && component.can_be_had();
     assert!(!is_due, "{test} needs {component:?}");
     let line = format!("{test} ({component:?})\n");
     eprint!("skipped: {line}");
     if let Some(list) = std::env::var_os("WYNG_TEST_SKIPPED") {
-        OpenOptions::new().append(true).create(true).open(list).unwrap().write_all(line.as_bytes()).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(list)
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap();
     }
 }
 
 impl Component {
-    /// Whether it can be installed. A kernel has a driver for exFAT or not, and not every machine lets FUSE mount.
+    /// Whether it can be installed. A kernel has a driver for exFAT or not, and not every machine
+    /// lets FUSE mount.
     fn can_be_had(self) -> bool {
-        let has_driver =
-            |kind| std::fs::read_to_string("/proc/filesystems").is_ok_and(|kinds| kinds.split_whitespace().any(|known| known == kind));
+        let has_driver = |kind| {
+            std::fs::read_to_string("/proc/filesystems")
+                .is_ok_and(|kinds| kinds.split_whitespace().any(|known| known == kind))
+        };
         self != Self::Exfat || has_driver("exfat")
     }
 
     fn is_there(self) -> bool {
         match self {
-            Self::Root => std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
-            Self::Users => Self::Root.is_there() && wyngd::roles::ROLES.iter().filter_map(|role| role.user()).all(has_user),
+            Self::Root => std::fs::metadata("/proc/self")
+                .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
+            Self::Users => {
+                Self::Root.is_there()
+                    && wyngd::roles::ROLES
+                        .iter()
+                        .filter_map(|role| role.user())
+                        .all(has_user)
+            }
             Self::Strace => runs("strace", &["-V"]),
             Self::Perl => cfg!(target_arch = "x86_64") && runs("perl", &["-v"]),
             Self::Ext4 => runs("mkfs.ext4", &["-V"]),
-            Self::Btrfs => Self::Root.is_there() && runs("mkfs.btrfs", &["--version"]) && LoopMount::works("btrfs"),
-            Self::Xfs => Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs"),
+            Self::Btrfs => {
+                Self::Root.is_there()
+                    && runs("mkfs.btrfs", &["--version"])
+                    && LoopMount::works("btrfs")
+            }
+            Self::Xfs => {
+                Self::Root.is_there() && runs("mkfs.xfs", &["-V"]) && LoopMount::works("xfs")
+            }
             Self::Exfat => Self::Root.is_there() && ExfatDisk::works(),
-            Self::Python => runs("python3", &["-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)"]),
+            Self::Python => runs(
+                "python3",
+                &[
+                    "-c",
+                    "import sys, venv, ensurepip; assert sys.version_info >= (3, 11)",
+                ],
+            ),
             Self::Landlock => wyng_jail::landlock_is_there(),
             Self::Rpm => runs("rpmbuild", &["--version"]),
             Self::Dpkg => runs("dpkg-gencontrol", &["--version"]),
             Self::StaticHelper => static_helper().is_file(),
-            Self::Boot => Self::Root.is_there() && Path::new("/lib/systemd/systemd").exists() && booted::probe(),
+            Self::Boot => {
+                Self::Root.is_there()
+                    && Path::new("/lib/systemd/systemd").exists()
+                    && booted::probe()
+            }
             Self::Disk => true, // only a probe can tell
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
@@ -110,5 +148,8 @@ fn has_user(name: &str) -> bool {
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The policy of qrexec, as far as ours needs it: files in the order of their names, the first line that matches decides, and no match
-//! denies. Written from the documented format; it knows no tags of disposables, no redirects and no includes, and refuses them.
+//! The policy of qrexec, as far as ours needs it: files in the order of their names, the first line
+//! that matches decides, and no match denies. Written from the documented format; it knows no tags
+//! of disposables, no redirects and no includes, and refuses them.
 
 use std::fmt;
 
@@ -65,8 +66,13 @@ impl Policy {
         files.sort_unstable();
         let mut rules = Vec::new();
         for (name, text) in files {
-            let mistake = |line| Mistake { file: name.to_owned(), line };
-            if !name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || "_.-".contains(char)) {
+            let mistake = |line| Mistake {
+                file: name.to_owned(),
+                line,
+            };
+            if !name.chars().all(|char| {
+                char.is_ascii_lowercase() || char.is_ascii_digit() || "_.-".contains(char)
+            }) {
                 return Err(mistake(0));
             }
             for (line, text) in (1..).zip(text.lines().map(str::trim)) {
@@ -78,9 +84,20 @@ impl Policy {
         Ok(Self(rules))
     }
 
-    /// What becomes of a call. `argument` is with its `+`; `target` is what the caller named, nothing for no target.
-    pub fn decide(&self, service: &str, argument: &str, source: Qube, target: &str, qubes: &[Qube]) -> Action {
-        assert!(argument.starts_with('+'), "an argument begins with +, also an empty one");
+    /// What becomes of a call. `argument` is with its `+`; `target` is what the caller named,
+    /// nothing for no target.
+    pub fn decide(
+        &self,
+        service: &str,
+        argument: &str,
+        source: Qube,
+        target: &str,
+        qubes: &[Qube],
+    ) -> Action {
+        assert!(
+            argument.starts_with('+'),
+            "an argument begins with +, also an empty one"
+        );
         let target = match target {
             "" => "@default",
             "dom0" => "@adminvm",
@@ -88,11 +105,17 @@ impl Policy {
         };
         let is_it = |rule: &&Rule| {
             rule.service.as_deref().is_none_or(|name| name == service)
-                && rule.argument.as_deref().is_none_or(|wanted| wanted == argument)
+                && rule
+                    .argument
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == argument)
                 && matches(&rule.source, source.name, qubes)
                 && matches(&rule.target, target, qubes)
         };
-        self.0.iter().find(is_it).map_or(Action::Deny, |rule| rule.action)
+        self.0
+            .iter()
+            .find(is_it)
+            .map_or(Action::Deny, |rule| rule.action)
     }
 }
 
@@ -100,32 +123,48 @@ impl Rule {
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_whitespace();
         let mut next = || fields.next();
-        let (service, argument, source, target, action) = (next()?, next()?, next()?, next()?, next()?);
+        let (service, argument, source, target, action) =
+            (next()?, next()?, next()?, next()?, next()?);
         let any = |field: &str| (field != "*").then(|| field.to_owned());
         let (service, argument) = (any(service), any(argument));
-        let well_named = service.as_deref().is_none_or(|name| name.chars().all(is_service_char));
-        let argued = argument
+        let well_named = service
             .as_deref()
-            .is_none_or(|argument| argument.starts_with('+') && argument.chars().all(|char| is_service_char(char) || char == '+'));
+            .is_none_or(|name| name.chars().all(is_service_char));
+        let argued = argument.as_deref().is_none_or(|argument| {
+            argument.starts_with('+')
+                && argument
+                    .chars()
+                    .all(|char| is_service_char(char) || char == '+')
+        });
         let action = match action {
             "allow" => Action::Allow,
             "deny" => Action::Deny,
             "ask" => Action::Ask,
             _ => return None,
         };
-        let parameters: Vec<(&str, &str)> = fields.map(|field| field.split_once('=')).collect::<Option<_>>()?;
+        let parameters: Vec<(&str, &str)> = fields
+            .map(|field| field.split_once('='))
+            .collect::<Option<_>>()?;
         let known = |(key, value): &(&str, &str)| match action {
             Action::Deny => false,
             Action::Allow => *key == "user" && !value.is_empty(),
             Action::Ask => *key == "default_target" && is_target(value) && *value != "@anyvm",
         };
-        let whole = well_named && argued && (service.is_some() || argument.is_none()) && is_source(source) && is_target(target);
+        let whole = well_named
+            && argued
+            && (service.is_some() || argument.is_none())
+            && is_source(source)
+            && is_target(target);
         let allows_default = action == Action::Allow && target == "@default";
         (whole && !allows_default && parameters.iter().all(known)).then(|| Self {
             service,
             argument,
             source: source.to_owned(),
-            target: if target == "dom0" { "@adminvm".to_owned() } else { target.to_owned() },
+            target: if target == "dom0" {
+                "@adminvm".to_owned()
+            } else {
+                target.to_owned()
+            },
             action,
         })
     }
@@ -137,21 +176,29 @@ fn is_source(token: &str) -> bool {
 
 fn is_target(token: &str) -> bool {
     let disposable = token.strip_prefix("@dispvm:").is_some_and(is_name);
-    ["@anyvm", "@adminvm", "@default", "@dispvm"].contains(&token) || is_tag(token) || disposable || is_name(token)
+    ["@anyvm", "@adminvm", "@default", "@dispvm"].contains(&token)
+        || is_tag(token)
+        || disposable
+        || is_name(token)
 }
 
 fn is_tag(token: &str) -> bool {
-    token.strip_prefix("@tag:").is_some_and(|tag| !tag.is_empty() && !tag.starts_with('@'))
+    token
+        .strip_prefix("@tag:")
+        .is_some_and(|tag| !tag.is_empty() && !tag.starts_with('@'))
 }
 
 fn is_name(token: &str) -> bool {
-    token.starts_with(|first: char| first.is_ascii_alphabetic()) && token.chars().all(is_service_char)
+    token.starts_with(|first: char| first.is_ascii_alphabetic())
+        && token.chars().all(is_service_char)
 }
 
 /// `@anyvm` is everything but the admin domain, words such as `@default` and `@dispvm` included.
 fn matches(token: &str, other: &str, qubes: &[Qube]) -> bool {
     match token.strip_prefix("@tag:") {
-        Some(tag) => qubes.iter().any(|qube| qube.name == other && qube.tags.contains(&tag)),
+        Some(tag) => qubes
+            .iter()
+            .any(|qube| qube.name == other && qube.tags.contains(&tag)),
         None if token == "@anyvm" => other != "@adminvm",
         None => token == other,
     }

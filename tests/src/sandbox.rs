@@ -60,17 +60,30 @@ impl Sandbox {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
         let (store, state) = (folder.path().join("store"), folder.path().join("state"));
-        Self { folder, store, state, programs: None, socket: None, nobody: false }
+        Self {
+            folder,
+            store,
+            state,
+            programs: None,
+            socket: None,
+            nobody: false,
+        }
     }
 
     /// An empty one whose local state is to be elsewhere.
     pub fn with_state_at(state: PathBuf) -> Self {
-        Self { state, ..Self::new() }
+        Self {
+            state,
+            ..Self::new()
+        }
     }
 
     /// An empty one whose store is to be elsewhere.
     pub fn with_store_at(store: PathBuf) -> Self {
-        Self { store, ..Self::new() }
+        Self {
+            store,
+            ..Self::new()
+        }
     }
 
     /// One with the archive `home` in it, made with the cheapest key derivation and `options`.
@@ -80,7 +93,8 @@ impl Sandbox {
         sandbox
     }
 
-    /// From now on `wyngd` finds this shell script as its helper. In it, `$HELPER` is the real one, without its service.
+    /// From now on `wyngd` finds this shell script as its helper. In it, `$HELPER` is the real one,
+    /// without its service.
     pub fn replace_helper(&mut self, script: &str) {
         let programs = self.path("programs");
         let _ = std::fs::remove_dir_all(&programs);
@@ -90,7 +104,14 @@ impl Sandbox {
         }
         let helper = programs.join("wyng-transport-vm");
         let real = program("wyng-transport-vm");
-        std::fs::write(&helper, format!("#!/bin/bash\nPATH=/usr/bin:/bin\nHELPER={}\n{script}\n", real.display())).unwrap();
+        std::fs::write(
+            &helper,
+            format!(
+                "#!/bin/bash\nPATH=/usr/bin:/bin\nHELPER={}\n{script}\n",
+                real.display()
+            ),
+        )
+        .unwrap();
         std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
         self.programs = Some(programs);
     }
@@ -103,7 +124,17 @@ impl Sandbox {
     /// `archive create`.
     pub fn create(&self, name: &str, options: &[&str]) -> Outcome {
         let store = format!("dir:{}", self.store().display());
-        let mut arguments = vec!["archive", "create", name, "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+        let mut arguments = vec![
+            "archive",
+            "create",
+            name,
+            "--store",
+            &store,
+            "--kdf-memory",
+            "64M",
+            "--kdf-passes",
+            "3",
+        ];
         arguments.extend(options);
         self.wyng(&arguments)
     }
@@ -123,22 +154,30 @@ impl Sandbox {
         self.state.clone()
     }
 
-    /// `wyng-ctl` with this sandbox's passphrase, and JSON, not yet run: with a daemon of its own over this sandbox's state, or with the
-    /// running one.
+    /// `wyng-ctl` with this sandbox's passphrase, and JSON, not yet run: with a daemon of its own
+    /// over this sandbox's state, or with the running one.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program("wyng-ctl"));
         match &self.socket {
-            None => command.arg("--standalone").arg("--state-dir").arg(self.state()),
+            None => command
+                .arg("--standalone")
+                .arg("--state-dir")
+                .arg(self.state()),
             Some(socket) => command.arg("--socket").arg(socket),
         };
         // As a script says it.
         command.arg("--json").arg("--yes");
         if !arguments.contains(&"--passphrase-file") {
-            command.arg("--passphrase-file").arg(self.path("passphrase"));
+            command
+                .arg("--passphrase-file")
+                .arg(self.path("passphrase"));
         }
         // As a timer's unit has it, so that no note is left in a home.
         command.env("STATE_DIRECTORY", self.path("notes"));
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         if self.nobody {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -147,7 +186,9 @@ impl Sandbox {
 
     /// Where a program is.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.programs.as_ref().map_or_else(|| program(name), |folder| folder.join(name))
+        self.programs
+            .as_ref()
+            .map_or_else(|| program(name), |folder| folder.join(name))
     }
 
     /// From now on commands go to the daemon at this socket.
@@ -163,13 +204,16 @@ impl Sandbox {
     /// From now on commands are run by an ordinary user, to whom all that is here belongs.
     pub fn become_nobody(&mut self) {
         let all = [self.folder.path().to_owned(), self.store(), self.state()];
-        run(Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).args(all));
+        run(Command::new("chown")
+            .args(["-R", &format!("{NOBODY}:{NOBODY}")])
+            .args(all));
         self.nobody = true;
     }
 
     /// Lets every user make and read files here.
     pub fn open_to_everybody(&self) {
-        std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o777))
+            .unwrap();
     }
 
     /// Runs [`command`](Self::command) to its end.
@@ -194,7 +238,15 @@ impl Sandbox {
     pub fn adopt(&self, file: &str) -> Outcome {
         let _ = std::fs::remove_dir_all(self.state());
         let store = format!("dir:{}", self.store().display());
-        self.wyng(&["archive", "open", "home", "--store", &store, "--passphrase-file", file])
+        self.wyng(&[
+            "archive",
+            "open",
+            "home",
+            "--store",
+            &store,
+            "--passphrase-file",
+            file,
+        ])
     }
 
     /// Every blob in the store.
@@ -205,8 +257,16 @@ impl Sandbox {
     /// Where the commit of a generation lies, or will lie.
     pub fn commit(&self, generation: u64) -> PathBuf {
         let slot = Slot::decode(&std::fs::read(self.blob(slot_name(0))).unwrap()).unwrap();
-        let root = open_slot(&slot, &Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap()).unwrap();
-        self.blob(root.credential(slot.clear().archive).unwrap().commit_name(generation))
+        let root = open_slot(
+            &slot,
+            &Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap(),
+        )
+        .unwrap();
+        self.blob(
+            root.credential(slot.clear().archive)
+                .unwrap()
+                .commit_name(generation),
+        )
     }
 
     fn blob(&self, name: BlobName) -> PathBuf {
@@ -218,11 +278,22 @@ impl Sandbox {
     pub fn assert_restores(&self, volume: &str, session: &str, expected: &[u8]) {
         let target = self.path("restored");
         let _ = std::fs::remove_file(&target);
-        let outcome = self.wyng(&["restore", "home", volume, "--session", session, "--to", target.to_str().unwrap()]);
+        let outcome = self.wyng(&[
+            "restore",
+            "home",
+            volume,
+            "--session",
+            session,
+            "--to",
+            target.to_str().unwrap(),
+        ]);
         outcome.success();
         let restored = std::fs::read(&target).unwrap();
         assert_eq!(restored.len(), expected.len(), "size of {volume} {session}");
-        let differs = restored.iter().zip(expected).position(|(found, wanted)| found != wanted);
+        let differs = restored
+            .iter()
+            .zip(expected)
+            .position(|(found, wanted)| found != wanted);
         assert_eq!(differs, None, "first differing byte of {volume} {session}");
     }
 }
@@ -247,19 +318,31 @@ impl Outcome {
     /// Fails the test unless the status is this one.
     #[track_caller]
     pub fn expect(&self, status: i32) -> &Self {
-        assert_eq!(self.status, status, "{}\n{}", String::from_utf8_lossy(&self.stdout), self.stderr);
+        assert_eq!(
+            self.status,
+            status,
+            "{}\n{}",
+            String::from_utf8_lossy(&self.stdout),
+            self.stderr
+        );
         self
     }
 
     /// The codes of the errors, in order.
     pub fn codes(&self) -> Vec<String> {
         let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
-        errors.iter().filter_map(|error| Some(error["code"].as_str()?.to_owned())).collect()
+        errors
+            .iter()
+            .filter_map(|error| Some(error["code"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// The session that a backup made of its n-th volume.
     pub fn session(&self, place: usize) -> String {
-        self.json["volumes"][place]["session"].as_str().unwrap().to_owned()
+        self.json["volumes"][place]["session"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -279,7 +362,12 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 
 /// Overwrites a part of a file.
 pub fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
-    File::options().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(bytes, offset)
+        .unwrap();
 }
 
 /// Changes one bit of the byte in the middle of a file.
@@ -295,7 +383,9 @@ pub fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {

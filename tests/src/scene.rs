@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What is to be whole after every cut: the sessions that were reported, the archive, and the folders around them.
+//! What is to be whole after every cut: the sessions that were reported, the archive, and the
+//! folders around them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,7 +21,10 @@ impl Scene {
     pub fn ready(test: &str) -> Option<Self> {
         // Only root may look into processes that have made themselves undumpable.
         let possible = require(Component::Strace, test) && require(Component::Root, test);
-        possible.then(|| Self { sandbox: Sandbox::new(), sessions: Vec::new() })
+        possible.then(|| Self {
+            sandbox: Sandbox::new(),
+            sessions: Vec::new(),
+        })
     }
 
     /// A scene with an archive and a session of each volume.
@@ -29,22 +33,28 @@ impl Scene {
         scene.create().success();
         scene.sandbox.image("root.img", 600_000, 1);
         scene.sandbox.image("home.img", 70_000, 2);
-        let outcome = scene.sandbox.wyng(&["backup", "home", "root.img", "home.img"]);
+        let outcome = scene
+            .sandbox
+            .wyng(&["backup", "home", "root.img", "home.img"]);
         scene.note(outcome.success());
         Some(scene)
     }
 
     /// Makes the archive, of small packs.
     pub fn create(&self) -> Outcome {
-        self.sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
+        self.sandbox
+            .create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
     }
 
     /// Notes the sessions that this backup reported, and what they must give back.
     pub fn note(&mut self, outcome: &Outcome) {
         for done in outcome.json["volumes"].as_array().into_iter().flatten() {
-            if let (Some(volume), Some(session)) = (done["volume"].as_str(), done["session"].as_str()) {
+            if let (Some(volume), Some(session)) =
+                (done["volume"].as_str(), done["session"].as_str())
+            {
                 let content = std::fs::read(self.sandbox.path(volume)).unwrap();
-                self.sessions.push((volume.to_owned(), session.to_owned(), content));
+                self.sessions
+                    .push((volume.to_owned(), session.to_owned(), content));
             }
         }
     }
@@ -67,8 +77,16 @@ impl Scene {
     /// No half-written state, no hidden file in the store, and nothing beside what the test made.
     pub fn assert_nothing_left(&self) {
         let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        let state: BTreeSet<String> = files_below(&self.sandbox.state()).iter().map(name).filter(|name| name.ends_with(".new")).collect();
-        let store: BTreeSet<String> = files_below(&self.sandbox.store()).iter().map(name).filter(|name| name.len() != 64).collect();
+        let state: BTreeSet<String> = files_below(&self.sandbox.state())
+            .iter()
+            .map(name)
+            .filter(|name| name.ends_with(".new"))
+            .collect();
+        let store: BTreeSet<String> = files_below(&self.sandbox.store())
+            .iter()
+            .map(name)
+            .filter(|name| name.len() != 64)
+            .collect();
         assert_eq!((state, store), (BTreeSet::new(), BTreeSet::new()));
         let expected = [
             "base",
@@ -85,7 +103,13 @@ impl Scene {
             "third.img",
             "trace",
         ];
-        let beside: Vec<String> = std::fs::read_dir(self.sandbox.path("")).unwrap().map(|entry| name(&entry.unwrap().path())).collect();
-        assert!(beside.iter().all(|name| expected.contains(&name.as_str())), "{beside:?}");
+        let beside: Vec<String> = std::fs::read_dir(self.sandbox.path(""))
+            .unwrap()
+            .map(|entry| name(&entry.unwrap().path()))
+            .collect();
+        assert!(
+            beside.iter().all(|name| expected.contains(&name.as_str())),
+            "{beside:?}"
+        );
     }
 }

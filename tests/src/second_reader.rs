@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `reader/read_archive.py` in a virtual environment that lives in target/ and is made once for each list of requirements.
+//! `reader/read_archive.py` in a virtual environment that lives in target/ and is made once for
+//! each list of requirements.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,9 @@ impl SecondReader {
             return None;
         }
         match environment() {
-            Ok(folder) => Some(Self { python: folder.join("bin/python") }),
+            Ok(folder) => Some(Self {
+                python: folder.join("bin/python"),
+            }),
             Err(reason) => {
                 eprintln!("{reason}");
                 missing(Component::Python, test);
@@ -35,28 +38,55 @@ impl SecondReader {
     /// Runs `read_archive.py STORE --passphrase-file FILE ARGUMENTS…` to its end.
     pub fn run(&self, store: &Path, passphrase_file: &Path, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(&self.python);
-        command.arg("-B").arg(sources().join("read_archive.py")).arg(store).arg("--passphrase-file").arg(passphrase_file);
+        command
+            .arg("-B")
+            .arg(sources().join("read_archive.py"))
+            .arg(store)
+            .arg("--passphrase-file")
+            .arg(passphrase_file);
         Outcome::of(command.args(arguments).output().unwrap())
     }
 
     /// What is wrong with JSON values, one a line, by the schema in a file.
     pub fn validate(&self, schema: &Path, values: &Path) -> String {
         let mut command = Command::new(&self.python);
-        command.arg("-B").arg("-c").arg(VALIDATE).arg(schema).arg(values);
-        String::from_utf8(Outcome::of(command.output().unwrap()).success().stdout.clone()).unwrap()
+        command
+            .arg("-B")
+            .arg("-c")
+            .arg(VALIDATE)
+            .arg(schema)
+            .arg(values);
+        String::from_utf8(
+            Outcome::of(command.output().unwrap())
+                .success()
+                .stdout
+                .clone(),
+        )
+        .unwrap()
     }
 
-    /// Every secret that the passphrase in the file opens: ROOT, the private half of the data key, and each session key.
+    /// Every secret that the passphrase in the file opens: ROOT, the private half of the data key,
+    /// and each session key.
     pub fn secrets(&self, store: &Path, passphrase_file: &Path) -> Vec<(String, Vec<u8>)> {
         let mut command = Command::new(&self.python);
-        command.env("PYTHONPATH", sources()).arg("-B").arg("-c").arg(PRINT_SECRETS).arg(store).arg(passphrase_file);
+        command
+            .env("PYTHONPATH", sources())
+            .arg("-B")
+            .arg("-c")
+            .arg(PRINT_SECRETS)
+            .arg(store)
+            .arg(passphrase_file);
         let outcome = Outcome::of(command.output().unwrap());
         let named = outcome.success().json.as_object().unwrap().clone();
-        named.into_iter().map(|(name, hex)| (name, bytes_of(hex.as_str().unwrap()))).collect()
+        named
+            .into_iter()
+            .map(|(name, hex)| (name, bytes_of(hex.as_str().unwrap())))
+            .collect()
     }
 }
 
-/// Whether each JSON value in a file, one a line, is what a schema says: what is wrong with it, by line.
+/// Whether each JSON value in a file, one a line, is what a schema says: what is wrong with it, by
+/// line.
 const VALIDATE: &str = r#"
 import json, sys
 from jsonschema import Draft202012Validator
@@ -84,14 +114,18 @@ print(json.dumps({name: secret.hex() for name, secret in secrets.items()}))
 "#;
 
 fn bytes_of(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap()).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap())
+        .collect()
 }
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../reader")
 }
 
-/// Where the packages are. The lock lets parallel tests wait for the one that installs them; the rename lets none see half of them.
+/// Where the packages are. The lock lets parallel tests wait for the one that installs them; the
+/// rename lets none see half of them.
 fn environment() -> Result<PathBuf, String> {
     let target = program("wyng-ctl").ancestors().nth(2).unwrap().to_owned();
     let requirements = sources().join("requirements.txt");
@@ -100,7 +134,10 @@ fn environment() -> Result<PathBuf, String> {
     let lock = File::create(target.join("second-reader-venv.lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     if !folder.is_dir() {
-        let unfinished = tempfile::Builder::new().prefix("second-reader-venv-").tempdir_in(&target).unwrap();
+        let unfinished = tempfile::Builder::new()
+            .prefix("second-reader-venv-")
+            .tempdir_in(&target)
+            .unwrap();
         install(unfinished.path(), &requirements)?;
         std::fs::rename(unfinished.keep(), &folder).unwrap();
     }
@@ -110,15 +147,32 @@ fn environment() -> Result<PathBuf, String> {
 fn install(folder: &Path, requirements: &Path) -> Result<(), String> {
     run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
-    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "-r"]).arg(requirements))
+    run(pip
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "-r",
+        ])
+        .arg(requirements))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// FNV-1a: tells one list of requirements from the next.
 fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

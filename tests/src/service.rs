@@ -32,21 +32,34 @@ impl Service {
     /// The daemon over the sandbox's state, not yet run.
     pub fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
         let mut command = Command::new(sandbox.program("wyngd"));
-        command.arg("--socket").arg(sandbox.path("socket")).arg("--state-dir").arg(sandbox.state()).args(arguments).stdin(Stdio::null());
+        command
+            .arg("--socket")
+            .arg(sandbox.path("socket"))
+            .arg("--state-dir")
+            .arg(sandbox.state())
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 
     /// Runs [`command`](Self::command), and has the sandbox's commands go to it.
     pub fn started(sandbox: &mut Sandbox, command: &mut Command) -> Self {
         let socket = sandbox.path("socket");
-        let service = Self { process: command.spawn().unwrap() };
+        let service = Self {
+            process: command.spawn().unwrap(),
+        };
         let mut connection = None;
         until("the daemon listens", || {
             connection = connect(&socket);
             connection.is_some()
         });
         // It greets when every role is in its jail.
-        rustix::net::recv(connection.unwrap(), &mut [0; 64], rustix::net::RecvFlags::empty()).unwrap();
+        rustix::net::recv(
+            connection.unwrap(),
+            &mut [0; 64],
+            rustix::net::RecvFlags::empty(),
+        )
+        .unwrap();
         sandbox.talk_to(socket);
         service
     }
@@ -56,8 +69,14 @@ impl Service {
         let mut found = vec![self.process.id()];
         let mut place = 0;
         while let Some(process) = found.get(place) {
-            let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-            found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+            let children =
+                std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))
+                    .unwrap_or_default();
+            found.extend(
+                children
+                    .split_whitespace()
+                    .map(|child| child.parse::<u32>().unwrap()),
+            );
             place += 1;
         }
         found
@@ -66,7 +85,10 @@ impl Service {
     /// The process of a role.
     pub fn role(&self, name: &str) -> u32 {
         let title = format!("wyngd: {name}\0");
-        let is_it = |process: &u32| std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.starts_with(title.as_bytes()));
+        let is_it = |process: &u32| {
+            std::fs::read(format!("/proc/{process}/cmdline"))
+                .is_ok_and(|line| line.starts_with(title.as_bytes()))
+        };
         self.processes().into_iter().find(is_it).unwrap()
     }
 
@@ -75,7 +97,9 @@ impl Service {
         let processes = self.processes();
         run_kill("-TERM", self.process.id());
         self.process.wait().unwrap();
-        until("every process has ended", || !processes.iter().any(|&process| is_alive(process)));
+        until("every process has ended", || {
+            !processes.iter().any(|&process| is_alive(process))
+        });
     }
 
     /// Whether it still runs.
@@ -94,15 +118,27 @@ impl Drop for Service {
 /// A connection to the daemon, if it listens.
 pub fn connect(socket: &PathBuf) -> Option<rustix::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    rustix::net::connect(&connection, &SocketAddrUnix::new(socket).unwrap()).ok().map(|()| connection)
+    let connection = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    rustix::net::connect(&connection, &SocketAddrUnix::new(socket).unwrap())
+        .ok()
+        .map(|()| connection)
 }
 
 /// A gate, which is a FIFO, from outside, once a helper waits at it.
 pub fn reached(gate: &Path) -> File {
     let mut opened = None;
     until("a helper waits at the gate", || {
-        opened = File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(gate).ok();
+        opened = File::options()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(gate)
+            .ok();
         opened.is_some()
     });
     opened.unwrap()
@@ -126,5 +162,9 @@ pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
 /// A process that has ended and is not yet reaped holds nothing any more: no lock either.
 fn is_alive(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
-    status.is_ok_and(|status| status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X')))
+    status.is_ok_and(|status| {
+        status
+            .lines()
+            .any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))
+    })
 }

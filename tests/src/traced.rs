@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Real processes under `strace`: killed just before their n-th call of a kind, or watched. It needs no code in the programs, and it
-//! returns when the last process of the run is gone, so that a process which stays behind hangs the test that would overlook it.
+//! Real processes under `strace`: killed just before their n-th call of a kind, or watched. It
+//! needs no code in the programs, and it returns when the last process of the run is gone, so that
+//! a process which stays behind hangs the test that would overlook it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -19,24 +20,37 @@ pub struct Cut {
 /// Runs `command`, and kills each of its processes just before it makes its n-th call of this name.
 pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cut {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(trace).arg("-e").arg(format!("trace={call}"));
-    strace.arg("-e").arg(format!("inject={call}:signal=SIGKILL:when={number}"));
+    strace
+        .args(["-f", "-qq", "-o"])
+        .arg(trace)
+        .arg("-e")
+        .arg(format!("trace={call}"));
+    strace
+        .arg("-e")
+        .arg(format!("inject={call}:signal=SIGKILL:when={number}"));
     let output = after(strace, command).output().unwrap();
-    let killed = std::fs::read_to_string(trace).unwrap().contains("+++ killed by SIGKILL +++");
+    let killed = std::fs::read_to_string(trace)
+        .unwrap()
+        .contains("+++ killed by SIGKILL +++");
     Cut { output, killed }
 }
 
-/// The real helper, outside of the daemon's processes: what the daemon starts in its place only passes bytes on, because a far end may not
-/// trace (the spawner's filter is inherited).
+/// The real helper, outside of the daemon's processes: what the daemon starts in its place only
+/// passes bytes on, because a far end may not trace (the spawner's filter is inherited).
 pub struct HelperOutside {
     process: Child,
     trace: PathBuf,
 }
 
 impl HelperOutside {
-    /// Has the helper wait for `push`, to be killed just before its n-th call of this name. Three files in `folder` belong to it.
+    /// Has the helper wait for `push`, to be killed just before its n-th call of this name. Three
+    /// files in `folder` belong to it.
     pub fn killed_at(call: &str, number: u32, helper: &Path, folder: &Path) -> Self {
-        let (to, from, trace) = (folder.join("to-helper"), folder.join("from-helper"), folder.join("helper-trace"));
+        let (to, from, trace) = (
+            folder.join("to-helper"),
+            folder.join("from-helper"),
+            folder.join("helper-trace"),
+        );
         for pipe in [&to, &from] {
             let _ = std::fs::remove_file(pipe);
             run(Command::new("mkfifo").arg(pipe));
@@ -44,9 +58,21 @@ impl HelperOutside {
         let _ = std::fs::remove_file(&trace);
         let inject = format!("inject={call}:signal=SIGKILL:when={number}");
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"exec strace -f -qq -o "$0" -e "trace=$1" -e "$2" "$3" push <"$4" >"$5" 2>/dev/null"#]);
-        shell.arg(&trace).arg(call).arg(inject).arg(helper).arg(&to).arg(&from);
-        Self { process: shell.spawn().unwrap(), trace }
+        shell.args([
+            "-c",
+            r#"exec strace -f -qq -o "$0" -e "trace=$1" -e "$2" "$3" push <"$4" >"$5" 2>/dev/null"#,
+        ]);
+        shell
+            .arg(&trace)
+            .arg(call)
+            .arg(inject)
+            .arg(helper)
+            .arg(&to)
+            .arg(&from);
+        Self {
+            process: shell.spawn().unwrap(),
+            trace,
+        }
     }
 
     /// The shell words that join the daemon's pipes to it.
@@ -58,7 +84,9 @@ impl HelperOutside {
     /// Waits for its end. Whether it was killed.
     pub fn ended(mut self) -> bool {
         self.process.wait().unwrap();
-        std::fs::read_to_string(&self.trace).unwrap().contains("+++ killed by SIGKILL +++")
+        std::fs::read_to_string(&self.trace)
+            .unwrap()
+            .contains("+++ killed by SIGKILL +++")
     }
 }
 
@@ -71,7 +99,10 @@ pub fn watched(command: &Command, options: &[&str], trace: &Path) -> Output {
 
 /// The same command behind another.
 fn after(mut first: Command, command: &Command) -> Command {
-    first.arg(command.get_program()).args(command.get_args()).stdin(std::process::Stdio::null());
+    first
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(std::process::Stdio::null());
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
             first.env(name, value);

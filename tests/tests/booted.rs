@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The installed daemon and units under a real systemd: what starts, with which rights, and what becomes of a run that fails.
+//! The installed daemon and units under a real systemd: what starts, with which rights, and what
+//! becomes of a run that fails.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,18 +30,32 @@ type Seen = BTreeMap<String, Vec<String>>;
 fn seen(scratch: &Path) -> Seen {
     let (installed, srv) = (scratch.join("installed"), scratch.join("srv"));
     let mut make = Command::new("make");
-    make.args(["--no-print-directory", "install-dom0", "PROFILE=dev"]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    make.arg(format!("DESTDIR={}", installed.display())).arg(format!("PROGRAMS={}", program("wyngd").parent().unwrap().display()));
-    run(make.arg(format!("HELPER={}", static_helper().display())).env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("MFLAGS"));
+    make.args(["--no-print-directory", "install-dom0", "PROFILE=dev"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    make.arg(format!("DESTDIR={}", installed.display()))
+        .arg(format!(
+            "PROGRAMS={}",
+            program("wyngd").parent().unwrap().display()
+        ));
+    run(make
+        .arg(format!("HELPER={}", static_helper().display()))
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("MFLAGS"));
     std::fs::create_dir(&srv).unwrap();
     std::fs::copy(scripts().join("check.sh"), srv.join("check.sh")).unwrap();
     std::fs::write(srv.join("disk.img"), noise(3_000_000, 1)).unwrap();
     std::fs::write(srv.join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
     std::fs::write(installed.join("etc/wyng/wyng.toml"), CONFIG).unwrap();
     // The store is local here, as no dom0 has it.
-    let (example, unit) = (scripts().join("../../systemd/examples/wyngd.service.d/local-store.conf"), "etc/systemd/system/wyngd.service.d");
+    let (example, unit) = (
+        scripts().join("../../systemd/examples/wyngd.service.d/local-store.conf"),
+        "etc/systemd/system/wyngd.service.d",
+    );
     std::fs::create_dir_all(installed.join(unit)).unwrap();
-    let local = std::fs::read_to_string(example).unwrap().replace("/mnt/backup", "/srv");
+    let local = std::fs::read_to_string(example)
+        .unwrap()
+        .replace("/mnt/backup", "/srv");
     std::fs::write(installed.join(unit).join("local-store.conf"), local).unwrap();
 
     let output = boot(scratch, PATIENCE_SECS);
@@ -48,10 +63,17 @@ fn seen(scratch: &Path) -> Seen {
     let lines = std::fs::read_to_string(srv.join("seen")).unwrap_or_default();
     let mut seen = Seen::new();
     for (name, value) in lines.lines().filter_map(|line| line.split_once(' ')) {
-        seen.entry(name.to_owned()).or_default().push(value.to_owned());
+        seen.entry(name.to_owned())
+            .or_default()
+            .push(value.to_owned());
     }
     let complete = output.status.success() && seen.contains_key("done");
-    assert!(complete, "{}: {}\n{lines}\n{log}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        complete,
+        "{}: {}\n{lines}\n{log}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     println!("{lines}\n{log}"); // shown when an assertion fails
     seen
 }
@@ -69,28 +91,49 @@ fn the_installed_units_work_under_systemd() {
         other => panic!("{name}: {other:?}"),
     };
 
-    // The first client starts the daemon. Its state is the keyholder's, and the socket is the group's.
+    // The first client starts the daemon. Its state is the keyholder's, and the socket is the
+    // group's.
     assert_eq!(one("daemon"), "active");
-    assert_eq!((one("state-owner"), one("socket")), ("wyng-keys 700", "root wyng 660"));
+    assert_eq!(
+        (one("state-owner"), one("socket")),
+        ("wyng-keys 700", "root wyng 660")
+    );
     assert_eq!((one("stranger"), one("member")), ("1", "0"));
-    // Seven processes, each with its filter, on a system that they cannot write to and without any network.
+    // Seven processes, each with its filter, on a system that they cannot write to and without any
+    // network.
     let processes = &seen["process"];
     assert_eq!(processes.len(), 7, "{processes:?}");
     for role in ROLES {
-        let wanted = format!("NoNewPrivs:1 Seccomp:2 {} wyngd: {}", role.user().unwrap_or("root"), role.name());
+        let wanted = format!(
+            "NoNewPrivs:1 Seccomp:2 {} wyngd: {}",
+            role.user().unwrap_or("root"),
+            role.name()
+        );
         assert!(processes.contains(&wanted), "{wanted}: {processes:?}");
     }
     assert_eq!((one("read-only"), one("network")), ("yes", "0"));
 
     // What succeeds ends; what may succeed later is tried again; what needs a person is told.
-    assert_eq!((one("backup"), one("verify"), one("status")), ("success 0 dead", "success 0 dead", "success 0 dead"));
+    assert_eq!(
+        (one("backup"), one("verify"), one("status")),
+        ("success 0 dead", "success 0 dead", "success 0 dead")
+    );
     assert_eq!(one("restored"), "same");
     // A credential that was sealed serves as well, and without any there is no backup.
-    assert_eq!((one("sealed"), one("sealed-away")), ("success 0 dead", "exit-code 1 failed"));
-    assert_eq!((one("on-battery"), one("note")), ("success 7 auto-restart", "deferred-since.nightly"));
+    assert_eq!(
+        (one("sealed"), one("sealed-away")),
+        ("success 0 dead", "exit-code 1 failed")
+    );
+    assert_eq!(
+        (one("on-battery"), one("note")),
+        ("success 7 auto-restart", "deferred-since.nightly")
+    );
     assert_eq!(one("unreachable"), "exit-code 6 auto-restart");
     assert_eq!(one("notices-before"), "wyng-backup-nightly");
     assert_eq!(one("damaged"), "exit-code 5 failed");
-    assert_eq!(one("notices-after"), "wyng-backup-nightly wyng-verify-nightly");
+    assert_eq!(
+        one("notices-after"),
+        "wyng-backup-nightly wyng-verify-nightly"
+    );
     assert_eq!(one("after-stop"), "0");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What an observer of the store can tell from the sizes, the number and the order of what is put there, and that it does not tell how the
-//! bytes of a run are split over volumes, in which order these come, or what they are called.
+//! What an observer of the store can tell from the sizes, the number and the order of what is put
+//! there, and that it does not tell how the bytes of a run are split over volumes, in which order
+//! these come, or what they are called.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +27,21 @@ fn made() -> Durable {
         kdf_passes: 3,
     };
     let mut world = MemoryWorld::new(Durable::default(), 1);
-    create::create(&mut world, &create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings }).unwrap();
+    create::create(
+        &mut world,
+        &create::Request {
+            name: "home".into(),
+            store: "memory".into(),
+            via: "local".into(),
+            settings,
+        },
+    )
+    .unwrap();
     world.end()
 }
 
-/// What a run shows: the length of each blob that it puts, in order, as `COUNT x LENGTH`; and what is there afterwards.
+/// What a run shows: the length of each blob that it puts, in order, as `COUNT x LENGTH`; and what
+/// is there afterwards.
 fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (String, Durable) {
     let mut world = MemoryWorld::new(durable, seed);
     world.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
@@ -43,8 +54,17 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
         heal: false,
         commit_after_bytes: (PACKS_A_COMMIT * PACK) as u64,
     };
-    assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
-    let shown: Vec<String> = world.puts.chunk_by(|a, b| a == b).map(|alike| format!("{} x {}", alike.len(), alike[0])).collect();
+    assert_eq!(
+        backup::back_up(&mut world, &request),
+        Ok(ExitStatus::Done),
+        "{:?}",
+        world.told
+    );
+    let shown: Vec<String> = world
+        .puts
+        .chunk_by(|a, b| a == b)
+        .map(|alike| format!("{} x {}", alike.len(), alike[0]))
+        .collect();
     (shown.join(", "), world.end())
 }
 
@@ -63,11 +83,15 @@ fn split(bytes: &[u8], chunks: impl IntoIterator<Item = usize>) -> Vec<(String, 
 
 #[test]
 fn what_the_store_sees_of_a_run_does_not_tell_how_its_bytes_are_split_over_volumes() {
-    const CHUNKS: usize = 1516; // away from a pack's border, which a few KiB of metadata could cross
+    // away from a pack's border, which a few KiB of metadata could cross
+    const CHUNKS: usize = 1516;
     let bytes = noise(CHUNKS * CHUNK, 7);
     let whole = split(&bytes, [CHUNKS]);
     let mut named = split(&bytes, [500, 416, 600]);
-    named.iter_mut().zip(["a", "a volume whose name is long", "vault"]).for_each(|((name, _), other)| *name = other.into());
+    named
+        .iter_mut()
+        .zip(["a", "a volume whose name is long", "vault"])
+        .for_each(|((name, _), other)| *name = other.into());
     let mut reversed = split(&bytes, [100, 1316, 100]);
     reversed.reverse();
     let splits = [
@@ -75,8 +99,17 @@ fn what_the_store_sees_of_a_run_does_not_tell_how_its_bytes_are_split_over_volum
         ("three of other sizes and names", named),
         ("the largest in the middle, backwards", reversed),
         // A commit at a volume's end would come exactly where a pack is full, or just beside it.
-        ("at the packs' borders", split(&bytes, [240, 241, 239, 256, 255, 257, 28])),
-        ("a hundred and more", split(&bytes, std::iter::repeat_n(10, CHUNKS / 10).chain([CHUNKS % 10]))),
+        (
+            "at the packs' borders",
+            split(&bytes, [240, 241, 239, 256, 255, 257, 28]),
+        ),
+        (
+            "a hundred and more",
+            split(
+                &bytes,
+                std::iter::repeat_n(10, CHUNKS / 10).chain([CHUNKS % 10]),
+            ),
+        ),
     ];
     let (expected, _) = observed(made(), 10, &whole);
     // The head once more; then full packs and the tail, and their commit.
@@ -105,8 +138,17 @@ fn what_the_store_sees_of_a_later_run_does_not_tell_which_volumes_changed() {
     };
     let (expected, _) = observed(durable.clone(), 20, &change([160; 4]));
     assert!(expected.matches(" x 4096").count() >= 3, "{expected}");
-    for parts in [[300, 300, 40, 0], [0, 40, 300, 300], [300, 20, 20, 300], [1, 299, 300, 40]] {
-        assert_eq!(observed(durable.clone(), 20, &change(parts)).0, expected, "{parts:?}");
+    for parts in [
+        [300, 300, 40, 0],
+        [0, 40, 300, 300],
+        [300, 20, 20, 300],
+        [1, 299, 300, 40],
+    ] {
+        assert_eq!(
+            observed(durable.clone(), 20, &change(parts)).0,
+            expected,
+            "{parts:?}"
+        );
     }
 }
 
@@ -114,14 +156,17 @@ fn what_the_store_sees_of_a_later_run_does_not_tell_which_volumes_changed() {
 fn seen_in_folder(sandbox: &Sandbox) -> BTreeMap<u64, usize> {
     let mut seen = BTreeMap::new();
     for blob in sandbox.blobs() {
-        *seen.entry(std::fs::metadata(blob).unwrap().len()).or_default() += 1;
+        *seen
+            .entry(std::fs::metadata(blob).unwrap().len())
+            .or_default() += 1;
     }
     seen
 }
 
 #[test]
 fn a_store_in_a_folder_shows_the_same_of_one_volume_and_of_three() {
-    // 512 packs of 128 KiB are as many as one commit lists, so that a run of this size has two commits.
+    // 512 packs of 128 KiB are as many as one commit lists, so that a run of this size has two
+    // commits.
     const MIB: usize = 1 << 20;
     let bytes = noise(80 * MIB, 3);
     let seen = |sizes: &[usize]| {
@@ -139,6 +184,9 @@ fn a_store_in_a_folder_shows_the_same_of_one_volume_and_of_three() {
         seen_in_folder(&sandbox)
     };
     let expected = seen(&[80]);
-    assert!(expected[&4096] >= 3, "the first commit of the archive, and two of the run: {expected:?}");
+    assert!(
+        expected[&4096] >= 3,
+        "the first commit of the archive, and two of the run: {expected:?}"
+    );
     assert_eq!(seen(&[25, 40, 15]), expected);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Clients that err, lie, fall silent or vanish: each mistake is the failure of that client's own command, and everybody else is served.
+//! Clients that err, lie, fall silent or vanish: each mistake is the failure of that client's own
+//! command, and everybody else is served.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,8 +11,8 @@ use std::process::{Command as Program, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use wyng_control::{
-    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource, SessionChoice, TargetFault, TargetForm, TargetFound,
-    TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource,
+    SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_tests::disk::run;
 use wyng_tests::raw_client::RawClient;
@@ -32,11 +33,22 @@ fn serving() -> (Sandbox, Service, PathBuf) {
 }
 
 fn source(volume: &str) -> BackupSource {
-    BackupSource { volume: volume.into(), named: true, configured: false }
+    BackupSource {
+        volume: volume.into(),
+        named: true,
+        configured: false,
+    }
 }
 
 fn backup(sources: Vec<BackupSource>) -> Command {
-    Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false }
+    Command::Backup {
+        archive: "home".into(),
+        sources,
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        heal: false,
+    }
 }
 
 fn restore_of(volume: &str) -> Command {
@@ -57,12 +69,28 @@ fn restore() -> Command {
 
 /// The answer that a target can be made where it goes.
 fn looked(item: u32) -> ToDaemon {
-    let found = TargetFound { holds_bytes: false, free_bytes: None, keeps_holes: true, remembered: None };
-    ToDaemon::Looked { item, look: TargetLook { path: "/target".into(), found: Ok(found) } }
+    let found = TargetFound {
+        holds_bytes: false,
+        free_bytes: None,
+        keeps_holes: true,
+        remembered: None,
+    };
+    ToDaemon::Looked {
+        item,
+        look: TargetLook {
+            path: "/target".into(),
+            found: Ok(found),
+        },
+    }
 }
 
 fn here_target(item: u32, form: TargetForm) -> ToDaemon {
-    ToDaemon::HereTarget { item, form, base: None, remembered: None }
+    ToDaemon::HereTarget {
+        item,
+        form,
+        base: None,
+        remembered: None,
+    }
 }
 
 /// A descriptor that only names something: whatever is asked of what it names fails.
@@ -83,30 +111,98 @@ fn what_is_out_of_bounds_is_refused_at_the_door() {
     let processes = service.processes();
     let long = "x".repeat(65_000);
     for (arguments, code) in [
-        (["archive", "open", "x", "--store", ""].as_slice(), "bad-setting"),
-        (&["archive", "open", "x", "--store", &long[..5000]], "bad-setting"),
+        (
+            ["archive", "open", "x", "--store", ""].as_slice(),
+            "bad-setting",
+        ),
+        (
+            &["archive", "open", "x", "--store", &long[..5000]],
+            "bad-setting",
+        ),
         (&["archive", "create", "x", "--store", ""], "bad-setting"),
-        (&["archive", "create", &long, "--store", "dir:/nowhere"], "bad-name"),
-        (&["archive", "create", "x", "--store", "dir:/nowhere", "--via", &long], "bad-setting"),
-        (&["archive", "create", "x", "--store", "dir:/nowhere", "--hold-off", "3,99999999d"], "bad-setting"),
-        (&["archive", "open", "x", "--store", "dir:/nowhere", "--expect", &long], "bad-setting"),
+        (
+            &["archive", "create", &long, "--store", "dir:/nowhere"],
+            "bad-name",
+        ),
+        (
+            &[
+                "archive",
+                "create",
+                "x",
+                "--store",
+                "dir:/nowhere",
+                "--via",
+                &long,
+            ],
+            "bad-setting",
+        ),
+        (
+            &[
+                "archive",
+                "create",
+                "x",
+                "--store",
+                "dir:/nowhere",
+                "--hold-off",
+                "3,99999999d",
+            ],
+            "bad-setting",
+        ),
+        (
+            &[
+                "archive",
+                "open",
+                "x",
+                "--store",
+                "dir:/nowhere",
+                "--expect",
+                &long,
+            ],
+            "bad-setting",
+        ),
         (&["archive", "show", &long], "unknown-archive"),
         (&["list", "home", &long], "bad-name"),
         (&["list", "home", "--session", &long], "bad-setting"),
         (&["verify", "home", &long], "bad-name"),
         (&["status", &long], "unknown-archive"),
         (&["qubes", "check", &long], "bad-setting"),
-        (&["backup", "home", &format!("{}=disk.img", &long[..300])], "bad-name"),
+        (
+            &["backup", "home", &format!("{}=disk.img", &long[..300])],
+            "bad-name",
+        ),
     ] {
-        assert_eq!(sandbox.wyng(arguments).expect(2).codes(), [code], "{:?}", &arguments[..2]);
+        assert_eq!(
+            sandbox.wyng(arguments).expect(2).codes(),
+            [code],
+            "{:?}",
+            &arguments[..2]
+        );
     }
-    // The longest name that a packet has room for: forwarded, the command would be longer than a packet.
+    // The longest name that a packet has room for: forwarded, the command would be longer than a
+    // packet.
     let name_bytes = wyng_control::MESSAGE_MAX_BYTES - 32;
-    let told = RawClient::start(&socket, Command::ArchiveShow { archive: "y".repeat(name_bytes) }).hear_all();
-    assert_eq!((told.codes().as_slice(), told.exit), (["unknown-archive"].as_slice(), Some(ExitStatus::Usage)));
-    let told = RawClient::start(&socket, backup((0..257).map(|place| source(&place.to_string())).collect())).hear_all();
+    let told = RawClient::start(
+        &socket,
+        Command::ArchiveShow {
+            archive: "y".repeat(name_bytes),
+        },
+    )
+    .hear_all();
+    assert_eq!(
+        (told.codes().as_slice(), told.exit),
+        (["unknown-archive"].as_slice(), Some(ExitStatus::Usage))
+    );
+    let told = RawClient::start(
+        &socket,
+        backup((0..257).map(|place| source(&place.to_string())).collect()),
+    )
+    .hear_all();
     assert_eq!(told.codes(), ["bad-setting"]);
-    assert_eq!(service.processes(), processes, "no role was replaced, and none ended");
+    assert_eq!(
+        service.processes(),
+        processes,
+        "no role was replaced, and none ended"
+    );
     sandbox.wyng(&["list", "home"]).success();
     assert!(service.is_running());
 }
@@ -126,12 +222,28 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
         let client = RawClient::start(&socket, backup(vec![source("a")]));
         let item = client.hear_question();
         let found = FoundSource::default();
-        assert!(client.give(&ToDaemon::HereSource { item, found, clones, base: None }, &vec![device.as_fd(); given]));
+        assert!(client.give(
+            &ToDaemon::HereSource {
+                item,
+                found,
+                clones,
+                base: None
+            },
+            &vec![device.as_fd(); given]
+        ));
         assert_eq!(client.hear_all().codes(), ["source-unavailable"]);
     }
 
-    let target = File::options().read(true).write(true).create_new(true).open(sandbox.path("target")).unwrap();
-    for (form, first) in [(TargetForm::Replacing, target.as_fd()), (TargetForm::InPlace { clones: true }, device.as_fd())] {
+    let target = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(sandbox.path("target"))
+        .unwrap();
+    for (form, first) in [
+        (TargetForm::Replacing, target.as_fd()),
+        (TargetForm::InPlace { clones: true }, device.as_fd()),
+    ] {
         let (client, item) = asked_for_target(&socket);
         assert!(client.give(&here_target(item, form), &[first, device.as_fd()]));
         assert_eq!(client.hear_all().codes(), ["target-unavailable"]);
@@ -148,7 +260,12 @@ fn others_are_served(sandbox: &Sandbox) {
 
 /// What is answered at once: it takes no turn.
 fn looks_are_served(sandbox: &Sandbox) {
-    for look in [&["list", "home"][..], &["status", "home"], &["lock"], &["lock", "home"]] {
+    for look in [
+        &["list", "home"][..],
+        &["status", "home"],
+        &["lock"],
+        &["lock", "home"],
+    ] {
         sandbox.wyng(look).success();
     }
 }
@@ -202,7 +319,13 @@ fn an_open_question_about_the_target_holds_nobody_up_either() {
     others_are_served(&sandbox);
     assert!(client.say(&looked(item)));
     let next = client.hear_until(|event| matches!(event, ToClient::Want { .. }));
-    let ToClient::Want { item, wanted: Wanted::TargetLook { .. } } = next else { panic!("{next:?}") };
+    let ToClient::Want {
+        item,
+        wanted: Wanted::TargetLook { .. },
+    } = next
+    else {
+        panic!("{next:?}")
+    };
     assert!(client.say(&looked(item)));
     let item = client.hear_question();
     assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
@@ -212,17 +335,38 @@ fn an_open_question_about_the_target_holds_nobody_up_either() {
 /// The passphrase was typed for a restore that begins anew: only the target is looked at once more.
 fn finish_anew(sandbox: &Sandbox, client: &RawClient) {
     let next = || client.hear_until(|event| matches!(event, ToClient::Want { .. }));
-    let ToClient::Want { item, wanted: Wanted::TargetLook { .. } } = next() else { panic!("the target is looked at first") };
+    let ToClient::Want {
+        item,
+        wanted: Wanted::TargetLook { .. },
+    } = next()
+    else {
+        panic!("the target is looked at first")
+    };
     assert!(client.say(&looked(item)));
-    let ToClient::Want { item, wanted: Wanted::Target { .. } } = next() else { panic!("the passphrase was typed") };
+    let ToClient::Want {
+        item,
+        wanted: Wanted::Target { .. },
+    } = next()
+    else {
+        panic!("the passphrase was typed")
+    };
     finish(sandbox, client, item);
 }
 
 /// Gives a restore the target that it asks for, and sees what it writes.
 fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
-    let target = File::options().read(true).write(true).create_new(true).open(sandbox.path("target")).unwrap();
+    let target = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(sandbox.path("target"))
+        .unwrap();
     assert!(client.give(&here_target(item, TargetForm::New), &[target.as_fd()]));
-    let ToClient::Place { item } = client.hear_until(|event| matches!(event, ToClient::Place { .. })) else { unreachable!() };
+    let ToClient::Place { item } =
+        client.hear_until(|event| matches!(event, ToClient::Place { .. }))
+    else {
+        unreachable!()
+    };
     assert!(client.say(&ToDaemon::Placed { item, errno: 0 }));
     assert_eq!(client.hear_all().exit, Some(ExitStatus::Done));
     assert!(std::fs::read(sandbox.path("target")).unwrap() == noise(IMAGE_BYTES, 1));
@@ -231,14 +375,22 @@ fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
 #[test]
 fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     let (sandbox, _service, socket) = serving();
-    let change = Command::KeyChange { archive: "home".into(), label: None, kdf_memory_kib: None, kdf_passes: None };
+    let change = Command::KeyChange {
+        archive: "home".into(),
+        label: None,
+        kdf_memory_kib: None,
+        kdf_passes: None,
+    };
     let client = RawClient::start(&socket, change);
     let type_in = |item: u32, text: &str| {
         let pipe = passphrase(text);
         assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
     };
     let next = || match client.hear_until(|event| matches!(event, ToClient::Want { .. })) {
-        ToClient::Want { item, wanted: Wanted::Passphrase { asked } } => (item, asked),
+        ToClient::Want {
+            item,
+            wanted: Wanted::Passphrase { asked },
+        } => (item, asked),
         other => panic!("{other:?}"),
     };
     let (item, asked) = next();
@@ -249,16 +401,27 @@ fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     others_are_served(&sandbox);
     client.hear_until(|event| *event == ToClient::Anew);
     type_in(item, "another one");
-    assert_eq!(client.hear_all().exit, Some(ExitStatus::Done), "the old one was typed already");
+    assert_eq!(
+        client.hear_all().exit,
+        Some(ExitStatus::Done),
+        "the old one was typed already"
+    );
     let another = sandbox.text("another", "another one\n");
-    sandbox.wyng(&["key", "check", "home", "--passphrase-file", &another]).success();
+    sandbox
+        .wyng(&["key", "check", "home", "--passphrase-file", &another])
+        .success();
     sandbox.wyng(&["key", "check", "home"]).expect(4);
 }
 
 /// The number of the question that follows a wrong passphrase.
 fn asked_again(client: &RawClient) -> u32 {
     match client.hear_until(|event| matches!(event, ToClient::Want { .. })) {
-        ToClient::Want { item, wanted: Wanted::Passphrase { asked: Asked::Again } } => item,
+        ToClient::Want {
+            item,
+            wanted: Wanted::Passphrase {
+                asked: Asked::Again,
+            },
+        } => item,
         other => panic!("{other:?}"),
     }
 }
@@ -266,21 +429,35 @@ fn asked_again(client: &RawClient) -> u32 {
 #[test]
 fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
     let (sandbox, _service, socket) = serving();
-    for (second, code, exit) in [(Some(PASSPHRASE), None, ExitStatus::Done), (None, Some("wrong-passphrase"), ExitStatus::Locked)] {
-        let client = RawClient::start(&socket, Command::KeyCheck { archive: "home".into() });
+    for (second, code, exit) in [
+        (Some(PASSPHRASE), None, ExitStatus::Done),
+        (None, Some("wrong-passphrase"), ExitStatus::Locked),
+    ] {
+        let client = RawClient::start(
+            &socket,
+            Command::KeyCheck {
+                archive: "home".into(),
+            },
+        );
         let item = client.hear_question();
         let wrong = passphrase("wrong");
         assert!(client.give(&ToDaemon::Here { item }, &[wrong.as_fd()]));
         let item = asked_again(&client);
-        // The command begins anew, and the wrong one is tried anew, but only for the question that it answered.
+        // The command begins anew, and the wrong one is tried anew, but only for the question that
+        // it answered.
         others_are_served(&sandbox);
         client.hear_until(|event| *event == ToClient::Anew);
         match second {
-            Some(right) => assert!(client.give(&ToDaemon::Here { item }, &[passphrase(right).as_fd()])),
+            Some(right) => {
+                assert!(client.give(&ToDaemon::Here { item }, &[passphrase(right).as_fd()]))
+            }
             None => assert!(client.say(&ToDaemon::Unavailable { item, errno: 0 })),
         }
         let told = client.hear_all();
-        assert_eq!((told.codes(), told.exit), (code.into_iter().collect(), Some(exit)));
+        assert_eq!(
+            (told.codes(), told.exit),
+            (code.into_iter().collect(), Some(exit))
+        );
     }
 }
 
@@ -300,14 +477,24 @@ fn a_prompt_ends_however_its_client_ends_it() {
         let (client, _) = open();
         client.say(&ToDaemon::Cancel);
         let told = client.hear_all();
-        assert_eq!((told.codes().as_slice(), told.exit), (["interrupted"].as_slice(), Some(ExitStatus::Interrupted)));
+        assert_eq!(
+            (told.codes().as_slice(), told.exit),
+            (["interrupted"].as_slice(), Some(ExitStatus::Interrupted))
+        );
         let (client, item) = open();
         client.say(&ToDaemon::Unavailable { item, errno: 0 });
         let told = client.hear_all();
-        assert_eq!((told.codes().as_slice(), told.exit), (["no-passphrase"].as_slice(), Some(ExitStatus::Locked)));
+        assert_eq!(
+            (told.codes().as_slice(), told.exit),
+            (["no-passphrase"].as_slice(), Some(ExitStatus::Locked))
+        );
         let (client, item) = open();
         client.say(&ToDaemon::Here { item });
-        assert_eq!(client.hear_all().exit, None, "an answer without its descriptor");
+        assert_eq!(
+            client.hear_all().exit,
+            None,
+            "an answer without its descriptor"
+        );
         drop(open());
         others_are_served(&sandbox);
     }
@@ -320,10 +507,17 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let (client, item) = prompting(&socket);
     assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
-    assert_eq!(client.hear_all().codes(), ["no-passphrase"], "its other end is open");
+    assert_eq!(
+        client.hear_all().codes(),
+        ["no-passphrase"],
+        "its other end is open"
+    );
     drop(write);
     // What is no pipe is not read at all.
-    for descriptor in [only_named(&sandbox.path("passphrase")), File::open(sandbox.path("passphrase")).unwrap().into()] {
+    for descriptor in [
+        only_named(&sandbox.path("passphrase")),
+        File::open(sandbox.path("passphrase")).unwrap().into(),
+    ] {
         let (client, item) = prompting(&socket);
         assert!(client.give(&ToDaemon::Here { item }, &[descriptor.as_fd()]));
         assert_eq!(client.hear_all().codes(), ["no-passphrase"]);
@@ -332,7 +526,11 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
     let item = asked_again(&client);
     client.say(&ToDaemon::Unavailable { item, errno: 0 });
-    assert_eq!(client.hear_all().codes(), ["wrong-passphrase"], "an empty pipe is a wrong passphrase");
+    assert_eq!(
+        client.hear_all().codes(),
+        ["wrong-passphrase"],
+        "an empty pipe is a wrong passphrase"
+    );
     others_are_served(&sandbox);
     assert!(service.is_running());
 }
@@ -344,7 +542,9 @@ fn stuck_restore(sandbox: &Sandbox, socket: &Path) -> (RawClient, OwnedFd) {
     let (client, item) = asked_for_target_of(socket, restore_of("large.img"));
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     assert!(client.give(&here_target(item, TargetForm::Stream), &[write.as_fd()]));
-    until("the pipe is full", || rustix::io::ioctl_fionread(&read).unwrap() >= 64 << 10);
+    until("the pipe is full", || {
+        rustix::io::ioctl_fionread(&read).unwrap() >= 64 << 10
+    });
     (client, read)
 }
 
@@ -354,7 +554,10 @@ fn a_restore_into_a_pipe_that_nobody_reads_ends_when_it_is_interrupted_or_its_cl
     let (client, unread) = stuck_restore(&sandbox, &socket);
     client.say(&ToDaemon::Cancel);
     let told = client.hear_all();
-    assert_eq!((told.codes().as_slice(), told.exit), (["interrupted"].as_slice(), Some(ExitStatus::Interrupted)));
+    assert_eq!(
+        (told.codes().as_slice(), told.exit),
+        (["interrupted"].as_slice(), Some(ExitStatus::Interrupted))
+    );
     drop(unread);
     let (client, unread) = stuck_restore(&sandbox, &socket);
     drop(client);
@@ -376,7 +579,11 @@ fn a_client_that_neither_answers_nor_reads_is_given_up() {
     others_are_served(&sandbox);
     assert_eq!(client.hear_all().exit, None, "it was hung up on");
     let (client, _unread) = stuck_restore(&sandbox, &socket);
-    assert_eq!(client.hear_all().codes(), ["output-write"], "nobody took a byte for two seconds");
+    assert_eq!(
+        client.hear_all().codes(),
+        ["output-write"],
+        "nobody took a byte for two seconds"
+    );
     others_are_served(&sandbox);
     assert!(service.is_running());
 }
@@ -384,31 +591,55 @@ fn a_client_that_neither_answers_nor_reads_is_given_up() {
 #[test]
 fn a_stream_of_zeros_and_bytes_comes_through_a_pipe_and_a_socket_as_it_is() {
     let (sandbox, _service, _) = serving();
-    let content = [noise(200_000, 3), vec![0; 3 << 20], noise(5 << 20, 4), vec![0; 1 << 20]].concat();
+    let content = [
+        noise(200_000, 3),
+        vec![0; 3 << 20],
+        noise(5 << 20, 4),
+        vec![0; 1 << 20],
+    ]
+    .concat();
     std::fs::write(sandbox.path("mixed.img"), &content).unwrap();
     sandbox.wyng(&["backup", "home", "mixed.img"]).success();
     let command = sandbox.command(&["restore", "home", "mixed.img", "--to", "-"]);
     let restore = |stdout: Stdio| {
         let mut plain = Program::new(command.get_program());
         // One object of JSON would be printed to the same place.
-        plain.args(command.get_args().filter(|argument| *argument != "--json")).current_dir(sandbox.path(""));
-        plain.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null()).spawn().unwrap()
+        plain
+            .args(command.get_args().filter(|argument| *argument != "--json"))
+            .current_dir(sandbox.path(""));
+        plain
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     };
     let piped = restore(Stdio::piped()).wait_with_output().unwrap();
-    assert!(piped.status.success() && piped.stdout == content, "through a pipe");
+    assert!(
+        piped.status.success() && piped.stdout == content,
+        "through a pipe"
+    );
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut running = restore(OwnedFd::from(theirs).into());
     let mut received = Vec::new();
     ours.read_to_end(&mut received).unwrap();
-    assert!(running.wait().unwrap().success() && received == content, "through a socket");
-    assert!(restore(Stdio::null()).wait().unwrap().success(), "into nothing");
+    assert!(
+        running.wait().unwrap().success() && received == content,
+        "through a socket"
+    );
+    assert!(
+        restore(Stdio::null()).wait().unwrap().success(),
+        "into nothing"
+    );
 }
 
 #[test]
 fn a_terminal_is_no_target() {
     let (sandbox, _service, socket) = serving();
     let (client, item) = asked_for_target(&socket);
-    let pair = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    let pair =
+        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
+            .unwrap();
     assert!(client.give(&here_target(item, TargetForm::Stream), &[pair.as_fd()]));
     assert_eq!(client.hear_all().codes(), ["target-unavailable"]);
     others_are_served(&sandbox);
@@ -426,14 +657,24 @@ fn one_user_cannot_take_the_places_of_all_others() {
     // The first one waits for its client, and the others for the first.
     let first = RawClient::start(&socket, backup(vec![source("a")]));
     first.hear_question();
-    let waiting: Vec<RawClient> = (0..31).map(|_| RawClient::start(&socket, backup(vec![source("a")]))).collect();
-    waiting.iter().for_each(|client| drop(client.hear_until(|event| matches!(event, ToClient::Queued { .. }))));
+    let waiting: Vec<RawClient> = (0..31)
+        .map(|_| RawClient::start(&socket, backup(vec![source("a")])))
+        .collect();
+    waiting.iter().for_each(|client| {
+        drop(client.hear_until(|event| matches!(event, ToClient::Queued { .. })))
+    });
     for _ in 0..40 {
-        assert_eq!(sandbox.wyng(&["list", "home"]).expect(1).codes(), ["too-many-connections"], "the same user");
+        assert_eq!(
+            sandbox.wyng(&["list", "home"]).expect(1).codes(),
+            ["too-many-connections"],
+            "the same user"
+        );
     }
     as_user(&sandbox, &["list", "home"]).success();
     drop((first, waiting));
-    until("there is room again", || sandbox.wyng(&["list", "home"]).status == 0);
+    until("there is room again", || {
+        sandbox.wyng(&["list", "home"]).status == 0
+    });
 }
 
 #[test]
@@ -446,7 +687,11 @@ fn whoever_connects_and_says_no_command_is_hung_up_on() {
         let told = client.hear_all();
         assert!(told.exit.is_none() && told.codes().is_empty(), "{told:?}");
     }
-    assert_eq!(stays.hear(), None, "whoever has been told the end, and stays");
+    assert_eq!(
+        stays.hear(),
+        None,
+        "whoever has been told the end, and stays"
+    );
     others_are_served(&sandbox);
 }
 
@@ -459,62 +704,115 @@ fn a_member_of_the_group_names_no_store_forgets_nothing_and_takes_nothing_over()
     let (mut sandbox, service, _) = serving();
     service.stop();
     let (configured, secret) = (sandbox.path("configured"), sandbox.path("secret"));
-    let text = format!("[archives.office]\nstore = \"dir:{}\"\n", configured.display());
+    let text = format!(
+        "[archives.office]\nstore = \"dir:{}\"\n",
+        configured.display()
+    );
     let config = sandbox.text("wyng.toml", &text);
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
     sandbox.open_to_everybody();
-    run(Program::new("chmod").arg("0666").arg(sandbox.path("socket")));
+    run(Program::new("chmod")
+        .arg("0666")
+        .arg(sandbox.path("socket")));
     let elsewhere = format!("dir:{}", secret.display());
     let cheap = ["--kdf-memory", "64M", "--kdf-passes", "3"];
     let create = |name: &'static str, store: &str| {
         let store = store.to_owned();
-        ["archive", "create", name].map(str::to_owned).into_iter().chain(["--store".into(), store]).chain(cheap.map(str::to_owned))
+        ["archive", "create", name]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(["--store".into(), store])
+            .chain(cheap.map(str::to_owned))
     };
     let denied: [Vec<String>; 7] = [
         create("other", &elsewhere).collect(),
         create("office", &elsewhere).collect(),
-        ["archive", "open", "other", "--store", &elsewhere].map(str::to_owned).into(),
-        ["archive", "open", "home", "--via", "ssh:nowhere.invalid"].map(str::to_owned).into(),
-        ["qubes", "check", "ssh:nowhere.invalid"].map(str::to_owned).into(),
+        ["archive", "open", "other", "--store", &elsewhere]
+            .map(str::to_owned)
+            .into(),
+        ["archive", "open", "home", "--via", "ssh:nowhere.invalid"]
+            .map(str::to_owned)
+            .into(),
+        ["qubes", "check", "ssh:nowhere.invalid"]
+            .map(str::to_owned)
+            .into(),
         ["archive", "forget", "home"].map(str::to_owned).into(),
         ["archive", "take-over", "home"].map(str::to_owned).into(),
     ];
     for arguments in &denied {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        assert_eq!(as_user(&sandbox, &arguments).expect(1).codes(), ["not-allowed"], "{arguments:?}");
+        assert_eq!(
+            as_user(&sandbox, &arguments).expect(1).codes(),
+            ["not-allowed"],
+            "{arguments:?}"
+        );
     }
     assert!(!secret.exists());
     // What the configuration names, and what is known already, a member uses.
     let store = format!("dir:{}", configured.display());
     let made: Vec<String> = create("office", &store).collect();
-    as_user(&sandbox, &made.iter().map(String::as_str).collect::<Vec<_>>()).success();
-    for arguments in [["backup", "office", "disk.img"].as_slice(), &["list", "home"], &["archive", "open", "home"], &["verify", "home"]] {
+    as_user(
+        &sandbox,
+        &made.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .success();
+    for arguments in [
+        ["backup", "office", "disk.img"].as_slice(),
+        &["list", "home"],
+        &["archive", "open", "home"],
+        &["verify", "home"],
+    ] {
         as_user(&sandbox, arguments).success();
     }
     // The daemon's own user does what members may not.
     sandbox.wyng(&["archive", "forget", "home"]).success();
     let store = format!("dir:{}", sandbox.store().display());
-    sandbox.wyng(&["archive", "open", "home", "--store", &store]).success();
+    sandbox
+        .wyng(&["archive", "open", "home", "--store", &store])
+        .success();
 }
 
 /// Runs `wyng-ctl` as an ordinary user, who is in no group.
 fn as_user(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     let command = sandbox.command(arguments);
     let mut other = Program::new("setpriv");
-    other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(command.get_program()).args(command.get_args());
-    Outcome::of(other.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap())
+    other
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    Outcome::of(
+        other
+            .current_dir(sandbox.path(""))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap(),
+    )
 }
 
 /// One message of each kind, in the order of the protocol's own list.
 fn every_message(item: u32) -> Vec<ToDaemon> {
     vec![
-        ToDaemon::Hello { version: CONTROL_VERSION },
+        ToDaemon::Hello {
+            version: CONTROL_VERSION,
+        },
         ToDaemon::Start(Command::ArchiveList),
         ToDaemon::Here { item },
-        ToDaemon::HereSource { item, found: FoundSource::default(), clones: false, base: None },
-        ToDaemon::NoSource { item, path: b"/a".to_vec(), why: NoSource::Errno(2) },
+        ToDaemon::HereSource {
+            item,
+            found: FoundSource::default(),
+            clones: false,
+            base: None,
+        },
+        ToDaemon::NoSource {
+            item,
+            path: b"/a".to_vec(),
+            why: NoSource::Errno(2),
+        },
         here_target(item, TargetForm::InPlace { clones: false }),
-        ToDaemon::NoTarget { item, fault: TargetFault::NotConfirmed },
+        ToDaemon::NoTarget {
+            item,
+            fault: TargetFault::NotConfirmed,
+        },
         looked(item),
         ToDaemon::Unavailable { item, errno: 2 },
         ToDaemon::Placed { item, errno: 0 },
@@ -541,18 +839,42 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
     // Each phase, how to come to it, and what may be said then without any descriptor.
     let phases: [Phase<'_>; 6] = [
         ("greeting", &|| (RawClient::silent(&socket), 0), &["Hello"]),
-        ("idle", &|| (RawClient::greeted(&socket), 0), &["Start", "Watch"]),
-        ("asked for a source", &asked_for_source, &["NoSource", "Cancel"]),
-        ("asked for a passphrase", &|| prompting(&socket), &["Unavailable", "Cancel"]),
-        ("asked about a target", &asked_about_target, &["Looked", "Cancel"]),
-        ("asked for a target", &|| asked_for_target(&socket), &["NoTarget", "Cancel"]),
+        (
+            "idle",
+            &|| (RawClient::greeted(&socket), 0),
+            &["Start", "Watch"],
+        ),
+        (
+            "asked for a source",
+            &asked_for_source,
+            &["NoSource", "Cancel"],
+        ),
+        (
+            "asked for a passphrase",
+            &|| prompting(&socket),
+            &["Unavailable", "Cancel"],
+        ),
+        (
+            "asked about a target",
+            &asked_about_target,
+            &["Looked", "Cancel"],
+        ),
+        (
+            "asked for a target",
+            &|| asked_for_target(&socket),
+            &["NoTarget", "Cancel"],
+        ),
     ];
     for (phase, come_to, allowed) in phases {
         let descriptor = File::open("/dev/null").unwrap();
         for place in 0..every_message(0).len() {
             let (client, item) = come_to();
             let message = every_message(item).remove(place);
-            let kind = format!("{message:?}").split([' ', '(']).next().unwrap().to_owned();
+            let kind = format!("{message:?}")
+                .split([' ', '('])
+                .next()
+                .unwrap()
+                .to_owned();
             client.say(&message);
             // Whoever may say it goes on; the end of anybody else is seen before others are served.
             if !allowed.contains(&kind.as_str()) {
@@ -565,7 +887,9 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
         }
         others_are_served(&sandbox);
     }
-    until("what they started is over", || service.processes() == processes);
+    until("what they started is over", || {
+        service.processes() == processes
+    });
     assert!(service.is_running());
 }
 
@@ -573,7 +897,8 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
 fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let (sandbox, mut service, socket) = serving();
     let processes = service.processes();
-    // At a question for a source, for a passphrase, for a target; within a stream that nobody reads; in the queue.
+    // At a question for a source, for a passphrase, for a target; within a stream that nobody
+    // reads; in the queue.
     let at_source = RawClient::start(&socket, backup(vec![source("a")]));
     at_source.hear_question();
     let queued = RawClient::start(&socket, backup(vec![source("b")]));
@@ -588,13 +913,21 @@ fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let large = sandbox.image("huge.img", 64 << 20, 3);
     let reading = RawClient::start(&socket, backup(vec![source("huge")]));
     let item = reading.hear_question();
-    let here = ToDaemon::HereSource { item, found: FoundSource::default(), clones: false, base: None };
+    let here = ToDaemon::HereSource {
+        item,
+        found: FoundSource::default(),
+        clones: false,
+        base: None,
+    };
     assert!(reading.give(&here, &[File::open(large).unwrap().as_fd()]));
     reading.hear_until(|event| matches!(event, ToClient::Progress(_)));
     drop(reading);
     others_are_served(&sandbox);
     until("no far end is left", || service.processes() == processes);
-    let volumes = sandbox.wyng(&["list", "home"]).success().json["volumes"].as_array().unwrap().len();
+    let volumes = sandbox.wyng(&["list", "home"]).success().json["volumes"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(volumes, 2, "no session of what was cancelled");
     assert!(service.is_running());
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A commit whose blob is damaged: who wrote it writes on, who did not is told, and nothing old passes for new. The engine over a world in
-//! memory; the real programs in `healing.rs` and `other_machines.rs`.
+//! A commit whose blob is damaged: who wrote it writes on, who did not is told, and nothing old
+//! passes for new. The engine over a world in memory; the real programs in `healing.rs` and
+//! `other_machines.rs`.
 
 use std::sync::Arc;
 
 use wyng_archive::crypto::Credential;
 use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient, Warning};
-use wyng_tests::engine::{Reported, assert_whole, back_up, cut_everywhere, reported, with_a_small_session};
+use wyng_tests::engine::{
+    Reported, assert_whole, back_up, cut_everywhere, reported, with_a_small_session,
+};
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
 use wyngd::keyholder::engine::archive::Archive;
@@ -26,7 +29,12 @@ impl History {
     /// Generation 1 made the archive, generation 2 brought a session.
     fn new() -> Self {
         let (durable, sessions, source) = with_a_small_session();
-        Self { durable, sessions, source, seed: 100 }
+        Self {
+            durable,
+            sessions,
+            source,
+            seed: 100,
+        }
     }
 
     /// A world of its own, never the same twice.
@@ -49,7 +57,13 @@ impl History {
     fn back_up_as_it_is(&mut self) -> Result<(), Failure> {
         let mut world = self.world();
         let ended = back_up(&mut world);
-        assert!(world.services.iter().all(|service| *service == Service::Push), "a backup fetches nothing");
+        assert!(
+            world
+                .services
+                .iter()
+                .all(|service| *service == Service::Push),
+            "a backup fetches nothing"
+        );
         self.sessions.extend(reported(&world));
         self.durable = world.end();
         ended
@@ -74,18 +88,32 @@ impl History {
     fn lose(&mut self, generation: u64) {
         let credential = self.credential();
         for copy in 0..=255 {
-            self.durable.store.remove(&credential.commit_copy_name(generation, copy).0);
+            self.durable
+                .store
+                .remove(&credential.commit_copy_name(generation, copy).0);
         }
     }
 
     fn copies(&mut self, generation: u64) -> Vec<u8> {
         let credential = self.credential();
-        (0..=255).filter(|copy| self.durable.store.contains_key(&credential.commit_copy_name(generation, *copy).0)).collect()
+        (0..=255)
+            .filter(|copy| {
+                self.durable
+                    .store
+                    .contains_key(&credential.commit_copy_name(generation, *copy).0)
+            })
+            .collect()
     }
 
     fn verify(&mut self) -> Result<ExitStatus, Failure> {
         let mut world = self.world();
-        let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
+        let request = verify::Request {
+            archive: "home".into(),
+            volumes: Vec::new(),
+            session: None,
+            deep: false,
+            budget_bytes: None,
+        };
         let ended = verify::verify(&mut world, &request);
         self.durable = world.end();
         ended
@@ -107,12 +135,26 @@ impl History {
 
     /// The same store, seen by a machine that knows nothing.
     fn elsewhere(&self) -> Self {
-        Self { durable: Durable { store: self.durable.store.clone(), ..Durable::default() }, seed: self.seed + 1000, ..self.clone() }
+        Self {
+            durable: Durable {
+                store: self.durable.store.clone(),
+                ..Durable::default()
+            },
+            seed: self.seed + 1000,
+            ..self.clone()
+        }
     }
 
     /// The state of this machine, and the store as another one left it.
     fn with_store_of(&self, other: &Self) -> Self {
-        Self { durable: Durable { store: other.durable.store.clone(), ..self.durable.clone() }, seed: self.seed + 5000, ..self.clone() }
+        Self {
+            durable: Durable {
+                store: other.durable.store.clone(),
+                ..self.durable.clone()
+            },
+            seed: self.seed + 5000,
+            ..self.clone()
+        }
     }
 
     fn restore(&mut self, session: SessionChoice) -> Result<Vec<u8>, Failure> {
@@ -137,15 +179,35 @@ impl History {
 }
 
 fn request(before: Option<u64>) -> open::Request {
-    open::Request { name: "home".into(), store: Some("memory".into()), via: None, expect: None, before }
+    open::Request {
+        name: "home".into(),
+        store: Some("memory".into()),
+        via: None,
+        expect: None,
+        before,
+    }
 }
 
 fn opened(generation: u64) -> Result<open::Opened, Failure> {
-    Ok(open::Opened { generation, problems: 0, damaged_newest: None })
+    Ok(open::Opened {
+        generation,
+        problems: 0,
+        damaged_newest: None,
+    })
 }
 
 fn warnings(world: &MemoryWorld) -> Vec<Warning> {
-    world.told.iter().filter_map(|event| if let ToClient::Warned(warning) = event { Some(warning.clone()) } else { None }).collect()
+    world
+        .told
+        .iter()
+        .filter_map(|event| {
+            if let ToClient::Warned(warning) = event {
+                Some(warning.clone())
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -153,7 +215,11 @@ fn the_machine_that_wrote_a_damaged_newest_commit_writes_on_and_a_verify_is_clea
     let mut history = History::new();
     history.damage(2, 0);
     history.back_up();
-    assert_eq!(history.copies(2), [0, 1], "one copy more, and nobody looked before");
+    assert_eq!(
+        history.copies(2),
+        [0, 1],
+        "one copy more, and nobody looked before"
+    );
     assert_eq!(history.verify(), Ok(ExitStatus::Done));
     history.assert_whole();
     let mut elsewhere = history.elsewhere();
@@ -169,12 +235,23 @@ fn a_head_whose_next_copy_is_taken_too_is_read_by_archive_open_before_another_co
     history.back_up();
     assert_eq!(history.copies(2), [0, 1]);
     let next = history.credential().commit_copy_name(2, 1).0;
-    // The same state once more, and now the next copy is damaged as well: without reading it could be another machine's.
+    // The same state once more, and now the next copy is damaged as well: without reading it could
+    // be another machine's.
     let mut history = before;
     history.durable.store.insert(next, vec![7; 10]);
-    assert_eq!(history.try_back_up(), Err(Failure::Forked { generation: 2 }));
+    assert_eq!(
+        history.try_back_up(),
+        Err(Failure::Forked { generation: 2 })
+    );
     let (ended, _) = history.open(None);
-    assert_eq!(ended, Ok(open::Opened { generation: 2, problems: 1, damaged_newest: None }));
+    assert_eq!(
+        ended,
+        Ok(open::Opened {
+            generation: 2,
+            problems: 1,
+            damaged_newest: None
+        })
+    );
     history.back_up();
     assert_eq!(history.copies(2), [0, 1, 2]);
     assert_eq!(history.verify(), Ok(ExitStatus::Done));
@@ -192,7 +269,10 @@ fn damage_below_the_head_that_a_verify_found_is_healed_by_the_next_run() {
     assert_eq!(history.verify(), Err(Failure::ProblemsFound { count: 2 }));
     history.back_up();
     assert_eq!(history.verify(), Ok(ExitStatus::Done));
-    assert_eq!((history.copies(2), history.copies(3)), (vec![0, 1], vec![0, 1]));
+    assert_eq!(
+        (history.copies(2), history.copies(3)),
+        (vec![0, 1], vec![0, 1])
+    );
     history.damage(2, 1);
     assert_eq!(history.verify(), Err(Failure::ProblemsFound { count: 1 }));
     history.back_up();
@@ -207,10 +287,17 @@ fn a_commit_that_arrived_torn_goes_under_the_next_copy_with_the_same_bytes() {
     let (mut torn, base) = (0, history.clone());
     let start = || base.clone().world();
     cut_everywhere(start, back_up, |n, killed| {
-        let mut after = History { durable: killed.crash(u64::MAX).0, ..history.clone() };
+        let mut after = History {
+            durable: killed.crash(u64::MAX).0,
+            ..history.clone()
+        };
         let pending = {
             let mut world = after.world();
-            Archive::open(&mut world, "home").unwrap().ledger.pending().cloned()
+            Archive::open(&mut world, "home")
+                .unwrap()
+                .ledger
+                .pending()
+                .cloned()
         };
         if after.copies(3).is_empty() {
             return;
@@ -228,7 +315,11 @@ fn a_commit_that_arrived_torn_goes_under_the_next_copy_with_the_same_bytes() {
         assert_eq!(after.open(None).0, opened(2), "at call {n}");
         after.back_up();
         let name = after.credential().commit_copy_name(3, 1).0;
-        assert_eq!(after.durable.store[&name], pending.unwrap().bytes, "no second content is ever sealed for a generation that was sent");
+        assert_eq!(
+            after.durable.store[&name],
+            pending.unwrap().bytes,
+            "no second content is ever sealed for a generation that was sent"
+        );
         assert_eq!(after.verify(), Ok(ExitStatus::Done));
         after.assert_whole();
         assert_eq!(after.elsewhere().open(None).0.unwrap().problems, 0);
@@ -243,28 +334,73 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
     history.damage(3, 0);
     let mut elsewhere = history.elsewhere();
     let (ended, world) = elsewhere.open(None);
-    assert_eq!(ended, Ok(open::Opened { generation: 2, problems: 1, damaged_newest: Some(3) }));
-    assert!(world.told.iter().any(|event| matches!(event, ToClient::Problem(_))), "the commit is named");
-    let refused = Failure::NewestDamaged { generation: 3, opened: 2 };
-    assert_eq!(elsewhere.restore(SessionChoice::Latest), Err(refused.clone()));
+    assert_eq!(
+        ended,
+        Ok(open::Opened {
+            generation: 2,
+            problems: 1,
+            damaged_newest: Some(3)
+        })
+    );
+    assert!(
+        world
+            .told
+            .iter()
+            .any(|event| matches!(event, ToClient::Problem(_))),
+        "the commit is named"
+    );
+    let refused = Failure::NewestDamaged {
+        generation: 3,
+        opened: 2,
+    };
+    assert_eq!(
+        elsewhere.restore(SessionChoice::Latest),
+        Err(refused.clone())
+    );
     assert_eq!(elsewhere.take_over(), Err(refused.clone()));
     assert_eq!(elsewhere.try_back_up(), Err(refused));
     let first = elsewhere.sessions[0].clone();
-    let name = jiff::Timestamp::from_second(first.time).unwrap().to_string();
-    assert_eq!(elsewhere.restore(SessionChoice::Prefix(name)), Ok(first.content.clone()), "what has a name can be had");
+    let name = jiff::Timestamp::from_second(first.time)
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        elsewhere.restore(SessionChoice::Prefix(name)),
+        Ok(first.content.clone()),
+        "what has a name can be had"
+    );
 
     // On request, and said loudly; until this machine has written on it is remembered.
     let (ended, world) = elsewhere.open(Some(3));
     assert_eq!(ended, opened(2));
-    assert_eq!(warnings(&world), [Warning::OlderOpened { generation: 2, newest: 3 }]);
+    assert_eq!(
+        warnings(&world),
+        [Warning::OlderOpened {
+            generation: 2,
+            newest: 3
+        }]
+    );
     assert_eq!(elsewhere.restore(SessionChoice::Latest), Ok(first.content));
-    assert_eq!(elsewhere.try_back_up(), Err(Failure::NewerPassedOver { generation: 2, newest: 3 }));
+    assert_eq!(
+        elsewhere.try_back_up(),
+        Err(Failure::NewerPassedOver {
+            generation: 2,
+            newest: 3
+        })
+    );
     elsewhere.take_over().unwrap();
     elsewhere.sessions.truncate(1);
     elsewhere.back_up();
-    assert_eq!(elsewhere.copies(3), [0, 1], "generation 3 was written anew beside the damage");
+    assert_eq!(
+        elsewhere.copies(3),
+        [0, 1],
+        "generation 3 was written anew beside the damage"
+    );
     elsewhere.assert_whole();
-    assert_eq!(elsewhere.elsewhere().open(None).0, opened(4), "it opens on the next machine as it is");
+    assert_eq!(
+        elsewhere.elsewhere().open(None).0,
+        opened(4),
+        "it opens on the next machine as it is"
+    );
 }
 
 #[test]
@@ -281,20 +417,33 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
         take_over::take_over(world, "home")
     };
     cut_everywhere(start, go_on, |n, killed| {
-        let mut after = History { durable: killed.crash(n).0, ..elsewhere.clone() };
+        let mut after = History {
+            durable: killed.crash(n).0,
+            ..elsewhere.clone()
+        };
         // Taken over or not: the same commands once more.
         let mut world = after.world();
         match open::open(&mut world, &request(Some(3))) {
             Ok(_) => {}
             // It has written on already.
-            Err(Failure::BeforeKnown { known_generation }) => assert!(known_generation >= 3, "after a kill at call {n}"),
+            Err(Failure::BeforeKnown { known_generation }) => {
+                assert!(known_generation >= 3, "after a kill at call {n}")
+            }
             Err(failure) => panic!("{failure:?} after a kill at call {n}"),
         }
-        assert_eq!(take_over::take_over(&mut world, "home"), Ok(()), "after a kill at call {n}");
+        assert_eq!(
+            take_over::take_over(&mut world, "home"),
+            Ok(()),
+            "after a kill at call {n}"
+        );
         after.durable = world.end();
         after.sessions.truncate(1);
         after.back_up();
-        assert_eq!(after.elsewhere().open(None).0.unwrap().damaged_newest, None, "after a kill at call {n}");
+        assert_eq!(
+            after.elsewhere().open(None).0.unwrap().damaged_newest,
+            None,
+            "after a kill at call {n}"
+        );
         after.assert_whole();
     });
 }
@@ -308,9 +457,18 @@ fn the_machine_before_and_the_one_that_took_over_beside_its_damaged_commit_are_t
     assert_eq!(new.open(Some(3)).0, opened(2));
     new.take_over().unwrap();
     let mut old = old.with_store_of(&new);
-    assert_eq!(old.try_back_up(), Err(Failure::Forked { generation: 3 }), "its own commit and its next copy are both taken");
+    assert_eq!(
+        old.try_back_up(),
+        Err(Failure::Forked { generation: 3 }),
+        "its own commit and its next copy are both taken"
+    );
     assert_eq!(old.try_back_up(), Err(Failure::Stopped));
-    assert_eq!(old.open(None).0, Err(Failure::NotDescended { known_generation: 3 }));
+    assert_eq!(
+        old.open(None).0,
+        Err(Failure::NotDescended {
+            known_generation: 3
+        })
+    );
     let mut new = new.with_store_of(&old);
     new.sessions.truncate(1);
     new.back_up();
@@ -326,15 +484,35 @@ fn two_copies_that_authenticate_and_differ_are_named_and_refused() {
     one.back_up();
     other.back_up();
     let credential = one.credential();
-    let (first, second) = (credential.commit_copy_name(3, 0).0, credential.commit_copy_name(3, 2).0);
+    let (first, second) = (
+        credential.commit_copy_name(3, 0).0,
+        credential.commit_copy_name(3, 2).0,
+    );
     let rival = other.durable.store[&first].clone();
     assert_ne!(rival, one.durable.store[&first]);
     one.durable.store.insert(second, rival);
     let mut elsewhere = one.elsewhere();
-    assert_eq!(elsewhere.open(None).0, Err(Failure::TwoCommits { generation: 3 }));
-    assert!(elsewhere.durable.files.is_empty(), "nothing of it was taken over");
-    assert_eq!(elsewhere.open(Some(3)).0, opened(2), "an older one can be read");
-    assert_eq!(elsewhere.take_over(), Err(Failure::NewerSound { generation: 2, newest: 3 }), "and not be written");
+    assert_eq!(
+        elsewhere.open(None).0,
+        Err(Failure::TwoCommits { generation: 3 })
+    );
+    assert!(
+        elsewhere.durable.files.is_empty(),
+        "nothing of it was taken over"
+    );
+    assert_eq!(
+        elsewhere.open(Some(3)).0,
+        opened(2),
+        "an older one can be read"
+    );
+    assert_eq!(
+        elsewhere.take_over(),
+        Err(Failure::NewerSound {
+            generation: 2,
+            newest: 3
+        }),
+        "and not be written"
+    );
     assert_eq!(one.open(None).0, Err(Failure::TwoCommits { generation: 3 }));
     // The listing shows a copy though the first one is sound.
     assert_eq!(one.verify(), Err(Failure::ProblemsFound { count: 1 }));
@@ -348,7 +526,13 @@ fn an_older_generation_is_opened_before_a_sound_one_and_never_written_after() {
     let (ended, world) = elsewhere.open(Some(3));
     assert_eq!(ended, opened(2));
     assert_eq!(warnings(&world).len(), 1);
-    assert_eq!(elsewhere.take_over(), Err(Failure::NewerSound { generation: 2, newest: 3 }));
+    assert_eq!(
+        elsewhere.take_over(),
+        Err(Failure::NewerSound {
+            generation: 2,
+            newest: 3
+        })
+    );
     // The newest can be had again at any time.
     assert_eq!(elsewhere.open(None).0, opened(3));
     elsewhere.take_over().unwrap();
@@ -360,7 +544,12 @@ fn no_older_generation_than_its_own_is_opened_by_a_machine_that_has_a_ledger() {
     let mut history = History::new();
     history.back_up();
     for before in [1, 2, 3] {
-        assert_eq!(history.open(Some(before)).0, Err(Failure::BeforeKnown { known_generation: 3 }));
+        assert_eq!(
+            history.open(Some(before)).0,
+            Err(Failure::BeforeKnown {
+                known_generation: 3
+            })
+        );
     }
     // Its own generation is sound by its own bytes, whatever the store has of it.
     history.damage(3, 0);
@@ -383,17 +572,33 @@ fn a_newest_generation_whose_first_pack_is_lost_is_passed_over_as_well() {
     let before = history.durable.store.clone();
     history.back_up();
     let commit = history.credential().commit_copy_name(3, 0).0;
-    history.durable.store.retain(|name, _| before.contains_key(name) || *name == commit);
+    history
+        .durable
+        .store
+        .retain(|name, _| before.contains_key(name) || *name == commit);
     let mut elsewhere = history.elsewhere();
     let (ended, _) = elsewhere.open(None);
     assert_eq!(ended.unwrap().damaged_newest, Some(3));
     assert_eq!(elsewhere.open(Some(3)).0.unwrap().generation, 2);
-    // Its commit is sound, so nothing is written beside it; the machine that has the metadata heals it.
-    assert_eq!(elsewhere.take_over(), Err(Failure::NewerSound { generation: 2, newest: 3 }));
-    assert!(matches!(history.verify(), Err(Failure::ProblemsFound { .. })));
+    // Its commit is sound, so nothing is written beside it; the machine that has the metadata heals
+    // it.
+    assert_eq!(
+        elsewhere.take_over(),
+        Err(Failure::NewerSound {
+            generation: 2,
+            newest: 3
+        })
+    );
+    assert!(matches!(
+        history.verify(),
+        Err(Failure::ProblemsFound { .. })
+    ));
     history.back_up_as_it_is().unwrap();
     assert_eq!(history.verify(), Ok(ExitStatus::Done));
-    assert_eq!(history.elsewhere().open(None).0.unwrap().damaged_newest, None);
+    assert_eq!(
+        history.elsewhere().open(None).0.unwrap().damaged_newest,
+        None
+    );
 }
 
 /// A history of 20 generations, and what this machine had been at generation `known`.
@@ -416,13 +621,20 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let (_, past) = long_history(5);
     let mut whole = past.clone();
     let (ended, world) = whole.open(None);
-    assert_eq!((ended, world.asked_passphrases, warnings(&world)), (opened(20), 0, Vec::new()));
+    assert_eq!(
+        (ended, world.asked_passphrases, warnings(&world)),
+        (opened(20), 0, Vec::new())
+    );
 
     let mut gap = past.clone();
     gap.lose(14);
     let (ended, world) = gap.open(None);
     let found = ended.unwrap();
-    assert_eq!((found.generation, found.problems), (20, 1), "the lost commit is told");
+    assert_eq!(
+        (found.generation, found.problems),
+        (20, 1),
+        "the lost commit is told"
+    );
     assert_eq!(warnings(&world), [Warning::HistoryGap { generation: 13 }]);
     assert_eq!(world.asked_passphrases, 1);
     // It writes on, and the commits that come carry the hashes that they must.
@@ -436,8 +648,15 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     wrong.lose(14);
     let mut world = wrong.world();
     world.passphrase = b"another".to_vec();
-    assert_eq!(open::open(&mut world, &request(None)), Err(Failure::WrongPassphrase));
-    assert_eq!(world.end().files, wrong.durable.files, "without it nothing is taken over");
+    assert_eq!(
+        open::open(&mut world, &request(None)),
+        Err(Failure::WrongPassphrase)
+    );
+    assert_eq!(
+        world.end().files,
+        wrong.durable.files,
+        "without it nothing is taken over"
+    );
 }
 
 #[test]
@@ -454,13 +673,19 @@ fn a_gap_excuses_no_hash_that_contradicts_what_this_machine_knows() {
         theirs.lose(lost);
     }
     let mut mine = mine.with_store_of(&theirs);
-    assert_eq!(mine.open(None).0, Err(Failure::NotDescended { known_generation: 5 }));
+    assert_eq!(
+        mine.open(None).0,
+        Err(Failure::NotDescended {
+            known_generation: 5
+        })
+    );
 }
 
 #[test]
 fn what_the_ledger_keeps_fills_the_gaps_of_the_store() {
     let (mut history, _) = long_history(5);
-    // 16 is on the spine and older than the last 16 only in a longer history; the others are among the last 16.
+    // 16 is on the spine and older than the last 16 only in a longer history; the others are among
+    // the last 16.
     for lost in [16, 15, 14, 12] {
         history.lose(lost);
     }

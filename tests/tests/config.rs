@@ -11,7 +11,9 @@ const IMAGE_BYTES: usize = 300_000;
 
 /// The one complete example of docs/config.md.
 fn example() -> String {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md")).unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md"))
+            .unwrap();
     let (_, behind) = text.split_once("```toml\n").unwrap();
     behind.split_once("```").unwrap().0.to_owned()
 }
@@ -19,13 +21,24 @@ fn example() -> String {
 /// A sandbox with two volumes, and a configuration that names them and the archive.
 fn configured(profile: &str) -> (Sandbox, String) {
     let sandbox = Sandbox::new();
-    let [work, vault] = ["work.img", "vault.img"].map(|name| sandbox.image(name, IMAGE_BYTES, name.len() as u64));
+    let [work, vault] =
+        ["work.img", "vault.img"].map(|name| sandbox.image(name, IMAGE_BYTES, name.len() as u64));
     let config = format!(
         "[archives.home]\nstore = \"dir:{}\"\n[volumes]\nwork = {work:?}\nvault = {vault:?}\n[profiles.nightly]\narchive = \"home\"\n{profile}",
         sandbox.store().display()
     );
     let config = sandbox.text("wyng.toml", &config);
-    let create = ["archive", "create", "home", "--kdf-memory", "64M", "--kdf-passes", "3", "--config", &config];
+    let create = [
+        "archive",
+        "create",
+        "home",
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+        "--config",
+        &config,
+    ];
     sandbox.wyng(&create).success();
     (sandbox, config)
 }
@@ -37,32 +50,59 @@ fn the_example_of_the_document_is_right() {
     let outcome = sandbox.wyng(&["config", "check", "--config", &config]);
     // Its volumes are not on this machine.
     assert_eq!(outcome.expect(3).codes(), ["configured-volume-missing"; 3]);
-    assert_eq!(outcome.json["archives"][1], json!({"name": "office", "store": "dir:/srv/wyng/laptop", "via": "ssh:backup.example.org"}));
+    assert_eq!(
+        outcome.json["archives"][1],
+        json!({"name": "office", "store": "dir:/srv/wyng/laptop", "via": "ssh:backup.example.org"})
+    );
     assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 3);
     let nightly = json!({
         "name": "nightly", "archive": "home", "volumes": ["work", "vault"], "live": true, "skip_unchanged": false,
         "backup_overdue_secs": 259_200, "verify_overdue_secs": 2_592_000, "verify_budget_bytes": 20_u64 << 30,
     });
     assert_eq!(outcome.json["profiles"][0], nightly);
-    assert_eq!(outcome.json["profiles"][1]["volumes"], json!(["dom0-root", "vault", "work"]));
+    assert_eq!(
+        outcome.json["profiles"][1]["volumes"],
+        json!(["dom0-root", "vault", "work"])
+    );
 }
 
 #[test]
 fn a_mistake_is_told_with_its_line_and_stops_what_asks_the_configuration_and_nothing_else() {
     let sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", IMAGE_BYTES, 1);
-    let session = sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", image.to_str().unwrap()])
+        .success()
+        .session(0);
     let config = sandbox.text("wyng.toml", "[volumes]\nwork = \"work.img\"\n");
-    for command in [&["config", "check"][..], &["backup", "home", "disk.img"], &["status"]] {
+    for command in [
+        &["config", "check"][..],
+        &["backup", "home", "disk.img"],
+        &["status"],
+    ] {
         let outcome = sandbox.wyng(&[command, &["--config", &config]].concat());
         assert_eq!(outcome.expect(2).codes(), ["config"]);
         let error = &outcome.json["errors"][0];
-        assert_eq!(error["text"], format!("{config}:2: \"work.img\" is no absolute path"));
-        assert_eq!(error["next"], "Write the path of a disk image or block device from / on.");
+        assert_eq!(
+            error["text"],
+            format!("{config}:2: \"work.img\" is no absolute path")
+        );
+        assert_eq!(
+            error["next"],
+            "Write the path of a disk image or block device from / on."
+        );
     }
-    sandbox.wyng(&["verify", "home", "--config", &config]).success();
+    sandbox
+        .wyng(&["verify", "home", "--config", &config])
+        .success();
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
-    assert_eq!(sandbox.wyng(&["status", "--config", "/nonexistent"]).expect(2).codes(), ["config"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["status", "--config", "/nonexistent"])
+            .expect(2)
+            .codes(),
+        ["config"]
+    );
 }
 
 #[test]
@@ -78,10 +118,20 @@ fn a_profile_backs_up_its_volumes_with_a_private_daemon_and_with_the_service() {
 
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
     let backup = sandbox.wyng(&["backup", "home", "--all", "--config", &config]);
-    assert_eq!([&backup.success().json["volumes"][0]["name"], &backup.json["volumes"][1]["name"]], ["vault", "work"]);
+    assert_eq!(
+        [
+            &backup.success().json["volumes"][0]["name"],
+            &backup.json["volumes"][1]["name"]
+        ],
+        ["vault", "work"]
+    );
     sandbox.assert_restores("vault", &backup.session(0), &noise(IMAGE_BYTES, 9));
-    sandbox.wyng(&["backup", "home", "vault", "work", "--config", &config]).success();
-    sandbox.wyng(&["verify", "--profile", "nightly", "--config", &config]).success();
+    sandbox
+        .wyng(&["backup", "home", "vault", "work", "--config", &config])
+        .success();
+    sandbox
+        .wyng(&["verify", "--profile", "nightly", "--config", &config])
+        .success();
 }
 
 #[test]
@@ -90,12 +140,27 @@ fn the_daemon_opens_by_its_own_configuration_and_only_what_that_names() {
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
     let other = sandbox.image("other.img", IMAGE_BYTES, 5);
     let third = sandbox.image("third.img", IMAGE_BYTES, 6);
-    let forged = sandbox.text("forged.toml", &format!("[volumes]\nwork = {other:?}\nshadow = {third:?}\n"));
-    let session = sandbox.wyng(&["backup", "home", "work", "--config", &forged]).success().session(0);
+    let forged = sandbox.text(
+        "forged.toml",
+        &format!("[volumes]\nwork = {other:?}\nshadow = {third:?}\n"),
+    );
+    let session = sandbox
+        .wyng(&["backup", "home", "work", "--config", &forged])
+        .success()
+        .session(0);
     sandbox.assert_restores("work", &session, &noise(IMAGE_BYTES, 8));
-    assert_eq!(sandbox.wyng(&["backup", "home", "shadow", "--config", &forged]).expect(1).codes(), ["source-unavailable"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["backup", "home", "shadow", "--config", &forged])
+            .expect(1)
+            .codes(),
+        ["source-unavailable"]
+    );
     // A path is the caller's to open, also one that is called like a volume.
-    let session = sandbox.wyng(&["backup", "home", "file=./other.img", "--config", &config]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", "file=./other.img", "--config", &config])
+        .success()
+        .session(0);
     sandbox.assert_restores("file", &session, &noise(IMAGE_BYTES, 5));
 }
 
@@ -111,35 +176,69 @@ fn what_contradicts_the_configuration_is_refused() {
         &["archive", "create", "away"],
     ];
     for command in commands {
-        sandbox.wyng(&[command, &["--config", &config]].concat()).expect(2);
+        sandbox
+            .wyng(&[command, &["--config", &config]].concat())
+            .expect(2);
     }
-    assert_eq!(sandbox.wyng(&["backup", "home", "--all", "--config", &sandbox.text("empty.toml", "")]).expect(2).codes(), ["usage"]);
+    assert_eq!(
+        sandbox
+            .wyng(&[
+                "backup",
+                "home",
+                "--all",
+                "--config",
+                &sandbox.text("empty.toml", "")
+            ])
+            .expect(2)
+            .codes(),
+        ["usage"]
+    );
 }
 
 #[test]
 fn status_tells_what_is_overdue() {
     let (sandbox, config) = configured("backup_overdue = \"1h\"\nverify_overdue = \"1h\"\n");
     let status = ["status", "--config", &config];
-    sandbox.wyng(&["backup", "home", "work", "--config", &config]).success();
+    sandbox
+        .wyng(&["backup", "home", "work", "--config", &config])
+        .success();
     let outcome = sandbox.wyng(&status);
-    assert_eq!(outcome.expect(3).codes(), ["backup-overdue", "verify-overdue"]);
+    assert_eq!(
+        outcome.expect(3).codes(),
+        ["backup-overdue", "verify-overdue"]
+    );
     assert_eq!(outcome.json["errors"][0]["volume"], "vault");
-    sandbox.wyng(&["backup", "--profile", "nightly", "--config", &config]).success();
-    sandbox.wyng(&["verify", "--profile", "nightly", "--config", &config]).success();
+    sandbox
+        .wyng(&["backup", "--profile", "nightly", "--config", &config])
+        .success();
+    sandbox
+        .wyng(&["verify", "--profile", "nightly", "--config", &config])
+        .success();
     let outcome = sandbox.wyng(&status);
     assert_eq!(outcome.success().json["errors"], json!([]));
     let archive = &outcome.json["archives"][0];
-    assert!(archive["verified"].is_string() && archive["newest"]["vault"]["session"].is_string(), "{archive}");
-    let hasty = std::fs::read_to_string(&config).unwrap().replace("backup_overdue = \"1h\"", "backup_overdue = \"1s\"");
+    assert!(
+        archive["verified"].is_string() && archive["newest"]["vault"]["session"].is_string(),
+        "{archive}"
+    );
+    let hasty = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("backup_overdue = \"1h\"", "backup_overdue = \"1s\"");
     let hasty = sandbox.text("hasty.toml", &hasty);
-    until("a second has passed", || sandbox.wyng(&["status", "--config", &hasty]).status == 3);
+    until("a second has passed", || {
+        sandbox.wyng(&["status", "--config", &hasty]).status == 3
+    });
 }
 
 /// A folder of the kernel's, as it is on a laptop that is unplugged.
 fn battery(sandbox: &Sandbox, capacity: &str) -> String {
     let folder = sandbox.path("power");
     std::fs::create_dir_all(folder.join("BAT0")).unwrap();
-    for (attribute, text) in [("type", "Battery"), ("status", "Discharging"), ("capacity", capacity)] {
+    for (attribute, text) in [
+        ("type", "Battery"),
+        ("status", "Discharging"),
+        ("capacity", capacity),
+    ] {
         std::fs::write(folder.join("BAT0").join(attribute), format!("{text}\n")).unwrap();
     }
     folder.into_os_string().into_string().unwrap()
@@ -150,24 +249,58 @@ fn on_battery_an_unattended_backup_is_put_off_and_after_three_days_it_runs_where
     let (sandbox, config) = configured("volumes = [\"work\"]\n");
     let backup = |capacity: &str, options: &[&str]| -> Outcome {
         let power = battery(&sandbox, capacity);
-        let command = [&["backup", "--profile", "nightly", "--config", &config, "--power-supplies", &power], options].concat();
+        let command = [
+            &[
+                "backup",
+                "--profile",
+                "nightly",
+                "--config",
+                &config,
+                "--power-supplies",
+                &power,
+            ],
+            options,
+        ]
+        .concat();
         sandbox.wyng(&command)
     };
     let note = sandbox.path("notes/deferred-since.nightly");
     for _ in 0..2 {
-        assert_eq!(backup("95", &["--unattended"]).expect(7).codes(), ["deferred"]);
+        assert_eq!(
+            backup("95", &["--unattended"]).expect(7).codes(),
+            ["deferred"]
+        );
     }
-    let since: i64 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
+    let since: i64 = std::fs::read_to_string(&note)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     std::fs::write(&note, (since - 3 * 86_400).to_string()).unwrap();
-    assert_eq!(backup("60", &["--unattended"]).expect(7).codes(), ["deferred"]);
+    assert_eq!(
+        backup("60", &["--unattended"]).expect(7).codes(),
+        ["deferred"]
+    );
     backup("61", &["--unattended"]).success();
     assert!(!note.exists(), "the next time is counted anew");
-    assert_eq!(backup("95", &["--unattended"]).expect(7).codes(), ["deferred"]);
+    assert_eq!(
+        backup("95", &["--unattended"]).expect(7).codes(),
+        ["deferred"]
+    );
     backup("5", &[]).success();
     // By hand nothing is counted; with the mains the note goes.
     assert!(note.exists());
     std::fs::remove_dir_all(sandbox.path("power")).unwrap();
-    let plugged = ["backup", "--profile", "nightly", "--config", &config, "--unattended", "--power-supplies", "power"];
+    let plugged = [
+        "backup",
+        "--profile",
+        "nightly",
+        "--config",
+        &config,
+        "--unattended",
+        "--power-supplies",
+        "power",
+    ];
     sandbox.wyng(&plugged).success();
     assert!(!note.exists());
 }

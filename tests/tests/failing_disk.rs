@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A disk that loses what was written and tells it at the sync: the run ends, nothing is reported that is not there, and the next one goes on.
+//! A disk that loses what was written and tells it at the sync: the run ends, nothing is reported
+//! that is not there, and the next one goes on.
 
 use wyng_tests::disk::FailingDisk;
 use wyng_tests::require::{Component, require};
@@ -7,7 +8,8 @@ use wyng_tests::sandbox::{Sandbox, noise, write_at};
 
 const MIB: usize = 1 << 20;
 
-/// `EIO`, `ENOSPC`, and `EROFS` once the journal was given up: which of them a sync is told depends on what the kernel wrote before it.
+/// `EIO`, `ENOSPC`, and `EROFS` once the journal was given up: which of them a sync is told depends
+/// on what the kernel wrote before it.
 const STORE_CODES: [&str; 3] = ["store-failed", "store-full", "store-denied"];
 
 fn possible(test: &str) -> bool {
@@ -16,14 +18,31 @@ fn possible(test: &str) -> bool {
 
 /// A session; the disk fails under the next run, and after a restart the same command makes it.
 fn survives(sandbox: &Sandbox, disk: &FailingDisk, codes: &[&str]) {
-    sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "1M"]).success();
+    sandbox
+        .create("home", &["--chunk-size", "64K", "--pack-size", "1M"])
+        .success();
     let image = sandbox.image("disk.img", 2 * MIB, 1);
-    let first = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    let first = sandbox
+        .wyng(&["backup", "home", "disk.img"])
+        .success()
+        .session(0);
     write_at(&image, 500_000, &noise(800_000, 2));
     disk.fail();
     let failed = sandbox.wyng(&["backup", "home", "disk.img"]);
-    assert!([1, 6].contains(&failed.status) && failed.codes().iter().all(|code| codes.contains(&code.as_str())), "{}", failed.json);
-    assert_eq!(failed.json["volumes"], serde_json::json!([]), "nothing was reported");
+    assert!(
+        [1, 6].contains(&failed.status)
+            && failed
+                .codes()
+                .iter()
+                .all(|code| codes.contains(&code.as_str())),
+        "{}",
+        failed.json
+    );
+    assert_eq!(
+        failed.json["volumes"],
+        serde_json::json!([]),
+        "nothing was reported"
+    );
     disk.restart();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     sandbox.assert_restores("disk.img", &first, &noise(2 * MIB, 1));
@@ -36,7 +55,11 @@ fn survives(sandbox: &Sandbox, disk: &FailingDisk, codes: &[&str]) {
 fn a_sync_that_fails_under_the_store_ends_the_run_and_loses_nothing_reported() {
     if possible("a_sync_that_fails_under_the_store_ends_the_run_and_loses_nothing_reported") {
         let disk = FailingDisk::mount();
-        survives(&Sandbox::with_store_at(disk.join("store")), &disk, &STORE_CODES);
+        survives(
+            &Sandbox::with_store_at(disk.join("store")),
+            &disk,
+            &STORE_CODES,
+        );
     }
 }
 
@@ -44,6 +67,10 @@ fn a_sync_that_fails_under_the_store_ends_the_run_and_loses_nothing_reported() {
 fn a_sync_that_fails_under_the_state_ends_the_run_and_loses_nothing_reported() {
     if possible("a_sync_that_fails_under_the_state_ends_the_run_and_loses_nothing_reported") {
         let disk = FailingDisk::mount();
-        survives(&Sandbox::with_state_at(disk.join("state")), &disk, &["state-io"]);
+        survives(
+            &Sandbox::with_state_at(disk.join("state")),
+            &disk,
+            &["state-io"],
+        );
     }
 }

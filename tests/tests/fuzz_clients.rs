@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Clients that say and pass anything at all, against the running daemon. It never ends, and others are served all the while.
+//! Clients that say and pass anything at all, against the running daemon. It never ends, and others
+//! are served all the while.
 //!
 //! `WYNG_FUZZ_SEED` repeats a run's choices, and `WYNG_FUZZ_SECS` makes it longer.
 
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
-    BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind, FoundSource, HoldOff, NoSource, Origin,
-    PATH_MAX_BYTES, Remembered, SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
+    FoundSource, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice, TargetFault,
+    TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -79,7 +81,11 @@ impl Chance {
     }
 
     fn maybe<T>(&mut self, some: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        if self.one_in(2) { Some(some(self)) } else { None }
+        if self.one_in(2) {
+            Some(some(self))
+        } else {
+            None
+        }
     }
 
     fn session(&mut self) -> SessionChoice {
@@ -91,8 +97,16 @@ impl Chance {
     }
 
     fn label(&mut self) -> BaseLabel {
-        let of = BaseOf { archive: [7; 16], volume: [8; 16] };
-        BaseLabel { of, generation: self.number(), session: self.number().cast_signed(), root: [9; 32] }
+        let of = BaseOf {
+            archive: [7; 16],
+            volume: [8; 16],
+        };
+        BaseLabel {
+            of,
+            generation: self.number(),
+            session: self.number().cast_signed(),
+            root: [9; 32],
+        }
     }
 
     fn path(&mut self) -> Vec<u8> {
@@ -106,17 +120,42 @@ impl Chance {
 
     fn origin(&mut self) -> Origin {
         let count = [0, 1, 9, 300][self.below(4)];
-        let marks = (0..count).map(|_| if self.one_in(50) { self.text() } else { String::new() }).collect();
-        Origin { path: self.path(), leads_to: self.path(), device_bytes: self.maybe(Self::number), marks }
+        let marks = (0..count)
+            .map(|_| {
+                if self.one_in(50) {
+                    self.text()
+                } else {
+                    String::new()
+                }
+            })
+            .collect();
+        Origin {
+            path: self.path(),
+            leads_to: self.path(),
+            device_bytes: self.maybe(Self::number),
+            marks,
+        }
     }
 
     fn here_source(&mut self, item: u32) -> ToDaemon {
-        let found = FoundSource { origin: self.origin(), mounted_at: self.maybe(Self::path), snapshots: self.maybe(Self::path) };
-        ToDaemon::HereSource { item, found, clones: self.one_in(2), base: self.maybe(Self::label) }
+        let found = FoundSource {
+            origin: self.origin(),
+            mounted_at: self.maybe(Self::path),
+            snapshots: self.maybe(Self::path),
+        };
+        ToDaemon::HereSource {
+            item,
+            found,
+            clones: self.one_in(2),
+            base: self.maybe(Self::label),
+        }
     }
 
     fn remembered(&mut self) -> Option<Remembered> {
-        self.maybe(|chance| Remembered { origin: chance.origin(), configured: chance.one_in(2) })
+        self.maybe(|chance| Remembered {
+            origin: chance.origin(),
+            configured: chance.one_in(2),
+        })
     }
 
     fn here_target(&mut self, item: u32) -> ToDaemon {
@@ -125,14 +164,23 @@ impl Chance {
             1 => TargetForm::New,
             2 => TargetForm::Replacing,
             3 => TargetForm::Resumed,
-            _ => TargetForm::InPlace { clones: self.one_in(2) },
+            _ => TargetForm::InPlace {
+                clones: self.one_in(2),
+            },
         };
-        ToDaemon::HereTarget { item, form, base: self.maybe(Self::label), remembered: self.remembered() }
+        ToDaemon::HereTarget {
+            item,
+            form,
+            base: self.maybe(Self::label),
+            remembered: self.remembered(),
+        }
     }
 
     fn target_fault(&mut self) -> TargetFault {
         match self.below(3) {
-            0 => TargetFault::Unavailable { errno: self.small().cast_signed() },
+            0 => TargetFault::Unavailable {
+                errno: self.small().cast_signed(),
+            },
             1 => TargetFault::InUse { how: self.text() },
             _ => TargetFault::NotConfirmed,
         }
@@ -145,12 +193,26 @@ impl Chance {
             keeps_holes: self.one_in(2),
             remembered: self.remembered(),
         };
-        let found = if self.one_in(4) { Err(self.target_fault()) } else { Ok(found) };
-        ToDaemon::Looked { item, look: TargetLook { path: self.text(), found } }
+        let found = if self.one_in(4) {
+            Err(self.target_fault())
+        } else {
+            Ok(found)
+        };
+        ToDaemon::Looked {
+            item,
+            look: TargetLook {
+                path: self.text(),
+                found,
+            },
+        }
     }
 
     fn no_source(&mut self) -> NoSource {
-        if self.one_in(2) { NoSource::Errno(self.small().cast_signed()) } else { NoSource::Kind(FileKind::Fifo) }
+        if self.one_in(2) {
+            NoSource::Errno(self.small().cast_signed())
+        } else {
+            NoSource::Kind(FileKind::Fifo)
+        }
     }
 }
 
@@ -159,7 +221,9 @@ struct Zoo(Vec<OwnedFd>);
 
 impl Zoo {
     fn new(sandbox: &Sandbox) -> Self {
-        let open = |path: &Path, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR).unwrap();
+        let open = |path: &Path, flags| {
+            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR).unwrap()
+        };
         let image = sandbox.path("disk.img");
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         let ((read, write), (full_read, full)) = (pipe(), pipe());
@@ -174,7 +238,10 @@ impl Zoo {
             open(&image, OFlags::RDONLY),
             open(&image, OFlags::PATH),
             open(&sandbox.path("scratch"), OFlags::RDWR | OFlags::CREATE),
-            open(&sandbox.path("other"), OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND),
+            open(
+                &sandbox.path("other"),
+                OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
+            ),
             open(&sandbox.path(""), OFlags::RDONLY | OFlags::DIRECTORY),
             open(&sandbox.path(""), OFlags::RDWR | OFlags::TMPFILE),
             open(Path::new("/dev/null"), OFlags::RDWR),
@@ -189,7 +256,9 @@ impl Zoo {
     }
 
     fn some(&self, chance: &mut Chance, count: usize) -> Vec<BorrowedFd<'_>> {
-        (0..count).map(|_| self.0[chance.below(self.0.len())].as_fd()).collect()
+        (0..count)
+            .map(|_| self.0[chance.below(self.0.len())].as_fd())
+            .collect()
     }
 }
 
@@ -209,15 +278,27 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
     match chance.below(18) {
         0 => Command::ArchiveList,
         1 => Command::ArchiveShow { archive },
-        2 => Command::List { archive, volume: chance.maybe(Chance::text), session: chance.maybe(Chance::session) },
-        3 => Command::Status { archive: chance.maybe(Chance::text) },
+        2 => Command::List {
+            archive,
+            volume: chance.maybe(Chance::text),
+            session: chance.maybe(Chance::session),
+        },
+        3 => Command::Status {
+            archive: chance.maybe(Chance::text),
+        },
         4 => Command::KeyList { archive },
         15 => Command::ArchiveAcknowledge { archive },
-        16 => Command::Snapshots { archive: chance.maybe(Chance::text), clean: chance.one_in(2) },
+        16 => Command::Snapshots {
+            archive: chance.maybe(Chance::text),
+            clean: chance.one_in(2),
+        },
         5 | 6 => {
             let count = chance.below(6);
-            let source =
-                |chance: &mut Chance| BackupSource { volume: chance.text(), named: chance.one_in(2), configured: chance.one_in(3) };
+            let source = |chance: &mut Chance| BackupSource {
+                volume: chance.text(),
+                named: chance.one_in(2),
+                configured: chance.one_in(3),
+            };
             let sources = (0..count).map(|_| source(chance)).collect();
             Command::Backup {
                 archive: known(),
@@ -230,8 +311,16 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         }
         7 | 8 => Command::Restore {
             archive: known(),
-            volumes: if chance.one_in(3) { vec![chance.text()] } else { vec!["disk.img".into()] },
-            session: if chance.one_in(3) { chance.session() } else { SessionChoice::Latest },
+            volumes: if chance.one_in(3) {
+                vec![chance.text()]
+            } else {
+                vec!["disk.img".into()]
+            },
+            session: if chance.one_in(3) {
+                chance.session()
+            } else {
+                SessionChoice::Latest
+            },
             in_place: chance.one_in(2),
             quick: chance.one_in(2),
             dry_run: chance.one_in(4),
@@ -252,8 +341,13 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             deep: chance.one_in(2),
             budget_bytes: chance.maybe(Chance::number),
         },
-        11 => Command::Unlock { archive, secs: chance.number() },
-        12 => Command::Lock { archive: chance.maybe(Chance::text) },
+        11 => Command::Unlock {
+            archive,
+            secs: chance.number(),
+        },
+        12 => Command::Lock {
+            archive: chance.maybe(Chance::text),
+        },
         13 => Command::KeyAdd {
             archive,
             recovery_key: chance.one_in(2),
@@ -275,7 +369,10 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             chunk_size_bytes: chance.small(),
             pack_size_bytes: chance.small(),
             compression: Compression { zstd_level: 3 },
-            hold_off: HoldOff { runs: chance.small(), secs: chance.number() },
+            hold_off: HoldOff {
+                runs: chance.small(),
+                secs: chance.number(),
+            },
             shared_domain: chance.one_in(2),
             kdf_memory_kib: 65_536,
             kdf_passes: 3,
@@ -284,10 +381,20 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
 }
 
 fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
-    let item = if chance.one_in(2) { u32::try_from(chance.below(3)).unwrap() } else { chance.small() };
+    let item = if chance.one_in(2) {
+        u32::try_from(chance.below(3)).unwrap()
+    } else {
+        chance.small()
+    };
     let errno = chance.small().cast_signed();
     match chance.below(13) {
-        0 => ToDaemon::Hello { version: if chance.one_in(2) { CONTROL_VERSION } else { chance.small() } },
+        0 => ToDaemon::Hello {
+            version: if chance.one_in(2) {
+                CONTROL_VERSION
+            } else {
+                chance.small()
+            },
+        },
         1 | 2 => ToDaemon::Start(command(chance, sandbox)),
         3 => ToDaemon::Watch,
         4 | 5 => ToDaemon::Cancel,
@@ -295,8 +402,15 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
         7 => chance.here_source(item),
         8 => chance.here_target(item),
         9 => chance.looked(item),
-        12 => ToDaemon::NoTarget { item, fault: chance.target_fault() },
-        10 if chance.one_in(2) => ToDaemon::NoSource { item, path: chance.path(), why: chance.no_source() },
+        12 => ToDaemon::NoTarget {
+            item,
+            fault: chance.target_fault(),
+        },
+        10 if chance.one_in(2) => ToDaemon::NoSource {
+            item,
+            path: chance.path(),
+            why: chance.no_source(),
+        },
         10 => ToDaemon::Unavailable { item, errno },
         _ => ToDaemon::Placed { item, errno },
     }
@@ -304,7 +418,11 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
 
 /// Packets of anything, also behind a greeting.
 fn say_anything(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
-    let client = if chance.one_in(2) { RawClient::greeted(&arena.socket) } else { RawClient::silent(&arena.socket) };
+    let client = if chance.one_in(2) {
+        RawClient::greeted(&arena.socket)
+    } else {
+        RawClient::silent(&arena.socket)
+    };
     for _ in 0..chance.below(4) {
         let longest = [8, 300, 66_000][chance.below(3)];
         let length = chance.below(longest);
@@ -315,10 +433,19 @@ fn say_anything(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
 
 /// Messages that are well formed, whenever they come.
 fn say_messages(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
-    let client = if chance.one_in(4) { RawClient::silent(&arena.socket) } else { RawClient::greeted(&arena.socket) };
+    let client = if chance.one_in(4) {
+        RawClient::silent(&arena.socket)
+    } else {
+        RawClient::greeted(&arena.socket)
+    };
     for _ in 0..chance.below(12) {
-        let (message, count) = (message(chance, arena.sandbox), if chance.one_in(2) { 0 } else { chance.below(5) });
-        if wyng_control::encode(&message).is_ok() && !client.give(&message, &zoo.some(chance, count)) {
+        let (message, count) = (
+            message(chance, arena.sandbox),
+            if chance.one_in(2) { 0 } else { chance.below(5) },
+        );
+        if wyng_control::encode(&message).is_ok()
+            && !client.give(&message, &zoo.some(chance, count))
+        {
             return;
         }
         if chance.one_in(3) && client.has_something(0) && client.hear().is_none() {
@@ -341,7 +468,10 @@ fn converse(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
         match event {
             ToClient::Want { item, wanted } => answer(chance, arena, zoo, &client, item, &wanted),
             ToClient::Place { item } | ToClient::Keep { item, .. } => {
-                client.say(&ToDaemon::Placed { item, errno: chance.small().cast_signed() });
+                client.say(&ToDaemon::Placed {
+                    item,
+                    errno: chance.small().cast_signed(),
+                });
             }
             ToClient::Done { .. } => return,
             _ => {}
@@ -349,7 +479,14 @@ fn converse(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     }
 }
 
-fn answer(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo, client: &RawClient, item: u32, wanted: &Wanted) {
+fn answer(
+    chance: &mut Chance,
+    arena: &Arena<'_>,
+    zoo: &Zoo,
+    client: &RawClient,
+    item: u32,
+    wanted: &Wanted,
+) {
     let typed = |text: &[u8]| {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&write, text).unwrap();
@@ -357,14 +494,33 @@ fn answer(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo, client: &RawClient,
     };
     match (chance.below(8), wanted) {
         (0, _) => {}
-        (1, _) => drop(client.say(&ToDaemon::Unavailable { item, errno: chance.small().cast_signed() })),
+        (1, _) => drop(client.say(&ToDaemon::Unavailable {
+            item,
+            errno: chance.small().cast_signed(),
+        })),
         (2, _) => drop(client.say(&message(chance, arena.sandbox))),
-        (3, Wanted::Passphrase { .. }) => drop(client.give(&ToDaemon::Here { item }, &[typed(&chance.bytes(2000)).as_fd()])),
-        (4.., Wanted::Passphrase { .. }) => drop(client.give(&ToDaemon::Here { item }, &[typed(PASSPHRASE.as_bytes()).as_fd()])),
+        (3, Wanted::Passphrase { .. }) => drop(client.give(
+            &ToDaemon::Here { item },
+            &[typed(&chance.bytes(2000)).as_fd()],
+        )),
+        (4.., Wanted::Passphrase { .. }) => drop(client.give(
+            &ToDaemon::Here { item },
+            &[typed(PASSPHRASE.as_bytes()).as_fd()],
+        )),
         (3 | 4, Wanted::Source { .. }) => {
             let image = File::open(arena.sandbox.path("disk.img")).unwrap();
-            let ToDaemon::HereSource { item, found, .. } = chance.here_source(item) else { unreachable!() };
-            client.give(&ToDaemon::HereSource { item, found, clones: false, base: None }, &[image.as_fd()]);
+            let ToDaemon::HereSource { item, found, .. } = chance.here_source(item) else {
+                unreachable!()
+            };
+            client.give(
+                &ToDaemon::HereSource {
+                    item,
+                    found,
+                    clones: false,
+                    base: None,
+                },
+                &[image.as_fd()],
+            );
         }
         (3.., Wanted::TargetLook { .. }) => {
             let looked = chance.looked(item);
@@ -379,8 +535,12 @@ fn answer(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo, client: &RawClient,
                 _ => chance.here_target(item),
             };
             let count = match message {
-                ToDaemon::HereSource { clones, base, .. } => 1 + 2 * usize::from(clones) + usize::from(base.is_some()),
-                ToDaemon::HereTarget { form, base, .. } => form.descriptors() + usize::from(base.is_some()),
+                ToDaemon::HereSource { clones, base, .. } => {
+                    1 + 2 * usize::from(clones) + usize::from(base.is_some())
+                }
+                ToDaemon::HereTarget { form, base, .. } => {
+                    form.descriptors() + usize::from(base.is_some())
+                }
                 _ => 1,
             };
             // What is out of its bounds may be too long for a packet.
@@ -393,10 +553,16 @@ fn answer(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo, client: &RawClient,
 
 /// Many at once, who say one thing over and over and hear nothing.
 fn flood(chance: &mut Chance, arena: &Arena<'_>) {
-    let Ok(_alone) = arena.flooding.try_lock() else { return };
-    let clients: Vec<RawClient> = (0..FLOOD).map(|_| RawClient::silent(&arena.socket)).collect();
+    let Ok(_alone) = arena.flooding.try_lock() else {
+        return;
+    };
+    let clients: Vec<RawClient> = (0..FLOOD)
+        .map(|_| RawClient::silent(&arena.socket))
+        .collect();
     for client in &clients {
-        client.say(&ToDaemon::Hello { version: CONTROL_VERSION });
+        client.say(&ToDaemon::Hello {
+            version: CONTROL_VERSION,
+        });
         client.say(&ToDaemon::Start(command(chance, arena.sandbox)));
     }
     for _ in 0..50 {
@@ -436,13 +602,25 @@ fn from_environment(name: &str) -> Option<u64> {
 
 #[test]
 fn random_clients_neither_end_the_daemon_nor_keep_others_from_it() {
-    let now = || u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() & u128::from(u64::MAX)).unwrap();
+    let now = || {
+        u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_nanos()
+                & u128::from(u64::MAX),
+        )
+        .unwrap()
+    };
     let seed = from_environment("WYNG_FUZZ_SEED").unwrap_or_else(now);
     let secs = from_environment("WYNG_FUZZ_SECS").unwrap_or(USUAL_SECS);
     println!("WYNG_FUZZ_SEED={seed}");
     let mut sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
-    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", "disk.img"])
+        .success()
+        .session(0);
     let config = sandbox.text("wyng.toml", "[far_ends]\nstall_timeout = \"1s\"\n");
     let mut service = Service::start_with(&mut sandbox, &["--config", &config]);
     let processes = service.processes();
@@ -460,7 +638,12 @@ fn random_clients_neither_end_the_daemon_nor_keep_others_from_it() {
         let attackers: Vec<_> = (0..THREADS)
             .map(|number| {
                 let arena = &arena;
-                scope.spawn(move || attack(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), arena))
+                scope.spawn(move || {
+                    attack(
+                        seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                        arena,
+                    )
+                })
             })
             .collect();
         let enough = || arena.conversations.load(Ordering::SeqCst) > CONVERSATIONS_MIN;
@@ -479,7 +662,9 @@ fn random_clients_neither_end_the_daemon_nor_keep_others_from_it() {
     let conversations = arena.conversations.load(Ordering::SeqCst);
     println!("{conversations} conversations, {looks} honest looks");
     assert!(service.is_running());
-    until("what they started is over", || service.processes() == processes);
+    until("what they started is over", || {
+        service.processes() == processes
+    });
     sandbox.wyng(&["verify", "home", "--deep"]).success();
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! docs/qubes.md: its commands are ones that `wyng-ctl` has, its configuration is right, what it names is shipped, and the way to the first
-//! verified backup is short.
+//! docs/qubes.md: its commands are ones that `wyng-ctl` has, its configuration is right, what it
+//! names is shipped, and the way to the first verified backup is short.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,13 @@ fn blocks(text: &str, language: &str) -> Vec<Vec<String>> {
     let mut lines = text.lines().map(str::trim);
     let mut found = Vec::new();
     while lines.by_ref().any(|line| line == fence) {
-        found.push(lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect());
+        found.push(
+            lines
+                .by_ref()
+                .take_while(|line| *line != "```")
+                .map(str::to_owned)
+                .collect(),
+        );
     }
     found
 }
@@ -29,36 +35,63 @@ fn blocks(text: &str, language: &str) -> Vec<Vec<String>> {
 #[test]
 fn the_first_verified_backup_takes_six_commands() {
     let text = guide();
-    let first = text.split_once("## The first backup").unwrap().1.split_once("## Every night").unwrap().0;
+    let first = text
+        .split_once("## The first backup")
+        .unwrap()
+        .1
+        .split_once("## Every night")
+        .unwrap()
+        .0;
     let blocks = blocks(first, "sh");
-    let [_building, commands] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let [_building, commands] = &blocks[..] else {
+        panic!("{} blocks", blocks.len())
+    };
     assert!(commands.len() <= COMMANDS_MAX, "{commands:#?}");
-    assert!(commands.last().unwrap().starts_with("sudo wyng-ctl verify "), "the last one proves it");
+    assert!(
+        commands
+            .last()
+            .unwrap()
+            .starts_with("sudo wyng-ctl verify "),
+        "the last one proves it"
+    );
 }
 
 #[test]
 fn every_command_of_the_guide_is_one_that_there_is() {
     let understood = |words: &[&str]| {
-        let output = Command::new(program("wyng-ctl")).args(words).arg("--help").output().unwrap();
+        let output = Command::new(program("wyng-ctl"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .unwrap();
         // What is wrong before --help is told instead of the help.
         output.status.success()
     };
     let mut seen = 0;
     for line in blocks(&guide(), "sh").into_iter().flatten() {
-        let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "wyng-ctl").skip(1).collect();
+        let words: Vec<&str> = line
+            .split_whitespace()
+            .skip_while(|word| *word != "wyng-ctl")
+            .skip(1)
+            .collect();
         if !words.is_empty() {
             assert!(understood(&words), "{line}");
             seen += 1;
         }
     }
     assert!(seen >= 10, "{seen} commands");
-    assert!(!understood(&["restore", "home", "--everything"]) && !understood(&["archive", "opn", "home"]));
+    assert!(
+        !understood(&["restore", "home", "--everything"])
+            && !understood(&["archive", "opn", "home"])
+    );
 }
 
 #[test]
 fn the_configuration_of_the_guide_is_right() {
     let blocks = blocks(&guide(), "toml");
-    let [config] = &blocks[..] else { panic!("{} configurations", blocks.len()) };
+    let [config] = &blocks[..] else {
+        panic!("{} configurations", blocks.len())
+    };
     let sandbox = Sandbox::new();
     let config = sandbox.text("wyng.toml", &config.join("\n"));
     let checked = sandbox.wyng(&["config", "check", "--config", &config]);
@@ -69,15 +102,30 @@ fn the_configuration_of_the_guide_is_right() {
 #[test]
 fn the_units_and_files_that_the_guide_names_are_shipped() {
     let (text, root) = (guide(), Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    for name in ["wyng-backup@nightly.timer", "wyng-verify@nightly.timer", "wyngd.service"] {
-        assert!(text.contains(name) && root.join("systemd").join(name.replace("@nightly", "@")).is_file(), "{name}");
+    for name in [
+        "wyng-backup@nightly.timer",
+        "wyng-verify@nightly.timer",
+        "wyngd.service",
+    ] {
+        assert!(
+            text.contains(name)
+                && root
+                    .join("systemd")
+                    .join(name.replace("@nightly", "@"))
+                    .is_file(),
+            "{name}"
+        );
     }
-    let documents = text.split("/usr/share/doc/wyng/").skip(1).map(|rest| rest.split('`').next().unwrap());
+    let documents = text
+        .split("/usr/share/doc/wyng/")
+        .skip(1)
+        .map(|rest| rest.split('`').next().unwrap());
     let mut seen = 0;
     for document in documents {
-        let there = document
-            .strip_prefix("systemd/")
-            .map_or_else(|| root.join("rpc-policy").join(document), |name| root.join("systemd/examples").join(name));
+        let there = document.strip_prefix("systemd/").map_or_else(
+            || root.join("rpc-policy").join(document),
+            |name| root.join("systemd/examples").join(name),
+        );
         assert!(there.is_file(), "{document}");
         seen += 1;
     }

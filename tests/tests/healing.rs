@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the store lost is named by verify and made again by the next backup, as far as sources and cache still have it; what cannot heal
-//! stays named.
+//! What the store lost is named by verify and made again by the next backup, as far as sources and
+//! cache still have it; what cannot heal stays named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -26,19 +26,29 @@ impl History {
     fn new() -> Self {
         let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
         sandbox.image("disk.img", 2 * MIB, 1);
-        let mut history = Self { sandbox, sessions: Vec::new() };
+        let mut history = Self {
+            sandbox,
+            sessions: Vec::new(),
+        };
         history.back_up();
         history
     }
 
     fn back_up(&mut self) -> Outcome {
         let outcome = self.sandbox.wyng(&["backup", "home", "disk.img"]);
-        self.sessions.push((outcome.success().session(0), std::fs::read(self.sandbox.path("disk.img")).unwrap()));
+        self.sessions.push((
+            outcome.success().session(0),
+            std::fs::read(self.sandbox.path("disk.img")).unwrap(),
+        ));
         outcome
     }
 
     fn change(&self, chunk: u64, seed: u64) {
-        write_at(&self.sandbox.path("disk.img"), chunk * CHUNK, &noise(64 << 10, seed));
+        write_at(
+            &self.sandbox.path("disk.img"),
+            chunk * CHUNK,
+            &noise(64 << 10, seed),
+        );
     }
 
     /// The blobs that came since.
@@ -61,14 +71,16 @@ impl History {
         self.assert_restores(0..self.sessions.len());
     }
 
-    /// The same on a machine that knows only URL and passphrase, and by a reader that knows only the format.
+    /// The same on a machine that knows only URL and passphrase, and by a reader that knows only
+    /// the format.
     fn assert_whole_elsewhere(&self) {
         self.sandbox.adopt("passphrase").success();
         self.assert_whole();
         if let Some(reader) = SecondReader::ready("healing") {
             let (store, passphrase) = (self.sandbox.store(), self.sandbox.path("passphrase"));
             for (session, content) in &self.sessions {
-                let outcome = reader.run(&store, &passphrase, &["restore", "disk.img", session, "-"]);
+                let outcome =
+                    reader.run(&store, &passphrase, &["restore", "disk.img", session, "-"]);
                 assert!(outcome.success().stdout == *content, "{session}");
             }
         }
@@ -77,14 +89,23 @@ impl History {
     /// The sessions that `list` shows as damaged.
     fn damaged(&self) -> Vec<String> {
         let list = self.sandbox.wyng(&["list", "home"]);
-        let sessions = list.success().json["volumes"][0]["sessions"].as_array().unwrap().clone();
+        let sessions = list.success().json["volumes"][0]["sessions"]
+            .as_array()
+            .unwrap()
+            .clone();
         let damaged = sessions.iter().filter(|session| session["damaged"] == true);
-        damaged.map(|session| session["session"].as_str().unwrap().to_owned()).collect()
+        damaged
+            .map(|session| session["session"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
 fn packs(blobs: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    blobs.iter().filter(|blob| blob.metadata().unwrap().len() > 4096).cloned().collect()
+    blobs
+        .iter()
+        .filter(|blob| blob.metadata().unwrap().len() > 4096)
+        .cloned()
+        .collect()
 }
 
 /// Takes blobs away, to be put back.
@@ -100,13 +121,28 @@ fn take(blobs: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn put_back(blobs: &BTreeMap<PathBuf, Vec<u8>>) {
-    blobs.iter().for_each(|(blob, bytes)| std::fs::write(blob, bytes).unwrap());
+    blobs
+        .iter()
+        .for_each(|(blob, bytes)| std::fs::write(blob, bytes).unwrap());
 }
 
 fn problems(outcome: &Outcome) -> Vec<(String, Vec<String>)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let problems = outcome.json["problems"].as_array().unwrap();
-    problems.iter().map(|one| (text(&one["object"]), one["volumes"].as_array().unwrap().iter().map(text).collect())).collect()
+    problems
+        .iter()
+        .map(|one| {
+            (
+                text(&one["object"]),
+                one["volumes"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(text)
+                    .collect(),
+            )
+        })
+        .collect()
 }
 
 fn name(blob: &std::path::Path) -> String {
@@ -127,21 +163,40 @@ fn a_lost_pack_is_named_and_its_chunks_are_sent_again() {
     flip_a_bit(&flipped);
     let verified = history.sandbox.wyng(&["verify", "home"]);
     let named = problems(verified.expect(5));
-    assert_eq!(named.iter().map(|(object, _)| object.clone()).collect::<BTreeSet<_>>(), [name(&gone), name(&flipped)].into());
-    assert!(named.iter().any(|(_, sessions)| sessions.len() == 3), "{named:?}");
+    assert_eq!(
+        named
+            .iter()
+            .map(|(object, _)| object.clone())
+            .collect::<BTreeSet<_>>(),
+        [name(&gone), name(&flipped)].into()
+    );
+    assert!(
+        named.iter().any(|(_, sessions)| sessions.len() == 3),
+        "{named:?}"
+    );
     assert_eq!(history.damaged().len(), 3);
     // With all archives, which one is damaged is said too.
     let status = history.sandbox.wyng(&["status"]);
     assert_eq!(status.expect(5).codes(), ["problems-found"]);
-    assert_eq!(status.json["errors"][0]["text"], r#"archive "home": 3 problems were found"#);
+    assert_eq!(
+        status.json["errors"][0]["text"],
+        r#"archive "home": 3 problems were found"#
+    );
 
     let outcome = history.back_up();
     let sent = outcome.json["sent_bytes"].as_u64().unwrap();
-    assert!((256 << 10..4 * (256 << 10)).contains(&sent), "what two packs held, and the metadata: {sent} bytes");
+    assert!(
+        (256 << 10..4 * (256 << 10)).contains(&sent),
+        "what two packs held, and the metadata: {sent} bytes"
+    );
     assert_eq!(outcome.json["volumes"][0]["changed_bytes"], 0);
     history.assert_whole();
     let outcome = history.back_up();
-    assert!(outcome.json["sent_bytes"].as_u64().unwrap() <= 70_000, "nothing is sent twice: {}", outcome.json);
+    assert!(
+        outcome.json["sent_bytes"].as_u64().unwrap() <= 70_000,
+        "nothing is sent twice: {}",
+        outcome.json
+    );
     history.assert_whole_elsewhere();
 }
 
@@ -160,24 +215,42 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     // Its metadata was in the cache; the chunk of its time is gone, and only that session needs it.
     let verified = history.sandbox.wyng(&["verify", "home"]);
     let session = &history.sessions[1].0;
-    assert_eq!(problems(verified.expect(5)), [(name(&second[0]), vec![format!("disk.img {session}")])]);
+    assert_eq!(
+        problems(verified.expect(5)),
+        [(name(&second[0]), vec![format!("disk.img {session}")])]
+    );
     assert_eq!(history.damaged(), std::slice::from_ref(session));
     history.assert_restores([0, 2, 3]);
-    let outcome = history.sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
+    let outcome = history.sandbox.wyng(&[
+        "restore",
+        "home",
+        "disk.img",
+        "--session",
+        session,
+        "--to",
+        "out",
+    ]);
     assert_eq!(outcome.expect(5).codes(), ["session-damaged"]);
     assert!(!history.sandbox.path("out").exists());
     // The same on a machine that comes to it anew: what is marked is no news.
     history.sandbox.adopt("passphrase").success();
-    assert_eq!(problems(history.sandbox.wyng(&["verify", "home"]).expect(5)).len(), 1);
+    assert_eq!(
+        problems(history.sandbox.wyng(&["verify", "home"]).expect(5)).len(),
+        1
+    );
 
     put_back(&taken);
     history.assert_whole();
-    history.sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history
+        .sandbox
+        .wyng(&["archive", "take-over", "home"])
+        .success();
     history.back_up();
     history.assert_whole_elsewhere();
 }
 
-/// A history of which the second session lacks a chunk that no source has any more; and the pack that it was in.
+/// A history of which the second session lacks a chunk that no source has any more; and the pack
+/// that it was in.
 fn lasting() -> (History, BTreeMap<PathBuf, Vec<u8>>) {
     let mut history = History::new();
     let before = history.sandbox.blobs();
@@ -198,15 +271,41 @@ fn damage_that_lasts_can_be_acknowledged_and_is_still_shown() {
     let session = format!("disk.img {}", history.sessions[1].0);
     history.sandbox.wyng(&["verify", "home"]).expect(5);
     let acknowledged = history.sandbox.wyng(&["archive", "acknowledge", "home"]);
-    assert_eq!(acknowledged.success().json["acknowledged"], serde_json::json!([session]));
+    assert_eq!(
+        acknowledged.success().json["acknowledged"],
+        serde_json::json!([session])
+    );
     let verified = history.sandbox.wyng(&["verify", "home"]);
-    assert_eq!((&verified.success().json["acknowledged"], &verified.json["problems"][0]["acknowledged"]), (&1.into(), &true.into()));
+    assert_eq!(
+        (
+            &verified.success().json["acknowledged"],
+            &verified.json["problems"][0]["acknowledged"]
+        ),
+        (&1.into(), &true.into())
+    );
     assert_eq!(problems(&verified)[0].1, std::slice::from_ref(&session));
     let status = history.sandbox.wyng(&["status", "home"]);
-    assert_eq!(status.success().json["archives"][0]["acknowledged"], serde_json::json!([session]));
-    assert_eq!(history.damaged(), std::slice::from_ref(&history.sessions[1].0));
+    assert_eq!(
+        status.success().json["archives"][0]["acknowledged"],
+        serde_json::json!([session])
+    );
+    assert_eq!(
+        history.damaged(),
+        std::slice::from_ref(&history.sessions[1].0)
+    );
     // To restore it is as impossible as before.
-    history.sandbox.wyng(&["restore", "home", "disk.img", "--session", &history.sessions[1].0, "--to", "out"]).expect(5);
+    history
+        .sandbox
+        .wyng(&[
+            "restore",
+            "home",
+            "disk.img",
+            "--session",
+            &history.sessions[1].0,
+            "--to",
+            "out",
+        ])
+        .expect(5);
 }
 
 #[test]
@@ -215,27 +314,50 @@ fn new_damage_of_an_acknowledged_session_is_not_silenced() {
     // Another pack that the same session needs.
     let gone = packs(&history.sandbox.blobs()).into_iter().find(|pack| {
         let bytes = take(std::slice::from_ref(pack));
-        let needed = problems(&history.sandbox.wyng(&["verify", "home", "--session", &history.sessions[1].0])).len() > 1;
+        let needed = problems(&history.sandbox.wyng(&[
+            "verify",
+            "home",
+            "--session",
+            &history.sessions[1].0,
+        ]))
+        .len()
+            > 1;
         put_back(&bytes);
         needed
     });
     history.sandbox.wyng(&["verify", "home"]).expect(5);
-    history.sandbox.wyng(&["archive", "acknowledge", "home"]).success();
+    history
+        .sandbox
+        .wyng(&["archive", "acknowledge", "home"])
+        .success();
     history.sandbox.wyng(&["verify", "home"]).success();
     take(&[gone.unwrap()]);
     let verified = history.sandbox.wyng(&["verify", "home"]);
-    let new: Vec<_> =
-        verified.expect(5).json["problems"].as_array().unwrap().iter().filter(|problem| problem["acknowledged"] == false).collect();
+    let new: Vec<_> = verified.expect(5).json["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|problem| problem["acknowledged"] == false)
+        .collect();
     assert!(!new.is_empty(), "{}", verified.json);
-    assert_eq!(history.sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+    assert_eq!(
+        history.sandbox.wyng(&["status", "home"]).expect(5).codes(),
+        ["problems-found"]
+    );
 }
 
 #[test]
 fn what_heals_and_is_lost_again_is_new_damage() {
     let (history, taken) = lasting();
-    history.sandbox.wyng(&["archive", "acknowledge", "home"]).success();
+    history
+        .sandbox
+        .wyng(&["archive", "acknowledge", "home"])
+        .success();
     put_back(&taken);
-    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    assert_eq!(
+        history.sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
     take(&taken.keys().cloned().collect::<Vec<_>>());
     history.sandbox.wyng(&["verify", "home"]).expect(5);
     history.sandbox.wyng(&["status", "home"]).expect(5);
@@ -244,14 +366,25 @@ fn what_heals_and_is_lost_again_is_new_damage() {
 #[test]
 fn a_damaged_slot_can_be_acknowledged() {
     let history = History::new();
-    let slot = history.sandbox.blobs().into_iter().find(|blob| blob.metadata().unwrap().len() < 4096).unwrap();
+    let slot = history
+        .sandbox
+        .blobs()
+        .into_iter()
+        .find(|blob| blob.metadata().unwrap().len() < 4096)
+        .unwrap();
     flip_a_bit(&slot);
     history.sandbox.wyng(&["verify", "home"]).expect(5);
     history.sandbox.wyng(&["status", "home"]).expect(5);
     let acknowledged = history.sandbox.wyng(&["archive", "acknowledge", "home"]);
-    assert_eq!(acknowledged.success().json["acknowledged"], serde_json::json!(["slot 0"]));
+    assert_eq!(
+        acknowledged.success().json["acknowledged"],
+        serde_json::json!(["slot 0"])
+    );
     history.sandbox.wyng(&["status", "home"]).success();
-    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["acknowledged"], 1);
+    assert_eq!(
+        history.sandbox.wyng(&["verify", "home"]).success().json["acknowledged"],
+        1
+    );
 }
 
 #[test]
@@ -267,9 +400,18 @@ fn lost_metadata_comes_back_from_the_cache() {
     assert!(problems(verified.expect(5)).len() > 8);
     history.back_up();
     let verified = history.sandbox.wyng(&["verify", "home"]);
-    let still: BTreeSet<String> = problems(verified.expect(5)).into_iter().flat_map(|(_, sessions)| sessions).collect();
-    let old: BTreeSet<String> = history.sessions[..3].iter().map(|(session, _)| format!("disk.img {session}")).collect();
-    assert_eq!(still, old, "the source has none of the chunks that were overwritten");
+    let still: BTreeSet<String> = problems(verified.expect(5))
+        .into_iter()
+        .flat_map(|(_, sessions)| sessions)
+        .collect();
+    let old: BTreeSet<String> = history.sessions[..3]
+        .iter()
+        .map(|(session, _)| format!("disk.img {session}"))
+        .collect();
+    assert_eq!(
+        still, old,
+        "the source has none of the chunks that were overwritten"
+    );
     history.assert_restores([3, 4]);
     history.sandbox.adopt("passphrase").success();
     history.assert_restores([3, 4]);
@@ -279,10 +421,19 @@ fn lost_metadata_comes_back_from_the_cache() {
 fn lost_commits_and_slots_are_pushed_again() {
     let mut history = History::new();
     history.back_up();
-    let small: Vec<PathBuf> = history.sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() <= 4096).collect();
+    let small: Vec<PathBuf> = history
+        .sandbox
+        .blobs()
+        .into_iter()
+        .filter(|blob| blob.metadata().unwrap().len() <= 4096)
+        .collect();
     let taken = take(&small);
     let verified = history.sandbox.wyng(&["verify", "home"]);
-    assert_eq!(problems(verified.expect(5)).len(), 4, "a slot and three commits");
+    assert_eq!(
+        problems(verified.expect(5)).len(),
+        4,
+        "a slot and three commits"
+    );
     history.sandbox.wyng(&["status", "home"]).expect(5);
     history.back_up();
     for (blob, bytes) in &taken {
@@ -295,7 +446,10 @@ fn lost_commits_and_slots_are_pushed_again() {
 fn a_new_machine_adopts_what_is_left_and_heals_it() {
     let mut history = History::new();
     history.sandbox.image("other.img", MIB, 9);
-    history.sandbox.wyng(&["backup", "home", "other.img"]).success();
+    history
+        .sandbox
+        .wyng(&["backup", "home", "other.img"])
+        .success();
     let before = history.sandbox.blobs();
     history.change(35, 2); // it grows: the source keeps what it had
     history.back_up();
@@ -311,11 +465,19 @@ fn a_new_machine_adopts_what_is_left_and_heals_it() {
     let adopted = history.sandbox.adopt("passphrase");
     assert_eq!(adopted.expect(5).codes(), ["problems-found"]);
     assert_eq!(problems(&adopted).len(), 1);
-    history.sandbox.assert_restores("other.img", "latest", &noise(MIB, 9));
-    history.sandbox.wyng(&["archive", "take-over", "home"]).success();
+    history
+        .sandbox
+        .assert_restores("other.img", "latest", &noise(MIB, 9));
+    history
+        .sandbox
+        .wyng(&["archive", "take-over", "home"])
+        .success();
     history.back_up();
     history.assert_restores([0, 1, 2]);
-    assert_eq!(history.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    assert_eq!(
+        history.sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
 }
 
 /// Two volumes whose chunks lie in packs of their own, and a pack that only the first one needs.
@@ -331,44 +493,92 @@ impl TwoVolumes {
     }
 
     fn in_store(sandbox: Sandbox) -> Self {
-        sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"]).success();
+        sandbox
+            .create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
+            .success();
         sandbox.image("first.img", MIB, 1);
         sandbox.image("second.img", MIB, 2);
-        let session = sandbox.wyng(&["backup", "home", "first.img"]).success().session(0);
-        let pack = packs(&sandbox.blobs()).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+        let session = sandbox
+            .wyng(&["backup", "home", "first.img"])
+            .success()
+            .session(0);
+        let pack = packs(&sandbox.blobs())
+            .into_iter()
+            .max_by_key(|pack| pack.metadata().unwrap().len())
+            .unwrap();
         sandbox.wyng(&["backup", "home", "second.img"]).success();
-        Self { sandbox, session, pack }
+        Self {
+            sandbox,
+            session,
+            pack,
+        }
     }
 
     fn back_up(&self) {
-        self.sandbox.wyng(&["backup", "home", "first.img", "second.img"]).success();
+        self.sandbox
+            .wyng(&["backup", "home", "first.img", "second.img"])
+            .success();
     }
 
-    /// Verify names the pack and the session that needs it, and everything that does not need it is done.
+    /// Verify names the pack and the session that needs it, and everything that does not need it is
+    /// done.
     fn assert_only_that_is_damage(&self, how: &str) {
         let verified = self.sandbox.wyng(&["verify", "home"]);
         let found = problems(verified.expect(5));
-        assert!(found.iter().any(|(object, _)| *object == name(&self.pack)), "{how}: {found:?}");
-        let named: BTreeSet<String> = found.into_iter().flat_map(|(_, sessions)| sessions).collect();
-        assert_eq!(named, [format!("first.img {}", self.session)].into(), "{how}");
+        assert!(
+            found.iter().any(|(object, _)| *object == name(&self.pack)),
+            "{how}: {found:?}"
+        );
+        let named: BTreeSet<String> = found
+            .into_iter()
+            .flat_map(|(_, sessions)| sessions)
+            .collect();
+        assert_eq!(
+            named,
+            [format!("first.img {}", self.session)].into(),
+            "{how}"
+        );
         let _ = std::fs::remove_dir_all(self.sandbox.path("all"));
         std::fs::create_dir(self.sandbox.path("all")).unwrap();
-        std::fs::set_permissions(self.sandbox.path("all"), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let restored = self.sandbox.wyng(&["restore", "home", "--all", "--to", "all"]);
-        assert_eq!(restored.expect(3).json["errors"][0]["volume"], "first.img", "{how}");
-        let text = restored.json["errors"][0]["text"].as_str().unwrap().to_owned();
+        std::fs::set_permissions(
+            self.sandbox.path("all"),
+            std::fs::Permissions::from_mode(0o777),
+        )
+        .unwrap();
+        let restored = self
+            .sandbox
+            .wyng(&["restore", "home", "--all", "--to", "all"]);
+        assert_eq!(
+            restored.expect(3).json["errors"][0]["volume"],
+            "first.img",
+            "{how}"
+        );
+        let text = restored.json["errors"][0]["text"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert!(
-            text.starts_with(r#"archive "home": "#) && text.contains(r#" of "first.img" needs something that the store has lost"#),
+            text.starts_with(r#"archive "home": "#)
+                && text.contains(r#" of "first.img" needs something that the store has lost"#),
             "{text}"
         );
-        assert!(std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2), "{how}");
+        assert!(
+            std::fs::read(self.sandbox.path("all/second.img")).unwrap() == noise(MIB, 2),
+            "{how}"
+        );
         assert!(!self.sandbox.path("all/first.img").exists(), "{how}");
     }
 
     fn assert_healed(&self, how: &str) {
-        assert_eq!(self.sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]), "{how}");
-        self.sandbox.assert_restores("first.img", &self.session, &noise(MIB, 1));
-        self.sandbox.assert_restores("second.img", "latest", &noise(MIB, 2));
+        assert_eq!(
+            self.sandbox.wyng(&["verify", "home"]).success().json["problems"],
+            serde_json::json!([]),
+            "{how}"
+        );
+        self.sandbox
+            .assert_restores("first.img", &self.session, &noise(MIB, 1));
+        self.sandbox
+            .assert_restores("second.img", "latest", &noise(MIB, 2));
     }
 }
 
@@ -401,11 +611,16 @@ fn whatever_lies_in_a_packs_place_does_not_keep_a_new_machine_out() {
 fn whatever_lies_at_the_top_of_a_store_or_in_a_shards_place_keeps_nobody_out() {
     let archive = TwoVolumes::new();
     let shards = (0..=u8::MAX).map(|byte| archive.sandbox.store().join(format!("{byte:02x}")));
-    let mut free = shards.filter(|shard| !shard.exists()).collect::<Vec<_>>().into_iter();
+    let mut free = shards
+        .filter(|shard| !shard.exists())
+        .collect::<Vec<_>>()
+        .into_iter();
     for (number, kind) in Foreign::ALL.iter().enumerate() {
         kind.place(&archive.sandbox.store().join(format!("foreign-{number}")));
         // A folder would be a shard like others.
-        free.by_ref().take(if *kind == Foreign::Folder { 0 } else { 40 }).for_each(|shard| kind.place(&shard));
+        free.by_ref()
+            .take(if *kind == Foreign::Folder { 0 } else { 40 })
+            .for_each(|shard| kind.place(&shard));
     }
     archive.sandbox.adopt("passphrase").success();
     archive.assert_healed("opened");
@@ -418,16 +633,25 @@ fn a_lost_list_of_sessions_hurts_its_volume_alone() {
     sandbox.image("second.img", MIB, 2);
     sandbox.wyng(&["backup", "home", "first.img"]).success();
     let lost = packs(&sandbox.blobs());
-    let second = sandbox.wyng(&["backup", "home", "second.img"]).success().session(0);
+    let second = sandbox
+        .wyng(&["backup", "home", "second.img"])
+        .success()
+        .session(0);
     take(&lost);
     // A machine that has no cache from before.
     sandbox.adopt("passphrase").expect(5);
     let listed = sandbox.wyng(&["list", "home"]);
     assert_eq!(listed.expect(5).codes(), ["sessions-lost"]);
     assert_eq!(listed.json["volumes"][0]["sessions"][0]["session"], *second);
-    assert_eq!(sandbox.wyng(&["status", "home"]).expect(5).codes(), ["problems-found"]);
+    assert_eq!(
+        sandbox.wyng(&["status", "home"]).expect(5).codes(),
+        ["problems-found"]
+    );
     let verified = sandbox.wyng(&["verify", "home"]);
-    let named: BTreeSet<String> = problems(verified.expect(5)).into_iter().flat_map(|(_, volumes)| volumes).collect();
+    let named: BTreeSet<String> = problems(verified.expect(5))
+        .into_iter()
+        .flat_map(|(_, volumes)| volumes)
+        .collect();
     assert_eq!(named, ["first.img".to_owned()].into());
     sandbox.wyng(&["verify", "home", "second.img"]).success();
     std::fs::create_dir(sandbox.path("all")).unwrap();
@@ -439,14 +663,24 @@ fn a_lost_list_of_sessions_hurts_its_volume_alone() {
     let backup = sandbox.wyng(&["backup", "home", "first.img", "second.img"]);
     assert_eq!(backup.expect(3).codes(), ["sessions-lost"]);
     // Without the lost sessions it goes on when that is said.
-    let first = sandbox.wyng(&["backup", "home", "first.img", "--heal"]).success().session(0);
-    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    let first = sandbox
+        .wyng(&["backup", "home", "first.img", "--heal"])
+        .success()
+        .session(0);
+    assert_eq!(
+        sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
     sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
     sandbox.assert_restores("second.img", &second, &noise(MIB, 2));
     sandbox.adopt("passphrase").success();
     sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
     if let Some(reader) = SecondReader::ready("a_lost_list_of_sessions_hurts_its_volume_alone") {
-        let outcome = reader.run(&sandbox.store(), &sandbox.path("passphrase"), &["restore", "first.img", &first, "-"]);
+        let outcome = reader.run(
+            &sandbox.store(),
+            &sandbox.path("passphrase"),
+            &["restore", "first.img", &first, "-"],
+        );
         assert!(outcome.success().stdout == noise(MIB, 1));
     }
 }
@@ -463,25 +697,53 @@ fn a_lost_list_of_sessions_can_be_acknowledged() {
     sandbox.adopt("passphrase").expect(5);
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     sandbox.wyng(&["verify", "home"]).expect(5);
-    // Marks the packs as lost. The source of the first volume is gone: nothing writes its list again.
+    // Marks the packs as lost. The source of the first volume is gone: nothing writes its list
+    // again.
     sandbox.wyng(&["backup", "home", "second.img"]).success();
     sandbox.wyng(&["verify", "home"]).expect(5);
     let list = "the list of the sessions of first.img";
-    assert_eq!(sandbox.wyng(&["archive", "acknowledge", "home"]).success().json["acknowledged"], serde_json::json!([list]));
+    assert_eq!(
+        sandbox
+            .wyng(&["archive", "acknowledge", "home"])
+            .success()
+            .json["acknowledged"],
+        serde_json::json!([list])
+    );
     for _ in 0..2 {
         let verified = sandbox.wyng(&["verify", "home"]);
-        assert_eq!((&verified.success().json["acknowledged"], &verified.json["problems"][0]["acknowledged"]), (&1.into(), &true.into()));
+        assert_eq!(
+            (
+                &verified.success().json["acknowledged"],
+                &verified.json["problems"][0]["acknowledged"]
+            ),
+            (&1.into(), &true.into())
+        );
         assert_eq!(problems(&verified)[0].1, ["first.img"]);
     }
     let status = sandbox.wyng(&["status", "home"]);
-    assert_eq!(status.success().json["archives"][0]["acknowledged"], serde_json::json!([list]));
+    assert_eq!(
+        status.success().json["archives"][0]["acknowledged"],
+        serde_json::json!([list])
+    );
     // It is shown on, and to restore the volume is as impossible as before.
-    assert_eq!(sandbox.wyng(&["list", "home"]).expect(5).codes(), ["sessions-lost"]);
-    assert_eq!(sandbox.wyng(&["restore", "home", "first.img", "--to", "out"]).expect(5).codes(), ["sessions-lost"]);
+    assert_eq!(
+        sandbox.wyng(&["list", "home"]).expect(5).codes(),
+        ["sessions-lost"]
+    );
+    assert_eq!(
+        sandbox
+            .wyng(&["restore", "home", "first.img", "--to", "out"])
+            .expect(5)
+            .codes(),
+        ["sessions-lost"]
+    );
     // What comes back is whole once it was read.
     put_back(&taken);
     sandbox.adopt("passphrase").success();
-    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    assert_eq!(
+        sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
     sandbox.assert_restores("first.img", "latest", &noise(MIB, 1));
 }
 
@@ -491,12 +753,21 @@ fn damage_is_acknowledged_in_words_and_without_damage_that_is_said() {
     let session = format!("disk.img {}", history.sessions[1].0);
     let acknowledge = |history: &History| {
         let mut command = Command::new(history.sandbox.program("wyng-ctl"));
-        command.arg("--standalone").arg("--state-dir").arg(history.sandbox.state());
-        let output = command.args(["archive", "acknowledge", "home"]).output().unwrap();
+        command
+            .arg("--standalone")
+            .arg("--state-dir")
+            .arg(history.sandbox.state());
+        let output = command
+            .args(["archive", "acknowledge", "home"])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(acknowledge(&history), format!("damaged, acknowledged: {session}\n"));
+    assert_eq!(
+        acknowledge(&history),
+        format!("damaged, acknowledged: {session}\n")
+    );
     assert!(acknowledge(&History::new()).starts_with("no damage is known"));
 }
 
@@ -522,11 +793,14 @@ fn a_lost_part_of_the_key_table_hurts_what_was_sealed_with_its_keys_alone() {
     sandbox.wyng(&["key", "check", "home"]).expect(5);
     let classes = |outcome: &Outcome| outcome.json["problems"].to_string();
     let deep = sandbox.wyng(&["verify", "home", "second.img", "--deep"]);
-    assert!(classes(deep.expect(5)).contains("node"), "the lost part of the table is named");
+    assert!(
+        classes(deep.expect(5)).contains("node"),
+        "the lost part of the table is named"
+    );
 }
 
-/// A new machine that has taken over after the one pack was lost that held the whole key table and the list of the sessions of
-/// `second.img`; that pack, and the session of `first.img`.
+/// A new machine that has taken over after the one pack was lost that held the whole key table and
+/// the list of the sessions of `second.img`; that pack, and the session of `first.img`.
 fn without_a_key_table() -> (Sandbox, BTreeMap<PathBuf, Vec<u8>>, String) {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]);
     sandbox.image("first.img", 2 * MIB, 1);
@@ -535,49 +809,96 @@ fn without_a_key_table() -> (Sandbox, BTreeMap<PathBuf, Vec<u8>>, String) {
     let before = sandbox.blobs();
     sandbox.wyng(&["backup", "home", "second.img"]).success();
     let tail = packs(&sandbox.blobs().difference(&before).cloned().collect());
-    let tail = tail.into_iter().min_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
-    let session = sandbox.wyng(&["backup", "home", "first.img"]).success().session(0);
+    let tail = tail
+        .into_iter()
+        .min_by_key(|pack| pack.metadata().unwrap().len())
+        .unwrap();
+    let session = sandbox
+        .wyng(&["backup", "home", "first.img"])
+        .success()
+        .session(0);
     let lost = take(&[tail]);
     sandbox.adopt("passphrase").expect(5);
-    sandbox.wyng(&["archive", "take-over", "home", "--yes"]).success();
+    sandbox
+        .wyng(&["archive", "take-over", "home", "--yes"])
+        .success();
     (sandbox, lost, session)
 }
 
 #[test]
 fn without_its_key_table_an_archive_goes_on_and_heals_from_its_sources() {
     let (sandbox, _, session) = without_a_key_table();
-    let needs = |outcome: &Outcome, volume: &str| problems(outcome).iter().any(|(_, needs)| needs.iter().any(|name| name.contains(volume)));
-    assert!(needs(sandbox.wyng(&["verify", "home", "first.img"]).expect(5), "first.img"));
-    assert_eq!(sandbox.wyng(&["restore", "home", "first.img", "--to", "out"]).expect(5).codes(), ["session-damaged"]);
+    let needs = |outcome: &Outcome, volume: &str| {
+        problems(outcome)
+            .iter()
+            .any(|(_, needs)| needs.iter().any(|name| name.contains(volume)))
+    };
+    assert!(needs(
+        sandbox.wyng(&["verify", "home", "first.img"]).expect(5),
+        "first.img"
+    ));
+    assert_eq!(
+        sandbox
+            .wyng(&["restore", "home", "first.img", "--to", "out"])
+            .expect(5)
+            .codes(),
+        ["session-damaged"]
+    );
     // A new volume, and one whose records nothing opens any more.
     sandbox.image("third.img", MIB, 3);
     sandbox.wyng(&["backup", "home", "third.img"]).success();
     sandbox.assert_restores("third.img", "latest", &noise(MIB, 3));
-    assert!(needs(sandbox.wyng(&["verify", "home"]).expect(5), "first.img"), "what was not sent again is damaged");
+    assert!(
+        needs(sandbox.wyng(&["verify", "home"]).expect(5), "first.img"),
+        "what was not sent again is damaged"
+    );
     sandbox.wyng(&["backup", "home", "first.img"]).success();
     sandbox.assert_restores("first.img", &session, &noise(2 * MIB, 1));
     // The lost part is still a part of the table, and so is the lost list.
     let verified = sandbox.wyng(&["verify", "home"]);
-    assert!(verified.expect(5).json["problems"].to_string().contains("key table") && !needs(&verified, "first.img"));
-    sandbox.wyng(&["backup", "home", "first.img", "second.img", "--heal"]).success();
+    assert!(
+        verified.expect(5).json["problems"]
+            .to_string()
+            .contains("key table")
+            && !needs(&verified, "first.img")
+    );
+    sandbox
+        .wyng(&["backup", "home", "first.img", "second.img", "--heal"])
+        .success();
     for options in [&["verify", "home"][..], &["verify", "home", "--deep"]] {
-        assert_eq!(sandbox.wyng(options).success().json["problems"], serde_json::json!([]));
+        assert_eq!(
+            sandbox.wyng(options).success().json["problems"],
+            serde_json::json!([])
+        );
     }
     sandbox.wyng(&["key", "check", "home"]).success();
     // Elsewhere too, and by a reader that knows only the format.
     sandbox.adopt("passphrase");
     sandbox.wyng(&["verify", "home", "--deep"]).success();
-    let volumes = [("first.img", 2 * MIB, 1), ("second.img", 2 * MIB, 2), ("third.img", MIB, 3)];
+    let volumes = [
+        ("first.img", 2 * MIB, 1),
+        ("second.img", 2 * MIB, 2),
+        ("third.img", MIB, 3),
+    ];
     for (volume, length, seed) in volumes {
         sandbox.assert_restores(volume, "latest", &noise(length, seed));
     }
-    if let Some(reader) = SecondReader::ready("without_its_key_table_an_archive_goes_on_and_heals_from_its_sources") {
+    if let Some(reader) =
+        SecondReader::ready("without_its_key_table_an_archive_goes_on_and_heals_from_its_sources")
+    {
         let list = sandbox.wyng(&["list", "home"]);
         for (volume, length, seed) in volumes {
             let mut listed = list.json["volumes"].as_array().unwrap().iter();
             let sessions = &listed.find(|listed| listed["name"] == volume).unwrap()["sessions"];
-            let latest = sessions.as_array().unwrap().last().unwrap()["session"].as_str().unwrap().to_owned();
-            let outcome = reader.run(&sandbox.store(), &sandbox.path("passphrase"), &["restore", volume, &latest, "-"]);
+            let latest = sessions.as_array().unwrap().last().unwrap()["session"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            let outcome = reader.run(
+                &sandbox.store(),
+                &sandbox.path("passphrase"),
+                &["restore", volume, &latest, "-"],
+            );
             assert!(outcome.success().stdout == noise(length, seed), "{volume}");
         }
     }
@@ -602,8 +923,12 @@ fn a_key_table_that_comes_back_opens_all_that_nobody_gave_up() {
 fn what_is_appended_to_a_pack_is_damage_of_that_pack_and_heals() {
     for length in [1, 10 << 30] {
         let archive = TwoVolumes::new();
-        let pack = std::fs::OpenOptions::new().write(true).open(&archive.pack).unwrap();
-        pack.set_len(pack.metadata().unwrap().len() + length).unwrap();
+        let pack = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&archive.pack)
+            .unwrap();
+        pack.set_len(pack.metadata().unwrap().len() + length)
+            .unwrap();
         archive.assert_only_that_is_damage("appended");
         archive.back_up();
         archive.assert_healed("appended");
@@ -615,13 +940,32 @@ fn what_is_appended_to_a_pack_is_damage_of_that_pack_and_heals() {
 fn a_pack_of_the_catalog_is_missed_by_every_volume() {
     let archive = TwoVolumes::new();
     let before = archive.sandbox.blobs();
-    archive.sandbox.wyng(&["backup", "home", "second.img"]).success();
-    let tail = packs(&archive.sandbox.blobs().difference(&before).cloned().collect());
-    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+    archive
+        .sandbox
+        .wyng(&["backup", "home", "second.img"])
+        .success();
+    let tail = packs(
+        &archive
+            .sandbox
+            .blobs()
+            .difference(&before)
+            .cloned()
+            .collect(),
+    );
+    archive
+        .sandbox
+        .wyng(&["verify", "home", "first.img"])
+        .success();
     let away = take(&tail);
-    archive.sandbox.wyng(&["verify", "home", "first.img"]).expect(5);
+    archive
+        .sandbox
+        .wyng(&["verify", "home", "first.img"])
+        .expect(5);
     put_back(&away);
-    archive.sandbox.wyng(&["verify", "home", "first.img"]).success();
+    archive
+        .sandbox
+        .wyng(&["verify", "home", "first.img"])
+        .success();
 }
 
 #[test]
@@ -629,18 +973,35 @@ fn a_pack_whose_place_is_taken_goes_to_another_one() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
     sandbox.image("disk.img", 8 * MIB, 1);
     // A commit has but one place.
-    let kept: BTreeSet<PathBuf> = (1..=4).map(|generation| sandbox.commit(generation).parent().unwrap().to_owned()).collect();
+    let kept: BTreeSet<PathBuf> = (1..=4)
+        .map(|generation| sandbox.commit(generation).parent().unwrap().to_owned())
+        .collect();
     let shards = (0..=u8::MAX).map(|byte| sandbox.store().join(format!("{byte:02x}")));
-    let free = shards.filter(|shard| !shard.exists() && !kept.contains(shard)).take(32);
-    free.zip(Foreign::ALL[1..].iter().cycle()).for_each(|(shard, kind)| kind.place(&shard));
+    let free = shards
+        .filter(|shard| !shard.exists() && !kept.contains(shard))
+        .take(32);
+    free.zip(Foreign::ALL[1..].iter().cycle())
+        .for_each(|(shard, kind)| kind.place(&shard));
     let backup = sandbox.wyng(&["backup", "home", "disk.img"]);
     let sent = backup.success().json["sent_bytes"].as_u64().unwrap();
-    let stored: u64 = packs(&sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().is_file()).collect())
-        .iter()
-        .map(|pack| pack.metadata().unwrap().len())
-        .sum();
-    assert!(sent > stored, "of more than a hundred packs some met one of those places: {sent} bytes were sent, {stored} stored");
-    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    let stored: u64 = packs(
+        &sandbox
+            .blobs()
+            .into_iter()
+            .filter(|blob| blob.metadata().unwrap().is_file())
+            .collect(),
+    )
+    .iter()
+    .map(|pack| pack.metadata().unwrap().len())
+    .sum();
+    assert!(
+        sent > stored,
+        "of more than a hundred packs some met one of those places: {sent} bytes were sent, {stored} stored"
+    );
+    assert_eq!(
+        sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
     sandbox.assert_restores("disk.img", "latest", &noise(8 * MIB, 1));
     sandbox.adopt("passphrase").success();
     sandbox.assert_restores("disk.img", "latest", &noise(8 * MIB, 1));
@@ -655,7 +1016,10 @@ fn a_pack_that_the_disk_cannot_read_is_damage_of_that_pack_and_heals() {
     let disk = RottenDisk::mount();
     let archive = TwoVolumes::in_store(Sandbox::with_store_at(disk.join("store")));
     disk.rot(&archive.pack);
-    assert!(std::fs::read(&archive.pack).is_err(), "the disk cannot read it");
+    assert!(
+        std::fs::read(&archive.pack).is_err(),
+        "the disk cannot read it"
+    );
     archive.assert_only_that_is_damage("EIO");
     archive.back_up();
     archive.assert_healed("EIO");
@@ -678,7 +1042,10 @@ fn a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals() {
 /// The blob of the commit that the last backup made: the only one of its size that came since.
 fn commit_since(history: &History, before: &BTreeSet<PathBuf>) -> PathBuf {
     let added = history.added_since(before);
-    let commits: Vec<_> = added.into_iter().filter(|blob| blob.metadata().unwrap().len() == 4096).collect();
+    let commits: Vec<_> = added
+        .into_iter()
+        .filter(|blob| blob.metadata().unwrap().len() == 4096)
+        .collect();
     assert_eq!(commits.len(), 1);
     commits[0].clone()
 }
@@ -695,7 +1062,11 @@ fn the_machine_that_wrote_a_damaged_newest_commit_writes_on_and_all_is_clean_aga
     history.change(6, 3);
     history.back_up();
     history.assert_whole_elsewhere();
-    assert_eq!(std::fs::read(&newest).unwrap(), b"", "nothing in the store is ever replaced");
+    assert_eq!(
+        std::fs::read(&newest).unwrap(),
+        b"",
+        "nothing in the store is ever replaced"
+    );
 }
 
 #[test]
@@ -711,25 +1082,70 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     assert_eq!(adopted.expect(5).codes(), ["newest-damaged"]);
     assert_eq!(problems(&adopted), [(name(&newest), Vec::new())]);
     let assert_named = |warning: &str| {
-        for options in [&["verify", "home"][..], &["verify", "home", "--deep"], &["verify", "home", "disk.img"]] {
+        for options in [
+            &["verify", "home"][..],
+            &["verify", "home", "--deep"],
+            &["verify", "home", "disk.img"],
+        ] {
             let verified = sandbox.wyng(options);
-            assert_eq!(problems(verified.expect(5)), [(name(&newest), Vec::new())], "{options:?}");
+            assert_eq!(
+                problems(verified.expect(5)),
+                [(name(&newest), Vec::new())],
+                "{options:?}"
+            );
         }
-        assert_eq!(sandbox.wyng(&["list", "home"]).success().json["warnings"][0]["code"], warning);
+        assert_eq!(
+            sandbox.wyng(&["list", "home"]).success().json["warnings"][0]["code"],
+            warning
+        );
     };
     assert_named("newest-damaged");
-    let restore = |session: &str| sandbox.wyng(&["restore", "home", "disk.img", "--session", session, "--to", "out"]);
+    let restore = |session: &str| {
+        sandbox.wyng(&[
+            "restore",
+            "home",
+            "disk.img",
+            "--session",
+            session,
+            "--to",
+            "out",
+        ])
+    };
     assert_eq!(restore("latest").expect(5).codes(), ["newest-damaged"]);
-    assert_eq!(sandbox.wyng(&["archive", "take-over", "home"]).expect(5).codes(), ["newest-damaged"]);
-    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newest-damaged"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["archive", "take-over", "home"])
+            .expect(5)
+            .codes(),
+        ["newest-damaged"]
+    );
+    assert_eq!(
+        sandbox.wyng(&["status"]).expect(5).codes(),
+        ["newest-damaged"]
+    );
     history.assert_restores([0]);
 
     let opened = sandbox.wyng(&["archive", "open", "home", "--before", "3"]);
     assert_eq!(opened.success().json["warnings"][0]["code"], "older-opened");
-    assert!(opened.stderr.contains("WARNING: the archive was opened as generation 2 left it"), "{}", opened.stderr);
-    assert_eq!(sandbox.wyng(&["status"]).expect(5).codes(), ["newer-passed-over"]);
+    assert!(
+        opened
+            .stderr
+            .contains("WARNING: the archive was opened as generation 2 left it"),
+        "{}",
+        opened.stderr
+    );
+    assert_eq!(
+        sandbox.wyng(&["status"]).expect(5).codes(),
+        ["newer-passed-over"]
+    );
     assert_named("older-opened");
-    assert_eq!(sandbox.wyng(&["backup", "home", "disk.img"]).expect(5).codes(), ["newer-passed-over"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["backup", "home", "disk.img"])
+            .expect(5)
+            .codes(),
+        ["newer-passed-over"]
+    );
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     history.sessions.truncate(1);
     history.back_up();

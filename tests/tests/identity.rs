@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive is its id, whatever it is called here; what this machine knows of it is taken over by an opening, never thrown away; and a slot
-//! is live because the head lists it. The engine over a world in memory.
+//! An archive is its id, whatever it is called here; what this machine knows of it is taken over by
+//! an opening, never thrown away; and a slot is live because the head lists it. The engine over a
+//! world in memory.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use wyng_archive::crypto::{SlotParams, slot_name};
 use wyng_archive::format::{Slot, SlotClear, SlotKind, SlotLabel};
 use wyng_control::{ExitStatus, Failure, KeySlot, ToClient};
 use wyng_tests::engine::{
-    Reported, adopt, assert_whole, back_up, cut_everywhere, killed_everywhere, made, reported, sources, with_a_small_session,
+    Reported, adopt, assert_whole, back_up, cut_everywhere, killed_everywhere, made, reported,
+    sources, with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
@@ -20,18 +22,33 @@ use wyngd::keyholder::engine::{keys, open, take_over, verify};
 use wyngd::keyholder::state::ArchiveFolder;
 
 fn open_as(world: &mut MemoryWorld, name: &str) -> Result<open::Opened, Failure> {
-    let request = open::Request { name: name.into(), store: Some("memory".into()), via: None, expect: None, before: None };
+    let request = open::Request {
+        name: name.into(),
+        store: Some("memory".into()),
+        via: None,
+        expect: None,
+        before: None,
+    };
     open::open(world, &request)
 }
 
 fn verify(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
-    let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
+    let request = verify::Request {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        session: None,
+        deep: false,
+        budget_bytes: None,
+    };
     verify::verify(world, &request)
 }
 
 /// A machine's state with another's store.
 fn with_store(state: &Durable, store: &Durable) -> Durable {
-    Durable { store: store.store.clone(), ..state.clone() }
+    Durable {
+        store: store.store.clone(),
+        ..state.clone()
+    }
 }
 
 /// One backup of this source, in a world of its own.
@@ -55,7 +72,10 @@ fn with_two_sessions() -> (Durable, Durable, Vec<Reported>, Vec<u8>) {
 fn a_known_archive_is_not_opened_under_a_second_name() {
     let (_, now, sessions, _) = with_two_sessions();
     let mut world = MemoryWorld::new(now.clone(), 10);
-    let refused = Failure::ArchiveKnown { archive: "other".into(), known_as: "home".into() };
+    let refused = Failure::ArchiveKnown {
+        archive: "other".into(),
+        known_as: "home".into(),
+    };
     assert_eq!(open_as(&mut world, "other"), Err(refused));
     assert_eq!(world.end(), now, "nothing was changed");
     assert_whole(&now, &sessions);
@@ -67,7 +87,10 @@ fn a_store_that_went_back_in_time_is_refused_under_every_name() {
     let rolled_back = with_store(&now, &before);
     for name in ["home", "other"] {
         let mut world = MemoryWorld::new(rolled_back.clone(), 10);
-        let refused = Failure::RolledBack { known_generation: 3, shown_generation: 2 };
+        let refused = Failure::RolledBack {
+            known_generation: 3,
+            shown_generation: 2,
+        };
         assert_eq!(open_as(&mut world, name), Err(refused), "as {name}");
         assert_eq!(world.end(), rolled_back);
     }
@@ -79,7 +102,10 @@ fn an_opening_that_was_cut_before_its_name_has_its_ledger_and_can_be_forgotten()
     let mut cut = with_store(&now, &before);
     cut.links.clear();
     let mut world = MemoryWorld::new(cut, 10);
-    let refused = Err(Failure::RolledBack { known_generation: 3, shown_generation: 2 });
+    let refused = Err(Failure::RolledBack {
+        known_generation: 3,
+        shown_generation: 2,
+    });
     assert_eq!(open_as(&mut world, "again"), refused);
     let folder = ArchiveFolder::find(&mut world, "again").unwrap();
     folder.forget(&mut world, "again").unwrap();
@@ -93,7 +119,10 @@ fn forgetting_one_of_two_names_keeps_what_the_other_leads_to() {
     let id = now.links["archives/home"].clone();
     now.links.insert("archives/second".into(), id);
     let mut world = MemoryWorld::new(now, 10);
-    ArchiveFolder::find(&mut world, "second").unwrap().forget(&mut world, "second").unwrap();
+    ArchiveFolder::find(&mut world, "second")
+        .unwrap()
+        .forget(&mut world, "second")
+        .unwrap();
     assert_eq!(ArchiveFolder::names(&mut world).unwrap(), ["home"]);
     assert_whole(&world.end(), &sessions);
 }
@@ -101,7 +130,9 @@ fn forgetting_one_of_two_names_keeps_what_the_other_leads_to() {
 #[test]
 fn forgetting_survives_a_kill_at_every_call() {
     let (now, ..) = with_a_small_session();
-    let forget = |world: &mut MemoryWorld| ArchiveFolder::find(world, "home").and_then(|folder| folder.forget(world, "home"));
+    let forget = |world: &mut MemoryWorld| {
+        ArchiveFolder::find(world, "home").and_then(|folder| folder.forget(world, "home"))
+    };
     cut_everywhere(
         || MemoryWorld::new(now.clone(), 10),
         forget,
@@ -111,12 +142,17 @@ fn forgetting_survives_a_kill_at_every_call() {
                 Ok(()) | Err(Failure::UnknownArchive { .. }) => {}
                 Err(failure) => panic!("{failure:?} after a kill at call {n}"),
             }
-            assert_eq!((world.end().files, world.end().links), (BTreeMap::new(), BTreeMap::new()), "after a kill at call {n}");
+            assert_eq!(
+                (world.end().files, world.end().links),
+                (BTreeMap::new(), BTreeMap::new()),
+                "after a kill at call {n}"
+            );
         },
     );
 }
 
-/// Opens the archive wherever a kill may find it, and looks at what the kill left before anything repairs it.
+/// Opens the archive wherever a kill may find it, and looks at what the kill left before anything
+/// repairs it.
 fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
     let mut states = 0;
     killed_everywhere(base, &[], adopt, |n, survived| {
@@ -124,12 +160,19 @@ fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
         // Whichever state counts, it is a whole one: no command asks for `archive open` again.
         let mut world = MemoryWorld::new(survived.cut.clone(), 30);
         let mut archive = Archive::open(&mut world, "home").unwrap();
-        assert_eq!(archive.volumes(&mut world).unwrap().len(), 1, "in state {n}");
+        assert_eq!(
+            archive.volumes(&mut world).unwrap().len(),
+            1,
+            "in state {n}"
+        );
         for durable in [survived.cut, survived.durable] {
             let mut world = MemoryWorld::new(durable, 40);
             world.sources = vec![source.to_vec()];
             // This machine may have to catch up, or to become the writer; then it goes on.
-            if matches!(back_up(&mut world), Err(Failure::NotWriter { .. } | Failure::Forked { .. })) {
+            if matches!(
+                back_up(&mut world),
+                Err(Failure::NotWriter { .. } | Failure::Forked { .. })
+            ) {
                 world = MemoryWorld::new(world.end(), 41);
                 world.sources = vec![source.to_vec()];
                 adopt(&mut world).unwrap();
@@ -153,7 +196,13 @@ fn opening_a_known_archive_survives_a_kill_at_every_call() {
 #[test]
 fn catching_up_with_another_writer_survives_a_kill_at_every_call() {
     let (before, now, mut sessions, mut source) = with_two_sessions();
-    let mut world = MemoryWorld::new(Durable { store: now.store, ..Durable::default() }, 10);
+    let mut world = MemoryWorld::new(
+        Durable {
+            store: now.store,
+            ..Durable::default()
+        },
+        10,
+    );
     adopt(&mut world).unwrap();
     take_over::take_over(&mut world, "home").unwrap();
     source[..2000].fill(3);
@@ -176,12 +225,22 @@ fn opening_between_a_cut_run_and_the_next_survives_a_kill_at_every_call() {
         for chance in [0, u64::MAX] {
             let (durable, _) = killed.crash(chance);
             let mut world = MemoryWorld::new(durable.clone(), 20);
-            if Archive::open(&mut world, "home").unwrap().ledger.pending().is_some() && !pending.contains(&durable) {
+            if Archive::open(&mut world, "home")
+                .unwrap()
+                .ledger
+                .pending()
+                .is_some()
+                && !pending.contains(&durable)
+            {
                 pending.push(durable);
             }
         }
     });
-    assert!(pending.len() > 1, "{} runs were cut with a pending commit", pending.len());
+    assert!(
+        pending.len() > 1,
+        "{} runs were cut with a pending commit",
+        pending.len()
+    );
     for durable in [pending.first().unwrap(), pending.last().unwrap()] {
         opening_survives(durable, &sessions, &source);
     }
@@ -193,7 +252,9 @@ fn what_was_sent_before_an_opening_at_the_same_head_is_not_sent_again() {
     let mut world = MemoryWorld::new(base, 10);
     world.sources = vec![noise(2_000_000, 1)];
     world.kill_at(150);
-    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| back_up(&mut world))).is_err());
+    assert!(
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| back_up(&mut world))).is_err()
+    );
     let (cut, _) = world.crash(0);
     let in_store: u64 = cut.store.values().map(|blob| blob.len() as u64).sum();
     let mut world = MemoryWorld::new(cut, 20);
@@ -201,7 +262,11 @@ fn what_was_sent_before_an_opening_at_the_same_head_is_not_sent_again() {
     let mut world = MemoryWorld::new(world.end(), 30);
     world.sources = vec![noise(2_000_000, 1)];
     back_up(&mut world).unwrap();
-    assert!(world.sent_bytes + in_store < 2_400_000, "{} bytes on top of {in_store}", world.sent_bytes);
+    assert!(
+        world.sent_bytes + in_store < 2_400_000,
+        "{} bytes on top of {in_store}",
+        world.sent_bytes
+    );
     let sessions = reported(&world);
     assert_whole(&world.end(), &sessions);
 }
@@ -220,7 +285,8 @@ fn a_far_end_that_is_lost_at_any_call_of_an_opening_leaves_this_machine_as_it_wa
         }
         lost += 1;
         let mut left = world.end();
-        left.files.retain(|name, _| !name.contains("/cache.second/"));
+        left.files
+            .retain(|name, _| !name.contains("/cache.second/"));
         assert_eq!(left, now, "lost at call {call}");
         if call % 40 == 0 {
             let (after, more) = backed_up(&world.end(), &source, 20);
@@ -233,23 +299,45 @@ fn a_far_end_that_is_lost_at_any_call_of_an_opening_leaves_this_machine_as_it_wa
 #[test]
 fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
     let (_, now, sessions, source) = with_two_sessions();
-    let packs: Vec<[u8; 32]> = now.store.iter().filter(|(_, bytes)| bytes.len() > 4096).map(|(name, _)| *name).collect();
-    assert_eq!(packs.len(), 2, "each run has a pack, of chunks and of nodes");
+    let packs: Vec<[u8; 32]> = now
+        .store
+        .iter()
+        .filter(|(_, bytes)| bytes.len() > 4096)
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(
+        packs.len(),
+        2,
+        "each run has a pack, of chunks and of nodes"
+    );
     // The second holds the newest nodes of the tree of packs: what a new machine reads first.
     for lost in packs {
         let mut damaged = now.clone();
         damaged.store.remove(&lost);
         let mut world = MemoryWorld::new(damaged, 10);
         let opened = open_as(&mut world, "home").unwrap();
-        assert_eq!((opened.generation, opened.problems, opened.damaged_newest), (3, 1, None));
-        assert!(world.told.iter().any(|event| matches!(event, ToClient::Problem(_))), "what is missing is told");
+        assert_eq!(
+            (opened.generation, opened.problems, opened.damaged_newest),
+            (3, 1, None)
+        );
+        assert!(
+            world
+                .told
+                .iter()
+                .any(|event| matches!(event, ToClient::Problem(_))),
+            "what is missing is told"
+        );
         // The source still has what it had at the newest session.
         let (healed, more) = backed_up(&world.end(), &source, 20);
         let newest = [sessions[1].clone(), more[0].clone()];
         let mut world = MemoryWorld::new(healed.clone(), 30);
         let mut archive = Archive::open(&mut world, "home").unwrap();
         let (_, volume) = archive.volumes(&mut world).unwrap().remove(0);
-        assert_eq!(archive.sessions(&mut world, &volume).unwrap().len(), 3, "no session was forgotten");
+        assert_eq!(
+            archive.sessions(&mut world, &volume).unwrap().len(),
+            3,
+            "no session was forgotten"
+        );
         for session in newest {
             let only = [session];
             assert_restores(&healed, &only);
@@ -262,7 +350,9 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
     use wyngd::keyholder::engine::restore;
     for session in sessions {
         let mut world = MemoryWorld::new(durable.clone(), 1000);
-        let name = jiff::Timestamp::from_second(session.time).unwrap().to_string();
+        let name = jiff::Timestamp::from_second(session.time)
+            .unwrap()
+            .to_string();
         let (volumes, session_choice) = (vec![session.volume.clone()], SessionChoice::Prefix(name));
         let origins = wyngd::keyholder::state::Origins::default();
         let request = restore::Request {
@@ -275,7 +365,12 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
             around_damage: false,
             origins,
         };
-        assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
+        assert_eq!(
+            restore::restore(&mut world, &request),
+            Ok(ExitStatus::Done),
+            "{:?}",
+            world.told
+        );
         assert!(world.placed[&0] == session.content);
     }
 }
@@ -294,23 +389,49 @@ fn a_slot_that_the_store_lost_is_told_kept_and_pushed_again() {
 #[test]
 fn an_opening_writes_no_credential_where_the_service_manager_unseals_it() {
     let (_, now, sessions, _) = with_two_sessions();
-    let is_credential = |name: &String| name.ends_with("/credential") || name.ends_with("/credential.copy");
-    let sealed = now.files.iter().find(|(name, _)| is_credential(name)).map(|(_, bytes)| bytes.clone()).unwrap();
+    let is_credential =
+        |name: &String| name.ends_with("/credential") || name.ends_with("/credential.copy");
+    let sealed = now
+        .files
+        .iter()
+        .find(|(name, _)| is_credential(name))
+        .map(|(_, bytes)| bytes.clone())
+        .unwrap();
     let mut sealed_state = now.clone();
     sealed_state.files.retain(|name, _| !is_credential(name));
-    let new_machine = Durable { store: now.store.clone(), ..Durable::default() };
+    let new_machine = Durable {
+        store: now.store.clone(),
+        ..Durable::default()
+    };
     for state in [sealed_state, new_machine.clone()] {
         let mut world = MemoryWorld::new(state, 10);
         world.sealed = Some(sealed.clone());
         adopt(&mut world).unwrap();
-        assert_eq!(world.end().files.keys().filter(|name| is_credential(name)).count(), 0, "it lies nowhere in the clear");
+        assert_eq!(
+            world
+                .end()
+                .files
+                .keys()
+                .filter(|name| is_credential(name))
+                .count(),
+            0,
+            "it lies nowhere in the clear"
+        );
     }
     // Where another one is unsealed, or none, it is written.
     for other in [Some(vec![7; sealed.len()]), None] {
         let mut world = MemoryWorld::new(new_machine.clone(), 10);
         world.sealed = other;
         adopt(&mut world).unwrap();
-        assert_eq!(world.end().files.keys().filter(|name| is_credential(name)).count(), 2);
+        assert_eq!(
+            world
+                .end()
+                .files
+                .keys()
+                .filter(|name| is_credential(name))
+                .count(),
+            2
+        );
         assert_whole(&world.end(), &sessions);
     }
 }
@@ -320,8 +441,14 @@ fn an_opening_keeps_since_when_the_store_was_verified() {
     let (_, now, ..) = with_two_sessions();
     let mut world = MemoryWorld::new(now, 10);
     verify(&mut world).unwrap();
-    let checked =
-        |world: &MemoryWorld| world.end().files.iter().find(|(name, _)| name.ends_with("/checked")).map(|(_, times)| times.clone());
+    let checked = |world: &MemoryWorld| {
+        world
+            .end()
+            .files
+            .iter()
+            .find(|(name, _)| name.ends_with("/checked"))
+            .map(|(_, times)| times.clone())
+    };
     let before = checked(&world).unwrap();
     let mut world = MemoryWorld::new(world.end(), 20);
     adopt(&mut world).unwrap();
@@ -349,10 +476,18 @@ fn a_verify_never_remembers_packs_that_no_commit_has() {
     let (mut cut, _) = cut.crash(0);
     let sent = cut.store.len() - base.store.len();
     assert!(sent > 1, "{sent} packs were sent");
-    let (name, pack) = base.store.iter().find(|(_, bytes)| bytes.len() > 4096).map(|(name, bytes)| (*name, bytes.clone())).unwrap();
+    let (name, pack) = base
+        .store
+        .iter()
+        .find(|(_, bytes)| bytes.len() > 4096)
+        .map(|(name, bytes)| (*name, bytes.clone()))
+        .unwrap();
     cut.store.remove(&name);
     let mut world = MemoryWorld::new(cut, 20);
-    assert!(matches!(verify(&mut world), Err(Failure::ProblemsFound { .. })));
+    assert!(matches!(
+        verify(&mut world),
+        Err(Failure::ProblemsFound { .. })
+    ));
     let mut back = world.end();
     back.store.insert(name, pack);
     let mut world = MemoryWorld::new(back, 30);
@@ -371,22 +506,40 @@ fn a_verify_never_remembers_packs_that_no_commit_has() {
     assert_whole(&world.end(), &sessions);
 }
 
-/// A slot under any number and at any cost, as somebody makes one who knows neither passphrase nor ROOT.
+/// A slot under any number and at any cost, as somebody makes one who knows neither passphrase nor
+/// ROOT.
 fn forged(durable: &Durable, number: u8, memory_kib: u32, passes: u32) -> Slot {
     let own = Slot::decode(&durable.store[&slot_name(0).0]).unwrap();
-    let clear = SlotClear { number, memory_kib, passes, salt: [number; 32], ..*own.clear() };
+    let clear = SlotClear {
+        number,
+        memory_kib,
+        passes,
+        salt: [number; 32],
+        ..*own.clear()
+    };
     Slot::new(clear, [3; 32], [4; 24], [5; 40], [6; 16])
 }
 
-fn add_forged(durable: &mut Durable, numbers: impl IntoIterator<Item = u8>, memory_kib: u32, passes: u32) {
+fn add_forged(
+    durable: &mut Durable,
+    numbers: impl IntoIterator<Item = u8>,
+    memory_kib: u32,
+    passes: u32,
+) {
     for number in numbers {
         let slot = forged(durable, number, memory_kib, passes);
-        durable.store.entry(slot_name(number).0).or_insert_with(|| slot.encode());
+        durable
+            .store
+            .entry(slot_name(number).0)
+            .or_insert_with(|| slot.encode());
     }
 }
 
 fn elsewhere(durable: &Durable) -> Durable {
-    Durable { store: durable.store.clone(), ..Durable::default() }
+    Durable {
+        store: durable.store.clone(),
+        ..Durable::default()
+    }
 }
 
 #[test]
@@ -406,8 +559,17 @@ fn among_slots_of_one_cost_the_newest_is_tried_first_and_a_person_can_interrupt(
     let mut world = MemoryWorld::new(elsewhere(&now), 10);
     adopt(&mut world).unwrap();
     assert_eq!(world.slots_tried(), 4);
-    let told: Vec<(u64, u64)> = world.progress.iter().map(|told| (told.done_bytes, told.total_bytes)).take(4).collect();
-    assert_eq!(told, [(0, 4), (1, 4), (2, 4), (3, 4)], "the person sees how far it is");
+    let told: Vec<(u64, u64)> = world
+        .progress
+        .iter()
+        .map(|told| (told.done_bytes, told.total_bytes))
+        .take(4)
+        .collect();
+    assert_eq!(
+        told,
+        [(0, 4), (1, 4), (2, 4), (3, 4)],
+        "the person sees how far it is"
+    );
     add_forged(&mut now, 1..=255, 64 << 10, 3);
     let mut world = MemoryWorld::new(elsewhere(&now), 10);
     world.cancel_after_slots = Some(2);
@@ -427,14 +589,34 @@ fn change(durable: &Durable, old: &str, new: &str, seed: u64) -> Durable {
 fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
     let (now, sessions, _) = with_a_small_session();
     let mut world = MemoryWorld::new(now, 10);
-    keys::add(&mut world, "home", SlotKind::RecoveryKey, &keys::NewSlot::default()).unwrap();
+    keys::add(
+        &mut world,
+        "home",
+        SlotKind::RecoveryKey,
+        &keys::NewSlot::default(),
+    )
+    .unwrap();
     let recovery = world.secret.clone().unwrap();
     let mut durable = world.end();
     for number in 0..10_u64 {
-        let old = if number == 0 { "passphrase".to_owned() } else { format!("passphrase {number}") };
-        durable = change(&durable, &old, &format!("passphrase {}", number + 1), 20 + number);
+        let old = if number == 0 {
+            "passphrase".to_owned()
+        } else {
+            format!("passphrase {number}")
+        };
+        durable = change(
+            &durable,
+            &old,
+            &format!("passphrase {}", number + 1),
+            20 + number,
+        );
     }
-    assert_eq!((0..=255).filter(|number| durable.store.contains_key(&slot_name(*number).0)).count(), 12);
+    assert_eq!(
+        (0..=255)
+            .filter(|number| durable.store.contains_key(&slot_name(*number).0))
+            .count(),
+        12
+    );
     let mut world = MemoryWorld::new(elsewhere(&durable), 50);
     world.passphrase = recovery.clone();
     adopt(&mut world).unwrap();
@@ -444,7 +626,12 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(change(&world.end(), "passphrase 10", "last", 61), 62);
     world.passphrase = recovery;
-    assert!(Archive::open(&mut world, "home").unwrap().unlock(&mut world).is_ok());
+    assert!(
+        Archive::open(&mut world, "home")
+            .unwrap()
+            .unlock(&mut world)
+            .is_ok()
+    );
     // A removed passphrase opens nothing, although its slot is there.
     let mut world = MemoryWorld::new(elsewhere(&world.end()), 70);
     world.passphrase = b"passphrase 3".to_vec();
@@ -455,18 +642,42 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
 fn assert_whole_with(durable: &Durable, sessions: &[Reported], passphrase: &str) {
     let mut world = MemoryWorld::new(durable.clone(), 900);
     take_over::take_over(&mut world, "home").unwrap();
-    assert_whole(&change(&world.end(), passphrase, "passphrase", 901), sessions);
+    assert_whole(
+        &change(&world.end(), passphrase, "passphrase", 901),
+        sessions,
+    );
 }
 
-fn add_passphrase(durable: &Durable, new: &str, label: &str, seed: u64) -> (Result<(), Failure>, MemoryWorld) {
+fn add_passphrase(
+    durable: &Durable,
+    new: &str,
+    label: &str,
+    seed: u64,
+) -> (Result<(), Failure>, MemoryWorld) {
     let mut world = MemoryWorld::new(durable.clone(), seed);
     world.new_passphrase = Some(new.into());
-    let wish = keys::NewSlot { label: SlotLabel::new(label), ..keys::NewSlot::default() };
-    (keys::add(&mut world, "home", SlotKind::Passphrase, &wish), world)
+    let wish = keys::NewSlot {
+        label: SlotLabel::new(label),
+        ..keys::NewSlot::default()
+    };
+    (
+        keys::add(&mut world, "home", SlotKind::Passphrase, &wish),
+        world,
+    )
 }
 
 fn slots(world: &MemoryWorld) -> Vec<KeySlot> {
-    world.told.iter().filter_map(|event| if let ToClient::KeySlot(slot) = event { Some(slot.clone()) } else { None }).collect()
+    world
+        .told
+        .iter()
+        .filter_map(|event| {
+            if let ToClient::KeySlot(slot) = event {
+                Some(slot.clone())
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -494,7 +705,9 @@ fn cut_behind(
     for n in calls {
         let mut world = start();
         world.kill_at(*n);
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command(&mut world))).is_err());
+        assert!(
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command(&mut world))).is_err()
+        );
         let (durable, _) = world.crash(0);
         if holds(&durable) {
             return durable;
@@ -518,7 +731,9 @@ fn numbers_that_cut_commands_of_this_machine_used_up_are_passed_over_all() {
         let mut whole = start();
         add(&mut whole).unwrap();
         // Killed between the slot and the commit that would list it.
-        durable = cut_behind(start, add, whole.changing_calls(), |cut| cut.store.contains_key(&slot.0));
+        durable = cut_behind(start, add, whole.changing_calls(), |cut| {
+            cut.store.contains_key(&slot.0)
+        });
     }
     let (ended, world) = add_passphrase(&durable, "second", "", 10);
     assert_eq!(ended, Ok(()));
@@ -532,7 +747,9 @@ fn a_slot_has_a_date_and_a_label_and_the_one_that_opened_is_shown() {
     assert_eq!(ended, Ok(()));
     let told = slots(&world);
     assert_eq!(
-        told.iter().map(|slot| (slot.number, slot.label.as_str(), slot.opens)).collect::<Vec<_>>(),
+        told.iter()
+            .map(|slot| (slot.number, slot.label.as_str(), slot.opens))
+            .collect::<Vec<_>>(),
         [(0, "", true), (1, "laptop", false)]
     );
     assert!(told[0].made_time > 0 && told[1].made_time > told[0].made_time);
@@ -543,10 +760,20 @@ fn a_slot_has_a_date_and_a_label_and_the_one_that_opened_is_shown() {
     let mut world = MemoryWorld::new(world.end(), 30);
     keys::list(&mut world, "home").unwrap();
     assert_eq!(
-        slots(&world).iter().map(|slot| (slot.label.as_str(), slot.opened_time > 0)).collect::<Vec<_>>(),
+        slots(&world)
+            .iter()
+            .map(|slot| (slot.label.as_str(), slot.opened_time > 0))
+            .collect::<Vec<_>>(),
         [("", false), ("laptop", true)]
     );
-    assert!(!world.end().store.values().any(|blob| blob.windows(6).any(|window| window == b"laptop")), "the store does not see it");
+    assert!(
+        !world
+            .end()
+            .store
+            .values()
+            .any(|blob| blob.windows(6).any(|window| window == b"laptop")),
+        "the store does not see it"
+    );
 }
 
 #[test]
@@ -556,11 +783,24 @@ fn a_changed_passphrase_keeps_its_label_and_stays_valid_nowhere() {
     let durable = change(&world.end(), "second", "third", 20);
     let mut world = MemoryWorld::new(durable.clone(), 30);
     keys::list(&mut world, "home").unwrap();
-    assert_eq!(slots(&world).iter().map(|slot| (slot.number, slot.label.as_str())).collect::<Vec<_>>(), [(0, ""), (2, "laptop")]);
+    assert_eq!(
+        slots(&world)
+            .iter()
+            .map(|slot| (slot.number, slot.label.as_str()))
+            .collect::<Vec<_>>(),
+        [(0, ""), (2, "laptop")]
+    );
     for (passphrase, opens) in [("passphrase", true), ("second", false), ("third", true)] {
         let mut world = MemoryWorld::new(durable.clone(), 40);
         world.passphrase = passphrase.into();
-        assert_eq!(Archive::open(&mut world, "home").unwrap().unlock(&mut world).is_ok(), opens, "{passphrase}");
+        assert_eq!(
+            Archive::open(&mut world, "home")
+                .unwrap()
+                .unlock(&mut world)
+                .is_ok(),
+            opens,
+            "{passphrase}"
+        );
     }
 }
 
@@ -570,11 +810,17 @@ fn a_passphrase_that_a_slot_has_is_not_added_and_nothing_is_changed_into_it() {
     let (_, world) = add_passphrase(&now, "second", "", 10);
     let durable = world.end();
     let (ended, world) = add_passphrase(&durable, "passphrase", "", 20);
-    assert_eq!((ended, world.end().store == durable.store), (Err(Failure::PassphraseTaken { slot: 0 }), true));
+    assert_eq!(
+        (ended, world.end().store == durable.store),
+        (Err(Failure::PassphraseTaken { slot: 0 }), true)
+    );
     for (new, slot) in [("second", 1), ("passphrase", 0)] {
         let mut world = MemoryWorld::new(durable.clone(), 30);
         world.new_passphrase = Some(new.into());
-        assert_eq!(keys::change(&mut world, "home", &keys::NewSlot::default()), Err(Failure::PassphraseTaken { slot }));
+        assert_eq!(
+            keys::change(&mut world, "home", &keys::NewSlot::default()),
+            Err(Failure::PassphraseTaken { slot })
+        );
         assert_eq!(world.end().store, durable.store);
     }
 }
@@ -588,7 +834,16 @@ fn with_twin_slots() -> Durable {
     let unlocked = archive.unlock_root(&mut world, &slots).unwrap();
     let id = archive.folder.id();
     let kind = SlotKind::Passphrase;
-    let twin = keys::new_slot(&mut world, id, &unlocked.root, 1, kind, SlotParams::LEAST, &unlocked.password).unwrap();
+    let twin = keys::new_slot(
+        &mut world,
+        id,
+        &unlocked.root,
+        1,
+        kind,
+        SlotParams::LEAST,
+        &unlocked.password,
+    )
+    .unwrap();
     put_blob(&mut world, slot_name(1), &twin.encode()).unwrap();
     let listed = keys::slot_ref(&twin, 0, SlotLabel::default());
     slots.push(twin);
@@ -610,7 +865,13 @@ fn a_passphrase_that_two_slots_have_is_changed_in_both() {
     assert_eq!(slots(&world).len(), 2);
     let changed = change(&durable, "passphrase", "new", 30);
     let mut world = MemoryWorld::new(changed, 40);
-    assert_eq!(Archive::open(&mut world, "home").unwrap().unlock(&mut world).err(), Some(Failure::WrongPassphrase));
+    assert_eq!(
+        Archive::open(&mut world, "home")
+            .unwrap()
+            .unlock(&mut world)
+            .err(),
+        Some(Failure::WrongPassphrase)
+    );
     keys::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 1);
 }
@@ -620,16 +881,31 @@ fn adding_a_passphrase_survives_a_kill_at_every_call_and_adds_it_once() {
     let (now, sessions, _) = with_a_small_session();
     let add = |world: &mut MemoryWorld| {
         world.new_passphrase = Some(b"second".to_vec());
-        let ended = keys::add(world, "home", SlotKind::Passphrase, &keys::NewSlot::default());
+        let ended = keys::add(
+            world,
+            "home",
+            SlotKind::Passphrase,
+            &keys::NewSlot::default(),
+        );
         // Killed between the commit and its report, it was added.
-        if ended == Err(Failure::PassphraseTaken { slot: 1 }) { Ok(()) } else { ended }
+        if ended == Err(Failure::PassphraseTaken { slot: 1 }) {
+            Ok(())
+        } else {
+            ended
+        }
     };
     killed_everywhere(&now, &[], add, |n, survived| {
         let mut world = MemoryWorld::new(survived.durable.clone(), 50);
         keys::list(&mut world, "home").unwrap();
         assert_eq!(slots(&world).len(), 2, "in state {n}");
         world.passphrase = b"second".to_vec();
-        assert!(Archive::open(&mut world, "home").unwrap().unlock(&mut world).is_ok(), "in state {n}");
+        assert!(
+            Archive::open(&mut world, "home")
+                .unwrap()
+                .unlock(&mut world)
+                .is_ok(),
+            "in state {n}"
+        );
         if n % 5 == 0 {
             assert_whole(&survived.durable, &sessions);
         }

@@ -11,7 +11,12 @@ fn id(number: u64) -> Id {
 }
 
 fn location(number: u64) -> Location {
-    Location { pack: number, offset_bytes: 1, length_bytes: 2, stored: Stored::Chunk { key: 3 } }
+    Location {
+        pack: number,
+        offset_bytes: 1,
+        length_bytes: 2,
+        stored: Stored::Chunk { key: 3 },
+    }
 }
 
 #[test]
@@ -24,16 +29,26 @@ fn an_index_of_many_sessions_finds_every_id_in_at_most_four_files() {
         // Large and small ones by turns.
         let end = count + if session % 5 == 0 { 700 } else { 40 };
         for number in count..end {
-            index.insert(&mut world, id(number), location(number)).unwrap();
+            index
+                .insert(&mut world, id(number), location(number))
+                .unwrap();
         }
         count = end;
         let files = index.settle(&mut world).unwrap();
         index.remove_unlisted(&mut world).unwrap();
         assert!(files.len() <= 4, "{files:?} after session {session}");
-        assert_eq!(world.list_folder(folder).unwrap().len(), files.len(), "no other file stays");
+        assert_eq!(
+            world.list_folder(folder).unwrap().len(),
+            files.len(),
+            "no other file stays"
+        );
         index = Index::open(&mut world, folder, &files).unwrap().unwrap();
         for number in 0..count {
-            assert_eq!(index.find(&mut world, &id(number)).unwrap(), Some(location(number)), "{number} after session {session}");
+            assert_eq!(
+                index.find(&mut world, &id(number)).unwrap(),
+                Some(location(number)),
+                "{number} after session {session}"
+            );
         }
         assert_eq!(index.find(&mut world, &id(count)).unwrap(), None);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Each system call filter kills what its role has no business to do, and lets it live, panic and end otherwise.
+//! Each system call filter kills what its role has no business to do, and lets it live, panic and
+//! end otherwise.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -25,7 +26,11 @@ const ALL: [&str; 12] = [
 
 fn dies(profile: &str, attempt: &str) -> bool {
     // Without the environment, as roles are started: no backtrace is made, which would open files.
-    let output = Command::new(program("in-profile")).args([profile, attempt]).env_clear().output().unwrap();
+    let output = Command::new(program("in-profile"))
+        .args([profile, attempt])
+        .env_clear()
+        .output()
+        .unwrap();
     let alive = String::from_utf8_lossy(&output.stdout).contains("alive");
     match (alive, output.status.signal()) {
         (true, None) => false,
@@ -48,7 +53,11 @@ fn nothing_but_the_spawner_starts_a_program_or_makes_a_socket_and_dom0s_volumes_
         let spawner = profile == "spawner";
         assert_eq!(dies(profile, "execute"), !spawner, "{profile}");
         assert_eq!(dies(profile, "socket"), !spawner, "{profile}");
-        assert_eq!(dies(profile, "local-socket"), !spawner && profile != "volumes-in-dom0", "{profile}");
+        assert_eq!(
+            dies(profile, "local-socket"),
+            !spawner && profile != "volumes-in-dom0",
+            "{profile}"
+        );
     }
 }
 
@@ -58,7 +67,14 @@ fn the_volumes_role_clones_and_makes_no_other_ioctl() {
         assert!(!dies(profile, "clone"), "{profile}");
         assert!(dies(profile, "ioctl"), "{profile}");
     }
-    for profile in ["supervisor", "control", "transport", "push", "prune", "fetch"] {
+    for profile in [
+        "supervisor",
+        "control",
+        "transport",
+        "push",
+        "prune",
+        "fetch",
+    ] {
         assert!(dies(profile, "clone"), "{profile}");
     }
 }
@@ -124,23 +140,41 @@ const UNKNOWN: [(&str, u32); 7] = [
     ("clone3", 435),
 ];
 
-/// What a far end hears of a system call with this first argument: an error's number, 0, or `None` if it dies of it.
+/// What a far end hears of a system call with this first argument: an error's number, 0, or `None`
+/// if it dies of it.
 fn far_end_hears(call: u32, argument: u32) -> Option<i32> {
     // A child that it should not have made says nothing.
     let script = "my $own = $$; my $made = syscall($ARGV[0] + 0, $ARGV[1] + 0, 0, 0, 0, 0); my $errno = $made == -1 ? $! + 0 : 0; print $errno if syscall(39) == $own";
     let mut command = Command::new(program("in-profile"));
-    command.args(["spawner", "run", "/usr/bin/perl", "-e", script, &call.to_string(), &argument.to_string()]);
+    command.args([
+        "spawner",
+        "run",
+        "/usr/bin/perl",
+        "-e",
+        script,
+        &call.to_string(),
+        &argument.to_string(),
+    ]);
     let output = command.env_clear().output().unwrap();
-    match (output.status.signal(), String::from_utf8(output.stdout).unwrap().parse()) {
+    match (
+        output.status.signal(),
+        String::from_utf8(output.stdout).unwrap().parse(),
+    ) {
         (None, Ok(errno)) => Some(errno),
         (Some(SIGSYS), _) => None,
-        (status, said) => panic!("{call}: {status:?} {said:?} {}", String::from_utf8_lossy(&output.stderr)),
+        (status, said) => panic!(
+            "{call}: {status:?} {said:?} {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 
 #[test]
 fn a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest() {
-    if !require(Component::Perl, "a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest") {
+    if !require(
+        Component::Perl,
+        "a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest",
+    ) {
         return;
     }
     assert_eq!(far_end_hears(39, 0), Some(0), "getpid");
@@ -150,9 +184,22 @@ fn a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest() {
     for (name, call) in UNKNOWN {
         assert_eq!(far_end_hears(call, 0), Some(ENOSYS), "{name}");
     }
-    // Of user, mount, network, process, IPC, name and control group namespaces, each with the signal of a child that ends.
-    for namespace in [0x1000_0000, 0x2_0000, 0x4000_0000, 0x2000_0000, 0x800_0000, 0x400_0000, 0x200_0000] {
-        assert_eq!(far_end_hears(56, namespace | 17), Some(EPERM), "clone {namespace:#x}");
+    // Of user, mount, network, process, IPC, name and control group namespaces, each with the
+    // signal of a child that ends.
+    for namespace in [
+        0x1000_0000,
+        0x2_0000,
+        0x4000_0000,
+        0x2000_0000,
+        0x800_0000,
+        0x400_0000,
+        0x200_0000,
+    ] {
+        assert_eq!(
+            far_end_hears(56, namespace | 17),
+            Some(EPERM),
+            "clone {namespace:#x}"
+        );
     }
     assert_eq!(far_end_hears(56, 17), Some(0), "a process like any other");
 }
@@ -160,9 +207,20 @@ fn a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest() {
 #[test]
 fn the_reader_opens_files_and_changes_none() {
     assert!(!dies("reader", "open"));
-    for attempt in ["open-for-writing", "make-file", "make-folder", "remove", "rename", "ioctl", "clone"] {
+    for attempt in [
+        "open-for-writing",
+        "make-file",
+        "make-folder",
+        "remove",
+        "rename",
+        "ioctl",
+        "clone",
+    ] {
         assert!(dies("reader", attempt), "{attempt}");
-        assert!(!dies("spawner", attempt), "{attempt} is what the filter refuses, not what the system does");
+        assert!(
+            !dies("spawner", attempt),
+            "{attempt} is what the filter refuses, not what the system does"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled: each command is killed at every one of its calls to the world, counted, not sampled. What was not durable is lost or
-//! torn. Then the same command once more, with no repair: it succeeds, and every session ever reported comes back exactly.
+//! The plug is pulled: each command is killed at every one of its calls to the world, counted, not
+//! sampled. What was not durable is lost or torn. Then the same command once more, with no repair:
+//! it succeeds, and every session ever reported comes back exactly.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,8 +12,9 @@ use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
 use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
 use wyng_tests::engine::{
-    CHUNK, Reported, adopt, assert_whole, back_up, back_up_committing_after, create, cut_everywhere, fingerprint, killed_everywhere, made,
-    named, reported, sources, with_a_small_session,
+    CHUNK, Reported, adopt, assert_whole, back_up, back_up_committing_after, create,
+    cut_everywhere, fingerprint, killed_everywhere, made, named, reported, sources,
+    with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
@@ -49,9 +51,13 @@ fn a_first_backup_survives_a_kill_at_every_call() {
     let base = made();
     let calls = killed_everywhere(&base, &sources(), back_up, |n, survived| {
         assert!(survived.sessions.len() >= 2);
-        // What the journal holds is not sent again: nothing in the store is nobody's, but what came before it could be journaled.
+        // What the journal holds is not sent again: nothing in the store is nobody's, but what came
+        // before it could be journaled.
         let foreign = assert_whole(&survived.durable, &survived.sessions);
-        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+        assert!(
+            foreign <= survived.arrived as u64,
+            "{foreign} foreign blobs after a kill at call {n}"
+        );
     });
     assert!(calls > 50, "{calls} calls");
 }
@@ -67,7 +73,10 @@ fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
     let calls = killed_everywhere(&base, &sources(), back_up_in_many_commits, |n, survived| {
         assert!(survived.sessions.len() >= 2);
         let foreign = assert_whole(&survived.durable, &survived.sessions);
-        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+        assert!(
+            foreign <= survived.arrived as u64,
+            "{foreign} foreign blobs after a kill at call {n}"
+        );
     });
     let mut world = MemoryWorld::new(base, 10);
     world.sources = sources();
@@ -77,7 +86,8 @@ fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
     assert!(calls > 50, "{calls} calls");
 }
 
-/// What is left of a run that was killed once its first commits were made, before a volume was finished.
+/// What is left of a run that was killed once its first commits were made, before a volume was
+/// finished.
 fn cut_before_a_volume_is_finished() -> (Durable, Vec<Vec<u8>>) {
     let sources = vec![noise(1_000_000, 1)];
     let mut world = MemoryWorld::new(made(), 10);
@@ -97,18 +107,38 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
     let (cut, sources) = cut_before_a_volume_is_finished();
     let mut world = MemoryWorld::new(cut.clone(), 20);
     let mut archive = Archive::open(&mut world, "home").unwrap();
-    assert!(archive.head.generation > 3, "several commits were made: {}", archive.head.generation);
+    assert!(
+        archive.head.generation > 3,
+        "several commits were made: {}",
+        archive.head.generation
+    );
     let volumes = archive.volumes(&mut world).unwrap();
-    assert_eq!(volumes.iter().map(|(number, volume)| (*number, volume.name.as_str())).collect::<Vec<_>>(), [(0, "volume 0")]);
+    assert_eq!(
+        volumes
+            .iter()
+            .map(|(number, volume)| (*number, volume.name.as_str()))
+            .collect::<Vec<_>>(),
+        [(0, "volume 0")]
+    );
     assert_eq!(archive.sessions(&mut world, &volumes[0].1).unwrap(), []);
     // A machine that has nothing but the store and the passphrase.
-    let mut world = MemoryWorld::new(Durable { store: cut.store, ..Durable::default() }, 30);
+    let mut world = MemoryWorld::new(
+        Durable {
+            store: cut.store,
+            ..Durable::default()
+        },
+        30,
+    );
     adopt(&mut world).unwrap();
     take_over::take_over(&mut world, "home").unwrap();
     let mut world = MemoryWorld::new(world.end(), 40);
     world.sources = sources;
     back_up_in_many_commits(&mut world).unwrap();
-    assert!(world.sent_bytes < 600_000, "{} of 1000000 bytes were sent again", world.sent_bytes);
+    assert!(
+        world.sent_bytes < 600_000,
+        "{} of 1000000 bytes were sent again",
+        world.sent_bytes
+    );
     let sessions = reported(&world);
     assert_whole(&world.end(), &sessions);
 }
@@ -130,7 +160,12 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
     };
     assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
     let mut archive = Archive::open(&mut world, "home").unwrap();
-    let names: Vec<String> = archive.volumes(&mut world).unwrap().into_iter().map(|(_, volume)| volume.name).collect();
+    let names: Vec<String> = archive
+        .volumes(&mut world)
+        .unwrap()
+        .into_iter()
+        .map(|(_, volume)| volume.name)
+        .collect();
     assert_eq!(names, ["volume 0", "another"]);
     assert_eq!(archive.unfinished, []);
 }
@@ -153,7 +188,11 @@ fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() 
         for (_, volume) in archive.volumes(&mut world).unwrap() {
             if !archive.sessions(&mut world, &volume).unwrap().is_empty() {
                 with_sessions += 1;
-                assert_eq!(origins.path_of(&volume.name, 0), Some(format!("/{}", volume.name).into_bytes()), "after a kill at call {n}");
+                assert_eq!(
+                    origins.path_of(&volume.name, 0),
+                    Some(format!("/{}", volume.name).into_bytes()),
+                    "after a kill at call {n}"
+                );
             }
         }
     });
@@ -164,20 +203,29 @@ fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() 
 fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions() {
     let (base, old, changed) = with_a_session();
     let calls = killed_everywhere(&base, &changed, back_up, |n, survived| {
-        let sessions: Vec<Reported> = if n % 5 == 0 { old.iter().chain(&survived.sessions).cloned().collect() } else { survived.sessions };
+        let sessions: Vec<Reported> = if n % 5 == 0 {
+            old.iter().chain(&survived.sessions).cloned().collect()
+        } else {
+            survived.sessions
+        };
         let foreign = assert_whole(&survived.durable, &sessions);
-        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
+        assert!(
+            foreign <= survived.arrived as u64,
+            "{foreign} foreign blobs after a kill at call {n}"
+        );
     });
     assert!(calls > 30, "{calls} calls");
 }
 
-/// The same on a file system that clones files: what changed since the base snapshot is read, and the snapshot is rotated.
+/// The same on a file system that clones files: what changed since the base snapshot is read, and
+/// the snapshot is rotated.
 fn back_up_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
     world.clones = true;
     back_up(world)
 }
 
-/// An archive with a session of each source and their base snapshots, and the sources after a change.
+/// An archive with a session of each source and their base snapshots, and the sources after a
+/// change.
 fn with_bases() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
     let mut world = MemoryWorld::new(made(), 2);
     world.sources = sources();
@@ -192,7 +240,17 @@ fn with_bases() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
 }
 
 fn methods(world: &MemoryWorld) -> Vec<Method> {
-    world.told.iter().filter_map(|event| if let ToClient::BackedUp(volume) = event { Some(volume.method) } else { None }).collect()
+    world
+        .told
+        .iter()
+        .filter_map(|event| {
+            if let ToClient::BackedUp(volume) = event {
+                Some(volume.method)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -201,7 +259,11 @@ fn a_first_backup_of_clones_survives_a_kill_at_every_call() {
         if n % 3 == 0 {
             assert_whole(&survived.durable, &survived.sessions);
         }
-        assert_eq!(survived.durable.bases.len(), 2, "each volume has one base, after a kill at call {n}");
+        assert_eq!(
+            survived.durable.bases.len(),
+            2,
+            "each volume has one base, after a kill at call {n}"
+        );
     });
 }
 
@@ -209,11 +271,26 @@ fn a_first_backup_of_clones_survives_a_kill_at_every_call() {
 fn a_backup_by_base_snapshots_and_their_rotation_survive_a_kill_at_every_call() {
     let (base, old, changed) = with_bases();
     let calls = killed_everywhere(&base, &changed, back_up_clones, |n, survived| {
-        let sessions: Vec<Reported> = if n % 5 == 0 { old.iter().chain(&survived.sessions).cloned().collect() } else { survived.sessions };
+        let sessions: Vec<Reported> = if n % 5 == 0 {
+            old.iter().chain(&survived.sessions).cloned().collect()
+        } else {
+            survived.sessions
+        };
         let foreign = assert_whole(&survived.durable, &sessions);
-        assert!(foreign <= survived.arrived as u64, "{foreign} foreign blobs after a kill at call {n}");
-        let bases: Vec<&Vec<u8>> = survived.durable.bases.values().map(|(_, bytes)| bytes).collect();
-        assert!(bases.len() == 2 && changed.iter().all(|source| bases.contains(&source)), "the bases are of the last run");
+        assert!(
+            foreign <= survived.arrived as u64,
+            "{foreign} foreign blobs after a kill at call {n}"
+        );
+        let bases: Vec<&Vec<u8>> = survived
+            .durable
+            .bases
+            .values()
+            .map(|(_, bytes)| bytes)
+            .collect();
+        assert!(
+            bases.len() == 2 && changed.iter().all(|source| bases.contains(&source)),
+            "the bases are of the last run"
+        );
     });
     assert!(calls > 30, "{calls} calls");
 }
@@ -249,7 +326,11 @@ fn a_change_that_was_not_told_is_found_by_the_samples_and_all_is_read() {
 
 #[test]
 fn a_base_snapshot_of_another_state_is_not_trusted() {
-    let changes: [fn(&mut BaseLabel); 3] = [|label| label.root[0] ^= 1, |label| label.generation += 1, |label| label.session -= 1];
+    let changes: [fn(&mut BaseLabel); 3] = [
+        |label| label.root[0] ^= 1,
+        |label| label.generation += 1,
+        |label| label.session -= 1,
+    ];
     for change in changes {
         let (mut base, _, changed) = with_bases();
         base.bases.values_mut().for_each(|(label, bytes)| {
@@ -297,7 +378,10 @@ fn a_backup_by_base_snapshots_costs_what_changed_whatever_the_size() {
     };
     // Trees of one height.
     let (small, large) = (calls(1200), calls(12_000));
-    assert!(large < small * 11 / 10, "{small} calls, and {large} for ten times as much");
+    assert!(
+        large < small * 11 / 10,
+        "{small} calls, and {large} for ten times as much"
+    );
 }
 
 #[test]
@@ -316,13 +400,21 @@ fn a_backup_that_is_killed_late_sends_little_again() {
     world.sources = sources;
     back_up(&mut world).unwrap();
     // Three packs may be in flight or open.
-    assert!(world.sent_bytes < all_bytes / 10 + 4 * (64 << 10), "{} of {all_bytes} bytes were sent again", world.sent_bytes);
+    assert!(
+        world.sent_bytes < all_bytes / 10 + 4 * (64 << 10),
+        "{} of {all_bytes} bytes were sent again",
+        world.sent_bytes
+    );
 }
 
 #[test]
 fn making_an_archive_survives_a_kill_at_every_call() {
     let calls = killed_everywhere(&Durable::default(), &[], create, |n, survived| {
-        assert_eq!(survived.durable.store.len(), 2, "a slot and a commit, after a kill at call {n}");
+        assert_eq!(
+            survived.durable.store.len(),
+            2,
+            "a slot and a commit, after a kill at call {n}"
+        );
         let mut world = MemoryWorld::new(survived.durable, 30);
         world.sources = vec![noise(10_000, 1)];
         back_up(&mut world).unwrap();
@@ -345,7 +437,10 @@ fn a_cut_making_is_not_taken_up_with_another_passphrase() {
 #[test]
 fn adopting_survives_a_kill_at_every_call() {
     let (base, old, source) = with_a_small_session();
-    let elsewhere = Durable { store: base.store, ..Durable::default() };
+    let elsewhere = Durable {
+        store: base.store,
+        ..Durable::default()
+    };
     let take_over: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
         adopt(world)?;
         take_over::take_over(world, "home")
@@ -356,7 +451,11 @@ fn adopting_survives_a_kill_at_every_call() {
             let mut world = MemoryWorld::new(survived.durable, 40);
             world.sources = vec![source.clone()];
             back_up(&mut world).unwrap();
-            assert!(world.sent_bytes <= (64 << 10) + 2 * 4096, "no known chunk is sent: {} bytes", world.sent_bytes);
+            assert!(
+                world.sent_bytes <= (64 << 10) + 2 * 4096,
+                "no known chunk is sent: {} bytes",
+                world.sent_bytes
+            );
         }
     });
 }
@@ -367,20 +466,28 @@ fn adopting_between_a_cut_run_and_the_next_loses_no_session() {
     let mut changed = source;
     changed[5000..6000].fill(9);
     let mut tried = HashSet::new();
-    let calls = cut_everywhere(with_sources(&base, &[changed.clone()]), back_up, |n, killed| {
-        let mut sessions = [old.clone(), reported(&killed)].concat();
-        let (durable, _) = killed.crash(0);
-        if !tried.insert(fingerprint(&durable, sessions.len())) {
-            return;
-        }
-        let mut world = MemoryWorld::new(durable, 20);
-        assert_eq!(adopt(&mut world), Ok(()), "after a kill at call {n}");
-        let mut world = MemoryWorld::new(world.end(), 30);
-        world.sources = vec![changed.clone()];
-        assert_eq!(back_up(&mut world), Ok(()), "after a kill at call {n} and archive open");
-        sessions.extend(reported(&world));
-        assert_whole(&world.end(), &sessions);
-    });
+    let calls = cut_everywhere(
+        with_sources(&base, &[changed.clone()]),
+        back_up,
+        |n, killed| {
+            let mut sessions = [old.clone(), reported(&killed)].concat();
+            let (durable, _) = killed.crash(0);
+            if !tried.insert(fingerprint(&durable, sessions.len())) {
+                return;
+            }
+            let mut world = MemoryWorld::new(durable, 20);
+            assert_eq!(adopt(&mut world), Ok(()), "after a kill at call {n}");
+            let mut world = MemoryWorld::new(world.end(), 30);
+            world.sources = vec![changed.clone()];
+            assert_eq!(
+                back_up(&mut world),
+                Ok(()),
+                "after a kill at call {n} and archive open"
+            );
+            sessions.extend(reported(&world));
+            assert_whole(&world.end(), &sessions);
+        },
+    );
     assert!(calls > 30, "{calls} calls");
 }
 
@@ -390,45 +497,69 @@ fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not
     let mut changed = source;
     changed[5000..6000].fill(9);
     let mut settled = 0;
-    cut_everywhere(with_sources(&base, &[changed.clone()]), back_up, |n, killed| {
-        let run = |durable: Durable, seed: u64| {
-            let mut world = MemoryWorld::new(durable, seed);
-            world.sources = vec![changed.clone()];
-            world.push_may_read = false;
-            let ended = back_up(&mut world);
-            assert!(world.services.iter().all(|service| *service == Service::Push), "a backup fetches nothing: {:?}", world.services);
-            (ended, world)
-        };
-        // All that was sent has arrived.
-        let (mut ended, mut world) = run(killed.crash(u64::MAX).0, 20);
-        if let Err(Failure::CommitUnsettled { generation }) = ended {
-            settled += 1;
-            assert_eq!(generation, 3);
-            let mut opening = MemoryWorld::new(world.end(), 30);
-            assert_eq!(adopt(&mut opening), Ok(()), "after a kill at call {n}");
-            (ended, world) = run(opening.end(), 40);
-        }
-        assert_eq!(ended, Ok(()), "after a kill at call {n}");
-        let sessions = [old.clone(), reported(&world)].concat();
-        assert_whole(&world.end(), &sessions);
-    });
+    cut_everywhere(
+        with_sources(&base, &[changed.clone()]),
+        back_up,
+        |n, killed| {
+            let run = |durable: Durable, seed: u64| {
+                let mut world = MemoryWorld::new(durable, seed);
+                world.sources = vec![changed.clone()];
+                world.push_may_read = false;
+                let ended = back_up(&mut world);
+                assert!(
+                    world
+                        .services
+                        .iter()
+                        .all(|service| *service == Service::Push),
+                    "a backup fetches nothing: {:?}",
+                    world.services
+                );
+                (ended, world)
+            };
+            // All that was sent has arrived.
+            let (mut ended, mut world) = run(killed.crash(u64::MAX).0, 20);
+            if let Err(Failure::CommitUnsettled { generation }) = ended {
+                settled += 1;
+                assert_eq!(generation, 3);
+                let mut opening = MemoryWorld::new(world.end(), 30);
+                assert_eq!(adopt(&mut opening), Ok(()), "after a kill at call {n}");
+                (ended, world) = run(opening.end(), 40);
+            }
+            assert_eq!(ended, Ok(()), "after a kill at call {n}");
+            let sessions = [old.clone(), reported(&world)].concat();
+            assert_whole(&world.end(), &sessions);
+        },
+    );
     assert!(settled > 1, "{settled} commits had arrived unseen");
 }
 
 #[test]
 fn a_key_change_survives_a_kill_at_every_call() {
     let (base, old, _) = with_a_small_session();
-    let change: fn(&mut MemoryWorld) -> Result<(), Failure> =
-        |world| keys::add(world, "home", SlotKind::RecoveryKey, &keys::NewSlot::default());
+    let change: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
+        keys::add(
+            world,
+            "home",
+            SlotKind::RecoveryKey,
+            &keys::NewSlot::default(),
+        )
+    };
     killed_everywhere(&base, &[], change, |n, survived| {
         if n % 6 == 0 {
             assert_whole(&survived.durable, &old);
         }
         let mut world = MemoryWorld::new(survived.durable, 50);
         keys::list(&mut world, "home").unwrap();
-        let slots = world.told.iter().filter(|event| matches!(event, ToClient::KeySlot(_))).count();
+        let slots = world
+            .told
+            .iter()
+            .filter(|event| matches!(event, ToClient::KeySlot(_)))
+            .count();
         // Killed between the commit and its report, the same command adds one more.
-        assert!((2..=3).contains(&slots), "{slots} slots after a kill at call {n}");
+        assert!(
+            (2..=3).contains(&slots),
+            "{slots} slots after a kill at call {n}"
+        );
     });
 }
 
@@ -441,13 +572,23 @@ fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
     assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
     let (durable, arrived) = world.crash(0);
     let mut world = MemoryWorld::new(durable, 20);
-    keys::add(&mut world, "home", SlotKind::RecoveryKey, &keys::NewSlot::default()).unwrap();
+    keys::add(
+        &mut world,
+        "home",
+        SlotKind::RecoveryKey,
+        &keys::NewSlot::default(),
+    )
+    .unwrap();
     let durable = world.end();
     let in_store: u64 = durable.store.values().map(|blob| blob.len() as u64).sum();
     let mut world = MemoryWorld::new(durable, 30);
     world.sources = vec![noise(2_000_000, 1)];
     back_up(&mut world).unwrap();
-    assert!(world.sent_bytes + in_store < 2_400_000, "{} bytes on top of {in_store}", world.sent_bytes);
+    assert!(
+        world.sent_bytes + in_store < 2_400_000,
+        "{} bytes on top of {in_store}",
+        world.sent_bytes
+    );
     let sessions = reported(&world);
     assert!(assert_whole(&world.end(), &sessions) <= arrived as u64);
 }
@@ -456,15 +597,28 @@ fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
 fn healing_survives_a_kill_at_every_call() {
     let (mut base, sessions, _) = with_a_session();
     // A first pack of chunks, and the newest tail with its nodes.
-    let mut packs: Vec<([u8; 32], usize)> = base.store.iter().map(|(name, bytes)| (*name, bytes.len())).collect();
+    let mut packs: Vec<([u8; 32], usize)> = base
+        .store
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.len()))
+        .collect();
     packs.retain(|(_, length)| *length > 4096);
     for (name, _) in packs.iter().step_by(2) {
         base.store.remove(name);
     }
     let mut world = MemoryWorld::new(base, 3);
-    let request = verify::Request { archive: "home".into(), volumes: Vec::new(), session: None, deep: false, budget_bytes: None };
+    let request = verify::Request {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        session: None,
+        deep: false,
+        budget_bytes: None,
+    };
     let found = verify::verify(&mut world, &request);
-    assert!(matches!(found, Err(Failure::ProblemsFound { count }) if count as usize == packs.len().div_ceil(2)), "{found:?}");
+    assert!(
+        matches!(found, Err(Failure::ProblemsFound { count }) if count as usize == packs.len().div_ceil(2)),
+        "{found:?}"
+    );
     let calls = killed_everywhere(&world.end(), &sources(), back_up, |n, survived| {
         let all = [sessions.clone(), survived.sessions].concat();
         if n % 3 == 0 {
@@ -503,7 +657,9 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
 
 /// What a restore of the first session is asked for, to where something stands.
 fn back_to(session: &Reported, in_place: bool) -> restore::Request {
-    let name = jiff::Timestamp::from_second(session.time).unwrap().to_string();
+    let name = jiff::Timestamp::from_second(session.time)
+        .unwrap()
+        .to_string();
     let volumes = vec![session.volume.clone()];
     let (archive, session) = ("home".into(), SessionChoice::Prefix(name));
     restore::Request {
@@ -526,20 +682,44 @@ fn unlocked(base: &Durable, key: &Arc<DataKey>, there: Vec<u8>) -> MemoryWorld {
 }
 
 fn fetched(world: &MemoryWorld) -> u64 {
-    world.told.iter().map(|event| if let ToClient::Restored(volume) = event { volume.fetched_bytes } else { 0 }).sum()
+    world
+        .told
+        .iter()
+        .map(|event| {
+            if let ToClient::Restored(volume) = event {
+                volume.fetched_bytes
+            } else {
+                0
+            }
+        })
+        .sum()
 }
 
 #[test]
 fn a_restore_over_what_is_there_is_exact_and_fetches_what_differs() {
     let (base, sessions, changed) = with_bases();
     for clones in [true, false] {
-        for (there, most) in [(changed[0].clone(), 30_000), (sources().remove(0), 0), (noise(7000, 5), 400_000), (Vec::new(), 400_000)] {
+        for (there, most) in [
+            (changed[0].clone(), 30_000),
+            (sources().remove(0), 0),
+            (noise(7000, 5), 400_000),
+            (Vec::new(), 400_000),
+        ] {
             for in_place in [true, false] {
                 let mut world = MemoryWorld::new(base.clone(), 10);
                 (world.clones, world.there) = (clones, Some(there.clone()));
-                assert_eq!(restore::restore(&mut world, &back_to(&sessions[0], in_place)), Ok(ExitStatus::Done), "{:?}", world.told);
+                assert_eq!(
+                    restore::restore(&mut world, &back_to(&sessions[0], in_place)),
+                    Ok(ExitStatus::Done),
+                    "{:?}",
+                    world.told
+                );
                 assert!(world.placed[&0] == sessions[0].content);
-                assert!(fetched(&world) <= most + 60_000 * u64::from(most == 30_000), "{} bytes were fetched", fetched(&world));
+                assert!(
+                    fetched(&world) <= most + 60_000 * u64::from(most == 30_000),
+                    "{} bytes were fetched",
+                    fetched(&world)
+                );
             }
         }
     }
@@ -549,15 +729,25 @@ fn a_restore_over_what_is_there_is_exact_and_fetches_what_differs() {
 fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
     let (base, sessions, changed) = with_bases();
     let mut world = MemoryWorld::new(base.clone(), 5);
-    let key = Archive::open(&mut world, "home").unwrap().unlock(&mut world).map(Arc::new).unwrap();
+    let key = Archive::open(&mut world, "home")
+        .unwrap()
+        .unlock(&mut world)
+        .map(Arc::new)
+        .unwrap();
     let mut tried = HashSet::new();
-    let restore =
-        |world: &mut MemoryWorld| restore::restore(world, &back_to(&sessions[0], true)).map(|exit| assert_eq!(exit, ExitStatus::Done));
+    let restore = |world: &mut MemoryWorld| {
+        restore::restore(world, &back_to(&sessions[0], true))
+            .map(|exit| assert_eq!(exit, ExitStatus::Done))
+    };
     let calls = cut_everywhere(
         || unlocked(&base, &key, changed[0].clone()),
         restore,
         |n, killed| {
-            let there = killed.targets.get(&0).cloned().unwrap_or_else(|| changed[0].clone());
+            let there = killed
+                .targets
+                .get(&0)
+                .cloned()
+                .unwrap_or_else(|| changed[0].clone());
             let mut hasher = DefaultHasher::new();
             there.hash(&mut hasher);
             if !tried.insert(hasher.finish()) {
@@ -565,7 +755,10 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
             }
             let mut world = unlocked(&base, &key, there);
             assert_eq!(restore(&mut world), Ok(()), "after a kill at call {n}");
-            assert!(world.placed[&0] == sessions[0].content, "after a kill at call {n}");
+            assert!(
+                world.placed[&0] == sessions[0].content,
+                "after a kill at call {n}"
+            );
         },
     );
     assert!(calls > 50, "{calls} calls");
@@ -573,26 +766,55 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
 
 fn monitor_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
     world.clones = true;
-    assert_eq!(monitor::monitor(world, &monitor::Request { archive: "home".into(), sources: named(world) })?, ExitStatus::Done);
+    assert_eq!(
+        monitor::monitor(
+            world,
+            &monitor::Request {
+                archive: "home".into(),
+                sources: named(world)
+            }
+        )?,
+        ExitStatus::Done
+    );
     Ok(())
 }
 
 #[test]
-fn a_monitor_survives_a_kill_at_every_call_and_the_next_backup_reads_what_changed_before_and_after() {
+fn a_monitor_survives_a_kill_at_every_call_and_the_next_backup_reads_what_changed_before_and_after()
+{
     let (base, old, changed) = with_bases();
     let mut later = changed.clone();
     later[0].truncate(200_000);
     later[0][..3000].fill(1);
     later[1].extend(noise(5000, 8));
     let calls = killed_everywhere(&base, &changed, monitor_clones, |n, survived| {
-        assert!(changed.iter().all(|source| survived.durable.bases.values().any(|(_, bytes)| bytes == source)), "call {n}");
+        assert!(
+            changed.iter().all(|source| survived
+                .durable
+                .bases
+                .values()
+                .any(|(_, bytes)| bytes == source)),
+            "call {n}"
+        );
         let mut world = MemoryWorld::new(survived.durable, 30);
         world.sources.clone_from(&later);
         back_up_clones(&mut world).unwrap();
-        assert_eq!(methods(&world), [Method::Fiemap; 2], "after a kill at call {n}");
+        assert_eq!(
+            methods(&world),
+            [Method::Fiemap; 2],
+            "after a kill at call {n}"
+        );
         let sessions = [old.clone(), reported(&world)].concat();
         let durable = world.end();
-        assert_eq!(durable.files.keys().filter(|name| name.contains("deltas/")).count(), 0, "what was collected is used up");
+        assert_eq!(
+            durable
+                .files
+                .keys()
+                .filter(|name| name.contains("deltas/"))
+                .count(),
+            0,
+            "what was collected is used up"
+        );
         assert_whole(&durable, &sessions);
     });
     assert!(calls > 15, "{calls} calls");
@@ -605,7 +827,12 @@ fn a_base_snapshot_of_a_monitor_is_not_trusted_without_what_it_collected() {
     world.sources = changed.clone();
     monitor_clones(&mut world).unwrap();
     let mut durable = world.end();
-    let deltas: Vec<String> = durable.files.keys().filter(|name| name.contains("deltas/")).cloned().collect();
+    let deltas: Vec<String> = durable
+        .files
+        .keys()
+        .filter(|name| name.contains("deltas/"))
+        .cloned()
+        .collect();
     assert_eq!(deltas.len(), 2);
     durable.files.remove(&deltas[0]);
     durable.files.get_mut(&deltas[1]).unwrap()[24] ^= 1;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands that only look: they wait for nobody, change nothing, and need neither a lock nor a folder that can be written.
+//! Commands that only look: they wait for nobody, change nothing, and need neither a lock nor a
+//! folder that can be written.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,12 +32,20 @@ fn gated() -> (Sandbox, PathBuf) {
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     let gate = sandbox.path("gate");
     run(Command::new("mkfifo").arg(&gate));
-    sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
+    sandbox.replace_helper(&format!(
+        "[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1",
+        gate.display()
+    ));
     (sandbox, gate)
 }
 
 fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
-    sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    sandbox
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -49,14 +58,20 @@ fn whoever_looks_is_answered_beside_a_command_that_works() {
         sandbox.wyng(look).success();
     }
     sandbox.wyng(&["lock"]).success();
-    assert_eq!(sandbox.wyng(&["lock", "nothing"]).expect(2).codes(), ["unknown-archive"]);
+    assert_eq!(
+        sandbox.wyng(&["lock", "nothing"]).expect(2).codes(),
+        ["unknown-archive"]
+    );
     // By a daemon of one's own over the same state, too.
     let socket = sandbox.path("socket");
     sandbox.talk_to_nobody();
     for look in LOOKS {
         sandbox.wyng(look).success();
     }
-    assert_eq!(sandbox.wyng(&["verify", "home"]).expect(1).codes(), ["busy"]);
+    assert_eq!(
+        sandbox.wyng(&["verify", "home"]).expect(1).codes(),
+        ["busy"]
+    );
     sandbox.talk_to(socket);
     opened.write_all(b"\n").unwrap();
     Outcome::of(backup.wait_with_output().unwrap()).success();
@@ -73,7 +88,13 @@ fn whoever_looks_is_answered_beside_a_private_daemon_that_works() {
     opened.write_all(b"\n").unwrap();
     Outcome::of(backup.wait_with_output().unwrap()).success();
     let listed = sandbox.wyng(&["list", "home"]);
-    assert_eq!(listed.success().json["volumes"][0]["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        listed.success().json["volumes"][0]["sessions"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 /// Each file of the state with its bytes, and when it and its folders were changed.
@@ -81,8 +102,20 @@ fn seen(folder: &Path) -> BTreeMap<PathBuf, (std::time::SystemTime, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for file in files_below(folder) {
         let parent = file.parent().unwrap().to_owned();
-        found.insert(parent.clone(), (parent.symlink_metadata().unwrap().modified().unwrap(), Vec::new()));
-        found.insert(file.clone(), (file.symlink_metadata().unwrap().modified().unwrap(), std::fs::read(&file).unwrap_or_default()));
+        found.insert(
+            parent.clone(),
+            (
+                parent.symlink_metadata().unwrap().modified().unwrap(),
+                Vec::new(),
+            ),
+        );
+        found.insert(
+            file.clone(),
+            (
+                file.symlink_metadata().unwrap().modified().unwrap(),
+                std::fs::read(&file).unwrap_or_default(),
+            ),
+        );
     }
     found
 }
@@ -98,15 +131,35 @@ fn a_look_changes_no_file_of_what_a_cut_run_left() {
     sandbox.wyng(&["backup", "home", "disk.img"]).expect(6);
     // What a rebuild would sweep, and a journal whose end is torn.
     let archives = sandbox.state().join("archives");
-    let archive = files_below(&archives).into_iter().find(|file| file.ends_with("journal")).unwrap().parent().unwrap().to_owned();
+    let archive = files_below(&archives)
+        .into_iter()
+        .find(|file| file.ends_with("journal"))
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned();
     std::fs::write(archive.join("cache/run-77"), b"left").unwrap();
-    std::fs::File::options().append(true).open(archive.join("journal")).unwrap().write_all(b"torn").unwrap();
-    std::fs::File::options().append(true).open(archive.join("cache/nodes")).unwrap().write_all(b"torn").unwrap();
+    std::fs::File::options()
+        .append(true)
+        .open(archive.join("journal"))
+        .unwrap()
+        .write_all(b"torn")
+        .unwrap();
+    std::fs::File::options()
+        .append(true)
+        .open(archive.join("cache/nodes"))
+        .unwrap()
+        .write_all(b"torn")
+        .unwrap();
     let before = seen(&archives);
     for look in LOOKS {
         sandbox.wyng(look).success();
     }
-    assert_eq!(sandbox.wyng(&["list", "home"]).json, listed, "the last committed state");
+    assert_eq!(
+        sandbox.wyng(&["list", "home"]).json,
+        listed,
+        "the last committed state"
+    );
     assert!(seen(&archives) == before, "a look has changed something");
     sandbox.restore_helper();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
@@ -131,29 +184,53 @@ fn a_look_finds_a_whole_state_while_others_are_committed() {
             over.store(true, Ordering::SeqCst);
         });
         while !over.load(Ordering::SeqCst) {
-            counts.push(sandbox.wyng(&["list", "home"]).success().json["volumes"].as_array().unwrap().len());
+            counts.push(
+                sandbox.wyng(&["list", "home"]).success().json["volumes"]
+                    .as_array()
+                    .unwrap()
+                    .len(),
+            );
             sandbox.wyng(&["status"]).success();
             looks += 1;
         }
     });
-    assert!(looks > 3 && counts.is_sorted(), "{looks} looks saw {counts:?} volumes");
-    assert_eq!(sandbox.wyng(&["list", "home"]).success().json["volumes"].as_array().unwrap().len(), 12);
+    assert!(
+        looks > 3 && counts.is_sorted(),
+        "{looks} looks saw {counts:?} volumes"
+    );
+    assert_eq!(
+        sandbox.wyng(&["list", "home"]).success().json["volumes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        12
+    );
 }
 
-/// A folder that is mounted once more, so that nothing in it can be written; unmounted when dropped.
+/// A folder that is mounted once more, so that nothing in it can be written; unmounted when
+/// dropped.
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {
     fn mount(folder: &Path) -> Self {
         run(Command::new("mount").arg("--bind").arg(folder).arg(folder));
-        run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(folder));
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(folder));
         Self(folder.to_owned())
     }
 }
 
 impl Drop for ReadOnly {
     fn drop(&mut self) {
-        until("nobody uses it any more", || Command::new("umount").arg(&self.0).stderr(Stdio::null()).status().unwrap().success());
+        until("nobody uses it any more", || {
+            Command::new("umount")
+                .arg(&self.0)
+                .stderr(Stdio::null())
+                .status()
+                .unwrap()
+                .success()
+        });
     }
 }
 
@@ -165,7 +242,10 @@ fn a_state_on_a_file_system_that_is_read_only_can_be_looked_at_and_restored_from
     }
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
-    let session = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", "disk.img"])
+        .success()
+        .session(0);
     // A service gives the state to the user who holds keys, where there is one; later it cannot.
     Service::start(&mut sandbox).stop();
     sandbox.talk_to_nobody();
@@ -175,9 +255,17 @@ fn a_state_on_a_file_system_that_is_read_only_can_be_looked_at_and_restored_from
         sandbox.wyng(look).success();
     }
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
-    for works in [["backup", "home", "disk.img"].as_slice(), &["verify", "home"], &["archive", "open", "home"]] {
+    for works in [
+        ["backup", "home", "disk.img"].as_slice(),
+        &["verify", "home"],
+        &["archive", "open", "home"],
+    ] {
         let blobs = sandbox.blobs();
-        assert_eq!(sandbox.wyng(works).expect(1).codes(), ["state-io"], "what it finds could not be kept");
+        assert_eq!(
+            sandbox.wyng(works).expect(1).codes(),
+            ["state-io"],
+            "what it finds could not be kept"
+        );
         assert_eq!(sandbox.blobs(), blobs, "nothing was sent");
     }
     let service = Service::start(&mut sandbox);
@@ -201,26 +289,49 @@ fn a_state_folder_without_the_right_to_write_can_be_looked_at_and_restored_from(
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     sandbox.open_to_everybody();
-    run(Command::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path("")));
-    run(Command::new("chmod").args(["-R", "a-w"]).arg(sandbox.state()));
+    run(Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(sandbox.path("")));
+    run(Command::new("chmod")
+        .args(["-R", "a-w"])
+        .arg(sandbox.state()));
     let as_user = |arguments: &[&str]| {
         let command = sandbox.command(arguments);
         let mut other = Command::new("setpriv");
-        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(command.get_program()).args(command.get_args());
-        Outcome::of(other.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap())
+        other
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        Outcome::of(
+            other
+                .current_dir(sandbox.path(""))
+                .stdin(Stdio::null())
+                .output()
+                .unwrap(),
+        )
     };
     for look in LOOKS {
         as_user(look).success();
     }
     as_user(&["restore", "home", "disk.img", "--to", "restored.img"]).success();
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(IMAGE_BYTES, 1));
-    assert_eq!(as_user(&["backup", "home", "disk.img"]).expect(1).codes(), ["state-io"]);
+    assert_eq!(
+        as_user(&["backup", "home", "disk.img"]).expect(1).codes(),
+        ["state-io"]
+    );
     // Of a folder that cannot be made, the path is told.
     let unusable = sandbox.path("disk.img").join("state");
     let unusable = unusable.to_str().unwrap();
     let refused = as_user(&["backup", "home", "disk.img", "--state-dir", unusable]);
     assert_eq!(refused.expect(1).codes(), ["state-io"]);
-    assert!(refused.json["errors"][0]["text"].as_str().unwrap().contains(unusable), "{}", refused.stderr);
+    assert!(
+        refused.json["errors"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains(unusable),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -229,7 +340,12 @@ fn a_look_makes_no_state_folder_and_names_the_one_that_is_not_there() {
     for look in LOOKS {
         let outcome = sandbox.wyng(look);
         assert_eq!(outcome.expect(2).codes(), ["no-state"]);
-        assert!(outcome.json["errors"][0]["text"].as_str().unwrap().contains(sandbox.state().to_str().unwrap()));
+        assert!(
+            outcome.json["errors"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains(sandbox.state().to_str().unwrap())
+        );
     }
     assert!(!sandbox.state().exists());
 }

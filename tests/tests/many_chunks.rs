@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A volume with as many chunks as one of 1 TiB: 8 million places, of which 2 million hold something. Memory and local state depend on their
-//! number and not on their size, so here a chunk has 1 KiB; the source is computed, the state is on the disk, and what is sent is dropped.
+//! A volume with as many chunks as one of 1 TiB: 8 million places, of which 2 million hold
+//! something. Memory and local state depend on their number and not on their size, so here a chunk
+//! has 1 KiB; the source is computed, the state is on the disk, and what is sent is dropped.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
@@ -8,12 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient};
+use wyng_control::{
+    Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient,
+};
 use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
 use wyngd::keyholder::engine::{backup, create};
 use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, World};
+use wyngd::keyholder::world::{
+    ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, World,
+};
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -24,7 +29,8 @@ const STRETCH: u64 = 64;
 const STRETCH_EVERY: u64 = 256;
 const CHUNKS: u64 = PLACES / STRETCH_EVERY * STRETCH;
 const SIZE_BYTES: u64 = PLACES * CHUNK_BYTES;
-/// What the keyholder may take of the 128 MiB; 32 MiB are for packs on their way, and the rest for the other processes.
+/// What the keyholder may take of the 128 MiB; 32 MiB are for packs on their way, and the rest for
+/// the other processes.
 const MEMORY_MAX_KIB: u64 = 88 << 10;
 /// 0.1 % of the chunks if each had 128 KiB, and 3 MB a session.
 const STATE_MAX_BYTES: u64 = CHUNKS * 131 + 3_000_000;
@@ -58,7 +64,11 @@ impl ComputedWorld {
 
     /// Bytes that follow from the number of the chunk.
     fn fill(&self, chunk: u64, bytes: &mut [u8]) {
-        let seed = if self.changed == Some(chunk) { !chunk } else { chunk };
+        let seed = if self.changed == Some(chunk) {
+            !chunk
+        } else {
+            chunk
+        };
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         for word in bytes.as_chunks_mut::<8>().0 {
             state ^= state << 13;
@@ -78,7 +88,10 @@ impl ComputedWorld {
             heal: false,
             commit_after_bytes: backup::COMMIT_AFTER_BYTES,
         };
-        assert_eq!(backup::back_up(self, &request).map_err(|failure| failure.text()), Ok(ExitStatus::Done));
+        assert_eq!(
+            backup::back_up(self, &request).map_err(|failure| failure.text()),
+            Ok(ExitStatus::Done)
+        );
     }
 }
 
@@ -96,7 +109,16 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(&mut world, &create::Request { name: "home".into(), store: "none".into(), via: "local".into(), settings }).unwrap();
+    create::create(
+        &mut world,
+        &create::Request {
+            name: "home".into(),
+            store: "none".into(),
+            via: "local".into(),
+            settings,
+        },
+    )
+    .unwrap();
     // Argon2 had 64 MiB, which is no part of a backup.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     world.back_up();
@@ -106,7 +128,9 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
     world.back_up();
     assert_eq!(world.changed_bytes, [CHUNKS * CHUNK_BYTES, CHUNK_BYTES]);
     let (peak_kib, state_bytes) = (peak_kib(), bytes_below(folder.path()));
-    eprintln!("{CHUNKS} chunks: {first_kib} and {peak_kib} KiB of memory, {first_bytes} and {state_bytes} bytes of local state");
+    eprintln!(
+        "{CHUNKS} chunks: {first_kib} and {peak_kib} KiB of memory, {first_bytes} and {state_bytes} bytes of local state"
+    );
     assert!(peak_kib <= MEMORY_MAX_KIB, "{peak_kib} KiB");
     assert!(state_bytes <= STATE_MAX_BYTES, "{state_bytes} bytes");
 }
@@ -114,15 +138,24 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
 /// The most memory that was resident since it was last asked to forget.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Of each file once: an archive's folder has a link to it too.
 fn bytes_below(folder: &Path) -> u64 {
     let files = wyng_tests::sandbox::files_below(folder);
-    let files: BTreeSet<_> = files.iter().map(|file| file.canonicalize().unwrap()).collect();
-    files.iter().map(|file| file.metadata().unwrap().len()).sum()
+    let files: BTreeSet<_> = files
+        .iter()
+        .map(|file| file.canonicalize().unwrap())
+        .collect();
+    files
+        .iter()
+        .map(|file| file.metadata().unwrap().len())
+        .sum()
 }
 
 impl World for ComputedWorld {
@@ -149,7 +182,10 @@ impl World for ComputedWorld {
     fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         // Keys and seeds: nothing is kept of what they seal.
         self.clock += 1;
-        blake3::Hasher::new().update(&self.clock.to_le_bytes()).finalize_xof().fill(bytes);
+        blake3::Hasher::new()
+            .update(&self.clock.to_le_bytes())
+            .finalize_xof()
+            .fill(bytes);
         Ok(())
     }
 
@@ -194,7 +230,13 @@ impl World for ComputedWorld {
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
         Ok(vec![0; length_bytes])
     }
-    fn put(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, _: bool) -> Result<u64, Failure> {
+    fn put(
+        &mut self,
+        name: BlobName,
+        bytes: Vec<u8>,
+        length: usize,
+        _: bool,
+    ) -> Result<u64, Failure> {
         self.put_number += 1;
         let hash = *blake3::hash(&bytes[..length]).as_bytes();
         let kept = match self.names.insert(name.0, hash) {
@@ -205,19 +247,37 @@ impl World for ComputedWorld {
                 Kept::Different
             }
         };
-        self.receipts.push_back(Receipt { number: self.put_number, kept });
+        self.receipts.push_back(Receipt {
+            number: self.put_number,
+            kept,
+        });
         Ok(self.put_number)
     }
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
         // As late as a window of 32 MiB lets them be.
-        if wait || self.receipts.len() > 2 { Ok(self.receipts.pop_front()) } else { Ok(None) }
+        if wait || self.receipts.len() > 2 {
+            Ok(self.receipts.pop_front())
+        } else {
+            Ok(None)
+        }
     }
     fn finish_push(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn open_source(&mut self, _: u32, _: &str, _: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
-        Ok(SourceShape { size_bytes: SIZE_BYTES, snapshot: false, base: None, found: FoundSource::default() })
+    fn open_source(
+        &mut self,
+        _: u32,
+        _: &str,
+        _: &BaseOf,
+        _: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
+        Ok(SourceShape {
+            size_bytes: SIZE_BYTES,
+            snapshot: false,
+            base: None,
+            found: FoundSource::default(),
+        })
     }
     fn next_changes(&mut self, _: u32) -> Result<Option<ChangePage>, Failure> {
         Ok(None)
@@ -229,12 +289,18 @@ impl World for ComputedWorld {
     fn next_data(&mut self, _: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         let every = STRETCH_EVERY * CHUNK_BYTES;
         let end = offset / every * every + STRETCH * CHUNK_BYTES;
-        let (begin, end) = if offset < end { (offset, end) } else { (end - STRETCH * CHUNK_BYTES + every, end + every) };
+        let (begin, end) = if offset < end {
+            (offset, end)
+        } else {
+            (end - STRETCH * CHUNK_BYTES + every, end + every)
+        };
         Ok((begin < SIZE_BYTES).then_some((begin, end)))
     }
     fn read_source(&mut self, _: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         let chunks = bytes.chunks_mut(usize::try_from(CHUNK_BYTES).unwrap());
-        (offset / CHUNK_BYTES..).zip(chunks).for_each(|(chunk, bytes)| self.fill(chunk, bytes));
+        (offset / CHUNK_BYTES..)
+            .zip(chunks)
+            .for_each(|(chunk, bytes)| self.fill(chunk, bytes));
         Ok(bytes.len())
     }
     fn source_bytes(&mut self, _: u32) -> Result<u64, Errno> {

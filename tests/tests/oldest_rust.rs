@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The oldest Rust that each crate claims to need, against its dependencies. Our own code is not looked at: clippy and `make oldest` do that.
+//! The oldest Rust that each crate claims to need, against its dependencies. Our own code is not
+//! looked at: clippy and `make oldest` do that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,10 +8,15 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// A version of Rust: major, minor, patch. Missing parts are 0, and a package without a claim needs version 0.
+/// A version of Rust: major, minor, patch. Missing parts are 0, and a package without a claim needs
+/// version 0.
 fn version(text: Option<&str>) -> [u64; 3] {
     let mut version = [0; 3];
-    for (place, part) in version.iter_mut().zip(text.unwrap_or_default().split('.').filter(|part| !part.is_empty())) {
+    for (place, part) in version.iter_mut().zip(
+        text.unwrap_or_default()
+            .split('.')
+            .filter(|part| !part.is_empty()),
+    ) {
         *place = part.parse().unwrap();
     }
     version
@@ -26,16 +32,29 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 
 /// By `key`, each object of a list.
 fn by<'v>(values: &'v [Value], key: &str) -> BTreeMap<&'v str, &'v Value> {
-    values.iter().map(|value| (text(value, key), value)).collect()
+    values
+        .iter()
+        .map(|value| (text(value, key), value))
+        .collect()
 }
 
-/// Everything that is compiled to build a package: its dependencies and theirs, build scripts' among them, but not those of tests.
+/// Everything that is compiled to build a package: its dependencies and theirs, build scripts'
+/// among them, but not those of tests.
 fn closure<'v>(nodes: &BTreeMap<&'v str, &'v Value>, package: &'v str) -> BTreeSet<&'v str> {
     let (mut found, mut left) = (BTreeSet::new(), vec![package]);
     while let Some(package) = left.pop() {
         if found.insert(package) {
-            let is_built = |dependency: &&Value| list(dependency, "dep_kinds").iter().any(|kind| kind["kind"] != "dev");
-            left.extend(list(nodes[package], "deps").iter().filter(is_built).map(|dependency| text(dependency, "pkg")));
+            let is_built = |dependency: &&Value| {
+                list(dependency, "dep_kinds")
+                    .iter()
+                    .any(|kind| kind["kind"] != "dev")
+            };
+            left.extend(
+                list(nodes[package], "deps")
+                    .iter()
+                    .filter(is_built)
+                    .map(|dependency| text(dependency, "pkg")),
+            );
         }
     }
     found
@@ -46,13 +65,27 @@ fn faults(metadata: &Value) -> Vec<String> {
     let packages = by(list(metadata, "packages"), "id");
     let nodes = by(list(&metadata["resolve"], "nodes"), "id");
     let mut faults = Vec::new();
-    for member in list(metadata, "workspace_members").iter().map(|member| member.as_str().unwrap()) {
-        let (name, claim) = (text(packages[member], "name"), packages[member]["rust_version"].as_str());
+    for member in list(metadata, "workspace_members")
+        .iter()
+        .map(|member| member.as_str().unwrap())
+    {
+        let (name, claim) = (
+            text(packages[member], "name"),
+            packages[member]["rust_version"].as_str(),
+        );
         assert!(claim.is_some(), "{name} has no rust-version");
-        for used in closure(&nodes, member).into_iter().map(|used| packages[used]) {
+        for used in closure(&nodes, member)
+            .into_iter()
+            .map(|used| packages[used])
+        {
             let wants = used["rust_version"].as_str();
             if version(wants) > version(claim) {
-                faults.push(format!("{name} ({}) uses {} ({})", claim.unwrap(), text(used, "name"), wants.unwrap()));
+                faults.push(format!(
+                    "{name} ({}) uses {} ({})",
+                    claim.unwrap(),
+                    text(used, "name"),
+                    wants.unwrap()
+                ));
             }
         }
     }
@@ -63,17 +96,32 @@ fn faults(metadata: &Value) -> Vec<String> {
 fn no_dependency_asks_for_a_newer_rust_than_the_crate_that_uses_it() {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--locked", "--format-version=1", "--filter-platform", &platform])
+        .args([
+            "metadata",
+            "--offline",
+            "--locked",
+            "--format-version=1",
+            "--filter-platform",
+            &platform,
+        ])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .output()
         .unwrap();
-    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
-    assert_eq!(faults(&serde_json::from_slice(&metadata.stdout).unwrap()), [""; 0]);
+    assert!(
+        metadata.status.success(),
+        "{}",
+        String::from_utf8_lossy(&metadata.stderr)
+    );
+    assert_eq!(
+        faults(&serde_json::from_slice(&metadata.stdout).unwrap()),
+        [""; 0]
+    );
 }
 
 #[test]
 fn a_dependency_of_a_dependency_that_asks_for_more_is_found_and_one_of_tests_is_not() {
-    let uses = |package: &str, kind: Value| json!({ "pkg": package, "dep_kinds": [{ "kind": kind }] });
+    let uses =
+        |package: &str, kind: Value| json!({ "pkg": package, "dep_kinds": [{ "kind": kind }] });
     let metadata = json!({
         "workspace_members": ["ours"],
         "packages": [
@@ -104,11 +152,21 @@ fn the_makefile_and_the_packages_ask_for_the_rust_that_the_manifests_name() {
     };
     let all = env!("CARGO_PKG_RUST_VERSION");
     let helper = std::fs::read_to_string(root.join("wyng-transport-vm/Cargo.toml")).unwrap();
-    let helper = helper.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    let helper = helper
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .unwrap()
+        .trim_matches('"');
     names("Makefile", format!("MINIMUM_RUST := {all}\n"));
     names("Makefile", format!("HELPER_RUST := {helper}\n"));
-    names("packaging/rpm/wyng-dom0.spec.in", format!("cargo >= {all}\n"));
-    names("packaging/rpm/wyng-vm.spec.in", format!("cargo >= {helper}\n"));
+    names(
+        "packaging/rpm/wyng-dom0.spec.in",
+        format!("cargo >= {all}\n"),
+    );
+    names(
+        "packaging/rpm/wyng-vm.spec.in",
+        format!("cargo >= {helper}\n"),
+    );
     names("debian/control", format!("cargo (>= {helper})"));
     names("README.md", format!("Rust ({all} or newer"));
     names("CONTRIBUTING.md", format!("Rust {all} or newer"));

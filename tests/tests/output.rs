@@ -11,7 +11,9 @@ use wyng_tests::second_reader::SecondReader;
 use wyng_tests::service::Service;
 
 fn schema(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs/schema")
+        .join(name)
 }
 
 /// Runs a command with an exit status that is expected, and keeps what it printed.
@@ -23,7 +25,9 @@ struct Tour {
 
 impl Tour {
     fn run(&mut self, status: i32, arguments: &[&str]) -> Outcome {
-        let outcome = self.sandbox.wyng(&[arguments, &["--progress", "json"]].concat());
+        let outcome = self
+            .sandbox
+            .wyng(&[arguments, &["--progress", "json"]].concat());
         outcome.expect(status);
         writeln!(self.outputs, "{}", outcome.json).unwrap();
         for line in outcome.stderr.lines().filter(|line| line.starts_with('{')) {
@@ -35,17 +39,36 @@ impl Tour {
 
 #[test]
 fn every_output_is_what_its_schema_says() {
-    let Some(reader) = SecondReader::ready("every_output_is_what_its_schema_says") else { return };
+    let Some(reader) = SecondReader::ready("every_output_is_what_its_schema_says") else {
+        return;
+    };
     let mut sandbox = Sandbox::new();
     sandbox.image("disk.img", 300_000, 1);
     let store = format!("dir:{}", sandbox.store().display());
     let second = sandbox.text("second", "another one\n");
     let wrong = sandbox.text("wrong", "not it\n");
-    let config = sandbox.text("wyng.toml", "[volumes]\nv = \"/nonexistent/v\"\n[profiles.p]\narchive = \"home\"\n");
+    let config = sandbox.text(
+        "wyng.toml",
+        "[volumes]\nv = \"/nonexistent/v\"\n[profiles.p]\narchive = \"home\"\n",
+    );
     let broken = sandbox.text("broken.toml", "[volumes\n");
     let _service = Service::start(&mut sandbox);
-    let mut tour = Tour { sandbox, outputs: String::new(), lines: String::new() };
-    let create = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let mut tour = Tour {
+        sandbox,
+        outputs: String::new(),
+        lines: String::new(),
+    };
+    let create = [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ];
     tour.run(0, &create);
     tour.run(2, &create);
     tour.run(3, &["status", "--config", &config]);
@@ -60,8 +83,26 @@ fn every_output_is_what_its_schema_says() {
     tour.run(2, &["backup", "--profile", "q", "--config", &config]);
     std::fs::create_dir_all(tour.sandbox.path("power/BAT0")).unwrap();
     std::fs::write(tour.sandbox.path("power/BAT0/type"), "Battery").unwrap();
-    tour.run(7, &["backup", "--profile", "p", "--unattended", "--power-supplies", "power", "--config", &config]);
-    for command in [&["list", "home"][..], &["status"], &["archive", "list"], &["archive", "show", "home"], &["key", "list", "home"]] {
+    tour.run(
+        7,
+        &[
+            "backup",
+            "--profile",
+            "p",
+            "--unattended",
+            "--power-supplies",
+            "power",
+            "--config",
+            &config,
+        ],
+    );
+    for command in [
+        &["list", "home"][..],
+        &["status"],
+        &["archive", "list"],
+        &["archive", "show", "home"],
+        &["key", "list", "home"],
+    ] {
         tour.run(0, command);
     }
     tour.run(2, &["list", "nothing"]);
@@ -78,7 +119,18 @@ fn every_output_is_what_its_schema_says() {
     tour.run(2, &["diff", "home", "nothing"]);
     tour.run(0, &["key", "add", "home", "--new-passphrase-file", &second]);
     tour.run(0, &["key", "add", "home", "--recovery-key"]);
-    tour.run(0, &["key", "change", "home", "--new-passphrase-file", &wrong, "--passphrase-file", &second]);
+    tour.run(
+        0,
+        &[
+            "key",
+            "change",
+            "home",
+            "--new-passphrase-file",
+            &wrong,
+            "--passphrase-file",
+            &second,
+        ],
+    );
     let slots = tour.run(0, &["key", "list", "home"]);
     let newest = slots.json["slots"].as_array().unwrap().last().unwrap()["number"].to_string();
     tour.run(0, &["key", "remove", "home", &newest]);
@@ -95,7 +147,12 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["archive", "take-over", "home"]);
     tour.run(0, &["archive", "forget", "home"]);
     tour.run(0, &["archive", "open", "home", "--store", &store]);
-    let pack = tour.sandbox.blobs().into_iter().max_by_key(|blob| std::fs::metadata(blob).unwrap().len()).unwrap();
+    let pack = tour
+        .sandbox
+        .blobs()
+        .into_iter()
+        .max_by_key(|blob| std::fs::metadata(blob).unwrap().len())
+        .unwrap();
     flip_a_bit(&pack);
     tour.run(5, &["verify", "home"]);
     tour.run(5, &["restore", "home", "disk.img", "--to", "again.img"]);
@@ -109,45 +166,101 @@ fn every_output_is_what_its_schema_says() {
     std::fs::rename(tour.sandbox.store(), tour.sandbox.path("elsewhere")).unwrap();
     tour.run(6, &["verify", "home"]);
 
-    let (outputs, lines) = (tour.sandbox.text("outputs", &tour.outputs), tour.sandbox.text("lines", &tour.lines));
-    assert_eq!(reader.validate(&schema("output.json"), Path::new(&outputs)), "");
-    assert_eq!(reader.validate(&schema("progress.json"), Path::new(&lines)), "");
-    assert_eq!(every("command", &tour.outputs), commands_of_the_schema(), "each command of the schema was met");
+    let (outputs, lines) = (
+        tour.sandbox.text("outputs", &tour.outputs),
+        tour.sandbox.text("lines", &tour.lines),
+    );
+    assert_eq!(
+        reader.validate(&schema("output.json"), Path::new(&outputs)),
+        ""
+    );
+    assert_eq!(
+        reader.validate(&schema("progress.json"), Path::new(&lines)),
+        ""
+    );
+    assert_eq!(
+        every("command", &tour.outputs),
+        commands_of_the_schema(),
+        "each command of the schema was met"
+    );
     let phases = every("phase", &tour.lines);
-    assert!(["reading", "unlocking", "verifying"].iter().all(|phase| phases.contains(*phase)), "{phases:?}");
+    assert!(
+        ["reading", "unlocking", "verifying"]
+            .iter()
+            .all(|phase| phases.contains(*phase)),
+        "{phases:?}"
+    );
     // What the schema does not know is found.
     let unknown =
         tour.sandbox.text("unknown", "{\"schema\":1,\"command\":\"lock\",\"exit\":0,\"errors\":[],\"archive\":\"home\",\"more\":1}\n");
-    assert!(reader.validate(&schema("output.json"), Path::new(&unknown)).contains("'more' was unexpected"));
+    assert!(
+        reader
+            .validate(&schema("output.json"), Path::new(&unknown))
+            .contains("'more' was unexpected")
+    );
 }
 
 #[test]
 fn the_manual_has_a_page_of_every_command_of_the_daemon_and_of_the_configuration() {
     let sandbox = Sandbox::new();
-    let wyng = |arguments: &[&str]| Command::new(sandbox.program("wyng-ctl")).args(arguments).output().unwrap();
+    let wyng = |arguments: &[&str]| {
+        Command::new(sandbox.program("wyng-ctl"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
     let folder = sandbox.path("man");
     assert!(wyng(&["man", folder.to_str().unwrap()]).status.success());
-    for command in commands_of_the_schema().into_iter().filter(|command| !command.is_empty()) {
+    for command in commands_of_the_schema()
+        .into_iter()
+        .filter(|command| !command.is_empty())
+    {
         let name = command.replace(' ', "-");
         let page = std::fs::read_to_string(folder.join(format!("wyng-ctl-{name}.1"))).unwrap();
-        for section in ["NAME", "SYNOPSIS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES", "\"SEE ALSO\""] {
-            assert!(page.contains(&format!(".SH {section}\n")), "{section}: {page}");
+        for section in [
+            "NAME",
+            "SYNOPSIS",
+            "\"EXIT STATUS\"",
+            "ENVIRONMENT",
+            "FILES",
+            "\"SEE ALSO\"",
+        ] {
+            assert!(
+                page.contains(&format!(".SH {section}\n")),
+                "{section}: {page}"
+            );
         }
     }
-    for (name, says) in [("wyngd.8", "--state-dir"), ("wyng.toml.5", "verify_budget"), ("wyng-ctl-backup.1", ".SH EXAMPLES")] {
-        assert!(std::fs::read_to_string(folder.join(name)).unwrap().replace("\\-", "-").contains(says), "{name}");
+    for (name, says) in [
+        ("wyngd.8", "--state-dir"),
+        ("wyng.toml.5", "verify_budget"),
+        ("wyng-ctl-backup.1", ".SH EXAMPLES"),
+    ] {
+        assert!(
+            std::fs::read_to_string(folder.join(name))
+                .unwrap()
+                .replace("\\-", "-")
+                .contains(says),
+            "{name}"
+        );
     }
 }
 
 /// The values of a field in JSON objects, one a line.
 fn every(field: &str, lines: &str) -> BTreeSet<String> {
-    lines.lines().map(|line| text_of(&serde_json::from_str::<serde_json::Value>(line).unwrap()[field])).collect()
+    lines
+        .lines()
+        .map(|line| text_of(&serde_json::from_str::<serde_json::Value>(line).unwrap()[field]))
+        .collect()
 }
 
 fn commands_of_the_schema() -> BTreeSet<String> {
-    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(schema("output.json")).unwrap()).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(schema("output.json")).unwrap()).unwrap();
     let commands = schema["oneOf"].as_array().unwrap().iter();
-    commands.map(|command| text_of(&command["properties"]["command"]["const"])).collect()
+    commands
+        .map(|command| text_of(&command["properties"]["command"]["const"]))
+        .collect()
 }
 
 /// Words that are no command have none.
@@ -162,10 +275,18 @@ const TURNS: &str = "\u{202e}\u{200b}";
 fn shown(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let command = sandbox.command(arguments);
     let mut plain = Command::new(command.get_program());
-    plain.args(command.get_args().filter(|argument| *argument != "--json")).current_dir(sandbox.path(""));
-    plain.env("STATE_DIRECTORY", sandbox.path("notes")).stdin(std::process::Stdio::null());
+    plain
+        .args(command.get_args().filter(|argument| *argument != "--json"))
+        .current_dir(sandbox.path(""));
+    plain
+        .env("STATE_DIRECTORY", sandbox.path("notes"))
+        .stdin(std::process::Stdio::null());
     let output = plain.output().unwrap();
-    format!("{}{}", String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    format!(
+        "{}{}",
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap()
+    )
 }
 
 #[test]
@@ -175,23 +296,53 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
     let mut sandbox = Sandbox::with_store_at(folder.path().join(&name));
     let store = format!("dir:{}", sandbox.store().display());
     let image = sandbox.image("disk.img", 300_000, 1);
-    let (source, other) = (format!("{name}={}", image.display()), sandbox.image(&format!("other{TURNS}.img"), 300_000, 2));
+    let (source, other) = (
+        format!("{name}={}", image.display()),
+        sandbox.image(&format!("other{TURNS}.img"), 300_000, 2),
+    );
     let again = format!("{}", other.display());
     let target = sandbox.path(&format!("target{TURNS}"));
     let target = target.to_str().unwrap();
     let mut seen = 0;
     let mut see = |sandbox: &Sandbox, names_it: bool, arguments: &[&str]| {
         let shown = shown(sandbox, arguments);
-        assert!(!shown.contains(|char: char| TURNS.contains(char) || (char.is_control() && char != '\n')), "{arguments:?}: {shown:?}");
-        assert_eq!(shown.contains("\\u{202e}"), names_it, "{arguments:?}: {shown}");
+        assert!(
+            !shown
+                .contains(|char: char| TURNS.contains(char) || (char.is_control() && char != '\n')),
+            "{arguments:?}: {shown:?}"
+        );
+        assert_eq!(
+            shown.contains("\\u{202e}"),
+            names_it,
+            "{arguments:?}: {shown}"
+        );
         seen += 1;
     };
-    see(&sandbox, true, &["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"]);
+    see(
+        &sandbox,
+        true,
+        &[
+            "archive",
+            "create",
+            "home",
+            "--store",
+            &store,
+            "--kdf-memory",
+            "64M",
+            "--kdf-passes",
+            "3",
+        ],
+    );
     see(&sandbox, true, &["backup", "home", &source]);
     see(&sandbox, true, &["backup", "home", &source, "--dry-run"]);
     see(&sandbox, true, &["monitor", "home", &source]);
-    for look in [["list", "home"].as_slice(), &["status"], &["archive", "list"], &["archive", "show", "home"], &["recovery-sheet", "home"]]
-    {
+    for look in [
+        ["list", "home"].as_slice(),
+        &["status"],
+        &["archive", "list"],
+        &["archive", "show", "home"],
+        &["recovery-sheet", "home"],
+    ] {
         see(&sandbox, true, look);
     }
     see(&sandbox, true, &["restore", "home", &name, "--to", target]);
@@ -200,10 +351,18 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
     see(&sandbox, true, &["diff", "home", &name, "--with", "latest"]);
     // Names that nothing has, in errors.
     see(&sandbox, true, &["list", "home", &format!("no{TURNS}such")]);
-    see(&sandbox, true, &["list", "home", &name, "--session", &format!("2{TURNS}")]);
+    see(
+        &sandbox,
+        true,
+        &["list", "home", &name, "--session", &format!("2{TURNS}")],
+    );
     see(&sandbox, true, &["list", &format!("no{TURNS}archive")]);
     see(&sandbox, true, &["backup", "home", &again]);
-    see(&sandbox, true, &["backup", "home", &format!("{name}={again}x")]);
+    see(
+        &sandbox,
+        true,
+        &["backup", "home", &format!("{name}={again}x")],
+    );
     // Damage names who needs it.
     for blob in sandbox.blobs() {
         if blob.metadata().unwrap().len() > 60_000 {
@@ -215,14 +374,26 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
     // Whoever watches sees the names of others.
     let gate = sandbox.path("gate");
     wyng_tests::disk::run(Command::new("mkfifo").arg(&gate));
-    sandbox.replace_helper(&format!("[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1", gate.display()));
+    sandbox.replace_helper(&format!(
+        "[ $1 = fetch ] || read -r _ <{}; exec $HELPER $1",
+        gate.display()
+    ));
     let _service = Service::start(&mut sandbox);
-    let backup = sandbox.command(&["backup", "home", &source]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let backup = sandbox
+        .command(&["backup", "home", &source])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let mut opened = wyng_tests::service::reached(&gate);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| shown(&sandbox, &["watch"]));
         std::io::Write::write_all(&mut opened, b"\n").unwrap();
-        assert!(!watch.join().unwrap().contains(|char: char| TURNS.contains(char)));
+        assert!(
+            !watch
+                .join()
+                .unwrap()
+                .contains(|char: char| TURNS.contains(char))
+        );
     });
     drop(backup.wait_with_output());
     assert!(seen > 15);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `make install-dom0` and `make install-vm` put where, and the packages that carry it: built, installed into a folder, and run from there.
+//! What `make install-dom0` and `make install-vm` put where, and the packages that carry it: built,
+//! installed into a folder, and run from there.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -57,18 +58,35 @@ const VM: [(&str, u32); 8] = [
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// `make`, with the programs that are under test.
 fn make(target: &str, variables: &[(&str, &Path)]) {
     let mut command = Command::new("make");
-    command.arg("--no-print-directory").arg(target).arg("PROFILE=dev").current_dir(root());
-    command.arg(format!("PROGRAMS={}", program("wyngd").parent().unwrap().display()));
+    command
+        .arg("--no-print-directory")
+        .arg(target)
+        .arg("PROFILE=dev")
+        .current_dir(root());
+    command.arg(format!(
+        "PROGRAMS={}",
+        program("wyngd").parent().unwrap().display()
+    ));
     command.arg(format!("HELPER={}", static_helper().display()));
-    command.args(variables.iter().map(|(name, path)| format!("{name}={}", path.display())));
+    command.args(
+        variables
+            .iter()
+            .map(|(name, path)| format!("{name}={}", path.display())),
+    );
     // A make above this one must not be asked for its own targets' jobs.
-    run(command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("MFLAGS"));
+    run(command
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("MFLAGS"));
 }
 
 /// Every file below a folder, with its mode; without what a package manager keeps there.
@@ -77,11 +95,19 @@ fn files(folder: &Path) -> BTreeMap<String, u32> {
     while let Some(inner) = folders.pop() {
         for entry in std::fs::read_dir(inner).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            let name = path
+                .strip_prefix(folder)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             if path.is_dir() {
                 folders.push(path);
             } else if !name.starts_with("var/lib/") {
-                found.insert(name, std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777);
+                found.insert(
+                    name,
+                    std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+                );
             }
         }
     }
@@ -96,14 +122,20 @@ fn assert_holds(folder: &Path, table: &[(&str, u32)]) {
         assert_eq!(found.remove(*name), Some(*mode), "{name}");
     }
     found.retain(|name, mode| {
-        *mode != 0o644 || !["usr/share/man/man1/wyng-ctl-", "usr/share/doc/wyng"].iter().any(|free| name.starts_with(free))
+        *mode != 0o644
+            || !["usr/share/man/man1/wyng-ctl-", "usr/share/doc/wyng"]
+                .iter()
+                .any(|free| name.starts_with(free))
     });
     assert_eq!(found, BTreeMap::new(), "more than the table has");
 }
 
 #[test]
 fn install_puts_everything_where_qubes_has_it() {
-    if !require(Component::StaticHelper, "install_puts_everything_where_qubes_has_it") {
+    if !require(
+        Component::StaticHelper,
+        "install_puts_everything_where_qubes_has_it",
+    ) {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -119,9 +151,15 @@ fn install_puts_everything_where_qubes_has_it() {
     assert!(
         std::fs::read_to_string(dom0.join("usr/share/bash-completion/completions/wyng-ctl"))
             .unwrap()
-            .contains("complete -o nospace -o bashdefault -o nosort -F _clap_complete_wyng_ctl wyng-ctl")
+            .contains(
+                "complete -o nospace -o bashdefault -o nosort -F _clap_complete_wyng_ctl wyng-ctl"
+            )
     );
-    assert!(dom0.join("usr/share/doc/wyng/50-wyng-adminvm.policy.example").is_file(), "the example is a document");
+    assert!(
+        dom0.join("usr/share/doc/wyng/50-wyng-adminvm.policy.example")
+            .is_file(),
+        "the example is a document"
+    );
 }
 
 #[test]
@@ -131,17 +169,29 @@ fn the_helper_of_a_template_needs_nothing_of_it() {
         return;
     }
     let needs = |program: &Path| {
-        let output = Command::new("readelf").args(["--wide", "--program-headers", "--dynamic"]).arg(program).output().unwrap();
+        let output = Command::new("readelf")
+            .args(["--wide", "--program-headers", "--dynamic"])
+            .arg(program)
+            .output()
+            .unwrap();
         assert!(output.status.success());
         let said = String::from_utf8(output.stdout).unwrap();
-        said.lines().filter(|line| line.contains("INTERP") || line.contains("(NEEDED)")).count()
+        said.lines()
+            .filter(|line| line.contains("INTERP") || line.contains("(NEEDED)"))
+            .count()
     };
     assert_eq!(needs(&static_helper()), 0, "no loader and no library");
-    assert!(needs(&program("wyng-transport-vm")) > 1, "the one that is linked as usual is told apart");
+    assert!(
+        needs(&program("wyng-transport-vm")) > 1,
+        "the one that is linked as usual is told apart"
+    );
     let mut sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", 300_000, 1);
     sandbox.replace_helper(&format!("exec {} $1", static_helper().display()));
-    let session = sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", image.to_str().unwrap()])
+        .success()
+        .session(0);
     sandbox.assert_restores("disk.img", &session, &noise(300_000, 1));
 }
 
@@ -152,14 +202,33 @@ fn works_from(installed: &Path) {
     let store = format!("dir:{}", sandbox.store().display());
     let wyng = |arguments: &[&str]| {
         let mut command = Command::new(installed.join("usr/bin/wyng-ctl"));
-        command.args(["--standalone", "--state-dir"]).arg(sandbox.state()).arg("--passphrase-file").arg(sandbox.path("passphrase"));
+        command
+            .args(["--standalone", "--state-dir"])
+            .arg(sandbox.state())
+            .arg("--passphrase-file")
+            .arg(sandbox.path("passphrase"));
         run(command.args(arguments).current_dir(sandbox.path("")));
     };
-    // It looks beside itself first; an installed one finds the others in /usr/libexec, which is not of this root.
+    // It looks beside itself first; an installed one finds the others in /usr/libexec, which is not
+    // of this root.
     for name in ["wyngd", "wyng-transport-vm"] {
-        std::fs::copy(installed.join("usr/libexec/wyng").join(name), installed.join("usr/bin").join(name)).unwrap();
+        std::fs::copy(
+            installed.join("usr/libexec/wyng").join(name),
+            installed.join("usr/bin").join(name),
+        )
+        .unwrap();
     }
-    wyng(&["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"]);
+    wyng(&[
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ]);
     wyng(&["backup", "home", "disk.img"]);
     wyng(&["restore", "home", "disk.img", "--to", "restored.img"]);
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(300_000, 1));
@@ -168,15 +237,23 @@ fn works_from(installed: &Path) {
 /// The one package in a folder, or in its folder of the architecture.
 fn package(folder: &Path, name: &str, kind: &str) -> PathBuf {
     let is_it = |file: &str| file.starts_with(name) && file.ends_with(kind);
-    let found: Vec<String> = files(folder).into_keys().filter(|file| is_it(file.rsplit('/').next().unwrap())).collect();
-    let [found] = &found[..] else { panic!("{name}: {found:?}") };
+    let found: Vec<String> = files(folder)
+        .into_keys()
+        .filter(|file| is_it(file.rsplit('/').next().unwrap()))
+        .collect();
+    let [found] = &found[..] else {
+        panic!("{name}: {found:?}")
+    };
     folder.join(found)
 }
 
 #[test]
 fn the_rpms_install_into_a_root_and_work_there() {
     let test = "the_rpms_install_into_a_root_and_work_there";
-    if !require(Component::StaticHelper, test) || !require(Component::Rpm, test) || !require(Component::Root, test) {
+    if !require(Component::StaticHelper, test)
+        || !require(Component::Rpm, test)
+        || !require(Component::Root, test)
+    {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -185,21 +262,46 @@ fn the_rpms_install_into_a_root_and_work_there() {
         let package = package(&scratch.path().join("packages"), name, ".rpm");
         let installed = scratch.path().join(name);
         std::fs::create_dir(&installed).unwrap();
-        // The root is empty: neither what the package requires, nor a shell for its scripts, is there.
+        // The root is empty: neither what the package requires, nor a shell for its scripts, is
+        // there.
         let mut install = Command::new("rpm");
-        run(install.arg("--root").arg(&installed).args(["--dbpath=/var/lib/rpm", "--install", "--nodeps", "--noscripts"]).arg(&package));
+        run(install
+            .arg("--root")
+            .arg(&installed)
+            .args([
+                "--dbpath=/var/lib/rpm",
+                "--install",
+                "--nodeps",
+                "--noscripts",
+            ])
+            .arg(&package));
         assert_holds(&installed, table);
     }
     works_from(&scratch.path().join("wyng-dom0"));
     let dom0 = package(&scratch.path().join("packages"), "wyng-dom0", ".rpm");
-    let query = Command::new("rpm").args(["--query", "--package", "--queryformat", "[%{FILENAMES} %{FILEGROUPNAME}\n]"]).arg(dom0).output();
-    assert!(String::from_utf8(query.unwrap().stdout).unwrap().contains("/etc/qubes/policy.d/60-wyng.policy qubes\n"));
+    let query = Command::new("rpm")
+        .args([
+            "--query",
+            "--package",
+            "--queryformat",
+            "[%{FILENAMES} %{FILEGROUPNAME}\n]",
+        ])
+        .arg(dom0)
+        .output();
+    assert!(
+        String::from_utf8(query.unwrap().stdout)
+            .unwrap()
+            .contains("/etc/qubes/policy.d/60-wyng.policy qubes\n")
+    );
 }
 
 #[test]
 fn the_debian_package_installs_into_a_root() {
     let test = "the_debian_package_installs_into_a_root";
-    if !require(Component::StaticHelper, test) || !require(Component::Dpkg, test) || !require(Component::Root, test) {
+    if !require(Component::StaticHelper, test)
+        || !require(Component::Dpkg, test)
+        || !require(Component::Root, test)
+    {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -210,20 +312,39 @@ fn the_debian_package_installs_into_a_root() {
     std::fs::create_dir_all(installed.join("var/lib/dpkg/info")).unwrap();
     std::fs::write(installed.join("var/lib/dpkg/status"), "").unwrap();
     let package = package(&packages, "wyng-vm_", ".deb");
-    run(Command::new("dpkg").arg("--root").arg(&installed).arg("--install").arg(&package));
+    run(Command::new("dpkg")
+        .arg("--root")
+        .arg(&installed)
+        .arg("--install")
+        .arg(&package));
     assert_holds(&installed, &VM);
-    let depends = Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends").output().unwrap();
-    assert_eq!(String::from_utf8(depends.stdout).unwrap().trim(), "", "it fits every template");
+    let depends = Command::new("dpkg-deb")
+        .arg("--field")
+        .arg(&package)
+        .arg("Depends")
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(depends.stdout).unwrap().trim(),
+        "",
+        "it fits every template"
+    );
 }
 
 #[test]
 fn the_version_is_the_same_everywhere() {
     let text = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
-    let (version, rel) = (text("version").trim().to_owned(), text("rel").trim().to_owned());
+    let (version, rel) = (
+        text("version").trim().to_owned(),
+        text("rel").trim().to_owned(),
+    );
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
     assert!(text("debian/changelog").starts_with(&format!("wyng ({version}-{rel}) ")));
     let builder = text(".qubesbuilder");
     for name in ["packaging/rpm/wyng-dom0.spec", "packaging/rpm/wyng-vm.spec"] {
-        assert!(builder.contains(name) && root().join(format!("{name}.in")).is_file(), "{name}");
+        assert!(
+            builder.contains(name) && root().join(format!("{name}.in")).is_file(),
+            "{name}"
+        );
     }
 }

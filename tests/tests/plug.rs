@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync or change of a name, for each n up to 15
-//! and for every eighth behind it. Then the same command once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is left over.
+//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync
+//! or change of a name, for each n up to 15 and for every eighth behind it. Then the same command
+//! once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is
+//! left over.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +13,8 @@ use wyng_tests::sandbox::{Outcome, noise, write_at};
 use wyng_tests::scene::Scene;
 use wyng_tests::traced::{HelperOutside, killed_at, watched};
 
-/// Calls by which a role changes what others see. Those that no role makes cost one run each, and find a role that begins to.
+/// Calls by which a role changes what others see. Those that no role makes cost one run each, and
+/// find a role that begins to.
 const CALLS: [&str; 14] = [
     "sendmsg",
     "sendto",
@@ -31,8 +34,8 @@ const CALLS: [&str; 14] = [
 /// Those of them that the helper makes.
 const HELPER_CALLS: [&str; 5] = ["write", "fsync", "fdatasync", "linkat", "mkdirat"];
 
-/// Which of a role's calls of one kind. Beyond these many, it is asked for one name after the other, and every eighth stands for the rest;
-/// `killed.rs` counts on through all of them.
+/// Which of a role's calls of one kind. Beyond these many, it is asked for one name after the
+/// other, and every eighth stands for the rest; `killed.rs` counts on through all of them.
 fn numbers() -> impl Iterator<Item = u32> {
     (1..16).chain((16..).step_by(8))
 }
@@ -48,7 +51,11 @@ impl Base {
         let base = scene.sandbox.path("base");
         std::fs::create_dir(&base).unwrap();
         let kept = scene.folders().into_iter().filter(|folder| folder.exists());
-        Self(kept.map(|folder| (folder.clone(), base.join(folder.file_name().unwrap()))).collect()).saved()
+        Self(
+            kept.map(|folder| (folder.clone(), base.join(folder.file_name().unwrap())))
+                .collect(),
+        )
+        .saved()
     }
 
     fn saved(self) -> Self {
@@ -68,8 +75,13 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to));
 }
 
-/// Kills `command` before each of its calls, and gives what it said, and what the same command said after it, to `check`. How often.
-fn killed_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMut(&mut Scene, &Outcome, &Outcome)) -> u32 {
+/// Kills `command` before each of its calls, and gives what it said, and what the same command said
+/// after it, to `check`. How often.
+fn killed_everywhere(
+    scene: &mut Scene,
+    arguments: &[&str],
+    mut check: impl FnMut(&mut Scene, &Outcome, &Outcome),
+) -> u32 {
     let base = Base::of(scene);
     let trace = scene.sandbox.path("trace");
     let mut kills = 0;
@@ -91,7 +103,12 @@ fn killed_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMu
                 ["key", "add", ..] => again.codes() == ["passphrase-taken"],
                 _ => false,
             };
-            assert!(again.status == 0 || done, "after a kill at {call} {number}: {}\n{}", again.json, again.stderr);
+            assert!(
+                again.status == 0 || done,
+                "after a kill at {call} {number}: {}\n{}",
+                again.json,
+                again.stderr
+            );
             check(scene, &cut_said, &again);
             scene.sessions.truncate(sessions);
         }
@@ -101,20 +118,30 @@ fn killed_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMu
 
 #[test]
 fn a_backup_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_kill_at_every_call_of_a_role") else { return };
+    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
     write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
     write_at(&scene.sandbox.path("home.img"), 69_000, &noise(9000, 4));
-    let kills = killed_everywhere(&mut scene, &["backup", "home", "root.img", "home.img"], |scene, cut, again| {
-        scene.note(cut);
-        scene.note(again);
-        scene.assert_whole();
-    });
+    let kills = killed_everywhere(
+        &mut scene,
+        &["backup", "home", "root.img", "home.img"],
+        |scene, cut, again| {
+            scene.note(cut);
+            scene.note(again);
+            scene.assert_whole();
+        },
+    );
     assert!(kills > 50, "{kills} kills");
 }
 
 #[test]
 fn a_backup_survives_a_helper_killed_at_every_call() {
-    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_helper_killed_at_every_call") else { return };
+    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_helper_killed_at_every_call")
+    else {
+        return;
+    };
     write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
     let base = Base::of(&scene);
     let trace = scene.sandbox.path("trace");
@@ -125,7 +152,8 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
     for call in HELPER_CALLS {
         for number in numbers() {
             base.put_back(&scene);
-            let helper = HelperOutside::killed_at(call, number, &program("wyng-transport-vm"), &pipes);
+            let helper =
+                HelperOutside::killed_at(call, number, &program("wyng-transport-vm"), &pipes);
             scene.sandbox.replace_helper(&HelperOutside::script(&pipes));
             let cut = scene.sandbox.wyng(&backup);
             scene.sandbox.restore_helper();
@@ -135,11 +163,19 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
             }
             kills += 1;
             // Killed after its last receipt, it is missed by nobody.
-            assert!(cut.status == 0 || cut.expect(6).codes() == ["far-end-lost"], "{call} {number}: {}", cut.json);
+            assert!(
+                cut.status == 0 || cut.expect(6).codes() == ["far-end-lost"],
+                "{call} {number}: {}",
+                cut.json
+            );
             let sessions = scene.sessions.len();
             scene.note(&cut);
             let again = Outcome::of(watched(&scene.sandbox.command(&backup), &NOTHING, &trace));
-            assert_eq!(again.status, 0, "after the helper was killed at {call} {number}: {}\n{}", again.json, again.stderr);
+            assert_eq!(
+                again.status, 0,
+                "after the helper was killed at {call} {number}: {}\n{}",
+                again.json, again.stderr
+            );
             scene.note(&again);
             scene.assert_whole();
             scene.sessions.truncate(sessions);
@@ -150,10 +186,21 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
 
 #[test]
 fn a_restore_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::with_a_session("a_restore_survives_a_kill_at_every_call_of_a_role") else { return };
+    let Some(mut scene) =
+        Scene::with_a_session("a_restore_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
     let target = scene.sandbox.path("restored");
     let content = noise(600_000, 1);
-    let arguments = ["restore", "home", "root.img", "--to", target.to_str().unwrap(), "--overwrite"];
+    let arguments = [
+        "restore",
+        "home",
+        "root.img",
+        "--to",
+        target.to_str().unwrap(),
+        "--overwrite",
+    ];
     let kills = killed_everywhere(&mut scene, &arguments, |scene, _, _| {
         assert!(std::fs::read(&target).unwrap() == content);
         std::fs::remove_file(&target).unwrap();
@@ -164,10 +211,23 @@ fn a_restore_survives_a_kill_at_every_call_of_a_role() {
 
 #[test]
 fn making_an_archive_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::ready("making_an_archive_survives_a_kill_at_every_call_of_a_role") else { return };
+    let Some(mut scene) = Scene::ready("making_an_archive_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let arguments = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let arguments = [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ];
     let kills = killed_everywhere(&mut scene, &arguments, |scene, _, _| {
         let outcome = scene.sandbox.wyng(&["backup", "home", "root.img"]);
         scene.note(outcome.success());
@@ -178,29 +238,53 @@ fn making_an_archive_survives_a_kill_at_every_call_of_a_role() {
 
 #[test]
 fn adopting_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::with_a_session("adopting_survives_a_kill_at_every_call_of_a_role") else { return };
+    let Some(mut scene) = Scene::with_a_session("adopting_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
     std::fs::remove_dir_all(scene.sandbox.state()).unwrap();
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let kills = killed_everywhere(&mut scene, &["archive", "open", "home", "--store", &store], |scene, _, _| scene.assert_whole());
+    let kills = killed_everywhere(
+        &mut scene,
+        &["archive", "open", "home", "--store", &store],
+        |scene, _, _| scene.assert_whole(),
+    );
     assert!(kills > 20, "{kills} kills");
 }
 
 #[test]
 fn opening_a_known_archive_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::with_a_session("opening_a_known_archive_survives_a_kill_at_every_call_of_a_role") else { return };
-    let kills = killed_everywhere(&mut scene, &["archive", "open", "home"], |scene, _, _| scene.assert_whole());
+    let Some(mut scene) =
+        Scene::with_a_session("opening_a_known_archive_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
+    let kills = killed_everywhere(&mut scene, &["archive", "open", "home"], |scene, _, _| {
+        scene.assert_whole()
+    });
     assert!(kills > 20, "{kills} kills");
 }
 
 #[test]
 fn a_key_change_survives_a_kill_at_every_call_of_a_role() {
-    let Some(mut scene) = Scene::with_a_session("a_key_change_survives_a_kill_at_every_call_of_a_role") else { return };
+    let Some(mut scene) =
+        Scene::with_a_session("a_key_change_survives_a_kill_at_every_call_of_a_role")
+    else {
+        return;
+    };
     let second = scene.sandbox.text("second", "another one\n");
-    let kills = killed_everywhere(&mut scene, &["key", "add", "home", "--new-passphrase-file", &second], |scene, _, _| {
-        for passphrase in ["passphrase", "second"] {
-            scene.sandbox.wyng(&["key", "check", "home", "--passphrase-file", passphrase]).success();
-        }
-        scene.assert_whole();
-    });
+    let kills = killed_everywhere(
+        &mut scene,
+        &["key", "add", "home", "--new-passphrase-file", &second],
+        |scene, _, _| {
+            for passphrase in ["passphrase", "second"] {
+                scene
+                    .sandbox
+                    .wyng(&["key", "check", "home", "--passphrase-file", passphrase])
+                    .success();
+            }
+            scene.assert_whole();
+        },
+    );
     assert!(kills > 20, "{kills} kills");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The power goes at every sync of the real programs, and what was not synced is lost, as the model of `power_loss` says. Then the same
-//! command once: it succeeds, and all that was ever reported restores exactly.
+//! The power goes at every sync of the real programs, and what was not synced is lost, as the model
+//! of `power_loss` says. Then the same command once: it succeeds, and all that was ever reported
+//! restores exactly.
 
 use std::collections::HashSet;
 
@@ -21,7 +22,11 @@ enum When {
 }
 
 /// Runs the command, and shows every state that the disk may be in. How many.
-fn powered_off_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl FnMut(&mut Scene, &Outcome, When)) -> usize {
+fn powered_off_everywhere(
+    scene: &mut Scene,
+    arguments: &[&str],
+    mut check: impl FnMut(&mut Scene, &Outcome, When),
+) -> usize {
     let folder = scene.sandbox.path("");
     let mut system = FileSystem::of(&folder, &["state", "store"]);
     let (output, calls) = recorded(&scene.sandbox.command(arguments), &folder);
@@ -30,7 +35,10 @@ fn powered_off_everywhere(scene: &mut Scene, arguments: &[&str], mut check: impl
     let mut seen = HashSet::new();
     let mut power_off = |system: &FileSystem, place: usize, when: When| {
         let seed = SEEDS * place as u64;
-        for loss in [Loss::Everything, Loss::Contents, Loss::Names].into_iter().chain((seed..seed + SEEDS).map(Loss::Some)) {
+        for loss in [Loss::Everything, Loss::Contents, Loss::Names]
+            .into_iter()
+            .chain((seed..seed + SEEDS).map(Loss::Some))
+        {
             if system.show(loss, &mut seen) {
                 eprintln!("{loss:?} before call {place} of {}", calls.len());
                 check(scene, &reported, when);
@@ -56,7 +64,10 @@ fn again(scene: &Scene, arguments: &[&str]) -> Outcome {
 
 #[test]
 fn a_backup_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) = Scene::with_a_session("a_backup_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
     scene.sandbox.image("third.img", 70_000, 4);
     let backup = ["backup", "home", "root.img", "third.img"];
@@ -74,8 +85,13 @@ fn a_backup_survives_a_loss_of_power_at_every_sync() {
     assert!(states > 30, "{states} states");
 }
 
-/// Runs the command as after a kill behind each change of a name, and then takes away what neither of the two has synced. How many kills.
-fn killed_then_powered_off(scene: &Scene, arguments: &[&str], mut check: impl FnMut(&Outcome)) -> u32 {
+/// Runs the command as after a kill behind each change of a name, and then takes away what neither
+/// of the two has synced. How many kills.
+fn killed_then_powered_off(
+    scene: &Scene,
+    arguments: &[&str],
+    mut check: impl FnMut(&Outcome),
+) -> u32 {
     let folder = scene.sandbox.path("");
     let mut system = FileSystem::of(&folder, &["state", "store"]);
     let (_, calls) = recorded(&scene.sandbox.command(arguments), &folder);
@@ -98,33 +114,69 @@ fn killed_then_powered_off(scene: &Scene, arguments: &[&str], mut check: impl Fn
 
 #[test]
 fn a_first_backup_after_a_killed_one_survives_a_loss_of_power() {
-    let Some(scene) = Scene::ready("a_first_backup_after_a_killed_one_survives_a_loss_of_power") else { return };
+    let Some(scene) = Scene::ready("a_first_backup_after_a_killed_one_survives_a_loss_of_power")
+    else {
+        return;
+    };
     scene.create().success();
     scene.sandbox.image("root.img", 300_000, 1);
     let kills = killed_then_powered_off(&scene, &["backup", "home", "root.img"], |again| {
-        scene.sandbox.assert_restores("root.img", &again.success().session(0), &noise(300_000, 1));
+        scene
+            .sandbox
+            .assert_restores("root.img", &again.success().session(0), &noise(300_000, 1));
     });
     assert!(kills > 10, "{kills} kills");
 }
 
 #[test]
 fn making_an_archive_after_a_killed_making_survives_a_loss_of_power() {
-    let Some(scene) = Scene::ready("making_an_archive_after_a_killed_making_survives_a_loss_of_power") else { return };
+    let Some(scene) =
+        Scene::ready("making_an_archive_after_a_killed_making_survives_a_loss_of_power")
+    else {
+        return;
+    };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let create = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let create = [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ];
     let kills = killed_then_powered_off(&scene, &create, |again| {
-        assert!(again.status == 0 || again.codes() == ["archive-name-taken"], "{}", again.json);
-        scene.sandbox.wyng(&["backup", "home", "root.img"]).success();
+        assert!(
+            again.status == 0 || again.codes() == ["archive-name-taken"],
+            "{}",
+            again.json
+        );
+        scene
+            .sandbox
+            .wyng(&["backup", "home", "root.img"])
+            .success();
     });
     assert!(kills > 10, "{kills} kills");
 }
 
 #[test]
 fn a_restore_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::with_a_session("a_restore_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) = Scene::with_a_session("a_restore_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     let target = scene.sandbox.path("restored");
-    let restore = ["restore", "home", "root.img", "--to", target.to_str().unwrap(), "--overwrite"];
+    let restore = [
+        "restore",
+        "home",
+        "root.img",
+        "--to",
+        target.to_str().unwrap(),
+        "--overwrite",
+    ];
     let states = powered_off_everywhere(&mut scene, &restore, |scene, _, when| {
         if when == When::During {
             again(scene, &restore);
@@ -137,15 +189,32 @@ fn a_restore_survives_a_loss_of_power_at_every_sync() {
 
 #[test]
 fn making_an_archive_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::ready("making_an_archive_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) = Scene::ready("making_an_archive_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let create = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let create = [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ];
     let states = powered_off_everywhere(&mut scene, &create, |scene, _, when| {
         if when == When::During {
             let again = scene.sandbox.wyng(&create);
             // All was done, and not yet told.
-            assert!(again.status == 0 || again.codes() == ["archive-name-taken"], "{}", again.json);
+            assert!(
+                again.status == 0 || again.codes() == ["archive-name-taken"],
+                "{}",
+                again.json
+            );
         }
         let outcome = again(scene, &["backup", "home", "root.img"]);
         scene.note(&outcome);
@@ -157,7 +226,10 @@ fn making_an_archive_survives_a_loss_of_power_at_every_sync() {
 
 #[test]
 fn adopting_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::with_a_session("adopting_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) = Scene::with_a_session("adopting_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     std::fs::remove_dir_all(scene.sandbox.state()).unwrap();
     let store = format!("dir:{}", scene.sandbox.store().display());
     let open = ["archive", "open", "home", "--store", &store];
@@ -172,7 +244,11 @@ fn adopting_survives_a_loss_of_power_at_every_sync() {
 
 #[test]
 fn opening_a_known_archive_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::with_a_session("opening_a_known_archive_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) =
+        Scene::with_a_session("opening_a_known_archive_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     let open = ["archive", "open", "home"];
     let states = powered_off_everywhere(&mut scene, &open, |scene, _, when| {
         // Whichever state counts, it is a whole one.
@@ -187,17 +263,28 @@ fn opening_a_known_archive_survives_a_loss_of_power_at_every_sync() {
 
 #[test]
 fn a_key_change_survives_a_loss_of_power_at_every_sync() {
-    let Some(mut scene) = Scene::with_a_session("a_key_change_survives_a_loss_of_power_at_every_sync") else { return };
+    let Some(mut scene) =
+        Scene::with_a_session("a_key_change_survives_a_loss_of_power_at_every_sync")
+    else {
+        return;
+    };
     let second = scene.sandbox.text("second", "another one\n");
     let add = ["key", "add", "home", "--new-passphrase-file", &second];
     let states = powered_off_everywhere(&mut scene, &add, |scene, _, when| {
         if when == When::During {
             let again = scene.sandbox.wyng(&add);
             // All was done, and not yet told.
-            assert!(again.status == 0 || again.codes() == ["passphrase-taken"], "{}", again.json);
+            assert!(
+                again.status == 0 || again.codes() == ["passphrase-taken"],
+                "{}",
+                again.json
+            );
         }
         for passphrase in ["passphrase", "second"] {
-            scene.sandbox.wyng(&["key", "check", "home", "--passphrase-file", passphrase]).success();
+            scene
+                .sandbox
+                .wyng(&["key", "check", "home", "--passphrase-file", passphrase])
+                .success();
         }
         scene.assert_whole();
     });
@@ -207,24 +294,46 @@ fn a_key_change_survives_a_loss_of_power_at_every_sync() {
 /// The model itself can fail: without the syncs of one kind, what was reported is lost.
 #[test]
 fn without_its_syncs_a_backup_is_lost() {
-    let Some(scene) = Scene::with_a_session("without_its_syncs_a_backup_is_lost") else { return };
+    let Some(scene) = Scene::with_a_session("without_its_syncs_a_backup_is_lost") else {
+        return;
+    };
     write_at(&scene.sandbox.path("root.img"), 100_000, &noise(300_000, 3));
     let folder = scene.sandbox.path("");
     let base = FileSystem::of(&folder, &["state", "store"]);
-    let (output, calls) = recorded(&scene.sandbox.command(&["backup", "home", "root.img"]), &folder);
+    let (output, calls) = recorded(
+        &scene.sandbox.command(&["backup", "home", "root.img"]),
+        &folder,
+    );
     let session = Outcome::of(output).session(0);
-    for (loss, spared) in [(Loss::Contents, Spared::Files), (Loss::Everything, Spared::Folders), (Loss::Everything, Spared::Nothing)] {
+    for (loss, spared) in [
+        (Loss::Contents, Spared::Files),
+        (Loss::Everything, Spared::Folders),
+        (Loss::Everything, Spared::Nothing),
+    ] {
         let mut system = base.clone();
         for call in &calls {
             let folder = matches!(call, Call::Sync(path) if path.is_dir());
-            if !call.is_sync() || spared == Spared::Nothing || folder != (spared == Spared::Folders) {
+            if !call.is_sync() || spared == Spared::Nothing || folder != (spared == Spared::Folders)
+            {
                 system.apply(call);
             }
         }
         system.show(loss, &mut HashSet::new());
         let target = scene.sandbox.path("target");
-        let restore = ["restore", "home", "root.img", "--session", &session, "--to", target.to_str().unwrap()];
-        assert_eq!(scene.sandbox.wyng(&restore).status == 0, spared == Spared::Nothing, "{spared:?}");
+        let restore = [
+            "restore",
+            "home",
+            "root.img",
+            "--session",
+            &session,
+            "--to",
+            target.to_str().unwrap(),
+        ];
+        assert_eq!(
+            scene.sandbox.wyng(&restore).status == 0,
+            spared == Spared::Nothing,
+            "{spared:?}"
+        );
     }
 }
 

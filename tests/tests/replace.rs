@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A restore to where something is already, and what differs from it: on btrfs, XFS and elsewhere, beside and in place.
+//! A restore to where something is already, and what differs from it: on btrfs, XFS and elsewhere,
+//! beside and in place.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ const CHUNK: u64 = 64 << 10;
 /// Where the volumes of these tests are written to after their session.
 const PLACES: [u64; 3] = [70_000, 3_000_000, 6_000_000];
 
-/// A volume with a session, changed since in three chunks, with a hole and a part that was a hole; and what the session has.
+/// A volume with a session, changed since in three chunks, with a hole and a part that was a hole;
+/// and what the session has.
 fn changed(volume: &Path, back_up: impl Fn(&Path) -> Outcome) -> (String, Vec<u8>) {
     punch(volume, 4 * MIB as u64, 2 * CHUNK);
     let session = back_up(volume).session(0);
@@ -26,12 +28,22 @@ fn changed(volume: &Path, back_up: impl Fn(&Path) -> Outcome) -> (String, Vec<u8
         write_durably(volume, place, &noise(5000, place));
     }
     punch(volume, MIB as u64, CHUNK);
-    write_durably(volume, 4 * MIB as u64 + CHUNK, &noise(usize::try_from(CHUNK).unwrap(), 4));
+    write_durably(
+        volume,
+        4 * MIB as u64 + CHUNK,
+        &noise(usize::try_from(CHUNK).unwrap(), 4),
+    );
     (session, content)
 }
 
 fn restore(sandbox: &Sandbox, session: &str, arguments: &[&str]) -> Outcome {
-    sandbox.wyng(&[&["restore", "home", "vm", "--session", session][..], arguments].concat())
+    sandbox.wyng(
+        &[
+            &["restore", "home", "vm", "--session", session][..],
+            arguments,
+        ]
+        .concat(),
+    )
 }
 
 fn text(path: &Path) -> &str {
@@ -40,14 +52,25 @@ fn text(path: &Path) -> &str {
 
 /// The store has lost what sessions need, but for what was read first of it.
 fn lose_packs(sandbox: &Sandbox) -> Vec<(PathBuf, Vec<u8>)> {
-    let packs: Vec<_> = sandbox.blobs().into_iter().filter(|blob| std::fs::metadata(blob).unwrap().len() > 100_000).collect();
-    let kept = packs.iter().map(|pack| (pack.clone(), std::fs::read(pack).unwrap())).collect();
-    packs.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    let packs: Vec<_> = sandbox
+        .blobs()
+        .into_iter()
+        .filter(|blob| std::fs::metadata(blob).unwrap().len() > 100_000)
+        .collect();
+    let kept = packs
+        .iter()
+        .map(|pack| (pack.clone(), std::fs::read(pack).unwrap()))
+        .collect();
+    packs
+        .iter()
+        .for_each(|pack| std::fs::remove_file(pack).unwrap());
     kept
 }
 
 fn bring_back(packs: Vec<(PathBuf, Vec<u8>)>) {
-    packs.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    packs
+        .into_iter()
+        .for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
 }
 
 #[test]
@@ -57,12 +80,33 @@ fn what_is_the_same_in_a_file_that_is_replaced_is_not_fetched() {
         let (session, content) = changed(&path, |path| pool.back_up(path));
         let before = std::fs::read(&path).unwrap();
         let packs = lose_packs(&pool.sandbox);
-        restore(&pool.sandbox, &session, &["--to", text(&path), "--overwrite"]).expect(5);
-        assert!(std::fs::read(&path).unwrap() == before, "a restore that failed left it as it was");
+        restore(
+            &pool.sandbox,
+            &session,
+            &["--to", text(&path), "--overwrite"],
+        )
+        .expect(5);
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "a restore that failed left it as it was"
+        );
         bring_back(packs);
-        let outcome = restore(&pool.sandbox, &session, &["--to", text(&path), "--overwrite"]);
-        assert_eq!(number(outcome.success(), "written_bytes"), 4 * CHUNK, "{:?}", pool.kind);
-        assert!(number(&outcome, "fetched_bytes") < 5 * CHUNK, "{}", outcome.json);
+        let outcome = restore(
+            &pool.sandbox,
+            &session,
+            &["--to", text(&path), "--overwrite"],
+        );
+        assert_eq!(
+            number(outcome.success(), "written_bytes"),
+            4 * CHUNK,
+            "{:?}",
+            pool.kind
+        );
+        assert!(
+            number(&outcome, "fetched_bytes") < 5 * CHUNK,
+            "{}",
+            outcome.json
+        );
         assert!(std::fs::read(&path).unwrap() == content);
     }
 }
@@ -77,8 +121,16 @@ fn a_new_file_beside_the_volume_is_made_of_its_base_snapshot() {
         for (session, content, chunks) in [(first, content, 5), (second, latest, 0)] {
             let beside = pool.disk.join("beside.img");
             let outcome = restore(&pool.sandbox, &session, &["--to", text(&beside)]);
-            assert!(number(outcome.success(), "fetched_bytes") <= chunks * CHUNK, "{}", outcome.json);
-            assert!(std::fs::read(&beside).unwrap() == content, "{:?}", pool.kind);
+            assert!(
+                number(outcome.success(), "fetched_bytes") <= chunks * CHUNK,
+                "{}",
+                outcome.json
+            );
+            assert!(
+                std::fs::read(&beside).unwrap() == content,
+                "{:?}",
+                pool.kind
+            );
             std::fs::remove_file(beside).unwrap();
         }
     }
@@ -89,20 +141,42 @@ fn a_volume_is_put_back_where_it_is() {
     for pool in Pool::each("a_volume_is_put_back_where_it_is") {
         let path = pool.volume("vm.img", 8 * MIB);
         let (session, content) = changed(&path, |path| pool.back_up(path));
-        std::fs::File::options().write(true).open(&path).unwrap().set_len(9 * MIB as u64 + 5).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(9 * MIB as u64 + 5)
+            .unwrap();
         write_durably(&path, 9 * MIB as u64, b"grown");
-        let (before, inode) = (std::fs::read(&path).unwrap(), std::fs::metadata(&path).unwrap().ino());
+        let (before, inode) = (
+            std::fs::read(&path).unwrap(),
+            std::fs::metadata(&path).unwrap().ino(),
+        );
         let packs = lose_packs(&pool.sandbox);
         restore(&pool.sandbox, &session, &["--in-place", "--yes"]).expect(5);
-        assert!(std::fs::read(&path).unwrap() == before, "what was begun was undone");
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "what was begun was undone"
+        );
         bring_back(packs);
         let outcome = restore(&pool.sandbox, &session, &["--in-place", "--yes"]);
-        assert_eq!(number(outcome.success(), "written_bytes"), 4 * CHUNK, "{:?}", pool.kind);
+        assert_eq!(
+            number(outcome.success(), "written_bytes"),
+            4 * CHUNK,
+            "{:?}",
+            pool.kind
+        );
         assert!(std::fs::read(&path).unwrap() == content);
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
         // The base is still that of the session: the next backup reads what the restore wrote.
         let outcome = pool.back_up(&path);
-        assert_eq!((number(&outcome, "changed_bytes"), outcome.json["volumes"][0]["method"].as_str()), (0, Some(pool.kind.method)));
+        assert_eq!(
+            (
+                number(&outcome, "changed_bytes"),
+                outcome.json["volumes"][0]["method"].as_str()
+            ),
+            (0, Some(pool.kind.method))
+        );
     }
 }
 
@@ -117,17 +191,32 @@ fn where_nothing_can_be_cloned_what_is_there_is_read_and_compared() {
         outcome
     });
     let changed = std::fs::read(&path).unwrap();
-    for arguments in [&["--to", text(&path), "--overwrite"][..], &["--in-place", "--yes", "--to", text(&path)], &["--in-place", "--yes"]] {
+    for arguments in [
+        &["--to", text(&path), "--overwrite"][..],
+        &["--in-place", "--yes", "--to", text(&path)],
+        &["--in-place", "--yes"],
+    ] {
         std::fs::write(&path, &changed).unwrap();
         let outcome = restore(&sandbox, &session, arguments);
-        assert!(number(outcome.success(), "fetched_bytes") < 5 * CHUNK, "{}", outcome.json);
+        assert!(
+            number(outcome.success(), "fetched_bytes") < 5 * CHUNK,
+            "{}",
+            outcome.json
+        );
         assert!(std::fs::read(&path).unwrap() == content, "{arguments:?}");
     }
     // Nothing can be made again what it was here, and that is said.
     std::fs::write(&path, &changed).unwrap();
     let packs = lose_packs(&sandbox);
     let failed = restore(&sandbox, &session, &["--in-place", "--yes"]);
-    assert!(failed.expect(5).codes().contains(&"target-unfinished".to_owned()), "{}", failed.json);
+    assert!(
+        failed
+            .expect(5)
+            .codes()
+            .contains(&"target-unfinished".to_owned()),
+        "{}",
+        failed.json
+    );
     bring_back(packs);
     restore(&sandbox, &session, &["--in-place", "--yes"]).success();
     assert!(std::fs::read(&path).unwrap() == content);
@@ -141,10 +230,17 @@ fn a_block_device_is_put_back_where_it_is() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]);
     let image = sandbox.path("image");
     std::fs::write(&image, half_noise(8 * MIB, 1)).unwrap();
-    let attached = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
+    let attached = Command::new("losetup")
+        .args(["--find", "--show"])
+        .arg(&image)
+        .output()
+        .unwrap();
     let device = PathBuf::from(String::from_utf8(attached.stdout).unwrap().trim());
     let source = format!("vm={}", device.display());
-    let session = sandbox.wyng(&["backup", "home", &source]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", &source])
+        .success()
+        .session(0);
     let content = std::fs::read(&device).unwrap();
     write_durably(&device, 70_000, &noise(5000, 9));
     let outcome = restore(&sandbox, &session, &["--in-place", "--yes"]);
@@ -175,7 +271,10 @@ fn the_daemon_keeps_nothing_of_a_volume_when_its_restore_has_ended() {
 fn ranges(outcome: &Outcome) -> Vec<(u64, u64)> {
     let field = |range: &Value, name: &str| range[name].as_u64().unwrap();
     let ranges = outcome.json["ranges"].as_array().unwrap();
-    ranges.iter().map(|range| (field(range, "offset_bytes"), field(range, "length_bytes"))).collect()
+    ranges
+        .iter()
+        .map(|range| (field(range, "offset_bytes"), field(range, "length_bytes")))
+        .collect()
 }
 
 /// What [`changed`] leaves different, in chunks.
@@ -192,7 +291,9 @@ fn expected() -> Vec<(u64, u64)> {
 
 #[test]
 fn a_comparison_of_sessions_reads_nothing_and_one_with_the_volume_reads_all_of_it() {
-    for pool in Pool::each("a_comparison_of_sessions_reads_nothing_and_one_with_the_volume_reads_all_of_it") {
+    for pool in
+        Pool::each("a_comparison_of_sessions_reads_nothing_and_one_with_the_volume_reads_all_of_it")
+    {
         let path = pool.volume("vm.img", 8 * MIB);
         let (first, _) = changed(&path, |path| pool.back_up(path));
         let local = pool.sandbox.wyng(&["diff", "home", "vm"]);
@@ -201,12 +302,27 @@ fn a_comparison_of_sessions_reads_nothing_and_one_with_the_volume_reads_all_of_i
         assert_eq!(local.json["damaged_bytes"], json!(0));
         let second = pool.back_up(&path).session(0);
         for (session, with) in [(&first, &second), (&second, &first)] {
-            let outcome = pool.sandbox.wyng(&["diff", "home", "vm", "--session", session, "--with", with]);
-            assert_eq!((ranges(outcome.success()), &outcome.json["read_bytes"]), (expected(), &json!(0)));
+            let outcome =
+                pool.sandbox
+                    .wyng(&["diff", "home", "vm", "--session", session, "--with", with]);
+            assert_eq!(
+                (ranges(outcome.success()), &outcome.json["read_bytes"]),
+                (expected(), &json!(0))
+            );
             assert_eq!(outcome.json["differing_bytes"], json!(5 * CHUNK));
         }
-        assert_eq!(ranges(pool.sandbox.wyng(&["diff", "home", "vm", "--session", &first]).success()), expected());
-        assert_eq!(ranges(pool.sandbox.wyng(&["diff", "home", "vm"]).success()), []);
+        assert_eq!(
+            ranges(
+                pool.sandbox
+                    .wyng(&["diff", "home", "vm", "--session", &first])
+                    .success()
+            ),
+            expected()
+        );
+        assert_eq!(
+            ranges(pool.sandbox.wyng(&["diff", "home", "vm"]).success()),
+            []
+        );
         assert_eq!(pool.bases().len(), 1);
     }
 }
@@ -223,9 +339,20 @@ fn a_comparison_reads_the_volume_where_nothing_tells_what_changed() {
     });
     let outcome = sandbox.wyng(&["diff", "home", "vm"]);
     assert_eq!(ranges(outcome.success()), expected());
-    std::fs::File::options().write(true).open(&path).unwrap().set_len(8 * MIB as u64 + 3).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(8 * MIB as u64 + 3)
+        .unwrap();
     let grown = sandbox.wyng(&["diff", "home", "vm"]);
     assert_eq!(ranges(grown.success()).last(), Some(&(8 * MIB as u64, 3)));
     sandbox.image("other.img", 5, 1);
-    assert_eq!(sandbox.wyng(&["diff", "home", "other.img"]).expect(2).codes(), ["unknown-volume"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["diff", "home", "other.img"])
+            .expect(2)
+            .codes(),
+        ["unknown-volume"]
+    );
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a restore believes: the engine over a computed world, whose disks give back something else than they were given, cannot be read, or
-//! are full; killed at every call.
+//! What a restore believes: the engine over a computed world, whose disks give back something else
+//! than they were given, cannot be read, or are full; killed at every call.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use wyng_archive::crypto::DataKey;
-use wyng_control::{CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault, ToClient};
+use wyng_control::{
+    CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault,
+    ToClient,
+};
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyngd::keyholder::engine::archive::Archive;
@@ -22,8 +25,8 @@ const CHANGED: usize = 100_000;
 /// A place that did not.
 const UNCHANGED: usize = 201_000;
 
-/// An archive of one volume with two sessions on a file system that clones: its first state, the one of now with a base snapshot, and a key
-/// that opens it.
+/// An archive of one volume with two sessions on a file system that clones: its first state, the
+/// one of now with a base snapshot, and a key that opens it.
 struct Scene {
     durable: Durable,
     key: Arc<DataKey>,
@@ -44,7 +47,12 @@ impl Scene {
             kdf_passes: 3,
         };
         let mut world = MemoryWorld::new(Durable::default(), 1);
-        let request = create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings };
+        let request = create::Request {
+            name: "home".into(),
+            store: "memory".into(),
+            via: "local".into(),
+            settings,
+        };
         create::create(&mut world, &request).unwrap();
         let first = noise(300_000, 1);
         let mut now = first.clone();
@@ -54,20 +62,39 @@ impl Scene {
             let mut world = MemoryWorld::new(durable, seed);
             (world.clones, world.sources) = (true, vec![state.clone()]);
             let (archive, sources) = ("home".into(), sources_named(["vm"]));
-            let (skip_unchanged, dry_run, live, heal, commit_after_bytes) = (false, false, false, false, backup::COMMIT_AFTER_BYTES);
-            let request = backup::Request { archive, sources, skip_unchanged, dry_run, live, heal, commit_after_bytes };
+            let (skip_unchanged, dry_run, live, heal, commit_after_bytes) =
+                (false, false, false, false, backup::COMMIT_AFTER_BYTES);
+            let request = backup::Request {
+                archive,
+                sources,
+                skip_unchanged,
+                dry_run,
+                live,
+                heal,
+                commit_after_bytes,
+            };
             assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
             durable = world.end();
         }
         let mut world = MemoryWorld::new(durable.clone(), 4);
-        let key = Archive::open(&mut world, "home").unwrap().unlock(&mut world).map(Arc::new).unwrap();
-        Self { durable, key, first, now }
+        let key = Archive::open(&mut world, "home")
+            .unwrap()
+            .unlock(&mut world)
+            .map(Arc::new)
+            .unwrap();
+        Self {
+            durable,
+            key,
+            first,
+            now,
+        }
     }
 
     /// A world that is unlocked, in which `there` stands where the target goes.
     fn world(&self, there: &[u8]) -> MemoryWorld {
         let mut world = MemoryWorld::new(self.durable.clone(), 10);
-        (world.clones, world.there, world.kept_key) = (true, Some(there.to_vec()), Some(Arc::clone(&self.key)));
+        (world.clones, world.there, world.kept_key) =
+            (true, Some(there.to_vec()), Some(Arc::clone(&self.key)));
         world
     }
 
@@ -96,11 +123,31 @@ fn newest(in_place: bool) -> restore::Request {
 }
 
 fn report(world: &MemoryWorld) -> &RestoreReport {
-    world.told.iter().find_map(|event| if let ToClient::Restored(report) = event { Some(report) } else { None }).unwrap()
+    world
+        .told
+        .iter()
+        .find_map(|event| {
+            if let ToClient::Restored(report) = event {
+                Some(report)
+            } else {
+                None
+            }
+        })
+        .unwrap()
 }
 
 fn failures(world: &MemoryWorld) -> Vec<&Failure> {
-    world.told.iter().filter_map(|event| if let ToClient::Failed(failure) = event { Some(failure) } else { None }).collect()
+    world
+        .told
+        .iter()
+        .filter_map(|event| {
+            if let ToClient::Failed(failure) = event {
+                Some(failure)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -108,15 +155,34 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
     let scene = Scene::new();
     for in_place in [true, false] {
         let (there, mut world) = scene.rotten();
-        assert_eq!(restore::restore(&mut world, &newest(in_place)), Ok(ExitStatus::Done), "{:?}", world.told);
+        assert_eq!(
+            restore::restore(&mut world, &newest(in_place)),
+            Ok(ExitStatus::Done),
+            "{:?}",
+            world.told
+        );
         assert!(world.placed[&0] == scene.now && there != scene.now);
         let report = report(&world);
-        assert_eq!((report.damaged_bytes, report.written_bytes, report.unread_bytes), (CHUNK as u64, CHUNK as u64, 0));
+        assert_eq!(
+            (
+                report.damaged_bytes,
+                report.written_bytes,
+                report.unread_bytes
+            ),
+            (CHUNK as u64, CHUNK as u64, 0)
+        );
         assert!(world.end().bases.is_empty(), "the base snapshot is gone");
     }
     let mut sound = scene.world(&scene.now);
-    assert_eq!(restore::restore(&mut sound, &newest(true)), Ok(ExitStatus::Done));
-    assert_eq!((report(&sound).damaged_bytes, sound.target_bytes_read), (0, 300_000), "all of it was read, once");
+    assert_eq!(
+        restore::restore(&mut sound, &newest(true)),
+        Ok(ExitStatus::Done)
+    );
+    assert_eq!(
+        (report(&sound).damaged_bytes, sound.target_bytes_read),
+        (0, 300_000),
+        "all of it was read, once"
+    );
     assert_eq!(sound.end().bases.len(), 1);
 }
 
@@ -124,14 +190,26 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
 fn who_asks_for_seconds_instead_of_certainty_hears_what_was_not_read() {
     let scene = Scene::new();
     let mut world = scene.world(&scene.now);
-    let mut request = restore::Request { quick: true, ..newest(true) };
+    let mut request = restore::Request {
+        quick: true,
+        ..newest(true)
+    };
     assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done));
-    assert_eq!((report(&world).unread_bytes, world.target_bytes_read < 300_000), (300_000, true));
+    assert_eq!(
+        (
+            report(&world).unread_bytes,
+            world.target_bytes_read < 300_000
+        ),
+        (300_000, true)
+    );
     // A sample that is wrong has all be read, also here.
     let mut world = scene.world(&noise(300_000, 9));
     (world.untold, request.in_place) = (0..300_000, false);
     assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done));
-    assert_eq!((report(&world).unread_bytes, report(&world).damaged_bytes), (0, 300_000));
+    assert_eq!(
+        (report(&world).unread_bytes, report(&world).damaged_bytes),
+        (0, 300_000)
+    );
     assert!(world.placed[&0] == scene.now && world.end().bases.is_empty());
 }
 
@@ -141,8 +219,16 @@ fn what_cannot_be_read_is_replaced_wherever_it_is() {
     for (clones, in_place) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut world = scene.world(&scene.now);
         (world.clones, world.unreadable) = (clones, Some((UNCHANGED as u64, UNCHANGED as u64 + 1)));
-        assert_eq!(restore::restore(&mut world, &newest(in_place)), Ok(ExitStatus::Done), "{:?}", world.told);
-        assert!(world.placed[&0] == scene.now, "clones {clones}, in place {in_place}");
+        assert_eq!(
+            restore::restore(&mut world, &newest(in_place)),
+            Ok(ExitStatus::Done),
+            "{:?}",
+            world.told
+        );
+        assert!(
+            world.placed[&0] == scene.now,
+            "clones {clones}, in place {in_place}"
+        );
         assert_eq!(report(&world).damaged_bytes, CHUNK as u64);
         assert_eq!(world.end().bases.is_empty(), clones);
     }
@@ -153,7 +239,12 @@ fn what_the_medium_gives_back_wrong_is_never_called_restored() {
     let scene = Scene::new();
     let wrong = |world: &mut MemoryWorld, in_place| {
         world.rotten_byte = Some(UNCHANGED as u64);
-        assert_eq!(restore::restore(world, &newest(in_place)), Ok(ExitStatus::Failed), "{:?}", world.told);
+        assert_eq!(
+            restore::restore(world, &newest(in_place)),
+            Ok(ExitStatus::Failed),
+            "{:?}",
+            world.told
+        );
         assert!(world.placed.is_empty());
         let offset = (UNCHANGED / CHUNK * CHUNK) as u64;
         assert!(
@@ -162,7 +253,8 @@ fn what_the_medium_gives_back_wrong_is_never_called_restored() {
             world.told
         );
     };
-    // A new file, one that replaces another, and one that is changed where it is and is then what it was.
+    // A new file, one that replaces another, and one that is changed where it is and is then what
+    // it was.
     let mut world = scene.world(&[]);
     world.there = None;
     wrong(&mut world, false);
@@ -175,7 +267,12 @@ fn what_the_medium_gives_back_wrong_is_never_called_restored() {
 #[test]
 fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
     let scene = Scene::new();
-    let before = [noise(200_000, 5), scene.first[200_000..].to_vec(), noise(70_000, 6)].concat();
+    let before = [
+        noise(200_000, 5),
+        scene.first[200_000..].to_vec(),
+        noise(70_000, 6),
+    ]
+    .concat();
     for undo_fails in [false, true] {
         for room in 0..80 {
             let mut world = scene.world(&before);
@@ -189,10 +286,15 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
             }
             let is_what_it_was = world.targets[&0] == before;
             // What could not be cloned back, and not be written back either, is called what it is.
-            assert!(is_what_it_was || (undo_fails && room > 0), "after {room} writes");
+            assert!(
+                is_what_it_was || (undo_fails && room > 0),
+                "after {room} writes"
+            );
             match failures(&world)[..] {
                 [Failure::TargetWriteUndone { errno: 28, .. }] => assert!(is_what_it_was),
-                [Failure::TargetUnfinished { why, .. }] => assert!(!is_what_it_was && why.contains("No space left"), "{why}"),
+                [Failure::TargetUnfinished { why, .. }] => {
+                    assert!(!is_what_it_was && why.contains("No space left"), "{why}")
+                }
                 _ => panic!("{:?}", world.told),
             }
         }
@@ -202,14 +304,31 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
 #[test]
 fn what_cannot_be_cloned_back_is_written_back() {
     let scene = Scene::new();
-    let before = [noise(200_000, 5), scene.first[200_000..].to_vec(), noise(70_000, 6)].concat();
+    let before = [
+        noise(200_000, 5),
+        scene.first[200_000..].to_vec(),
+        noise(70_000, 6),
+    ]
+    .concat();
     let mut world = scene.world(&before);
     (world.rotten_byte, world.undo_fails) = (Some(1000), true);
-    assert_eq!(restore::restore(&mut world, &newest(true)), Ok(ExitStatus::Failed));
+    assert_eq!(
+        restore::restore(&mut world, &newest(true)),
+        Ok(ExitStatus::Failed)
+    );
     // The rotten byte is read wrong there too, so that it cannot be proven.
-    assert!(matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]), "{:?}", world.told);
-    let rest: Vec<usize> = (0..before.len()).filter(|place| world.targets[&0][*place] != before[*place]).collect();
-    assert!(rest.is_empty(), "all was written back, also what had been cut off: {rest:?}");
+    assert!(
+        matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]),
+        "{:?}",
+        world.told
+    );
+    let rest: Vec<usize> = (0..before.len())
+        .filter(|place| world.targets[&0][*place] != before[*place])
+        .collect();
+    assert!(
+        rest.is_empty(),
+        "all was written back, also what had been cut off: {rest:?}"
+    );
 }
 
 #[test]
@@ -217,45 +336,99 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
     let scene = Scene::new();
     let mut world = scene.world(&noise(40 << 20, 3));
     (world.is_device, world.clones) = (true, false);
-    assert_eq!(restore::restore(&mut world, &newest(true)), Ok(ExitStatus::Done), "{:?}", world.told);
+    assert_eq!(
+        restore::restore(&mut world, &newest(true)),
+        Ok(ExitStatus::Done),
+        "{:?}",
+        world.told
+    );
     let device = &world.placed[&0];
-    assert!(device[..300_000] == scene.now && device[300_000..].iter().all(|byte| *byte == 0) && device.len() == 40 << 20);
+    assert!(
+        device[..300_000] == scene.now
+            && device[300_000..].iter().all(|byte| *byte == 0)
+            && device.len() == 40 << 20
+    );
     // They are read back too.
     let mut world = scene.world(&noise(2 << 20, 3));
     (world.is_device, world.clones, world.rotten_byte) = (true, false, Some(1 << 20));
-    assert_eq!(restore::restore(&mut world, &newest(true)), Ok(ExitStatus::Failed));
-    assert!(matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]), "{:?}", world.told);
+    assert_eq!(
+        restore::restore(&mut world, &newest(true)),
+        Ok(ExitStatus::Failed)
+    );
+    assert!(
+        matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]),
+        "{:?}",
+        world.told
+    );
 }
 
 #[test]
 fn a_target_is_looked_at_before_the_passphrase_is_asked_for() {
     let scene = Scene::new();
     let mut world = scene.world(&scene.now);
-    (world.kept_key, world.passphrase, world.fault) = (None, b"wrong".to_vec(), Some(TargetFault::Exists));
-    assert_eq!(restore::restore(&mut world, &newest(false)), Ok(ExitStatus::Failed));
-    assert_eq!(failures(&world), [&Failure::TargetExists { volume: "vm".into(), path: "/vm".into() }]);
+    (world.kept_key, world.passphrase, world.fault) =
+        (None, b"wrong".to_vec(), Some(TargetFault::Exists));
+    assert_eq!(
+        restore::restore(&mut world, &newest(false)),
+        Ok(ExitStatus::Failed)
+    );
+    assert_eq!(
+        failures(&world),
+        [&Failure::TargetExists {
+            volume: "vm".into(),
+            path: "/vm".into()
+        }]
+    );
     world.fault = None;
-    assert_eq!(restore::restore(&mut world, &newest(false)), Err(Failure::WrongPassphrase));
+    assert_eq!(
+        restore::restore(&mut world, &newest(false)),
+        Err(Failure::WrongPassphrase)
+    );
 }
 
 #[test]
 fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
     let scene = Scene::new();
-    for (there, in_place) in [(None, false), (Some(&scene.first), true), (Some(&scene.first), false)] {
+    for (there, in_place) in [
+        (None, false),
+        (Some(&scene.first), true),
+        (Some(&scene.first), false),
+    ] {
         let mut world = scene.world(&[]);
         (world.there, world.kept_key, world.passphrase) = (there.cloned(), None, b"wrong".to_vec());
         world.sources = there.cloned().into_iter().collect();
-        let request = restore::Request { dry_run: true, ..newest(in_place) };
-        assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done), "{:?}", world.told);
-        assert!(world.targets.is_empty() && world.end() == scene.durable, "nothing was changed");
+        let request = restore::Request {
+            dry_run: true,
+            ..newest(in_place)
+        };
+        assert_eq!(
+            restore::restore(&mut world, &request),
+            Ok(ExitStatus::Done),
+            "{:?}",
+            world.told
+        );
+        assert!(
+            world.targets.is_empty() && world.end() == scene.durable,
+            "nothing was changed"
+        );
         let said = report(&world).clone();
         let mut world = scene.world(&[]);
         world.there = there.cloned();
-        assert_eq!(restore::restore(&mut world, &newest(in_place)), Ok(ExitStatus::Done));
+        assert_eq!(
+            restore::restore(&mut world, &newest(in_place)),
+            Ok(ExitStatus::Done)
+        );
         let done = report(&world);
-        assert_eq!((said.written_bytes, &said.path), (done.written_bytes, &done.path));
+        assert_eq!(
+            (said.written_bytes, &said.path),
+            (done.written_bytes, &done.path)
+        );
         // Records that lie beside each other are read in one go, with what is between them.
-        assert!(said.fetched_bytes <= done.fetched_bytes && done.fetched_bytes < said.fetched_bytes + 40_000, "{said:?} {done:?}");
+        assert!(
+            said.fetched_bytes <= done.fetched_bytes
+                && done.fetched_bytes < said.fetched_bytes + 40_000,
+            "{said:?} {done:?}"
+        );
     }
 }
 
@@ -264,20 +437,56 @@ fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
     let scene = Scene::new();
     let (there, mut world) = scene.rotten();
     world.sources = vec![there];
-    let (archive, source, session) = ("home".into(), sources_named(["vm"]).remove(0), SessionChoice::Latest);
-    let request = diff::Request { archive, source, session, with: CompareWith::Local };
+    let (archive, source, session) = (
+        "home".into(),
+        sources_named(["vm"]).remove(0),
+        SessionChoice::Latest,
+    );
+    let request = diff::Request {
+        archive,
+        source,
+        session,
+        with: CompareWith::Local,
+    };
     assert_eq!(diff::compare(&mut world, &request), Ok(ExitStatus::Done));
     let begin = (UNCHANGED / CHUNK * CHUNK) as u64;
-    assert!(world.told.contains(&ToClient::Differences(vec![(begin, begin + CHUNK as u64)])), "{:?}", world.told);
-    let compared = world.told.iter().find_map(|event| if let ToClient::Compared(sums) = event { Some(sums) } else { None });
-    let Some(DiffReport { read_bytes, damaged_bytes, .. }) = compared else { panic!("{:?}", world.told) };
+    assert!(
+        world
+            .told
+            .contains(&ToClient::Differences(vec![(begin, begin + CHUNK as u64)])),
+        "{:?}",
+        world.told
+    );
+    let compared = world.told.iter().find_map(|event| {
+        if let ToClient::Compared(sums) = event {
+            Some(sums)
+        } else {
+            None
+        }
+    });
+    let Some(DiffReport {
+        read_bytes,
+        damaged_bytes,
+        ..
+    }) = compared
+    else {
+        panic!("{:?}", world.told)
+    };
     assert_eq!((*read_bytes, *damaged_bytes), (300_000, CHUNK as u64));
     assert!(world.end().bases.is_empty(), "the base snapshot is gone");
     world.unreadable = Some((5000, 5001));
-    assert!(matches!(diff::compare(&mut world, &request), Err(Failure::SourceRead { offset_bytes: 4096, errno: 5, .. })));
+    assert!(matches!(
+        diff::compare(&mut world, &request),
+        Err(Failure::SourceRead {
+            offset_bytes: 4096,
+            errno: 5,
+            ..
+        })
+    ));
 }
 
-/// Kills a restore in place at each of its calls, in a world that `prepare` makes; the next one finishes what it left.
+/// Kills a restore in place at each of its calls, in a world that `prepare` makes; the next one
+/// finishes what it left.
 fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryWorld)) -> u64 {
     std::panic::set_hook(Box::new(|info| {
         if !info.payload().is::<Killed>() {
@@ -289,19 +498,29 @@ fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryW
         let mut world = scene.world(before);
         prepare(&mut world);
         world.kill_at(n);
-        match catch_unwind(AssertUnwindSafe(|| restore::restore(&mut world, &newest(true)))) {
+        match catch_unwind(AssertUnwindSafe(|| {
+            restore::restore(&mut world, &newest(true))
+        })) {
             Ok(_) => return n - 1,
             Err(payload) if payload.is::<Killed>() => {}
             Err(payload) => resume_unwind(payload),
         }
-        let left = world.targets.get(&0).cloned().unwrap_or_else(|| before.to_vec());
+        let left = world
+            .targets
+            .get(&0)
+            .cloned()
+            .unwrap_or_else(|| before.to_vec());
         let (durable, _) = world.crash(0);
         if !tried.insert((left.clone(), durable.bases.len())) {
             continue;
         }
         let mut world = scene.world(&left);
         (world.untold, world.clones) = (0..0, !durable.bases.is_empty());
-        assert_eq!(restore::restore(&mut world, &newest(true)), Ok(ExitStatus::Done), "after a kill at call {n}");
+        assert_eq!(
+            restore::restore(&mut world, &newest(true)),
+            Ok(ExitStatus::Done),
+            "after a kill at call {n}"
+        );
         assert!(world.placed[&0] == scene.now, "after a kill at call {n}");
     }
     panic!("the command never ends");
@@ -318,9 +537,16 @@ fn a_restore_over_rotten_bytes_that_is_killed_anywhere_is_finished_by_the_next_o
 #[test]
 fn a_restore_that_is_killed_while_it_undoes_what_it_did_is_finished_by_the_next_one() {
     let scene = Scene::new();
-    let before = [noise(150_000, 5), scene.first[150_000..].to_vec(), noise(70_000, 6)].concat();
+    let before = [
+        noise(150_000, 5),
+        scene.first[150_000..].to_vec(),
+        noise(70_000, 6),
+    ]
+    .concat();
     for undo_fails in [false, true] {
-        let calls = killed_everywhere(&scene, &before, |world| (world.rotten_byte, world.undo_fails) = (Some(1000), undo_fails));
+        let calls = killed_everywhere(&scene, &before, |world| {
+            (world.rotten_byte, world.undo_fails) = (Some(1000), undo_fails)
+        });
         assert!(calls > 100, "{calls} calls");
     }
 }

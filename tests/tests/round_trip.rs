@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What goes in comes back: real binaries, from `wyng-ctl` through the daemon's roles, the pipe and the helper to a folder, and back.
+//! What goes in comes back: real binaries, from `wyng-ctl` through the daemon's roles, the pipe and
+//! the helper to a folder, and back.
 
 use wyng_tests::disk::ExfatDisk;
 use wyng_tests::require::{Component, require};
@@ -11,7 +12,9 @@ const MIB: usize = 1 << 20;
 fn a_volume_comes_back_exactly() {
     let sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", 5 * MIB + 1234, 1);
-    sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success();
+    sandbox
+        .wyng(&["backup", "home", image.to_str().unwrap()])
+        .success();
     sandbox.assert_restores("disk.img", "latest", &noise(5 * MIB + 1234, 1));
 }
 
@@ -19,16 +22,27 @@ fn a_volume_comes_back_exactly() {
 fn an_empty_volume_and_one_of_zeros_come_back() {
     let sandbox = Sandbox::with_archive(&[]);
     std::fs::write(sandbox.path("empty"), b"").unwrap();
-    std::fs::File::create(sandbox.path("hole")).unwrap().set_len(3 << 30).unwrap();
+    std::fs::File::create(sandbox.path("hole"))
+        .unwrap()
+        .set_len(3 << 30)
+        .unwrap();
     let outcome = sandbox.wyng(&["backup", "home", "empty", "hole"]);
     outcome.success();
-    assert_eq!(outcome.json["volumes"][1]["read_bytes"], 0, "holes are not read");
+    assert_eq!(
+        outcome.json["volumes"][1]["read_bytes"], 0,
+        "holes are not read"
+    );
     sandbox.assert_restores("empty", "latest", b"");
     let target = sandbox.path("out");
-    sandbox.wyng(&["restore", "home", "hole", "--to", "out"]).success();
+    sandbox
+        .wyng(&["restore", "home", "hole", "--to", "out"])
+        .success();
     let metadata = std::fs::metadata(target).unwrap();
     assert_eq!(metadata.len(), 3 << 30);
-    assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) < 1000, "holes stay holes");
+    assert!(
+        std::os::unix::fs::MetadataExt::blocks(&metadata) < 1000,
+        "holes stay holes"
+    );
 }
 
 #[test]
@@ -41,7 +55,12 @@ fn every_session_of_a_volume_that_changes_grows_and_shrinks_comes_back() {
             0 => {}
             1 => write_at(&image, 1_000_000, &noise(5000, 7)),
             2 => write_at(&image, 5_000_000, b"grown"),
-            _ => std::fs::File::options().write(true).open(&image).unwrap().set_len(1_234_567).unwrap(),
+            _ => std::fs::File::options()
+                .write(true)
+                .open(&image)
+                .unwrap()
+                .set_len(1_234_567)
+                .unwrap(),
         }
         let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
         outcome.success();
@@ -61,23 +80,37 @@ fn a_second_backup_sends_what_changed_and_little_else() {
     let outcome = sandbox.wyng(&["backup", "home", "disk.img"]);
     outcome.success();
     let sent = outcome.json["sent_bytes"].as_u64().unwrap();
-    assert!(sent < 200_000, "{sent} bytes for one changed chunk of 128 KiB");
+    assert!(
+        sent < 200_000,
+        "{sent} bytes for one changed chunk of 128 KiB"
+    );
     assert_eq!(outcome.json["volumes"][0]["changed_bytes"], 131_072);
 }
 
 #[test]
 fn an_archive_lives_on_an_external_disk_without_links() {
-    if !require(Component::Exfat, "an_archive_lives_on_an_external_disk_without_links") {
+    if !require(
+        Component::Exfat,
+        "an_archive_lives_on_an_external_disk_without_links",
+    ) {
         return;
     }
     let disk = ExfatDisk::mount();
     let sandbox = Sandbox::with_store_at(disk.join("store"));
-    sandbox.create("home", &["--chunk-size", "64K", "--pack-size", "256K"]).success();
+    sandbox
+        .create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
+        .success();
     let image = sandbox.image("disk.img", 2 * MIB, 1);
-    let first = sandbox.wyng(&["backup", "home", "disk.img"]).success().session(0);
+    let first = sandbox
+        .wyng(&["backup", "home", "disk.img"])
+        .success()
+        .session(0);
     write_at(&image, 1_000_000, &noise(5000, 7));
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
-    assert_eq!(sandbox.wyng(&["verify", "home"]).success().json["problems"], serde_json::json!([]));
+    assert_eq!(
+        sandbox.wyng(&["verify", "home"]).success().json["problems"],
+        serde_json::json!([])
+    );
     sandbox.adopt("passphrase").success();
     sandbox.assert_restores("disk.img", &first, &noise(2 * MIB, 1));
     sandbox.assert_restores("disk.img", "latest", &std::fs::read(&image).unwrap());
@@ -99,8 +132,12 @@ fn all_volumes_are_restored_to_a_folder_and_one_to_standard_output() {
     let sandbox = Sandbox::with_archive(&[]);
     sandbox.image("a.img", MIB, 1);
     sandbox.image("b.img", MIB + 7, 2);
-    sandbox.wyng(&["backup", "home", "a.img", "b.img"]).success();
-    sandbox.wyng(&["restore", "home", "--all", "--to", "out"]).success();
+    sandbox
+        .wyng(&["backup", "home", "a.img", "b.img"])
+        .success();
+    sandbox
+        .wyng(&["restore", "home", "--all", "--to", "out"])
+        .success();
     assert!(std::fs::read(sandbox.path("out/a.img")).unwrap() == noise(MIB, 1));
     assert!(std::fs::read(sandbox.path("out/b.img")).unwrap() == noise(MIB + 7, 2));
     let mut command = sandbox.command(&["restore", "home", "b.img", "--to", "-"]);

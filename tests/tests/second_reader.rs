@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the programs write, a reader that knows docs/format.md only restores; what is damaged, it refuses and names.
+//! What the programs write, a reader that knows docs/format.md only restores; what is damaged, it
+//! refuses and names.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name};
+use wyng_archive::crypto::{
+    Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name,
+};
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
@@ -28,7 +31,11 @@ struct History {
 impl History {
     fn with_archive(test: &str, options: &[&str]) -> Option<Self> {
         let reader = SecondReader::ready(test)?;
-        Some(Self { reader, sandbox: Sandbox::with_archive(options), sessions: Vec::new() })
+        Some(Self {
+            reader,
+            sandbox: Sandbox::with_archive(options),
+            sessions: Vec::new(),
+        })
     }
 
     /// A backup of these files, whose content is kept for comparison.
@@ -37,19 +44,29 @@ impl History {
         outcome.success();
         for (place, name) in names.iter().enumerate() {
             let content = std::fs::read(self.sandbox.path(name)).unwrap();
-            self.sessions.push(((*name).to_owned(), outcome.session(place), content));
+            self.sessions
+                .push(((*name).to_owned(), outcome.session(place), content));
         }
     }
 
     fn set_len(&self, name: &str, length: usize) {
-        let file = File::options().write(true).create(true).truncate(false).open(self.sandbox.path(name)).unwrap();
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.sandbox.path(name))
+            .unwrap();
         file.set_len(length as u64).unwrap();
     }
 
     /// Two volumes and an empty one that change, grow, shrink, get holes, and come and go.
     fn grow_old(&mut self) {
         self.sandbox.image("noise", 5 * MIB + 1234, 1);
-        std::fs::write(self.sandbox.path("text"), "all work and no play makes a dull disk\n".repeat(40_000)).unwrap();
+        std::fs::write(
+            self.sandbox.path("text"),
+            "all work and no play makes a dull disk\n".repeat(40_000),
+        )
+        .unwrap();
         self.set_len("empty", 0);
         self.backup(&["noise", "text", "empty"]);
 
@@ -69,32 +86,54 @@ impl History {
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {
-        self.reader.run(&self.sandbox.store(), &self.sandbox.path("passphrase"), arguments)
+        self.reader.run(
+            &self.sandbox.store(),
+            &self.sandbox.path("passphrase"),
+            arguments,
+        )
     }
 
     fn assert_all_comes_back(&self) {
-        let mut expected: Vec<_> =
-            self.sessions.iter().map(|(volume, session, content)| format!("{volume} {session} {}", content.len())).collect();
+        let mut expected: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(volume, session, content)| format!("{volume} {session} {}", content.len()))
+            .collect();
         let list = self.run(&["list"]);
-        let mut listed: Vec<_> = std::str::from_utf8(&list.success().stdout).unwrap().lines().collect();
+        let mut listed: Vec<_> = std::str::from_utf8(&list.success().stdout)
+            .unwrap()
+            .lines()
+            .collect();
         expected.sort();
         listed.sort_unstable();
         assert_eq!(listed, expected);
         for (number, (volume, session, content)) in self.sessions.iter().enumerate() {
             let target = self.sandbox.path(&format!("restored-{number}"));
-            self.run(&["restore", volume, session, target.to_str().unwrap()]).success();
-            assert!(std::fs::read(&target).unwrap() == *content, "{volume} {session}");
+            self.run(&["restore", volume, session, target.to_str().unwrap()])
+                .success();
+            assert!(
+                std::fs::read(&target).unwrap() == *content,
+                "{volume} {session}"
+            );
         }
         self.run(&["check"]).success();
     }
 
     /// The one pack of an archive that has one, and the blobs that are no pack.
     fn pack(&self) -> PathBuf {
-        self.sandbox.blobs().into_iter().find(|blob| ![224, 4096].contains(&blob.metadata().unwrap().len())).unwrap()
+        self.sandbox
+            .blobs()
+            .into_iter()
+            .find(|blob| ![224, 4096].contains(&blob.metadata().unwrap().len()))
+            .unwrap()
     }
 
     fn blobs_of_size(&self, size: u64) -> Vec<PathBuf> {
-        self.sandbox.blobs().into_iter().filter(|blob| blob.metadata().unwrap().len() == size).collect()
+        self.sandbox
+            .blobs()
+            .into_iter()
+            .filter(|blob| blob.metadata().unwrap().len() == size)
+            .collect()
     }
 
     fn path(&self, name: BlobName) -> PathBuf {
@@ -102,7 +141,8 @@ impl History {
         self.sandbox.store().join(&hex[..2]).join(hex)
     }
 
-    /// Commit 3, which brings a slot for a recovery key: what `key add` will do. Gives the key as it is printed.
+    /// Commit 3, which brings a slot for a recovery key: what `key add` will do. Gives the key as
+    /// it is printed.
     fn add_recovery_key(&self) -> String {
         let sealed = std::fs::read(self.path(slot_name(0))).unwrap();
         let slot = Slot::decode(&sealed).unwrap();
@@ -111,18 +151,42 @@ impl History {
         let key = RecoveryKey::new(&mut [0xA7; 20]);
         let mut clear = *slot.clear();
         (clear.number, clear.kind, clear.salt) = (1, SlotKind::RecoveryKey, [3; 32]);
-        let added = seal_slot(&root, clear, &password(key.chars()), NonceSeed([1; 24])).unwrap().encode();
+        let added = seal_slot(&root, clear, &password(key.chars()), NonceSeed([1; 24]))
+            .unwrap()
+            .encode();
 
         let credential = root.credential(clear.archive).unwrap();
         let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
         let previous = std::fs::read(self.path(newest)).unwrap();
         let (mut plain, mut bytes, mut coder) = (Vec::new(), Vec::new(), Coder::new(3).unwrap());
-        credential.open_meta(Kind::Commit, &mut coder, &Id(newest.0), &previous, &mut plain).unwrap();
+        credential
+            .open_meta(
+                Kind::Commit,
+                &mut coder,
+                &Id(newest.0),
+                &previous,
+                &mut plain,
+            )
+            .unwrap();
         let mut commit = Commit::decode(&plain, 2).unwrap();
         (commit.generation, commit.next_slot) = (3, 2);
         (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
-        commit.slots.push(SlotRef { number: 1, time: 1_900_000_000, hash: pack_name(&added).0, label: SlotLabel::default() });
-        credential.seal_meta(Kind::Commit, &mut coder, &Id(next.0), &commit.encode(), NonceSeed([2; 24]), &mut bytes).unwrap();
+        commit.slots.push(SlotRef {
+            number: 1,
+            time: 1_900_000_000,
+            hash: pack_name(&added).0,
+            label: SlotLabel::default(),
+        });
+        credential
+            .seal_meta(
+                Kind::Commit,
+                &mut coder,
+                &Id(next.0),
+                &commit.encode(),
+                NonceSeed([2; 24]),
+                &mut bytes,
+            )
+            .unwrap();
         for (name, blob) in [(slot_name(1), added), (next, bytes)] {
             std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
             std::fs::write(self.path(name), blob).unwrap();
@@ -146,11 +210,16 @@ fn assert_names(outcome: &Outcome, blob: &Path) -> String {
     let name = blob.file_name().unwrap().to_str().unwrap();
     assert_eq!(outcome.status, 5, "{}", outcome.stderr);
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains(name), "{name} is not named in: {}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains(name),
+        "{name} is not named in: {}",
+        outcome.stderr
+    );
     outcome.stderr.clone()
 }
 
-/// Two chunks and a volume's metadata in a single pack of 71680 bytes: chunks up to 70088, then four nodes, the directory, filler.
+/// Two chunks and a volume's metadata in a single pack of 71680 bytes: chunks up to 70088, then
+/// four nodes, the directory, filler.
 fn small(test: &str) -> Option<History> {
     let mut history = History::with_archive(test, &["--chunk-size", "64K", "--pack-size", "128K"])?;
     history.sandbox.image("disk", 70_000, 1);
@@ -160,50 +229,96 @@ fn small(test: &str) -> Option<History> {
 
 #[test]
 fn every_session_comes_back_of_an_archive_with_the_defaults() {
-    let Some(mut history) = History::with_archive("second reader, defaults", &[]) else { return };
+    let Some(mut history) = History::with_archive("second reader, defaults", &[]) else {
+        return;
+    };
     history.grow_old();
     history.assert_all_comes_back();
 }
 
 #[test]
 fn every_session_comes_back_of_an_archive_of_many_packs_with_one_domain() {
-    let options = ["--shared-domain", "--chunk-size", "64K", "--pack-size", "128K", "--compression", "zstd:-7"];
-    let Some(mut history) = History::with_archive("second reader, many packs", &options) else { return };
+    let options = [
+        "--shared-domain",
+        "--chunk-size",
+        "64K",
+        "--pack-size",
+        "128K",
+        "--compression",
+        "zstd:-7",
+    ];
+    let Some(mut history) = History::with_archive("second reader, many packs", &options) else {
+        return;
+    };
     history.grow_old();
-    assert!(history.sandbox.blobs().len() > 40, "the tree of packs has two levels");
+    assert!(
+        history.sandbox.blobs().len() > 40,
+        "the tree of packs has two levels"
+    );
     history.assert_all_comes_back();
 }
 
 #[test]
 fn every_session_comes_back_of_an_archive_of_large_chunks() {
-    let options = ["--chunk-size", "1M", "--pack-size", "2M", "--compression", "zstd:19"];
-    let Some(mut history) = History::with_archive("second reader, large chunks", &options) else { return };
+    let options = [
+        "--chunk-size",
+        "1M",
+        "--pack-size",
+        "2M",
+        "--compression",
+        "zstd:19",
+    ];
+    let Some(mut history) = History::with_archive("second reader, large chunks", &options) else {
+        return;
+    };
     history.grow_old();
     history.assert_all_comes_back();
 }
 
 #[test]
 fn every_session_comes_back_of_an_archive_of_large_packs_with_one_domain() {
-    let options = ["--shared-domain", "--chunk-size", "256K", "--pack-size", "64M", "--compression", "zstd:1"];
-    let Some(mut history) = History::with_archive("second reader, large packs", &options) else { return };
+    let options = [
+        "--shared-domain",
+        "--chunk-size",
+        "256K",
+        "--pack-size",
+        "64M",
+        "--compression",
+        "zstd:1",
+    ];
+    let Some(mut history) = History::with_archive("second reader, large packs", &options) else {
+        return;
+    };
     history.grow_old();
     history.assert_all_comes_back();
 }
 
 #[test]
 fn a_volume_goes_to_standard_output() {
-    let Some(history) = small("second reader, standard output") else { return };
+    let Some(history) = small("second reader, standard output") else {
+        return;
+    };
     let (volume, session, content) = &history.sessions[0];
-    assert!(history.run(&["restore", volume, session, "-"]).success().stdout == *content);
+    assert!(
+        history
+            .run(&["restore", volume, session, "-"])
+            .success()
+            .stdout
+            == *content
+    );
 }
 
 #[test]
 fn a_wrong_passphrase_is_status_4_and_no_damage() {
-    let Some(history) = small("second reader, wrong passphrase") else { return };
+    let Some(history) = small("second reader, wrong passphrase") else {
+        return;
+    };
     let wrong = history.sandbox.path("wrong");
     std::fs::write(&wrong, "another-passphrase\n").unwrap();
     for command in ["list", "check"] {
-        let outcome = history.reader.run(&history.sandbox.store(), &wrong, &[command]);
+        let outcome = history
+            .reader
+            .run(&history.sandbox.store(), &wrong, &[command]);
         outcome.expect(4);
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     }
@@ -211,20 +326,43 @@ fn a_wrong_passphrase_is_status_4_and_no_damage() {
 
 #[test]
 fn a_recovery_key_opens_the_archive_however_it_is_typed() {
-    let Some(history) = small("second reader, recovery key") else { return };
+    let Some(history) = small("second reader, recovery key") else {
+        return;
+    };
     let printed = history.add_recovery_key();
-    let mistyped = printed.replacen(&printed[..1], if printed.starts_with('2') { "3" } else { "2" }, 1);
-    let careless = format!(" {}", printed.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l"));
+    let mistyped = printed.replacen(
+        &printed[..1],
+        if printed.starts_with('2') { "3" } else { "2" },
+        1,
+    );
+    let careless = format!(
+        " {}",
+        printed
+            .to_lowercase()
+            .replace('-', " ")
+            .replace('0', "o")
+            .replace('1', "l")
+    );
     let file = history.sandbox.path("typed");
-    for (typed, status) in [(&printed, 0), (&careless, 0), (&mistyped, 4), (&PASSPHRASE.to_owned(), 0)] {
+    for (typed, status) in [
+        (&printed, 0),
+        (&careless, 0),
+        (&mistyped, 4),
+        (&PASSPHRASE.to_owned(), 0),
+    ] {
         std::fs::write(&file, format!("{typed}\n")).unwrap();
-        history.reader.run(&history.sandbox.store(), &file, &["check"]).expect(status);
+        history
+            .reader
+            .run(&history.sandbox.store(), &file, &["check"])
+            .expect(status);
     }
 }
 
 #[test]
 fn a_damaged_slot_does_not_keep_another_from_opening_but_fails_the_check() {
-    let Some(history) = small("second reader, damaged slot") else { return };
+    let Some(history) = small("second reader, damaged slot") else {
+        return;
+    };
     history.add_recovery_key();
     let damaged = history.path(slot_name(1));
     flip_a_bit(&damaged);
@@ -236,10 +374,16 @@ fn a_damaged_slot_does_not_keep_another_from_opening_but_fails_the_check() {
 
 #[test]
 fn a_damaged_commit_is_read_from_its_next_copy() {
-    let Some(mut history) = small("second reader, copies of commits") else { return };
+    let Some(mut history) = small("second reader, copies of commits") else {
+        return;
+    };
     let first = history.blobs_of_size(4096);
     history.backup(&["disk"]);
-    let newest = history.blobs_of_size(4096).into_iter().find(|blob| !first.contains(blob)).unwrap();
+    let newest = history
+        .blobs_of_size(4096)
+        .into_iter()
+        .find(|blob| !first.contains(blob))
+        .unwrap();
     std::fs::write(&newest, b"").unwrap();
     assert!(assert_names(&history.run(&["list"]), &newest).starts_with("commit "));
     // The next backup puts the same bytes under the next copy, before it makes a commit of its own.
@@ -249,38 +393,77 @@ fn a_damaged_commit_is_read_from_its_next_copy() {
 
 #[test]
 fn an_older_generation_is_read_on_request_and_said() {
-    let Some(mut history) = small("second reader, an older generation") else { return };
+    let Some(mut history) = small("second reader, an older generation") else {
+        return;
+    };
     let first = history.blobs_of_size(4096);
     history.backup(&["disk"]);
-    let newest = history.blobs_of_size(4096).into_iter().find(|blob| !first.contains(blob)).unwrap();
+    let newest = history
+        .blobs_of_size(4096)
+        .into_iter()
+        .find(|blob| !first.contains(blob))
+        .unwrap();
     flip_a_bit(&newest);
     assert_names(&history.run(&["list"]), &newest);
     for command in ["list", "check"] {
         let outcome = history.run(&["--before", "3", command]);
         outcome.success();
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("generations up to 3 exist; this is generation 2"), "{}", outcome.stderr);
+        assert!(
+            outcome
+                .stderr
+                .contains("generations up to 3 exist; this is generation 2"),
+            "{}",
+            outcome.stderr
+        );
     }
     let (volume, session, content) = &history.sessions[0];
-    assert!(history.run(&["--before", "3", "restore", volume, session, "-"]).success().stdout == *content);
+    assert!(
+        history
+            .run(&["--before", "3", "restore", volume, session, "-"])
+            .success()
+            .stdout
+            == *content
+    );
 }
 
 #[test]
 fn two_copies_of_a_commit_that_authenticate_and_differ_are_refused() {
-    let Some(mut history) = small("second reader, a fork") else { return };
-    let (state, store) = (history.sandbox.path("state-copy"), history.sandbox.path("store-copy"));
-    let copy = |from: &Path, to: &Path| assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    let Some(mut history) = small("second reader, a fork") else {
+        return;
+    };
+    let (state, store) = (
+        history.sandbox.path("state-copy"),
+        history.sandbox.path("store-copy"),
+    );
+    let copy = |from: &Path, to: &Path| {
+        assert!(
+            Command::new("cp")
+                .arg("-a")
+                .arg(from)
+                .arg(to)
+                .status()
+                .unwrap()
+                .success()
+        )
+    };
     copy(&history.sandbox.state(), &state);
     copy(&history.sandbox.store(), &store);
     history.backup(&["disk"]);
     let root = {
         let slot = Slot::decode(&std::fs::read(history.path(slot_name(0))).unwrap()).unwrap();
         let password = Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap();
-        open_slot(&slot, &password).unwrap().credential(slot.clear().archive).unwrap()
+        open_slot(&slot, &password)
+            .unwrap()
+            .credential(slot.clear().archive)
+            .unwrap()
     };
     let rival = std::fs::read(history.path(root.commit_name(3))).unwrap();
     // The same machine, before that: it writes another third generation.
-    for (from, to) in [(&state, history.sandbox.state()), (&store, history.sandbox.store())] {
+    for (from, to) in [
+        (&state, history.sandbox.state()),
+        (&store, history.sandbox.store()),
+    ] {
         std::fs::remove_dir_all(&to).unwrap();
         copy(from, &to);
     }
@@ -288,23 +471,56 @@ fn two_copies_of_a_commit_that_authenticate_and_differ_are_refused() {
     let further = history.path(root.commit_copy_name(3, 2));
     std::fs::create_dir_all(further.parent().unwrap()).unwrap();
     std::fs::write(&further, rival).unwrap();
-    assert!(assert_names(&history.run(&["list"]), &history.path(root.commit_name(3))).contains("two machines"));
-    assert_eq!(history.sandbox.adopt("passphrase").expect(5).codes(), ["two-commits"]);
+    assert!(
+        assert_names(&history.run(&["list"]), &history.path(root.commit_name(3)))
+            .contains("two machines")
+    );
+    assert_eq!(
+        history.sandbox.adopt("passphrase").expect(5).codes(),
+        ["two-commits"]
+    );
 }
 
 #[test]
 fn a_slot_is_live_because_the_newest_commit_lists_it() {
-    let Some(history) = small("second reader, live slots") else { return };
-    let key = history.sandbox.wyng(&["key", "add", "home", "--recovery-key"]).success().json["recovery_key"].as_str().unwrap().to_owned();
+    let Some(history) = small("second reader, live slots") else {
+        return;
+    };
+    let key = history
+        .sandbox
+        .wyng(&["key", "add", "home", "--recovery-key"])
+        .success()
+        .json["recovery_key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut passphrase = history.sandbox.path("passphrase");
     for number in 0..9 {
-        let next = history.sandbox.text(&format!("passphrase {number}"), &format!("number {number}\n"));
+        let next = history.sandbox.text(
+            &format!("passphrase {number}"),
+            &format!("number {number}\n"),
+        );
         let old = passphrase.to_str().unwrap();
-        history.sandbox.wyng(&["key", "change", "home", "--passphrase-file", old, "--new-passphrase-file", &next]).success();
+        history
+            .sandbox
+            .wyng(&[
+                "key",
+                "change",
+                "home",
+                "--passphrase-file",
+                old,
+                "--new-passphrase-file",
+                &next,
+            ])
+            .success();
         passphrase = next.into();
     }
     let recovery = PathBuf::from(history.sandbox.text("recovery", &format!("{key}\n")));
-    let run = |file: &Path| history.reader.run(&history.sandbox.store(), file, &["check"]);
+    let run = |file: &Path| {
+        history
+            .reader
+            .run(&history.sandbox.store(), file, &["check"])
+    };
     run(&recovery).success();
     run(&passphrase).success();
     let removed = run(&history.sandbox.path("passphrase 3"));
@@ -314,13 +530,26 @@ fn a_slot_is_live_because_the_newest_commit_lists_it() {
 
 #[test]
 fn what_is_no_archive_and_what_is_no_session_is_status_1() {
-    let Some(history) = small("second reader, status 1") else { return };
+    let Some(history) = small("second reader, status 1") else {
+        return;
+    };
     let passphrase = history.sandbox.path("passphrase");
     let target = history.sandbox.path("restored");
     for outcome in [
-        history.reader.run(&history.sandbox.path("nowhere"), &passphrase, &["list"]),
-        history.reader.run(&history.sandbox.store(), &history.sandbox.path("nowhere"), &["list"]),
-        history.run(&["restore", "disk", "2001-01-01T00:00:00Z", target.to_str().unwrap()]),
+        history
+            .reader
+            .run(&history.sandbox.path("nowhere"), &passphrase, &["list"]),
+        history.reader.run(
+            &history.sandbox.store(),
+            &history.sandbox.path("nowhere"),
+            &["list"],
+        ),
+        history.run(&[
+            "restore",
+            "disk",
+            "2001-01-01T00:00:00Z",
+            target.to_str().unwrap(),
+        ]),
         history.run(&["restore", "disk"]),
     ] {
         outcome.expect(1);
@@ -331,24 +560,36 @@ fn what_is_no_archive_and_what_is_no_session_is_status_1() {
 
 #[test]
 fn a_bit_flipped_anywhere_in_a_pack_is_refused_and_its_object_is_named() {
-    let Some(history) = small("second reader, packs") else { return };
+    let Some(history) = small("second reader, packs") else {
+        return;
+    };
     let pack = history.pack();
     let length = pack.metadata().unwrap().len();
     let mut named = BTreeSet::new();
-    for offset in [0, 30_000, 65_579, 65_580].into_iter().chain((70_030..length).step_by(110)) {
+    for offset in [0, 30_000, 65_579, 65_580]
+        .into_iter()
+        .chain((70_030..length).step_by(110))
+    {
         let line = history.refusal(&pack, |blob| {
             let byte = std::fs::read(blob).unwrap()[usize::try_from(offset).unwrap()];
             write_at(blob, offset, &[byte ^ 0x10]);
         });
-        let mut classes = ["record", "node", "directory"].into_iter().filter(|class| line.contains(&format!(", {class} ")));
+        let mut classes = ["record", "node", "directory"]
+            .into_iter()
+            .filter(|class| line.contains(&format!(", {class} ")));
         named.insert(classes.next_back().unwrap_or("pack"));
     }
-    assert_eq!(named, BTreeSet::from(["record", "node", "directory", "pack"]));
+    assert_eq!(
+        named,
+        BTreeSet::from(["record", "node", "directory", "pack"])
+    );
 }
 
 #[test]
 fn a_restore_refuses_a_chunk_with_a_flipped_bit_and_leaves_nothing() {
-    let Some(history) = small("second reader, restore") else { return };
+    let Some(history) = small("second reader, restore") else {
+        return;
+    };
     let (volume, session, _) = &history.sessions[0];
     let target = history.sandbox.path("restored");
     write_at(&history.pack(), 40_000, &[0; 4]);
@@ -360,7 +601,9 @@ fn a_restore_refuses_a_chunk_with_a_flipped_bit_and_leaves_nothing() {
 
 #[test]
 fn a_flipped_bit_in_a_slot_or_in_any_commit_is_refused_and_named() {
-    let Some(history) = small("second reader, slots and commits") else { return };
+    let Some(history) = small("second reader, slots and commits") else {
+        return;
+    };
     for (size, class, count) in [(224, "slot ", 1), (4096, "commit ", 2)] {
         let blobs = history.blobs_of_size(size);
         assert_eq!(blobs.len(), count, "{class}");
@@ -372,12 +615,28 @@ fn a_flipped_bit_in_a_slot_or_in_any_commit_is_refused_and_named() {
 
 #[test]
 fn a_blob_that_is_cut_lengthened_or_missing_is_refused_and_named() {
-    let Some(history) = small("second reader, cut") else { return };
-    let resize = |blob: &Path, by: i64| {
-        let length = blob.metadata().unwrap().len().checked_add_signed(by).unwrap();
-        File::options().write(true).open(blob).unwrap().set_len(length).unwrap();
+    let Some(history) = small("second reader, cut") else {
+        return;
     };
-    for blob in [history.pack(), history.blobs_of_size(224).remove(0), history.blobs_of_size(4096).remove(0)] {
+    let resize = |blob: &Path, by: i64| {
+        let length = blob
+            .metadata()
+            .unwrap()
+            .len()
+            .checked_add_signed(by)
+            .unwrap();
+        File::options()
+            .write(true)
+            .open(blob)
+            .unwrap()
+            .set_len(length)
+            .unwrap();
+    };
+    for blob in [
+        history.pack(),
+        history.blobs_of_size(224).remove(0),
+        history.blobs_of_size(4096).remove(0),
+    ] {
         history.refusal(&blob, |blob| resize(blob, -1));
         history.refusal(&blob, |blob| resize(blob, 1));
         history.refusal(&blob, |blob| resize(blob, -200));
@@ -388,7 +647,9 @@ fn a_blob_that_is_cut_lengthened_or_missing_is_refused_and_named() {
 
 #[test]
 fn a_missing_pack_costs_only_the_sessions_that_need_it() {
-    let Some(mut history) = small("second reader, missing pack") else { return };
+    let Some(mut history) = small("second reader, missing pack") else {
+        return;
+    };
     let first = history.pack();
     history.sandbox.image("other", 200_000, 2);
     history.backup(&["other"]);
@@ -396,7 +657,10 @@ fn a_missing_pack_costs_only_the_sessions_that_need_it() {
     let target = history.sandbox.path("restored");
     let restore = |number: usize| {
         let (volume, session, content) = &history.sessions[number];
-        (history.run(&["restore", volume, session, target.to_str().unwrap()]), content)
+        (
+            history.run(&["restore", volume, session, target.to_str().unwrap()]),
+            content,
+        )
     };
     assert_names(&restore(0).0, &first);
     let (outcome, content) = restore(1);
@@ -407,38 +671,70 @@ fn a_missing_pack_costs_only_the_sessions_that_need_it() {
 
 #[test]
 fn a_blob_under_the_name_of_another_is_refused() {
-    let Some(history) = small("second reader, exchanged") else { return };
+    let Some(history) = small("second reader, exchanged") else {
+        return;
+    };
     let commits = history.blobs_of_size(4096);
-    let (one, other) = (std::fs::read(&commits[0]).unwrap(), std::fs::read(&commits[1]).unwrap());
+    let (one, other) = (
+        std::fs::read(&commits[0]).unwrap(),
+        std::fs::read(&commits[1]).unwrap(),
+    );
     history.refusal(&commits[0], |blob| std::fs::write(blob, other).unwrap());
     history.refusal(&commits[1], |blob| std::fs::write(blob, one).unwrap());
 }
 
-/// Archives whose chunk size, pack size, domain and level follow from a seed, and which the programs did not write.
+/// Archives whose chunk size, pack size, domain and level follow from a seed, and which the
+/// programs did not write.
 #[test]
 fn every_session_comes_back_of_archives_of_a_dozen_seeds() {
-    let Some(reader) = SecondReader::ready("second reader, seeds") else { return };
+    let Some(reader) = SecondReader::ready("second reader, seeds") else {
+        return;
+    };
     for seed in 1..=12_u64 {
         let sandbox = Sandbox::new();
         let mut sessions = Vec::new();
         for call in 0..2 {
-            let lengths = noise(4, seed * 2 + call).into_iter().map(|byte| usize::from(byte) * 1733);
-            let contents: Vec<_> = ["a", "b"].into_iter().zip(lengths).map(|(name, length)| (name, noise(length, seed))).collect();
+            let lengths = noise(4, seed * 2 + call)
+                .into_iter()
+                .map(|byte| usize::from(byte) * 1733);
+            let contents: Vec<_> = ["a", "b"]
+                .into_iter()
+                .zip(lengths)
+                .map(|(name, length)| (name, noise(length, seed)))
+                .collect();
             sessions.extend(make_archive(&sandbox, seed, &contents));
         }
-        let run = |arguments: &[&str]| reader.run(&sandbox.store(), &sandbox.path("passphrase"), arguments);
+        let run = |arguments: &[&str]| {
+            reader.run(&sandbox.store(), &sandbox.path("passphrase"), arguments)
+        };
         run(&["check"]).success();
-        assert_eq!(run(&["list"]).success().stdout.lines().count(), sessions.len(), "seed {seed}");
+        assert_eq!(
+            run(&["list"]).success().stdout.lines().count(),
+            sessions.len(),
+            "seed {seed}"
+        );
         for (volume, session, content) in sessions {
-            assert!(run(&["restore", &volume, &session, "-"]).success().stdout == content, "seed {seed}: {volume} {session}");
+            assert!(
+                run(&["restore", &volume, &session, "-"]).success().stdout == content,
+                "seed {seed}: {volume} {session}"
+            );
         }
     }
 }
 
 /// One call of `make-archive`: the sessions that it brought, with their content.
-fn make_archive(sandbox: &Sandbox, seed: u64, contents: &[(&str, Vec<u8>)]) -> Vec<(String, String, Vec<u8>)> {
+fn make_archive(
+    sandbox: &Sandbox,
+    seed: u64,
+    contents: &[(&str, Vec<u8>)],
+) -> Vec<(String, String, Vec<u8>)> {
     let mut command = Command::new(program("make-archive"));
-    command.arg(sandbox.store()).arg("--passphrase-file").arg(sandbox.path("passphrase")).arg("--seed").arg(seed.to_string());
+    command
+        .arg(sandbox.store())
+        .arg("--passphrase-file")
+        .arg(sandbox.path("passphrase"))
+        .arg("--seed")
+        .arg(seed.to_string());
     for (name, content) in contents {
         std::fs::write(sandbox.path(name), content).unwrap();
         command.arg(format!("{name}={}", sandbox.path(name).display()));
@@ -456,7 +752,9 @@ fn make_archive(sandbox: &Sandbox, seed: u64, contents: &[(&str, Vec<u8>)]) -> V
 #[test]
 fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let test = "the_second_reader_accepts_a_volume_that_has_no_session_yet";
-    let Some(reader) = SecondReader::ready(test) else { return };
+    let Some(reader) = SecondReader::ready(test) else {
+        return;
+    };
     let sandbox = Sandbox::new();
     // The first commit of a run covers no volume, and the run ends there.
     let mut world = MemoryWorld::new(Durable::default(), 1);
@@ -470,7 +768,16 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(&mut world, &create::Request { name: "home".into(), store: "memory".into(), via: "local".into(), settings }).unwrap();
+    create::create(
+        &mut world,
+        &create::Request {
+            name: "home".into(),
+            store: "memory".into(),
+            via: "local".into(),
+            settings,
+        },
+    )
+    .unwrap();
     let request = backup::Request {
         archive: "home".into(),
         sources: sources_named(["vm"]),
@@ -483,7 +790,12 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let mut cut = MemoryWorld::new(world.end(), 2);
     cut.sources = vec![noise(MIB, 1)];
     cut.kill_when_put = Some(12);
-    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::back_up(&mut cut, &request))).is_err());
+    assert!(
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::back_up(
+            &mut cut, &request
+        )))
+        .is_err()
+    );
     for (name, bytes) in cut.crash(u64::MAX).0.store {
         let hex = String::from_utf8(BlobName(name).to_hex().to_vec()).unwrap();
         std::fs::create_dir_all(sandbox.store().join(&hex[..2])).unwrap();
@@ -496,8 +808,17 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     // Its own programs list the volume, and no session.
     sandbox.adopt("passphrase").success();
     let listed = sandbox.wyng(&["list", "home"]);
-    assert_eq!(listed.success().json["volumes"], serde_json::json!([{"name": "vm", "size_bytes": 0, "sessions": []}]));
+    assert_eq!(
+        listed.success().json["volumes"],
+        serde_json::json!([{"name": "vm", "size_bytes": 0, "sessions": []}])
+    );
     sandbox.wyng(&["status", "home"]).success();
     sandbox.wyng(&["verify", "home"]).success();
-    assert_eq!(sandbox.wyng(&["restore", "home", "vm", "--to", "out"]).expect(2).codes(), ["unknown-session"]);
+    assert_eq!(
+        sandbox
+            .wyng(&["restore", "home", "vm", "--to", "out"])
+            .expect(2)
+            .codes(),
+        ["unknown-session"]
+    );
 }

@@ -29,7 +29,11 @@ impl Person {
     /// Before `wyng-ctl`, with a daemon of its own.
     fn at(sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let mut command = at_terminal(sandbox.program("wyng-ctl"));
-        command.arg("--standalone").arg("--state-dir").arg(sandbox.state()).args(arguments);
+        command
+            .arg("--standalone")
+            .arg("--state-dir")
+            .arg(sandbox.state())
+            .args(arguments);
         Self::before(command, sandbox)
     }
 
@@ -37,21 +41,47 @@ impl Person {
     fn at_shell(sandbox: &Sandbox) -> Self {
         let mut command = at_terminal("bash");
         let program = sandbox.program("wyng-ctl");
-        let words = format!("{} --standalone --state-dir {}", program.display(), sandbox.state().display());
-        command.args(["--noprofile", "--norc", "-i"]).env("WYNG", words).env("PS1", "$ ");
+        let words = format!(
+            "{} --standalone --state-dir {}",
+            program.display(),
+            sandbox.state().display()
+        );
+        command
+            .args(["--noprofile", "--norc", "-i"])
+            .env("WYNG", words)
+            .env("PS1", "$ ");
         Self::before(command, sandbox)
     }
 
     fn before(mut command: Command, sandbox: &Sandbox) -> Self {
-        let terminal = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let terminal =
+            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .unwrap();
         rustix::pty::grantpt(&terminal).unwrap();
         rustix::pty::unlockpt(&terminal).unwrap();
         let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
-        let other_end: OwnedFd = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into();
+        let other_end: OwnedFd = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap()
+            .into();
         let stream = || Stdio::from(other_end.try_clone().unwrap());
-        let program = command.current_dir(sandbox.path("")).stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+        let program = command
+            .current_dir(sandbox.path(""))
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
+            .spawn()
+            .unwrap();
         drop(command); // with it the ends that would keep the terminal open
-        Self { terminal: terminal.into(), program, seen: String::new(), looked_at: 0, other_end: Some(other_end) }
+        Self {
+            terminal: terminal.into(),
+            program,
+            seen: String::new(),
+            looked_at: 0,
+            other_end: Some(other_end),
+        }
     }
 
     /// Reads until `text` is there once more.
@@ -61,7 +91,11 @@ impl Person {
                 self.looked_at += place + text.len();
                 return self;
             }
-            assert!(self.read_more(), "the program ended without {text:?}: {}", self.seen);
+            assert!(
+                self.read_more(),
+                "the program ended without {text:?}: {}",
+                self.seen
+            );
         }
     }
 
@@ -77,20 +111,27 @@ impl Person {
 
     /// Is what is typed shown?
     fn echoes(&self) -> bool {
-        rustix::termios::tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ECHO)
+        rustix::termios::tcgetattr(&self.terminal)
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ECHO)
     }
 
-    /// False when the program has ended and nothing is left to be seen. A program that says nothing for a minute waits for an answer that nobody
-    /// gives.
+    /// False when the program has ended and nothing is left to be seen. A program that says nothing
+    /// for a minute waits for an answer that nobody gives.
     fn read_more(&mut self) -> bool {
         for _ in 0..3000 {
             let mut polled = [PollFd::new(&self.terminal, PollFlags::IN)];
-            let a_while = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let a_while = Timespec {
+                tv_sec: 0,
+                tv_nsec: 20_000_000,
+            };
             if rustix::event::poll(&mut polled, Some(&a_while)).unwrap() > 0 {
                 let mut buffer = [0; 4096];
                 // A terminal without anybody at its other end says EIO.
                 let length = self.terminal.read(&mut buffer).unwrap_or(0);
-                self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+                self.seen
+                    .push_str(&String::from_utf8_lossy(&buffer[..length]));
                 return length > 0;
             }
             if self.program.try_wait().unwrap().is_some() {
@@ -108,14 +149,19 @@ impl Person {
     /// All that was to be seen, and the exit status.
     fn leave(mut self) -> (String, i32) {
         while self.read_more() {}
-        (std::mem::take(&mut self.seen), self.program.wait().unwrap().code().unwrap())
+        (
+            std::mem::take(&mut self.seen),
+            self.program.wait().unwrap().code().unwrap(),
+        )
     }
 }
 
 impl Drop for Person {
     /// Whoever leaves hangs up.
     fn drop(&mut self) {
-        let _ = self.pid().map(|group| rustix::process::kill_process_group(group, Signal::KILL));
+        let _ = self
+            .pid()
+            .map(|group| rustix::process::kill_process_group(group, Signal::KILL));
         let _ = self.program.kill();
     }
 }
@@ -123,7 +169,11 @@ impl Drop for Person {
 /// A program whose `/dev/tty` is its standard input.
 fn at_terminal(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setsid");
-    command.args(["--ctty", "--wait"]).arg(program).env("LC_ALL", "C").env_remove("WYNG_PASSPHRASE_COMMAND");
+    command
+        .args(["--ctty", "--wait"])
+        .arg(program)
+        .env("LC_ALL", "C")
+        .env_remove("WYNG_PASSPHRASE_COMMAND");
     command
 }
 
@@ -146,19 +196,27 @@ fn an_interrupt_ends_a_question_and_nothing_of_what_is_typed_next_is_an_answer()
         assert!(!person.echoes());
         person.type_keys("half a passphrase");
         match interrupt {
-            "kill" => rustix::process::kill_process_group(person.pid().unwrap(), Signal::TERM).unwrap(),
+            "kill" => {
+                rustix::process::kill_process_group(person.pid().unwrap(), Signal::TERM).unwrap()
+            }
             key => drop(person.type_keys(key).echoes()),
         }
         person.see("interrupted");
         assert!(person.echoes(), "what is typed is shown again");
         let (seen, status) = person.leave();
         assert_eq!(status, 130, "{seen}");
-        assert!(!seen.contains("half") && !sandbox.path("out").exists(), "{seen}");
+        assert!(
+            !seen.contains("half") && !sandbox.path("out").exists(),
+            "{seen}"
+        );
     }
     // Also the second one of a pair.
     let store = format!("dir:{}", sandbox.path("another").display());
     let mut person = Person::at(&sandbox, &["archive", "create", "other", "--store", &store]);
-    person.answer("New passphrase of other: ", "canary-typed").see("Once more: ").type_keys("\x03");
+    person
+        .answer("New passphrase of other: ", "canary-typed")
+        .see("Once more: ")
+        .type_keys("\x03");
     assert_eq!(person.leave().1, 130);
     assert!(!sandbox.path("another").exists());
 }
@@ -167,26 +225,56 @@ fn an_interrupt_ends_a_question_and_nothing_of_what_is_typed_next_is_an_answer()
 fn a_question_that_was_stopped_is_asked_again_and_hides_the_answer() {
     let sandbox = sandbox_with_a_session();
     let mut shell = Person::at_shell(&sandbox);
-    shell.see("$ ").type_keys(&format!("$WYNG {}\n", RESTORE.join(" "))).see("Passphrase of home: ").type_keys("half\x1a");
-    shell.see("Stopped").see("$ ").type_keys("fg\n").see("Passphrase of home: ");
+    shell
+        .see("$ ")
+        .type_keys(&format!("$WYNG {}\n", RESTORE.join(" ")))
+        .see("Passphrase of home: ")
+        .type_keys("half\x1a");
+    shell
+        .see("Stopped")
+        .see("$ ")
+        .type_keys("fg\n")
+        .see("Passphrase of home: ");
     assert!(!shell.echoes());
     // A stop that no key asked for.
     let stopped = shell.pid().unwrap();
     rustix::process::kill_process_group(stopped, Signal::STOP).unwrap();
-    shell.see("Stopped").see("$ ").type_keys("stty echo; fg\n").see("Passphrase of home: ");
+    shell
+        .see("Stopped")
+        .see("$ ")
+        .type_keys("stty echo; fg\n")
+        .see("Passphrase of home: ");
     assert!(!shell.echoes());
-    shell.type_keys(&format!("{PASSPHRASE}\n")).see("restored").see("$ ").type_keys("echo \"status=$?\"; stty -a\n");
-    shell.see("status=0").see("isig").see("$ ").type_keys("exit\n");
+    shell
+        .type_keys(&format!("{PASSPHRASE}\n"))
+        .see("restored")
+        .see("$ ")
+        .type_keys("echo \"status=$?\"; stty -a\n");
+    shell
+        .see("status=0")
+        .see("isig")
+        .see("$ ")
+        .type_keys("exit\n");
     let (seen, _) = shell.leave();
-    assert!(!seen.contains("canary") && !seen.contains("half ") && !seen.contains(" -echo "), "{seen}");
+    assert!(
+        !seen.contains("canary") && !seen.contains("half ") && !seen.contains(" -echo "),
+        "{seen}"
+    );
 }
 
 #[test]
 fn a_person_may_try_three_times_and_a_file_once() {
     let sandbox = sandbox_with_a_session();
     let mut person = Person::at(&sandbox, &RESTORE);
-    person.answer("Passphrase of home: ", "wrong").answer("Wrong passphrase. Try again.\r\nPassphrase of home: ", "");
-    person.answer("The passphrase is empty.\r\nPassphrase of home: ", "wrong again").answer("Passphrase of home: ", PASSPHRASE);
+    person
+        .answer("Passphrase of home: ", "wrong")
+        .answer("Wrong passphrase. Try again.\r\nPassphrase of home: ", "");
+    person
+        .answer(
+            "The passphrase is empty.\r\nPassphrase of home: ",
+            "wrong again",
+        )
+        .answer("Passphrase of home: ", PASSPHRASE);
     let (seen, status) = person.leave();
     assert_eq!(status, 0, "{seen}");
     std::fs::remove_file(sandbox.path("out")).unwrap();
@@ -196,23 +284,50 @@ fn a_person_may_try_three_times_and_a_file_once() {
         person.answer("Passphrase of home: ", "wrong");
     }
     let (seen, status) = person.leave();
-    assert_eq!((status, seen.matches("Passphrase of home").count()), (4, 3), "{seen}");
+    assert_eq!(
+        (status, seen.matches("Passphrase of home").count()),
+        (4, 3),
+        "{seen}"
+    );
     let mut person = Person::at(&sandbox, &RESTORE);
-    person.answer("Passphrase of home: ", "wrong").see("Passphrase of home: ").type_keys("\x04");
+    person
+        .answer("Passphrase of home: ", "wrong")
+        .see("Passphrase of home: ")
+        .type_keys("\x04");
     assert_eq!(person.leave().1, 4, "Ctrl-D gives up");
     // Nobody can answer for a file a second time, though there is a terminal.
     let wrong = sandbox.text("wrong", "not it\n");
-    let (seen, status) = Person::at(&sandbox, &[&RESTORE[..], &["--passphrase-file", &wrong]].concat()).leave();
-    assert_eq!((status, seen.matches("Passphrase of home").count()), (4, 0), "{seen}");
+    let (seen, status) = Person::at(
+        &sandbox,
+        &[&RESTORE[..], &["--passphrase-file", &wrong]].concat(),
+    )
+    .leave();
+    assert_eq!(
+        (status, seen.matches("Passphrase of home").count()),
+        (4, 0),
+        "{seen}"
+    );
 }
 
 #[test]
 fn a_passphrase_is_asked_for_and_never_shown() {
     let sandbox = Sandbox::new();
     let store = format!("dir:{}", sandbox.store().display());
-    let create = ["archive", "create", "home", "--store", &store, "--kdf-memory", "64M", "--kdf-passes", "3"];
+    let create = [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        &store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ];
     let mut person = Person::at(&sandbox, &create);
-    person.answer("New passphrase of home: ", "canary-typed").answer("Once more: ", "canary-typed");
+    person
+        .answer("New passphrase of home: ", "canary-typed")
+        .answer("Once more: ", "canary-typed");
     let (seen, status) = person.leave();
     assert_eq!(status, 0, "{seen}");
     assert!(!seen.contains("canary"), "{seen}");
@@ -223,7 +338,10 @@ fn a_passphrase_is_asked_for_and_never_shown() {
     person.answer("Passphrase of home: ", "canary-typed");
     let (seen, status) = person.leave();
     assert_eq!(status, 0, "{seen}");
-    assert!(!seen.contains("canary") && seen.contains("restored"), "{seen}");
+    assert!(
+        !seen.contains("canary") && seen.contains("restored"),
+        "{seen}"
+    );
     assert!(std::fs::read(sandbox.path("out")).unwrap() == noise(100_000, 1));
 }
 
@@ -233,26 +351,45 @@ fn two_different_new_passphrases_make_no_archive() {
     let store = format!("dir:{}", sandbox.store().display());
     let mut person = Person::at(&sandbox, &["archive", "create", "home", "--store", &store]);
     for _ in 0..3 {
-        person.answer("New passphrase of home: ", "one").answer("Once more: ", "another").see("The two passphrases differ.");
+        person
+            .answer("New passphrase of home: ", "one")
+            .answer("Once more: ", "another")
+            .see("The two passphrases differ.");
     }
     let (seen, status) = person.leave();
     assert_eq!(status, 4, "{seen}");
-    assert!(seen.contains("differ") && !sandbox.store().exists(), "{seen}");
+    assert!(
+        seen.contains("differ") && !sandbox.store().exists(),
+        "{seen}"
+    );
 }
 
-/// A sandbox whose far end waits at a gate, before its first byte, until the gate is opened for the second time.
+/// A sandbox whose far end waits at a gate, before its first byte, until the gate is opened for the
+/// second time.
 fn sandbox_with_a_gate() -> Sandbox {
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", 100_000, 1);
     let gate = sandbox.path("gate");
-    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
-    sandbox.replace_helper(&format!("read -r line < {}; exec \"$HELPER\" \"$@\"", gate.display()));
+    assert!(
+        Command::new("mkfifo")
+            .arg(&gate)
+            .status()
+            .unwrap()
+            .success()
+    );
+    sandbox.replace_helper(&format!(
+        "read -r line < {}; exec \"$HELPER\" \"$@\"",
+        gate.display()
+    ));
     sandbox
 }
 
 /// The far end is at the gate; it goes on when this is dropped.
 fn gate(sandbox: &Sandbox) -> File {
-    File::options().write(true).open(sandbox.path("gate")).unwrap()
+    File::options()
+        .write(true)
+        .open(sandbox.path("gate"))
+        .unwrap()
 }
 
 #[test]
@@ -261,9 +398,18 @@ fn a_command_that_is_stopped_says_that_the_daemon_goes_on_and_is_shown_again() {
     let mut shell = Person::at_shell(&sandbox);
     shell.see("$ ").type_keys("$WYNG backup home disk.img\n");
     let gate = gate(&sandbox);
-    shell.type_keys("\x1a").see("the daemon goes on").see("Stopped").see("$ ");
+    shell
+        .type_keys("\x1a")
+        .see("the daemon goes on")
+        .see("Stopped")
+        .see("$ ");
     drop(gate);
-    shell.type_keys("fg\n").see("disk.img").see("$ ").type_keys("echo \"status=$?\"; exit\n").see("status=0");
+    shell
+        .type_keys("fg\n")
+        .see("disk.img")
+        .see("$ ")
+        .type_keys("echo \"status=$?\"; exit\n")
+        .see("status=0");
     shell.leave();
 }
 
@@ -290,7 +436,11 @@ fn a_question_ends_with_the_daemon_that_asked_it() {
 
 /// The one child of a `wyng-ctl`.
 fn daemon_of(pid: Pid) -> Pid {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero())).unwrap();
+    let children = std::fs::read_to_string(format!(
+        "/proc/{pid}/task/{pid}/children",
+        pid = pid.as_raw_nonzero()
+    ))
+    .unwrap();
     Pid::from_raw(children.trim().parse().unwrap()).unwrap()
 }
 
@@ -307,7 +457,8 @@ fn whoever_ends_the_daemon_and_the_command_together_interrupted_it() {
     let daemon = daemon_of(pid);
     rustix::process::kill_process(daemon, Signal::TERM).unwrap();
     until("the daemon has ended", || {
-        std::fs::read_to_string(format!("/proc/{}/stat", daemon.as_raw_nonzero())).is_ok_and(|stat| stat.contains(") Z "))
+        std::fs::read_to_string(format!("/proc/{}/stat", daemon.as_raw_nonzero()))
+            .is_ok_and(|stat| stat.contains(") Z "))
     });
     rustix::process::kill_process(pid, Signal::CONT).unwrap();
     assert_eq!(program.wait().unwrap().code(), Some(130));
@@ -320,18 +471,42 @@ fn a_restore_in_place_is_confirmed_on_the_terminal_or_by_an_option() {
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     std::fs::write(&image, noise(100_000, 2)).unwrap();
     let passphrase = sandbox.path("passphrase");
-    let restore = ["restore", "home", "disk.img", "--in-place", "--to", "disk.img", "--passphrase-file", passphrase.to_str().unwrap()];
+    let restore = [
+        "restore",
+        "home",
+        "disk.img",
+        "--in-place",
+        "--to",
+        "disk.img",
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+    ];
     let command = sandbox.command(&restore[..6]);
     let words = command.get_args().filter(|word| *word != "--yes");
-    let refused = Command::new("setsid").arg("--wait").arg(command.get_program()).args(words).current_dir(sandbox.path("")).output();
-    assert_eq!(Outcome::of(refused.unwrap()).expect(2).codes(), ["confirmation-needed"], "without a terminal");
+    let refused = Command::new("setsid")
+        .arg("--wait")
+        .arg(command.get_program())
+        .args(words)
+        .current_dir(sandbox.path(""))
+        .output();
+    assert_eq!(
+        Outcome::of(refused.unwrap()).expect(2).codes(),
+        ["confirmation-needed"],
+        "without a terminal"
+    );
     for (answer, status, seed) in [("n", 130, 2), ("", 130, 2), ("yes", 0, 1)] {
         let mut person = Person::at(&sandbox, &restore);
         person.answer("[y/N] ", answer);
         let (seen, found) = person.leave();
         assert_eq!(found, status, "{seen}");
-        assert!(seen.contains("Overwrite disk.img with volume disk.img of 20"), "{seen}");
-        assert!(std::fs::read(&image).unwrap() == noise(100_000, seed), "after {answer:?}: {seen}");
+        assert!(
+            seen.contains("Overwrite disk.img with volume disk.img of 20"),
+            "{seen}"
+        );
+        assert!(
+            std::fs::read(&image).unwrap() == noise(100_000, seed),
+            "after {answer:?}: {seen}"
+        );
     }
     std::fs::write(&image, noise(100_000, 3)).unwrap();
     // With --yes, as every command of a sandbox has it.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The units of `systemd/` as systemd's own tools read them: no word is unknown, what is exposed is measured, and what the roles need is left to them.
+//! The units of `systemd/` as systemd's own tools read them: no word is unknown, what is exposed is
+//! measured, and what the roles need is left to them.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -31,23 +32,33 @@ fn text(name: &str) -> String {
 
 /// The values of a setting, of all its lines.
 fn setting<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
-    let lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     lines.flat_map(str::split_whitespace).collect()
 }
 
-/// A copy of the units in which each program is there; templates get an instance. The names of all units in it.
+/// A copy of the units in which each program is there; templates get an instance. The names of all
+/// units in it.
 fn staged(folder: &Path, from: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if !["service", "socket", "timer", "path"].iter().any(|kind| path.extension().is_some_and(|found| found == *kind)) {
+        if !["service", "socket", "timer", "path"]
+            .iter()
+            .any(|kind| path.extension().is_some_and(|found| found == *kind))
+        {
             continue;
         }
         let unit = std::fs::read_to_string(&path).unwrap();
-        let there = ["/usr/libexec/wyng/wyngd", "/usr/bin/wyng-ctl", "/usr/bin/notify-send"]
-            .iter()
-            .fold(unit, |unit, program| unit.replace(program, "/bin/true"));
+        let there = [
+            "/usr/libexec/wyng/wyngd",
+            "/usr/bin/wyng-ctl",
+            "/usr/bin/notify-send",
+        ]
+        .iter()
+        .fold(unit, |unit, program| unit.replace(program, "/bin/true"));
         std::fs::write(folder.join(&name), &there).unwrap();
         let instance = name.replace("@.", "@nightly.");
         std::fs::write(folder.join(&instance), there).unwrap();
@@ -56,22 +67,42 @@ fn staged(folder: &Path, from: &Path) -> Vec<String> {
     names
 }
 
-/// What `systemd-analyze verify` prints. It ends with 0 on an unknown word, so only silence is good.
+/// What `systemd-analyze verify` prints. It ends with 0 on an unknown word, so only silence is
+/// good.
 fn complaints(folder: &Path, names: &[String], options: &[&str]) -> String {
     let mut command = Command::new("systemd-analyze");
     // There need be no manual page here, and no session.
-    command.args(["verify", "--man=no"]).args(options).args(names).current_dir(folder).env("XDG_RUNTIME_DIR", folder);
+    command
+        .args(["verify", "--man=no"])
+        .args(options)
+        .args(names)
+        .current_dir(folder)
+        .env("XDG_RUNTIME_DIR", folder);
     let output = command.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() || !said.is_empty() { said } else { format!("{}", output.status) }
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if output.status.success() || !said.is_empty() {
+        said
+    } else {
+        format!("{}", output.status)
+    }
 }
 
 #[test]
 fn systemd_has_nothing_to_say_of_the_units() {
-    if !require(Component::SystemdAnalyze, "systemd_has_nothing_to_say_of_the_units") {
+    if !require(
+        Component::SystemdAnalyze,
+        "systemd_has_nothing_to_say_of_the_units",
+    ) {
         return;
     }
-    for (from, options, least) in [(shipped(), &[][..], 8), (shipped().join("user"), &["--user"], 2)] {
+    for (from, options, least) in [
+        (shipped(), &[][..], 8),
+        (shipped().join("user"), &["--user"], 2),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let names = staged(folder.path(), &from);
         assert!(names.len() >= least, "{names:?}");
@@ -79,14 +110,21 @@ fn systemd_has_nothing_to_say_of_the_units() {
         // The same units with one word misspelt are found.
         let spoilt = folder.path().join(&names[0]);
         let unit = std::fs::read_to_string(&spoilt).unwrap();
-        std::fs::write(&spoilt, unit.replacen("[Unit]\n", "[Unit]\nDescripton=x\n", 1)).unwrap();
+        std::fs::write(
+            &spoilt,
+            unit.replacen("[Unit]\n", "[Unit]\nDescripton=x\n", 1),
+        )
+        .unwrap();
         assert!(complaints(folder.path(), &names, options).contains("Descripton"));
     }
 }
 
 #[test]
 fn systemd_has_nothing_to_say_of_the_examples() {
-    if !require(Component::SystemdAnalyze, "systemd_has_nothing_to_say_of_the_examples") {
+    if !require(
+        Component::SystemdAnalyze,
+        "systemd_has_nothing_to_say_of_the_examples",
+    ) {
         return;
     }
     let mut seen = 0;
@@ -98,11 +136,26 @@ fn systemd_has_nothing_to_say_of_the_examples() {
             let names = staged(folder.path(), &shipped());
             let into = folder.path().join(of_unit.file_name().unwrap());
             std::fs::create_dir(&into).unwrap();
-            let added = std::fs::read_to_string(&example).unwrap().replace("/usr/bin/wyng-ctl", "/bin/true");
+            let added = std::fs::read_to_string(&example)
+                .unwrap()
+                .replace("/usr/bin/wyng-ctl", "/bin/true");
             std::fs::write(into.join("example.conf"), &added).unwrap();
-            assert_eq!(complaints(folder.path(), &names, &[]), "", "{}", example.display());
-            std::fs::write(into.join("example.conf"), added.replace("[Service]\n", "[Service]\nPrivatNetwork=no\n")).unwrap();
-            assert!(complaints(folder.path(), &names, &[]).contains("PrivatNetwork"), "{} is not read", example.display());
+            assert_eq!(
+                complaints(folder.path(), &names, &[]),
+                "",
+                "{}",
+                example.display()
+            );
+            std::fs::write(
+                into.join("example.conf"),
+                added.replace("[Service]\n", "[Service]\nPrivatNetwork=no\n"),
+            )
+            .unwrap();
+            assert!(
+                complaints(folder.path(), &names, &[]).contains("PrivatNetwork"),
+                "{} is not read",
+                example.display()
+            );
             seen += 1;
         }
     }
@@ -117,45 +170,96 @@ fn a_sealed_passphrase_opens_the_archive_for_a_deep_verify() {
     }
     let sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", 300_000, 1);
-    sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success();
+    sandbox
+        .wyng(&["backup", "home", image.to_str().unwrap()])
+        .success();
     let creds = |words: &[&str], from: &str, to: &str| {
         let mut command = Command::new("systemd-creds");
         // The machine's own key is not touched.
-        command.args(words).arg("--name=wyng-passphrase").arg(sandbox.path(from)).arg(sandbox.path(to));
+        command
+            .args(words)
+            .arg("--name=wyng-passphrase")
+            .arg(sandbox.path(from))
+            .arg(sandbox.path(to));
         run(command.env("SYSTEMD_CREDENTIAL_SECRET", sandbox.path("machine-key")));
     };
     creds(&["encrypt", "--with-key=host"], "passphrase", "sealed");
     let sealed = std::fs::read(sandbox.path("sealed")).unwrap();
-    assert!(!sealed.windows(PASSPHRASE.len()).any(|window| window == PASSPHRASE.as_bytes()));
+    assert!(
+        !sealed
+            .windows(PASSPHRASE.len())
+            .any(|window| window == PASSPHRASE.as_bytes())
+    );
     creds(&["decrypt"], "sealed", "opened");
-    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("opened").to_str().unwrap()]).success();
-    sandbox.wyng(&["verify", "home", "--deep", "--passphrase-file", sandbox.path("sealed").to_str().unwrap()]).expect(4);
+    sandbox
+        .wyng(&[
+            "verify",
+            "home",
+            "--deep",
+            "--passphrase-file",
+            sandbox.path("opened").to_str().unwrap(),
+        ])
+        .success();
+    sandbox
+        .wyng(&[
+            "verify",
+            "home",
+            "--deep",
+            "--passphrase-file",
+            sandbox.path("sealed").to_str().unwrap(),
+        ])
+        .expect(4);
 }
 
 fn security(unit: &Path, threshold: u32) -> Output {
     let mut command = Command::new("systemd-analyze");
-    command.args(["security", "--offline=true", "--no-pager", &format!("--threshold={threshold}")]).arg(unit);
+    command
+        .args([
+            "security",
+            "--offline=true",
+            "--no-pager",
+            &format!("--threshold={threshold}"),
+        ])
+        .arg(unit);
     command.output().unwrap()
 }
 
 #[test]
 fn no_unit_is_more_exposed_than_it_must_be() {
-    if !require(Component::SystemdAnalyze, "no_unit_is_more_exposed_than_it_must_be") {
+    if !require(
+        Component::SystemdAnalyze,
+        "no_unit_is_more_exposed_than_it_must_be",
+    ) {
         return;
     }
     for (name, most) in EXPOSED_MOST {
         let measured = security(&shipped().join(name), most);
         let said = String::from_utf8_lossy(&measured.stdout).into_owned();
-        assert!(measured.status.success(), "{name}: {}", said.lines().rfind(|line| line.contains("Overall")).unwrap_or(&said));
+        assert!(
+            measured.status.success(),
+            "{name}: {}",
+            said.lines()
+                .rfind(|line| line.contains("Overall"))
+                .unwrap_or(&said)
+        );
     }
-    let services = std::fs::read_dir(shipped())
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "service"));
+    let services = std::fs::read_dir(shipped()).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|kind| kind == "service")
+    });
     assert_eq!(services.count(), EXPOSED_MOST.len(), "each is measured");
     // One protection less is noticed.
     let folder = tempfile::tempdir().unwrap();
     let weaker = folder.path().join("wyngd.service");
-    std::fs::write(&weaker, text("wyngd.service").replace("PrivateNetwork=yes\n", "")).unwrap();
+    std::fs::write(
+        &weaker,
+        text("wyngd.service").replace("PrivateNetwork=yes\n", ""),
+    )
+    .unwrap();
     assert!(!security(&weaker, 20).status.success());
 }
 
@@ -165,41 +269,88 @@ fn calls_of(set: &str, calls: &mut BTreeSet<String>) {
         calls.insert(set.to_owned());
         return;
     }
-    let output = Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", set]).output().unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["syscall-filter", "--no-pager", set])
+        .output()
+        .unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
-    for line in listed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in listed
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         calls_of(line, calls);
     }
 }
 
 #[test]
 fn the_unit_lets_the_roles_make_every_call_of_their_own_filters() {
-    if !require(Component::SystemdAnalyze, "the_unit_lets_the_roles_make_every_call_of_their_own_filters") {
+    if !require(
+        Component::SystemdAnalyze,
+        "the_unit_lets_the_roles_make_every_call_of_their_own_filters",
+    ) {
         return;
     }
     let unit = text("wyngd.service");
     let mut allowed = BTreeSet::new();
     calls_of("@default", &mut allowed);
     // One line after the other adds or takes away.
-    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+    for line in unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+    {
         let mut said = BTreeSet::new();
-        line.trim_start_matches('~').split_whitespace().for_each(|set| calls_of(set, &mut said));
-        allowed = if line.starts_with('~') { &allowed - &said } else { &allowed | &said };
+        line.trim_start_matches('~')
+            .split_whitespace()
+            .for_each(|set| calls_of(set, &mut said));
+        allowed = if line.starts_with('~') {
+            &allowed - &said
+        } else {
+            &allowed | &said
+        };
     }
     assert!(allowed.len() > 200, "{} calls", allowed.len());
-    let filters = std::fs::read_to_string(shipped().join("../crates/wyng-jail/src/seccomp.rs")).unwrap();
-    let list = |name| filters.split_once(&format!("const {name}")).unwrap().1.split_once("];").unwrap().0;
+    let filters =
+        std::fs::read_to_string(shipped().join("../crates/wyng-jail/src/seccomp.rs")).unwrap();
+    let list = |name| {
+        filters
+            .split_once(&format!("const {name}"))
+            .unwrap()
+            .1
+            .split_once("];")
+            .unwrap()
+            .0
+    };
     let refused = [list("DANGEROUS"), list("UNKNOWN_TO_FAR_ENDS")].concat();
     let named = |text: &str| -> BTreeSet<String> {
         text.split("libc::SYS_")
             .skip(1)
-            .map(|rest| rest.split(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap().to_owned())
+            .map(|rest| {
+                rest.split(|char: char| !char.is_alphanumeric() && char != '_')
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect()
     };
-    let needed: Vec<String> = named(&filters).difference(&named(&refused)).cloned().collect();
+    let needed: Vec<String> = named(&filters)
+        .difference(&named(&refused))
+        .cloned()
+        .collect();
     assert!(needed.len() > 60, "{} calls", needed.len());
-    let own =
-        ["seccomp", "landlock_restrict_self", "unshare", "setresuid", "setgroups", "capset", "mlockall", "prlimit64", "execve", "clone3"];
+    let own = [
+        "seccomp",
+        "landlock_restrict_self",
+        "unshare",
+        "setresuid",
+        "setgroups",
+        "capset",
+        "mlockall",
+        "prlimit64",
+        "execve",
+        "clone3",
+    ];
     for call in needed.iter().map(String::as_str).chain(own) {
         assert!(allowed.contains(call), "{call} is refused by the unit");
     }
@@ -208,11 +359,30 @@ fn the_unit_lets_the_roles_make_every_call_of_their_own_filters() {
 #[test]
 fn the_socket_is_where_wyng_ctl_looks_for_it() {
     let socket = text("wyngd.socket");
-    let [path] = setting(&socket, "ListenSequentialPacket")[..] else { panic!("one socket") };
-    let help = Command::new(program("wyng-ctl")).arg("--help").output().unwrap();
-    assert!(String::from_utf8(help.stdout).unwrap().contains(&format!("[default: {path}]")), "{path}");
-    assert!(setting(&text("wyngd.service"), "ExecStart").contains(&path), "without systemd's socket it makes the same one");
-    assert_eq!((setting(&socket, "SocketMode"), setting(&socket, "SocketGroup")), (vec!["0660"], vec!["wyng"]));
+    let [path] = setting(&socket, "ListenSequentialPacket")[..] else {
+        panic!("one socket")
+    };
+    let help = Command::new(program("wyng-ctl"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains(&format!("[default: {path}]")),
+        "{path}"
+    );
+    assert!(
+        setting(&text("wyngd.service"), "ExecStart").contains(&path),
+        "without systemd's socket it makes the same one"
+    );
+    assert_eq!(
+        (
+            setting(&socket, "SocketMode"),
+            setting(&socket, "SocketGroup")
+        ),
+        (vec!["0660"], vec!["wyng"])
+    );
 }
 
 /// `systemd-socket-activate`, which waits for a client and becomes the daemon then.
@@ -227,18 +397,38 @@ impl Drop for Activated {
 
 #[test]
 fn the_daemon_takes_the_socket_that_systemd_opened() {
-    if !require(Component::SystemdAnalyze, "the_daemon_takes_the_socket_that_systemd_opened") {
+    if !require(
+        Component::SystemdAnalyze,
+        "the_daemon_takes_the_socket_that_systemd_opened",
+    ) {
         return;
     }
     let mut sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", 300_000, 1);
     let socket = sandbox.path("wyngd.sock");
     let mut command = Command::new("systemd-socket-activate");
-    command.arg("--seqpacket").arg("--listen").arg(&socket).arg(program("wyngd")).arg("--socket").arg(sandbox.path("not-this-one"));
-    let activated = Activated(command.arg("--state-dir").arg(sandbox.state()).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    command
+        .arg("--seqpacket")
+        .arg("--listen")
+        .arg(&socket)
+        .arg(program("wyngd"))
+        .arg("--socket")
+        .arg(sandbox.path("not-this-one"));
+    let activated = Activated(
+        command
+            .arg("--state-dir")
+            .arg(sandbox.state())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     until("systemd listens", || socket.exists());
     sandbox.talk_to(socket);
-    let session = sandbox.wyng(&["backup", "home", image.to_str().unwrap()]).success().session(0);
+    let session = sandbox
+        .wyng(&["backup", "home", image.to_str().unwrap()])
+        .success()
+        .session(0);
     sandbox.assert_restores("disk.img", &session, &noise(300_000, 1));
     assert!(!sandbox.path("not-this-one").exists());
     drop(activated);
@@ -251,7 +441,10 @@ fn sysusers_and_tmpfiles_make_what_the_units_name() {
         return;
     }
     let root = tempfile::tempdir().unwrap();
-    for (folder, name) in [("sysusers.d", "wyng.sysusers"), ("tmpfiles.d", "wyng.tmpfiles")] {
+    for (folder, name) in [
+        ("sysusers.d", "wyng.sysusers"),
+        ("tmpfiles.d", "wyng.tmpfiles"),
+    ] {
         let folder = root.path().join("usr/lib").join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::copy(shipped().join(name), folder.join("wyng.conf")).unwrap();
@@ -260,38 +453,87 @@ fn sysusers_and_tmpfiles_make_what_the_units_name() {
     // What a private daemon of root's left there becomes the keyholder's.
     let left = root.path().join("var/lib/wyng/archives");
     std::fs::create_dir_all(&left).unwrap();
-    for (tool, create) in [("systemd-sysusers", None), ("systemd-tmpfiles", Some("--create"))] {
-        let output = Command::new(tool).arg(format!("--root={}", root.path().display())).args(create).arg("wyng.conf").output().unwrap();
-        assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    for (tool, create) in [
+        ("systemd-sysusers", None),
+        ("systemd-tmpfiles", Some("--create")),
+    ] {
+        let output = Command::new(tool)
+            .arg(format!("--root={}", root.path().display()))
+            .args(create)
+            .arg("wyng.conf")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{tool}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let passwd = std::fs::read_to_string(root.path().join("etc/passwd")).unwrap();
     let number = |user: &str| -> u32 {
-        let line = passwd.lines().find(|line| line.starts_with(&format!("{user}:"))).unwrap();
+        let line = passwd
+            .lines()
+            .find(|line| line.starts_with(&format!("{user}:")))
+            .unwrap();
         assert!(line.ends_with("nologin"), "{line}");
         line.split(':').nth(2).unwrap().parse().unwrap()
     };
     let users: BTreeSet<u32> = ["wyng-control", "wyng-keys", "wyng-net"].map(number).into();
     assert_eq!(users.len(), 3);
-    assert!(std::fs::read_to_string(root.path().join("etc/group")).unwrap().lines().any(|line| line.starts_with("wyng:")));
-    for (folder, owner, mode) in [("run/wyng", 0, 0o755), ("run/wyng/notice", 0, 0o755), ("var/lib/wyng", number("wyng-keys"), 0o700)] {
+    assert!(
+        std::fs::read_to_string(root.path().join("etc/group"))
+            .unwrap()
+            .lines()
+            .any(|line| line.starts_with("wyng:"))
+    );
+    for (folder, owner, mode) in [
+        ("run/wyng", 0, 0o755),
+        ("run/wyng/notice", 0, 0o755),
+        ("var/lib/wyng", number("wyng-keys"), 0o700),
+    ] {
         let found = std::fs::metadata(root.path().join(folder)).unwrap();
-        assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (owner, mode), "{folder}");
+        assert_eq!(
+            (found.uid(), found.permissions().mode() & 0o7777),
+            (owner, mode),
+            "{folder}"
+        );
     }
     assert_eq!(std::fs::metadata(left).unwrap().uid(), number("wyng-keys"));
 }
 
 #[test]
 fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
-    for name in ["wyng-backup@.timer", "wyng-verify@.timer", "wyng-status.timer"] {
+    for name in [
+        "wyng-backup@.timer",
+        "wyng-verify@.timer",
+        "wyng-status.timer",
+    ] {
         let timer = text(name);
-        assert_eq!((setting(&timer, "Persistent"), setting(&timer, "WakeSystem")), (vec!["true"], vec!["false"]), "{name}");
+        assert_eq!(
+            (setting(&timer, "Persistent"), setting(&timer, "WakeSystem")),
+            (vec!["true"], vec!["false"]),
+            "{name}"
+        );
         assert!(!setting(&timer, "RandomizedDelaySec").is_empty(), "{name}");
         let service = text(&name.replace(".timer", ".service"));
-        assert!(setting(&service, "OnFailure")[0].starts_with("wyng-notify@"), "{name}");
+        assert!(
+            setting(&service, "OnFailure")[0].starts_with("wyng-notify@"),
+            "{name}"
+        );
     }
     // 7 is no failure, and it is tried again, as is what could not be reached.
     let backup = text("wyng-backup@.service");
-    assert_eq!((setting(&backup, "SuccessExitStatus"), setting(&backup, "RestartForceExitStatus")), (vec!["7"], vec!["6", "7"]));
+    assert_eq!(
+        (
+            setting(&backup, "SuccessExitStatus"),
+            setting(&backup, "RestartForceExitStatus")
+        ),
+        (vec!["7"], vec!["6", "7"])
+    );
     let notice = text("wyng-notify@.service");
-    assert_eq!(setting(&notice, "ExecStart"), ["/usr/bin/touch", "/run/wyng/notice/%i"], "no text of anybody");
+    assert_eq!(
+        setting(&notice, "ExecStart"),
+        ["/usr/bin/touch", "/run/wyng/notice/%i"],
+        "no text of anybody"
+    );
 }

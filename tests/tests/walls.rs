@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Walls: which crate may reach which, where `unsafe` may stand, which role may know what. ARCHITECTURE.md has the tables.
-//! Each rule is a function over text, and is shown to refuse a bad one before it is put to the project.
+//! Walls: which crate may reach which, where `unsafe` may stand, which role may know what.
+//! ARCHITECTURE.md has the tables. Each rule is a function over text, and is shown to refuse a bad
+//! one before it is put to the project.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,15 @@ use std::process::Command;
 const SPDX: &str = "// SPDX-License-Identifier: GPL-3.0-or-later";
 
 /// What seals, opens or derives keys.
-const CIPHERS: &[&str] = &["chacha20poly1305", "chacha20", "poly1305", "aead", "argon2", "hpke", "x25519-dalek"];
+const CIPHERS: &[&str] = &[
+    "chacha20poly1305",
+    "chacha20",
+    "poly1305",
+    "aead",
+    "argon2",
+    "hpke",
+    "x25519-dalek",
+];
 /// What meets the system.
 const SYSTEM: &[&str] = &["getrandom", "rustix", "nix", "tokio", "mio"];
 
@@ -21,18 +30,68 @@ struct Wall {
 }
 
 const WALLS: [Wall; 10] = [
-    Wall { name: "wyng-wire", ours: &[], never: &[] }, // and nothing else at all: a test of its own
-    Wall { name: "wyng-config", ours: &[], never: &[CIPHERS] },
-    Wall { name: "wyng-control", ours: &[], never: &[CIPHERS] },
-    Wall { name: "wyng-archive", ours: &["wyng-wire"], never: &[SYSTEM] },
-    Wall { name: "wyng-jail", ours: &[], never: &[CIPHERS] },
-    Wall { name: "wyng-origin", ours: &["wyng-control"], never: &[CIPHERS] },
-    Wall { name: "wyng-snapshot", ours: &["wyng-control"], never: &[CIPHERS] },
-    Wall { name: "wyng-transport-vm", ours: &["wyng-jail", "wyng-wire"], never: &[CIPHERS, &["zstd"]] },
-    Wall { name: "wyng-ctl", ours: &["wyng-config", "wyng-control", "wyng-jail", "wyng-origin", "wyng-snapshot"], never: &[CIPHERS] },
+    Wall {
+        name: "wyng-wire",
+        ours: &[],
+        never: &[],
+    }, // and nothing else at all: a test of its own
+    Wall {
+        name: "wyng-config",
+        ours: &[],
+        never: &[CIPHERS],
+    },
+    Wall {
+        name: "wyng-control",
+        ours: &[],
+        never: &[CIPHERS],
+    },
+    Wall {
+        name: "wyng-archive",
+        ours: &["wyng-wire"],
+        never: &[SYSTEM],
+    },
+    Wall {
+        name: "wyng-jail",
+        ours: &[],
+        never: &[CIPHERS],
+    },
+    Wall {
+        name: "wyng-origin",
+        ours: &["wyng-control"],
+        never: &[CIPHERS],
+    },
+    Wall {
+        name: "wyng-snapshot",
+        ours: &["wyng-control"],
+        never: &[CIPHERS],
+    },
+    Wall {
+        name: "wyng-transport-vm",
+        ours: &["wyng-jail", "wyng-wire"],
+        never: &[CIPHERS, &["zstd"]],
+    },
+    Wall {
+        name: "wyng-ctl",
+        ours: &[
+            "wyng-config",
+            "wyng-control",
+            "wyng-jail",
+            "wyng-origin",
+            "wyng-snapshot",
+        ],
+        never: &[CIPHERS],
+    },
     Wall {
         name: "wyngd",
-        ours: &["wyng-archive", "wyng-config", "wyng-control", "wyng-jail", "wyng-origin", "wyng-snapshot", "wyng-wire"],
+        ours: &[
+            "wyng-archive",
+            "wyng-config",
+            "wyng-control",
+            "wyng-jail",
+            "wyng-origin",
+            "wyng-snapshot",
+            "wyng-wire",
+        ],
         never: &[&["openssl-sys", "native-tls"]],
     },
 ];
@@ -41,39 +100,77 @@ impl Wall {
     /// Of these dependencies, those that are on the wrong side.
     fn breaches<'a>(&self, dependencies: &'a BTreeSet<String>) -> Vec<&'a str> {
         let forbidden = |name: &str| {
-            let foreign = name.starts_with("wyng") && name != self.name && !self.ours.contains(&name);
+            let foreign =
+                name.starts_with("wyng") && name != self.name && !self.ours.contains(&name);
             foreign || self.never.iter().any(|never| never.contains(&name))
         };
-        dependencies.iter().map(String::as_str).filter(|name| forbidden(name)).collect()
+        dependencies
+            .iter()
+            .map(String::as_str)
+            .filter(|name| forbidden(name))
+            .collect()
     }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The names of a crate and of all that it is built with, but for its tests.
 fn dependencies(name: &str) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", name]).current_dir(root());
+    command
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--package",
+            name,
+        ])
+        .current_dir(root());
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let names = names_of_tree(&String::from_utf8(output.stdout).unwrap());
-    assert!(names.contains(name), "cargo tree does not show {name} itself");
+    assert!(
+        names.contains(name),
+        "cargo tree does not show {name} itself"
+    );
     names
 }
 
 fn names_of_tree(text: &str) -> BTreeSet<String> {
-    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
 }
 
-/// The project's own files by their names from its root: those that git tracks, or all that is there where git is not.
+/// The project's own files by their names from its root: those that git tracks, or all that is
+/// there where git is not.
 fn files() -> Vec<String> {
-    let listed = Command::new("git").args(["ls-files", "-z", "--cached"]).current_dir(root()).output();
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached"])
+        .current_dir(root())
+        .output();
     if let Some(listed) = listed.ok().filter(|listed| listed.status.success()) {
         let names = String::from_utf8(listed.stdout).unwrap();
-        return names.split('\0').filter(|name| root().join(name).is_file()).map(str::to_owned).collect();
+        return names
+            .split('\0')
+            .filter(|name| root().join(name).is_file())
+            .map(str::to_owned)
+            .collect();
     }
     let mut found = Vec::new();
     walk(&root(), "", &mut found);
@@ -97,12 +194,24 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
 /// Every Rust file and its text.
 fn sources() -> Vec<(String, String)> {
     let rust = files().into_iter().filter(|name| name.ends_with(".rs"));
-    let sources: Vec<_> = rust.map(|name| (name.clone(), std::fs::read_to_string(root().join(name)).unwrap())).collect();
-    assert!(sources.len() > 80, "only {} Rust files were found", sources.len());
+    let sources: Vec<_> = rust
+        .map(|name| {
+            (
+                name.clone(),
+                std::fs::read_to_string(root().join(name)).unwrap(),
+            )
+        })
+        .collect();
+    assert!(
+        sources.len() > 80,
+        "only {} Rust files were found",
+        sources.len()
+    );
     sources
 }
 
-/// Rust without its comments and without what stands in its strings, so that a word that is left is code.
+/// Rust without its comments and without what stands in its strings, so that a word that is left is
+/// code.
 fn code(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -116,7 +225,11 @@ fn code(source: &str) -> String {
             '\'' => char_bytes(rest),
             _ => 0,
         };
-        let taken = if skipped == 0 { first.len_utf8() } else { skipped };
+        let taken = if skipped == 0 {
+            first.len_utf8()
+        } else {
+            skipped
+        };
         code.push(if skipped == 0 { first } else { ' ' });
         rest = rest.get(taken..).unwrap_or_default();
     }
@@ -155,19 +268,28 @@ fn string_bytes(rest: &str) -> usize {
 
 /// `r"…"`, `r#"…"#`, `br"…"`; `None` for anything else.
 fn raw_string_bytes(rest: &str) -> Option<usize> {
-    let behind_r = rest.strip_prefix(['b', 'c']).unwrap_or(rest).strip_prefix('r')?;
+    let behind_r = rest
+        .strip_prefix(['b', 'c'])
+        .unwrap_or(rest)
+        .strip_prefix('r')?;
     let hashes = behind_r.len() - behind_r.trim_start_matches('#').len();
     let body = behind_r.get(hashes..)?.strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
     let begin = rest.len() - body.len();
-    Some(body.find(&end).map_or(rest.len(), |at| begin + at + end.len()))
+    Some(
+        body.find(&end)
+            .map_or(rest.len(), |at| begin + at + end.len()),
+    )
 }
 
 /// A character between quotes; 0 for a lifetime.
 fn char_bytes(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match (chars.next(), chars.next()) {
-        (Some((_, '\\')), Some((at, _))) => rest.get(at + 1..).and_then(|tail| tail.find('\'')).map_or(0, |end| at + 1 + end + 1),
+        (Some((_, '\\')), Some((at, _))) => rest
+            .get(at + 1..)
+            .and_then(|tail| tail.find('\''))
+            .map_or(0, |end| at + 1 + end + 1),
         (Some(_), Some((at, '\''))) => at + 1,
         _ => 0,
     }
@@ -188,25 +310,52 @@ fn has_its_head(source: &str) -> bool {
 
 /// The lines of a table of lints, which ends with an empty line.
 fn lints<'a>(manifest: &'a str, table: &str) -> BTreeSet<&'a str> {
-    manifest.lines().skip_while(|line| *line != table).skip(1).take_while(|line| !line.is_empty()).collect()
+    manifest
+        .lines()
+        .skip_while(|line| *line != table)
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect()
 }
 
-/// A path that exists on one person's machine only: the home of somebody, or where the project was built.
+/// A path that exists on one person's machine only: the home of somebody, or where the project was
+/// built.
 fn home_path(text: &str) -> Option<&'static str> {
     // Put together, so that this file is not found.
-    const HOMES: [&str; 4] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
-    let begins =
-        |at: usize| !text.get(..at).unwrap_or_default().ends_with(|char: char| char.is_alphanumeric() || "._-~$}/>".contains(char));
+    const HOMES: [&str; 4] = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
+    ];
+    let begins = |at: usize| {
+        !text
+            .get(..at)
+            .unwrap_or_default()
+            .ends_with(|char: char| char.is_alphanumeric() || "._-~$}/>".contains(char))
+    };
     // In every qube the user is called so.
-    let is_every_qubes = |at: usize| text.get(at..).unwrap_or_default().starts_with(concat!("/ho", "me/user/"));
-    HOMES.into_iter().find(|home| text.match_indices(home).any(|(at, _)| begins(at) && !is_every_qubes(at)))
+    let is_every_qubes = |at: usize| {
+        text.get(at..)
+            .unwrap_or_default()
+            .starts_with(concat!("/ho", "me/user/"))
+    };
+    HOMES.into_iter().find(|home| {
+        text.match_indices(home)
+            .any(|(at, _)| begins(at) && !is_every_qubes(at))
+    })
 }
 
-/// What a source names directly below a crate or module: of `a::{b, c::d}` and `a::e` below `a`: b, c, e.
+/// What a source names directly below a crate or module: of `a::{b, c::d}` and `a::e` below `a`: b,
+/// c, e.
 fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{parent}::")) {
-        if code.get(..at).unwrap_or_default().ends_with(|char: char| char.is_alphanumeric() || char == '_') {
+        if code
+            .get(..at)
+            .unwrap_or_default()
+            .ends_with(|char: char| char.is_alphanumeric() || char == '_')
+        {
             continue;
         }
         let rest = code.get(at + parent.len() + 2..).unwrap_or_default();
@@ -214,7 +363,12 @@ fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
             None => found.extend(words(rest).next()),
             Some(group) => {
                 let group = group.split('}').next().unwrap_or_default();
-                found.extend(group.split(',').filter_map(|item| words(item.trim()).next()).filter(|word| !word.is_empty()));
+                found.extend(
+                    group
+                        .split(',')
+                        .filter_map(|item| words(item.trim()).next())
+                        .filter(|word| !word.is_empty()),
+                );
             }
         }
     }
@@ -224,21 +378,41 @@ fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
 /// The role that a file of the daemon belongs to.
 fn role_of(name: &str) -> Option<&'static str> {
     let inside = name.strip_prefix("wyngd/src/")?;
-    ROLES.into_iter().find(|role| inside == format!("{role}.rs") || inside.starts_with(&format!("{role}/")))
+    ROLES
+        .into_iter()
+        .find(|role| inside == format!("{role}.rs") || inside.starts_with(&format!("{role}/")))
 }
 
-const ROLES: [&str; 6] = ["supervisor", "spawner", "control", "volumes", "keyholder", "transport"];
+const ROLES: [&str; 6] = [
+    "supervisor",
+    "spawner",
+    "control",
+    "volumes",
+    "keyholder",
+    "transport",
+];
 
 /// The other roles that a role's file imports.
 fn imports_roles<'a>(role: &str, code: &'a str) -> Vec<&'a str> {
-    named_below(code, "crate").into_iter().filter(|name| ROLES.contains(name) && *name != role).collect()
+    named_below(code, "crate")
+        .into_iter()
+        .filter(|name| ROLES.contains(name) && *name != role)
+        .collect()
 }
 
 /// What a source names that reads, writes, asks the time or draws bytes.
 fn does_io(code: &str) -> Vec<&str> {
-    const IO: [&str; 9] = ["fs", "net", "process", "env", "io", "os", "path", "time", "thread"];
-    let mut found: Vec<&str> = named_below(code, "std").into_iter().filter(|name| IO.contains(name)).collect();
-    found.extend(words(code).filter(|word| ["println", "eprintln", "print", "eprint", "getrandom"].contains(word)));
+    const IO: [&str; 9] = [
+        "fs", "net", "process", "env", "io", "os", "path", "time", "thread",
+    ];
+    let mut found: Vec<&str> = named_below(code, "std")
+        .into_iter()
+        .filter(|name| IO.contains(name))
+        .collect();
+    found.extend(
+        words(code)
+            .filter(|word| ["println", "eprintln", "print", "eprint", "getrandom"].contains(word)),
+    );
     found
 }
 
@@ -246,13 +420,21 @@ fn does_io(code: &str) -> Vec<&str> {
 fn no_crate_reaches_what_it_must_not() {
     for wall in WALLS {
         let dependencies = dependencies(wall.name);
-        assert_eq!(wall.breaches(&dependencies), [""; 0], "{} reaches them", wall.name);
+        assert_eq!(
+            wall.breaches(&dependencies),
+            [""; 0],
+            "{} reaches them",
+            wall.name
+        );
     }
 }
 
 #[test]
 fn the_wire_crate_depends_on_nothing() {
-    assert_eq!(dependencies("wyng-wire"), BTreeSet::from(["wyng-wire".to_owned()]));
+    assert_eq!(
+        dependencies("wyng-wire"),
+        BTreeSet::from(["wyng-wire".to_owned()])
+    );
 }
 
 #[test]
@@ -260,23 +442,35 @@ fn the_daemon_reaches_the_ciphers_by_the_format_crate() {
     // If this did not hold, the lists above would name crates that nobody uses, and forbid nothing.
     let (daemon, archive) = (dependencies("wyngd"), dependencies("wyng-archive"));
     for cipher in CIPHERS {
-        assert!(daemon.contains(*cipher) && archive.contains(*cipher), "{cipher} is not what the project uses");
+        assert!(
+            daemon.contains(*cipher) && archive.contains(*cipher),
+            "{cipher} is not what the project uses"
+        );
     }
 }
 
 #[test]
 fn every_member_of_the_workspace_has_its_wall() {
-    let manifests = files().into_iter().filter_map(|name| name.strip_suffix("/Cargo.toml").map(str::to_owned));
-    let members: BTreeSet<String> = manifests.filter(|name| name != "tests" && !name.starts_with("fuzz")).collect();
+    let manifests = files()
+        .into_iter()
+        .filter_map(|name| name.strip_suffix("/Cargo.toml").map(str::to_owned));
+    let members: BTreeSet<String> = manifests
+        .filter(|name| name != "tests" && !name.starts_with("fuzz"))
+        .collect();
     let walls: BTreeSet<String> = WALLS.iter().map(|wall| wall.name.to_owned()).collect();
-    let names: BTreeSet<String> = members.iter().map(|name| name.rsplit('/').next().unwrap().to_owned()).collect();
+    let names: BTreeSet<String> = members
+        .iter()
+        .map(|name| name.rsplit('/').next().unwrap().to_owned())
+        .collect();
     assert_eq!(names, walls);
 }
 
 #[test]
 fn unsafe_lives_in_wyng_jail() {
-    let (inside, outside): (Vec<_>, Vec<_>) =
-        sources().into_iter().filter(|(_, source)| says_unsafe(source)).partition(|(name, _)| name.starts_with("crates/wyng-jail/"));
+    let (inside, outside): (Vec<_>, Vec<_>) = sources()
+        .into_iter()
+        .filter(|(_, source)| says_unsafe(source))
+        .partition(|(name, _)| name.starts_with("crates/wyng-jail/"));
     let outside: Vec<String> = outside.into_iter().map(|(name, _)| name).collect();
     assert_eq!(outside, [""; 0], "unsafe outside of wyng-jail");
     assert!(!inside.is_empty(), "the search finds none at all");
@@ -284,9 +478,16 @@ fn unsafe_lives_in_wyng_jail() {
 
 #[test]
 fn every_other_crate_takes_the_lints_of_the_workspace() {
-    assert!(std::fs::read_to_string(root().join("Cargo.toml")).unwrap().contains("\nunsafe_code = \"forbid\"\n"));
+    assert!(
+        std::fs::read_to_string(root().join("Cargo.toml"))
+            .unwrap()
+            .contains("\nunsafe_code = \"forbid\"\n")
+    );
     let own = ["crates/wyng-jail/Cargo.toml", "tests/Cargo.toml"];
-    for name in files().into_iter().filter(|name| name.ends_with("/Cargo.toml") && !own.contains(&name.as_str())) {
+    for name in files()
+        .into_iter()
+        .filter(|name| name.ends_with("/Cargo.toml") && !own.contains(&name.as_str()))
+    {
         if name.starts_with("fuzz/") {
             continue; // a workspace of its own
         }
@@ -302,7 +503,11 @@ fn the_tests_take_every_lint_of_the_workspace_but_those_that_forbid_a_panic() {
     let panics = ["unwrap_used", "expect_used", "panic"];
     for tool in ["rust", "clippy"] {
         let mut expected = lints(&workspace, &format!("[workspace.lints.{tool}]"));
-        expected.retain(|lint| !panics.iter().any(|panic| lint.starts_with(&format!("{panic} = "))));
+        expected.retain(|lint| {
+            !panics
+                .iter()
+                .any(|panic| lint.starts_with(&format!("{panic} = ")))
+        });
         assert!(!expected.is_empty(), "the workspace has no lints of {tool}");
         assert_eq!(lints(&tests, &format!("[lints.{tool}]")), expected);
     }
@@ -310,7 +515,11 @@ fn the_tests_take_every_lint_of_the_workspace_but_those_that_forbid_a_panic() {
 
 #[test]
 fn every_source_says_its_licence_and_what_it_is() {
-    let without: Vec<String> = sources().into_iter().filter(|(_, source)| !has_its_head(source)).map(|(name, _)| name).collect();
+    let without: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, source)| !has_its_head(source))
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(without, [""; 0]);
 }
 
@@ -318,7 +527,9 @@ fn every_source_says_its_licence_and_what_it_is() {
 fn no_file_names_somebodys_home() {
     for name in files() {
         // What is no text has no path that anybody reads.
-        let Ok(text) = std::fs::read_to_string(root().join(&name)) else { continue };
+        let Ok(text) = std::fs::read_to_string(root().join(&name)) else {
+            continue;
+        };
         assert_eq!(home_path(&text), None, "in {name}");
     }
 }
@@ -326,8 +537,14 @@ fn no_file_names_somebodys_home() {
 #[test]
 fn every_dependency_comes_from_the_public_registry() {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    let sources: BTreeSet<&str> = lock.lines().filter_map(|line| line.strip_prefix("source = ")).collect();
-    assert_eq!(sources, BTreeSet::from(["\"registry+https://github.com/rust-lang/crates.io-index\""]));
+    let sources: BTreeSet<&str> = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("source = "))
+        .collect();
+    assert_eq!(
+        sources,
+        BTreeSet::from(["\"registry+https://github.com/rust-lang/crates.io-index\""])
+    );
 }
 
 #[test]
@@ -343,9 +560,15 @@ fn no_role_imports_another() {
 
 #[test]
 fn only_the_keyholder_knows_the_format_and_its_keys() {
-    for (name, source) in sources().into_iter().filter(|(name, _)| name.starts_with("wyngd/src/")) {
+    for (name, source) in sources()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("wyngd/src/"))
+    {
         let knows = words(&code(&source)).any(|word| word == "wyng_archive");
-        assert!(!knows || role_of(&name) == Some("keyholder"), "{name} names wyng_archive");
+        assert!(
+            !knows || role_of(&name) == Some("keyholder"),
+            "{name} names wyng_archive"
+        );
     }
 }
 
@@ -353,13 +576,19 @@ fn only_the_keyholder_knows_the_format_and_its_keys() {
 fn only_the_transport_decodes_what_the_far_end_says() {
     let harmless = BTreeSet::from(["BlobName", "RESERVE_BYTES", "Service"]);
     let mut decoders = 0;
-    for (name, source) in sources().into_iter().filter(|(name, _)| name.starts_with("wyngd/src/")) {
+    for (name, source) in sources()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("wyngd/src/"))
+    {
         let code = code(&source);
         let named = named_below(&code, "wyng_wire");
         if role_of(&name) == Some("transport") {
             decoders += usize::from(named.contains("ToDaemon"));
         } else {
-            assert!(named.is_subset(&harmless), "{name} names {named:?} of the pipe");
+            assert!(
+                named.is_subset(&harmless),
+                "{name} names {named:?} of the pipe"
+            );
         }
     }
     assert_eq!(decoders, 1, "one file decodes what the far end says");
@@ -368,7 +597,8 @@ fn only_the_transport_decodes_what_the_far_end_says() {
 #[test]
 fn the_format_crate_does_no_input_or_output() {
     for (name, source) in sources() {
-        if name.starts_with("crates/wyng-archive/src/") || name.starts_with("crates/wyng-wire/src/") {
+        if name.starts_with("crates/wyng-archive/src/") || name.starts_with("crates/wyng-wire/src/")
+        {
             assert_eq!(does_io(&code(&source)), [""; 0], "in {name}");
         }
     }
@@ -376,11 +606,20 @@ fn the_format_crate_does_no_input_or_output() {
 
 #[test]
 fn a_wall_refuses_a_foreign_crate_and_a_cipher() {
-    let helper = WALLS.iter().find(|wall| wall.name == "wyng-transport-vm").unwrap();
-    let bad =
-        names_of_tree("wyng-transport-vm v0.1.0 (x)\nwyng-wire v0.1.0 (x)\nwyng-archive v0.1.0 (x)\npoly1305 v0.9.0\nrustix v1.1.6 (*)\n");
+    let helper = WALLS
+        .iter()
+        .find(|wall| wall.name == "wyng-transport-vm")
+        .unwrap();
+    let bad = names_of_tree(
+        "wyng-transport-vm v0.1.0 (x)\nwyng-wire v0.1.0 (x)\nwyng-archive v0.1.0 (x)\npoly1305 v0.9.0\nrustix v1.1.6 (*)\n",
+    );
     assert_eq!(helper.breaches(&bad), ["poly1305", "wyng-archive"]);
-    assert_eq!(helper.breaches(&names_of_tree("wyng-transport-vm v0.1.0\nwyng-wire v0.1.0\nrustix v1.1.6\n")), [""; 0]);
+    assert_eq!(
+        helper.breaches(&names_of_tree(
+            "wyng-transport-vm v0.1.0\nwyng-wire v0.1.0\nrustix v1.1.6\n"
+        )),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -390,8 +629,12 @@ fn the_word_is_found_in_code_and_not_in_words_about_it() {
     assert!(says_unsafe("let a = '\"'; unsafe { g() } // \""));
     assert!(says_unsafe("fn f<'a>(x: &'a str) { unsafe { g('\\'') } }"));
     assert!(says_unsafe("let a = r#\"\"\"#; unsafe { g() }"));
-    assert!(!says_unsafe("// unsafe\n/* unsafe /* unsafe */ unsafe */ let a = \"\\\" unsafe\"; let b = r#\"\" unsafe \"#;"));
-    assert!(!says_unsafe("#![forbid(unsafe_code)] fn unshare_unsafe() {}"));
+    assert!(!says_unsafe(
+        "// unsafe\n/* unsafe /* unsafe */ unsafe */ let a = \"\\\" unsafe\"; let b = r#\"\" unsafe \"#;"
+    ));
+    assert!(!says_unsafe(
+        "#![forbid(unsafe_code)] fn unshare_unsafe() {}"
+    ));
 }
 
 #[test]
@@ -403,11 +646,23 @@ fn a_source_without_its_head_is_refused() {
 
 #[test]
 fn a_home_is_found_and_a_path_that_only_looks_like_one_is_not() {
-    assert_eq!(home_path(concat!("in /ho", "me/me/x")), Some(concat!("/ho", "me/")));
-    assert_eq!(home_path(concat!("\"/wo", "rk/x\"")), Some(concat!("/wo", "rk/")));
+    assert_eq!(
+        home_path(concat!("in /ho", "me/me/x")),
+        Some(concat!("/ho", "me/"))
+    );
+    assert_eq!(
+        home_path(concat!("\"/wo", "rk/x\"")),
+        Some(concat!("/wo", "rk/"))
+    );
     assert_eq!(home_path(concat!("dir:/ho", "me/user/wyng")), None);
-    assert_eq!(home_path(concat!("dir:/ho", "me/users/wyng")), Some(concat!("/ho", "me/")));
-    assert_eq!(home_path(concat!("target/wo", "rk/x, $TMP/ro", "ot/y")), None);
+    assert_eq!(
+        home_path(concat!("dir:/ho", "me/users/wyng")),
+        Some(concat!("/ho", "me/"))
+    );
+    assert_eq!(
+        home_path(concat!("target/wo", "rk/x, $TMP/ro", "ot/y")),
+        None
+    );
 }
 
 #[test]
@@ -415,5 +670,8 @@ fn imports_are_found_alone_and_in_groups() {
     let code = "use crate::ipc::{Fatal, Wire}; use crate::{roles, transport::FarEnd}; let a = crate::keyholder::run();";
     assert_eq!(imports_roles("transport", code), ["keyholder"]);
     assert_eq!(imports_roles("control", code), ["keyholder", "transport"]);
-    assert_eq!(does_io("use std::{fs, fmt}; let a = std::time::Instant::now(); println!()"), ["fs", "time", "println"]);
+    assert_eq!(
+        does_io("use std::{fs, fmt}; let a = std::time::Instant::now(); println!()"),
+        ["fs", "time", "println"]
+    );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Each role as a process of its own, at whose wires the test stands in for the other roles: what is not declared, or may not come now,
-//! ends it. What is declared and cannot be done does not.
+//! Each role as a process of its own, at whose wires the test stands in for the other roles: what
+//! is not declared, or may not come now, ends it. What is declared and cannot be done does not.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,8 +13,9 @@ use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
 use wyng_tests::programs::program;
 use wyng_tests::service::until;
 use wyngd::ipc::{
-    ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, FarEndFault, KeyholderToControl, KeyholderToTransport,
-    KeyholderToVolumes, ReaderToControl, Service, SpawnerToControl, SpawnerToTransport, TransportToKeyholder, VolumesToControl,
+    ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, FarEndFault,
+    KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, ReaderToControl, Service,
+    SpawnerToControl, SpawnerToTransport, TransportToKeyholder, VolumesToControl,
 };
 use wyngd::roles::{ROLES, Role};
 
@@ -38,13 +39,29 @@ impl Lone {
             wires.insert(peer.name(), ours);
         }
         let (client, theirs) = packet_pair().unwrap();
-        let extra = if role == Role::Control { theirs } else { File::open(state.path()).unwrap().into() };
+        let extra = if role == Role::Control {
+            theirs
+        } else {
+            File::open(state.path()).unwrap().into()
+        };
         descriptors.extend(role.extra().map(|place| (extra, place)));
         let mut command = Command::new(program("wyngd"));
-        command.arg0(format!("wyngd: {}", role.name())).args(["--role", role.name()]).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg0(format!("wyngd: {}", role.name()))
+            .args(["--role", role.name()])
+            .env_clear();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let process = start(command, descriptors).unwrap();
-        let lone = Self { role, process, wires, client: (role == Role::Control).then_some(client), _state: state };
+        let lone = Self {
+            role,
+            process,
+            wires,
+            client: (role == Role::Control).then_some(client),
+            _state: state,
+        };
         lone.greet();
         lone
     }
@@ -55,24 +72,61 @@ impl Lone {
             Role::Control => {
                 self.say("spawner", &SpawnerToControl::Ready(Vec::new()));
                 self.say("volumes", &VolumesToControl::Ready(Vec::new()));
-                self.say("keyholder", &KeyholderToControl::Ready { keyholder: Vec::new(), transport: Vec::new() });
-                self.say("reader", &ReaderToControl::Ready { missing: Vec::new(), peak_rss_bytes: 0 });
+                self.say(
+                    "keyholder",
+                    &KeyholderToControl::Ready {
+                        keyholder: Vec::new(),
+                        transport: Vec::new(),
+                    },
+                );
+                self.say(
+                    "reader",
+                    &ReaderToControl::Ready {
+                        missing: Vec::new(),
+                        peak_rss_bytes: 0,
+                    },
+                );
                 let hello: ToClient = self.hear_at(self.client.as_ref().unwrap());
-                assert_eq!(hello, ToClient::Hello { version: CONTROL_VERSION });
+                assert_eq!(
+                    hello,
+                    ToClient::Hello {
+                        version: CONTROL_VERSION
+                    }
+                );
             }
             Role::Keyholder => {
-                self.say("transport", &TransportToKeyholder::Ready { missing: Vec::new(), stall_secs: 1 });
-                assert!(matches!(self.hear("control"), KeyholderToControl::Ready { .. }));
+                self.say(
+                    "transport",
+                    &TransportToKeyholder::Ready {
+                        missing: Vec::new(),
+                        stall_secs: 1,
+                    },
+                );
+                assert!(matches!(
+                    self.hear("control"),
+                    KeyholderToControl::Ready { .. }
+                ));
             }
             Role::Spawner => assert!(matches!(self.hear("control"), SpawnerToControl::Ready(_))),
             Role::Volumes => assert!(matches!(self.hear("control"), VolumesToControl::Ready(_))),
-            Role::Reader => assert!(matches!(self.hear("control"), ReaderToControl::Ready { .. })),
-            Role::Transport => assert!(matches!(self.hear("keyholder"), TransportToKeyholder::Ready { .. })),
+            Role::Reader => assert!(matches!(
+                self.hear("control"),
+                ReaderToControl::Ready { .. }
+            )),
+            Role::Transport => assert!(matches!(
+                self.hear("keyholder"),
+                TransportToKeyholder::Ready { .. }
+            )),
         }
     }
 
     fn say<T: bincode::Encode>(&self, peer: &str, message: &T) {
-        send_packet(self.wires[peer].as_fd(), &wyng_control::encode(message).unwrap(), &[]).unwrap();
+        send_packet(
+            self.wires[peer].as_fd(),
+            &wyng_control::encode(message).unwrap(),
+            &[],
+        )
+        .unwrap();
     }
 
     fn hear<T: bincode::Encode + bincode::Decode<()>>(&self, peer: &str) -> T {
@@ -94,7 +148,12 @@ impl Lone {
             status = self.process.child.try_wait().unwrap();
             status.is_some()
         });
-        assert_eq!(status.and_then(|status| status.code()), Some(1), "{:?}: {why}", self.role);
+        assert_eq!(
+            status.and_then(|status| status.code()),
+            Some(1),
+            "{:?}: {why}",
+            self.role
+        );
     }
 }
 
@@ -137,22 +196,72 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
     }
     let service = Service::Push;
     says(Role::Control, "keyholder", &[KeyholderToControl::GivenBack]);
-    says(Role::Control, "keyholder", &[KeyholderToControl::Locked(None)]);
-    says(Role::Control, "volumes", &[VolumesToControl::QubeReady { service, qube: None }]);
-    says(Role::Control, "reader", &[ReaderToControl::Done { exit: ExitStatus::Done, peak_rss_bytes: 0 }]);
-    says(Role::Volumes, "control", &[ControlToVolumes::Configured { item: 0 }]);
+    says(
+        Role::Control,
+        "keyholder",
+        &[KeyholderToControl::Locked(None)],
+    );
+    says(
+        Role::Control,
+        "volumes",
+        &[VolumesToControl::QubeReady {
+            service,
+            qube: None,
+        }],
+    );
+    says(
+        Role::Control,
+        "reader",
+        &[ReaderToControl::Done {
+            exit: ExitStatus::Done,
+            peak_rss_bytes: 0,
+        }],
+    );
+    says(
+        Role::Volumes,
+        "control",
+        &[ControlToVolumes::Configured { item: 0 }],
+    );
     let question = || KeyholderToVolumes::OpenSource {
         item: 0,
         volume: "a".into(),
-        base_of: BaseOf { archive: [0; 16], volume: [0; 16] },
+        base_of: BaseOf {
+            archive: [0; 16],
+            volume: [0; 16],
+        },
         origin: None,
     };
     says(Role::Volumes, "keyholder", &[question(), question()]);
-    says(Role::Keyholder, "control", &[ControlToKeyholder::NoPassphrase { item: 0 }]);
-    says(Role::Reader, "control", &[ControlToReader::Start { command: Asked::ArchiveForget { archive: "home".into() }, uid: 0 }]);
+    says(
+        Role::Keyholder,
+        "control",
+        &[ControlToKeyholder::NoPassphrase { item: 0 }],
+    );
+    says(
+        Role::Reader,
+        "control",
+        &[ControlToReader::Start {
+            command: Asked::ArchiveForget {
+                archive: "home".into(),
+            },
+            uid: 0,
+        }],
+    );
     // Two pipes have to come with it.
-    says(Role::Transport, "spawner", &[SpawnerToTransport::Pipes { service }]);
-    says(Role::Transport, "keyholder", &[KeyholderToTransport::Open { service, destination: "dir:/x".into(), create: false }]);
+    says(
+        Role::Transport,
+        "spawner",
+        &[SpawnerToTransport::Pipes { service }],
+    );
+    says(
+        Role::Transport,
+        "keyholder",
+        &[KeyholderToTransport::Open {
+            service,
+            destination: "dir:/x".into(),
+            create: false,
+        }],
+    );
 }
 
 #[test]
@@ -161,19 +270,64 @@ fn what_is_declared_and_cannot_be_done_ends_no_role() {
     for destination in [String::new(), "x".repeat(5000)] {
         let (_theirs, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let (from, _theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let pipes = wyng_control::encode(&SpawnerToTransport::Pipes { service: Service::Fetch }).unwrap();
-        send_packet(transport.wires["spawner"].as_fd(), &pipes, &[to.as_fd(), from.as_fd()]).unwrap();
-        transport.say("keyholder", &KeyholderToTransport::Open { service: Service::Fetch, destination, create: false });
-        let failed = TransportToKeyholder::Failed { service: Service::Fetch, fault: FarEndFault::Address };
+        let pipes = wyng_control::encode(&SpawnerToTransport::Pipes {
+            service: Service::Fetch,
+        })
+        .unwrap();
+        send_packet(
+            transport.wires["spawner"].as_fd(),
+            &pipes,
+            &[to.as_fd(), from.as_fd()],
+        )
+        .unwrap();
+        transport.say(
+            "keyholder",
+            &KeyholderToTransport::Open {
+                service: Service::Fetch,
+                destination,
+                create: false,
+            },
+        );
+        let failed = TransportToKeyholder::Failed {
+            service: Service::Fetch,
+            fault: FarEndFault::Address,
+        };
         assert_eq!(transport.hear::<TransportToKeyholder>("keyholder"), failed);
     }
     let reader = Lone::start(Role::Reader);
     for archive in ["nothing", "", "../../etc"] {
-        reader.say("control", &ControlToReader::Start { command: Asked::ArchiveShow { archive: archive.into() }, uid: 0 });
-        assert!(matches!(reader.hear("control"), ReaderToControl::Tell(ToClient::Failed(_))));
-        assert!(matches!(reader.hear("control"), ReaderToControl::Done { exit: ExitStatus::Usage, .. }));
+        reader.say(
+            "control",
+            &ControlToReader::Start {
+                command: Asked::ArchiveShow {
+                    archive: archive.into(),
+                },
+                uid: 0,
+            },
+        );
+        assert!(matches!(
+            reader.hear("control"),
+            ReaderToControl::Tell(ToClient::Failed(_))
+        ));
+        assert!(matches!(
+            reader.hear("control"),
+            ReaderToControl::Done {
+                exit: ExitStatus::Usage,
+                ..
+            }
+        ));
     }
     let spawner = Lone::start(Role::Spawner);
-    spawner.say("control", &ControlToSpawner::Start { service: Service::Push, via: "no far end".into(), qube: None });
-    assert!(matches!(spawner.hear("control"), SpawnerToControl::NotStarted { .. }));
+    spawner.say(
+        "control",
+        &ControlToSpawner::Start {
+            service: Service::Push,
+            via: "no far end".into(),
+            qube: None,
+        },
+    );
+    assert!(matches!(
+        spawner.hear("control"),
+        SpawnerToControl::NotStarted { .. }
+    ));
 }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use wyng_config::{Config, Profile, parse_bytes, parse_secs};
-use wyng_control::{BackupSource, Command, CompareWith, Compression, ExitStatus, HoldOff, SessionChoice, ToDaemon, UNLOCK_MAX_SECS};
+use wyng_control::{
+    BackupSource, Command, CompareWith, Compression, ExitStatus, HoldOff, SessionChoice, ToDaemon,
+    UNLOCK_MAX_SECS,
+};
 
 use crate::help;
 use crate::passphrase::{NoPassphrase, Origin};
@@ -14,12 +17,16 @@ use crate::power::POWER_SUPPLIES;
 use crate::quantity::parse_small_bytes;
 use crate::report::{self, Message};
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (archive format version 0; not audited)");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (archive format version 0; not audited)"
+);
 
 /// Where the service listens.
 pub(crate) const SOCKET: &str = "/run/wyng/wyngd.sock";
 
-/// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a network; everything between it and the storage is treated as hostile.
+/// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a
+/// network; everything between it and the storage is treated as hostile.
 #[derive(Debug, Parser)]
 #[command(name = "wyng-ctl", version = VERSION, max_term_width = 110, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -51,7 +58,8 @@ pub(crate) struct Options {
     /// Print one JSON object on standard output, or on standard error beside `restore --to -`
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines of JSON
+    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines
+    /// of JSON
     #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
     pub(crate) progress: ProgressStyle,
     /// Print nothing on success but what was asked for
@@ -160,7 +168,8 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotsVerb {
-    /// List base snapshots beside the volumes that are known here, and which of them nothing uses any more
+    /// List base snapshots beside the volumes that are known here, and which of them nothing uses
+    /// any more
     List {
         /// One archive only
         archive: Option<String>,
@@ -168,11 +177,13 @@ pub(crate) enum SnapshotsVerb {
         #[arg(long)]
         all: bool,
     },
-    /// Remove base snapshots that nothing uses any more: of archives that are not known here, of volumes that are gone
+    /// Remove base snapshots that nothing uses any more: of archives that are not known here, of
+    /// volumes that are gone
     Clean {
         /// Remove all of this archive instead; the next backup of each volume reads it completely
         archive: Option<String>,
-        /// Look at the top of every mounted btrfs and XFS too: also for those of archives that another user or daemon knows
+        /// Look at the top of every mounted btrfs and XFS too: also for those of archives that
+        /// another user or daemon knows
         #[arg(long, conflicts_with = "archive")]
         all: bool,
     },
@@ -212,7 +223,8 @@ pub(crate) enum ArchiveVerb {
         /// Name of the archive
         name: Option<String>,
     },
-    /// Accept all damage that is known now as lasting: it is still shown, and `verify` and `status` end with 0 again
+    /// Accept all damage that is known now as lasting: it is still shown, and `verify` and `status`
+    /// end with 0 again
     Acknowledge {
         /// Name of the archive
         name: Option<String>,
@@ -231,7 +243,8 @@ pub(crate) struct CreateArgs {
     /// Address of the store: dir:/path [default: as configured]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else local]
+    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else
+    /// local]
     #[arg(long, value_name = "TRANSPORT")]
     via: Option<String>,
     /// Size of a chunk: a power of two, 64K to 1M
@@ -270,7 +283,8 @@ pub(crate) struct OpenArgs {
     /// Refuse a state that is older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     expect: Option<String>,
-    /// Open the newest sound generation below this one, where newer ones are damaged: their sessions are not shown
+    /// Open the newest sound generation below this one, where newer ones are damaged: their
+    /// sessions are not shown
     #[arg(long, value_name = "GENERATION")]
     before: Option<u64>,
 }
@@ -324,7 +338,8 @@ pub(crate) struct NewPassphrase {
     /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
     #[arg(long, value_name = "N")]
     kdf_passes: Option<u32>,
-    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read it
+    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read
+    /// it
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
 }
@@ -351,10 +366,12 @@ pub(crate) struct BackupArgs {
     /// Make no session for a volume that did not change
     #[arg(long)]
     skip_unchanged: bool,
-    /// Send again also what `verify` found missing or damaged in so large a part of the store that it did not believe it
+    /// Send again also what `verify` found missing or damaged in so large a part of the store that
+    /// it did not believe it
     #[arg(long, conflicts_with = "dry_run")]
     heal: bool,
-    /// Put it off with status 7 while the machine is on battery, for three days at most if more than 60 % are left
+    /// Put it off with status 7 while the machine is on battery, for three days at most if more
+    /// than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
     /// Where the kernel tells of power
@@ -398,22 +415,27 @@ pub(crate) struct RestoreArgs {
     /// Session: its name or the beginning of it, a day (its last session), latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     session: SessionChoice,
-    /// Write to a new file, or with `-` to standard output; of several volumes a folder, in which each gets a file of its name
+    /// Write to a new file, or with `-` to standard output; of several volumes a folder, in which
+    /// each gets a file of its name
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
-    /// Replace a file that exists, once the new one is complete; what is the same in both is not fetched
+    /// Replace a file that exists, once the new one is complete; what is the same in both is not
+    /// fetched
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Change the volume where it is, or what --to names: only what differs is fetched and written. Nobody else may use it meanwhile
+    /// Change the volume where it is, or what --to names: only what differs is fetched and written.
+    /// Nobody else may use it meanwhile
     #[arg(long, conflicts_with_all = ["all", "overwrite"])]
     pub(crate) in_place: bool,
-    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of certainty. What is taken unread is reported
+    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of
+    /// certainty. What is taken unread is reported
     #[arg(long)]
     quick: bool,
     /// Report what would be fetched and written, and where; asks for nothing and changes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Restore also what is damaged: lost ranges become zeros and are listed, and the exit status is 5
+    /// Restore also what is damaged: lost ranges become zeros and are listed, and the exit status
+    /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
 }
@@ -450,8 +472,9 @@ pub(crate) struct VerifyArgs {
     /// Open every chunk too; asks for the passphrase
     #[arg(long)]
     deep: bool,
-    /// Read packs of at most so much, beginning with the pack that was not read for longest; commits and slots are read beside them, and a pack
-    /// larger than what is left of SIZE is not read
+    /// Read packs of at most so much, beginning with the pack that was not read for longest;
+    /// commits and slots are read beside them, and a pack larger than what is left of SIZE is not
+    /// read
     #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     budget: Option<u64>,
     /// Take archive and budget from this profile
@@ -466,21 +489,30 @@ fn parse_budget(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads the command line. Where it is wrong, or asks for help or the version, that is shown and the exit status returned.
+/// Reads the command line. Where it is wrong, or asks for help or the version, that is shown and
+/// the exit status returned.
 pub(crate) fn parse() -> Result<Cli, ExitStatus> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let parsed = help::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = help::command()
+        .try_get_matches_from(&words)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
         // Whether `--json` was meant can be told though the rest is wrong.
-        let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+        let json = words
+            .iter()
+            .take_while(|word| *word != "--")
+            .any(|word| word == "--json");
         report::show_unparsed(&error, &words, json)
     })
 }
 
-/// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing down what comes.
+/// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing
+/// down what comes.
 pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
     words.iter().any(|word| word == "--to=-")
-        || words.windows(2).any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
+        || words
+            .windows(2)
+            .any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
 }
 
 impl Cli {
@@ -501,31 +533,57 @@ impl Cli {
         }
     }
 
-    /// Fills in what the configuration says and the command line does not; the error says what neither does.
+    /// Fills in what the configuration says and the command line does not; the error says what
+    /// neither does.
     pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
         match &mut self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
                 let known = config.archives.get(&create.name);
-                create.via = create.via.take().or_else(|| known.map(|known| known.via.clone()));
-                create.store = create.store.take().or_else(|| known.map(|known| known.store.clone()));
+                create.via = create
+                    .via
+                    .take()
+                    .or_else(|| known.map(|known| known.via.clone()));
+                create.store = create
+                    .store
+                    .take()
+                    .or_else(|| known.map(|known| known.store.clone()));
                 if create.store.is_none() {
                     let text = format!("where is the store of archive {:?} to be?", create.name);
-                    return Err(Message::usage(text, "Add --store dir:/path, or [archives.NAME] to the configuration."));
+                    return Err(Message::usage(
+                        text,
+                        "Add --store dir:/path, or [archives.NAME] to the configuration.",
+                    ));
                 }
             }
             Verb::Archive(ArchiveVerb::Open(open)) => {
                 let known = config.archives.get(&open.name);
-                open.via = open.via.take().or_else(|| known.map(|known| known.via.clone()));
-                open.store = open.store.take().or_else(|| known.map(|known| known.store.clone()));
+                open.via = open
+                    .via
+                    .take()
+                    .or_else(|| known.map(|known| known.via.clone()));
+                open.store = open
+                    .store
+                    .take()
+                    .or_else(|| known.map(|known| known.store.clone()));
             }
-            Verb::Backup(BackupArgs { all: true, sources, .. }) | Verb::Monitor(MonitorArgs { all: true, sources, .. }) => {
+            Verb::Backup(BackupArgs {
+                all: true, sources, ..
+            })
+            | Verb::Monitor(MonitorArgs {
+                all: true, sources, ..
+            }) => {
                 if config.volumes.is_empty() {
-                    return Err(Message::usage("the configuration names no volume", "Add some to [volumes], or name paths."));
+                    return Err(Message::usage(
+                        "the configuration names no volume",
+                        "Add some to [volumes], or name paths.",
+                    ));
                 }
                 *sources = config.volumes.keys().map(OsString::from).collect();
             }
             Verb::Backup(backup) => {
-                if let Some(profile) = find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)? {
+                if let Some(profile) =
+                    find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
+                {
                     backup.archive = Some(profile.archive.clone());
                     backup.sources = profile.volumes.iter().map(OsString::from).collect();
                     backup.live |= profile.live;
@@ -533,11 +591,16 @@ impl Cli {
                 }
             }
             Verb::Diff(diff) => {
-                let is_known = diff.volume.as_ref().is_some_and(|volume| config.volumes.contains_key(volume));
+                let is_known = diff
+                    .volume
+                    .as_ref()
+                    .is_some_and(|volume| config.volumes.contains_key(volume));
                 diff.configured = is_known && diff.to.is_none();
             }
             Verb::Verify(verify) => {
-                if let Some(profile) = find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)? {
+                if let Some(profile) =
+                    find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)?
+                {
                     verify.archive = Some(profile.archive.clone());
                     verify.budget = verify.budget.or(profile.verify_budget_bytes);
                 }
@@ -558,7 +621,11 @@ impl Cli {
 
     /// The path of the volume of a diff, as it was written.
     pub(crate) fn compared_path(&self) -> Option<&Path> {
-        if let Verb::Diff(diff) = &self.verb { diff.to.as_deref() } else { None }
+        if let Verb::Diff(diff) = &self.verb {
+            diff.to.as_deref()
+        } else {
+            None
+        }
     }
 
     /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
@@ -567,8 +634,14 @@ impl Cli {
             Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
             Verb::Watch => return Some(ToDaemon::Watch),
             Verb::Qubes(QubesVerb::Check { vias }) => Command::QubesCheck { vias: vias.clone() },
-            Verb::Snapshots(SnapshotsVerb::List { archive, .. }) => Command::Snapshots { archive: archive.clone(), clean: false },
-            Verb::Snapshots(SnapshotsVerb::Clean { archive, .. }) => Command::Snapshots { archive: archive.clone(), clean: true },
+            Verb::Snapshots(SnapshotsVerb::List { archive, .. }) => Command::Snapshots {
+                archive: archive.clone(),
+                clean: false,
+            },
+            Verb::Snapshots(SnapshotsVerb::Clean { archive, .. }) => Command::Snapshots {
+                archive: archive.clone(),
+                clean: true,
+            },
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => create.command(),
             Verb::Archive(ArchiveVerb::Open(open)) => Command::ArchiveOpen {
                 archive: open.name.clone(),
@@ -577,14 +650,30 @@ impl Cli {
                 expect: open.expect.clone(),
                 before: open.before,
             },
-            Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver { archive: name.clone() },
+            Verb::Archive(ArchiveVerb::TakeOver { name }) => Command::ArchiveTakeOver {
+                archive: name.clone(),
+            },
             Verb::Archive(ArchiveVerb::List) => Command::ArchiveList,
-            Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow { archive: named(name) },
-            Verb::Archive(ArchiveVerb::Acknowledge { name }) => Command::ArchiveAcknowledge { archive: named(name) },
-            Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget { archive: name.clone() },
-            Verb::Key(KeyVerb::List { archive }) => Command::KeyList { archive: named(archive) },
-            Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck { archive: named(archive) },
-            Verb::Key(KeyVerb::Add { archive, recovery_key, new }) => Command::KeyAdd {
+            Verb::Archive(ArchiveVerb::Show { name }) => Command::ArchiveShow {
+                archive: named(name),
+            },
+            Verb::Archive(ArchiveVerb::Acknowledge { name }) => Command::ArchiveAcknowledge {
+                archive: named(name),
+            },
+            Verb::Archive(ArchiveVerb::Forget { name }) => Command::ArchiveForget {
+                archive: name.clone(),
+            },
+            Verb::Key(KeyVerb::List { archive }) => Command::KeyList {
+                archive: named(archive),
+            },
+            Verb::Key(KeyVerb::Check { archive }) => Command::KeyCheck {
+                archive: named(archive),
+            },
+            Verb::Key(KeyVerb::Add {
+                archive,
+                recovery_key,
+                new,
+            }) => Command::KeyAdd {
                 archive: named(archive),
                 recovery_key: *recovery_key,
                 label: new.label.clone(),
@@ -599,9 +688,14 @@ impl Cli {
             },
             Verb::Key(KeyVerb::Remove { archive, slot }) => Command::KeyRemove {
                 archive: named(archive),
-                number: slot.as_deref().and_then(|slot| slot.parse().ok()).unwrap_or(u8::MAX),
+                number: slot
+                    .as_deref()
+                    .and_then(|slot| slot.parse().ok())
+                    .unwrap_or(u8::MAX),
             },
-            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet { archive: named(archive) },
+            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet {
+                archive: named(archive),
+            },
             Verb::Backup(backup) => Command::Backup {
                 archive: named(&backup.archive),
                 sources,
@@ -610,8 +704,15 @@ impl Cli {
                 live: backup.live,
                 heal: backup.heal,
             },
-            Verb::Monitor(monitor) => Command::Monitor { archive: named(&monitor.archive), sources },
-            Verb::List(list) => Command::List { archive: named(&list.archive), volume: list.volume.clone(), session: list.session.clone() },
+            Verb::Monitor(monitor) => Command::Monitor {
+                archive: named(&monitor.archive),
+                sources,
+            },
+            Verb::List(list) => Command::List {
+                archive: named(&list.archive),
+                volume: list.volume.clone(),
+                session: list.session.clone(),
+            },
             Verb::Restore(restore) => Command::Restore {
                 archive: named(&restore.archive),
                 volumes: restore.volumes.clone(),
@@ -636,9 +737,16 @@ impl Cli {
                 deep: verify.deep,
                 budget_bytes: verify.budget,
             },
-            Verb::Unlock { archive, secs } => Command::Unlock { archive: named(archive), secs: *secs },
-            Verb::Lock { archive } => Command::Lock { archive: archive.clone() },
-            Verb::Status { archive } => Command::Status { archive: archive.clone() },
+            Verb::Unlock { archive, secs } => Command::Unlock {
+                archive: named(archive),
+                secs: *secs,
+            },
+            Verb::Lock { archive } => Command::Lock {
+                archive: archive.clone(),
+            },
+            Verb::Status { archive } => Command::Status {
+                archive: archive.clone(),
+            },
         }))
     }
 
@@ -682,11 +790,14 @@ impl Cli {
         }
     }
 
-    /// Where a passphrase comes from. A new one for an archive that has one never comes from where the known one does.
+    /// Where a passphrase comes from. A new one for an archive that has one never comes from where
+    /// the known one does.
     pub(crate) fn passphrase_origin(&self, new: bool) -> Result<Origin, NoPassphrase> {
         let file = |path: &Option<PathBuf>| path.clone().map(Origin::File);
         match &self.verb {
-            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. }) if new => {
+            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. })
+                if new =>
+            {
                 Ok(file(&given.new_passphrase_file).unwrap_or(Origin::Terminal))
             }
             _ => file(&self.options.passphrase_file).map_or_else(Origin::of_environment, Ok),
@@ -697,10 +808,16 @@ impl Cli {
     pub(crate) fn archive(&self) -> Option<&str> {
         match &self.verb {
             Verb::Archive(ArchiveVerb::List) => None,
-            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => Some(&create.name),
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
+                Some(&create.name)
+            }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
-            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => Some(name),
-            Verb::Archive(ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive })
+            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
+                Some(name)
+            }
+            Verb::Archive(
+                ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
+            )
             | Verb::Key(
                 KeyVerb::List { archive }
                 | KeyVerb::Add { archive, .. }
@@ -718,15 +835,24 @@ impl Cli {
             | Verb::Verify(VerifyArgs { archive, .. })
             | Verb::Status { archive }
             | Verb::Lock { archive }
-            | Verb::Snapshots(SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. }) => archive.as_deref(),
-            Verb::Config(_) | Verb::Qubes(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Watch => None,
+            | Verb::Snapshots(
+                SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. },
+            ) => archive.as_deref(),
+            Verb::Config(_)
+            | Verb::Qubes(_)
+            | Verb::Completions { .. }
+            | Verb::Man { .. }
+            | Verb::Watch => None,
         }
     }
 
-    /// The place of an archive that may be left out: [`default_archive`](crate::defaults::default_archive) then fills it.
+    /// The place of an archive that may be left out:
+    /// [`default_archive`](crate::defaults::default_archive) then fills it.
     pub(crate) fn archive_place(&mut self) -> Option<&mut Option<String>> {
         match &mut self.verb {
-            Verb::Archive(ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive })
+            Verb::Archive(
+                ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
+            )
             | Verb::Key(
                 KeyVerb::List { archive }
                 | KeyVerb::Add { archive, .. }
@@ -746,14 +872,28 @@ impl Cli {
         }
     }
 
-    /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is missing.
+    /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is
+    /// missing.
     pub(crate) fn settle_words(&mut self) -> Result<(), Message> {
         if self.options.state_dir.is_some() && !self.options.standalone {
-            return Err(Message::usage("the running daemon has its own state folder, and --state-dir names another", "Add --standalone."));
+            return Err(Message::usage(
+                "the running daemon has its own state folder, and --state-dir names another",
+                "Add --standalone.",
+            ));
         }
         match &mut self.verb {
-            Verb::Backup(BackupArgs { all: false, profile: None, archive, sources, .. })
-            | Verb::Monitor(MonitorArgs { all: false, archive, sources }) => {
+            Verb::Backup(BackupArgs {
+                all: false,
+                profile: None,
+                archive,
+                sources,
+                ..
+            })
+            | Verb::Monitor(MonitorArgs {
+                all: false,
+                archive,
+                sources,
+            }) => {
                 if sources.is_empty() {
                     sources.extend(archive.take().map(OsString::from));
                 }
@@ -761,58 +901,98 @@ impl Cli {
                     return Err(Message::of_needed_sources());
                 }
             }
-            Verb::Restore(RestoreArgs { all: false, archive, volumes, .. }) => {
+            Verb::Restore(RestoreArgs {
+                all: false,
+                archive,
+                volumes,
+                ..
+            }) => {
                 if volumes.is_empty() {
                     volumes.extend(archive.take());
                 }
                 if volumes.is_empty() {
-                    return Err(Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`."));
+                    return Err(Message::usage(
+                        "which volume?",
+                        "See `wyng-ctl list ARCHIVE`.",
+                    ));
                 }
             }
-            Verb::Diff(DiffArgs { archive, volume, .. }) => {
-                shift(archive, volume).ok_or_else(|| Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`."))?;
+            Verb::Diff(DiffArgs {
+                archive, volume, ..
+            }) => {
+                shift(archive, volume).ok_or_else(|| {
+                    Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`.")
+                })?;
             }
             Verb::Key(KeyVerb::Remove { archive, slot }) => {
                 let number = shift(archive, slot).and_then(|slot| slot.parse::<u8>().ok());
-                number.ok_or_else(|| Message::usage("which slot? A slot is a number", "See `wyng-ctl key list ARCHIVE`."))?;
+                number.ok_or_else(|| {
+                    Message::usage(
+                        "which slot? A slot is a number",
+                        "See `wyng-ctl key list ARCHIVE`.",
+                    )
+                })?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Is the only source really the archive, with nothing behind it? A volume of that name would be there.
+    /// Is the only source really the archive, with nothing behind it? A volume of that name would
+    /// be there.
     pub(crate) fn names_only_its_archive(&self) -> bool {
         match (self.sources(), self.archive()) {
-            ([source], Some(archive)) => source == archive && !std::path::Path::new(source).exists(),
+            ([source], Some(archive)) => {
+                source == archive && !std::path::Path::new(source).exists()
+            }
             _ => false,
         }
     }
 
     /// Does the command only report what it would do?
     pub(crate) fn is_dry_run(&self) -> bool {
-        matches!(&self.verb, Verb::Backup(BackupArgs { dry_run: true, .. }) | Verb::Restore(RestoreArgs { dry_run: true, .. }))
+        matches!(
+            &self.verb,
+            Verb::Backup(BackupArgs { dry_run: true, .. })
+                | Verb::Restore(RestoreArgs { dry_run: true, .. })
+        )
     }
 
     /// Are sessions of one volume listed, which was named?
     pub(crate) fn is_of_one_volume(&self) -> bool {
-        matches!(&self.verb, Verb::List(ListArgs { volume: Some(_), .. }))
+        matches!(
+            &self.verb,
+            Verb::List(ListArgs {
+                volume: Some(_),
+                ..
+            })
+        )
     }
 
     /// Is only a part of what the archive has in the store to be checked?
     pub(crate) fn checks_part(&self) -> bool {
-        let Verb::Verify(verify) = &self.verb else { return false };
+        let Verb::Verify(verify) = &self.verb else {
+            return false;
+        };
         !verify.volumes.is_empty() || verify.session.is_some() || verify.budget.is_some()
     }
 
     /// May the command begin in a state folder that is not there yet?
     pub(crate) fn may_make_state(&self) -> bool {
-        matches!(&self.verb, Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_)) | Verb::ArchInit(_) | Verb::Qubes(_))
+        matches!(
+            &self.verb,
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+                | Verb::ArchInit(_)
+                | Verb::Qubes(_)
+        )
     }
 
     /// Is it about all archives that are known, in the usual place?
     pub(crate) fn asks_about_all(&self) -> bool {
-        let of_all = matches!(&self.verb, Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None });
+        let of_all = matches!(
+            &self.verb,
+            Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None }
+        );
         of_all && self.options.state_dir.is_none()
     }
 
@@ -837,8 +1017,13 @@ fn named(archive: &Option<String>) -> String {
     archive.clone().unwrap_or_default()
 }
 
-/// The profile that was asked for. It has one archive, which may be named a second time but not differently.
-fn find_profile<'a>(name: Option<&str>, archive: Option<&str>, config: &'a Config) -> Result<Option<&'a Profile>, Message> {
+/// The profile that was asked for. It has one archive, which may be named a second time but not
+/// differently.
+fn find_profile<'a>(
+    name: Option<&str>,
+    archive: Option<&str>,
+    config: &'a Config,
+) -> Result<Option<&'a Profile>, Message> {
     let Some(name) = name else { return Ok(None) };
     let profile = config.profiles.get(name).ok_or_else(|| {
         let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
@@ -846,19 +1031,27 @@ fn find_profile<'a>(name: Option<&str>, archive: Option<&str>, config: &'a Confi
             [] => "Add [profiles.NAME] to the configuration; see wyng.toml(5).".to_owned(),
             known => format!("Known are {}.", known.join(", ")),
         };
-        Message::usage(format!("there is no profile {name:?} in the configuration"), next)
+        Message::usage(
+            format!("there is no profile {name:?} in the configuration"),
+            next,
+        )
     })?;
     match archive {
-        Some(other) if other != profile.archive => {
-            Err(Message::usage(format!("profile {name:?} is of archive {:?}, not {other:?}", profile.archive), "Leave the archive out."))
-        }
+        Some(other) if other != profile.archive => Err(Message::usage(
+            format!(
+                "profile {name:?} is of archive {:?}, not {other:?}",
+                profile.archive
+            ),
+            "Leave the archive out.",
+        )),
         _ => Ok(Some(profile)),
     }
 }
 
 impl NewPassphrase {
     fn memory_kib(&self) -> Option<u32> {
-        self.kdf_memory.map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
+        self.kdf_memory
+            .map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
     }
 }
 
@@ -890,26 +1083,41 @@ fn parse_chunk_size(text: &str) -> Result<u32, String> {
 }
 
 fn parse_compression(text: &str) -> Result<Compression, String> {
-    let level = text.strip_prefix("zstd:").ok_or("the one algorithm is zstd, for instance zstd:3")?;
-    let zstd_level = level.parse().ok().filter(|level| (-7..=19).contains(level)).ok_or("zstd's level is -7 to 19")?;
+    let level = text
+        .strip_prefix("zstd:")
+        .ok_or("the one algorithm is zstd, for instance zstd:3")?;
+    let zstd_level = level
+        .parse()
+        .ok()
+        .filter(|level| (-7..=19).contains(level))
+        .ok_or("zstd's level is -7 to 19")?;
     Ok(Compression { zstd_level })
 }
 
 fn parse_hold_off(text: &str) -> Result<HoldOff, String> {
     let (runs, time) = text.split_once(',').ok_or("RUNS,TIME, for instance 3,7d")?;
-    Ok(HoldOff { runs: runs.parse().map_err(|_| "RUNS is a number")?, secs: parse_secs(time)? })
+    Ok(HoldOff {
+        runs: runs.parse().map_err(|_| "RUNS is a number")?,
+        secs: parse_secs(time)?,
+    })
 }
 
 fn parse_unlock(text: &str) -> Result<u64, String> {
     let secs = parse_secs(text)?;
-    if (1..=UNLOCK_MAX_SECS).contains(&secs) { Ok(secs) } else { Err("1s to 24h".into()) }
+    if (1..=UNLOCK_MAX_SECS).contains(&secs) {
+        Ok(secs)
+    } else {
+        Err("1s to 24h".into())
+    }
 }
 
 /// `latest`, `^tag`, or a session's name or the beginning of it.
 fn parse_session(text: &str) -> Result<SessionChoice, String> {
     match (text, text.strip_prefix('^')) {
         ("latest", _) => Ok(SessionChoice::Latest),
-        (_, Some("")) | ("", _) => Err("a session is a time like 2026-11-23T06:43:10Z, ^TAG, or latest".into()),
+        (_, Some("")) | ("", _) => {
+            Err("a session is a time like 2026-11-23T06:43:10Z, ^TAG, or latest".into())
+        }
         (_, Some(tag)) => Ok(SessionChoice::Tag(tag.to_owned())),
         (prefix, None) => Ok(SessionChoice::Prefix(prefix.to_owned())),
     }
@@ -917,7 +1125,11 @@ fn parse_session(text: &str) -> Result<SessionChoice, String> {
 
 /// `local`, or a session.
 fn parse_with(text: &str) -> Result<CompareWith, String> {
-    if text == "local" { Ok(CompareWith::Local) } else { parse_session(text).map(CompareWith::Session) }
+    if text == "local" {
+        Ok(CompareWith::Local)
+    } else {
+        parse_session(text).map(CompareWith::Session)
+    }
 }
 
 #[cfg(test)]
@@ -926,28 +1138,50 @@ mod tests {
 
     fn command(words: &str) -> Command {
         let words: Vec<&str> = words.split(' ').skip(1).collect();
-        let Some(ToDaemon::Start(command)) = Cli::of(&words).request(Vec::new()) else { panic!("{words:?}") };
+        let Some(ToDaemon::Start(command)) = Cli::of(&words).request(Vec::new()) else {
+            panic!("{words:?}")
+        };
         command
     }
 
     #[test]
     fn options_stand_before_or_after_the_command() {
-        let before = Cli::try_parse_from(["wyng-ctl", "--json", "--standalone", "list", "a"]).unwrap();
-        let after = Cli::try_parse_from(["wyng-ctl", "list", "a", "--standalone", "--json"]).unwrap();
+        let before =
+            Cli::try_parse_from(["wyng-ctl", "--json", "--standalone", "list", "a"]).unwrap();
+        let after =
+            Cli::try_parse_from(["wyng-ctl", "list", "a", "--standalone", "--json"]).unwrap();
         assert!(before.options.json && after.options.json && after.options.standalone);
     }
 
     #[test]
     fn wyngs_words_work_too() {
-        assert_eq!(command("wyng-ctl arch-check a"), command("wyng-ctl verify a"));
-        assert_eq!(command("wyng-ctl arch-init a --store dir:/x"), command("wyng-ctl archive create a --store dir:/x"));
-        assert!(matches!(command("wyng-ctl send a /x"), Command::Backup { .. }));
-        assert!(matches!(command("wyng-ctl receive a v --to /x"), Command::Restore { .. }));
+        assert_eq!(
+            command("wyng-ctl arch-check a"),
+            command("wyng-ctl verify a")
+        );
+        assert_eq!(
+            command("wyng-ctl arch-init a --store dir:/x"),
+            command("wyng-ctl archive create a --store dir:/x")
+        );
+        assert!(matches!(
+            command("wyng-ctl send a /x"),
+            Command::Backup { .. }
+        ));
+        assert!(matches!(
+            command("wyng-ctl receive a v --to /x"),
+            Command::Restore { .. }
+        ));
     }
 
     #[test]
     fn bounds_are_checked_before_anything_is_done() {
-        for words in ["--chunk-size 3K", "--chunk-size 2M", "--compression lz4:1", "--compression zstd:99", "--hold-off 3"] {
+        for words in [
+            "--chunk-size 3K",
+            "--chunk-size 2M",
+            "--compression lz4:1",
+            "--compression zstd:99",
+            "--hold-off 3",
+        ] {
             let line = format!("wyng-ctl archive create a --store dir:/x {words}");
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{words}");
         }
@@ -959,10 +1193,19 @@ mod tests {
         for (with, without) in [
             (&["list", "home"][..], &["list"][..]),
             (&["verify", "home", "--deep"], &["verify", "--deep"]),
-            (&["restore", "home", "v", "--to", "x"], &["restore", "v", "--to", "x"]),
-            (&["restore", "home", "--all", "--to", "x"], &["restore", "--all", "--to", "x"]),
+            (
+                &["restore", "home", "v", "--to", "x"],
+                &["restore", "v", "--to", "x"],
+            ),
+            (
+                &["restore", "home", "--all", "--to", "x"],
+                &["restore", "--all", "--to", "x"],
+            ),
             (&["diff", "home", "v"], &["diff", "v"]),
-            (&["backup", "home", "--live", "v"], &["backup", "--live", "v"]),
+            (
+                &["backup", "home", "--live", "v"],
+                &["backup", "--live", "v"],
+            ),
             (&["backup", "home", "--all"], &["backup", "--all"]),
             (&["monitor", "home", "v"], &["monitor", "v"]),
             (&["key", "remove", "home", "3"], &["key", "remove", "3"]),
@@ -970,22 +1213,56 @@ mod tests {
             (&["recovery-sheet", "home"], &["recovery-sheet"]),
             (&["archive", "show", "home"], &["archive", "show"]),
         ] {
-            assert_eq!((archive(with).as_deref(), archive(without)), (Some("home"), None), "{with:?}");
+            assert_eq!(
+                (archive(with).as_deref(), archive(without)),
+                (Some("home"), None),
+                "{with:?}"
+            );
         }
-        assert_eq!(Cli::of(&["backup", "a", "b", "c"]).archive(), Some("a"), "with several words the first is the archive");
-        for words in [&["backup"][..], &["restore", "--to", "x"], &["diff"], &["key", "remove"], &["key", "remove", "home"], &["monitor"]] {
-            assert!(Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).unwrap().settle_words().is_err(), "{words:?}");
+        assert_eq!(
+            Cli::of(&["backup", "a", "b", "c"]).archive(),
+            Some("a"),
+            "with several words the first is the archive"
+        );
+        for words in [
+            &["backup"][..],
+            &["restore", "--to", "x"],
+            &["diff"],
+            &["key", "remove"],
+            &["key", "remove", "home"],
+            &["monitor"],
+        ] {
+            assert!(
+                Cli::try_parse_from(["wyng-ctl"].iter().chain(words))
+                    .unwrap()
+                    .settle_words()
+                    .is_err(),
+                "{words:?}"
+            );
         }
-        for words in [&["archive", "forget"][..], &["archive", "take-over"], &["archive", "create"]] {
-            assert!(Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).is_err(), "{words:?}");
+        for words in [
+            &["archive", "forget"][..],
+            &["archive", "take-over"],
+            &["archive", "create"],
+        ] {
+            assert!(
+                Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).is_err(),
+                "{words:?}"
+            );
         }
     }
 
     #[test]
     fn a_session_is_a_prefix_a_tag_or_the_latest() {
         assert_eq!(parse_session("latest"), Ok(SessionChoice::Latest));
-        assert_eq!(parse_session("^before"), Ok(SessionChoice::Tag("before".into())));
-        assert_eq!(parse_session("2026-11"), Ok(SessionChoice::Prefix("2026-11".into())));
+        assert_eq!(
+            parse_session("^before"),
+            Ok(SessionChoice::Tag("before".into()))
+        );
+        assert_eq!(
+            parse_session("2026-11"),
+            Ok(SessionChoice::Prefix("2026-11".into()))
+        );
         assert!(parse_session("^").is_err());
     }
 }

@@ -20,7 +20,10 @@ use crate::settings;
 const DAEMON: &str = "wyngd";
 const DAEMON_FALLBACK: &str = "/usr/libexec/wyng/wyngd";
 /// So long somebody who interrupted waits for a private daemon to end.
-const PATIENCE_AFTER_INTERRUPT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+const PATIENCE_AFTER_INTERRUPT: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
 /// Where a private daemon finds its client.
 const CLIENT_PLACE: RawFd = 3;
 
@@ -46,7 +49,12 @@ pub(crate) struct Reach<'a> {
 impl<'a> Reach<'a> {
     /// As a command needs it; `only_looks` where what is asked changes nothing.
     pub(crate) fn of(cli: &'a Cli, only_looks: bool) -> Self {
-        Self { options: &cli.options, may_make_state: cli.may_make_state(), only_looks, until: None }
+        Self {
+            options: &cli.options,
+            may_make_state: cli.may_make_state(),
+            only_looks,
+            until: None,
+        }
     }
 }
 
@@ -74,11 +82,19 @@ impl From<CodecError> for ClientError {
 }
 
 impl Client {
-    /// Connects as the options say. A private daemon reads the same configuration, where it is right.
+    /// Connects as the options say. A private daemon reads the same configuration, where it is
+    /// right.
     pub(crate) fn connect(reach: &Reach<'_>) -> Result<Self, ClientError> {
-        let (socket, private) =
-            if reach.options.standalone { Self::start_private(reach)? } else { (Self::join(&reach.options.socket)?, None) };
-        Ok(Self { socket, private, until: reach.until })
+        let (socket, private) = if reach.options.standalone {
+            Self::start_private(reach)?
+        } else {
+            (Self::join(&reach.options.socket)?, None)
+        };
+        Ok(Self {
+            socket,
+            private,
+            until: reach.until,
+        })
     }
 
     fn join(path: &Path) -> Result<OwnedFd, ClientError> {
@@ -86,7 +102,13 @@ impl Client {
             Errno::ACCESS | Errno::PERM => ClientError::Denied(path.to_owned()),
             _ => ClientError::NoDaemon(path.to_owned()),
         };
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(none)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(none)?;
         let address = SocketAddrUnix::new(path).map_err(none)?;
         rustix::net::connect(&socket, &address).map_err(none)?;
         Ok(socket)
@@ -100,16 +122,23 @@ impl Client {
         if !reach.may_make_state && matches!(state_dir.try_exists(), Ok(false)) {
             return Err(ClientError::NoState(state_dir));
         }
-        let (socket, theirs) = packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
+        let (socket, theirs) =
+            packet_pair().map_err(|error| ClientError::NotStarted(program.clone(), error))?;
         let mut command = Command::new(&program);
-        command.arg("--standalone").arg("--client-fd").arg(CLIENT_PLACE.to_string()).arg("--state-dir").arg(state_dir);
+        command
+            .arg("--standalone")
+            .arg("--client-fd")
+            .arg(CLIENT_PLACE.to_string())
+            .arg("--state-dir")
+            .arg(state_dir);
         if reach.only_looks {
             command.arg("--looks");
         }
         if let Some(config) = settings::usable(options) {
             command.arg("--config").arg(config);
         }
-        // An interrupt from the terminal is for this program, which tells the daemon; its roles would just die of it.
+        // An interrupt from the terminal is for this program, which tells the daemon; its roles
+        // would just die of it.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if reach.until.is_some() {
@@ -118,19 +147,26 @@ impl Client {
         if options.verbose {
             command.env("WYNGD_LOG", "info");
         }
-        let private = start(command, vec![(theirs, CLIENT_PLACE)]).map_err(|error| ClientError::NotStarted(program, error))?;
+        let private = start(command, vec![(theirs, CLIENT_PLACE)])
+            .map_err(|error| ClientError::NotStarted(program, error))?;
         Ok((socket, Some(private)))
     }
 
     /// Says something, with the descriptors that belong to it.
-    pub(crate) fn send(&self, message: &ToDaemon, descriptors: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
-        send_packet(self.socket.as_fd(), &encode(message)?, descriptors).map_err(|_| ClientError::Lost)
+    pub(crate) fn send(
+        &self,
+        message: &ToDaemon,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
+        send_packet(self.socket.as_fd(), &encode(message)?, descriptors)
+            .map_err(|_| ClientError::Lost)
     }
 
     /// Waits for the next message.
     pub(crate) fn receive(&self) -> Result<ToClient, ClientError> {
         if let Some(until) = self.until {
-            let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(|_| ClientError::Lost)?;
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now()))
+                .map_err(|_| ClientError::Lost)?;
             let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
             match rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&left))) {
                 Ok(ready) if ready > 0 => {}
@@ -138,22 +174,30 @@ impl Client {
             }
         }
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
-        let received = receive_packet(self.socket.as_fd(), &mut buffer).or_else(|error| match error.kind() {
-            // It closed the connection before it read all: what it said before that is still there.
-            io::ErrorKind::ConnectionReset => receive_packet(self.socket.as_fd(), &mut buffer),
-            _ => Err(error),
-        });
+        let received =
+            receive_packet(self.socket.as_fd(), &mut buffer).or_else(|error| match error.kind() {
+                // It closed the connection before it read all: what it said before that is still
+                // there.
+                io::ErrorKind::ConnectionReset => receive_packet(self.socket.as_fd(), &mut buffer),
+                _ => Err(error),
+            });
         match received {
-            Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => Ok(decode(buffer.get(..length).unwrap_or_default())?),
+            Ok((length, descriptors)) if length > 0 && descriptors.is_empty() => {
+                Ok(decode(buffer.get(..length).unwrap_or_default())?)
+            }
             _ => Err(ClientError::Lost),
         }
     }
 
     /// Whether the daemon has hung up. What it said before can still be received.
     pub(crate) fn is_gone(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let mut polled = [PollFd::new(&self.socket, PollFlags::empty())];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now))).is_ok_and(|ready| ready > 0)
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)))
+            .is_ok_and(|ready| ready > 0)
     }
 
     /// To wait for, beside other things.
@@ -161,15 +205,18 @@ impl Client {
         self.socket.as_fd()
     }
 
-    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited for; by somebody who interrupted, not for
-    /// long: what is still to be done then, it does without its client.
+    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited
+    /// for; by somebody who interrupted, not for long: what is still to be done then, it does
+    /// without its client.
     pub(crate) fn end(self, interrupted: bool) {
         drop(self.socket);
         if let Some(mut private) = self.private {
             let patience = interrupted.then_some(PATIENCE_AFTER_INTERRUPT);
             let mut polled = [PollFd::new(&private.ended, PollFlags::IN)];
             // Its status says nothing that was not told.
-            if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, patience.as_ref())).is_ok_and(|ended| ended > 0) {
+            if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, patience.as_ref()))
+                .is_ok_and(|ended| ended > 0)
+            {
                 let _ = private.child.wait();
             }
         }
@@ -178,18 +225,31 @@ impl Client {
 
 /// Beside this program, else where packages put it.
 fn find_daemon() -> PathBuf {
-    let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(DAEMON)));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(DAEMON)));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
 }
 
 /// Where a private daemon keeps its state.
 pub(crate) fn state_dir(options: &Options) -> PathBuf {
-    options.state_dir.clone().or_else(default_state_dir).unwrap_or_else(|| PathBuf::from(".wyng"))
+    options
+        .state_dir
+        .clone()
+        .or_else(default_state_dir)
+        .unwrap_or_else(|| PathBuf::from(".wyng"))
 }
 
 /// The caller's own folder of state.
 pub(crate) fn default_state_dir() -> Option<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    let absolute = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
     Some(base.join("wyng"))
 }

@@ -23,13 +23,23 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn here() -> Self {
-        Self { now: now(), zone: TimeZone::try_system().unwrap_or(TimeZone::UTC) }
+        Self {
+            now: now(),
+            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+        }
     }
 
     /// `2026-11-23 07:43`, local.
     pub(crate) fn local(&self, time: i64) -> String {
-        Timestamp::from_second(time)
-            .map_or_else(|_| time.to_string(), |time| self.zone.to_datetime(time).strftime("%Y-%m-%d %H:%M").to_string())
+        Timestamp::from_second(time).map_or_else(
+            |_| time.to_string(),
+            |time| {
+                self.zone
+                    .to_datetime(time)
+                    .strftime("%Y-%m-%d %H:%M")
+                    .to_string()
+            },
+        )
     }
 
     /// `3 h`; `in 3 h` for what is dated ahead of now.
@@ -38,30 +48,52 @@ impl Clock {
         if secs < 0 && !self.is_ahead(time) {
             return duration(0);
         }
-        if secs < 0 { format!("in {}", duration(secs.saturating_neg())) } else { duration(secs) }
+        if secs < 0 {
+            format!("in {}", duration(secs.saturating_neg()))
+        } else {
+            duration(secs)
+        }
     }
 
     /// `3 h ago`.
     pub(crate) fn ago(&self, time: i64) -> String {
-        if self.is_ahead(time) { self.age(time) } else { format!("{} ago", self.age(time)) }
+        if self.is_ahead(time) {
+            self.age(time)
+        } else {
+            format!("{} ago", self.age(time))
+        }
     }
 
-    /// Whether that time has not come yet. A few minutes count for nothing: sessions of one second are named by the next ones, and clocks differ.
+    /// Whether that time has not come yet. A few minutes count for nothing: sessions of one second
+    /// are named by the next ones, and clocks differ.
     pub(crate) fn is_ahead(&self, time: i64) -> bool {
         time.saturating_sub(self.now) > AHEAD_SECS
     }
 
     /// Whether that was longer ago than the limit, or never.
     pub(crate) fn is_older(&self, time: Option<i64>, limit_secs: u64) -> bool {
-        time.is_none_or(|time| self.now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX))
+        time.is_none_or(|time| {
+            self.now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX)
+        })
     }
 }
 
 /// The largest unit of which there are two or more: `90 s` is `90 s`, and `36 h` are `36 h`.
 pub(crate) fn duration(secs: i64) -> String {
-    const UNITS: [(i64, &str); 5] = [(365 * DAY, "years"), (30 * DAY, "months"), (DAY, "days"), (HOUR, "h"), (MINUTE, "min")];
-    let unit = UNITS.iter().find(|(length, _)| secs >= length.saturating_mul(2));
-    unit.map_or_else(|| format!("{secs} s"), |(length, name)| format!("{} {name}", secs / length))
+    const UNITS: [(i64, &str); 5] = [
+        (365 * DAY, "years"),
+        (30 * DAY, "months"),
+        (DAY, "days"),
+        (HOUR, "h"),
+        (MINUTE, "min"),
+    ];
+    let unit = UNITS
+        .iter()
+        .find(|(length, _)| secs >= length.saturating_mul(2));
+    unit.map_or_else(
+        || format!("{secs} s"),
+        |(length, name)| format!("{} {name}", secs / length),
+    )
 }
 
 #[cfg(test)]
@@ -70,21 +102,41 @@ mod tests {
 
     #[test]
     fn a_duration_is_told_in_the_largest_unit_that_it_has_twice() {
-        let cases =
-            [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (2 * HOUR, "2 h"), (47 * HOUR, "47 h"), (2 * DAY, "2 days")];
+        let cases = [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "119 min"),
+            (2 * HOUR, "2 h"),
+            (47 * HOUR, "47 h"),
+            (2 * DAY, "2 days"),
+        ];
         for (secs, told) in cases {
             assert_eq!(duration(secs), told);
         }
         assert_eq!(
-            (duration(59 * DAY).as_str(), duration(61 * DAY).as_str(), duration(800 * DAY).as_str()),
+            (
+                duration(59 * DAY).as_str(),
+                duration(61 * DAY).as_str(),
+                duration(800 * DAY).as_str()
+            ),
             ("59 days", "2 months", "2 years")
         );
     }
 
     #[test]
     fn what_is_ahead_of_now_says_so() {
-        let clock = Clock { now: 1_795_416_190, zone: TimeZone::fixed(jiff::tz::offset(1)) };
+        let clock = Clock {
+            now: 1_795_416_190,
+            zone: TimeZone::fixed(jiff::tz::offset(1)),
+        };
         assert_eq!(clock.local(1_795_416_190), "2026-11-23 07:43");
-        assert_eq!((clock.ago(1_795_416_190 - 3 * HOUR).as_str(), clock.ago(1_795_416_190 + 3 * HOUR).as_str()), ("3 h ago", "in 3 h"));
+        assert_eq!(
+            (
+                clock.ago(1_795_416_190 - 3 * HOUR).as_str(),
+                clock.ago(1_795_416_190 + 3 * HOUR).as_str()
+            ),
+            ("3 h ago", "in 3 h")
+        );
     }
 }

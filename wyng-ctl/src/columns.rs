@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How wide a text is on a terminal, and cutting it to a width. It takes rather too much room than too little: a line that is too long wraps.
+//! How wide a text is on a terminal, and cutting it to a width. It takes rather too much room than
+//! too little: a line that is too long wraps.
 
 /// What stands where something was left out.
 const LEFT_OUT: &str = "...";
@@ -75,8 +76,24 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_name_are_kept() {
-        assert_eq!(shorten("/var/lib/qubes/appvms/work/private.img", 15), "/var/l...te.img");
-        assert_eq!((shorten("abcdef", 2).as_str(), shorten("日本語", 5).as_str(), width("日本語")), ("..", "...", 6));
-        assert_eq!((pad_left_aligned("a", 3).as_str(), pad_right_aligned("日", 3).as_str()), ("a  ", " 日"));
+        assert_eq!(
+            shorten("/var/lib/qubes/appvms/work/private.img", 15),
+            "/var/l...te.img"
+        );
+        assert_eq!(
+            (
+                shorten("abcdef", 2).as_str(),
+                shorten("日本語", 5).as_str(),
+                width("日本語")
+            ),
+            ("..", "...", 6)
+        );
+        assert_eq!(
+            (
+                pad_left_aligned("a", 3).as_str(),
+                pad_right_aligned("日", 3).as_str()
+            ),
+            ("a  ", " 日")
+        );
     }
 }

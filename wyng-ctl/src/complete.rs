@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Completion of words in a shell: commands and options by themselves; archives, volumes and sessions as the daemon knows them. It asks for
-//! nothing, starts no far end, and rather says nothing than be late.
+//! Completion of words in a shell: commands and options by themselves; archives, volumes and
+//! sessions as the daemon knows them. It asks for nothing, starts no far end, and rather says
+//! nothing than be late.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use clap::{Arg, Command, FromArgMatches};
 use clap_complete::CompleteEnv;
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use wyng_config::Config;
 use wyng_control::{Command as Request, ToClient};
@@ -27,7 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Completes a word and ends, if that is what a shell asks.
 pub(crate) fn answer() {
-    CompleteEnv::with_factory(|| completing(help::command(), "")).var(VARIABLE).bin("wyng-ctl").complete();
+    CompleteEnv::with_factory(|| completing(help::command(), ""))
+        .var(VARIABLE)
+        .bin("wyng-ctl")
+        .complete();
 }
 
 /// What a shell has to read once.
@@ -38,19 +44,27 @@ pub(crate) fn script(shell: Shell) -> String {
         Shell::Fish => &Fish,
     };
     let mut script = Vec::new();
-    let _ = shell.write_registration(VARIABLE, "wyng-ctl", "wyng-ctl", "wyng-ctl", &mut script); // writing to memory cannot fail
+    // writing to memory cannot fail
+    let _ = shell.write_registration(VARIABLE, "wyng-ctl", "wyng-ctl", "wyng-ctl", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The command line, each of whose arguments knows what it may be.
 fn completing(command: Command, path: &str) -> Command {
-    let ids: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    let ids: Vec<String> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
     let command = ids.into_iter().fold(command, |command, id| {
         let complete: Option<fn(Arg) -> Arg> = match (&*id, path) {
-            ("archive", "restore" | "diff") => Some(|arg| arg.add(ArgValueCompleter::new(archives_or_volumes))),
-            ("archive", _) | ("name", "archive show" | "archive forget" | "archive take-over" | "archive acknowledge") => {
-                Some(|arg| arg.add(ArgValueCompleter::new(archives)))
+            ("archive", "restore" | "diff") => {
+                Some(|arg| arg.add(ArgValueCompleter::new(archives_or_volumes)))
             }
+            ("archive", _)
+            | (
+                "name",
+                "archive show" | "archive forget" | "archive take-over" | "archive acknowledge",
+            ) => Some(|arg| arg.add(ArgValueCompleter::new(archives))),
             ("volume" | "volumes", _) => Some(|arg| arg.add(ArgValueCompleter::new(volumes))),
             ("session", _) => Some(|arg| arg.add(ArgValueCompleter::new(sessions))),
             ("with", _) => Some(|arg| arg.add(ArgValueCompleter::new(sessions_or_local))),
@@ -78,15 +92,25 @@ struct Line {
 
 impl Line {
     fn read() -> Option<Self> {
-        let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
-        let matches = help::command().ignore_errors(true).try_get_matches_from(words).ok()?;
+        let words: Vec<OsString> = std::env::args_os()
+            .skip_while(|word| word != "--")
+            .skip(1)
+            .collect();
+        let matches = help::command()
+            .ignore_errors(true)
+            .try_get_matches_from(words)
+            .ok()?;
         let options = Options::from_arg_matches(&matches).ok()?;
         let mut deepest = &matches;
         while let Some((_, below)) = deepest.subcommand() {
             deepest = below;
         }
         let text = |id: &str| deepest.try_get_one::<String>(id).ok().flatten().cloned();
-        Some(Self { options, archive: text("archive"), volume: text("volume").or_else(|| text("volumes")) })
+        Some(Self {
+            options,
+            archive: text("archive"),
+            volume: text("volume").or_else(|| text("volumes")),
+        })
     }
 
     fn ask(&self, request: Request) -> Vec<ToClient> {
@@ -97,13 +121,23 @@ impl Line {
             only_looks: request.only_looks(),
             until: Some(Instant::now() + PATIENCE),
         };
-        let _ = ask(&reach, request, |event| events.push(event)); // what came before it failed is known all the same
+        // what came before it failed is known all the same
+        let _ = ask(&reach, request, |event| events.push(event));
         events
     }
 
     fn archives(&self) -> Vec<String> {
-        let name = |event| if let ToClient::ArchiveName { name } = event { Some(name) } else { None };
-        self.ask(Request::ArchiveNames).into_iter().filter_map(name).collect()
+        let name = |event| {
+            if let ToClient::ArchiveName { name } = event {
+                Some(name)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::ArchiveNames)
+            .into_iter()
+            .filter_map(name)
+            .collect()
     }
 
     /// The archive that is named, or that would be taken.
@@ -112,13 +146,32 @@ impl Line {
     }
 
     fn default_archive(&self) -> Option<String> {
-        named_archive().or_else(|| <[String; 1]>::try_from(self.archives()).ok().map(|[only]| only))
+        named_archive().or_else(|| {
+            <[String; 1]>::try_from(self.archives())
+                .ok()
+                .map(|[only]| only)
+        })
     }
 
     fn volumes_of(&self, archive: Option<String>) -> Vec<String> {
-        let Some(archive) = archive else { return Vec::new() };
-        let name = |event| if let ToClient::Volume(volume) = event { Some(volume.name) } else { None };
-        self.ask(Request::List { archive, volume: None, session: None }).into_iter().filter_map(name).collect()
+        let Some(archive) = archive else {
+            return Vec::new();
+        };
+        let name = |event| {
+            if let ToClient::Volume(volume) = event {
+                Some(volume.name)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::List {
+            archive,
+            volume: None,
+            session: None,
+        })
+        .into_iter()
+        .filter_map(name)
+        .collect()
     }
 
     fn config(&self) -> Config {
@@ -128,55 +181,106 @@ impl Line {
 
 fn beginning(with: &OsStr, names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
     let with = with.to_string_lossy();
-    names.into_iter().filter(|name| name.starts_with(&*with)).map(CompletionCandidate::new).collect()
+    names
+        .into_iter()
+        .filter(|name| name.starts_with(&*with))
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 fn archives(current: &OsStr) -> Vec<CompletionCandidate> {
-    beginning(current, Line::read().map(|line| line.archives()).unwrap_or_default())
+    beginning(
+        current,
+        Line::read().map(|line| line.archives()).unwrap_or_default(),
+    )
 }
 
 /// Where the archive may be left out, the first word may be a volume.
 fn archives_or_volumes(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(line) = Line::read() else { return Vec::new() };
+    let Some(line) = Line::read() else {
+        return Vec::new();
+    };
     let volumes = line.volumes_of(line.default_archive());
     beginning(current, line.archives().into_iter().chain(volumes))
 }
 
 fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
-    beginning(current, Line::read().map(|line| line.volumes_of(line.archive())).unwrap_or_default())
+    beginning(
+        current,
+        Line::read()
+            .map(|line| line.volumes_of(line.archive()))
+            .unwrap_or_default(),
+    )
 }
 
 fn sessions(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(line) = Line::read() else { return Vec::new() };
+    let Some(line) = Line::read() else {
+        return Vec::new();
+    };
     let (archive, volume) = match (line.archive.clone(), line.volume.clone()) {
         // One word alone is the volume where one is needed.
-        (Some(word), None) if line.volumes_of(line.default_archive()).contains(&word) => (line.default_archive(), Some(word)),
+        (Some(word), None) if line.volumes_of(line.default_archive()).contains(&word) => {
+            (line.default_archive(), Some(word))
+        }
         (archive, volume) => (archive.or_else(|| line.default_archive()), volume),
     };
-    let Some(archive) = archive else { return Vec::new() };
-    let events = line.ask(Request::List { archive, volume, session: None });
-    let mut times: Vec<i64> =
-        events.into_iter().filter_map(|event| if let ToClient::Session(session) = event { Some(session.session) } else { None }).collect();
+    let Some(archive) = archive else {
+        return Vec::new();
+    };
+    let events = line.ask(Request::List {
+        archive,
+        volume,
+        session: None,
+    });
+    let mut times: Vec<i64> = events
+        .into_iter()
+        .filter_map(|event| {
+            if let ToClient::Session(session) = event {
+                Some(session.session)
+            } else {
+                None
+            }
+        })
+        .collect();
     times.sort_unstable();
     times.dedup();
     let (clock, with) = (Clock::here(), current.to_string_lossy().into_owned());
-    let newest_first = times
-        .into_iter()
-        .rev()
-        .map(|time| CompletionCandidate::new(session_name(time)).help(Some(format!("{}, {}", clock.local(time), clock.ago(time)).into())));
-    let fits = |candidate: &CompletionCandidate| candidate.get_value().to_string_lossy().starts_with(&with);
-    newest_first.chain([CompletionCandidate::new("latest")]).filter(fits).collect()
+    let newest_first = times.into_iter().rev().map(|time| {
+        CompletionCandidate::new(session_name(time)).help(Some(
+            format!("{}, {}", clock.local(time), clock.ago(time)).into(),
+        ))
+    });
+    let fits = |candidate: &CompletionCandidate| {
+        candidate.get_value().to_string_lossy().starts_with(&with)
+    };
+    newest_first
+        .chain([CompletionCandidate::new("latest")])
+        .filter(fits)
+        .collect()
 }
 
 fn sessions_or_local(current: &OsStr) -> Vec<CompletionCandidate> {
-    beginning(current, ["local".to_owned()]).into_iter().chain(sessions(current)).collect()
+    beginning(current, ["local".to_owned()])
+        .into_iter()
+        .chain(sessions(current))
+        .collect()
 }
 
 fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
-    let known = Line::read().map(|line| line.config().volumes.into_keys().collect::<Vec<_>>()).unwrap_or_default();
-    beginning(current, known).into_iter().chain(PathCompleter::any().complete(current)).collect()
+    let known = Line::read()
+        .map(|line| line.config().volumes.into_keys().collect::<Vec<_>>())
+        .unwrap_or_default();
+    beginning(current, known)
+        .into_iter()
+        .chain(PathCompleter::any().complete(current))
+        .collect()
 }
 
 fn profiles(current: &OsStr) -> Vec<CompletionCandidate> {
-    beginning(current, Line::read().map(|line| line.config().profiles.into_keys().collect::<Vec<_>>()).unwrap_or_default())
+    beginning(
+        current,
+        Line::read()
+            .map(|line| line.config().profiles.into_keys().collect::<Vec<_>>())
+            .unwrap_or_default(),
+    )
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A yes-or-no question on the person's terminal, before something is overwritten or removed that cannot be brought back.
+//! A yes-or-no question on the person's terminal, before something is overwritten or removed that
+//! cannot be brought back.
 
 use crate::signals::Signals;
 use crate::terminal::{self, NoAnswer, Terminal};
@@ -24,9 +25,17 @@ pub(crate) fn can_ask() -> bool {
 
 /// Asks `question` on the controlling terminal and waits for a line.
 pub(crate) fn ask(question: &str, signals: &Signals) -> Answer {
-    let answer = Terminal::open(false, signals).and_then(|terminal| terminal.ask(&format!("{question} [y/N] ")));
+    let answer = Terminal::open(false, signals)
+        .and_then(|terminal| terminal.ask(&format!("{question} [y/N] ")));
     match answer {
-        Ok(line) if matches!(line.trim_ascii().to_ascii_lowercase().as_slice(), b"y" | b"yes") => Answer::Yes,
+        Ok(line)
+            if matches!(
+                line.trim_ascii().to_ascii_lowercase().as_slice(),
+                b"y" | b"yes"
+            ) =>
+        {
+            Answer::Yes
+        }
         Ok(_) | Err(NoAnswer::Ended | NoAnswer::TooLong | NoAnswer::Unreadable(_)) => Answer::No,
         Err(NoAnswer::Interrupted) => Answer::Interrupted,
         Err(NoAnswer::NoTerminal) => Answer::NoTerminal,

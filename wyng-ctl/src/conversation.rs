@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One command from its words to its exit status: say it, answer the daemon's questions, show what comes.
+//! One command from its words to its exit status: say it, answer the daemon's questions, show what
+//! comes.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, NoSource, PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient,
-    ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, NoSource, PATH_MAX_BYTES, TargetFault,
+    TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -43,7 +44,9 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     let mut report = Report::new(&cli);
     let exit = match config {
         Err(messages) => report.fail_all(messages),
-        Ok(config) => here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report)),
+        Ok(config) => {
+            here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report))
+        }
     };
     report.finish(exit)
 }
@@ -51,16 +54,25 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
 /// Fills in what the command line leaves out.
 fn prepare(cli: &mut Cli) -> Result<Config, Vec<Message>> {
     cli.settle_words().map_err(|message| vec![message])?;
-    let config = if cli.asks_config() { settings::read(&cli.options)? } else { Config::default() };
-    cli.fill_in(&config).and_then(|()| default_archive(cli)).map_err(|message| vec![message])?;
+    let config = if cli.asks_config() {
+        settings::read(&cli.options)?
+    } else {
+        Config::default()
+    };
+    cli.fill_in(&config)
+        .and_then(|()| default_archive(cli))
+        .map_err(|message| vec![message])?;
     Ok(config)
 }
 
 fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
     let timely = match &cli.verb {
-        Verb::Backup(BackupArgs { unattended: true, profile: Some(profile), power_supplies, .. }) => {
-            power::check(profile, power_supplies, now())
-        }
+        Verb::Backup(BackupArgs {
+            unattended: true,
+            profile: Some(profile),
+            power_supplies,
+            ..
+        }) => power::check(profile, power_supplies, now()),
         _ => Ok(()),
     };
     match timely.and_then(|()| Conversation::begin(cli, config)) {
@@ -69,23 +81,41 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
             let ended = conversation.go_on(report);
-            let goes_on = matches!(ended, Err(_) | Ok(ExitStatus::Unreachable | ExitStatus::Interrupted));
-            let mut exit = ended.unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
+            let goes_on = matches!(
+                ended,
+                Err(_) | Ok(ExitStatus::Unreachable | ExitStatus::Interrupted)
+            );
+            let mut exit = ended
+                .unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
             if goes_on {
-                conversation.targets.keep_partial().iter().for_each(|path| report.note_partial(path));
+                conversation
+                    .targets
+                    .keep_partial()
+                    .iter()
+                    .for_each(|path| report.note_partial(path));
             }
             // No end of the connection may be left open here: a private daemon waits for its close.
             conversation.signals.ask_for_nobody();
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
-                for message in conversation.watch.overdue(config, cli.archive(), &Clock::here()) {
+                for message in conversation
+                    .watch
+                    .overdue(config, cli.archive(), &Clock::here())
+                {
                     report.fail(message);
                 }
             }
-            if matches!(cli.verb, Verb::Qubes(_)) && config.qubes.admin_domain() == Some(AdminDomain::Dom0) && !Path::new(POLICY).exists() {
+            if matches!(cli.verb, Verb::Qubes(_))
+                && config.qubes.admin_domain() == Some(AdminDomain::Dom0)
+                && !Path::new(POLICY).exists()
+            {
                 let missing = report.fail(Message::of_missing_policy(POLICY));
-                exit = if exit == ExitStatus::Done { missing } else { exit };
+                exit = if exit == ExitStatus::Done {
+                    missing
+                } else {
+                    exit
+                };
             }
             exit
         }
@@ -114,7 +144,12 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// Checks what can be checked here, then connects and says the command.
     fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
-        if cli.options.standalone && matches!(cli.verb, Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch) {
+        if cli.options.standalone
+            && matches!(
+                cli.verb,
+                Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch
+            )
+        {
             return Err(Message::usage(
                 "a private daemon ends with its command: unlock, lock and watch are for the running one",
                 "Leave --standalone out.",
@@ -128,13 +163,19 @@ impl<'a> Conversation<'a> {
         let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
         confirm(cli, &signals)?;
         if targets.are_in_place() && !cli.is_dry_run() && !cli.options.yes && !confirm::can_ask() {
-            return Err(Message::of_answer(Answer::NoTerminal, "overwriting what is there"));
+            return Err(Message::of_answer(
+                Answer::NoTerminal,
+                "overwriting what is there",
+            ));
         }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| Message::of_client(&ClientError::Lost))?;
         let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
-        let client = Client::connect(&Reach::of(cli, only_looks)).map_err(|error| Message::of_client(&error))?;
-        signals.ask_for(client.as_fd()).map_err(|_| Message::of_client(&ClientError::Lost))?;
+        let client = Client::connect(&Reach::of(cli, only_looks))
+            .map_err(|error| Message::of_client(&error))?;
+        signals
+            .ask_for(client.as_fd())
+            .map_err(|_| Message::of_client(&ClientError::Lost))?;
         let progress = Progress::new(&cli.options, cli.sources().len());
         let conversation = Self {
             cli,
@@ -152,7 +193,12 @@ impl<'a> Conversation<'a> {
         };
         let said = conversation
             .client
-            .send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])
+            .send(
+                &ToDaemon::Hello {
+                    version: CONTROL_VERSION,
+                },
+                &[],
+            )
             .and_then(|()| conversation.client.send(&request, &[]));
         // A daemon that is busy says so and ends; what it said is still to be heard.
         let _ = said;
@@ -166,21 +212,41 @@ impl<'a> Conversation<'a> {
                 continue;
             }
             match self.client.receive()? {
-                ToClient::Hello { version: CONTROL_VERSION } => {}
-                ToClient::Hello { .. } => return Ok(report.fail(Message::of_failure(&wyng_control::Failure::VersionMismatch))),
+                ToClient::Hello {
+                    version: CONTROL_VERSION,
+                } => {}
+                ToClient::Hello { .. } => {
+                    return Ok(
+                        report.fail(Message::of_failure(&wyng_control::Failure::VersionMismatch))
+                    );
+                }
                 ToClient::Want { item, wanted } => self.answer(item, &wanted, report)?,
                 ToClient::Place { item } => {
-                    let errno = self.targets.place(item).err().map_or(0, rustix::io::Errno::raw_os_error);
+                    let errno = self
+                        .targets
+                        .place(item)
+                        .err()
+                        .map_or(0, rustix::io::Errno::raw_os_error);
                     self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
                 }
                 ToClient::Keep { item, label } => {
-                    let errno = self.clones.keep(item, &label).err().map_or(0, rustix::io::Errno::raw_os_error);
+                    let errno = self
+                        .clones
+                        .keep(item, &label)
+                        .err()
+                        .map_or(0, rustix::io::Errno::raw_os_error);
                     self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
                 }
                 ToClient::Forget { item } => self.clones.forget(item),
                 ToClient::DropBase { item } => {
-                    if let Some(Err(errno)) = self.targets.drop_base(item).or_else(|| self.clones.drop_base(item)) {
-                        report.fail(Message::of_failure(&Failure::BaseKept { errno: errno.raw_os_error() }));
+                    if let Some(Err(errno)) = self
+                        .targets
+                        .drop_base(item)
+                        .or_else(|| self.clones.drop_base(item))
+                    {
+                        report.fail(Message::of_failure(&Failure::BaseKept {
+                            errno: errno.raw_os_error(),
+                        }));
                     }
                 }
                 ToClient::Progress(progress) => self.progress.show(&progress),
@@ -189,14 +255,21 @@ impl<'a> Conversation<'a> {
                     self.clones = Clones::default();
                     self.targets.begin_anew();
                 }
-                ToClient::Running { command, archive, queued } => self.progress.say_running(&command, archive.as_deref(), queued),
+                ToClient::Running {
+                    command,
+                    archive,
+                    queued,
+                } => self
+                    .progress
+                    .say_running(&command, archive.as_deref(), queued),
                 ToClient::Done { exit } => {
                     self.progress.clear();
                     if let Some(path) = self.targets.lost() {
                         let lost = report.fail(Message::of_lost_target(path));
                         return Ok(if exit == ExitStatus::Done { lost } else { exit });
                     }
-                    // A key that opens nothing yet is worth nothing: it is shown once it is committed.
+                    // A key that opens nothing yet is worth nothing: it is shown once it is
+                    // committed.
                     if let Some(pipe) = self.secret.take().filter(|_| exit == ExitStatus::Done) {
                         report.show_secret(passphrase::read_line(pipe).unwrap_or_default());
                     }
@@ -212,11 +285,26 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn answer(&mut self, item: u32, wanted: &Wanted, report: &mut Report) -> Result<(), ClientError> {
+    fn answer(
+        &mut self,
+        item: u32,
+        wanted: &Wanted,
+        report: &mut Report,
+    ) -> Result<(), ClientError> {
         self.progress.clear();
         let given: Result<OwnedFd, i32> = match wanted {
-            Wanted::Source { volume, base_of, origin } => return self.give_source(item, volume, base_of, origin.as_deref()),
-            Wanted::TargetLook { volume, session, size_bytes, base_of, origin } => {
+            Wanted::Source {
+                volume,
+                base_of,
+                origin,
+            } => return self.give_source(item, volume, base_of, origin.as_deref()),
+            Wanted::TargetLook {
+                volume,
+                session,
+                size_bytes,
+                base_of,
+                origin,
+            } => {
                 let spot = self.targets.spot(volume, origin.as_deref());
                 let path = spot.as_ref().map_or_else(|_| String::new(), Spot::shown);
                 let question = question(&path, *size_bytes, volume, *session);
@@ -224,29 +312,55 @@ impl<'a> Conversation<'a> {
                     Ok(spot) => self.look(&spot, *size_bytes, base_of, question)?,
                     Err(fault) => Err(fault),
                 };
-                return self.client.send(&ToDaemon::Looked { item, look: TargetLook { path, found } }, &[]);
+                return self.client.send(
+                    &ToDaemon::Looked {
+                        item,
+                        look: TargetLook { path, found },
+                    },
+                    &[],
+                );
             }
-            Wanted::Target { volume, size_bytes, base_of, origin, .. } => {
+            Wanted::Target {
+                volume,
+                size_bytes,
+                base_of,
+                origin,
+                ..
+            } => {
                 let spot = self.targets.spot(volume, origin.as_deref());
-                let made = spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
+                let made =
+                    spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
                 return self.give_target(item, made);
             }
-            Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(rustix::io::Errno::raw_os_error).map(|(read, write)| {
-                self.secret = Some(read);
-                write
-            }),
+            Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+                .map_err(rustix::io::Errno::raw_os_error)
+                .map(|(read, write)| {
+                    self.secret = Some(read);
+                    write
+                }),
             Wanted::Passphrase { asked } => return self.give_passphrase(item, *asked, report),
         };
         match given {
-            Ok(descriptor) => self.client.send(&ToDaemon::Here { item }, &[descriptor.as_fd()]),
-            Err(errno) => self.client.send(&ToDaemon::Unavailable { item, errno }, &[]),
+            Ok(descriptor) => self
+                .client
+                .send(&ToDaemon::Here { item }, &[descriptor.as_fd()]),
+            Err(errno) => self
+                .client
+                .send(&ToDaemon::Unavailable { item, errno }, &[]),
         }
     }
 
-    fn give_passphrase(&mut self, item: u32, asked: Asked, report: &mut Report) -> Result<(), ClientError> {
+    fn give_passphrase(
+        &mut self,
+        item: u32,
+        asked: Asked,
+        report: &mut Report,
+    ) -> Result<(), ClientError> {
         let archive = self.cli.archive().unwrap_or("the archive");
-        let given =
-            self.cli.passphrase_origin(asked == Asked::New).and_then(|origin| passphrase::as_pipe(&origin, archive, asked, &self.signals));
+        let given = self
+            .cli
+            .passphrase_origin(asked == Asked::New)
+            .and_then(|origin| passphrase::as_pipe(&origin, archive, asked, &self.signals));
         match given {
             Ok(pipe) => return self.client.send(&ToDaemon::Here { item }, &[pipe.as_fd()]),
             Err(NoPassphrase::Interrupted) if self.client.is_gone() => return Ok(()),
@@ -255,7 +369,8 @@ impl<'a> Conversation<'a> {
             Err(NoPassphrase::OnlyOnce | NoPassphrase::GivenUp) if asked == Asked::Again => {}
             Err(none) => report.explain_no_passphrase(&none),
         }
-        self.client.send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
+        self.client
+            .send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
     }
 
     /// Looks at where a target goes, and asks the person before it is overwritten where it is.
@@ -272,38 +387,84 @@ impl<'a> Conversation<'a> {
             return Ok(found);
         }
         let signals = &self.signals;
-        let answer = *self.answered.entry(question).or_insert_with_key(|question| confirm::ask(question, signals));
+        let answer = *self
+            .answered
+            .entry(question)
+            .or_insert_with_key(|question| confirm::ask(question, signals));
         if answer == Answer::Interrupted && !self.client.is_gone() {
             self.interrupt()?;
         }
-        Ok(if answer == Answer::Yes { found } else { Err(TargetFault::NotConfirmed) })
+        Ok(if answer == Answer::Yes {
+            found
+        } else {
+            Err(TargetFault::NotConfirmed)
+        })
     }
 
-    fn give_target(&mut self, item: u32, made: Result<Made, TargetFault>) -> Result<(), ClientError> {
+    fn give_target(
+        &mut self,
+        item: u32,
+        made: Result<Made, TargetFault>,
+    ) -> Result<(), ClientError> {
         match made {
-            Ok(Made { form, files, base, remembered }) => {
+            Ok(Made {
+                form,
+                files,
+                base,
+                remembered,
+            }) => {
                 let (label, base) = base.unzip();
                 let descriptors: Vec<OwnedFd> = files.into_iter().chain(base).collect();
-                let message = ToDaemon::HereTarget { item, form, base: label, remembered };
-                self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+                let message = ToDaemon::HereTarget {
+                    item,
+                    form,
+                    base: label,
+                    remembered,
+                };
+                self.client.send(
+                    &message,
+                    &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
+                )
             }
             // What changed since it was looked at.
             Err(fault) => self.client.send(&ToDaemon::NoTarget { item, fault }, &[]),
         }
     }
 
-    fn give_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<&[u8]>) -> Result<(), ClientError> {
+    fn give_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<&[u8]>,
+    ) -> Result<(), ClientError> {
         if matches!(self.cli.verb, Verb::Restore(_)) {
             return self.give_what_is_there(item, volume, origin);
         }
-        let named = usize::try_from(item).ok().and_then(|place| self.sources.get(place)).map(|source| source.path.clone());
+        let named = usize::try_from(item)
+            .ok()
+            .and_then(|place| self.sources.get(place))
+            .map(|source| source.path.clone());
         let named = named.or_else(|| self.cli.compared_path().map(Path::to_owned));
         let remembered = origin.map(|path| PathBuf::from(OsStr::from_bytes(path)));
         let path = wyng_origin::absolute(&named.or(remembered).ok_or(ClientError::Lost)?);
         match self.clones.open(item, &path, base_of) {
-            Ok(Opened { descriptors, clones, base, found }) => {
-                let message = ToDaemon::HereSource { item, found, clones, base };
-                self.client.send(&message, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            Ok(Opened {
+                descriptors,
+                clones,
+                base,
+                found,
+            }) => {
+                let message = ToDaemon::HereSource {
+                    item,
+                    found,
+                    clones,
+                    base,
+                };
+                self.client.send(
+                    &message,
+                    &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
+                )
             }
             Err(why) => {
                 let why = pool::why_missing(&path, why);
@@ -313,12 +474,30 @@ impl<'a> Conversation<'a> {
     }
 
     /// What a dry run compares: it is read as it is, where the look has found it.
-    fn give_what_is_there(&self, item: u32, volume: &str, origin: Option<&[u8]>) -> Result<(), ClientError> {
+    fn give_what_is_there(
+        &self,
+        item: u32,
+        volume: &str,
+        origin: Option<&[u8]>,
+    ) -> Result<(), ClientError> {
         let spot = self.targets.spot(volume, origin).ok();
-        let path = spot.as_ref().and_then(Spot::path).map(wyng_origin::absolute).unwrap_or_default();
-        let opened = wyng_origin::open(&path).map(|file| (Machine::open().look(&path, file.as_fd()), file));
+        let path = spot
+            .as_ref()
+            .and_then(Spot::path)
+            .map(wyng_origin::absolute)
+            .unwrap_or_default();
+        let opened =
+            wyng_origin::open(&path).map(|file| (Machine::open().look(&path, file.as_fd()), file));
         match opened {
-            Ok((found, file)) => self.client.send(&ToDaemon::HereSource { item, found, clones: false, base: None }, &[file.as_fd()]),
+            Ok((found, file)) => self.client.send(
+                &ToDaemon::HereSource {
+                    item,
+                    found,
+                    clones: false,
+                    base: None,
+                },
+                &[file.as_fd()],
+            ),
             Err(why) => self.send_no_source(item, path, why),
         }
     }
@@ -326,12 +505,17 @@ impl<'a> Conversation<'a> {
     fn send_no_source(&self, item: u32, path: PathBuf, why: NoSource) -> Result<(), ClientError> {
         let mut path = path.into_os_string().into_vec();
         path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
-        self.client.send(&ToDaemon::NoSource { item, path, why }, &[])
+        self.client
+            .send(&ToDaemon::NoSource { item, path, why }, &[])
     }
 
     /// Waits for the daemon or the person; true when the person said something.
     fn wait_for_person(&mut self) -> Result<bool, ClientError> {
-        match self.signals.wait(&self.client.as_fd()).map_err(|_| ClientError::Lost)? {
+        match self
+            .signals
+            .wait(&self.client.as_fd())
+            .map_err(|_| ClientError::Lost)?
+        {
             None => return Ok(false),
             Some(Said::Interrupt) => self.interrupt()?,
             Some(Said::Stop) => {
@@ -343,9 +527,14 @@ impl<'a> Conversation<'a> {
         Ok(true)
     }
 
-    /// A daemon that ends while the person interrupts was interrupted with it: by a service manager, or by a signal to the whole group.
+    /// A daemon that ends while the person interrupts was interrupted with it: by a service
+    /// manager, or by a signal to the whole group.
     fn why(&self, error: ClientError) -> ClientError {
-        if self.interrupted || self.signals.are_interrupted_within(1) { ClientError::Interrupted } else { error }
+        if self.interrupted || self.signals.are_interrupted_within(1) {
+            ClientError::Interrupted
+        } else {
+            error
+        }
     }
 
     /// The first time the daemon is asked to stop; the second time its answer is not waited for.
@@ -357,21 +546,52 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Base snapshots are looked after when the daemon has done its part: what an archive was forgotten with is not needed any more.
-fn mind_snapshots(cli: &Cli, config: &Config, snapshots: &Snapshots, exit: ExitStatus, report: &mut Report) {
-    let here = Where { config, everywhere: false };
+/// Base snapshots are looked after when the daemon has done its part: what an archive was forgotten
+/// with is not needed any more.
+fn mind_snapshots(
+    cli: &Cli,
+    config: &Config,
+    snapshots: &Snapshots,
+    exit: ExitStatus,
+    report: &mut Report,
+) {
+    let here = Where {
+        config,
+        everywhere: false,
+    };
     match &cli.verb {
         Verb::Status { archive } => snapshots.show(About::Shown(archive.as_deref()), here, report),
         _ if exit != ExitStatus::Done => {}
         Verb::Snapshots(SnapshotsVerb::List { archive, all }) => {
-            snapshots.show(About::Shown(archive.as_deref()), Where { everywhere: *all, ..here }, report);
+            snapshots.show(
+                About::Shown(archive.as_deref()),
+                Where {
+                    everywhere: *all,
+                    ..here
+                },
+                report,
+            );
         }
         Verb::Snapshots(SnapshotsVerb::Clean { archive, all }) => {
             let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
-            snapshots.remove(about, Where { everywhere: *all, ..here }, report);
+            snapshots.remove(
+                about,
+                Where {
+                    everywhere: *all,
+                    ..here
+                },
+                report,
+            );
         }
         // Its own are removed wherever they lie.
-        Verb::Archive(ArchiveVerb::Forget { name }) => snapshots.remove(About::Archive(name), Where { everywhere: true, ..here }, report),
+        Verb::Archive(ArchiveVerb::Forget { name }) => snapshots.remove(
+            About::Archive(name),
+            Where {
+                everywhere: true,
+                ..here
+            },
+            report,
+        ),
         _ => {}
     }
 }
@@ -381,11 +601,15 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     let (question, action) = match &cli.verb {
         _ if cli.options.yes => return Ok(()),
         Verb::Archive(ArchiveVerb::Forget { name }) => (
-            format!("Forget archive {name}? Its store stays as it is; adopting it again needs the store's address and a passphrase."),
+            format!(
+                "Forget archive {name}? Its store stays as it is; adopting it again needs the store's address and a passphrase."
+            ),
             format!("forgetting archive {name:?}"),
         ),
         Verb::Archive(ArchiveVerb::TakeOver { name }) => (
-            format!("Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."),
+            format!(
+                "Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."
+            ),
             format!("taking over archive {name:?}"),
         ),
         _ => return Ok(()),
@@ -401,12 +625,21 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
     let several = restore.all || restore.volumes.len() > 1;
     let destination = match &restore.to {
         Some(_) if restore.in_place && several => {
-            return Err(Message::usage("several volumes are changed in place where each was backed up from", "Leave out --to."));
+            return Err(Message::usage(
+                "several volumes are changed in place where each was backed up from",
+                "Leave out --to.",
+            ));
         }
-        named if restore.in_place => Destination::InPlace(Places { named: named.clone(), configured: config.volumes.clone() }),
+        named if restore.in_place => Destination::InPlace(Places {
+            named: named.clone(),
+            configured: config.volumes.clone(),
+        }),
         None => return Err(Message::usage("where to?", "Add --to PATH, or --in-place.")),
         Some(path) if path.as_os_str() == "-" && several => {
-            return Err(Message::usage("several volumes do not fit into standard output", "Give them a folder: --to DIR."));
+            return Err(Message::usage(
+                "several volumes do not fit into standard output",
+                "Give them a folder: --to DIR.",
+            ));
         }
         Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
             return Err(Message::usage(
@@ -424,5 +657,9 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
 /// What the person is asked before a file or device is changed where it is.
 fn question(path: &str, size_bytes: u64, volume: &str, session: i64) -> String {
     let (path, volume) = (plain(path), plain(volume));
-    format!("Overwrite {path} with volume {volume} of {} ({})?", session_name(session), show_bytes(size_bytes))
+    format!(
+        "Overwrite {path} with volume {volume} of {} ({})?",
+        session_name(session),
+        show_bytes(size_bytes)
+    )
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which archive is meant when none is named: what the environment says, or the only one that is known here.
+//! Which archive is meant when none is named: what the environment says, or the only one that is
+//! known here.
 
 use wyng_control::{CONTROL_VERSION, Command, ExitStatus, ToClient, ToDaemon};
 
@@ -25,30 +26,49 @@ pub(crate) fn default_archive(cli: &mut Cli) -> Result<(), Message> {
     if let Some(place) = cli.archive_place() {
         *place = Some(archive);
     }
-    if cli.names_only_its_archive() { Err(Message::of_needed_sources()) } else { Ok(()) }
+    if cli.names_only_its_archive() {
+        Err(Message::of_needed_sources())
+    } else {
+        Ok(())
+    }
 }
 
 /// What the environment says.
 pub(crate) fn named_archive() -> Option<String> {
-    std::env::var(ARCHIVE_VARIABLE).ok().filter(|name| !name.is_empty())
+    std::env::var(ARCHIVE_VARIABLE)
+        .ok()
+        .filter(|name| !name.is_empty())
 }
 
 /// The names of all archives that the daemon knows.
 fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
     let (mut names, mut failed) = (Vec::new(), None);
-    let asked = ask(&Reach::of(cli, true), Command::ArchiveNames, |event| match event {
-        ToClient::ArchiveName { name } => names.push(name),
-        ToClient::Failed(failure) => failed = Some(Message::of_failure(&failure)),
-        _ => {}
-    });
+    let asked = ask(
+        &Reach::of(cli, true),
+        Command::ArchiveNames,
+        |event| match event {
+            ToClient::ArchiveName { name } => names.push(name),
+            ToClient::Failed(failure) => failed = Some(Message::of_failure(&failure)),
+            _ => {}
+        },
+    );
     asked.map_err(|error| Message::of_client(&error))?;
     failed.map_or(Ok(names), Err)
 }
 
 /// Has a daemon do a command that asks for nothing, and takes what it tells.
-pub(crate) fn ask(reach: &Reach<'_>, command: Command, mut take: impl FnMut(ToClient)) -> Result<ExitStatus, ClientError> {
+pub(crate) fn ask(
+    reach: &Reach<'_>,
+    command: Command,
+    mut take: impl FnMut(ToClient),
+) -> Result<ExitStatus, ClientError> {
     let client = Client::connect(reach)?;
-    client.send(&ToDaemon::Hello { version: CONTROL_VERSION }, &[])?;
+    client.send(
+        &ToDaemon::Hello {
+            version: CONTROL_VERSION,
+        },
+        &[],
+    )?;
     client.send(&ToDaemon::Start(command), &[])?;
     let exit = loop {
         match client.receive()? {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `--help` and the manual say beside the options: how each command is written, and examples that can be typed as they are.
+//! What `--help` and the manual say beside the options: how each command is written, and examples
+//! that can be typed as they are.
 
 use clap::{Command, CommandFactory};
 use wyng_control::ExitStatus;
 
 use crate::cli::Cli;
 
-/// A command's way to be written, where its options do not tell, and its examples: what each does, and the words behind `wyng-ctl`.
+/// A command's way to be written, where its options do not tell, and its examples: what each does,
+/// and the words behind `wyng-ctl`.
 pub(crate) struct Page {
     path: &'static str,
     usage: Option<&'static str>,
@@ -17,11 +19,26 @@ pub(crate) struct Page {
 pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
     (ExitStatus::Done, "All was done."),
     (ExitStatus::Failed, "It failed."),
-    (ExitStatus::Usage, "The command line or the configuration is wrong."),
-    (ExitStatus::Partial, "It was done for some volumes only, or something is overdue."),
-    (ExitStatus::Locked, "The passphrase is not right, or there is none."),
-    (ExitStatus::Damage, "Damage, tampering or rollback was found."),
-    (ExitStatus::Unreachable, "The store or its transport cannot be reached."),
+    (
+        ExitStatus::Usage,
+        "The command line or the configuration is wrong.",
+    ),
+    (
+        ExitStatus::Partial,
+        "It was done for some volumes only, or something is overdue.",
+    ),
+    (
+        ExitStatus::Locked,
+        "The passphrase is not right, or there is none.",
+    ),
+    (
+        ExitStatus::Damage,
+        "Damage, tampering or rollback was found.",
+    ),
+    (
+        ExitStatus::Unreachable,
+        "The store or its transport cannot be reached.",
+    ),
     (ExitStatus::Deferred, "Put off, on battery."),
     (
         ExitStatus::Interrupted,
@@ -31,15 +48,27 @@ pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
 
 /// What the environment says.
 pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
-    ("WYNG_ARCHIVE", "The archive of a command that names none. Without it, the only archive that is known."),
+    (
+        "WYNG_ARCHIVE",
+        "The archive of a command that names none. Without it, the only archive that is known.",
+    ),
     (
         "WYNG_PASSPHRASE_COMMAND",
         "A program, with its arguments, that prints the passphrase. It is run with the caller's rights and without a shell; quotation marks hold white space. --passphrase-file comes first.",
     ),
-    ("XDG_STATE_HOME", "With --standalone the state is in the folder wyng below it; ~/.local/state if it is not set."),
+    (
+        "XDG_STATE_HOME",
+        "With --standalone the state is in the folder wyng below it; ~/.local/state if it is not set.",
+    ),
     ("NO_COLOR", "If it is not empty, nothing is coloured."),
-    ("TZ", "The time zone of local times; that of the machine if it is not set."),
-    ("WYNGD_LOG", "info or debug: what a private daemon logs on standard error."),
+    (
+        "TZ",
+        "The time zone of local times; that of the machine if it is not set.",
+    ),
+    (
+        "WYNGD_LOG",
+        "info or debug: what a private daemon logs on standard error.",
+    ),
 ];
 
 const PAGES: [Page; 22] = [
@@ -47,7 +76,10 @@ const PAGES: [Page; 22] = [
         path: "",
         usage: None,
         examples: &[
-            ("make an archive on a disk, as you, without a daemon", "--standalone archive create home --store dir:/mnt/disk/wyng"),
+            (
+                "make an archive on a disk, as you, without a daemon",
+                "--standalone archive create home --store dir:/mnt/disk/wyng",
+            ),
             ("back up a disk image", "--standalone backup home vm.img"),
             ("list what there is", "--standalone list home"),
         ],
@@ -56,27 +88,66 @@ const PAGES: [Page; 22] = [
         path: "archive create",
         usage: None,
         examples: &[
-            ("on a disk that is mounted here", "archive create home --store dir:/mnt/disk/wyng"),
-            ("in another qube", "archive create home --store dir:/home/user/wyng --via qrexec:backup"),
-            ("on another machine", "archive create home --store dir:/srv/wyng --via ssh:backup.example.org"),
+            (
+                "on a disk that is mounted here",
+                "archive create home --store dir:/mnt/disk/wyng",
+            ),
+            (
+                "in another qube",
+                "archive create home --store dir:/home/user/wyng --via qrexec:backup",
+            ),
+            (
+                "on another machine",
+                "archive create home --store dir:/srv/wyng --via ssh:backup.example.org",
+            ),
         ],
     },
     Page {
         path: "archive open",
         usage: None,
         examples: &[
-            ("on a new machine, with the code of the recovery sheet", "archive open home --store dir:/mnt/disk/wyng --expect CODE"),
-            ("after the store was moved", "archive open home --store dir:/mnt/other/wyng"),
+            (
+                "on a new machine, with the code of the recovery sheet",
+                "archive open home --store dir:/mnt/disk/wyng --expect CODE",
+            ),
+            (
+                "after the store was moved",
+                "archive open home --store dir:/mnt/other/wyng",
+            ),
         ],
     },
-    Page { path: "archive take-over", usage: None, examples: &[("after the machine that wrote to it was lost", "archive take-over home")] },
-    Page { path: "archive forget", usage: None, examples: &[("without a question", "archive forget home --yes")] },
+    Page {
+        path: "archive take-over",
+        usage: None,
+        examples: &[(
+            "after the machine that wrote to it was lost",
+            "archive take-over home",
+        )],
+    },
+    Page {
+        path: "archive forget",
+        usage: None,
+        examples: &[("without a question", "archive forget home --yes")],
+    },
     Page {
         path: "key add",
         usage: None,
-        examples: &[("a second passphrase", "key add home"), ("a recovery key to write down", "key add home --recovery-key")],
+        examples: &[
+            ("a second passphrase", "key add home"),
+            (
+                "a recovery key to write down",
+                "key add home --recovery-key",
+            ),
+        ],
     },
-    Page { path: "key change", usage: None, examples: &[("replace the passphrase that you type first", "key change home")] },
+    Page {
+        path: "key change",
+        usage: None,
+        examples: &[(
+            "replace the passphrase that you type first",
+            "key change home",
+        )],
+    },
     Page {
         path: "key remove",
         usage: Some("wyng-ctl key remove [ARCHIVE] SLOT"),
@@ -88,14 +159,22 @@ const PAGES: [Page; 22] = [
             "wyng-ctl backup [OPTIONS] [ARCHIVE] SOURCE...\n       wyng-ctl backup [OPTIONS] [ARCHIVE] --all\n       wyng-ctl backup [OPTIONS] --profile PROFILE",
         ),
         examples: &[
-            ("a disk image, and a block device under a name of its own", "backup home vm.img root=/dev/vg0/root"),
-            ("what a profile of the configuration says", "backup --profile nightly"),
+            (
+                "a disk image, and a block device under a name of its own",
+                "backup home vm.img root=/dev/vg0/root",
+            ),
+            (
+                "what a profile of the configuration says",
+                "backup --profile nightly",
+            ),
             ("count what would be sent", "backup home vm.img --dry-run"),
         ],
     },
     Page {
         path: "monitor",
-        usage: Some("wyng-ctl monitor [OPTIONS] [ARCHIVE] SOURCE...\n       wyng-ctl monitor [OPTIONS] [ARCHIVE] --all"),
+        usage: Some(
+            "wyng-ctl monitor [OPTIONS] [ARCHIVE] SOURCE...\n       wyng-ctl monitor [OPTIONS] [ARCHIVE] --all",
+        ),
         examples: &[("all volumes of the configuration", "monitor home --all")],
     },
     Page {
@@ -104,7 +183,10 @@ const PAGES: [Page; 22] = [
         examples: &[
             ("all of an archive", "list home"),
             ("one volume", "list home vm.img"),
-            ("the last session of a day", "list home --session 2026-11-28"),
+            (
+                "the last session of a day",
+                "list home --session 2026-11-28",
+            ),
         ],
     },
     Page {
@@ -114,10 +196,22 @@ const PAGES: [Page; 22] = [
         ),
         examples: &[
             ("to a new file", "restore home vm.img --to vm-restored.img"),
-            ("as it was on a day", "restore home vm.img --session 2026-11-28 --to vm-then.img"),
-            ("to where it was backed up from, fetching only what differs", "restore home vm.img --in-place"),
-            ("into another program", "restore home vm.img --to - | gzip > vm.img.gz"),
-            ("everything into a folder", "restore home --all --to /mnt/restored"),
+            (
+                "as it was on a day",
+                "restore home vm.img --session 2026-11-28 --to vm-then.img",
+            ),
+            (
+                "to where it was backed up from, fetching only what differs",
+                "restore home vm.img --in-place",
+            ),
+            (
+                "into another program",
+                "restore home vm.img --to - | gzip > vm.img.gz",
+            ),
+            (
+                "everything into a folder",
+                "restore home --all --to /mnt/restored",
+            ),
         ],
     },
     Page {
@@ -125,33 +219,79 @@ const PAGES: [Page; 22] = [
         usage: Some("wyng-ctl diff [OPTIONS] [ARCHIVE] VOLUME"),
         examples: &[
             ("what changed since the last backup", "diff home vm.img"),
-            ("between two sessions", "diff home vm.img --session 2026-11-28 --with 2026-11-21"),
+            (
+                "between two sessions",
+                "diff home vm.img --session 2026-11-28 --with 2026-11-21",
+            ),
         ],
     },
     Page {
         path: "verify",
         usage: None,
         examples: &[
-            ("read all and compare it with the archive's own hashes", "verify home"),
+            (
+                "read all and compare it with the archive's own hashes",
+                "verify home",
+            ),
             ("open every chunk too", "verify home --deep"),
             ("at most so much at a time", "verify home --budget 20G"),
         ],
     },
-    Page { path: "status", usage: None, examples: &[("for scripts: status 0, 3 overdue, 5 damage", "status --quiet")] },
-    Page { path: "unlock", usage: None, examples: &[("for an hour", "unlock home --for 1h")] },
-    Page { path: "lock", usage: None, examples: &[("now", "lock home")] },
-    Page { path: "config check", usage: None, examples: &[("before it is installed", "config check --config ./wyng.toml")] },
-    Page { path: "qubes check", usage: None, examples: &[("a transport VM", "qubes check qrexec:backup")] },
-    Page { path: "recovery-sheet", usage: None, examples: &[("on paper", "recovery-sheet home --svg sheet.svg")] },
+    Page {
+        path: "status",
+        usage: None,
+        examples: &[(
+            "for scripts: status 0, 3 overdue, 5 damage",
+            "status --quiet",
+        )],
+    },
+    Page {
+        path: "unlock",
+        usage: None,
+        examples: &[("for an hour", "unlock home --for 1h")],
+    },
+    Page {
+        path: "lock",
+        usage: None,
+        examples: &[("now", "lock home")],
+    },
+    Page {
+        path: "config check",
+        usage: None,
+        examples: &[(
+            "before it is installed",
+            "config check --config ./wyng.toml",
+        )],
+    },
+    Page {
+        path: "qubes check",
+        usage: None,
+        examples: &[("a transport VM", "qubes check qrexec:backup")],
+    },
+    Page {
+        path: "recovery-sheet",
+        usage: None,
+        examples: &[("on paper", "recovery-sheet home --svg sheet.svg")],
+    },
     Page {
         path: "completions",
         usage: None,
         examples: &[
-            ("for this bash", "completions bash > ~/.local/share/bash-completion/completions/wyng-ctl"),
-            ("for zsh, in a folder of $fpath", "completions zsh > ~/.zfunc/_wyng-ctl"),
+            (
+                "for this bash",
+                "completions bash > ~/.local/share/bash-completion/completions/wyng-ctl",
+            ),
+            (
+                "for zsh, in a folder of $fpath",
+                "completions zsh > ~/.zfunc/_wyng-ctl",
+            ),
         ],
     },
-    Page { path: "man", usage: None, examples: &[("all pages", "man /tmp/man")] },
+    Page {
+        path: "man",
+        usage: None,
+        examples: &[("all pages", "man /tmp/man")],
+    },
 ];
 
 impl Page {
@@ -170,8 +310,14 @@ fn decorated(mut command: Command, path: &str) -> Command {
     if path.is_empty() {
         command = command.after_help(front_page());
     } else if let Some(page) = Page::of(path) {
-        let examples = page.examples.iter().map(|(what, words)| format!("  # {what}\n  wyng-ctl {words}"));
-        command = command.after_help(format!("Examples:\n{}", examples.collect::<Vec<_>>().join("\n")));
+        let examples = page
+            .examples
+            .iter()
+            .map(|(what, words)| format!("  # {what}\n  wyng-ctl {words}"));
+        command = command.after_help(format!(
+            "Examples:\n{}",
+            examples.collect::<Vec<_>>().join("\n")
+        ));
         if let Some(usage) = page.usage {
             command = command.override_usage(usage);
         }
@@ -185,16 +331,37 @@ fn decorated(mut command: Command, path: &str) -> Command {
 /// What `wyng-ctl --help` says at its end.
 fn front_page() -> String {
     let examples = Page::of("").map_or(&[][..], |page| page.examples);
-    let examples = examples.iter().map(|(what, words)| format!("  # {what}\n  wyng-ctl {words}\n"));
-    let environment = ENVIRONMENT.iter().take(2).map(|(name, what)| format!("  {name}: {what}\n"));
-    let statuses = EXIT_STATUS.iter().map(|(exit, what)| format!("  {:<4}{what}\n", exit.code()));
-    let parts = [("Examples", examples.collect::<String>()), ("Environment", environment.collect()), ("Exit status", statuses.collect())];
-    parts.iter().map(|(head, text)| format!("{head}:\n{text}")).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    let examples = examples
+        .iter()
+        .map(|(what, words)| format!("  # {what}\n  wyng-ctl {words}\n"));
+    let environment = ENVIRONMENT
+        .iter()
+        .take(2)
+        .map(|(name, what)| format!("  {name}: {what}\n"));
+    let statuses = EXIT_STATUS
+        .iter()
+        .map(|(exit, what)| format!("  {:<4}{what}\n", exit.code()));
+    let parts = [
+        ("Examples", examples.collect::<String>()),
+        ("Environment", environment.collect()),
+        ("Exit status", statuses.collect()),
+    ];
+    parts
+        .iter()
+        .map(|(head, text)| format!("{head}:\n{text}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim_end()
+        .to_owned()
 }
 
 /// The words of a command below another one.
 pub(crate) fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path} {name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path} {name}")
+    }
 }
 
 #[cfg(test)]
@@ -207,24 +374,48 @@ mod tests {
         for page in &PAGES {
             let mut command = command();
             for name in page.path.split(' ').filter(|name| !name.is_empty()) {
-                command = command.find_subcommand(name).unwrap_or_else(|| panic!("{}", page.path)).clone();
+                command = command
+                    .find_subcommand(name)
+                    .unwrap_or_else(|| panic!("{}", page.path))
+                    .clone();
             }
             for (_, words) in page.examples {
                 // What a shell does is not ours.
                 let ours = words.split([';', '|', '>']).next().unwrap();
                 let words = split_words(&format!("wyng-ctl {ours}")).unwrap();
-                assert!(super::command().try_get_matches_from(&words).is_ok(), "{words:?}");
-                assert!(page.path.is_empty() || words.join(" ").starts_with(&format!("wyng-ctl {}", page.path)), "{words:?}");
+                assert!(
+                    super::command().try_get_matches_from(&words).is_ok(),
+                    "{words:?}"
+                );
+                assert!(
+                    page.path.is_empty()
+                        || words
+                            .join(" ")
+                            .starts_with(&format!("wyng-ctl {}", page.path)),
+                    "{words:?}"
+                );
             }
         }
     }
 
     #[test]
     fn the_options_of_a_command_stand_before_those_that_all_have() {
-        for words in [&["backup"][..], &["archive", "create"], &["restore"], &["verify"]] {
-            let help = super::command().try_get_matches_from(["wyng-ctl"].iter().chain(words).chain(&["--help"])).unwrap_err().to_string();
+        for words in [
+            &["backup"][..],
+            &["archive", "create"],
+            &["restore"],
+            &["verify"],
+        ] {
+            let help = super::command()
+                .try_get_matches_from(["wyng-ctl"].iter().chain(words).chain(&["--help"]))
+                .unwrap_err()
+                .to_string();
             let place = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text}: {help}"));
-            assert!(place("\nOptions:") < place("\nGlobal options:") && place("\nGlobal options:") < place("--standalone"), "{help}");
+            assert!(
+                place("\nOptions:") < place("\nGlobal options:")
+                    && place("\nGlobal options:") < place("--standalone"),
+                "{help}"
+            );
             assert!(place("--standalone") < place("\nExamples:"), "{help}");
         }
     }

@@ -27,7 +27,8 @@ pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
     }
 }
 
-/// Is all there that the configuration names? Each volume that is not, or that nobody can back up, is told.
+/// Is all there that the configuration names? Each volume that is not, or that nobody can back up,
+/// is told.
 fn check(options: &Options, report: &mut Report) -> ExitStatus {
     let config = match Config::read(settings::path(options)) {
         Ok(config) => config,
@@ -38,11 +39,22 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
     for (name, path) in &config.volumes {
         if let Err(why) = wyng_origin::open(path) {
             wrong.push(Message::of_unusable_volume(name, path, &no_source(why)));
-        } else if let Some(other) = std::fs::canonicalize(path).ok().and_then(|place| places.insert(place, name)) {
-            wrong.push(Message::of_unusable_volume(name, path, &format!("is what volume {other:?} is too")));
+        } else if let Some(other) = std::fs::canonicalize(path)
+            .ok()
+            .and_then(|place| places.insert(place, name))
+        {
+            wrong.push(Message::of_unusable_volume(
+                name,
+                path,
+                &format!("is what volume {other:?} is too"),
+            ));
         }
     }
-    let exit = if wrong.is_empty() { ExitStatus::Done } else { report.fail_all(wrong) };
+    let exit = if wrong.is_empty() {
+        ExitStatus::Done
+    } else {
+        report.fail_all(wrong)
+    };
     report.take_config(config.clone(), exit == ExitStatus::Done);
     exit
 }
@@ -50,7 +62,10 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
 /// Why a path cannot be backed up; it follows the path.
 fn no_source(why: NoSource) -> String {
     match why {
-        NoSource::Errno(errno) => format!("cannot be opened: {}", std::io::Error::from_raw_os_error(errno)),
+        NoSource::Errno(errno) => format!(
+            "cannot be opened: {}",
+            std::io::Error::from_raw_os_error(errno)
+        ),
         NoSource::Link => "lies behind a link that is not root's".into(),
         NoSource::QubeRuns => "is away while its qube runs".into(),
         NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),

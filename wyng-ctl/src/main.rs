@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The command line: it says what is wanted, opens what only the caller may open, and shows what comes back. It knows no key and no
-//! archive layout.
+//! The command line: it says what is wanted, opens what only the caller may open, and shows what
+//! comes back. It knows no key and no archive layout.
 
 mod cli;
 mod client;

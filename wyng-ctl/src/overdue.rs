@@ -26,35 +26,67 @@ impl Watch {
         match event {
             ToClient::Archive(archive) => {
                 self.archive.clone_from(&archive.name);
-                self.verified.insert(archive.name.clone(), archive.verified_time);
+                self.verified
+                    .insert(archive.name.clone(), archive.verified_time);
             }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
             ToClient::Session(session) => {
-                self.newest.insert((self.archive.clone(), self.volume.clone()), session.session);
+                self.newest
+                    .insert((self.archive.clone(), self.volume.clone()), session.session);
             }
             _ => {}
         }
     }
 
-    /// What is overdue, of all profiles, or of those of one archive. What is dated ahead of the clock counts as overdue: it says nothing of how long
-    /// ago anything was.
-    pub(crate) fn overdue(&self, config: &Config, only: Option<&str>, clock: &Clock) -> Vec<Message> {
+    /// What is overdue, of all profiles, or of those of one archive. What is dated ahead of the
+    /// clock counts as overdue: it says nothing of how long ago anything was.
+    pub(crate) fn overdue(
+        &self,
+        config: &Config,
+        only: Option<&str>,
+        clock: &Clock,
+    ) -> Vec<Message> {
         let mut found = Vec::new();
-        for (name, profile) in config.profiles.iter().filter(|(_, profile)| only.is_none_or(|only| only == profile.archive)) {
+        for (name, profile) in config
+            .profiles
+            .iter()
+            .filter(|(_, profile)| only.is_none_or(|only| only == profile.archive))
+        {
             for volume in &profile.volumes {
                 let limit_secs = profile.backup_overdue_secs;
-                match self.newest.get(&(profile.archive.clone(), volume.clone())).copied() {
-                    Some(newest) if clock.is_ahead(newest) => found.push(Message::of_session_ahead(name, volume, newest, clock)),
+                match self
+                    .newest
+                    .get(&(profile.archive.clone(), volume.clone()))
+                    .copied()
+                {
+                    Some(newest) if clock.is_ahead(newest) => {
+                        found.push(Message::of_session_ahead(name, volume, newest, clock))
+                    }
                     newest if clock.is_older(newest, limit_secs) => {
-                        found.push(Message::of_overdue_backup(name, volume, newest, limit_secs, clock));
+                        found.push(Message::of_overdue_backup(
+                            name, volume, newest, limit_secs, clock,
+                        ));
                     }
                     _ => {}
                 }
             }
-            let verified = self.verified.get(&profile.archive).copied().filter(|time| *time > 0);
+            let verified = self
+                .verified
+                .get(&profile.archive)
+                .copied()
+                .filter(|time| *time > 0);
             match profile.verify_overdue_secs {
-                Some(limit_secs) if verified.is_some_and(|time| clock.is_ahead(time)) || clock.is_older(verified, limit_secs) => {
-                    found.push(Message::of_overdue_verify(name, &profile.archive, verified, limit_secs, clock));
+                Some(limit_secs)
+                    if verified.is_some_and(|time| clock.is_ahead(time))
+                        || clock.is_older(verified, limit_secs) =>
+                {
+                    found.push(Message::of_overdue_verify(
+                        name,
+                        &profile.archive,
+                        verified,
+                        limit_secs,
+                        clock,
+                    ));
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The passphrase: from a terminal without echo, from a file, or from a program, into a pipe; never an argument, never the environment.
+//! The passphrase: from a terminal without echo, from a file, or from a program, into a pipe; never
+//! an argument, never the environment.
 
 use std::env::VarError;
 use std::fs::File;
@@ -86,11 +87,19 @@ impl std::fmt::Display for NoPassphrase {
             Self::Differ => f.write_str("the two passphrases differ"),
             Self::Empty(Origin::Terminal) => f.write_str("the passphrase is empty"),
             Self::Empty(origin) => write!(f, "{origin} gives an empty passphrase"),
-            Self::TooLong(origin) => write!(f, "{origin} gives a passphrase of more than {MAX_BYTES} bytes"),
+            Self::TooLong(origin) => write!(
+                f,
+                "{origin} gives a passphrase of more than {MAX_BYTES} bytes"
+            ),
             Self::Untypable(origin, Untypable::WindowsLineEnd) => {
-                write!(f, "{origin} ends its line as Windows does (CR LF): the CR would be a part of the passphrase")
+                write!(
+                    f,
+                    "{origin} ends its line as Windows does (CR LF): the CR would be a part of the passphrase"
+                )
             }
-            Self::Untypable(origin, Untypable::SeveralLines) => write!(f, "{origin} gives more than one line"),
+            Self::Untypable(origin, Untypable::SeveralLines) => {
+                write!(f, "{origin} gives more than one line")
+            }
             Self::Untypable(origin, Untypable::Mark) => {
                 write!(
                     f,
@@ -102,7 +111,11 @@ impl std::fmt::Display for NoPassphrase {
             Self::GivenUp | Self::OnlyOnce => f.write_str("no passphrase was given"),
             Self::Unreadable(origin, error) => write!(f, "{origin} cannot be read: {error}"),
             Self::CommandWrong(why) => write!(f, "{COMMAND_VARIABLE} is no command: {why}"),
-            Self::CommandFailed(words, status) => write!(f, "{COMMAND_VARIABLE} ({}) failed: {status}", words.join(" ")),
+            Self::CommandFailed(words, status) => write!(
+                f,
+                "{COMMAND_VARIABLE} ({}) failed: {status}",
+                words.join(" ")
+            ),
         }
     }
 }
@@ -139,41 +152,61 @@ impl Origin {
             Err(VarError::NotPresent) => Ok(Self::Terminal),
             Err(VarError::NotUnicode(_)) => Err(NoPassphrase::CommandWrong("it is not UTF-8")),
             Ok(line) if line.is_empty() => Ok(Self::Terminal),
-            Ok(line) => split_words(&line).map(Self::Command).map_err(NoPassphrase::CommandWrong),
+            Ok(line) => split_words(&line)
+                .map(Self::Command)
+                .map_err(NoPassphrase::CommandWrong),
         }
     }
 }
 
 /// The read end of a pipe that holds the passphrase, which is nowhere else any more.
-pub(crate) fn as_pipe(origin: &Origin, archive: &str, asked: Asked, signals: &Signals) -> Result<OwnedFd, NoPassphrase> {
+pub(crate) fn as_pipe(
+    origin: &Origin,
+    archive: &str,
+    asked: Asked,
+    signals: &Signals,
+) -> Result<OwnedFd, NoPassphrase> {
     let passphrase = match origin {
-        Origin::File(_) | Origin::Command(_) if asked == Asked::Again => return Err(NoPassphrase::OnlyOnce),
+        Origin::File(_) | Origin::Command(_) if asked == Asked::Again => {
+            return Err(NoPassphrase::OnlyOnce);
+        }
         Origin::File(path) => read_file(path).and_then(|text| check(origin, text))?,
         Origin::Command(words) => run(words, signals).and_then(|text| check(origin, text))?,
         Origin::Terminal => from_terminal(archive, asked, signals)?,
     };
     let unreadable = |error| NoPassphrase::Unreadable(origin.clone(), error);
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| unreadable(errno.into()))?;
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| unreadable(errno.into()))?;
     // At most 1024 bytes: a pipe takes them at once.
-    File::from(write).write_all(&passphrase).map_err(unreadable)?;
+    File::from(write)
+        .write_all(&passphrase)
+        .map_err(unreadable)?;
     Ok(read)
 }
 
 /// The one line of text in a pipe whose writer is done.
 pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
-    File::from(pipe).take(MAX_BYTES as u64).read_to_string(&mut text)?;
+    File::from(pipe)
+        .take(MAX_BYTES as u64)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// What a program or file gave, without its final newline. A text must be one that can also be typed; what is no text is a key, and is taken as
-/// it is.
-fn check(origin: &Origin, mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
+/// What a program or file gave, without its final newline. A text must be one that can also be
+/// typed; what is no text is a key, and is taken as it is.
+fn check(
+    origin: &Origin,
+    mut bytes: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
     let untypable = |what| Err(NoPassphrase::Untypable(origin.clone(), what));
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.starts_with("\u{feff}".as_bytes()) {
+    if bytes.starts_with(b"\xff\xfe")
+        || bytes.starts_with(b"\xfe\xff")
+        || bytes.starts_with("\u{feff}".as_bytes())
+    {
         return untypable(Untypable::Mark);
     }
     if std::str::from_utf8(&bytes).is_ok() {
@@ -193,12 +226,16 @@ fn check(origin: &Origin, mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let unreadable = |error| NoPassphrase::Unreadable(Origin::File(path.to_owned()), error);
-    let mut source: Box<dyn Read> =
-        if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(unreadable)?) };
+    let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(unreadable)?)
+    };
     read_all(&mut source).map_err(unreadable)
 }
 
-/// Room for all that is allowed, a line end, and one byte that shows that there is more; a growing buffer would leave copies behind.
+/// Room for all that is allowed, a line end, and one byte that shows that there is more; a growing
+/// buffer would leave copies behind.
 fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; MAX_BYTES + 3]);
     let mut length = 0usize;
@@ -214,13 +251,24 @@ fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Runs a program with the caller's rights and without a shell. It may ask on the terminal; its standard input is empty.
+/// Runs a program with the caller's rights and without a shell. It may ask on the terminal; its
+/// standard input is empty.
 fn run(words: &[String], signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let unreadable = |error| NoPassphrase::Unreadable(Origin::Command(words.to_vec()), error);
-    let Some((program, arguments)) = words.split_first() else { return Err(unreadable(io::Error::other("it is empty"))) };
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(unreadable(io::Error::other("it is empty")));
+    };
     let mut command = std::process::Command::new(program);
-    let mut child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(unreadable)?;
-    let mut stdout = child.stdout.take().ok_or_else(|| unreadable(io::Error::from(io::ErrorKind::BrokenPipe)))?;
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(unreadable)?;
+    let mut stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| unreadable(io::Error::from(io::ErrorKind::BrokenPipe)))?;
     loop {
         match signals.wait_for_answer(&stdout).map_err(unreadable)? {
             None => break,
@@ -239,27 +287,50 @@ fn run(words: &[String], signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPass
     if signals.are_interrupted() {
         return Err(NoPassphrase::Interrupted);
     }
-    if status.success() { Ok(text) } else { Err(NoPassphrase::CommandFailed(words.to_vec(), status)) }
+    if status.success() {
+        Ok(text)
+    } else {
+        Err(NoPassphrase::CommandFailed(words.to_vec(), status))
+    }
 }
 
-fn from_terminal(archive: &str, asked: Asked, signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
+fn from_terminal(
+    archive: &str,
+    asked: Asked,
+    signals: &Signals,
+) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let terminal = Terminal::open(true, signals)?;
     if asked == Asked::Again {
-        terminal.say("Wrong passphrase. Try again.\n").map_err(NoAnswer::from)?;
+        terminal
+            .say("Wrong passphrase. Try again.\n")
+            .map_err(NoAnswer::from)?;
     }
     let mut refused = NoPassphrase::GivenUp;
     for _ in 0..TRIES {
         refused = match ask(&terminal, archive, asked) {
-            Err(refused @ (NoPassphrase::Empty(_) | NoPassphrase::Differ | NoPassphrase::TooLong(_))) => refused,
+            Err(
+                refused
+                @ (NoPassphrase::Empty(_) | NoPassphrase::Differ | NoPassphrase::TooLong(_)),
+            ) => refused,
             ended => return ended,
         };
-        terminal.say(&format!("{}.\n", capitalized(&refused.to_string()))).map_err(NoAnswer::from)?;
+        terminal
+            .say(&format!("{}.\n", capitalized(&refused.to_string())))
+            .map_err(NoAnswer::from)?;
     }
     Err(refused)
 }
 
-fn ask(terminal: &Terminal<'_>, archive: &str, asked: Asked) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
-    let prompt = if asked == Asked::New { "New passphrase" } else { "Passphrase" };
+fn ask(
+    terminal: &Terminal<'_>,
+    archive: &str,
+    asked: Asked,
+) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
+    let prompt = if asked == Asked::New {
+        "New passphrase"
+    } else {
+        "Passphrase"
+    };
     let first = terminal.ask(&format!("{prompt} of {archive}: "))?;
     if first.is_empty() {
         return Err(NoPassphrase::Empty(Origin::Terminal));
@@ -282,8 +353,9 @@ impl From<NoAnswer> for NoPassphrase {
     }
 }
 
-/// The words of a command line: separated by white space, `'…'` and `"…"` hold white space, `\` takes the next character as it is. Nothing else
-/// has a meaning; there is no shell. The error says what is wrong.
+/// The words of a command line: separated by white space, `'…'` and `"…"` hold white space, `\`
+/// takes the next character as it is. Nothing else has a meaning; there is no shell. The error says
+/// what is wrong.
 pub(crate) fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
     let mut characters = line.chars();
@@ -307,7 +379,11 @@ pub(crate) fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
         return Err("a quotation mark is not closed");
     }
     words.extend(word);
-    if words.is_empty() { Err("it names no program") } else { Ok(words) }
+    if words.is_empty() {
+        Err("it names no program")
+    } else {
+        Ok(words)
+    }
 }
 
 #[cfg(test)]
@@ -316,10 +392,12 @@ mod tests {
 
     fn checked(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let origin = Origin::File("pw".into());
-        check(&origin, Zeroizing::new(bytes.to_vec())).map(|bytes| bytes.to_vec()).map_err(|none| match none {
-            NoPassphrase::Untypable(_, what) => format!("{what:?}"),
-            other => other.to_string(),
-        })
+        check(&origin, Zeroizing::new(bytes.to_vec()))
+            .map(|bytes| bytes.to_vec())
+            .map_err(|none| match none {
+                NoPassphrase::Untypable(_, what) => format!("{what:?}"),
+                other => other.to_string(),
+            })
     }
 
     #[test]
@@ -333,15 +411,26 @@ mod tests {
         assert_eq!(checked(b"correct\n\n").unwrap_err(), "SeveralLines");
         assert_eq!(checked("\u{feff}correct\n".as_bytes()).unwrap_err(), "Mark");
         assert_eq!(checked(b"\xff\xfec\0o\0").unwrap_err(), "Mark");
-        assert!(checked(b"").unwrap_err().contains("empty") && checked(b"\n").unwrap_err().contains("empty"));
-        assert!(checked(&[b'x'; MAX_BYTES]).is_ok() && checked(&[b'x'; MAX_BYTES + 1]).unwrap_err().contains("more than"));
+        assert!(
+            checked(b"").unwrap_err().contains("empty")
+                && checked(b"\n").unwrap_err().contains("empty")
+        );
+        assert!(
+            checked(&[b'x'; MAX_BYTES]).is_ok()
+                && checked(&[b'x'; MAX_BYTES + 1])
+                    .unwrap_err()
+                    .contains("more than")
+        );
     }
 
     #[test]
     fn a_command_is_split_into_words_without_a_shell() {
         let words = |line| split_words(line).map(|words| words.join("|"));
         assert_eq!(words("pass show  backup").unwrap(), "pass|show|backup");
-        assert_eq!(words(r#"sh -c 'echo "$HOME"' "a b" c\ d """#).unwrap(), r#"sh|-c|echo "$HOME"|a b|c d|"#);
+        assert_eq!(
+            words(r#"sh -c 'echo "$HOME"' "a b" c\ d """#).unwrap(),
+            r#"sh|-c|echo "$HOME"|a b|c d|"#
+        );
         assert_eq!(words("$(id) `id` ; | &").unwrap(), "$(id)|`id`|;|||&");
         for wrong in ["", "  ", "'open", "\"open", "end\\"] {
             assert!(split_words(wrong).is_err(), "{wrong}");

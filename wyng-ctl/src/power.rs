@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Whether an unattended backup may run now: on battery it is put off for three days, and then runs where enough is left. The rule is
-//! [`may_run`]; what it goes by is read from sysfs, and from a note of when the putting off began.
+//! Whether an unattended backup may run now: on battery it is put off for three days, and then runs
+//! where enough is left. The rule is [`may_run`]; what it goes by is read from sysfs, and from a
+//! note of when the putting off began.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,14 @@ fn may_run(power: Power, waited_secs: i64) -> bool {
     }
 }
 
-/// Whether the backup of that profile may run at `now` (seconds since 1970 UTC); the message says why not.
+/// Whether the backup of that profile may run at `now` (seconds since 1970 UTC); the message says
+/// why not.
 ///
 /// A note that cannot be written would put it off for ever: then it runs.
 pub(crate) fn check(profile: &str, power_supplies: &Path, now: i64) -> Result<(), Message> {
-    let Some(note) = Note::of(profile) else { return Ok(()) };
+    let Some(note) = Note::of(profile) else {
+        return Ok(());
+    };
     let power = read_power(power_supplies);
     let since = note.read(now);
     let waited_secs = since.map_or(0, |since| now.saturating_sub(since));
@@ -63,7 +67,9 @@ struct Note(PathBuf);
 impl Note {
     /// In the unit's state directory; without a unit, in the caller's.
     fn of(profile: &str) -> Option<Self> {
-        let folder = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).or_else(default_state_dir)?;
+        let folder = std::env::var_os("STATE_DIRECTORY")
+            .map(PathBuf::from)
+            .or_else(default_state_dir)?;
         Some(Self(folder.join(format!("deferred-since.{profile}"))))
     }
 
@@ -83,16 +89,41 @@ impl Note {
     }
 }
 
-/// Mains if any source of it is online; else battery if one of the machine's own gives power. A mouse's battery does not count.
+/// Mains if any source of it is online; else battery if one of the machine's own gives power. A
+/// mouse's battery does not count.
 fn read_power(power_supplies: &Path) -> Power {
     let mut batteries = Vec::new();
-    for supply in std::fs::read_dir(power_supplies).into_iter().flatten().flatten() {
-        let read = |attribute: &str| std::fs::read_to_string(supply.path().join(attribute)).map(|text| text.trim().to_owned()).ok();
+    for supply in std::fs::read_dir(power_supplies)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let read = |attribute: &str| {
+            std::fs::read_to_string(supply.path().join(attribute))
+                .map(|text| text.trim().to_owned())
+                .ok()
+        };
         match read("type").as_deref() {
-            Some("Mains" | "USB" | "Wireless") if read("online").is_some_and(|online| online != "0") => return Power::Mains,
-            Some("Battery") if read("scope").as_deref() != Some("Device") && read("present").as_deref() != Some("0") => {
-                let drained = !matches!(read("status").as_deref(), Some("Charging" | "Full" | "Not charging"));
-                batteries.push((drained, read("capacity").and_then(|percent| percent.parse::<u8>().ok()).unwrap_or(0).min(100)));
+            Some("Mains" | "USB" | "Wireless")
+                if read("online").is_some_and(|online| online != "0") =>
+            {
+                return Power::Mains;
+            }
+            Some("Battery")
+                if read("scope").as_deref() != Some("Device")
+                    && read("present").as_deref() != Some("0") =>
+            {
+                let drained = !matches!(
+                    read("status").as_deref(),
+                    Some("Charging" | "Full" | "Not charging")
+                );
+                batteries.push((
+                    drained,
+                    read("capacity")
+                        .and_then(|percent| percent.parse::<u8>().ok())
+                        .unwrap_or(0)
+                        .min(100),
+                ));
             }
             _ => {}
         }
@@ -100,8 +131,16 @@ fn read_power(power_supplies: &Path) -> Power {
     if !batteries.iter().any(|(drained, _)| *drained) {
         return Power::Mains;
     }
-    let sum: usize = batteries.iter().map(|(_, percent)| usize::from(*percent)).sum();
-    Power::Battery { percent: sum.checked_div(batteries.len()).and_then(|mean| u8::try_from(mean).ok()).unwrap_or(0) }
+    let sum: usize = batteries
+        .iter()
+        .map(|(_, percent)| usize::from(*percent))
+        .sum();
+    Power::Battery {
+        percent: sum
+            .checked_div(batteries.len())
+            .and_then(|mean| u8::try_from(mean).ok())
+            .unwrap_or(0),
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +159,11 @@ mod tests {
             (Power::Mains, i64::MAX, true),
         ];
         for (power, waited_secs, runs) in cases {
-            assert_eq!(may_run(power, waited_secs), runs, "{power:?} after {waited_secs} s");
+            assert_eq!(
+                may_run(power, waited_secs),
+                runs,
+                "{power:?} after {waited_secs} s"
+            );
         }
     }
 
@@ -132,26 +175,58 @@ mod tests {
         for (number, supply) in supplies.iter().enumerate() {
             let folder = folder.path().join(format!("supply{number}"));
             std::fs::create_dir(&folder).unwrap();
-            supply.iter().for_each(|(attribute, text)| std::fs::write(folder.join(attribute), format!("{text}\n")).unwrap());
+            supply.iter().for_each(|(attribute, text)| {
+                std::fs::write(folder.join(attribute), format!("{text}\n")).unwrap()
+            });
         }
         read_power(folder.path())
     }
 
     #[test]
     fn power_is_what_the_machine_gets_it_from() {
-        let battery = |status, capacity| [("type", "Battery"), ("present", "1"), ("status", status), ("capacity", capacity)];
-        let (unplugged, plugged): (Supply<'_>, Supply<'_>) = (&[("type", "Mains"), ("online", "0")], &[("type", "Mains"), ("online", "1")]);
-        let mouse: Supply<'_> = &[("type", "Battery"), ("scope", "Device"), ("status", "Discharging"), ("capacity", "5")];
+        let battery = |status, capacity| {
+            [
+                ("type", "Battery"),
+                ("present", "1"),
+                ("status", status),
+                ("capacity", capacity),
+            ]
+        };
+        let (unplugged, plugged): (Supply<'_>, Supply<'_>) = (
+            &[("type", "Mains"), ("online", "0")],
+            &[("type", "Mains"), ("online", "1")],
+        );
+        let mouse: Supply<'_> = &[
+            ("type", "Battery"),
+            ("scope", "Device"),
+            ("status", "Discharging"),
+            ("capacity", "5"),
+        ];
         let drained = battery("Discharging", "40");
         assert_eq!(power_of(&[]), Power::Mains);
         assert_eq!(power_of(&[mouse]), Power::Mains);
         assert_eq!(power_of(&[&drained, plugged]), Power::Mains);
-        assert_eq!(power_of(&[&drained, &[("type", "USB"), ("online", "1")]]), Power::Mains);
+        assert_eq!(
+            power_of(&[&drained, &[("type", "USB"), ("online", "1")]]),
+            Power::Mains
+        );
         assert_eq!(power_of(&[&battery("Charging", "3")]), Power::Mains);
-        assert_eq!(power_of(&[unplugged, &drained, mouse]), Power::Battery { percent: 40 });
-        assert_eq!(power_of(&[&drained, &battery("Unknown", "80")]), Power::Battery { percent: 60 });
-        assert_eq!(power_of(&[&battery("Discharging", "full")]), Power::Battery { percent: 0 });
-        assert_eq!(power_of(&[&[("type", "Battery"), ("present", "0"), ("status", "Unknown")]]), Power::Mains);
+        assert_eq!(
+            power_of(&[unplugged, &drained, mouse]),
+            Power::Battery { percent: 40 }
+        );
+        assert_eq!(
+            power_of(&[&drained, &battery("Unknown", "80")]),
+            Power::Battery { percent: 60 }
+        );
+        assert_eq!(
+            power_of(&[&battery("Discharging", "full")]),
+            Power::Battery { percent: 0 }
+        );
+        assert_eq!(
+            power_of(&[&[("type", "Battery"), ("present", "0"), ("status", "Unknown")]]),
+            Power::Mains
+        );
         assert_eq!(read_power(Path::new("/nonexistent")), Power::Mains);
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How far a job is, on standard error: a line that is rewritten on a terminal, plain lines elsewhere, or JSON lines.
+//! How far a job is, on standard error: a line that is rewritten on a terminal, plain lines
+//! elsewhere, or JSON lines.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -54,20 +55,36 @@ impl Progress {
             ProgressStyle::Auto if std::io::stderr().is_terminal() => Style::Bar,
             ProgressStyle::Auto => Style::Lines,
         };
-        Self { style, current: None, last_line: None, bar_shown: false, end_shown: false, volume_total, volume_number: 0 }
+        Self {
+            style,
+            current: None,
+            last_line: None,
+            bar_shown: false,
+            end_shown: false,
+            volume_total,
+            volume_number: 0,
+        }
     }
 
     pub(crate) fn show(&mut self, told: &Told) {
-        let is_new = self.current.as_ref().is_none_or(|(phase, volume, _)| *phase != told.phase || *volume != told.volume);
+        let is_new = self
+            .current
+            .as_ref()
+            .is_none_or(|(phase, volume, _)| *phase != told.phase || *volume != told.volume);
         if is_new {
-            let is_other_volume = self.current.as_ref().is_none_or(|(_, volume, _)| *volume != told.volume);
+            let is_other_volume = self
+                .current
+                .as_ref()
+                .is_none_or(|(_, volume, _)| *volume != told.volume);
             if is_other_volume && told.volume.is_some() {
                 self.volume_number = self.volume_number.saturating_add(1);
             }
             self.current = Some((told.phase, told.volume.clone(), Instant::now()));
             self.end_shown = false;
         }
-        let ends = told.total_bytes > 0 && told.done_bytes >= told.total_bytes && !std::mem::replace(&mut self.end_shown, false);
+        let ends = told.total_bytes > 0
+            && told.done_bytes >= told.total_bytes
+            && !std::mem::replace(&mut self.end_shown, false);
         self.end_shown = told.total_bytes > 0 && told.done_bytes >= told.total_bytes;
         match self.style {
             Style::None => {}
@@ -79,7 +96,13 @@ impl Progress {
                 let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
                 self.bar_shown = true;
             }
-            Style::Lines if is_new || ends || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
+            Style::Lines
+                if is_new
+                    || ends
+                    || self
+                        .last_line
+                        .is_none_or(|last| last.elapsed() >= LINE_EVERY) =>
+            {
                 self.last_line = Some(Instant::now());
                 write_line(&self.parts(told).line());
             }
@@ -91,8 +114,13 @@ impl Progress {
     pub(crate) fn say_queued(&mut self, before: u32) {
         match self.style {
             Style::None => {}
-            Style::Json => write_line(&serde_json::json!({"phase": "queued", "before": before}).to_string()),
-            Style::Bar | Style::Lines => write_line(&format!("waiting for {before} other command{}", if before == 1 { "" } else { "s" })),
+            Style::Json => {
+                write_line(&serde_json::json!({"phase": "queued", "before": before}).to_string())
+            }
+            Style::Bar | Style::Lines => write_line(&format!(
+                "waiting for {before} other command{}",
+                if before == 1 { "" } else { "s" }
+            )),
         }
     }
 
@@ -105,7 +133,9 @@ impl Progress {
                 write_line(&serde_json::json!({"phase": "running", "command": command, "archive": archive, "queued": queued}).to_string());
             }
             Style::Bar | Style::Lines => {
-                let archive = archive.map(|archive| format!(" {}", plain(archive))).unwrap_or_default();
+                let archive = archive
+                    .map(|archive| format!(" {}", plain(archive)))
+                    .unwrap_or_default();
                 write_line(&format!("{command}{archive} runs, {queued} wait"));
             }
         }
@@ -116,9 +146,9 @@ impl Progress {
         self.clear();
         match self.style {
             Style::None | Style::Json => {}
-            Style::Bar | Style::Lines => {
-                write_line("wyng-ctl stops; the daemon goes on until it needs an answer. `fg` shows it again, and Ctrl-C then ends it")
-            }
+            Style::Bar | Style::Lines => write_line(
+                "wyng-ctl stops; the daemon goes on until it needs an answer. `fg` shows it again, and Ctrl-C then ends it",
+            ),
         }
     }
 
@@ -131,13 +161,23 @@ impl Progress {
 
     fn parts(&self, told: &Told) -> Parts {
         let (done, total) = (told.done_bytes.min(told.total_bytes), told.total_bytes);
-        let elapsed = self.current.as_ref().map_or(Duration::ZERO, |(.., since)| since.elapsed());
-        let mut parts = Parts { phase: word(told.phase), ..Parts::default() };
+        let elapsed = self
+            .current
+            .as_ref()
+            .map_or(Duration::ZERO, |(.., since)| since.elapsed());
+        let mut parts = Parts {
+            phase: word(told.phase),
+            ..Parts::default()
+        };
         if let Some(volume) = &told.volume {
             parts.volume = plain(volume);
         }
         if self.volume_total > 1 && told.volume.is_some() {
-            parts.place = format!("{}/{} ", self.volume_number.min(self.volume_total), self.volume_total);
+            parts.place = format!(
+                "{}/{} ",
+                self.volume_number.min(self.volume_total),
+                self.volume_total
+            );
         }
         if told.phase == Phase::Unlocking {
             if total > 1 {
@@ -155,7 +195,10 @@ impl Progress {
             return parts;
         }
         parts.amount = show_share(done, total);
-        let rate = u64::try_from(elapsed.as_millis()).ok().and_then(|millis| done.saturating_mul(1000).checked_div(millis)).unwrap_or(0);
+        let rate = u64::try_from(elapsed.as_millis())
+            .ok()
+            .and_then(|millis| done.saturating_mul(1000).checked_div(millis))
+            .unwrap_or(0);
         if rate > 0 && elapsed >= RATE_AFTER {
             parts.rate = format!("{}/s", show_bytes(rate));
             if done < total {
@@ -186,23 +229,59 @@ struct Parts {
 impl Parts {
     /// A plain line, as long as it is.
     fn line(&self) -> String {
-        let figures = [&self.percent, &self.amount, &self.rate, &self.left, &self.sent];
-        let figures: Vec<&str> = figures.into_iter().map(|figure| figure.trim()).filter(|figure| !figure.is_empty()).collect();
+        let figures = [
+            &self.percent,
+            &self.amount,
+            &self.rate,
+            &self.left,
+            &self.sent,
+        ];
+        let figures: Vec<&str> = figures
+            .into_iter()
+            .map(|figure| figure.trim())
+            .filter(|figure| !figure.is_empty())
+            .collect();
         let head = self.head(usize::MAX);
-        if figures.is_empty() { head } else { format!("{head}: {}", figures.join(", ")) }
+        if figures.is_empty() {
+            head
+        } else {
+            format!("{head}: {}", figures.join(", "))
+        }
     }
 
-    /// A line with a bar, in at most `columns`. What is least missed goes first: bytes sent, the middle of the name, the rate, the time left.
+    /// A line with a bar, in at most `columns`. What is least missed goes first: bytes sent, the
+    /// middle of the name, the rate, the time left.
     fn bar(&self, columns: usize) -> String {
         let name = width(&self.volume);
         for cleared in 0..=4 {
             let mut parts = self.clone();
-            [&mut parts.sent, &mut parts.rate, &mut parts.left, &mut parts.amount].into_iter().take(cleared).for_each(|part| part.clear());
+            [
+                &mut parts.sent,
+                &mut parts.rate,
+                &mut parts.left,
+                &mut parts.amount,
+            ]
+            .into_iter()
+            .take(cleared)
+            .for_each(|part| part.clear());
             let room = columns.saturating_sub(width(&parts.without_bar(0)));
-            let least = if cleared == 0 { name } else { name.min(NAME_LEAST) };
-            let bar = if self.share.is_some() && cleared < 4 { BAR_LEAST.saturating_add(GAP) } else { 0 };
+            let least = if cleared == 0 {
+                name
+            } else {
+                name.min(NAME_LEAST)
+            };
+            let bar = if self.share.is_some() && cleared < 4 {
+                BAR_LEAST.saturating_add(GAP)
+            } else {
+                0
+            };
             if room >= least.saturating_add(bar) {
-                return cut(parts.fitted(columns, room.saturating_sub(bar).min(name)).chars(), columns);
+                return cut(
+                    parts
+                        .fitted(columns, room.saturating_sub(bar).min(name))
+                        .chars(),
+                    columns,
+                );
             }
         }
         cut(self.head(NAME_LEAST).chars(), columns)
@@ -211,47 +290,87 @@ impl Parts {
     /// What is left of the room becomes the bar.
     fn fitted(&self, columns: usize, name: usize) -> String {
         let line = self.without_bar(name);
-        let room = columns.saturating_sub(width(&line)).saturating_sub(GAP).min(BAR_MOST);
+        let room = columns
+            .saturating_sub(width(&line))
+            .saturating_sub(GAP)
+            .min(BAR_MOST);
         match self.share {
-            Some((done, total)) if room >= BAR_LEAST => format!("{}  {}  {}", self.head(name), bar(done, total, room), self.figures()),
+            Some((done, total)) if room >= BAR_LEAST => format!(
+                "{}  {}  {}",
+                self.head(name),
+                bar(done, total, room),
+                self.figures()
+            ),
             _ => line,
         }
     }
 
     fn without_bar(&self, name: usize) -> String {
         let figures = self.figures();
-        if figures.is_empty() { self.head(name) } else { format!("{}  {figures}", self.head(name)) }
+        if figures.is_empty() {
+            self.head(name)
+        } else {
+            format!("{}  {figures}", self.head(name))
+        }
     }
 
     fn figures(&self) -> String {
-        let figures = [&self.percent, &self.amount, &self.rate, &self.left, &self.sent];
-        figures.into_iter().filter(|figure| !figure.is_empty()).cloned().collect::<Vec<_>>().join("  ")
+        let figures = [
+            &self.percent,
+            &self.amount,
+            &self.rate,
+            &self.left,
+            &self.sent,
+        ];
+        figures
+            .into_iter()
+            .filter(|figure| !figure.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("  ")
     }
 
     fn head(&self, name: usize) -> String {
         let space = if self.volume.is_empty() { "" } else { " " };
-        format!("{}{}{space}{}", self.place, self.phase, shorten(&self.volume, name))
+        format!(
+            "{}{}{space}{}",
+            self.place,
+            self.phase,
+            shorten(&self.volume, name)
+        )
     }
 }
 
 /// `[=====>    ]`, `columns` wide.
 fn bar(done: u64, total: u64, columns: usize) -> String {
     let inside = columns.saturating_sub(2);
-    let filled = u64::try_from(inside).ok().and_then(|inside| done.saturating_mul(inside).checked_div(total)).unwrap_or(0);
+    let filled = u64::try_from(inside)
+        .ok()
+        .and_then(|inside| done.saturating_mul(inside).checked_div(total))
+        .unwrap_or(0);
     let filled = usize::try_from(filled).unwrap_or(inside).min(inside);
     let head = if filled < inside { ">" } else { "" };
-    format!("[{}{head}{}]", "=".repeat(filled), " ".repeat(inside.saturating_sub(filled).saturating_sub(head.len())))
+    format!(
+        "[{}{head}{}]",
+        "=".repeat(filled),
+        " ".repeat(inside.saturating_sub(filled).saturating_sub(head.len()))
+    )
 }
 
 /// `0:48`, `1:02:03`.
 fn minutes(secs: u64) -> String {
     let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
-    if hours == 0 { format!("{minutes}:{secs:02}") } else { format!("{hours}:{minutes:02}:{secs:02}") }
+    if hours == 0 {
+        format!("{minutes}:{secs:02}")
+    } else {
+        format!("{hours}:{minutes:02}:{secs:02}")
+    }
 }
 
 /// Columns of the terminal at standard error.
 fn columns() -> usize {
-    let found = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
+    let found =
+        rustix::termios::tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
     usize::from(if found == 0 { 80 } else { found })
 }
 
@@ -313,7 +432,10 @@ mod tests {
 
     #[test]
     fn what_is_least_missed_is_left_out_first() {
-        let lines: Vec<String> = [120, 79, 60, 40, 20].into_iter().map(|columns| parts("private.img").bar(columns)).collect();
+        let lines: Vec<String> = [120, 79, 60, 40, 20]
+            .into_iter()
+            .map(|columns| parts("private.img").bar(columns))
+            .collect();
         assert_eq!(
             lines,
             [
@@ -328,7 +450,13 @@ mod tests {
 
     #[test]
     fn a_plain_line_says_all() {
-        assert_eq!(parts("vm").line(), "2/5 reading vm: 44 %, 4.4 of 10 GiB, 120 MiB/s, 0:48 left, 1.2 GiB sent");
-        assert_eq!((minutes(48).as_str(), minutes(3723).as_str()), ("0:48", "1:02:03"));
+        assert_eq!(
+            parts("vm").line(),
+            "2/5 reading vm: 44 %, 4.4 of 10 GiB, 120 MiB/s, 0:48 left, 1.2 GiB sent"
+        );
+        assert_eq!(
+            (minutes(48).as_str(), minutes(3723).as_str()),
+            ("0:48", "1:02:03")
+        );
     }
 }

@@ -14,18 +14,24 @@ pub(crate) fn path(options: &Options) -> &Path {
     options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
 }
 
-/// Where one is that can be read and has no mistake. One that is wrong stops what asks it, and nothing else.
+/// Where one is that can be read and has no mistake. One that is wrong stops what asks it, and
+/// nothing else.
 pub(crate) fn usable(options: &Options) -> Option<&Path> {
     let path = path(options);
     Config::read(path).is_ok().then_some(path)
 }
 
-/// Reads it. Only one that was named must be there; the usual one may also be for others' eyes. Every mistake is told.
+/// Reads it. Only one that was named must be there; the usual one may also be for others' eyes.
+/// Every mistake is told.
 pub(crate) fn read(options: &Options) -> Result<Config, Vec<Message>> {
     let read = match &options.config {
         Some(path) => Config::read(path),
         None => match Config::read_if_there(Path::new(DEFAULT_PATH)) {
-            Err(ConfigError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Config::default()),
+            Err(ConfigError::Unreadable { error, .. })
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(Config::default())
+            }
             read => read,
         },
     };
@@ -36,6 +42,9 @@ pub(crate) fn read(options: &Options) -> Result<Config, Vec<Message>> {
 pub(crate) fn messages(error: &ConfigError) -> Vec<Message> {
     match error {
         ConfigError::Unreadable { path, error } => vec![Message::of_unreadable_config(path, error)],
-        ConfigError::Wrong { path, mistakes } => mistakes.iter().map(|mistake| Message::of_mistake(path, mistake)).collect(),
+        ConfigError::Wrong { path, mistakes } => mistakes
+            .iter()
+            .map(|mistake| Message::of_mistake(path, mistake))
+            .collect(),
     }
 }

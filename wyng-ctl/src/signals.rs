@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a person says with keys and not with words: stop now (Ctrl-C, Ctrl-\, `kill`), pause (Ctrl-Z), go on (`fg`). A signal becomes a byte in
-//! a pipe; nothing is done within a handler.
+//! What a person says with keys and not with words: stop now (Ctrl-C, Ctrl-\, `kill`), pause
+//! (Ctrl-Z), go on (`fg`). A signal becomes a byte in a pipe; nothing is done within a handler.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,7 +33,8 @@ pub(crate) enum Said {
 }
 
 impl Signals {
-    /// Hears from now on. A signal that the caller had ignored (`nohup`, a job in the background of a script) stays ignored.
+    /// Hears from now on. A signal that the caller had ignored (`nohup`, a job in the background of
+    /// a script) stays ignored.
     pub(crate) fn hear() -> io::Result<Self> {
         let ignored = ignored_signals();
         let pipe = |signals: &[i32]| -> io::Result<UnixStream> {
@@ -45,7 +46,12 @@ impl Signals {
             Ok(read)
         };
         let interrupts = pipe(&[SIGINT, SIGQUIT, SIGTERM])?;
-        Ok(Self { interrupts, stops: pipe(&[SIGTSTP])?, continues: pipe(&[SIGCONT])?, daemon: None })
+        Ok(Self {
+            interrupts,
+            stops: pipe(&[SIGTSTP])?,
+            continues: pipe(&[SIGCONT])?,
+            daemon: None,
+        })
     }
 
     /// From now on a question ends with this daemon.
@@ -64,7 +70,8 @@ impl Signals {
         self.poll(answer, self.daemon.as_ref())
     }
 
-    /// Waits until `other` can be read (or its other end is gone), or something was said; that comes first.
+    /// Waits until `other` can be read (or its other end is gone), or something was said; that
+    /// comes first.
     pub(crate) fn wait(&self, other: &impl AsFd) -> io::Result<Option<Said>> {
         self.poll(other, None)
     }
@@ -79,8 +86,15 @@ impl Signals {
         // What it says waits; that it hangs up is always told.
         polled.extend(daemon.map(|daemon| PollFd::new(daemon, PollFlags::empty())));
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-        let ready: Vec<bool> = polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect();
-        let said = [(Said::Interrupt, &self.interrupts), (Said::Stop, &self.stops), (Said::Continue, &self.continues)];
+        let ready: Vec<bool> = polled
+            .iter()
+            .map(|descriptor| !descriptor.revents().is_empty())
+            .collect();
+        let said = [
+            (Said::Interrupt, &self.interrupts),
+            (Said::Stop, &self.stops),
+            (Said::Continue, &self.continues),
+        ];
         for ((said, pipe), ready) in said.into_iter().zip(&ready) {
             if *ready {
                 let mut byte = [0]; // one a signal
@@ -96,11 +110,16 @@ impl Signals {
         self.are_interrupted_within(0)
     }
 
-    /// Is the command interrupted now or soon? A signal that reaches several processes at once may reach this one last.
+    /// Is the command interrupted now or soon? A signal that reaches several processes at once may
+    /// reach this one last.
     pub(crate) fn are_interrupted_within(&self, secs: i64) -> bool {
-        let patience = Timespec { tv_sec: secs, tv_nsec: 0 };
+        let patience = Timespec {
+            tv_sec: secs,
+            tv_nsec: 0,
+        };
         let mut polled = [PollFd::new(&self.interrupts, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&patience))).is_ok_and(|ready| ready > 0)
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&patience)))
+            .is_ok_and(|ready| ready > 0)
     }
 
     /// Stops, as it was asked to, until it is continued.
@@ -117,7 +136,8 @@ impl Signals {
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// The lowest bit is signal 1.

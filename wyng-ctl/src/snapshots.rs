@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Base snapshots on this machine: which there are, which nothing uses any more, and removing them. The daemon says what the archives use; the
-//! folders are looked into here, with the caller's rights.
+//! Base snapshots on this machine: which there are, which nothing uses any more, and removing them.
+//! The daemon says what the archives use; the folders are looked into here, with the caller's
+//! rights.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -44,12 +45,14 @@ pub(crate) enum About<'a> {
     Archive(&'a str),
 }
 
-/// Where base snapshots are looked for. Those of archives that are known here are found wherever they lie.
+/// Where base snapshots are looked for. Those of archives that are known here are found wherever
+/// they lie.
 #[derive(Clone, Copy)]
 pub(crate) struct Where<'a> {
     /// Beside the volumes that it names, and those that the daemon remembers.
     pub(crate) config: &'a Config,
-    /// Those of unknown archives too at the top of every mounted file system that can hold them: they may be in another user's or daemon's use.
+    /// Those of unknown archives too at the top of every mounted file system that can hold them:
+    /// they may be in another user's or daemon's use.
     pub(crate) everywhere: bool,
 }
 
@@ -71,10 +74,23 @@ impl Snapshots {
     /// Volumes follow their archive.
     pub(crate) fn hear(&mut self, event: &ToClient) {
         match event {
-            ToClient::SnapshotsOf { archive, id, complete } => {
-                self.archives.push(Archive { name: archive.clone(), id: *id, complete: *complete, volumes: Vec::new() });
+            ToClient::SnapshotsOf {
+                archive,
+                id,
+                complete,
+            } => {
+                self.archives.push(Archive {
+                    name: archive.clone(),
+                    id: *id,
+                    complete: *complete,
+                    volumes: Vec::new(),
+                });
             }
-            ToClient::SnapshotOf(place) => self.archives.last_mut().into_iter().for_each(|archive| archive.volumes.push(place.clone())),
+            ToClient::SnapshotOf(place) => self
+                .archives
+                .last_mut()
+                .into_iter()
+                .for_each(|archive| archive.volumes.push(place.clone())),
             _ => {}
         }
     }
@@ -83,8 +99,17 @@ impl Snapshots {
     pub(crate) fn show(&self, about: About<'_>, looked: Where<'_>, report: &mut Report) {
         let (places, closed) = self.places(looked);
         let found = found(&places);
-        let lines = found.iter().filter(|found| self.is_about(found, &places, about)).map(|found| self.line(found, &places));
-        let lines: Vec<SnapshotLine> = lines.chain(closed.into_iter().filter_map(|(path, _)| self.unreadable(&path, about))).collect();
+        let lines = found
+            .iter()
+            .filter(|found| self.is_about(found, &places, about))
+            .map(|found| self.line(found, &places));
+        let lines: Vec<SnapshotLine> = lines
+            .chain(
+                closed
+                    .into_iter()
+                    .filter_map(|(path, _)| self.unreadable(&path, about)),
+            )
+            .collect();
         report.take_snapshots(lines);
     }
 
@@ -92,10 +117,18 @@ impl Snapshots {
     pub(crate) fn remove(&self, about: About<'_>, looked: Where<'_>, report: &mut Report) {
         let (places, closed) = self.places(looked);
         let mut lines = Vec::new();
-        for found in found(&places).iter().filter(|found| self.is_about(found, &places, about)) {
+        for found in found(&places)
+            .iter()
+            .filter(|found| self.is_about(found, &places, about))
+        {
             match found.place.folder.remove(&found.kept) {
-                Ok(()) | Err(Errno::NOENT) => lines.push(SnapshotLine { removed: true, ..self.line(found, &places) }),
-                Err(errno) => drop(report.fail(Message::of_snapshots_left(&found.place.path, errno))),
+                Ok(()) | Err(Errno::NOENT) => lines.push(SnapshotLine {
+                    removed: true,
+                    ..self.line(found, &places)
+                }),
+                Err(errno) => {
+                    let _ = report.fail(Message::of_snapshots_left(&found.place.path, errno));
+                }
             }
         }
         for (path, errno) in closed {
@@ -106,25 +139,59 @@ impl Snapshots {
         report.take_snapshots(lines);
     }
 
-    /// The folders in which base snapshots may lie: those that are remembered, those above volumes, and those at the top of a file system. And
-    /// those that are remembered and cannot be opened.
-    fn places(&self, Where { config, everywhere }: Where<'_>) -> (Vec<Place>, Vec<(PathBuf, Errno)>) {
-        let remembered: Vec<PathBuf> = self.volumes().filter_map(|(_, place)| place.folder.as_deref().map(path_of)).collect();
-        let sources = self.volumes().filter_map(|(_, place)| place.path.as_deref().map(path_of)).chain(config.volumes.values().cloned());
-        let above = sources.filter_map(|path| std::fs::canonicalize(path).ok()?.parent().map(Path::to_owned));
+    /// The folders in which base snapshots may lie: those that are remembered, those above volumes,
+    /// and those at the top of a file system. And those that are remembered and cannot be opened.
+    fn places(
+        &self,
+        Where { config, everywhere }: Where<'_>,
+    ) -> (Vec<Place>, Vec<(PathBuf, Errno)>) {
+        let remembered: Vec<PathBuf> = self
+            .volumes()
+            .filter_map(|(_, place)| place.folder.as_deref().map(path_of))
+            .collect();
+        let sources = self
+            .volumes()
+            .filter_map(|(_, place)| place.path.as_deref().map(path_of))
+            .chain(config.volumes.values().cloned());
+        let above = sources.filter_map(|path| {
+            std::fs::canonicalize(path)
+                .ok()?
+                .parent()
+                .map(Path::to_owned)
+        });
         let above = above.flat_map(|folder| Folder::candidates(&folder).collect::<Vec<_>>());
-        let tops = Machine::open().mounted(&CLONING).into_iter().filter_map(|top| Folder::candidates(&top).next());
-        let ours = remembered.iter().cloned().chain(above).map(|path| (path, true));
+        let tops = Machine::open()
+            .mounted(&CLONING)
+            .into_iter()
+            .filter_map(|top| Folder::candidates(&top).next());
+        let ours = remembered
+            .iter()
+            .cloned()
+            .chain(above)
+            .map(|path| (path, true));
         let (mut places, mut closed, mut tried) = (Vec::<Place>::new(), Vec::new(), HashSet::new());
         for (path, is_ours) in ours.chain(tops.map(|path| (path, everywhere))) {
             if !tried.insert(path.clone()) {
                 continue;
             }
             match Folder::open(&path) {
-                Ok(folder) if places.iter().all(|known| known.folder.identity() != folder.identity()) => {
-                    places.push(Place { path, folder, is_ours });
+                Ok(folder)
+                    if places
+                        .iter()
+                        .all(|known| known.folder.identity() != folder.identity()) =>
+                {
+                    places.push(Place {
+                        path,
+                        folder,
+                        is_ours,
+                    });
                 }
-                Err(errno) if remembered.contains(&path) && !matches!(errno, Errno::NOENT | Errno::NOTDIR) => closed.push((path, errno)),
+                Err(errno)
+                    if remembered.contains(&path)
+                        && !matches!(errno, Errno::NOENT | Errno::NOTDIR) =>
+                {
+                    closed.push((path, errno))
+                }
                 Ok(_) | Err(_) => {}
             }
         }
@@ -132,19 +199,28 @@ impl Snapshots {
     }
 
     fn volumes(&self) -> impl Iterator<Item = (&Archive, &VolumePlace)> {
-        self.archives.iter().flat_map(|archive| archive.volumes.iter().map(move |place| (archive, place)))
+        self.archives
+            .iter()
+            .flat_map(|archive| archive.volumes.iter().map(move |place| (archive, place)))
     }
 
     fn archive_of(&self, kept: &Kept) -> Option<&Archive> {
-        self.archives.iter().find(|archive| archive.id == kept.label.of.archive)
+        self.archives
+            .iter()
+            .find(|archive| archive.id == kept.label.of.archive)
     }
 
     fn place_of(&self, kept: &Kept) -> Option<&VolumePlace> {
-        self.archive_of(kept)?.volumes.iter().find(|place| place.id == Some(kept.label.of.volume))
+        self.archive_of(kept)?
+            .volumes
+            .iter()
+            .find(|place| place.id == Some(kept.label.of.volume))
     }
 
     fn is_about(&self, found: &Found<'_>, places: &[Place], about: About<'_>) -> bool {
-        let name = self.archive_of(&found.kept).map(|archive| archive.name.as_str());
+        let name = self
+            .archive_of(&found.kept)
+            .map(|archive| archive.name.as_str());
         match about {
             _ if name.is_none() && !found.place.is_ours => false,
             About::Shown(None) => true,
@@ -155,31 +231,47 @@ impl Snapshots {
 
     /// Why nothing uses it; `None` if something does, or that cannot be told.
     fn left_over(&self, found: &Found<'_>, places: &[Place]) -> Option<&'static str> {
-        let Some(archive) = self.archive_of(&found.kept) else { return Some("its archive is not known here") };
+        let Some(archive) = self.archive_of(&found.kept) else {
+            return Some("its archive is not known here");
+        };
         if !found.kept.is_sound {
             return Some("it was changed since it was made");
         }
         let Some(place) = self.place_of(&found.kept) else {
-            return archive.complete.then_some("its volume is not in the archive");
+            return archive
+                .complete
+                .then_some("its volume is not in the archive");
         };
         let remembered = place.folder.as_deref().map(path_of);
-        let remembered = places.iter().find(|known| Some(&known.path) == remembered.as_ref());
-        if remembered.is_some_and(|known| known.folder.identity() != found.place.folder.identity()) {
+        let remembered = places
+            .iter()
+            .find(|known| Some(&known.path) == remembered.as_ref());
+        if remembered.is_some_and(|known| known.folder.identity() != found.place.folder.identity())
+        {
             return Some("the volume's base snapshot lies elsewhere now");
         }
         let source = place.path.as_deref().map(path_of);
-        let is_gone = |path: &PathBuf| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let is_gone = |path: &PathBuf| {
+            std::fs::symlink_metadata(path)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
         if source.as_ref().is_some_and(is_gone) {
             return Some("its source is gone");
         }
         let siblings = found.place.folder.kept().unwrap_or_default();
-        let newest = siblings.iter().filter(|kept| kept.label.of == found.kept.label.of).map(|kept| kept.label.generation).max();
+        let newest = siblings
+            .iter()
+            .filter(|kept| kept.label.of == found.kept.label.of)
+            .map(|kept| kept.label.generation)
+            .max();
         (newest > Some(found.kept.label.generation)).then_some("there is a newer one")
     }
 
     fn line(&self, found: &Found<'_>, places: &[Place]) -> SnapshotLine {
         SnapshotLine {
-            archive: self.archive_of(&found.kept).map(|archive| archive.name.clone()),
+            archive: self
+                .archive_of(&found.kept)
+                .map(|archive| archive.name.clone()),
             archive_id: found.kept.label.of.archive,
             volume: self.place_of(&found.kept).map(|place| place.volume.clone()),
             session: Some(found.kept.label.session),
@@ -189,15 +281,19 @@ impl Snapshots {
         }
     }
 
-    /// A folder in which the caller may not look, if the command is about what is said to lie in it.
+    /// A folder in which the caller may not look, if the command is about what is said to lie in
+    /// it.
     fn unreadable(&self, folder: &Path, about: About<'_>) -> Option<SnapshotLine> {
         let is_asked = |archive: &Archive| match about {
             About::Shown(None) => true,
             About::Shown(Some(only)) | About::Archive(only) => archive.name == only,
             About::LeftOver => false,
         };
-        let lies_there = |place: &VolumePlace| place.folder.as_deref().map(path_of).as_deref() == Some(folder);
-        let (archive, place) = self.volumes().find(|(archive, place)| is_asked(archive) && lies_there(place))?;
+        let lies_there =
+            |place: &VolumePlace| place.folder.as_deref().map(path_of).as_deref() == Some(folder);
+        let (archive, place) = self
+            .volumes()
+            .find(|(archive, place)| is_asked(archive) && lies_there(place))?;
         Some(SnapshotLine {
             archive: Some(archive.name.clone()),
             archive_id: archive.id,
@@ -212,7 +308,14 @@ impl Snapshots {
 
 fn found(places: &[Place]) -> Vec<Found<'_>> {
     let kept_in = |place: &Place| place.folder.kept().unwrap_or_default();
-    places.iter().flat_map(|place| kept_in(place).into_iter().map(move |kept| Found { place, kept })).collect()
+    places
+        .iter()
+        .flat_map(|place| {
+            kept_in(place)
+                .into_iter()
+                .map(move |kept| Found { place, kept })
+        })
+        .collect()
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The sources of a backup: which volume each is; opening them, and keeping their base snapshots, with the caller's rights.
+//! The sources of a backup: which volume each is; opening them, and keeping their base snapshots,
+//! with the caller's rights.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -30,26 +31,52 @@ pub(crate) struct Source {
 impl Source {
     /// What the daemon hears of it before it asks for it.
     pub(crate) fn for_daemon(&self) -> BackupSource {
-        BackupSource { volume: self.volume.clone(), named: self.named, configured: self.configured }
+        BackupSource {
+            volume: self.volume.clone(),
+            named: self.named,
+            configured: self.configured,
+        }
     }
 }
 
-/// `PATH`, `NAME=PATH` or the name of a volume in the configuration. A path's volume is called as its last component; a path with `=`, or
-/// called like a configured volume, begins with `./` or `/`.
-pub(crate) fn parse(sources: &[OsString], configured: &BTreeMap<String, PathBuf>) -> Result<Vec<Source>, Message> {
-    let parsed = sources.iter().map(|source| find(source, configured)).collect::<Result<Vec<_>, _>>()?;
+/// `PATH`, `NAME=PATH` or the name of a volume in the configuration. A path's volume is called as
+/// its last component; a path with `=`, or called like a configured volume, begins with `./` or
+/// `/`.
+pub(crate) fn parse(
+    sources: &[OsString],
+    configured: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<Source>, Message> {
+    let parsed = sources
+        .iter()
+        .map(|source| find(source, configured))
+        .collect::<Result<Vec<_>, _>>()?;
     for (place, source) in parsed.iter().enumerate() {
-        if parsed.iter().take(place).any(|earlier| earlier.volume == source.volume) {
+        if parsed
+            .iter()
+            .take(place)
+            .any(|earlier| earlier.volume == source.volume)
+        {
             let text = format!("two sources would both be volume {:?}", source.volume);
-            return Err(Message::usage(text, "Give one of them a name of its own: NAME=PATH."));
+            return Err(Message::usage(
+                text,
+                "Give one of them a name of its own: NAME=PATH.",
+            ));
         }
     }
     Ok(parsed)
 }
 
 fn find(source: &OsStr, configured: &BTreeMap<String, PathBuf>) -> Result<Source, Message> {
-    match source.to_str().and_then(|name| configured.get_key_value(name)) {
-        Some((name, path)) => Ok(Source { volume: name.clone(), path: path.clone(), named: true, configured: true }),
+    match source
+        .to_str()
+        .and_then(|name| configured.get_key_value(name))
+    {
+        Some((name, path)) => Ok(Source {
+            volume: name.clone(),
+            path: path.clone(),
+            named: true,
+            configured: true,
+        }),
         None => parse_one(source),
     }
 }
@@ -57,26 +84,45 @@ fn find(source: &OsStr, configured: &BTreeMap<String, PathBuf>) -> Result<Source
 fn parse_one(source: &OsStr) -> Result<Source, Message> {
     let give_name = "Give the volume a name: NAME=PATH.";
     let bytes = source.as_bytes();
-    let equals = bytes.iter().position(|byte| *byte == b'=').filter(|place| !bytes.iter().take(*place).any(|byte| *byte == b'/'));
+    let equals = bytes
+        .iter()
+        .position(|byte| *byte == b'=')
+        .filter(|place| !bytes.iter().take(*place).any(|byte| *byte == b'/'));
     let (name, path) = match equals {
         Some(place) => {
             let (name, path) = bytes.split_at(place);
-            (Some(OsStr::from_bytes(name)), Path::new(OsStr::from_bytes(path.get(1..).unwrap_or_default())))
+            (
+                Some(OsStr::from_bytes(name)),
+                Path::new(OsStr::from_bytes(path.get(1..).unwrap_or_default())),
+            )
         }
         None => (None, Path::new(source)),
     };
     let named = name.is_some();
-    let name = name.or_else(|| path.file_name()).ok_or_else(|| Message::usage(format!("{source:?} names no file"), give_name))?;
-    let volume = name.to_str().ok_or_else(|| Message::usage(format!("{name:?} is not UTF-8"), give_name))?;
+    let name = name
+        .or_else(|| path.file_name())
+        .ok_or_else(|| Message::usage(format!("{source:?} names no file"), give_name))?;
+    let volume = name
+        .to_str()
+        .ok_or_else(|| Message::usage(format!("{name:?} is not UTF-8"), give_name))?;
     if path.as_os_str().is_empty() || volume.is_empty() {
-        return Err(Message::usage(format!("{source:?} is neither PATH nor NAME=PATH"), give_name));
+        return Err(Message::usage(
+            format!("{source:?} is neither PATH nor NAME=PATH"),
+            give_name,
+        ));
     }
-    Ok(Source { volume: volume.to_owned(), path: path.to_owned(), named, configured: false })
+    Ok(Source {
+        volume: volume.to_owned(),
+        path: path.to_owned(),
+        named,
+        configured: false,
+    })
 }
 
 /// An opened source.
 pub(crate) struct Opened {
-    /// The source; and where it can be cloned, a new file for that, the same for reading, and the base snapshot.
+    /// The source; and where it can be cloned, a new file for that, the same for reading, and the
+    /// base snapshot.
     pub(crate) descriptors: Vec<OwnedFd>,
     /// It can be cloned.
     pub(crate) clones: bool,
@@ -91,8 +137,14 @@ pub(crate) struct Opened {
 pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd, BaseOf)>);
 
 impl Clones {
-    /// Opens a source for reading, and what its clone needs, where its file system has that. `path` is absolute.
-    pub(crate) fn open(&mut self, item: u32, path: &Path, base_of: &BaseOf) -> Result<Opened, NoSource> {
+    /// Opens a source for reading, and what its clone needs, where its file system has that. `path`
+    /// is absolute.
+    pub(crate) fn open(
+        &mut self,
+        item: u32,
+        path: &Path,
+        base_of: &BaseOf,
+    ) -> Result<Opened, NoSource> {
         let source = wyng_origin::open(path)?;
         let mut found = Machine::open().look(path, source.as_fd());
         let prepared = Folder::of(source.as_fd()).and_then(|folder| {
@@ -101,20 +153,36 @@ impl Clones {
             Some((folder, fresh, kept))
         });
         let Some((folder, fresh, kept)) = prepared else {
-            return Ok(Opened { descriptors: vec![source], clones: false, base: None, found });
+            return Ok(Opened {
+                descriptors: vec![source],
+                clones: false,
+                base: None,
+                found,
+            });
         };
-        found.snapshots = folder.path().map(|path| path.as_os_str().as_bytes().to_vec());
+        found.snapshots = folder
+            .path()
+            .map(|path| path.as_os_str().as_bytes().to_vec());
         let (label, base) = folder.base(base_of).unzip();
-        // Where there are too many descriptors, one clone is let go: its volume keeps the base snapshot that it has. A clone takes two here and
-        // four in the daemon, which therefore lets go first where both have the same limit.
+        // Where there are too many descriptors, one clone is let go: its volume keeps the base
+        // snapshot that it has. A clone takes two here and four in the daemon, which therefore lets
+        // go first where both have the same limit.
         if self.0.len() >= wyng_snapshot::held_max().saturating_mul(2)
             && let Some(let_go) = self.0.keys().next().copied()
         {
             self.0.remove(&let_go);
         }
         self.0.insert(item, (folder, kept, *base_of));
-        let descriptors = [source, fresh.file, fresh.reads].into_iter().chain(base).collect();
-        Ok(Opened { descriptors, clones: true, base: label, found })
+        let descriptors = [source, fresh.file, fresh.reads]
+            .into_iter()
+            .chain(base)
+            .collect();
+        Ok(Opened {
+            descriptors,
+            clones: true,
+            base: label,
+            found,
+        })
     }
 
     /// A clone is the base snapshot from now on.
@@ -125,7 +193,9 @@ impl Clones {
 
     /// The base snapshot of this source is not what its label says.
     pub(crate) fn drop_base(&self, item: u32) -> Option<Result<(), Errno>> {
-        self.0.get(&item).map(|(folder, _, base_of)| folder.drop_base(base_of))
+        self.0
+            .get(&item)
+            .map(|(folder, _, base_of)| folder.drop_base(base_of))
     }
 
     /// A clone is not needed: having no name, it is gone.
@@ -145,7 +215,10 @@ mod tests {
 
     #[test]
     fn a_path_is_called_by_its_last_component() {
-        assert_eq!(one("/var/lib/vm.img"), ("vm.img".into(), "/var/lib/vm.img".into()));
+        assert_eq!(
+            one("/var/lib/vm.img"),
+            ("vm.img".into(), "/var/lib/vm.img".into())
+        );
         assert_eq!(one("home=/dev/x/y"), ("home".into(), "/dev/x/y".into()));
         assert_eq!(one("./a=b"), ("a=b".into(), "./a=b".into()));
     }
@@ -154,7 +227,10 @@ mod tests {
     fn two_sources_cannot_be_one_volume() {
         let parse = |sources: &[&str]| {
             let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
-            parse(&sources, &BTreeMap::from([("x".to_owned(), PathBuf::from("/configured"))]))
+            parse(
+                &sources,
+                &BTreeMap::from([("x".to_owned(), PathBuf::from("/configured"))]),
+            )
         };
         assert!(parse(&["/a/x", "/b/x"]).is_err());
         assert!(parse(&["/a/x", "y=/b/x"]).is_ok());

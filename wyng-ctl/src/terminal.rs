@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Questions to the person at the terminal, wherever the standard streams lead. What is hidden stays hidden when the program was stopped and
-//! goes on, and the terminal is as it was when the question is over, however it ends.
+//! Questions to the person at the terminal, wherever the standard streams lead. What is hidden
+//! stays hidden when the program was stopped and goes on, and the terminal is as it was when the
+//! question is over, however it ends.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -55,7 +56,8 @@ pub(crate) struct Terminal<'a> {
 enum Line {
     /// It is whole.
     Whole(Zeroizing<Vec<u8>>),
-    /// The program was stopped meanwhile: the modes may be others, and the question has scrolled away.
+    /// The program was stopped meanwhile: the modes may be others, and the question has scrolled
+    /// away.
     Stopped,
 }
 
@@ -64,7 +66,12 @@ impl<'a> Terminal<'a> {
     pub(crate) fn open(hides: bool, signals: &'a Signals) -> Result<Self, NoAnswer> {
         let file = open().map_err(|_| NoAnswer::NoTerminal)?;
         let before = rustix::termios::tcgetattr(&file).map_err(|_| NoAnswer::NoTerminal)?;
-        Ok(Self { file, before, hides, signals })
+        Ok(Self {
+            file,
+            before,
+            hides,
+            signals,
+        })
     }
 
     /// Asks, and waits for a line. What was typed before the question is no answer to it.
@@ -87,7 +94,9 @@ impl<'a> Terminal<'a> {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 // Ctrl-S holds what is written.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    rustix::io::retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None))?;
+                    rustix::io::retry_on_intr(|| {
+                        rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)
+                    })?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -103,12 +112,15 @@ impl<'a> Terminal<'a> {
             modes.local_modes.remove(LocalModes::ECHO);
             modes.local_modes.insert(LocalModes::ECHONL);
         }
-        modes.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
+        modes
+            .local_modes
+            .insert(LocalModes::ICANON | LocalModes::ISIG);
         rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &modes)
     }
 
     fn restore_modes(&self) {
-        let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &self.before); // a terminal that is gone needs none
+        // a terminal that is gone needs none
+        let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &self.before);
     }
 
     fn read_line(&self) -> Result<Line, NoAnswer> {
@@ -133,7 +145,11 @@ impl<'a> Terminal<'a> {
                 Ok(_) if *byte == *b"\n" => return Ok(Line::Whole(line)),
                 Ok(_) if line.len() == ANSWER_MAX_BYTES => return Err(NoAnswer::TooLong),
                 Ok(_) => line.extend_from_slice(byte.as_slice()),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => return Err(NoAnswer::Unreadable(error)),
             }
         }

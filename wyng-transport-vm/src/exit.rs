@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a call ends: one error enum for the whole of it, and the exit status of each. No variant carries anything that
-//! came in OPEN, because all of them are printed.
+//! How a call ends: one error enum for the whole of it, and the exit status of each. No variant
+//! carries anything that came in OPEN, because all of them are printed.
 
 use std::io;
 
@@ -9,7 +9,8 @@ use wyng_wire::{DecodeError, EncodeError, HelloError, OpenStatus, OutOfPhase, Se
 
 use crate::store::StoreError;
 
-/// The exit statuses of the helper. 1 and everything from 125 on belong to qrexec, the shell and signals.
+/// The exit statuses of the helper. 1 and everything from 125 on belong to qrexec, the shell and
+/// signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -79,8 +80,17 @@ impl CallError {
         match self {
             Self::Usage => Exit::Usage,
             Self::Jail(_) => Exit::Unjailed,
-            Self::Hello(_) | Self::OtherService { .. } | Self::Frame(_) | Self::OutOfPhase(_) | Self::Encode(_) => Exit::Protocol,
-            Self::EndedEarly | Self::Input(_) | Self::Output(_) | Self::Thread(_) | Self::Piece(_) | Self::Stopped => Exit::Aborted,
+            Self::Hello(_)
+            | Self::OtherService { .. }
+            | Self::Frame(_)
+            | Self::OutOfPhase(_)
+            | Self::Encode(_) => Exit::Protocol,
+            Self::EndedEarly
+            | Self::Input(_)
+            | Self::Output(_)
+            | Self::Thread(_)
+            | Self::Piece(_)
+            | Self::Stopped => Exit::Aborted,
             Self::Silent => Exit::Silent,
             Self::NotOpened(_) => Exit::NotOpened,
             Self::Store(_) => Exit::StoreFailed,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What comes from the daemon: whole frames within their maxima, and bodies in pieces. It never reads further than what
-//! it was asked for, and never waits longer than the watchdog allows.
+//! What comes from the daemon: whole frames within their maxima, and bodies in pieces. It never
+//! reads further than what it was asked for, and never waits longer than the watchdog allows.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,7 +10,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
-use wyng_wire::{DecodeError, HEADER_BYTES, HELLO_BYTES, Hello, Service, TO_HELPER_MAX, ToHelper, ToHelperRules};
+use wyng_wire::{
+    DecodeError, HEADER_BYTES, HELLO_BYTES, Hello, Service, TO_HELPER_MAX, ToHelper, ToHelperRules,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::exit::CallError;
@@ -29,16 +31,28 @@ pub(crate) struct Input {
 impl Input {
     /// Takes standard input; a wait of more than `watchdog` for a byte ends the call.
     pub(crate) fn from_stdin(watchdog: Duration) -> Result<Self, CallError> {
-        let file = io::stdin().as_fd().try_clone_to_owned().map_err(CallError::Input)?;
+        let file = io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(CallError::Input)?;
         Ok(Self::new(File::from(file), watchdog))
     }
 
     fn new(file: File, watchdog: Duration) -> Self {
         let piece = vec![0; PIECE_BYTES].into_boxed_slice();
-        Self { source: Source { file, stop: None, watchdog }, frame: Zeroizing::new([0; TO_HELPER_MAX]), piece }
+        Self {
+            source: Source {
+                file,
+                stop: None,
+                watchdog,
+            },
+            frame: Zeroizing::new([0; TO_HELPER_MAX]),
+            piece,
+        }
     }
 
-    /// From now on every wait also ends, with [`CallError::Stopped`], when the other end of `stop` is closed.
+    /// From now on every wait also ends, with [`CallError::Stopped`], when the other end of `stop`
+    /// is closed.
     pub(crate) fn stop_with(&mut self, stop: OwnedFd) {
         self.source.stop = Some(stop);
     }
@@ -50,12 +64,22 @@ impl Input {
             return Err(CallError::EndedEarly);
         }
         let called = Hello::decode(&hello)?.service;
-        if called == started { Ok(()) } else { Err(CallError::OtherService { started, called }) }
+        if called == started {
+            Ok(())
+        } else {
+            Err(CallError::OtherService { started, called })
+        }
     }
 
     /// The next frame, if it may come now; nothing at an end of file between two frames.
-    pub(crate) fn frame(&mut self, rules: &mut ToHelperRules) -> Result<Option<ToHelper<'_>>, CallError> {
-        let (header, behind) = self.frame.split_first_chunk_mut::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+    pub(crate) fn frame(
+        &mut self,
+        rules: &mut ToHelperRules,
+    ) -> Result<Option<ToHelper<'_>>, CallError> {
+        let (header, behind) = self
+            .frame
+            .split_first_chunk_mut::<HEADER_BYTES>()
+            .ok_or(DecodeError::Truncated)?;
         if !self.source.fill(header)? {
             return Ok(None);
         }
@@ -64,22 +88,33 @@ impl Input {
         if rest_bytes > 0 && !self.source.fill(rest)? {
             return Err(CallError::EndedEarly);
         }
-        let whole = self.frame.get(..HEADER_BYTES.saturating_add(rest_bytes)).ok_or(DecodeError::Truncated)?;
+        let whole = self
+            .frame
+            .get(..HEADER_BYTES.saturating_add(rest_bytes))
+            .ok_or(DecodeError::Truncated)?;
         let frame = ToHelper::decode(whole)?;
         rules.accept(&frame)?;
         Ok(Some(frame))
     }
 
-    /// Lets the kernel move up to `length_bytes` of a body to the end of `file`. How many it moved, which are less where it cannot from such
-    /// an input or to such a file; or why the file takes no more.
-    pub(crate) fn move_body(&mut self, length_bytes: u32, file: BorrowedFd<'_>) -> Result<(u32, Option<Errno>), CallError> {
+    /// Lets the kernel move up to `length_bytes` of a body to the end of `file`. How many it moved,
+    /// which are less where it cannot from such an input or to such a file; or why the file takes
+    /// no more.
+    pub(crate) fn move_body(
+        &mut self,
+        length_bytes: u32,
+        file: BorrowedFd<'_>,
+    ) -> Result<(u32, Option<Errno>), CallError> {
         let mut moved_bytes = 0_u32;
         while moved_bytes < length_bytes {
             self.source.wait()?;
             let left = length_bytes.saturating_sub(moved_bytes) as usize;
             match splice(&self.source.file, None, file, None, left, SpliceFlags::MOVE) {
                 Ok(0) => return Err(CallError::EndedEarly),
-                Ok(count) => moved_bytes = moved_bytes.saturating_add(u32::try_from(count).unwrap_or(u32::MAX)),
+                Ok(count) => {
+                    moved_bytes =
+                        moved_bytes.saturating_add(u32::try_from(count).unwrap_or(u32::MAX))
+                }
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(Errno::INVAL | Errno::NOSYS) => return Ok((moved_bytes, None)),
                 Err(errno) => return Ok((moved_bytes, Some(errno))),
@@ -89,7 +124,11 @@ impl Input {
     }
 
     /// Reads `length_bytes` of a body and gives them to `take`, piece by piece.
-    pub(crate) fn body(&mut self, length_bytes: u32, mut take: impl FnMut(&[u8])) -> Result<(), CallError> {
+    pub(crate) fn body(
+        &mut self,
+        length_bytes: u32,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), CallError> {
         let mut left = length_bytes as usize;
         while left > 0 {
             let room = left.min(self.piece.len());
@@ -107,7 +146,16 @@ impl Input {
     /// Whether something, be it the end, can be read without waiting.
     pub(crate) fn is_ready(&self) -> bool {
         let mut source = [PollFd::new(&self.source.file, PollFlags::IN)];
-        matches!(poll(&mut source, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+        matches!(
+            poll(
+                &mut source,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0
+                })
+            ),
+            Ok(1)
+        )
     }
 
     /// Overwrites the last frame.
@@ -130,7 +178,8 @@ struct Source {
 }
 
 impl Source {
-    /// Fills `place`, or says that the end of file came before its first byte. An end in the middle is an error.
+    /// Fills `place`, or says that the end of file came before its first byte. An end in the middle
+    /// is an error.
     fn fill(&mut self, place: &mut [u8]) -> Result<bool, CallError> {
         let mut filled = 0;
         while let Some(room @ [_, ..]) = place.get_mut(filled..) {
@@ -149,7 +198,11 @@ impl Source {
             self.wait()?;
             match self.file.read(room) {
                 Ok(count) => return Ok(count),
-                Err(problem) if matches!(problem.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(problem)
+                    if matches!(
+                        problem.kind(),
+                        ErrorKind::Interrupted | ErrorKind::WouldBlock
+                    ) => {}
                 Err(problem) => return Err(CallError::Input(problem)),
             }
         }
@@ -158,7 +211,10 @@ impl Source {
     fn wait(&self) -> Result<(), CallError> {
         let limit = Timespec::try_from(self.watchdog).map_err(|_| CallError::Silent)?;
         let stop = self.stop.as_ref().map_or(self.file.as_fd(), AsFd::as_fd);
-        let mut waits = [PollFd::new(&self.file, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+        let mut waits = [
+            PollFd::new(&self.file, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        ];
         match poll(&mut waits, Some(&limit)) {
             Ok(0) => Err(CallError::Silent),
             Err(Errno::INTR) => Ok(()),
@@ -166,7 +222,11 @@ impl Source {
             Ok(_) => {
                 let [_, stopped] = &waits;
                 let stopped = self.stop.is_some() && !stopped.revents().is_empty();
-                if stopped { Err(CallError::Stopped) } else { Ok(()) }
+                if stopped {
+                    Err(CallError::Stopped)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -181,7 +241,10 @@ mod tests {
 
     fn input_of(watchdog: Duration) -> (Input, io::PipeWriter) {
         let (reader, writer) = pipe().unwrap();
-        (Input::new(File::from(OwnedFd::from(reader)), watchdog), writer)
+        (
+            Input::new(File::from(OwnedFd::from(reader)), watchdog),
+            writer,
+        )
     }
 
     #[test]
@@ -205,17 +268,27 @@ mod tests {
     fn an_end_between_frames_is_no_error_and_one_within_a_frame_is() {
         let (mut input, mut writer) = input_of(Duration::from_secs(60));
         let mut rules = ToHelperRules::new(Service::Push);
-        writer.write_all(&[0x7f, 0, 0, 0, 0, 0, 0, 0, 0x7f]).unwrap();
+        writer
+            .write_all(&[0x7f, 0, 0, 0, 0, 0, 0, 0, 0x7f])
+            .unwrap();
         drop(writer);
-        assert!(matches!(input.frame(&mut rules), Ok(Some(ToHelper::KeepAlive))));
-        assert!(matches!(input.frame(&mut rules), Err(CallError::EndedEarly)));
+        assert!(matches!(
+            input.frame(&mut rules),
+            Ok(Some(ToHelper::KeepAlive))
+        ));
+        assert!(matches!(
+            input.frame(&mut rules),
+            Err(CallError::EndedEarly)
+        ));
         assert!(matches!(input.frame(&mut rules), Ok(None)));
     }
 
     #[test]
     fn a_wiped_frame_leaves_nothing_of_the_destination() {
         let (mut input, mut writer) = input_of(Duration::from_secs(60));
-        writer.write_all(b"\x01\0\0\0\x0e\0\0\0\0\0\0\0\0\0\0\0secret").unwrap();
+        writer
+            .write_all(b"\x01\0\0\0\x0e\0\0\0\0\0\0\0\0\0\0\0secret")
+            .unwrap();
         input.frame(&mut ToHelperRules::new(Service::Push)).unwrap();
         assert!(input.frame.windows(6).any(|bytes| bytes == b"secret"));
         input.wipe();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The two jails of the helper: one before the first byte, one when the store is open. What the kernel does not have or
-//! refuses is named in the helper's journal, and no reason to stop: the admin domain trusts none of it.
+//! The two jails of the helper: one before the first byte, one when the store is open. What the
+//! kernel does not have or refuses is named in the helper's journal, and no reason to stop: the
+//! admin domain trusts none of it.
 
 use std::os::fd::AsFd;
 
@@ -8,27 +9,37 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing::warn;
 use wyng_jail::{
-    Enforced, PathAccess, Profile, allow_only, no_core, no_new_privileges, not_dumpable, outlive_file_size_limit, restrict_paths,
+    Enforced, PathAccess, Profile, allow_only, no_core, no_new_privileges, not_dumpable,
+    outlive_file_size_limit, restrict_paths,
 };
 use wyng_wire::Service;
 
 /// More than two bodies, their shards, the pipes and a batch of deletions in all 256 shards.
 const FILES_MAX: u64 = 512;
 
-/// No program that is started could gain privileges, no other process of this user can look in, and nothing is dumped:
-/// OPEN brings credentials.
+/// No program that is started could gain privileges, no other process of this user can look in, and
+/// nothing is dumped: OPEN brings credentials.
 pub(crate) fn before_the_first_byte() -> Result<(), Errno> {
     outlive_file_size_limit();
     tell("no new privileges", no_new_privileges());
     tell("not dumpable", not_dumpable());
     tell("no core files", no_core());
-    setrlimit(Resource::Nofile, Rlimit { current: Some(FILES_MAX), maximum: Some(FILES_MAX) })
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(FILES_MAX),
+            maximum: Some(FILES_MAX),
+        },
+    )
 }
 
-/// Leaves the calling thread, and those that it starts, the open folder and what the service needs there: a fetch cannot write, a
-/// prune cannot read. No program can be started, no socket made.
+/// Leaves the calling thread, and those that it starts, the open folder and what the service needs
+/// there: a fetch cannot write, a prune cannot read. No program can be started, no socket made.
 pub(crate) fn after_open(service: Service, folder: impl AsFd) {
-    tell("only the store's folder", restrict_paths(&[(folder.as_fd(), access(service))]));
+    tell(
+        "only the store's folder",
+        restrict_paths(&[(folder.as_fd(), access(service))]),
+    );
     tell("system call filter", allow_only(profile(service)));
 }
 
@@ -63,22 +74,36 @@ mod tests {
 
     use super::*;
 
-    /// Runs `attempt` in a thread that sees only `folder`; the rest of the test stays free. `None` where the kernel has no Landlock: then
-    /// the test is named in the list of those skipped, or fails.
-    fn jailed<T: Send>(test: &str, service: Service, folder: &std::path::Path, attempt: impl FnOnce() -> T + Send) -> Option<T> {
+    /// Runs `attempt` in a thread that sees only `folder`; the rest of the test stays free. `None`
+    /// where the kernel has no Landlock: then the test is named in the list of those skipped, or
+    /// fails.
+    fn jailed<T: Send>(
+        test: &str,
+        service: Service,
+        folder: &std::path::Path,
+        attempt: impl FnOnce() -> T + Send,
+    ) -> Option<T> {
         let ran = thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let file = File::open(folder).unwrap();
                 let enforced = restrict_paths(&[(file.as_fd(), access(service))]);
                 // An older Landlock still enforces what these tests try.
-                (!matches!(&enforced, Enforced::No(reason) if reason.contains("no Landlock"))).then(attempt)
+                (!matches!(&enforced, Enforced::No(reason) if reason.contains("no Landlock")))
+                    .then(attempt)
             });
             inside.join().unwrap()
         });
         if ran.is_none() {
-            assert!(std::env::var("WYNG_TEST_REQUIRE").as_deref() != Ok("all"), "{test} needs Landlock");
+            assert!(
+                std::env::var("WYNG_TEST_REQUIRE").as_deref() != Ok("all"),
+                "{test} needs Landlock"
+            );
             if let Some(list) = std::env::var_os("WYNG_TEST_SKIPPED") {
-                let mut list = File::options().append(true).create(true).open(list).unwrap();
+                let mut list = File::options()
+                    .append(true)
+                    .create(true)
+                    .open(list)
+                    .unwrap();
                 writeln!(list, "{test} (Landlock)").unwrap();
             }
         }
@@ -93,10 +118,29 @@ mod tests {
         let test = "a_fetch_reads_below_its_folder_and_can_neither_write_there_nor_read_elsewhere";
         jailed(test, Service::Fetch, folder.path(), || {
             assert_eq!(fs::read(folder.path().join("blob")).unwrap(), b"x");
-            assert_eq!(fs::write(folder.path().join("blob"), "y").unwrap_err().kind(), PermissionDenied);
-            assert_eq!(fs::remove_file(folder.path().join("blob")).unwrap_err().kind(), PermissionDenied);
-            assert_eq!(fs::read(elsewhere.path().join("other")).unwrap_err().kind(), PermissionDenied);
-            assert_eq!(std::process::Command::new("/bin/true").status().unwrap_err().kind(), PermissionDenied);
+            assert_eq!(
+                fs::write(folder.path().join("blob"), "y")
+                    .unwrap_err()
+                    .kind(),
+                PermissionDenied
+            );
+            assert_eq!(
+                fs::remove_file(folder.path().join("blob"))
+                    .unwrap_err()
+                    .kind(),
+                PermissionDenied
+            );
+            assert_eq!(
+                fs::read(elsewhere.path().join("other")).unwrap_err().kind(),
+                PermissionDenied
+            );
+            assert_eq!(
+                std::process::Command::new("/bin/true")
+                    .status()
+                    .unwrap_err()
+                    .kind(),
+                PermissionDenied
+            );
         });
     }
 
@@ -104,9 +148,17 @@ mod tests {
     fn a_prune_deletes_and_cannot_read() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("blob"), "x").unwrap();
-        jailed("a_prune_deletes_and_cannot_read", Service::Prune, folder.path(), || {
-            assert_eq!(fs::read(folder.path().join("blob")).unwrap_err().kind(), PermissionDenied);
-            fs::remove_file(folder.path().join("blob")).unwrap();
-        });
+        jailed(
+            "a_prune_deletes_and_cannot_read",
+            Service::Prune,
+            folder.path(),
+            || {
+                assert_eq!(
+                    fs::read(folder.path().join("blob")).unwrap_err().kind(),
+                    PermissionDenied
+                );
+                fs::remove_file(folder.path().join("blob")).unwrap();
+            },
+        );
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The helper in the network VM: it takes blobs from the pipe to a store, and back. It knows names of 32 bytes and bytes
-//! that look random; it deliberately knows no volume, session or key, and nothing of it can decrypt.
+//! The helper in the network VM: it takes blobs from the pipe to a store, and back. It knows names
+//! of 32 bytes and bytes that look random; it deliberately knows no volume, session or key, and
+//! nothing of it can decrypt.
 //!
-//! The way of a call: [`run`] fixes the verb set, enters the first jail, exchanges HELLO, opens the store, enters the
-//! second jail, and hands over to one of `serve::{push, prune, fetch}`. The specification is docs/protocol.md.
+//! The way of a call: [`run`] fixes the verb set, enters the first jail, exchanges HELLO, opens the
+//! store, enters the second jail, and hands over to one of `serve::{push, prune, fetch}`. The
+//! specification is docs/protocol.md.
 #![forbid(unsafe_code)]
 
 mod exit;
@@ -20,7 +22,10 @@ use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
 use tracing::{error, info};
-use wyng_wire::{Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon, ToHelper, ToHelperRules, WATCHDOG_SECS};
+use wyng_wire::{
+    Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon, ToHelper, ToHelperRules,
+    WATCHDOG_SECS,
+};
 
 use exit::CallError;
 pub use exit::Exit;
@@ -28,12 +33,18 @@ use input::Input;
 use output::Output;
 use store::directory::Directory;
 
-/// What the kernel is asked to hold for each pipe: one piece. A socket or an unprivileged limit leaves less, and works.
+/// What the kernel is asked to hold for each pipe: one piece. A socket or an unprivileged limit
+/// leaves less, and works.
 const PIPE_BYTES: usize = 1024 * 1024;
 
 /// Serves one call on standard input and output; the only argument is the verb set.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
-    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     match only_verb(arguments).ok_or(CallError::Usage).and_then(call) {
         Ok(()) => Exit::Finished,
         Err(problem) => {
@@ -63,7 +74,10 @@ fn call(service: Service) -> Result<(), CallError> {
     let mut rules = ToHelperRules::new(service);
     let store = open_store(service, &mut input, &output, &mut rules)?;
     jail::after_open(service, store.root());
-    output.send(&ToDaemon::Opened(Opened { status: OpenStatus::Ok, free_mib: None }))?;
+    output.send(&ToDaemon::Opened(Opened {
+        status: OpenStatus::Ok,
+        free_mib: None,
+    }))?;
 
     // Threads start behind the second jail only, so that all of them are in it.
     output::keep_alive(&output, Duration::from_secs(KEEP_ALIVE_SECS))?;
@@ -80,8 +94,14 @@ fn widen(input: &Input, output: &Output) {
     let _ = output.with_fd(|fd| fcntl_setpipe_size(fd, PIPE_BYTES));
 }
 
-/// Waits for OPEN and opens what it names. The destination is wiped as soon as the store is open or refused.
-fn open_store(service: Service, input: &mut Input, output: &Output, rules: &mut ToHelperRules) -> Result<Directory, CallError> {
+/// Waits for OPEN and opens what it names. The destination is wiped as soon as the store is open or
+/// refused.
+fn open_store(
+    service: Service,
+    input: &mut Input,
+    output: &Output,
+    rules: &mut ToHelperRules,
+) -> Result<Directory, CallError> {
     let opened = loop {
         match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
             ToHelper::Open(open) => break store::open(service, open.create, open.destination),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng-transport-vm push|prune|fetch`: the helper in the network VM, on standard input and output. Everything is in the library.
+//! `wyng-transport-vm push|prune|fetch`: the helper in the network VM, on standard input and
+//! output. Everything is in the library.
 
 use std::process::ExitCode;
 

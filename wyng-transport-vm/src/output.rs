@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What goes to the daemon: frames, each whole, from whichever thread has one, and a keep-alive when none has. It is
-//! the only place that writes to standard output.
+//! What goes to the daemon: frames, each whole, from whichever thread has one, and a keep-alive
+//! when none has. It is the only place that writes to standard output.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -28,12 +28,18 @@ struct Sink {
 impl Output {
     /// Takes standard output.
     pub(crate) fn to_stdout() -> Result<Self, CallError> {
-        let file = io::stdout().as_fd().try_clone_to_owned().map_err(CallError::Output)?;
+        let file = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(CallError::Output)?;
         Ok(Self::new(File::from(file)))
     }
 
     fn new(file: File) -> Self {
-        Self(Mutex::new(Sink { file, last_sent: Instant::now() }))
+        Self(Mutex::new(Sink {
+            file,
+            last_sent: Instant::now(),
+        }))
     }
 
     pub(crate) fn with_fd<T>(&self, use_fd: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
@@ -49,7 +55,11 @@ impl Output {
     }
 
     /// Sends a frame and the piece that is its body. The piece must be as long as the frame says.
-    pub(crate) fn send_with_body(&self, frame: &ToDaemon, piece: &mut Piece) -> Result<(), CallError> {
+    pub(crate) fn send_with_body(
+        &self,
+        frame: &ToDaemon,
+        piece: &mut Piece,
+    ) -> Result<(), CallError> {
         let mut sink = self.sink();
         sink.write(frame.encode(&mut [0; TO_DAEMON_MAX])?)?;
         match piece.take() {
@@ -63,7 +73,8 @@ impl Output {
         self.sink().write(frames)
     }
 
-    /// A frame is written by one thread to its end, or the call ends with the error; so a poisoned lock guards nothing.
+    /// A frame is written by one thread to its end, or the call ends with the error; so a poisoned
+    /// lock guards nothing.
     fn sink(&self) -> MutexGuard<'_, Sink> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,12 +111,14 @@ impl Sink {
 
     /// The far end may have made the pipe non-blocking.
     fn wait(&self) -> Result<(), CallError> {
-        poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None).map(drop).map_err(|problem| CallError::Output(problem.into()))
+        poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)
+            .map(drop)
+            .map_err(|problem| CallError::Output(problem.into()))
     }
 }
 
-/// Starts the thread that sends a KEEP_ALIVE whenever nothing else was sent for `interval`. It ends with the process, or
-/// when the pipe does.
+/// Starts the thread that sends a KEEP_ALIVE whenever nothing else was sent for `interval`. It ends
+/// with the process, or when the pipe does.
 pub(crate) fn keep_alive(output: &Arc<Output>, interval: Duration) -> Result<(), CallError> {
     let output = Arc::clone(output);
     let beat = move || {
@@ -118,14 +131,21 @@ pub(crate) fn keep_alive(output: &Arc<Output>, interval: Duration) -> Result<(),
                 continue;
             }
             let mut frame = [0; TO_DAEMON_MAX];
-            let sent = ToDaemon::KeepAlive.encode(&mut frame).map_err(CallError::from).and_then(|frame| sink.write(frame));
+            let sent = ToDaemon::KeepAlive
+                .encode(&mut frame)
+                .map_err(CallError::from)
+                .and_then(|frame| sink.write(frame));
             if sent.is_err() {
                 return;
             }
             quiet = Duration::ZERO;
         }
     };
-    thread::Builder::new().name("keep-alive".into()).spawn(beat).map(drop).map_err(CallError::Thread)
+    thread::Builder::new()
+        .name("keep-alive".into())
+        .spawn(beat)
+        .map(drop)
+        .map_err(CallError::Thread)
 }
 
 #[cfg(test)]
@@ -138,10 +158,17 @@ mod tests {
     #[test]
     fn silence_is_filled_with_keep_alives() {
         let (mut reader, writer) = pipe().unwrap();
-        keep_alive(&Arc::new(Output::new(File::from(OwnedFd::from(writer)))), Duration::from_millis(5)).unwrap();
+        keep_alive(
+            &Arc::new(Output::new(File::from(OwnedFd::from(writer)))),
+            Duration::from_millis(5),
+        )
+        .unwrap();
         let mut frames = [0; 16];
         reader.read_exact(&mut frames).unwrap();
-        assert_eq!(frames, [0x7f, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            frames,
+            [0x7f, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0, 0, 0, 0]
+        );
     }
 
     #[test]
@@ -153,14 +180,25 @@ mod tests {
             let (mut reader, writer) = pipe().unwrap();
             let output = Output::new(File::from(OwnedFd::from(writer)));
             assert_eq!(piece.fill_from(&blob, 4000, 5000), Ok(5000));
-            output.send_with_body(&ToDaemon::KeepAlive, &mut piece).unwrap();
-            assert_eq!(piece.fill_from(&blob, 9000, 5000), Ok(1000), "the blob ends");
-            output.send_with_body(&ToDaemon::KeepAlive, &mut piece).unwrap();
+            output
+                .send_with_body(&ToDaemon::KeepAlive, &mut piece)
+                .unwrap();
+            assert_eq!(
+                piece.fill_from(&blob, 9000, 5000),
+                Ok(1000),
+                "the blob ends"
+            );
+            output
+                .send_with_body(&ToDaemon::KeepAlive, &mut piece)
+                .unwrap();
             assert_eq!(piece.fill_from(&blob, 10_000, 5000), Ok(0));
             drop(output);
             let mut sent = Vec::new();
             reader.read_to_end(&mut sent).unwrap();
-            assert_eq!((sent.len(), sent[8], sent[5008], sent[5016]), (6016, 5, 0x7f, 5));
+            assert_eq!(
+                (sent.len(), sent[8], sent[5008], sent[5016]),
+                (6016, 5, 0x7f, 5)
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with clients: it takes their commands, has them done, forwards questions and answers, and says when all is done. It
-//! sees no key, no remote byte, and no byte of what it forwards.
+//! The role that speaks with clients: it takes their commands, has them done, forwards questions
+//! and answers, and says when all is done. It sees no key, no remote byte, and no byte of what it
+//! forwards.
 //!
 //! - `door`: who comes in, and with which command.
 //! - `client`: one conversation.
@@ -8,8 +9,9 @@
 //! - `looks`: commands that only look. They run beside, one at a time.
 //! - `journal`: what became of each, for the system's journal.
 //!
-//! What a client does wrong ends its own conversation and nothing else; when it is gone, its command is cancelled, and what it was asked is
-//! answered in its place. Nobody is waited for without a limit, except a person who types a passphrase, for whom nobody else waits.
+//! What a client does wrong ends its own conversation and nothing else; when it is gone, its
+//! command is cancelled, and what it was asked is answered in its place. Nobody is waited for
+//! without a limit, except a person who types a passphrase, for whom nobody else waits.
 
 mod client;
 mod door;
@@ -31,8 +33,9 @@ use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDa
 use wyng_jail::inherited;
 
 use crate::ipc::{
-    ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal, KeyholderToControl, NotEnforced, ReaderToControl,
-    Received, SpawnerToControl, VolumesToControl, Wire, enter_jail, not_enforced,
+    ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal,
+    KeyholderToControl, NotEnforced, ReaderToControl, Received, SpawnerToControl, VolumesToControl,
+    Wire, enter_jail, not_enforced,
 };
 use crate::roles::{ROLES, Role};
 use client::{Client, Phase};
@@ -91,9 +94,12 @@ struct Heard {
     listener: bool,
 }
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that it was started with.
+/// Serves one client to the end of its command, or as a service whoever connects to the socket that
+/// it was started with.
 pub fn run(options: &Options<'_>) -> Result<(), Fatal> {
-    let config = options.config.map_or_else(|| Ok(Config::default()), Config::read_if_there);
+    let config = options
+        .config
+        .map_or_else(|| Ok(Config::default()), Config::read_if_there);
     let config = config.map_err(|error| io::Error::other(error.to_string()))?;
     let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
     let mut control = Control {
@@ -114,7 +120,9 @@ pub fn run(options: &Options<'_>) -> Result<(), Fatal> {
         unenforced: Vec::new(),
         journal: Journal::connect(options.journal),
     };
-    let missing = enter_jail(Role::Control, options.service, || vec![("empty network", wyng_jail::empty_network_namespace())]);
+    let missing = enter_jail(Role::Control, options.service, || {
+        vec![("empty network", wyng_jail::empty_network_namespace())]
+    });
     control.note_ready(Role::Control, not_enforced(missing));
     // No role hears of a command before every role is in its jail.
     while control.ready < ROLES.len() {
@@ -156,10 +164,20 @@ impl Control {
         self.end_waits()
     }
 
-    /// Waits until somebody has something to say, or somebody's time is over. Who works for a client that is behind is not heard.
+    /// Waits until somebody has something to say, or somebody's time is over. Who works for a
+    /// client that is behind is not heard.
     fn wait(&self) -> Result<Heard, Fatal> {
-        let is_behind = |id: Option<u64>| id.and_then(|id| self.clients.get(&id)).is_some_and(Client::is_behind);
-        let unless = |behind: bool| if behind { PollFlags::empty() } else { PollFlags::IN };
+        let is_behind = |id: Option<u64>| {
+            id.and_then(|id| self.clients.get(&id))
+                .is_some_and(Client::is_behind)
+        };
+        let unless = |behind: bool| {
+            if behind {
+                PollFlags::empty()
+            } else {
+                PollFlags::IN
+            }
+        };
         let mut polled = vec![
             PollFd::new(&self.spawner, PollFlags::IN),
             PollFd::new(&self.volumes, PollFlags::IN),
@@ -167,37 +185,70 @@ impl Control {
             PollFd::new(&self.reader, unless(is_behind(self.looks.owner()))),
         ];
         polled.extend(self.clients.values().map(Client::interest));
-        polled.extend(self.listener.as_ref().map(|listener| PollFd::new(listener, PollFlags::IN)));
-        let timeout = self.next_deadline().map(|until| until.saturating_duration_since(Instant::now()));
+        polled.extend(
+            self.listener
+                .as_ref()
+                .map(|listener| PollFd::new(listener, PollFlags::IN)),
+        );
+        let timeout = self
+            .next_deadline()
+            .map(|until| until.saturating_duration_since(Instant::now()));
         // A millisecond more: what is over then is over.
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout.saturating_add(Duration::from_millis(1))).ok());
+        let timeout = timeout.and_then(|timeout| {
+            Timespec::try_from(timeout.saturating_add(Duration::from_millis(1))).ok()
+        });
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
         let mut events = polled.iter().map(PollFd::revents);
         let mut heard = Heard::default();
-        for flag in [&mut heard.spawner, &mut heard.volumes, &mut heard.keyholder, &mut heard.reader] {
+        for flag in [
+            &mut heard.spawner,
+            &mut heard.volumes,
+            &mut heard.keyholder,
+            &mut heard.reader,
+        ] {
             *flag = events.next().is_some_and(|events| !events.is_empty());
         }
-        heard.clients = self.clients.keys().copied().zip(events.by_ref()).filter(|(_, events)| !events.is_empty()).collect();
+        heard.clients = self
+            .clients
+            .keys()
+            .copied()
+            .zip(events.by_ref())
+            .filter(|(_, events)| !events.is_empty())
+            .collect();
         heard.listener = events.next().is_some_and(|events| !events.is_empty());
         Ok(heard)
     }
 
     /// When to look next whose time is over.
     fn next_deadline(&self) -> Option<Instant> {
-        // The one client of a private daemon has started it, and may take its time: nobody else waits.
+        // The one client of a private daemon has started it, and may take its time: nobody else
+        // waits.
         self.listener.as_ref()?;
-        let deadlines = self.clients.values().filter_map(|client| client.deadline(self.patience));
+        let deadlines = self
+            .clients
+            .values()
+            .filter_map(|client| client.deadline(self.patience));
         deadlines.chain(self.turns.deadline(self.patience)).min()
     }
 
-    /// Hangs up on whoever had time enough, and has a command give its turn back that waits for a person while others wait.
+    /// Hangs up on whoever had time enough, and has a command give its turn back that waits for a
+    /// person while others wait.
     fn end_waits(&mut self) -> Result<(), Fatal> {
         if self.listener.is_none() {
             return Ok(());
         }
         let now = Instant::now();
-        let is_over = |client: &Client| client.deadline(self.patience).is_some_and(|deadline| deadline <= now);
-        let over: Vec<u64> = self.clients.iter().filter(|(_, client)| is_over(client)).map(|(id, _)| *id).collect();
+        let is_over = |client: &Client| {
+            client
+                .deadline(self.patience)
+                .is_some_and(|deadline| deadline <= now)
+        };
+        let over: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| is_over(client))
+            .map(|(id, _)| *id)
+            .collect();
         for id in over {
             tracing::info!("a client is dropped: it neither says nor takes anything");
             self.drop_client(id)?;
@@ -206,11 +257,15 @@ impl Control {
     }
 
     fn accept(&mut self) -> Result<(), Fatal> {
-        let Some(listener) = &self.listener else { return Ok(()) };
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => self.welcome(socket),
             // It went away while it waited, or there are too many descriptors for now.
-            Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Ok(()),
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => {
+                Ok(())
+            }
             Err(errno) => Err(errno.into()),
         }
     }
@@ -225,7 +280,12 @@ impl Control {
         let id = self.next_client;
         self.next_client = id.saturating_add(1);
         self.clients.insert(id, client);
-        self.tell(id, ToClient::Hello { version: CONTROL_VERSION })?;
+        self.tell(
+            id,
+            ToClient::Hello {
+                version: CONTROL_VERSION,
+            },
+        )?;
         match admission {
             Admission::Refused(failure) => self.refuse(id, failure),
             Admission::Admitted | Admission::Dropped(_) => Ok(()),
@@ -265,7 +325,9 @@ impl Control {
 
     /// Handles what a client said, or goes on telling it what it was behind with.
     fn hear_client(&mut self, id: u64, events: PollFlags) -> Result<(), Fatal> {
-        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Ok(());
+        };
         if client.flush().is_err() || (self.listener.is_none() && client.is_told_all()) {
             return self.drop_client(id);
         }
@@ -294,7 +356,12 @@ impl Control {
         match (phase, &received.message) {
             // What it said before it heard of the end.
             (Phase::Over, _) => Ok(()),
-            (Phase::Greeting, ToDaemon::Hello { version: CONTROL_VERSION }) => {
+            (
+                Phase::Greeting,
+                ToDaemon::Hello {
+                    version: CONTROL_VERSION,
+                },
+            ) => {
                 self.enter(id, Phase::Idle);
                 Ok(())
             }
@@ -302,7 +369,11 @@ impl Control {
             (Phase::Idle, ToDaemon::Start(command)) => self.begin(id, command.clone()),
             (Phase::Idle, ToDaemon::Watch) => {
                 self.enter(id, Phase::Watching);
-                if self.turns.is_idle() { self.finish(id, ExitStatus::Done) } else { self.tell_running(id) }
+                if self.turns.is_idle() {
+                    self.finish(id, ExitStatus::Done)
+                } else {
+                    self.tell_running(id)
+                }
             }
             (Phase::Watching, ToDaemon::Cancel) => self.finish(id, ExitStatus::Interrupted),
             (Phase::Looking, ToDaemon::Cancel) => self.cancel_look(id),
@@ -313,9 +384,10 @@ impl Control {
             (Phase::Working, ToDaemon::Cancel) => self.cancel(),
             // Keys are wiped soon enough.
             (Phase::Locking, ToDaemon::Cancel) => Ok(()),
-            (Phase::Prompting, ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Looked { .. }) => {
-                self.take_typed(id, received)
-            }
+            (
+                Phase::Prompting,
+                ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Looked { .. },
+            ) => self.take_typed(id, received),
             (
                 Phase::Working,
                 ToDaemon::Here { .. }
@@ -347,14 +419,19 @@ impl Control {
         if let Command::Lock { archive } = command {
             self.enter(id, Phase::Locking);
             self.locking.push_back(id);
-            return self.keyholder.send(&ControlToKeyholder::Lock { archive }, &[]);
+            return self
+                .keyholder
+                .send(&ControlToKeyholder::Lock { archive }, &[]);
         }
         self.queue(id, command)
     }
 
     /// The keyholder has wiped keys, or knows no such archive.
     fn hear_locked(&mut self, failure: Option<Failure>) -> Result<(), Fatal> {
-        let id = self.locking.pop_front().ok_or(Fatal::Unexpected(self.keyholder.peer()))?;
+        let id = self
+            .locking
+            .pop_front()
+            .ok_or(Fatal::Unexpected(self.keyholder.peer()))?;
         match failure {
             Some(failure) => self.refuse(id, failure),
             None => self.finish(id, ExitStatus::Done),
@@ -364,7 +441,8 @@ impl Control {
     /// The client is gone: its command is cancelled.
     fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
         if self.clients.remove(&id).is_none() || self.listener.is_none() {
-            // The person closed the terminal: the other roles end with this one, and the next run goes on.
+            // The person closed the terminal: the other roles end with this one, and the next run
+            // goes on.
             return Ok(());
         }
         self.leave_queue(id)?;
@@ -375,10 +453,14 @@ impl Control {
     fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {
         self.ready = self.ready.saturating_add(1);
         let role = role.name().to_owned();
-        self.unenforced.extend(missing.into_iter().map(|NotEnforced { protection, reason }| Unenforced {
-            role: role.clone(),
-            protection,
-            reason,
-        }));
+        self.unenforced.extend(
+            missing
+                .into_iter()
+                .map(|NotEnforced { protection, reason }| Unenforced {
+                    role: role.clone(),
+                    protection,
+                    reason,
+                }),
+        );
     }
 }

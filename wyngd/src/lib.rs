@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon of the admin domain: a supervisor and six roles, each a process of its own, joined by typed wires.
+//! The daemon of the admin domain: a supervisor and six roles, each a process of its own, joined by
+//! typed wires.
 //!
-//! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from the client, [`keyholder`] does it,
-//! [`volumes`] hands over what the caller opened, [`spawner`] starts the far end, [`transport`] speaks to it. Roles do not import one
-//! another; they meet in [`ipc`].
+//! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from
+//! the client, [`keyholder`] does it, [`volumes`] hands over what the caller opened, [`spawner`]
+//! starts the far end, [`transport`] speaks to it. Roles do not import one another; they meet in
+//! [`ipc`].
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -70,7 +72,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Some(Start::Say(text)) => {
             let said = std::io::stdout().write_all(text.as_bytes());
-            return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if said.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
         Some(Start::Supervisor(options)) => {
             if let Some(why) = unreadable(&options) {
@@ -80,7 +86,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             supervisor::run(&options)
         }
         Some(Start::Role(role, options)) => match run_role(role, options) {
-            // A closed wire is how a role learns that the conversation is over. Should its peer have failed, then that is told by the peer.
+            // A closed wire is how a role learns that the conversation is over. Should its peer
+            // have failed, then that is told by the peer.
             Err(ipc::Fatal::Gone(peer)) => {
                 tracing::debug!(peer, "is gone");
                 Ok(())
@@ -99,8 +106,16 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Why the configuration that was named cannot be read. The usual one may be missing.
 fn unreadable(options: &supervisor::Options) -> Option<String> {
-    let path = options.config.as_ref().filter(|_| options.config_is_named)?;
-    std::fs::File::open(path).err().map(|error| format!("the configuration {} cannot be read: {error}", path.display()))
+    let path = options
+        .config
+        .as_ref()
+        .filter(|_| options.config_is_named)?;
+    std::fs::File::open(path).err().map(|error| {
+        format!(
+            "the configuration {} cannot be read: {error}",
+            path.display()
+        )
+    })
 }
 
 fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
@@ -132,11 +147,15 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
         mut journal,
         mut owner,
         mut role,
-    ) = (false, false, false, None, None, None, None, None, None, None, None);
+    ) = (
+        false, false, false, None, None, None, None, None, None, None, None,
+    );
     while let Some(argument) = arguments.next() {
         match argument.to_str()? {
             "--help" | "-h" => return Some(Start::Say(USAGE_TEXT.to_owned())),
-            "--version" | "-V" => return Some(Start::Say(format!("wyngd {}\n", env!("CARGO_PKG_VERSION")))),
+            "--version" | "-V" => {
+                return Some(Start::Say(format!("wyngd {}\n", env!("CARGO_PKG_VERSION"))));
+            }
             "--standalone" => standalone = true,
             "--looks" => looks = true,
             "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
@@ -152,14 +171,35 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
         }
     }
     match role {
-        Some(role) => Some(Start::Role(role, RoleOptions { helper, service, config, journal, only_looks: looks, owner })),
+        Some(role) => Some(Start::Role(
+            role,
+            RoleOptions {
+                helper,
+                service,
+                config,
+                journal,
+                only_looks: looks,
+                owner,
+            },
+        )),
         None => {
-            let door = if standalone { Door::Client(client_fd?) } else { Door::Socket(socket?) };
-            let state_dir = if standalone { state_dir? } else { state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)) };
-            // A service has its configuration where packages put it; a private daemon has the one that its caller names.
+            let door = if standalone {
+                Door::Client(client_fd?)
+            } else {
+                Door::Socket(socket?)
+            };
+            let state_dir = if standalone {
+                state_dir?
+            } else {
+                state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR))
+            };
+            // A service has its configuration where packages put it; a private daemon has the one
+            // that its caller names.
             let config_is_named = config.is_some();
-            let config = config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
-            let journal = journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
+            let config =
+                config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
+            let journal =
+                journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
             Some(Start::Supervisor(supervisor::Options {
                 door,
                 only_looks: standalone && looks,
@@ -181,5 +221,9 @@ fn log_to_standard_error() {
         _ => tracing::Level::WARN,
     };
     // A second subscriber cannot be set; then the first one stays.
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
 }

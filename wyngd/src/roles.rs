@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! READ FIRST: who holds what, and every wire between two roles. The supervisor builds the processes from these tables, and the roles
-//! test compares them with `/proc`.
+//! READ FIRST: who holds what, and every wire between two roles. The supervisor builds the
+//! processes from these tables, and the roles test compares them with `/proc`.
 //!
 //! | role | holds | never holds |
 //! |---|---|---|
@@ -34,7 +34,14 @@ pub enum Role {
 }
 
 /// All roles, in the order in which they are started.
-pub const ROLES: [Role; 6] = [Role::Spawner, Role::Control, Role::Volumes, Role::Keyholder, Role::Reader, Role::Transport];
+pub const ROLES: [Role; 6] = [
+    Role::Spawner,
+    Role::Control,
+    Role::Volumes,
+    Role::Keyholder,
+    Role::Reader,
+    Role::Transport,
+];
 
 /// Every wire. There is no other way from one role to another.
 pub const WIRES: [(Role, Role); 7] = [
@@ -49,7 +56,8 @@ pub const WIRES: [(Role, Role); 7] = [
 
 /// The group of those who may connect to the service.
 pub const CLIENTS_GROUP: &str = "wyng";
-/// Where systemd says that it has put unsealed credentials; of all roles keyholder and reader hear of it.
+/// Where systemd says that it has put unsealed credentials; of all roles keyholder and reader hear
+/// of it.
 pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// What the supervisor keeps of root's capabilities: roles of other users are killed in the end.
 pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
@@ -77,26 +85,34 @@ impl Role {
 
     /// The roles that it has a wire to, in the order of their descriptors.
     pub fn peers(self) -> impl Iterator<Item = Role> {
-        WIRES.into_iter().filter_map(move |(a, b)| match (a == self, b == self) {
-            (true, _) => Some(b),
-            (_, true) => Some(a),
-            _ => None,
-        })
+        WIRES
+            .into_iter()
+            .filter_map(move |(a, b)| match (a == self, b == self) {
+                (true, _) => Some(b),
+                (_, true) => Some(a),
+                _ => None,
+            })
     }
 
     /// The descriptor number of its wire to `peer`.
     pub fn wire_to(self, peer: Role) -> Option<RawFd> {
-        (FIRST_PLACE..).zip(self.peers()).find(|(_, found)| *found == peer).map(|(place, _)| place)
+        (FIRST_PLACE..)
+            .zip(self.peers())
+            .find(|(_, found)| *found == peer)
+            .map(|(place, _)| place)
     }
 
-    /// The descriptor number of what it holds besides wires: control the client's socket, keyholder and reader the state directory.
+    /// The descriptor number of what it holds besides wires: control the client's socket, keyholder
+    /// and reader the state directory.
     pub fn extra(self) -> Option<RawFd> {
-        let after_wires = RawFd::try_from(self.peers().count()).ok()?.checked_add(FIRST_PLACE)?;
+        let after_wires = RawFd::try_from(self.peers().count())
+            .ok()?
+            .checked_add(FIRST_PLACE)?;
         matches!(self, Self::Control | Self::Keyholder | Self::Reader).then_some(after_wires)
     }
 
-    /// The user that it becomes when root starts the service. The other roles stay root, with few capabilities; a private daemon never
-    /// changes its user.
+    /// The user that it becomes when root starts the service. The other roles stay root, with few
+    /// capabilities; a private daemon never changes its user.
     pub fn user(self) -> Option<&'static str> {
         match self {
             Self::Control => Some("wyng-control"),
@@ -109,11 +125,13 @@ impl Role {
     /// What it keeps of root's capabilities: as root, or as its own user.
     pub fn capabilities(self, own_user: bool) -> CapabilitySet {
         /// State and stores may lie in a folder of another user's.
-        const ANY_FOLDER: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::FOWNER);
+        const ANY_FOLDER: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+            .union(CapabilitySet::DAC_READ_SEARCH)
+            .union(CapabilitySet::FOWNER);
         match (self, own_user) {
             (Self::Control | Self::Transport, _) => CapabilitySet::empty(),
-            // Volumes belong to many users; and btrfs tells of compressed extents only whoever administrates the system. The filter leaves
-            // nothing else to do with that.
+            // Volumes belong to many users; and btrfs tells of compressed extents only whoever
+            // administrates the system. The filter leaves nothing else to do with that.
             (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
             // Far ends inherit it.
             (Self::Spawner, _) => ANY_FOLDER,
@@ -145,7 +163,10 @@ mod tests {
     #[test]
     fn both_ends_of_each_wire_have_a_descriptor() {
         for (a, b) in WIRES {
-            assert!(a.wire_to(b).is_some() && b.wire_to(a).is_some(), "{a:?} and {b:?}");
+            assert!(
+                a.wire_to(b).is_some() && b.wire_to(a).is_some(),
+                "{a:?} and {b:?}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that starts far ends: one of a few fixed argument vectors, its pipes to the transport, its standard error drained. It never
-//! sees a byte of the protocol.
+//! The role that starts far ends: one of a few fixed argument vectors, its pipes to the transport,
+//! its standard error drained. It never sees a byte of the protocol.
 
 mod launch;
 
@@ -17,7 +17,8 @@ use wyng_control::Failure;
 use wyng_jail::{DiskTurn, Started, start};
 
 use crate::ipc::{
-    ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner, Wire, enter_jail, not_enforced,
+    ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport,
+    TransportToSpawner, Wire, enter_jail, not_enforced,
 };
 use crate::roles::Role;
 use launch::{Ending, Launch, Launcher};
@@ -43,11 +44,16 @@ struct FarEnd {
     killed: bool,
 }
 
-/// Serves until control is gone; then every far end is ended. How qubes are reached stands in the configuration in that file.
+/// Serves until control is gone; then every far end is ended. How qubes are reached stands in the
+/// configuration in that file.
 pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Result<(), Fatal> {
-    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
-    let control: Wire<SpawnerToControl, ControlToSpawner> = Wire::inherited(Role::Spawner, Role::Control)?;
-    let transport: Wire<SpawnerToTransport, TransportToSpawner> = Wire::inherited(Role::Spawner, Role::Transport)?;
+    let known = config
+        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let control: Wire<SpawnerToControl, ControlToSpawner> =
+        Wire::inherited(Role::Spawner, Role::Control)?;
+    let transport: Wire<SpawnerToTransport, TransportToSpawner> =
+        Wire::inherited(Role::Spawner, Role::Transport)?;
     let launcher = Launcher::new(helper.unwrap_or_else(find_helper), known.qubes);
     let missing = enter_jail(Role::Spawner, service, Vec::new);
     control.send(&SpawnerToControl::Ready(not_enforced(missing)), &[])?;
@@ -61,7 +67,10 @@ pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Res
         }
         let ended: Vec<bool> = ready.iter().map(|ready| ready.ended).collect();
         reap(&control, &mut far_ends, &ended)?;
-        for far_end in far_ends.iter_mut().filter(|far_end| far_end.until.is_some_and(|until| until <= Instant::now())) {
+        for far_end in far_ends
+            .iter_mut()
+            .filter(|far_end| far_end.until.is_some_and(|until| until <= Instant::now()))
+        {
             far_end.started.child.kill()?;
             (far_end.until, far_end.killed) = (None, true);
         }
@@ -70,12 +79,23 @@ pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Res
         }
         match control.receive() {
             Err(Fatal::Gone(_)) => return end_all(far_ends),
-            Ok(Received { message: ControlToSpawner::EndAll, .. }) => far_ends.iter_mut().for_each(FarEnd::end),
-            Ok(Received { message: ControlToSpawner::End { service }, .. }) => {
-                far_ends.iter_mut().filter(|far_end| far_end.service == service).for_each(FarEnd::end);
+            Ok(Received {
+                message: ControlToSpawner::EndAll,
+                ..
+            }) => far_ends.iter_mut().for_each(FarEnd::end),
+            Ok(Received {
+                message: ControlToSpawner::End { service },
+                ..
+            }) => {
+                far_ends
+                    .iter_mut()
+                    .filter(|far_end| far_end.service == service)
+                    .for_each(FarEnd::end);
             }
             received => {
-                let ControlToSpawner::Start { service, via, qube } = received?.message else { continue };
+                let ControlToSpawner::Start { service, via, qube } = received?.message else {
+                    continue;
+                };
                 let far_end = match launcher.launch(service.into(), &via, qube.as_deref()) {
                     Ok(launch) => start_far_end(&transport, service, launch)?,
                     Err(failure) => Err(failure),
@@ -85,7 +105,9 @@ pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Res
                         far_ends.push(far_end);
                         control.send(&SpawnerToControl::Started { service }, &[])?;
                     }
-                    Err(failure) => control.send(&SpawnerToControl::NotStarted { service, failure }, &[])?,
+                    Err(failure) => {
+                        control.send(&SpawnerToControl::NotStarted { service, failure }, &[])?
+                    }
                 }
             }
         }
@@ -98,32 +120,54 @@ struct Ready {
     stderr: bool,
 }
 
-fn wait_for_something(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &[FarEnd]) -> Result<(bool, Vec<Ready>), Fatal> {
+fn wait_for_something(
+    control: &Wire<SpawnerToControl, ControlToSpawner>,
+    far_ends: &[FarEnd],
+) -> Result<(bool, Vec<Ready>), Fatal> {
     let mut polled = vec![PollFd::new(control, PollFlags::IN)];
     for far_end in far_ends {
         polled.push(PollFd::new(&far_end.started.ended, PollFlags::IN));
-        polled.extend(far_end.stderr.as_ref().map(|stderr| PollFd::new(stderr, PollFlags::IN)));
+        polled.extend(
+            far_end
+                .stderr
+                .as_ref()
+                .map(|stderr| PollFd::new(stderr, PollFlags::IN)),
+        );
     }
-    let left = far_ends.iter().filter_map(|far_end| far_end.until).min().map(|until| until.saturating_duration_since(Instant::now()));
+    let left = far_ends
+        .iter()
+        .filter_map(|far_end| far_end.until)
+        .min()
+        .map(|until| until.saturating_duration_since(Instant::now()));
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
-    let mut events = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
-    let from_control = events.next().unwrap_or(false);
-    let ready = far_ends
+    let mut events = polled
         .iter()
-        .map(|far_end| Ready { ended: events.next().unwrap_or(false), stderr: far_end.stderr.is_some() && events.next().unwrap_or(false) });
+        .map(|descriptor| !descriptor.revents().is_empty());
+    let from_control = events.next().unwrap_or(false);
+    let ready = far_ends.iter().map(|far_end| Ready {
+        ended: events.next().unwrap_or(false),
+        stderr: far_end.stderr.is_some() && events.next().unwrap_or(false),
+    });
     Ok((from_control, ready.collect()))
 }
 
 fn start_far_end(
     transport: &Wire<SpawnerToTransport, TransportToSpawner>,
     service: Service,
-    Launch { mut command, ending }: Launch,
+    Launch {
+        mut command,
+        ending,
+    }: Launch,
 ) -> Result<Result<FarEnd, Failure>, Fatal> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let program = command.get_program().to_owned();
     let not_started = |errno: i32| Ok(Err(ending.not_started(&program, errno)));
-    // A far end inherits it. A backup's waits for everybody else; for what is read back somebody waits.
+    // A far end inherits it. A backup's waits for everybody else; for what is read back somebody
+    // waits.
     let usual = DiskTurn::current();
     if service == Service::Push {
         DiskTurn::IDLE.take();
@@ -139,20 +183,40 @@ fn start_far_end(
     };
     let (to, from) = (OwnedFd::from(to), OwnedFd::from(from));
     for pipe in [&to, &from] {
-        let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES); // a smaller pipe only costs time
+        // a smaller pipe only costs time
+        let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
     let stderr = started.child.stderr.take();
-    transport.send(&SpawnerToTransport::Pipes { service }, &[to.as_fd(), from.as_fd()])?;
-    Ok(Ok(FarEnd { service, ending, started, stderr, logged_bytes: 0, until: None, killed: false }))
+    transport.send(
+        &SpawnerToTransport::Pipes { service },
+        &[to.as_fd(), from.as_fd()],
+    )?;
+    Ok(Ok(FarEnd {
+        service,
+        ending,
+        started,
+        stderr,
+        logged_bytes: 0,
+        until: None,
+        killed: false,
+    }))
 }
 
 /// Beside this program, else where packages put it.
 fn find_helper() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(HELPER)));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(HELPER_FALLBACK))
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(HELPER)));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from(HELPER_FALLBACK))
 }
 
-fn reap(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &mut Vec<FarEnd>, ended: &[bool]) -> Result<(), Fatal> {
+fn reap(
+    control: &Wire<SpawnerToControl, ControlToSpawner>,
+    far_ends: &mut Vec<FarEnd>,
+    ended: &[bool],
+) -> Result<(), Fatal> {
     let mut place = 0usize;
     for mut far_end in far_ends.extract_if(.., |_| {
         let ended = ended.get(place).copied().unwrap_or(false);
@@ -160,9 +224,21 @@ fn reap(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &mut Vec<F
         ended
     }) {
         let status = far_end.started.child.wait()?;
-        let failure = if far_end.killed { Some(Failure::FarEndLost) } else { far_end.ending.failure(status) };
-        let peak_rss_bytes = wyng_jail::peak_resident_bytes().saturating_add(wyng_jail::peak_resident_of_children_bytes());
-        control.send(&SpawnerToControl::Ended { service: far_end.service, failure, peak_rss_bytes }, &[])?;
+        let failure = if far_end.killed {
+            Some(Failure::FarEndLost)
+        } else {
+            far_end.ending.failure(status)
+        };
+        let peak_rss_bytes = wyng_jail::peak_resident_bytes()
+            .saturating_add(wyng_jail::peak_resident_of_children_bytes());
+        control.send(
+            &SpawnerToControl::Ended {
+                service: far_end.service,
+                failure,
+                peak_rss_bytes,
+            },
+            &[],
+        )?;
     }
     Ok(())
 }
@@ -171,8 +247,13 @@ fn reap(control: &Wire<SpawnerToControl, ControlToSpawner>, far_ends: &mut Vec<F
 fn end_all(far_ends: Vec<FarEnd>) -> Result<(), Fatal> {
     let deadline = Instant::now() + GRACE;
     for mut far_end in far_ends {
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let waited = crate::ipc::wait([(far_end.started.ended.as_fd(), PollFlags::IN)], u64::try_from(left).ok())?;
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        let waited = crate::ipc::wait(
+            [(far_end.started.ended.as_fd(), PollFlags::IN)],
+            u64::try_from(left).ok(),
+        )?;
         if waited == [false] {
             far_end.started.child.kill()?;
         }
@@ -189,15 +270,22 @@ impl FarEnd {
         }
     }
 
-    /// Takes what standard error has, so that the far end never blocks on it. It is text from elsewhere: escaped, capped, labelled.
+    /// Takes what standard error has, so that the far end never blocks on it. It is text from
+    /// elsewhere: escaped, capped, labelled.
     fn drain(&mut self) {
-        let Some(stderr) = &mut self.stderr else { return };
+        let Some(stderr) = &mut self.stderr else {
+            return;
+        };
         let mut buffer = [0; 4096];
         match stderr.read(&mut buffer) {
             Ok(0) | Err(_) => self.stderr = None,
             Ok(length) => {
                 if self.logged_bytes < DIAGNOSTICS_MAX_BYTES {
-                    let text = buffer.get(..length).unwrap_or_default().escape_ascii().to_string();
+                    let text = buffer
+                        .get(..length)
+                        .unwrap_or_default()
+                        .escape_ascii()
+                        .to_string();
                     tracing::debug!(untrusted = %text, "the far end says");
                 }
                 self.logged_bytes = self.logged_bytes.saturating_add(length);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The supervisor: starts the roles from [`roles`](crate::roles), waits, and ends all when one ends. It parses nothing and hears no
-//! message; after the last start it can do nothing but wait, kill and reap.
+//! The supervisor: starts the roles from [`roles`](crate::roles), waits, and ends all when one
+//! ends. It parses nothing and hears no message; after the last start it can do nothing but wait,
+//! kill and reap.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -18,12 +19,15 @@ use rustix::pipe::PipeFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_control::{Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
-    Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user, inherited, is_root, keep_capabilities,
-    no_new_privileges, packet_pair, receive_packet, send_packet, start,
+    Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user,
+    inherited, is_root, keep_capabilities, no_new_privileges, packet_pair, receive_packet,
+    send_packet, start,
 };
 
 use crate::ipc::Fatal;
-use crate::roles::{CLIENTS_GROUP, CREDENTIALS_VARIABLE, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES};
+use crate::roles::{
+    CLIENTS_GROUP, CREDENTIALS_VARIABLE, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES,
+};
 
 /// Where systemd puts the first socket.
 const SYSTEMD_PLACE: RawFd = 3;
@@ -31,7 +35,8 @@ const SYSTEMD_PLACE: RawFd = 3;
 const CLIENTS_WAITING: i32 = 64;
 /// Longer than the spawner gives to far ends.
 const SPAWNER_GRACE_MS: u64 = 4000;
-/// For volumes to kill disposables, where there are any. Of a private daemon it goes on by itself when that is not enough.
+/// For volumes to kill disposables, where there are any. Of a private daemon it goes on by itself
+/// when that is not enough.
 const VOLUMES_GRACE_MS: u64 = 40_000;
 const PRIVATE_VOLUMES_GRACE_MS: u64 = 5000;
 
@@ -43,7 +48,8 @@ pub struct Options {
     pub only_looks: bool,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
-    /// The volumes that the daemon opens itself, and how far ends are reached; one that is not there says nothing.
+    /// The volumes that the daemon opens itself, and how far ends are reached; one that is not
+    /// there says nothing.
     pub config: Option<PathBuf>,
     /// Somebody named it, so it must be there.
     pub config_is_named: bool,
@@ -61,14 +67,17 @@ pub enum Door {
     Socket(PathBuf),
 }
 
-/// Runs until a role ends, or it is asked to end: control ends when its only client is done or gone, and as a service never.
+/// Runs until a role ends, or it is asked to end: control ends when its only client is done or
+/// gone, and as a service never.
 pub fn run(options: &Options) -> Result<(), Fatal> {
     let client = match options.door {
         Door::Client(number) => {
             die_with_parent(None)?;
             Some(inherited(number)?)
         }
-        Door::Socket(_) => passed_by_systemd().then(|| inherited(SYSTEMD_PLACE)).transpose()?,
+        Door::Socket(_) => passed_by_systemd()
+            .then(|| inherited(SYSTEMD_PLACE))
+            .transpose()?,
     };
     let state = match take_state(options) {
         Ok(state) => state,
@@ -100,7 +109,8 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     }
     let owner = owner_of(&state)?;
     let stop = hear_stop()?;
-    let (mut client, mut state, mut state_to_read) = (Some(client), Some(state.try_clone()?), Some(state));
+    let (mut client, mut state, mut state_to_read) =
+        (Some(client), Some(state.try_clone()?), Some(state));
     let mut children = Vec::new();
     for role in ROLES {
         let mut descriptors: Vec<(OwnedFd, RawFd)> = Vec::new();
@@ -117,7 +127,11 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         children.push(start(command(role, options, &owner), descriptors)?);
     }
     let enforced = no_new_privileges();
-    for taken in [enforced, keep_capabilities(SUPERVISOR_CAPABILITIES), allow_only(Profile::Supervisor)] {
+    for taken in [
+        enforced,
+        keep_capabilities(SUPERVISOR_CAPABILITIES),
+        allow_only(Profile::Supervisor),
+    ] {
         if let Enforced::No(reason) = taken {
             tracing::warn!(%reason, "the supervisor's jail is incomplete");
         }
@@ -126,11 +140,19 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     end_all(children, matches!(options.door, Door::Client(_)))
 }
 
-/// This very program again, as one role. Nothing of the environment is needed, so nothing is passed on but what logging asks.
+/// This very program again, as one role. Nothing of the environment is needed, so nothing is passed
+/// on but what logging asks.
 fn command(role: Role, options: &Options, owner: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(format!("wyngd: {}", role.name())).arg("--role").arg(role.name()).stdin(Stdio::null()).stdout(Stdio::null());
-    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
+    command
+        .arg0(format!("wyngd: {}", role.name()))
+        .arg("--role")
+        .arg(role.name())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
     if matches!(options.door, Door::Socket(_)) {
         command.arg("--service");
     }
@@ -143,7 +165,9 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     if role == Role::Control && options.only_looks {
         command.arg("--looks");
     }
-    if let (Role::Spawner | Role::Control | Role::Volumes | Role::Transport, Some(config)) = (role, &options.config) {
+    if let (Role::Spawner | Role::Control | Role::Volumes | Role::Transport, Some(config)) =
+        (role, &options.config)
+    {
         command.arg("--config").arg(config);
     }
     // Who only looks starts no qube, and leaves alone what the daemon that works has started.
@@ -152,7 +176,11 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     }
     if role == Role::Spawner {
         // ssh finds its agent and configuration by these.
-        command.envs(std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"].iter().any(|kept| name == kept)));
+        command.envs(std::env::vars_os().filter(|(name, _)| {
+            ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"]
+                .iter()
+                .any(|kept| name == kept)
+        }));
         if let Some(helper) = &options.helper {
             command.arg("--helper").arg(helper);
         }
@@ -162,16 +190,26 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
 
 /// Whether systemd opened one socket for this very process (`sd_listen_fds`(3)).
 fn passed_by_systemd() -> bool {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u32>().ok())
+    };
     number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") == Some(1)
 }
 
-/// The socket at `path`, for its owner and group. One that an earlier daemon left is removed: the state directory is locked by now.
+/// The socket at `path`, for its owner and group. One that an earlier daemon left is removed: the
+/// state directory is locked by now.
 fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // Nobody may connect before it has its mode.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
     let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(path)?);
@@ -185,13 +223,15 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     Ok(socket)
 }
 
-/// What a daemon over this state directory calls its own: no other daemon has the directory at the same time.
+/// What a daemon over this state directory calls its own: no other daemon has the directory at the
+/// same time.
 fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
     let found = rustix::fs::fstat(state)?;
     Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
 }
 
-/// Opens the state directory, and locks it unless it is only looked at. What is wrong with it is told with its path.
+/// Opens the state directory, and locks it unless it is only looked at. What is wrong with it is
+/// told with its path.
 fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
     let path = &options.state_dir;
     let unusable = |error: io::Error| Failure::StateIo {
@@ -200,26 +240,37 @@ fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
     };
     if options.only_looks {
         return match open_folder(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NoState { folder: path.display().to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NoState {
+                folder: path.display().to_string(),
+            }),
             opened => opened.map_err(unusable),
         };
     }
     make_durably(path).map_err(unusable)?;
     let state = open_folder(path).map_err(unusable)?;
     match rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Failure::Busy { archive: path.display().to_string() }),
-        locked => locked.map(|()| state).map_err(|errno| unusable(errno.into())),
+        Err(Errno::WOULDBLOCK) => Err(Failure::Busy {
+            archive: path.display().to_string(),
+        }),
+        locked => locked
+            .map(|()| state)
+            .map_err(|errno| unusable(errno.into())),
     }
 }
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
-/// Gives what root made in the state directory to the keyholder's user: it is new, or a private daemon of root's worked there. The folder
-/// itself comes last, so that a cut is repeated.
+/// Gives what root made in the state directory to the keyholder's user: it is new, or a private
+/// daemon of root's worked there. The folder itself comes last, so that a cut is repeated.
 ///
-/// The user may have put things there itself: no link is followed, and a file with a second name elsewhere is left alone.
+/// The user may have put things there itself: no link is followed, and a file with a second name
+/// elsewhere is left alone.
 fn give(folder: &OwnedFd, user: User) -> Result<(), Fatal> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -231,10 +282,21 @@ fn give(folder: &OwnedFd, user: User) -> Result<(), Fatal> {
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                give(&rustix::fs::openat(folder, name, flags, Mode::empty())?, user)?;
+                give(
+                    &rustix::fs::openat(folder, name, flags, Mode::empty())?,
+                    user,
+                )?;
             }
-            FileType::RegularFile | FileType::Symlink if found.st_uid == 0 && found.st_nlink == 1 => {
-                rustix::fs::chownat(folder, name, Some(user.uid), Some(user.gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            FileType::RegularFile | FileType::Symlink
+                if found.st_uid == 0 && found.st_nlink == 1 =>
+            {
+                rustix::fs::chownat(
+                    folder,
+                    name,
+                    Some(user.uid),
+                    Some(user.gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
             _ => {}
         }
@@ -249,7 +311,10 @@ fn make_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     make_durably(parent)?;
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -257,14 +322,18 @@ fn make_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The state directory cannot be used: the client is told in its own protocol, before any role exists.
+/// The state directory cannot be used: the client is told in its own protocol, before any role
+/// exists.
 fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
     let exit = failure.exit();
-    let version = ToClient::Hello { version: wyng_control::CONTROL_VERSION };
+    let version = ToClient::Hello {
+        version: wyng_control::CONTROL_VERSION,
+    };
     for message in [version, ToClient::Failed(failure), ToClient::Done { exit }] {
         send_packet(client.as_fd(), &encode(&message)?, &[])?;
     }
-    // A socket that is closed with something unread in it takes back what it sent; so the client closes first.
+    // A socket that is closed with something unread in it takes back what it sent; so the client
+    // closes first.
     let mut unread = vec![0; MESSAGE_MAX_BYTES];
     while receive_packet(client.as_fd(), &mut unread).is_ok_and(|(length, _)| length > 0) {}
     Ok(())
@@ -280,14 +349,18 @@ fn hear_stop() -> io::Result<OwnedFd> {
 }
 
 fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
-    let mut polled: Vec<PollFd<'_>> = children.iter().map(|started| PollFd::new(&started.ended, PollFlags::IN)).collect();
+    let mut polled: Vec<PollFd<'_>> = children
+        .iter()
+        .map(|started| PollFd::new(&started.ended, PollFlags::IN))
+        .collect();
     polled.push(PollFd::new(stop, PollFlags::IN));
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
     Ok(())
 }
 
-/// The roles that still run are killed; spawner and volumes, which see that control is gone, end far ends and disposables and then themselves.
-/// Nobody else would kill what a private daemon's volumes has not killed yet, so it is left alone.
+/// The roles that still run are killed; spawner and volumes, which see that control is gone, end
+/// far ends and disposables and then themselves. Nobody else would kill what a private daemon's
+/// volumes has not killed yet, so it is left alone.
 fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
     let mut failed = None;
     let grace_ms = |role| match role {
@@ -296,7 +369,10 @@ fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
         Role::Volumes => Some(VOLUMES_GRACE_MS),
         Role::Control | Role::Keyholder | Role::Reader | Role::Transport => None,
     };
-    let (last, first): (Vec<_>, Vec<_>) = ROLES.into_iter().zip(children).partition(|(role, _)| grace_ms(*role).is_some());
+    let (last, first): (Vec<_>, Vec<_>) = ROLES
+        .into_iter()
+        .zip(children)
+        .partition(|(role, _)| grace_ms(*role).is_some());
     for (role, mut started) in first.into_iter().chain(last) {
         if let Some(grace_ms) = grace_ms(role) {
             crate::ipc::wait([(started.ended.as_fd(), PollFlags::IN)], Some(grace_ms))?;

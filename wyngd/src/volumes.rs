@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that looks at sources and targets which the caller opened, holds sources still where it can, tells what changed in them, and
-//! hands them to the keyholder. Of paths it opens those alone that the daemon's configuration names, and the base snapshots beside them. In
-//! dom0 it also asks qubesd for the qubes behind far ends.
+//! The role that looks at sources and targets which the caller opened, holds sources still where it
+//! can, tells what changed in them, and hands them to the keyholder. Of paths it opens those alone
+//! that the daemon's configuration names, and the base snapshots beside them. In dom0 it also asks
+//! qubesd for the qubes behind far ends.
 
 mod delta;
 mod disposables;
@@ -29,7 +30,8 @@ use wyng_origin::{Machine, SYSFS};
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
-    ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
+    ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder,
+    Wire, enter_jail_as, not_enforced, wait,
 };
 use crate::roles::Role;
 use disposables::Disposables;
@@ -42,7 +44,8 @@ type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
 
 /// Why something that was opened is not handed over.
 enum Refusal {
-    /// The system refuses what is asked of the descriptor: the command is told, and the role goes on.
+    /// The system refuses what is asked of the descriptor: the command is told, and the role goes
+    /// on.
     Descriptor(Errno),
     /// A wire broke, or a message may not come now.
     Fatal(Fatal),
@@ -55,11 +58,15 @@ impl From<Errno> for Refusal {
 }
 
 impl From<Fatal> for Refusal {
-    /// The system may refuse to pass a descriptor on, as it does with sockets that carry others. A wire that is broken is found at the next
-    /// message.
+    /// The system may refuse to pass a descriptor on, as it does with sockets that carry others. A
+    /// wire that is broken is found at the next message.
     fn from(fatal: Fatal) -> Self {
         match fatal {
-            Fatal::Io(error) => Self::Descriptor(error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)),
+            Fatal::Io(error) => Self::Descriptor(
+                error
+                    .raw_os_error()
+                    .map_or(Errno::IO, Errno::from_raw_os_error),
+            ),
             fatal => Self::Fatal(fatal),
         }
     }
@@ -95,16 +102,26 @@ struct Volumes {
     changed: HashMap<u32, (OwnedFd, OwnedFd)>,
 }
 
-/// Serves until control is gone. The volumes of the configuration in that file can be opened by their names. `owner` marks this daemon's
-/// disposables; those that are left in the end are killed.
+/// Serves until control is gone. The volumes of the configuration in that file can be opened by
+/// their names. `owner` marks this daemon's disposables; those that are left in the end are killed.
 pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Result<(), Fatal> {
-    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
-    let Config { volumes: known, qubes, .. } = known;
+    let known = config
+        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let Config {
+        volumes: known,
+        qubes,
+        ..
+    } = known;
     let mut volumes = Volumes {
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
         folders: snapshot_folders(&known),
-        machine: if known.is_empty() { Machine::unopened() } else { Machine::open() },
+        machine: if known.is_empty() {
+            Machine::unopened()
+        } else {
+            Machine::open()
+        },
         known,
         snapshots_max: wyng_snapshot::held_max(),
         trusted: Trusted::of_this_process(),
@@ -120,19 +137,31 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         None => Profile::VolumesByName,
     };
     if volumes.qubes.is_some() {
-        // Disposables outlive the supervisor, and whoever killed it; so this role ends by itself, when control is gone and they are killed.
+        // Disposables outlive the supervisor, and whoever killed it; so this role ends by itself,
+        // when control is gone and they are killed.
         wyng_jail::outlive_parent()?;
     }
     let missing = enter_jail_as(Role::Volumes, profile, service, || {
-        let readable = folders.iter().map(|folder| (folder.as_fd(), PathAccess::Read));
-        let kept = volumes.folders.values().flat_map(|folder| folder.descriptors()).map(|folder| (folder, PathAccess::ReadWrite));
+        let readable = folders
+            .iter()
+            .map(|folder| (folder.as_fd(), PathAccess::Read));
+        let kept = volumes
+            .folders
+            .values()
+            .flat_map(|folder| folder.descriptors())
+            .map(|folder| (folder, PathAccess::ReadWrite));
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
-            ("only the folders of configured volumes", wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>())),
+            (
+                "only the folders of configured volumes",
+                wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>()),
+            ),
         ]
     });
     drop(folders);
-    volumes.control.send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
+    volumes
+        .control
+        .send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
     // What stands still for a backup holds room, and this may take a while.
@@ -144,8 +173,14 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
 impl Volumes {
     fn serve(&mut self) -> Result<(), Fatal> {
         loop {
-            let polled = [(self.control.as_fd(), PollFlags::IN), (self.keyholder.as_fd(), PollFlags::IN)];
-            let [from_control, from_keyholder] = wait(polled, self.qubes.as_ref().and_then(Disposables::due_millis))?;
+            let polled = [
+                (self.control.as_fd(), PollFlags::IN),
+                (self.keyholder.as_fd(), PollFlags::IN),
+            ];
+            let [from_control, from_keyholder] = wait(
+                polled,
+                self.qubes.as_ref().and_then(Disposables::due_millis),
+            )?;
             if from_keyholder {
                 self.hear_keyholder()?;
             }
@@ -155,7 +190,12 @@ impl Volumes {
                     received => self.hear_control(received?)?,
                 }
             }
-            if !from_control && let Some(qubes) = self.qubes.as_mut().filter(|qubes| qubes.due_millis() == Some(0)) {
+            if !from_control
+                && let Some(qubes) = self
+                    .qubes
+                    .as_mut()
+                    .filter(|qubes| qubes.due_millis() == Some(0))
+            {
                 qubes.kill_ended(Some(self.control.as_fd()));
             }
         }
@@ -163,23 +203,69 @@ impl Volumes {
 
     fn hear_keyholder(&mut self) -> Result<(), Fatal> {
         match self.keyholder.receive()?.message {
-            KeyholderToVolumes::OpenSource { item, volume, base_of, origin } => {
+            KeyholderToVolumes::OpenSource {
+                item,
+                volume,
+                base_of,
+                origin,
+            } => {
                 self.snapshots.remove(&item);
-                self.ask(Asked::Source(item, volume.clone(), base_of), Wanted::Source { volume, base_of, origin })
+                self.ask(
+                    Asked::Source(item, volume.clone(), base_of),
+                    Wanted::Source {
+                        volume,
+                        base_of,
+                        origin,
+                    },
+                )
             }
-            KeyholderToVolumes::OpenTarget { item, volume, size_bytes, base_of, in_place, origin } => {
+            KeyholderToVolumes::OpenTarget {
+                item,
+                volume,
+                size_bytes,
+                base_of,
+                in_place,
+                origin,
+            } => {
                 self.snapshots.remove(&item);
                 self.changed.remove(&item);
-                self.ask(Asked::Target(item), Wanted::Target { volume, size_bytes, base_of, in_place, origin })
+                self.ask(
+                    Asked::Target(item),
+                    Wanted::Target {
+                        volume,
+                        size_bytes,
+                        base_of,
+                        in_place,
+                        origin,
+                    },
+                )
             }
             KeyholderToVolumes::Undo { item } => {
-                let undone = self.changed.remove(&item).map_or(Err(Errno::OPNOTSUPP), |(target, was)| target::undo(&target, &was));
-                self.keyholder.send(&VolumesToKeyholder::Undone { item, errno: raw(undone) }, &[])
+                let undone = self
+                    .changed
+                    .remove(&item)
+                    .map_or(Err(Errno::OPNOTSUPP), |(target, was)| {
+                        target::undo(&target, &was)
+                    });
+                self.keyholder.send(
+                    &VolumesToKeyholder::Undone {
+                        item,
+                        errno: raw(undone),
+                    },
+                    &[],
+                )
             }
             KeyholderToVolumes::NextChanges { item } => {
-                let page = self.snapshots.get_mut(&item).map(|snapshot| snapshot.next_changes());
+                let page = self
+                    .snapshots
+                    .get_mut(&item)
+                    .map(|snapshot| snapshot.next_changes());
                 let message = match page {
-                    Some(Ok((method, ranges))) => VolumesToKeyholder::Changes { item, method, ranges },
+                    Some(Ok((method, ranges))) => VolumesToKeyholder::Changes {
+                        item,
+                        method,
+                        ranges,
+                    },
                     Some(Err(error)) => {
                         tracing::warn!(%error, "what changed cannot be told: the volume is read whole");
                         VolumesToKeyholder::NoChanges { item }
@@ -198,7 +284,9 @@ impl Volumes {
             KeyholderToVolumes::CloseSource { item } => {
                 self.changed.remove(&item);
                 match self.snapshots.remove(&item) {
-                    Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+                    Some(snapshot) if snapshot.is_of_client() => {
+                        self.control.send(&VolumesToControl::Forget { item }, &[])
+                    }
                     _ => Ok(()),
                 }
             }
@@ -210,39 +298,71 @@ impl Volumes {
         if self.asked.replace(question).is_some() {
             return Err(Fatal::Unexpected(self.keyholder.peer()));
         }
-        self.control.send(&VolumesToControl::Want { item, wanted }, &[])
+        self.control
+            .send(&VolumesToControl::Want { item, wanted }, &[])
     }
 
     fn rotate(&mut self, item: u32, label: BaseLabel) -> Result<(), Fatal> {
-        let rotation = self.snapshots.remove(&item).map_or(Rotation::Done(Err(Errno::NOENT)), |snapshot| snapshot.rotate(&label));
+        let rotation = self
+            .snapshots
+            .remove(&item)
+            .map_or(Rotation::Done(Err(Errno::NOENT)), |snapshot| {
+                snapshot.rotate(&label)
+            });
         match rotation {
-            Rotation::Done(done) => self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno: raw(done) }, &[]),
-            Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => Err(Fatal::Unexpected(self.keyholder.peer())),
-            Rotation::ByClient => self.control.send(&VolumesToControl::Keep { item, label }, &[]),
+            Rotation::Done(done) => self.keyholder.send(
+                &VolumesToKeyholder::Rotated {
+                    item,
+                    errno: raw(done),
+                },
+                &[],
+            ),
+            Rotation::ByClient if self.asked.replace(Asked::Keep(item)).is_some() => {
+                Err(Fatal::Unexpected(self.keyholder.peer()))
+            }
+            Rotation::ByClient => self
+                .control
+                .send(&VolumesToControl::Keep { item, label }, &[]),
         }
     }
 
     fn drop_base(&self, item: u32) -> Result<(), Fatal> {
-        match self.snapshots.get(&item).map(|snapshot| snapshot.drop_base()) {
+        match self
+            .snapshots
+            .get(&item)
+            .map(|snapshot| snapshot.drop_base())
+        {
             None | Some(Rotation::Done(Ok(()))) => Ok(()),
-            Some(Rotation::Done(Err(errno))) => self.control.send(&VolumesToControl::BaseKept { errno: errno.raw_os_error() }, &[]),
-            Some(Rotation::ByClient) => self.control.send(&VolumesToControl::DropBase { item }, &[]),
+            Some(Rotation::Done(Err(errno))) => self.control.send(
+                &VolumesToControl::BaseKept {
+                    errno: errno.raw_os_error(),
+                },
+                &[],
+            ),
+            Some(Rotation::ByClient) => {
+                self.control.send(&VolumesToControl::DropBase { item }, &[])
+            }
         }
     }
 
-    /// Does what a message says of qubes; whether it was one of those. Where qubesd is not asked, every far end may be called as it is.
+    /// Does what a message says of qubes; whether it was one of those. Where qubesd is not asked,
+    /// every far end may be called as it is.
     fn mind_qubes(&mut self, message: &ControlToVolumes) -> Result<bool, Fatal> {
         match message {
             ControlToVolumes::PrepareQube { service, via } => {
                 let service = *service;
-                let prepared = self.qubes.as_mut().map_or(Ok(None), |qubes| qubes.prepare(service, via, self.control.as_fd()));
+                let prepared = self.qubes.as_mut().map_or(Ok(None), |qubes| {
+                    qubes.prepare(service, via, self.control.as_fd())
+                });
                 let answer = match prepared {
                     Ok(qube) => VolumesToControl::QubeReady { service, qube },
                     Err(failure) => VolumesToControl::QubeNotReady { service, failure },
                 };
                 self.control.send(&answer, &[])?;
             }
-            ControlToVolumes::EndQube { service } => self.qubes.iter_mut().for_each(|qubes| qubes.end(*service)),
+            ControlToVolumes::EndQube { service } => {
+                self.qubes.iter_mut().for_each(|qubes| qubes.end(*service))
+            }
             // It came when the qube was ready, or has ended its start.
             ControlToVolumes::GiveUpQube => {}
             _ => return Ok(false),
@@ -254,7 +374,9 @@ impl Volumes {
         if self.mind_qubes(&received.message)? {
             return Ok(());
         }
-        let Some(question) = self.asked.take() else { return Err(Fatal::Unexpected(self.control.peer())) };
+        let Some(question) = self.asked.take() else {
+            return Err(Fatal::Unexpected(self.control.peer()));
+        };
         let path = match &received.message {
             ControlToVolumes::HereSource { found, .. } => found.origin.path.clone(),
             _ => Vec::new(),
@@ -265,8 +387,15 @@ impl Volumes {
             Err(Refusal::Descriptor(errno)) => {
                 let errno = errno.raw_os_error();
                 let message = match question {
-                    Asked::Source(item, ..) => VolumesToKeyholder::NoSource { item, path, why: NoSource::Errno(errno) },
-                    Asked::Target(item) => VolumesToKeyholder::NoTarget { item, fault: TargetFault::Unavailable { errno } },
+                    Asked::Source(item, ..) => VolumesToKeyholder::NoSource {
+                        item,
+                        path,
+                        why: NoSource::Errno(errno),
+                    },
+                    Asked::Target(item) => VolumesToKeyholder::NoTarget {
+                        item,
+                        fault: TargetFault::Unavailable { errno },
+                    },
                     Asked::Keep(item) => VolumesToKeyholder::Rotated { item, errno },
                 };
                 self.keyholder.send(&message, &[])
@@ -275,65 +404,149 @@ impl Volumes {
     }
 
     /// Hands over what the answer to `question` brought.
-    fn take_answer(&mut self, received: Received<ControlToVolumes>, question: &Asked) -> Result<(), Refusal> {
+    fn take_answer(
+        &mut self,
+        received: Received<ControlToVolumes>,
+        question: &Asked,
+    ) -> Result<(), Refusal> {
         let unexpected = Refusal::Fatal(Fatal::Unexpected(self.control.peer()));
         match (received.message.clone(), question) {
-            (ControlToVolumes::HereSource { item, found, clones, base }, Asked::Source(asked, ..)) if item == *asked => {
+            (
+                ControlToVolumes::HereSource {
+                    item,
+                    found,
+                    clones,
+                    base,
+                },
+                Asked::Source(asked, ..),
+            ) if item == *asked => {
                 let mut given = received.descriptors().into_iter();
-                let Some(source) = given.next() else { return Err(unexpected) };
-                let opened = Opened { item, source, found };
+                let Some(source) = given.next() else {
+                    return Err(unexpected);
+                };
+                let opened = Opened {
+                    item,
+                    source,
+                    found,
+                };
                 match (clones, given.next(), given.next()) {
-                    (true, Some(file), Some(reads)) => self.hand_over_clone(opened, Fresh { file, reads }, base.zip(given.next()), None),
+                    (true, Some(file), Some(reads)) => self.hand_over_clone(
+                        opened,
+                        Fresh { file, reads },
+                        base.zip(given.next()),
+                        None,
+                    ),
                     _ => self.hand_over_source(opened),
                 }
             }
-            (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..)) if item == *asked => {
-                Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
+            (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..))
+                if item == *asked =>
+            {
+                Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
             }
-            (ControlToVolumes::HereTarget { item, form, base, remembered }, Asked::Target(asked)) if item == *asked => {
+            (
+                ControlToVolumes::HereTarget {
+                    item,
+                    form,
+                    base,
+                    remembered,
+                },
+                Asked::Target(asked),
+            ) if item == *asked => {
                 let mut given = received.descriptors();
-                let base = base.zip(if given.len() > form.descriptors() { given.pop() } else { None });
+                let base = base.zip(if given.len() > form.descriptors() {
+                    given.pop()
+                } else {
+                    None
+                });
                 self.hand_over_target(item, form, given, base, remembered)
             }
-            (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of)) if item == *asked => {
+            (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of))
+                if item == *asked =>
+            {
                 self.hand_over_configured(item, volume, base_of)
             }
-            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked)) if item == *asked => {
-                Ok(self.keyholder.send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
+            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked))
+                if item == *asked =>
+            {
+                Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
             }
             (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
-                Ok(self.keyholder.send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)
+                Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)
             }
             _ => Err(unexpected),
         }
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
-    fn hand_over_configured(&mut self, item: u32, volume: &str, base_of: &BaseOf) -> Result<(), Refusal> {
+    fn hand_over_configured(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+    ) -> Result<(), Refusal> {
         let missing = NoSource::Errno(Errno::NOENT.raw_os_error());
         let path = self.known.get(volume).cloned().unwrap_or_default();
-        let opened = if path.as_os_str().is_empty() { Err(missing) } else { open::open(&path, self.trusted) };
+        let opened = if path.as_os_str().is_empty() {
+            Err(missing)
+        } else {
+            open::open(&path, self.trusted)
+        };
         let source = match opened {
             Ok(source) => source,
             Err(why) => {
                 let path = path.into_os_string().into_vec();
-                return Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?);
+                return Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?);
             }
         };
         let mut found = self.machine.look(&path, source.as_fd());
-        let folder = self.folders.get(volume).filter(|folder| folder.is_of(source.as_fd())).cloned();
+        let folder = self
+            .folders
+            .get(volume)
+            .filter(|folder| folder.is_of(source.as_fd()))
+            .cloned();
         match folder.as_ref().and_then(|folder| folder.fresh().ok()) {
             Some(fresh) => {
-                found.snapshots = folder.as_ref().and_then(|folder| folder.path()).map(|path| path.as_os_str().as_bytes().to_vec());
+                found.snapshots = folder
+                    .as_ref()
+                    .and_then(|folder| folder.path())
+                    .map(|path| path.as_os_str().as_bytes().to_vec());
                 let base = folder.as_ref().and_then(|folder| folder.base(base_of));
-                self.hand_over_clone(Opened { item, source, found }, fresh, base, folder)
+                self.hand_over_clone(
+                    Opened {
+                        item,
+                        source,
+                        found,
+                    },
+                    fresh,
+                    base,
+                    folder,
+                )
             }
-            None => self.hand_over_source(Opened { item, source, found }),
+            None => self.hand_over_source(Opened {
+                item,
+                source,
+                found,
+            }),
         }
     }
 
     /// Hands over a clone of the source; the source itself where it cannot be cloned.
-    fn hand_over_clone(&mut self, opened: Opened, fresh: Fresh, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<(), Refusal> {
+    fn hand_over_clone(
+        &mut self,
+        opened: Opened,
+        fresh: Fresh,
+        base: Option<Base>,
+        folder: Option<Rc<Folder>>,
+    ) -> Result<(), Refusal> {
         let item = opened.item;
         match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
@@ -358,7 +571,11 @@ impl Volumes {
 
     /// Hands over a source as it is.
     fn hand_over_source(&self, opened: Opened) -> Result<(), Refusal> {
-        let Opened { item, source, found } = opened;
+        let Opened {
+            item,
+            source,
+            found,
+        } = opened;
         let size_bytes = match source_bytes(&source) {
             Ok(Some(size_bytes)) => Ok(size_bytes),
             Ok(None) => Err(NoSource::Kind(FileKind::Other)),
@@ -367,22 +584,41 @@ impl Volumes {
         match size_bytes {
             Ok(size_bytes) => {
                 let peak_rss_bytes = wyng_jail::peak_resident_bytes();
-                let message = VolumesToKeyholder::Source { item, size_bytes, snapshot: false, base: None, found, peak_rss_bytes };
+                let message = VolumesToKeyholder::Source {
+                    item,
+                    size_bytes,
+                    snapshot: false,
+                    base: None,
+                    found,
+                    peak_rss_bytes,
+                };
                 Ok(self.keyholder.send(&message, &[source.as_fd()])?)
             }
-            Err(why) => Ok(self.keyholder.send(&VolumesToKeyholder::NoSource { item, path: found.origin.path, why }, &[])?),
+            Err(why) => Ok(self.keyholder.send(
+                &VolumesToKeyholder::NoSource {
+                    item,
+                    path: found.origin.path,
+                    why,
+                },
+                &[],
+            )?),
         }
     }
 
-    /// A run may have many small volumes before its next commit, each with a clone that is held open. Where there are too many descriptors, one
-    /// is let go: its volume keeps the base snapshot that it has, and the next run reads more of it.
+    /// A run may have many small volumes before its next commit, each with a clone that is held
+    /// open. Where there are too many descriptors, one is let go: its volume keeps the base
+    /// snapshot that it has, and the next run reads more of it.
     fn make_room(&mut self) -> Result<(), Fatal> {
         if self.snapshots.len() < self.snapshots_max {
             return Ok(());
         }
-        let Some(item) = self.snapshots.keys().next().copied() else { return Ok(()) };
+        let Some(item) = self.snapshots.keys().next().copied() else {
+            return Ok(());
+        };
         match self.snapshots.remove(&item) {
-            Some(snapshot) if snapshot.is_of_client() => self.control.send(&VolumesToControl::Forget { item }, &[]),
+            Some(snapshot) if snapshot.is_of_client() => {
+                self.control.send(&VolumesToControl::Forget { item }, &[])
+            }
             _ => Ok(()),
         }
     }
@@ -407,13 +643,15 @@ fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
 }
 
-/// Where configured volumes lie, as long as this process lives. Names of devices are links, so `/dev` is one folder; a qube's own folder may
-/// be made anew, so a pool's qubes are another.
+/// Where configured volumes lie, as long as this process lives. Names of devices are links, so
+/// `/dev` is one folder; a qube's own folder may be made anew, so a pool's qubes are another.
 fn folder_of(path: &Path) -> Option<PathBuf> {
     if path.starts_with("/dev") {
         return Some(PathBuf::from("/dev"));
     }
-    folder_of_qubes(path).or_else(|| path.parent()).map(Path::to_owned)
+    folder_of_qubes(path)
+        .or_else(|| path.parent())
+        .map(Path::to_owned)
 }
 
 /// The folder of base snapshots of each configured volume; the same one for all that share it.
@@ -422,24 +660,39 @@ fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<
     for (name, path) in volumes {
         // A volume's name may be a link to where it lies; and it may not be there yet.
         let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let folder = folder_of(&lies).filter(|folder| !folder.starts_with("/dev")).and_then(|folder| Folder::above(&folder));
+        let folder = folder_of(&lies)
+            .filter(|folder| !folder.starts_with("/dev"))
+            .and_then(|folder| Folder::above(&folder));
         let Some(folder) = folder else { continue };
-        let shared = folders.values().find(|known| known.path() == folder.path()).cloned();
+        let shared = folders
+            .values()
+            .find(|known| known.path() == folder.path())
+            .cloned();
         folders.insert(name.clone(), shared.unwrap_or_else(|| Rc::new(folder)));
     }
     folders
 }
 
-/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a device made anew. And that in which the
-/// kernel tells what devices are recognised by.
+/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a
+/// device made anew. And that in which the kernel tells what devices are recognised by.
 fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let leads_to = volumes.values().filter_map(|path| std::fs::canonicalize(path).ok());
-    let mut folders: BTreeSet<PathBuf> = volumes.values().cloned().chain(leads_to).filter_map(|path| folder_of(&path)).collect();
+    let leads_to = volumes
+        .values()
+        .filter_map(|path| std::fs::canonicalize(path).ok());
+    let mut folders: BTreeSet<PathBuf> = volumes
+        .values()
+        .cloned()
+        .chain(leads_to)
+        .filter_map(|path| folder_of(&path))
+        .collect();
     if !folders.is_empty() {
         folders.insert(SYSFS.into());
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    folders.iter().filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok()).collect()
+    folders
+        .iter()
+        .filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok())
+        .collect()
 }
 
 /// The size of a source that can be read anywhere: a regular file or a block device.

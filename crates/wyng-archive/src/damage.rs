@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What it means that an object is not what was stored: its class, its name, and the step at which it failed.
+//! What it means that an object is not what was stored: its class, its name, and the step at which
+//! it failed.
 
 use std::fmt;
 
@@ -98,15 +99,21 @@ pub struct Damage {
 impl Damage {
     /// Names an object and what is wrong with it.
     pub fn new(class: Class, object: [u8; 32], fault: Fault) -> Self {
-        Self { class, object, fault }
+        Self {
+            class,
+            object,
+            fault,
+        }
     }
 }
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8; 32]) -> String {
     use fmt::Write;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        })
 }

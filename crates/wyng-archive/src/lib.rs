@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The archive format of `docs/format.md`: layouts, cryptography and plans.
 //!
-//! This crate does no I/O, reads no clock and draws no random byte: bytes, times and randomness come in as arguments, so that the same
-//! code runs under the daemon, under simulation and against test vectors.
+//! This crate does no I/O, reads no clock and draws no random byte: bytes, times and randomness
+//! come in as arguments, so that the same code runs under the daemon, under simulation and against
+//! test vectors.
 //!
 //! - [`mod@format`]: how each object is laid out; one file an object, named by the glossary.
 //! - [`crypto`]: keys and their labels, slots, ids, sealing and opening, session keys.
-//! - [`plan`]: what follows from a tree: editing, comparing, marking. Pure functions over a source of nodes.
+//! - [`plan`]: what follows from a tree: editing, comparing, marking. Pure functions over a source
+//!   of nodes.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unreachable, clippy::string_slice, clippy::as_conversions)
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::as_conversions
+    )
 )]
 
 pub mod crypto;

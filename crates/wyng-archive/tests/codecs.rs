@@ -1,22 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every layout encodes and decodes to itself, and nothing decodes but what encodes: no trailing byte, no second form, no excess. The
-//! decoders meet random bytes and valid ones with a few bytes changed; they never panic.
+//! Every layout encodes and decodes to itself, and nothing decodes but what encodes: no trailing
+//! byte, no second form, no excess. The decoders meet random bytes and valid ones with a few bytes
+//! changed; they never panic.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
 use proptest::prelude::*;
-use wyng_archive::crypto::{Credential, Id, NonceSeed, Password, RecoveryKey, SlotParams, cheapest_first, seal_slot};
+use wyng_archive::crypto::{
+    Credential, Id, NonceSeed, Password, RecoveryKey, SlotParams, cheapest_first, seal_slot,
+};
 use wyng_archive::format::{
-    COMMIT_PLAIN_BYTES, Commit, ContentTree, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, FANOUT, KeysTree, Node, PacksTree,
-    RecordKind, SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, VolumesTree,
+    COMMIT_PLAIN_BYTES, Commit, ContentTree, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry,
+    FANOUT, KeysTree, Node, PacksTree, RecordKind, SessionsTree, Shape, Slot, SlotClear, SlotKind,
+    SlotLabel, VolumesTree,
 };
 use zeroize::Zeroizing;
 
-use common::{ARCHIVE, commit, credential, id, key_entry, pack_entry, place, root, session, volume};
+use common::{
+    ARCHIVE, commit, credential, id, key_entry, pack_entry, place, root, session, volume,
+};
 
-fn leaf<S: Shape + std::fmt::Debug>(values: impl Strategy<Value = S::Value>) -> impl Strategy<Value = Node<S>> {
+fn leaf<S: Shape + std::fmt::Debug>(
+    values: impl Strategy<Value = S::Value>,
+) -> impl Strategy<Value = Node<S>> {
     prop::collection::btree_map(0..FANOUT, values, 1..6).prop_map(|values| {
         let mut slots: [Option<S::Value>; FANOUT] = [const { None }; FANOUT];
         for (slot, value) in values {
@@ -26,23 +38,44 @@ fn leaf<S: Shape + std::fmt::Debug>(values: impl Strategy<Value = S::Value>) -> 
     })
 }
 
-fn inner<S: Shape + std::fmt::Debug>(children: impl Strategy<Value = S::Child>) -> impl Strategy<Value = Node<S>> {
-    (1..12_u8, prop::collection::btree_map(0..FANOUT, children, 1..FANOUT)).prop_map(|(level, children)| {
-        let mut slots: [Option<S::Child>; FANOUT] = [None; FANOUT];
-        for (slot, child) in children {
-            slots[slot] = Some(child);
-        }
-        Node::Inner { level, children: Box::new(slots) }
-    })
+fn inner<S: Shape + std::fmt::Debug>(
+    children: impl Strategy<Value = S::Child>,
+) -> impl Strategy<Value = Node<S>> {
+    (
+        1..12_u8,
+        prop::collection::btree_map(0..FANOUT, children, 1..FANOUT),
+    )
+        .prop_map(|(level, children)| {
+            let mut slots: [Option<S::Child>; FANOUT] = [None; FANOUT];
+            for (slot, child) in children {
+                slots[slot] = Some(child);
+            }
+            Node::Inner {
+                level,
+                children: Box::new(slots),
+            }
+        })
 }
 
 fn node_comes_back<S: Shape + std::fmt::Debug + PartialEq>(node: &Node<S>) {
     let bytes = node.encode();
-    assert_eq!(&Node::<S>::decode(&bytes, node.level(), u64::MAX).unwrap(), node);
+    assert_eq!(
+        &Node::<S>::decode(&bytes, node.level(), u64::MAX).unwrap(),
+        node
+    );
     let longer = [bytes.as_slice(), &[0]].concat();
-    assert!(Node::<S>::decode(&longer, node.level(), u64::MAX).is_err(), "a trailing byte");
-    assert!(Node::<S>::decode(&bytes[..bytes.len() - 1], node.level(), u64::MAX).is_err(), "a missing byte");
-    assert!(Node::<S>::decode(&bytes, node.level() + 1, u64::MAX).is_err(), "another level");
+    assert!(
+        Node::<S>::decode(&longer, node.level(), u64::MAX).is_err(),
+        "a trailing byte"
+    );
+    assert!(
+        Node::<S>::decode(&bytes[..bytes.len() - 1], node.level(), u64::MAX).is_err(),
+        "a missing byte"
+    );
+    assert!(
+        Node::<S>::decode(&bytes, node.level() + 1, u64::MAX).is_err(),
+        "another level"
+    );
 }
 
 /// What decodes, encodes to the same bytes.
@@ -61,14 +94,19 @@ fn every_decoder(bytes: &[u8]) {
     node_is_canonical::<KeysTree>(bytes, level);
     node_is_canonical::<VolumesTree>(bytes, level);
     let mut offset = [0; 4];
-    offset.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    offset
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
     if let Ok(directory) = Directory::decode(bytes, u32::from_le_bytes(offset)) {
         assert_eq!(directory.encode(), bytes);
     }
     if let Ok(slot) = Slot::decode(bytes) {
         assert_eq!(slot.encode(), bytes);
     }
-    if let Some(generation) = bytes.get(8..16).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+    if let Some(generation) = bytes
+        .get(8..16)
+        .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
         && let Ok(commit) = Commit::decode(bytes, generation)
     {
         assert_eq!(commit.encode(), bytes);
@@ -77,7 +115,12 @@ fn every_decoder(bytes: &[u8]) {
         assert_eq!(credential.encode().as_slice(), bytes);
     }
     if let Ok(key) = RecoveryKey::parse(bytes) {
-        assert_eq!(RecoveryKey::parse(key.printed().as_bytes()).unwrap().chars(), key.chars());
+        assert_eq!(
+            RecoveryKey::parse(key.printed().as_bytes())
+                .unwrap()
+                .chars(),
+            key.chars()
+        );
     }
 }
 
@@ -96,21 +139,37 @@ fn changed(mut bytes: Vec<u8>, changes: &[(u16, u8)], cut: Option<u16>) -> Vec<u
 }
 
 fn changes() -> impl Strategy<Value = (Vec<(u16, u8)>, Option<u16>)> {
-    (prop::collection::vec((any::<u16>(), any::<u8>()), 0..4), prop::option::weighted(0.2, any::<u16>()))
+    (
+        prop::collection::vec((any::<u16>(), any::<u8>()), 0..4),
+        prop::option::weighted(0.2, any::<u16>()),
+    )
 }
 
 /// As a pack fills: chunks, then nodes, end to end from 0; and where the directory begins.
 fn directory() -> impl Strategy<Value = (Directory, u32)> {
-    (prop::collection::vec((id(), 45..100_000_u32, any::<u32>()), 1..20), 0..20_usize).prop_map(|(records, nodes_from)| {
-        let mut offset_bytes = 0;
-        let mut entries = Vec::new();
-        for (place, (id, length_bytes, key)) in records.into_iter().enumerate() {
-            let kind = if place < nodes_from { RecordKind::Chunk { key } } else { RecordKind::Node };
-            entries.push(DirectoryEntry { id, offset_bytes, length_bytes, kind });
-            offset_bytes += length_bytes;
-        }
-        (Directory { entries }, offset_bytes)
-    })
+    (
+        prop::collection::vec((id(), 45..100_000_u32, any::<u32>()), 1..20),
+        0..20_usize,
+    )
+        .prop_map(|(records, nodes_from)| {
+            let mut offset_bytes = 0;
+            let mut entries = Vec::new();
+            for (place, (id, length_bytes, key)) in records.into_iter().enumerate() {
+                let kind = if place < nodes_from {
+                    RecordKind::Chunk { key }
+                } else {
+                    RecordKind::Node
+                };
+                entries.push(DirectoryEntry {
+                    id,
+                    offset_bytes,
+                    length_bytes,
+                    kind,
+                });
+                offset_bytes += length_bytes;
+            }
+            (Directory { entries }, offset_bytes)
+        })
 }
 
 fn slot() -> Slot {
@@ -128,9 +187,14 @@ fn slot() -> Slot {
 
 #[test]
 fn a_label_is_short_text_without_control_characters() {
-    for (text, fits) in
-        [("", true), ("laptop", true), (&"ü".repeat(16), true), (&"ü".repeat(17), false), ("a\nb", false), ("a\u{1b}[2J", false)]
-    {
+    for (text, fits) in [
+        ("", true),
+        ("laptop", true),
+        (&"ü".repeat(16), true),
+        (&"ü".repeat(17), false),
+        ("a\nb", false),
+        ("a\u{1b}[2J", false),
+    ] {
         assert_eq!(SlotLabel::new(text).is_some(), fits, "{text:?}");
     }
 }
@@ -138,14 +202,37 @@ fn a_label_is_short_text_without_control_characters() {
 #[test]
 fn slots_are_tried_cheapest_first_and_the_newest_among_equals() {
     let sound = slot();
-    let mut slots: Vec<Slot> = [(1, 65_536, 5), (9, 1_048_576, 3), (4, 65_536, 3), (200, 65_536, 5), (7, 98_304, 3)]
-        .map(|(number, memory_kib, passes)| {
-            let clear = SlotClear { number, memory_kib, passes, ..*sound.clear() };
-            Slot::new(clear, *sound.commitment(), *sound.nonce(), *sound.sealed_payload(), *sound.tag())
-        })
-        .into();
+    let mut slots: Vec<Slot> = [
+        (1, 65_536, 5),
+        (9, 1_048_576, 3),
+        (4, 65_536, 3),
+        (200, 65_536, 5),
+        (7, 98_304, 3),
+    ]
+    .map(|(number, memory_kib, passes)| {
+        let clear = SlotClear {
+            number,
+            memory_kib,
+            passes,
+            ..*sound.clear()
+        };
+        Slot::new(
+            clear,
+            *sound.commitment(),
+            *sound.nonce(),
+            *sound.sealed_payload(),
+            *sound.tag(),
+        )
+    })
+    .into();
     cheapest_first(&mut slots);
-    assert_eq!(slots.iter().map(|slot| slot.clear().number).collect::<Vec<_>>(), [4, 7, 200, 1, 9]);
+    assert_eq!(
+        slots
+            .iter()
+            .map(|slot| slot.clear().number)
+            .collect::<Vec<_>>(),
+        [4, 7, 200, 1, 9]
+    );
 }
 
 proptest! {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What was sealed for one place opens nowhere else, and no (key, nonce) pair serves two messages, even without a random generator.
+//! What was sealed for one place opens nowhere else, and no (key, nonce) pair serves two messages,
+//! even without a random generator.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
@@ -10,8 +15,8 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{
-    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password, Root, Secret, SessionKey, SlotError, SlotParams,
-    open_slot, seal_slot,
+    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password, Root,
+    Secret, SessionKey, SlotError, SlotParams, open_slot, seal_slot,
 };
 use wyng_archive::format::{SLOT_BYTES, Slot, SlotClear, SlotKind};
 use zeroize::Zeroizing;
@@ -24,14 +29,31 @@ const SEED: NonceSeed = NonceSeed([0; 24]);
 fn seal(credential: &Credential, key: &SessionKey, level: i8, chunk: &[u8]) -> (Id, Vec<u8>) {
     let (id, mut record) = (credential.domain(DOMAIN).content_id(chunk), Vec::new());
     let mut coder = Coder::new(level).unwrap();
-    credential.seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0), &mut record).unwrap();
+    credential
+        .seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0), &mut record)
+        .unwrap();
     (id, record)
 }
 
-fn open(credential: &Credential, key: &SessionKey, domain: DomainId, id: &Id, record: &[u8]) -> Result<Vec<u8>, Fault> {
+fn open(
+    credential: &Credential,
+    key: &SessionKey,
+    domain: DomainId,
+    id: &Id,
+    record: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let mut chunk = Vec::new();
     let mut coder = Coder::new(0).unwrap();
-    credential.open_chunk(key, &credential.domain(domain), &mut coder, id, record, &mut chunk).map_err(|damage| damage.fault)?;
+    credential
+        .open_chunk(
+            key,
+            &credential.domain(domain),
+            &mut coder,
+            id,
+            record,
+            &mut chunk,
+        )
+        .map_err(|damage| damage.fault)?;
     Ok(chunk)
 }
 
@@ -69,17 +91,43 @@ fn r24_a_chunk_opens_for_no_other_archive_epoch_key_id_domain_or_kind() {
     assert!(open(&credential, &key, DOMAIN, &id, &record).is_ok());
 
     let other_id = credential.domain(DOMAIN).content_id(b"another");
-    assert_eq!(open(&credential, &key, DOMAIN, &other_id, &record), Err(Fault::Tag));
-    assert_eq!(open(&credential, &session_key(&credential, 1), DOMAIN, &id, &record), Err(Fault::Tag));
-    assert_eq!(open(&credential, &key, DomainId([0x67; 16]), &id, &record), Err(Fault::Id));
+    assert_eq!(
+        open(&credential, &key, DOMAIN, &other_id, &record),
+        Err(Fault::Tag)
+    );
+    assert_eq!(
+        open(
+            &credential,
+            &session_key(&credential, 1),
+            DOMAIN,
+            &id,
+            &record
+        ),
+        Err(Fault::Tag)
+    );
+    assert_eq!(
+        open(&credential, &key, DomainId([0x67; 16]), &id, &record),
+        Err(Fault::Id)
+    );
     // The same ROOT under another archive id, and the next epoch of the same archive.
     let elsewhere = root().credential(ArchiveId([0x23; 16])).unwrap();
-    assert_eq!(open(&elsewhere, &key, DOMAIN, &id, &record), Err(Fault::Tag));
+    assert_eq!(
+        open(&elsewhere, &key, DOMAIN, &id, &record),
+        Err(Fault::Tag)
+    );
     let later = other_root(0x11, 2).credential(ARCHIVE).unwrap();
-    assert_eq!(open(&later, &session_key(&later, 0), DOMAIN, &id, &record), Err(Fault::Tag));
+    assert_eq!(
+        open(&later, &session_key(&later, 0), DOMAIN, &id, &record),
+        Err(Fault::Tag)
+    );
     let mut plain = Vec::new();
     for kind in [Kind::Node, Kind::Directory, Kind::Commit] {
-        assert!(credential.open_meta(kind, &mut Coder::new(0).unwrap(), &id, &record, &mut plain).is_err(), "{kind:?}");
+        assert!(
+            credential
+                .open_meta(kind, &mut Coder::new(0).unwrap(), &id, &record, &mut plain)
+                .is_err(),
+            "{kind:?}"
+        );
     }
 }
 
@@ -91,18 +139,61 @@ fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
     let id = credential.node_id(&plain);
     for kind in [Kind::Node, Kind::Directory] {
         let mut record = Vec::new();
-        credential.seal_meta(kind, &mut coder, &id, &plain, NonceSeed([1; 24]), &mut record).unwrap();
+        credential
+            .seal_meta(
+                kind,
+                &mut coder,
+                &id,
+                &plain,
+                NonceSeed([1; 24]),
+                &mut record,
+            )
+            .unwrap();
         let mut opened = Vec::new();
-        assert!(credential.open_meta(kind, &mut coder, &id, &record, &mut opened).is_ok());
-        for other in [Kind::Node, Kind::Directory, Kind::Commit].into_iter().filter(|other| *other != kind) {
-            assert_eq!(credential.open_meta(other, &mut coder, &id, &record, &mut opened).unwrap_err().fault, Fault::Tag);
+        assert!(
+            credential
+                .open_meta(kind, &mut coder, &id, &record, &mut opened)
+                .is_ok()
+        );
+        for other in [Kind::Node, Kind::Directory, Kind::Commit]
+            .into_iter()
+            .filter(|other| *other != kind)
+        {
+            assert_eq!(
+                credential
+                    .open_meta(other, &mut coder, &id, &record, &mut opened)
+                    .unwrap_err()
+                    .fault,
+                Fault::Tag
+            );
         }
-        assert_eq!(credential.open_meta(kind, &mut coder, &Id([9; 32]), &record, &mut opened).unwrap_err().fault, Fault::Tag);
+        assert_eq!(
+            credential
+                .open_meta(kind, &mut coder, &Id([9; 32]), &record, &mut opened)
+                .unwrap_err()
+                .fault,
+            Fault::Tag
+        );
     }
     // Sealed under an id that is not its own: the tag is right, and the keyed id still refuses it.
     let (wrong, mut record, mut opened) = (Id([9; 32]), Vec::new(), Vec::new());
-    credential.seal_meta(Kind::Node, &mut coder, &wrong, &plain, NonceSeed([1; 24]), &mut record).unwrap();
-    assert_eq!(credential.open_meta(Kind::Node, &mut coder, &wrong, &record, &mut opened).unwrap_err().fault, Fault::Id);
+    credential
+        .seal_meta(
+            Kind::Node,
+            &mut coder,
+            &wrong,
+            &plain,
+            NonceSeed([1; 24]),
+            &mut record,
+        )
+        .unwrap();
+    assert_eq!(
+        credential
+            .open_meta(Kind::Node, &mut coder, &wrong, &record, &mut opened)
+            .unwrap_err()
+            .fault,
+        Fault::Id
+    );
 }
 
 #[test]
@@ -111,9 +202,12 @@ fn r32_a_generator_that_returns_constants_repeats_no_key_and_nonce_for_different
     let key = session_key(&credential, 0);
     let mut messages: HashMap<[u8; 24], Vec<u8>> = HashMap::new();
     let mut bodies = HashSet::new();
-    // The same chunk at several levels is other bytes; several chunks; metadata of equal bytes in two kinds.
+    // The same chunk at several levels is other bytes; several chunks; metadata of equal bytes in
+    // two kinds.
     for chunk in 0..20_u32 {
-        let text: Vec<u8> = (0..20_000).map(|place: u32| (place.wrapping_mul(place / 7) >> (chunk % 9)) as u8 & 0x1f).collect();
+        let text: Vec<u8> = (0..20_000)
+            .map(|place: u32| (place.wrapping_mul(place / 7) >> (chunk % 9)) as u8 & 0x1f)
+            .collect();
         for level in [-7, 1, 3, 9, 19] {
             let (_, record) = seal(&credential, &key, level, &text);
             let (nonce, body) = record.split_first_chunk::<24>().unwrap();
@@ -133,13 +227,25 @@ fn r17_a_cloned_machine_in_another_generation_draws_another_session_key() {
     let (_, first) = SessionKey::draw(&credential, 0, &entropy(0)).unwrap();
     let (_, again) = SessionKey::draw(&credential, 0, &entropy(0)).unwrap();
     assert_eq!(first, again, "nothing but its inputs makes a key");
-    let later = Entropy { generation: 8, ..entropy(0) };
-    let forked = Entropy { process_id: 11, ..entropy(0) };
-    let clock = Entropy { monotonic_nanos: 10, ..entropy(0) };
+    let later = Entropy {
+        generation: 8,
+        ..entropy(0)
+    };
+    let forked = Entropy {
+        process_id: 11,
+        ..entropy(0)
+    };
+    let clock = Entropy {
+        monotonic_nanos: 10,
+        ..entropy(0)
+    };
     for other in [later, forked, clock, entropy(1)] {
         assert_ne!(SessionKey::draw(&credential, 0, &other).unwrap().1, first);
     }
-    assert_ne!(SessionKey::draw(&credential, 1, &entropy(0)).unwrap().1, first);
+    assert_ne!(
+        SessionKey::draw(&credential, 1, &entropy(0)).unwrap().1,
+        first
+    );
 }
 
 #[test]
@@ -154,7 +260,9 @@ fn r18_a_session_key_is_found_again_with_the_private_half_and_only_at_its_number
     assert!(SessionKey::open(&credential, &root().data_key().unwrap(), 6, &entry).is_err());
     let mut forged = entry;
     forged.check[0] ^= 1;
-    assert!(matches!(SessionKey::open(&credential, &root().data_key().unwrap(), 5, &forged), Err(damage) if damage.fault == Fault::Check));
+    assert!(
+        matches!(SessionKey::open(&credential, &root().data_key().unwrap(), 5, &forged), Err(damage) if damage.fault == Fault::Check)
+    );
 }
 
 #[test]
@@ -165,19 +273,41 @@ fn r27_a_key_that_is_used_up_seals_nothing_more() {
     let (id, mut record) = (credential.domain(DOMAIN).content_id(b"x"), Vec::new());
     for sealed in 0..4 {
         assert_eq!(key.is_worn(), sealed >= 2);
-        credential.seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record).unwrap();
+        credential
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .unwrap();
     }
-    assert!(credential.seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record).is_err());
+    assert!(
+        credential
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .is_err()
+    );
 }
 
 fn slot(kind: SlotKind, password: &[u8]) -> Slot {
     let (memory_kib, passes) = (SlotParams::LEAST.memory_kib(), SlotParams::LEAST.passes());
-    let clear = SlotClear { number: 1, kind, archive: ARCHIVE, memory_kib, passes, salt: [7; 32] };
-    seal_slot(&root(), clear, &Password::new(Zeroizing::new(password.to_vec())).unwrap(), NonceSeed([8; 24])).unwrap()
+    let clear = SlotClear {
+        number: 1,
+        kind,
+        archive: ARCHIVE,
+        memory_kib,
+        passes,
+        salt: [7; 32],
+    };
+    seal_slot(
+        &root(),
+        clear,
+        &Password::new(Zeroizing::new(password.to_vec())).unwrap(),
+        NonceSeed([8; 24]),
+    )
+    .unwrap()
 }
 
 fn try_open(slot: &Slot, password: &[u8]) -> Result<Root, SlotError> {
-    open_slot(slot, &Password::new(Zeroizing::new(password.to_vec())).unwrap())
+    open_slot(
+        slot,
+        &Password::new(Zeroizing::new(password.to_vec())).unwrap(),
+    )
 }
 
 /// Changes clear bytes or the rest, and repairs the checksum as a forger would.
@@ -195,7 +325,8 @@ fn a_forged_slot_is_refused_wherever_it_was_changed() {
     let slot = slot(SlotKind::Passphrase, b"horse");
     assert!(try_open(&slot, b"horse").is_ok());
     assert!(matches!(try_open(&slot, b"house"), Err(SlotError::Refused)));
-    // A place in each field: number, kind, archive, memory, passes, salt, commitment, nonce, payload, tag.
+    // A place in each field: number, kind, archive, memory, passes, salt, commitment, nonce,
+    // payload, tag.
     for place in [11, 12, 16, 32, 36, 48, 79, 80, 111, 112, 136, 175, 176, 191] {
         match Slot::decode(&forged(&slot, place)) {
             Err(_) => {}
@@ -206,8 +337,19 @@ fn a_forged_slot_is_refused_wherever_it_was_changed() {
 
 #[test]
 fn a_slots_cost_outside_of_the_bounds_is_refused_before_memory_is_taken() {
-    for (memory_kib, passes) in [(0, 3), (65_535, 3), (1_048_577, 3), (u32::MAX, 3), (65_536, 2), (65_536, 17), (65_536, u32::MAX)] {
-        assert!(SlotParams::new(memory_kib, passes).is_none(), "{memory_kib} KiB, {passes} passes");
+    for (memory_kib, passes) in [
+        (0, 3),
+        (65_535, 3),
+        (1_048_577, 3),
+        (u32::MAX, 3),
+        (65_536, 2),
+        (65_536, 17),
+        (65_536, u32::MAX),
+    ] {
+        assert!(
+            SlotParams::new(memory_kib, passes).is_none(),
+            "{memory_kib} KiB, {passes} passes"
+        );
         let mut bytes = slot(SlotKind::Passphrase, b"horse").encode();
         bytes[32..36].copy_from_slice(&memory_kib.to_le_bytes());
         bytes[36..40].copy_from_slice(&passes.to_le_bytes());

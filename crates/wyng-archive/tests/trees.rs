@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The one tree against a plain map: edits, walks, lookups, diffs, marks and resizes, at random.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
@@ -22,7 +26,11 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        Self { credential: common::credential(), nodes: HashMap::new(), loaded: 0 }
+        Self {
+            credential: common::credential(),
+            nodes: HashMap::new(),
+            loaded: 0,
+        }
     }
 }
 
@@ -54,7 +62,12 @@ fn value(number: u32) -> Id {
 }
 
 /// Applies changes in ascending order; a `None` removes.
-fn edit(store: &mut Store, old: &Root<Id>, size: u64, changes: &BTreeMap<u64, Option<Id>>) -> Root<Id> {
+fn edit(
+    store: &mut Store,
+    old: &Root<Id>,
+    size: u64,
+    changes: &BTreeMap<u64, Option<Id>>,
+) -> Root<Id> {
     let mut editor = Editor::<ContentTree>::new(old, size, store).unwrap();
     for (index, value) in changes.range(..size) {
         editor.set(*index, *value, store).unwrap();
@@ -79,12 +92,22 @@ fn apply(map: &mut Map, size: u64, changes: &BTreeMap<u64, Option<Id>>) {
 
 /// Sizes around the powers of 32, where the depth changes.
 fn size() -> impl Strategy<Value = u64> {
-    prop_oneof![Just(0), 1..40_u64, 1000..1100_u64, 32_700..32_800_u64, Just(u64::MAX), Just(1 << 40)]
+    prop_oneof![
+        Just(0),
+        1..40_u64,
+        1000..1100_u64,
+        32_700..32_800_u64,
+        Just(u64::MAX),
+        Just(1 << 40)
+    ]
 }
 
 fn edits() -> impl Strategy<Value = (u64, BTreeMap<u64, Option<Id>>)> {
     size().prop_flat_map(|size| {
-        let index = prop_oneof![0..size.max(1), (0..40_u64).prop_map(move |back| size.saturating_sub(back + 1))];
+        let index = prop_oneof![
+            0..size.max(1),
+            (0..40_u64).prop_map(move |back| size.saturating_sub(back + 1))
+        ];
         let value = prop::option::weighted(0.8, (0..5_u32).prop_map(value));
         (Just(size), prop::collection::btree_map(index, value, 0..40))
     })
@@ -158,7 +181,11 @@ proptest! {
 
 /// All nodes below a root, entered again and again.
 fn naive(store: &mut Store, root: &Root<Id>, found: &mut HashSet<Id>) {
-    let mut open: Vec<(Id, u8)> = root.child.map(|child| (child, depth_for(root.size) - 1)).into_iter().collect();
+    let mut open: Vec<(Id, u8)> = root
+        .child
+        .map(|child| (child, depth_for(root.size) - 1))
+        .into_iter()
+        .collect();
     while let Some((id, level)) = open.pop() {
         found.insert(id);
         let node: Node<ContentTree> = Node::decode(&store.nodes[&id], level, u64::MAX).unwrap();
@@ -172,24 +199,37 @@ fn naive(store: &mut Store, root: &Root<Id>, found: &mut HashSet<Id>) {
 fn a_session_that_changes_k_chunks_writes_about_k_times_depth_nodes() {
     let mut store = Store::new();
     let size = 1 << 23; // 1 TiB in chunks of 128 KiB
-    let all = (0..size).step_by(1000).map(|index| (index, Some(value(1)))).collect();
+    let all = (0..size)
+        .step_by(1000)
+        .map(|index| (index, Some(value(1))))
+        .collect();
     let root = edit(&mut store, &Root::empty(size), size, &all);
     let before = store.nodes.len();
-    let changes: BTreeMap<u64, Option<Id>> = (0..50).map(|k| (k * 160_001, Some(value(2)))).collect();
+    let changes: BTreeMap<u64, Option<Id>> =
+        (0..50).map(|k| (k * 160_001, Some(value(2)))).collect();
     let changed = edit(&mut store, &root, size, &changes);
     let (written, depth) = (store.nodes.len() - before, usize::from(depth_for(size)));
-    assert!(written <= 50 * depth, "{written} nodes for 50 chunks at depth {depth}");
+    assert!(
+        written <= 50 * depth,
+        "{written} nodes for 50 chunks at depth {depth}"
+    );
     store.loaded = 0;
     let mut count = 0;
     diff::<ContentTree, _, _>(&root, &changed, &mut store, &mut |_, _, _| count += 1).unwrap();
     assert_eq!(count, 50);
-    assert!(store.loaded <= 2 * 50 * depth, "{} nodes were loaded to compare", store.loaded);
+    assert!(
+        store.loaded <= 2 * 50 * depth,
+        "{} nodes were loaded to compare",
+        store.loaded
+    );
 }
 
 #[test]
 fn what_is_touched_is_written_anew_and_nothing_changes() {
     let mut store = Store::new();
-    let changes: BTreeMap<u64, Option<Id>> = (0..3000).map(|index| (index, Some(value(u32::try_from(index).unwrap())))).collect();
+    let changes: BTreeMap<u64, Option<Id>> = (0..3000)
+        .map(|index| (index, Some(value(u32::try_from(index).unwrap()))))
+        .collect();
     let root = edit(&mut store, &Root::empty(3000), 3000, &changes);
     let whole = std::mem::take(&mut store.nodes);
     store.nodes.clone_from(&whole);
@@ -205,7 +245,8 @@ fn what_is_touched_is_written_anew_and_nothing_changes() {
         false
     });
     assert_eq!(editor.finish(&mut store).unwrap(), root);
-    // Two leaves, two nodes above them and the root; the leaf of 40 was closed before the store was emptied.
+    // Two leaves, two nodes above them and the root; the leaf of 40 was closed before the store was
+    // emptied.
     assert_eq!(store.nodes.len(), 3);
     assert!(store.nodes.iter().all(|(id, plain)| whole[id] == *plain));
     assert_eq!(reached.len(), whole.len());
@@ -214,22 +255,38 @@ fn what_is_touched_is_written_anew_and_nothing_changes() {
 #[test]
 fn any_finds_what_a_walk_finds_and_enters_shared_nodes_once() {
     let mut store = Store::new();
-    let changes: BTreeMap<u64, Option<Id>> = (0..2000).map(|index| (index, Some(value(u32::try_from(index).unwrap())))).collect();
+    let changes: BTreeMap<u64, Option<Id>> = (0..2000)
+        .map(|index| (index, Some(value(u32::try_from(index).unwrap()))))
+        .collect();
     let old = edit(&mut store, &Root::empty(2000), 2000, &changes);
     let new = edit(&mut store, &old, 2000, &[(7, Some(value(9999)))].into());
     let mut known = HashMap::new();
     let mut has = |store: &mut Store, root: &Root<Id>| {
-        any::<ContentTree, _, _>(root, store, &mut known, &mut |_, id| Ok::<_, Infallible>(*id == value(9999))).unwrap()
+        any::<ContentTree, _, _>(root, store, &mut known, &mut |_, id| {
+            Ok::<_, Infallible>(*id == value(9999))
+        })
+        .unwrap()
     };
     assert!(!has(&mut store, &old));
     store.loaded = 0;
     assert!(has(&mut store, &new));
-    assert_eq!(store.loaded, 3, "one path of the new tree; the rest is known");
+    assert_eq!(
+        store.loaded, 3,
+        "one path of the new tree; the rest is known"
+    );
 }
 
 #[test]
 fn depth_is_the_least_that_holds_the_size() {
-    let sizes = [(0, 0), (1, 1), (32, 1), (33, 2), (1024, 2), (1025, 3), (u64::MAX, 13)];
+    let sizes = [
+        (0, 0),
+        (1, 1),
+        (32, 1),
+        (33, 2),
+        (1024, 2),
+        (1025, 3),
+        (u64::MAX, 13),
+    ];
     for (size, depth) in sizes {
         assert_eq!(depth_for(size), depth, "{size}");
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md` describes every setting.
+//! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md`
+//! describes every setting.
 //!
-//! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the volumes that it names, and `spawner` and
-//! `transport` do for how far ends are reached. It holds no secret.
+//! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the
+//! volumes that it names, and `spawner` and `transport` do for how far ends are reached. It holds
+//! no secret.
 
 mod address;
 mod pool;
@@ -107,7 +109,10 @@ pub struct Mistake {
 }
 
 fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
-    let lines: Vec<String> = mistakes.iter().map(|Mistake { line, what, .. }| format!("{}:{line}: {what}", path.display())).collect();
+    let lines: Vec<String> = mistakes
+        .iter()
+        .map(|Mistake { line, what, .. }| format!("{}:{line}: {what}", path.display()))
+        .collect();
     lines.join("; ")
 }
 
@@ -135,19 +140,30 @@ struct WrittenProfile {
 impl Config {
     /// Reads a file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let unreadable = |error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error,
+        };
         let bytes = std::fs::read(path).map_err(unreadable)?;
         if bytes.len() > FILE_MAX_BYTES {
             return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
         }
-        let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
-        Self::parse(&text).map_err(|found| ConfigError::Wrong { path: path.to_owned(), mistakes: found.in_lines_of(&text) })
+        let text = String::from_utf8(bytes)
+            .map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
+        Self::parse(&text).map_err(|found| ConfigError::Wrong {
+            path: path.to_owned(),
+            mistakes: found.in_lines_of(&text),
+        })
     }
 
     /// [`read`](Self::read), where a file that is not there says nothing.
     pub fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
         match Self::read(path) {
-            Err(ConfigError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(ConfigError::Unreadable { error, .. })
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(Self::default())
+            }
             read => read,
         }
     }
@@ -158,19 +174,35 @@ impl Config {
         let mut config = Self::default();
         let mut paths: BTreeMap<PathBuf, String> = BTreeMap::new();
         // What is wrong may still be meant by others: names count as soon as they are written.
-        let names: BTreeSet<String> = document.volumes.iter().map(|(name, _)| name.as_ref().clone()).collect();
+        let names: BTreeSet<String> = document
+            .volumes
+            .iter()
+            .map(|(name, _)| name.as_ref().clone())
+            .collect();
         for (name, archive) in document.archives {
             found.check(check_word(&name));
-            config.archives.insert(name.into_inner(), archive.check(&mut found));
+            config
+                .archives
+                .insert(name.into_inner(), archive.check(&mut found));
         }
         for (name, path) in document.volumes {
             found.check(check_volume_name(&name));
-            let Some(absolute) = found.check(absolute(&path, "Write the path of a disk image or block device from / on.")) else {
+            let Some(absolute) = found.check(absolute(
+                &path,
+                "Write the path of a disk image or block device from / on.",
+            )) else {
                 continue;
             };
             if let Some(other) = paths.insert(absolute.clone(), name.as_ref().clone()) {
-                let what = format!("volumes {other:?} and {:?} are the same path", name.as_ref());
-                found.note(&path, what, "Give a path one name; a profile may use it as often as it likes.");
+                let what = format!(
+                    "volumes {other:?} and {:?} are the same path",
+                    name.as_ref()
+                );
+                found.note(
+                    &path,
+                    what,
+                    "Give a path one name; a profile may use it as often as it likes.",
+                );
             }
             config.volumes.insert(name.into_inner(), absolute);
         }
@@ -182,24 +214,50 @@ impl Config {
         }
         config.qubes = document.qubes.check(&mut found);
         config.far_ends = document.far_ends.check(&mut found);
-        if found.is_empty() { Ok(config) } else { Err(found) }
+        if found.is_empty() {
+            Ok(config)
+        } else {
+            Err(found)
+        }
     }
 }
 
 impl WrittenArchive {
     fn check(self, found: &mut Found) -> Archive {
         if !self.store.as_ref().starts_with("dir:/") {
-            found.note(&self.store, format!("{:?} is no store", self.store.as_ref()), "Write \"dir:/absolute/path\".");
+            found.note(
+                &self.store,
+                format!("{:?} is no store", self.store.as_ref()),
+                "Write \"dir:/absolute/path\".",
+            );
         }
-        if let Some(via) = self.via.as_ref().filter(|via| Via::parse(via.as_ref()).is_none()) {
-            found.note(via, format!("{:?} is no far end", via.as_ref()), &format!("Write one of {VIA_ALLOWED}."));
+        if let Some(via) = self
+            .via
+            .as_ref()
+            .filter(|via| Via::parse(via.as_ref()).is_none())
+        {
+            found.note(
+                via,
+                format!("{:?} is no far end", via.as_ref()),
+                &format!("Write one of {VIA_ALLOWED}."),
+            );
         }
-        Archive { store: self.store.into_inner(), via: self.via.map_or_else(|| "local".to_owned(), Spanned::into_inner) }
+        Archive {
+            store: self.store.into_inner(),
+            via: self
+                .via
+                .map_or_else(|| "local".to_owned(), Spanned::into_inner),
+        }
     }
 }
 
 impl WrittenProfile {
-    fn check(self, name: &Spanned<String>, known: &BTreeSet<String>, found: &mut Found) -> Option<Profile> {
+    fn check(
+        self,
+        name: &Spanned<String>,
+        known: &BTreeSet<String>,
+        found: &mut Found,
+    ) -> Option<Profile> {
         found.check(check_word(&self.archive));
         let volumes: Vec<String> = match self.volumes {
             None => known.iter().cloned().collect(),
@@ -207,9 +265,17 @@ impl WrittenProfile {
                 let mut seen = BTreeSet::new();
                 for name in &names {
                     if !known.contains(name.as_ref()) {
-                        found.note(name, format!("there is no volume {:?}", name.as_ref()), "Add it to [volumes], as NAME = \"/path\".");
+                        found.note(
+                            name,
+                            format!("there is no volume {:?}", name.as_ref()),
+                            "Add it to [volumes], as NAME = \"/path\".",
+                        );
                     } else if !seen.insert(name.as_ref()) {
-                        found.note(name, format!("volume {:?} stands here twice", name.as_ref()), "Take one of them away.");
+                        found.note(
+                            name,
+                            format!("volume {:?} stands here twice", name.as_ref()),
+                            "Take one of them away.",
+                        );
                     }
                 }
                 names.into_iter().map(Spanned::into_inner).collect()
@@ -222,9 +288,14 @@ impl WrittenProfile {
                 "Name some from [volumes]; without `volumes` it has all of them.",
             );
         }
-        let mut duration = |text: Option<Spanned<String>>| Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")));
-        let (backup_overdue, verify_overdue) = (duration(self.backup_overdue), duration(self.verify_overdue));
-        let budget = self.verify_budget.map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        let mut duration = |text: Option<Spanned<String>>| {
+            Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")))
+        };
+        let (backup_overdue, verify_overdue) =
+            (duration(self.backup_overdue), duration(self.verify_overdue));
+        let budget = self
+            .verify_budget
+            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
         Some(Profile {
             archive: self.archive.into_inner(),
             volumes,
@@ -241,37 +312,70 @@ impl WrittenProfile {
 fn check_word(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+    if fits
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    {
         return Ok(());
     }
-    Err(At::new(name, format!("{text:?} is no name"), "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -."))
+    Err(At::new(
+        name,
+        format!("{text:?} is no name"),
+        "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -.",
+    ))
 }
 
-/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be told from NAME=PATH.
+/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be
+/// told from NAME=PATH.
 fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits && text.chars().all(|char| !matches!(char, '/' | '=') && !char.is_control()) {
+    if fits
+        && text
+            .chars()
+            .all(|char| !matches!(char, '/' | '=') && !char.is_control())
+    {
         return Ok(());
     }
-    Err(At::new(name, format!("{text:?} is no name"), "Write 1 to 200 bytes without / and =, beginning with neither . nor -."))
+    Err(At::new(
+        name,
+        format!("{text:?} is no name"),
+        "Write 1 to 200 bytes without / and =, beginning with neither . nor -.",
+    ))
 }
 
 fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, At> {
     if path.as_ref().starts_with('/') {
         return Ok(PathBuf::from(path.as_ref()));
     }
-    Err(At::new(path, format!("{:?} is no absolute path", path.as_ref()), remedy))
+    Err(At::new(
+        path,
+        format!("{:?} is no absolute path", path.as_ref()),
+        remedy,
+    ))
 }
 
-fn quantity(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, At> {
+fn quantity(
+    text: &Spanned<String>,
+    parse: fn(&str) -> Result<u64, String>,
+    examples: &str,
+) -> Result<u64, At> {
     parse(text.as_ref()).map_err(|what| At::new(text, what, &format!("Write it as {examples}.")))
 }
 
 /// A quantity that would be no limit if it were 0.
-fn positive(text: &Spanned<String>, parse: fn(&str) -> Result<u64, String>, examples: &str) -> Result<u64, At> {
+fn positive(
+    text: &Spanned<String>,
+    parse: fn(&str) -> Result<u64, String>,
+    examples: &str,
+) -> Result<u64, At> {
     match quantity(text, parse, examples)? {
-        0 => Err(At::new(text, format!("{:?} is nothing", text.as_ref()), &format!("Write it as {examples}, or leave it out."))),
+        0 => Err(At::new(
+            text,
+            format!("{:?} is nothing", text.as_ref()),
+            &format!("Write it as {examples}, or leave it out."),
+        )),
         quantity => Ok(quantity),
     }
 }
@@ -281,7 +385,8 @@ mod tests {
     use super::*;
 
     fn mistake_of(text: &str) -> (usize, String, String) {
-        let folder = std::env::temp_dir().join(format!("wyng-config-{}-{:p}", std::process::id(), text));
+        let folder =
+            std::env::temp_dir().join(format!("wyng-config-{}-{:p}", std::process::id(), text));
         std::fs::write(&folder, text).unwrap();
         let read = Config::read(&folder);
         std::fs::remove_file(&folder).unwrap();
@@ -297,7 +402,10 @@ mod tests {
     #[test]
     fn an_empty_file_says_nothing() {
         assert_eq!(Config::parse("").ok(), Some(Config::default()));
-        assert_eq!(Config::read_if_there(Path::new("/nonexistent/wyng.toml")).unwrap(), Config::default());
+        assert_eq!(
+            Config::read_if_there(Path::new("/nonexistent/wyng.toml")).unwrap(),
+            Config::default()
+        );
         assert!(Config::read(Path::new("/nonexistent/wyng.toml")).is_err());
     }
 
@@ -305,10 +413,26 @@ mod tests {
     fn every_mistake_is_named_with_its_line_and_a_remedy() {
         let mistakes = [
             ("[archives.home]\nstore = \"/mnt/disk\"\n", 2, "is no store"),
-            ("[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n", 3, "is no far end"),
-            ("[archives.home]\n\nstor = \"dir:/mnt\"\n", 3, "unknown field `stor`"),
-            ("[archives.home]\nvia = \"local\"\n", 1, "missing field `store`"),
-            ("[volumes]\nwork = \"images/work\"\n", 2, "is no absolute path"),
+            (
+                "[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n",
+                3,
+                "is no far end",
+            ),
+            (
+                "[archives.home]\n\nstor = \"dir:/mnt\"\n",
+                3,
+                "unknown field `stor`",
+            ),
+            (
+                "[archives.home]\nvia = \"local\"\n",
+                1,
+                "missing field `store`",
+            ),
+            (
+                "[volumes]\nwork = \"images/work\"\n",
+                2,
+                "is no absolute path",
+            ),
             ("[volumes]\n\"a/b\" = \"/x\"\n", 2, "is no name"),
             ("[volumes]\nwork = 7\n", 2, "invalid type: integer"),
             (
@@ -316,24 +440,59 @@ mod tests {
                 7,
                 "there is no volume \"b\"",
             ),
-            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n", 5, "no unit of size"),
-            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n", 5, "needs a unit"),
-            ("[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"-x\"\n", 4, "is no name"),
-            ("[archives.\"a b\"]\nstore = \"dir:/mnt\"\n", 1, "is no name"),
+            (
+                "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nverify_budget = \"much\"\n",
+                5,
+                "no unit of size",
+            ),
+            (
+                "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nbackup_overdue = \"3\"\n",
+                5,
+                "needs a unit",
+            ),
+            (
+                "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"-x\"\n",
+                4,
+                "is no name",
+            ),
+            (
+                "[archives.\"a b\"]\nstore = \"dir:/mnt\"\n",
+                1,
+                "is no name",
+            ),
             ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
-            ("[archives.home]\nstore = \"dir:/mnt\"\nvia = \"qrexec:dom0\"\n", 3, "is no far end"),
-            ("[qubes]\nqubesd_socket = \"qubesd.sock\"\n", 2, "is no absolute path"),
+            (
+                "[archives.home]\nstore = \"dir:/mnt\"\nvia = \"qrexec:dom0\"\n",
+                3,
+                "is no far end",
+            ),
+            (
+                "[qubes]\nqubesd_socket = \"qubesd.sock\"\n",
+                2,
+                "is no absolute path",
+            ),
             ("[qubes]\n\nstart_timeout = \"60\"\n", 3, "needs a unit"),
-            ("[far_ends]\nstall_timeout = \"0s\"\n", 2, "is out of bounds"),
+            (
+                "[far_ends]\nstall_timeout = \"0s\"\n",
+                2,
+                "is out of bounds",
+            ),
             ("[qubes]\nadmin = \"domU\"\n", 2, "is no admin domain"),
-            ("[qubes]\nqrexec = \"/usr/bin/qrexec-client\"\n", 2, "unknown field `qrexec`"),
+            (
+                "[qubes]\nqrexec = \"/usr/bin/qrexec-client\"\n",
+                2,
+                "unknown field `qrexec`",
+            ),
             ("[volumes]\n\nwork = \n", 3, ""),
             ("[volumes]\na = \"/x\"\na = \"/y\"\n", 3, "duplicate key"),
         ];
         for (text, line, what) in mistakes {
             let (found_line, found, remedy) = mistake_of(text);
             assert_eq!(found_line, line, "{text}: {found}");
-            assert!(found.contains(what) && !found.contains('\n'), "{text}: {found}");
+            assert!(
+                found.contains(what) && !found.contains('\n'),
+                "{text}: {found}"
+            );
             assert!(remedy.ends_with('.'), "{text}: {remedy}");
         }
     }
@@ -365,8 +524,12 @@ start_timeout = "0s"
 stall_timeout = "1s"
 "#;
         let found = Config::parse(text).err().unwrap().in_lines_of(text);
-        let told: Vec<String> =
-            found.iter().map(|Mistake { line, what, .. }| format!("{line} {}", what.split([',', ':']).next().unwrap())).collect();
+        let told: Vec<String> = found
+            .iter()
+            .map(|Mistake { line, what, .. }| {
+                format!("{line} {}", what.split([',', ':']).next().unwrap())
+            })
+            .collect();
         let expected = [
             "2 invalid type",
             "3 unknown field `vai`",
@@ -390,15 +553,27 @@ stall_timeout = "1s"
     #[test]
     fn several_mistakes_of_the_language_are_found_at_once() {
         let text = "[volumes]\na = \nb = \"/x\"\nc = /y\n";
-        let lines: Vec<usize> = Config::parse(text).err().unwrap().in_lines_of(text).iter().map(|mistake| mistake.line).collect();
+        let lines: Vec<usize> = Config::parse(text)
+            .err()
+            .unwrap()
+            .in_lines_of(text)
+            .iter()
+            .map(|mistake| mistake.line)
+            .collect();
         assert_eq!(lines, [2, 4]);
     }
 
     #[test]
     fn a_profile_without_volumes_has_all() {
-        let config = Config::parse("[volumes]\na = \"/x\"\nb = \"/y\"\n[profiles.p]\narchive = \"home\"\n").ok().unwrap();
+        let config =
+            Config::parse("[volumes]\na = \"/x\"\nb = \"/y\"\n[profiles.p]\narchive = \"home\"\n")
+                .ok()
+                .unwrap();
         let profile = &config.profiles["p"];
         assert_eq!(profile.volumes, ["a", "b"]);
-        assert_eq!((profile.backup_overdue_secs, profile.verify_overdue_secs), (259_200, None));
+        assert_eq!(
+            (profile.backup_overdue_secs, profile.verify_overdue_secs),
+            (259_200, None)
+        );
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How the pools of Qubes OS name volumes: pure rules over names, which nobody but the caller looks up.
+//! How the pools of Qubes OS name volumes: pure rules over names, which nobody but the caller looks
+//! up.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,30 +8,44 @@ use std::path::{Path, PathBuf};
 
 /// In a pool of files each qube has a folder of its own in one of these.
 const FOLDERS_OF_QUBES: [&str; 2] = ["appvms", "vm-templates"];
-/// The end of a volume's name in a pool of files, and that of the name which its content has while the qube runs.
+/// The end of a volume's name in a pool of files, and that of the name which its content has while
+/// the qube runs.
 const IMAGE: &[u8] = b".img";
 const DIRTY_IMAGE: &[u8] = b"-dirty.img";
-/// What the device mapper calls a volume of a qube, `GROUP-vm--NAME--VOLUME`, and the end of its name while the qube runs.
+/// What the device mapper calls a volume of a qube, `GROUP-vm--NAME--VOLUME`, and the end of its
+/// name while the qube runs.
 const MAPPED_QUBE: &[u8] = b"-vm--";
 const MAPPED_SNAPSHOT: &[u8] = b"--snap";
 
-/// The folder in which all qubes of a pool of files have theirs, for a volume of one: it stays when a qube is removed and made anew.
+/// The folder in which all qubes of a pool of files have theirs, for a volume of one: it stays when
+/// a qube is removed and made anew.
 pub fn folder_of_qubes(volume: &Path) -> Option<&Path> {
     let above = volume.parent()?.parent()?;
-    FOLDERS_OF_QUBES.iter().any(|name| above.file_name() == Some(OsStr::new(name))).then_some(above)
+    FOLDERS_OF_QUBES
+        .iter()
+        .any(|name| above.file_name() == Some(OsStr::new(name)))
+        .then_some(above)
 }
 
-/// The file that a running qube writes to, beside its volume in a pool of files. When the qube halts, it is renamed to the volume's name.
+/// The file that a running qube writes to, beside its volume in a pool of files. When the qube
+/// halts, it is renamed to the volume's name.
 pub fn dirty_image(volume: &Path) -> Option<PathBuf> {
-    let stem = volume.file_name()?.as_bytes().strip_suffix(IMAGE).filter(|stem| !stem.is_empty())?;
+    let stem = volume
+        .file_name()?
+        .as_bytes()
+        .strip_suffix(IMAGE)
+        .filter(|stem| !stem.is_empty())?;
     let dirty = OsString::from_vec([stem, DIRTY_IMAGE].concat());
     (!stem.ends_with(b"-dirty")).then(|| volume.with_file_name(dirty))
 }
 
-/// What the device mapper calls the volume that a running qube writes to, by the name of its volume in an LVM pool. When the qube halts, it
-/// takes that volume's place.
+/// What the device mapper calls the volume that a running qube writes to, by the name of its volume
+/// in an LVM pool. When the qube halts, it takes that volume's place.
 pub fn mapped_snapshot(name: &[u8]) -> Option<OsString> {
-    let is_of_qube = name.windows(MAPPED_QUBE.len()).any(|part| part == MAPPED_QUBE) && !name.ends_with(MAPPED_SNAPSHOT);
+    let is_of_qube = name
+        .windows(MAPPED_QUBE.len())
+        .any(|part| part == MAPPED_QUBE)
+        && !name.ends_with(MAPPED_SNAPSHOT);
     is_of_qube.then(|| OsString::from_vec([name, MAPPED_SNAPSHOT].concat()))
 }
 
@@ -40,23 +55,52 @@ mod tests {
 
     #[test]
     fn a_qubes_folder_may_be_made_anew_and_the_one_above_it_not() {
-        let folder = |path: &'static str| folder_of_qubes(Path::new(path)).map(|folder| folder.to_str().unwrap());
-        assert_eq!(folder("/var/lib/qubes/appvms/work/private.img"), Some("/var/lib/qubes/appvms"));
-        assert_eq!(folder("/pool/vm-templates/debian/root.img"), Some("/pool/vm-templates"));
-        for other in ["/srv/images/work.img", "/var/lib/qubes/appvms/private.img", "/appvms", "/"] {
+        let folder = |path: &'static str| {
+            folder_of_qubes(Path::new(path)).map(|folder| folder.to_str().unwrap())
+        };
+        assert_eq!(
+            folder("/var/lib/qubes/appvms/work/private.img"),
+            Some("/var/lib/qubes/appvms")
+        );
+        assert_eq!(
+            folder("/pool/vm-templates/debian/root.img"),
+            Some("/pool/vm-templates")
+        );
+        for other in [
+            "/srv/images/work.img",
+            "/var/lib/qubes/appvms/private.img",
+            "/appvms",
+            "/",
+        ] {
             assert_eq!(folder(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_running_qube_writes_beside_its_volume() {
-        let dirty = |path: &str| dirty_image(Path::new(path)).map(|path| path.to_str().unwrap().to_owned());
-        assert_eq!(dirty("/p/appvms/work/private.img").as_deref(), Some("/p/appvms/work/private-dirty.img"));
-        for none in ["/p/appvms/work/private-dirty.img", "/p/.img", "/p/private.raw", "/"] {
+        let dirty =
+            |path: &str| dirty_image(Path::new(path)).map(|path| path.to_str().unwrap().to_owned());
+        assert_eq!(
+            dirty("/p/appvms/work/private.img").as_deref(),
+            Some("/p/appvms/work/private-dirty.img")
+        );
+        for none in [
+            "/p/appvms/work/private-dirty.img",
+            "/p/.img",
+            "/p/private.raw",
+            "/",
+        ] {
             assert_eq!(dirty(none), None, "{none}");
         }
-        assert_eq!(mapped_snapshot(b"qubes_dom0-vm--work--private").unwrap(), "qubes_dom0-vm--work--private--snap");
-        for none in [&b"qubes_dom0-vm--work--private--snap"[..], b"qubes_dom0-root", b"luks-1234"] {
+        assert_eq!(
+            mapped_snapshot(b"qubes_dom0-vm--work--private").unwrap(),
+            "qubes_dom0-vm--work--private--snap"
+        );
+        for none in [
+            &b"qubes_dom0-vm--work--private--snap"[..],
+            b"qubes_dom0-root",
+            b"luks-1234",
+        ] {
             assert_eq!(mapped_snapshot(none), None, "{}", none.escape_ascii());
         }
     }

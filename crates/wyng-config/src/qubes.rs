@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The tables `[qubes]` and `[far_ends]`: which programs and sockets reach other qubes, and how long they may take.
+//! The tables `[qubes]` and `[far_ends]`: which programs and sockets reach other qubes, and how
+//! long they may take.
 
 use std::path::PathBuf;
 
@@ -49,10 +50,13 @@ impl Default for Qubes {
 }
 
 impl Qubes {
-    /// Which kind of admin domain this is: as said, else by the programs that are there; `None` where qubes are not.
+    /// Which kind of admin domain this is: as said, else by the programs that are there; `None`
+    /// where qubes are not.
     pub fn admin_domain(&self) -> Option<AdminDomain> {
         let there = |path: &PathBuf, admin| path.exists().then_some(admin);
-        self.admin.or_else(|| there(&self.qrexec_client, AdminDomain::Dom0)).or_else(|| there(&self.qrexec_client_vm, AdminDomain::Qube))
+        self.admin
+            .or_else(|| there(&self.qrexec_client, AdminDomain::Dom0))
+            .or_else(|| there(&self.qrexec_client_vm, AdminDomain::Qube))
     }
 }
 
@@ -65,7 +69,9 @@ pub struct FarEnds {
 
 impl Default for FarEnds {
     fn default() -> Self {
-        Self { stall_timeout_secs: 300 }
+        Self {
+            stall_timeout_secs: 300,
+        }
     }
 }
 
@@ -77,7 +83,13 @@ pub(crate) struct WrittenFarEnds {
 
 impl WrittenFarEnds {
     pub(crate) fn check(self, found: &mut Found) -> FarEnds {
-        FarEnds { stall_timeout_secs: timeout(self.stall_timeout, FarEnds::default().stall_timeout_secs, found) }
+        FarEnds {
+            stall_timeout_secs: timeout(
+                self.stall_timeout,
+                FarEnds::default().stall_timeout_secs,
+                found,
+            ),
+        }
     }
 }
 
@@ -95,23 +107,42 @@ impl WrittenQubes {
     pub(crate) fn check(self, found: &mut Found) -> Qubes {
         let usual = Qubes::default();
         let mut path = |written: Option<Spanned<String>>, usual| {
-            written.and_then(|path| found.check(absolute(&path, "Write it from / on."))).unwrap_or(usual)
+            written
+                .and_then(|path| found.check(absolute(&path, "Write it from / on.")))
+                .unwrap_or(usual)
         };
-        let (qubesd_socket, qrexec_client) = (path(self.qubesd_socket, usual.qubesd_socket), path(self.qrexec_client, usual.qrexec_client));
+        let (qubesd_socket, qrexec_client) = (
+            path(self.qubesd_socket, usual.qubesd_socket),
+            path(self.qrexec_client, usual.qrexec_client),
+        );
         let qrexec_client_vm = path(self.qrexec_client_vm, usual.qrexec_client_vm);
-        let admin = self.admin.and_then(|admin| found.check(admin_domain(&admin)));
+        let admin = self
+            .admin
+            .and_then(|admin| found.check(admin_domain(&admin)));
         let start_timeout_secs = timeout(self.start_timeout, usual.start_timeout_secs, found);
-        Qubes { admin, qubesd_socket, qrexec_client, qrexec_client_vm, start_timeout_secs }
+        Qubes {
+            admin,
+            qubesd_socket,
+            qrexec_client,
+            qrexec_client_vm,
+            start_timeout_secs,
+        }
     }
 }
 
 /// A time that somebody waits for something.
 fn timeout(written: Option<Spanned<String>>, usual_secs: u64, found: &mut Found) -> u64 {
-    let Some(text) = written else { return usual_secs };
+    let Some(text) = written else {
+        return usual_secs;
+    };
     match found.check(quantity(&text, parse_secs, "\"90s\", \"5m\"")) {
         Some(secs @ 1..=TIMEOUT_MAX_SECS) => secs,
         Some(_) => {
-            found.note(&text, format!("{:?} is out of bounds", text.as_ref()), "Write a time from \"1s\" to \"24h\".");
+            found.note(
+                &text,
+                format!("{:?} is out of bounds", text.as_ref()),
+                "Write a time from \"1s\" to \"24h\".",
+            );
             usual_secs
         }
         None => usual_secs,
@@ -122,6 +153,10 @@ fn admin_domain(text: &Spanned<String>) -> Result<AdminDomain, At> {
     match text.as_ref().as_str() {
         "dom0" => Ok(AdminDomain::Dom0),
         "qube" => Ok(AdminDomain::Qube),
-        other => Err(At::new(text, format!("{other:?} is no admin domain"), "Write \"dom0\" or \"qube\", or leave it out.")),
+        other => Err(At::new(
+            text,
+            format!("{other:?} is no admin domain"),
+            "Write \"dom0\" or \"qube\", or leave it out.",
+        )),
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a far end is reached: the words behind `via`. What passes here can be put into an argument vector as it is.
+//! How a far end is reached: the words behind `via`. What passes here can be put into an argument
+//! vector as it is.
 
 /// The words that are understood, for messages.
 pub const VIA_ALLOWED: &str = "local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE";
@@ -38,14 +39,18 @@ impl Via {
 }
 
 fn is_host(host: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b':');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b':');
     (1..=255).contains(&host.len()) && !host.starts_with('-') && host.bytes().all(plain)
 }
 
 /// Whether it can be the name of a qube other than the admin domain itself.
 pub fn is_qube(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    name.len() <= QUBE_MAX_BYTES && name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(plain) && name != "dom0"
+    name.len() <= QUBE_MAX_BYTES
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(plain)
+        && name != "dom0"
 }
 
 #[cfg(test)]
@@ -55,9 +60,18 @@ mod tests {
     #[test]
     fn every_far_end_is_told_by_its_words() {
         assert_eq!(Via::parse("local"), Some(Via::Local));
-        assert_eq!(Via::parse("ssh:me@backup.example.org"), Some(Via::Ssh("me@backup.example.org".into())));
-        assert_eq!(Via::parse("qrexec:sys-backup"), Some(Via::Qube("sys-backup".into())));
-        assert_eq!(Via::parse("qrexec:@dispvm:wyng-net-dvm"), Some(Via::Disposable("wyng-net-dvm".into())));
+        assert_eq!(
+            Via::parse("ssh:me@backup.example.org"),
+            Some(Via::Ssh("me@backup.example.org".into()))
+        );
+        assert_eq!(
+            Via::parse("qrexec:sys-backup"),
+            Some(Via::Qube("sys-backup".into()))
+        );
+        assert_eq!(
+            Via::parse("qrexec:@dispvm:wyng-net-dvm"),
+            Some(Via::Disposable("wyng-net-dvm".into()))
+        );
     }
 
     #[test]

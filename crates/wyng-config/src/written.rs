@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the text to its tables, going on behind each mistake, so that all are told at once. It knows the shape of things and not what they mean.
+//! From the text to its tables, going on behind each mistake, so that all are told at once. It
+//! knows the shape of things and not what they mean.
 
 use std::ops::Range;
 
@@ -13,7 +14,8 @@ use crate::{Mistake, WrittenArchive, WrittenProfile};
 /// More mistakes than anybody reads.
 const MISTAKES_MAX: usize = 100;
 const SEE_EXAMPLE: &str = "See the example in docs/config.md.";
-const TABLES: &str = "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
+const TABLES: &str =
+    "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
 
 /// A mistake, where it is in the text.
 #[derive(Debug)]
@@ -25,11 +27,19 @@ pub(crate) struct At {
 
 impl At {
     pub(crate) fn new<T>(at: &Spanned<T>, what: String, remedy: &str) -> Self {
-        Self { at: at.span(), what, remedy: remedy.to_owned() }
+        Self {
+            at: at.span(),
+            what,
+            remedy: remedy.to_owned(),
+        }
     }
 
     fn of_toml(error: &toml::de::Error) -> Self {
-        Self { at: error.span().unwrap_or_default(), what: error.message().replace('\n', "; "), remedy: SEE_EXAMPLE.to_owned() }
+        Self {
+            at: error.span().unwrap_or_default(),
+            what: error.message().replace('\n', "; "),
+            remedy: SEE_EXAMPLE.to_owned(),
+        }
     }
 }
 
@@ -60,8 +70,21 @@ impl Found {
     /// In the order in which they stand in the text.
     pub(crate) fn in_lines_of(mut self, text: &str) -> Vec<Mistake> {
         self.0.sort_by_key(|at| at.at.start);
-        let line = |place: usize| text.get(..place).unwrap_or(text).matches('\n').count().saturating_add(1);
-        self.0.into_iter().map(|At { at, what, remedy }| Mistake { line: line(at.start), what, remedy }).collect()
+        let line = |place: usize| {
+            text.get(..place)
+                .unwrap_or(text)
+                .matches('\n')
+                .count()
+                .saturating_add(1)
+        };
+        self.0
+            .into_iter()
+            .map(|At { at, what, remedy }| Mistake {
+                line: line(at.start),
+                what,
+                remedy,
+            })
+            .collect()
     }
 }
 
@@ -85,7 +108,12 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
         }
         found.0.sort_by_key(|at| at.at.start);
         // One slip of the pen breaks more than one rule of the language.
-        let line = |at: &At| text.get(..at.at.start).unwrap_or(text).matches('\n').count();
+        let line = |at: &At| {
+            text.get(..at.at.start)
+                .unwrap_or(text)
+                .matches('\n')
+                .count()
+        };
         found.0.dedup_by_key(|at| line(at));
         return document;
     }
@@ -103,20 +131,33 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
 }
 
 /// The entries of a table, each for itself, in the order in which they are written.
-fn entries<T: DeserializeOwned>(table: Spanned<DeValue<'_>>, found: &mut Found) -> Vec<(Spanned<String>, T)> {
+fn entries<T: DeserializeOwned>(
+    table: Spanned<DeValue<'_>>,
+    found: &mut Found,
+) -> Vec<(Spanned<String>, T)> {
     let at = table.span();
     let DeValue::Table(table) = table.into_inner() else {
         found.note(&Spanned::new(at, ()), "this is no table".into(), TABLES);
         return Vec::new();
     };
-    let owned = |name: Spanned<_>| Spanned::new(name.span(), AsRef::<std::borrow::Cow<'_, str>>::as_ref(&name).clone().into_owned());
-    let mut entries: Vec<_> = table.into_iter().filter_map(|(name, value)| Some((owned(name), shape(value, found)?))).collect();
+    let owned = |name: Spanned<_>| {
+        Spanned::new(
+            name.span(),
+            AsRef::<std::borrow::Cow<'_, str>>::as_ref(&name)
+                .clone()
+                .into_owned(),
+        )
+    };
+    let mut entries: Vec<_> = table
+        .into_iter()
+        .filter_map(|(name, value)| Some((owned(name), shape(value, found)?)))
+        .collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
 }
 
-/// A value as what it is to be. A field that is wrong is told and left out, so that the others are looked at too; nothing when the rest is not
-/// enough.
+/// A value as what it is to be. A field that is wrong is told and left out, so that the others are
+/// looked at too; nothing when the rest is not enough.
 fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found) -> Option<T> {
     let mut left_out = false;
     loop {
@@ -125,9 +166,15 @@ fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found
             Err(error) => error,
         };
         let at = error.span().unwrap_or_default();
-        let fields = if let DeValue::Table(fields) = value.get_mut() { Some(fields) } else { None };
+        let fields = if let DeValue::Table(fields) = value.get_mut() {
+            Some(fields)
+        } else {
+            None
+        };
         let wrong = fields.and_then(|fields| {
-            let (name, _) = fields.iter().find(|(name, value)| name.span().contains(&at.start) || value.span().contains(&at.start))?;
+            let (name, _) = fields.iter().find(|(name, value)| {
+                name.span().contains(&at.start) || value.span().contains(&at.start)
+            })?;
             let name = name.clone();
             fields.remove(&name)
         });

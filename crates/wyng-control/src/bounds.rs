@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Bounds of every string, list and number of a command. The daemon checks them where a client speaks, before any role hears of the command.
+//! Bounds of every string, list and number of a command. The daemon checks them where a client
+//! speaks, before any role hears of the command.
 //!
-//! What is checked here is size and alphabet, so that no message grows on its way and no failure quotes a megabyte. Whether an archive,
-//! a volume or a session exists is for the keyholder to say.
+//! What is checked here is size and alphabet, so that no message grows on its way and no failure
+//! quotes a megabyte. Whether an archive, a volume or a session exists is for the keyholder to say.
 
 use crate::command::{BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
 use crate::failure::Failure;
@@ -17,42 +18,74 @@ pub const STORE_MAX_BYTES: usize = 4096;
 pub const VIA_MAX_BYTES: usize = 300;
 /// Maximum length of a session's name, a tag or a recovery sheet's code, bytes.
 pub const WORD_MAX_BYTES: usize = 200;
-/// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three descriptors open until its session is
-/// committed.
+/// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
+/// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
 /// Maximum hold-off: 65,535 runs and 100 years.
-const HOLD_OFF_MAX: HoldOff = HoldOff { runs: 65_535, secs: 36_525 * 86_400 };
+const HOLD_OFF_MAX: HoldOff = HoldOff {
+    runs: 65_535,
+    secs: 36_525 * 86_400,
+};
 /// How much of a name that is too long a failure quotes, characters.
 const QUOTED_CHARS: usize = 64;
 
 impl Command {
-    /// Checks every string, list and number against its bound. The failure names the first that is out of bounds.
+    /// Checks every string, list and number against its bound. The failure names the first that is
+    /// out of bounds.
     pub fn check_bounds(&self) -> Result<(), Failure> {
         if let Some(archive) = self.archive() {
             self.check_archive(archive)?;
         }
         match self {
-            Self::ArchiveCreate { store_url, via, hold_off, .. } => {
+            Self::ArchiveCreate {
+                store_url,
+                via,
+                hold_off,
+                ..
+            } => {
                 check_store(store_url)?;
                 check_via(via)?;
                 let fits = hold_off.runs <= HOLD_OFF_MAX.runs && hold_off.secs <= HOLD_OFF_MAX.secs;
-                if fits { Ok(()) } else { Err(out_of_bounds("the hold-off", "at most 65,535 runs and 36,525 days")) }
+                if fits {
+                    Ok(())
+                } else {
+                    Err(out_of_bounds(
+                        "the hold-off",
+                        "at most 65,535 runs and 36,525 days",
+                    ))
+                }
             }
-            Self::ArchiveOpen { store_url, via, expect, .. } => {
+            Self::ArchiveOpen {
+                store_url,
+                via,
+                expect,
+                ..
+            } => {
                 store_url.as_deref().map_or(Ok(()), check_store)?;
                 via.as_deref().map_or(Ok(()), check_via)?;
-                expect.as_deref().map_or(Ok(()), |code| check_word(code, "the recovery sheet's code"))
+                expect
+                    .as_deref()
+                    .map_or(Ok(()), |code| check_word(code, "the recovery sheet's code"))
             }
             Self::Backup { sources, .. } | Self::Monitor { sources, .. } => check_sources(sources),
-            Self::List { volume, session, .. } => {
+            Self::List {
+                volume, session, ..
+            } => {
                 volume.as_deref().map_or(Ok(()), check_volume)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
-            Self::Restore { volumes, session, .. } => {
+            Self::Restore {
+                volumes, session, ..
+            } => {
                 check_volumes(volumes)?;
                 check_session(session)
             }
-            Self::Diff { volume, session, with, .. } => {
+            Self::Diff {
+                volume,
+                session,
+                with,
+                ..
+            } => {
                 check_volume(volume)?;
                 check_session(session)?;
                 match with {
@@ -60,16 +93,18 @@ impl Command {
                     CompareWith::Local => Ok(()),
                 }
             }
-            Self::Verify { volumes, session, .. } => {
+            Self::Verify {
+                volumes, session, ..
+            } => {
                 check_volumes(volumes)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
-            Self::Unlock { secs, .. } if !(1..=UNLOCK_MAX_SECS).contains(secs) => {
-                Err(out_of_bounds("the time for which the key is kept", "1s to 24h"))
-            }
-            Self::KeyAdd { label, .. } | Self::KeyChange { label, .. } => {
-                label.as_deref().map_or(Ok(()), |label| check_word(label, "the slot's label"))
-            }
+            Self::Unlock { secs, .. } if !(1..=UNLOCK_MAX_SECS).contains(secs) => Err(
+                out_of_bounds("the time for which the key is kept", "1s to 24h"),
+            ),
+            Self::KeyAdd { label, .. } | Self::KeyChange { label, .. } => label
+                .as_deref()
+                .map_or(Ok(()), |label| check_word(label, "the slot's label")),
             Self::QubesCheck { vias } => {
                 check_count(vias.len(), "the number of far ends")?;
                 vias.iter().try_for_each(|via| check_via(via))
@@ -91,31 +126,43 @@ impl Command {
         }
     }
 
-    /// A name that no archive can have is a bad name where an archive gets it, and the name of no archive elsewhere.
+    /// A name that no archive can have is a bad name where an archive gets it, and the name of no
+    /// archive elsewhere.
     fn check_archive(&self, archive: &str) -> Result<(), Failure> {
         if is_archive_name(archive) {
             return Ok(());
         }
         Err(match self {
-            Self::ArchiveCreate { .. } | Self::ArchiveOpen { .. } => Failure::BadName { name: quoted(archive) },
-            _ => Failure::UnknownArchive { archive: quoted(archive) },
+            Self::ArchiveCreate { .. } | Self::ArchiveOpen { .. } => Failure::BadName {
+                name: quoted(archive),
+            },
+            _ => Failure::UnknownArchive {
+                archive: quoted(archive),
+            },
         })
     }
 }
 
-/// Whether an archive may have this name here: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with neither `.` nor `-`, and not the 32
-/// hexadecimal digits of an id.
+/// Whether an archive may have this name here: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with
+/// neither `.` nor `-`, and not the 32 hexadecimal digits of an id.
 pub fn is_archive_name(name: &str) -> bool {
-    let is_id = name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = name.len() == 32
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (1..=ARCHIVE_NAME_MAX_BYTES).contains(&name.len())
         && !name.starts_with(['.', '-'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         && !is_id
 }
 
 fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
     check_count(sources.len(), "the number of sources")?;
-    sources.iter().try_for_each(|source| check_volume(&source.volume))
+    sources
+        .iter()
+        .try_for_each(|source| check_volume(&source.volume))
 }
 
 fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
@@ -124,21 +171,43 @@ fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), Failure> {
-    if count <= ITEMS_MAX { Ok(()) } else { Err(out_of_bounds(what, "at most 256 in one command")) }
+    if count <= ITEMS_MAX {
+        Ok(())
+    } else {
+        Err(out_of_bounds(what, "at most 256 in one command"))
+    }
 }
 
 fn check_volume(name: &str) -> Result<(), Failure> {
-    if (1..=VOLUME_NAME_MAX_BYTES).contains(&name.len()) { Ok(()) } else { Err(Failure::BadName { name: quoted(name) }) }
+    if (1..=VOLUME_NAME_MAX_BYTES).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(Failure::BadName { name: quoted(name) })
+    }
 }
 
 fn check_store(url: &str) -> Result<(), Failure> {
     let fits = (1..=STORE_MAX_BYTES).contains(&url.len()) && !url.contains(char::is_control);
-    if fits { Ok(()) } else { Err(out_of_bounds("the store's address", "1 to 4096 bytes without control characters")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(out_of_bounds(
+            "the store's address",
+            "1 to 4096 bytes without control characters",
+        ))
+    }
 }
 
 fn check_via(via: &str) -> Result<(), Failure> {
     let fits = (1..=VIA_MAX_BYTES).contains(&via.len()) && !via.contains(char::is_control);
-    if fits { Ok(()) } else { Err(out_of_bounds("the far end's address", "1 to 300 bytes without control characters")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(out_of_bounds(
+            "the far end's address",
+            "1 to 300 bytes without control characters",
+        ))
+    }
 }
 
 fn check_session(choice: &SessionChoice) -> Result<(), Failure> {
@@ -149,11 +218,18 @@ fn check_session(choice: &SessionChoice) -> Result<(), Failure> {
 }
 
 fn check_word(word: &str, what: &str) -> Result<(), Failure> {
-    if word.len() <= WORD_MAX_BYTES { Ok(()) } else { Err(out_of_bounds(what, "at most 200 bytes")) }
+    if word.len() <= WORD_MAX_BYTES {
+        Ok(())
+    } else {
+        Err(out_of_bounds(what, "at most 200 bytes"))
+    }
 }
 
 fn out_of_bounds(setting: &str, allowed: &str) -> Failure {
-    Failure::BadSetting { setting: setting.to_owned(), allowed: allowed.to_owned() }
+    Failure::BadSetting {
+        setting: setting.to_owned(),
+        allowed: allowed.to_owned(),
+    }
 }
 
 /// The beginning of a name, for a failure.
@@ -178,7 +254,10 @@ mod tests {
             chunk_size_bytes: 1 << 17,
             pack_size_bytes: 1 << 24,
             compression: Compression { zstd_level: 3 },
-            hold_off: HoldOff { runs: 3, secs: 604_800 },
+            hold_off: HoldOff {
+                runs: 3,
+                secs: 604_800,
+            },
             shared_domain: false,
             kdf_memory_kib: 65_536,
             kdf_passes: 3,
@@ -186,12 +265,20 @@ mod tests {
     }
 
     fn list(archive: &str, volume: &str) -> Command {
-        Command::List { archive: archive.into(), volume: Some(volume.into()), session: None }
+        Command::List {
+            archive: archive.into(),
+            volume: Some(volume.into()),
+            session: None,
+        }
     }
 
     #[test]
     fn an_ordinary_command_is_within_its_bounds() {
-        for command in [create("home", "dir:/mnt/disk", "local"), list("home", "vm.img"), Command::Status { archive: None }] {
+        for command in [
+            create("home", "dir:/mnt/disk", "local"),
+            list("home", "vm.img"),
+            Command::Status { archive: None },
+        ] {
             assert_eq!(command.check_bounds(), Ok(()), "{command:?}");
         }
     }
@@ -202,25 +289,58 @@ mod tests {
         let code = |command: Command| command.check_bounds().map_err(|failure| failure.code());
         assert_eq!(code(create("home", "", "local")), Err("bad-setting"));
         assert_eq!(code(create("home", &long, "local")), Err("bad-setting"));
-        assert_eq!(code(create("home", "dir:/a\nb", "local")), Err("bad-setting"));
+        assert_eq!(
+            code(create("home", "dir:/a\nb", "local")),
+            Err("bad-setting")
+        );
         assert_eq!(code(create("home", "dir:/a", &long)), Err("bad-setting"));
         assert_eq!(code(create(&long, "dir:/a", "local")), Err("bad-name"));
         assert_eq!(code(list(&long, "vm.img")), Err("unknown-archive"));
         assert_eq!(code(list("home", &long)), Err("bad-name"));
-        let source = BackupSource { volume: "vm".into(), named: false, configured: false };
-        let backup =
-            |sources| Command::Backup { archive: "home".into(), sources, skip_unchanged: false, dry_run: false, live: false, heal: false };
+        let source = BackupSource {
+            volume: "vm".into(),
+            named: false,
+            configured: false,
+        };
+        let backup = |sources| Command::Backup {
+            archive: "home".into(),
+            sources,
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: false,
+        };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
-        assert_eq!(code(backup(vec![source; ITEMS_MAX + 1])), Err("bad-setting"));
-        assert_eq!(code(Command::Unlock { archive: "home".into(), secs: u64::MAX }), Err("bad-setting"));
-        assert_eq!(code(Command::QubesCheck { vias: vec![String::new()] }), Err("bad-setting"));
+        assert_eq!(
+            code(backup(vec![source; ITEMS_MAX + 1])),
+            Err("bad-setting")
+        );
+        assert_eq!(
+            code(Command::Unlock {
+                archive: "home".into(),
+                secs: u64::MAX
+            }),
+            Err("bad-setting")
+        );
+        assert_eq!(
+            code(Command::QubesCheck {
+                vias: vec![String::new()]
+            }),
+            Err("bad-setting")
+        );
     }
 
     #[test]
     fn a_failure_quotes_no_more_than_the_beginning_of_a_name() {
-        let failure = list(&"é".repeat(30_000), "vm.img").check_bounds().unwrap_err();
+        let failure = list(&"é".repeat(30_000), "vm.img")
+            .check_bounds()
+            .unwrap_err();
         assert!(encode(&failure).unwrap().len() < 200, "{failure:?}");
-        let longest = create(&"a".repeat(ARCHIVE_NAME_MAX_BYTES), &"b".repeat(STORE_MAX_BYTES), &"c".repeat(VIA_MAX_BYTES));
+        let longest = create(
+            &"a".repeat(ARCHIVE_NAME_MAX_BYTES),
+            &"b".repeat(STORE_MAX_BYTES),
+            &"c".repeat(VIA_MAX_BYTES),
+        );
         assert_eq!(longest.check_bounds(), Ok(()));
         assert!(encode(&longest).unwrap().len() < MESSAGE_MAX_BYTES / 2);
     }
@@ -230,7 +350,17 @@ mod tests {
         for name in ["home", "a", "A-1_b.c", &"a".repeat(64), &"g".repeat(32)] {
             assert!(is_archive_name(name), "{name}");
         }
-        for name in ["", ".", "-x", ".x", "a/b", "a b", "é", &"a".repeat(65), &"0".repeat(32)] {
+        for name in [
+            "",
+            ".",
+            "-x",
+            ".x",
+            "a/b",
+            "a b",
+            "é",
+            &"a".repeat(65),
+            &"0".repeat(32),
+        ] {
             assert!(!is_archive_name(name), "{name}");
         }
     }

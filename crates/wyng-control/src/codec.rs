@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The one way in which a local message becomes bytes: bincode, bounded, exact, canonical.
 //!
-//! bincode alone accepts trailing bytes and over-long integers; [`decode`] refuses both. Messages hold no recursive
-//! type and no list of empty elements, which its limit would not bound.
+//! bincode alone accepts trailing bytes and over-long integers; [`decode`] refuses both. Messages
+//! hold no recursive type and no list of empty elements, which its limit would not bound.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
 /// The most bytes of one message, well below what a Unix packet socket carries by default.
 pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
-const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_MAX_BYTES>> = bincode::config::standard().with_limit::<MESSAGE_MAX_BYTES>();
+const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_MAX_BYTES>> =
+    bincode::config::standard().with_limit::<MESSAGE_MAX_BYTES>();
 
-/// Why a local message was refused. For the receiver it means a bug or another version at the other end, and is fatal.
+/// Why a local message was refused. For the receiver it means a bug or another version at the other
+/// end, and is fatal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// More than [`MESSAGE_MAX_BYTES`].
@@ -31,7 +33,11 @@ pub enum CodecError {
 /// Encodes one message; fails with [`CodecError::TooLong`] past [`MESSAGE_MAX_BYTES`].
 pub fn encode<T: bincode::Encode>(message: &T) -> Result<Vec<u8>, CodecError> {
     let bytes = bincode::encode_to_vec(message, CONFIG).map_err(|_| CodecError::TooLong)?;
-    if bytes.len() > MESSAGE_MAX_BYTES { Err(CodecError::TooLong) } else { Ok(bytes) }
+    if bytes.len() > MESSAGE_MAX_BYTES {
+        Err(CodecError::TooLong)
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Decodes one whole message and refuses everything that [`encode`] would not have written.
@@ -39,7 +45,8 @@ pub fn decode<T: bincode::Encode + bincode::Decode<()>>(bytes: &[u8]) -> Result<
     if bytes.len() > MESSAGE_MAX_BYTES {
         return Err(CodecError::TooLong);
     }
-    let (message, read_bytes) = bincode::decode_from_slice::<T, _>(bytes, CONFIG).map_err(|_| CodecError::Malformed)?;
+    let (message, read_bytes) =
+        bincode::decode_from_slice::<T, _>(bytes, CONFIG).map_err(|_| CodecError::Malformed)?;
     if read_bytes != bytes.len() {
         return Err(CodecError::Trailing);
     }
@@ -56,7 +63,9 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_as_it_was() {
-        let message = ToDaemon::Start(Command::ArchiveShow { archive: "home".into() });
+        let message = ToDaemon::Start(Command::ArchiveShow {
+            archive: "home".into(),
+        });
         assert_eq!(decode::<ToDaemon>(&encode(&message).unwrap()), Ok(message));
     }
 
@@ -74,11 +83,17 @@ mod tests {
 
     #[test]
     fn a_huge_length_is_refused_before_it_is_allocated() {
-        assert_eq!(decode::<Vec<u8>>(&[253, 255, 255, 255, 255, 255, 255, 255, 127]), Err(CodecError::Malformed));
+        assert_eq!(
+            decode::<Vec<u8>>(&[253, 255, 255, 255, 255, 255, 255, 255, 127]),
+            Err(CodecError::Malformed)
+        );
     }
 
     #[test]
     fn a_message_past_the_limit_is_not_written() {
-        assert_eq!(encode(&vec![0u8; MESSAGE_MAX_BYTES + 1]), Err(CodecError::TooLong));
+        assert_eq!(
+            encode(&vec![0u8; MESSAGE_MAX_BYTES + 1]),
+            Err(CodecError::TooLong)
+        );
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a client asks of the daemon, and how it answers. A path stands here only to be remembered and compared; the daemon never opens it.
+//! What a client asks of the daemon, and how it answers. A path stands here only to be remembered
+//! and compared; the daemon never opens it.
 
 use std::fmt;
 
@@ -11,20 +12,23 @@ use crate::target::{TargetFault, TargetForm, TargetLook};
 /// From `wyng-ctl` to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ToDaemon {
-    /// First of all: the version that the client speaks ([`CONTROL_VERSION`](crate::CONTROL_VERSION)).
+    /// First of all: the version that the client speaks
+    /// ([`CONTROL_VERSION`](crate::CONTROL_VERSION)).
     Hello {
         /// Any other version than the daemon's own ends the conversation.
         version: u32,
     },
     /// The one command of this connection.
     Start(Command),
-    /// The answer to [`ToClient::Want`](crate::ToClient::Want) for anything but a source: exactly one descriptor travels beside it.
+    /// The answer to [`ToClient::Want`](crate::ToClient::Want) for anything but a source: exactly
+    /// one descriptor travels beside it.
     Here {
         /// The number from the question.
         item: u32,
     },
-    /// The answer to a question for a source, which travels beside it. Where it can be cloned, two more descriptors follow: a new file in the
-    /// folder of base snapshots, and the same opened only for reading; and if there is one, the base snapshot of that volume, for reading.
+    /// The answer to a question for a source, which travels beside it. Where it can be cloned, two
+    /// more descriptors follow: a new file in the folder of base snapshots, and the same opened
+    /// only for reading; and if there is one, the base snapshot of that volume, for reading.
     HereSource {
         /// The number from the question.
         item: u32,
@@ -44,8 +48,8 @@ pub enum ToDaemon {
         /// Why.
         why: NoSource,
     },
-    /// The answer to [`Wanted::Target`](crate::Wanted::Target). Beside it travel the target, what its form names, and the base snapshot of
-    /// that volume if there is one, for reading.
+    /// The answer to [`Wanted::Target`](crate::Wanted::Target). Beside it travel the target, what
+    /// its form names, and the base snapshot of that volume if there is one, for reading.
     HereTarget {
         /// The number from the question.
         item: u32,
@@ -53,7 +57,8 @@ pub enum ToDaemon {
         form: TargetForm,
         /// What the base snapshot is of.
         base: Option<BaseLabel>,
-        /// Where it lies, if it is changed in place and the person did not name this place for this very command.
+        /// Where it lies, if it is changed in place and the person did not name this place for this
+        /// very command.
         remembered: Option<Remembered>,
     },
     /// The answer to [`Wanted::Target`](crate::Wanted::Target) when it cannot be had.
@@ -70,15 +75,17 @@ pub enum ToDaemon {
         /// What the caller found there.
         look: TargetLook,
     },
-    /// The answer to a question for a passphrase, or for where to show a secret, when there is nothing to give.
+    /// The answer to a question for a passphrase, or for where to show a secret, when there is
+    /// nothing to give.
     Unavailable {
         /// The number from the question.
         item: u32,
         /// What the system said (`errno`), 0 when the person gave up.
         errno: i32,
     },
-    /// The answer to [`ToClient::Place`](crate::ToClient::Place) and to [`ToClient::Keep`](crate::ToClient::Keep): it has its name now,
-    /// durably; or `errno` says why not.
+    /// The answer to [`ToClient::Place`](crate::ToClient::Place) and to
+    /// [`ToClient::Keep`](crate::ToClient::Keep): it has its name now, durably; or `errno` says why
+    /// not.
     Placed {
         /// The number from the question.
         item: u32,
@@ -87,7 +94,8 @@ pub enum ToDaemon {
     },
     /// Stop after what is under way; what was sent stays and is not sent again by the next run.
     Cancel,
-    /// Instead of a command, before anything else but the greeting: tell me how far others' commands are, until none is left.
+    /// Instead of a command, before anything else but the greeting: tell me how far others'
+    /// commands are, until none is left.
     Watch,
 }
 
@@ -125,7 +133,8 @@ pub struct BaseOf {
     pub volume: [u8; 16],
 }
 
-/// Which session a base snapshot is the state of. What changed since it applies to the tree with this root, and to no other.
+/// Which session a base snapshot is the state of. What changed since it applies to the tree with
+/// this root, and to no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct BaseLabel {
     /// Archive and volume.
@@ -152,7 +161,8 @@ pub enum CompareWith {
 pub struct Remembered {
     /// Where it lies.
     pub origin: Origin,
-    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed up from.
+    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed
+    /// up from.
     pub configured: bool,
 }
 
@@ -163,7 +173,8 @@ pub struct BackupSource {
     pub volume: String,
     /// NAME=PATH was written, so a volume may move to another path.
     pub named: bool,
-    /// The name of a volume in the configuration: the daemon opens the path that its own copy gives.
+    /// The name of a volume in the configuration: the daemon opens the path that its own copy
+    /// gives.
     pub configured: bool,
 }
 
@@ -209,7 +220,8 @@ pub enum Command {
         /// Passes of a guess at the passphrase, 3 to 16.
         kdf_passes: u32,
     },
-    /// Adopts an archive or catches up with it: rebuilds the local state. Asks for the passphrase where the credential is not here.
+    /// Adopts an archive or catches up with it: rebuilds the local state. Asks for the passphrase
+    /// where the credential is not here.
     ArchiveOpen {
         /// The local name.
         archive: String,
@@ -258,7 +270,8 @@ pub enum Command {
         dry_run: bool,
         /// The volumes may be in use; the sessions are marked as crash-consistent.
         live: bool,
-        /// Also what a verify found damaged and did not believe, because it was so much, is sent again.
+        /// Also what a verify found damaged and did not believe, because it was so much, is sent
+        /// again.
         heal: bool,
     },
     /// Collects what changed and moves base snapshots to now. Asks for each source.
@@ -306,7 +319,8 @@ pub enum Command {
         with: CompareWith,
         /// The person names the path of the volume for this command.
         named: bool,
-        /// The volume is one of the configuration: the daemon opens the path that its own copy gives.
+        /// The volume is one of the configuration: the daemon opens the path that its own copy
+        /// gives.
         configured: bool,
     },
     /// Checks what the store has. Asks for the passphrase when `deep`.
@@ -327,7 +341,8 @@ pub enum Command {
         /// Which; none: all.
         archive: Option<String>,
     },
-    /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not ask for the passphrase.
+    /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not ask
+    /// for the passphrase.
     Unlock {
         /// Which archive.
         archive: String,
@@ -344,7 +359,8 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
-    /// Adds a passphrase or a recovery key. Asks for a passphrase that opens, then for the new one, or for where to show the key.
+    /// Adds a passphrase or a recovery key. Asks for a passphrase that opens, then for the new one,
+    /// or for where to show the key.
     KeyAdd {
         /// Which archive.
         archive: String,
@@ -385,8 +401,8 @@ pub enum Command {
         /// Which archive.
         archive: String,
     },
-    /// `snapshots list` and `snapshots clean`: what the archives use of base snapshots. Whoever asks looks for these with its own rights, and
-    /// removes those that it means to remove.
+    /// `snapshots list` and `snapshots clean`: what the archives use of base snapshots. Whoever
+    /// asks looks for these with its own rights, and removes those that it means to remove.
     Snapshots {
         /// One archive instead of all, which must be known here.
         archive: Option<String>,
@@ -433,7 +449,8 @@ impl Command {
         }
     }
 
-    /// Whether it only looks at the local state. A look changes nothing, waits for no other command, and needs no passphrase.
+    /// Whether it only looks at the local state. A look changes nothing, waits for no other
+    /// command, and needs no passphrase.
     pub fn only_looks(&self) -> bool {
         matches!(
             self,
@@ -452,7 +469,9 @@ impl Command {
     pub fn archive(&self) -> Option<&str> {
         match self {
             Self::ArchiveList | Self::ArchiveNames | Self::QubesCheck { .. } => None,
-            Self::Status { archive } | Self::Lock { archive } | Self::Snapshots { archive, .. } => archive.as_deref(),
+            Self::Status { archive } | Self::Lock { archive } | Self::Snapshots { archive, .. } => {
+                archive.as_deref()
+            }
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }
             | Self::ArchiveTakeOver { archive }

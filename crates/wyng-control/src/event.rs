@@ -22,8 +22,8 @@ pub enum ToClient {
         /// How many, the running one included.
         before: u32,
     },
-    /// The command gave its turn back while a passphrase was asked for, and begins anew once it has one: what was opened for it is to be
-    /// closed, and is asked for again.
+    /// The command gave its turn back while a passphrase was asked for, and begins anew once it has
+    /// one: what was opened for it is to be closed, and is asked for again.
     Anew,
     /// To one who watches: this command of somebody runs now; its progress follows.
     Running {
@@ -34,20 +34,22 @@ pub enum ToClient {
         /// How many wait for it.
         queued: u32,
     },
-    /// Open this with the caller's rights and send it with [`ToDaemon::Here`](crate::ToDaemon::Here).
+    /// Open this with the caller's rights and send it with
+    /// [`ToDaemon::Here`](crate::ToDaemon::Here).
     Want {
         /// Names the question in the answer.
         item: u32,
         /// What.
         wanted: Wanted,
     },
-    /// The target is complete and synced: give it its name, and say so with [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    /// The target is complete and synced: give it its name, and say so with
+    /// [`ToDaemon::Placed`](crate::ToDaemon::Placed).
     Place {
         /// The number under which the target was asked for.
         item: u32,
     },
-    /// The session is committed: give the clone of its source its name as a base snapshot, and say so with
-    /// [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    /// The session is committed: give the clone of its source its name as a base snapshot, and say
+    /// so with [`ToDaemon::Placed`](crate::ToDaemon::Placed).
     Keep {
         /// The number under which the source was asked for.
         item: u32,
@@ -76,14 +78,16 @@ pub enum ToClient {
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
     Monitored(MonitorReport),
-    /// `restore`, `diff`: the base snapshot that was given for this number says what is not so. It is to be removed.
+    /// `restore`, `diff`: the base snapshot that was given for this number says what is not so. It
+    /// is to be removed.
     DropBase {
         /// The number under which the target or source was asked for.
         item: u32,
     },
     /// `restore`: one volume is complete.
     Restored(RestoreReport),
-    /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target, `(begin, end)` in bytes, ascending; at most 1000.
+    /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target,
+    /// `(begin, end)` in bytes, ascending; at most 1000.
     Lost {
         /// The volume's name.
         volume: String,
@@ -110,13 +114,15 @@ pub enum ToClient {
         /// Seconds since 1970 UTC.
         until: i64,
     },
-    /// `status`, `snapshots`, `archive forget`: an archive that is known here; the places of its volumes follow.
+    /// `status`, `snapshots`, `archive forget`: an archive that is known here; the places of its
+    /// volumes follow.
     SnapshotsOf {
         /// Its name here.
         archive: String,
         /// Its id.
         id: [u8; 16],
-        /// All of its volumes follow. Otherwise it could not be opened, and those follow that are remembered.
+        /// All of its volumes follow. Otherwise it could not be opened, and those follow that are
+        /// remembered.
         complete: bool,
     },
     /// Where a volume of the last archive is backed up from, and where its base snapshot lies.
@@ -140,8 +146,9 @@ pub enum ToClient {
     Totals {
         /// Bytes sent to the store.
         sent_bytes: u64,
-        /// Peaks of resident memory of all roles and of the far end, and the most that was on its way between them in memory files,
-        /// summed. Each had its peak at a time of its own, and pages that they share count in each: it is never less than what was used.
+        /// Peaks of resident memory of all roles and of the far end, and the most that was on its
+        /// way between them in memory files, summed. Each had its peak at a time of its own, and
+        /// pages that they share count in each: it is never less than what was used.
         peak_rss_bytes: u64,
     },
     /// The end of the job and of the conversation.
@@ -154,7 +161,8 @@ pub enum ToClient {
 /// What only the caller may open.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Wanted {
-    /// The source of a volume, for reading: a regular file or a block device. The number is the index in the command's list.
+    /// The source of a volume, for reading: a regular file or a block device. The number is the
+    /// index in the command's list.
     Source {
         /// The volume's name.
         volume: String,
@@ -189,9 +197,11 @@ pub enum Wanted {
         /// The path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
-    /// The write end of a pipe, into which a recovery key is written, once, to be shown to the person.
+    /// The write end of a pipe, into which a recovery key is written, once, to be shown to the
+    /// person.
     Secret,
-    /// The read end of a pipe into which the passphrase is written, without a final newline, and which is then closed.
+    /// The read end of a pipe into which the passphrase is written, without a final newline, and
+    /// which is then closed.
     Passphrase {
         /// Which one.
         asked: Asked,
@@ -203,7 +213,8 @@ pub enum Wanted {
 pub enum Asked {
     /// One that opens the archive.
     Known,
-    /// The same after a wrong one. Only a person has another; [`Unavailable`](crate::ToDaemon::Unavailable) means that the first one counts.
+    /// The same after a wrong one. Only a person has another;
+    /// [`Unavailable`](crate::ToDaemon::Unavailable) means that the first one counts.
     Again,
     /// One that is to open the archive from now on: a person is asked twice.
     New,
@@ -258,9 +269,11 @@ pub struct ArchiveSummary {
     pub generation: u64,
     /// When that commit was made, seconds since 1970 UTC.
     pub committed_time: i64,
-    /// All session keys up to this commit's time were derived and compared, seconds since 1970 UTC; 0: never.
+    /// All session keys up to this commit's time were derived and compared, seconds since 1970 UTC;
+    /// 0: never.
     pub keys_proven_time: i64,
-    /// When the pack that was read and found right longest ago was read, seconds since 1970 UTC; 0 before the first verify.
+    /// When the pack that was read and found right longest ago was read, seconds since 1970 UTC; 0
+    /// before the first verify.
     pub verified_time: i64,
     /// Size of a chunk.
     pub chunk_size_bytes: u32,
@@ -345,7 +358,8 @@ pub struct VolumeReport {
     pub session: Option<i64>,
     /// How changes were found.
     pub method: Method,
-    /// It stood still while it was read. Of a volume that was in use and did not, the session may be of many moments.
+    /// It stood still while it was read. Of a volume that was in use and did not, the session may
+    /// be of many moments.
     pub snapshot: bool,
     /// Where the source, a device that did not stand still, is mounted.
     pub mounted_at: Option<String>,
@@ -376,9 +390,11 @@ pub struct RestoreReport {
     pub written_bytes: u64,
     /// Bytes fetched from the store for it.
     pub fetched_bytes: u64,
-    /// Bytes of what was there that could not be read, or were not what its base snapshot said; the store's took their place.
+    /// Bytes of what was there that could not be read, or were not what its base snapshot said; the
+    /// store's took their place.
     pub damaged_bytes: u64,
-    /// Bytes that were taken unread from what was there, as a base snapshot said that they are the same.
+    /// Bytes that were taken unread from what was there, as a base snapshot said that they are the
+    /// same.
     pub unread_bytes: u64,
     /// Lost bytes, which are zeros in the target.
     pub lost_bytes: u64,
@@ -389,7 +405,8 @@ pub struct RestoreReport {
 pub struct MonitorReport {
     /// The volume's name.
     pub name: String,
-    /// How the next backup would find changes; [`Method::FullScan`]: it has no base snapshot that is to be trusted.
+    /// How the next backup would find changes; [`Method::FullScan`]: it has no base snapshot that
+    /// is to be trusted.
     pub method: Method,
     /// Bytes that it would read.
     pub changed_bytes: u64,
@@ -412,7 +429,8 @@ pub struct DiffReport {
     pub differing_bytes: u64,
     /// Bytes that were read of the volume as it is.
     pub read_bytes: u64,
-    /// Bytes among those that differ which nobody wrote, by what the file system says: the disk gives back something else than it was given.
+    /// Bytes among those that differ which nobody wrote, by what the file system says: the disk
+    /// gives back something else than it was given.
     pub damaged_bytes: u64,
 }
 
@@ -438,7 +456,8 @@ pub struct VerifyReport {
     pub objects_checked: u64,
     /// Objects in the store that are not the archive's.
     pub foreign_objects: u64,
-    /// Every part of the store could be listed; otherwise there may be more foreign objects than were counted.
+    /// Every part of the store could be listed; otherwise there may be more foreign objects than
+    /// were counted.
     pub listed_whole: bool,
     /// Bytes read.
     pub read_bytes: u64,
@@ -465,7 +484,8 @@ pub struct KeySlot {
     pub label: String,
     /// The passphrase that was given to this command is this slot's.
     pub opens: bool,
-    /// When it was the last slot to open the archive on this machine, seconds since 1970 UTC; 0: another one was, or none yet.
+    /// When it was the last slot to open the archive on this machine, seconds since 1970 UTC; 0:
+    /// another one was, or none yet.
     pub opened_time: i64,
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The error catalogue: every failure that a person can see, with what happened, what is safe, and what to do next.
+//! The error catalogue: every failure that a person can see, with what happened, what is safe, and
+//! what to do next.
 //!
-//! The daemon sends the variant, never a text, and never a text that came from the far end. Scripts rely on [`Failure::code`] and
-//! on the exit status.
+//! The daemon sends the variant, never a text, and never a text that came from the far end. Scripts
+//! rely on [`Failure::code`] and on the exit status.
 
 use bincode::{Decode, Encode};
 
@@ -107,7 +108,11 @@ pub enum Failure {
     /// No such session.
     UnknownSession { volume: String, session: String },
     /// The beginning of a name fits several sessions.
-    AmbiguousSession { volume: String, session: String, count: u64 },
+    AmbiguousSession {
+        volume: String,
+        session: String,
+        count: u64,
+    },
     /// No volume has a session that was asked for of all.
     NoSession { session: String },
     /// What is between two backups was asked of a volume that has none.
@@ -115,9 +120,18 @@ pub enum Failure {
     /// The volume exists, and was made from another source.
     VolumeNameTaken { volume: String },
     /// The volume was backed up from another path before.
-    VolumeOfOtherPath { volume: String, path: String, known: String },
+    VolumeOfOtherPath {
+        volume: String,
+        path: String,
+        known: String,
+    },
     /// The path is the one known, and leads to another file or device than before.
-    VolumeElsewhere { volume: String, path: String, was: String, now: String },
+    VolumeElsewhere {
+        volume: String,
+        path: String,
+        was: String,
+        now: String,
+    },
     /// Another command writes to this archive from here.
     Busy { archive: String },
     /// A user has as many connections to the daemon as one may have.
@@ -139,51 +153,122 @@ pub enum Failure {
     /// The command needs a passphrase and none was given.
     NoPassphrase,
     /// A source could not be opened by the caller.
-    SourceUnavailable { volume: String, path: String, errno: i32 },
+    SourceUnavailable {
+        volume: String,
+        path: String,
+        errno: i32,
+    },
     /// A source lies behind a link that somebody else than root could have made.
     SourceLink { volume: String, path: String },
     /// A source is away while its qube runs.
     SourceOfRunningQube { volume: String, path: String },
     /// A source is neither a regular file nor a block device; `kind` says what it is.
-    SourceKind { volume: String, path: String, kind: String },
+    SourceKind {
+        volume: String,
+        path: String,
+        kind: String,
+    },
     /// A source could not be read at a place.
-    SourceRead { volume: String, path: String, offset_bytes: u64, errno: i32 },
+    SourceRead {
+        volume: String,
+        path: String,
+        offset_bytes: u64,
+        errno: i32,
+    },
     /// A source changed its size while it was read.
-    SourceResized { volume: String, path: String, expected_bytes: u64, found_bytes: u64 },
+    SourceResized {
+        volume: String,
+        path: String,
+        expected_bytes: u64,
+        found_bytes: u64,
+    },
     /// A source has no bytes, though it is a device or had some in its newest session.
-    SourceEmpty { volume: String, path: String, was_bytes: u64 },
+    SourceEmpty {
+        volume: String,
+        path: String,
+        was_bytes: u64,
+    },
     /// The target exists.
     TargetExists { volume: String, path: String },
     /// The target could not be made or given its name.
-    TargetUnavailable { volume: String, path: String, errno: i32 },
+    TargetUnavailable {
+        volume: String,
+        path: String,
+        errno: i32,
+    },
     /// The target is changed where it is, and belongs to a qube that runs.
     TargetOfRunningQube { volume: String, path: String },
     /// The target is of a kind that can hold no volume.
-    TargetKind { volume: String, path: String, kind: Unfit },
+    TargetKind {
+        volume: String,
+        path: String,
+        kind: Unfit,
+    },
     /// The target is a block device, and was not to be changed where it is.
     TargetIsDevice { volume: String, path: String },
     /// The target is smaller than the session.
-    TargetTooSmall { volume: String, path: String, has_bytes: u64, size_bytes: u64 },
+    TargetTooSmall {
+        volume: String,
+        path: String,
+        has_bytes: u64,
+        size_bytes: u64,
+    },
     /// The target is in use.
-    TargetInUse { volume: String, path: String, how: String },
+    TargetInUse {
+        volume: String,
+        path: String,
+        how: String,
+    },
     /// A file that is replaced would lose something that is not content.
-    TargetLoses { volume: String, path: String, what: String },
+    TargetLoses {
+        volume: String,
+        path: String,
+        what: String,
+    },
     /// There is no room for the target.
-    TargetNoRoom { volume: String, path: String, free_bytes: u64, needed_bytes: u64 },
+    TargetNoRoom {
+        volume: String,
+        path: String,
+        free_bytes: u64,
+        needed_bytes: u64,
+    },
     /// The person did not agree to overwrite the target.
     NotConfirmed { volume: String, path: String },
     /// The target could not be written.
-    TargetWrite { volume: String, path: String, errno: i32 },
+    TargetWrite {
+        volume: String,
+        path: String,
+        errno: i32,
+    },
     /// A target that is changed where it is could not be written, and is again what it was.
-    TargetWriteUndone { volume: String, path: String, errno: i32 },
+    TargetWriteUndone {
+        volume: String,
+        path: String,
+        errno: i32,
+    },
     /// Standard output could not be written.
     OutputWrite { volume: String, errno: i32 },
     /// What was written to the target is not what its medium has.
-    TargetDiffers { volume: String, path: String, offset_bytes: u64 },
+    TargetDiffers {
+        volume: String,
+        path: String,
+        offset_bytes: u64,
+    },
     /// What was written to the target cannot be read back from its medium.
-    TargetUnreadable { volume: String, path: String, offset_bytes: u64, errno: i32 },
-    /// A volume that was changed where it is could not be finished, nor made again what it was. `why` and `exit` are of what ended it.
-    TargetUnfinished { volume: String, path: String, why: String, exit: ExitStatus },
+    TargetUnreadable {
+        volume: String,
+        path: String,
+        offset_bytes: u64,
+        errno: i32,
+    },
+    /// A volume that was changed where it is could not be finished, nor made again what it was.
+    /// `why` and `exit` are of what ended it.
+    TargetUnfinished {
+        volume: String,
+        path: String,
+        why: String,
+        exit: ExitStatus,
+    },
     /// A base snapshot is not what its label says, and could not be removed.
     BaseKept { errno: i32 },
     /// The session needs something that is known to be lost.
@@ -253,7 +338,11 @@ pub enum Failure {
     /// A new archive needs an empty place.
     StoreNotEmpty { store: String },
     /// The store is full.
-    StoreFull { store: String, free_mib: Option<u32>, reserve_mib: u32 },
+    StoreFull {
+        store: String,
+        free_mib: Option<u32>,
+        reserve_mib: u32,
+    },
     /// The disk or service behind the store failed.
     StoreFailed { store: String },
     /// The store does not tell when a name is taken.
@@ -270,7 +359,8 @@ pub enum Failure {
     CommitUnsettled { generation: u64 },
     /// Two copies of a commit authenticate and differ.
     TwoCommits { generation: u64 },
-    /// No copy of the newest commit, or of what it reaches first, can be read. `opened`: the older generation that was opened; 0: none.
+    /// No copy of the newest commit, or of what it reaches first, can be read. `opened`: the older
+    /// generation that was opened; 0: none.
     NewestDamaged { generation: u64, opened: u64 },
     /// `--before` names a generation that this machine has committed or adopted, or an older one.
     BeforeKnown { known_generation: u64 },
@@ -281,20 +371,33 @@ pub enum Failure {
     /// Another machine is the archive's writer.
     NotWriter { archive: String },
     /// The store shows an older state than this machine has seen.
-    RolledBack { known_generation: u64, shown_generation: u64 },
+    RolledBack {
+        known_generation: u64,
+        shown_generation: u64,
+    },
     /// The store shows a state that does not descend from the known one.
     NotDescended { known_generation: u64 },
     /// An object is missing.
-    Missing { class: ObjectClass, object: String, volume: Option<String> },
+    Missing {
+        class: ObjectClass,
+        object: String,
+        volume: Option<String>,
+    },
     /// An object is not what was stored.
-    Damaged { class: ObjectClass, object: String, what: String, volume: Option<String> },
+    Damaged {
+        class: ObjectClass,
+        object: String,
+        what: String,
+        volume: Option<String>,
+    },
     /// A volume was restored, with zeros in the place of lost bytes.
     RestoredAround { volume: String, lost_bytes: u64 },
     /// The list of a volume's sessions lies in packs that are lost.
     SessionsLost { volume: String },
     /// verify found problems; each was told.
     ProblemsFound { count: u64 },
-    /// verify found so much missing or damaged that it is more likely another disk, or a store that lies.
+    /// verify found so much missing or damaged that it is more likely another disk, or a store that
+    /// lies.
     MuchDamaged { packs: u64 },
     /// A file of the local state is damaged.
     StateDamaged { file: String, what: String },
@@ -308,13 +411,15 @@ pub enum Failure {
     MemoryFile { errno: i32 },
     /// A chunk differed after it was compressed and decompressed again: faulty memory or processor.
     SelfCheck { volume: String },
-    /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was broken.
+    /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was
+    /// broken.
     Internal { what: String },
     /// The person interrupted.
     Interrupted,
 }
 
-/// What is safe when a command stops halfway, as a backup says it. Whoever shows it says what holds for the command that it was.
+/// What is safe when a command stops halfway, as a backup says it. Whoever shows it says what holds
+/// for the command that it was.
 pub const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
 
 impl Failure {
@@ -392,7 +497,13 @@ impl Failure {
         let resumes = RESUMES;
         let stays = "What is stored stays as it is.";
         let intact = "No wrong byte reached a target, and nothing was changed.";
-        let say = |code, exit, text: String, safe, next| Explained { code, exit, text, safe, next };
+        let say = |code, exit, text: String, safe, next| Explained {
+            code,
+            exit,
+            text,
+            safe,
+            next,
+        };
         let system = |errno: &i32| std::io::Error::from_raw_os_error(*errno).to_string();
         match self {
             Self::VersionMismatch => say(
@@ -1190,12 +1301,19 @@ impl Failure {
 
 /// Whom a damaged object hurts, in the middle of a sentence.
 fn needed_by(volume: &Option<String>) -> String {
-    volume.as_ref().map(|volume| format!(", which volume {volume:?} needs,")).unwrap_or_default()
+    volume
+        .as_ref()
+        .map(|volume| format!(", which volume {volume:?} needs,"))
+        .unwrap_or_default()
 }
 
 /// A source in a sentence: its volume, and its path where that is known.
 fn source(volume: &str, path: &str) -> String {
-    if path.is_empty() { format!("the source of {volume:?}") } else { format!("{path}, the source of {volume:?},") }
+    if path.is_empty() {
+        format!("the source of {volume:?}")
+    } else {
+        format!("{path}, the source of {volume:?},")
+    }
 }
 
 /// One row of the catalogue.

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What `wyng-ctl` and `wyngd` say to each other, and what a person is told when something fails.
 //!
-//! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which [`hello`](ToDaemon::Hello)
-//! checks; nothing here is ever stored. It deliberately knows no cipher and no archive layout, and opens no path: what must be opened
-//! is opened by `wyng-ctl` with the caller's rights and travels as a descriptor beside [`ToDaemon::Here`].
+//! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which
+//! [`hello`](ToDaemon::Hello) checks; nothing here is ever stored. It deliberately knows no cipher
+//! and no archive layout, and opens no path: what must be opened is opened by `wyng-ctl` with the
+//! caller's rights and travels as a descriptor beside [`ToDaemon::Here`].
 //!
-//! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that keeps packet boundaries.
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+//! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that
+//! keeps packet boundaries.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod bounds;
 mod codec;
@@ -18,20 +23,27 @@ mod target;
 mod warning;
 
 pub use bounds::{
-    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES, is_archive_name,
+    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES,
+    WORD_MAX_BYTES, is_archive_name,
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
-    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered, SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
+    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered,
+    SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
 };
 pub use event::{
-    ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress, RecoverySheet, RestoreReport, SessionLine,
-    TargetKind, ToClient, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
+    ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
+    RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
+    VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
-pub use origin::{FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text, path_text};
+pub use origin::{
+    FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text,
+    path_text,
+};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook, Unfit};
 pub use warning::Warning;
 
-/// The version of this conversation: raised with every change of a message, so that an old `wyng-ctl` is told to restart the daemon.
+/// The version of this conversation: raised with every change of a message, so that an old
+/// `wyng-ctl` is told to restart the daemon.
 pub const CONTROL_VERSION: u32 = 5;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a volume lies, as the person named it and as it was found. Paths are bytes, as the system has them; their text is for messages and
-//! for files of the state, and leads back to the same bytes.
+//! Where a volume lies, as the person named it and as it was found. Paths are bytes, as the system
+//! has them; their text is for messages and for files of the state, and leads back to the same
+//! bytes.
 
 use bincode::{Decode, Encode};
 
@@ -14,14 +15,15 @@ const MARKS_MAX: usize = 256;
 /// Where a volume lies, as whoever opened it found it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Origin {
-    /// The absolute path as the person named it. Links in it are not resolved, since what they lead to changes.
+    /// The absolute path as the person named it. Links in it are not resolved, since what they lead
+    /// to changes.
     pub path: Vec<u8>,
     /// The path without links that it led to.
     pub leads_to: Vec<u8>,
     /// The size of a block device in bytes; none for a file.
     pub device_bytes: Option<u64>,
-    /// What a block device is recognised by wherever the kernel puts it, each as `KIND:VALUE`. Empty for a file, and for a device of which
-    /// nothing lasting is known.
+    /// What a block device is recognised by wherever the kernel puts it, each as `KIND:VALUE`.
+    /// Empty for a file, and for a device of which nothing lasting is known.
     pub marks: Vec<String>,
 }
 
@@ -33,12 +35,17 @@ pub fn is_path_bounded(path: &[u8]) -> bool {
 impl Origin {
     /// Does it keep to the bounds of this module?
     pub fn is_bounded(&self) -> bool {
-        let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| sum.saturating_add(mark.len()).saturating_add(1));
-        is_path_bounded(&self.path) && is_path_bounded(&self.leads_to) && self.marks.len() <= MARKS_MAX && marks_bytes <= MARKS_MAX_BYTES
+        let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| {
+            sum.saturating_add(mark.len()).saturating_add(1)
+        });
+        is_path_bounded(&self.path)
+            && is_path_bounded(&self.leads_to)
+            && self.marks.len() <= MARKS_MAX
+            && marks_bytes <= MARKS_MAX_BYTES
     }
 
-    /// Do both lead to the same file or device? Devices are compared by their marks, or by their size where one has no mark; files by the path
-    /// without links.
+    /// Do both lead to the same file or device? Devices are compared by their marks, or by their
+    /// size where one has no mark; files by the path without links.
     pub fn leads_to_the_same_as(&self, other: &Self) -> bool {
         match (self.device_bytes, other.device_bytes) {
             (None, None) => self.leads_to == other.leads_to,
@@ -64,7 +71,8 @@ impl Origin {
 pub struct FoundSource {
     /// Where it lies.
     pub origin: Origin,
-    /// Where a device, or a part of it, is mounted or in use as swap space: what is written there meanwhile may come in part.
+    /// Where a device, or a part of it, is mounted or in use as swap space: what is written there
+    /// meanwhile may come in part.
     pub mounted_at: Option<Vec<u8>>,
     /// The folder in which its base snapshot lies, where it can be cloned.
     pub snapshots: Option<Vec<u8>>,
@@ -119,7 +127,8 @@ impl FileKind {
     }
 }
 
-/// A path as text: UTF-8 as it is, a backslash doubled, any other byte as `\xNN`. [`path_of_text`] reads it back.
+/// A path as text: UTF-8 as it is, a backslash doubled, any other byte as `\xNN`. [`path_of_text`]
+/// reads it back.
 pub fn path_text(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
@@ -153,7 +162,16 @@ mod tests {
 
     #[test]
     fn the_text_of_a_path_leads_back_to_its_bytes() {
-        for path in [&b"/a/b"[..], b"/x\xff", b"/x\xfe\\", b"\\", b"\\\\x41", b"/\xc3\xa4\n", b"", b"\xff\\xff\\"] {
+        for path in [
+            &b"/a/b"[..],
+            b"/x\xff",
+            b"/x\xfe\\",
+            b"\\",
+            b"\\\\x41",
+            b"/\xc3\xa4\n",
+            b"",
+            b"\xff\\xff\\",
+        ] {
             let text = path_text(path);
             assert_eq!(path_of_text(&text).as_deref(), Some(path), "{text}");
         }
@@ -165,18 +183,35 @@ mod tests {
 
     fn device(path: &str, marks: &[&str], bytes: u64) -> Origin {
         let marks = marks.iter().map(|mark| (*mark).to_owned()).collect();
-        Origin { path: path.into(), leads_to: path.into(), device_bytes: Some(bytes), marks }
+        Origin {
+            path: path.into(),
+            leads_to: path.into(),
+            device_bytes: Some(bytes),
+            marks,
+        }
     }
 
     #[test]
     fn a_device_is_the_same_by_what_it_is_recognised_by_and_not_by_its_node() {
         let known = device("/dev/dm-3", &["dm:vg-work"], 10);
-        assert!(known.leads_to_the_same_as(&device("/dev/dm-7", &["dm:vg-work"], 20)), "a volume may grow");
+        assert!(
+            known.leads_to_the_same_as(&device("/dev/dm-7", &["dm:vg-work"], 20)),
+            "a volume may grow"
+        );
         assert!(!known.leads_to_the_same_as(&device("/dev/dm-3", &["dm:vg-vault"], 10)));
-        assert!(device("/dev/sda", &["id:a", "wwid:b"], 10).leads_to_the_same_as(&device("/dev/sdb", &["wwid:b"], 10)));
+        assert!(
+            device("/dev/sda", &["id:a", "wwid:b"], 10).leads_to_the_same_as(&device(
+                "/dev/sdb",
+                &["wwid:b"],
+                10
+            ))
+        );
         // Of which nothing is known but the size.
         assert!(device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd1", &[], 10)));
         assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd0", &[], 11)));
-        assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&Origin { device_bytes: None, ..device("/dev/nbd0", &[], 10) }));
+        assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&Origin {
+            device_bytes: None,
+            ..device("/dev/nbd0", &[], 10)
+        }));
     }
 }

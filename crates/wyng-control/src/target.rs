@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The target of a restore as the caller sees it: where it is, what it is, and why it cannot be used.
+//! The target of a restore as the caller sees it: where it is, what it is, and why it cannot be
+//! used.
 
 use bincode::{Decode, Encode};
 
@@ -21,7 +22,8 @@ pub enum TargetForm {
     Replacing,
     /// The file that an interrupted restore left: it alone.
     Resumed,
-    /// A file or block device that is changed where it is; and where it can be cloned, a new file for its clone.
+    /// A file or block device that is changed where it is; and where it can be cloned, a new file
+    /// for its clone.
     InPlace {
         /// The new file travels.
         clones: bool,
@@ -51,7 +53,10 @@ impl TargetLook {
     /// Does it keep to the bounds of a path and of the sentences about it?
     pub fn is_bounded(&self) -> bool {
         let is_found_bounded = match &self.found {
-            Ok(found) => found.remembered.iter().all(|known| known.origin.is_bounded()),
+            Ok(found) => found
+                .remembered
+                .iter()
+                .all(|known| known.origin.is_bounded()),
             Err(fault) => fault.is_bounded(),
         };
         self.path.len() <= TEXT_MAX_BYTES && is_found_bounded
@@ -63,11 +68,13 @@ impl TargetLook {
 pub struct TargetFound {
     /// Something is there whose bytes are compared first.
     pub holds_bytes: bool,
-    /// Bytes that are free for a new file; none where that cannot be told, as on file systems that compress or clone.
+    /// Bytes that are free for a new file; none where that cannot be told, as on file systems that
+    /// compress or clone.
     pub free_bytes: Option<u64>,
     /// Holes take no room there.
     pub keeps_holes: bool,
-    /// Where it lies, if it is changed in place and the person did not name this place for this very command.
+    /// Where it lies, if it is changed in place and the person did not name this place for this
+    /// very command.
     pub remembered: Option<Remembered>,
 }
 
@@ -88,7 +95,9 @@ impl Unfit {
         match self {
             Self::Kind(kind) => kind.name(),
             Self::DeadLink => "a symbolic link that leads nowhere",
-            Self::NoDevice => "a name in /dev without a device: a file made there is only in memory",
+            Self::NoDevice => {
+                "a name in /dev without a device: a file made there is only in memory"
+            }
         }
     }
 }
@@ -143,11 +152,20 @@ impl TargetFault {
     pub fn of_volume(self, volume: &str, path: &str, size_bytes: u64) -> Failure {
         let (volume, path) = (volume.to_owned(), path.to_owned());
         match self {
-            Self::Unavailable { errno } => Failure::TargetUnavailable { volume, path, errno },
+            Self::Unavailable { errno } => Failure::TargetUnavailable {
+                volume,
+                path,
+                errno,
+            },
             Self::Exists => Failure::TargetExists { volume, path },
             Self::Unfit(kind) => Failure::TargetKind { volume, path, kind },
             Self::IsDevice => Failure::TargetIsDevice { volume, path },
-            Self::TooSmall { has_bytes } => Failure::TargetTooSmall { volume, path, has_bytes, size_bytes },
+            Self::TooSmall { has_bytes } => Failure::TargetTooSmall {
+                volume,
+                path,
+                has_bytes,
+                size_bytes,
+            },
             Self::InUse { how } => Failure::TargetInUse { volume, path, how },
             Self::Loses { what } => Failure::TargetLoses { volume, path, what },
             Self::NoOrigin => Failure::NoOrigin { volume },

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a person must know although a command did what it was asked to. A failure is in `failure.rs`.
+//! What a person must know although a command did what it was asked to. A failure is in
+//! `failure.rs`.
 
 use bincode::{Decode, Encode};
 
@@ -64,7 +65,9 @@ impl Warning {
                 )
             }
             Self::HistoryGap { generation } => {
-                format!("commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes")
+                format!(
+                    "commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes"
+                )
             }
         }
     }
@@ -78,8 +81,12 @@ impl Warning {
             Self::NewestDamaged { .. } => {
                 "Back up on the machine that wrote the damaged generation: it sends the same commit again. Or open the older one as it is with `wyng-ctl archive open ARCHIVE --before N`."
             }
-            Self::SlotNotListed { .. } => "See `wyng-ctl key list ARCHIVE`; add the passphrase again if you want to keep it.",
-            Self::HistoryGap { .. } => "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect.",
+            Self::SlotNotListed { .. } => {
+                "See `wyng-ctl key list ARCHIVE`; add the passphrase again if you want to keep it."
+            }
+            Self::HistoryGap { .. } => {
+                "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect."
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a file's bytes lie: the two ioctls that list extents, as safe functions. What follows from two lists is not decided here.
+//! Where a file's bytes lie: the two ioctls that list extents, as safe functions. What follows from
+//! two lists is not decided here.
 //!
-//! FIEMAP: `Documentation/filesystems/fiemap.rst`; BTRFS_IOC_TREE_SEARCH_V2 and its items: `linux/btrfs.h`, `linux/btrfs_tree.h`.
+//! FIEMAP: `Documentation/filesystems/fiemap.rst`; BTRFS_IOC_TREE_SEARCH_V2 and its items:
+//! `linux/btrfs.h`, `linux/btrfs_tree.h`.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -105,9 +107,17 @@ struct SearchArgs {
     buffer: [u8; SEARCH_BYTES],
 }
 
-/// The next extents of a file at or after `from`, what is dirty written out first; empty at its end. What is between two is a hole.
+/// The next extents of a file at or after `from`, what is dirty written out first; empty at its
+/// end. What is between two is a hole.
 pub fn file_extents(file: BorrowedFd<'_>, from: u64) -> io::Result<Vec<FileExtent>> {
-    const EMPTY: FiemapExtent = FiemapExtent { logical: 0, physical: 0, length: 0, reserved: [0; 2], flags: 0, reserved_2: [0; 3] };
+    const EMPTY: FiemapExtent = FiemapExtent {
+        logical: 0,
+        physical: 0,
+        length: 0,
+        reserved: [0; 2],
+        flags: 0,
+        reserved_2: [0; 3],
+    };
     let mut map = Box::new(Fiemap {
         start: from,
         length: u64::MAX.saturating_sub(from),
@@ -118,16 +128,25 @@ pub fn file_extents(file: BorrowedFd<'_>, from: u64) -> io::Result<Vec<FileExten
         extents: [EMPTY; PAGE_EXTENTS],
     });
     let pointer: *mut Fiemap = &mut *map;
-    // SAFETY: the kernel reads the header and writes it and at most `extent_count` extents behind it, which is what the struct has room for.
+    // SAFETY: the kernel reads the header and writes it and at most `extent_count` extents behind
+    // it, which is what the struct has room for.
     if unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, pointer) } < 0 {
         return Err(io::Error::last_os_error());
     }
     let mapped = usize::try_from(map.mapped_extents).unwrap_or(0);
     let told = map.extents.iter().take(mapped);
-    Ok(told.map(|told| FileExtent { logical: told.logical, physical: told.physical, length: told.length, flags: told.flags }).collect())
+    Ok(told
+        .map(|told| FileExtent {
+            logical: told.logical,
+            physical: told.physical,
+            length: told.length,
+            flags: told.flags,
+        })
+        .collect())
 }
 
-/// The next EXTENT_DATA items of a btrfs file at or after `from`; empty at its end. Only whoever administrates the system may ask.
+/// The next EXTENT_DATA items of a btrfs file at or after `from`; empty at its end. Only whoever
+/// administrates the system may ask.
 pub fn btrfs_extents(file: BorrowedFd<'_>, inode: u64, from: u64) -> io::Result<Vec<BtrfsExtent>> {
     let mut search = Box::new(SearchArgs {
         tree_id: 0, // that of the file itself
@@ -146,11 +165,13 @@ pub fn btrfs_extents(file: BorrowedFd<'_>, inode: u64, from: u64) -> io::Result<
         buffer: [0; SEARCH_BYTES],
     });
     let pointer: *mut SearchArgs = &mut *search;
-    // SAFETY: the kernel reads the key, and writes it and at most `buffer_bytes` bytes behind it, which is what the struct has room for.
+    // SAFETY: the kernel reads the key, and writes it and at most `buffer_bytes` bytes behind it,
+    // which is what the struct has room for.
     if unsafe { libc::ioctl(file.as_raw_fd(), BTRFS_IOC_TREE_SEARCH_V2 as _, pointer) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    items(&search.buffer, search.item_count, inode).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    items(&search.buffer, search.item_count, inode)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// Reads `count` items; `None` when they are not what was asked for.
@@ -185,7 +206,14 @@ fn extent(logical: u64, item: &[u8]) -> Option<BtrfsExtent> {
         BtrfsExtentKind::Inline => (0, 0, number(8)?),
         _ => (number(21)?, number(37)?, number(45)?),
     };
-    Some(BtrfsExtent { logical, length, kind, disk_bytenr, offset, encoded })
+    Some(BtrfsExtent {
+        logical,
+        length,
+        kind,
+        disk_bytenr,
+        offset,
+        encoded,
+    })
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -196,7 +224,8 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    const _: () = assert!(size_of::<FiemapExtent>() == 56 && size_of::<Fiemap>() == 32 + 56 * PAGE_EXTENTS);
+    const _: () =
+        assert!(size_of::<FiemapExtent>() == 56 && size_of::<Fiemap>() == 32 + 56 * PAGE_EXTENTS);
     const _: () = assert!(size_of::<SearchArgs>() == 112 + SEARCH_BYTES);
 
     /// An item as btrfs lays it out.
@@ -211,16 +240,32 @@ mod tests {
     fn regular(compression: u8, disk_bytenr: u64, offset: u64, length: u64) -> Vec<u8> {
         let mut body = [9u64, length].map(u64::to_le_bytes).concat();
         body.extend([compression, 0, 0, 0, 1]);
-        body.extend([disk_bytenr, 4096, offset, length].map(u64::to_le_bytes).concat());
+        body.extend(
+            [disk_bytenr, 4096, offset, length]
+                .map(u64::to_le_bytes)
+                .concat(),
+        );
         body
     }
 
     #[test]
     fn items_of_a_search_become_extents() {
-        let inline = [[9u64, 5].map(u64::to_le_bytes).concat(), vec![0; 5], b"bytes".to_vec()].concat();
-        let buffer = [item(257, 0, &inline), item(257, 4096, &regular(3, 1 << 30, 8192, 131_072))].concat();
+        let inline = [
+            [9u64, 5].map(u64::to_le_bytes).concat(),
+            vec![0; 5],
+            b"bytes".to_vec(),
+        ]
+        .concat();
+        let buffer = [
+            item(257, 0, &inline),
+            item(257, 4096, &regular(3, 1 << 30, 8192, 131_072)),
+        ]
+        .concat();
         let extents = items(&buffer, 2, 257).unwrap();
-        assert_eq!((extents[0].kind, extents[0].length), (BtrfsExtentKind::Inline, 5));
+        assert_eq!(
+            (extents[0].kind, extents[0].length),
+            (BtrfsExtentKind::Inline, 5)
+        );
         let expected = BtrfsExtent {
             logical: 4096,
             length: 131_072,

@@ -4,8 +4,8 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use crate::Enforced;
@@ -20,17 +20,21 @@ pub enum PathAccess {
     Read,
     /// That, and making, writing, renaming and removing files and folders.
     ReadWrite,
-    /// Making, comparing and linking files in folders, and removing what was not finished: what a push does.
+    /// Making, comparing and linking files in folders, and removing what was not finished: what a
+    /// push does.
     Add,
     /// Listing folders and removing files: what a prune does. Nothing can be read.
     Remove,
 }
 
-/// Leaves the calling thread, and those that it starts, only what lies below the given folders; no TCP port, no abstract socket.
+/// Leaves the calling thread, and those that it starts, only what lies below the given folders; no
+/// TCP port, no abstract socket.
 pub fn restrict_paths(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Enforced {
     match restrict(folders) {
         Ok(RulesetStatus::FullyEnforced) => Enforced::Yes,
-        Ok(RulesetStatus::PartiallyEnforced) => Enforced::No("this kernel's Landlock is older, and enforces a part".into()),
+        Ok(RulesetStatus::PartiallyEnforced) => {
+            Enforced::No("this kernel's Landlock is older, and enforces a part".into())
+        }
         Ok(RulesetStatus::NotEnforced) => Enforced::No("this kernel has no Landlock".into()),
         Err(error) => Enforced::No(error.to_string()),
     }
@@ -38,7 +42,9 @@ pub fn restrict_paths(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Enforced {
 
 /// Whether the kernel has Landlock at all. Nothing is restricted.
 pub fn landlock_is_there() -> bool {
-    let asked = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::from_all(ABI::V1));
+    let asked = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1));
     asked.and_then(Ruleset::create).is_ok()
 }
 
@@ -53,7 +59,12 @@ fn restrict(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Result<RulesetStatus, R
             PathAccess::Read => AccessFs::ReadDir | AccessFs::ReadFile,
             PathAccess::ReadWrite => AccessFs::from_all(NEWEST) & !AccessFs::Execute,
             PathAccess::Add => {
-                AccessFs::ReadDir | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile
+                AccessFs::ReadDir
+                    | AccessFs::ReadFile
+                    | AccessFs::WriteFile
+                    | AccessFs::MakeReg
+                    | AccessFs::MakeDir
+                    | AccessFs::RemoveFile
             }
             PathAccess::Remove => AccessFs::ReadDir | AccessFs::RemoveFile,
         };

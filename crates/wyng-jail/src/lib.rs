@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory files, listing extents, filters. It deliberately
-//! decides nothing: who may hold what stands in `wyngd/src/roles.rs`.
+//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory
+//! files, listing extents, filters. It deliberately decides nothing: who may hold what stands in
+//! `wyngd/src/roles.rs`.
 //!
-//! Each function is named for its effect and is safe to call. What the kernel does not have is reported as [`Enforced::No`], so that
-//! `status` can say so; nothing here is silently weaker than asked.
+//! Each function is named for its effect and is safe to call. What the kernel does not have is
+//! reported as [`Enforced::No`], so that `status` can say so; nothing here is silently weaker than
+//! asked.
 
 mod descriptors;
 mod extents;
@@ -21,8 +23,8 @@ pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_
 pub use landlock::{PathAccess, landlock_is_there, restrict_paths};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{
-    DiskTurn, allow_descriptors, die_with_parent, empty_network_namespace, lock_memory, no_core, no_new_privileges, not_dumpable,
-    outlive_file_size_limit, outlive_parent, yield_processor,
+    DiskTurn, allow_descriptors, die_with_parent, empty_network_namespace, lock_memory, no_core,
+    no_new_privileges, not_dumpable, outlive_file_size_limit, outlive_parent, yield_processor,
 };
 pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Memory files: how packs pass between two roles without a copy. The receiver maps only what can no longer change or shrink.
+//! Memory files: how packs pass between two roles without a copy. The receiver maps only what can
+//! no longer change or shrink.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -9,7 +10,10 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Every seal that keeps a mapping valid.
-const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+const SEALS: SealFlags = SealFlags::WRITE
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
 
 /// Why a memory file was not mapped.
 #[derive(Debug)]
@@ -36,7 +40,10 @@ impl std::error::Error for MemfileError {}
 
 /// An empty memory file, to be filled with `write` and then sealed.
 pub fn new_file() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create("wyng", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+    Ok(rustix::fs::memfd_create(
+        "wyng",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?)
 }
 
 /// From now on nobody can change, grow or shrink the file.
@@ -58,15 +65,26 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn new(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         // SAFETY: the kernel chooses a free address range, so no other object is overlaid.
-        let address = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
-        let address = NonNull::new(address.cast::<u8>()).ok_or_else(|| io::Error::other("mmap gave no address"))?;
+        let address = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        }?;
+        let address = NonNull::new(address.cast::<u8>())
+            .ok_or_else(|| io::Error::other("mmap gave no address"))?;
         Ok(Self { address, length })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: address and length are those of the mapping made in `new`, and no reference outlives its owner.
+        // SAFETY: address and length are those of the mapping made in `new`, and no reference
+        // outlives its owner.
         let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.length) };
     }
 }
@@ -75,23 +93,30 @@ impl Drop for Mapping {
 pub struct MappedFile(Mapping);
 
 impl MappedFile {
-    /// Maps a file that must be sealed and have just `length` bytes. Both are checked before it is touched.
+    /// Maps a file that must be sealed and have just `length` bytes. Both are checked before it is
+    /// touched.
     pub fn map(file: &OwnedFd, length: usize) -> Result<Self, MemfileError> {
         let io = |error: rustix::io::Errno| MemfileError::Io(error.into());
-        if !rustix::fs::fcntl_get_seals(file).map_err(io)?.contains(SEALS) {
+        if !rustix::fs::fcntl_get_seals(file)
+            .map_err(io)?
+            .contains(SEALS)
+        {
             return Err(MemfileError::NotSealed);
         }
         let found = rustix::fs::fstat(file).map_err(io)?.st_size;
         if length == 0 || u64::try_from(found) != Ok(length as u64) {
             return Err(MemfileError::Length);
         }
-        Mapping::new(file.as_fd(), length).map(Self).map_err(MemfileError::Io)
+        Mapping::new(file.as_fd(), length)
+            .map(Self)
+            .map_err(MemfileError::Io)
     }
 }
 
 impl AsRef<[u8]> for MappedFile {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the mapping is valid for `length` bytes while self lives; the seals keep the file from changing or shrinking.
+        // SAFETY: the mapping is valid for `length` bytes while self lives; the seals keep the file
+        // from changing or shrinking.
         unsafe { slice::from_raw_parts(self.0.address.as_ptr(), self.0.length) }
     }
 }
@@ -111,15 +136,26 @@ mod tests {
         let file = file(b"sealed");
         seal_file(&file).unwrap();
         assert_eq!(MappedFile::map(&file, 6).unwrap().as_ref(), b"sealed");
-        assert!(rustix::io::pwrite(&file, b"x", 0).is_err() && rustix::fs::ftruncate(&file, 0).is_err());
+        assert!(
+            rustix::io::pwrite(&file, b"x", 0).is_err() && rustix::fs::ftruncate(&file, 0).is_err()
+        );
     }
 
     #[test]
     fn a_file_that_is_not_sealed_or_of_another_length_is_not_mapped() {
         let open = file(b"open");
-        assert!(matches!(MappedFile::map(&open, 4), Err(MemfileError::NotSealed)));
+        assert!(matches!(
+            MappedFile::map(&open, 4),
+            Err(MemfileError::NotSealed)
+        ));
         seal_file(&open).unwrap();
-        assert!(matches!(MappedFile::map(&open, 5), Err(MemfileError::Length)));
-        assert!(matches!(MappedFile::map(&open, 0), Err(MemfileError::Length)));
+        assert!(matches!(
+            MappedFile::map(&open, 5),
+            Err(MemfileError::Length)
+        ));
+        assert!(matches!(
+            MappedFile::map(&open, 0),
+            Err(MemfileError::Length)
+        ));
     }
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! seccomp: which system calls a role may make. What is not listed kills the process at once.
 //!
-//! The lists are of what the runtime (threads, allocation, unwinding, exit; glibc and musl) and the role's own work need, grouped by
-//! purpose; `tests/` runs every role through its work, exit and panic under them.
+//! The lists are of what the runtime (threads, allocation, unwinding, exit; glibc and musl) and the
+//! role's own work need, grouped by purpose; `tests/` runs every role through its work, exit and
+//! panic under them.
 
 use std::collections::BTreeMap;
 
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, BpfProgramRef, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, sock_filter,
+    BpfProgram, BpfProgramRef, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, sock_filter,
 };
 
 use crate::Enforced;
@@ -19,11 +21,13 @@ use crate::extents::{BTRFS_IOC_TREE_SEARCH_V2, FICLONE, FS_IOC_FIEMAP};
 pub enum Profile {
     /// Waits for its children, kills and reaps them.
     Supervisor,
-    /// Starts far ends, which inherit its filter: so this one names what is forbidden instead of what is allowed.
+    /// Starts far ends, which inherit its filter: so this one names what is forbidden instead of
+    /// what is allowed.
     Spawner,
     /// Passes messages and descriptors.
     Control,
-    /// Looks at descriptors that others opened, clones them into files that others made, and lists extents.
+    /// Looks at descriptors that others opened, clones them into files that others made, and lists
+    /// extents.
     Volumes,
     /// That, opens what the configuration names, and keeps base snapshots.
     VolumesByName,
@@ -64,7 +68,9 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::HelperFetch => &[STORE, STORE_READS],
     };
     let ioctls: &[u32] = match profile {
-        Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2],
+        Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => {
+            &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2]
+        }
         _ => &[],
     };
     let mut rules = rules(&[&[RUNTIME], allowed].concat().concat(), ioctls)?;
@@ -72,7 +78,10 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         socket.push(SeccompRule::new(vec![local_socket()?])?);
     }
     if profile == Profile::Reader {
-        rules.entry(libc::SYS_openat).or_default().push(SeccompRule::new(vec![opened_for_reading()?])?);
+        rules
+            .entry(libc::SYS_openat)
+            .or_default()
+            .push(SeccompRule::new(vec![opened_for_reading()?])?);
     }
     apply(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
@@ -81,16 +90,32 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
 fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
     let errno = |errno: i32| SeccompAction::Errno(errno as u32);
     // libc makes threads and processes by `clone` then, whose flags can be seen.
-    apply(rules(UNKNOWN_TO_FAR_ENDS, &[])?, SeccompAction::Allow, errno(libc::ENOSYS))?;
+    apply(
+        rules(UNKNOWN_TO_FAR_ENDS, &[])?,
+        SeccompAction::Allow,
+        errno(libc::ENOSYS),
+    )?;
     let mut namespaces = Rules::new();
     for flag in NAMESPACES {
         let flag = u64::from(flag as u32);
-        let asked = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag)?;
-        namespaces.entry(libc::SYS_clone).or_default().push(SeccompRule::new(vec![asked])?);
+        let asked = SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(flag),
+            flag,
+        )?;
+        namespaces
+            .entry(libc::SYS_clone)
+            .or_default()
+            .push(SeccompRule::new(vec![asked])?);
     }
     apply(namespaces, SeccompAction::Allow, errno(libc::EPERM))?;
     kill_other_numbers()?;
-    apply(rules(DANGEROUS, &[])?, SeccompAction::Allow, SeccompAction::KillProcess)
+    apply(
+        rules(DANGEROUS, &[])?,
+        SeccompAction::Allow,
+        SeccompAction::KillProcess,
+    )
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -99,13 +124,25 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 fn rules(calls: &[c_long], ioctls: &[u32]) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = calls.iter().map(|call| (*call, Vec::new())).collect();
     for request in ioctls {
-        let request = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(*request))?;
-        rules.entry(libc::SYS_ioctl).or_default().push(SeccompRule::new(vec![request])?);
+        let request = SeccompCondition::new(
+            1,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            u64::from(*request),
+        )?;
+        rules
+            .entry(libc::SYS_ioctl)
+            .or_default()
+            .push(SeccompRule::new(vec![request])?);
     }
     Ok(rules)
 }
 
-fn apply(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
+fn apply(
+    rules: Rules,
+    otherwise: SeccompAction,
+    listed: SeccompAction,
+) -> Result<(), Box<dyn std::error::Error>> {
     let arch = std::env::consts::ARCH.try_into()?;
     let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()?;
     apply_program(&program)
@@ -115,8 +152,8 @@ fn apply_program(program: BpfProgramRef<'_>) -> Result<(), Box<dyn std::error::E
     Ok(seccompiler::apply_filter_all_threads(program)?)
 }
 
-/// On x86-64 every call has a second number, of the x32 ABI, under the same architecture. A list of what is forbidden must forbid those
-/// too; a list of what is allowed has none of them.
+/// On x86-64 every call has a second number, of the x32 ABI, under the same architecture. A list of
+/// what is forbidden must forbid those too; a list of what is allowed has none of them.
 fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
     const X32_FIRST: u32 = 0x4000_0000;
     const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, of `seccomp_data.nr` at offset 0
@@ -126,22 +163,56 @@ fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     apply_program(&[
-        sock_filter { code: LOAD_NUMBER, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32_FIRST },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+        sock_filter {
+            code: LOAD_NUMBER,
+            jt: 0,
+            jf: 0,
+            k: 0,
+        },
+        sock_filter {
+            code: JUMP_IF_AT_LEAST,
+            jt: 0,
+            jf: 1,
+            k: X32_FIRST,
+        },
+        sock_filter {
+            code: RETURN,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_KILL_PROCESS,
+        },
+        sock_filter {
+            code: RETURN,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        },
     ])
 }
 
 /// The only kind of socket that a profile may make.
 fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX as u32))
+    SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        u64::from(libc::AF_UNIX as u32),
+    )
 }
 
 /// Of `openat`'s flags none by which a file is written, made or cut.
 fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
-    let changes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | (libc::O_TMPFILE & !libc::O_DIRECTORY);
-    SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(u64::from(changes as u32)), 0)
+    let changes = libc::O_ACCMODE
+        | libc::O_CREAT
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+    SeccompCondition::new(
+        2,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(u64::from(changes as u32)),
+        0,
+    )
 }
 
 /// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
@@ -177,8 +248,8 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_acct,
 ];
 
-/// What a far end may well try and can do without, as under a kernel that has none of it: ssh asks for keyrings where Kerberos keeps its tickets
-/// there, an event loop for a ring.
+/// What a far end may well try and can do without, as under a kernel that has none of it: ssh asks
+/// for keyrings where Kerberos keeps its tickets there, an event loop for a ring.
 const UNKNOWN_TO_FAR_ENDS: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
@@ -248,10 +319,21 @@ const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg];
 const CLIENTS: &[c_long] = &[libc::SYS_accept4, libc::SYS_getsockopt];
 
 /// Ending and reaping roles.
-const CHILDREN: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_read];
+const CHILDREN: &[c_long] = &[
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_kill,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_read,
+];
 
 /// What kind of file, and how large.
-const LOOKING: &[c_long] = &[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_lseek];
+const LOOKING: &[c_long] = &[
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_lseek,
+];
 
 /// Sources of the configuration, where Landlock keeps them.
 const OPENING: &[c_long] = &[
@@ -261,13 +343,21 @@ const OPENING: &[c_long] = &[
     libc::SYS_open,
 ];
 
-/// What a device is recognised by and where it is mounted: files of `/sys`, lists that were opened before, and what links lead to.
+/// What a device is recognised by and where it is mounted: files of `/sys`, lists that were opened
+/// before, and what links lead to.
 const RECOGNISING: &[c_long] = &[libc::SYS_read, libc::SYS_readlinkat];
 
-/// Base snapshots, where Landlock keeps them: made without a name, named when their session is committed, removed by the next.
-const SNAPSHOTS: &[c_long] = &[libc::SYS_fsync, libc::SYS_linkat, libc::SYS_unlinkat, libc::SYS_getdents64];
+/// Base snapshots, where Landlock keeps them: made without a name, named when their session is
+/// committed, removed by the next.
+const SNAPSHOTS: &[c_long] = &[
+    libc::SYS_fsync,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    libc::SYS_getdents64,
+];
 
-/// A call over a local socket, its network namespace being empty; the kind of the socket is checked. And turning standard error away.
+/// A call over a local socket, its network namespace being empty; the kind of the socket is
+/// checked. And turning standard error away.
 const CALLING: &[c_long] = &[
     libc::SYS_socket,
     libc::SYS_connect,
@@ -334,8 +424,15 @@ const PIPES: &[c_long] = &[
 ];
 
 /// The helper's pipes, and its folder by the descriptor that is open.
-const STORE: &[c_long] =
-    &[libc::SYS_read, libc::SYS_pipe2, libc::SYS_openat, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_getdents64];
+const STORE: &[c_long] = &[
+    libc::SYS_read,
+    libc::SYS_pipe2,
+    libc::SYS_openat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_getdents64,
+];
 
 /// Temporaries, their names, and what lies under a name that is taken.
 const STORE_ADDS: &[c_long] = &[
@@ -358,5 +455,11 @@ const STORE_ADDS: &[c_long] = &[
 
 const STORE_REMOVES: &[c_long] = &[libc::SYS_unlinkat, libc::SYS_fsync];
 
-const STORE_READS: &[c_long] =
-    &[libc::SYS_pread64, libc::SYS_splice, libc::SYS_sendfile, libc::SYS_lseek, libc::SYS_syncfs, libc::SYS_fadvise64];
+const STORE_READS: &[c_long] = &[
+    libc::SYS_pread64,
+    libc::SYS_splice,
+    libc::SYS_sendfile,
+    libc::SYS_lseek,
+    libc::SYS_syncfs,
+    libc::SYS_fadvise64,
+];

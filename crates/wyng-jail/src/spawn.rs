@@ -19,8 +19,9 @@ pub struct Started {
 /// What asks a process to end. Who ignores it does not pass that on to what it starts.
 const STOP_SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// From now on this process does not end when it is asked to: whoever started it ends it. A stop that reaches all processes at once, as of
-/// a process group, then comes to the one that knows in which order they end.
+/// From now on this process does not end when it is asked to: whoever started it ends it. A stop
+/// that reaches all processes at once, as of a process group, then comes to the one that knows in
+/// which order they end.
 pub fn ignore_stop() -> io::Result<()> {
     for signal in STOP_SIGNALS {
         // SAFETY: to ignore a signal runs no function.
@@ -31,14 +32,21 @@ pub fn ignore_stop() -> io::Result<()> {
     Ok(())
 }
 
-/// Above every number that a role uses; descriptors are parked here while they are put in their places.
+/// Above every number that a role uses; descriptors are parked here while they are put in their
+/// places.
 const PARKING: RawFd = 100;
 
-/// Starts `command` with the given descriptors at the given numbers (3 and above), standard streams as the command says, and nothing else
-/// open. The child is killed when the calling thread ends.
+/// Starts `command` with the given descriptors at the given numbers (3 and above), standard streams
+/// as the command says, and nothing else open. The child is killed when the calling thread ends.
 pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Started> {
-    let places: Vec<(RawFd, RawFd)> = descriptors.iter().map(|(descriptor, place)| (descriptor.as_raw_fd(), *place)).collect();
-    if places.iter().any(|(_, place)| !(3..PARKING).contains(place)) {
+    let places: Vec<(RawFd, RawFd)> = descriptors
+        .iter()
+        .map(|(descriptor, place)| (descriptor.as_raw_fd(), *place))
+        .collect();
+    if places
+        .iter()
+        .any(|(_, place)| !(3..PARKING).contains(place))
+    {
         return Err(io::Error::other("a descriptor's place is out of bounds"));
     }
     let mut parked = vec![0; places.len()];
@@ -57,7 +65,13 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
             *parking = check(unsafe { libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, PARKING) })?;
         }
         // SAFETY: marks numbers of this process; the runtime's own are marked already.
-        check(unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) })?;
+        check(unsafe {
+            libc::close_range(
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+            )
+        })?;
         for ((_, place), parking) in places.iter().zip(parked.iter()) {
             // SAFETY: dup2 of an open number; the copy is not marked, so it stays open.
             check(unsafe { libc::dup2(*parking, *place) })?;
@@ -74,5 +88,9 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Users of this machine by their names, becoming one, and the capabilities that stay. Names are looked up in the files themselves: a
-//! service's users are made by sysusers, which writes them there.
+//! Users of this machine by their names, becoming one, and the capabilities that stay. Names are
+//! looked up in the files themselves: a service's users are made by sysusers, which writes them
+//! there.
 
 use std::io;
 
@@ -22,12 +23,20 @@ pub struct User {
 /// The user of that name, if there is one. Fails as reading `/etc/passwd` does.
 pub fn find_user(name: &str) -> io::Result<Option<User>> {
     let numbers = numbers_of(&std::fs::read_to_string("/etc/passwd")?, name);
-    Ok(numbers.and_then(|(uid, gid)| Some(User { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid?) })))
+    Ok(numbers.and_then(|(uid, gid)| {
+        Some(User {
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(gid?),
+        })
+    }))
 }
 
 /// The group of that name, if there is one. Fails as reading `/etc/group` does.
 pub fn find_group(name: &str) -> io::Result<Option<Gid>> {
-    Ok(numbers_of(&std::fs::read_to_string("/etc/group")?, name).map(|(gid, _)| Gid::from_raw(gid)))
+    Ok(
+        numbers_of(&std::fs::read_to_string("/etc/group")?, name)
+            .map(|(gid, _)| Gid::from_raw(gid)),
+    )
 }
 
 /// Whether this process may become anybody.
@@ -37,13 +46,21 @@ pub fn is_root() -> bool {
 
 /// `name:password:number:…`, and the next number where the line has one there.
 fn numbers_of(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
-    let mut fields = file.lines().map(|line| line.split(':')).find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
-    Some((fields.nth(1)?.parse().ok()?, fields.next().and_then(|number| number.parse().ok())))
+    let mut fields = file
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    Some((
+        fields.nth(1)?.parse().ok()?,
+        fields.next().and_then(|number| number.parse().ok()),
+    ))
 }
 
-/// Becomes the user for good, in no group but its own, with no capability but these. Needs root, and one thread.
+/// Becomes the user for good, in no group but its own, with no capability but these. Needs root,
+/// and one thread.
 ///
-/// What the kernel sends when the parent ends is forgotten by this: [`crate::die_with_parent`] comes after it.
+/// What the kernel sends when the parent ends is forgotten by this: [`crate::die_with_parent`]
+/// comes after it.
 pub fn become_user(user: User, kept: CapabilitySet) -> Enforced {
     Enforced::of(try_become(user, kept))
 }
@@ -63,7 +80,8 @@ fn try_become(user: User, kept: CapabilitySet) -> io::Result<()> {
     }
 }
 
-/// Gives up every capability but these; none of the others comes back, not by a program that is started either.
+/// Gives up every capability but these; none of the others comes back, not by a program that is
+/// started either.
 pub fn keep_capabilities(kept: CapabilitySet) -> Enforced {
     shrink_bounds(kept);
     Enforced::of(set(kept))
@@ -72,10 +90,18 @@ pub fn keep_capabilities(kept: CapabilitySet) -> Enforced {
 fn set(kept: CapabilitySet) -> rustix::io::Result<()> {
     let permitted = rustix::thread::capabilities(None)?.permitted & kept;
     rustix::thread::clear_ambient_capability_set()?;
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() })
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: permitted,
+            permitted,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
 }
 
-/// What a program started by root would get. An ordinary user may not shrink that, and with no new privileges nobody gets anything of it.
+/// What a program started by root would get. An ordinary user may not shrink that, and with no new
+/// privileges nobody gets anything of it.
 fn shrink_bounds(kept: CapabilitySet) {
     for capability in CapabilitySet::all().difference(kept).iter() {
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
@@ -92,6 +118,9 @@ mod tests {
         assert_eq!(numbers_of(file, "wyng-keys"), Some((990, Some(991))));
         assert_eq!(numbers_of(file, "wyng"), None);
         assert_eq!(numbers_of(file, "broken"), None);
-        assert_eq!(numbers_of("wyng:x:980:alice,bob\n", "wyng"), Some((980, None)));
+        assert_eq!(
+            numbers_of("wyng:x:980:alice,bob\n", "wyng"),
+            Some((980, None))
+        );
     }
 }

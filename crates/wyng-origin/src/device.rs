@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a block device is recognised by, and which devices belong to it: as the kernel's `/sys` and udev's links in `/dev/disk` tell it.
+//! What a block device is recognised by, and which devices belong to it: as the kernel's `/sys` and
+//! udev's links in `/dev/disk` tell it.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -11,22 +12,25 @@ use wyng_control::path_text;
 
 /// Below it the kernel tells of devices.
 pub const SYSFS: &str = "/sys";
-/// Devices on devices on devices: a file system in a volume in a crypt mapping in a partition is four.
+/// Devices on devices on devices: a file system in a volume in a crypt mapping in a partition is
+/// four.
 const LEVELS_MAX: usize = 8;
 /// More links no device has.
 const LINKS_MAX: usize = 16;
 /// Files of `/sys` from which a disk itself tells who it is.
 const IDENTITIES: [&str; 5] = ["wwid", "device/wwid", "serial", "device/serial", "md/uuid"];
-/// Names in `/dev/disk/by-id` that tell of what is on a disk, or repeat a name that is made anew with each snapshot.
+/// Names in `/dev/disk/by-id` that tell of what is on a disk, or repeat a name that is made anew
+/// with each snapshot.
 const NOT_OF_THE_DISK: [&str; 3] = ["dm-", "lvm-pv-", "md-"];
 
 fn folder_of(root: &Path, device: Dev) -> PathBuf {
     root.join(format!("sys/dev/block/{}:{}", major(device), minor(device)))
 }
 
-/// What stays the same wherever the kernel puts the device: for a device-mapper device its name, since an LVM volume that is restored or
-/// replaced by its snapshot has the same name and another UUID; for a loop device the file behind it; for a partition its UUID; for a disk the
-/// names that it gives itself.
+/// What stays the same wherever the kernel puts the device: for a device-mapper device its name,
+/// since an LVM volume that is restored or replaced by its snapshot has the same name and another
+/// UUID; for a loop device the file behind it; for a partition its UUID; for a disk the names that
+/// it gives itself.
 pub(crate) fn marks(root: &Path, device: Dev) -> Vec<String> {
     let folder = folder_of(root, device);
     if let Some(name) = line(&folder.join("dm/name")) {
@@ -35,36 +39,58 @@ pub(crate) fn marks(root: &Path, device: Dev) -> Vec<String> {
     if let Some(file) = line(&folder.join("loop/backing_file")) {
         return vec![format!("loop:{}", path_text(&file))];
     }
-    let Some(number) = line(&folder.join("partition")) else { return of_disk(root, &folder, device) };
+    let Some(number) = line(&folder.join("partition")) else {
+        return of_disk(root, &folder, device);
+    };
     if let Some(uuid) = partition_uuid(root, &folder, device) {
         return vec![format!("partuuid:{}", path_text(&uuid))];
     }
     let disk = number_of(&folder.join("../dev")).map_or_else(Vec::new, |disk| marks(root, disk));
-    disk.into_iter().map(|mark| format!("{mark} part {}", path_text(&number))).collect()
+    disk.into_iter()
+        .map(|mark| format!("{mark} part {}", path_text(&number)))
+        .collect()
 }
 
 fn of_disk(root: &Path, folder: &Path, device: Dev) -> Vec<String> {
-    let own = IDENTITIES.iter().filter_map(|file| line(&folder.join(file)));
-    let own = own.map(|text| path_text(text.trim_ascii())).filter(|text| !text.is_empty()).map(|text| format!("id:{text}"));
+    let own = IDENTITIES
+        .iter()
+        .filter_map(|file| line(&folder.join(file)));
+    let own = own
+        .map(|text| path_text(text.trim_ascii()))
+        .filter(|text| !text.is_empty())
+        .map(|text| format!("id:{text}"));
     let links = links_to(&root.join("dev/disk/by-id"), device).into_iter();
-    let links = links.filter(|link| !NOT_OF_THE_DISK.iter().any(|begin| link.starts_with(begin.as_bytes())));
-    own.chain(links.map(|link| format!("by-id:{}", path_text(&link)))).take(LINKS_MAX).collect()
+    let links = links.filter(|link| {
+        !NOT_OF_THE_DISK
+            .iter()
+            .any(|begin| link.starts_with(begin.as_bytes()))
+    });
+    own.chain(links.map(|link| format!("by-id:{}", path_text(&link))))
+        .take(LINKS_MAX)
+        .collect()
 }
 
 /// As the kernel tells it (since Linux 6.11), or as udev named a link.
 fn partition_uuid(root: &Path, folder: &Path, device: Dev) -> Option<Vec<u8>> {
     let told = std::fs::read(folder.join("uevent")).unwrap_or_default();
-    let told = told.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"PARTUUID=")).map(<[u8]>::to_vec);
+    let told = told
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"PARTUUID="))
+        .map(<[u8]>::to_vec);
     told.or_else(|| links_to(&root.join("dev/disk/by-partuuid"), device).pop())
 }
 
 /// The names of links in a folder that lead to the device.
 fn links_to(folder: &Path, device: Dev) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let leads_there =
-        |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device() && found.rdev() == device);
-    let mut names: Vec<Vec<u8>> =
-        entries.filter(|entry| leads_there(&entry.path())).map(|entry| entry.file_name().as_bytes().to_vec()).collect();
+    let leads_there = |path: &Path| {
+        std::fs::metadata(path)
+            .is_ok_and(|found| found.file_type().is_block_device() && found.rdev() == device)
+    };
+    let mut names: Vec<Vec<u8>> = entries
+        .filter(|entry| leads_there(&entry.path()))
+        .map(|entry| entry.file_name().as_bytes().to_vec())
+        .collect();
     names.sort_unstable();
     names
 }
@@ -74,23 +100,46 @@ pub(crate) fn with_parts_and_holders(root: &Path, device: Dev) -> BTreeSet<Dev> 
     let mut found = BTreeSet::from([device]);
     let mut ends = vec![device];
     for _ in 0..LEVELS_MAX {
-        let above: Vec<Dev> = ends.iter().flat_map(|device| directly_above(&folder_of(root, *device))).collect();
-        ends = above.into_iter().filter(|device| found.insert(*device)).collect();
+        let above: Vec<Dev> = ends
+            .iter()
+            .flat_map(|device| directly_above(&folder_of(root, *device)))
+            .collect();
+        ends = above
+            .into_iter()
+            .filter(|device| found.insert(*device))
+            .collect();
     }
     found
 }
 
 fn directly_above(folder: &Path) -> Vec<Dev> {
-    let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
-    let partitions = below(folder).into_iter().filter(|path| path.join("partition").exists());
-    partitions.chain(below(&folder.join("holders"))).filter_map(|path| number_of(&path.join("dev"))).collect()
+    let below = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let partitions = below(folder)
+        .into_iter()
+        .filter(|path| path.join("partition").exists());
+    partitions
+        .chain(below(&folder.join("holders")))
+        .filter_map(|path| number_of(&path.join("dev")))
+        .collect()
 }
 
 /// The loop devices over a file, with all that is stacked on them.
 pub(crate) fn loops_over(root: &Path, file: &Stat) -> BTreeSet<Dev> {
-    let devices = std::fs::read_dir(root.join("sys/block")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let devices = std::fs::read_dir(root.join("sys/block"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let is_over = |folder: &PathBuf| {
-        let behind = line(&folder.join("loop/backing_file")).and_then(|path| rustix::fs::stat(std::ffi::OsStr::from_bytes(&path)).ok());
+        let behind = line(&folder.join("loop/backing_file"))
+            .and_then(|path| rustix::fs::stat(std::ffi::OsStr::from_bytes(&path)).ok());
         behind.is_some_and(|behind| (behind.st_dev, behind.st_ino) == (file.st_dev, file.st_ino))
     };
     devices
@@ -126,7 +175,8 @@ mod tests {
 
     use super::*;
 
-    /// Folders as the kernel and udev lay them out, with devices whose numbers no real node has to bear.
+    /// Folders as the kernel and udev lay them out, with devices whose numbers no real node has to
+    /// bear.
     struct Machine(tempfile::TempDir);
 
     impl Machine {
@@ -153,17 +203,40 @@ mod tests {
     fn a_mapped_device_is_recognised_by_its_name_and_a_partition_by_its_uuid() {
         let machine = Machine::new();
         let root = machine.0.path();
-        let mapped = machine.device("virtual/block/dm-3", "253:3", &[("dm/name", "vg-vm--work"), ("dm/uuid", "LVM-abc")]);
+        let mapped = machine.device(
+            "virtual/block/dm-3",
+            "253:3",
+            &[("dm/name", "vg-vm--work"), ("dm/uuid", "LVM-abc")],
+        );
         assert_eq!(marks(root, mapped), ["dm:vg-vm--work"]);
-        let disk = machine.device("pci/block/sda", "8:0", &[("device/wwid", "naa.5000"), ("device/serial", "  S1 ")]);
+        let disk = machine.device(
+            "pci/block/sda",
+            "8:0",
+            &[("device/wwid", "naa.5000"), ("device/serial", "  S1 ")],
+        );
         assert_eq!(marks(root, disk), ["id:naa.5000", "id:S1"]);
-        let known = machine.device("pci/block/sda/sda1", "8:1", &[("partition", "1"), ("uevent", "MAJOR=8\nPARTUUID=11-22\nX=y")]);
+        let known = machine.device(
+            "pci/block/sda/sda1",
+            "8:1",
+            &[
+                ("partition", "1"),
+                ("uevent", "MAJOR=8\nPARTUUID=11-22\nX=y"),
+            ],
+        );
         assert_eq!(marks(root, known), ["partuuid:11-22"]);
         let unknown = machine.device("pci/block/sda/sda2", "8:2", &[("partition", "2")]);
         assert_eq!(marks(root, unknown), ["id:naa.5000 part 2", "id:S1 part 2"]);
-        let looped = machine.device("virtual/block/loop0", "7:0", &[("loop/backing_file", "/images/a\\b")]);
+        let looped = machine.device(
+            "virtual/block/loop0",
+            "7:0",
+            &[("loop/backing_file", "/images/a\\b")],
+        );
         assert_eq!(marks(root, looped), ["loop:/images/a\\\\b"]);
-        assert_eq!(marks(root, makedev(43, 0)), Vec::<String>::new(), "nothing is known of it");
+        assert_eq!(
+            marks(root, makedev(43, 0)),
+            Vec::<String>::new(),
+            "nothing is known of it"
+        );
     }
 
     #[test]
@@ -178,12 +251,22 @@ mod tests {
         let holds = |below: &str, above: &str| {
             let holders = root.join("sys/devices").join(below).join("holders");
             std::fs::create_dir_all(&holders).unwrap();
-            symlink(root.join("sys/devices/virtual/block").join(above), holders.join(above)).unwrap();
+            symlink(
+                root.join("sys/devices/virtual/block").join(above),
+                holders.join(above),
+            )
+            .unwrap();
         };
         holds("pci/block/sda/sda1", "dm-0");
         holds("virtual/block/dm-0", "dm-1");
-        assert_eq!(with_parts_and_holders(root, disk), BTreeSet::from([disk, part, mapped, volume]));
-        assert_eq!(with_parts_and_holders(root, volume), BTreeSet::from([volume]));
+        assert_eq!(
+            with_parts_and_holders(root, disk),
+            BTreeSet::from([disk, part, mapped, volume])
+        );
+        assert_eq!(
+            with_parts_and_holders(root, volume),
+            BTreeSet::from([volume])
+        );
         assert_eq!(with_parts_and_holders(root, other), BTreeSet::from([other]));
     }
 }

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sources: opening one by the path that a person named, and looking at what that leads to. It decides nothing: whether a source is the one
-//! that was backed up before is for the keyholder, which remembers.
+//! Sources: opening one by the path that a person named, and looking at what that leads to. It
+//! decides nothing: whether a source is the one that was backed up before is for the keyholder,
+//! which remembers.
 //!
-//! `wyng-ctl` works here with the caller's rights. The volumes role does so in its jail, which leaves it `/sys` and the folders of configured
-//! volumes; what lies elsewhere is opened before, by [`Machine::open`].
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+//! `wyng-ctl` works here with the caller's rights. The volumes role does so in its jail, which
+//! leaves it `/sys` and the folders of configured volumes; what lies elsewhere is opened before, by
+//! [`Machine::open`].
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod device;
 mod mounts;
@@ -34,38 +39,58 @@ impl Machine {
     /// Opens what a jail would not let be opened later. What is missing is not known then.
     pub fn open() -> Self {
         let open = |path| File::open(path).ok();
-        Self { mounts: open("/proc/self/mountinfo"), swaps: open("/proc/swaps"), ..Self::unopened() }
+        Self {
+            mounts: open("/proc/self/mountinfo"),
+            swaps: open("/proc/swaps"),
+            ..Self::unopened()
+        }
     }
 
     /// Without the lists of what is in use: for whoever looks at no source.
     pub fn unopened() -> Self {
-        Self { root: "/".into(), mounts: None, swaps: None }
+        Self {
+            root: "/".into(),
+            mounts: None,
+            swaps: None,
+        }
     }
 
     /// Where the opened `source` lies. `path` is the absolute path that it was opened by.
     pub fn origin(&self, path: &Path, source: BorrowedFd<'_>) -> Origin {
         let own = rustix::fs::readlink(format!("/proc/self/fd/{}", source.as_raw_fd()), Vec::new());
-        let leads_to = own.map_or_else(|_| path.as_os_str().as_bytes().to_vec(), std::ffi::CString::into_bytes);
+        let leads_to = own.map_or_else(
+            |_| path.as_os_str().as_bytes().to_vec(),
+            std::ffi::CString::into_bytes,
+        );
         let device = rustix::fs::fstat(source).ok().filter(is_device);
         Origin {
             path: path.as_os_str().as_bytes().to_vec(),
             leads_to,
-            device_bytes: device.and_then(|_| rustix::fs::seek(source, rustix::fs::SeekFrom::End(0)).ok()),
+            device_bytes: device
+                .and_then(|_| rustix::fs::seek(source, rustix::fs::SeekFrom::End(0)).ok()),
             marks: device.map_or_else(Vec::new, |found| device::marks(&self.root, found.st_rdev)),
         }
     }
 
     /// The same with all that a backup is told of a source, but for its base snapshot.
     pub fn look(&self, path: &Path, source: BorrowedFd<'_>) -> FoundSource {
-        FoundSource { origin: self.origin(path, source), mounted_at: self.mounted_at(source), snapshots: None }
+        FoundSource {
+            origin: self.origin(path, source),
+            mounted_at: self.mounted_at(source),
+            snapshots: None,
+        }
     }
 
     /// Where file systems of these kinds are mounted.
     pub fn mounted(&self, kinds: &[&str]) -> Vec<PathBuf> {
-        mounts::places(kinds, self.mounts.as_ref()).into_iter().map(|place| PathBuf::from(OsString::from_vec(place))).collect()
+        mounts::places(kinds, self.mounts.as_ref())
+            .into_iter()
+            .map(|place| PathBuf::from(OsString::from_vec(place)))
+            .collect()
     }
 
-    /// Where a device or an image, or a part of it, is mounted, or `[SWAP]` where it is swap space. The first place that is found.
+    /// Where a device or an image, or a part of it, is mounted, or `[SWAP]` where it is swap space.
+    /// The first place that is found.
     fn mounted_at(&self, source: BorrowedFd<'_>) -> Option<Vec<u8>> {
         let found = rustix::fs::fstat(source).ok()?;
         let devices = match is_device(&found) {
@@ -80,8 +105,9 @@ fn is_device(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice
 }
 
-/// Opens a source for reading. Its kind is looked at before, since opening some devices has effects and a socket cannot be opened at all; and
-/// again afterwards, since the name may lead elsewhere by then.
+/// Opens a source for reading. Its kind is looked at before, since opening some devices has effects
+/// and a socket cannot be opened at all; and again afterwards, since the name may lead elsewhere by
+/// then.
 pub fn open(path: &Path) -> Result<OwnedFd, NoSource> {
     let errno = |errno: Errno| NoSource::Errno(errno.raw_os_error());
     usable(&rustix::fs::statat(CWD, path, rustix::fs::AtFlags::empty()).map_err(errno)?)?;
@@ -108,7 +134,8 @@ pub fn special(kind: FileType) -> Option<FileKind> {
     })
 }
 
-/// An absolute path that means the same wherever it is used: links and `..` stay, since what they lead to may change.
+/// An absolute path that means the same wherever it is used: links and `..` stay, since what they
+/// lead to may change.
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -124,13 +151,24 @@ mod tests {
             Err(NoSource::Kind(kind)) => kind,
             other => panic!("{other:?}"),
         };
-        let _listening = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-        rustix::fs::mknodat(CWD, folder.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let _listening =
+            std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            folder.path().join("fifo"),
+            FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
         assert_eq!(kind(&folder.path().join("socket")), FileKind::Socket);
         assert_eq!(kind(&folder.path().join("fifo")), FileKind::Fifo);
         assert_eq!(kind(folder.path()), FileKind::Folder);
         assert_eq!(kind(Path::new("/dev/null")), FileKind::CharacterDevice);
-        assert_eq!(open(&folder.path().join("none")).unwrap_err(), NoSource::Errno(2));
+        assert_eq!(
+            open(&folder.path().join("none")).unwrap_err(),
+            NoSource::Errno(2)
+        );
     }
 
     #[test]
@@ -141,7 +179,10 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let found = Machine::open().origin(&link, open(&link).unwrap().as_fd());
         assert_eq!(found.path, link.as_os_str().as_bytes());
-        assert_eq!(found.leads_to, std::fs::canonicalize(&file).unwrap().as_os_str().as_bytes());
+        assert_eq!(
+            found.leads_to,
+            std::fs::canonicalize(&file).unwrap().as_os_str().as_bytes()
+        );
         assert_eq!((found.device_bytes, found.marks), (None, Vec::new()));
     }
 }

@@ -13,26 +13,38 @@ use rustix::fs::Dev;
 use crate::device::parse_number;
 
 /// Where the first of the devices that is in use is mounted; `[SWAP]` where it is swap space.
-pub(crate) fn first_use(devices: &BTreeSet<Dev>, mounts: Option<&File>, swaps: Option<&File>) -> Option<Vec<u8>> {
+pub(crate) fn first_use(
+    devices: &BTreeSet<Dev>,
+    mounts: Option<&File>,
+    swaps: Option<&File>,
+) -> Option<Vec<u8>> {
     if devices.is_empty() {
         return None;
     }
     let (mounts, swaps) = (whole(mounts), whole(swaps));
     let mounted = lines(&mounts).filter_map(parse_mount).find(|mount| {
         // btrfs has numbers of its own, and tells its device by a path.
-        mount.device.is_some_and(|device| devices.contains(&device)) || node(&mount.source).is_some_and(|device| devices.contains(&device))
+        mount.device.is_some_and(|device| devices.contains(&device))
+            || node(&mount.source).is_some_and(|device| devices.contains(&device))
     });
     if let Some(mounted) = mounted {
         return Some(mounted.at);
     }
-    let mut spaces = lines(&swaps).skip(1).filter_map(|line| line.split(|byte| byte.is_ascii_whitespace()).next()).map(unescape);
-    spaces.any(|space| node(&space).is_some_and(|device| devices.contains(&device))).then(|| b"[SWAP]".to_vec())
+    let mut spaces = lines(&swaps)
+        .skip(1)
+        .filter_map(|line| line.split(|byte| byte.is_ascii_whitespace()).next())
+        .map(unescape);
+    spaces
+        .any(|space| node(&space).is_some_and(|device| devices.contains(&device)))
+        .then(|| b"[SWAP]".to_vec())
 }
 
 /// Where file systems of these kinds are mounted.
 pub(crate) fn places(kinds: &[&str], mounts: Option<&File>) -> Vec<Vec<u8>> {
     let mounts = whole(mounts);
-    let found = lines(&mounts).filter_map(parse_mount).filter(|mount| kinds.iter().any(|kind| kind.as_bytes() == mount.kind));
+    let found = lines(&mounts)
+        .filter_map(parse_mount)
+        .filter(|mount| kinds.iter().any(|kind| kind.as_bytes() == mount.kind));
     found.map(|mount| mount.at).collect()
 }
 
@@ -48,7 +60,8 @@ fn whole(list: Option<&File>) -> Vec<u8> {
 }
 
 fn lines(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    list.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
 }
 
 struct Mount {
@@ -65,7 +78,12 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     let at = unescape(fields.nth(1)?);
     let mut behind = fields.skip_while(|field| *field != b"-").skip(1);
     let (kind, source) = (behind.next()?.to_vec(), unescape(behind.next()?));
-    Some(Mount { device, at, kind, source })
+    Some(Mount {
+        device,
+        at,
+        kind,
+        source,
+    })
 }
 
 /// A space, tab, line's end or backslash stands as `\` and three octal digits.
@@ -73,8 +91,10 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, behind)) = rest.split_first() {
-        let octal =
-            behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let octal = behind
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match octal.filter(|_| *first == b'\\') {
             Some(byte) => {
                 bytes.push(byte);
@@ -108,13 +128,23 @@ mod tests {
 
     #[test]
     fn a_mount_is_found_by_its_device_and_its_place_is_as_it_is_called() {
-        let mounts = list("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /mnt/a\\040b\\134 rw,noatime shared:1 - ext4 /dev/none rw\n");
-        let used = |devices: &[Dev]| first_use(&devices.iter().copied().collect(), Some(&mounts), None);
+        let mounts = list(
+            "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /mnt/a\\040b\\134 rw,noatime shared:1 - ext4 /dev/none rw\n",
+        );
+        let used =
+            |devices: &[Dev]| first_use(&devices.iter().copied().collect(), Some(&mounts), None);
         assert_eq!(used(&[makedev(8, 2)]).as_deref(), Some(&b"/mnt/a b\\"[..]));
-        assert_eq!(used(&[makedev(8, 3), makedev(8, 1)]).as_deref(), Some(&b"/"[..]), "and the list is read from its beginning each time");
+        assert_eq!(
+            used(&[makedev(8, 3), makedev(8, 1)]).as_deref(),
+            Some(&b"/"[..]),
+            "and the list is read from its beginning each time"
+        );
         assert_eq!(used(&[makedev(8, 3)]), None);
         assert_eq!(used(&[]), None);
         assert_eq!(places(&["ext4"], Some(&mounts)), [&b"/"[..], b"/mnt/a b\\"]);
-        assert_eq!(places(&["btrfs", "xfs"], Some(&mounts)), Vec::<Vec<u8>>::new());
+        assert_eq!(
+            places(&["btrfs", "xfs"], Some(&mounts)),
+            Vec::<Vec<u8>>::new()
+        );
     }
 }

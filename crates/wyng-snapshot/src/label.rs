@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The name of a base snapshot, which is its label: so a file has its label in the instant in which it has a name, and never another.
+//! The name of a base snapshot, which is its label: so a file has its label in the instant in which
+//! it has a name, and never another.
 //!
 //! ```text
 //! ARCHIVE-VOLUME-GENERATION-SESSION-ROOT-INODE-MODIFIED
 //! ```
-//! All are hexadecimal, of fixed length: 32, 32, 16, 16, 64, 16 and 16 digits. The inode and the time of the last change (nanoseconds since
+//! All are hexadecimal, of fixed length: 32, 32, 16, 16, 64, 16 and 16 digits. The inode and the
+//! time of the last change (nanoseconds since
 //! 1970) are the file's own: a copy, or a file that was written to, is nobody's base.
 
 use rustix::fs::Stat;
@@ -15,9 +17,18 @@ const DIGITS: [usize; 7] = [32, 32, 16, 16, 64, 16, 16];
 
 /// The name of a file with this label.
 pub(crate) fn name(label: &BaseLabel, file: &Stat) -> String {
-    let BaseLabel { of, generation, session, root } = label;
+    let BaseLabel {
+        of,
+        generation,
+        session,
+        root,
+    } = label;
     let mut name = prefix(of);
-    name.push_str(&format!("{generation:016x}-{session:016x}-{}-{}", hex(root), own(file)));
+    name.push_str(&format!(
+        "{generation:016x}-{session:016x}-{}-{}",
+        hex(root),
+        own(file)
+    ));
     name
 }
 
@@ -36,13 +47,20 @@ pub(crate) fn read(name: &str) -> Option<BaseLabel> {
     let parts: Vec<&str> = name.split('-').collect();
     let parts = <[&str; 7]>::try_from(parts).ok()?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if !parts.iter().zip(DIGITS).all(|(part, digits)| part.len() == digits && part.bytes().all(is_digit)) {
+    if !parts
+        .iter()
+        .zip(DIGITS)
+        .all(|(part, digits)| part.len() == digits && part.bytes().all(is_digit))
+    {
         return None;
     }
     let [archive, volume, generation, session, root, ..] = parts;
     let number = |part| u64::from_str_radix(part, 16).ok();
     Some(BaseLabel {
-        of: BaseOf { archive: bytes(archive)?, volume: bytes(volume)? },
+        of: BaseOf {
+            archive: bytes(archive)?,
+            volume: bytes(volume)?,
+        },
         generation: number(generation)?,
         session: number(session)?.cast_signed(),
         root: bytes(root)?,
@@ -52,7 +70,8 @@ pub(crate) fn read(name: &str) -> Option<BaseLabel> {
 /// What tells this file from a copy, and from itself after a write.
 fn own(file: &Stat) -> String {
     let seconds = i128::from(file.st_mtime).saturating_mul(1_000_000_000);
-    let modified = u64::try_from(seconds.saturating_add(i128::from(file.st_mtime_nsec))).unwrap_or(0);
+    let modified =
+        u64::try_from(seconds.saturating_add(i128::from(file.st_mtime_nsec))).unwrap_or(0);
     format!("{:016x}-{modified:016x}", file.st_ino)
 }
 
@@ -74,13 +93,24 @@ mod tests {
     use super::*;
 
     fn label() -> BaseLabel {
-        BaseLabel { of: BaseOf { archive: [1; 16], volume: [0xab; 16] }, generation: 7, session: -1, root: [9; 32] }
+        BaseLabel {
+            of: BaseOf {
+                archive: [1; 16],
+                volume: [0xab; 16],
+            },
+            generation: 7,
+            session: -1,
+            root: [9; 32],
+        }
     }
 
     #[test]
     fn a_label_comes_back_from_the_name_of_its_file_and_from_no_other() {
         let (one, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let (one, other) = (rustix::fs::fstat(one).unwrap(), rustix::fs::fstat(other).unwrap());
+        let (one, other) = (
+            rustix::fs::fstat(one).unwrap(),
+            rustix::fs::fstat(other).unwrap(),
+        );
         let name = name(&label(), &one);
         assert!(name.len() < 255, "{} bytes", name.len());
         assert_eq!(parse(&name, &one), Some(label()));
@@ -94,8 +124,18 @@ mod tests {
     fn a_file_that_was_written_to_lost_its_label() {
         use std::io::Write;
         let mut file = tempfile::tempfile().unwrap();
-        let long_ago = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
-        rustix::fs::futimens(&file, &rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago }).unwrap();
+        let long_ago = rustix::fs::Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        rustix::fs::futimens(
+            &file,
+            &rustix::fs::Timestamps {
+                last_access: long_ago,
+                last_modification: long_ago,
+            },
+        )
+        .unwrap();
         let name = name(&label(), &rustix::fs::fstat(&file).unwrap());
         file.write_all(b"x").unwrap();
         assert_eq!(parse(&name, &rustix::fs::fstat(&file).unwrap()), None);

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The folder of base snapshots: found above a volume, and kept in order. It deliberately clones and compares nothing: whoever may work in
-//! the folder, `wyng-ctl` with the caller's rights or the volumes role with its own, does that through this crate.
+//! The folder of base snapshots: found above a volume, and kept in order. It deliberately clones
+//! and compares nothing: whoever may work in the folder, `wyng-ctl` with the caller's rights or the
+//! volumes role with its own, does that through this crate.
 //!
-//! The folder lies at the top of the file system as it was mounted when the folder was made. A file system may be mounted a second time from a
-//! folder of it, as a service's view of its pool is; so the folder nearest above the volume is used in every view, and what lies in one
-//! further up is removed when a snapshot is kept.
+//! The folder lies at the top of the file system as it was mounted when the folder was made. A file
+//! system may be mounted a second time from a folder of it, as a service's view of its pool is; so
+//! the folder nearest above the volume is used in every view, and what lies in one further up is
+//! removed when a snapshot is kept.
 //!
-//! A snapshot has no name until its session is committed: a run that is killed leaves nothing behind. Anybody may remove what lies here at
-//! any time; the next backup of that volume is then slower, and as right.
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+//! A snapshot has no name until its session is committed: a run that is killed leaves nothing
+//! behind. Anybody may remove what lies here at any time; the next backup of that volume is then
+//! slower, and as right.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod label;
 
@@ -32,7 +38,8 @@ const DEPTH_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Folder {
     folder: OwnedFd,
-    /// Folders of the same name further up, which an earlier view of the file system led to. Nearest first.
+    /// Folders of the same name further up, which an earlier view of the file system led to.
+    /// Nearest first.
     above: Vec<OwnedFd>,
     /// The mount that it was found in.
     mount: u64,
@@ -58,8 +65,9 @@ pub struct Fresh {
 }
 
 impl Folder {
-    /// The folder nearest above the opened `volume` on its mount; if there is none, it is made at the top. `None` where nothing can be cloned,
-    /// where the caller may not write, and where the folder is somebody else's.
+    /// The folder nearest above the opened `volume` on its mount; if there is none, it is made at
+    /// the top. `None` where nothing can be cloned, where the caller may not write, and where the
+    /// folder is somebody else's.
     pub fn of(volume: BorrowedFd<'_>) -> Option<Self> {
         Self::find(volume, true)
     }
@@ -71,7 +79,10 @@ impl Folder {
 
     fn find(volume: BorrowedFd<'_>, make: bool) -> Option<Self> {
         let is_file = rustix::fs::fstat(volume).is_ok_and(|found| is_regular(&found));
-        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new()).ok().filter(|_| is_file)?;
+        let path =
+            rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new())
+                .ok()
+                .filter(|_| is_file)?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
         Self::on_mount(path.parent()?, mount_of(volume)?, make)
     }
@@ -87,26 +98,37 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let folder = open_folder(CWD, path)?;
         let caller = rustix::process::geteuid();
-        if path.file_name().is_none_or(|name| name != FOLDER) || !(caller.is_root() || is_owned_by_caller(&folder)) {
+        if path.file_name().is_none_or(|name| name != FOLDER)
+            || !(caller.is_root() || is_owned_by_caller(&folder))
+        {
             return Err(Errno::PERM);
         }
         let mount = mount_of(folder.as_fd()).ok_or(Errno::OPNOTSUPP)?;
-        Ok(Self { folder, above: Vec::new(), mount })
+        Ok(Self {
+            folder,
+            above: Vec::new(),
+            mount,
+        })
     }
 
-    /// The folders that may hold base snapshots of what lies in `folder`: there, and in each folder above it.
+    /// The folders that may hold base snapshots of what lies in `folder`: there, and in each folder
+    /// above it.
     pub fn candidates(folder: &Path) -> impl Iterator<Item = PathBuf> {
         folder.ancestors().map(|above| above.join(FOLDER))
     }
 
     /// Which folder it is, by whichever path it was opened: device and inode.
     pub fn identity(&self) -> Option<(u64, u64)> {
-        rustix::fs::fstat(&self.folder).ok().map(|found| (found.st_dev, found.st_ino))
+        rustix::fs::fstat(&self.folder)
+            .ok()
+            .map(|found| (found.st_dev, found.st_ino))
     }
 
     /// The folder and those further up, for whoever confines itself to them.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(&self.folder).chain(&self.above).map(AsFd::as_fd)
+        std::iter::once(&self.folder)
+            .chain(&self.above)
+            .map(AsFd::as_fd)
     }
 
     /// Where it is.
@@ -120,9 +142,12 @@ impl Folder {
         mount_of(volume) == Some(self.mount)
     }
 
-    /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own, and can be cloned from all the same.
+    /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own,
+    /// and can be cloned from all the same.
     fn on_mount(folder: &Path, mount: u64, make: bool) -> Option<Self> {
-        let mut level = open_folder(CWD, folder).ok().filter(|level| mount_of(level.as_fd()) == Some(mount))?;
+        let mut level = open_folder(CWD, folder)
+            .ok()
+            .filter(|level| mount_of(level.as_fd()) == Some(mount))?;
         let kind = u64::try_from(rustix::fs::fstatfs(&level).ok()?.f_type).ok()?;
         if !CLONING.contains(&kind) {
             return None;
@@ -131,7 +156,10 @@ impl Folder {
         for _ in 0..DEPTH_MAX {
             found.extend(usable(&level, mount));
             let above = open_folder(&level, Path::new("..")).ok()?;
-            let is_root = same_file(&rustix::fs::fstat(&level).ok()?, &rustix::fs::fstat(&above).ok()?);
+            let is_root = same_file(
+                &rustix::fs::fstat(&level).ok()?,
+                &rustix::fs::fstat(&above).ok()?,
+            );
             if is_root || mount_of(above.as_fd()) != Some(mount) {
                 if found.is_empty() && make {
                     rustix::fs::mkdirat(&level, FOLDER, Mode::RWXU).ok()?;
@@ -139,7 +167,11 @@ impl Folder {
                     found.extend(usable(&level, mount));
                 }
                 let mut found = found.into_iter();
-                return Some(Self { folder: found.next()?, above: found.collect(), mount });
+                return Some(Self {
+                    folder: found.next()?,
+                    above: found.collect(),
+                    mount,
+                });
             }
             level = above;
         }
@@ -148,21 +180,40 @@ impl Folder {
 
     /// A new, empty file without a name.
     pub fn fresh(&self) -> Result<Fresh, Errno> {
-        let file = rustix::fs::openat(&self.folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
-        let reads = rustix::fs::open(own_path(&file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = rustix::fs::openat(
+            &self.folder,
+            ".",
+            OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        )?;
+        let reads = rustix::fs::open(
+            own_path(&file),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         Ok(Fresh { file, reads })
     }
 
-    /// The newest base snapshot of a volume, opened for reading. A file that is not what its name says is passed over.
+    /// The newest base snapshot of a volume, opened for reading. A file that is not what its name
+    /// says is passed over.
     pub fn base(&self, of: &BaseOf) -> Option<(BaseLabel, OwnedFd)> {
         let mut newest: Option<(BaseLabel, OwnedFd)> = None;
         for folder in std::iter::once(&self.folder).chain(&self.above) {
             for name in names(folder, &label::prefix(of)).unwrap_or_default() {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-                let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::empty()) else { continue };
-                let Ok(found) = rustix::fs::fstat(&file) else { continue };
-                let Some(label) = label::parse(&name, &found).filter(|_| is_regular(&found)) else { continue };
-                if newest.as_ref().is_none_or(|(known, _)| known.generation < label.generation) {
+                let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::empty()) else {
+                    continue;
+                };
+                let Ok(found) = rustix::fs::fstat(&file) else {
+                    continue;
+                };
+                let Some(label) = label::parse(&name, &found).filter(|_| is_regular(&found)) else {
+                    continue;
+                };
+                if newest
+                    .as_ref()
+                    .is_none_or(|(known, _)| known.generation < label.generation)
+                {
                     newest = Some((label, file));
                 }
             }
@@ -170,12 +221,20 @@ impl Folder {
         newest
     }
 
-    /// Gives a complete snapshot its name, durably, and removes those that were before it: a volume has one base for each archive.
+    /// Gives a complete snapshot its name, durably, and removes those that were before it: a volume
+    /// has one base for each archive.
     pub fn keep(&self, file: BorrowedFd<'_>, label: &BaseLabel) -> Result<(), Errno> {
         rustix::fs::fsync(file)?;
         let name = label::name(label, &rustix::fs::fstat(file)?);
-        rustix::fs::linkat(CWD, own_path(&file), &self.folder, &name, AtFlags::SYMLINK_FOLLOW)?;
-        // btrfs logs nothing of a file without a name, and with its folder no more than that it is there.
+        rustix::fs::linkat(
+            CWD,
+            own_path(&file),
+            &self.folder,
+            &name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?;
+        // btrfs logs nothing of a file without a name, and with its folder no more than that it is
+        // there.
         rustix::fs::fsync(file)?;
         rustix::fs::fsync(&self.folder)?;
         let prefix = label::prefix(&label.of);
@@ -203,10 +262,17 @@ impl Folder {
     pub fn kept(&self) -> Result<Vec<Kept>, Errno> {
         let mut kept = Vec::new();
         for name in names(&self.folder, "")? {
-            let Some(label) = label::read(&name) else { continue };
+            let Some(label) = label::read(&name) else {
+                continue;
+            };
             let found = rustix::fs::statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW);
-            let is_sound = found.is_ok_and(|found| is_regular(&found) && label::parse(&name, &found).is_some());
-            kept.push(Kept { label, is_sound, name });
+            let is_sound = found
+                .is_ok_and(|found| is_regular(&found) && label::parse(&name, &found).is_some());
+            kept.push(Kept {
+                label,
+                is_sound,
+                name,
+            });
         }
         Ok(kept)
     }
@@ -217,25 +283,40 @@ impl Folder {
     }
 }
 
-/// How many clones a process may hold until their sessions are committed: each takes at most four descriptors, and others are needed too.
+/// How many clones a process may hold until their sessions are committed: each takes at most four
+/// descriptors, and others are needed too.
 pub fn held_max() -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    usize::try_from(descriptors.saturating_sub(100) / 4).unwrap_or(usize::MAX).max(1)
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(1 << 20);
+    usize::try_from(descriptors.saturating_sub(100) / 4)
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 /// The names in a folder that begin so.
 fn names(folder: &OwnedFd, prefix: &str) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
-        names.extend(entry?.file_name().to_str().ok().filter(|name| name.starts_with(prefix)).map(str::to_owned));
+        names.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .ok()
+                .filter(|name| name.starts_with(prefix))
+                .map(str::to_owned),
+        );
     }
     Ok(names)
 }
 
 /// The folder of base snapshots in this one, if it is the caller's own and can be written to.
 fn usable(level: &OwnedFd, mount: u64) -> Option<OwnedFd> {
-    let folder = open_folder(level, Path::new(FOLDER)).ok().filter(|folder| mount_of(folder.as_fd()) == Some(mount))?;
-    let is_writable = rustix::fs::accessat(&folder, ".", Access::WRITE_OK, AtFlags::empty()).is_ok();
+    let folder = open_folder(level, Path::new(FOLDER))
+        .ok()
+        .filter(|folder| mount_of(folder.as_fd()) == Some(mount))?;
+    let is_writable =
+        rustix::fs::accessat(&folder, ".", Access::WRITE_OK, AtFlags::empty()).is_ok();
     (is_writable && is_owned_by_caller(&folder)).then_some(folder)
 }
 
@@ -252,13 +333,20 @@ fn is_regular(found: &Stat) -> bool {
 }
 
 fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        at,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// The number of the mount that a descriptor was opened through.
 fn mount_of(file: BorrowedFd<'_>) -> Option<u64> {
     let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID).then_some(found.stx_mnt_id)
+    StatxFlags::from_bits_retain(found.stx_mask)
+        .contains(StatxFlags::MNT_ID)
+        .then_some(found.stx_mnt_id)
 }
 
 fn same_file(a: &Stat, b: &Stat) -> bool {

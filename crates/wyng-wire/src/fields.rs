@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading and writing little-endian fields in order, and what can be wrong with them. It knows no frame.
+//! Reading and writing little-endian fields in order, and what can be wrong with them. It knows no
+//! frame.
 
 use core::fmt;
 
@@ -35,7 +36,9 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKind(kind) => write!(f, "no frame of kind {kind:#04x} may come this way"),
-            Self::Length { kind, bytes } => write!(f, "a frame of kind {kind:#04x} cannot have {bytes} bytes"),
+            Self::Length { kind, bytes } => {
+                write!(f, "a frame of kind {kind:#04x} cannot have {bytes} bytes")
+            }
             Self::Truncated => f.write_str("the frame ends early"),
             Self::Trailing => f.write_str("bytes follow the frame's last field"),
             Self::Reserved => f.write_str("a reserved byte is not zero"),
@@ -81,9 +84,12 @@ pub(crate) fn header(bytes: &[u8; HEADER_BYTES]) -> Result<(u8, u32), DecodeErro
 pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// Starts behind the header, once it is known to be of `kind` and to state the very length of what follows.
+    /// Starts behind the header, once it is known to be of `kind` and to state the very length of
+    /// what follows.
     pub(crate) fn behind_header(frame: &'a [u8]) -> Result<(u8, Self), DecodeError> {
-        let (head, rest) = frame.split_first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+        let (head, rest) = frame
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(DecodeError::Truncated)?;
         let (kind, claimed) = header(head)?;
         match u32::try_from(rest.len()) {
             Ok(given) if given == claimed => Ok((kind, Self(rest))),
@@ -93,7 +99,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        let (field, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(*field)
     }
@@ -136,7 +145,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn zeros<const N: usize>(&mut self) -> Result<(), DecodeError> {
-        if self.array::<N>()? == [0; N] { Ok(()) } else { Err(DecodeError::Reserved) }
+        if self.array::<N>()? == [0; N] {
+            Ok(())
+        } else {
+            Err(DecodeError::Reserved)
+        }
     }
 
     pub(crate) fn remainder(self) -> &'a [u8] {
@@ -144,20 +157,36 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn end(self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing)
+        }
     }
 }
 
-/// Writes a header, then the fields in order, into the caller's buffer; the result is the part that was written.
-pub(crate) fn encode<'b>(out: &'b mut [u8], kind: u8, fields: &[&[u8]]) -> Result<&'b [u8], EncodeError> {
+/// Writes a header, then the fields in order, into the caller's buffer; the result is the part that
+/// was written.
+pub(crate) fn encode<'b>(
+    out: &'b mut [u8],
+    kind: u8,
+    fields: &[&[u8]],
+) -> Result<&'b [u8], EncodeError> {
     let rest_bytes: usize = fields.iter().map(|field| field.len()).sum();
     let length = u32::try_from(rest_bytes).map_err(|_| EncodeError::OutOfBounds)?;
-    let frame_bytes = rest_bytes.checked_add(HEADER_BYTES).ok_or(EncodeError::OutOfBounds)?;
+    let frame_bytes = rest_bytes
+        .checked_add(HEADER_BYTES)
+        .ok_or(EncodeError::OutOfBounds)?;
     let frame = out.get_mut(..frame_bytes).ok_or(EncodeError::Buffer)?;
 
     let mut rest = &mut *frame;
-    for field in [&[kind, 0, 0, 0][..], &length.to_le_bytes()].iter().chain(fields) {
-        let (place, behind) = rest.split_at_mut_checked(field.len()).ok_or(EncodeError::Buffer)?;
+    for field in [&[kind, 0, 0, 0][..], &length.to_le_bytes()]
+        .iter()
+        .chain(fields)
+    {
+        let (place, behind) = rest
+            .split_at_mut_checked(field.len())
+            .ok_or(EncodeError::Buffer)?;
         place.copy_from_slice(field);
         rest = behind;
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HELLO, the first 16 bytes in both directions. It is the one frame without a header: whoever reads it may be reading
-//! something that is not Wyng at all.
+//! HELLO, the first 16 bytes in both directions. It is the one frame without a header: whoever
+//! reads it may be reading something that is not Wyng at all.
 
 use core::fmt;
 
 use crate::Service;
 
-/// The first eight bytes in both directions. The first is no text in any encoding, so that a login script's output is
-/// told apart at once; CR, LF and NUL show a pipe that translates.
+/// The first eight bytes in both directions. The first is no text in any encoding, so that a login
+/// script's output is told apart at once; CR, LF and NUL show a pipe that translates.
 pub const MAGIC: [u8; 8] = *b"\xf7wyng\r\n\0";
 
 /// The version of the pipe. Both ends must have the same.
@@ -41,7 +41,24 @@ impl Hello {
     pub fn encode(self) -> [u8; HELLO_BYTES] {
         let [m0, m1, m2, m3, m4, m5, m6, m7] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
-        [m0, m1, m2, m3, m4, m5, m6, m7, v0, v1, self.service.byte(), 0, 0, 0, 0, 0]
+        [
+            m0,
+            m1,
+            m2,
+            m3,
+            m4,
+            m5,
+            m6,
+            m7,
+            v0,
+            v1,
+            self.service.byte(),
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]
     }
 
     /// Checks magic, then version, then the rest, so that the most telling error wins.
@@ -57,7 +74,9 @@ impl Hello {
         if zeros != [0; 5] {
             return Err(HelloError::Reserved);
         }
-        Service::from_byte(service).map(|service| Self { service }).ok_or(HelloError::Service(service))
+        Service::from_byte(service)
+            .map(|service| Self { service })
+            .ok_or(HelloError::Service(service))
     }
 }
 

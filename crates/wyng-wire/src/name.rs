@@ -3,7 +3,8 @@
 
 use core::fmt;
 
-/// The name of a blob in a store: 32 bytes that look random. Shown and stored as 64 lower-case hexadecimal digits.
+/// The name of a blob in a store: 32 bytes that look random. Shown and stored as 64 lower-case
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobName(pub [u8; 32]);
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which frame may come when, in each service, and which numbers it may carry. What a frame brings about is not known
-//! here. A frame that its rules refuse ends the call.
+//! Which frame may come when, in each service, and which numbers it may carry. What a frame brings
+//! about is not known here. A frame that its rules refuse ends the call.
 
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use crate::{BytesStatus, OpenStatus, Opened, Receipt, ReceiptStatus, Service, Tally, ToDaemon, ToHelper};
+use crate::{
+    BytesStatus, OpenStatus, Opened, Receipt, ReceiptStatus, Service, Tally, ToDaemon, ToHelper,
+};
 
 /// A frame came that may not come now, or with a number that it may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,15 @@ pub struct ToHelperRules {
 impl ToHelperRules {
     /// The rules behind a HELLO for this service.
     pub const fn new(service: Service) -> Self {
-        Self { service, phase: Phase::Opening, last_number: 0, received: Tally { count: 0, digest: 0 } }
+        Self {
+            service,
+            phase: Phase::Opening,
+            last_number: 0,
+            received: Tally {
+                count: 0,
+                digest: 0,
+            },
+        }
     }
 
     /// Takes the next frame in the order of its coming.
@@ -89,7 +99,9 @@ impl ToHelperRules {
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))
-            | (Fetch, Serving, ToHelper::List { .. } | ToHelper::Stat(_) | ToHelper::Get(_)) => true,
+            | (Fetch, Serving, ToHelper::List { .. } | ToHelper::Stat(_) | ToHelper::Get(_)) => {
+                true
+            }
             _ => false,
         }
     }
@@ -114,26 +126,49 @@ pub struct ToDaemonRules {
 impl ToDaemonRules {
     /// The rules behind a HELLO for this service.
     pub const fn new(service: Service) -> Self {
-        Self { service, phase: Phase::Opening, settled_through: 0 }
+        Self {
+            service,
+            phase: Phase::Opening,
+            settled_through: 0,
+        }
     }
 
-    /// Takes the next frame in the order of its coming; `sent_through` is the last number that was sent.
+    /// Takes the next frame in the order of its coming; `sent_through` is the last number that was
+    /// sent.
     ///
-    /// Returns the numbers that it settles: those of a receipt, or the one request whose last answer this is. The
-    /// daemon itself remembers which verb a request was, and how many bytes of a GET are still owed.
-    pub fn accept(&mut self, frame: &ToDaemon, sent_through: u64) -> Result<Option<RangeInclusive<u64>>, OutOfPhase> {
+    /// Returns the numbers that it settles: those of a receipt, or the one request whose last
+    /// answer this is. The daemon itself remembers which verb a request was, and how many bytes of
+    /// a GET are still owed.
+    pub fn accept(
+        &mut self,
+        frame: &ToDaemon,
+        sent_through: u64,
+    ) -> Result<Option<RangeInclusive<u64>>, OutOfPhase> {
         if !self.permits(frame) {
             return Err(OutOfPhase::Frame);
         }
         match frame {
-            ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => self.phase = Phase::Serving,
+            ToDaemon::Opened(Opened {
+                status: OpenStatus::Ok,
+                ..
+            }) => self.phase = Phase::Serving,
             ToDaemon::Opened(_) | ToDaemon::Final(_) => self.phase = Phase::Ended,
-            ToDaemon::Receipt(receipt) => return self.settle_receipt(*receipt, sent_through).map(Some),
+            ToDaemon::Receipt(receipt) => {
+                return self.settle_receipt(*receipt, sent_through).map(Some);
+            }
             ToDaemon::Entry(entry) => self.answers(entry.request, sent_through)?,
-            ToDaemon::Bytes(bytes) if bytes.status == BytesStatus::More => self.answers(bytes.request, sent_through)?,
-            ToDaemon::Bytes(bytes) => return self.settle_answer(bytes.request, sent_through).map(Some),
-            ToDaemon::ListEnd(end) => return self.settle_answer(end.request, sent_through).map(Some),
-            ToDaemon::Stated(stated) => return self.settle_answer(stated.request, sent_through).map(Some),
+            ToDaemon::Bytes(bytes) if bytes.status == BytesStatus::More => {
+                self.answers(bytes.request, sent_through)?
+            }
+            ToDaemon::Bytes(bytes) => {
+                return self.settle_answer(bytes.request, sent_through).map(Some);
+            }
+            ToDaemon::ListEnd(end) => {
+                return self.settle_answer(end.request, sent_through).map(Some);
+            }
+            ToDaemon::Stated(stated) => {
+                return self.settle_answer(stated.request, sent_through).map(Some);
+            }
             ToDaemon::KeepAlive => {}
         }
         Ok(None)
@@ -147,15 +182,35 @@ impl ToDaemonRules {
             (_, Opening, ToDaemon::Opened(_))
             | (_, Opening | Serving, ToDaemon::KeepAlive)
             | (Push | Prune, Serving, ToDaemon::Final(_))
-            | (Fetch, Serving, ToDaemon::Entry(_) | ToDaemon::ListEnd(_) | ToDaemon::Stated(_) | ToDaemon::Bytes(_)) => true,
-            (service @ (Push | Prune), Serving, ToDaemon::Receipt(receipt)) => belongs(receipt.status, service),
+            | (
+                Fetch,
+                Serving,
+                ToDaemon::Entry(_)
+                | ToDaemon::ListEnd(_)
+                | ToDaemon::Stated(_)
+                | ToDaemon::Bytes(_),
+            ) => true,
+            (service @ (Push | Prune), Serving, ToDaemon::Receipt(receipt)) => {
+                belongs(receipt.status, service)
+            }
             _ => false,
         }
     }
 
-    fn settle_receipt(&mut self, receipt: Receipt, sent_through: u64) -> Result<RangeInclusive<u64>, OutOfPhase> {
-        let first = self.settled_through.checked_add(1).ok_or(OutOfPhase::Number)?;
-        let in_order = if receipt.status.is_cumulative() { receipt.number >= first } else { receipt.number == first };
+    fn settle_receipt(
+        &mut self,
+        receipt: Receipt,
+        sent_through: u64,
+    ) -> Result<RangeInclusive<u64>, OutOfPhase> {
+        let first = self
+            .settled_through
+            .checked_add(1)
+            .ok_or(OutOfPhase::Number)?;
+        let in_order = if receipt.status.is_cumulative() {
+            receipt.number >= first
+        } else {
+            receipt.number == first
+        };
         if !in_order || receipt.number > sent_through {
             return Err(OutOfPhase::Number);
         }
@@ -163,7 +218,11 @@ impl ToDaemonRules {
         Ok(first..=receipt.number)
     }
 
-    fn settle_answer(&mut self, request: u64, sent_through: u64) -> Result<RangeInclusive<u64>, OutOfPhase> {
+    fn settle_answer(
+        &mut self,
+        request: u64,
+        sent_through: u64,
+    ) -> Result<RangeInclusive<u64>, OutOfPhase> {
         self.answers(request, sent_through)?;
         self.settled_through = request;
         Ok(request..=request)
@@ -171,7 +230,11 @@ impl ToDaemonRules {
 
     /// Requests are answered in their order, each to its end before the next.
     fn answers(&self, request: u64, sent_through: u64) -> Result<(), OutOfPhase> {
-        if self.settled_through.checked_add(1) == Some(request) && request <= sent_through { Ok(()) } else { Err(OutOfPhase::Number) }
+        if self.settled_through.checked_add(1) == Some(request) && request <= sent_through {
+            Ok(())
+        } else {
+            Err(OutOfPhase::Number)
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 use crate::fields::byte_enum;
 
 byte_enum! {
-    /// What one process of the helper may be asked to do, fixed by its first argument and stated in both HELLOs.
+    /// What one process of the helper may be asked to do, fixed by its first argument and stated in
+    /// both HELLOs.
     Service {
         /// Stores blobs, and reads nothing back.
         Push = 1,
@@ -36,6 +37,9 @@ impl Service {
 
     /// The service of a helper's argument, if it is one.
     pub fn from_verb(verb: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|service| service.verb() == verb)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|service| service.verb() == verb)
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The frames that the helper sends: numbers only, of fixed sizes. There is no place in them for text, so that nothing
-//! which the network VM says can reach a terminal, a log or a path.
+//! The frames that the helper sends: numbers only, of fixed sizes. There is no place in them for
+//! text, so that nothing which the network VM says can reach a terminal, a log or a path.
 
 use crate::fields::{self, Fields, byte_enum};
 use crate::{BlobName, DecodeError, EncodeError, HEADER_BYTES, PIECE_MAX, Tally};
@@ -21,7 +21,8 @@ byte_enum! {
         Ok = 0,
         /// The folder or bucket does not exist.
         Missing = 1,
-        /// The folder is there and holds no blob: a disk is probably not mounted. (Not told for `create`.)
+        /// The folder is there and holds no blob: a disk is probably not mounted. (Not told for
+        /// `create`.)
         Empty = 2,
         /// `create` was asked, and the store holds something.
         NotEmpty = 3,
@@ -33,7 +34,8 @@ byte_enum! {
         ReadOnly = 6,
         /// There is no space to create the store.
         Full = 7,
-        /// The destination is malformed, relative, climbs with `..`, or is of a kind that this helper has no store for.
+        /// The destination is malformed, relative, climbs with `..`, or is of a kind that this
+        /// helper has no store for.
         BadDestination = 8,
         /// The store does not answer.
         Unreachable = 9,
@@ -76,7 +78,10 @@ impl ReceiptStatus {
 
     /// Whether this counts in FINAL: what was asked for is so, and stays so.
     pub const fn is_done(self) -> bool {
-        matches!(self, Self::Stored | Self::ExistsSame | Self::Deleted | Self::Absent)
+        matches!(
+            self,
+            Self::Stored | Self::ExistsSame | Self::Deleted | Self::Absent
+        )
     }
 }
 
@@ -109,7 +114,8 @@ byte_enum! {
         Absent = 3,
         /// The store does not allow to read it. No bytes.
         Refused = 4,
-        /// The store failed here; what came before was read. No bytes. Other requests may still work.
+        /// The store failed here; what came before was read. No bytes. Other requests may still
+        /// work.
         Failed = 5,
         /// The store keeps no such version. No bytes.
         NoVersion = 6,
@@ -123,7 +129,9 @@ impl BytesStatus {
         match self {
             Self::More => length_bytes > 0 && length_bytes <= PIECE_MAX,
             Self::Whole | Self::Short => length_bytes <= PIECE_MAX,
-            Self::Absent | Self::Refused | Self::Failed | Self::NoVersion | Self::Foreign => length_bytes == 0,
+            Self::Absent | Self::Refused | Self::Failed | Self::NoVersion | Self::Foreign => {
+                length_bytes == 0
+            }
         }
     }
 }
@@ -160,9 +168,9 @@ pub struct Opened {
 
 /// `number:u64 status:u8 zero[3] free:u32`. Receipts come in ascending order of their numbers.
 ///
-/// A cumulative status settles every number since the receipt before, up to and with its own. Any other settles its own
-/// number alone, which is then the next one: so every number is settled exactly once, and a blob that was already there
-/// is never covered by a `Stored`.
+/// A cumulative status settles every number since the receipt before, up to and with its own. Any
+/// other settles its own number alone, which is then the next one: so every number is settled
+/// exactly once, and a blob that was already there is never covered by a `Stored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The last number that this settles.
@@ -218,7 +226,8 @@ pub struct BlobBytes {
 }
 
 impl ToDaemon {
-    /// How many bytes follow this header and complete the frame: at most `TO_DAEMON_MAX - HEADER_BYTES`.
+    /// How many bytes follow this header and complete the frame: at most
+    /// `TO_DAEMON_MAX - HEADER_BYTES`.
     pub fn rest_bytes(header: &[u8; HEADER_BYTES]) -> Result<usize, DecodeError> {
         let (kind, length) = fields::header(header)?;
         let expected = match kind {
@@ -229,7 +238,14 @@ impl ToDaemon {
             KEEP_ALIVE => 0,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
-        if length == expected { Ok(length as usize) } else { Err(DecodeError::Length { kind, bytes: length }) }
+        if length == expected {
+            Ok(length as usize)
+        } else {
+            Err(DecodeError::Length {
+                kind,
+                bytes: length,
+            })
+        }
     }
 
     /// Decodes one whole frame, header included, and nothing behind it.
@@ -238,16 +254,37 @@ impl ToDaemon {
         let decoded = match kind {
             OPENED => {
                 let status = status(fields.u8()?, OpenStatus::from_byte)?;
-                Self::Opened(Opened { status, free_mib: free(&mut fields, status == OpenStatus::Full)? })
+                Self::Opened(Opened {
+                    status,
+                    free_mib: free(&mut fields, status == OpenStatus::Full)?,
+                })
             }
             RECEIPT => {
-                let (number, status) = (fields.number()?, status(fields.u8()?, ReceiptStatus::from_byte)?);
-                Self::Receipt(Receipt { number, status, free_mib: free(&mut fields, status == ReceiptStatus::Full)? })
+                let (number, status) = (
+                    fields.number()?,
+                    status(fields.u8()?, ReceiptStatus::from_byte)?,
+                );
+                Self::Receipt(Receipt {
+                    number,
+                    status,
+                    free_mib: free(&mut fields, status == ReceiptStatus::Full)?,
+                })
             }
-            FINAL => Self::Final(Tally { count: fields.u64()?, digest: fields.u128()? }),
-            ENTRY => Self::Entry(Entry { request: fields.number()?, name: fields.name()?, length_bytes: fields.u64()? }),
+            FINAL => Self::Final(Tally {
+                count: fields.u64()?,
+                digest: fields.u128()?,
+            }),
+            ENTRY => Self::Entry(Entry {
+                request: fields.number()?,
+                name: fields.name()?,
+                length_bytes: fields.u64()?,
+            }),
             LIST_END => {
-                let end = ListEnd { request: fields.number()?, count: fields.u64()?, complete: fields.flag()? };
+                let end = ListEnd {
+                    request: fields.number()?,
+                    count: fields.u64()?,
+                    complete: fields.flag()?,
+                };
                 fields.zeros::<7>()?;
                 Self::ListEnd(end)
             }
@@ -260,7 +297,8 @@ impl ToDaemon {
         Ok(decoded)
     }
 
-    /// Encodes the frame at the start of `out`, and returns that part of it. [`crate::TO_DAEMON_MAX`] bytes are enough for any.
+    /// Encodes the frame at the start of `out`, and returns that part of it.
+    /// [`crate::TO_DAEMON_MAX`] bytes are enough for any.
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
             Self::Opened(opened) => {
@@ -270,28 +308,61 @@ impl ToDaemon {
             Self::Receipt(receipt) => {
                 in_bounds(receipt.number >= 1)?;
                 let free = free_bytes(receipt.free_mib, receipt.status == ReceiptStatus::Full)?;
-                fields::encode(out, RECEIPT, &[&receipt.number.to_le_bytes(), &[receipt.status.byte(), 0, 0, 0], &free])
+                fields::encode(
+                    out,
+                    RECEIPT,
+                    &[
+                        &receipt.number.to_le_bytes(),
+                        &[receipt.status.byte(), 0, 0, 0],
+                        &free,
+                    ],
+                )
             }
-            Self::Final(tally) => fields::encode(out, FINAL, &[&tally.count.to_le_bytes(), &tally.digest.to_le_bytes()]),
+            Self::Final(tally) => fields::encode(
+                out,
+                FINAL,
+                &[&tally.count.to_le_bytes(), &tally.digest.to_le_bytes()],
+            ),
             Self::Entry(entry) => {
                 in_bounds(entry.request >= 1)?;
-                let (request, length) = (entry.request.to_le_bytes(), entry.length_bytes.to_le_bytes());
+                let (request, length) = (
+                    entry.request.to_le_bytes(),
+                    entry.length_bytes.to_le_bytes(),
+                );
                 fields::encode(out, ENTRY, &[&request, &entry.name.0, &length])
             }
             Self::ListEnd(end) => {
                 in_bounds(end.request >= 1)?;
                 let (request, count) = (end.request.to_le_bytes(), end.count.to_le_bytes());
-                fields::encode(out, LIST_END, &[&request, &count, &[u8::from(end.complete)], &[0; 7]])
+                fields::encode(
+                    out,
+                    LIST_END,
+                    &[&request, &count, &[u8::from(end.complete)], &[0; 7]],
+                )
             }
             Self::Stated(stated) => {
                 in_bounds(stated.request >= 1 && stated.is_consistent())?;
-                let (request, length) = (stated.request.to_le_bytes(), stated.length_bytes.to_le_bytes());
-                fields::encode(out, STATED, &[&request, &length, &[stated.status.byte()], &[0; 7]])
+                let (request, length) = (
+                    stated.request.to_le_bytes(),
+                    stated.length_bytes.to_le_bytes(),
+                );
+                fields::encode(
+                    out,
+                    STATED,
+                    &[&request, &length, &[stated.status.byte()], &[0; 7]],
+                )
             }
             Self::Bytes(bytes) => {
                 in_bounds(bytes.request >= 1 && bytes.status.allows(bytes.length_bytes))?;
-                let (request, length) = (bytes.request.to_le_bytes(), bytes.length_bytes.to_le_bytes());
-                fields::encode(out, BYTES, &[&request, &length, &[bytes.status.byte(), 0, 0, 0]])
+                let (request, length) = (
+                    bytes.request.to_le_bytes(),
+                    bytes.length_bytes.to_le_bytes(),
+                );
+                fields::encode(
+                    out,
+                    BYTES,
+                    &[&request, &length, &[bytes.status.byte(), 0, 0, 0]],
+                )
             }
             Self::KeepAlive => fields::encode(out, KEEP_ALIVE, &[]),
         }
@@ -331,7 +402,11 @@ fn free_bytes(free_mib: Option<u32>, is_full: bool) -> Result<[u8; 4], EncodeErr
 }
 
 fn in_bounds(holds: bool) -> Result<(), EncodeError> {
-    if holds { Ok(()) } else { Err(EncodeError::OutOfBounds) }
+    if holds {
+        Ok(())
+    } else {
+        Err(EncodeError::OutOfBounds)
+    }
 }
 
 impl Stated {
@@ -340,16 +415,32 @@ impl Stated {
     }
 
     fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        let stated = Self { request: fields.number()?, length_bytes: fields.u64()?, status: status(fields.u8()?, StatStatus::from_byte)? };
+        let stated = Self {
+            request: fields.number()?,
+            length_bytes: fields.u64()?,
+            status: status(fields.u8()?, StatStatus::from_byte)?,
+        };
         fields.zeros::<7>()?;
-        if stated.is_consistent() { Ok(stated) } else { Err(DecodeError::OutOfBounds) }
+        if stated.is_consistent() {
+            Ok(stated)
+        } else {
+            Err(DecodeError::OutOfBounds)
+        }
     }
 }
 
 impl BlobBytes {
     fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        let bytes = Self { request: fields.number()?, length_bytes: fields.u32()?, status: status(fields.u8()?, BytesStatus::from_byte)? };
+        let bytes = Self {
+            request: fields.number()?,
+            length_bytes: fields.u32()?,
+            status: status(fields.u8()?, BytesStatus::from_byte)?,
+        };
         fields.zeros::<3>()?;
-        if bytes.status.allows(bytes.length_bytes) { Ok(bytes) } else { Err(DecodeError::OutOfBounds) }
+        if bytes.status.allows(bytes.length_bytes) {
+            Ok(bytes)
+        } else {
+            Err(DecodeError::OutOfBounds)
+        }
     }
 }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The frames that the daemon sends. When each may come is in `rules`; what the helper does with it is not known here.
+//! The frames that the daemon sends. When each may come is in `rules`; what the helper does with it
+//! is not known here.
 
 use core::fmt;
 
 use crate::fields::{self, Fields};
-use crate::{BODY_MAX, BlobName, DESTINATION_MAX, DecodeError, EncodeError, GET_VERSION_MAX, HEADER_BYTES, Tally};
+use crate::{
+    BODY_MAX, BlobName, DESTINATION_MAX, DecodeError, EncodeError, GET_VERSION_MAX, HEADER_BYTES,
+    Tally,
+};
 
 const OPEN: u8 = 0x01;
 const PUT: u8 = 0x02;
@@ -45,10 +49,12 @@ pub enum ToHelper<'a> {
     KeepAlive,
 }
 
-/// `flags:u8 zero[7] destination[1..=4096]`. The destination (a URL and what opens it) is never printed.
+/// `flags:u8 zero[7] destination[1..=4096]`. The destination (a URL and what opens it) is never
+/// printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// Flag 1: makes the last folder if it is missing, and refuses a store that holds anything. Without it nothing is made.
+    /// Flag 1: makes the last folder if it is missing, and refuses a store that holds anything.
+    /// Without it nothing is made.
     pub create: bool,
     /// 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
     pub destination: &'a [u8],
@@ -56,7 +62,9 @@ pub struct Open<'a> {
 
 impl fmt::Debug for Open<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("create", &self.create).finish_non_exhaustive()
+        f.debug_struct("Open")
+            .field("create", &self.create)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,16 +110,20 @@ pub struct Get {
     pub offset_bytes: u64,
     /// How long it is, at most [`BODY_MAX`].
     pub length_bytes: u32,
-    /// 0 for what the store serves, 1 to [`GET_VERSION_MAX`] for older versions of a store that keeps them.
+    /// 0 for what the store serves, 1 to [`GET_VERSION_MAX`] for older versions of a store that
+    /// keeps them.
     pub version: u8,
 }
 
 impl<'a> ToHelper<'a> {
-    /// How many bytes follow this header and complete the frame: at most `TO_HELPER_MAX - HEADER_BYTES`.
+    /// How many bytes follow this header and complete the frame: at most
+    /// `TO_HELPER_MAX - HEADER_BYTES`.
     pub fn rest_bytes(header: &[u8; HEADER_BYTES]) -> Result<usize, DecodeError> {
         let (kind, length) = fields::header(header)?;
         let fits = match kind {
-            OPEN => length.checked_sub(OPEN_FIXED_BYTES).is_some_and(|bytes| (1..=DESTINATION_MAX).contains(&(bytes as usize))),
+            OPEN => length
+                .checked_sub(OPEN_FIXED_BYTES)
+                .is_some_and(|bytes| (1..=DESTINATION_MAX).contains(&(bytes as usize))),
             PUT => length == 48,
             SYNC | KEEP_ALIVE => length == 0,
             END => length == 24,
@@ -120,7 +132,14 @@ impl<'a> ToHelper<'a> {
             GET => length == 56,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
-        if fits { Ok(length as usize) } else { Err(DecodeError::Length { kind, bytes: length }) }
+        if fits {
+            Ok(length as usize)
+        } else {
+            Err(DecodeError::Length {
+                kind,
+                bytes: length,
+            })
+        }
     }
 
     /// Decodes one whole frame, header included, and nothing behind it.
@@ -134,14 +153,28 @@ impl<'a> ToHelper<'a> {
                 if !(1..=DESTINATION_MAX).contains(&destination.len()) {
                     return Err(DecodeError::OutOfBounds);
                 }
-                return Ok(Self::Open(Open { create, destination }));
+                return Ok(Self::Open(Open {
+                    create,
+                    destination,
+                }));
             }
             PUT => Self::Put(Put::decode(&mut fields)?),
             SYNC => Self::Sync,
-            END => Self::End(Tally { count: fields.u64()?, digest: fields.u128()? }),
-            DELETE => Self::Delete(Delete { number: fields.number()?, name: fields.name()? }),
-            LIST => Self::List { request: fields.number()? },
-            STAT => Self::Stat(Stat { request: fields.number()?, name: fields.name()? }),
+            END => Self::End(Tally {
+                count: fields.u64()?,
+                digest: fields.u128()?,
+            }),
+            DELETE => Self::Delete(Delete {
+                number: fields.number()?,
+                name: fields.name()?,
+            }),
+            LIST => Self::List {
+                request: fields.number()?,
+            },
+            STAT => Self::Stat(Stat {
+                request: fields.number()?,
+                name: fields.name()?,
+            }),
             GET => Self::Get(Get::decode(&mut fields)?),
             KEEP_ALIVE => Self::KeepAlive,
             _ => return Err(DecodeError::UnknownKind(kind)),
@@ -150,22 +183,40 @@ impl<'a> ToHelper<'a> {
         Ok(decoded)
     }
 
-    /// Encodes the frame at the start of `out`, and returns that part of it. [`crate::TO_HELPER_MAX`] bytes are enough for any.
+    /// Encodes the frame at the start of `out`, and returns that part of it.
+    /// [`crate::TO_HELPER_MAX`] bytes are enough for any.
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
             Self::Open(open) => {
                 if !(1..=DESTINATION_MAX).contains(&open.destination.len()) {
                     return Err(EncodeError::OutOfBounds);
                 }
-                fields::encode(out, OPEN, &[&[u8::from(open.create)], &[0; 7], open.destination])
+                fields::encode(
+                    out,
+                    OPEN,
+                    &[&[u8::from(open.create)], &[0; 7], open.destination],
+                )
             }
             Self::Put(put) => {
                 in_bounds(put.number >= 1 && put.length_bytes <= BODY_MAX)?;
                 let (number, length) = (put.number.to_le_bytes(), put.length_bytes.to_le_bytes());
-                fields::encode(out, PUT, &[&number, &put.name.0, &length, &[u8::from(put.may_use_reserve), 0, 0, 0]])
+                fields::encode(
+                    out,
+                    PUT,
+                    &[
+                        &number,
+                        &put.name.0,
+                        &length,
+                        &[u8::from(put.may_use_reserve), 0, 0, 0],
+                    ],
+                )
             }
             Self::Sync => fields::encode(out, SYNC, &[]),
-            Self::End(tally) => fields::encode(out, END, &[&tally.count.to_le_bytes(), &tally.digest.to_le_bytes()]),
+            Self::End(tally) => fields::encode(
+                out,
+                END,
+                &[&tally.count.to_le_bytes(), &tally.digest.to_le_bytes()],
+            ),
             Self::Delete(delete) => {
                 in_bounds(delete.number >= 1)?;
                 fields::encode(out, DELETE, &[&delete.number.to_le_bytes(), &delete.name.0])
@@ -179,10 +230,24 @@ impl<'a> ToHelper<'a> {
                 fields::encode(out, STAT, &[&stat.request.to_le_bytes(), &stat.name.0])
             }
             Self::Get(get) => {
-                in_bounds(get.request >= 1 && get.length_bytes <= BODY_MAX && get.version <= GET_VERSION_MAX)?;
+                in_bounds(
+                    get.request >= 1
+                        && get.length_bytes <= BODY_MAX
+                        && get.version <= GET_VERSION_MAX,
+                )?;
                 let (request, offset) = (get.request.to_le_bytes(), get.offset_bytes.to_le_bytes());
                 let length = get.length_bytes.to_le_bytes();
-                fields::encode(out, GET, &[&request, &get.name.0, &offset, &length, &[get.version, 0, 0, 0]])
+                fields::encode(
+                    out,
+                    GET,
+                    &[
+                        &request,
+                        &get.name.0,
+                        &offset,
+                        &length,
+                        &[get.version, 0, 0, 0],
+                    ],
+                )
             }
             Self::KeepAlive => fields::encode(out, KEEP_ALIVE, &[]),
         }
@@ -198,14 +263,27 @@ impl<'a> ToHelper<'a> {
 }
 
 fn in_bounds(holds: bool) -> Result<(), EncodeError> {
-    if holds { Ok(()) } else { Err(EncodeError::OutOfBounds) }
+    if holds {
+        Ok(())
+    } else {
+        Err(EncodeError::OutOfBounds)
+    }
 }
 
 impl Put {
     fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        let put = Self { number: fields.number()?, name: fields.name()?, length_bytes: fields.u32()?, may_use_reserve: fields.flag()? };
+        let put = Self {
+            number: fields.number()?,
+            name: fields.name()?,
+            length_bytes: fields.u32()?,
+            may_use_reserve: fields.flag()?,
+        };
         fields.zeros::<3>()?;
-        if put.length_bytes <= BODY_MAX { Ok(put) } else { Err(DecodeError::OutOfBounds) }
+        if put.length_bytes <= BODY_MAX {
+            Ok(put)
+        } else {
+            Err(DecodeError::OutOfBounds)
+        }
     }
 }
 
@@ -219,6 +297,10 @@ impl Get {
             version: fields.u8()?,
         };
         fields.zeros::<3>()?;
-        if get.length_bytes <= BODY_MAX && get.version <= GET_VERSION_MAX { Ok(get) } else { Err(DecodeError::OutOfBounds) }
+        if get.length_bytes <= BODY_MAX && get.version <= GET_VERSION_MAX {
+            Ok(get)
+        } else {
+            Err(DecodeError::OutOfBounds)
+        }
     }
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every frame there and back, and everything that a decoder must refuse. The two ends are not run here.
+//! Every frame there and back, and everything that a decoder must refuse. The two ends are not run
+//! here.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use wyng_wire::{
-    BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError, Entry, GET_VERSION_MAX, Get,
-    HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat,
-    StatStatus, Stated, TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
+    BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError,
+    Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus,
+    Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus, Stated,
+    TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -24,19 +26,40 @@ fn tally() -> impl Strategy<Value = Tally> {
 fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
     let number = 1..=u64::MAX;
     prop_oneof![
-        (number.clone(), name(), 0..=BODY_MAX, any::<bool>()).prop_map(|(number, name, length_bytes, may_use_reserve)| {
-            ToHelper::Put(Put { number, name, length_bytes, may_use_reserve })
-        }),
-        Just(ToHelper::Sync),
-        tally().prop_map(ToHelper::End),
-        (number.clone(), name()).prop_map(|(number, name)| ToHelper::Delete(Delete { number, name })),
-        number.clone().prop_map(|request| ToHelper::List { request }),
-        (number.clone(), name()).prop_map(|(request, name)| ToHelper::Stat(Stat { request, name })),
-        (number, name(), any::<u64>(), 0..=BODY_MAX, 0..=GET_VERSION_MAX).prop_map(
-            |(request, name, offset_bytes, length_bytes, version)| {
-                ToHelper::Get(Get { request, name, offset_bytes, length_bytes, version })
+        (number.clone(), name(), 0..=BODY_MAX, any::<bool>()).prop_map(
+            |(number, name, length_bytes, may_use_reserve)| {
+                ToHelper::Put(Put {
+                    number,
+                    name,
+                    length_bytes,
+                    may_use_reserve,
+                })
             }
         ),
+        Just(ToHelper::Sync),
+        tally().prop_map(ToHelper::End),
+        (number.clone(), name())
+            .prop_map(|(number, name)| ToHelper::Delete(Delete { number, name })),
+        number
+            .clone()
+            .prop_map(|request| ToHelper::List { request }),
+        (number.clone(), name()).prop_map(|(request, name)| ToHelper::Stat(Stat { request, name })),
+        (
+            number,
+            name(),
+            any::<u64>(),
+            0..=BODY_MAX,
+            0..=GET_VERSION_MAX
+        )
+            .prop_map(|(request, name, offset_bytes, length_bytes, version)| {
+                ToHelper::Get(Get {
+                    request,
+                    name,
+                    offset_bytes,
+                    length_bytes,
+                    version,
+                })
+            }),
         Just(ToHelper::KeepAlive),
     ]
 }
@@ -47,59 +70,125 @@ fn free() -> impl Strategy<Value = Option<u32>> {
 }
 
 fn opened(status: OpenStatus) -> ToDaemon {
-    ToDaemon::Opened(Opened { status, free_mib: None })
+    ToDaemon::Opened(Opened {
+        status,
+        free_mib: None,
+    })
 }
 
 fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
-    ToDaemon::Receipt(Receipt { number, status, free_mib: None })
+    ToDaemon::Receipt(Receipt {
+        number,
+        status,
+        free_mib: None,
+    })
 }
 
 fn to_daemon() -> impl Strategy<Value = ToDaemon> {
     let number = 1..=u64::MAX;
     prop_oneof![
         (prop::sample::select(OpenStatus::ALL), free()).prop_map(|(status, free_mib)| {
-            ToDaemon::Opened(Opened { status, free_mib: free_mib.filter(|_| status == OpenStatus::Full) })
+            ToDaemon::Opened(Opened {
+                status,
+                free_mib: free_mib.filter(|_| status == OpenStatus::Full),
+            })
         }),
-        (number.clone(), prop::sample::select(ReceiptStatus::ALL), free()).prop_map(|(number, status, free_mib)| {
-            ToDaemon::Receipt(Receipt { number, status, free_mib: free_mib.filter(|_| status == ReceiptStatus::Full) })
-        }),
+        (
+            number.clone(),
+            prop::sample::select(ReceiptStatus::ALL),
+            free()
+        )
+            .prop_map(|(number, status, free_mib)| {
+                ToDaemon::Receipt(Receipt {
+                    number,
+                    status,
+                    free_mib: free_mib.filter(|_| status == ReceiptStatus::Full),
+                })
+            }),
         tally().prop_map(ToDaemon::Final),
-        (number.clone(), name(), any::<u64>()).prop_map(|(request, name, length_bytes)| ToDaemon::Entry(Entry {
-            request,
-            name,
-            length_bytes
-        })),
-        (number.clone(), any::<u64>(), any::<bool>()).prop_map(|(request, count, complete)| ToDaemon::ListEnd(ListEnd {
-            request,
-            count,
-            complete
-        })),
-        (number.clone(), any::<u64>(), prop::sample::select(StatStatus::ALL)).prop_map(|(request, length, status)| {
-            let length_bytes = if status == StatStatus::Present { length } else { 0 };
-            ToDaemon::Stated(Stated { request, length_bytes, status })
+        (number.clone(), name(), any::<u64>()).prop_map(|(request, name, length_bytes)| {
+            ToDaemon::Entry(Entry {
+                request,
+                name,
+                length_bytes,
+            })
         }),
-        (number, 1..=PIECE_MAX, prop::sample::select(BytesStatus::ALL)).prop_map(|(request, length, status)| {
-            let carries = matches!(status, BytesStatus::More | BytesStatus::Whole | BytesStatus::Short);
-            ToDaemon::Bytes(BlobBytes { request, length_bytes: if carries { length } else { 0 }, status })
+        (number.clone(), any::<u64>(), any::<bool>()).prop_map(|(request, count, complete)| {
+            ToDaemon::ListEnd(ListEnd {
+                request,
+                count,
+                complete,
+            })
         }),
+        (
+            number.clone(),
+            any::<u64>(),
+            prop::sample::select(StatStatus::ALL)
+        )
+            .prop_map(|(request, length, status)| {
+                let length_bytes = if status == StatStatus::Present {
+                    length
+                } else {
+                    0
+                };
+                ToDaemon::Stated(Stated {
+                    request,
+                    length_bytes,
+                    status,
+                })
+            }),
+        (
+            number,
+            1..=PIECE_MAX,
+            prop::sample::select(BytesStatus::ALL)
+        )
+            .prop_map(|(request, length, status)| {
+                let carries = matches!(
+                    status,
+                    BytesStatus::More | BytesStatus::Whole | BytesStatus::Short
+                );
+                ToDaemon::Bytes(BlobBytes {
+                    request,
+                    length_bytes: if carries { length } else { 0 },
+                    status,
+                })
+            }),
         Just(ToDaemon::KeepAlive),
     ]
 }
 
 /// Reads a frame as the helper does: header, the rest that it asks for, decode.
 fn helper_reads(frame: &[u8]) -> Result<ToHelper<'_>, DecodeError> {
-    let header = frame.first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+    let header = frame
+        .first_chunk::<HEADER_BYTES>()
+        .ok_or(DecodeError::Truncated)?;
     let rest_bytes = ToHelper::rest_bytes(header)?;
-    assert!(HEADER_BYTES + rest_bytes <= TO_HELPER_MAX, "more asked for than any frame has");
-    ToHelper::decode(frame.get(..HEADER_BYTES + rest_bytes).ok_or(DecodeError::Truncated)?)
+    assert!(
+        HEADER_BYTES + rest_bytes <= TO_HELPER_MAX,
+        "more asked for than any frame has"
+    );
+    ToHelper::decode(
+        frame
+            .get(..HEADER_BYTES + rest_bytes)
+            .ok_or(DecodeError::Truncated)?,
+    )
 }
 
 /// Reads a frame as the daemon does.
 fn daemon_reads(frame: &[u8]) -> Result<ToDaemon, DecodeError> {
-    let header = frame.first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
+    let header = frame
+        .first_chunk::<HEADER_BYTES>()
+        .ok_or(DecodeError::Truncated)?;
     let rest_bytes = ToDaemon::rest_bytes(header)?;
-    assert!(HEADER_BYTES + rest_bytes <= TO_DAEMON_MAX, "more asked for than any frame has");
-    ToDaemon::decode(frame.get(..HEADER_BYTES + rest_bytes).ok_or(DecodeError::Truncated)?)
+    assert!(
+        HEADER_BYTES + rest_bytes <= TO_DAEMON_MAX,
+        "more asked for than any frame has"
+    );
+    ToDaemon::decode(
+        frame
+            .get(..HEADER_BYTES + rest_bytes)
+            .ok_or(DecodeError::Truncated)?,
+    )
 }
 
 fn bytes_to_helper(frame: ToHelper<'_>) -> Vec<u8> {
@@ -199,27 +288,66 @@ proptest! {
 
 #[test]
 fn the_layouts_are_those_of_the_specification() {
-    let put = bytes_to_helper(ToHelper::Put(Put { number: 0x0102, name: NAME, length_bytes: 0x0300, may_use_reserve: true }));
+    let put = bytes_to_helper(ToHelper::Put(Put {
+        number: 0x0102,
+        name: NAME,
+        length_bytes: 0x0300,
+        may_use_reserve: true,
+    }));
     let mut expected = vec![2, 0, 0, 0, 48, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
     expected.extend_from_slice(&[7; 32]);
     expected.extend_from_slice(&[0, 3, 0, 0, 1, 0, 0, 0]);
     assert_eq!(put, expected);
 
     let stored = bytes_to_daemon(receipt(9, ReceiptStatus::ExistsSame));
-    assert_eq!(stored, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        stored,
+        [
+            0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0
+        ]
+    );
 
-    let full = bytes_to_daemon(ToDaemon::Receipt(Receipt { number: 9, status: ReceiptStatus::Full, free_mib: Some(0x0102) }));
-    assert_eq!(full, [0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 1, 0, 0]);
-    let full = bytes_to_daemon(ToDaemon::Opened(Opened { status: OpenStatus::Full, free_mib: None }));
-    assert_eq!(full, [0x81, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    let full = bytes_to_daemon(ToDaemon::Receipt(Receipt {
+        number: 9,
+        status: ReceiptStatus::Full,
+        free_mib: Some(0x0102),
+    }));
+    assert_eq!(
+        full,
+        [
+            0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 1, 0, 0
+        ]
+    );
+    let full = bytes_to_daemon(ToDaemon::Opened(Opened {
+        status: OpenStatus::Full,
+        free_mib: None,
+    }));
+    assert_eq!(
+        full,
+        [
+            0x81, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff
+        ]
+    );
 
-    let hello = Hello { service: Service::Fetch }.encode();
-    assert_eq!(hello, [0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 1, 0, 3, 0, 0, 0, 0, 0]);
+    let hello = Hello {
+        service: Service::Fetch,
+    }
+    .encode();
+    assert_eq!(
+        hello,
+        [
+            0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 1, 0, 3, 0, 0, 0, 0, 0
+        ]
+    );
 }
 
 #[test]
 fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
-    let fixed = Hello { service: Service::Push }.encode().len()
+    let fixed = Hello {
+        service: Service::Push,
+    }
+    .encode()
+    .len()
         + bytes_to_daemon(opened(OpenStatus::Ok)).len()
         + bytes_to_daemon(ToDaemon::Final(Tally::default())).len();
     assert!(fixed <= 64, "{fixed}");
@@ -229,107 +357,241 @@ fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
 #[test]
 fn free_space_is_stated_by_a_full_store_and_by_no_other() {
     for frame in [
-        ToDaemon::Opened(Opened { status: OpenStatus::Ok, free_mib: Some(1) }),
-        ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Stored, free_mib: Some(1) }),
-        ToDaemon::Receipt(Receipt { number: 1, status: ReceiptStatus::Full, free_mib: Some(u32::MAX) }),
+        ToDaemon::Opened(Opened {
+            status: OpenStatus::Ok,
+            free_mib: Some(1),
+        }),
+        ToDaemon::Receipt(Receipt {
+            number: 1,
+            status: ReceiptStatus::Stored,
+            free_mib: Some(1),
+        }),
+        ToDaemon::Receipt(Receipt {
+            number: 1,
+            status: ReceiptStatus::Full,
+            free_mib: Some(u32::MAX),
+        }),
     ] {
-        assert_eq!(frame.encode(&mut [0; TO_DAEMON_MAX]), Err(EncodeError::OutOfBounds), "{frame:?}");
+        assert_eq!(
+            frame.encode(&mut [0; TO_DAEMON_MAX]),
+            Err(EncodeError::OutOfBounds),
+            "{frame:?}"
+        );
     }
 }
 
 #[test]
 fn no_frame_may_come_from_the_wrong_end() {
-    assert_eq!(ToDaemon::decode(&bytes_to_helper(ToHelper::Sync)), Err(DecodeError::UnknownKind(3)));
-    assert_eq!(ToHelper::decode(&bytes_to_daemon(opened(OpenStatus::Ok))), Err(DecodeError::UnknownKind(0x81)));
+    assert_eq!(
+        ToDaemon::decode(&bytes_to_helper(ToHelper::Sync)),
+        Err(DecodeError::UnknownKind(3))
+    );
+    assert_eq!(
+        ToHelper::decode(&bytes_to_daemon(opened(OpenStatus::Ok))),
+        Err(DecodeError::UnknownKind(0x81))
+    );
 }
 
 #[test]
 fn an_oversized_open_is_refused_by_its_header() {
     let too_long = (DESTINATION_MAX as u32 + 9).to_le_bytes();
-    let header = [1, 0, 0, 0, too_long[0], too_long[1], too_long[2], too_long[3]];
-    assert_eq!(ToHelper::rest_bytes(&header), Err(DecodeError::Length { kind: 1, bytes: 4105 }));
-    assert_eq!(ToHelper::rest_bytes(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]), Err(DecodeError::Length { kind: 1, bytes: u32::MAX }));
+    let header = [
+        1,
+        0,
+        0,
+        0,
+        too_long[0],
+        too_long[1],
+        too_long[2],
+        too_long[3],
+    ];
+    assert_eq!(
+        ToHelper::rest_bytes(&header),
+        Err(DecodeError::Length {
+            kind: 1,
+            bytes: 4105
+        })
+    );
+    assert_eq!(
+        ToHelper::rest_bytes(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
+        Err(DecodeError::Length {
+            kind: 1,
+            bytes: u32::MAX
+        })
+    );
     let long = vec![b'x'; DESTINATION_MAX + 1];
-    let open = ToHelper::Open(Open { create: false, destination: &long });
+    let open = ToHelper::Open(Open {
+        create: false,
+        destination: &long,
+    });
     assert_eq!(open.encode(&mut [0; 8192]), Err(EncodeError::OutOfBounds));
 }
 
 #[test]
 fn an_open_without_a_destination_is_refused() {
-    assert_eq!(ToHelper::rest_bytes(&[1, 0, 0, 0, 8, 0, 0, 0]), Err(DecodeError::Length { kind: 1, bytes: 8 }));
-    assert_eq!(ToHelper::decode(&[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::OutOfBounds));
+    assert_eq!(
+        ToHelper::rest_bytes(&[1, 0, 0, 0, 8, 0, 0, 0]),
+        Err(DecodeError::Length { kind: 1, bytes: 8 })
+    );
+    assert_eq!(
+        ToHelper::decode(&[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Err(DecodeError::OutOfBounds)
+    );
 }
 
 #[test]
 fn an_oversized_body_is_refused() {
-    let mut put = bytes_to_helper(ToHelper::Put(Put { number: 1, name: NAME, length_bytes: BODY_MAX, may_use_reserve: false }));
+    let mut put = bytes_to_helper(ToHelper::Put(Put {
+        number: 1,
+        name: NAME,
+        length_bytes: BODY_MAX,
+        may_use_reserve: false,
+    }));
     put[48..52].copy_from_slice(&(BODY_MAX + 1).to_le_bytes());
     assert_eq!(ToHelper::decode(&put), Err(DecodeError::OutOfBounds));
 
-    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: PIECE_MAX, status: BytesStatus::More }));
+    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes {
+        request: 1,
+        length_bytes: PIECE_MAX,
+        status: BytesStatus::More,
+    }));
     bytes[16..20].copy_from_slice(&(PIECE_MAX + 1).to_le_bytes());
     assert_eq!(ToDaemon::decode(&bytes), Err(DecodeError::OutOfBounds));
 }
 
 #[test]
 fn every_reserved_byte_must_be_zero() {
-    let get = Get { request: 1, name: NAME, offset_bytes: 0, length_bytes: 1, version: 0 };
-    let put = Put { number: 1, name: NAME, length_bytes: 1, may_use_reserve: false };
-    let open = Open { create: true, destination: b"dir:/x" };
+    let get = Get {
+        request: 1,
+        name: NAME,
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 0,
+    };
+    let put = Put {
+        number: 1,
+        name: NAME,
+        length_bytes: 1,
+        may_use_reserve: false,
+    };
+    let open = Open {
+        create: true,
+        destination: b"dir:/x",
+    };
     for (frame, reserved) in [
-        (bytes_to_helper(ToHelper::Get(get)), vec![1, 2, 3, 61, 62, 63]),
-        (bytes_to_helper(ToHelper::Put(put)), vec![1, 2, 3, 53, 54, 55]),
-        (bytes_to_helper(ToHelper::Open(open)), vec![1, 2, 3, 9, 10, 11, 12, 13, 14, 15]),
+        (
+            bytes_to_helper(ToHelper::Get(get)),
+            vec![1, 2, 3, 61, 62, 63],
+        ),
+        (
+            bytes_to_helper(ToHelper::Put(put)),
+            vec![1, 2, 3, 53, 54, 55],
+        ),
+        (
+            bytes_to_helper(ToHelper::Open(open)),
+            vec![1, 2, 3, 9, 10, 11, 12, 13, 14, 15],
+        ),
     ] {
         for place in reserved {
             let mut changed = frame.clone();
             changed[place] = 1;
-            assert_eq!(ToHelper::decode(&changed), Err(DecodeError::Reserved), "byte {place} of {frame:?}");
+            assert_eq!(
+                ToHelper::decode(&changed),
+                Err(DecodeError::Reserved),
+                "byte {place} of {frame:?}"
+            );
         }
     }
     let opened_bytes = bytes_to_daemon(opened(OpenStatus::Ok));
     for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
         let mut changed = opened_bytes.clone();
         changed[place] = 1;
-        assert_eq!(ToDaemon::decode(&changed), Err(DecodeError::Reserved), "byte {place}");
+        assert_eq!(
+            ToDaemon::decode(&changed),
+            Err(DecodeError::Reserved),
+            "byte {place}"
+        );
     }
-    let mut hello = Hello { service: Service::Push }.encode();
+    let mut hello = Hello {
+        service: Service::Push,
+    }
+    .encode();
     hello[15] = 1;
     assert_eq!(Hello::decode(&hello), Err(HelloError::Reserved));
 }
 
 #[test]
 fn an_unknown_flag_status_version_or_number_is_refused() {
-    let mut put = bytes_to_helper(ToHelper::Put(Put { number: 1, name: NAME, length_bytes: 1, may_use_reserve: false }));
+    let mut put = bytes_to_helper(ToHelper::Put(Put {
+        number: 1,
+        name: NAME,
+        length_bytes: 1,
+        may_use_reserve: false,
+    }));
     put[52] = 2;
     assert_eq!(ToHelper::decode(&put), Err(DecodeError::UnknownFlag(2)));
     put[52] = 0;
     put[8] = 0;
-    assert_eq!(ToHelper::decode(&put), Err(DecodeError::OutOfBounds), "number 0");
+    assert_eq!(
+        ToHelper::decode(&put),
+        Err(DecodeError::OutOfBounds),
+        "number 0"
+    );
 
-    let mut get = bytes_to_helper(ToHelper::Get(Get { request: 1, name: NAME, offset_bytes: 0, length_bytes: 1, version: 15 }));
+    let mut get = bytes_to_helper(ToHelper::Get(Get {
+        request: 1,
+        name: NAME,
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 15,
+    }));
     get[60] = 16;
-    assert_eq!(ToHelper::decode(&get), Err(DecodeError::OutOfBounds), "version 16");
+    assert_eq!(
+        ToHelper::decode(&get),
+        Err(DecodeError::OutOfBounds),
+        "version 16"
+    );
 
     let mut receipt = bytes_to_daemon(receipt(1, ReceiptStatus::Stored));
     receipt[16] = 0;
-    assert_eq!(ToDaemon::decode(&receipt), Err(DecodeError::UnknownStatus(0)));
+    assert_eq!(
+        ToDaemon::decode(&receipt),
+        Err(DecodeError::UnknownStatus(0))
+    );
     receipt[16] = 10;
-    assert_eq!(ToDaemon::decode(&receipt), Err(DecodeError::UnknownStatus(10)));
+    assert_eq!(
+        ToDaemon::decode(&receipt),
+        Err(DecodeError::UnknownStatus(10))
+    );
 }
 
 #[test]
 fn bytes_that_say_absent_and_bring_some_are_refused() {
-    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: 0, status: BytesStatus::Absent }));
+    let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes {
+        request: 1,
+        length_bytes: 0,
+        status: BytesStatus::Absent,
+    }));
     bytes[16] = 1;
     assert_eq!(ToDaemon::decode(&bytes), Err(DecodeError::OutOfBounds));
-    let more_of_nothing = ToDaemon::Bytes(BlobBytes { request: 1, length_bytes: 0, status: BytesStatus::More });
-    assert_eq!(more_of_nothing.encode(&mut [0; 64]), Err(EncodeError::OutOfBounds), "it could go on for ever");
+    let more_of_nothing = ToDaemon::Bytes(BlobBytes {
+        request: 1,
+        length_bytes: 0,
+        status: BytesStatus::More,
+    });
+    assert_eq!(
+        more_of_nothing.encode(&mut [0; 64]),
+        Err(EncodeError::OutOfBounds),
+        "it could go on for ever"
+    );
 }
 
 #[test]
 fn a_hello_of_another_version_says_which() {
-    let mut hello = Hello { service: Service::Push }.encode();
+    let mut hello = Hello {
+        service: Service::Push,
+    }
+    .encode();
     hello[8] = 9;
     assert_eq!(Hello::decode(&hello), Err(HelloError::Version(9)));
     hello[8] = 1;
@@ -340,12 +602,18 @@ fn a_hello_of_another_version_says_which() {
 #[test]
 fn a_buffer_that_is_too_short_is_an_error_and_not_a_short_frame() {
     assert_eq!(ToHelper::Sync.encode(&mut [0; 7]), Err(EncodeError::Buffer));
-    assert_eq!(ToDaemon::Final(Tally::default()).encode(&mut [0; 31]), Err(EncodeError::Buffer));
+    assert_eq!(
+        ToDaemon::Final(Tally::default()).encode(&mut [0; 31]),
+        Err(EncodeError::Buffer)
+    );
 }
 
 #[test]
 fn a_destination_is_not_printed() {
-    let open = ToHelper::Open(Open { create: false, destination: b"dir:/secret" });
+    let open = ToHelper::Open(Open {
+        create: false,
+        destination: b"dir:/secret",
+    });
     assert!(!format!("{open:?}").contains("secret"));
     assert!(!format!("{open:?}").contains("115"), "nor as numbers");
 }
@@ -364,10 +632,16 @@ fn a_name_in_upper_case_or_of_another_length_is_none() {
 fn a_tally_tells_a_lost_and_a_doubled_name_and_ignores_the_order() {
     let of = |names: &[u8]| {
         let mut tally = Tally::default();
-        names.iter().for_each(|byte| tally.add(&BlobName([*byte; 32])));
+        names
+            .iter()
+            .for_each(|byte| tally.add(&BlobName([*byte; 32])));
         tally
     };
     assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
     assert_ne!(of(&[1, 2]).digest, of(&[1, 3]).digest);
-    assert_ne!(of(&[1, 2, 2]).digest, of(&[1]).digest, "a sum does not cancel");
+    assert_ne!(
+        of(&[1, 2, 2]).digest,
+        of(&[1]).digest,
+        "a sum does not cancel"
+    );
 }

@@ -4,15 +4,24 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened, OutOfPhase, Put, Receipt, ReceiptStatus,
-    Service, Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
+    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened,
+    OutOfPhase, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus, Stated, Tally, ToDaemon,
+    ToDaemonRules, ToHelper, ToHelperRules,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
-const OPEN: ToHelper<'static> = ToHelper::Open(Open { create: false, destination: b"dir:/x" });
+const OPEN: ToHelper<'static> = ToHelper::Open(Open {
+    create: false,
+    destination: b"dir:/x",
+});
 
 fn put(number: u64) -> ToHelper<'static> {
-    ToHelper::Put(Put { number, name: NAME, length_bytes: 0, may_use_reserve: false })
+    ToHelper::Put(Put {
+        number,
+        name: NAME,
+        length_bytes: 0,
+        may_use_reserve: false,
+    })
 }
 
 fn delete(number: u64) -> ToHelper<'static> {
@@ -20,23 +29,43 @@ fn delete(number: u64) -> ToHelper<'static> {
 }
 
 fn get(request: u64) -> ToHelper<'static> {
-    ToHelper::Get(Get { request, name: NAME, offset_bytes: 0, length_bytes: 0, version: 0 })
+    ToHelper::Get(Get {
+        request,
+        name: NAME,
+        offset_bytes: 0,
+        length_bytes: 0,
+        version: 0,
+    })
 }
 
 fn stat(request: u64) -> ToHelper<'static> {
-    ToHelper::Stat(Stat { request, name: NAME })
+    ToHelper::Stat(Stat {
+        request,
+        name: NAME,
+    })
 }
 
 fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
-    ToDaemon::Receipt(Receipt { number, status, free_mib: None })
+    ToDaemon::Receipt(Receipt {
+        number,
+        status,
+        free_mib: None,
+    })
 }
 
 fn opened(status: OpenStatus) -> ToDaemon {
-    ToDaemon::Opened(Opened { status, free_mib: None })
+    ToDaemon::Opened(Opened {
+        status,
+        free_mib: None,
+    })
 }
 
 fn bytes(request: u64, status: BytesStatus) -> ToDaemon {
-    ToDaemon::Bytes(BlobBytes { request, length_bytes: u32::from(status == BytesStatus::More), status })
+    ToDaemon::Bytes(BlobBytes {
+        request,
+        length_bytes: u32::from(status == BytesStatus::More),
+        status,
+    })
 }
 
 fn tally(names: u64) -> Tally {
@@ -61,15 +90,40 @@ fn daemon_open(service: Service) -> ToDaemonRules {
 
 #[test]
 fn each_service_takes_its_own_verbs_and_no_other() {
-    let verbs = [put(1), ToHelper::Sync, ToHelper::End(tally(0)), delete(1), ToHelper::List { request: 1 }, stat(1), get(1)];
+    let verbs = [
+        put(1),
+        ToHelper::Sync,
+        ToHelper::End(tally(0)),
+        delete(1),
+        ToHelper::List { request: 1 },
+        stat(1),
+        get(1),
+    ];
     for (service, taken) in [
-        (Service::Push, [true, true, true, false, false, false, false]),
-        (Service::Prune, [false, false, true, true, false, false, false]),
-        (Service::Fetch, [false, false, false, false, true, true, true]),
+        (
+            Service::Push,
+            [true, true, true, false, false, false, false],
+        ),
+        (
+            Service::Prune,
+            [false, false, true, true, false, false, false],
+        ),
+        (
+            Service::Fetch,
+            [false, false, false, false, true, true, true],
+        ),
     ] {
         for (verb, taken) in verbs.iter().zip(taken) {
-            let expected = if taken { Ok(()) } else { Err(OutOfPhase::Frame) };
-            assert_eq!(helper_open(service).accept(verb), expected, "{service:?} {verb:?}");
+            let expected = if taken {
+                Ok(())
+            } else {
+                Err(OutOfPhase::Frame)
+            };
+            assert_eq!(
+                helper_open(service).accept(verb),
+                expected,
+                "{service:?} {verb:?}"
+            );
         }
     }
 }
@@ -84,15 +138,28 @@ fn nothing_but_open_and_keep_alive_comes_before_open() {
 
 #[test]
 fn a_second_open_is_refused() {
-    assert_eq!(helper_open(Service::Push).accept(&OPEN), Err(OutOfPhase::Frame));
+    assert_eq!(
+        helper_open(Service::Push).accept(&OPEN),
+        Err(OutOfPhase::Frame)
+    );
 }
 
 #[test]
 fn only_push_may_create_a_store() {
-    let create = ToHelper::Open(Open { create: true, destination: b"dir:/x" });
-    for (service, expected) in [(Service::Push, Ok(())), (Service::Prune, Err(OutOfPhase::Frame)), (Service::Fetch, Err(OutOfPhase::Frame))]
-    {
-        assert_eq!(ToHelperRules::new(service).accept(&create), expected, "{service:?}");
+    let create = ToHelper::Open(Open {
+        create: true,
+        destination: b"dir:/x",
+    });
+    for (service, expected) in [
+        (Service::Push, Ok(())),
+        (Service::Prune, Err(OutOfPhase::Frame)),
+        (Service::Fetch, Err(OutOfPhase::Frame)),
+    ] {
+        assert_eq!(
+            ToHelperRules::new(service).accept(&create),
+            expected,
+            "{service:?}"
+        );
     }
 }
 
@@ -110,57 +177,123 @@ fn requests_of_every_verb_share_their_numbers() {
     let mut rules = helper_open(Service::Fetch);
     assert_eq!(rules.accept(&stat(1)), Ok(()));
     assert_eq!(rules.accept(&get(2)), Ok(()));
-    assert_eq!(rules.accept(&ToHelper::List { request: 2 }), Err(OutOfPhase::Number));
+    assert_eq!(
+        rules.accept(&ToHelper::List { request: 2 }),
+        Err(OutOfPhase::Number)
+    );
 }
 
 #[test]
 fn an_end_that_counts_otherwise_is_refused() {
     let mut rules = helper_open(Service::Push);
     rules.accept(&put(1)).unwrap();
-    assert_eq!(rules.clone().accept(&ToHelper::End(tally(2))), Err(OutOfPhase::Tally));
+    assert_eq!(
+        rules.clone().accept(&ToHelper::End(tally(2))),
+        Err(OutOfPhase::Tally)
+    );
     assert_eq!(rules.accept(&ToHelper::End(tally(1))), Ok(()));
-    assert_eq!(rules.accept(&ToHelper::KeepAlive), Err(OutOfPhase::Frame), "nothing comes after END");
+    assert_eq!(
+        rules.accept(&ToHelper::KeepAlive),
+        Err(OutOfPhase::Frame),
+        "nothing comes after END"
+    );
 }
 
 #[test]
 fn a_cumulative_receipt_settles_everything_since_the_last() {
     let mut rules = daemon_open(Service::Push);
-    assert_eq!(rules.accept(&receipt(5, ReceiptStatus::Stored), 9), Ok(Some(1..=5)));
-    assert_eq!(rules.accept(&receipt(6, ReceiptStatus::ExistsSame), 9), Ok(Some(6..=6)));
-    assert_eq!(rules.accept(&receipt(9, ReceiptStatus::Stored), 9), Ok(Some(7..=9)));
+    assert_eq!(
+        rules.accept(&receipt(5, ReceiptStatus::Stored), 9),
+        Ok(Some(1..=5))
+    );
+    assert_eq!(
+        rules.accept(&receipt(6, ReceiptStatus::ExistsSame), 9),
+        Ok(Some(6..=6))
+    );
+    assert_eq!(
+        rules.accept(&receipt(9, ReceiptStatus::Stored), 9),
+        Ok(Some(7..=9))
+    );
 }
 
 #[test]
 fn any_other_receipt_settles_only_the_next_number() {
-    for status in ReceiptStatus::ALL.iter().copied().filter(|status| !status.is_cumulative()) {
-        let service = if status == ReceiptStatus::Absent { Service::Prune } else { Service::Push };
-        assert_eq!(daemon_open(service).accept(&receipt(2, status), 9), Err(OutOfPhase::Number), "{status:?}");
-        assert_eq!(daemon_open(service).accept(&receipt(1, status), 9), Ok(Some(1..=1)), "{status:?}");
+    for status in ReceiptStatus::ALL
+        .iter()
+        .copied()
+        .filter(|status| !status.is_cumulative())
+    {
+        let service = if status == ReceiptStatus::Absent {
+            Service::Prune
+        } else {
+            Service::Push
+        };
+        assert_eq!(
+            daemon_open(service).accept(&receipt(2, status), 9),
+            Err(OutOfPhase::Number),
+            "{status:?}"
+        );
+        assert_eq!(
+            daemon_open(service).accept(&receipt(1, status), 9),
+            Ok(Some(1..=1)),
+            "{status:?}"
+        );
     }
 }
 
 #[test]
 fn a_receipt_for_what_was_not_sent_or_is_settled_is_refused() {
     let mut rules = daemon_open(Service::Push);
-    assert_eq!(rules.accept(&receipt(4, ReceiptStatus::Stored), 3), Err(OutOfPhase::Number));
-    assert_eq!(rules.accept(&receipt(3, ReceiptStatus::Stored), 3), Ok(Some(1..=3)));
-    assert_eq!(rules.accept(&receipt(3, ReceiptStatus::Stored), 3), Err(OutOfPhase::Number));
+    assert_eq!(
+        rules.accept(&receipt(4, ReceiptStatus::Stored), 3),
+        Err(OutOfPhase::Number)
+    );
+    assert_eq!(
+        rules.accept(&receipt(3, ReceiptStatus::Stored), 3),
+        Ok(Some(1..=3))
+    );
+    assert_eq!(
+        rules.accept(&receipt(3, ReceiptStatus::Stored), 3),
+        Err(OutOfPhase::Number)
+    );
 }
 
 #[test]
 fn push_is_never_told_that_something_was_deleted_nor_prune_that_it_was_stored() {
-    assert_eq!(daemon_open(Service::Push).accept(&receipt(1, ReceiptStatus::Deleted), 1), Err(OutOfPhase::Frame));
-    assert_eq!(daemon_open(Service::Prune).accept(&receipt(1, ReceiptStatus::Stored), 1), Err(OutOfPhase::Frame));
+    assert_eq!(
+        daemon_open(Service::Push).accept(&receipt(1, ReceiptStatus::Deleted), 1),
+        Err(OutOfPhase::Frame)
+    );
+    assert_eq!(
+        daemon_open(Service::Prune).accept(&receipt(1, ReceiptStatus::Stored), 1),
+        Err(OutOfPhase::Frame)
+    );
 }
 
 #[test]
 fn push_and_prune_never_get_bytes_or_entries() {
-    let entry = ToDaemon::Entry(Entry { request: 1, name: NAME, length_bytes: 1 });
-    let stated = ToDaemon::Stated(Stated { request: 1, length_bytes: 0, status: StatStatus::Absent });
-    let list_end = ToDaemon::ListEnd(ListEnd { request: 1, count: 0, complete: true });
+    let entry = ToDaemon::Entry(Entry {
+        request: 1,
+        name: NAME,
+        length_bytes: 1,
+    });
+    let stated = ToDaemon::Stated(Stated {
+        request: 1,
+        length_bytes: 0,
+        status: StatStatus::Absent,
+    });
+    let list_end = ToDaemon::ListEnd(ListEnd {
+        request: 1,
+        count: 0,
+        complete: true,
+    });
     for service in [Service::Push, Service::Prune] {
         for frame in [entry, stated, list_end, bytes(1, BytesStatus::Whole)] {
-            assert_eq!(daemon_open(service).accept(&frame, 1), Err(OutOfPhase::Frame), "{service:?} {frame:?}");
+            assert_eq!(
+                daemon_open(service).accept(&frame, 1),
+                Err(OutOfPhase::Frame),
+                "{service:?} {frame:?}"
+            );
         }
     }
 }
@@ -168,26 +301,54 @@ fn push_and_prune_never_get_bytes_or_entries() {
 #[test]
 fn answers_come_in_the_order_of_their_requests() {
     let mut rules = daemon_open(Service::Fetch);
-    assert_eq!(rules.accept(&bytes(2, BytesStatus::Whole), 2), Err(OutOfPhase::Number));
+    assert_eq!(
+        rules.accept(&bytes(2, BytesStatus::Whole), 2),
+        Err(OutOfPhase::Number)
+    );
     assert_eq!(rules.accept(&bytes(1, BytesStatus::More), 2), Ok(None));
-    assert_eq!(rules.accept(&bytes(1, BytesStatus::Short), 2), Ok(Some(1..=1)));
-    assert_eq!(rules.accept(&bytes(1, BytesStatus::Short), 2), Err(OutOfPhase::Number));
-    assert_eq!(rules.accept(&bytes(2, BytesStatus::Absent), 2), Ok(Some(2..=2)));
-    assert_eq!(rules.accept(&bytes(3, BytesStatus::Absent), 2), Err(OutOfPhase::Number), "never asked for");
+    assert_eq!(
+        rules.accept(&bytes(1, BytesStatus::Short), 2),
+        Ok(Some(1..=1))
+    );
+    assert_eq!(
+        rules.accept(&bytes(1, BytesStatus::Short), 2),
+        Err(OutOfPhase::Number)
+    );
+    assert_eq!(
+        rules.accept(&bytes(2, BytesStatus::Absent), 2),
+        Ok(Some(2..=2))
+    );
+    assert_eq!(
+        rules.accept(&bytes(3, BytesStatus::Absent), 2),
+        Err(OutOfPhase::Number),
+        "never asked for"
+    );
 }
 
 #[test]
 fn a_store_that_did_not_open_says_nothing_more() {
     let mut rules = ToDaemonRules::new(Service::Push);
     assert_eq!(rules.accept(&opened(OpenStatus::Missing), 0), Ok(None));
-    assert_eq!(rules.accept(&ToDaemon::KeepAlive, 0), Err(OutOfPhase::Frame));
-    assert_eq!(rules.accept(&opened(OpenStatus::Ok), 0), Err(OutOfPhase::Frame));
+    assert_eq!(
+        rules.accept(&ToDaemon::KeepAlive, 0),
+        Err(OutOfPhase::Frame)
+    );
+    assert_eq!(
+        rules.accept(&opened(OpenStatus::Ok), 0),
+        Err(OutOfPhase::Frame)
+    );
 }
 
 #[test]
 fn final_comes_once_and_last_and_never_from_fetch() {
     let mut rules = daemon_open(Service::Prune);
     assert_eq!(rules.accept(&ToDaemon::Final(tally(0)), 0), Ok(None));
-    assert_eq!(rules.accept(&ToDaemon::Final(tally(0)), 0), Err(OutOfPhase::Frame));
-    assert_eq!(daemon_open(Service::Fetch).accept(&ToDaemon::Final(tally(0)), 0), Err(OutOfPhase::Frame));
+    assert_eq!(
+        rules.accept(&ToDaemon::Final(tally(0)), 0),
+        Err(OutOfPhase::Frame)
+    );
+    assert_eq!(
+        daemon_open(Service::Fetch).accept(&ToDaemon::Final(tally(0)), 0),
+        Err(OutOfPhase::Frame)
+    );
 }

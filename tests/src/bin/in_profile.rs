@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and says that it still lives. For tests/jail.rs.
+//! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and says
+//! that it still lives. For tests/jail.rs.
 //!
 //! `in-profile PROFILE run PROGRAM ARGUMENT…` becomes that program under the filter.
 
@@ -15,11 +16,18 @@ fn main() {
     assert_eq!(allow_only(profile_of(&profile)), Enforced::Yes);
     match attempt.as_str() {
         "nothing" => {}
-        "run" => drop(Command::new(arguments.next().unwrap()).args(arguments).exec()),
+        "run" => drop(
+            Command::new(arguments.next().unwrap())
+                .args(arguments)
+                .exec(),
+        ),
         "execute" => drop(Command::new("/bin/echo").arg("alive").exec()),
         "socket" => drop(std::net::TcpStream::connect("127.0.0.1:9")),
         "local-socket" => drop(std::os::unix::net::UnixStream::connect("/nowhere")),
-        "mount" => drop(rustix::mount::unmount("/nowhere", rustix::mount::UnmountFlags::empty())),
+        "mount" => drop(rustix::mount::unmount(
+            "/nowhere",
+            rustix::mount::UnmountFlags::empty(),
+        )),
         "open" => drop(std::fs::File::open("/etc/passwd")),
         "open-for-writing" => drop(std::fs::File::options().write(true).open("/nowhere/at/all")),
         "make-file" => drop(std::fs::File::create("/nowhere/at/all")),
@@ -28,7 +36,10 @@ fn main() {
         "rename" => drop(std::fs::rename("/nowhere/at/all", "/nowhere/else")),
         // Its request is none that reads or clones extents.
         "ioctl" => drop(std::io::IsTerminal::is_terminal(&std::io::stdin())),
-        "clone" => drop(rustix::fs::ioctl_ficlone(std::io::stdin(), std::io::stdin())),
+        "clone" => drop(rustix::fs::ioctl_ficlone(
+            std::io::stdin(),
+            std::io::stdin(),
+        )),
         "panic" => drop(std::thread::spawn(|| panic!("on purpose")).join()),
         other => panic!("no such attempt: {other}"),
     }

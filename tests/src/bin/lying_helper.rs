@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `lying-helper HELPER SERVICE LOG HONEST PAUSE_MS`: the real helper, except that after HONEST answers every blob that is asked for exists.
-//! Each such answer comes after a pause, and adds a byte to LOG.
+//! `lying-helper HELPER SERVICE LOG HONEST PAUSE_MS`: the real helper, except that after HONEST
+//! answers every blob that is asked for exists. Each such answer comes after a pause, and adds a
+//! byte to LOG.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,11 +12,19 @@ use wyng_wire::{HEADER_BYTES, HELLO_BYTES, StatStatus, ToDaemon};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (helper, service, log) = (arguments.next().unwrap(), arguments.next().unwrap(), arguments.next().unwrap());
+    let (helper, service, log) = (
+        arguments.next().unwrap(),
+        arguments.next().unwrap(),
+        arguments.next().unwrap(),
+    );
     let mut honest: u32 = arguments.next().unwrap().parse().unwrap();
     let pause = Duration::from_millis(arguments.next().unwrap().parse().unwrap());
     let mut log = File::options().append(true).create(true).open(log).unwrap();
-    let mut child = Command::new(helper).arg(service).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(helper)
+        .arg(service)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut from, mut to) = (child.stdout.take().unwrap(), std::io::stdout());
     let mut hello = [0; HELLO_BYTES];
     from.read_exact(&mut hello).unwrap();
@@ -39,7 +48,10 @@ fn main() {
                 log.write_all(b".").unwrap();
                 stated.status = StatStatus::Present;
                 stated.length_bytes = stated.length_bytes.max(1);
-                ToDaemon::Stated(stated).encode(&mut encoded).unwrap().to_vec()
+                ToDaemon::Stated(stated)
+                    .encode(&mut encoded)
+                    .unwrap()
+                    .to_vec()
             }
             ToDaemon::Bytes(bytes) => {
                 let begin = frame.len();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `make-archive DIR --passphrase-file F [--seed N] NAME=IMAGE…`: an archive on disk without any daemon, for readers to be tried on.
+//! `make-archive DIR --passphrase-file F [--seed N] NAME=IMAGE…`: an archive on disk without any
+//! daemon, for readers to be tried on.
 //!
-//! Makes one session of each image and prints `VOLUME SESSION` lines; called again on DIR it adds sessions.
+//! Makes one session of each image and prints `VOLUME SESSION` lines; called again on DIR it adds
+//! sessions.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,5 +56,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Option<Arguments> {
             }
         }
     }
-    (!images.is_empty()).then_some(Arguments { folder: folder?, passphrase_file: passphrase_file?, seed, images })
+    (!images.is_empty()).then_some(Arguments {
+        folder: folder?,
+        passphrase_file: passphrase_file?,
+        seed,
+        images,
+    })
 }

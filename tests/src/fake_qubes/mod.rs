@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A made-up system of qubes: `qrexec-client`, `qrexec-client-vm` and qubesd that speak as the real ones do, with their traps, over a folder
-//! that says which qubes there are. No hypervisor, no policy language; a qube is a folder, and its service a process.
+//! A made-up system of qubes: `qrexec-client`, `qrexec-client-vm` and qubesd that speak as the real
+//! ones do, with their traps, over a folder that says which qubes there are. No hypervisor, no
+//! policy language; a qube is a folder, and its service a process.
 //!
 //! ```text
 //! WORLD/bin/                 the two clients: they find the world from where they are started
@@ -76,26 +77,36 @@ impl World {
     /// All qubes, sorted.
     pub fn names(&self) -> Vec<String> {
         let folders = std::fs::read_dir(self.0.join("qubes")).unwrap();
-        let mut names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = folders
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 
     /// Those that were made from templates and are not gone.
     pub fn disposables(&self) -> Vec<String> {
-        self.names().into_iter().filter(|name| self.class(name) == "DispVM").collect()
+        self.names()
+            .into_iter()
+            .filter(|name| self.class(name) == "DispVM")
+            .collect()
     }
 
-    /// A disposable of a template that allows them, with a name of the system's and gone when it halts.
+    /// A disposable of a template that allows them, with a name of the system's and gone when it
+    /// halts.
     pub fn make_disposable(&self, template: &str) -> String {
-        let name = (1..).map(|number| format!("disp{number}")).find(|name| !self.0.join("used").join(name).exists()).unwrap();
+        let name = (1..)
+            .map(|number| format!("disp{number}"))
+            .find(|name| !self.0.join("used").join(name).exists())
+            .unwrap();
         std::fs::create_dir_all(self.0.join("used").join(&name)).unwrap();
         self.make_named_disposable(&name, template);
         std::fs::write(self.qube(&name).join("property.auto_cleanup"), "True").unwrap();
         name
     }
 
-    /// A disposable of a template, as `Create.DispVM` makes it: with a chosen name, and still there when it has halted.
+    /// A disposable of a template, as `Create.DispVM` makes it: with a chosen name, and still there
+    /// when it has halted.
     pub fn make_named_disposable(&self, name: &str, template: &str) {
         let folder = self.qube(name);
         std::fs::create_dir(&folder).unwrap();
@@ -112,7 +123,8 @@ impl World {
 
     /// It does not run any more; one that cleans up after itself is gone then.
     pub fn halt(&self, name: &str) {
-        let cleans_up = std::fs::read_to_string(self.qube(name).join("property.auto_cleanup")).is_ok_and(|value| value == "True");
+        let cleans_up = std::fs::read_to_string(self.qube(name).join("property.auto_cleanup"))
+            .is_ok_and(|value| value == "True");
         if cleans_up {
             self.remove(name);
         } else {
@@ -131,20 +143,38 @@ impl World {
 
     /// Appends a line to a record.
     pub fn note(&self, record: &str, line: &str) {
-        let mut file = OpenOptions::new().append(true).create(true).open(self.0.join(record)).unwrap();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.0.join(record))
+            .unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// A record's lines.
     pub fn noted(&self, record: &str) -> Vec<String> {
-        std::fs::read_to_string(self.0.join(record)).unwrap_or_default().lines().map(str::to_owned).collect()
+        std::fs::read_to_string(self.0.join(record))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Takes the next call's trap.
     fn take_trap(&self) -> String {
         let traps = self.noted("traps");
-        let (next, left) = traps.split_first().map_or((String::new(), &[][..]), |(next, left)| (next.clone(), left));
-        std::fs::write(self.0.join("traps"), left.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let (next, left) = traps
+            .split_first()
+            .map_or((String::new(), &[][..]), |(next, left)| {
+                (next.clone(), left)
+            });
+        std::fs::write(
+            self.0.join("traps"),
+            left.iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        )
+        .unwrap();
         next
     }
 }
@@ -159,7 +189,8 @@ pub struct FakeQubes {
 }
 
 impl FakeQubes {
-    /// dom0 of a system with the running qube `sys-backup` and the template `net-dvm`, both with the helper installed. Times are short.
+    /// dom0 of a system with the running qube `sys-backup` and the template `net-dvm`, both with
+    /// the helper installed. Times are short.
     pub fn dom0(sandbox: &Sandbox) -> Self {
         let mut qubes = Self::build(sandbox, "dom0");
         qubes.start_qubesd();
@@ -175,7 +206,11 @@ impl FakeQubes {
         let world = World(sandbox.path("qubes"));
         std::fs::create_dir_all(world.0.join("bin")).unwrap();
         for name in ["qrexec-client", "qrexec-client-vm"] {
-            symlink(program(&format!("fake-{name}")), world.0.join("bin").join(name)).unwrap();
+            symlink(
+                program(&format!("fake-{name}")),
+                world.0.join("bin").join(name),
+            )
+            .unwrap();
         }
         let folder = world.0.display();
         let config = format!(
@@ -183,7 +218,11 @@ impl FakeQubes {
              qrexec_client_vm = \"{folder}/bin/qrexec-client-vm\"\nstart_timeout = \"5s\"\n[far_ends]\nstall_timeout = \"3s\"\n"
         );
         let config = sandbox.text("wyng.toml", &config);
-        let qubes = Self { world, config, qubesd: None };
+        let qubes = Self {
+            world,
+            config,
+            qubesd: None,
+        };
         qubes.add("sys-backup");
         qubes.world.start("sys-backup");
         qubes.add("net-dvm");
@@ -193,8 +232,15 @@ impl FakeQubes {
 
     /// Starts qubesd, and waits until it listens.
     pub fn start_qubesd(&mut self) {
-        self.qubesd = Some(Command::new(program("fake-qubesd")).arg(&self.world.0).spawn().unwrap());
-        until("qubesd listens", || std::os::unix::net::UnixStream::connect(self.world.0.join("qubesd.sock")).is_ok());
+        self.qubesd = Some(
+            Command::new(program("fake-qubesd"))
+                .arg(&self.world.0)
+                .spawn()
+                .unwrap(),
+        );
+        until("qubesd listens", || {
+            std::os::unix::net::UnixStream::connect(self.world.0.join("qubesd.sock")).is_ok()
+        });
     }
 
     /// Stops it; its socket stays, as that of a daemon that died.
@@ -210,7 +256,11 @@ impl FakeQubes {
         let folder = self.world.qube(name);
         std::fs::create_dir_all(folder.join("services")).unwrap();
         std::fs::write(folder.join("class"), "AppVM").unwrap();
-        for (service, verb) in [("wyng.Push", "push"), ("wyng.Fetch", "fetch"), ("wyng.Prune", "prune")] {
+        for (service, verb) in [
+            ("wyng.Push", "push"),
+            ("wyng.Fetch", "fetch"),
+            ("wyng.Prune", "prune"),
+        ] {
             self.install(name, service, &format!("exec $HELPER {verb}"));
         }
     }
@@ -218,7 +268,10 @@ impl FakeQubes {
     /// Puts a shell script in a service's place. In it, `$HELPER` is the real helper.
     pub fn install(&self, qube: &str, service: &str, script: &str) {
         let helper = program("wyng-transport-vm");
-        executable(&self.world.qube(qube).join("services").join(service), &format!("#!/bin/bash\nHELPER={}\n{script}\n", helper.display()));
+        executable(
+            &self.world.qube(qube).join("services").join(service),
+            &format!("#!/bin/bash\nHELPER={}\n{script}\n", helper.display()),
+        );
     }
 
     /// What `/etc/profile` says in a qube.
@@ -228,7 +281,14 @@ impl FakeQubes {
 
     /// The traps of the calls to come, one each.
     pub fn set_traps(&self, traps: &[&str]) {
-        std::fs::write(self.world.0.join("traps"), traps.iter().map(|trap| format!("{trap}\n")).collect::<String>()).unwrap();
+        std::fs::write(
+            self.world.0.join("traps"),
+            traps
+                .iter()
+                .map(|trap| format!("{trap}\n"))
+                .collect::<String>(),
+        )
+        .unwrap();
     }
 
     /// What qubesd does wrong from now on: `METHOD TRAP`.
@@ -244,7 +304,11 @@ impl FakeQubes {
     /// Who is killed at which call to come of qubesd, counted from 1: see qubesd.rs.
     pub fn kill_at(&self, call: usize, phase: &str, victim: &str) {
         std::fs::write(self.world.0.join("calls"), "").unwrap();
-        std::fs::write(self.world.0.join("kill"), format!("{call} {phase} {victim}")).unwrap();
+        std::fs::write(
+            self.world.0.join("kill"),
+            format!("{call} {phase} {victim}"),
+        )
+        .unwrap();
     }
 
     /// A command that knows of these qubes.
@@ -254,7 +318,10 @@ impl FakeQubes {
 
     /// `archive create home` through a far end.
     pub fn create(&self, sandbox: &Sandbox, via: &str, options: &[&str]) -> Outcome {
-        sandbox.create("home", &[&["--via", via, "--config", &self.config], options].concat())
+        sandbox.create(
+            "home",
+            &[&["--via", via, "--config", &self.config], options].concat(),
+        )
     }
 }
 

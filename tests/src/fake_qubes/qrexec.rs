@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `qrexec-client` and `qrexec-client-vm`: the call of a service and its four streams, as the real programs relay them.
+//! `qrexec-client` and `qrexec-client-vm`: the call of a service and its four streams, as the real
+//! programs relay them.
 //!
-//! Down comes one channel: bytes of the service's output and of its standard error in order, so that one that is not read holds up the
-//! other. Up, what a service does not read any more is thrown away without a word. An exit status passes as it is; 255 is a lost link, and
-//! so is 1. The time limit of `-w` holds for the qube's agent alone: a paused or halting qube costs all of it.
+//! Down comes one channel: bytes of the service's output and of its standard error in order, so
+//! that one that is not read holds up the other. Up, what a service does not read any more is
+//! thrown away without a word. An exit status passes as it is; 255 is a lost link, and so is 1. The
+//! time limit of `-w` holds for the qube's agent alone: a paused or halting qube costs all of it.
 //!
-//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after so many bytes of that way), `drops-up N`, `drops-down N` (the link does,
-//! and the client ends with 1), `freezes-up N` (it stands still), `cut N` (the output ends after N bytes, and all looks well), `deaf N` (the
-//! service's input is closed after N bytes), `frozen` (the agent does not answer), `silent` (a frozen daemon, or a question on dom0's screen
-//! that nobody answers: the client waits for ever), `exits N` (the client itself ends so, before anything runs).
+//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after so many bytes of that way),
+//! `drops-up N`, `drops-down N` (the link does, and the client ends with 1), `freezes-up N` (it
+//! stands still), `cut N` (the output ends after N bytes, and all looks well), `deaf N` (the
+//! service's input is closed after N bytes), `frozen` (the agent does not answer), `silent` (a
+//! frozen daemon, or a question on dom0's screen that nobody answers: the client waits for ever),
+//! `exits N` (the client itself ends so, before anything runs).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,11 +45,21 @@ pub fn client() -> ! {
     let (qube, wait_secs, call) = match words[..] {
         ["-d", qube, "-w", secs, "--", call] => (qube, secs.parse().unwrap(), call),
         ["-d", qube, "--", call] => (qube, 5, call),
-        _ => trouble("usage: qrexec-client -d domain-name [-w timeout] -- command", 1),
+        _ => trouble(
+            "usage: qrexec-client -d domain-name [-w timeout] -- command",
+            1,
+        ),
     };
-    let Some(service) = service_of(call) else { trouble("the call is malformed", TROUBLE) };
+    let Some(service) = service_of(call) else {
+        trouble("the call is malformed", TROUBLE)
+    };
     if !world.exists(qube) || world.state(qube) == "Halted" {
-        trouble(&format!("connect_unix_socket: /var/run/qubes/qrexec.{qube}: No such file or directory"), TROUBLE);
+        trouble(
+            &format!(
+                "connect_unix_socket: /var/run/qubes/qrexec.{qube}: No such file or directory"
+            ),
+            TROUBLE,
+        );
     }
     if !world.runs(qube) {
         thread::sleep(Duration::from_secs(wait_secs));
@@ -59,7 +73,9 @@ pub fn client() -> ! {
 pub fn client_vm() -> ! {
     let (world, arguments) = begin();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [target, service] = words[..] else { trouble("usage: qrexec-client-vm target_vmname program_ident", 1) };
+    let [target, service] = words[..] else {
+        trouble("usage: qrexec-client-vm target_vmname program_ident", 1)
+    };
     if world.0.join("no-agent").exists() {
         trouble("connect: Connection refused", LINK_DROPPED);
     }
@@ -69,10 +85,16 @@ pub fn client_vm() -> ! {
     }
     let template = target.strip_prefix("@dispvm:");
     let known = template.unwrap_or(target);
-    if !world.exists(known) || template.is_some_and(|template| !world.qube(template).join("template-for-dispvms").exists()) {
+    if !world.exists(known)
+        || template
+            .is_some_and(|template| !world.qube(template).join("template-for-dispvms").exists())
+    {
         trouble("Request refused", REFUSED);
     }
-    let qube = template.map_or_else(|| target.to_owned(), |template| world.make_disposable(template));
+    let qube = template.map_or_else(
+        || target.to_owned(),
+        |template| world.make_disposable(template),
+    );
     world.start(&qube);
     let status = call_service(&world, &qube, service, "admin", 120);
     if template.is_some() {
@@ -91,7 +113,8 @@ fn begin() -> (World, Vec<String>) {
     (world, arguments)
 }
 
-/// The service of a command line for the agent. The real one runs anything else in a shell; here that is trouble.
+/// The service of a command line for the agent. The real one runs anything else in a shell; here
+/// that is trouble.
 fn service_of(call: &str) -> Option<&str> {
     let (_user, call) = call.split_once(":QUBESRPC ")?;
     let mut tokens = call.split(' ');
@@ -100,7 +123,10 @@ fn service_of(call: &str) -> Option<&str> {
 }
 
 fn trouble(what: &str, status: i32) -> ! {
-    eprintln!("2026-01-01 00:00:00.000 qrexec-client[{}]: {what}", std::process::id());
+    eprintln!(
+        "2026-01-01 00:00:00.000 qrexec-client[{}]: {what}",
+        std::process::id()
+    );
     exit(status)
 }
 
@@ -150,7 +176,9 @@ fn call_service(world: &World, qube: &str, service: &str, source: &str, wait_sec
         "exits" => trouble("on purpose", i32::try_from(number).unwrap()),
         _ => trouble("no such trap", 1),
     };
-    let Some((child, streams)) = start_service(world, qube, service, source) else { return NOT_FOUND };
+    let Some((child, streams)) = start_service(world, qube, service, source) else {
+        return NOT_FOUND;
+    };
     relay(world, qube, child, streams, trap)
 }
 
@@ -161,8 +189,14 @@ struct Streams {
     errors: OwnedFd,
 }
 
-/// Through a login shell, which reads the qube's profile first; input and output are sockets, errors a pipe.
-fn start_service(world: &World, qube: &str, service: &str, source: &str) -> Option<(Child, Streams)> {
+/// Through a login shell, which reads the qube's profile first; input and output are sockets,
+/// errors a pipe.
+fn start_service(
+    world: &World,
+    qube: &str,
+    service: &str,
+    source: &str,
+) -> Option<(Child, Streams)> {
     let (name, argument) = service.split_once('+').unwrap_or((service, ""));
     let folder = world.qube(qube);
     let file = folder.join("services").join(name);
@@ -170,25 +204,63 @@ fn start_service(world: &World, qube: &str, service: &str, source: &str) -> Opti
         eprintln!("sh: {name}: not found");
         return None;
     }
-    let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    let pair = || {
+        socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap()
+    };
     let ((input, its_input), (output, its_output)) = (pair(), pair());
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(r#"if [ -e "$0" ]; then . "$0"; fi; exec "$1""#).arg(folder.join("profile")).arg(&file);
-    shell.env_clear().env("PATH", "/usr/bin:/bin").env("QREXEC_REMOTE_DOMAIN", source).env("QREXEC_SERVICE_FULL_NAME", service);
-    shell.env("QREXEC_SERVICE_ARGUMENT", argument).process_group(0);
-    let mut child = shell.stdin(Stdio::from(its_input)).stdout(Stdio::from(its_output)).stderr(Stdio::piped()).spawn().unwrap();
+    shell
+        .arg("-c")
+        .arg(r#"if [ -e "$0" ]; then . "$0"; fi; exec "$1""#)
+        .arg(folder.join("profile"))
+        .arg(&file);
+    shell
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("QREXEC_REMOTE_DOMAIN", source)
+        .env("QREXEC_SERVICE_FULL_NAME", service);
+    shell
+        .env("QREXEC_SERVICE_ARGUMENT", argument)
+        .process_group(0);
+    let mut child = shell
+        .stdin(Stdio::from(its_input))
+        .stdout(Stdio::from(its_output))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let errors = OwnedFd::from(child.stderr.take().unwrap());
-    Some((child, Streams { input, output, errors }))
+    Some((
+        child,
+        Streams {
+            input,
+            output,
+            errors,
+        },
+    ))
 }
 
 fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Trap) -> i32 {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     for own in [stdin, stdout] {
-        rustix::fs::fcntl_setfl(own, rustix::fs::fcntl_getfl(own).unwrap() | rustix::fs::OFlags::NONBLOCK).unwrap();
+        rustix::fs::fcntl_setfl(
+            own,
+            rustix::fs::fcntl_getfl(own).unwrap() | rustix::fs::OFlags::NONBLOCK,
+        )
+        .unwrap();
     }
     let group = rustix::process::Pid::from_child(&child);
     let (events, ended) = channel();
-    let Streams { input, output, errors } = streams;
+    let Streams {
+        input,
+        output,
+        errors,
+    } = streams;
     thread::spawn({
         let events = events.clone();
         move || up(&input, trap, &events)
@@ -208,7 +280,11 @@ fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Tr
     });
     thread::spawn(move || {
         let status = child.wait().unwrap();
-        let _ = events.send(Event::Exited(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))));
+        let _ = events.send(Event::Exited(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        ));
     });
     let mut event = ended.recv().unwrap();
     if let Event::Exited(status) = event {
@@ -250,7 +326,14 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
             Ok(length) => length,
         };
         let limit = match trap {
-            Trap::DiesUp(limit) | Trap::DropsUp(limit) | Trap::FreezesUp(limit) | Trap::Deaf(limit) if !deaf => limit,
+            Trap::DiesUp(limit)
+            | Trap::DropsUp(limit)
+            | Trap::FreezesUp(limit)
+            | Trap::Deaf(limit)
+                if !deaf =>
+            {
+                limit
+            }
             _ => usize::MAX,
         };
         let taken = length.min(limit - passed.min(limit));
@@ -260,7 +343,11 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
         if passed >= limit {
             match trap {
                 Trap::DiesUp(_) | Trap::DropsUp(_) => {
-                    let _ = events.send(if matches!(trap, Trap::DropsUp(_)) { Event::Dropped } else { Event::Died });
+                    let _ = events.send(if matches!(trap, Trap::DropsUp(_)) {
+                        Event::Dropped
+                    } else {
+                        Event::Died
+                    });
                     return;
                 }
                 Trap::FreezesUp(_) => {
@@ -285,7 +372,11 @@ fn down(output: OwnedFd, errors: OwnedFd, trap: Trap, events: &Sender<Event>) {
     let (mut output, mut errors) = (Some(output), Some(errors));
     let mut passed = 0_usize;
     while output.is_some() || errors.is_some() {
-        let ready = |stream: &Option<OwnedFd>| stream.as_ref().is_some_and(|stream| is_ready(stream.as_fd(), Duration::from_millis(5)));
+        let ready = |stream: &Option<OwnedFd>| {
+            stream
+                .as_ref()
+                .is_some_and(|stream| is_ready(stream.as_fd(), Duration::from_millis(5)))
+        };
         while FROZEN.load(Ordering::SeqCst) {
             thread::park();
         }
@@ -330,7 +421,10 @@ fn is_ready(stream: BorrowedFd<'_>, patience: Duration) -> bool {
 fn read_when_ready(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match rustix::io::read(stream, &mut *buffer) {
-            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::IN)], None)),
+            Err(Errno::AGAIN) => drop(poll(
+                &mut [PollFd::from_borrowed_fd(stream, PollFlags::IN)],
+                None,
+            )),
             Err(Errno::INTR) => {}
             other => return Ok(other?),
         }
@@ -341,7 +435,10 @@ fn write_all(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(stream, bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)], None)),
+            Err(Errno::AGAIN) => drop(poll(
+                &mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)],
+                None,
+            )),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! qubesd's socket: one request a connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its end, one answer. Of the Admin API only what
-//! concerns disposables and power states. A request goes on when its caller is gone, and holds up no other one, but for the lock below.
+//! qubesd's socket: one request a connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its end,
+//! one answer. Of the Admin API only what concerns disposables and power states. A request goes on
+//! when its caller is gone, and holds up no other one, but for the lock below.
 //!
-//! As in the real one, a start holds the qube's startup lock while the state is still Halted: Kill answers "not started" then, and Remove
-//! waits for the lock and answers "not halted". Start does nothing, and says so to nobody, in every state but Halted.
+//! As in the real one, a start holds the qube's startup lock while the state is still Halted: Kill
+//! answers "not started" then, and Remove waits for the lock and answers "not halted". Start does
+//! nothing, and says so to nobody, in every state but Halted.
 //!
-//! A trap behind a method's name is one of: `empty` (as after an exception in qubesd), `hang`, `garbage`, `cut` (an error without its end),
-//! `long`, `error CLASS`; `slow` (what takes long waits for the world's file `go`: the volumes of a new qube, the start behind its lock; any
-//! other call waits before it is looked at).
+//! A trap behind a method's name is one of: `empty` (as after an exception in qubesd), `hang`,
+//! `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow` (what takes long
+//! waits for the world's file `go`: the volumes of a new qube, the start behind its lock; any other
+//! call waits before it is looked at).
 //!
-//! The world's file `kill` says `CALL PHASE VICTIM`: within that call, counted from 1, `before` it has an effect or `after`, SIGKILL hits the
-//! caller (`caller`), its parent (`parent`) or the parent of that (`grandparent`). Who was hit is noted in the record `killed`.
+//! The world's file `kill` says `CALL PHASE VICTIM`: within that call, counted from 1, `before` it
+//! has an effect or `after`, SIGKILL hits the caller (`caller`), its parent (`parent`) or the
+//! parent of that (`grandparent`). Who was hit is noted in the record `killed`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -58,15 +62,22 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
     if stream.read_to_end(&mut request).is_err() || request.len() > REQUEST_MAX_BYTES {
         return;
     }
-    let Some(request) = Request::parse(&request) else { return };
+    let Some(request) = Request::parse(&request) else {
+        return;
+    };
     let kills = {
         let _counted = COUNTED.lock().unwrap();
-        world.note("calls", &format!("{}+{} {}", request.method, request.argument, request.dest));
+        world.note(
+            "calls",
+            &format!("{}+{} {}", request.method, request.argument, request.dest),
+        );
         Kills::now(world, &stream)
     };
     kills.strike("before");
     let traps = world.noted("qubesd-traps");
-    let trap = traps.iter().find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
+    let trap = traps
+        .iter()
+        .find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
     let bytes = match trap.map(|trap| trap.split_once(' ').unwrap_or((trap, ""))) {
         None => encode(request.answer(world, locks, false).map_err(str::to_owned)),
         Some(("slow", _)) => encode(request.answer(world, locks, true).map_err(str::to_owned)),
@@ -93,17 +104,27 @@ struct Kills<'a> {
 impl<'a> Kills<'a> {
     /// If this call, which was noted just now, is the one.
     fn now(world: &'a World, stream: &UnixStream) -> Self {
-        Self { world, order: Self::ordered(world, stream) }
+        Self {
+            world,
+            order: Self::ordered(world, stream),
+        }
     }
 
     fn ordered(world: &World, stream: &UnixStream) -> Option<(String, u32)> {
         let order = std::fs::read_to_string(world.0.join("kill")).ok()?;
         let words: Vec<&str> = order.split(' ').collect();
-        let [call, phase, victim] = words[..] else { return None };
+        let [call, phase, victim] = words[..] else {
+            return None;
+        };
         if call.parse() != Ok(world.noted("calls").len()) {
             return None;
         }
-        let caller = rustix::net::sockopt::socket_peercred(stream).unwrap().pid.as_raw_nonzero().get().cast_unsigned();
+        let caller = rustix::net::sockopt::socket_peercred(stream)
+            .unwrap()
+            .pid
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
         let victim = match victim {
             "caller" => caller,
             "parent" => parent_of(caller)?,
@@ -111,7 +132,10 @@ impl<'a> Kills<'a> {
         };
         // Whose parent is gone has another one, that has nothing to do with it.
         let program = std::fs::read_link(format!("/proc/{victim}/exe")).ok()?;
-        program.file_name().is_some_and(|name| name == "wyngd" || name == "wyng-ctl").then(|| (phase.to_owned(), victim))
+        program
+            .file_name()
+            .is_some_and(|name| name == "wyngd" || name == "wyng-ctl")
+            .then(|| (phase.to_owned(), victim))
     }
 
     fn strike(&self, now: &str) {
@@ -120,21 +144,28 @@ impl<'a> Kills<'a> {
             && let Some(victim) = i32::try_from(*victim).ok().and_then(Pid::from_raw)
             && kill_process(victim, Signal::KILL).is_ok()
         {
-            self.world.note("killed", &format!("{} {now}", victim.as_raw_nonzero()));
+            self.world
+                .note("killed", &format!("{} {now}", victim.as_raw_nonzero()));
         }
     }
 }
 
 fn parent_of(process: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The bytes of an answer.
 pub fn encode(answer: Result<String, String>) -> Vec<u8> {
     match answer {
         Ok(text) => [b"0\0", text.as_bytes()].concat(),
-        Err(class) => format!("2\0{class}\0Traceback (most recent call last)\0what %s is\0wrong\0").into_bytes(),
+        Err(class) => format!("2\0{class}\0Traceback (most recent call last)\0what %s is\0wrong\0")
+            .into_bytes(),
     }
 }
 
@@ -155,10 +186,20 @@ impl Request {
     /// Strict where qubesd is.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|byte| *byte == 0)?;
-        let words: Vec<&str> = std::str::from_utf8(&bytes[..end]).ok()?.split(' ').collect();
-        let [call, "dom0", "name", dest] = words[..] else { return None };
+        let words: Vec<&str> = std::str::from_utf8(&bytes[..end])
+            .ok()?
+            .split(' ')
+            .collect();
+        let [call, "dom0", "name", dest] = words[..] else {
+            return None;
+        };
         let (method, argument) = call.split_once('+')?;
-        Some(Self { method: method.into(), argument: argument.into(), dest: dest.into(), payload: bytes[end + 1..].to_vec() })
+        Some(Self {
+            method: method.into(),
+            argument: argument.into(),
+            dest: dest.into(),
+            payload: bytes[end + 1..].to_vec(),
+        })
     }
 
     fn answer(&self, world: &World, locks: &StartupLocks, slow: bool) -> Answer {
@@ -209,7 +250,9 @@ impl Request {
         match self.method.as_str() {
             "admin.vm.List" if self.dest == "dom0" => {
                 let dom0 = format!("dom0 class=AdminVM state=Running uuid={UUID}\n");
-                Ok(std::iter::once(dom0).chain(world.names().iter().map(|name| line(world, name))).collect())
+                Ok(std::iter::once(dom0)
+                    .chain(world.names().iter().map(|name| line(world, name)))
+                    .collect())
             }
             "admin.vm.List" => Ok(line(world, &self.dest)),
             "admin.vm.Kill" if world.state(&self.dest) == "Halted" => Err("QubesVMNotStartedError"),
@@ -217,13 +260,19 @@ impl Request {
                 world.halt(&self.dest);
                 Ok(String::new())
             }
-            "admin.vm.property.Set" if self.argument == "auto_cleanup" && world.class(&self.dest) == "DispVM" => {
+            "admin.vm.property.Set"
+                if self.argument == "auto_cleanup" && world.class(&self.dest) == "DispVM" =>
+            {
                 if !matches!(self.payload.as_slice(), b"True" | b"False") {
                     return Err("QubesValueError");
                 }
                 // It may be gone by now.
-                let set = std::fs::write(world.qube(&self.dest).join("property.auto_cleanup"), &self.payload);
-                set.map(|()| String::new()).map_err(|_| "QubesVMNotFoundError")
+                let set = std::fs::write(
+                    world.qube(&self.dest).join("property.auto_cleanup"),
+                    &self.payload,
+                );
+                set.map(|()| String::new())
+                    .map_err(|_| "QubesVMNotFoundError")
             }
             "admin.vm.property.Set" => Err("QubesNoSuchPropertyError"),
             _ => Err("ProtocolError"),
@@ -233,23 +282,36 @@ impl Request {
     /// The name is taken at once; what takes long are the new qube's volumes.
     fn create(&self, world: &World, wait: impl Fn()) -> Answer {
         let (mut name, mut label) = (None, None);
-        for word in std::str::from_utf8(&self.payload).map_err(|_| "ProtocolError")?.split(' ') {
+        for word in std::str::from_utf8(&self.payload)
+            .map_err(|_| "ProtocolError")?
+            .split(' ')
+        {
             match word.split_once('=') {
                 Some(("name", value)) if name.is_none() => name = Some(value),
                 Some(("label", value)) if label.is_none() => label = Some(value),
                 _ => return Err("ProtocolError"),
             }
         }
-        let (Some(name), Some(_)) = (name, label) else { return Err("ProtocolError") };
+        let (Some(name), Some(_)) = (name, label) else {
+            return Err("ProtocolError");
+        };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if !starts_well || name.len() > NAME_MAX_BYTES || !name.bytes().all(plain) || name.ends_with("-dm") {
+        if !starts_well
+            || name.len() > NAME_MAX_BYTES
+            || !name.bytes().all(plain)
+            || name.ends_with("-dm")
+        {
             return Err("QubesPropertyValueError");
         }
         if !world.exists(&self.argument) {
             return Err("QubesVMNotFoundError");
         }
-        if !world.qube(&self.argument).join("template-for-dispvms").exists() {
+        if !world
+            .qube(&self.argument)
+            .join("template-for-dispvms")
+            .exists()
+        {
             return Err("QubesValueError");
         }
         if world.exists(name) {
@@ -266,5 +328,9 @@ fn startup_lock(locks: &StartupLocks, qube: &str) -> Arc<Mutex<()>> {
 }
 
 fn line(world: &World, name: &str) -> String {
-    format!("{name} class={} state={} uuid={UUID}\n", world.class(name), world.state(name))
+    format!(
+        "{name} class={} state={} uuid={UUID}\n",
+        world.class(name),
+        world.state(name)
+    )
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon's end of a call, as far as tests need it: what comes back is held to the rules of the wire crate.
+//! The daemon's end of a call, as far as tests need it: what comes back is held to the rules of the
+//! wire crate.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,8 +9,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open, OpenStatus, Put, ReceiptStatus, Service, Stat,
-    StatStatus, Tally, ToDaemon, ToDaemonRules, ToHelper,
+    BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open,
+    OpenStatus, Put, ReceiptStatus, Service, Stat, StatStatus, Tally, ToDaemon, ToDaemonRules,
+    ToHelper,
 };
 
 /// A helper, and this end of its pipes.
@@ -60,7 +62,13 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
             } else {
-                found.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+                found.push(
+                    path.strip_prefix(folder)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
             }
         }
     }
@@ -74,15 +82,24 @@ pub(crate) fn command(service: Service) -> Command {
     command
 }
 
-/// The helper under `strace`, which answers its calls, or those about one path, as `fault` says: `openat:error=EIO`. In their place it makes one
-/// that the filter allows.
+/// The helper under `strace`, which answers its calls, or those about one path, as `fault` says:
+/// `openat:error=EIO`. In their place it makes one that the filter allows.
 pub(crate) fn traced(fault: &str, path: Option<&str>, service: Service) -> Command {
     let mut traced = Command::new("strace");
     if let Some(path) = path {
         traced.args(["-P", path]);
     }
-    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={fault}:syscall=gettid")]);
-    traced.arg(wyng_tests::programs::program("wyng-transport-vm")).arg(service.verb());
+    traced.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("inject={fault}:syscall=gettid"),
+    ]);
+    traced
+        .arg(wyng_tests::programs::program("wyng-transport-vm"))
+        .arg(service.verb());
     traced
 }
 
@@ -98,7 +115,11 @@ impl Call {
 
     /// Starts a helper for `started`, and calls it as `called`.
     pub(crate) fn start_as(started: Service, called: Service) -> Self {
-        Self::spawn(command(started), started, &Hello { service: called }.encode())
+        Self::spawn(
+            command(started),
+            started,
+            &Hello { service: called }.encode(),
+        )
     }
 
     /// Starts a helper, and says something else than HELLO.
@@ -108,7 +129,10 @@ impl Call {
 
     fn spawn(mut command: Command, service: Service, first_bytes: &[u8]) -> Self {
         let stderr = tempfile::tempfile().unwrap();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr.try_clone().unwrap());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
         let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         stdin.write_all(first_bytes).unwrap();
@@ -116,18 +140,32 @@ impl Call {
         stdout.read_exact(&mut hello).unwrap();
         assert_eq!(Hello::decode(&hello), Ok(Hello { service }));
         let rules = ToDaemonRules::new(service);
-        Self { child, stdin: Some(stdin), stdout, stderr, rules, sent_through: 0, sent: Tally::default() }
+        Self {
+            child,
+            stdin: Some(stdin),
+            stdout,
+            stderr,
+            rules,
+            sent_through: 0,
+            sent: Tally::default(),
+        }
     }
 
     /// Starts a helper on a store that is there.
     pub(crate) fn open(service: Service, folder: &Path) -> Self {
         let mut call = Self::start(service);
-        assert_eq!(call.ask_to_open(&destination(folder), false), OpenStatus::Ok);
+        assert_eq!(
+            call.ask_to_open(&destination(folder), false),
+            OpenStatus::Ok
+        );
         call
     }
 
     pub(crate) fn ask_to_open(&mut self, destination: &[u8], create: bool) -> OpenStatus {
-        self.send(&ToHelper::Open(Open { create, destination }));
+        self.send(&ToHelper::Open(Open {
+            create,
+            destination,
+        }));
         match self.read() {
             (ToDaemon::Opened(opened), None) => opened.status,
             other => panic!("{other:?}"),
@@ -166,7 +204,12 @@ impl Call {
     pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, may_use_reserve: bool) {
         let number = self.next_number();
         self.sent.add(&name);
-        self.send(&ToHelper::Put(Put { number, name, length_bytes, may_use_reserve }));
+        self.send(&ToHelper::Put(Put {
+            number,
+            name,
+            length_bytes,
+            may_use_reserve,
+        }));
     }
 
     pub(crate) fn delete(&mut self, name: BlobName) {
@@ -196,7 +239,9 @@ impl Call {
         let mut statuses = Vec::new();
         while (statuses.len() as u64) < self.sent_through {
             match self.read() {
-                (ToDaemon::Receipt(receipt), Some(numbers)) => statuses.extend(numbers.map(|_| receipt.status)),
+                (ToDaemon::Receipt(receipt), Some(numbers)) => {
+                    statuses.extend(numbers.map(|_| receipt.status))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -230,12 +275,31 @@ impl Call {
     }
 
     /// Asks for a range, and returns its bytes and the last status.
-    pub(crate) fn get(&mut self, name: BlobName, offset_bytes: u64, length_bytes: u32, version: u8) -> (Vec<u8>, BytesStatus) {
+    pub(crate) fn get(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u64,
+        length_bytes: u32,
+        version: u8,
+    ) -> (Vec<u8>, BytesStatus) {
         let request = self.next_number();
-        self.send(&ToHelper::Get(Get { request, name, offset_bytes, length_bytes, version }));
+        self.send(&ToHelper::Get(Get {
+            request,
+            name,
+            offset_bytes,
+            length_bytes,
+            version,
+        }));
         let mut bytes = Vec::new();
         loop {
-            let ToDaemon::Bytes(BlobBytes { length_bytes, status, .. }) = self.read().0 else { panic!("no BYTES") };
+            let ToDaemon::Bytes(BlobBytes {
+                length_bytes,
+                status,
+                ..
+            }) = self.read().0
+            else {
+                panic!("no BYTES")
+            };
             let begin = bytes.len();
             bytes.resize(begin + length_bytes as usize, 0);
             self.stdout.read_exact(&mut bytes[begin..]).unwrap();

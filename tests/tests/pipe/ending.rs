@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How calls end otherwise than well: what is durable stays, nothing half is left, and the exit status says which it was.
+//! How calls end otherwise than well: what is durable stays, nothing half is left, and the exit
+//! status says which it was.
 
 use wyng_wire::{DESTINATION_MAX, ReceiptStatus, Service, Tally, ToHelper};
 
@@ -53,19 +54,31 @@ fn a_prune_or_a_call_without_open_that_ends_early_is_an_abort() {
 fn a_second_open_is_refused() {
     let store = store();
     let mut call = Call::open(Service::Push, store.path());
-    call.send(&ToHelper::Open(wyng_wire::Open { create: false, destination: &destination(store.path()) }));
+    call.send(&ToHelper::Open(wyng_wire::Open {
+        create: false,
+        destination: &destination(store.path()),
+    }));
     assert_eq!(call.ended(), Some(11));
 }
 
 #[test]
 fn a_verb_of_another_set_is_refused() {
     let store = store();
-    let deletion = ToHelper::Delete(wyng_wire::Delete { number: 1, name: name(0, 0) });
+    let deletion = ToHelper::Delete(wyng_wire::Delete {
+        number: 1,
+        name: name(0, 0),
+    });
     for (service, verb) in [
         (Service::Push, deletion),
         (Service::Fetch, deletion),
         (Service::Push, ToHelper::List { request: 1 }),
-        (Service::Prune, ToHelper::Stat(wyng_wire::Stat { request: 1, name: name(0, 0) })),
+        (
+            Service::Prune,
+            ToHelper::Stat(wyng_wire::Stat {
+                request: 1,
+                name: name(0, 0),
+            }),
+        ),
         (Service::Prune, ToHelper::Sync),
         (Service::Fetch, ToHelper::End(Tally::default())),
     ] {
@@ -81,7 +94,16 @@ fn an_oversized_or_unknown_frame_ends_the_call_at_its_header() {
     let store = store();
     let too_long = (DESTINATION_MAX as u32 + 9).to_le_bytes();
     for header in [
-        [1, 0, 0, 0, too_long[0], too_long[1], too_long[2], too_long[3]],
+        [
+            1,
+            0,
+            0,
+            0,
+            too_long[0],
+            too_long[1],
+            too_long[2],
+            too_long[3],
+        ],
         [2, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
         [0x55, 0, 0, 0, 0, 0, 0, 0],
         [3, 1, 0, 0, 0, 0, 0, 0],
@@ -125,7 +147,10 @@ fn random_bytes_after_open_end_the_call_and_change_nothing() {
     // A fixed generator: the bytes of each round are the same everywhere.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..50 {
-        let mut call = Call::open([Service::Push, Service::Prune, Service::Fetch][round % 3], store.path());
+        let mut call = Call::open(
+            [Service::Push, Service::Prune, Service::Fetch][round % 3],
+            store.path(),
+        );
         let mut bytes = Vec::new();
         for _ in 0..64 {
             state ^= state << 13;

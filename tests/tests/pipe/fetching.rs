@@ -6,7 +6,10 @@ use std::os::unix::fs::symlink;
 
 use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
-use wyng_wire::{BytesStatus, Entry, Get, ListEnd, OpenStatus, PIECE_MAX, Service, Stat, StatStatus, Stated, ToDaemon, ToHelper};
+use wyng_wire::{
+    BytesStatus, Entry, Get, ListEnd, OpenStatus, PIECE_MAX, Service, Stat, StatStatus, Stated,
+    ToDaemon, ToHelper,
+};
 
 use super::call::{Call, destination, name, path_of, plant, store, traced};
 
@@ -16,19 +19,40 @@ fn a_range_is_answered_with_exactly_its_bytes() {
     let bytes: Vec<u8> = (0..100_000_u32).map(|place| (place % 251) as u8).collect();
     plant(store.path(), &name(1, 1), &bytes);
     let mut call = Call::open(Service::Fetch, store.path());
-    assert_eq!(call.get(name(1, 1), 1000, 500, 0), (bytes[1000..1500].to_vec(), BytesStatus::Whole));
-    assert_eq!(call.get(name(1, 1), 0, 100_000, 0), (bytes.clone(), BytesStatus::Whole));
-    assert_eq!(call.get(name(1, 1), 99_990, 20, 0), (bytes[99_990..].to_vec(), BytesStatus::Short));
-    assert_eq!(call.get(name(1, 1), 100_000, 1, 0), (vec![], BytesStatus::Short));
-    assert_eq!(call.get(name(1, 1), u64::MAX, 1, 0), (vec![], BytesStatus::Short));
+    assert_eq!(
+        call.get(name(1, 1), 1000, 500, 0),
+        (bytes[1000..1500].to_vec(), BytesStatus::Whole)
+    );
+    assert_eq!(
+        call.get(name(1, 1), 0, 100_000, 0),
+        (bytes.clone(), BytesStatus::Whole)
+    );
+    assert_eq!(
+        call.get(name(1, 1), 99_990, 20, 0),
+        (bytes[99_990..].to_vec(), BytesStatus::Short)
+    );
+    assert_eq!(
+        call.get(name(1, 1), 100_000, 1, 0),
+        (vec![], BytesStatus::Short)
+    );
+    assert_eq!(
+        call.get(name(1, 1), u64::MAX, 1, 0),
+        (vec![], BytesStatus::Short)
+    );
     assert_eq!(call.get(name(1, 1), 7, 0, 0), (vec![], BytesStatus::Whole));
-    assert_eq!(call.close(), Some(0), "an end of file between requests is the end");
+    assert_eq!(
+        call.close(),
+        Some(0),
+        "an end of file between requests is the end"
+    );
 }
 
 #[test]
 fn a_long_range_comes_in_pieces() {
     let store = store();
-    let bytes: Vec<u8> = (0..PIECE_MAX * 2 + 5).map(|place| (place % 249) as u8).collect();
+    let bytes: Vec<u8> = (0..PIECE_MAX * 2 + 5)
+        .map(|place| (place % 249) as u8)
+        .collect();
     plant(store.path(), &name(1, 1), &bytes);
     let mut call = Call::open(Service::Fetch, store.path());
     assert!(call.get(name(1, 1), 0, PIECE_MAX * 2 + 5, 0) == (bytes.clone(), BytesStatus::Whole));
@@ -41,8 +65,15 @@ fn what_is_absent_and_an_older_version_are_told_apart() {
     let store = store();
     let mut call = Call::open(Service::Fetch, store.path());
     assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], BytesStatus::Absent));
-    assert_eq!(call.get(name(0, 0), 0, 1, 1), (vec![], BytesStatus::NoVersion));
-    assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole), "and the call goes on");
+    assert_eq!(
+        call.get(name(0, 0), 0, 1, 1),
+        (vec![], BytesStatus::NoVersion)
+    );
+    assert_eq!(
+        call.get(name(0, 0), 0, 3, 0),
+        (b"the".to_vec(), BytesStatus::Whole),
+        "and the call goes on"
+    );
 }
 
 #[test]
@@ -55,37 +86,83 @@ fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
     }
     let mut call = Call::open(Service::Fetch, store.path());
     for (number, kind) in (1..).zip(Foreign::ALL) {
-        assert_eq!(call.get(name(number, 1), 0, 1, 0), (vec![], BytesStatus::Foreign), "{kind:?}");
-        assert_eq!(call.stat(name(number, 1)), (StatStatus::Foreign, 0), "{kind:?}");
-        assert_eq!(call.get(name(0xa0 + number, 1), 0, 1, 0), (vec![], BytesStatus::Absent), "{kind:?} as a shard");
-        assert_eq!(call.stat(name(0xa0 + number, 1)), (StatStatus::Absent, 0), "{kind:?} as a shard");
+        assert_eq!(
+            call.get(name(number, 1), 0, 1, 0),
+            (vec![], BytesStatus::Foreign),
+            "{kind:?}"
+        );
+        assert_eq!(
+            call.stat(name(number, 1)),
+            (StatStatus::Foreign, 0),
+            "{kind:?}"
+        );
+        assert_eq!(
+            call.get(name(0xa0 + number, 1), 0, 1, 0),
+            (vec![], BytesStatus::Absent),
+            "{kind:?} as a shard"
+        );
+        assert_eq!(
+            call.stat(name(0xa0 + number, 1)),
+            (StatStatus::Absent, 0),
+            "{kind:?} as a shard"
+        );
     }
-    assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole));
+    assert_eq!(
+        call.get(name(0, 0), 0, 3, 0),
+        (b"the".to_vec(), BytesStatus::Whole)
+    );
     assert_eq!(call.close(), Some(0));
 }
 
 #[test]
 fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right() {
-    let test = "what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right";
+    let test =
+        "what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right";
     // Only root may look into a process that has made itself undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
     }
     let cases = [
         ("openat", "EIO", BytesStatus::Failed, StatStatus::Present),
-        ("openat", "EUCLEAN", BytesStatus::Failed, StatStatus::Present),
-        ("openat", "EACCES", BytesStatus::Refused, StatStatus::Present),
-        ("newfstatat", "EUCLEAN", BytesStatus::Failed, StatStatus::Failed),
+        (
+            "openat",
+            "EUCLEAN",
+            BytesStatus::Failed,
+            StatStatus::Present,
+        ),
+        (
+            "openat",
+            "EACCES",
+            BytesStatus::Refused,
+            StatStatus::Present,
+        ),
+        (
+            "newfstatat",
+            "EUCLEAN",
+            BytesStatus::Failed,
+            StatStatus::Failed,
+        ),
     ];
     for (call, error, got, stated) in cases {
         let store = store();
         plant(store.path(), &name(1, 1), b"out of reach");
-        let helper = traced(&format!("{call}:error={error}"), Some(&name(1, 1).to_string()), Service::Fetch);
+        let helper = traced(
+            &format!("{call}:error={error}"),
+            Some(&name(1, 1).to_string()),
+            Service::Fetch,
+        );
         let mut call = Call::start_command(helper, Service::Fetch);
-        assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+        assert_eq!(
+            call.ask_to_open(&destination(store.path()), false),
+            OpenStatus::Ok
+        );
         assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], got), "{error}");
         assert_eq!(call.stat(name(1, 1)).0, stated, "{error}");
-        assert_eq!(call.get(name(0, 0), 0, 3, 0), (b"the".to_vec(), BytesStatus::Whole), "{error}");
+        assert_eq!(
+            call.get(name(0, 0), 0, 3, 0),
+            (b"the".to_vec(), BytesStatus::Whole),
+            "{error}"
+        );
         assert_eq!(call.close(), Some(0), "{error}");
     }
 }
@@ -97,11 +174,24 @@ fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
         return;
     }
     let store = store();
-    let helper = traced("openat:error=EMFILE", Some(&name(0, 0).to_string()), Service::Fetch);
+    let helper = traced(
+        "openat:error=EMFILE",
+        Some(&name(0, 0).to_string()),
+        Service::Fetch,
+    );
     let mut call = Call::start_command(helper, Service::Fetch);
-    assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+    assert_eq!(
+        call.ask_to_open(&destination(store.path()), false),
+        OpenStatus::Ok
+    );
     let request = call.next_number();
-    call.send(&ToHelper::Get(Get { request, name: name(0, 0), offset_bytes: 0, length_bytes: 1, version: 0 }));
+    call.send(&ToHelper::Get(Get {
+        request,
+        name: name(0, 0),
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 0,
+    }));
     assert_eq!(call.ended(), Some(14));
 }
 
@@ -110,13 +200,33 @@ fn requests_may_be_sent_ahead_and_are_answered_in_order() {
     let store = store();
     let mut call = Call::open(Service::Fetch, store.path());
     let first = call.next_number();
-    call.send(&ToHelper::Stat(Stat { request: first, name: name(0, 0) }));
+    call.send(&ToHelper::Stat(Stat {
+        request: first,
+        name: name(0, 0),
+    }));
     let second = call.next_number();
-    call.send(&ToHelper::Stat(Stat { request: second, name: name(1, 1) }));
+    call.send(&ToHelper::Stat(Stat {
+        request: second,
+        name: name(1, 1),
+    }));
     let third = call.next_number();
-    call.send(&ToHelper::Get(Get { request: third, name: name(1, 1), offset_bytes: 0, length_bytes: 1, version: 0 }));
-    let present = Stated { request: first, length_bytes: 14, status: StatStatus::Present };
-    let absent = Stated { request: second, length_bytes: 0, status: StatStatus::Absent };
+    call.send(&ToHelper::Get(Get {
+        request: third,
+        name: name(1, 1),
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 0,
+    }));
+    let present = Stated {
+        request: first,
+        length_bytes: 14,
+        status: StatStatus::Present,
+    };
+    let absent = Stated {
+        request: second,
+        length_bytes: 0,
+        status: StatStatus::Absent,
+    };
     assert_eq!(call.read().0, ToDaemon::Stated(present));
     assert_eq!(call.read().0, ToDaemon::Stated(absent));
     assert!(matches!(call.read().0, ToDaemon::Bytes(_)));
@@ -138,11 +248,20 @@ fn a_listing_shows_every_blob_and_nothing_else() {
     let mut listed = Vec::new();
     let end = loop {
         match call.read().0 {
-            ToDaemon::Entry(Entry { name, length_bytes, .. }) => listed.push((name, length_bytes)),
+            ToDaemon::Entry(Entry {
+                name, length_bytes, ..
+            }) => listed.push((name, length_bytes)),
             other => break other,
         }
     };
-    assert_eq!(end, ToDaemon::ListEnd(ListEnd { request, count: 2001, complete: true }));
+    assert_eq!(
+        end,
+        ToDaemon::ListEnd(ListEnd {
+            request,
+            count: 2001,
+            complete: true
+        })
+    );
     listed.sort();
     expected.sort();
     assert_eq!(listed, expected);
@@ -153,9 +272,23 @@ fn plant_foreign_things(store: &std::path::Path) {
     fs::create_dir(store.join("lost+found")).unwrap();
     fs::write(store.join("README"), "not ours").unwrap();
     fs::write(store.join("01").join("short"), "not ours").unwrap();
-    fs::write(store.join("01").join(name(2, 9).to_string()), "in the wrong shard").unwrap();
-    fs::write(store.join("01").join(name(0xab, 9).to_string().to_uppercase()), "in upper case").unwrap();
-    fs::write(store.join("01").join(format!(".{}.0", name(1, 0xee))), "on its way in").unwrap();
+    fs::write(
+        store.join("01").join(name(2, 9).to_string()),
+        "in the wrong shard",
+    )
+    .unwrap();
+    fs::write(
+        store
+            .join("01")
+            .join(name(0xab, 9).to_string().to_uppercase()),
+        "in upper case",
+    )
+    .unwrap();
+    fs::write(
+        store.join("01").join(format!(".{}.0", name(1, 0xee))),
+        "on its way in",
+    )
+    .unwrap();
     fs::create_dir(store.join("01").join(name(1, 0xdd).to_string())).unwrap();
     symlink("short", store.join("01").join(name(1, 0xcc).to_string())).unwrap();
 }

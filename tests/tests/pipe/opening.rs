@@ -26,7 +26,10 @@ fn opened(service: Service, folder: &Path, create: bool) -> OpenStatus {
 fn a_missing_folder_is_missing_and_is_not_made() {
     let parent = tempfile::tempdir().unwrap();
     for service in [Service::Push, Service::Prune, Service::Fetch] {
-        assert_eq!(opened(service, &parent.path().join("new"), false), OpenStatus::Missing);
+        assert_eq!(
+            opened(service, &parent.path().join("new"), false),
+            OpenStatus::Missing
+        );
     }
     assert!(!parent.path().join("new").exists());
 }
@@ -34,24 +37,42 @@ fn a_missing_folder_is_missing_and_is_not_made() {
 #[test]
 fn an_empty_folder_is_no_store_for_a_disk_may_not_be_mounted() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(opened(Service::Push, folder.path(), false), OpenStatus::Empty);
+    assert_eq!(
+        opened(Service::Push, folder.path(), false),
+        OpenStatus::Empty
+    );
     fs::create_dir(folder.path().join("lost+found")).unwrap();
-    assert_eq!(opened(Service::Push, folder.path(), false), OpenStatus::Empty);
+    assert_eq!(
+        opened(Service::Push, folder.path(), false),
+        OpenStatus::Empty
+    );
     fs::write(folder.path().join("README"), "not a blob").unwrap();
-    assert_eq!(opened(Service::Fetch, folder.path(), false), OpenStatus::Empty);
+    assert_eq!(
+        opened(Service::Fetch, folder.path(), false),
+        OpenStatus::Empty
+    );
 }
 
 #[test]
 fn create_makes_the_last_folder_and_no_other() {
     let parent = tempfile::tempdir().unwrap();
-    assert_eq!(opened(Service::Push, &parent.path().join("a/b"), true), OpenStatus::Missing);
+    assert_eq!(
+        opened(Service::Push, &parent.path().join("a/b"), true),
+        OpenStatus::Missing
+    );
     assert!(!parent.path().join("a").exists());
 
     let mut call = Call::start(Service::Push);
-    assert_eq!(call.ask_to_open(&destination(&parent.path().join("new")), true), OpenStatus::Ok);
+    assert_eq!(
+        call.ask_to_open(&destination(&parent.path().join("new")), true),
+        OpenStatus::Ok
+    );
     call.put(name(1, 1), b"a");
     call.put(name(1, 1), b"a");
-    assert_eq!(call.finish(2), [ReceiptStatus::Stored, ReceiptStatus::ExistsSame]);
+    assert_eq!(
+        call.finish(2),
+        [ReceiptStatus::Stored, ReceiptStatus::ExistsSame]
+    );
 }
 
 #[test]
@@ -60,8 +81,14 @@ fn create_takes_an_empty_folder_and_refuses_one_that_holds_anything() {
     fs::create_dir(folder.path().join("lost+found")).unwrap();
     assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::Ok);
     fs::write(folder.path().join("note"), "mine").unwrap();
-    assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::NotEmpty);
-    assert_eq!(opened(Service::Push, store().path(), true), OpenStatus::NotEmpty);
+    assert_eq!(
+        opened(Service::Push, folder.path(), true),
+        OpenStatus::NotEmpty
+    );
+    assert_eq!(
+        opened(Service::Push, store().path(), true),
+        OpenStatus::NotEmpty
+    );
 }
 
 #[test]
@@ -73,17 +100,30 @@ fn a_store_that_cannot_keep_a_second_blob_from_a_name_is_not_made_and_leaves_not
     let parent = tempfile::tempdir().unwrap();
     fs::create_dir(parent.path().join("there")).unwrap();
     for folder in ["new", "there"] {
-        let mut call = Call::start_command(traced("linkat:error=EPERM", None, Service::Push), Service::Push);
-        assert_eq!(call.ask_to_open(&destination(&parent.path().join(folder)), true), OpenStatus::Unsuitable, "{folder}");
+        let mut call = Call::start_command(
+            traced("linkat:error=EPERM", None, Service::Push),
+            Service::Push,
+        );
+        assert_eq!(
+            call.ask_to_open(&destination(&parent.path().join(folder)), true),
+            OpenStatus::Unsuitable,
+            "{folder}"
+        );
         assert_eq!(call.ended(), Some(13));
     }
     assert!(!parent.path().join("new").exists());
-    assert_eq!(fs::read_dir(parent.path().join("there")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(parent.path().join("there")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
 fn a_store_is_not_made_without_room_for_a_first_backup() {
-    if !require(Component::Root, "a_store_is_not_made_without_room_for_a_first_backup") {
+    if !require(
+        Component::Root,
+        "a_store_is_not_made_without_room_for_a_first_backup",
+    ) {
         return;
     }
     for (size_mib, expected) in [(67, OpenStatus::Full), (69, OpenStatus::Ok)] {
@@ -98,7 +138,10 @@ fn only_push_may_create() {
     let parent = tempfile::tempdir().unwrap();
     for service in [Service::Prune, Service::Fetch] {
         let mut call = Call::start(service);
-        call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open { create: true, destination: &destination(&parent.path().join("new")) }));
+        call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open {
+            create: true,
+            destination: &destination(&parent.path().join("new")),
+        }));
         assert_eq!(call.ended(), Some(11));
     }
     assert!(!parent.path().join("new").exists());
@@ -108,23 +151,41 @@ fn only_push_may_create() {
 fn what_is_no_folder_is_told_so() {
     let parent = tempfile::tempdir().unwrap();
     fs::write(parent.path().join("file"), "").unwrap();
-    assert_eq!(opened(Service::Push, &parent.path().join("file"), false), OpenStatus::NotAFolder);
-    assert_eq!(opened(Service::Push, &parent.path().join("file"), true), OpenStatus::NotAFolder);
+    assert_eq!(
+        opened(Service::Push, &parent.path().join("file"), false),
+        OpenStatus::NotAFolder
+    );
+    assert_eq!(
+        opened(Service::Push, &parent.path().join("file"), true),
+        OpenStatus::NotAFolder
+    );
 }
 
 #[test]
 fn the_owner_may_reach_the_store_through_a_link() {
     let (store, parent) = (store(), tempfile::tempdir().unwrap());
     symlink(store.path(), parent.path().join("link")).unwrap();
-    assert_eq!(opened(Service::Push, &parent.path().join("link"), false), OpenStatus::Ok);
+    assert_eq!(
+        opened(Service::Push, &parent.path().join("link"), false),
+        OpenStatus::Ok
+    );
 }
 
 #[test]
 fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
     let climbing = [destination(store().path()), b"/../x".to_vec()].concat();
-    for destination in [&b"sftp://host/x"[..], b"dir:relative", b"/tmp", b"dir:", &climbing] {
+    for destination in [
+        &b"sftp://host/x"[..],
+        b"dir:relative",
+        b"/tmp",
+        b"dir:",
+        &climbing,
+    ] {
         let mut call = Call::start(Service::Push);
-        assert_eq!(call.ask_to_open(destination, false), OpenStatus::BadDestination);
+        assert_eq!(
+            call.ask_to_open(destination, false),
+            OpenStatus::BadDestination
+        );
         assert_eq!(call.ended(), Some(13));
     }
 }
@@ -132,7 +193,10 @@ fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
 #[test]
 fn nothing_of_a_destination_is_logged() {
     let parent = tempfile::tempdir().unwrap();
-    for destination in [destination(&parent.path().join("hush-hush")), b"s3://hush-hush@host/".to_vec()] {
+    for destination in [
+        destination(&parent.path().join("hush-hush")),
+        b"s3://hush-hush@host/".to_vec(),
+    ] {
         let mut call = Call::start(Service::Push);
         assert_ne!(call.ask_to_open(&destination, false), OpenStatus::Ok);
         call.ended();
@@ -145,13 +209,19 @@ fn nothing_of_a_destination_is_logged() {
 fn another_verb_set_is_refused() {
     let mut call = Call::start_as(Service::Push, Service::Prune);
     assert_eq!(call.ended(), Some(11));
-    assert!(call.said().contains("started for push, and called as prune"));
+    assert!(
+        call.said()
+            .contains("started for push, and called as prune")
+    );
 }
 
 #[test]
 fn an_unknown_argument_or_none_is_refused_before_the_first_byte() {
     for arguments in [&[][..], &["pull"], &["push", "push"], &["--help"]] {
-        let ended = std::process::Command::new(wyng_tests::programs::program("wyng-transport-vm")).args(arguments).output().unwrap();
+        let ended = std::process::Command::new(wyng_tests::programs::program("wyng-transport-vm"))
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(ended.status.code(), Some(10), "{arguments:?}");
         assert!(ended.stdout.is_empty(), "{arguments:?}");
     }
@@ -159,21 +229,36 @@ fn an_unknown_argument_or_none_is_refused_before_the_first_byte() {
 
 #[test]
 fn a_read_only_disk_can_be_read_and_not_written() {
-    if !require(Component::Root, "a_read_only_disk_can_be_read_and_not_written") {
+    if !require(
+        Component::Root,
+        "a_read_only_disk_can_be_read_and_not_written",
+    ) {
         return;
     }
     let disk = SmallDisk::mount(4);
     plant(disk.path(), &name(0, 0), b"");
     disk.remount_read_only();
-    assert_eq!(opened(Service::Push, disk.path(), false), OpenStatus::ReadOnly);
-    assert_eq!(opened(Service::Prune, disk.path(), false), OpenStatus::ReadOnly);
+    assert_eq!(
+        opened(Service::Push, disk.path(), false),
+        OpenStatus::ReadOnly
+    );
+    assert_eq!(
+        opened(Service::Prune, disk.path(), false),
+        OpenStatus::ReadOnly
+    );
     assert_eq!(opened(Service::Fetch, disk.path(), false), OpenStatus::Ok);
-    assert_eq!(opened(Service::Push, &disk.join("new"), true), OpenStatus::ReadOnly);
+    assert_eq!(
+        opened(Service::Push, &disk.join("new"), true),
+        OpenStatus::ReadOnly
+    );
 }
 
 #[test]
 fn a_folder_without_the_right_to_write_is_told_so() {
-    if !require(Component::Root, "a_folder_without_the_right_to_write_is_told_so") {
+    if !require(
+        Component::Root,
+        "a_folder_without_the_right_to_write_is_told_so",
+    ) {
         return;
     }
     let disk = SmallDisk::mount(128);
@@ -187,7 +272,11 @@ fn a_folder_without_the_right_to_write_is_told_so() {
     ] {
         fs::set_permissions(disk.path(), fs::Permissions::from_mode(mode)).unwrap();
         let mut call = Call::start_command(nobody(service), service);
-        assert_eq!(call.ask_to_open(&destination(disk.path()), false), expected, "{mode:o} {service:?}");
+        assert_eq!(
+            call.ask_to_open(&destination(disk.path()), false),
+            expected,
+            "{mode:o} {service:?}"
+        );
     }
 }
 
@@ -217,15 +306,25 @@ fn an_ordinary_user_stores_deletes_and_reads() {
 
 #[test]
 fn a_blob_that_may_not_be_read_exists_unknown() {
-    if !require(Component::Root, "a_blob_that_may_not_be_read_exists_unknown") {
+    if !require(
+        Component::Root,
+        "a_blob_that_may_not_be_read_exists_unknown",
+    ) {
         return;
     }
     let disk = SmallDisk::mount(128);
     plant(disk.path(), &name(1, 1), b"same");
     fs::set_permissions(disk.join("01"), fs::Permissions::from_mode(0o777)).unwrap();
-    fs::set_permissions(super::call::path_of(disk.path(), &name(1, 1)), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        super::call::path_of(disk.path(), &name(1, 1)),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
     let mut call = Call::start_command(nobody(Service::Push), Service::Push);
-    assert_eq!(call.ask_to_open(&destination(disk.path()), false), OpenStatus::Ok);
+    assert_eq!(
+        call.ask_to_open(&destination(disk.path()), false),
+        OpenStatus::Ok
+    );
     call.put(name(1, 1), b"same");
     assert_eq!(call.finish(0), [ReceiptStatus::ExistsUnknown]);
 }
@@ -245,8 +344,14 @@ fn an_open_helper_has_given_up_what_it_can() {
         let status = fs::read_to_string(format!("/proc/{}/status", call.child.id())).unwrap();
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         if let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", call.child.id())) {
-            let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-            assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
+            let core = limits
+                .lines()
+                .find(|line| line.starts_with("Max core file size"))
+                .unwrap();
+            assert_eq!(
+                core.split_whitespace().skip(4).collect::<Vec<_>>(),
+                ["0", "0", "bytes"]
+            );
         }
     }
 }

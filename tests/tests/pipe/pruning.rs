@@ -26,7 +26,9 @@ fn a_name_is_deleted_once_and_absent_the_second_time() {
 #[test]
 fn thousands_of_names_are_settled() {
     let store = store();
-    let names: Vec<_> = (0..3000_u32).map(|number| name((number % 256) as u8, (number / 256) as u8 + 1)).collect();
+    let names: Vec<_> = (0..3000_u32)
+        .map(|number| name((number % 256) as u8, (number / 256) as u8 + 1))
+        .collect();
     for name in &names {
         plant(store.path(), name, b"old");
     }

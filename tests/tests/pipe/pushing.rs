@@ -34,7 +34,10 @@ fn many_blobs_of_every_length_are_settled_in_order() {
     }
     assert_eq!(call.finish(100), [ReceiptStatus::Stored; 100]);
     for number in 0..100_u8 {
-        assert_eq!(fs::read(path_of(store.path(), &name(number, 1))).unwrap(), vec![number; usize::from(number) * 1000]);
+        assert_eq!(
+            fs::read(path_of(store.path(), &name(number, 1))).unwrap(),
+            vec![number; usize::from(number) * 1000]
+        );
     }
 }
 
@@ -46,7 +49,12 @@ fn the_second_put_of_a_blob_is_told_to_exist_within_one_call() {
     call.put(name(2, 2), b"twice");
     call.put(name(2, 2), b"twice");
     call.put(name(3, 3), b"new");
-    let expected = [ReceiptStatus::Stored, ReceiptStatus::Stored, ReceiptStatus::ExistsSame, ReceiptStatus::Stored];
+    let expected = [
+        ReceiptStatus::Stored,
+        ReceiptStatus::Stored,
+        ReceiptStatus::ExistsSame,
+        ReceiptStatus::Stored,
+    ];
     assert_eq!(call.finish(4), expected);
 }
 
@@ -58,9 +66,16 @@ fn a_put_of_other_bytes_under_a_taken_name_is_told_apart() {
     call.put(name(5, 5), b"what was there");
     call.put(name(5, 5), b"what came late");
     call.put(name(5, 5), b"longer than what was there");
-    let expected = [ReceiptStatus::ExistsSame, ReceiptStatus::ExistsDifferent, ReceiptStatus::ExistsDifferent];
+    let expected = [
+        ReceiptStatus::ExistsSame,
+        ReceiptStatus::ExistsDifferent,
+        ReceiptStatus::ExistsDifferent,
+    ];
     assert_eq!(call.finish(1), expected);
-    assert_eq!(fs::read(path_of(store.path(), &name(5, 5))).unwrap(), b"what was there");
+    assert_eq!(
+        fs::read(path_of(store.path(), &name(5, 5))).unwrap(),
+        b"what was there"
+    );
     assert_eq!(files(store.path()).len(), 2);
 }
 
@@ -82,8 +97,18 @@ fn the_longest_body_is_taken_and_an_empty_one_too() {
     call.put(name(1, 1), &vec![9; BODY_MAX as usize]);
     call.put(name(2, 1), b"");
     assert_eq!(call.finish(2), [ReceiptStatus::Stored; 2]);
-    assert_eq!(fs::metadata(path_of(store.path(), &name(1, 1))).unwrap().len(), u64::from(BODY_MAX));
-    assert_eq!(fs::metadata(path_of(store.path(), &name(2, 1))).unwrap().len(), 0);
+    assert_eq!(
+        fs::metadata(path_of(store.path(), &name(1, 1)))
+            .unwrap()
+            .len(),
+        u64::from(BODY_MAX)
+    );
+    assert_eq!(
+        fs::metadata(path_of(store.path(), &name(2, 1)))
+            .unwrap()
+            .len(),
+        0
+    );
 }
 
 #[test]
@@ -100,7 +125,11 @@ fn what_is_no_file_takes_its_name_and_the_call_goes_on() {
     call.put(name(0xff, 1), b"goes on");
     let statuses = call.finish(1 + 1);
     for (kind, pair) in Foreign::ALL.iter().zip(statuses.chunks(2)) {
-        let shard = if *kind == Foreign::Folder { ReceiptStatus::Stored } else { ReceiptStatus::ExistsDifferent };
+        let shard = if *kind == Foreign::Folder {
+            ReceiptStatus::Stored
+        } else {
+            ReceiptStatus::ExistsDifferent
+        };
         assert_eq!(pair, [ReceiptStatus::ExistsDifferent, shard], "{kind:?}");
     }
     assert_eq!(statuses.last(), Some(&ReceiptStatus::Stored));
@@ -113,33 +142,61 @@ fn a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on() {
         return;
     }
     // Under the name; and in the folder that it belongs in.
-    for (fault, path) in [("openat:error=EIO", name(1, 1).to_string()), ("openat:error=EUCLEAN", "01".to_owned())] {
+    for (fault, path) in [
+        ("openat:error=EIO", name(1, 1).to_string()),
+        ("openat:error=EUCLEAN", "01".to_owned()),
+    ] {
         let store = store();
         plant(store.path(), &name(1, 1), b"same");
-        let mut call = Call::start_command(traced(fault, Some(&path), Service::Push), Service::Push);
-        assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+        let mut call =
+            Call::start_command(traced(fault, Some(&path), Service::Push), Service::Push);
+        assert_eq!(
+            call.ask_to_open(&destination(store.path()), false),
+            OpenStatus::Ok
+        );
         call.put(name(1, 1), b"same");
         call.put(name(2, 2), b"goes on");
-        assert_eq!(call.finish(1), [ReceiptStatus::ExistsUnknown, ReceiptStatus::Stored], "{fault}");
+        assert_eq!(
+            call.finish(1),
+            [ReceiptStatus::ExistsUnknown, ReceiptStatus::Stored],
+            "{fault}"
+        );
     }
 }
 
 #[test]
 fn a_disk_without_links_keeps_a_second_blob_from_a_taken_name() {
-    if !require(Component::Exfat, "a_disk_without_links_keeps_a_second_blob_from_a_taken_name") {
+    if !require(
+        Component::Exfat,
+        "a_disk_without_links_keeps_a_second_blob_from_a_taken_name",
+    ) {
         return;
     }
     let disk = ExfatDisk::mount();
     let mut call = Call::start(Service::Push);
-    assert_eq!(call.ask_to_open(&destination(&disk.join("store")), true), OpenStatus::Ok);
+    assert_eq!(
+        call.ask_to_open(&destination(&disk.join("store")), true),
+        OpenStatus::Ok
+    );
     call.put(name(1, 1), b"first");
     call.put(name(1, 1), b"first");
     call.put(name(1, 1), b"other");
     call.put(name(2, 2), b"second");
-    let expected = [ReceiptStatus::Stored, ReceiptStatus::ExistsSame, ReceiptStatus::ExistsDifferent, ReceiptStatus::Stored];
+    let expected = [
+        ReceiptStatus::Stored,
+        ReceiptStatus::ExistsSame,
+        ReceiptStatus::ExistsDifferent,
+        ReceiptStatus::Stored,
+    ];
     assert_eq!(call.finish(3), expected);
-    assert_eq!(fs::read(path_of(&disk.join("store"), &name(1, 1))).unwrap(), b"first");
-    assert_eq!(files(&disk.join("store")), [name_path(1, 1), name_path(2, 2)]);
+    assert_eq!(
+        fs::read(path_of(&disk.join("store"), &name(1, 1))).unwrap(),
+        b"first"
+    );
+    assert_eq!(
+        files(&disk.join("store")),
+        [name_path(1, 1), name_path(2, 2)]
+    );
     // What a writer left that died between taking the name and giving it its bytes.
     plant(&disk.join("store"), &name(3, 3), b"");
     let mut call = Call::open(Service::Push, &disk.join("store"));
@@ -154,7 +211,10 @@ fn a_link_in_the_place_of_a_shard_is_not_followed() {
     let mut call = Call::open(Service::Push, store.path());
     call.put(name(0xab, 1), b"must not go there");
     call.put(name(0xac, 1), b"goes on");
-    assert_eq!(call.finish(1), [ReceiptStatus::ExistsDifferent, ReceiptStatus::Stored]);
+    assert_eq!(
+        call.finish(1),
+        [ReceiptStatus::ExistsDifferent, ReceiptStatus::Stored]
+    );
     assert!(files(elsewhere.path()).is_empty());
 }
 
@@ -170,14 +230,22 @@ fn a_full_store_keeps_a_reserve_and_says_so() {
     call.put(name(2, 2), &vec![2; 8 * MIB]);
     call.put_with(name(3, 3), &vec![3; 8 * MIB], true);
     call.put(name(4, 4), b"small, and still too much");
-    let expected = [ReceiptStatus::Stored, ReceiptStatus::Full, ReceiptStatus::Stored, ReceiptStatus::Full];
+    let expected = [
+        ReceiptStatus::Stored,
+        ReceiptStatus::Full,
+        ReceiptStatus::Stored,
+        ReceiptStatus::Full,
+    ];
     assert_eq!(call.finish(2), expected);
     assert_eq!(files(disk.path()).len(), 3);
 }
 
 #[test]
 fn a_disk_that_fills_within_a_body_keeps_nothing_of_it_and_the_call_goes_on() {
-    if !require(Component::Root, "a_disk_that_fills_within_a_body_keeps_nothing_of_it_and_the_call_goes_on") {
+    if !require(
+        Component::Root,
+        "a_disk_that_fills_within_a_body_keeps_nothing_of_it_and_the_call_goes_on",
+    ) {
         return;
     }
     let disk = SmallDisk::mount(6);
@@ -203,16 +271,33 @@ fn a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken() {
     let (store, scratch) = (store(), tempfile::tempdir().unwrap());
     let trace = scratch.path().join("trace");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-qq", "-e", "trace=open,openat,openat2", "-o"]).arg(&trace);
-    traced.arg(wyng_tests::programs::program("wyng-transport-vm")).arg("push");
+    traced
+        .args(["-f", "-qq", "-e", "trace=open,openat,openat2", "-o"])
+        .arg(&trace);
+    traced
+        .arg(wyng_tests::programs::program("wyng-transport-vm"))
+        .arg("push");
     let mut call = Call::start_command(traced, Service::Push);
-    assert_eq!(call.ask_to_open(&destination(store.path()), false), OpenStatus::Ok);
+    assert_eq!(
+        call.ask_to_open(&destination(store.path()), false),
+        OpenStatus::Ok
+    );
     call.put(name(1, 1), b"new");
     call.put(name(2, 2), b"new");
     call.put(name(2, 2), b"new");
-    assert_eq!(call.finish(3), [ReceiptStatus::Stored, ReceiptStatus::Stored, ReceiptStatus::ExistsSame]);
+    assert_eq!(
+        call.finish(3),
+        [
+            ReceiptStatus::Stored,
+            ReceiptStatus::Stored,
+            ReceiptStatus::ExistsSame
+        ]
+    );
     let trace = fs::read_to_string(trace).unwrap();
-    let opened: Vec<_> =
-        trace.lines().filter_map(|line| line.split('"').nth(1)).filter(|path| BlobName::from_hex(path.as_bytes()).is_some()).collect();
+    let opened: Vec<_> = trace
+        .lines()
+        .filter_map(|line| line.split('"').nth(1))
+        .filter(|path| BlobName::from_hex(path.as_bytes()).is_some())
+        .collect();
     assert_eq!(opened, [name(2, 2).to_string()]);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Calls from dom0 and from an admin qube: that they work, what they are, and what their exit statuses tell the owner.
+//! Calls from dom0 and from an admin qube: that they work, what they are, and what their exit
+//! statuses tell the owner.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -12,9 +13,16 @@ const IMAGE_BYTES: usize = 3 << 20;
 fn round_trip(qubes: &FakeQubes, sandbox: &Sandbox, via: &str) {
     qubes.create(sandbox, via, &["--pack-size", "1M"]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);
-    qubes.wyng(sandbox, &["backup", "home", "disk.img"]).success();
+    qubes
+        .wyng(sandbox, &["backup", "home", "disk.img"])
+        .success();
     qubes.wyng(sandbox, &["verify", "home"]).success();
-    qubes.wyng(sandbox, &["restore", "home", "disk.img", "--to", "restored"]).success();
+    qubes
+        .wyng(
+            sandbox,
+            &["restore", "home", "disk.img", "--to", "restored"],
+        )
+        .success();
     assert!(std::fs::read(sandbox.path("restored")).unwrap() == noise(IMAGE_BYTES, 1));
 }
 
@@ -24,7 +32,10 @@ fn dom0_calls_each_service_of_a_qube_by_its_name() {
     let qubes = FakeQubes::dom0(&sandbox);
     round_trip(&qubes, &sandbox, "qrexec:sys-backup");
     let call = |service| format!("-d sys-backup -w 5 -- DEFAULT:QUBESRPC {service}+ dom0");
-    assert_eq!(qubes.world.noted("qrexec-calls"), ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call));
+    assert_eq!(
+        qubes.world.noted("qrexec-calls"),
+        ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call)
+    );
 }
 
 #[test]
@@ -33,7 +44,10 @@ fn an_admin_qube_calls_by_target_and_the_disposable_is_made_and_killed_for_it() 
     let qubes = FakeQubes::admin_qube(&sandbox);
     round_trip(&qubes, &sandbox, "qrexec:@dispvm:net-dvm");
     let call = |service| format!("@dispvm:net-dvm {service}+");
-    assert_eq!(qubes.world.noted("qrexec-calls"), ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call));
+    assert_eq!(
+        qubes.world.noted("qrexec-calls"),
+        ["wyng.Push", "wyng.Push", "wyng.Fetch", "wyng.Fetch"].map(call)
+    );
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }
 
@@ -50,31 +64,81 @@ fn backup_says(admin: fn(&Sandbox) -> FakeQubes, spoil: impl Fn(&FakeQubes), cod
 
 #[test]
 fn each_exit_status_tells_the_owner_what_to_install_or_start() {
-    let remove = |qubes: &FakeQubes| std::fs::remove_file(qubes.world.qube("sys-backup").join("services/wyng.Push")).unwrap();
+    let remove = |qubes: &FakeQubes| {
+        std::fs::remove_file(qubes.world.qube("sys-backup").join("services/wyng.Push")).unwrap()
+    };
     backup_says(FakeQubes::dom0, remove, "far-end-missing");
-    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["exits 125"]), "qrexec-failed");
-    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["frozen"]), "qrexec-failed");
-    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["dies-up 100"]), "qube-lost");
-    backup_says(FakeQubes::dom0, |qubes| qubes.set_traps(&["drops-up 100"]), "qube-lost");
-    backup_says(FakeQubes::admin_qube, |qubes| qubes.set_traps(&["drops-up 100"]), "qube-lost");
-    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("no-agent"), "").unwrap(), "qube-lost");
-    backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", "kill -9 $$"), "far-end-killed");
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.set_traps(&["exits 125"]),
+        "qrexec-failed",
+    );
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.set_traps(&["frozen"]),
+        "qrexec-failed",
+    );
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.set_traps(&["dies-up 100"]),
+        "qube-lost",
+    );
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.set_traps(&["drops-up 100"]),
+        "qube-lost",
+    );
+    backup_says(
+        FakeQubes::admin_qube,
+        |qubes| qubes.set_traps(&["drops-up 100"]),
+        "qube-lost",
+    );
+    backup_says(
+        FakeQubes::admin_qube,
+        |qubes| std::fs::write(qubes.world.0.join("no-agent"), "").unwrap(),
+        "qube-lost",
+    );
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.install("sys-backup", "wyng.Push", "kill -9 $$"),
+        "far-end-killed",
+    );
     for status in [16, 200, 254] {
-        backup_says(FakeQubes::dom0, |qubes| qubes.install("sys-backup", "wyng.Push", &format!("exit {status}")), "far-end-lost");
+        backup_says(
+            FakeQubes::dom0,
+            |qubes| qubes.install("sys-backup", "wyng.Push", &format!("exit {status}")),
+            "far-end-lost",
+        );
     }
     let forbid = |qubes: &FakeQubes| {
         let service = qubes.world.qube("sys-backup").join("services/wyng.Push");
         std::fs::set_permissions(service, std::fs::Permissions::from_mode(0o644)).unwrap();
     };
     backup_says(FakeQubes::dom0, forbid, "far-end-not-executable");
-    backup_says(FakeQubes::dom0, |qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(), "qrexec-missing");
-    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("refuse"), "").unwrap(), "far-end-refused");
-    backup_says(FakeQubes::admin_qube, |qubes| std::fs::write(qubes.world.0.join("nostart"), "").unwrap(), "far-end-refused");
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(),
+        "qrexec-missing",
+    );
+    backup_says(
+        FakeQubes::admin_qube,
+        |qubes| std::fs::write(qubes.world.0.join("refuse"), "").unwrap(),
+        "far-end-refused",
+    );
+    backup_says(
+        FakeQubes::admin_qube,
+        |qubes| std::fs::write(qubes.world.0.join("nostart"), "").unwrap(),
+        "far-end-refused",
+    );
 }
 
 #[test]
 fn a_far_end_that_never_greets_is_told_from_one_that_stands_still() {
-    backup_says(FakeQubes::admin_qube, |qubes| qubes.set_traps(&["silent"]), "far-end-silent");
+    backup_says(
+        FakeQubes::admin_qube,
+        |qubes| qubes.set_traps(&["silent"]),
+        "far-end-silent",
+    );
 }
 
 #[test]
@@ -91,7 +155,11 @@ fn how_a_far_end_ends_behind_its_last_word_changes_nothing() {
 
 #[test]
 fn a_login_script_that_prints_is_told_from_everything_else() {
-    backup_says(FakeQubes::dom0, |qubes| qubes.login_script("sys-backup", "echo Welcome to this template"), "far-end-banner");
+    backup_says(
+        FakeQubes::dom0,
+        |qubes| qubes.login_script("sys-backup", "echo Welcome to this template"),
+        "far-end-banner",
+    );
 }
 
 #[test]
@@ -108,8 +176,18 @@ fn standard_error_that_is_not_of_the_protocol_holds_nothing_up() {
 fn what_could_reach_past_the_name_of_a_qube_is_refused_before_anything_starts() {
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::dom0(&sandbox);
-    for via in ["qrexec:dom0", "qrexec:-d", "qrexec:sys-backup other", "qrexec:@dispvm:@anyvm", "telnet:host"] {
-        assert_eq!(qubes.create(&sandbox, via, &[]).expect(2).codes(), ["bad-setting"], "{via}");
+    for via in [
+        "qrexec:dom0",
+        "qrexec:-d",
+        "qrexec:sys-backup other",
+        "qrexec:@dispvm:@anyvm",
+        "telnet:host",
+    ] {
+        assert_eq!(
+            qubes.create(&sandbox, via, &[]).expect(2).codes(),
+            ["bad-setting"],
+            "{via}"
+        );
     }
     assert_eq!(qubes.world.noted("qrexec-calls"), [""; 0]);
 }
@@ -122,19 +200,41 @@ fn a_check_of_the_way_calls_each_service_and_says_what_is_missing() {
     // This machine has no policy of qrexec, and an owner is told so.
     assert_eq!(checked.expect(3).codes(), ["policy-missing"]);
     let reached = |service| serde_json::json!({"via": "qrexec:sys-backup", "service": service});
-    assert_eq!(checked.json["reached"], serde_json::json!([reached("wyng.Push"), reached("wyng.Fetch")]));
+    assert_eq!(
+        checked.json["reached"],
+        serde_json::json!([reached("wyng.Push"), reached("wyng.Fetch")])
+    );
     std::fs::remove_file(qubes.world.qube("sys-backup").join("services/wyng.Fetch")).unwrap();
-    let checked = qubes.wyng(&sandbox, &["qubes", "check", "qrexec:sys-backup", "qrexec:nowhere"]);
-    assert_eq!(checked.expect(6).codes(), ["far-end-missing", "unknown-qube", "unknown-qube", "policy-missing"]);
-    assert_eq!(checked.json["reached"], serde_json::json!([reached("wyng.Push")]));
+    let checked = qubes.wyng(
+        &sandbox,
+        &["qubes", "check", "qrexec:sys-backup", "qrexec:nowhere"],
+    );
+    assert_eq!(
+        checked.expect(6).codes(),
+        [
+            "far-end-missing",
+            "unknown-qube",
+            "unknown-qube",
+            "policy-missing"
+        ]
+    );
+    assert_eq!(
+        checked.json["reached"],
+        serde_json::json!([reached("wyng.Push")])
+    );
 }
 
 #[test]
 fn a_check_without_a_far_end_takes_those_of_all_archives() {
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::admin_qube(&sandbox);
-    qubes.create(&sandbox, "qrexec:@dispvm:net-dvm", &[]).success();
+    qubes
+        .create(&sandbox, "qrexec:@dispvm:net-dvm", &[])
+        .success();
     let checked = qubes.wyng(&sandbox, &["qubes", "check"]);
-    assert_eq!(checked.success().json["reached"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        checked.success().json["reached"].as_array().unwrap().len(),
+        2
+    );
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! dom0 makes a disposable for each call, and kills it whatever happens: after the call, after a failure, after an interrupt, and after a
-//! crash when it starts again. What qubesd answers is told.
+//! dom0 makes a disposable for each call, and kills it whatever happens: after the call, after a
+//! failure, after an interrupt, and after a crash when it starts again. What qubesd answers is
+//! told.
 
 use std::process::{Child, Stdio};
 
@@ -15,7 +16,13 @@ const BACKUP: [&str; 3] = ["backup", "home", "disk.img"];
 fn prepared() -> (Sandbox, FakeQubes) {
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::dom0(&sandbox);
-    qubes.create(&sandbox, VIA, &["--pack-size", "256K", "--chunk-size", "64K"]).success();
+    qubes
+        .create(
+            &sandbox,
+            VIA,
+            &["--pack-size", "256K", "--chunk-size", "64K"],
+        )
+        .success();
     sandbox.image("disk.img", 2 << 20, 1);
     (sandbox, qubes)
 }
@@ -23,18 +30,26 @@ fn prepared() -> (Sandbox, FakeQubes) {
 /// The disposable's name in the n-th call of a client.
 fn called(qubes: &FakeQubes, place: usize) -> String {
     let call = qubes.world.noted("qrexec-calls")[place].clone();
-    call.strip_prefix("-d ").unwrap().split(' ').next().unwrap().to_owned()
+    call.strip_prefix("-d ")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// The running number behind whose a disposable is and of which run.
 fn is_ours(name: &str) -> bool {
-    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     let words: Vec<&str> = name.split('-').collect();
     matches!(words[..], ["wyng", owner, run, count] if digits(owner, 10) && digits(run, 6) && count.parse::<u32>().is_ok())
 }
 
 #[test]
-fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_when_the_call_has_ended() {
+fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_when_the_call_has_ended()
+ {
     let (sandbox, qubes) = prepared();
     qubes.wyng(&sandbox, &BACKUP).success();
     qubes.wyng(&sandbox, &["verify", "home"]).success();
@@ -42,14 +57,29 @@ fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_whe
     let names: Vec<String> = (0..3).map(|place| called(&qubes, place)).collect();
     assert!(names.iter().all(|name| is_ours(name)), "{names:?}");
     let services = ["wyng.Push", "wyng.Push", "wyng.Fetch"].iter().zip(&names);
-    let calls: Vec<String> = services.map(|(service, name)| format!("-d {name} -w 5 -- DEFAULT:QUBESRPC {service}+ dom0")).collect();
+    let calls: Vec<String> = services
+        .map(|(service, name)| format!("-d {name} -w 5 -- DEFAULT:QUBESRPC {service}+ dom0"))
+        .collect();
     assert_eq!(qubes.world.noted("qrexec-calls"), calls);
-    let asked: Vec<String> = qubes.world.noted("calls").into_iter().filter(|call| !call.starts_with("admin.vm.List")).collect();
+    let asked: Vec<String> = qubes
+        .world
+        .noted("calls")
+        .into_iter()
+        .filter(|call| !call.starts_with("admin.vm.List"))
+        .collect();
     let of_one = |name: &String| {
-        let own = ["admin.vm.property.Set+auto_cleanup ", "admin.vm.Start+ ", "admin.vm.Kill+ "].map(|call| format!("{call}{name}"));
+        let own = [
+            "admin.vm.property.Set+auto_cleanup ",
+            "admin.vm.Start+ ",
+            "admin.vm.Kill+ ",
+        ]
+        .map(|call| format!("{call}{name}"));
         std::iter::once("admin.vm.Create.DispVM+net-dvm dom0".to_owned()).chain(own)
     };
-    assert_eq!(asked, names.iter().flat_map(of_one).collect::<Vec<String>>());
+    assert_eq!(
+        asked,
+        names.iter().flat_map(of_one).collect::<Vec<String>>()
+    );
 }
 
 #[test]
@@ -60,7 +90,10 @@ fn a_paused_qube_is_named_and_not_called() {
     let before = qubes.world.noted("qrexec-calls").len();
     for state in ["Paused", "Suspended"] {
         qubes.world.set_state("sys-backup", state);
-        assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-paused"]);
+        assert_eq!(
+            qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(),
+            ["qube-paused"]
+        );
     }
     assert_eq!(qubes.world.noted("qrexec-calls").len(), before);
     qubes.world.start("sys-backup");
@@ -75,16 +108,34 @@ fn a_qube_that_shuts_down_is_waited_for_and_started_again() {
     qubes.world.set_state("sys-backup", "Halting");
     std::fs::write(qubes.world.0.join("calls"), "").unwrap();
     let mut command = sandbox.command(&["verify", "home", "--config", &qubes.config]);
-    let verify = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("it is looked at twice", || qubes.world.noted("calls").iter().filter(|call| *call == "admin.vm.List+ sys-backup").count() > 1);
+    let verify = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it is looked at twice", || {
+        qubes
+            .world
+            .noted("calls")
+            .iter()
+            .filter(|call| *call == "admin.vm.List+ sys-backup")
+            .count()
+            > 1
+    });
     qubes.world.halt("sys-backup");
     begun_outcome(verify).success();
     assert!(qubes.world.runs("sys-backup"));
 
     qubes.world.set_state("sys-backup", "Halting");
-    assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-halting"]);
+    assert_eq!(
+        qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(),
+        ["qube-halting"]
+    );
     qubes.world.set_state("sys-backup", "Crashed");
-    assert_eq!(qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(), ["qube-not-started"]);
+    assert_eq!(
+        qubes.wyng(&sandbox, &["verify", "home"]).expect(6).codes(),
+        ["qube-not-started"]
+    );
 }
 
 #[test]
@@ -96,8 +147,18 @@ fn a_qube_that_somebody_else_starts_is_waited_for() {
     qubes.world.halt("sys-backup");
     qubes.set_qubesd_traps("admin.vm.Start slow");
     let mut command = sandbox.command(&["verify", "home", "--config", &qubes.config]);
-    let verify = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("it is started", || qubes.world.noted("calls").iter().any(|call| call == "admin.vm.Start+ sys-backup"));
+    let verify = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it is started", || {
+        qubes
+            .world
+            .noted("calls")
+            .iter()
+            .any(|call| call == "admin.vm.Start+ sys-backup")
+    });
     qubes.world.set_state("sys-backup", "Transient");
     qubes.let_go();
     begun_outcome(verify).success();
@@ -110,7 +171,13 @@ fn a_qube_that_stays_is_started_and_left_running() {
     qubes.world.halt("sys-backup");
     qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
     assert!(qubes.world.runs("sys-backup"));
-    assert!(!qubes.world.noted("calls").iter().any(|call| call.starts_with("admin.vm.Kill")));
+    assert!(
+        !qubes
+            .world
+            .noted("calls")
+            .iter()
+            .any(|call| call.starts_with("admin.vm.Kill"))
+    );
 }
 
 /// A backup after `spoil` says this, and leaves no disposable.
@@ -124,10 +191,26 @@ fn backup_says(spoil: impl Fn(&mut FakeQubes), status: i32, code: &str) {
 
 #[test]
 fn whatever_ends_a_call_ends_its_disposable() {
-    backup_says(|qubes| qubes.set_traps(&["exits 125", "exits 125"]), 6, "qrexec-failed");
-    backup_says(|qubes| qubes.login_script("net-dvm", "echo hello"), 6, "far-end-banner");
-    backup_says(|qubes| qubes.install("net-dvm", "wyng.Push", "exit 127"), 6, "far-end-missing");
-    backup_says(|qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(), 6, "qrexec-missing");
+    backup_says(
+        |qubes| qubes.set_traps(&["exits 125", "exits 125"]),
+        6,
+        "qrexec-failed",
+    );
+    backup_says(
+        |qubes| qubes.login_script("net-dvm", "echo hello"),
+        6,
+        "far-end-banner",
+    );
+    backup_says(
+        |qubes| qubes.install("net-dvm", "wyng.Push", "exit 127"),
+        6,
+        "far-end-missing",
+    );
+    backup_says(
+        |qubes| std::fs::remove_file(qubes.world.0.join("bin/qrexec-client")).unwrap(),
+        6,
+        "qrexec-missing",
+    );
 }
 
 #[test]
@@ -137,27 +220,53 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     backup_says(trap("admin.vm.Create.DispVM garbage"), 6, "qubesd-answer");
     backup_says(trap("admin.vm.Create.DispVM cut"), 6, "qubesd-answer");
     backup_says(trap("admin.vm.Create.DispVM long"), 6, "qubesd-answer");
-    backup_says(trap("admin.vm.Create.DispVM error QubesVMNotFoundError"), 6, "unknown-qube");
-    backup_says(trap("admin.vm.property.Set error QubesException"), 6, "qube-not-started");
-    backup_says(trap("admin.vm.Start error QubesMemoryError"), 6, "qube-no-memory");
+    backup_says(
+        trap("admin.vm.Create.DispVM error QubesVMNotFoundError"),
+        6,
+        "unknown-qube",
+    );
+    backup_says(
+        trap("admin.vm.property.Set error QubesException"),
+        6,
+        "qube-not-started",
+    );
+    backup_says(
+        trap("admin.vm.Start error QubesMemoryError"),
+        6,
+        "qube-no-memory",
+    );
     backup_says(trap("admin.vm.Start hang"), 6, "qubesd-unreachable");
     backup_says(FakeQubes::stop_qubesd, 6, "qubesd-unreachable");
-    let no_template = |qubes: &mut FakeQubes| std::fs::remove_file(qubes.world.qube("net-dvm").join("template-for-dispvms")).unwrap();
+    let no_template = |qubes: &mut FakeQubes| {
+        std::fs::remove_file(qubes.world.qube("net-dvm").join("template-for-dispvms")).unwrap()
+    };
     backup_says(no_template, 6, "qube-not-started");
 }
 
 /// The backup, begun and not waited for.
 fn begun(sandbox: &Sandbox, qubes: &FakeQubes) -> Child {
     let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn until_asked(qubes: &FakeQubes, call: &str) {
-    until(call, || qubes.world.noted("calls").iter().any(|noted| noted.starts_with(call)));
+    until(call, || {
+        qubes
+            .world
+            .noted("calls")
+            .iter()
+            .any(|noted| noted.starts_with(call))
+    });
 }
 
 fn until_none_is_left(qubes: &FakeQubes) {
-    until("no disposable is left", || qubes.world.disposables().is_empty());
+    until("no disposable is left", || {
+        qubes.world.disposables().is_empty()
+    });
 }
 
 #[test]
@@ -165,7 +274,9 @@ fn a_disposable_that_a_killed_daemon_left_is_killed_by_the_next_one_and_no_other
     let (sandbox, qubes) = prepared();
     qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
     let mut backup = begun(&sandbox, &qubes);
-    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+    until("the helper is called", || {
+        qubes.world.noted("qrexec-calls").len() == 2
+    });
     run_kill("-KILL", child_called(backup.id(), "wyngd: volumes"));
     backup.wait().unwrap();
     let left = called(&qubes, 1);
@@ -190,10 +301,15 @@ fn a_disposable_that_a_killed_daemon_left_is_killed_by_the_next_one_and_no_other
 fn one_that_was_made_and_never_started_is_removed_by_the_next_daemon() {
     let (sandbox, qubes) = prepared();
     qubes.wyng(&sandbox, &BACKUP).success();
-    let left = format!("{}-ffffff-1", called(&qubes, 0).rsplitn(3, '-').last().unwrap());
+    let left = format!(
+        "{}-ffffff-1",
+        called(&qubes, 0).rsplitn(3, '-').last().unwrap()
+    );
     qubes.world.make_named_disposable(&left, "net-dvm");
     // A daemon that only looks takes no lock, and so removes nothing.
-    qubes.wyng(&sandbox, &["archive", "acknowledge", "home"]).success();
+    qubes
+        .wyng(&sandbox, &["archive", "acknowledge", "home"])
+        .success();
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }
 
@@ -205,14 +321,22 @@ fn a_disposable_whose_start_was_given_up_is_killed_when_it_has_started() {
     let backup = begun(&sandbox, &qubes);
     until_asked(&qubes, "admin.vm.Remove+");
     qubes.let_go();
-    assert_eq!(begun_outcome(backup).expect(6).codes(), ["qubesd-unreachable"]);
+    assert_eq!(
+        begun_outcome(backup).expect(6).codes(),
+        ["qubesd-unreachable"]
+    );
     until_none_is_left(&qubes);
 }
 
 #[test]
-fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_left_when_it_is_done() {
+fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_left_when_it_is_done()
+ {
     // What does not start yet is removed at once.
-    for (call, left) in [("admin.vm.Create.DispVM+net-dvm", 1), ("admin.vm.property.Set+auto_cleanup", 0), ("admin.vm.Start+", 1)] {
+    for (call, left) in [
+        ("admin.vm.Create.DispVM+net-dvm", 1),
+        ("admin.vm.property.Set+auto_cleanup", 0),
+        ("admin.vm.Start+", 1),
+    ] {
         let (sandbox, qubes) = prepared();
         std::fs::write(qubes.world.0.join("calls"), "").unwrap();
         qubes.set_qubesd_traps(&format!("{} slow", call.split('+').next().unwrap()));
@@ -220,12 +344,21 @@ fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_l
         until_asked(&qubes, call);
         run_kill("-INT", backup.id());
         // qubesd has not answered, and does not before the command has ended.
-        assert_eq!(begun_outcome(backup).expect(130).codes(), ["interrupted"], "{call}");
+        assert_eq!(
+            begun_outcome(backup).expect(130).codes(),
+            ["interrupted"],
+            "{call}"
+        );
         assert_eq!(qubes.world.disposables().len(), left, "{call}");
         qubes.let_go();
         until_none_is_left(&qubes);
         qubes.wyng(&sandbox, &BACKUP).success();
-        qubes.wyng(&sandbox, &["restore", "home", "disk.img", "--to", "restored"]).success();
+        qubes
+            .wyng(
+                &sandbox,
+                &["restore", "home", "disk.img", "--to", "restored"],
+            )
+            .success();
         assert!(std::fs::read(sandbox.path("restored")).unwrap() == noise(2 << 20, 1));
     }
 }
@@ -236,11 +369,15 @@ fn a_disposable_that_cannot_be_killed_when_its_call_ends_is_killed_by_the_daemon
     qubes.install(
         "net-dvm",
         "wyng.Push",
-        "while [ ! -e QUBES/end ]; do sleep 0.01; done; exit 16".replace("QUBES", qubes.world.0.to_str().unwrap()).as_str(),
+        "while [ ! -e QUBES/end ]; do sleep 0.01; done; exit 16"
+            .replace("QUBES", qubes.world.0.to_str().unwrap())
+            .as_str(),
     );
     let service = Service::start_with(&mut sandbox, &["--config", &qubes.config]);
     let backup = begun(&sandbox, &qubes);
-    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+    until("the helper is called", || {
+        qubes.world.noted("qrexec-calls").len() == 2
+    });
     qubes.stop_qubesd();
     std::fs::write(qubes.world.0.join("end"), "").unwrap();
     assert_eq!(begun_outcome(backup).expect(6).codes(), ["far-end-lost"]);
@@ -257,15 +394,17 @@ fn a_client_that_is_killed_takes_the_disposable_along() {
         let (sandbox, qubes) = prepared();
         qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
         let mut backup = begun(&sandbox, &qubes);
-        until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+        until("the helper is called", || {
+            qubes.world.noted("qrexec-calls").len() == 2
+        });
         run_kill("-KILL", child_called(backup.id(), victim));
         backup.wait().unwrap();
         until_none_is_left(&qubes);
     }
 }
 
-/// Kills somebody at each call of a command's conversation with qubesd, before it has an effect and behind that, and sees that nothing is left
-/// behind `then`. How many were killed.
+/// Kills somebody at each call of a command's conversation with qubesd, before it has an effect and
+/// behind that, and sees that nothing is left behind `then`. How many were killed.
 fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQubes)) -> usize {
     let (sandbox, qubes) = prepared();
     for call in 1.. {
@@ -273,7 +412,13 @@ fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQub
         for phase in ["before", "after"] {
             qubes.kill_at(call, phase, victim);
             let mut command = sandbox.command(&[command, &["--config", &qubes.config]].concat());
-            begun_outcome(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            begun_outcome(
+                command
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap(),
+            );
             then(&sandbox, &qubes);
             until_none_is_left(&qubes);
         }
@@ -288,11 +433,24 @@ fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQub
 
 #[test]
 fn nothing_is_left_over_whichever_process_is_killed_at_whichever_call_of_qubesd() {
-    // Whoever asks qubesd leaves it to the next daemon; and goes on by itself whoever else is killed.
+    // Whoever asks qubesd leaves it to the next daemon; and goes on by itself whoever else is
+    // killed.
     let nothing = |_: &Sandbox, _: &FakeQubes| {};
-    let restore = ["restore", "home", "disk.img", "--to", "restored", "--overwrite"];
+    let restore = [
+        "restore",
+        "home",
+        "disk.img",
+        "--to",
+        "restored",
+        "--overwrite",
+    ];
     let mut kills = 0;
-    for command in [&BACKUP[..], &["verify", "home"], &restore, &["qubes", "check", VIA]] {
+    for command in [
+        &BACKUP[..],
+        &["verify", "home"],
+        &restore,
+        &["qubes", "check", VIA],
+    ] {
         kills += killed_everywhere("caller", command, until_unlocked);
         kills += killed_everywhere("parent", command, nothing);
         kills += killed_everywhere("grandparent", command, nothing);
@@ -300,9 +458,15 @@ fn nothing_is_left_over_whichever_process_is_killed_at_whichever_call_of_qubesd(
     assert!(kills >= 100, "{kills} kills");
 }
 
-/// Runs a command that needs no far end and does more than to look, as soon as the daemon before it has ended.
+/// Runs a command that needs no far end and does more than to look, as soon as the daemon before it
+/// has ended.
 fn until_unlocked(sandbox: &Sandbox, qubes: &FakeQubes) {
-    until("a command runs", || qubes.wyng(sandbox, &["archive", "acknowledge", "home"]).status == 0);
+    until("a command runs", || {
+        qubes
+            .wyng(sandbox, &["archive", "acknowledge", "home"])
+            .status
+            == 0
+    });
 }
 
 fn begun_outcome(command: Child) -> Outcome {
@@ -314,8 +478,15 @@ fn a_service_that_is_stopped_kills_its_disposable_first() {
     let (mut sandbox, qubes) = prepared();
     qubes.install("net-dvm", "wyng.Push", "exec sleep 100");
     let service = Service::start_with(&mut sandbox, &["--config", &qubes.config]);
-    let mut backup = sandbox.command(&BACKUP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the helper is called", || qubes.world.noted("qrexec-calls").len() == 2);
+    let mut backup = sandbox
+        .command(&BACKUP)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the helper is called", || {
+        qubes.world.noted("qrexec-calls").len() == 2
+    });
     service.stop();
     backup.wait().unwrap();
     assert_eq!(qubes.world.disposables(), [""; 0]);
@@ -330,8 +501,13 @@ fn child_called(ancestor: u32, title: &str) -> u32 {
         if line.starts_with(format!("{title}\0").as_bytes()) {
             return *process;
         }
-        let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-        found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+        let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))
+            .unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .map(|child| child.parse::<u32>().unwrap()),
+        );
         place += 1;
     }
     panic!("no process is called {title}");

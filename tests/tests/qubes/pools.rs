@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes in a pool of files, as qubesd treats them: folders that come and go with their qubes, files that are away or replaced while they
-//! run.
+//! Volumes in a pool of files, as qubesd treats them: folders that come and go with their qubes,
+//! files that are away or replaced while they run.
 
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::PathBuf;
@@ -23,7 +23,12 @@ fn make_qube(sandbox: &Sandbox, name: &str, seed: u64) -> PathBuf {
 /// An archive, and a configuration that names the volumes of these qubes.
 fn configured(qubes: &[&str]) -> (Sandbox, String) {
     let sandbox = Sandbox::with_archive(&[]);
-    let line = |name: &&str| format!("{name} = {:?}\n", sandbox.path("pool/appvms").join(name).join("private.img"));
+    let line = |name: &&str| {
+        format!(
+            "{name} = {:?}\n",
+            sandbox.path("pool/appvms").join(name).join("private.img")
+        )
+    };
     let config = format!("[volumes]\n{}", qubes.iter().map(line).collect::<String>());
     let config = sandbox.text("wyng.toml", &config);
     (sandbox, config)
@@ -31,13 +36,18 @@ fn configured(qubes: &[&str]) -> (Sandbox, String) {
 
 #[test]
 fn the_service_finds_the_volume_of_a_qube_that_was_made_anew_or_first_made_after_it_began() {
-    if !require(Component::Landlock, "the_service_finds_the_volume_of_a_qube_that_was_made_anew_or_first_made_after_it_began") {
+    if !require(
+        Component::Landlock,
+        "the_service_finds_the_volume_of_a_qube_that_was_made_anew_or_first_made_after_it_began",
+    ) {
         return;
     }
     let (mut sandbox, config) = configured(&["work", "vault"]);
     let folder = make_qube(&sandbox, "work", 1);
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
-    sandbox.wyng(&["backup", "home", "work", "--config", &config]).success();
+    sandbox
+        .wyng(&["backup", "home", "work", "--config", &config])
+        .success();
     std::fs::remove_dir_all(folder).unwrap();
     make_qube(&sandbox, "work", 2);
     make_qube(&sandbox, "vault", 3);
@@ -55,7 +65,11 @@ fn a_volume_that_is_away_while_its_qube_runs_is_explained() {
     let path = format!("work={}", folder.join("private.img").display());
     let says = |sandbox: &Sandbox, source: &str| {
         let outcome = sandbox.wyng(&["backup", "home", source, "--config", &config]);
-        assert_eq!(outcome.expect(1).codes(), ["source-of-running-qube"], "{source}");
+        assert_eq!(
+            outcome.expect(1).codes(),
+            ["source-of-running-qube"],
+            "{source}"
+        );
     };
     says(&sandbox, "work");
     says(&sandbox, &path);
@@ -66,11 +80,15 @@ fn a_volume_that_is_away_while_its_qube_runs_is_explained() {
 
 #[test]
 fn what_is_roots_to_choose_nobody_else_chooses_by_a_link() {
-    if !require(Component::Root, "what_is_roots_to_choose_nobody_else_chooses_by_a_link") {
+    if !require(
+        Component::Root,
+        "what_is_roots_to_choose_nobody_else_chooses_by_a_link",
+    ) {
         return;
     }
     let (mut sandbox, config) = configured(&["work", "vault"]);
-    let [work, vault] = [("work", 1), ("vault", 2)].map(|(name, seed)| make_qube(&sandbox, name, seed));
+    let [work, vault] =
+        [("work", 1), ("vault", 2)].map(|(name, seed)| make_qube(&sandbox, name, seed));
     let _service = Service::start_with(&mut sandbox, &["--config", &config]);
     let backup = ["backup", "home", "work", "--config", &config];
     std::fs::remove_file(work.join("private.img")).unwrap();
@@ -88,7 +106,12 @@ fn what_is_roots_to_choose_nobody_else_chooses_by_a_link() {
 fn changed(sandbox: &Sandbox, qubes: &FakeQubes) -> (PathBuf, String) {
     qubes.create(sandbox, "qrexec:sys-backup", &[]).success();
     let image = make_qube(sandbox, "work", 1).join("private.img");
-    qubes.wyng(sandbox, &["backup", "home", &format!("work={}", image.display())]).success();
+    qubes
+        .wyng(
+            sandbox,
+            &["backup", "home", &format!("work={}", image.display())],
+        )
+        .success();
     std::fs::write(&image, noise(IMAGE_BYTES, 2)).unwrap();
     let to = image.to_str().unwrap().to_owned();
     (image, to)
@@ -102,12 +125,21 @@ fn a_volume_is_not_changed_in_place_while_its_qube_runs() {
     let dirty = image.with_file_name("private-dirty.img");
     let restore = ["restore", "home", "work", "--in-place", "--to", &to];
     std::fs::copy(&image, &dirty).unwrap();
-    assert_eq!(qubes.wyng(&sandbox, &restore).expect(1).codes(), ["target-of-running-qube"]);
+    assert_eq!(
+        qubes.wyng(&sandbox, &restore).expect(1).codes(),
+        ["target-of-running-qube"]
+    );
     assert!(std::fs::read(&image).unwrap() == noise(IMAGE_BYTES, 2));
     // Nor by another name of it.
     symlink(&image, sandbox.path("link")).unwrap();
     assert_eq!(
-        qubes.wyng(&sandbox, &["restore", "home", "work", "--in-place", "--to", "link"]).expect(1).codes(),
+        qubes
+            .wyng(
+                &sandbox,
+                &["restore", "home", "work", "--in-place", "--to", "link"]
+            )
+            .expect(1)
+            .codes(),
         ["target-of-running-qube"]
     );
     std::fs::remove_file(&dirty).unwrap();
@@ -123,11 +155,20 @@ fn a_restore_in_place_whose_qube_was_started_meanwhile_does_not_say_that_it_is_d
         let qubes = FakeQubes::dom0(&sandbox);
         let (image, to) = changed(&sandbox, &qubes);
         let dirty = image.with_file_name("private-dirty.img");
-        let started = started.replace("IMAGE", &to).replace("DIRTY", dirty.to_str().unwrap());
+        let started = started
+            .replace("IMAGE", &to)
+            .replace("DIRTY", dirty.to_str().unwrap());
         // The target is open when the store is read.
-        qubes.install("sys-backup", "wyng.Fetch", &format!("$HELPER fetch; {started}"));
+        qubes.install(
+            "sys-backup",
+            "wyng.Fetch",
+            &format!("$HELPER fetch; {started}"),
+        );
         let restore = ["restore", "home", "work", "--in-place", "--to", &to];
-        assert_eq!(qubes.wyng(&sandbox, &restore).expect(1).codes(), ["target-lost"]);
+        assert_eq!(
+            qubes.wyng(&sandbox, &restore).expect(1).codes(),
+            ["target-lost"]
+        );
     }
 }
 
@@ -136,8 +177,17 @@ fn a_volume_that_was_changed_in_place_has_a_later_time_than_what_qubesd_prepared
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::dom0(&sandbox);
     let (image, to) = changed(&sandbox, &qubes);
-    let time = |path: &PathBuf| path.metadata().map(|found| (found.mtime(), found.mtime_nsec())).unwrap();
+    let time = |path: &PathBuf| {
+        path.metadata()
+            .map(|found| (found.mtime(), found.mtime_nsec()))
+            .unwrap()
+    };
     let before = time(&image);
-    qubes.wyng(&sandbox, &["restore", "home", "work", "--in-place", "--to", &to]).success();
+    qubes
+        .wyng(
+            &sandbox,
+            &["restore", "home", "work", "--in-place", "--to", &to],
+        )
+        .success();
     assert!(time(&image) > before);
 }

@@ -1,27 +1,43 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the Markdown of our own documents to roff: headings, paragraphs, lists, tables, code. What these documents do not use is not understood.
+//! From the Markdown of our own documents to roff: headings, paragraphs, lists, tables, code. What
+//! these documents do not use is not understood.
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-/// Appends a document. What stands before its first heading of the second level becomes the description; its title is the page's.
+/// Appends a document. What stands before its first heading of the second level becomes the
+/// description; its title is the page's.
 pub(super) fn append(roff: &mut Roff, text: &str) {
     roff.control("SH", ["DESCRIPTION"]);
-    let mut lines = text.lines().skip_while(|line| line.starts_with("# ") || line.is_empty()).peekable();
+    let mut lines = text
+        .lines()
+        .skip_while(|line| line.starts_with("# ") || line.is_empty())
+        .peekable();
     while let Some(line) = lines.next() {
         match line {
             "" => {}
             _ if line.starts_with("```") => {
-                let code: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-                roff.control("PP", []).control("RS", ["4"]).control("nf", []);
+                let code: Vec<&str> = lines
+                    .by_ref()
+                    .take_while(|line| !line.starts_with("```"))
+                    .collect();
+                roff.control("PP", [])
+                    .control("RS", ["4"])
+                    .control("nf", []);
                 for line in code {
                     roff.text([roman(line)]).control("br", []);
                 }
                 roff.control("fi", []).control("RE", []);
             }
-            _ if line.starts_with("## ") => drop(roff.control("SH", [line.trim_start_matches("## ").to_uppercase().as_str()])),
+            _ if line.starts_with("## ") => drop(roff.control(
+                "SH",
+                [line.trim_start_matches("## ").to_uppercase().as_str()],
+            )),
             _ if line.starts_with('|') => {
-                let rows: Vec<&str> =
-                    std::iter::once(line).chain(std::iter::from_fn(|| lines.next_if(|line| line.starts_with('|')))).collect();
+                let rows: Vec<&str> = std::iter::once(line)
+                    .chain(std::iter::from_fn(|| {
+                        lines.next_if(|line| line.starts_with('|'))
+                    }))
+                    .collect();
                 table(roff, &rows);
             }
             _ => {
@@ -36,26 +52,48 @@ pub(super) fn append(roff: &mut Roff, text: &str) {
 }
 
 /// A paragraph or an entry of a list, with the lines that go on with it.
-fn paragraph<'a>(first: &str, lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>) -> String {
+fn paragraph<'a>(
+    first: &str,
+    lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
+) -> String {
     let mut whole = first.to_owned();
-    while let Some(line) = lines.next_if(|line| !line.is_empty() && !["#", "|", "```", "- "].iter().any(|begins| line.starts_with(begins)))
-    {
+    while let Some(line) = lines.next_if(|line| {
+        !line.is_empty()
+            && !["#", "|", "```", "- "]
+                .iter()
+                .any(|begins| line.starts_with(begins))
+    }) {
         whole.push(' ');
         whole.push_str(line.trim());
     }
     whole
 }
 
-/// A table becomes a list: of each row the first cell, then the others with the heads of their columns.
+/// A table becomes a list: of each row the first cell, then the others with the heads of their
+/// columns.
 fn table(roff: &mut Roff, rows: &[&str]) {
-    let cells = |row: &str| -> Vec<String> { row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect() };
-    let Some((heads, rows)) = rows.split_first() else { return };
+    let cells = |row: &str| -> Vec<String> {
+        row.trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    };
+    let Some((heads, rows)) = rows.split_first() else {
+        return;
+    };
     let heads = cells(heads);
     for row in rows.iter().skip(1).map(|row| cells(row)) {
-        let Some((first, others)) = row.split_first() else { continue };
+        let Some((first, others)) = row.split_first() else {
+            continue;
+        };
         roff.control("TP", []).text(inlines(first));
         let mut said = Vec::new();
-        for (place, (cell, head)) in others.iter().zip(heads.iter().skip(1)).enumerate().filter(|(_, (cell, _))| !cell.is_empty()) {
+        for (place, (cell, head)) in others
+            .iter()
+            .zip(heads.iter().skip(1))
+            .enumerate()
+            .filter(|(_, (cell, _))| !cell.is_empty())
+        {
             said.extend((place > 0).then(|| roman(format!("; {head}: "))));
             said.extend(inlines(cell));
         }
@@ -66,13 +104,26 @@ fn table(roff: &mut Roff, rows: &[&str]) {
 /// Code and what is emphasized in bold; of a link its text.
 fn inlines(text: &str) -> Vec<Inline> {
     let text = without_targets(&text.replace("**", "`"));
-    text.split('`').enumerate().map(|(place, part)| if place % 2 == 1 { bold(part) } else { roman(part) }).collect()
+    text.split('`')
+        .enumerate()
+        .map(|(place, part)| {
+            if place % 2 == 1 {
+                bold(part)
+            } else {
+                roman(part)
+            }
+        })
+        .collect()
 }
 
 /// `[text](target)` as `text`.
 fn without_targets(text: &str) -> String {
-    let Some((before, rest)) = text.split_once("](") else { return text.to_owned() };
-    let Some((begin, label)) = before.rsplit_once('[') else { return text.to_owned() };
+    let Some((before, rest)) = text.split_once("](") else {
+        return text.to_owned();
+    };
+    let Some((begin, label)) = before.rsplit_once('[') else {
+        return text.to_owned();
+    };
     let after = rest.split_once(')').map_or("", |(_, after)| after);
     format!("{begin}{label}{}", without_targets(after))
 }
@@ -87,7 +138,13 @@ mod tests {
         let text = "# Title\n\nFirst `a`,\nand [more](x.md).\n\n## A head\n\n- one\n  goes on\n- two\n\n| name | is | default |\n|---|---|---|\n| `x` | y | 1 |\n\n```\n.code\n```\n";
         append(&mut roff, text);
         let page = roff.to_roff();
-        for wanted in ["First \\fBa\\fR, and more.", ".SH \"A HEAD\"", "one goes on", "\\fBx\\fR\ny; default: 1", "\\&.code"] {
+        for wanted in [
+            "First \\fBa\\fR, and more.",
+            ".SH \"A HEAD\"",
+            "one goes on",
+            "\\fBx\\fR\ny; default: 1",
+            "\\&.code",
+        ] {
             assert!(page.contains(wanted), "{wanted}: {page}");
         }
     }

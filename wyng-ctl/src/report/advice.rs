@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The catalogue's sentences, made those of one command: what holds for it when it stops halfway, and advice that can be pasted as it is.
+//! The catalogue's sentences, made those of one command: what holds for it when it stops halfway,
+//! and advice that can be pasted as it is.
 
 use wyng_control::RESUMES;
 
@@ -10,7 +11,10 @@ use crate::quantity::shell_word;
 /// What holds for each command when it stops halfway. The first is what the catalogue says.
 pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
     (&["backup"], RESUMES),
-    (&["archive create"], "The archive is not there yet. The same command makes it, and takes up what was begun."),
+    (
+        &["archive create"],
+        "The archive is not there yet. The same command makes it, and takes up what was begun.",
+    ),
     (
         &["archive open"],
         "The store was only read, and what this machine knew of the archive before still counts. The same command begins anew.",
@@ -27,10 +31,22 @@ pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
         &["restore --in-place"],
         "The archive was only read. The target is what it was, unless an error beside this one says otherwise; the same command fetches what still differs.",
     ),
-    (&["restore --to -"], "The archive was only read. What was written to standard output is incomplete."),
-    (&["verify"], "The store was only read. What was checked counts, and what was found is noted."),
-    (&["monitor"], "Nothing was sent. The next backup reads more at most."),
-    (&["archive forget"], "The store was not touched. The same command removes what is left here."),
+    (
+        &["restore --to -"],
+        "The archive was only read. What was written to standard output is incomplete.",
+    ),
+    (
+        &["verify"],
+        "The store was only read. What was checked counts, and what was found is noted.",
+    ),
+    (
+        &["monitor"],
+        "Nothing was sent. The next backup reads more at most.",
+    ),
+    (
+        &["archive forget"],
+        "The store was not touched. The same command removes what is left here.",
+    ),
 ];
 
 /// For every other command.
@@ -53,11 +69,19 @@ impl Advice {
             "restore" if to_stdout => "restore --to -",
             command => command,
         };
-        let stays = WHAT_STAYS.iter().find(|(commands, _)| commands.contains(&what)).map_or(NOTHING_CHANGED, |(_, stays)| stays);
-        Self { what_stays: stays, archive: cli.archive().map(str::to_owned), program: program(cli) }
+        let stays = WHAT_STAYS
+            .iter()
+            .find(|(commands, _)| commands.contains(&what))
+            .map_or(NOTHING_CHANGED, |(_, stays)| stays);
+        Self {
+            what_stays: stays,
+            archive: cli.archive().map(str::to_owned),
+            program: program(cli),
+        }
     }
 
-    /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown last, for a command that names none.
+    /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown
+    /// last, for a command that names none.
     pub(super) fn apply(&self, message: &mut Message, shown: Option<&str>) {
         if message.safe == RESUMES {
             message.safe = self.what_stays.to_owned();
@@ -68,10 +92,17 @@ impl Advice {
     }
 
     /// Between back quotes a command of ours gets the names and options that are known.
-    pub(super) fn paste(&self, sentence: &str, shown: Option<&str>, volume: Option<&str>) -> String {
+    pub(super) fn paste(
+        &self,
+        sentence: &str,
+        shown: Option<&str>,
+        volume: Option<&str>,
+    ) -> String {
         let archive = self.archive.as_deref().or(shown);
         let parts = sentence.split('`').enumerate().map(|(place, part)| {
-            let Some(words) = part.strip_prefix("wyng-ctl").filter(|_| place % 2 == 1) else { return part.to_owned() };
+            let Some(words) = part.strip_prefix("wyng-ctl").filter(|_| place % 2 == 1) else {
+                return part.to_owned();
+            };
             let words = words.split(' ').map(|word| match (word, archive, volume) {
                 ("ARCHIVE", Some(archive), _) => shell_word(archive),
                 ("VOLUME", _, Some(volume)) => shell_word(volume),
@@ -86,7 +117,9 @@ impl Advice {
 fn program(cli: &Cli) -> String {
     let options = &cli.options;
     let mut words = vec!["wyng-ctl".to_owned()];
-    let mut add = |option: &str, path: &std::path::Path| words.extend([option.to_owned(), shell_word(&path.to_string_lossy())]);
+    let mut add = |option: &str, path: &std::path::Path| {
+        words.extend([option.to_owned(), shell_word(&path.to_string_lossy())])
+    };
     if let Some(config) = &options.config {
         add("--config", config);
     }
@@ -117,12 +150,35 @@ mod tests {
 
     #[test]
     fn advice_can_be_pasted() {
-        let failure = Failure::UnknownVolume { volume: "my disk".into() };
-        assert_eq!(told(&["restore", "home", "my disk", "--to", "x"], &failure).next, "See `wyng-ctl list home`.");
-        let own = ["--standalone", "--state-dir", "/a b", "restore", "home", "v", "--to", "x"];
-        assert_eq!(told(&own, &failure).next, "See `wyng-ctl --standalone --state-dir '/a b' list home`.");
-        let failure = Failure::UnknownSession { volume: "my disk".into(), session: "x".into() };
-        assert_eq!(told(&["diff", "home", "my disk"], &failure).next, "See `wyng-ctl list home 'my disk'`.");
+        let failure = Failure::UnknownVolume {
+            volume: "my disk".into(),
+        };
+        assert_eq!(
+            told(&["restore", "home", "my disk", "--to", "x"], &failure).next,
+            "See `wyng-ctl list home`."
+        );
+        let own = [
+            "--standalone",
+            "--state-dir",
+            "/a b",
+            "restore",
+            "home",
+            "v",
+            "--to",
+            "x",
+        ];
+        assert_eq!(
+            told(&own, &failure).next,
+            "See `wyng-ctl --standalone --state-dir '/a b' list home`."
+        );
+        let failure = Failure::UnknownSession {
+            volume: "my disk".into(),
+            session: "x".into(),
+        };
+        assert_eq!(
+            told(&["diff", "home", "my disk"], &failure).next,
+            "See `wyng-ctl list home 'my disk'`."
+        );
     }
 
     #[test]
@@ -130,8 +186,15 @@ mod tests {
         let safe = |words: &[&str]| told(words, &Failure::Interrupted).safe;
         assert_eq!(safe(&["backup", "home", "v"]), RESUMES);
         assert_eq!(safe(&["list", "home"]), NOTHING_CHANGED);
-        assert!(safe(&["archive", "create", "home", "--store", "dir:/x"]).starts_with("The archive is not there yet."));
-        assert!(safe(&["restore", "home", "v", "--to", "-"]).contains("standard output is incomplete"));
-        assert!(safe(&["key", "change", "home"]).ends_with("`wyng-ctl key list home` shows the slots."));
+        assert!(
+            safe(&["archive", "create", "home", "--store", "dir:/x"])
+                .starts_with("The archive is not there yet.")
+        );
+        assert!(
+            safe(&["restore", "home", "v", "--to", "-"]).contains("standard output is incomplete")
+        );
+        assert!(
+            safe(&["key", "change", "home"]).ends_with("`wyng-ctl key list home` shows the slots.")
+        );
     }
 }

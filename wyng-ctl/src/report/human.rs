@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for people: sentences as they come, and tables when their last row is known. With `--quiet` only what was asked to be shown, and what
-//! is wrong.
+//! Results for people: sentences as they come, and tables when their last row is known. With
+//! `--quiet` only what was asked to be shown, and what is wrong.
 
 use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Method, Problem, RestoreReport, SessionLine, ToClient, Unenforced, VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, KeySlot, Method, Problem, RestoreReport, SessionLine, ToClient,
+    Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -141,9 +142,14 @@ impl Human {
             event => {
                 self.flush(output);
                 let is_acknowledged = matches!(event, ToClient::Acknowledged { .. });
-                self.acknowledged_count = self.acknowledged_count.saturating_add(is_acknowledged.into());
+                self.acknowledged_count = self
+                    .acknowledged_count
+                    .saturating_add(is_acknowledged.into());
                 let lines = self.lines(event);
-                lines.iter().filter(|_| !self.quiet || self.is_asked_for(event)).for_each(|line| output.line(line));
+                lines
+                    .iter()
+                    .filter(|_| !self.quiet || self.is_asked_for(event))
+                    .for_each(|line| output.line(line));
             }
         }
     }
@@ -158,14 +164,24 @@ impl Human {
             listing.newest.sorted().take_lines("  ", self.colours),
             listing.archives.take_lines("", self.colours),
         ];
-        lines.iter().flatten().filter(|_| lists).for_each(|line| output.line(line));
+        lines
+            .iter()
+            .flatten()
+            .filter(|_| lists)
+            .for_each(|line| output.line(line));
         if let Some(volume) = self.last_backed_up.take() {
             self.say_backed_up(&volume, "", output);
         }
     }
 
     /// The command is over: what there is to say of it as a whole.
-    pub(super) fn finish(&mut self, exit: ExitStatus, archive: Option<&str>, advice: &Advice, output: &mut Output) {
+    pub(super) fn finish(
+        &mut self,
+        exit: ExitStatus,
+        archive: Option<&str>,
+        advice: &Advice,
+        output: &mut Output,
+    ) {
         self.flush(output);
         self.say_unenforced(output);
         self.say_left_over(advice, output);
@@ -173,21 +189,50 @@ impl Human {
             return;
         }
         let archive = archive.unwrap_or_default();
-        let Listing { archive_count, volume_count, session_count, added_bytes, .. } = self.listing;
+        let Listing {
+            archive_count,
+            volume_count,
+            session_count,
+            added_bytes,
+            ..
+        } = self.listing;
         match self.command {
-            "list" if volume_count == 0 => output.line(&format!("archive {archive:?} has no session yet")),
+            "list" if volume_count == 0 => {
+                output.line(&format!("archive {archive:?} has no session yet"))
+            }
             "list" => {
-                let (volumes, sessions) = (counted(volume_count, "volume"), counted(session_count, "session"));
-                output.line(&format!("{volumes}, {sessions}, {} added", show_bytes(added_bytes)));
+                let (volumes, sessions) = (
+                    counted(volume_count, "volume"),
+                    counted(session_count, "session"),
+                );
+                output.line(&format!(
+                    "{volumes}, {sessions}, {} added",
+                    show_bytes(added_bytes)
+                ));
             }
             "archive list" if archive_count == 0 => output.line("no archive is known here"),
             "status" if archive_count == 0 => self.say("no archive is known here", output),
-            "snapshots list" if self.snapshot_count == 0 => output.line("no base snapshot was found"),
-            "snapshots clean" => self.say(&format!("{} removed", counted(self.removed_count, "base snapshot")), output),
-            "archive acknowledge" if self.acknowledged_count == 0 => {
-                self.say(&advice.paste("no damage is known; `wyng-ctl verify ARCHIVE` looks for it", None, None), output);
+            "snapshots list" if self.snapshot_count == 0 => {
+                output.line("no base snapshot was found")
             }
-            "archive forget" => self.say(&format!("archive {archive:?} is forgotten here; its store was not touched"), output),
+            "snapshots clean" => self.say(
+                &format!("{} removed", counted(self.removed_count, "base snapshot")),
+                output,
+            ),
+            "archive acknowledge" if self.acknowledged_count == 0 => {
+                self.say(
+                    &advice.paste(
+                        "no damage is known; `wyng-ctl verify ARCHIVE` looks for it",
+                        None,
+                        None,
+                    ),
+                    output,
+                );
+            }
+            "archive forget" => self.say(
+                &format!("archive {archive:?} is forgotten here; its store was not touched"),
+                output,
+            ),
             "key check" => self.say(&format!("the passphrase opens archive {archive:?}"), output),
             "lock" => self.say("locked", output),
             _ => {}
@@ -198,33 +243,68 @@ impl Human {
     pub(super) fn snapshots(&mut self, lines: &[SnapshotLine], output: &mut Output) {
         use Side::{Left, Right};
         self.flush(output);
-        let mut table =
-            Table::new([("BASE SNAPSHOT OF", Left), ("VOLUME", Left), ("SESSION", Left), ("AGE", Right), ("FOLDER", Left), ("", Left)]);
+        let mut table = Table::new([
+            ("BASE SNAPSHOT OF", Left),
+            ("VOLUME", Left),
+            ("SESSION", Left),
+            ("AGE", Right),
+            ("FOLDER", Left),
+            ("", Left),
+        ]);
         let unknown = || "-".to_owned();
         for line in lines {
             table.push([
-                plain(&line.archive.clone().unwrap_or_else(|| hex(&line.archive_id))).into(),
+                plain(
+                    &line
+                        .archive
+                        .clone()
+                        .unwrap_or_else(|| hex(&line.archive_id)),
+                )
+                .into(),
                 line.volume.as_deref().map_or_else(unknown, plain).into(),
                 line.session.map_or_else(unknown, session_name).into(),
-                line.session.map_or_else(|| unknown().into(), |session| self.age(session)),
+                line.session
+                    .map_or_else(|| unknown().into(), |session| self.age(session)),
                 plain(&line.folder.display().to_string()).into(),
                 snapshot_state(line),
             ]);
         }
         let shown = !self.quiet || self.command == "snapshots list";
-        table.sorted().take_lines("", self.colours).iter().filter(|_| shown).for_each(|line| output.line(line));
+        table
+            .sorted()
+            .take_lines("", self.colours)
+            .iter()
+            .filter(|_| shown)
+            .for_each(|line| output.line(line));
         self.snapshot_count = self.snapshot_count.saturating_add(lines.len() as u64);
-        self.removed_count = self.removed_count.saturating_add(lines.iter().filter(|line| line.removed).count() as u64);
-        self.left_over_count = self.left_over_count.saturating_add(lines.iter().filter(|line| is_left_over(line)).count() as u64);
+        self.removed_count = self
+            .removed_count
+            .saturating_add(lines.iter().filter(|line| line.removed).count() as u64);
+        self.left_over_count = self
+            .left_over_count
+            .saturating_add(lines.iter().filter(|line| is_left_over(line)).count() as u64);
     }
 
     /// Prints what a configuration says.
     pub(super) fn config(&self, config: &Config, output: &mut Output) {
-        let archives = config.archives.iter().map(|(name, archive)| format!("archive {name}  {} through {}", archive.store, archive.via));
-        let volumes = config.volumes.iter().map(|(name, path)| format!("volume {name}  {}", path.display()));
-        let profiles =
-            config.profiles.iter().map(|(name, profile)| format!("profile {name}  {} to {}", profile.volumes.join(", "), profile.archive));
-        archives.chain(volumes).chain(profiles).for_each(|line| self.say(&plain(&line), output));
+        let archives = config.archives.iter().map(|(name, archive)| {
+            format!("archive {name}  {} through {}", archive.store, archive.via)
+        });
+        let volumes = config
+            .volumes
+            .iter()
+            .map(|(name, path)| format!("volume {name}  {}", path.display()));
+        let profiles = config.profiles.iter().map(|(name, profile)| {
+            format!(
+                "profile {name}  {} to {}",
+                profile.volumes.join(", "),
+                profile.archive
+            )
+        });
+        archives
+            .chain(volumes)
+            .chain(profiles)
+            .for_each(|line| self.say(&plain(&line), output));
     }
 
     /// Says that something was done, or is right.
@@ -238,7 +318,10 @@ impl Human {
     fn is_asked_for(&self, event: &ToClient) -> bool {
         match event {
             ToClient::KeySlot(_) => self.command == "key list",
-            ToClient::Monitored(_) | ToClient::Unlocked { .. } | ToClient::Reached { .. } | ToClient::Acknowledged { .. } => false,
+            ToClient::Monitored(_)
+            | ToClient::Unlocked { .. }
+            | ToClient::Reached { .. }
+            | ToClient::Acknowledged { .. } => false,
             ToClient::Problem(problem) => !problem.acknowledged,
             _ => true,
         }
@@ -254,14 +337,22 @@ impl Human {
                 archive.volume_count.to_string().into(),
                 column_bytes(archive.stored_bytes).into(),
                 self.ago(archive.committed_time),
-                if verified > 0 { self.ago(verified) } else { Cell::new("never".into(), State::Warning) },
+                if verified > 0 {
+                    self.ago(verified)
+                } else {
+                    Cell::new("never".into(), State::Warning)
+                },
                 plain(&archive.store_url).into(),
             ]);
             return;
         }
         let verified = match verified {
             0 => "never verified".to_owned(),
-            time => format!("all verified since {} ({})", self.clock.local(time), self.clock.ago(time)),
+            time => format!(
+                "all verified since {} ({})",
+                self.clock.local(time),
+                self.clock.ago(time)
+            ),
         };
         let mut lines = vec![
             format!("{}  {}", plain(&archive.name), plain(&archive.store_url)),
@@ -286,7 +377,10 @@ impl Human {
             ));
         }
         let shown = !self.quiet || self.command == "archive show";
-        lines.iter().filter(|_| shown).for_each(|line| output.line(line));
+        lines
+            .iter()
+            .filter(|_| shown)
+            .for_each(|line| output.line(line));
     }
 
     fn volume(&mut self, name: &str) {
@@ -298,12 +392,29 @@ impl Human {
 
     /// A volume of which no session came has a row of its own.
     fn end_volume(&mut self) {
-        let Some(name) = self.listing.volume.take() else { return };
+        let Some(name) = self.listing.volume.take() else {
+            return;
+        };
         let none = || Cell::from("-".to_owned());
         if self.command == "status" {
-            self.listing.newest.push([name.into(), Cell::new("none".into(), State::Warning), none(), none(), none(), none()]);
+            self.listing.newest.push([
+                name.into(),
+                Cell::new("none".into(), State::Warning),
+                none(),
+                none(),
+                none(),
+                none(),
+            ]);
         } else {
-            self.listing.sessions.push([name.into(), Cell::new("none".into(), State::Warning), none(), none(), none(), none(), none()]);
+            self.listing.sessions.push([
+                name.into(),
+                Cell::new("none".into(), State::Warning),
+                none(),
+                none(),
+                none(),
+                none(),
+                none(),
+            ]);
         }
     }
 
@@ -312,10 +423,19 @@ impl Human {
         self.listing.session_count = self.listing.session_count.saturating_add(1);
         self.listing.added_bytes = self.listing.added_bytes.saturating_add(session.added_bytes);
         let name: Cell = self.listing.volume_name.clone().into();
-        let (time, local) = (session_name(session.session), self.clock.local(session.session));
-        let (age, size, notes) = (self.age(session.session), column_bytes(session.size_bytes), self.notes(session));
+        let (time, local) = (
+            session_name(session.session),
+            self.clock.local(session.session),
+        );
+        let (age, size, notes) = (
+            self.age(session.session),
+            column_bytes(session.size_bytes),
+            self.notes(session),
+        );
         if self.command == "status" {
-            self.listing.newest.push([name, time.into(), local.into(), age, size.into(), notes]);
+            self.listing
+                .newest
+                .push([name, time.into(), local.into(), age, size.into(), notes]);
         } else {
             self.listing.sessions.push([
                 name,
@@ -330,22 +450,44 @@ impl Human {
     }
 
     fn age(&self, time: i64) -> Cell {
-        Cell::new(self.clock.age(time), if self.clock.is_ahead(time) { State::Warning } else { State::Plain })
+        Cell::new(
+            self.clock.age(time),
+            if self.clock.is_ahead(time) {
+                State::Warning
+            } else {
+                State::Plain
+            },
+        )
     }
 
     fn ago(&self, time: i64) -> Cell {
-        Cell::new(self.clock.ago(time), if self.clock.is_ahead(time) { State::Warning } else { State::Plain })
+        Cell::new(
+            self.clock.ago(time),
+            if self.clock.is_ahead(time) {
+                State::Warning
+            } else {
+                State::Plain
+            },
+        )
     }
 
     fn notes(&self, session: &SessionLine) -> Cell {
         let words = [
             (session.damaged && !session.acknowledged, "DAMAGED"),
-            (session.damaged && session.acknowledged, "damaged, acknowledged"),
+            (
+                session.damaged && session.acknowledged,
+                "damaged, acknowledged",
+            ),
             (self.clock.is_ahead(session.session), "ahead of the clock"),
             (session.live, "live"),
         ];
-        let words = words.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word.to_owned());
-        let notes: Vec<String> = words.chain(session.tags.iter().map(|tag| format!("^{}", plain(tag)))).collect();
+        let words = words
+            .into_iter()
+            .filter(|(holds, _)| *holds)
+            .map(|(_, word)| word.to_owned());
+        let notes: Vec<String> = words
+            .chain(session.tags.iter().map(|tag| format!("^{}", plain(tag))))
+            .collect();
         let state = match () {
             () if session.damaged && !session.acknowledged => State::Bad,
             () if session.damaged => State::Warning,
@@ -369,26 +511,50 @@ impl Human {
             None if self.dry_run => "dry run".to_owned(),
             None => "no session".to_owned(),
         };
-        let changed =
-            if volume.changed_bytes == 0 { "unchanged".to_owned() } else { format!("{} changed", show_bytes(volume.changed_bytes)) };
-        let stored =
-            if self.dry_run || volume.sent_bytes == 0 { String::new() } else { format!(", {} stored", show_bytes(volume.sent_bytes)) };
+        let changed = if volume.changed_bytes == 0 {
+            "unchanged".to_owned()
+        } else {
+            format!("{} changed", show_bytes(volume.changed_bytes))
+        };
+        let stored = if self.dry_run || volume.sent_bytes == 0 {
+            String::new()
+        } else {
+            format!(", {} stored", show_bytes(volume.sent_bytes))
+        };
         let how = if self.verbose {
             let snapshot = if volume.snapshot { "" } else { ", no snapshot" };
-            format!(" (read {}, {}{snapshot})", show_bytes(volume.read_bytes), method_name(volume.method))
+            format!(
+                " (read {}, {}{snapshot})",
+                show_bytes(volume.read_bytes),
+                method_name(volume.method)
+            )
         } else {
             String::new()
         };
         format!("{}  {session}  {changed}{stored}{how}", plain(&volume.name))
     }
 
-    /// What became of a volume that was restored, or would be. What is wrong with the disk, and what is less than certain, is always said.
+    /// What became of a volume that was restored, or would be. What is wrong with the disk, and
+    /// what is less than certain, is always said.
     fn restored(&self, volume: &RestoreReport, output: &mut Output) {
-        let (name, session, path) = (plain(&volume.name), session_name(volume.session), plain(&volume.path));
-        let (written, fetched) = (show_bytes(volume.written_bytes), show_bytes(volume.fetched_bytes));
+        let (name, session, path) = (
+            plain(&volume.name),
+            session_name(volume.session),
+            plain(&volume.path),
+        );
+        let (written, fetched) = (
+            show_bytes(volume.written_bytes),
+            show_bytes(volume.fetched_bytes),
+        );
         let line = if self.dry_run {
-            let lost = if volume.lost_bytes > 0 { format!("; {} are lost", show_bytes(volume.lost_bytes)) } else { String::new() };
-            format!("{name}  {session}  would write {written} to {path}, and fetch at most {fetched}{lost}")
+            let lost = if volume.lost_bytes > 0 {
+                format!("; {} are lost", show_bytes(volume.lost_bytes))
+            } else {
+                String::new()
+            };
+            format!(
+                "{name}  {session}  would write {written} to {path}, and fetch at most {fetched}{lost}"
+            )
         } else {
             format!("{name}  {session}  restored to {path}: {written} written, {fetched} fetched")
         };
@@ -399,19 +565,30 @@ impl Human {
         }
         if volume.unread_bytes > 0 {
             let unread = show_bytes(volume.unread_bytes);
-            output.line(&format!("  {name}: {unread} were taken unread from the base snapshot (--quick)"));
+            output.line(&format!(
+                "  {name}: {unread} were taken unread from the base snapshot (--quick)"
+            ));
         }
     }
 
     fn totals(&mut self, sent_bytes: u64, output: &mut Output) {
         let took = duration(i64::try_from(self.began.elapsed().as_secs()).unwrap_or(i64::MAX));
         match self.last_backed_up.take() {
-            Some(volume) if self.backed_up_count == 1 => self.say_backed_up(&volume, &format!(", {took}"), output),
+            Some(volume) if self.backed_up_count == 1 => {
+                self.say_backed_up(&volume, &format!(", {took}"), output)
+            }
             last => {
                 self.last_backed_up = last;
                 self.flush(output);
-                let sent = if self.dry_run { String::new() } else { format!("{} sent, ", show_bytes(sent_bytes)) };
-                self.say(&format!("{}: {sent}{took}", counted(self.backed_up_count, "volume")), output);
+                let sent = if self.dry_run {
+                    String::new()
+                } else {
+                    format!("{} sent, ", show_bytes(sent_bytes))
+                };
+                self.say(
+                    &format!("{}: {sent}{took}", counted(self.backed_up_count, "volume")),
+                    output,
+                );
             }
         }
     }
@@ -419,18 +596,32 @@ impl Human {
     fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {
         self.flush(output);
         let read = show_bytes(verified.read_bytes);
-        let checked = if self.checks_part { format!("{read} checked") } else { format!("all {read} checked") };
+        let checked = if self.checks_part {
+            format!("{read} checked")
+        } else {
+            format!("all {read} checked")
+        };
         let line = match verified.problems {
             0 => format!("{checked}: no problem"),
-            count => format!("{read} checked: {}", painted(&counted(count, "problem"), State::Bad, self.colours)),
+            count => format!(
+                "{read} checked: {}",
+                painted(&counted(count, "problem"), State::Bad, self.colours)
+            ),
         };
         let seen = match verified.acknowledged {
             0 => String::new(),
             count => format!(", and {count} that were acknowledged"),
         };
         let details = if self.verbose {
-            let more = if verified.listed_whole { "" } else { " or more, as a part of the store cannot be listed" };
-            format!(" ({} objects; {} foreign{more})", verified.objects_checked, verified.foreign_objects)
+            let more = if verified.listed_whole {
+                ""
+            } else {
+                " or more, as a part of the store cannot be listed"
+            };
+            format!(
+                " ({} objects; {} foreign{more})",
+                verified.objects_checked, verified.foreign_objects
+            )
         } else {
             String::new()
         };
@@ -443,12 +634,22 @@ impl Human {
         let missing = std::mem::take(&mut self.unenforced);
         if self.verbose {
             for missing in missing {
-                let (protection, role, reason) = (plain(&missing.protection), plain(&missing.role), plain(&missing.reason));
-                self.say(&format!("not enforced: {protection} for {role}: {reason}"), output);
+                let (protection, role, reason) = (
+                    plain(&missing.protection),
+                    plain(&missing.role),
+                    plain(&missing.reason),
+                );
+                self.say(
+                    &format!("not enforced: {protection} for {role}: {reason}"),
+                    output,
+                );
             }
         } else if !missing.is_empty() {
             let count = counted(missing.len() as u64, "protection");
-            self.say(&format!("{count} of the daemon cannot be enforced on this system; -v names each"), output);
+            self.say(
+                &format!("{count} of the daemon cannot be enforced on this system; -v names each"),
+                output,
+            );
         }
     }
 
@@ -458,7 +659,9 @@ impl Human {
             1 => ("1 base snapshot".to_owned(), "is", "it"),
             count => (format!("{count} base snapshots"), "are", "them"),
         };
-        let line = format!("{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}");
+        let line = format!(
+            "{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}"
+        );
         self.say(&advice.paste(&line, None, None), output);
     }
 
@@ -469,24 +672,32 @@ impl Human {
                 "{}  {} to be read by the next backup{}",
                 plain(&volume.name),
                 show_bytes(volume.changed_bytes),
-                if self.verbose { format!(" ({})", method_name(volume.method)) } else { String::new() }
+                if self.verbose {
+                    format!(" ({})", method_name(volume.method))
+                } else {
+                    String::new()
+                }
             )],
             ToClient::Lost { volume, ranges } => {
                 let volume = plain(volume);
                 let lost = |(begin, end): &(u64, u64)| {
                     let length = end.saturating_sub(*begin);
-                    format!("{volume}: {length} bytes from byte {begin} on are lost; zeros take their place")
+                    format!(
+                        "{volume}: {length} bytes from byte {begin} on are lost; zeros take their place"
+                    )
                 };
                 ranges.iter().map(lost).collect()
             }
-            ToClient::Differences(ranges) => {
-                ranges.iter().map(|(begin, end)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin))).collect()
-            }
+            ToClient::Differences(ranges) => ranges
+                .iter()
+                .map(|(begin, end)| format!("{begin:>16}  {:>12}", end.saturating_sub(*begin)))
+                .collect(),
             ToClient::Compared(sums) => vec![format!(
                 "{}  {} and {}: {} differ{}",
                 plain(&sums.name),
                 session_name(sums.session),
-                sums.with.map_or_else(|| "the volume as it is".to_owned(), session_name),
+                sums.with
+                    .map_or_else(|| "the volume as it is".to_owned(), session_name),
                 show_bytes(sums.differing_bytes),
                 if sums.damaged_bytes == 0 {
                     String::new()
@@ -498,32 +709,64 @@ impl Human {
                 }
             )],
             ToClient::Problem(problem) => self.problem(problem),
-            ToClient::Acknowledged { what } => vec![format!("damaged, acknowledged: {}", plain(what))],
+            ToClient::Acknowledged { what } => {
+                vec![format!("damaged, acknowledged: {}", plain(what))]
+            }
             ToClient::KeySlot(slot) => vec![self.key_slot(slot)],
-            ToClient::Reached { via, service } => vec![format!("{service} answers through {}", plain(via))],
-            ToClient::Unlocked { until } => vec![format!("unlocked until {} ({})", self.clock.local(*until), self.clock.age(*until))],
+            ToClient::Reached { via, service } => {
+                vec![format!("{service} answers through {}", plain(via))]
+            }
+            ToClient::Unlocked { until } => vec![format!(
+                "unlocked until {} ({})",
+                self.clock.local(*until),
+                self.clock.age(*until)
+            )],
             ToClient::RecoverySheet(sheet) => super::sheet::lines(sheet),
             _ => Vec::new(),
         }
     }
 
     fn key_slot(&self, slot: &KeySlot) -> String {
-        let kind = if slot.recovery_key { "recovery key" } else { "passphrase" };
-        let label = if slot.label.is_empty() { String::new() } else { format!("  {:?}", plain(&slot.label)) };
+        let kind = if slot.recovery_key {
+            "recovery key"
+        } else {
+            "passphrase"
+        };
+        let label = if slot.label.is_empty() {
+            String::new()
+        } else {
+            format!("  {:?}", plain(&slot.label))
+        };
         let opened = match (slot.opens, slot.opened_time) {
             (true, _) => "  <- this one opens the archive".to_owned(),
             (false, 0) => String::new(),
             (false, time) => format!("  opened last, {}", session_name(time)),
         };
         let (made, memory_mib) = (session_name(slot.made_time), slot.memory_kib / 1024);
-        format!("slot {}  {kind}{label}  made {made}, {memory_mib} MiB, {} passes{opened}", slot.number, slot.passes)
+        format!(
+            "slot {}  {kind}{label}  made {made}, {memory_mib} MiB, {} passes{opened}",
+            slot.number, slot.passes
+        )
     }
 
     fn problem(&self, problem: &Problem) -> Vec<String> {
-        let (seen, state) = if problem.acknowledged { ("acknowledged: ", State::Warning) } else { ("", State::Bad) };
+        let (seen, state) = if problem.acknowledged {
+            ("acknowledged: ", State::Warning)
+        } else {
+            ("", State::Bad)
+        };
         let class = painted(problem.class.word(), state, self.colours);
-        let needed = problem.volumes.iter().map(|session| format!("    needed by {}", plain(session)));
-        std::iter::once(format!("{seen}{class} {}: {}", plain(&problem.object), plain(&problem.problem))).chain(needed).collect()
+        let needed = problem
+            .volumes
+            .iter()
+            .map(|session| format!("    needed by {}", plain(session)));
+        std::iter::once(format!(
+            "{seen}{class} {}: {}",
+            plain(&problem.object),
+            plain(&problem.problem)
+        ))
+        .chain(needed)
+        .collect()
     }
 }
 
@@ -543,7 +786,10 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
     match (line.removed, line.left_over, line.session) {
         (true, ..) => "removed".to_owned().into(),
         (_, Some(why), _) => Cell::new(format!("left over: {why}"), State::Warning),
-        (_, None, None) => Cell::new("can be looked into by its owner and by root".to_owned(), State::Warning),
+        (_, None, None) => Cell::new(
+            "can be looked into by its owner and by root".to_owned(),
+            State::Warning,
+        ),
         (_, None, Some(_)) => String::new().into(),
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for programs: one object a command. Field names are a contract, `docs/schema/output.json`; numbers of bytes are whole numbers.
+//! Results for programs: one object a command. Field names are a contract,
+//! `docs/schema/output.json`; numbers of bytes are whole numbers.
 
 use serde_json::{Map, Value, json};
 use wyng_config::Profile;
@@ -64,15 +65,29 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
                         .map(|(name, archive)| json!({"name": name, "store": archive.store, "via": archive.via}))
                         .collect(),
                 );
-                set("volumes", config.volumes.iter().map(|(name, path)| json!({"name": name, "path": path})).collect());
+                set(
+                    "volumes",
+                    config
+                        .volumes
+                        .iter()
+                        .map(|(name, path)| json!({"name": name, "path": path}))
+                        .collect(),
+                );
                 set("profiles", config.profiles.iter().map(profile).collect());
             }
         }
         "list" => drop(set("volumes", listed(report))),
         "backup" => {
-            set("volumes", Value::Array(report.events.iter().filter_map(backed_up).collect()));
+            set(
+                "volumes",
+                Value::Array(report.events.iter().filter_map(backed_up).collect()),
+            );
             for event in &report.events {
-                if let ToClient::Totals { sent_bytes, peak_rss_bytes } = event {
+                if let ToClient::Totals {
+                    sent_bytes,
+                    peak_rss_bytes,
+                } = event
+                {
                     set("sent_bytes", json!(sent_bytes));
                     set("peak_rss_bytes", json!(peak_rss_bytes));
                 }
@@ -80,10 +95,16 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
         }
         "restore" => {
             set("dry_run", json!(report.dry_run));
-            let restored = report.events.iter().filter_map(|event| restored(event, &report.events));
+            let restored = report
+                .events
+                .iter()
+                .filter_map(|event| restored(event, &report.events));
             set("volumes", Value::Array(restored.collect()));
         }
-        "monitor" => drop(set("volumes", Value::Array(report.events.iter().filter_map(monitored).collect()))),
+        "monitor" => drop(set(
+            "volumes",
+            Value::Array(report.events.iter().filter_map(monitored).collect()),
+        )),
         "diff" => {
             let mut differing = Vec::new();
             for event in &report.events {
@@ -105,7 +126,10 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
             set("ranges", Value::Array(differing));
         }
         "verify" => {
-            set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
+            set(
+                "problems",
+                Value::Array(report.events.iter().filter_map(problem).collect()),
+            );
             for event in &report.events {
                 if let ToClient::Verified(verified) = event {
                     set("objects_checked", json!(verified.objects_checked));
@@ -132,27 +156,41 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
                     set("generation", json!(sheet.generation));
                     set("committed", json!(session_name(sheet.committed_time)));
                     set("code", json!(sheet.code));
-                    set("second_reader_sha256", json!(super::sheet::SECOND_READER_SHA256));
+                    set(
+                        "second_reader_sha256",
+                        json!(super::sheet::SECOND_READER_SHA256),
+                    );
                 }
             }
         }
         "key list" | "key add" | "key change" | "key remove" => {
-            set("slots", Value::Array(report.events.iter().filter_map(slot).collect()));
+            set(
+                "slots",
+                Value::Array(report.events.iter().filter_map(slot).collect()),
+            );
             if let Some(key) = &report.secret {
                 set("recovery_key", json!(key.as_str()));
             }
         }
         "qubes check" => {
             let reached = report.events.iter().filter_map(|event| match event {
-                ToClient::Reached { via, service } => Some(json!({ "via": via, "service": service })),
+                ToClient::Reached { via, service } => {
+                    Some(json!({ "via": via, "service": service }))
+                }
                 _ => None,
             });
             set("reached", reached.collect());
         }
         "archive acknowledge" => {
-            set("acknowledged", Value::Array(report.events.iter().filter_map(acknowledged).collect()));
+            set(
+                "acknowledged",
+                Value::Array(report.events.iter().filter_map(acknowledged).collect()),
+            );
         }
-        "key check" => drop(set("slot", report.events.iter().find_map(slot).unwrap_or(Value::Null))),
+        "key check" => drop(set(
+            "slot",
+            report.events.iter().find_map(slot).unwrap_or(Value::Null),
+        )),
         "completions" => drop(set("script", json!(report.script))),
         "lock" | "watch" | "man" => {}
         "snapshots list" | "snapshots clean" | "archive forget" => {
@@ -161,10 +199,16 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
         command => {
             set("archives", archives(report));
             if command == "archive open" {
-                set("problems", Value::Array(report.events.iter().filter_map(problem).collect()));
+                set(
+                    "problems",
+                    Value::Array(report.events.iter().filter_map(problem).collect()),
+                );
             }
             if command == "status" {
-                set("unenforced", Value::Array(report.events.iter().filter_map(unenforced).collect()));
+                set(
+                    "unenforced",
+                    Value::Array(report.events.iter().filter_map(unenforced).collect()),
+                );
                 set("snapshots", report.snapshots.iter().map(snapshot).collect());
             }
         }
@@ -177,9 +221,14 @@ fn listed(report: &Report) -> Value {
     let mut volumes: Vec<Value> = Vec::new();
     for event in &report.events {
         match event {
-            ToClient::Volume(volume) => volumes.push(json!({"name": volume.name, "size_bytes": volume.size_bytes, "sessions": []})),
+            ToClient::Volume(volume) => volumes.push(
+                json!({"name": volume.name, "size_bytes": volume.size_bytes, "sessions": []}),
+            ),
             ToClient::Session(line) => {
-                if let Some(Value::Array(sessions)) = volumes.last_mut().and_then(|volume| volume.get_mut("sessions")) {
+                if let Some(Value::Array(sessions)) = volumes
+                    .last_mut()
+                    .and_then(|volume| volume.get_mut("sessions"))
+                {
                     sessions.push(session(line));
                 }
             }
@@ -213,12 +262,17 @@ fn archives(report: &Report) -> Value {
             ToClient::Session(line) => {
                 if let Some(Value::Object(archive)) = archives.last_mut() {
                     let newest = archive.entry("newest").or_insert_with(|| json!({}));
-                    newest.as_object_mut().and_then(|newest| newest.insert(volume_name.to_owned(), session(line)));
+                    newest
+                        .as_object_mut()
+                        .and_then(|newest| newest.insert(volume_name.to_owned(), session(line)));
                 }
             }
             ToClient::Acknowledged { what } => {
                 if let Some(Value::Object(archive)) = archives.last_mut()
-                    && let Some(seen) = archive.entry("acknowledged").or_insert_with(|| json!([])).as_array_mut()
+                    && let Some(seen) = archive
+                        .entry("acknowledged")
+                        .or_insert_with(|| json!([]))
+                        .as_array_mut()
                 {
                     seen.push(json!(what));
                 }
@@ -230,7 +284,11 @@ fn archives(report: &Report) -> Value {
 }
 
 fn acknowledged(event: &ToClient) -> Option<Value> {
-    if let ToClient::Acknowledged { what } = event { Some(json!(what)) } else { None }
+    if let ToClient::Acknowledged { what } = event {
+        Some(json!(what))
+    } else {
+        None
+    }
 }
 
 fn snapshot(line: &SnapshotLine) -> Value {
@@ -246,7 +304,9 @@ fn snapshot(line: &SnapshotLine) -> Value {
 }
 
 fn backed_up(event: &ToClient) -> Option<Value> {
-    let ToClient::BackedUp(volume) = event else { return None };
+    let ToClient::BackedUp(volume) = event else {
+        return None;
+    };
     Some(json!({
         "name": volume.name,
         "session": volume.session.map(session_name),
@@ -262,8 +322,12 @@ fn backed_up(event: &ToClient) -> Option<Value> {
 }
 
 fn monitored(event: &ToClient) -> Option<Value> {
-    let ToClient::Monitored(volume) = event else { return None };
-    Some(json!({"name": volume.name, "method": method_name(volume.method), "changed_bytes": volume.changed_bytes}))
+    let ToClient::Monitored(volume) = event else {
+        return None;
+    };
+    Some(
+        json!({"name": volume.name, "method": method_name(volume.method), "changed_bytes": volume.changed_bytes}),
+    )
 }
 
 /// Ranges of bytes as their begin and length.
@@ -272,9 +336,14 @@ fn ranges(page: &[(u64, u64)]) -> Vec<Value> {
 }
 
 fn restored(event: &ToClient, all: &[ToClient]) -> Option<Value> {
-    let ToClient::Restored(volume) = event else { return None };
+    let ToClient::Restored(volume) = event else {
+        return None;
+    };
     let lost = all.iter().filter_map(|event| match event {
-        ToClient::Lost { volume: of, ranges: page } if *of == volume.name => Some(ranges(page)),
+        ToClient::Lost {
+            volume: of,
+            ranges: page,
+        } if *of == volume.name => Some(ranges(page)),
         _ => None,
     });
     Some(json!({
@@ -291,7 +360,9 @@ fn restored(event: &ToClient, all: &[ToClient]) -> Option<Value> {
 }
 
 fn problem(event: &ToClient) -> Option<Value> {
-    let ToClient::Problem(problem) = event else { return None };
+    let ToClient::Problem(problem) = event else {
+        return None;
+    };
     Some(json!({
         "object": problem.object,
         "class": problem.class.word(),
@@ -315,7 +386,9 @@ fn profile((name, profile): (&String, &Profile)) -> Value {
 }
 
 fn slot(event: &ToClient) -> Option<Value> {
-    let ToClient::KeySlot(slot) = event else { return None };
+    let ToClient::KeySlot(slot) = event else {
+        return None;
+    };
     Some(json!({
         "number": slot.number,
         "kind": if slot.recovery_key { "recovery-key" } else { "passphrase" },
@@ -329,7 +402,9 @@ fn slot(event: &ToClient) -> Option<Value> {
 }
 
 fn archive(event: &ToClient) -> Option<Value> {
-    let ToClient::Archive(archive) = event else { return None };
+    let ToClient::Archive(archive) = event else {
+        return None;
+    };
     Some(json!({
         "name": archive.name,
         "id": archive.id,
@@ -351,6 +426,8 @@ fn archive(event: &ToClient) -> Option<Value> {
 }
 
 fn unenforced(event: &ToClient) -> Option<Value> {
-    let ToClient::Unenforced(missing) = event else { return None };
+    let ToClient::Unenforced(missing) = event else {
+        return None;
+    };
     Some(json!({"role": missing.role, "protection": missing.protection, "reason": missing.reason}))
 }

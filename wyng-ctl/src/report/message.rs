@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that can go wrong, as a person is told it: what happened, what is safe, what to do next. What the daemon found comes from the
-//! catalogue in `wyng-control`; what is found here stands here.
+//! Everything that can go wrong, as a person is told it: what happened, what is safe, what to do
+//! next. What the daemon found comes from the catalogue in `wyng-control`; what is found here
+//! stands here.
 
 use std::io;
 use std::path::Path;
@@ -30,12 +31,25 @@ pub(crate) struct Message {
 
 impl Message {
     fn new(code: &'static str, exit: ExitStatus, text: String, safe: &str, next: &str) -> Self {
-        Self { code, exit, text, safe: safe.to_owned(), next: next.to_owned(), volume: None }
+        Self {
+            code,
+            exit,
+            text,
+            safe: safe.to_owned(),
+            next: next.to_owned(),
+            volume: None,
+        }
     }
 
     /// Words that make no command, and the one thing to write instead.
     pub(crate) fn usage(text: impl Into<String>, next: impl Into<String>) -> Self {
-        Self::new("usage", ExitStatus::Usage, text.into(), NOTHING_DONE, &next.into())
+        Self::new(
+            "usage",
+            ExitStatus::Usage,
+            text.into(),
+            NOTHING_DONE,
+            &next.into(),
+        )
     }
 
     pub(crate) fn of_failure(failure: &Failure) -> Self {
@@ -52,35 +66,80 @@ impl Message {
     /// The configuration cannot be read at all.
     pub(crate) fn of_unreadable_config(path: &Path, error: &io::Error) -> Self {
         let text = format!("{} cannot be read: {error}", path.display());
-        Self::new("config", ExitStatus::Usage, text, NOTHING_DONE, "Name another one with --config; wyng.toml(5) has a complete example.")
+        Self::new(
+            "config",
+            ExitStatus::Usage,
+            text,
+            NOTHING_DONE,
+            "Name another one with --config; wyng.toml(5) has a complete example.",
+        )
     }
 
     pub(crate) fn of_mistake(path: &Path, mistake: &Mistake) -> Self {
         let text = format!("{}:{}: {}", path.display(), mistake.line, mistake.what);
-        Self::new("config", ExitStatus::Usage, text, NOTHING_DONE, &mistake.remedy)
+        Self::new(
+            "config",
+            ExitStatus::Usage,
+            text,
+            NOTHING_DONE,
+            &mistake.remedy,
+        )
     }
 
     /// A volume of the configuration that cannot be backed up as it is; `why` follows the path.
     pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: &str) -> Self {
         let next = "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.";
         let text = format!("volume {name:?}: {} {why}", path.display());
-        Self { volume: Some(name.to_owned()), ..Self::new("configured-volume-missing", ExitStatus::Partial, text, NOTHING_DONE, next) }
+        Self {
+            volume: Some(name.to_owned()),
+            ..Self::new(
+                "configured-volume-missing",
+                ExitStatus::Partial,
+                text,
+                NOTHING_DONE,
+                next,
+            )
+        }
     }
 
-    pub(crate) fn of_overdue_backup(profile: &str, volume: &str, newest: Option<i64>, limit_secs: u64, clock: &Clock) -> Self {
+    pub(crate) fn of_overdue_backup(
+        profile: &str,
+        volume: &str,
+        newest: Option<i64>,
+        limit_secs: u64,
+        clock: &Clock,
+    ) -> Self {
         let when = match newest {
             None => "was never backed up".to_owned(),
-            Some(newest) => format!("was last backed up {}; the limit is {}", clock.ago(newest), limit(limit_secs)),
+            Some(newest) => format!(
+                "was last backed up {}; the limit is {}",
+                clock.ago(newest),
+                limit(limit_secs)
+            ),
         };
-        let (text, next) = (format!("volume {volume:?} {when} (profile {profile})"), format!("Run `wyng-ctl backup --profile {profile}`."));
+        let (text, next) = (
+            format!("volume {volume:?} {when} (profile {profile})"),
+            format!("Run `wyng-ctl backup --profile {profile}`."),
+        );
         Self {
             volume: Some(volume.to_owned()),
-            ..Self::new("backup-overdue", ExitStatus::Partial, text, "All sessions that are listed.", &next)
+            ..Self::new(
+                "backup-overdue",
+                ExitStatus::Partial,
+                text,
+                "All sessions that are listed.",
+                &next,
+            )
         }
     }
 
     /// A session that is dated ahead of now says nothing of how long ago the last backup was.
-    pub(crate) fn of_session_ahead(profile: &str, volume: &str, newest: i64, clock: &Clock) -> Self {
+    pub(crate) fn of_session_ahead(
+        profile: &str,
+        volume: &str,
+        newest: i64,
+        clock: &Clock,
+    ) -> Self {
         let text = format!(
             "the newest session of volume {volume:?}, {}, is dated ahead of this machine's clock ({}), so nobody can tell whether a backup is overdue (profile {profile})",
             session_name(newest),
@@ -89,71 +148,144 @@ impl Message {
         let next = "Compare the clock with another one: it is wrong now, or was at that backup.";
         Self {
             volume: Some(volume.to_owned()),
-            ..Self::new("session-ahead", ExitStatus::Partial, text, "All sessions that are listed.", next)
+            ..Self::new(
+                "session-ahead",
+                ExitStatus::Partial,
+                text,
+                "All sessions that are listed.",
+                next,
+            )
         }
     }
 
-    pub(crate) fn of_overdue_verify(profile: &str, archive: &str, verified: Option<i64>, limit_secs: u64, clock: &Clock) -> Self {
+    pub(crate) fn of_overdue_verify(
+        profile: &str,
+        archive: &str,
+        verified: Option<i64>,
+        limit_secs: u64,
+        clock: &Clock,
+    ) -> Self {
         let when = match verified {
             None => "was never verified".to_owned(),
-            Some(verified) if clock.is_ahead(verified) => "was last verified at a time that is ahead of this machine's clock".to_owned(),
-            Some(verified) => format!("was last verified as a whole {}; the limit is {}", clock.ago(verified), limit(limit_secs)),
+            Some(verified) if clock.is_ahead(verified) => {
+                "was last verified at a time that is ahead of this machine's clock".to_owned()
+            }
+            Some(verified) => format!(
+                "was last verified as a whole {}; the limit is {}",
+                clock.ago(verified),
+                limit(limit_secs)
+            ),
         };
         let next = format!("Run `wyng-ctl verify --profile {profile}`.");
         let text = format!("archive {archive:?} {when} (profile {profile})");
-        Self::new("verify-overdue", ExitStatus::Partial, text, "Nothing was found to be wrong.", &next)
+        Self::new(
+            "verify-overdue",
+            ExitStatus::Partial,
+            text,
+            "Nothing was found to be wrong.",
+            &next,
+        )
     }
 
     pub(crate) fn of_snapshots_left(folder: &Path, errno: Errno) -> Self {
-        let text = format!("base snapshots in {} cannot be removed: {}", folder.display(), io::Error::from(errno));
+        let text = format!(
+            "base snapshots in {} cannot be removed: {}",
+            folder.display(),
+            io::Error::from(errno)
+        );
         let safe = "No archive, session or volume depends on them; they hold what was deleted from their volumes since.";
-        Self::new("snapshots-left", ExitStatus::Partial, text, safe, "Run `wyng-ctl snapshots clean` as the folder's owner or as root.")
+        Self::new(
+            "snapshots-left",
+            ExitStatus::Partial,
+            text,
+            safe,
+            "Run `wyng-ctl snapshots clean` as the folder's owner or as root.",
+        )
     }
 
     pub(crate) fn of_missing_policy(path: &str) -> Self {
-        let text = format!("there is no {path}, which denies the services of the helper to every qube");
+        let text =
+            format!("there is no {path}, which denies the services of the helper to every qube");
         let next = "Install the package wyng-dom0, or the file from rpc-policy.";
-        Self::new("policy-missing", ExitStatus::Partial, text, "Calls of dom0 itself need no policy.", next)
+        Self::new(
+            "policy-missing",
+            ExitStatus::Partial,
+            text,
+            "Calls of dom0 itself need no policy.",
+            next,
+        )
     }
 
     pub(crate) fn of_lost_target(path: &Path) -> Self {
-        let text = format!("{} was replaced while it was restored, or will be: its qube was started meanwhile", path.display());
+        let text = format!(
+            "{} was replaced while it was restored, or will be: its qube was started meanwhile",
+            path.display()
+        );
         let safe = "The archive is untouched; what was written is lost or mixed with what the qube began with.";
         let next = "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again.";
         Self::new("target-lost", ExitStatus::Failed, text, safe, next)
     }
 
     pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
-        let why = if long { "60 % or less is left" } else { "it is put off for three days at most" };
+        let why = if long {
+            "60 % or less is left"
+        } else {
+            "it is put off for three days at most"
+        };
         let text = format!("the machine is on battery ({percent} %), and {why}");
         let next = "Connect the power; the timer tries again. Without --unattended it runs now.";
-        Self::new("deferred", ExitStatus::Deferred, text, "All sessions that are listed.", next)
+        Self::new(
+            "deferred",
+            ExitStatus::Deferred,
+            text,
+            "All sessions that are listed.",
+            next,
+        )
     }
 
     /// What the command found could not be written to where the caller wants it.
     pub(crate) fn of_output(error: &io::Error) -> Self {
         let text = format!("standard output cannot be written: {error}");
-        let next =
-            "Make room where the output goes, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show what there is now.";
-        Self::new("output", ExitStatus::Failed, text, "What the command did is done; only what it had to say of that is incomplete.", next)
+        let next = "Make room where the output goes, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show what there is now.";
+        Self::new(
+            "output",
+            ExitStatus::Failed,
+            text,
+            "What the command did is done; only what it had to say of that is incomplete.",
+            next,
+        )
     }
 
     /// A recovery key that nobody has seen opens the archive all the same.
     pub(crate) fn of_unshown_key(error: &io::Error) -> Self {
         let text = format!("the new recovery key could not be shown: {error}");
-        let next =
-            "Remove its slot, the newest one of `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another.";
-        Self::new("key-unshown", ExitStatus::Failed, text, "All sessions and all other passphrases and keys.", next)
+        let next = "Remove its slot, the newest one of `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another.";
+        Self::new(
+            "key-unshown",
+            ExitStatus::Failed,
+            text,
+            "All sessions and all other passphrases and keys.",
+            next,
+        )
     }
 
     /// A file that the person asked for beside the result.
     pub(crate) fn of_unwritable(path: &Path, error: &dyn std::fmt::Display) -> Self {
         let text = format!("{} cannot be written: {error}", path.display());
-        Self::new("file-unwritable", ExitStatus::Failed, text, "Nothing else was changed.", "Name another place, or make room there.")
+        Self::new(
+            "file-unwritable",
+            ExitStatus::Failed,
+            text,
+            "Nothing else was changed.",
+            "Name another place, or make room there.",
+        )
     }
 
     pub(crate) fn of_needed_sources() -> Self {
-        Self::usage("which volumes?", "Name each behind the archive as PATH or NAME=PATH, or as the configuration does, or add --all.")
+        Self::usage(
+            "which volumes?",
+            "Name each behind the archive as PATH or NAME=PATH, or as the configuration does, or add --all.",
+        )
     }
 
     /// `action` is what was to be confirmed, as in "overwriting /dev/sdb".
@@ -165,12 +297,18 @@ impl Message {
                 format!("{action} has to be confirmed, and there is no terminal to ask on"),
                 "Add --yes.",
             ),
-            Answer::Interrupted => {
-                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was interrupted"), "Run it again, and answer yes.")
-            }
-            Answer::Yes | Answer::No => {
-                ("not-confirmed", ExitStatus::Interrupted, format!("{action} was not confirmed"), "Run it again, and answer yes.")
-            }
+            Answer::Interrupted => (
+                "not-confirmed",
+                ExitStatus::Interrupted,
+                format!("{action} was interrupted"),
+                "Run it again, and answer yes.",
+            ),
+            Answer::Yes | Answer::No => (
+                "not-confirmed",
+                ExitStatus::Interrupted,
+                format!("{action} was not confirmed"),
+                "Run it again, and answer yes.",
+            ),
         };
         Self::new(code, exit, text, "Nothing was changed.", next)
     }
@@ -190,12 +328,24 @@ impl Message {
             ),
             known => (format!("which archive? Known here are {}", known.join(", ")), "Name it, or set WYNG_ARCHIVE.".to_owned()),
         };
-        Self::new("archive-needed", ExitStatus::Usage, text, NOTHING_DONE, &next)
+        Self::new(
+            "archive-needed",
+            ExitStatus::Usage,
+            text,
+            NOTHING_DONE,
+            &next,
+        )
     }
 
     pub(crate) fn of_unheard_signals(error: &io::Error) -> Self {
         let text = format!("the system does not let this process hear signals: {error}");
-        Self::new("signals", ExitStatus::Failed, text, NOTHING_DONE, "Check the limits of the process (ulimit -n).")
+        Self::new(
+            "signals",
+            ExitStatus::Failed,
+            text,
+            NOTHING_DONE,
+            "Check the limits of the process (ulimit -n).",
+        )
     }
 
     pub(crate) fn of_client(error: &ClientError) -> Self {
@@ -216,7 +366,9 @@ impl Message {
                 NOTHING_DONE,
                 "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
             ),
-            ClientError::NoState(path) => Self::of_failure(&Failure::NoState { folder: path.display().to_string() }),
+            ClientError::NoState(path) => Self::of_failure(&Failure::NoState {
+                folder: path.display().to_string(),
+            }),
             ClientError::NotStarted(path, error) => Self::new(
                 "daemon-not-started",
                 Failed,

@@ -54,8 +54,14 @@ struct Drawing {
 impl Drawing {
     fn of(cli: &Cli) -> Self {
         match &cli.verb {
-            Verb::RecoverySheet { qr, svg, .. } => Self { qr: *qr, svg: svg.clone() },
-            _ => Self { qr: false, svg: None },
+            Verb::RecoverySheet { qr, svg, .. } => Self {
+                qr: *qr,
+                svg: svg.clone(),
+            },
+            _ => Self {
+                qr: false,
+                svg: None,
+            },
         }
     }
 
@@ -109,7 +115,10 @@ impl Report {
             dry_run: cli.is_dry_run(),
             command: cli.command_name(),
             archive: cli.archive().map(str::to_owned),
-            state_dir: cli.options.standalone.then(|| client::state_dir(&cli.options)),
+            state_dir: cli
+                .options
+                .standalone
+                .then(|| client::state_dir(&cli.options)),
             events: Vec::new(),
             messages: Vec::new(),
             human: Human::new(cli),
@@ -129,7 +138,8 @@ impl Report {
     /// Takes one result. People see it as soon as it is complete.
     pub(crate) fn take(&mut self, event: ToClient) {
         if let ToClient::Failed(failure) = &event {
-            let told = std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
+            let told =
+                std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
             if !told {
                 self.fail(self.named(failure));
             }
@@ -142,7 +152,9 @@ impl Report {
             self.archive_shown = Some(archive.name.clone());
         }
         if let ToClient::RecoverySheet(sheet) = &event
-            && let Err(message) = self.drawing.draw(sheet, (!self.json).then_some(&mut self.output))
+            && let Err(message) = self
+                .drawing
+                .draw(sheet, (!self.json).then_some(&mut self.output))
         {
             self.fail(message);
         }
@@ -153,16 +165,26 @@ impl Report {
         }
     }
 
-    /// Damage is an archive's: which one, the command says, or the last one that was shown. A file of the state is a private daemon's: where it
-    /// lies, is known here.
+    /// Damage is an archive's: which one, the command says, or the last one that was shown. A file
+    /// of the state is a private daemon's: where it lies, is known here.
     fn named(&self, failure: &Failure) -> Message {
         let mut failure = failure.clone();
-        if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) = (&mut failure, &self.state_dir) {
+        if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) =
+            (&mut failure, &self.state_dir)
+        {
             *file = folder.join(&*file).display().to_string();
         }
         let message = Message::of_failure(&failure);
-        match self.archive.as_ref().or(self.archive_shown.as_ref()).filter(|_| message.exit == ExitStatus::Damage) {
-            Some(archive) => Message { text: format!("archive {archive:?}: {}", message.text), ..message },
+        match self
+            .archive
+            .as_ref()
+            .or(self.archive_shown.as_ref())
+            .filter(|_| message.exit == ExitStatus::Damage)
+        {
+            Some(archive) => Message {
+                text: format!("archive {archive:?}: {}", message.text),
+                ..message
+            },
             None => message,
         }
     }
@@ -180,7 +202,8 @@ impl Report {
         if !self.json {
             self.human.config(&config, &mut self.output);
             if is_right {
-                self.human.say("the configuration is right", &mut self.output);
+                self.human
+                    .say("the configuration is right", &mut self.output);
             }
         }
         self.config = Some(config);
@@ -207,7 +230,8 @@ impl Report {
     pub(crate) fn fail(&mut self, mut message: Message) -> ExitStatus {
         let exit = message.exit;
         self.human.flush(&mut self.output);
-        self.advice.apply(&mut message, self.archive_shown.as_deref());
+        self.advice
+            .apply(&mut message, self.archive_shown.as_deref());
         tell(&message);
         self.messages.push(message);
         exit
@@ -215,21 +239,37 @@ impl Report {
 
     /// Tells all that went wrong; the exit status is that of the first.
     pub(crate) fn fail_all(&mut self, messages: Vec<Message>) -> ExitStatus {
-        let exits: Vec<ExitStatus> = messages.into_iter().map(|message| self.fail(message)).collect();
+        let exits: Vec<ExitStatus> = messages
+            .into_iter()
+            .map(|message| self.fail(message))
+            .collect();
         exits.first().copied().unwrap_or(ExitStatus::Failed)
     }
 
     /// What an interrupted restore leaves for the next one.
     pub(crate) fn note_partial(&self, path: &Path) {
         let path = plain(&path.to_string_lossy());
-        let _ = writeln!(std::io::stderr(), "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it");
+        let _ = writeln!(
+            std::io::stderr(),
+            "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it"
+        );
     }
 
     /// Tells what a person must know although the command is done; `--quiet` does not silence it.
     fn warn(&mut self, warning: Warning) {
         self.human.flush(&mut self.output);
-        let (text, next) = (plain(&warning.text()), plain(&self.advice.paste(warning.next(), self.archive_shown.as_deref(), None)));
-        let _ = write!(std::io::stderr(), "wyng-ctl: WARNING: {text}\n  next: {next}\n");
+        let (text, next) = (
+            plain(&warning.text()),
+            plain(
+                &self
+                    .advice
+                    .paste(warning.next(), self.archive_shown.as_deref(), None),
+            ),
+        );
+        let _ = write!(
+            std::io::stderr(),
+            "wyng-ctl: WARNING: {text}\n  next: {next}\n"
+        );
         self.warnings.push(warning);
     }
 
@@ -247,32 +287,51 @@ impl Report {
     /// Says what is left to say: the end of a list, or the JSON object if that was asked for.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         // What failed here, after the daemon had done its part, counts too.
-        let exit = self.messages.first().filter(|_| exit == ExitStatus::Done).map_or(exit, |message| message.exit);
+        let exit = self
+            .messages
+            .first()
+            .filter(|_| exit == ExitStatus::Done)
+            .map_or(exit, |message| message.exit);
         if self.json {
             let object = json::object(self, exit);
             self.output.line(&object.to_string());
         } else {
-            self.human.finish(exit, self.archive.as_deref(), &self.advice, &mut self.output);
+            self.human.finish(
+                exit,
+                self.archive.as_deref(),
+                &self.advice,
+                &mut self.output,
+            );
         }
         match self.output.failure(self.secret.is_some()) {
             None => exit,
             Some(error) => {
-                let message = if self.secret.is_some() { Message::of_unshown_key(&error) } else { Message::of_output(&error) };
+                let message = if self.secret.is_some() {
+                    Message::of_unshown_key(&error)
+                } else {
+                    Message::of_output(&error)
+                };
                 let failed = self.fail(message);
-                if exit == ExitStatus::Done { failed } else { exit }
+                if exit == ExitStatus::Done {
+                    failed
+                } else {
+                    exit
+                }
             }
         }
     }
 }
 
-/// Shows help, the version, or what is wrong with the words of a command line; how the process is to end.
+/// Shows help, the version, or what is wrong with the words of a command line; how the process is
+/// to end.
 pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool) -> ExitStatus {
     let asked_for = !error.use_stderr();
     if !asked_for && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let message = unparsed::message(error, words);
         tell(&message);
         if json {
-            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&message).to_string());
+            Output::new(cli::is_stdout_target(words))
+                .line(&json::of_unparsed(&message).to_string());
         }
         return ExitStatus::Usage;
     }
@@ -288,8 +347,15 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
 
 /// Says what went wrong.
 fn tell(message: &Message) {
-    let (text, safe, next) = (plain(&message.text), plain(&message.safe), plain(&message.next));
-    let _ = write!(std::io::stderr(), "wyng-ctl: {text}\n  safe: {safe}\n  next: {next}\n");
+    let (text, safe, next) = (
+        plain(&message.text),
+        plain(&message.safe),
+        plain(&message.next),
+    );
+    let _ = write!(
+        std::io::stderr(),
+        "wyng-ctl: {text}\n  safe: {safe}\n  next: {next}\n"
+    );
 }
 
 /// As ids are written.
@@ -299,9 +365,19 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Text that may come from an archive, with what a terminal would obey made visible.
 pub(crate) fn plain(text: &str) -> String {
-    let harmless =
-        |char: char| !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|char| if harmless(char) { char.to_string() } else { char.escape_unicode().to_string() }).collect()
+    let harmless = |char: char| {
+        !char.is_control()
+            && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|char| {
+            if harmless(char) {
+                char.to_string()
+            } else {
+                char.escape_unicode().to_string()
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -353,9 +429,18 @@ What a person must know although the command did what it was asked to. With `--j
     /// Each warning as a row. A variant without one does not compile.
     fn warnings() -> String {
         let all = [
-            Warning::OlderOpened { generation: 1, newest: 2 },
-            Warning::NewestDamaged { generation: 1, newest: 2 },
-            Warning::SlotNotListed { slot: 0, generation: 1 },
+            Warning::OlderOpened {
+                generation: 1,
+                newest: 2,
+            },
+            Warning::NewestDamaged {
+                generation: 1,
+                newest: 2,
+            },
+            Warning::SlotNotListed {
+                slot: 0,
+                generation: 1,
+            },
             Warning::HistoryGap { generation: 1 },
         ];
         for warning in &all {
@@ -366,7 +451,9 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::HistoryGap { .. } => {}
             }
         }
-        all.iter().map(|warning| format!("| `{}` | {} |\n", warning.code(), warning.next())).collect()
+        all.iter()
+            .map(|warning| format!("| `{}` | {} |\n", warning.code(), warning.next()))
+            .collect()
     }
 
     /// Each variant, with empty names and the number 0: as bincode writes it, its index and zeros.
@@ -374,7 +461,9 @@ What a person must know although the command did what it was asked to. With `--j
         let decode = |index: u8| {
             let mut bytes = vec![0; 64];
             bytes[0] = index;
-            bincode::decode_from_slice(&bytes, bincode::config::standard()).ok().map(|(failure, _)| failure)
+            bincode::decode_from_slice(&bytes, bincode::config::standard())
+                .ok()
+                .map(|(failure, _)| failure)
         };
         let found: Vec<Failure> = (0..=u8::MAX).map_while(decode).collect();
         assert!(decode(u8::try_from(found.len()).unwrap()).is_none());
@@ -384,7 +473,11 @@ What a person must know although the command did what it was asked to. With `--j
     /// What is found here, without the daemon.
     fn own() -> Vec<Message> {
         let path = Path::new("/path");
-        let mistake = Mistake { line: 1, what: "what".into(), remedy: "As the text says.".into() };
+        let mistake = Mistake {
+            line: 1,
+            what: "what".into(),
+            remedy: "As the text says.".into(),
+        };
         let (error, clock) = (Error::from_raw_os_error(2), Clock::here());
         vec![
             Message::usage("what", "As the text says."),
@@ -418,13 +511,35 @@ What a person must know although the command did what it was asked to. With `--j
         assert!(failures.len() > 40, "{} variants", failures.len());
         let mut rows = BTreeMap::new();
         for message in failures.iter().map(Message::of_failure).chain(own()) {
-            let Message { code, exit, text, safe, next, .. } = message;
-            assert!(!code.is_empty() && code.chars().all(|char| char.is_ascii_lowercase() || char == '-'), "{code}");
+            let Message {
+                code,
+                exit,
+                text,
+                safe,
+                next,
+                ..
+            } = message;
+            assert!(
+                !code.is_empty()
+                    && code
+                        .chars()
+                        .all(|char| char.is_ascii_lowercase() || char == '-'),
+                "{code}"
+            );
             assert!(text.len() > 3 && !text.ends_with('.'), "{code}: {text:?}");
             for sentence in [&safe, &next] {
-                assert!(sentence.ends_with('.') && sentence.starts_with(|char: char| !char.is_lowercase()), "{code}: {sentence:?}");
+                assert!(
+                    sentence.ends_with('.')
+                        && sentence.starts_with(|char: char| !char.is_lowercase()),
+                    "{code}: {sentence:?}"
+                );
             }
-            rows.entry(code).or_insert_with(BTreeSet::new).insert(format!("| `{code}` | {} | {safe} | {next} |\n", exit.code()));
+            rows.entry(code)
+                .or_insert_with(BTreeSet::new)
+                .insert(format!(
+                    "| `{code}` | {} | {safe} | {next} |\n",
+                    exit.code()
+                ));
         }
         let several: Vec<_> = rows.values().filter(|rows| rows.len() > 1).collect();
         assert!(several.is_empty(), "one code, one meaning: {several:?}");
@@ -432,11 +547,24 @@ What a person must know although the command did what it was asked to. With `--j
             .iter()
             .skip(1)
             .map(|(commands, stays)| {
-                format!("| {} | {stays} |\n", commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "))
+                format!(
+                    "| {} | {stays} |\n",
+                    commands
+                        .iter()
+                        .map(|command| format!("`{command}`"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
             })
             .collect();
-        let head = HEAD.replace("%STAYS%", &stays).replace("%NOTHING%", advice::NOTHING_CHANGED);
-        let catalogue = format!("{head}{}{WARNINGS}{}", rows.values().flatten().cloned().collect::<String>(), warnings());
+        let head = HEAD
+            .replace("%STAYS%", &stays)
+            .replace("%NOTHING%", advice::NOTHING_CHANGED);
+        let catalogue = format!(
+            "{head}{}{WARNINGS}{}",
+            rows.values().flatten().cloned().collect::<String>(),
+            warnings()
+        );
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
         if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
             std::fs::write(&path, &catalogue).unwrap();

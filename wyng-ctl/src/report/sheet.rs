@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The recovery sheet: on paper, beside the passphrase, it opens the archive on a new machine and shows whether it was rolled back.
+//! The recovery sheet: on paper, beside the passphrase, it opens the archive on a new machine and
+//! shows whether it was rolled back.
 
 use qrcode::render::{svg, unicode};
 use qrcode::types::QrError;
@@ -9,9 +10,11 @@ use wyng_control::RecoverySheet;
 use super::plain;
 use crate::quantity::session_name;
 
-/// SHA-256 of `reader/read_archive.py`, the reader that needs no program of ours. It is handed the passphrase in an emergency, so
-/// whoever fetches it from anywhere must be able to tell that it is this one.
-pub(super) const SECOND_READER_SHA256: &str = "39b0a9ba7eb975f6ecf4dba4820fd98f4d9e1be518066b426bfc468db0617bae";
+/// SHA-256 of `reader/read_archive.py`, the reader that needs no program of ours. It is handed the
+/// passphrase in an emergency, so whoever fetches it from anywhere must be able to tell that it is
+/// this one.
+pub(super) const SECOND_READER_SHA256: &str =
+    "39b0a9ba7eb975f6ecf4dba4820fd98f4d9e1be518066b426bfc468db0617bae";
 
 const SVG_WIDTH: u32 = 800;
 const SVG_QR_SIZE: u32 = 240;
@@ -37,14 +40,22 @@ pub(super) fn lines(sheet: &RecoverySheet) -> Vec<String> {
     ]
 }
 
-/// The code for a camera, in characters of two modules each. Light on dark terminals too: the quiet zone is drawn.
+/// The code for a camera, in characters of two modules each. Light on dark terminals too: the quiet
+/// zone is drawn.
 pub(super) fn in_terminal(sheet: &RecoverySheet) -> Result<String, QrError> {
-    Ok(code(sheet)?.render::<unicode::Dense1x2>().dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build())
+    Ok(code(sheet)?
+        .render::<unicode::Dense1x2>()
+        .dark_color(unicode::Dense1x2::Light)
+        .light_color(unicode::Dense1x2::Dark)
+        .build())
 }
 
 /// The whole sheet as an SVG image.
 pub(super) fn as_svg(sheet: &RecoverySheet) -> Result<String, QrError> {
-    let qr = code(sheet)?.render::<svg::Color<'_>>().min_dimensions(SVG_QR_SIZE, SVG_QR_SIZE).build();
+    let qr = code(sheet)?
+        .render::<svg::Color<'_>>()
+        .min_dimensions(SVG_QR_SIZE, SVG_QR_SIZE)
+        .build();
     // The renderer makes a document of its own; inside of another one it needs no prologue.
     let qr = qr.split_once("?>").map_or(qr.as_str(), |(_, svg)| svg);
     let lines = lines(sheet);
@@ -52,10 +63,15 @@ pub(super) fn as_svg(sheet: &RecoverySheet) -> Result<String, QrError> {
     for line in &lines {
         y = y.saturating_add(SVG_LINE);
         let indent = if line.starts_with(' ') { 60 } else { 40 };
-        text.push_str(&format!("<text x=\"{indent}\" y=\"{y}\">{}</text>\n", escaped(line.trim_start())));
+        text.push_str(&format!(
+            "<text x=\"{indent}\" y=\"{y}\">{}</text>\n",
+            escaped(line.trim_start())
+        ));
     }
     let qr_top = y.saturating_add(SVG_LINE);
-    let height = qr_top.saturating_add(SVG_QR_SIZE).saturating_add(2 * SVG_LINE);
+    let height = qr_top
+        .saturating_add(SVG_QR_SIZE)
+        .saturating_add(2 * SVG_LINE);
     Ok(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{SVG_WIDTH}\" height=\"{height}\" font-family=\"monospace\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{text}<g transform=\"translate(40 {qr_top})\">{qr}</g>\n</svg>\n"
@@ -63,11 +79,16 @@ pub(super) fn as_svg(sheet: &RecoverySheet) -> Result<String, QrError> {
 }
 
 fn code(sheet: &RecoverySheet) -> Result<QrCode, QrError> {
-    QrCode::with_error_correction_level(format!("wyng {} {} {}", sheet.id, sheet.epoch, sheet.code), EcLevel::Q)
+    QrCode::with_error_correction_level(
+        format!("wyng {} {} {}", sheet.id, sheet.epoch, sheet.code),
+        EcLevel::Q,
+    )
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -91,12 +112,21 @@ mod tests {
         use sha2::Digest;
         let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/../reader/read_archive.py");
         let sum = sha2::Sha256::digest(std::fs::read(reader).unwrap());
-        assert_eq!(SECOND_READER_SHA256, sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert_eq!(
+            SECOND_READER_SHA256,
+            sum.iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        );
     }
 
     #[test]
     fn a_sheet_is_text_a_code_for_the_terminal_and_an_image() {
-        assert!(lines(&sheet()).iter().any(|line| line.contains("--expect 42-0123456789abcdef")));
+        assert!(
+            lines(&sheet())
+                .iter()
+                .any(|line| line.contains("--expect 42-0123456789abcdef"))
+        );
         assert!(in_terminal(&sheet()).unwrap().lines().count() > 10);
         let svg = as_svg(&sheet()).unwrap();
         assert!(svg.contains("dir:/a&lt;b&gt;&amp;c") && svg.contains("<path"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A table with aligned columns. It knows what a cell is for only as far as its colour and its side.
+//! A table with aligned columns. It knows what a cell is for only as far as its colour and its
+//! side.
 
 use crate::columns::{pad_left_aligned, pad_right_aligned, width};
 
@@ -26,7 +27,10 @@ pub(super) struct Cell {
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, state: State::Plain }
+        Self {
+            text,
+            state: State::Plain,
+        }
     }
 }
 
@@ -55,7 +59,11 @@ pub(super) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(heads: [(&'static str, Side); N]) -> Self {
-        Self { heads, rows: Vec::new(), hidden: 0 }
+        Self {
+            heads,
+            rows: Vec::new(),
+            hidden: 0,
+        }
     }
 
     /// Leaves out the first column, which says the same in each row.
@@ -67,7 +75,8 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// With its rows in the order of their first cells; what has the same there stays in the order in which it came.
+    /// With its rows in the order of their first cells; what has the same there stays in the order
+    /// in which it came.
     pub(super) fn sorted(&mut self) -> &mut Self {
         let first = |row: &[Cell; N]| row.first().map(|cell| cell.text.clone());
         self.rows.sort_by_key(first);
@@ -94,8 +103,11 @@ impl<const N: usize> Table<N> {
                 .zip(widths)
                 .skip(self.hidden)
                 .map(|((cell, (_, side)), columns)| {
-                    let text =
-                        if side == Side::Left { pad_left_aligned(&cell.text, columns) } else { pad_right_aligned(&cell.text, columns) };
+                    let text = if side == Side::Left {
+                        pad_left_aligned(&cell.text, columns)
+                    } else {
+                        pad_right_aligned(&cell.text, columns)
+                    };
                     painted(&text, cell.state, colours)
                 })
                 .collect();
@@ -121,12 +133,38 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new([("NAME", Side::Left), ("SIZE", Side::Right), ("", Side::Left)]);
-        table.push([Cell::from("日本語-vm".to_owned()), Cell::from("1 B".to_owned()), Cell::new("DAMAGED".into(), State::Bad)]);
-        table.push([Cell::from("a".to_owned()), Cell::from("10.0 GiB".to_owned()), Cell::from(String::new())]);
-        assert_eq!(table.take_lines("", false), ["NAME           SIZE", "日本語-vm       1 B  DAMAGED", "a          10.0 GiB"]);
+        let mut table = Table::new([
+            ("NAME", Side::Left),
+            ("SIZE", Side::Right),
+            ("", Side::Left),
+        ]);
+        table.push([
+            Cell::from("日本語-vm".to_owned()),
+            Cell::from("1 B".to_owned()),
+            Cell::new("DAMAGED".into(), State::Bad),
+        ]);
+        table.push([
+            Cell::from("a".to_owned()),
+            Cell::from("10.0 GiB".to_owned()),
+            Cell::from(String::new()),
+        ]);
+        assert_eq!(
+            table.take_lines("", false),
+            [
+                "NAME           SIZE",
+                "日本語-vm       1 B  DAMAGED",
+                "a          10.0 GiB"
+            ]
+        );
         assert!(table.take_lines("", false).is_empty());
-        table.push([Cell::from("a".to_owned()), Cell::from("1 B".to_owned()), Cell::new("DAMAGED".into(), State::Bad)]);
-        assert_eq!(table.take_lines(" ", true)[1], " a      1 B  \x1b[1;31mDAMAGED\x1b[m");
+        table.push([
+            Cell::from("a".to_owned()),
+            Cell::from("1 B".to_owned()),
+            Cell::new("DAMAGED".into(), State::Bad),
+        ]);
+        assert_eq!(
+            table.take_lines(" ", true)[1],
+            " a      1 B  \x1b[1;31mDAMAGED\x1b[m"
+        );
     }
 }

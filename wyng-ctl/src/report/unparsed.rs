@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Words that are no command, in the form of every other error. What is wrong with them, the parser knows; what to write instead, it mostly knows too.
+//! Words that are no command, in the form of every other error. What is wrong with them, the parser
+//! knows; what to write instead, it mostly knows too.
 
 use std::ffi::OsString;
 
@@ -17,7 +18,10 @@ const MISSING: &str = "the following required arguments were not provided:";
 pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
     let told = error.to_string();
     let mut paragraphs = told.trim().split("\n\n");
-    let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let first = paragraphs
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
     let tips: Vec<String> = paragraphs
         .flat_map(str::lines)
         .filter_map(|line| line.trim().strip_prefix("tip: "))
@@ -30,23 +34,48 @@ pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
         _ => String::new(),
     };
     let see = format!("See `{} --help`.", command_of(words));
-    let correct = format!("Correct the value; `{} --help` describes it.", command_of(words));
+    let correct = format!(
+        "Correct the value; `{} --help` describes it.",
+        command_of(words)
+    );
     let (text, otherwise) = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => (format!("there is no command {word:?}"), see),
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => {
+            (format!("there is no command {word:?}"), see)
+        }
         (ErrorKind::MissingSubcommand, _) => ("the command is missing".to_owned(), see),
         (ErrorKind::MissingRequiredArgument, _) if !usage.is_empty() => {
-            let mut forms = usage.trim_start_matches("Usage:").trim().lines().map(in_one_line);
+            let mut forms = usage
+                .trim_start_matches("Usage:")
+                .trim()
+                .lines()
+                .map(in_one_line);
             let form = forms.next().unwrap_or_default();
             let next = match forms.next() {
                 None => format!("Write {form}."),
-                Some(_) => format!("Write {form}; `{} --help` shows the other forms.", command_of(words)),
+                Some(_) => format!(
+                    "Write {form}; `{} --help` shows the other forms.",
+                    command_of(words)
+                ),
             };
-            (format!("missing: {}", in_one_line(first.trim_start_matches(MISSING))), next)
+            (
+                format!(
+                    "missing: {}",
+                    in_one_line(first.trim_start_matches(MISSING))
+                ),
+                next,
+            )
         }
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => (in_one_line(first), correct),
         _ => (in_one_line(first), see),
     };
-    Message::usage(text, if tips.is_empty() { otherwise } else { tips.join(" ") })
+    Message::usage(
+        text,
+        if tips.is_empty() {
+            otherwise
+        } else {
+            tips.join(" ")
+        },
+    )
 }
 
 fn in_one_line(text: &str) -> String {
@@ -75,8 +104,15 @@ mod tests {
     use crate::cli::Cli;
 
     fn told(words: &[&str]) -> (String, String) {
-        let words: Vec<OsString> = ["wyng-ctl"].iter().chain(words).map(OsString::from).collect();
-        let error = help::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_err();
+        let words: Vec<OsString> = ["wyng-ctl"]
+            .iter()
+            .chain(words)
+            .map(OsString::from)
+            .collect();
+        let error = help::command()
+            .try_get_matches_from(&words)
+            .and_then(|matches| Cli::from_arg_matches(&matches))
+            .unwrap_err();
         let message = message(&error, &words);
         (message.text, message.next)
     }
@@ -84,23 +120,51 @@ mod tests {
     #[test]
     fn words_that_are_no_command_are_told_what_to_write_instead() {
         let cases: [(&[&str], &str, &str); 10] = [
-            (&["frobnicate"], "there is no command \"frobnicate\"", "See `wyng-ctl --help`."),
-            (&["bakcup"], "there is no command \"bakcup\"", "A similar command exists: 'backup'."),
-            (&["key", "lst"], "there is no command \"lst\"", "A similar command exists: 'list'."),
-            (&["--standalone"], "the command is missing", "See `wyng-ctl --help`."),
-            (&["archive", "create"], "missing: <NAME>", "Write wyng-ctl archive create <NAME>."),
+            (
+                &["frobnicate"],
+                "there is no command \"frobnicate\"",
+                "See `wyng-ctl --help`.",
+            ),
+            (
+                &["bakcup"],
+                "there is no command \"bakcup\"",
+                "A similar command exists: 'backup'.",
+            ),
+            (
+                &["key", "lst"],
+                "there is no command \"lst\"",
+                "A similar command exists: 'list'.",
+            ),
+            (
+                &["--standalone"],
+                "the command is missing",
+                "See `wyng-ctl --help`.",
+            ),
+            (
+                &["archive", "create"],
+                "missing: <NAME>",
+                "Write wyng-ctl archive create <NAME>.",
+            ),
             (
                 &["restore", "home"],
                 "missing: --to <PATH>",
                 "Write wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH; `wyng-ctl restore --help` shows the other forms.",
             ),
-            (&["list", "--bogus"], "unexpected argument '--bogus' found", "See `wyng-ctl list --help`."),
+            (
+                &["list", "--bogus"],
+                "unexpected argument '--bogus' found",
+                "See `wyng-ctl list --help`.",
+            ),
             (
                 &["verify", "--budget", "0"],
                 "invalid value '0' for '--budget <SIZE>': it lets nothing be read",
                 "Correct the value; `wyng-ctl verify --help` describes it.",
             ),
-            (&["verify", "home", "--deeep"], "unexpected argument '--deeep' found", "A similar argument exists: '--deep'."),
+            (
+                &["verify", "home", "--deeep"],
+                "unexpected argument '--deeep' found",
+                "A similar argument exists: '--deep'.",
+            ),
             (
                 &["completions", "powershell"],
                 "invalid value 'powershell' for '<SHELL>' [possible values: bash, zsh, fish]",

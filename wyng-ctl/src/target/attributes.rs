@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a file is besides its bytes: owner, mode, extended attributes, flags. A new file that takes the place of an old one takes them over.
+//! What a file is besides its bytes: owner, mode, extended attributes, flags. A new file that takes
+//! the place of an old one takes them over.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    Gid, IFlags, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, ioctl_getflags, ioctl_setflags,
+    Gid, IFlags, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
+    ioctl_getflags, ioctl_setflags,
 };
 use rustix::io::Errno;
 
@@ -15,13 +17,20 @@ const VALUE_MAX_BYTES: usize = 64 << 10;
 /// They vouch for the old bytes.
 const OF_THE_BYTES: [&CStr; 3] = [c"security.ima", c"security.evm", c"security.capability"];
 /// Flags that say how a file is kept. Others are the kernel's own.
-const KEPT: IFlags = IFlags::NOCOW.union(IFlags::COMPRESSED).union(IFlags::NODUMP).union(IFlags::NOATIME);
+const KEPT: IFlags = IFlags::NOCOW
+    .union(IFlags::COMPRESSED)
+    .union(IFlags::NODUMP)
+    .union(IFlags::NOATIME);
 
-/// Gives `new`, which is empty, all that `old` is besides its bytes. The error says what cannot be taken over, as in "would lose …".
+/// Gives `new`, which is empty, all that `old` is besides its bytes. The error says what cannot be
+/// taken over, as in "would lose …".
 pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd) -> Result<(), String> {
     let (was, is) = (stat(old)?, stat(new)?);
     if was.st_nlink > 1 {
-        return Err(format!("its other names (it has {} hard links)", was.st_nlink));
+        return Err(format!(
+            "its other names (it has {} hard links)",
+            was.st_nlink
+        ));
     }
     // Before the first byte is written: a file that shares its blocks cannot lose that later.
     if let (Ok(was), Ok(is)) = (ioctl_getflags(old), ioctl_getflags(new)) {
@@ -31,18 +40,27 @@ pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd) -> Result<(), String> {
         }
     }
     if (was.st_uid, was.st_gid) != (is.st_uid, is.st_gid) {
-        let owner = (Some(Uid::from_raw(was.st_uid)), Some(Gid::from_raw(was.st_gid)));
-        fchown(new, owner.0, owner.1).map_err(|_| format!("its owner (user {}, group {})", was.st_uid, was.st_gid))?;
+        let owner = (
+            Some(Uid::from_raw(was.st_uid)),
+            Some(Gid::from_raw(was.st_gid)),
+        );
+        fchown(new, owner.0, owner.1)
+            .map_err(|_| format!("its owner (user {}, group {})", was.st_uid, was.st_gid))?;
     }
     for name in names(old).map_err(|_| "its extended attributes".to_owned())? {
-        take_over_attribute(old, new, &name).map_err(|_| format!("its attribute {}", name.to_string_lossy()))?;
+        take_over_attribute(old, new, &name)
+            .map_err(|_| format!("its attribute {}", name.to_string_lossy()))?;
     }
     set_mode(new, Mode::from_raw_mode(was.st_mode)).map_err(|_| "its mode".to_owned())
 }
 
 /// Once more when all is written: a write may have taken bits of it.
 pub(super) fn set_mode(file: &OwnedFd, mode: Mode) -> Result<(), Errno> {
-    if Mode::from_raw_mode(fstat(file)?.st_mode) == mode { Ok(()) } else { fchmod(file, mode) }
+    if Mode::from_raw_mode(fstat(file)?.st_mode) == mode {
+        Ok(())
+    } else {
+        fchmod(file, mode)
+    }
 }
 
 /// The mode of a file.
@@ -58,7 +76,9 @@ fn take_over_attribute(old: &OwnedFd, new: &OwnedFd, name: &CStr) -> Result<(), 
     };
     value.truncate(length);
     let mut there = vec![0; VALUE_MAX_BYTES];
-    if fgetxattr(new, name, there.as_mut_slice()).is_ok_and(|length| there.get(..length) == Some(&value)) {
+    if fgetxattr(new, name, there.as_mut_slice())
+        .is_ok_and(|length| there.get(..length) == Some(&value))
+    {
         return Ok(());
     }
     fsetxattr(new, name, &value, XattrFlags::empty())
@@ -71,8 +91,13 @@ fn names(file: &OwnedFd) -> Result<Vec<CString>, Errno> {
         length => length?,
     };
     list.truncate(length);
-    let names = list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok());
-    Ok(names.filter(|name| !OF_THE_BYTES.contains(name)).map(CStr::to_owned).collect())
+    let names = list
+        .split_inclusive(|byte| *byte == 0)
+        .filter_map(|name| CStr::from_bytes_with_nul(name).ok());
+    Ok(names
+        .filter(|name| !OF_THE_BYTES.contains(name))
+        .map(CStr::to_owned)
+        .collect())
 }
 
 fn stat(file: &OwnedFd) -> Result<rustix::fs::Stat, String> {

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, path_text};
+use wyng_control::{
+    BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, path_text,
+};
 use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
@@ -42,8 +44,8 @@ pub(crate) enum Destination {
     InPlace(Places),
 }
 
-/// Where volumes are that are changed where they are. The person's word for this very command counts before the configuration, and that before
-/// what is remembered of the last backup.
+/// Where volumes are that are changed where they are. The person's word for this very command
+/// counts before the configuration, and that before what is remembered of the last backup.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     pub(crate) named: Option<PathBuf>,
@@ -54,18 +56,25 @@ pub(crate) struct Places {
 pub(crate) struct Spot {
     /// Nowhere for standard output.
     path: Option<PathBuf>,
-    /// The person did not name it for this very command: is it from the configuration? Otherwise it is remembered.
+    /// The person did not name it for this very command: is it from the configuration? Otherwise it
+    /// is remembered.
     configured: Option<bool>,
 }
 
 impl Spot {
     fn named(path: Option<PathBuf>) -> Self {
-        Self { path, configured: None }
+        Self {
+            path,
+            configured: None,
+        }
     }
 
     /// As it is shown to people.
     pub(crate) fn shown(&self) -> String {
-        self.path.as_ref().map_or_else(|| "-".to_owned(), |path| path_text(path.as_os_str().as_bytes()))
+        self.path.as_ref().map_or_else(
+            || "-".to_owned(),
+            |path| path_text(path.as_os_str().as_bytes()),
+        )
     }
 
     /// Its path, if it has one.
@@ -75,11 +84,15 @@ impl Spot {
 
     /// Where it lies, for whoever remembers where the volume was.
     fn remembered(&self, path: &Path, target: &OwnedFd) -> Option<Remembered> {
-        self.configured.map(|configured| Remembered { origin: Machine::open().origin(path, target.as_fd()), configured })
+        self.configured.map(|configured| Remembered {
+            origin: Machine::open().origin(path, target.as_fd()),
+            configured,
+        })
     }
 }
 
-/// A target that was made: the form in which it is handed over, the files of that form, and the base snapshot of that volume.
+/// A target that was made: the form in which it is handed over, the files of that form, and the
+/// base snapshot of that volume.
 pub(crate) struct Made {
     pub(crate) form: TargetForm,
     pub(crate) files: Vec<OwnedFd>,
@@ -106,7 +119,8 @@ struct Target {
     folder: OwnedFd,
     name: OsString,
     file: OwnedFd,
-    /// It has this name until it is placed, where the file system has no nameless files or an interrupted restore left it.
+    /// It has this name until it is placed, where the file system has no nameless files or an
+    /// interrupted restore left it.
     hidden: Option<OsString>,
     /// It takes the place of a file, and has that one's mode.
     replaces: Option<Mode>,
@@ -115,7 +129,14 @@ struct Target {
 impl Targets {
     /// Targets at `destination`. Nothing is made yet.
     pub(crate) fn new(destination: Destination, overwrite: bool) -> Self {
-        Self { destination, overwrite, looked: HashSet::new(), open: HashMap::new(), in_place: Vec::new(), bases: HashMap::new() }
+        Self {
+            destination,
+            overwrite,
+            looked: HashSet::new(),
+            open: HashMap::new(),
+            in_place: Vec::new(),
+            bases: HashMap::new(),
+        }
     }
 
     /// Are targets changed where they are?
@@ -129,10 +150,18 @@ impl Targets {
             Destination::Stdout => Spot::named(None),
             Destination::File(path) => Spot::named(Some(path.clone())),
             Destination::Folder(folder) => Spot::named(Some(folder.join(look::file_name(volume)?))),
-            Destination::InPlace(Places { named: Some(path), .. }) => Spot::named(Some(path.clone())),
+            Destination::InPlace(Places {
+                named: Some(path), ..
+            }) => Spot::named(Some(path.clone())),
             Destination::InPlace(places) => match (places.configured.get(volume), origin) {
-                (Some(path), _) => Spot { path: Some(path.clone()), configured: Some(true) },
-                (None, Some(path)) => Spot { path: Some(PathBuf::from(OsStr::from_bytes(path))), configured: Some(false) },
+                (Some(path), _) => Spot {
+                    path: Some(path.clone()),
+                    configured: Some(true),
+                },
+                (None, Some(path)) => Spot {
+                    path: Some(PathBuf::from(OsStr::from_bytes(path))),
+                    configured: Some(false),
+                },
                 (None, None) => return Err(TargetFault::NoOrigin),
             },
         })
@@ -152,22 +181,43 @@ impl Targets {
     }
 
     /// What is where the target of a volume goes. Nothing is made or changed.
-    pub(crate) fn look(&mut self, spot: &Spot, size_bytes: u64, base_of: &BaseOf) -> Result<TargetFound, TargetFault> {
-        let anywhere = TargetFound { holds_bytes: false, free_bytes: None, keeps_holes: true, remembered: None };
-        let Some(path) = spot.path() else { return Ok(anywhere) };
+    pub(crate) fn look(
+        &mut self,
+        spot: &Spot,
+        size_bytes: u64,
+        base_of: &BaseOf,
+    ) -> Result<TargetFound, TargetFault> {
+        let anywhere = TargetFound {
+            holds_bytes: false,
+            free_bytes: None,
+            keeps_holes: true,
+            remembered: None,
+        };
+        let Some(path) = spot.path() else {
+            return Ok(anywhere);
+        };
         if self.are_in_place() {
             let target = look::in_place(path, size_bytes)?;
             InPlace::new(path, &target)?;
             // Two volumes may have been backed up from one place, at different times.
             if !self.looked.insert(look::identity(&target)?) {
-                return Err(TargetFault::InUse { how: "another volume of this restore goes to the same place".to_owned() });
+                return Err(TargetFault::InUse {
+                    how: "another volume of this restore goes to the same place".to_owned(),
+                });
             }
             let free_bytes = look::room_in_place(&target)?;
-            return Ok(TargetFound { holds_bytes: true, free_bytes, remembered: spot.remembered(path, &target), ..anywhere });
+            return Ok(TargetFound {
+                holds_bytes: true,
+                free_bytes,
+                remembered: spot.remembered(path, &target),
+                ..anywhere
+            });
         }
         match &self.destination {
             // It will be made where something else could be made.
-            Destination::Folder(folder) if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) => {
+            Destination::Folder(folder)
+                if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) =>
+            {
                 look::at_new_file(&look::new_file(folder, false)?, size_bytes, base_of)
             }
             _ => look::at_new_file(&look::new_file(path, self.overwrite)?, size_bytes, base_of),
@@ -175,28 +225,62 @@ impl Targets {
     }
 
     /// Makes the target of a volume.
-    pub(crate) fn make(&mut self, item: u32, spot: &Spot, size_bytes: u64, base_of: &BaseOf) -> Result<Made, TargetFault> {
+    pub(crate) fn make(
+        &mut self,
+        item: u32,
+        spot: &Spot,
+        size_bytes: u64,
+        base_of: &BaseOf,
+    ) -> Result<Made, TargetFault> {
         let Some(path) = spot.path() else {
             let files = vec![rustix::io::dup(rustix::stdio::stdout()).map_err(look::unavailable)?];
-            return Ok(Made { form: TargetForm::Stream, files, base: None, remembered: None });
+            return Ok(Made {
+                form: TargetForm::Stream,
+                files,
+                base: None,
+                remembered: None,
+            });
         };
         if self.are_in_place() {
             let target = look::in_place(path, size_bytes)?;
             self.in_place.push(InPlace::new(path, &target)?);
             let remembered = spot.remembered(path, &target);
-            return Ok(Made { remembered, ..self.made_in_place(item, target, base_of) });
+            return Ok(Made {
+                remembered,
+                ..self.made_in_place(item, target, base_of)
+            });
         }
         self.make_folder()?;
         let NewFile { folder, name, old } = look::new_file(path, self.overwrite)?;
         let partial = hidden_name(&name, PARTIAL);
         if let Some(file) = open_partial(&folder, &partial).filter(|_| old.is_none()) {
             let theirs = duplicate(&file)?;
-            self.open.insert(item, Target { folder, name, file, hidden: Some(partial), replaces: None });
-            return Ok(Made { form: TargetForm::Resumed, files: vec![theirs], base: None, remembered: None });
+            self.open.insert(
+                item,
+                Target {
+                    folder,
+                    name,
+                    file,
+                    hidden: Some(partial),
+                    replaces: None,
+                },
+            );
+            return Ok(Made {
+                form: TargetForm::Resumed,
+                files: vec![theirs],
+                base: None,
+                remembered: None,
+            });
         }
         let (file, hidden) = make_file(&folder, &name).map_err(look::unavailable)?;
         let theirs = duplicate(&file)?;
-        let mut target = Target { folder, name, file, hidden, replaces: None };
+        let mut target = Target {
+            folder,
+            name,
+            file,
+            hidden,
+            replaces: None,
+        };
         if let Some(old) = &old {
             attributes::take_over(old, &target.file).map_err(|what| TargetFault::Loses { what })?;
             target.replaces = Some(attributes::mode(&target.file).map_err(look::unavailable)?);
@@ -205,16 +289,35 @@ impl Targets {
         let base = self.base(item, Folder::found(theirs.as_fd()), base_of);
         // Where nothing is, most of the volume may still lie in its base snapshot.
         let old = old.or_else(|| rustix::io::fcntl_dupfd_cloexec(&base.as_ref()?.1, 0).ok());
-        let form = if old.is_some() { TargetForm::Replacing } else { TargetForm::New };
-        Ok(Made { form, files: [theirs].into_iter().chain(old).collect(), base, remembered: None })
+        let form = if old.is_some() {
+            TargetForm::Replacing
+        } else {
+            TargetForm::New
+        };
+        Ok(Made {
+            form,
+            files: [theirs].into_iter().chain(old).collect(),
+            base,
+            remembered: None,
+        })
     }
 
     fn made_in_place(&mut self, item: u32, target: OwnedFd, base_of: &BaseOf) -> Made {
         let folder = Folder::of(target.as_fd());
-        let fresh = folder.as_ref().and_then(|folder| folder.fresh().ok()).map(|fresh| fresh.file);
+        let fresh = folder
+            .as_ref()
+            .and_then(|folder| folder.fresh().ok())
+            .map(|fresh| fresh.file);
         let base = self.base(item, folder.filter(|_| fresh.is_some()), base_of);
-        let form = TargetForm::InPlace { clones: fresh.is_some() };
-        Made { form, files: [target].into_iter().chain(fresh).collect(), base, remembered: None }
+        let form = TargetForm::InPlace {
+            clones: fresh.is_some(),
+        };
+        Made {
+            form,
+            files: [target].into_iter().chain(fresh).collect(),
+            base,
+            remembered: None,
+        }
     }
 
     fn base(&mut self, item: u32, folder: Option<Folder>, base_of: &BaseOf) -> Option<Base> {
@@ -226,7 +329,9 @@ impl Targets {
 
     /// Removes the base snapshot that was handed over with a target: it is not what its label says.
     pub(crate) fn drop_base(&mut self, item: u32) -> Option<Result<(), Errno>> {
-        self.bases.remove(&item).map(|(folder, base_of)| folder.drop_base(&base_of))
+        self.bases
+            .remove(&item)
+            .map(|(folder, base_of)| folder.drop_base(&base_of))
     }
 
     /// Gives a complete target its name, durably.
@@ -238,7 +343,8 @@ impl Targets {
         match (target.hidden.take(), target.replaces.is_some()) {
             (None, false) => link_nameless(&target, &target.name)?,
             (None, true) => {
-                // A name of its own would stay after a kill; this one is found again by the next restore.
+                // A name of its own would stay after a kill; this one is found again by the next
+                // restore.
                 let hidden = hidden_name(&target.name, UNNAMED);
                 remove_left_over(&target.folder, &hidden)?;
                 link_nameless(&target, &hidden)?;
@@ -247,24 +353,34 @@ impl Targets {
             }
             (Some(hidden), replaces) => {
                 target.hidden = Some(hidden.clone());
-                if replaces { replace(&target, &hidden)? } else { name_once(&target, &hidden)? }
+                if replaces {
+                    replace(&target, &hidden)?
+                } else {
+                    name_once(&target, &hidden)?
+                }
             }
         }
         target.hidden = None;
-        // Once more under its name, and then the name: btrfs logs nothing of a file that has none, and with its folder no more than that it is
-        // there.
+        // Once more under its name, and then the name: btrfs logs nothing of a file that has none,
+        // and with its folder no more than that it is there.
         rustix::fs::fsync(&target.file)?;
         rustix::fs::fsync(&target.folder)
     }
 
-    /// Keeps what there is of new files that are not complete, for the same command to go on with; where they are.
+    /// Keeps what there is of new files that are not complete, for the same command to go on with;
+    /// where they are.
     pub(crate) fn keep_partial(&mut self) -> Vec<PathBuf> {
         let targets = std::mem::take(&mut self.open).into_values();
-        targets.filter(|target| target.replaces.is_none()).filter_map(keep_partial).collect()
+        targets
+            .filter(|target| target.replaces.is_none())
+            .filter_map(keep_partial)
+            .collect()
     }
 
     fn make_folder(&self) -> Result<(), TargetFault> {
-        let Destination::Folder(folder) = &self.destination else { return Ok(()) };
+        let Destination::Folder(folder) = &self.destination else {
+            return Ok(());
+        };
         match rustix::fs::mkdirat(CWD, folder, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(look::unavailable(errno)),
@@ -285,15 +401,17 @@ impl Drop for Target {
 fn replace(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
     // What took that name meanwhile is not what was looked at.
     match rustix::fs::statat(&target.folder, &target.name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile => return Err(Errno::EXIST),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile => {
+            return Err(Errno::EXIST);
+        }
         Ok(_) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno),
     }
     rustix::fs::renameat(&target.folder, hidden, &target.folder, &target.name)
 }
 
-/// Gives a file of a hidden name a name that nothing has. Some file systems know neither renames that replace nothing nor links: there the
-/// name is taken first, by an empty file.
+/// Gives a file of a hidden name a name that nothing has. Some file systems know neither renames
+/// that replace nothing nor links: there the name is taken first, by an empty file.
 fn name_once(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
     let Target { folder, name, .. } = target;
     match rustix::fs::renameat_with(folder, hidden, folder, name, RenameFlags::NOREPLACE) {
@@ -305,32 +423,53 @@ fn name_once(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
         Err(Errno::EXIST) => return Err(Errno::EXIST),
         Err(_) => {}
     }
-    rustix::fs::openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, MODE)?;
+    rustix::fs::openat(
+        folder,
+        name,
+        OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
+        MODE,
+    )?;
     let renamed = rustix::fs::renameat(folder, hidden, folder, name);
     if renamed.is_err() {
-        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty()); // the failure that is reported is the first
+        // the failure that is reported is the first
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
     }
     renamed
 }
 
-/// A file without a name where the file system has that, so that even a kill leaves nothing; else a hidden one.
+/// A file without a name where the file system has that, so that even a kill leaves nothing; else a
+/// hidden one.
 fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString>), Errno> {
     let hidden = hidden_name(name, UNNAMED);
     remove_left_over(folder, &hidden)?;
-    let (file, hidden) = match rustix::fs::openat(folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, MODE) {
+    let (file, hidden) = match rustix::fs::openat(
+        folder,
+        ".",
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        MODE,
+    ) {
         Ok(file) => (file, None),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            (rustix::fs::openat(folder, &hidden, flags, MODE)?, Some(hidden))
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            (
+                rustix::fs::openat(folder, &hidden, flags, MODE)?,
+                Some(hidden),
+            )
         }
         Err(errno) => return Err(errno),
     };
-    if is_locked(&file) { Err(Errno::BUSY) } else { Ok((file, hidden)) }
+    if is_locked(&file) {
+        Err(Errno::BUSY)
+    } else {
+        Ok((file, hidden))
+    }
 }
 
 /// Removes the hidden file of a restore that was killed. `EBUSY` while another restore has it.
 fn remove_left_over(folder: &OwnedFd, hidden: &OsStr) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags =
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     match rustix::fs::openat(folder, hidden, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         Ok(file) if is_locked(&file) => return Err(Errno::BUSY),
@@ -342,7 +481,8 @@ fn remove_left_over(folder: &OwnedFd, hidden: &OsStr) -> Result<(), Errno> {
 
 /// What an interrupted restore left, if it is ours and nobody has it.
 fn open_partial(folder: &OwnedFd, partial: &OsStr) -> Option<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags =
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(folder, partial, flags, Mode::empty()).ok()?;
     (is_own(&rustix::fs::fstat(&file).ok()?) && !is_locked(&file)).then_some(file)
 }
@@ -354,7 +494,9 @@ fn is_locked(file: &OwnedFd) -> bool {
 
 /// Nobody else can have put it there, or write to it.
 fn is_own(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_nlink == 1 && is_closed(found)
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+        && found.st_nlink == 1
+        && is_closed(found)
 }
 
 /// Nobody else can write to it.
@@ -378,7 +520,11 @@ fn keep_partial(mut target: Target) -> Option<PathBuf> {
             target.hidden = None;
         }
     }
-    let folder = rustix::fs::readlink(format!("/proc/self/fd/{}", target.folder.as_raw_fd()), Vec::new()).ok()?;
+    let folder = rustix::fs::readlink(
+        format!("/proc/self/fd/{}", target.folder.as_raw_fd()),
+        Vec::new(),
+    )
+    .ok()?;
     Some(PathBuf::from(OsString::from_vec(folder.into_bytes())).join(partial))
 }
 
@@ -390,7 +536,11 @@ fn link_nameless(target: &Target, name: &OsStr) -> Result<(), Errno> {
 /// `.NAME.SUFFIX`
 fn hidden_name(name: &OsStr, suffix: &str) -> OsString {
     let mut hidden = OsString::from(".");
-    hidden.push(OsStr::from_bytes(name.as_bytes().get(..NAME_PART_MAX_BYTES).unwrap_or(name.as_bytes())));
+    hidden.push(OsStr::from_bytes(
+        name.as_bytes()
+            .get(..NAME_PART_MAX_BYTES)
+            .unwrap_or(name.as_bytes()),
+    ));
     hidden.push(format!(".{suffix}"));
     hidden
 }

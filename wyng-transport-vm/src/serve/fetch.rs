@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: LIST, STAT, GET, answered in their order. An end of file between two requests is the end of the call:
-//! there is nothing to finish. Nothing is written.
+//! `wyng.Fetch`: LIST, STAT, GET, answered in their order. An end of file between two requests is
+//! the end of the call: there is nothing to finish. Nothing is written.
 
 use tracing::warn;
 use wyng_wire::{
-    BlobBytes, BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Stat, StatStatus, Stated, TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
+    BlobBytes, BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Stat, StatStatus, Stated,
+    TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
 };
 
 use crate::exit::CallError;
@@ -16,7 +17,12 @@ use crate::store::{Blob, Fetch, StoreError};
 /// How much of a listing is sent at once.
 const LISTING_BYTES: usize = 64 * 1024;
 
-pub(crate) fn serve<S: Fetch>(store: &S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+pub(crate) fn serve<S: Fetch>(
+    store: &S,
+    input: &mut Input,
+    output: &Output,
+    mut rules: ToHelperRules,
+) -> Result<(), CallError> {
     let mut piece = Piece::new()?;
     while let Some(frame) = input.frame(&mut rules)? {
         match frame {
@@ -34,7 +40,11 @@ fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallEr
     let mut count = 0_u64;
     let mut encoded = Vec::with_capacity(LISTING_BYTES);
     let complete = store.list(|name, length_bytes| {
-        let entry = ToDaemon::Entry(Entry { request, name: *name, length_bytes });
+        let entry = ToDaemon::Entry(Entry {
+            request,
+            name: *name,
+            length_bytes,
+        });
         encoded.extend_from_slice(entry.encode(&mut [0; TO_DAEMON_MAX])?);
         count = count.saturating_add(1);
         if encoded.len().saturating_add(TO_DAEMON_MAX) > LISTING_BYTES {
@@ -44,7 +54,11 @@ fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallEr
         Ok::<(), CallError>(())
     })?;
     output.send_encoded(&encoded)?;
-    output.send(&ToDaemon::ListEnd(ListEnd { request, count, complete }))
+    output.send(&ToDaemon::ListEnd(ListEnd {
+        request,
+        count,
+        complete,
+    }))
 }
 
 fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
@@ -60,11 +74,26 @@ fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
             (status, 0)
         }
     };
-    Ok(Stated { request: stat.request, length_bytes, status })
+    Ok(Stated {
+        request: stat.request,
+        length_bytes,
+        status,
+    })
 }
 
-fn send_range<S: Fetch>(store: &S, output: &Output, get: &Get, piece: &mut Piece) -> Result<(), CallError> {
-    let without_bytes = |status| output.send(&ToDaemon::Bytes(BlobBytes { request: get.request, length_bytes: 0, status }));
+fn send_range<S: Fetch>(
+    store: &S,
+    output: &Output,
+    get: &Get,
+    piece: &mut Piece,
+) -> Result<(), CallError> {
+    let without_bytes = |status| {
+        output.send(&ToDaemon::Bytes(BlobBytes {
+            request: get.request,
+            length_bytes: 0,
+            status,
+        }))
+    };
     if get.version != 0 {
         return without_bytes(BytesStatus::NoVersion);
     }
@@ -76,11 +105,20 @@ fn send_range<S: Fetch>(store: &S, output: &Output, get: &Get, piece: &mut Piece
 }
 
 /// Sends the range in pieces, never more than was asked for.
-fn send_pieces(blob: &impl Blob, output: &Output, get: &Get, piece: &mut Piece) -> Result<(), CallError> {
+fn send_pieces(
+    blob: &impl Blob,
+    output: &Output,
+    get: &Get,
+    piece: &mut Piece,
+) -> Result<(), CallError> {
     let there_bytes = blob.length_bytes().saturating_sub(get.offset_bytes);
     let mut left_bytes = u64::from(get.length_bytes).min(there_bytes);
     let mut offset_bytes = get.offset_bytes;
-    let last = if left_bytes == u64::from(get.length_bytes) { BytesStatus::Whole } else { BytesStatus::Short };
+    let last = if left_bytes == u64::from(get.length_bytes) {
+        BytesStatus::Whole
+    } else {
+        BytesStatus::Short
+    };
     loop {
         let wanted = left_bytes.min(u64::from(PIECE_MAX)) as usize;
         let (count, status) = match blob.fill(piece, offset_bytes, wanted) {
@@ -91,7 +129,14 @@ fn send_pieces(blob: &impl Blob, output: &Output, get: &Get, piece: &mut Piece) 
             Err(problem) => (0, failed(problem)?),
         };
         let length_bytes = u32::try_from(count).unwrap_or(PIECE_MAX);
-        output.send_with_body(&ToDaemon::Bytes(BlobBytes { request: get.request, length_bytes, status }), piece)?;
+        output.send_with_body(
+            &ToDaemon::Bytes(BlobBytes {
+                request: get.request,
+                length_bytes,
+                status,
+            }),
+            piece,
+        )?;
         if status != BytesStatus::More {
             return Ok(());
         }
@@ -107,11 +152,14 @@ enum Unread {
     Foreign,
 }
 
-/// What is wrong with one blob is an answer; what would be wrong with every other one too ends the call.
+/// What is wrong with one blob is an answer; what would be wrong with every other one too ends the
+/// call.
 fn unread(problem: StoreError) -> Result<Unread, CallError> {
     match problem {
         StoreError::Failed { .. } | StoreError::Full { .. } => return Err(problem.into()),
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => warn!("{problem}"),
+        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
+            warn!("{problem}")
+        }
     }
     Ok(match problem {
         StoreError::Refused { .. } => Unread::Refused,

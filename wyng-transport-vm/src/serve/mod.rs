@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The three verb sets, one file each, and the receipts that two of them give. Only one of them runs in a process.
+//! The three verb sets, one file each, and the receipts that two of them give. Only one of them
+//! runs in a process.
 
 pub(crate) mod fetch;
 pub(crate) mod prune;
@@ -10,8 +11,8 @@ use wyng_wire::{BlobName, Receipt, ReceiptStatus, Tally, ToDaemon};
 use crate::exit::CallError;
 use crate::output::Output;
 
-/// Receipts in the order of their numbers: cumulative ones are held back until they are flushed, or until one of its own
-/// is due.
+/// Receipts in the order of their numbers: cumulative ones are held back until they are flushed, or
+/// until one of its own is due.
 struct Receipts<'o> {
     output: &'o Output,
     held: Option<Receipt>,
@@ -20,12 +21,28 @@ struct Receipts<'o> {
 
 impl<'o> Receipts<'o> {
     fn new(output: &'o Output) -> Self {
-        Self { output, held: None, done: Tally::default() }
+        Self {
+            output,
+            held: None,
+            done: Tally::default(),
+        }
     }
 
     /// Settles the next number. What is settled is durable.
-    fn settle(&mut self, number: u64, name: &BlobName, status: ReceiptStatus) -> Result<(), CallError> {
-        self.settle_with(name, Receipt { number, status, free_mib: None })
+    fn settle(
+        &mut self,
+        number: u64,
+        name: &BlobName,
+        status: ReceiptStatus,
+    ) -> Result<(), CallError> {
+        self.settle_with(
+            name,
+            Receipt {
+                number,
+                status,
+                free_mib: None,
+            },
+        )
     }
 
     /// The same for a receipt that says more.
@@ -44,7 +61,9 @@ impl<'o> Receipts<'o> {
 
     /// Sends what is held back.
     fn flush(&mut self) -> Result<(), CallError> {
-        self.held.take().map_or(Ok(()), |receipt| self.output.send(&ToDaemon::Receipt(receipt)))
+        self.held.take().map_or(Ok(()), |receipt| {
+            self.output.send(&ToDaemon::Receipt(receipt))
+        })
     }
 
     /// Answers END.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Prune`: DELETE, END. Deletions are made durable together, as many as wait in the pipe. Nothing is read or stored.
+//! `wyng.Prune`: DELETE, END. Deletions are made durable together, as many as wait in the pipe.
+//! Nothing is read or stored.
 
 use tracing::warn;
 use wyng_wire::{BlobName, ReceiptStatus, ToHelper, ToHelperRules};
@@ -16,12 +17,19 @@ const BATCH_MAX: usize = 1024;
 /// Numbers whose deletion is done and not durable yet.
 type Pending = Vec<(u64, BlobName, Result<bool, StoreError>)>;
 
-pub(crate) fn serve<S: Prune>(mut store: S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+pub(crate) fn serve<S: Prune>(
+    mut store: S,
+    input: &mut Input,
+    output: &Output,
+    mut rules: ToHelperRules,
+) -> Result<(), CallError> {
     let mut receipts = Receipts::new(output);
     let mut pending = Pending::new();
     loop {
         match input.frame(&mut rules)?.ok_or(CallError::EndedEarly)? {
-            ToHelper::Delete(delete) => pending.push((delete.number, delete.name, store.delete(&delete.name))),
+            ToHelper::Delete(delete) => {
+                pending.push((delete.number, delete.name, store.delete(&delete.name)))
+            }
             ToHelper::End(_) => {
                 settle(&mut store, &mut pending, &mut receipts)?;
                 return receipts.finish();
@@ -35,7 +43,11 @@ pub(crate) fn serve<S: Prune>(mut store: S, input: &mut Input, output: &Output, 
     }
 }
 
-fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipts<'_>) -> Result<(), CallError> {
+fn settle<S: Prune>(
+    store: &mut S,
+    pending: &mut Pending,
+    receipts: &mut Receipts<'_>,
+) -> Result<(), CallError> {
     let settled = store.settle();
     for (number, name, deleted) in pending.drain(..) {
         if let Err(problem) = &settled {
@@ -61,7 +73,9 @@ fn settle<S: Prune>(store: &mut S, pending: &mut Pending, receipts: &mut Receipt
 fn delete_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => ReceiptStatus::Refused,
+        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
+            ReceiptStatus::Refused
+        }
         StoreError::Full { .. } | StoreError::Failed { .. } => ReceiptStatus::Failed,
     }
 }

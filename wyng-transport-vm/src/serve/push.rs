@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another makes the one before durable, so that at most
-//! two are open and neither the pipe nor the disk waits for the other. Nothing is read back.
+//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another makes the one before
+//! durable, so that at most two are open and neither the pipe nor the disk waits for the other.
+//! Nothing is read back.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
@@ -22,34 +23,56 @@ const HOLD_BACK: Duration = Duration::from_millis(50);
 /// What the receiving thread hands to the settling one, in the order of the pipe.
 enum Work<U> {
     /// A body that was received, or why it could not be.
-    Body { number: u64, name: BlobName, upload: Result<U, StoreError> },
+    Body {
+        number: u64,
+        name: BlobName,
+        upload: Result<U, StoreError>,
+    },
     /// SYNC.
     Flush,
     /// END.
     Finish,
 }
 
-pub(crate) fn serve<S: Push>(store: &S, input: &mut Input, output: &Output, mut rules: ToHelperRules) -> Result<(), CallError> {
+pub(crate) fn serve<S: Push>(
+    store: &S,
+    input: &mut Input,
+    output: &Output,
+    mut rules: ToHelperRules,
+) -> Result<(), CallError> {
     // Without room: a body is handed over when the one before is settled.
     let (bodies, work) = sync_channel(0);
-    let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Thread(errno.into()))?;
+    let (stop, stopper) =
+        pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Thread(errno.into()))?;
     input.stop_with(stop);
     thread::scope(|scope| {
-        let settling = thread::Builder::new().name("settle".into()).spawn_scoped(scope, move || {
-            let ended = settle(&work, Receipts::new(output));
-            // Wakes the receiving thread if the pipe is quiet.
-            drop(stopper);
-            ended
-        });
+        let settling =
+            thread::Builder::new()
+                .name("settle".into())
+                .spawn_scoped(scope, move || {
+                    let ended = settle(&work, Receipts::new(output));
+                    // Wakes the receiving thread if the pipe is quiet.
+                    drop(stopper);
+                    ended
+                });
         let settling = settling.map_err(CallError::Thread)?;
         let received = receive(store, input, &bodies, &mut rules);
         drop(bodies);
-        // What settling ended with is the cause; that the receiving thread was stopped is only its consequence.
-        settling.join().unwrap_or(Err(CallError::Stopped)).and(received)
+        // What settling ended with is the cause; that the receiving thread was stopped is only its
+        // consequence.
+        settling
+            .join()
+            .unwrap_or(Err(CallError::Stopped))
+            .and(received)
     })
 }
 
-fn receive<S: Push>(store: &S, input: &mut Input, work: &SyncSender<Work<S::Upload>>, rules: &mut ToHelperRules) -> Result<(), CallError> {
+fn receive<S: Push>(
+    store: &S,
+    input: &mut Input,
+    work: &SyncSender<Work<S::Upload>>,
+    rules: &mut ToHelperRules,
+) -> Result<(), CallError> {
     loop {
         let next = match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
             ToHelper::Put(put) => receive_body(store, input, &put)?,
@@ -66,8 +89,13 @@ fn receive<S: Push>(store: &S, input: &mut Input, work: &SyncSender<Work<S::Uplo
     }
 }
 
-/// Streams a body into the store. One that the store does not take is read to its end all the same: the next frame is behind it.
-fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work<S::Upload>, CallError> {
+/// Streams a body into the store. One that the store does not take is read to its end all the same:
+/// the next frame is behind it.
+fn receive_body<S: Push>(
+    store: &S,
+    input: &mut Input,
+    put: &Put,
+) -> Result<Work<S::Upload>, CallError> {
     let mut upload = store.begin(&put.name, put.length_bytes, put.may_use_reserve);
     let mut left_bytes = put.length_bytes;
     if let Some(file) = upload.as_ref().ok().and_then(Upload::file) {
@@ -82,10 +110,17 @@ fn receive_body<S: Push>(store: &S, input: &mut Input, put: &Put) -> Result<Work
             upload = Err(problem);
         }
     })?;
-    Ok(Work::Body { number: put.number, name: put.name, upload })
+    Ok(Work::Body {
+        number: put.number,
+        name: put.name,
+        upload,
+    })
 }
 
-fn settle<U: Upload>(work: &Receiver<Work<U>>, mut receipts: Receipts<'_>) -> Result<(), CallError> {
+fn settle<U: Upload>(
+    work: &Receiver<Work<U>>,
+    mut receipts: Receipts<'_>,
+) -> Result<(), CallError> {
     let mut last_flush = Instant::now();
     loop {
         let next = match work.try_recv() {
@@ -101,7 +136,11 @@ fn settle<U: Upload>(work: &Receiver<Work<U>>, mut receipts: Receipts<'_>) -> Re
             }
         };
         match next {
-            Some(Work::Body { number, name, upload }) => settle_body(number, &name, upload, &mut receipts)?,
+            Some(Work::Body {
+                number,
+                name,
+                upload,
+            }) => settle_body(number, &name, upload, &mut receipts)?,
             Some(Work::Flush) => receipts.flush()?,
             Some(Work::Finish) => return receipts.finish(),
             // The pipe ended early: what was received whole is settled by now, and told.
@@ -119,14 +158,30 @@ fn settle_body<U: Upload>(
     match upload.and_then(Upload::finish) {
         Ok(placed) => receipts.settle(number, name, status_of_placed(placed)),
         Err(problem) => {
-            let free_mib = if let StoreError::Full { free_mib } = problem { free_mib } else { None };
-            receipts.settle_with(name, Receipt { number, status: put_status(&problem), free_mib })?;
-            if matches!(problem, StoreError::Failed { .. }) { Err(problem.into()) } else { Ok(()) }
+            let free_mib = if let StoreError::Full { free_mib } = problem {
+                free_mib
+            } else {
+                None
+            };
+            receipts.settle_with(
+                name,
+                Receipt {
+                    number,
+                    status: put_status(&problem),
+                    free_mib,
+                },
+            )?;
+            if matches!(problem, StoreError::Failed { .. }) {
+                Err(problem.into())
+            } else {
+                Ok(())
+            }
         }
     }
 }
 
-/// The status of a body that was not stored. A place that cannot be used is, to whoever sent it, a name that is taken.
+/// The status of a body that was not stored. A place that cannot be used is, to whoever sent it, a
+/// name that is taken.
 fn put_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {

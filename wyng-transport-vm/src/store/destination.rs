@@ -5,15 +5,18 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-/// The folder of `dir:/absolute/path`. Nothing for another scheme, a relative path, one that climbs with `..`, or one
-/// with control characters: a line feed is kept for what may follow a destination in a later version.
+/// The folder of `dir:/absolute/path`. Nothing for another scheme, a relative path, one that climbs
+/// with `..`, or one with control characters: a line feed is kept for what may follow a destination
+/// in a later version.
 pub(super) fn folder(destination: &[u8]) -> Option<&Path> {
     let path = destination.strip_prefix(b"dir:")?;
     if path.iter().any(u8::is_ascii_control) {
         return None;
     }
     let path = Path::new(OsStr::from_bytes(path));
-    let climbs = path.components().any(|component| component == Component::ParentDir);
+    let climbs = path
+        .components()
+        .any(|component| component == Component::ParentDir);
     (path.is_absolute() && !climbs).then_some(path)
 }
 
@@ -23,7 +26,10 @@ mod tests {
 
     #[test]
     fn an_absolute_folder_is_taken_as_it_is() {
-        assert_eq!(folder(b"dir:/mnt/a b\xff"), Some(Path::new(OsStr::from_bytes(b"/mnt/a b\xff"))));
+        assert_eq!(
+            folder(b"dir:/mnt/a b\xff"),
+            Some(Path::new(OsStr::from_bytes(b"/mnt/a b\xff")))
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a service needs of a store, one small trait each, so that the push path cannot even name a read. What the blobs
-//! mean is not known here.
+//! What a service needs of a store, one small trait each, so that the push path cannot even name a
+//! read. What the blobs mean is not known here.
 
 mod destination;
 pub(crate) mod directory;
@@ -15,9 +15,20 @@ use crate::piece::Piece;
 use directory::Directory;
 
 /// Opens the store that a destination names, for the needs of one service.
-pub(crate) fn open(service: Service, create: bool, destination: &[u8]) -> Result<Directory, Opened> {
-    let bad = Opened { status: OpenStatus::BadDestination, free_mib: None };
-    Directory::open(service, create, destination::folder(destination).ok_or(bad)?)
+pub(crate) fn open(
+    service: Service,
+    create: bool,
+    destination: &[u8],
+) -> Result<Directory, Opened> {
+    let bad = Opened {
+        status: OpenStatus::BadDestination,
+        free_mib: None,
+    };
+    Directory::open(
+        service,
+        create,
+        destination::folder(destination).ok_or(bad)?,
+    )
 }
 
 /// Why a store did not do what it was asked to.
@@ -29,7 +40,8 @@ pub(crate) enum StoreError {
     /// The store does not allow it; nothing was changed.
     #[error("the store does not allow to {step}: {errno}")]
     Refused { step: &'static str, errno: Errno },
-    /// Something that is no blob lies under the name, or in the place of the folder that it belongs in; it was left alone.
+    /// Something that is no blob lies under the name, or in the place of the folder that it belongs
+    /// in; it was left alone.
     #[error("cannot {step}: something else lies there")]
     Foreign { step: &'static str },
     /// This one blob, or its place, cannot be used. Others may be sound.
@@ -46,23 +58,32 @@ impl StoreError {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
             // FBIG: a limit of this process, or of the file system.
-            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::FBIG => Self::Refused { step, errno },
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::FBIG => {
+                Self::Refused { step, errno }
+            }
             _ => Self::Failed { step, errno },
         }
     }
 
-    /// For a step that looks for a name, takes it, or reads what lies under it. A fault there is that blob's alone, unless it is one that
-    /// every other blob would meet as well: a process without memory, or a file system that is gone.
+    /// For a step that looks for a name, takes it, or reads what lies under it. A fault there is
+    /// that blob's alone, unless it is one that every other blob would meet as well: a process
+    /// without memory, or a file system that is gone.
     pub(crate) fn at_name(step: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
-            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY => Self::Refused { step, errno },
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY => {
+                Self::Refused { step, errno }
+            }
             // What this file system cannot do at all.
             Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Self::Refused { step, errno },
             Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => Self::Foreign { step },
             Errno::NOMEM | Errno::MFILE | Errno::NFILE => Self::Failed { step, errno },
-            Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::SHUTDOWN | Errno::TIMEDOUT => Self::Failed { step, errno },
-            Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::CONNRESET => Self::Failed { step, errno },
+            Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::SHUTDOWN | Errno::TIMEDOUT => {
+                Self::Failed { step, errno }
+            }
+            Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::CONNRESET => {
+                Self::Failed { step, errno }
+            }
             _ => Self::Unusable { step, errno },
         }
     }
@@ -86,8 +107,14 @@ pub(crate) trait Push: Sync {
     /// A blob on its way in. Dropped before it is finished, it leaves nothing behind.
     type Upload: Upload;
 
-    /// Makes room for a blob of `length_bytes`. Nothing is visible under its name until it is finished.
-    fn begin(&self, name: &BlobName, length_bytes: u32, may_use_reserve: bool) -> Result<Self::Upload, StoreError>;
+    /// Makes room for a blob of `length_bytes`. Nothing is visible under its name until it is
+    /// finished.
+    fn begin(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        may_use_reserve: bool,
+    ) -> Result<Self::Upload, StoreError>;
 }
 
 /// A blob on its way in.
@@ -95,7 +122,8 @@ pub(crate) trait Upload: Send {
     /// Appends to the blob.
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError>;
 
-    /// The file to whose end the kernel may append bytes of the blob as they come; none where all must pass through [`Upload::write`].
+    /// The file to whose end the kernel may append bytes of the blob as they come; none where all
+    /// must pass through [`Upload::write`].
     fn file(&self) -> Option<BorrowedFd<'_>> {
         None
     }
@@ -118,7 +146,8 @@ pub(crate) trait Fetch {
     /// A blob that is open for reading.
     type Blob: Blob;
 
-    /// Shows every blob and its length to `visit`, in no order. `Ok(false)`: part of the store could not be read.
+    /// Shows every blob and its length to `visit`, in no order. `Ok(false)`: part of the store
+    /// could not be read.
     fn list<E>(&self, visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E>;
 
     /// The length of a blob, if it exists. It is not opened: whether it can be read is not known.
@@ -133,6 +162,12 @@ pub(crate) trait Blob {
     /// Its length when it was opened.
     fn length_bytes(&self) -> u64;
 
-    /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least one, unless the blob ends there.
-    fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError>;
+    /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least
+    /// one, unless the blob ends there.
+    fn fill(
+        &self,
+        piece: &mut Piece,
+        offset_bytes: u64,
+        wanted: usize,
+    ) -> Result<usize, StoreError>;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One client's conversation. Nothing here waits for it: what it does not take stays here until it does, or until its time is over.
+//! One client's conversation. Nothing here waits for it: what it does not take stays here until it
+//! does, or until its time is over.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -58,11 +59,23 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(socket: OwnedFd) -> Result<Self, Fatal> {
-        rustix::fs::fcntl_setfl(&socket, rustix::fs::fcntl_getfl(&socket)? | rustix::fs::OFlags::NONBLOCK)?;
-        let uid = rustix::net::sockopt::socket_peercred(&socket).ok().map(|peer| peer.uid.as_raw());
+        rustix::fs::fcntl_setfl(
+            &socket,
+            rustix::fs::fcntl_getfl(&socket)? | rustix::fs::OFlags::NONBLOCK,
+        )?;
+        let uid = rustix::net::sockopt::socket_peercred(&socket)
+            .ok()
+            .map(|peer| peer.uid.as_raw());
         let now = Instant::now();
         let wire = Wire::new(socket, PEER);
-        Ok(Self { wire, phase: Phase::Greeting, behind: VecDeque::new(), uid, since: now, taken: now })
+        Ok(Self {
+            wire,
+            phase: Phase::Greeting,
+            behind: VecDeque::new(),
+            uid,
+            since: now,
+            taken: now,
+        })
     }
 
     /// Whose process connected.
@@ -80,7 +93,11 @@ impl Client {
 
     /// What to wait for.
     pub(super) fn interest(&self) -> PollFd<'_> {
-        let writes = if self.behind.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let writes = if self.behind.is_empty() {
+            PollFlags::empty()
+        } else {
+            PollFlags::OUT
+        };
         PollFd::new(&self.wire, PollFlags::IN | writes)
     }
 
@@ -94,7 +111,8 @@ impl Client {
         self.phase == Phase::Over && self.behind.is_empty()
     }
 
-    /// When it is hung up on if it neither says nor takes anything; none: it may wait. `patience` is for a client whose command waits for it.
+    /// When it is hung up on if it neither says nor takes anything; none: it may wait. `patience`
+    /// is for a client whose command waits for it.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
         let (since, patience) = match self.phase {
             Phase::Greeting | Phase::Idle | Phase::Over => (self.since, SILENCE),
@@ -107,11 +125,18 @@ impl Client {
         since.checked_add(patience)
     }
 
-    /// Says why nothing can be done for it, as far as it takes that at once. What it has said by now is taken from the socket first: the
-    /// kernel gives up what was sent when a socket is closed with something unread in it.
+    /// Says why nothing can be done for it, as far as it takes that at once. What it has said by
+    /// now is taken from the socket first: the kernel gives up what was sent when a socket is
+    /// closed with something unread in it.
     pub(super) fn tell_and_drop(mut self, failure: Failure) {
         let exit = failure.exit();
-        let told = [ToClient::Hello { version: CONTROL_VERSION }, ToClient::Failed(failure), ToClient::Done { exit }];
+        let told = [
+            ToClient::Hello {
+                version: CONTROL_VERSION,
+            },
+            ToClient::Failed(failure),
+            ToClient::Done { exit },
+        ];
         if told.into_iter().all(|event| self.tell(event).is_ok()) {
             for _ in 0..UNREAD_MAX {
                 if self.receive().is_err() {
@@ -137,7 +162,9 @@ impl Client {
         while let Some(event) = self.behind.front() {
             match self.wire.send(event, &[]) {
                 Ok(()) => self.behind.pop_front(),
-                Err(Fatal::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Fatal::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Ok(());
+                }
                 Err(fatal) => return Err(fatal),
             };
             self.taken = Instant::now();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Who comes in, and with which command: the number of connections, the bounds of a command, and who may ask for what.
+//! Who comes in, and with which command: the number of connections, the bounds of a command, and
+//! who may ask for what.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,11 @@ pub(super) enum Admission {
 impl Door {
     /// Needs the daemon's own user: to be called before the role becomes another one.
     pub(super) fn new(service: bool, config: &Config) -> Self {
-        Self { private: !service, own_uid: rustix::process::geteuid().as_raw(), archives: config.archives.clone() }
+        Self {
+            private: !service,
+            own_uid: rustix::process::geteuid().as_raw(),
+            archives: config.archives.clone(),
+        }
     }
 
     /// Whether root or the daemon's own user asks.
@@ -49,7 +54,11 @@ impl Door {
     }
 
     /// Bounds the connections of each user, so that nobody can take the places of all others.
-    pub(super) fn admit<'a>(&self, uid: Option<u32>, others: impl Iterator<Item = &'a Client>) -> Admission {
+    pub(super) fn admit<'a>(
+        &self,
+        uid: Option<u32>,
+        others: impl Iterator<Item = &'a Client>,
+    ) -> Admission {
         let (mut of_all, mut of_user, mut active) = (0usize, 0usize, 0usize);
         for other in others {
             of_all = of_all.saturating_add(1);
@@ -57,7 +66,9 @@ impl Door {
             of_user = of_user.saturating_add(usize::from(is_same));
             active = active.saturating_add(usize::from(is_same && other.phase() != Phase::Over));
         }
-        let failure = || Failure::TooManyConnections { limit: u32::try_from(OF_ONE_USER_MAX).unwrap_or(u32::MAX) };
+        let failure = || Failure::TooManyConnections {
+            limit: u32::try_from(OF_ONE_USER_MAX).unwrap_or(u32::MAX),
+        };
         if of_user >= OF_ONE_USER_WITH_REFUSED_MAX || (of_all >= OF_ALL_MAX && !self.is_own(uid)) {
             Admission::Dropped(failure())
         } else if active >= OF_ONE_USER_MAX {
@@ -70,30 +81,67 @@ impl Door {
     /// Checks a command before any role hears of it.
     pub(super) fn check(&self, command: &Command, uid: Option<u32>) -> Result<(), Failure> {
         check_bounds(command)?;
-        if self.is_own(uid) { Ok(()) } else { self.check_rights(command) }
+        if self.is_own(uid) {
+            Ok(())
+        } else {
+            self.check_rights(command)
+        }
     }
 
-    /// The daemon reaches stores and far ends with its own rights. So a member of the group has those of the configuration, and no other.
+    /// The daemon reaches stores and far ends with its own rights. So a member of the group has
+    /// those of the configuration, and no other.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
-        let denied = |what: &str| Err(Failure::NotAllowed { what: what.to_owned() });
+        let denied = |what: &str| {
+            Err(Failure::NotAllowed {
+                what: what.to_owned(),
+            })
+        };
         let naming = "name a store or a far end that the configuration does not";
         match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
-            Command::ArchiveCreate { archive, store_url, via, .. } => {
+            Command::ArchiveCreate {
+                archive,
+                store_url,
+                via,
+                ..
+            } => {
                 let known = self.archives.get(archive);
-                if known.is_some_and(|known| known.store == *store_url && known.via == *via) { Ok(()) } else { denied(naming) }
+                if known.is_some_and(|known| known.store == *store_url && known.via == *via) {
+                    Ok(())
+                } else {
+                    denied(naming)
+                }
             }
-            Command::ArchiveOpen { archive, store_url, via, .. } => {
+            Command::ArchiveOpen {
+                archive,
+                store_url,
+                via,
+                ..
+            } => {
                 let known = self.archives.get(archive);
                 let is_known = |given: &Option<String>, of: fn(&Archive) -> &String| {
-                    given.as_ref().is_none_or(|given| known.is_some_and(|known| of(known) == given))
+                    given
+                        .as_ref()
+                        .is_none_or(|given| known.is_some_and(|known| of(known) == given))
                 };
-                if is_known(store_url, |known| &known.store) && is_known(via, |known| &known.via) { Ok(()) } else { denied(naming) }
+                if is_known(store_url, |known| &known.store) && is_known(via, |known| &known.via) {
+                    Ok(())
+                } else {
+                    denied(naming)
+                }
             }
             Command::QubesCheck { vias } => {
-                let known: BTreeSet<&str> = self.archives.values().map(|archive| archive.via.as_str()).collect();
-                if vias.iter().all(|via| known.contains(via.as_str())) { Ok(()) } else { denied(naming) }
+                let known: BTreeSet<&str> = self
+                    .archives
+                    .values()
+                    .map(|archive| archive.via.as_str())
+                    .collect();
+                if vias.iter().all(|via| known.contains(via.as_str())) {
+                    Ok(())
+                } else {
+                    denied(naming)
+                }
             }
             Command::ArchiveList
             | Command::ArchiveNames
@@ -119,7 +167,8 @@ impl Door {
     }
 }
 
-/// Every string and number is within its bound, and the forwarded message, which is longer than the client's own, fits a packet.
+/// Every string and number is within its bound, and the forwarded message, which is longer than the
+/// client's own, fits a packet.
 fn check_bounds(command: &Command) -> Result<(), Failure> {
     command.check_bounds()?;
     let vias: Vec<&str> = match command {
@@ -129,12 +178,27 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
         _ => Vec::new(),
     };
     if vias.into_iter().any(|via| Via::parse(via).is_none()) {
-        return Err(Failure::BadSetting { setting: "the far end".into(), allowed: VIA_ALLOWED.into() });
+        return Err(Failure::BadSetting {
+            setting: "the far end".into(),
+            allowed: VIA_ALLOWED.into(),
+        });
     }
-    let forwarded = ControlToKeyholder::Start { command: command.clone(), uid: u32::MAX, turn: u64::MAX, typed: true };
-    let too_long = |_| Failure::BadSetting { setting: "the length of the command".into(), allowed: "64 KiB of names and paths".into() };
-    // The limit counts differently on the way back, so only a message that also decodes is known to fit.
-    encode(&forwarded).and_then(|bytes| decode::<ControlToKeyholder>(&bytes)).map(drop).map_err(too_long)
+    let forwarded = ControlToKeyholder::Start {
+        command: command.clone(),
+        uid: u32::MAX,
+        turn: u64::MAX,
+        typed: true,
+    };
+    let too_long = |_| Failure::BadSetting {
+        setting: "the length of the command".into(),
+        allowed: "64 KiB of names and paths".into(),
+    };
+    // The limit counts differently on the way back, so only a message that also decodes is known to
+    // fit.
+    encode(&forwarded)
+        .and_then(|bytes| decode::<ControlToKeyholder>(&bytes))
+        .map(drop)
+        .map_err(too_long)
 }
 
 #[cfg(test)]
@@ -144,21 +208,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_command_that_a_client_can_say_is_refused_if_it_does_not_fit_when_it_is_forwarded() {
+    fn the_longest_command_that_a_client_can_say_is_refused_if_it_does_not_fit_when_it_is_forwarded()
+     {
         let via = |host_bytes| format!("ssh:{}", "h".repeat(host_bytes));
-        let check_of = |count, last_bytes| Command::QubesCheck { vias: [vec![via(255); count], vec![via(last_bytes)]].concat() };
-        let heard = |command: &Command| encode(&ToDaemon::Start(command.clone())).is_ok_and(|bytes| decode::<ToDaemon>(&bytes).is_ok());
-        // One far end more would be too much for the client's own message, and so would one byte more.
-        let count = (0..wyng_control::ITEMS_MAX).rev().find(|count| heard(&check_of(*count, 1))).unwrap();
-        let longest = (1..=255).rev().map(|last_bytes| check_of(count, last_bytes)).find(heard).unwrap();
-        assert_eq!(check_bounds(&longest).map_err(|failure| failure.code()), Err("bad-setting"));
+        let check_of = |count, last_bytes| Command::QubesCheck {
+            vias: [vec![via(255); count], vec![via(last_bytes)]].concat(),
+        };
+        let heard = |command: &Command| {
+            encode(&ToDaemon::Start(command.clone()))
+                .is_ok_and(|bytes| decode::<ToDaemon>(&bytes).is_ok())
+        };
+        // One far end more would be too much for the client's own message, and so would one byte
+        // more.
+        let count = (0..wyng_control::ITEMS_MAX)
+            .rev()
+            .find(|count| heard(&check_of(*count, 1)))
+            .unwrap();
+        let longest = (1..=255)
+            .rev()
+            .map(|last_bytes| check_of(count, last_bytes))
+            .find(heard)
+            .unwrap();
+        assert_eq!(
+            check_bounds(&longest).map_err(|failure| failure.code()),
+            Err("bad-setting")
+        );
         assert_eq!(check_bounds(&check_of(1, 1)), Ok(()));
     }
 
     #[test]
     fn a_member_of_the_group_has_the_stores_and_far_ends_of_the_configuration() {
-        let known = Archive { store: "dir:/srv/wyng".into(), via: "ssh:backup".into() };
-        let door = Door { private: false, own_uid: 500, archives: [("home".to_owned(), known)].into() };
+        let known = Archive {
+            store: "dir:/srv/wyng".into(),
+            via: "ssh:backup".into(),
+        };
+        let door = Door {
+            private: false,
+            own_uid: 500,
+            archives: [("home".to_owned(), known)].into(),
+        };
         let open = |archive: &str, store: Option<&str>, via: Option<&str>| Command::ArchiveOpen {
             archive: archive.into(),
             store_url: store.map(str::to_owned),
@@ -170,23 +258,40 @@ mod tests {
             open("home", Some("dir:/srv/wyng"), Some("ssh:backup")),
             open("home", None, None),
             open("other", None, None),
-            Command::QubesCheck { vias: vec!["ssh:backup".into()] },
+            Command::QubesCheck {
+                vias: vec!["ssh:backup".into()],
+            },
             Command::Status { archive: None },
         ];
         let denied = [
             open("home", Some("dir:/root"), Some("ssh:backup")),
             open("home", Some("dir:/srv/wyng"), Some("local")),
             open("other", Some("dir:/srv/wyng"), None),
-            Command::QubesCheck { vias: vec!["ssh:backup".into(), "local".into()] },
-            Command::ArchiveForget { archive: "home".into() },
-            Command::ArchiveTakeOver { archive: "home".into() },
+            Command::QubesCheck {
+                vias: vec!["ssh:backup".into(), "local".into()],
+            },
+            Command::ArchiveForget {
+                archive: "home".into(),
+            },
+            Command::ArchiveTakeOver {
+                archive: "home".into(),
+            },
         ];
         for command in &allowed {
             assert_eq!(door.check(command, Some(1000)), Ok(()), "{command:?}");
         }
         for command in &denied {
-            assert_eq!(door.check(command, Some(1000)).map_err(|failure| failure.code()), Err("not-allowed"), "{command:?}");
-            assert_eq!(door.check(command, None).map_err(|failure| failure.code()), Err("not-allowed"), "nobody knows who asks");
+            assert_eq!(
+                door.check(command, Some(1000))
+                    .map_err(|failure| failure.code()),
+                Err("not-allowed"),
+                "{command:?}"
+            );
+            assert_eq!(
+                door.check(command, None).map_err(|failure| failure.code()),
+                Err("not-allowed"),
+                "nobody knows who asks"
+            );
             for own in [0, 500] {
                 assert_eq!(door.check(command, Some(own)), Ok(()), "{own} {command:?}");
             }

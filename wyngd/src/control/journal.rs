@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What became of each command, as fields in the system's journal: names, counts and codes, never content, never a text from the far end.
-//! A private daemon says nothing there, nor does a service where no journal listens.
+//! What became of each command, as fields in the system's journal: names, counts and codes, never
+//! content, never a text from the far end. A private daemon says nothing there, nor does a service
+//! where no journal listens.
 //!
-//! The protocol is the journal's own (systemd's "Native Journal Protocol"): one datagram an entry, one field after the other.
+//! The protocol is the journal's own (systemd's "Native Journal Protocol"): one datagram an entry,
+//! one field after the other.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
@@ -48,37 +50,67 @@ impl Journal {
     /// A command begins.
     pub(super) fn begun(&self, about: &About<'_>, uid: Option<u32>) {
         let uid = uid.map(|uid| uid.to_string());
-        self.say(Priority::Info, about, "begins", uid.iter().map(|uid| ("WYNG_CLIENT_UID", uid.clone())));
+        self.say(
+            Priority::Info,
+            about,
+            "begins",
+            uid.iter().map(|uid| ("WYNG_CLIENT_UID", uid.clone())),
+        );
     }
 
     /// A result, if it is one that a later reader asks for.
     pub(super) fn result(&self, about: &About<'_>, event: &ToClient) {
         match event {
             ToClient::BackedUp(report) => {
-                let session = report.session.map(|session| ("WYNG_SESSION", session.to_string()));
+                let session = report
+                    .session
+                    .map(|session| ("WYNG_SESSION", session.to_string()));
                 let counts = [
                     ("WYNG_VOLUME", report.name.clone()),
                     ("WYNG_READ_BYTES", report.read_bytes.to_string()),
                     ("WYNG_CHANGED_BYTES", report.changed_bytes.to_string()),
                     ("WYNG_SENT_BYTES", report.sent_bytes.to_string()),
                 ];
-                self.say(Priority::Info, about, "a volume is backed up", counts.into_iter().chain(session));
+                self.say(
+                    Priority::Info,
+                    about,
+                    "a volume is backed up",
+                    counts.into_iter().chain(session),
+                );
             }
             ToClient::Restored(report) => {
                 let session = ("WYNG_SESSION", report.session.to_string());
-                self.say(Priority::Info, about, "a volume is restored", [("WYNG_VOLUME", report.name.clone()), session]);
+                self.say(
+                    Priority::Info,
+                    about,
+                    "a volume is restored",
+                    [("WYNG_VOLUME", report.name.clone()), session],
+                );
             }
             ToClient::Verified(report) => {
-                let counts = [("WYNG_OBJECTS", report.objects_checked.to_string()), ("WYNG_PROBLEMS", report.problems.to_string())];
+                let counts = [
+                    ("WYNG_OBJECTS", report.objects_checked.to_string()),
+                    ("WYNG_PROBLEMS", report.problems.to_string()),
+                ];
                 self.say(Priority::Info, about, "the store was read", counts);
             }
             ToClient::Failed(failure) => {
                 let code = failure.code();
-                self.say(Priority::Warning, about, code, [("WYNG_ERROR", code.to_owned())]);
+                self.say(
+                    Priority::Warning,
+                    about,
+                    code,
+                    [("WYNG_ERROR", code.to_owned())],
+                );
             }
             ToClient::Warned(warning) => {
                 let code = warning.code();
-                self.say(Priority::Warning, about, code, [("WYNG_WARNING", code.to_owned())]);
+                self.say(
+                    Priority::Warning,
+                    about,
+                    code,
+                    [("WYNG_WARNING", code.to_owned())],
+                );
             }
             _ => {}
         }
@@ -86,15 +118,37 @@ impl Journal {
 
     /// A command has ended.
     pub(super) fn ended(&self, about: &About<'_>, exit: ExitStatus) {
-        let priority = if exit == ExitStatus::Done { Priority::Info } else { Priority::Error };
-        self.say(priority, about, &format!("ends with status {}", exit.code()), [("WYNG_EXIT", exit.code().to_string())]);
+        let priority = if exit == ExitStatus::Done {
+            Priority::Info
+        } else {
+            Priority::Error
+        };
+        self.say(
+            priority,
+            about,
+            &format!("ends with status {}", exit.code()),
+            [("WYNG_EXIT", exit.code().to_string())],
+        );
     }
 
-    fn say(&self, priority: Priority, about: &About<'_>, what: &str, fields: impl IntoIterator<Item = (&'static str, String)>) {
+    fn say(
+        &self,
+        priority: Priority,
+        about: &About<'_>,
+        what: &str,
+        fields: impl IntoIterator<Item = (&'static str, String)>,
+    ) {
         let Some(socket) = &self.0 else { return };
-        let archive = about.archive.map(|archive| format!(" {archive}")).unwrap_or_default();
+        let archive = about
+            .archive
+            .map(|archive| format!(" {archive}"))
+            .unwrap_or_default();
         let mut entry = Vec::new();
-        field(&mut entry, "MESSAGE", &format!("{}{archive}: {what}", about.command));
+        field(
+            &mut entry,
+            "MESSAGE",
+            &format!("{}{archive}: {what}", about.command),
+        );
         field(&mut entry, "PRIORITY", &(priority as u8).to_string());
         field(&mut entry, "SYSLOG_IDENTIFIER", "wyngd");
         field(&mut entry, "WYNG_COMMAND", about.command);
@@ -104,7 +158,8 @@ impl Journal {
         for (name, value) in fields {
             field(&mut entry, name, &value);
         }
-        let _ = wyng_jail::send_packet(socket.as_fd(), &entry, &[]); // a journal that is gone is no reason to stop
+        // a journal that is gone is no reason to stop
+        let _ = wyng_jail::send_packet(socket.as_fd(), &entry, &[]);
     }
 }
 

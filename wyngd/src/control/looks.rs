@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands that only look: the reader answers them beside whatever the keyholder does, one after the other.
+//! Commands that only look: the reader answers them beside whatever the keyholder does, one after
+//! the other.
 
 use std::collections::VecDeque;
 
@@ -30,7 +31,10 @@ pub(super) struct Looks {
 
 impl Look {
     fn about(&self) -> About<'_> {
-        About { command: self.name, archive: self.archive.as_deref() }
+        About {
+            command: self.name,
+            archive: self.archive.as_deref(),
+        }
     }
 }
 
@@ -53,8 +57,14 @@ impl Control {
         if self.looks.running.is_some() {
             return Ok(());
         }
-        let Some((id, command)) = self.looks.queue.pop_front() else { return Ok(()) };
-        let look = Look { client: Some(id), name: command.name(), archive: command.archive().map(str::to_owned) };
+        let Some((id, command)) = self.looks.queue.pop_front() else {
+            return Ok(());
+        };
+        let look = Look {
+            client: Some(id),
+            name: command.name(),
+            archive: command.archive().map(str::to_owned),
+        };
         let uid = self.clients.get(&id).and_then(Client::uid);
         self.journal.begun(&look.about(), uid);
         self.looks.running = Some(look);
@@ -63,12 +73,21 @@ impl Control {
                 self.tell(id, ToClient::Unenforced(line))?;
             }
         }
-        self.reader.send(&ControlToReader::Start { command, uid: uid.unwrap_or(u32::MAX) }, &[])
+        self.reader.send(
+            &ControlToReader::Start {
+                command,
+                uid: uid.unwrap_or(u32::MAX),
+            },
+            &[],
+        )
     }
 
     pub(super) fn hear_reader(&mut self) -> Result<(), Fatal> {
         match self.reader.receive()?.message {
-            ReaderToControl::Ready { missing, peak_rss_bytes } => {
+            ReaderToControl::Ready {
+                missing,
+                peak_rss_bytes,
+            } => {
                 self.looks.peak_bytes = peak_rss_bytes;
                 self.note_ready(Role::Reader, missing);
                 Ok(())
@@ -79,9 +98,16 @@ impl Control {
                 }
                 self.looks.owner().map_or(Ok(()), |id| self.tell(id, event))
             }
-            ReaderToControl::Done { exit, peak_rss_bytes } => {
+            ReaderToControl::Done {
+                exit,
+                peak_rss_bytes,
+            } => {
                 self.looks.peak_bytes = peak_rss_bytes;
-                let look = self.looks.running.take().ok_or(Fatal::Unexpected(self.reader.peer()))?;
+                let look = self
+                    .looks
+                    .running
+                    .take()
+                    .ok_or(Fatal::Unexpected(self.reader.peer()))?;
                 self.journal.ended(&look.about(), exit);
                 if let Some(id) = look.client {
                     self.finish(id, exit)?;
@@ -104,7 +130,12 @@ impl Control {
     /// The client is gone.
     pub(super) fn leave_looks(&mut self, id: u64) -> Result<(), Fatal> {
         self.looks.queue.retain(|(queued, _)| *queued != id);
-        match self.looks.running.as_mut().filter(|look| look.client == Some(id)) {
+        match self
+            .looks
+            .running
+            .as_mut()
+            .filter(|look| look.client == Some(id))
+        {
             Some(look) => {
                 look.client = None;
                 self.reader.send(&ControlToReader::Cancel, &[])

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every message between two roles. A descriptor travels beside a message only where its line says so.
+//! Every message between two roles. A descriptor travels beside a message only where its line says
+//! so.
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource, Remembered, TargetFault, TargetForm, TargetKind,
-    TargetLook, ToClient, Wanted,
+    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource,
+    Remembered, TargetFault, TargetForm, TargetKind, TargetLook, ToClient, Wanted,
 };
 
 /// Ranges in one message: each is at most 18 bytes of it.
@@ -39,13 +40,17 @@ pub struct NotEnforced {
 
 /// What a role tells control when it has entered its jail.
 pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
-    missing.into_iter().map(|(protection, reason)| NotEnforced { protection, reason }).collect()
+    missing
+        .into_iter()
+        .map(|(protection, reason)| NotEnforced { protection, reason })
+        .collect()
 }
 
 /// control → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToKeyholder {
-    /// A job. The one before has ended, or has given its turn back. With the read end of a passphrase's pipe if `typed`.
+    /// A job. The one before has ended, or has given its turn back. With the read end of a
+    /// passphrase's pipe if `typed`.
     Start {
         /// What to do.
         command: Command,
@@ -118,7 +123,8 @@ pub enum ControlToKeyholder {
 /// keyholder → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToControl {
-    /// It and the transport, which has no wire to control, are in their jails; what could not be enforced.
+    /// It and the transport, which has no wire to control, are in their jails; what could not be
+    /// enforced.
     Ready {
         /// Of the keyholder.
         keyholder: Vec<NotEnforced>,
@@ -134,7 +140,8 @@ pub enum KeyholderToControl {
         /// Which one.
         asked: Asked,
     },
-    /// Ask the client for a pipe to write a secret to; the answer is [`ControlToKeyholder::Passphrase`] with that pipe. No person is asked.
+    /// Ask the client for a pipe to write a secret to; the answer is
+    /// [`ControlToKeyholder::Passphrase`] with that pipe. No person is asked.
     WantSecretPipe {
         /// The question's number.
         item: u32,
@@ -170,7 +177,8 @@ pub enum KeyholderToControl {
     Done(ExitStatus),
     /// The job has ended without effect, and begins anew when its passphrase has been typed.
     GivenBack,
-    /// The keys are wiped, or there is no such archive. In the order of [`ControlToKeyholder::Lock`].
+    /// The keys are wiped, or there is no such archive. In the order of
+    /// [`ControlToKeyholder::Lock`].
     Locked(Option<Failure>),
 }
 
@@ -217,8 +225,8 @@ pub enum ControlToVolumes {
         /// The question's number.
         item: u32,
     },
-    /// The source that was wanted; where it can be cloned, a new file to clone it into, and the same for reading; and the base snapshot if there
-    /// is one; with these descriptors.
+    /// The source that was wanted; where it can be cloned, a new file to clone it into, and the
+    /// same for reading; and the base snapshot if there is one; with these descriptors.
     HereSource {
         /// The question's number.
         item: u32,
@@ -238,7 +246,8 @@ pub enum ControlToVolumes {
         /// Why.
         why: NoSource,
     },
-    /// The target that was wanted; with it, what its form names, and the base snapshot if there is one.
+    /// The target that was wanted; with it, what its form names, and the base snapshot if there is
+    /// one.
     HereTarget {
         /// The question's number.
         item: u32,
@@ -263,7 +272,8 @@ pub enum ControlToVolumes {
         /// Why.
         fault: TargetFault,
     },
-    /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one may come.
+    /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one
+    /// may come.
     PrepareQube {
         /// For which verb set.
         service: Service,
@@ -357,7 +367,8 @@ pub enum KeyholderToVolumes {
         /// What it is of.
         label: BaseLabel,
     },
-    /// The base snapshot of this source or target is not what its label says: it is removed. Nothing is answered.
+    /// The base snapshot of this source or target is not what its label says: it is removed.
+    /// Nothing is answered.
     DropBase {
         /// Its number.
         item: u32,
@@ -416,7 +427,8 @@ pub enum VolumesToKeyholder {
         /// Why.
         why: NoSource,
     },
-    /// Where bytes may have changed since the base: ranges `(begin, end)`, ascending, apart, at most [`CHANGES_MAX`]; none: that was all.
+    /// Where bytes may have changed since the base: ranges `(begin, end)`, ascending, apart, at
+    /// most [`CHANGES_MAX`]; none: that was all.
     Changes {
         /// The source's number.
         item: u32,
@@ -469,7 +481,8 @@ pub enum VolumesToKeyholder {
 pub struct There {
     /// Its size.
     pub size_bytes: u64,
-    /// The target holds it already: it is changed where it is, a clone, or what an interrupted restore left.
+    /// The target holds it already: it is changed where it is, a clone, or what an interrupted
+    /// restore left.
     pub in_target: bool,
     /// The target is the thing itself, and keeps its name.
     pub in_place: bool,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Wires between roles: one message enum a wire and direction, checked, bounded, with descriptors beside it.
+//! Wires between roles: one message enum a wire and direction, checked, bounded, with descriptors
+//! beside it.
 //!
-//! A message that is malformed, unexpected or comes with the wrong descriptors ends the process: roles are one program, so it can only
-//! be a defect or an attack.
+//! A message that is malformed, unexpected or comes with the wrong descriptors ends the process:
+//! roles are one program, so it can only be a defect or an attack.
 
 mod messages;
 
@@ -48,8 +49,9 @@ pub struct Wire<S, R> {
     messages: PhantomData<fn(S) -> R>,
 }
 
-/// A message as bytes, to be sent later. A message itself must not wait on the heap in a process that holds keys: it has the size of its
-/// largest variant, and what a smaller one leaves unused is filled with whatever the stack had in it.
+/// A message as bytes, to be sent later. A message itself must not wait on the heap in a process
+/// that holds keys: it has the size of its largest variant, and what a smaller one leaves unused is
+/// filled with whatever the stack had in it.
 pub struct Encoded<S>(Vec<u8>, PhantomData<fn(S)>);
 
 impl<S: bincode::Encode> Encoded<S> {
@@ -70,7 +72,8 @@ pub struct Received<R> {
 impl<R> Received<R> {
     /// The one descriptor that this message must have.
     pub fn descriptor(self) -> Result<OwnedFd, Fatal> {
-        let [descriptor] = <[OwnedFd; 1]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))?;
+        let [descriptor] =
+            <[OwnedFd; 1]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))?;
         Ok(descriptor)
     }
 
@@ -94,7 +97,11 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
 
     /// A wire over a socket that keeps packet boundaries.
     pub fn new(socket: OwnedFd, peer: &'static str) -> Self {
-        Self { socket, peer, messages: PhantomData }
+        Self {
+            socket,
+            peer,
+            messages: PhantomData,
+        }
     }
 
     /// Who is at the other end.
@@ -108,10 +115,18 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
     }
 
     /// Sends a message that was encoded before, waiting while the other end is behind.
-    pub fn send_encoded(&self, message: &Encoded<S>, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
-        send_packet(self.socket.as_fd(), &message.0, descriptors).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Fatal::Gone(self.peer),
-            _ => Fatal::Io(error),
+    pub fn send_encoded(
+        &self,
+        message: &Encoded<S>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Fatal> {
+        send_packet(self.socket.as_fd(), &message.0, descriptors).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                    Fatal::Gone(self.peer)
+                }
+                _ => Fatal::Io(error),
+            }
         })
     }
 
@@ -120,12 +135,18 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
         let (length, descriptors) = match receive_packet(self.socket.as_fd(), &mut buffer) {
             Ok((0, _)) => return Err(Fatal::Gone(self.peer)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fatal::Gone(self.peer)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Fatal::Gone(self.peer));
+            }
             Err(error) => return Err(Fatal::Io(error)),
             Ok(received) => received,
         };
         let message = decode(buffer.get(..length).unwrap_or_default())?;
-        Ok(Received { message, descriptors, peer: self.peer })
+        Ok(Received {
+            message,
+            descriptors,
+            peer: self.peer,
+        })
     }
 }
 
@@ -135,9 +156,14 @@ impl<S, R> AsFd for Wire<S, R> {
     }
 }
 
-/// Waits until one of the descriptors is ready, at most `timeout_millis`; which ones are. An end that was closed counts as ready.
-pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeout_millis: Option<u64>) -> Result<[bool; N], Fatal> {
-    let mut polled = descriptors.map(|(descriptor, events)| PollFd::from_borrowed_fd(descriptor, events));
+/// Waits until one of the descriptors is ready, at most `timeout_millis`; which ones are. An end
+/// that was closed counts as ready.
+pub fn wait<const N: usize>(
+    descriptors: [(BorrowedFd<'_>, PollFlags); N],
+    timeout_millis: Option<u64>,
+) -> Result<[bool; N], Fatal> {
+    let mut polled =
+        descriptors.map(|(descriptor, events)| PollFd::from_borrowed_fd(descriptor, events));
     let timeout = timeout_millis.map(|millis| Timespec {
         tv_sec: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from((millis % 1000).saturating_mul(1_000_000)).unwrap_or(0),
@@ -146,10 +172,15 @@ pub fn wait<const N: usize>(descriptors: [(BorrowedFd<'_>, PollFlags); N], timeo
     Ok(polled.map(|descriptor| !descriptor.revents().is_empty()))
 }
 
-/// The protections every role takes before its first message, and which of them the system would not give.
+/// The protections every role takes before its first message, and which of them the system would
+/// not give.
 ///
 /// `service` says whether the role is to become its own user, where root started it.
-pub fn enter_jail(role: Role, service: bool, own: impl FnOnce() -> Vec<(&'static str, Enforced)>) -> Vec<(String, String)> {
+pub fn enter_jail(
+    role: Role,
+    service: bool,
+    own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
+) -> Vec<(String, String)> {
     enter_jail_as(role, role.profile(), service, own)
 }
 
@@ -161,11 +192,20 @@ pub fn enter_jail_as(
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
     // The supervisor says when it ends, and in which order.
-    let mut taken = vec![("end only with the supervisor", Enforced::of(wyng_jail::ignore_stop()))];
-    taken.extend([("no new privileges", wyng_jail::no_new_privileges()), ("no core files", wyng_jail::no_core())]);
+    let mut taken = vec![(
+        "end only with the supervisor",
+        Enforced::of(wyng_jail::ignore_stop()),
+    )];
+    taken.extend([
+        ("no new privileges", wyng_jail::no_new_privileges()),
+        ("no core files", wyng_jail::no_core()),
+    ]);
     wyng_jail::allow_descriptors();
     // The names of users are looked up while paths can still be opened.
-    let user = role.user().filter(|_| service && wyng_jail::is_root()).map(|name| (name, wyng_jail::find_user(name)));
+    let user = role
+        .user()
+        .filter(|_| service && wyng_jail::is_root())
+        .map(|name| (name, wyng_jail::find_user(name)));
     if profile != Profile::Control {
         // A person waits for control; the others work, and who starts a backup goes on working too.
         taken.push(("low processor weight", wyng_jail::yield_processor()));
@@ -175,17 +215,32 @@ pub fn enter_jail_as(
         Some((_, Ok(Some(user)))) => {
             let became = wyng_jail::become_user(user, role.capabilities(true));
             if became != Enforced::Yes {
-                taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false))));
+                taken.push((
+                    "few capabilities",
+                    wyng_jail::keep_capabilities(role.capabilities(false)),
+                ));
             }
             taken.push(("own user", became));
-            taken.push(("end with the supervisor", Enforced::of(wyng_jail::die_with_parent(None))));
+            taken.push((
+                "end with the supervisor",
+                Enforced::of(wyng_jail::die_with_parent(None)),
+            ));
         }
         Some((name, missing)) => {
-            let reason = missing.err().map_or_else(|| format!("there is no user {name}"), |error| error.to_string());
+            let reason = missing.err().map_or_else(
+                || format!("there is no user {name}"),
+                |error| error.to_string(),
+            );
             taken.push(("own user", Enforced::No(reason)));
-            taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false))));
+            taken.push((
+                "few capabilities",
+                wyng_jail::keep_capabilities(role.capabilities(false)),
+            ));
         }
-        None => taken.push(("few capabilities", wyng_jail::keep_capabilities(role.capabilities(false)))),
+        None => taken.push((
+            "few capabilities",
+            wyng_jail::keep_capabilities(role.capabilities(false)),
+        )),
     }
     // After the role's own: an undumpable process may not write the maps of its user namespace.
     taken.push(("not dumpable", wyng_jail::not_dumpable()));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The files of the state directory, by descriptors below the one that the keyholder was started with. Every name is ours.
+//! The files of the state directory, by descriptors below the one that the keyholder was started
+//! with. Every name is ours.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,8 +9,9 @@ use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
-/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and the times of checks take 16 bytes a pack:
-/// room for 16 million packs, which hold 256 TiB at the default size.
+/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and
+/// the times of checks take 16 bytes a pack: room for 16 million packs, which hold 256 TiB at the
+/// default size.
 const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
@@ -21,7 +23,8 @@ pub struct StateFiles {
     only_reads: bool,
     /// Files that are appended or read in pieces stay open.
     open: HashMap<String, OwnedFd>,
-    /// Files and folders whose names this process made durable. One that it merely found may be of a process that was killed before it did.
+    /// Files and folders whose names this process made durable. One that it merely found may be of
+    /// a process that was killed before it did.
     durable: HashSet<String>,
 }
 
@@ -30,12 +33,20 @@ type Outcome<T> = Result<T, Errno>;
 impl StateFiles {
     /// The files below `root`.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, only_reads: false, open: HashMap::new(), durable: HashSet::new() }
+        Self {
+            root,
+            only_reads: false,
+            open: HashMap::new(),
+            durable: HashSet::new(),
+        }
     }
 
     /// The files below `root`, for whoever changes none.
     pub fn only_read(root: OwnedFd) -> Self {
-        Self { only_reads: true, ..Self::new(root) }
+        Self {
+            only_reads: true,
+            ..Self::new(root)
+        }
     }
 
     /// Whether files can only be read: by choice, or because the folder cannot be written.
@@ -43,9 +54,16 @@ impl StateFiles {
         self.only_reads
     }
 
-    /// Looks whether the folder can be written now. A file system may be mounted anew, and permissions may change.
+    /// Looks whether the folder can be written now. A file system may be mounted anew, and
+    /// permissions may change.
     pub fn look_whether_writable(&mut self) {
-        let may_write = rustix::fs::accessat(&self.root, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty()).is_ok();
+        let may_write = rustix::fs::accessat(
+            &self.root,
+            ".",
+            Access::WRITE_OK | Access::EXEC_OK,
+            AtFlags::empty(),
+        )
+        .is_ok();
         if self.only_reads == may_write {
             self.only_reads = !may_write;
             self.close();
@@ -59,7 +77,11 @@ impl StateFiles {
 
     /// Every change of a file passes here.
     fn may_change(&self, name: &str) -> Result<(), Failure> {
-        if self.only_reads { Err(failure(name, Errno::ROFS)) } else { Ok(()) }
+        if self.only_reads {
+            Err(failure(name, Errno::ROFS))
+        } else {
+            Ok(())
+        }
     }
 
     /// The folder itself, for the jail.
@@ -73,9 +95,15 @@ impl StateFiles {
             Err(Errno::NOENT) => return Ok(None),
             opened => opened.map_err(|errno| failure(name, errno))?,
         };
-        let length = rustix::fs::fstat(&file).map_err(|errno| failure(name, errno))?.st_size;
-        let length = u64::try_from(length).ok().filter(|length| *length <= WHOLE_MAX_BYTES);
-        let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| failure(name, Errno::FBIG))?;
+        let length = rustix::fs::fstat(&file)
+            .map_err(|errno| failure(name, errno))?
+            .st_size;
+        let length = u64::try_from(length)
+            .ok()
+            .filter(|length| *length <= WHOLE_MAX_BYTES);
+        let length = length
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or_else(|| failure(name, Errno::FBIG))?;
         let mut bytes = vec![0; length];
         read_exact_at(&file, 0, &mut bytes).map_err(|errno| failure(name, errno))?;
         Ok(Some(bytes))
@@ -88,7 +116,8 @@ impl StateFiles {
             return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
         }
         self.open.remove(name);
-        self.try_replace(name, bytes).map_err(|errno| failure(name, errno))
+        self.try_replace(name, bytes)
+            .map_err(|errno| failure(name, errno))
     }
 
     fn try_replace(&mut self, name: &str, bytes: &[u8]) -> Outcome<()> {
@@ -104,21 +133,30 @@ impl StateFiles {
     /// See [`World::append_file`](super::world::World::append_file).
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.may_change(name)?;
-        self.handle(name, true).and_then(|file| write_all(file, bytes)).map_err(|errno| failure(name, errno))
+        self.handle(name, true)
+            .and_then(|file| write_all(file, bytes))
+            .map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::sync_file`](super::world::World::sync_file).
     pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
         self.may_change(name)?;
-        self.handle(name, true).and_then(rustix::fs::fdatasync).map_err(|errno| failure(name, errno))?;
-        self.make_name_durable(name).map_err(|errno| failure(name, errno))
+        self.handle(name, true)
+            .and_then(rustix::fs::fdatasync)
+            .map_err(|errno| failure(name, errno))?;
+        self.make_name_durable(name)
+            .map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::truncate_file`](super::world::World::truncate_file).
     pub fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
         self.may_change(name)?;
-        let cut = |file: &OwnedFd| rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file));
-        self.handle(name, false).and_then(cut).map_err(|errno| failure(name, errno))
+        let cut = |file: &OwnedFd| {
+            rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file))
+        };
+        self.handle(name, false)
+            .and_then(cut)
+            .map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::file_bytes`](super::world::World::file_bytes).
@@ -132,7 +170,9 @@ impl StateFiles {
 
     /// See [`World::read_file_at`](super::world::World::read_file_at).
     pub fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.handle(name, false).and_then(|file| read_exact_at(file, offset, bytes)).map_err(|errno| failure(name, errno))
+        self.handle(name, false)
+            .and_then(|file| read_exact_at(file, offset, bytes))
+            .map_err(|errno| failure(name, errno))
     }
 
     /// See [`World::remove`](super::world::World::remove).
@@ -181,7 +221,8 @@ impl StateFiles {
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
         self.may_change(name)?;
         let temporary = temporary_link(name);
-        self.make_parents(name).map_err(|errno| failure(name, errno))?;
+        self.make_parents(name)
+            .map_err(|errno| failure(name, errno))?;
         self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &self.root, &temporary)
             .and_then(|()| rustix::fs::renameat(&self.root, &temporary, &self.root, name))
@@ -200,12 +241,21 @@ impl StateFiles {
 
     /// Nothing that lies in the place of a file is waited for.
     fn open_at(&self, name: &str, flags: OFlags) -> Outcome<OwnedFd> {
-        rustix::fs::openat(&self.root, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, FILE_MODE)
+        rustix::fs::openat(
+            &self.root,
+            name,
+            flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK,
+            FILE_MODE,
+        )
     }
 
     fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {
         if !self.open.contains_key(name) {
-            let flags = if self.only_reads { OFlags::RDONLY } else { OFlags::RDWR | OFlags::APPEND };
+            let flags = if self.only_reads {
+                OFlags::RDONLY
+            } else {
+                OFlags::RDWR | OFlags::APPEND
+            };
             let file = match self.open_at(name, flags) {
                 Err(Errno::NOENT) if create => {
                     self.make_parents(name)?;
@@ -240,7 +290,10 @@ impl StateFiles {
     /// A name is durable when its folder is synced.
     fn sync_parent(&self, name: &str) -> Outcome<()> {
         match name.rsplit_once('/') {
-            Some((parent, _)) => rustix::fs::fsync(self.open_at(parent, OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd()),
+            Some((parent, _)) => rustix::fs::fsync(
+                self.open_at(parent, OFlags::RDONLY | OFlags::DIRECTORY)?
+                    .as_fd(),
+            ),
             None => rustix::fs::fsync(&self.root),
         }
     }
@@ -266,8 +319,9 @@ fn read_exact_at(file: &OwnedFd, mut offset: u64, mut bytes: &mut [u8]) -> Outco
     Ok(())
 }
 
-/// Where a link is made before it is renamed to `name`. The leading dot keeps it apart from the names of archives, which are links too: a link
-/// that a cut leaves behind must not count as an archive, and an archive called `NAME.new` must not be overwritten.
+/// Where a link is made before it is renamed to `name`. The leading dot keeps it apart from the
+/// names of archives, which are links too: a link that a cut leaves behind must not count as an
+/// archive, and an archive called `NAME.new` must not be overwritten.
 fn temporary_link(name: &str) -> String {
     match name.rsplit_once('/') {
         Some((folder, last)) => format!("{folder}/.{last}.new"),
@@ -276,7 +330,10 @@ fn temporary_link(name: &str) -> String {
 }
 
 fn failure(name: &str, errno: Errno) -> Failure {
-    Failure::StateIo { file: name.to_owned(), errno: errno.raw_os_error() }
+    Failure::StateIo {
+        file: name.to_owned(),
+        errno: errno.raw_os_error(),
+    }
 }
 
 #[cfg(test)]
@@ -285,7 +342,12 @@ mod tests {
 
     fn files() -> (tempfile::TempDir, StateFiles) {
         let folder = tempfile::tempdir().unwrap();
-        let root = rustix::fs::open(folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let root = rustix::fs::open(
+            folder.path(),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
+        .unwrap();
         (folder, StateFiles::new(root))
     }
 
@@ -294,20 +356,32 @@ mod tests {
         let (_folder, mut files) = files();
         files.link("archives/home.new", "first").unwrap();
         files.link("archives/home", "second").unwrap();
-        assert_eq!(files.read_link("archives/home.new").unwrap().as_deref(), Some("first"));
-        assert_eq!(files.read_link("archives/home").unwrap().as_deref(), Some("second"));
+        assert_eq!(
+            files.read_link("archives/home.new").unwrap().as_deref(),
+            Some("first")
+        );
+        assert_eq!(
+            files.read_link("archives/home").unwrap().as_deref(),
+            Some("second")
+        );
     }
 
     #[test]
     fn a_link_under_way_has_no_name_that_an_archive_may_have() {
         let temporary = temporary_link("archives/home");
-        assert!(!wyng_control::is_archive_name(temporary.strip_prefix("archives/").unwrap()), "{temporary}");
+        assert!(
+            !wyng_control::is_archive_name(temporary.strip_prefix("archives/").unwrap()),
+            "{temporary}"
+        );
     }
 
     #[test]
     fn what_two_million_packs_have_noted_is_read_again() {
         let (_folder, mut files) = files();
-        let noted: Vec<u8> = (0..2_000_000_u64).flat_map(|number| [number.to_le_bytes(), [7; 8]]).flatten().collect();
+        let noted: Vec<u8> = (0..2_000_000_u64)
+            .flat_map(|number| [number.to_le_bytes(), [7; 8]])
+            .flatten()
+            .collect();
         files.replace("ledger", &noted).unwrap();
         assert!(files.read("ledger").unwrap().unwrap() == noted);
     }
@@ -317,7 +391,13 @@ mod tests {
         let (_folder, mut files) = files();
         files.replace("ledger", b"old").unwrap();
         let too_long = vec![0; usize::try_from(WHOLE_MAX_BYTES).unwrap() + 1];
-        assert_eq!(files.replace("ledger", &too_long), Err(Failure::StateIo { file: "ledger".into(), errno: Errno::FBIG.raw_os_error() }));
+        assert_eq!(
+            files.replace("ledger", &too_long),
+            Err(Failure::StateIo {
+                file: "ledger".into(),
+                errno: Errno::FBIG.raw_os_error()
+            })
+        );
         assert_eq!(files.read("ledger").unwrap().unwrap(), b"old");
     }
 }

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, SlotKind, SlotLabel, VolumeEntry};
 use wyng_control::{
-    ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient, UNLOCK_MAX_SECS,
-    VolumeLine, VolumePlace, Warning,
+    ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice,
+    SessionLine, ToClient, UNLOCK_MAX_SECS, VolumeLine, VolumePlace, Warning,
 };
 
 use wyng_config::without_credentials;
 use wyng_wire::Service;
 
 use super::engine::archive::Archive;
-use super::engine::{acknowledge, backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify};
+use super::engine::{
+    acknowledge, backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify,
+};
 use super::state::{ArchiveFolder, Origins, to_hex};
 use super::world::World;
 
@@ -24,7 +26,8 @@ const READ_ONLY: i32 = 30;
 /// A folder that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
-/// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status is returned.
+/// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status
+/// is returned.
 pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
     match execute(world, command) {
         Ok(exit) => exit,
@@ -42,7 +45,10 @@ pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
 fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Failure> {
     if world.only_looks() && !works_read_only(&command) {
         // Before anything is sent or read whose result could not be kept.
-        return Err(Failure::StateIo { file: "its folder".into(), errno: READ_ONLY });
+        return Err(Failure::StateIo {
+            file: "its folder".into(),
+            errno: READ_ONLY,
+        });
     }
     match command {
         Command::ArchiveCreate {
@@ -67,15 +73,42 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
                 kdf_memory_kib,
                 kdf_passes,
             };
-            create::create(world, &create::Request { name: archive.clone(), store: store_url, via, settings })?;
+            create::create(
+                world,
+                &create::Request {
+                    name: archive.clone(),
+                    store: store_url,
+                    via,
+                    settings,
+                },
+            )?;
             show(world, &archive)
         }
-        Command::ArchiveOpen { archive, store_url, via, expect, before } => {
-            let request = open::Request { name: archive.clone(), store: store_url, via, expect, before };
-            let open::Opened { generation, problems, damaged_newest } = open::open(world, &request)?;
+        Command::ArchiveOpen {
+            archive,
+            store_url,
+            via,
+            expect,
+            before,
+        } => {
+            let request = open::Request {
+                name: archive.clone(),
+                store: store_url,
+                via,
+                expect,
+                before,
+            };
+            let open::Opened {
+                generation,
+                problems,
+                damaged_newest,
+            } = open::open(world, &request)?;
             let shown = show(world, &archive)?;
             match damaged_newest {
-                Some(newest) => Err(Failure::NewestDamaged { generation: newest, opened: generation }),
+                Some(newest) => Err(Failure::NewestDamaged {
+                    generation: newest,
+                    opened: generation,
+                }),
                 None if problems > 0 => Err(Failure::ProblemsFound { count: problems }),
                 None => Ok(shown),
             }
@@ -103,42 +136,143 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             Ok(ExitStatus::Done)
         }
         Command::ArchiveAcknowledge { archive } => acknowledge::acknowledge(world, &archive),
-        Command::Backup { archive, sources, skip_unchanged, dry_run, live, heal } => {
+        Command::Backup {
+            archive,
+            sources,
+            skip_unchanged,
+            dry_run,
+            live,
+            heal,
+        } => {
             let commit_after_bytes = backup::COMMIT_AFTER_BYTES;
-            backup::back_up(world, &backup::Request { archive, sources, skip_unchanged, dry_run, live, heal, commit_after_bytes })
+            backup::back_up(
+                world,
+                &backup::Request {
+                    archive,
+                    sources,
+                    skip_unchanged,
+                    dry_run,
+                    live,
+                    heal,
+                    commit_after_bytes,
+                },
+            )
         }
-        Command::Monitor { archive, sources } => monitor::monitor(world, &monitor::Request { archive, sources }),
-        Command::List { archive, volume, session } => list(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Restore { archive, volumes, session, in_place, quick, dry_run, around_damage } => {
+        Command::Monitor { archive, sources } => {
+            monitor::monitor(world, &monitor::Request { archive, sources })
+        }
+        Command::List {
+            archive,
+            volume,
+            session,
+        } => list(world, &archive, volume.as_deref(), session.as_ref()),
+        Command::Restore {
+            archive,
+            volumes,
+            session,
+            in_place,
+            quick,
+            dry_run,
+            around_damage,
+        } => {
             let folder = ArchiveFolder::find(world, &archive)?;
             // Who names the target needs not to know where the volume was.
             let origins = match Origins::read(world, &folder) {
                 Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
                 origins => origins?,
             };
-            restore::restore(world, &restore::Request { archive, volumes, session, in_place, quick, dry_run, around_damage, origins })
+            restore::restore(
+                world,
+                &restore::Request {
+                    archive,
+                    volumes,
+                    session,
+                    in_place,
+                    quick,
+                    dry_run,
+                    around_damage,
+                    origins,
+                },
+            )
         }
-        Command::Diff { archive, volume, session, with, named, configured } => {
-            let source = BackupSource { volume, named, configured };
-            diff::compare(world, &diff::Request { archive, source, session, with })
+        Command::Diff {
+            archive,
+            volume,
+            session,
+            with,
+            named,
+            configured,
+        } => {
+            let source = BackupSource {
+                volume,
+                named,
+                configured,
+            };
+            diff::compare(
+                world,
+                &diff::Request {
+                    archive,
+                    source,
+                    session,
+                    with,
+                },
+            )
         }
-        Command::Verify { archive, volumes, session, deep, budget_bytes } => {
-            verify::verify(world, &verify::Request { archive, volumes, session, deep, budget_bytes })
-        }
+        Command::Verify {
+            archive,
+            volumes,
+            session,
+            deep,
+            budget_bytes,
+        } => verify::verify(
+            world,
+            &verify::Request {
+                archive,
+                volumes,
+                session,
+                deep,
+                budget_bytes,
+            },
+        ),
         Command::Status { archive } => status(world, archive.as_deref()),
         Command::Unlock { archive, secs } => unlock(world, &archive, secs),
         Command::Lock { archive } => lock(world, archive.as_deref()).map(|()| ExitStatus::Done),
         Command::KeyList { archive } => keys::list(world, &archive).map(|()| ExitStatus::Done),
-        Command::KeyAdd { archive, recovery_key, label, kdf_memory_kib, kdf_passes } => {
-            let kind = if recovery_key { SlotKind::RecoveryKey } else { SlotKind::Passphrase };
-            let wish = keys::NewSlot { memory_kib: kdf_memory_kib, passes: kdf_passes, label: slot_label(label)? };
+        Command::KeyAdd {
+            archive,
+            recovery_key,
+            label,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let kind = if recovery_key {
+                SlotKind::RecoveryKey
+            } else {
+                SlotKind::Passphrase
+            };
+            let wish = keys::NewSlot {
+                memory_kib: kdf_memory_kib,
+                passes: kdf_passes,
+                label: slot_label(label)?,
+            };
             keys::add(world, &archive, kind, &wish).map(|()| ExitStatus::Done)
         }
-        Command::KeyChange { archive, label, kdf_memory_kib, kdf_passes } => {
-            let wish = keys::NewSlot { memory_kib: kdf_memory_kib, passes: kdf_passes, label: slot_label(label)? };
+        Command::KeyChange {
+            archive,
+            label,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let wish = keys::NewSlot {
+                memory_kib: kdf_memory_kib,
+                passes: kdf_passes,
+                label: slot_label(label)?,
+            };
             keys::change(world, &archive, &wish).map(|()| ExitStatus::Done)
         }
-        Command::KeyRemove { archive, number } => keys::remove(world, &archive, number).map(|()| ExitStatus::Done),
+        Command::KeyRemove { archive, number } => {
+            keys::remove(world, &archive, number).map(|()| ExitStatus::Done)
+        }
         Command::Snapshots { archive, .. } => {
             if let Some(name) = archive {
                 ArchiveFolder::find(world, &name)?;
@@ -158,16 +292,24 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
 fn works_read_only(command: &Command) -> bool {
     let writes_nothing = matches!(
         command,
-        Command::Restore { .. } | Command::Diff { .. } | Command::KeyCheck { .. } | Command::Unlock { .. } | Command::Snapshots { .. }
+        Command::Restore { .. }
+            | Command::Diff { .. }
+            | Command::KeyCheck { .. }
+            | Command::Unlock { .. }
+            | Command::Snapshots { .. }
     );
-    command.only_looks() || writes_nothing || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
+    command.only_looks()
+        || writes_nothing
+        || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
 }
 
 fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let packs = fetch::packs_of(world, &mut archive)?;
     let volume_count = archive.volumes(world)?.len() as u64;
-    let stored_bytes = packs.values().fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()));
+    let stored_bytes = packs.values().fold(0, |sum: u64, pack| {
+        sum.saturating_add(pack.length_bytes.into())
+    });
     let settings = archive.head.settings;
     let verified_time = verify::verified_time(world, &archive, &packs)?;
     world.tell(ToClient::Archive(ArchiveSummary {
@@ -191,13 +333,20 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Done)
 }
 
-fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<&SessionChoice>) -> Result<ExitStatus, Failure> {
+fn list<W: World>(
+    world: &mut W,
+    name: &str,
+    only: Option<&str>,
+    choice: Option<&SessionChoice>,
+) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, name)?;
     let mut volumes = archive.volumes(world)?;
     if let Some(only) = only {
         volumes.retain(|(_, volume)| volume.name == only);
         if volumes.is_empty() {
-            return Err(Failure::UnknownVolume { volume: only.to_owned() });
+            return Err(Failure::UnknownVolume {
+                volume: only.to_owned(),
+            });
         }
     }
     if let Some(passed) = archive.ledger.passed_over {
@@ -211,7 +360,9 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
     for (_, volume) in volumes {
         let sessions = match choice {
             None => archive.sessions(world, &volume),
-            Some(choice) => archive.choose(world, &volume, choice).map(|session| vec![session]),
+            Some(choice) => archive
+                .choose(world, &volume, choice)
+                .map(|session| vec![session]),
         };
         let sessions = match sessions {
             Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
@@ -222,14 +373,19 @@ fn list<W: World>(world: &mut W, name: &str, only: Option<&str>, choice: Option<
             }
             sessions => sessions?,
         };
-        world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
+        world.tell(ToClient::Volume(VolumeLine {
+            name: volume.name.clone(),
+            size_bytes: volume.size_bytes,
+        }))?;
         for session in sessions {
             tell_session(world, &mut archive, &volume, session, &mut known)?;
             is_found = true;
         }
     }
     match choice {
-        Some(choice) if !is_found && exit == ExitStatus::Done => Err(Failure::NoSession { session: choice.to_string() }),
+        Some(choice) if !is_found && exit == ExitStatus::Done => Err(Failure::NoSession {
+            session: choice.to_string(),
+        }),
         _ => Ok(exit),
     }
 }
@@ -269,7 +425,10 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     let mut archive = Archive::open(world, name)?;
     let mut known = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
-        world.tell(ToClient::Volume(VolumeLine { name: volume.name.clone(), size_bytes: volume.size_bytes }))?;
+        world.tell(ToClient::Volume(VolumeLine {
+            name: volume.name.clone(),
+            size_bytes: volume.size_bytes,
+        }))?;
         if let Some(newest) = archive.sessions_at_hand(world, &volume)?.pop() {
             tell_session(world, &mut archive, &volume, newest, &mut known)?;
         }
@@ -282,7 +441,11 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     }
     match archive.ledger.notes.held_packs().len() {
         0 => {}
-        packs => return Err(Failure::MuchDamaged { packs: packs as u64 }),
+        packs => {
+            return Err(Failure::MuchDamaged {
+                packs: packs as u64,
+            });
+        }
     }
     let damage = acknowledge::known_damage(world, &mut archive)?;
     acknowledge::tell(world, damage.acknowledged)?;
@@ -292,8 +455,13 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     }
 }
 
-/// Does it for each archive: one that fails is told, and hides no other. The status is the first failure's.
-fn each<W: World>(world: &mut W, names: Vec<String>, work: fn(&mut W, &str) -> Result<ExitStatus, Failure>) -> Result<ExitStatus, Failure> {
+/// Does it for each archive: one that fails is told, and hides no other. The status is the first
+/// failure's.
+fn each<W: World>(
+    world: &mut W,
+    names: Vec<String>,
+    work: fn(&mut W, &str) -> Result<ExitStatus, Failure>,
+) -> Result<ExitStatus, Failure> {
     let mut exit = ExitStatus::Done;
     for name in names {
         let ended = match work(world, &name) {
@@ -313,28 +481,51 @@ fn each<W: World>(world: &mut W, names: Vec<String>, work: fn(&mut W, &str) -> R
 }
 
 fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
-    let bad = || Failure::BadSetting { setting: "the label".into(), allowed: "at most 32 bytes, without control characters".into() };
-    text.map(|text| SlotLabel::new(&text).ok_or_else(bad)).transpose()
+    let bad = || Failure::BadSetting {
+        setting: "the label".into(),
+        allowed: "at most 32 bytes, without control characters".into(),
+    };
+    text.map(|text| SlotLabel::new(&text).ok_or_else(bad))
+        .transpose()
 }
 
-/// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what is remembered all the same.
+/// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what
+/// is remembered all the same.
 fn tell_snapshots<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     let folder = ArchiveFolder::find(world, name)?;
     let volumes = Archive::open(world, name).and_then(|mut archive| archive.volumes(world));
-    world.tell(ToClient::SnapshotsOf { archive: name.to_owned(), id: folder.id().0, complete: volumes.is_ok() })?;
+    world.tell(ToClient::SnapshotsOf {
+        archive: name.to_owned(),
+        id: folder.id().0,
+        complete: volumes.is_ok(),
+    })?;
     let volumes = volumes.unwrap_or_default();
     let remembered = Origins::read(world, &folder).unwrap_or_default();
     let mut places: Vec<VolumePlace> = remembered.places(world.client_uid()).collect();
-    for (_, VolumeEntry { id, name: volume, .. }) in volumes {
+    for (
+        _,
+        VolumeEntry {
+            id, name: volume, ..
+        },
+    ) in volumes
+    {
         match places.iter_mut().find(|place| place.volume == volume) {
             Some(place) => place.id = Some(id.0),
-            None => places.push(VolumePlace { volume, id: Some(id.0), path: None, folder: None }),
+            None => places.push(VolumePlace {
+                volume,
+                id: Some(id.0),
+                path: None,
+                folder: None,
+            }),
         }
     }
-    places.into_iter().try_for_each(|place| world.tell(ToClient::SnapshotOf(place)))
+    places
+        .into_iter()
+        .try_for_each(|place| world.tell(ToClient::SnapshotOf(place)))
 }
 
-/// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that it was not rolled back.
+/// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that
+/// it was not rolled back.
 fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     let archive = Archive::open(world, name)?;
     let head = archive.ledger.head().ok_or(Failure::CacheLost)?;
@@ -353,20 +544,27 @@ fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fai
 /// The passphrase is always asked for: the time begins anew only for whoever knows it.
 fn unlock<W: World>(world: &mut W, name: &str, secs: u64) -> Result<ExitStatus, Failure> {
     if !(1..=UNLOCK_MAX_SECS).contains(&secs) {
-        return Err(Failure::BadSetting { setting: "the time for which the key is kept".into(), allowed: "1s to 24h".into() });
+        return Err(Failure::BadSetting {
+            setting: "the time for which the key is kept".into(),
+            allowed: "1s to 24h".into(),
+        });
     }
     let mut archive = Archive::open(world, name)?;
     let key = archive.unlock(world)?;
     archive.ledger.write(world, &archive.folder)?;
     world.keep_key(archive.folder.id(), Arc::new(key), secs);
     let until = (world.wall_nanos() / 1_000_000_000).saturating_add(secs);
-    world.tell(ToClient::Unlocked { until: i64::try_from(until).unwrap_or(i64::MAX) })?;
+    world.tell(ToClient::Unlocked {
+        until: i64::try_from(until).unwrap_or(i64::MAX),
+    })?;
     Ok(ExitStatus::Done)
 }
 
 /// Wipes the key that is kept of an archive, or all.
 pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failure> {
-    let archive = archive.map(|name| ArchiveFolder::find(world, name)).transpose()?;
+    let archive = archive
+        .map(|name| ArchiveFolder::find(world, name))
+        .transpose()?;
     world.wipe_keys(archive.map(|folder| folder.id()));
     Ok(())
 }
@@ -384,7 +582,8 @@ fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
     Ok(ExitStatus::Done)
 }
 
-/// Calls each far end for each service, and has it look for a store that is not there: a helper that says so has been reached.
+/// Calls each far end for each service, and has it look for a store that is not there: a helper
+/// that says so has been reached.
 fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<ExitStatus, Failure> {
     if vias.is_empty() {
         for name in ArchiveFolder::names(world)? {
@@ -398,7 +597,10 @@ fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<Exit
         for service in [Service::Push, Service::Fetch] {
             match world.connect(service, via, NO_STORE, false) {
                 Err(Failure::StoreMissing { .. }) | Ok(()) => {
-                    world.tell(ToClient::Reached { via: via.clone(), service: service.qrexec_name().to_owned() })?;
+                    world.tell(ToClient::Reached {
+                        via: via.clone(),
+                        service: service.qrexec_name().to_owned(),
+                    })?;
                 }
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
                 Err(failure) => {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The reader: the keyholder's code in a second process, which answers whoever only looks while the keyholder works. It deliberately cannot
-//! do anything else: it has one wire, to control, opens no file for writing, and hears no passphrase.
+//! The reader: the keyholder's code in a second process, which answers whoever only looks while the
+//! keyholder works. It deliberately cannot do anything else: it has one wire, to control, opens no
+//! file for writing, and hears no passphrase.
 //!
-//! Looks come one after the other. Each shows the state of the last commit that is whole on the disk.
+//! Looks come one after the other. Each shows the state of the last commit that is whole on the
+//! disk.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -19,7 +21,9 @@ use zeroize::Zeroizing;
 use super::files::StateFiles;
 use super::job;
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World};
+use super::world::{
+    ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World,
+};
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
 use crate::roles::{CREDENTIALS_VARIABLE, Role};
 
@@ -28,18 +32,40 @@ type ControlWire = Wire<ReaderToControl, ControlToReader>;
 /// Serves until control is gone.
 pub fn run(service: bool) -> Result<(), Fatal> {
     let control: ControlWire = Wire::inherited(Role::Reader, Role::Control)?;
-    let files = StateFiles::only_read(inherited(Role::Reader.extra().ok_or(Fatal::Gone("the state directory"))?)?);
-    let sealed = std::env::var_os(CREDENTIALS_VARIABLE).map(|folder| Sealed::read(Path::new(&folder))).unwrap_or_default();
+    let files = StateFiles::only_read(inherited(
+        Role::Reader
+            .extra()
+            .ok_or(Fatal::Gone("the state directory"))?,
+    )?);
+    let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
+        .map(|folder| Sealed::read(Path::new(&folder)))
+        .unwrap_or_default();
     let missing = enter_jail(Role::Reader, service, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),
-            ("only the state directory", wyng_jail::restrict_paths(&[(files.root().as_fd(), PathAccess::Read)])),
+            (
+                "only the state directory",
+                wyng_jail::restrict_paths(&[(files.root().as_fd(), PathAccess::Read)]),
+            ),
         ]
     });
     let peak_rss_bytes = wyng_jail::peak_resident_bytes();
-    control.send(&ReaderToControl::Ready { missing: not_enforced(missing), peak_rss_bytes }, &[])?;
-    let mut world = LookingWorld { control, files, sealed, started: Instant::now(), cancelled: false, client_uid: u32::MAX };
+    control.send(
+        &ReaderToControl::Ready {
+            missing: not_enforced(missing),
+            peak_rss_bytes,
+        },
+        &[],
+    )?;
+    let mut world = LookingWorld {
+        control,
+        files,
+        sealed,
+        started: Instant::now(),
+        cancelled: false,
+        client_uid: u32::MAX,
+    };
     loop {
         let command = world.next_command()?;
         // Control forwards nothing else; a command that works would find nothing to work with.
@@ -48,7 +74,13 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         }
         let exit = wiping_stack(|| job::run(&mut world, command));
         world.files.close();
-        world.control.send(&ReaderToControl::Done { exit, peak_rss_bytes: wyng_jail::peak_resident_bytes() }, &[])?;
+        world.control.send(
+            &ReaderToControl::Done {
+                exit,
+                peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+            },
+            &[],
+        )?;
     }
 }
 
@@ -77,15 +109,25 @@ impl LookingWorld {
         }
     }
 
-    /// Hears what control has said; with `until_writable` until a message can be sent without waiting.
+    /// Hears what control has said; with `until_writable` until a message can be sent without
+    /// waiting.
     fn hear_control(&mut self, until_writable: bool) -> Result<(), Failure> {
         let broke = |fatal: Fatal| {
             tracing::debug!(reason = %fatal, "the reader stops its look");
-            Failure::Internal { what: "a wire between two roles broke".into() }
+            Failure::Internal {
+                what: "a wire between two roles broke".into(),
+            }
         };
         loop {
-            let writable = if until_writable { PollFlags::OUT } else { PollFlags::empty() };
-            let polled = [(self.control.as_fd(), PollFlags::IN), (self.control.as_fd(), writable)];
+            let writable = if until_writable {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            let polled = [
+                (self.control.as_fd(), PollFlags::IN),
+                (self.control.as_fd(), writable),
+            ];
             let timeout = if until_writable { None } else { Some(0) };
             let [says, takes] = wait(polled, timeout).map_err(broke)?;
             if !says {
@@ -93,7 +135,9 @@ impl LookingWorld {
             }
             match self.control.receive().map_err(broke)?.message {
                 ControlToReader::Cancel => self.cancelled = true,
-                ControlToReader::Start { .. } => return Err(broke(Fatal::Unexpected(self.control.peer()))),
+                ControlToReader::Start { .. } => {
+                    return Err(broke(Fatal::Unexpected(self.control.peer())));
+                }
             }
             if takes {
                 return Ok(());
@@ -103,13 +147,19 @@ impl LookingWorld {
 
     fn unless_cancelled(&mut self) -> Result<(), Failure> {
         self.hear_control(false)?;
-        if self.cancelled { Err(Failure::Interrupted) } else { Ok(()) }
+        if self.cancelled {
+            Err(Failure::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// A look asks for what only work needs: a defect of ours.
 fn refused<T>() -> Result<T, Failure> {
-    Err(Failure::Internal { what: "a look asked for more than the local state".into() })
+    Err(Failure::Internal {
+        what: "a look asked for more than the local state".into(),
+    })
 }
 
 /// The same where a failure is a number.
@@ -130,7 +180,9 @@ impl World for LookingWorld {
     }
 
     fn wall_nanos(&mut self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn monotonic_nanos(&mut self) -> u64 {
@@ -243,7 +295,13 @@ impl World for LookingWorld {
         refused()
     }
 
-    fn open_source(&mut self, _: u32, _: &str, _: &BaseOf, _: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
+    fn open_source(
+        &mut self,
+        _: u32,
+        _: &str,
+        _: &BaseOf,
+        _: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
         refused()
     }
 
@@ -339,8 +397,12 @@ impl World for LookingWorld {
         if self.cancelled && !matches!(event, ToClient::Failed(_)) {
             return Err(Failure::Interrupted);
         }
-        let broke = |_| Failure::Internal { what: "a wire between two roles broke".into() };
-        self.control.send(&ReaderToControl::Tell(event), &[]).map_err(broke)
+        let broke = |_| Failure::Internal {
+            what: "a wire between two roles broke".into(),
+        };
+        self.control
+            .send(&ReaderToControl::Tell(event), &[])
+            .map_err(broke)
     }
 
     fn progress(&mut self, _: Progress) {}

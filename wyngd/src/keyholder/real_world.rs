@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The `World` of the daemon: three wires, the state directory, the kernel's clocks and randomness.
 //!
-//! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the process through `RealWorld::fatal`.
+//! A wire that breaks, or a message that may not come now, cannot be told to anybody: it ends the
+//! process through `RealWorld::fatal`.
 
 mod client;
 mod far_ends;
@@ -17,7 +18,10 @@ use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetLook, ToClient, path_text};
+use wyng_control::{
+    Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, NoSource, Phase, Progress, TargetLook,
+    ToClient, path_text,
+};
 use wyng_jail::{DiskTurn, MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
@@ -28,10 +32,13 @@ use self::targets::Target;
 use super::files::StateFiles;
 use super::page_cache::Source;
 use super::sealed::Sealed;
-use super::world::{ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World};
+use super::world::{
+    ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World,
+};
 use crate::ipc::{
-    ControlToKeyholder, Encoded, Fatal, KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, NotGot, Received, Service,
-    TransportToKeyholder, VolumesToKeyholder, Wire, wait,
+    ControlToKeyholder, Encoded, Fatal, KeyholderToControl, KeyholderToTransport,
+    KeyholderToVolumes, NotGot, Received, Service, TransportToKeyholder, VolumesToKeyholder, Wire,
+    wait,
 };
 
 type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
@@ -83,7 +90,8 @@ pub struct RealWorld {
     usual_turn: DiskTurn,
 }
 
-/// A data key for the next commands, until a moment of the clock that goes on while the machine sleeps.
+/// A data key for the next commands, until a moment of the clock that goes on while the machine
+/// sleeps.
 struct Kept {
     archive: ArchiveId,
     key: Arc<DataKey>,
@@ -91,8 +99,14 @@ struct Kept {
 }
 
 impl RealWorld {
-    /// A world over these wires and files. A client that takes nothing of a stream for `client_patience` is given up.
-    pub fn new(wires: (ControlWire, VolumesWire, TransportWire), files: StateFiles, sealed: Sealed, client_patience: Duration) -> Self {
+    /// A world over these wires and files. A client that takes nothing of a stream for
+    /// `client_patience` is given up.
+    pub fn new(
+        wires: (ControlWire, VolumesWire, TransportWire),
+        files: StateFiles,
+        sealed: Sealed,
+        client_patience: Duration,
+    ) -> Self {
         let (control, volumes, transport) = wires;
         Self {
             control,
@@ -127,18 +141,38 @@ impl RealWorld {
     pub fn next_command(&mut self) -> Result<Command, Fatal> {
         loop {
             let timeout = self.wipe_expired();
-            let unsaid = if self.to_control.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-            let [says, takes] = wait([(self.control.as_fd(), PollFlags::IN), (self.control.as_fd(), unsaid)], timeout)?;
+            let unsaid = if self.to_control.is_empty() {
+                PollFlags::empty()
+            } else {
+                PollFlags::OUT
+            };
+            let [says, takes] = wait(
+                [
+                    (self.control.as_fd(), PollFlags::IN),
+                    (self.control.as_fd(), unsaid),
+                ],
+                timeout,
+            )?;
             if takes {
-                self.flush_control().map_err(|_| Fatal::Gone(self.control.peer()))?;
+                self.flush_control()
+                    .map_err(|_| Fatal::Gone(self.control.peer()))?;
             }
             if !says {
                 continue;
             }
             let received = self.control.receive()?;
             match received.message.clone() {
-                ControlToKeyholder::Start { command, uid, turn, typed } => {
-                    let pipe = if typed { Some(received.descriptor()?) } else { None };
+                ControlToKeyholder::Start {
+                    command,
+                    uid,
+                    turn,
+                    typed,
+                } => {
+                    let pipe = if typed {
+                        Some(received.descriptor()?)
+                    } else {
+                        None
+                    };
                     self.prompts.begin(turn, pipe);
                     self.client_uid = uid;
                     self.cancelled = None;
@@ -146,7 +180,9 @@ impl RealWorld {
                     return Ok(command);
                 }
                 ControlToKeyholder::Lock { archive } => {
-                    self.lock(archive.as_deref()).and_then(|()| self.flush_control()).map_err(|_| Fatal::Gone(self.control.peer()))?;
+                    self.lock(archive.as_deref())
+                        .and_then(|()| self.flush_control())
+                        .map_err(|_| Fatal::Gone(self.control.peer()))?;
                 }
                 ControlToKeyholder::Abandon { turn } => self.prompts.abandon(turn),
                 // What belongs to the job before, and came when it had ended.
@@ -159,7 +195,8 @@ impl RealWorld {
         }
     }
 
-    /// The job has ended: what it held is closed. It may have given its turn back, and then begins anew.
+    /// The job has ended: what it held is closed. It may have given its turn back, and then begins
+    /// anew.
     pub fn done(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
@@ -170,17 +207,30 @@ impl RealWorld {
         self.close_far_ends()?;
         self.prompts.end();
         self.from_control.clear();
-        let ended = if self.prompts.has_given_back() { KeyholderToControl::GivenBack } else { KeyholderToControl::Done(exit) };
-        self.send_control(&ended).map_err(|_| Fatal::Gone(self.control.peer()))
+        let ended = if self.prompts.has_given_back() {
+            KeyholderToControl::GivenBack
+        } else {
+            KeyholderToControl::Done(exit)
+        };
+        self.send_control(&ended)
+            .map_err(|_| Fatal::Gone(self.control.peer()))
     }
 
-    /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a timeout stands still while the machine
-    /// sleeps, the time of a key does not.
+    /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a
+    /// timeout stands still while the machine sleeps, the time of a key does not.
     fn wipe_expired(&mut self) -> Option<u64> {
         let now = since_boot();
         self.kept.retain(|kept| kept.until > now);
-        let next = self.kept.iter().map(|kept| kept.until.saturating_sub(now)).min()?;
-        Some(u64::try_from(next.min(LOOK_AGAIN).as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+        let next = self
+            .kept
+            .iter()
+            .map(|kept| kept.until.saturating_sub(now))
+            .min()?;
+        Some(
+            u64::try_from(next.min(LOOK_AGAIN).as_millis())
+                .unwrap_or(u64::MAX)
+                .saturating_add(1),
+        )
     }
 
     /// A wire broke: there is nobody left to tell, and nothing to finish.
@@ -188,18 +238,31 @@ impl RealWorld {
         if !matches!(fatal, Fatal::Gone(_)) {
             tracing::error!(reason = %fatal, "the keyholder stops its job");
         }
-        Failure::Internal { what: "a wire between two roles broke".into() }
+        Failure::Internal {
+            what: "a wire between two roles broke".into(),
+        }
     }
 
     fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
-        self.transport.send(message, &[]).map_err(|fatal| Self::fatal(&fatal))
+        self.transport
+            .send(message, &[])
+            .map_err(|fatal| Self::fatal(&fatal))
     }
 
-    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a client that is gone.
-    fn ask_volumes(&mut self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
-        self.volumes.send(question, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a
+    /// client that is gone.
+    fn ask_volumes(
+        &mut self,
+        question: &KeyholderToVolumes,
+    ) -> Result<Received<VolumesToKeyholder>, Failure> {
+        self.volumes
+            .send(question, &[])
+            .map_err(|fatal| Self::fatal(&fatal))?;
         loop {
-            let polled = [(self.volumes.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            let polled = [
+                (self.volumes.as_fd(), PollFlags::IN),
+                (self.control.as_fd(), PollFlags::IN),
+            ];
             match wait(polled, None).map_err(|fatal| Self::fatal(&fatal))? {
                 [true, _] => return self.volumes.receive().map_err(|fatal| Self::fatal(&fatal)),
                 [false, _] => self.poll_control()?,
@@ -208,18 +271,25 @@ impl RealWorld {
     }
 
     fn target(&mut self, item: u32) -> Result<&mut Target, Errno> {
-        self.targets.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+        self.targets
+            .get_mut(&item)
+            .ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 
     fn source(&mut self, item: u32) -> Result<&mut Source, Errno> {
-        self.sources.get_mut(&item).ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+        self.sources
+            .get_mut(&item)
+            .ok_or(Errno(SystemErrno::BADF.raw_os_error()))
     }
 }
 
 /// The clock that goes on while the machine sleeps.
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 impl World for RealWorld {
@@ -227,7 +297,9 @@ impl World for RealWorld {
     type Bytes = MappedFile;
 
     fn wall_nanos(&mut self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn monotonic_nanos(&mut self) -> u64 {
@@ -236,18 +308,30 @@ impl World for RealWorld {
 
     fn cpu_micros(&mut self) -> u64 {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let (secs, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+        let (secs, nanos) = (
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u64::try_from(time.tv_nsec).unwrap_or(0),
+        );
         secs.saturating_mul(1_000_000).saturating_add(nanos / 1000)
     }
 
     fn peak_bytes(&mut self) -> u64 {
-        let parts = [wyng_jail::peak_resident_bytes(), self.push.unsettled_peak_bytes, self.volumes_peak_bytes, self.transport_peak_bytes];
+        let parts = [
+            wyng_jail::peak_resident_bytes(),
+            self.push.unsettled_peak_bytes,
+            self.volumes_peak_bytes,
+            self.transport_peak_bytes,
+        ];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
     fn keep_key(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64) {
         self.wipe_keys(Some(archive));
-        self.kept.push(Kept { archive, key, until: since_boot().saturating_add(Duration::from_secs(secs)) });
+        self.kept.push(Kept {
+            archive,
+            key,
+            until: since_boot().saturating_add(Duration::from_secs(secs)),
+        });
     }
 
     fn sealed_credential(&mut self, archive: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
@@ -256,11 +340,15 @@ impl World for RealWorld {
 
     fn kept_key(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>> {
         self.wipe_expired();
-        self.kept.iter().find(|kept| kept.archive == archive).map(|kept| Arc::clone(&kept.key))
+        self.kept
+            .iter()
+            .find(|kept| kept.archive == archive)
+            .map(|kept| Arc::clone(&kept.key))
     }
 
     fn wipe_keys(&mut self, archive: Option<ArchiveId>) {
-        self.kept.retain(|kept| archive.is_some_and(|archive| kept.archive != archive));
+        self.kept
+            .retain(|kept| archive.is_some_and(|archive| kept.archive != archive));
     }
 
     fn client_uid(&self) -> u32 {
@@ -284,7 +372,9 @@ impl World for RealWorld {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        getrandom::fill(bytes).map_err(|_| Failure::Internal { what: "the kernel gives no random bytes".into() })
+        getrandom::fill(bytes).map_err(|_| Failure::Internal {
+            what: "the kernel gives no random bytes".into(),
+        })
     }
 
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
@@ -331,11 +421,21 @@ impl World for RealWorld {
         self.files.read_link(name)
     }
 
-    fn connect(&mut self, service: wyng_wire::Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        service: wyng_wire::Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure> {
         let service = match service {
             wyng_wire::Service::Push => Service::Push,
             wyng_wire::Service::Fetch => Service::Fetch,
-            wyng_wire::Service::Prune => return Err(Failure::Internal { what: "prune is not part of this version".into() }),
+            wyng_wire::Service::Prune => {
+                return Err(Failure::Internal {
+                    what: "prune is not part of this version".into(),
+                });
+            }
         };
         self.prompts.work_begins();
         self.connect_far_end(service, via, destination, create)
@@ -343,12 +443,19 @@ impl World for RealWorld {
 
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
         let mut room = self.spare.pop().unwrap_or_default();
-        room.try_reserve_exact(length_bytes.saturating_sub(room.len())).map_err(|_| Failure::OutOfMemory)?;
+        room.try_reserve_exact(length_bytes.saturating_sub(room.len()))
+            .map_err(|_| Failure::OutOfMemory)?;
         room.resize(length_bytes, 0);
         Ok(room)
     }
 
-    fn put(&mut self, name: BlobName, bytes: Vec<u8>, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure> {
+    fn put(
+        &mut self,
+        name: BlobName,
+        bytes: Vec<u8>,
+        length_bytes: usize,
+        may_use_reserve: bool,
+    ) -> Result<u64, Failure> {
         self.prompts.work_begins();
         self.put_blob(name, bytes, length_bytes, may_use_reserve)
     }
@@ -365,10 +472,19 @@ impl World for RealWorld {
         self.end_push()
     }
 
-    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure> {
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure> {
         self.prompts.work_begins();
         self.unless_cancelled()?;
-        self.send_transport(&KeyholderToTransport::Get { name: name.0, offset_bytes: u64::from(offset_bytes), length_bytes })
+        self.send_transport(&KeyholderToTransport::Get {
+            name: name.0,
+            offset_bytes: u64::from(offset_bytes),
+            length_bytes,
+        })
     }
 
     fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
@@ -378,16 +494,26 @@ impl World for RealWorld {
                 let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 let mapped = MappedFile::map(&file, length).map_err(|error| match error {
-                    MemfileError::Io(error) => Failure::MemoryFile { errno: error.raw_os_error().unwrap_or(0) },
-                    MemfileError::NotSealed | MemfileError::Length => Self::fatal(&Fatal::Unexpected("transport")),
+                    MemfileError::Io(error) => Failure::MemoryFile {
+                        errno: error.raw_os_error().unwrap_or(0),
+                    },
+                    MemfileError::NotSealed | MemfileError::Length => {
+                        Self::fatal(&Fatal::Unexpected("transport"))
+                    }
                 })?;
                 Ok(Fetched::Bytes(mapped))
             }
             TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),
             TransportToKeyholder::NotGot(NotGot::Short) => Ok(Fetched::Short),
-            TransportToKeyholder::NotGot(NotGot::Foreign) => Ok(Fetched::Unreadable(Fault::Foreign)),
-            TransportToKeyholder::NotGot(NotGot::Refused) => Ok(Fetched::Unreadable(Fault::Refused)),
-            TransportToKeyholder::NotGot(NotGot::Failed) => Ok(Fetched::Unreadable(Fault::Unreadable)),
+            TransportToKeyholder::NotGot(NotGot::Foreign) => {
+                Ok(Fetched::Unreadable(Fault::Foreign))
+            }
+            TransportToKeyholder::NotGot(NotGot::Refused) => {
+                Ok(Fetched::Unreadable(Fault::Refused))
+            }
+            TransportToKeyholder::NotGot(NotGot::Failed) => {
+                Ok(Fetched::Unreadable(Fault::Unreadable))
+            }
             _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
         }
     }
@@ -406,7 +532,9 @@ impl World for RealWorld {
         self.send_transport(&KeyholderToTransport::List)?;
         loop {
             match self.fetch_message()?.message {
-                TransportToKeyholder::Entries(entries) => entries.into_iter().for_each(|(name, length)| visit(BlobName(name), length)),
+                TransportToKeyholder::Entries(entries) => entries
+                    .into_iter()
+                    .for_each(|(name, length)| visit(BlobName(name), length)),
                 TransportToKeyholder::ListEnd { complete } => return Ok(complete),
                 _ => return Err(Self::fatal(&Fatal::Unexpected("transport"))),
             }
@@ -418,26 +546,62 @@ impl World for RealWorld {
         self.let_end(Service::Fetch)
     }
 
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<Vec<u8>>) -> Result<SourceShape, Failure> {
-        let message = KeyholderToVolumes::OpenSource { item, volume: volume.to_owned(), base_of: *base_of, origin };
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource {
+            item,
+            volume: volume.to_owned(),
+            base_of: *base_of,
+            origin,
+        };
         let received = self.ask_volumes(&message)?;
         match received.message {
-            VolumesToKeyholder::Source { item: asked, size_bytes, snapshot, base, ref found, peak_rss_bytes } if asked == item => {
+            VolumesToKeyholder::Source {
+                item: asked,
+                size_bytes,
+                snapshot,
+                base,
+                ref found,
+                peak_rss_bytes,
+            } if asked == item => {
                 self.volumes_peak_bytes = peak_rss_bytes;
                 let found = found.clone();
                 let file = received.descriptor().map_err(|fatal| Self::fatal(&fatal))?;
                 // Nobody waits for a backup: it reads when nobody else does.
                 DiskTurn::IDLE.take();
-                self.sources.insert(item, Source::new(file, size_bytes, snapshot));
-                Ok(SourceShape { size_bytes, snapshot, base, found })
+                self.sources
+                    .insert(item, Source::new(file, size_bytes, snapshot));
+                Ok(SourceShape {
+                    size_bytes,
+                    snapshot,
+                    base,
+                    found,
+                })
             }
-            VolumesToKeyholder::NoSource { item: asked, ref path, why } if asked == item => {
+            VolumesToKeyholder::NoSource {
+                item: asked,
+                ref path,
+                why,
+            } if asked == item => {
                 let (volume, path) = (volume.to_owned(), path_text(path));
                 Err(match why {
-                    NoSource::Errno(errno) => Failure::SourceUnavailable { volume, path, errno },
+                    NoSource::Errno(errno) => Failure::SourceUnavailable {
+                        volume,
+                        path,
+                        errno,
+                    },
                     NoSource::Link => Failure::SourceLink { volume, path },
                     NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
-                    NoSource::Kind(kind) => Failure::SourceKind { volume, path, kind: kind.name().to_owned() },
+                    NoSource::Kind(kind) => Failure::SourceKind {
+                        volume,
+                        path,
+                        kind: kind.name().to_owned(),
+                    },
                 })
             }
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
@@ -445,20 +609,33 @@ impl World for RealWorld {
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
-        self.source(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
+        self.source(item)?
+            .next_data(offset)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        self.source(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.source(item)?
+            .read(offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
-        self.source(item)?.current_bytes().map_err(|errno| Errno(errno.raw_os_error()))
+        self.source(item)?
+            .current_bytes()
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
-        match self.ask_volumes(&KeyholderToVolumes::NextChanges { item })?.message {
-            VolumesToKeyholder::Changes { item: found, method, ranges } if found == item => Ok(Some(ChangePage { method, ranges })),
+        match self
+            .ask_volumes(&KeyholderToVolumes::NextChanges { item })?
+            .message
+        {
+            VolumesToKeyholder::Changes {
+                item: found,
+                method,
+                ranges,
+            } if found == item => Ok(Some(ChangePage { method, ranges })),
             VolumesToKeyholder::NoChanges { item: found } if found == item => Ok(None),
             _ => Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         }
@@ -469,10 +646,19 @@ impl World for RealWorld {
     }
 
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
-        match self.ask_volumes(&KeyholderToVolumes::Rotate { item, label: *label })?.message {
+        match self
+            .ask_volumes(&KeyholderToVolumes::Rotate {
+                item,
+                label: *label,
+            })?
+            .message
+        {
             VolumesToKeyholder::Rotated { item: found, errno } if found == item => {
                 if errno != 0 {
-                    tracing::warn!(errno, "a base snapshot could not be kept: the next backup of its volume reads more");
+                    tracing::warn!(
+                        errno,
+                        "a base snapshot could not be kept: the next backup of its volume reads more"
+                    );
                 }
                 Ok(errno == 0)
             }
@@ -483,39 +669,56 @@ impl World for RealWorld {
     fn close_source(&mut self, item: u32) {
         self.sources.remove(&item);
         // Should the wire be broken, then the next question finds that out.
-        let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
+        let _ = self
+            .volumes
+            .send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 
     fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
-        self.volumes.send(&KeyholderToVolumes::DropBase { item }, &[]).map_err(|fatal| Self::fatal(&fatal))
+        self.volumes
+            .send(&KeyholderToVolumes::DropBase { item }, &[])
+            .map_err(|fatal| Self::fatal(&fatal))
     }
 
     fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
         self.ask_for_look(item, wish)
     }
 
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure> {
+    fn open_target(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+        path: &str,
+    ) -> Result<TargetShape, Failure> {
         self.take_target(item, wish, path)
     }
 
     fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
-        self.target(item)?.next_data(offset).map_err(|errno| Errno(errno.raw_os_error()))
+        self.target(item)?
+            .next_data(offset)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        self.target(item)?.read(offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.target(item)?
+            .read(offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.write_to(item, offset, bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.write_to(item, offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
-        self.target(item)?.punch(offset, length).map_err(|errno| Errno(errno.raw_os_error()))
+        self.target(item)?
+            .punch(offset, length)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
-        self.finish_at(item, size_bytes).map_err(|errno| Errno(errno.raw_os_error()))
+        self.finish_at(item, size_bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
     }
 
     fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
@@ -546,7 +749,11 @@ impl World for RealWorld {
         let is_new = self
             .told_progress
             .as_ref()
-            .is_none_or(|(phase, volume, told)| *phase != progress.phase || *volume != progress.volume || told.elapsed() >= PROGRESS_EVERY);
+            .is_none_or(|(phase, volume, told)| {
+                *phase != progress.phase
+                    || *volume != progress.volume
+                    || told.elapsed() >= PROGRESS_EVERY
+            });
         let is_end = progress.total_bytes > 0 && progress.done_bytes >= progress.total_bytes;
         if !is_new && !is_end {
             return;
@@ -578,7 +785,8 @@ fn read_at(file: &OwnedFd, mut offset: u64, bytes: &mut [u8]) -> Result<usize, E
     Ok(done)
 }
 
-/// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no pages to zero and none to fault in.
+/// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no
+/// pages to zero and none to fault in.
 fn memory_file(mut bytes: &[u8]) -> std::io::Result<OwnedFd> {
     let file = new_file()?;
     while !bytes.is_empty() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Credentials of archives that the service manager unsealed for this daemon (`systemd-creds`(1)), so that they need not lie on the disk in
-//! the clear. They are read before the keyholder gives up root, and stay in its locked memory.
+//! Credentials of archives that the service manager unsealed for this daemon (`systemd-creds`(1)),
+//! so that they need not lie on the disk in the clear. They are read before the keyholder gives up
+//! root, and stay in its locked memory.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,7 +25,9 @@ pub struct Sealed(HashMap<ArchiveId, Zeroizing<Vec<u8>>>);
 impl Sealed {
     /// Those in the folder; what is none, or cannot be read, counts as absent.
     pub fn read(folder: &Path) -> Self {
-        let Ok(entries) = std::fs::read_dir(folder) else { return Self::default() };
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return Self::default();
+        };
         let found = entries.flatten().filter_map(|entry| {
             let id = from_hex(entry.file_name().to_str()?.strip_prefix(PREFIX)?)?;
             let mut bytes = Zeroizing::new(vec![0; CREDENTIAL_BYTES]);
@@ -48,11 +51,22 @@ mod tests {
     fn a_credential_is_found_by_its_archive_and_nothing_else_is_taken_for_one() {
         let folder = tempfile::tempdir().unwrap();
         let id = "00112233445566778899aabbccddeeff";
-        std::fs::write(folder.path().join(format!("wyng_{id}")), [7; CREDENTIAL_BYTES]).unwrap();
-        std::fs::write(folder.path().join("wyng_ffffffffffffffffffffffffffffffff"), [7; CREDENTIAL_BYTES - 1]).unwrap();
+        std::fs::write(
+            folder.path().join(format!("wyng_{id}")),
+            [7; CREDENTIAL_BYTES],
+        )
+        .unwrap();
+        std::fs::write(
+            folder.path().join("wyng_ffffffffffffffffffffffffffffffff"),
+            [7; CREDENTIAL_BYTES - 1],
+        )
+        .unwrap();
         std::fs::write(folder.path().join("other"), [7; CREDENTIAL_BYTES]).unwrap();
         let sealed = Sealed::read(folder.path());
-        assert_eq!(sealed.of(ArchiveId(from_hex(id).unwrap())).as_deref(), Some(&vec![7; CREDENTIAL_BYTES]));
+        assert_eq!(
+            sealed.of(ArchiveId(from_hex(id).unwrap())).as_deref(),
+            Some(&vec![7; CREDENTIAL_BYTES])
+        );
         assert_eq!(sealed.0.len(), 1);
         assert!(Sealed::read(Path::new("/nonexistent")).0.is_empty());
     }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that the engine meets, as one trait: clocks, randomness, state files, the far end, volumes and targets.
+//! Everything that the engine meets, as one trait: clocks, randomness, state files, the far end,
+//! volumes and targets.
 //!
-//! Each call is a point at which a test may stop the engine; so no call does two things that a crash could part.
+//! Each call is a point at which a test may stop the engine; so no call does two things that a
+//! crash could part.
 
 use std::sync::Arc;
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind, TargetLook, ToClient};
+use wyng_control::{
+    Asked, BaseLabel, BaseOf, Failure, FoundSource, Method, Progress, Remembered, TargetKind,
+    TargetLook, ToClient,
+};
 use wyng_wire::{BlobName, Service};
 
 pub use crate::ipc::{Beside, Found, There};
@@ -47,7 +52,8 @@ pub enum Fetched<B> {
 }
 
 impl<B> Fetched<B> {
-    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; others may be sound.
+    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; others may be
+    /// sound.
     pub fn or_fault(self) -> Result<B, Fault> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -71,7 +77,8 @@ pub struct SourceShape {
     pub found: FoundSource,
 }
 
-/// The next ranges that may have changed since the base, ascending and apart, and how they were found; none: that was all.
+/// The next ranges that may have changed since the base, ascending and apart, and how they were
+/// found; none: that was all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangePage {
     /// How.
@@ -129,7 +136,8 @@ pub trait World {
     fn monotonic_nanos(&mut self) -> u64;
     /// CPU time of this process so far, microseconds.
     fn cpu_micros(&mut self) -> u64;
-    /// Peaks of the memory of this process and of those that it hears of, with what was on its way to the far end; 0: not measured.
+    /// Peaks of the memory of this process and of those that it hears of, with what was on its way
+    /// to the far end; 0: not measured.
     fn peak_bytes(&mut self) -> u64 {
         0
     }
@@ -146,7 +154,8 @@ pub trait World {
         Ok(bytes)
     }
 
-    /// Whether the local state can only be read here: an archive is then opened as it was last committed, and no file is changed.
+    /// Whether the local state can only be read here: an archive is then opened as it was last
+    /// committed, and no file is changed.
     fn only_looks(&self) -> bool {
         false
     }
@@ -159,11 +168,13 @@ pub trait World {
 
     /// A whole file of the state; `None` if there is none. At most 256 MiB.
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure>;
-    /// Replaces a file, durably and at once: after a crash it is the old or the new one. Makes its folder.
+    /// Replaces a file, durably and at once: after a crash it is the old or the new one. Makes its
+    /// folder.
     fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;
     /// Appends; durable only after [`sync_file`](Self::sync_file).
     fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure>;
-    /// Makes a file's bytes and its name durable. An error here is as bad as a crash: the file must be read anew.
+    /// Makes a file's bytes and its name durable. An error here is as bad as a crash: the file must
+    /// be read anew.
     fn sync_file(&mut self, name: &str) -> Result<(), Failure>;
     /// Cuts a file.
     fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure>;
@@ -180,34 +191,64 @@ pub trait World {
     /// What a link points to; `None` if there is none.
     fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure>;
 
-    /// Starts the far end for one service and opens the destination. With `create` its last folder is made, and must be empty.
-    fn connect(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure>;
+    /// Starts the far end for one service and opens the destination. With `create` its last folder
+    /// is made, and must be empty.
+    fn connect(
+        &mut self,
+        service: Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure>;
     /// Room for one blob. What it holds at first is zeros, or a blob that was sent.
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
-    /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1. Waits while the window is full.
-    fn put(&mut self, name: BlobName, bytes: Self::Buffer, length_bytes: usize, may_use_reserve: bool) -> Result<u64, Failure>;
-    /// The next receipt, if one is there; with `wait` until one is there. A store that is full, refuses or fails is an error.
+    /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1.
+    /// Waits while the window is full.
+    fn put(
+        &mut self,
+        name: BlobName,
+        bytes: Self::Buffer,
+        length_bytes: usize,
+        may_use_reserve: bool,
+    ) -> Result<u64, Failure>;
+    /// The next receipt, if one is there; with `wait` until one is there. A store that is full,
+    /// refuses or fails is an error.
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
-    /// The bytes of the PUT whose receipt was the last one, if the store did not take them because the name was taken; once.
+    /// The bytes of the PUT whose receipt was the last one, if the store did not take them because
+    /// the name was taken; once.
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
     /// Ends the push: the far end has everything and said so.
     fn finish_push(&mut self) -> Result<(), Failure>;
     /// Asks for a range of a blob; answers come in the order of the questions.
-    fn request(&mut self, name: BlobName, offset_bytes: u32, length_bytes: u32) -> Result<(), Failure>;
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure>;
     /// The answer to the oldest question.
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
     /// What lies under a name; nothing of it is read.
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure>;
-    /// All blobs of the store, with their lengths, and whether every part of the store could be listed. Only a claim.
+    /// All blobs of the store, with their lengths, and whether every part of the store could be
+    /// listed. Only a claim.
     fn list_store(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
 
-    /// Asks the caller for a source, and for its base snapshot. `origin` is its path, if the command itself does not say it.
-    fn open_source(&mut self, item: u32, volume: &str, base_of: &BaseOf, origin: Option<Vec<u8>>) -> Result<SourceShape, Failure>;
+    /// Asks the caller for a source, and for its base snapshot. `origin` is its path, if the
+    /// command itself does not say it.
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure>;
     /// The next page of what changed since the base; `None` when that cannot be told.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
-    /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only holes follow.
+    /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only
+    /// holes follow.
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;
     /// Reads from a source; the number of bytes, less than asked only at its end.
     fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno>;
@@ -215,37 +256,49 @@ pub trait World {
     fn source_bytes(&mut self, item: u32) -> Result<u64, Errno>;
     /// The source is read; its snapshot stands still until it is rotated.
     fn end_reading(&mut self, item: u32);
-    /// The source's session is committed: its snapshot becomes the base, at once, in the place of the one before; whether it did. That it
-    /// cannot is no failure: the next run reads more.
+    /// The source's session is committed: its snapshot becomes the base, at once, in the place of
+    /// the one before; whether it did. That it cannot is no failure: the next run reads more.
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure>;
     /// Done with a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
-    /// The base snapshot of the source or target with this number says what is not so: whoever has it removes it.
+    /// The base snapshot of the source or target with this number says what is not so: whoever has
+    /// it removes it.
     fn drop_base(&mut self, item: u32) -> Result<(), Failure>;
 
     /// Has the caller look at where a target goes. Nothing is made or changed.
     fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure>;
-    /// Asks the caller for a target, which `path` names in a failure. A file beside it is read under the same number as a source.
-    fn open_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure>;
-    /// The next range at or after `offset` of a target that may hold data, `(begin, end)`; `None` when only holes follow.
+    /// Asks the caller for a target, which `path` names in a failure. A file beside it is read
+    /// under the same number as a source.
+    fn open_target(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+        path: &str,
+    ) -> Result<TargetShape, Failure>;
+    /// The next range at or after `offset` of a target that may hold data, `(begin, end)`; `None`
+    /// when only holes follow.
     fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;
-    /// Reads from a target what its medium has, past the page cache; the number of bytes, less than asked only at its end. `offset` is a
-    /// multiple of [`BLOCK_BYTES`](super::room::BLOCK_BYTES), and `bytes` are whole blocks of a [`Room`](super::room::Room).
+    /// Reads from a target what its medium has, past the page cache; the number of bytes, less than
+    /// asked only at its end. `offset` is a multiple of [`BLOCK_BYTES`](super::room::BLOCK_BYTES),
+    /// and `bytes` are whole blocks of a [`Room`](super::room::Room).
     fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno>;
     /// Writes to a target: anywhere in a file or device, only onwards in a stream.
     fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
-    /// Has a range of a target that is a file or a device read as zeros, as a hole where that can be.
+    /// Has a range of a target that is a file or a device read as zeros, as a hole where that can
+    /// be.
     fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno>;
     /// Gives a file or stream its size, and makes a file or device durable.
     fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno>;
     /// Lets the caller give a target its name, durably, if it has none yet.
     fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure>;
-    /// A target that is changed where it is becomes at once again what its clone is, of this size; whether it did.
+    /// A target that is changed where it is becomes at once again what its clone is, of this size;
+    /// whether it did.
     fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure>;
     /// Done with a target, and with what is beside it.
     fn close_target(&mut self, item: u32);
 
-    /// Asks the caller for a passphrase. [`Failure::NoPassphrase`] to [`Asked::Again`] where nobody can try again.
+    /// Asks the caller for a passphrase. [`Failure::NoPassphrase`] to [`Asked::Again`] where nobody
+    /// can try again.
     fn passphrase(&mut self, asked: Asked) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure>;
 
     /// The credential of an archive, as the service manager unsealed it.
@@ -257,7 +310,8 @@ pub trait World {
     /// Wipes the archive's data key, or all, before their time.
     fn wipe_keys(&mut self, archive: Option<ArchiveId>);
 
-    /// Writes a secret to a pipe of the caller, who shows it to the person; it passes through no other role.
+    /// Writes a secret to a pipe of the caller, who shows it to the person; it passes through no
+    /// other role.
     fn show_secret(&mut self, text: &[u8]) -> Result<(), Failure>;
 
     /// Tells the client a result.

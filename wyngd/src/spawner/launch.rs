@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The fixed argument vectors of far ends, and what their exit statuses mean. Into a vector goes one checked host or name of a qube, and
-//! nothing else that came from elsewhere; no shell of this machine is involved.
+//! The fixed argument vectors of far ends, and what their exit statuses mean. Into a vector goes
+//! one checked host or name of a qube, and nothing else that came from elsewhere; no shell of this
+//! machine is involved.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -15,21 +16,23 @@ use wyng_wire::Service;
 
 use super::HELPER;
 
-/// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are somebody's own.
+/// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are
+/// somebody's own.
 const BY_SIGNAL: i32 = 128;
 /// Of the helper: the store failed, and not only for one blob.
 const STORE_FAILED: i32 = 14;
 const SIGNAL_MAX: i32 = 64;
 /// Of a shell, and so of qrexec: there is no such program.
 const NOT_FOUND: i32 = 127;
-/// Of a shell: the program is there and cannot be executed. Of `qrexec-client-vm`: refused by the policy, or the qube could not be made or
-/// started, which look the same from a qube.
+/// Of a shell: the program is there and cannot be executed. Of `qrexec-client-vm`: refused by the
+/// policy, or the qube could not be made or started, which look the same from a qube.
 const REFUSED: i32 = 126;
 /// Of qrexec: it has trouble of its own.
 const QREXEC_TROUBLE: i32 = 125;
 /// Of ssh for trouble of its own; of qrexec when the link or the qube is gone.
 const LINK_LOST: i32 = 255;
-/// Of qrexec too when the link is gone: which one depends on what it was doing just then. No service of ours ends so.
+/// Of qrexec too when the link is gone: which one depends on what it was doing just then. No
+/// service of ours ends so.
 const LINK_DROPPED: i32 = 1;
 
 /// What far ends are started with.
@@ -69,29 +72,57 @@ impl Launcher {
     /// Looks which kind of system this is; later the role may see no path.
     pub(super) fn new(helper: PathBuf, qubes: Qubes) -> Self {
         let admin = qubes.admin_domain();
-        Self { helper, qubes, admin }
+        Self {
+            helper,
+            qubes,
+            admin,
+        }
     }
 
-    /// The far end behind `via`. In dom0 a disposable has been made before, and is called by its name `qube`.
-    pub(super) fn launch(&self, service: Service, via: &str, qube: Option<&str>) -> Result<Launch, Failure> {
-        let unknown = || Failure::BadSetting { setting: "the far end".into(), allowed: VIA_ALLOWED.into() };
+    /// The far end behind `via`. In dom0 a disposable has been made before, and is called by its
+    /// name `qube`.
+    pub(super) fn launch(
+        &self,
+        service: Service,
+        via: &str,
+        qube: Option<&str>,
+    ) -> Result<Launch, Failure> {
+        let unknown = || Failure::BadSetting {
+            setting: "the far end".into(),
+            allowed: VIA_ALLOWED.into(),
+        };
         let (command, kind) = match (Via::parse(via).ok_or_else(unknown)?, self.admin) {
             (Via::Local, _) => (self.local(service), Kind::Local),
             (Via::Ssh(host), _) => (ssh(service, &host), Kind::Ssh),
-            (Via::Qube(name), Some(AdminDomain::Dom0)) => (self.call_from_dom0(service, &name), Kind::FromDom0),
+            (Via::Qube(name), Some(AdminDomain::Dom0)) => {
+                (self.call_from_dom0(service, &name), Kind::FromDom0)
+            }
             (Via::Disposable(_), Some(AdminDomain::Dom0)) => {
-                let name = qube.filter(|name| is_qube(name)).ok_or(Failure::QubesdAnswer)?;
+                let name = qube
+                    .filter(|name| is_qube(name))
+                    .ok_or(Failure::QubesdAnswer)?;
                 (self.call_from_dom0(service, name), Kind::FromDom0)
             }
-            (Via::Qube(name), Some(AdminDomain::Qube)) => (self.call_from_qube(service, &name), Kind::FromQube),
-            (Via::Disposable(template), Some(AdminDomain::Qube)) => {
-                (self.call_from_qube(service, &format!("@dispvm:{template}")), Kind::FromQube)
+            (Via::Qube(name), Some(AdminDomain::Qube)) => {
+                (self.call_from_qube(service, &name), Kind::FromQube)
             }
+            (Via::Disposable(template), Some(AdminDomain::Qube)) => (
+                self.call_from_qube(service, &format!("@dispvm:{template}")),
+                Kind::FromQube,
+            ),
             (Via::Qube(_) | Via::Disposable(_), None) => {
-                return Err(Failure::QrexecMissing { program: "qrexec-client and no qrexec-client-vm".into() });
+                return Err(Failure::QrexecMissing {
+                    program: "qrexec-client and no qrexec-client-vm".into(),
+                });
             }
         };
-        Ok(Launch { command, ending: Ending { kind, via: via.to_owned() } })
+        Ok(Launch {
+            command,
+            ending: Ending {
+                kind,
+                via: via.to_owned(),
+            },
+        })
     }
 
     fn local(&self, service: Service) -> Command {
@@ -100,8 +131,9 @@ impl Launcher {
         command
     }
 
-    /// The last argument is parsed by `qrexec-client` and then by the qube's agent: a user, a service with its empty argument, a source.
-    /// Without `QUBESRPC` it would be a command for a shell in the qube.
+    /// The last argument is parsed by `qrexec-client` and then by the qube's agent: a user, a
+    /// service with its empty argument, a source. Without `QUBESRPC` it would be a command for a
+    /// shell in the qube.
     fn call_from_dom0(&self, service: Service, qube: &str) -> Command {
         let wait_secs = self.qubes.start_timeout_secs.to_string();
         let call = format!("DEFAULT:QUBESRPC {}+ dom0", service.qrexec_name());
@@ -125,7 +157,10 @@ fn ssh(service: Service, host: &str) -> Command {
 
 fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C");
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LANG", "C");
     command
 }
 
@@ -134,17 +169,26 @@ impl Ending {
     pub(super) fn not_started(&self, program: &OsStr, errno: i32) -> Failure {
         match self.kind {
             Kind::FromDom0 | Kind::FromQube if errno == Errno::NOENT.raw_os_error() => {
-                Failure::QrexecMissing { program: program.to_string_lossy().into_owned() }
+                Failure::QrexecMissing {
+                    program: program.to_string_lossy().into_owned(),
+                }
             }
-            _ => Failure::FarEndStart { via: self.via.clone(), errno },
+            _ => Failure::FarEndStart {
+                via: self.via.clone(),
+                errno,
+            },
         }
     }
 
-    /// What it means if the far end ended so before the job was done; `None` after 0. A service's own statuses stay below 125.
+    /// What it means if the far end ended so before the job was done; `None` after 0. A service's
+    /// own statuses stay below 125.
     pub(super) fn failure(&self, status: ExitStatus) -> Option<Failure> {
         let via = self.via.clone();
         let by_qrexec = matches!(self.kind, Kind::FromDom0 | Kind::FromQube);
-        let killed = |signal: i32| Failure::FarEndKilled { via: self.via.clone(), signal: u8::try_from(signal).unwrap_or(0) };
+        let killed = |signal: i32| Failure::FarEndKilled {
+            via: self.via.clone(),
+            signal: u8::try_from(signal).unwrap_or(0),
+        };
         Some(match status.code() {
             Some(0) => return None,
             // The program on this machine was killed, and not what it called.
@@ -155,10 +199,15 @@ impl Ending {
             Some(QREXEC_TROUBLE) if by_qrexec => Failure::QrexecFailed { via },
             Some(REFUSED) if self.kind == Kind::FromQube => Failure::FarEndRefused { via },
             // Of which store, the keyholder knows.
-            Some(STORE_FAILED) => Failure::StoreFailed { store: String::new() },
+            Some(STORE_FAILED) => Failure::StoreFailed {
+                store: String::new(),
+            },
             Some(REFUSED) if self.kind != Kind::Local => Failure::FarEndNotExecutable { via },
             Some(NOT_FOUND) if self.kind != Kind::Local => Failure::FarEndMissing { via },
-            Some(code) if self.kind != Kind::Local && (1..=SIGNAL_MAX).contains(&code.saturating_sub(BY_SIGNAL)) => {
+            Some(code)
+                if self.kind != Kind::Local
+                    && (1..=SIGNAL_MAX).contains(&code.saturating_sub(BY_SIGNAL)) =>
+            {
                 killed(code.saturating_sub(BY_SIGNAL))
             }
             Some(_) => Failure::FarEndLost,
@@ -171,17 +220,32 @@ mod tests {
     use super::*;
 
     fn launcher(admin: Option<AdminDomain>) -> Launcher {
-        let qubes = Qubes { admin, qrexec_client: "/none/client".into(), qrexec_client_vm: "/none/client-vm".into(), ..Qubes::default() };
+        let qubes = Qubes {
+            admin,
+            qrexec_client: "/none/client".into(),
+            qrexec_client_vm: "/none/client-vm".into(),
+            ..Qubes::default()
+        };
         Launcher::new("/helper".into(), qubes)
     }
 
     fn words(admin: Option<AdminDomain>, via: &str, qube: Option<&str>) -> Vec<String> {
-        let command = launcher(admin).launch(Service::Push, via, qube).ok().unwrap().command;
-        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_str().unwrap().to_owned()).collect()
+        let command = launcher(admin)
+            .launch(Service::Push, via, qube)
+            .ok()
+            .unwrap()
+            .command;
+        std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| word.to_str().unwrap().to_owned())
+            .collect()
     }
 
     fn ends(admin: AdminDomain, via: &str, code: i32) -> Option<Failure> {
-        let launch = launcher(Some(admin)).launch(Service::Push, via, None).ok().unwrap();
+        let launch = launcher(Some(admin))
+            .launch(Service::Push, via, None)
+            .ok()
+            .unwrap();
         launch.ending.failure(ExitStatus::from_raw(code << 8))
     }
 
@@ -189,22 +253,47 @@ mod tests {
     fn from_dom0_the_service_is_called_by_name_and_from_a_qube_by_target() {
         let call = "DEFAULT:QUBESRPC wyng.Push+ dom0";
         let dom0 = Some(AdminDomain::Dom0);
-        assert_eq!(words(dom0, "qrexec:sys-backup", None), ["/none/client", "-d", "sys-backup", "-w", "120", "--", call]);
-        assert_eq!(words(dom0, "qrexec:@dispvm:net", Some("disp1")), ["/none/client", "-d", "disp1", "-w", "120", "--", call]);
-        assert_eq!(words(Some(AdminDomain::Qube), "qrexec:@dispvm:net", None), ["/none/client-vm", "@dispvm:net", "wyng.Push+"]);
+        assert_eq!(
+            words(dom0, "qrexec:sys-backup", None),
+            ["/none/client", "-d", "sys-backup", "-w", "120", "--", call]
+        );
+        assert_eq!(
+            words(dom0, "qrexec:@dispvm:net", Some("disp1")),
+            ["/none/client", "-d", "disp1", "-w", "120", "--", call]
+        );
+        assert_eq!(
+            words(Some(AdminDomain::Qube), "qrexec:@dispvm:net", None),
+            ["/none/client-vm", "@dispvm:net", "wyng.Push+"]
+        );
     }
 
     #[test]
     fn a_disposable_without_a_checked_name_is_not_called() {
-        for name in [None, Some("@dispvm:net"), Some("-d"), Some("a b"), Some("dom0")] {
-            assert!(launcher(Some(AdminDomain::Dom0)).launch(Service::Push, "qrexec:@dispvm:net", name).is_err(), "{name:?}");
+        for name in [
+            None,
+            Some("@dispvm:net"),
+            Some("-d"),
+            Some("a b"),
+            Some("dom0"),
+        ] {
+            assert!(
+                launcher(Some(AdminDomain::Dom0))
+                    .launch(Service::Push, "qrexec:@dispvm:net", name)
+                    .is_err(),
+                "{name:?}"
+            );
         }
     }
 
     #[test]
     fn a_system_without_qubes_says_so() {
-        let refused = launcher(None).launch(Service::Push, "qrexec:sys-backup", None).err();
-        assert!(matches!(refused, Some(Failure::QrexecMissing { .. })), "{refused:?}");
+        let refused = launcher(None)
+            .launch(Service::Push, "qrexec:sys-backup", None)
+            .err();
+        assert!(
+            matches!(refused, Some(Failure::QrexecMissing { .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]
@@ -215,24 +304,60 @@ mod tests {
         let ssh = |code| ends(AdminDomain::Dom0, "ssh:host", code);
         assert_eq!(dom0(0), None);
         assert_eq!(dom0(12), Some(Failure::FarEndLost));
-        assert_eq!(dom0(14), Some(Failure::StoreFailed { store: String::new() }));
+        assert_eq!(
+            dom0(14),
+            Some(Failure::StoreFailed {
+                store: String::new()
+            })
+        );
         assert_eq!(dom0(125), Some(Failure::QrexecFailed { via: via.clone() }));
-        assert_eq!(dom0(126), Some(Failure::FarEndNotExecutable { via: via.clone() })); // no policy is asked
+        assert_eq!(
+            dom0(126),
+            Some(Failure::FarEndNotExecutable { via: via.clone() })
+        ); // no policy is asked
         assert_eq!(qube(126), Some(Failure::FarEndRefused { via: via.clone() }));
-        assert_eq!(ssh(126), Some(Failure::FarEndNotExecutable { via: "ssh:host".into() }));
+        assert_eq!(
+            ssh(126),
+            Some(Failure::FarEndNotExecutable {
+                via: "ssh:host".into()
+            })
+        );
         assert_eq!(dom0(127), Some(Failure::FarEndMissing { via: via.clone() }));
-        assert_eq!(dom0(137), Some(Failure::FarEndKilled { via: via.clone(), signal: 9 }));
-        for (code, meaning) in
-            [(128, Failure::FarEndLost), (193, Failure::FarEndLost), (200, Failure::FarEndLost), (254, Failure::FarEndLost)]
-        {
-            assert_eq!((dom0(code), ssh(code)), (Some(meaning.clone()), Some(meaning)), "{code}");
+        assert_eq!(
+            dom0(137),
+            Some(Failure::FarEndKilled {
+                via: via.clone(),
+                signal: 9
+            })
+        );
+        for (code, meaning) in [
+            (128, Failure::FarEndLost),
+            (193, Failure::FarEndLost),
+            (200, Failure::FarEndLost),
+            (254, Failure::FarEndLost),
+        ] {
+            assert_eq!(
+                (dom0(code), ssh(code)),
+                (Some(meaning.clone()), Some(meaning)),
+                "{code}"
+            );
         }
         for code in [1, 255] {
             let lost = Some(Failure::QubeLost { via: via.clone() });
             assert_eq!((dom0(code), qube(code)), (lost.clone(), lost), "{code}");
         }
         assert_eq!(ssh(1), Some(Failure::FarEndLost));
-        assert_eq!(ssh(255), Some(Failure::SshFailed { via: "ssh:host".into() }));
-        assert_eq!(ssh(127), Some(Failure::FarEndMissing { via: "ssh:host".into() }));
+        assert_eq!(
+            ssh(255),
+            Some(Failure::SshFailed {
+                via: "ssh:host".into()
+            })
+        );
+        assert_eq!(
+            ssh(127),
+            Some(Failure::FarEndMissing {
+                via: "ssh:host".into()
+            })
+        );
     }
 }

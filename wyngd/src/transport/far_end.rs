@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One call of the far end: frames out, frames in, window, keep-alive, watchdog. Every byte from the VM is decoded here, by
-//! `wyng-wire`, and held to its rules; the first that breaks them ends the call.
+//! One call of the far end: frames out, frames in, window, keep-alive, watchdog. Every byte from
+//! the VM is decoded here, by `wyng-wire`, and held to its rules; the first that breaks them ends
+//! the call.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,8 +12,9 @@ use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus,
-    Opened, Put, Receipt, ReceiptStatus, Stat, StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS,
+    BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError,
+    KEEP_ALIVE_SECS, MAGIC, Open, OpenStatus, Opened, Put, Receipt, ReceiptStatus, Stat,
+    StatStatus, TO_HELPER_MAX, Tally, ToDaemon, ToDaemonRules, ToHelper, WATCHDOG_SECS,
     WINDOW_BYTES,
 };
 
@@ -25,7 +27,8 @@ const _: () = assert!(wyng_control::STORE_MAX_BYTES <= wyng_wire::DESTINATION_MA
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 256 * 1024;
-/// A store has fewer blobs than this: at 16 MiB each they would hold 256 TiB. A longer listing never ends.
+/// A store has fewer blobs than this: at 16 MiB each they would hold 256 TiB. A longer listing
+/// never ends.
 const LISTED_MAX: u64 = 1 << 24;
 /// Entries of a listing in one message.
 const ENTRIES_A_MESSAGE: usize = 1000;
@@ -96,9 +99,16 @@ struct Body {
 
 /// A question whose answer is due; answers come in the order of the questions.
 enum Due {
-    Get { length_bytes: u32, file: OwnedFd, got_bytes: u32 },
+    Get {
+        length_bytes: u32,
+        file: OwnedFd,
+        got_bytes: u32,
+    },
     Stat,
-    List { entries: Vec<([u8; 32], u64)>, count: u64 },
+    List {
+        entries: Vec<([u8; 32], u64)>,
+        count: u64,
+    },
 }
 
 /// What the next bytes from the pipe are.
@@ -106,7 +116,10 @@ enum Expecting {
     Hello,
     Header,
     Frame(usize),
-    Body { left_bytes: u32, status: BytesStatus },
+    Body {
+        left_bytes: u32,
+        status: BytesStatus,
+    },
 }
 
 /// See the module's first line.
@@ -122,7 +135,8 @@ pub(super) struct FarEnd {
     body: Option<Body>,
     sent_through: u64,
     sent: Tally,
-    /// Of those, what the store has now by its receipts. A name that it holds with other bytes is not among them.
+    /// Of those, what the store has now by its receipts. A name that it holds with other bytes is
+    /// not among them.
     placed: Tally,
     /// Number, name and length of each body that is not settled yet.
     unsettled: VecDeque<(u64, BlobName, u32)>,
@@ -176,7 +190,8 @@ impl From<EncodeError> for Stop {
 }
 
 impl FarEnd {
-    /// Takes the pipes, and queues HELLO and OPEN. The inner error is [`FarEndFault::Address`]: no OPEN can carry this destination.
+    /// Takes the pipes, and queues HELLO and OPEN. The inner error is [`FarEndFault::Address`]: no
+    /// OPEN can carry this destination.
     pub(super) fn open(
         service: Service,
         [to, from]: [OwnedFd; 2],
@@ -195,7 +210,11 @@ impl FarEnd {
             limits,
             rules: ToDaemonRules::new(service.into()),
             queue: VecDeque::new(),
-            frames: Hello { service: service.into() }.encode().to_vec(),
+            frames: Hello {
+                service: service.into(),
+            }
+            .encode()
+            .to_vec(),
             body: None,
             sent_through: 0,
             sent: Tally::default(),
@@ -212,7 +231,10 @@ impl FarEnd {
             wrote: now,
             pace: Pace::new(limits.stall),
         };
-        let opened = far_end.encode(&ToHelper::Open(Open { create, destination: destination.as_bytes() }));
+        let opened = far_end.encode(&ToHelper::Open(Open {
+            create,
+            destination: destination.as_bytes(),
+        }));
         Ok(opened.map(|()| far_end).map_err(|_| FarEndFault::Address))
     }
 
@@ -242,26 +264,46 @@ impl FarEnd {
 
     /// How long it may say nothing at all.
     fn silence(&self) -> Duration {
-        if matches!(self.expecting, Expecting::Hello) { self.limits.greeting } else { self.limits.watchdog }
+        if matches!(self.expecting, Expecting::Hello) {
+            self.limits.greeting
+        } else {
+            self.limits.watchdog
+        }
     }
 
-    /// Whether the far end owes an answer: an opened store, a receipt, bytes, the end. Keep-alives are none.
+    /// Whether the far end owes an answer: an opened store, a receipt, bytes, the end. Keep-alives
+    /// are none.
     fn is_something_due(&self) -> bool {
         let opens = !self.opened && !matches!(self.expecting, Expecting::Hello);
-        opens || self.ends || self.body.is_some() || !self.unsettled.is_empty() || !self.due.is_empty()
+        opens
+            || self.ends
+            || self.body.is_some()
+            || !self.unsettled.is_empty()
+            || !self.due.is_empty()
     }
 
     /// Until the next keep-alive or the watchdog.
     pub(super) fn timeout_millis(&self) -> u64 {
         let stall = self.is_something_due().then(|| self.pace.left());
-        let next = self.limits.keep_alive.saturating_sub(self.wrote.elapsed()).min(self.silence().saturating_sub(self.heard.elapsed()));
+        let next = self
+            .limits
+            .keep_alive
+            .saturating_sub(self.wrote.elapsed())
+            .min(self.silence().saturating_sub(self.heard.elapsed()));
         let next = stall.map_or(next, |stall| next.min(stall));
-        u64::try_from(next.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(next.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
-    /// Does what can be done now. The inner error is the far end's fault; it is of no more use then.
-    /// `waited` is how long this process has waited for something to do.
-    pub(super) fn work(&mut self, ready: Ready, waited: Duration, keyholder: &ToKeyholder) -> Result<Result<(), FarEndFault>, Fatal> {
+    /// Does what can be done now. The inner error is the far end's fault; it is of no more use
+    /// then. `waited` is how long this process has waited for something to do.
+    pub(super) fn work(
+        &mut self,
+        ready: Ready,
+        waited: Duration,
+        keyholder: &ToKeyholder,
+    ) -> Result<Result<(), FarEndFault>, Fatal> {
         if self.is_something_due() {
             self.pace.wait(waited);
         }
@@ -287,23 +329,36 @@ impl FarEnd {
         let stalled = self.is_something_due() && self.pace.left().is_zero();
         if self.heard.elapsed() > self.silence() || stalled {
             let greets = matches!(self.expecting, Expecting::Hello);
-            return Err(if greets { FarEndFault::Silent } else { FarEndFault::Stalled }.into());
+            return Err(if greets {
+                FarEndFault::Silent
+            } else {
+                FarEndFault::Stalled
+            }
+            .into());
         }
-        if self.wrote.elapsed() >= self.limits.keep_alive && self.frames.is_empty() && self.body.is_none() && self.to.is_some() {
+        if self.wrote.elapsed() >= self.limits.keep_alive
+            && self.frames.is_empty()
+            && self.body.is_none()
+            && self.to.is_some()
+        {
             self.encode(&ToHelper::KeepAlive)?;
             self.write()?;
         }
         Ok(())
     }
 
-    /// May the next one of the queue go? A body waits for the window, unless it would be alone in it.
+    /// May the next one of the queue go? A body waits for the window, unless it would be alone in
+    /// it.
     fn next_may_go(&self) -> bool {
         match self.queue.front() {
             _ if !self.opened => false,
             None => false,
             Some(Outgoing::Put { length_bytes, .. }) => {
-                let unsettled = self.unsettled.iter().fold(0u64, |sum, (_, _, length)| sum.saturating_add(u64::from(*length)));
-                self.unsettled.is_empty() || unsettled.saturating_add(u64::from(*length_bytes)) <= WINDOW_BYTES
+                let unsettled = self.unsettled.iter().fold(0u64, |sum, (_, _, length)| {
+                    sum.saturating_add(u64::from(*length))
+                });
+                self.unsettled.is_empty()
+                    || unsettled.saturating_add(u64::from(*length_bytes)) <= WINDOW_BYTES
             }
             Some(_) => true,
         }
@@ -326,7 +381,14 @@ impl FarEnd {
             }
             if let Some(body) = &mut self.body {
                 // The file is sealed, so its pages can go into the pipe as they are.
-                match rustix::pipe::splice(&body.file, Some(&mut body.offset), to, None, body.left_bytes, SpliceFlags::NONBLOCK) {
+                match rustix::pipe::splice(
+                    &body.file,
+                    Some(&mut body.offset),
+                    to,
+                    None,
+                    body.left_bytes,
+                    SpliceFlags::NONBLOCK,
+                ) {
                     Ok(0) => return Err(Fatal::Unexpected("keyholder").into()),
                     Ok(sent) => {
                         body.left_bytes = body.left_bytes.saturating_sub(sent);
@@ -345,7 +407,9 @@ impl FarEnd {
             if !self.next_may_go() {
                 return Ok(());
             }
-            let Some(next) = self.queue.pop_front() else { return Ok(()) };
+            let Some(next) = self.queue.pop_front() else {
+                return Ok(());
+            };
             self.begin(next)?;
         }
     }
@@ -358,34 +422,69 @@ impl FarEnd {
 
     fn begin(&mut self, outgoing: Outgoing) -> Result<(), Stop> {
         match outgoing {
-            Outgoing::Put { number, name, length_bytes, may_use_reserve, file } => {
+            Outgoing::Put {
+                number,
+                name,
+                length_bytes,
+                may_use_reserve,
+                file,
+            } => {
                 let name = BlobName(name);
-                self.encode(&ToHelper::Put(Put { number, name, length_bytes, may_use_reserve }))?;
+                self.encode(&ToHelper::Put(Put {
+                    number,
+                    name,
+                    length_bytes,
+                    may_use_reserve,
+                }))?;
                 self.sent_through = number;
                 self.sent.add(&name);
                 self.unsettled.push_back((number, name, length_bytes));
                 let left_bytes = usize::try_from(length_bytes).unwrap_or(usize::MAX);
-                self.body = (left_bytes > 0).then_some(Body { file, offset: 0, left_bytes });
+                self.body = (left_bytes > 0).then_some(Body {
+                    file,
+                    offset: 0,
+                    left_bytes,
+                });
             }
             Outgoing::Sync => self.encode(&ToHelper::Sync)?,
             Outgoing::End => {
                 self.encode(&ToHelper::End(self.sent))?;
                 self.ends = true;
             }
-            Outgoing::Get { name, offset_bytes, length_bytes } => {
+            Outgoing::Get {
+                name,
+                offset_bytes,
+                length_bytes,
+            } => {
                 let request = self.next_request();
-                self.encode(&ToHelper::Get(Get { request, name: BlobName(name), offset_bytes, length_bytes, version: 0 }))?;
-                self.due.push_back(Due::Get { length_bytes, file: new_file().map_err(|error| no_room(&error))?, got_bytes: 0 });
+                self.encode(&ToHelper::Get(Get {
+                    request,
+                    name: BlobName(name),
+                    offset_bytes,
+                    length_bytes,
+                    version: 0,
+                }))?;
+                self.due.push_back(Due::Get {
+                    length_bytes,
+                    file: new_file().map_err(|error| no_room(&error))?,
+                    got_bytes: 0,
+                });
             }
             Outgoing::Stat { name } => {
                 let request = self.next_request();
-                self.encode(&ToHelper::Stat(Stat { request, name: BlobName(name) }))?;
+                self.encode(&ToHelper::Stat(Stat {
+                    request,
+                    name: BlobName(name),
+                }))?;
                 self.due.push_back(Due::Stat);
             }
             Outgoing::List => {
                 let request = self.next_request();
                 self.encode(&ToHelper::List { request })?;
-                self.due.push_back(Due::List { entries: Vec::new(), count: 0 });
+                self.due.push_back(Due::List {
+                    entries: Vec::new(),
+                    count: 0,
+                });
             }
             Outgoing::Close => {
                 self.to = None;
@@ -417,15 +516,22 @@ impl FarEnd {
 
     fn read_into(&mut self, buffer: &mut [u8], keyholder: &ToKeyholder) -> Result<(), Stop> {
         loop {
-            // A body goes from the pipe into its file without passing through this process; so only what is before it is read here.
+            // A body goes from the pipe into its file without passing through this process; so only
+            // what is before it is read here.
             let wanted = match (&self.expecting, self.due.front()) {
-                (Expecting::Body { left_bytes, status }, _) => match self.move_body(*left_bytes, *status, keyholder)? {
-                    Moved::Some => continue,
-                    Moved::NotNow => return Ok(()),
-                    Moved::AtEnd => return self.at_end(),
-                },
-                (Expecting::Header, Some(Due::Get { .. })) => HEADER_BYTES.saturating_sub(self.incoming.len()),
-                (Expecting::Frame(whole), Some(Due::Get { .. })) => whole.saturating_sub(self.incoming.len()),
+                (Expecting::Body { left_bytes, status }, _) => {
+                    match self.move_body(*left_bytes, *status, keyholder)? {
+                        Moved::Some => continue,
+                        Moved::NotNow => return Ok(()),
+                        Moved::AtEnd => return self.at_end(),
+                    }
+                }
+                (Expecting::Header, Some(Due::Get { .. })) => {
+                    HEADER_BYTES.saturating_sub(self.incoming.len())
+                }
+                (Expecting::Frame(whole), Some(Due::Get { .. })) => {
+                    whole.saturating_sub(self.incoming.len())
+                }
                 _ => buffer.len(),
             };
             let room = buffer.get_mut(..wanted).unwrap_or_default();
@@ -447,7 +553,11 @@ impl FarEnd {
 
     /// An end that looks clean is one only after FINAL.
     fn at_end(&mut self) -> Result<(), Stop> {
-        if self.finished { Ok(()) } else { Err(FarEndFault::Lost.into()) }
+        if self.finished {
+            Ok(())
+        } else {
+            Err(FarEndFault::Lost.into())
+        }
     }
 
     fn parse(&mut self, mut bytes: &[u8], keyholder: &ToKeyholder) -> Result<(), Stop> {
@@ -466,7 +576,13 @@ impl FarEnd {
             let (part, rest) = bytes.split_at(missing.min(bytes.len()));
             self.incoming.extend_from_slice(part);
             bytes = rest;
-            if matches!(self.expecting, Expecting::Hello) && self.incoming.iter().zip(MAGIC).any(|(found, magic)| *found != magic) {
+            if matches!(self.expecting, Expecting::Hello)
+                && self
+                    .incoming
+                    .iter()
+                    .zip(MAGIC)
+                    .any(|(found, magic)| *found != magic)
+            {
                 return Err(FarEndFault::Banner.into());
             }
             if self.incoming.len() == wanted {
@@ -480,7 +596,10 @@ impl FarEnd {
         let protocol = |_| Stop::Fault(FarEndFault::Protocol);
         match self.expecting {
             Expecting::Hello => {
-                let hello = self.incoming.first_chunk::<HELLO_BYTES>().ok_or(FarEndFault::Protocol)?;
+                let hello = self
+                    .incoming
+                    .first_chunk::<HELLO_BYTES>()
+                    .ok_or(FarEndFault::Protocol)?;
                 match Hello::decode(hello) {
                     Ok(Hello { service }) if service == self.service.into() => {}
                     Err(HelloError::NotWyng) => return Err(FarEndFault::Banner.into()),
@@ -491,7 +610,10 @@ impl FarEnd {
                 self.expecting = Expecting::Header;
             }
             Expecting::Header => {
-                let header = self.incoming.first_chunk::<HEADER_BYTES>().ok_or(FarEndFault::Protocol)?;
+                let header = self
+                    .incoming
+                    .first_chunk::<HEADER_BYTES>()
+                    .ok_or(FarEndFault::Protocol)?;
                 let rest = ToDaemon::rest_bytes(header).map_err(protocol)?;
                 if rest == 0 {
                     return self.take_frame(keyholder);
@@ -508,10 +630,16 @@ impl FarEnd {
         let frame = ToDaemon::decode(&self.incoming).map_err(|_| FarEndFault::Protocol)?;
         self.incoming.clear();
         self.expecting = Expecting::Header;
-        let settles = self.rules.accept(&frame, self.sent_through).map_err(|_| FarEndFault::Protocol)?;
+        let settles = self
+            .rules
+            .accept(&frame, self.sent_through)
+            .map_err(|_| FarEndFault::Protocol)?;
         match frame {
             ToDaemon::KeepAlive => Ok(()),
-            ToDaemon::Opened(Opened { status: OpenStatus::Ok, .. }) => {
+            ToDaemon::Opened(Opened {
+                status: OpenStatus::Ok,
+                ..
+            }) => {
                 self.opened = true;
                 self.pace.begin();
                 Ok(keyholder.send(&TransportToKeyholder::Opened, &[])?)
@@ -519,28 +647,49 @@ impl FarEnd {
             ToDaemon::Opened(opened) => Err(open_fault(opened).into()),
             ToDaemon::Receipt(receipt) => {
                 let numbers = settles.ok_or(FarEndFault::Protocol)?;
-                while let Some((_, name, length_bytes)) = self.unsettled.front().filter(|(number, _, _)| numbers.contains(number)) {
+                while let Some((_, name, length_bytes)) = self
+                    .unsettled
+                    .front()
+                    .filter(|(number, _, _)| numbers.contains(number))
+                {
                     if receipt.status.is_done() {
                         self.placed.add(name);
                     }
-                    self.pace.moved(u64::from(*length_bytes).saturating_add(ANSWER_WORTH_BYTES));
+                    self.pace
+                        .moved(u64::from(*length_bytes).saturating_add(ANSWER_WORTH_BYTES));
                     self.unsettled.pop_front();
                 }
                 let answer = answer(receipt).ok_or(FarEndFault::Protocol)?;
-                Ok(keyholder.send(&TransportToKeyholder::Receipt { first: *numbers.start(), last: *numbers.end(), answer }, &[])?)
+                Ok(keyholder.send(
+                    &TransportToKeyholder::Receipt {
+                        first: *numbers.start(),
+                        last: *numbers.end(),
+                        answer,
+                    },
+                    &[],
+                )?)
             }
             ToDaemon::Final(tally) => {
                 if tally != self.placed || !self.unsettled.is_empty() {
                     return Err(FarEndFault::Protocol.into());
                 }
                 self.finished = true;
-                Ok(keyholder.send(&TransportToKeyholder::Final { peak_rss_bytes: wyng_jail::peak_resident_bytes() }, &[])?)
+                Ok(keyholder.send(
+                    &TransportToKeyholder::Final {
+                        peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+                    },
+                    &[],
+                )?)
             }
             ToDaemon::Stated(stated) => {
-                let Some(Due::Stat) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+                let Some(Due::Stat) = self.due.pop_front() else {
+                    return Err(FarEndFault::Protocol.into());
+                };
                 self.pace.moved(ANSWER_WORTH_BYTES);
                 let found = match stated.status {
-                    StatStatus::Present => Found::Blob { length_bytes: stated.length_bytes },
+                    StatStatus::Present => Found::Blob {
+                        length_bytes: stated.length_bytes,
+                    },
                     StatStatus::Absent => Found::Nothing,
                     StatStatus::Foreign => Found::Foreign,
                     StatStatus::Refused | StatStatus::Failed => Found::Unknown,
@@ -549,28 +698,55 @@ impl FarEnd {
             }
             ToDaemon::Entry(entry) => self.take_entry(entry.name, entry.length_bytes, keyholder),
             ToDaemon::ListEnd(end) => {
-                let Some(Due::List { entries, count }) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+                let Some(Due::List { entries, count }) = self.due.pop_front() else {
+                    return Err(FarEndFault::Protocol.into());
+                };
                 if count != end.count {
                     return Err(FarEndFault::Protocol.into());
                 }
                 keyholder.send(&TransportToKeyholder::Entries(entries), &[])?;
-                Ok(keyholder.send(&TransportToKeyholder::ListEnd { complete: end.complete }, &[])?)
+                Ok(keyholder.send(
+                    &TransportToKeyholder::ListEnd {
+                        complete: end.complete,
+                    },
+                    &[],
+                )?)
             }
             ToDaemon::Bytes(bytes) => {
-                let Some(Due::Get { length_bytes, got_bytes, .. }) = self.due.front_mut() else { return Err(FarEndFault::Protocol.into()) };
+                let Some(Due::Get {
+                    length_bytes,
+                    got_bytes,
+                    ..
+                }) = self.due.front_mut()
+                else {
+                    return Err(FarEndFault::Protocol.into());
+                };
                 // Never more than was asked for; counted before it is read.
-                *got_bytes = got_bytes.checked_add(bytes.length_bytes).filter(|got| got <= length_bytes).ok_or(FarEndFault::Protocol)?;
+                *got_bytes = got_bytes
+                    .checked_add(bytes.length_bytes)
+                    .filter(|got| got <= length_bytes)
+                    .ok_or(FarEndFault::Protocol)?;
                 if bytes.length_bytes == 0 {
                     return self.end_get(bytes.status, keyholder);
                 }
-                self.expecting = Expecting::Body { left_bytes: bytes.length_bytes, status: bytes.status };
+                self.expecting = Expecting::Body {
+                    left_bytes: bytes.length_bytes,
+                    status: bytes.status,
+                };
                 Ok(())
             }
         }
     }
 
-    fn take_entry(&mut self, name: BlobName, length_bytes: u64, keyholder: &ToKeyholder) -> Result<(), Stop> {
-        let Some(Due::List { entries, count }) = self.due.front_mut() else { return Err(FarEndFault::Protocol.into()) };
+    fn take_entry(
+        &mut self,
+        name: BlobName,
+        length_bytes: u64,
+        keyholder: &ToKeyholder,
+    ) -> Result<(), Stop> {
+        let Some(Due::List { entries, count }) = self.due.front_mut() else {
+            return Err(FarEndFault::Protocol.into());
+        };
         entries.push((name.0, length_bytes));
         *count = count.saturating_add(1);
         if *count > LISTED_MAX {
@@ -584,23 +760,46 @@ impl FarEnd {
         Ok(())
     }
 
-    /// Writes what came into the memory file of the oldest GET; the rest of `bytes` is what follows the body.
-    fn take_body<'a>(&mut self, bytes: &'a [u8], left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<&'a [u8], Stop> {
-        let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(bytes.len());
+    /// Writes what came into the memory file of the oldest GET; the rest of `bytes` is what follows
+    /// the body.
+    fn take_body<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        left_bytes: u32,
+        status: BytesStatus,
+        keyholder: &ToKeyholder,
+    ) -> Result<&'a [u8], Stop> {
+        let length = usize::try_from(left_bytes)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         self.pace.moved(length as u64);
         let (mut part, rest) = bytes.split_at(length);
-        let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
+        let Some(Due::Get { file, .. }) = self.due.front() else {
+            return Err(FarEndFault::Protocol.into());
+        };
         while !part.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(file, part)).map_err(|errno| no_room(&errno.into()))?;
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(file, part))
+                .map_err(|errno| no_room(&errno.into()))?;
             part = part.get(written..).unwrap_or_default();
         }
-        self.body_grew(left_bytes.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX)), status, keyholder)?;
+        self.body_grew(
+            left_bytes.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX)),
+            status,
+            keyholder,
+        )?;
         Ok(rest)
     }
 
     /// Moves what the pipe has of a body into the memory file of the oldest GET.
-    fn move_body(&mut self, left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<Moved, Stop> {
-        let Some(Due::Get { file, .. }) = self.due.front() else { return Err(FarEndFault::Protocol.into()) };
+    fn move_body(
+        &mut self,
+        left_bytes: u32,
+        status: BytesStatus,
+        keyholder: &ToKeyholder,
+    ) -> Result<Moved, Stop> {
+        let Some(Due::Get { file, .. }) = self.due.front() else {
+            return Err(FarEndFault::Protocol.into());
+        };
         let length = usize::try_from(left_bytes).unwrap_or(usize::MAX);
         match rustix::pipe::splice(&self.from, None, file, None, length, SpliceFlags::NONBLOCK) {
             Ok(0) => Ok(Moved::AtEnd),
@@ -617,7 +816,12 @@ impl FarEnd {
         }
     }
 
-    fn body_grew(&mut self, left_bytes: u32, status: BytesStatus, keyholder: &ToKeyholder) -> Result<(), Stop> {
+    fn body_grew(
+        &mut self,
+        left_bytes: u32,
+        status: BytesStatus,
+        keyholder: &ToKeyholder,
+    ) -> Result<(), Stop> {
         if left_bytes > 0 {
             self.expecting = Expecting::Body { left_bytes, status };
             return Ok(());
@@ -630,12 +834,21 @@ impl FarEnd {
         if status == BytesStatus::More {
             return Ok(());
         }
-        let Some(Due::Get { length_bytes, file, got_bytes }) = self.due.pop_front() else { return Err(FarEndFault::Protocol.into()) };
+        let Some(Due::Get {
+            length_bytes,
+            file,
+            got_bytes,
+        }) = self.due.pop_front()
+        else {
+            return Err(FarEndFault::Protocol.into());
+        };
         self.pace.moved(ANSWER_WORTH_BYTES);
         let why = match status {
             BytesStatus::Whole if got_bytes == length_bytes => {
                 seal_file(&file).map_err(Fatal::Io)?;
-                return Ok(keyholder.send(&TransportToKeyholder::Got { length_bytes }, &[file.as_fd()])?);
+                return Ok(
+                    keyholder.send(&TransportToKeyholder::Got { length_bytes }, &[file.as_fd()])?
+                );
             }
             BytesStatus::Short => NotGot::Short,
             BytesStatus::Absent | BytesStatus::NoVersion => NotGot::Missing,
@@ -648,9 +861,13 @@ impl FarEnd {
     }
 }
 
-/// A memory file that takes no more ends the call, and no other one: a limit of the file's size, or memory that is used up.
+/// A memory file that takes no more ends the call, and no other one: a limit of the file's size, or
+/// memory that is used up.
 fn no_room(error: &std::io::Error) -> Stop {
-    FarEndFault::NoRoom { errno: error.raw_os_error().unwrap_or(0) }.into()
+    FarEndFault::NoRoom {
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+    .into()
 }
 
 fn answer(receipt: Receipt) -> Option<PutAnswer> {
@@ -659,7 +876,9 @@ fn answer(receipt: Receipt) -> Option<PutAnswer> {
         ReceiptStatus::ExistsSame => PutAnswer::ExistsSame,
         ReceiptStatus::ExistsDifferent => PutAnswer::ExistsDifferent,
         ReceiptStatus::ExistsUnknown => PutAnswer::ExistsUnknown,
-        ReceiptStatus::Full => PutAnswer::Full { free_mib: receipt.free_mib },
+        ReceiptStatus::Full => PutAnswer::Full {
+            free_mib: receipt.free_mib,
+        },
         ReceiptStatus::Refused => PutAnswer::Refused,
         ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
@@ -675,7 +894,9 @@ fn open_fault(opened: Opened) -> FarEndFault {
         OpenStatus::NotEmpty => FarEndFault::NotEmpty,
         OpenStatus::Permission => FarEndFault::Denied,
         OpenStatus::ReadOnly => FarEndFault::ReadOnly,
-        OpenStatus::Full => FarEndFault::Full { free_mib: opened.free_mib },
+        OpenStatus::Full => FarEndFault::Full {
+            free_mib: opened.free_mib,
+        },
         OpenStatus::BadDestination => FarEndFault::Address,
         OpenStatus::Unreachable => FarEndFault::Unreachable,
         OpenStatus::Unsuitable => FarEndFault::Unsuitable,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with the far end. It alone parses what comes from the network VM; it holds no key, and what it passes on is
-//! ciphertext that the keyholder believes only after opening it.
+//! The role that speaks with the far end. It alone parses what comes from the network VM; it holds
+//! no key, and what it passes on is ciphertext that the keyholder believes only after opening it.
 
 mod far_end;
 mod pace;
@@ -15,8 +15,8 @@ use rustix::event::PollFlags;
 use wyng_config::Config;
 
 use crate::ipc::{
-    Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder, TransportToSpawner, Wire, enter_jail,
-    not_enforced, wait,
+    Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
+    TransportToSpawner, Wire, enter_jail, not_enforced, wait,
 };
 use crate::roles::Role;
 use far_end::{FarEnd, Limits, Outgoing, Ready};
@@ -25,19 +25,35 @@ type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
 
 /// Serves until the keyholder is gone. How patient it is stands in the configuration in that file.
 pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
-    let known = config.map_or_else(|| Ok(Config::default()), Config::read_if_there).map_err(|error| io::Error::other(error.to_string()))?;
+    let known = config
+        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
-    let spawner: Wire<TransportToSpawner, SpawnerToTransport> = Wire::inherited(Role::Transport, Role::Spawner)?;
+    let spawner: Wire<TransportToSpawner, SpawnerToTransport> =
+        Wire::inherited(Role::Transport, Role::Spawner)?;
     let missing = enter_jail(Role::Transport, service, || {
-        vec![("empty network", wyng_jail::empty_network_namespace()), ("no paths", wyng_jail::restrict_paths(&[]))]
+        vec![
+            ("empty network", wyng_jail::empty_network_namespace()),
+            ("no paths", wyng_jail::restrict_paths(&[])),
+        ]
     });
     let stall_secs = known.far_ends.stall_timeout_secs;
-    keyholder.send(&TransportToKeyholder::Ready { missing: not_enforced(missing), stall_secs }, &[])?;
+    keyholder.send(
+        &TransportToKeyholder::Ready {
+            missing: not_enforced(missing),
+            stall_secs,
+        },
+        &[],
+    )?;
     serve(&keyholder, &spawner, Limits::of(&known))
 }
 
 /// Pipes that wait for their OPEN, and the far ends that are open.
-fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTransport>, limits: Limits) -> Result<(), Fatal> {
+fn serve(
+    keyholder: &ToKeyholder,
+    spawner: &Wire<TransportToSpawner, SpawnerToTransport>,
+    limits: Limits,
+) -> Result<(), Fatal> {
     let mut waiting: VecDeque<(Service, [OwnedFd; 2])> = VecDeque::new();
     let mut push: Option<FarEnd> = None;
     let mut fetch: Option<FarEnd> = None;
@@ -46,8 +62,24 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
         let (fetch_in, fetch_out, fetch_timeout) = interests(fetch.as_ref(), keyholder);
         let timeout = [push_timeout, fetch_timeout].into_iter().flatten().min();
         let begun = Instant::now();
-        let [from_keyholder, from_spawner, push_reads, push_writes, fetch_reads, fetch_writes] =
-            wait([(keyholder.as_fd(), PollFlags::IN), (spawner.as_fd(), PollFlags::IN), push_in, push_out, fetch_in, fetch_out], timeout)?;
+        let [
+            from_keyholder,
+            from_spawner,
+            push_reads,
+            push_writes,
+            fetch_reads,
+            fetch_writes,
+        ] = wait(
+            [
+                (keyholder.as_fd(), PollFlags::IN),
+                (spawner.as_fd(), PollFlags::IN),
+                push_in,
+                push_out,
+                fetch_in,
+                fetch_out,
+            ],
+            timeout,
+        )?;
         let waited = begun.elapsed();
         if from_spawner {
             let received = spawner.receive()?;
@@ -55,12 +87,28 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
             waiting.push_back((service, received.two_descriptors()?));
         }
         if from_keyholder {
-            take(keyholder, keyholder.receive()?, &mut waiting, &mut push, &mut fetch, limits)?;
+            take(
+                keyholder,
+                keyholder.receive()?,
+                &mut waiting,
+                &mut push,
+                &mut fetch,
+                limits,
+            )?;
         }
-        for (far_end, reads, writes) in [(&mut push, push_reads, push_writes), (&mut fetch, fetch_reads, fetch_writes)] {
+        for (far_end, reads, writes) in [
+            (&mut push, push_reads, push_writes),
+            (&mut fetch, fetch_reads, fetch_writes),
+        ] {
             let Some(open) = far_end else { continue };
             if let Err(fault) = open.work(Ready { reads, writes }, waited, keyholder)? {
-                keyholder.send(&TransportToKeyholder::Failed { service: open.service(), fault }, &[])?;
+                keyholder.send(
+                    &TransportToKeyholder::Failed {
+                        service: open.service(),
+                        fault,
+                    },
+                    &[],
+                )?;
                 *far_end = None;
             } else if open.is_finished() {
                 *far_end = None;
@@ -72,12 +120,27 @@ fn serve(keyholder: &ToKeyholder, spawner: &Wire<TransportToSpawner, SpawnerToTr
 type Interest<'a> = (std::os::fd::BorrowedFd<'a>, PollFlags);
 
 /// What to poll for a far end; without one, the keyholder's wire stands in with no interest.
-fn interests<'a>(far_end: Option<&'a FarEnd>, keyholder: &'a ToKeyholder) -> (Interest<'a>, Interest<'a>, Option<u64>) {
+fn interests<'a>(
+    far_end: Option<&'a FarEnd>,
+    keyholder: &'a ToKeyholder,
+) -> (Interest<'a>, Interest<'a>, Option<u64>) {
     match far_end {
-        None => ((keyholder.as_fd(), PollFlags::empty()), (keyholder.as_fd(), PollFlags::empty()), None),
+        None => (
+            (keyholder.as_fd(), PollFlags::empty()),
+            (keyholder.as_fd(), PollFlags::empty()),
+            None,
+        ),
         Some(far_end) => {
-            let writes = if far_end.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
-            ((far_end.from(), PollFlags::IN), (far_end.to(), writes), Some(far_end.timeout_millis()))
+            let writes = if far_end.wants_to_write() {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            (
+                (far_end.from(), PollFlags::IN),
+                (far_end.to(), writes),
+                Some(far_end.timeout_millis()),
+            )
         }
     }
 }
@@ -97,12 +160,24 @@ fn take(
         (*push, *fetch) = (None, None);
         return keyholder.send(&TransportToKeyholder::AllClosed, &[]);
     }
-    if let KeyholderToTransport::Open { service, destination, create } = message {
-        let place = waiting.iter().position(|(found, _)| *found == service).ok_or(Fatal::Unexpected("keyholder"))?;
-        let (_, pipes) = waiting.remove(place).ok_or(Fatal::Unexpected("keyholder"))?;
+    if let KeyholderToTransport::Open {
+        service,
+        destination,
+        create,
+    } = message
+    {
+        let place = waiting
+            .iter()
+            .position(|(found, _)| *found == service)
+            .ok_or(Fatal::Unexpected("keyholder"))?;
+        let (_, pipes) = waiting
+            .remove(place)
+            .ok_or(Fatal::Unexpected("keyholder"))?;
         let far_end = match FarEnd::open(service, pipes, &destination, create, limits)? {
             Ok(far_end) => far_end,
-            Err(fault) => return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]),
+            Err(fault) => {
+                return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]);
+            }
         };
         match service {
             Service::Push => *push = Some(far_end),
@@ -110,22 +185,56 @@ fn take(
         }
         return Ok(());
     }
-    let is_push = matches!(message, KeyholderToTransport::Put { .. } | KeyholderToTransport::Sync | KeyholderToTransport::EndPush);
+    let is_push = matches!(
+        message,
+        KeyholderToTransport::Put { .. }
+            | KeyholderToTransport::Sync
+            | KeyholderToTransport::EndPush
+    );
     let Some(far_end) = (if is_push { push } else { fetch }) else {
         // It failed while this was on its way; the keyholder hears of that, or has heard.
-        return if is_push { Ok(()) } else { keyholder.send(&TransportToKeyholder::Failed { service: Service::Fetch, fault: Lost }, &[]) };
+        return if is_push {
+            Ok(())
+        } else {
+            keyholder.send(
+                &TransportToKeyholder::Failed {
+                    service: Service::Fetch,
+                    fault: Lost,
+                },
+                &[],
+            )
+        };
     };
     let outgoing = match message {
-        KeyholderToTransport::Put { number, name, length_bytes, may_use_reserve } => {
-            Outgoing::Put { number, name, length_bytes, may_use_reserve, file: received.descriptor()? }
-        }
+        KeyholderToTransport::Put {
+            number,
+            name,
+            length_bytes,
+            may_use_reserve,
+        } => Outgoing::Put {
+            number,
+            name,
+            length_bytes,
+            may_use_reserve,
+            file: received.descriptor()?,
+        },
         KeyholderToTransport::Sync => Outgoing::Sync,
         KeyholderToTransport::EndPush => Outgoing::End,
-        KeyholderToTransport::Get { name, offset_bytes, length_bytes } => Outgoing::Get { name, offset_bytes, length_bytes },
+        KeyholderToTransport::Get {
+            name,
+            offset_bytes,
+            length_bytes,
+        } => Outgoing::Get {
+            name,
+            offset_bytes,
+            length_bytes,
+        },
         KeyholderToTransport::Stat { name } => Outgoing::Stat { name },
         KeyholderToTransport::List => Outgoing::List,
         KeyholderToTransport::EndFetch => Outgoing::Close,
-        KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => return Err(Fatal::Unexpected("keyholder")),
+        KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => {
+            return Err(Fatal::Unexpected("keyholder"));
+        }
     };
     far_end.queue(outgoing);
     Ok(())

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A minimum rate for the far end: waiting uses time up, progress gives it back, and a call whose time is used up is over.
+//! A minimum rate for the far end: waiting uses time up, progress gives it back, and a call whose
+//! time is used up is over.
 //!
-//! A limit on each wait alone would let a far end take a few bytes just before every deadline, for ever.
+//! A limit on each wait alone would let a far end take a few bytes just before every deadline, for
+//! ever.
 
 use std::time::Duration;
 
-/// Minimum rate over a long wait, bytes a second: 64 kbit/s. Slower progress only delays the end of the call.
+/// Minimum rate over a long wait, bytes a second: 64 kbit/s. Slower progress only delays the end of
+/// the call.
 const RATE_BYTES: u64 = 8 * 1024;
 /// What a receipt or an answered question counts for, besides its bytes.
 pub(super) const ANSWER_WORTH_BYTES: u64 = 16 * 1024;
 /// What an entry of a listing counts for.
 pub(super) const ENTRY_WORTH_BYTES: u64 = 512;
 
-/// The waiting time that a far end has left: at most the stall limit. The time in which this process works is not waiting.
+/// The waiting time that a far end has left: at most the stall limit. The time in which this
+/// process works is not waiting.
 pub(super) struct Pace {
     limit: Duration,
     left: Duration,
@@ -36,8 +40,14 @@ impl Pace {
 
     /// Gives back the time that these bytes take at the minimum rate.
     pub(super) fn moved(&mut self, bytes: u64) {
-        let micros = bytes.saturating_mul(1_000_000).checked_div(RATE_BYTES).unwrap_or(0);
-        self.left = self.left.saturating_add(Duration::from_micros(micros)).min(self.limit);
+        let micros = bytes
+            .saturating_mul(1_000_000)
+            .checked_div(RATE_BYTES)
+            .unwrap_or(0);
+        self.left = self
+            .left
+            .saturating_add(Duration::from_micros(micros))
+            .min(self.limit);
     }
 
     /// The waiting time that is left.
@@ -50,7 +60,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How long a far end lasts that moves so many bytes each time after so many seconds; none: longer than a day.
+    /// How long a far end lasts that moves so many bytes each time after so many seconds; none:
+    /// longer than a day.
     fn lasts(limit_secs: u64, bytes: u64, every_secs: u64) -> Option<u64> {
         let mut pace = Pace::new(Duration::from_secs(limit_secs));
         let mut waited_secs = 0u64;
@@ -68,14 +79,28 @@ mod tests {
     #[test]
     fn a_far_end_that_takes_a_little_before_every_deadline_does_not_last() {
         assert_eq!(lasts(300, 0, 5), Some(300));
-        assert!(lasts(300, 4096, 5).is_some_and(|secs| secs <= 350), "4 KiB each 5 s");
-        assert!(lasts(300, ANSWER_WORTH_BYTES, 299).is_some_and(|secs| secs <= 600), "one answer just before each deadline");
+        assert!(
+            lasts(300, 4096, 5).is_some_and(|secs| secs <= 350),
+            "4 KiB each 5 s"
+        );
+        assert!(
+            lasts(300, ANSWER_WORTH_BYTES, 299).is_some_and(|secs| secs <= 600),
+            "one answer just before each deadline"
+        );
     }
 
     #[test]
     fn a_slow_link_lasts_and_so_does_one_that_pauses() {
         assert_eq!(lasts(300, 5 * 16 * 1024, 5), None, "16 KiB a second");
-        assert_eq!(lasts(300, 16 << 20, 290), None, "a pack after each long pause");
-        assert_eq!(lasts(300, ANSWER_WORTH_BYTES, 1), None, "an answer a second");
+        assert_eq!(
+            lasts(300, 16 << 20, 290),
+            None,
+            "a pack after each long pause"
+        );
+        assert_eq!(
+            lasts(300, ANSWER_WORTH_BYTES, 1),
+            None,
+            "an answer a second"
+        );
     }
 }

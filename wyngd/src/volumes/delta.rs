@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What differs between two lists of extents: pure arithmetic on intervals, no file and no ioctl.
 //!
-//! Both files must stand still, and the older one must hold its extents while the lists are made: then no place on the disk can have been
-//! given away and taken by other bytes, and the same place means the same bytes. The converse does not hold: bytes that were moved look
-//! changed. So a part of an extent stays unchanged when another part of it was written to, and whatever is not understood is changed.
+//! Both files must stand still, and the older one must hold its extents while the lists are made:
+//! then no place on the disk can have been given away and taken by other bytes, and the same place
+//! means the same bytes. The converse does not hold: bytes that were moved look changed. So a part
+//! of an extent stays unchanged when another part of it was written to, and whatever is not
+//! understood is changed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +16,8 @@ use std::ops::Range;
 pub(super) enum Place {
     /// Nothing: it reads as zeros.
     Zeros,
-    /// These bytes of this extent. Extents that are not encoded are one, number 0, whose bytes are the device's.
+    /// These bytes of this extent. Extents that are not encoded are one, number 0, whose bytes are
+    /// the device's.
     At {
         /// Which extent.
         extent: u64,
@@ -36,7 +39,8 @@ pub(super) struct Extent {
     pub(super) place: Place,
 }
 
-/// A file's extents, page by page. The next ones at or after a byte, ascending; none: there are no more.
+/// A file's extents, page by page. The next ones at or after a byte, ascending; none: there are no
+/// more.
 pub(super) trait Extents {
     /// See the trait's first line. One that began before `from` may be told again.
     fn next_page(&mut self, from: u64) -> io::Result<Vec<Extent>>;
@@ -57,13 +61,23 @@ impl<A: Extents, B: Extents> Delta<A, B> {
     /// Compares an old file of `old_bytes` with a new one.
     pub(super) fn new(old: A, old_bytes: u64, new: B, new_bytes: u64) -> Self {
         let common_bytes = old_bytes.min(new_bytes);
-        Self { old: Tiles::new(old, common_bytes), new: Tiles::new(new, common_bytes), position: 0, common_bytes, new_bytes, pending: None }
+        Self {
+            old: Tiles::new(old, common_bytes),
+            new: Tiles::new(new, common_bytes),
+            position: 0,
+            common_bytes,
+            new_bytes,
+            pending: None,
+        }
     }
 
-    /// The next range, or `None` at the end. An error ends it: nothing is known then of what follows.
+    /// The next range, or `None` at the end. An error ends it: nothing is known then of what
+    /// follows.
     pub(super) fn next_range(&mut self) -> io::Result<Option<Range<u64>>> {
         loop {
-            let Some(piece) = self.next_piece()? else { return Ok(self.pending.take()) };
+            let Some(piece) = self.next_piece()? else {
+                return Ok(self.pending.take());
+            };
             match &mut self.pending {
                 Some(pending) if pending.end == piece.start => pending.end = piece.end,
                 pending => {
@@ -94,12 +108,20 @@ impl<A: Extents, B: Extents> Delta<A, B> {
 /// Do both have the same bytes at `position`, and so from there to where one of them ends?
 fn same(old: &Extent, new: &Extent, position: u64) -> bool {
     let address = |extent: &Extent| match extent.place {
-        Place::At { extent: number, offset } => Some((number, position.checked_sub(extent.begin)?.checked_add(offset)?)),
+        Place::At {
+            extent: number,
+            offset,
+        } => Some((
+            number,
+            position.checked_sub(extent.begin)?.checked_add(offset)?,
+        )),
         _ => None,
     };
     match (old.place, new.place) {
         (Place::Zeros, Place::Zeros) => true,
-        (Place::At { .. }, Place::At { .. }) => address(old).is_some_and(|there| address(new) == Some(there)),
+        (Place::At { .. }, Place::At { .. }) => {
+            address(old).is_some_and(|there| address(new) == Some(there))
+        }
         _ => false,
     }
 }
@@ -116,8 +138,18 @@ struct Tiles<E> {
 
 impl<E: Extents> Tiles<E> {
     fn new(extents: E, size_bytes: u64) -> Self {
-        let current = Extent { begin: 0, end: 0, place: Place::Zeros };
-        Self { extents, ahead: VecDeque::new(), current, at_end: false, size_bytes }
+        let current = Extent {
+            begin: 0,
+            end: 0,
+            place: Place::Zeros,
+        };
+        Self {
+            extents,
+            ahead: VecDeque::new(),
+            current,
+            at_end: false,
+            size_bytes,
+        }
     }
 
     /// The tile in which `position`, below the size, lies. Positions ascend.
@@ -128,21 +160,37 @@ impl<E: Extents> Tiles<E> {
             self.current = match next {
                 Some(next) if next.begin <= begin => next,
                 Some(next) => {
-                    let hole = Extent { begin, end: next.begin.min(self.size_bytes), place: Place::Zeros };
+                    let hole = Extent {
+                        begin,
+                        end: next.begin.min(self.size_bytes),
+                        place: Place::Zeros,
+                    };
                     self.ahead.push_front(next);
                     hole
                 }
-                None => Extent { begin, end: self.size_bytes, place: Place::Zeros },
+                None => Extent {
+                    begin,
+                    end: self.size_bytes,
+                    place: Place::Zeros,
+                },
             };
         }
-        Ok(Extent { end: self.current.end.min(self.size_bytes), ..self.current })
+        Ok(Extent {
+            end: self.current.end.min(self.size_bytes),
+            ..self.current
+        })
     }
 
     /// The next extent that ends after `begin`.
     fn next_extent(&mut self, begin: u64) -> io::Result<Option<Extent>> {
         loop {
             if let Some(extent) = self.ahead.pop_front() {
-                if extent.begin >= extent.end || self.ahead.front().is_some_and(|next| next.begin < extent.end) {
+                if extent.begin >= extent.end
+                    || self
+                        .ahead
+                        .front()
+                        .is_some_and(|next| next.begin < extent.end)
+                {
                     return Err(io::Error::other("extents are not in order"));
                 }
                 if extent.end > begin {
@@ -174,44 +222,86 @@ mod tests {
 
     impl Extents for Listed {
         fn next_page(&mut self, from: u64) -> io::Result<Vec<Extent>> {
-            Ok(self.0.iter().filter(|extent| extent.end > from).take(2).copied().collect())
+            Ok(self
+                .0
+                .iter()
+                .filter(|extent| extent.end > from)
+                .take(2)
+                .copied()
+                .collect())
         }
     }
 
     fn delta(old: &[Extent], old_bytes: u64, new: &[Extent], new_bytes: u64) -> Vec<(u64, u64)> {
-        let mut delta = Delta::new(Listed(old.to_vec()), old_bytes, Listed(new.to_vec()), new_bytes);
-        std::iter::from_fn(|| delta.next_range().unwrap()).map(|range| (range.start, range.end)).collect()
+        let mut delta = Delta::new(
+            Listed(old.to_vec()),
+            old_bytes,
+            Listed(new.to_vec()),
+            new_bytes,
+        );
+        std::iter::from_fn(|| delta.next_range().unwrap())
+            .map(|range| (range.start, range.end))
+            .collect()
     }
 
     fn at(begin: u64, end: u64, offset: u64) -> Extent {
-        Extent { begin, end, place: Place::At { extent: 0, offset } }
+        Extent {
+            begin,
+            end,
+            place: Place::At { extent: 0, offset },
+        }
     }
 
     #[test]
     fn a_small_write_into_a_large_extent_does_not_flag_the_extent() {
         let old = [at(0, 1 << 30, 5000)];
-        let new = [at(0, 8192, 5000), at(8192, 12288, 1 << 40), at(12288, 1 << 30, 5000 + 12288)];
+        let new = [
+            at(0, 8192, 5000),
+            at(8192, 12288, 1 << 40),
+            at(12288, 1 << 30, 5000 + 12288),
+        ];
         assert_eq!(delta(&old, 1 << 30, &new, 1 << 30), [(8192, 12288)]);
         assert_eq!(delta(&new, 1 << 30, &old, 1 << 30), [(8192, 12288)]);
     }
 
     #[test]
     fn the_same_address_in_another_extent_is_another_place() {
-        let compressed = |extent, offset| Extent { begin: 0, end: 4096, place: Place::At { extent, offset } };
-        assert_eq!(delta(&[compressed(7, 0)], 4096, &[compressed(7, 0)], 4096), []);
-        assert_eq!(delta(&[compressed(7, 0)], 4096, &[compressed(7, 4096)], 4096), [(0, 4096)]);
-        assert_eq!(delta(&[compressed(7, 0)], 4096, &[compressed(8, 0)], 4096), [(0, 4096)]);
+        let compressed = |extent, offset| Extent {
+            begin: 0,
+            end: 4096,
+            place: Place::At { extent, offset },
+        };
+        assert_eq!(
+            delta(&[compressed(7, 0)], 4096, &[compressed(7, 0)], 4096),
+            []
+        );
+        assert_eq!(
+            delta(&[compressed(7, 0)], 4096, &[compressed(7, 4096)], 4096),
+            [(0, 4096)]
+        );
+        assert_eq!(
+            delta(&[compressed(7, 0)], 4096, &[compressed(8, 0)], 4096),
+            [(0, 4096)]
+        );
     }
 
     #[test]
     fn what_is_not_understood_is_changed_even_where_it_is_alike() {
-        let unknown = [Extent { begin: 0, end: 10, place: Place::Unknown }];
+        let unknown = [Extent {
+            begin: 0,
+            end: 10,
+            place: Place::Unknown,
+        }];
         assert_eq!(delta(&unknown, 10, &unknown, 10), [(0, 10)]);
     }
 
     #[test]
     fn extents_out_of_order_or_that_do_not_go_on_are_an_error() {
-        for old in [vec![at(4, 8, 0), at(0, 4, 0)], vec![at(0, 6, 0), at(4, 8, 0)], vec![at(4, 4, 0)]] {
+        for old in [
+            vec![at(4, 8, 0), at(0, 4, 0)],
+            vec![at(0, 6, 0), at(4, 8, 0)],
+            vec![at(4, 4, 0)],
+        ] {
             let mut delta = Delta::new(Listed(old), 8, Listed(Vec::new()), 8);
             let ended = std::iter::from_fn(|| delta.next_range().transpose()).find(Result::is_err);
             assert!(ended.is_some());
@@ -230,27 +320,47 @@ mod tests {
         ]
     }
 
-    /// Runs of blocks that continue each other become extents; `cut` may break some apart, and lets the last one end past the file.
+    /// Runs of blocks that continue each other become extents; `cut` may break some apart, and lets
+    /// the last one end past the file.
     fn extents(blocks: &Blocks, cut: &[bool], past: u64) -> Vec<Extent> {
         let mut extents: Vec<Extent> = Vec::new();
         for (begin, place) in (0..).zip(blocks) {
             let continues = extents.last().is_some_and(|last| {
                 last.end == begin
                     && match (last.place, place) {
-                        (Place::At { extent, offset }, Place::At { extent: other, offset: next }) => {
-                            extent == *other && offset + (last.end - last.begin) == *next
-                        }
+                        (
+                            Place::At { extent, offset },
+                            Place::At {
+                                extent: other,
+                                offset: next,
+                            },
+                        ) => extent == *other && offset + (last.end - last.begin) == *next,
                         (Place::Unknown, Place::Unknown) => true,
                         _ => false,
                     }
             });
             match extents.last_mut() {
-                Some(last) if continues && !cut.get(usize::try_from(begin).unwrap()).copied().unwrap_or(false) => last.end += 1,
+                Some(last)
+                    if continues
+                        && !cut
+                            .get(usize::try_from(begin).unwrap())
+                            .copied()
+                            .unwrap_or(false) =>
+                {
+                    last.end += 1
+                }
                 _ if *place == Place::Zeros => {}
-                _ => extents.push(Extent { begin, end: begin + 1, place: *place }),
+                _ => extents.push(Extent {
+                    begin,
+                    end: begin + 1,
+                    place: *place,
+                }),
             }
         }
-        if let Some(last) = extents.last_mut().filter(|last| last.end == blocks.len() as u64) {
+        if let Some(last) = extents
+            .last_mut()
+            .filter(|last| last.end == blocks.len() as u64)
+        {
             last.end += past;
         }
         extents

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! In dom0: the qubes behind far ends. One that stays is started where it does not run; a disposable is made under a name that is chosen
-//! here, started, and killed in the end, whatever the end is.
+//! In dom0: the qubes behind far ends. One that stays is started where it does not run; a
+//! disposable is made under a name that is chosen here, started, and killed in the end, whatever
+//! the end is.
 //!
-//! The name is the mark. It is known before qubesd is asked, so a disposable can be found whatever became of the answer; it names the state
-//! directory, which one daemon at a time has, and this run of the daemon. What carries the first and not the second was left by a daemon
-//! that is gone. No name is used twice, and before anything is killed, also for the second time, List must show a disposable of that name.
+//! The name is the mark. It is known before qubesd is asked, so a disposable can be found whatever
+//! became of the answer; it names the state directory, which one daemon at a time has, and this run
+//! of the daemon. What carries the first and not the second was left by a daemon that is gone. No
+//! name is used twice, and before anything is killed, also for the second time, List must show a
+//! disposable of that name.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -25,7 +28,8 @@ const RUN_BYTES: usize = 3;
 const DISPOSABLE: &str = "DispVM";
 /// Everything but making and starting is done at once.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// When qubes are killed nobody is to wait for long: what is not answered by then is asked again later.
+/// When qubes are killed nobody is to wait for long: what is not answered by then is asked again
+/// later.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// Looked at in each attempt to kill one: it may start, halt and vanish in between.
 const KILL_ROUNDS: usize = 6;
@@ -46,7 +50,8 @@ pub(super) struct Disposables {
     made: Vec<Made>,
     /// What earlier daemons left was looked for.
     swept: bool,
-    /// When the next attempt to kill those that are of no more use is due, and how long after it the one behind that.
+    /// When the next attempt to kill those that are of no more use is due, and how long after it
+    /// the one behind that.
     retry: Option<(Instant, Duration)>,
 }
 
@@ -83,8 +88,14 @@ impl Disposables {
         })
     }
 
-    /// Has the qube run that `via` names; what it is called, if that is not said there. Something that comes from `stop` ends it early.
-    pub(super) fn prepare(&mut self, service: Service, via: &str, stop: BorrowedFd<'_>) -> Result<Option<String>, Failure> {
+    /// Has the qube run that `via` names; what it is called, if that is not said there. Something
+    /// that comes from `stop` ends it early.
+    pub(super) fn prepare(
+        &mut self,
+        service: Service,
+        via: &str,
+        stop: BorrowedFd<'_>,
+    ) -> Result<Option<String>, Failure> {
         match Via::parse(via) {
             Some(Via::Qube(name)) => self.have_run(&name, stop).map(|()| None),
             Some(Via::Disposable(template)) => {
@@ -100,17 +111,22 @@ impl Disposables {
         }
     }
 
-    /// Start is answered alike in every state but Halted, so it is the state that tells whether the qube can be called.
+    /// Start is answered alike in every state but Halted, so it is the state that tells whether the
+    /// qube can be called.
     fn have_run(&self, name: &str, stop: BorrowedFd<'_>) -> Result<(), Failure> {
         let said = |error| failure(name, error);
         let qube = || name.to_owned();
         let deadline = Instant::now() + self.start_patience;
         let mut is_asked = false;
         loop {
-            let found = self.look(name, PATIENCE, Some(stop)).map_err(said)?.ok_or_else(|| Failure::UnknownQube { qube: qube() })?;
+            let found = self
+                .look(name, PATIENCE, Some(stop))
+                .map_err(said)?
+                .ok_or_else(|| Failure::UnknownQube { qube: qube() })?;
             match found.state.as_str() {
                 "Running" => return Ok(()),
-                // Somebody else's start may be under way, with the qube still paused: the answer comes behind it.
+                // Somebody else's start may be under way, with the qube still paused: the answer
+                // comes behind it.
                 "Halted" | "Transient" | "Paused" | "Suspended" if !is_asked => {
                     self.start(name, deadline, stop).map_err(said)?;
                     is_asked = true;
@@ -125,44 +141,92 @@ impl Disposables {
                     is_asked = false;
                     pause(LOOK_AGAIN, stop).map_err(said)?;
                 }
-                _ => return Err(Failure::QubeNotStarted { qube: qube(), why: found.state }),
+                _ => {
+                    return Err(Failure::QubeNotStarted {
+                        qube: qube(),
+                        why: found.state,
+                    });
+                }
             }
         }
     }
 
-    fn make(&mut self, service: Service, template: &str, stop: BorrowedFd<'_>) -> Result<String, QubesdError> {
+    fn make(
+        &mut self,
+        service: Service,
+        template: &str,
+        stop: BorrowedFd<'_>,
+    ) -> Result<String, QubesdError> {
         let deadline = Instant::now() + self.start_patience;
         let making = Call::connect(&self.socket)?;
         let name = self.names.next();
-        self.made.push(Made { name: name.clone(), service: Some(service), making: None });
-        let made = self.made.last_mut().map_or(Err(QubesdError::Malformed), |made| {
-            let making = made.making.insert(making);
-            making.send(&request("admin.vm.Create.DispVM", template, "dom0", &format!("name={name} label=red")), deadline, Some(stop))?;
-            let answered = making.answer(deadline, Some(stop));
-            if !is_unanswered(&answered) {
-                made.making = None;
-            }
-            answered
+        self.made.push(Made {
+            name: name.clone(),
+            service: Some(service),
+            making: None,
         });
-        if made.as_ref().is_err_and(|error| error.is("QubesVMAlreadyExistsError")) {
+        let made = self
+            .made
+            .last_mut()
+            .map_or(Err(QubesdError::Malformed), |made| {
+                let making = made.making.insert(making);
+                making.send(
+                    &request(
+                        "admin.vm.Create.DispVM",
+                        template,
+                        "dom0",
+                        &format!("name={name} label=red"),
+                    ),
+                    deadline,
+                    Some(stop),
+                )?;
+                let answered = making.answer(deadline, Some(stop));
+                if !is_unanswered(&answered) {
+                    made.making = None;
+                }
+                answered
+            });
+        if made
+            .as_ref()
+            .is_err_and(|error| error.is("QubesVMAlreadyExistsError"))
+        {
             // Somebody else's, then.
             self.made.pop();
         }
         made?;
         // From now on it vanishes when it halts, whoever halts it.
-        self.ask(&request("admin.vm.property.Set", "auto_cleanup", &name, "True"), PATIENCE, Some(stop))?;
+        self.ask(
+            &request("admin.vm.property.Set", "auto_cleanup", &name, "True"),
+            PATIENCE,
+            Some(stop),
+        )?;
         self.start(&name, deadline, stop)?;
         Ok(name)
     }
 
-    fn start(&self, name: &str, deadline: Instant, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
+    fn start(
+        &self,
+        name: &str,
+        deadline: Instant,
+        stop: BorrowedFd<'_>,
+    ) -> Result<(), QubesdError> {
         let patience = deadline.saturating_duration_since(Instant::now());
-        call(&self.socket, &request("admin.vm.Start", "", name, ""), patience, Some(stop)).map(drop)
+        call(
+            &self.socket,
+            &request("admin.vm.Start", "", name, ""),
+            patience,
+            Some(stop),
+        )
+        .map(drop)
     }
 
     /// The disposable of a far end that has ended is of no more use.
     pub(super) fn end(&mut self, service: Service) {
-        for made in self.made.iter_mut().filter(|made| made.service == Some(service)) {
+        for made in self
+            .made
+            .iter_mut()
+            .filter(|made| made.service == Some(service))
+        {
             made.service = None;
             self.retry = Some((Instant::now(), RETRY_FIRST));
         }
@@ -170,11 +234,14 @@ impl Disposables {
 
     /// In how many milliseconds [`kill_ended`](Self::kill_ended) is due, if it is.
     pub(super) fn due_millis(&self) -> Option<u64> {
-        self.retry.map(|(due, _)| u64::try_from(due.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX))
+        self.retry.map(|(due, _)| {
+            u64::try_from(due.saturating_duration_since(Instant::now()).as_millis())
+                .unwrap_or(u64::MAX)
+        })
     }
 
-    /// Kills what is of no more use, and what earlier daemons left. What does not go now is tried again on time. Something that comes from
-    /// `stop` puts the rest off.
+    /// Kills what is of no more use, and what earlier daemons left. What does not go now is tried
+    /// again on time. Something that comes from `stop` puts the rest off.
     pub(super) fn kill_ended(&mut self, stop: Option<BorrowedFd<'_>>) {
         if !self.swept {
             self.swept = self.sweep(stop).is_ok();
@@ -193,22 +260,36 @@ impl Disposables {
             }
         }
         let is_left = !self.swept || self.is_left();
-        self.retry = self.retry.filter(|_| is_left).map(|(_, after)| (Instant::now() + after, after.saturating_mul(2).min(RETRY_LAST)));
+        self.retry = self.retry.filter(|_| is_left).map(|(_, after)| {
+            (
+                Instant::now() + after,
+                after.saturating_mul(2).min(RETRY_LAST),
+            )
+        });
     }
 
     /// Takes over what an earlier daemon over the same state left.
     fn sweep(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
-        let list = self.ask(&request("admin.vm.List", "", "dom0", ""), KILL_PATIENCE, stop)?;
+        let list = self.ask(
+            &request("admin.vm.List", "", "dom0", ""),
+            KILL_PATIENCE,
+            stop,
+        )?;
         for Listed { name, class, .. } in listed(&list)? {
             if class == DISPOSABLE && self.names.is_left_over(&name) {
                 tracing::warn!(name, "a disposable that was left over is killed");
-                self.made.push(Made { name, service: None, making: None });
+                self.made.push(Made {
+                    name,
+                    service: None,
+                    making: None,
+                });
             }
         }
         Ok(())
     }
 
-    /// Ok when it is gone for good. One that was never started, or has not cleaned up after itself, has to be removed.
+    /// Ok when it is gone for good. One that was never started, or has not cleaned up after itself,
+    /// has to be removed.
     fn kill(&self, made: &mut Made, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
         for _ in 0..KILL_ROUNDS {
             if let Some(making) = &mut made.making
@@ -221,11 +302,15 @@ impl Disposables {
                 None => return Ok(()),
                 Some(found) if found.class != DISPOSABLE => return Ok(()),
                 // While it starts it is still halted: this waits for the start, and is refused.
-                Some(found) if found.state == "Halted" => ("admin.vm.Remove", "QubesVMNotHaltedError"),
+                Some(found) if found.state == "Halted" => {
+                    ("admin.vm.Remove", "QubesVMNotHaltedError")
+                }
                 Some(_) => ("admin.vm.Kill", "QubesVMNotStartedError"),
             };
             match self.ask(&request(method, "", &made.name, ""), KILL_PATIENCE, stop) {
-                Err(error) if !error.is(not_now) && !error.is("QubesVMNotFoundError") => return Err(error),
+                Err(error) if !error.is(not_now) && !error.is("QubesVMNotFoundError") => {
+                    return Err(error);
+                }
                 // It is looked for again: what says that it is gone is List.
                 _ => {}
             }
@@ -248,38 +333,68 @@ impl Disposables {
         // Where qubesd cannot be asked, what earlier daemons left is for the next one.
         self.swept = true;
         if self.is_left() {
-            tracing::warn!("disposables are still there: this process goes on killing them, and says no more");
+            tracing::warn!(
+                "disposables are still there: this process goes on killing them, and says no more"
+            );
             // Nobody who waits for the end of that output is to wait for this.
             let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdin());
         }
-        while let Some((due, _)) = self.retry.filter(|_| self.is_left() && Instant::now() < deadline) {
+        while let Some((due, _)) = self
+            .retry
+            .filter(|_| self.is_left() && Instant::now() < deadline)
+        {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             self.kill_ended(None);
         }
     }
 
     /// The qube of that name, if there is one.
-    fn look(&self, name: &str, patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<Option<Listed>, QubesdError> {
+    fn look(
+        &self,
+        name: &str,
+        patience: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Listed>, QubesdError> {
         match self.ask(&request("admin.vm.List", "", name, ""), patience, stop) {
             Err(error) if error.is("QubesVMNotFoundError") => Ok(None),
-            answer => Ok(listed(&answer?)?.into_iter().find(|found| found.name == name)),
+            answer => Ok(listed(&answer?)?
+                .into_iter()
+                .find(|found| found.name == name)),
         }
     }
 
-    fn ask(&self, request: &[u8], patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
-        call(&self.socket, request, patience.min(self.start_patience), stop)
+    fn ask(
+        &self,
+        request: &[u8],
+        patience: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<String, QubesdError> {
+        call(
+            &self.socket,
+            request,
+            patience.min(self.start_patience),
+            stop,
+        )
     }
 }
 
 impl Names {
     fn of(owner: &str) -> Self {
         let digits = blake3::hash(owner.as_bytes()).to_hex();
-        let owner = format!("{PREFIX}{}-", digits.get(..OWNER_DIGITS).unwrap_or_default());
+        let owner = format!(
+            "{PREFIX}{}-",
+            digits.get(..OWNER_DIGITS).unwrap_or_default()
+        );
         let mut random = [0; RUN_BYTES];
-        // Without it two runs have the same names, and one does not sweep what the other left: the state in between is still right.
+        // Without it two runs have the same names, and one does not sweep what the other left: the
+        // state in between is still right.
         let _ = getrandom::fill(&mut random);
         let run = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { owner, run, count: 0 }
+        Self {
+            owner,
+            run,
+            count: 0,
+        }
     }
 
     fn next(&mut self) -> String {
@@ -288,19 +403,25 @@ impl Names {
     }
 
     fn is_left_over(&self, name: &str) -> bool {
-        name.strip_prefix(&self.owner).is_some_and(|rest| !rest.starts_with(&self.run))
+        name.strip_prefix(&self.owner)
+            .is_some_and(|rest| !rest.starts_with(&self.run))
     }
 }
 
 /// Whether qubesd may still be at work on it.
 fn is_unanswered(answer: &Result<String, QubesdError>) -> bool {
-    matches!(answer, Err(QubesdError::GivenUp | QubesdError::Socket(Errno::TIMEDOUT)))
+    matches!(
+        answer,
+        Err(QubesdError::GivenUp | QubesdError::Socket(Errno::TIMEDOUT))
+    )
 }
 
 fn failure(qube: &str, error: QubesdError) -> Failure {
     let qube = qube.to_owned();
     match error {
-        QubesdError::Socket(errno) => Failure::QubesdUnreachable { errno: errno.raw_os_error() },
+        QubesdError::Socket(errno) => Failure::QubesdUnreachable {
+            errno: errno.raw_os_error(),
+        },
         QubesdError::Refused => Failure::QubesdRefused,
         QubesdError::Malformed => Failure::QubesdAnswer,
         QubesdError::GivenUp => Failure::Interrupted,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A file's extents from the kernel, in the words of [`delta`](super::delta): what the flags mean, and nothing more.
+//! A file's extents from the kernel, in the words of [`delta`](super::delta): what the flags mean,
+//! and nothing more.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,14 +12,16 @@ use super::delta::{Extent, Extents, Place};
 
 /// `FIEMAP_EXTENT_UNWRITTEN`: reserved, and reads as zeros.
 const UNWRITTEN: u32 = 0x800;
-/// LAST, UNWRITTEN, MERGED, SHARED: they change nothing in what the address means. Any other flag does: UNKNOWN, DELALLOC, ENCODED,
-/// DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, and what a later kernel adds.
+/// LAST, UNWRITTEN, MERGED, SHARED: they change nothing in what the address means. Any other flag
+/// does: UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, and what
+/// a later kernel adds.
 const UNDERSTOOD: u32 = 0x1 | UNWRITTEN | 0x1000 | 0x2000;
 
 /// By FIEMAP, which every user may ask. Of compressed extents it does not tell which part is used.
 pub(super) struct Fiemap(pub(super) Rc<OwnedFd>);
 
-/// By btrfs's own tree, which tells of compressed extents as of others. Only whoever administrates the system may ask.
+/// By btrfs's own tree, which tells of compressed extents as of others. Only whoever administrates
+/// the system may ask.
 pub(super) struct BtrfsSearch {
     /// The file.
     pub(super) file: Rc<OwnedFd>,
@@ -28,13 +31,19 @@ pub(super) struct BtrfsSearch {
 
 impl Extents for Fiemap {
     fn next_page(&mut self, from: u64) -> io::Result<Vec<Extent>> {
-        file_extents(self.0.as_fd(), from)?.iter().map(from_fiemap).collect()
+        file_extents(self.0.as_fd(), from)?
+            .iter()
+            .map(from_fiemap)
+            .collect()
     }
 }
 
 impl Extents for BtrfsSearch {
     fn next_page(&mut self, from: u64) -> io::Result<Vec<Extent>> {
-        btrfs_extents(self.file.as_fd(), self.inode, from)?.iter().map(from_btrfs).collect()
+        btrfs_extents(self.file.as_fd(), self.inode, from)?
+            .iter()
+            .map(from_btrfs)
+            .collect()
     }
 }
 
@@ -42,7 +51,10 @@ fn from_fiemap(told: &FileExtent) -> io::Result<Extent> {
     let place = match told.flags {
         flags if flags & !UNDERSTOOD != 0 => Place::Unknown,
         flags if flags & UNWRITTEN != 0 => Place::Zeros,
-        _ => Place::At { extent: 0, offset: told.physical },
+        _ => Place::At {
+            extent: 0,
+            offset: told.physical,
+        },
     };
     extent(told.logical, told.length, place)
 }
@@ -50,8 +62,14 @@ fn from_fiemap(told: &FileExtent) -> io::Result<Extent> {
 fn from_btrfs(told: &BtrfsExtent) -> io::Result<Extent> {
     let place = match told.kind {
         BtrfsExtentKind::Regular if told.disk_bytenr == 0 => Place::Zeros,
-        BtrfsExtentKind::Regular if told.encoded => Place::At { extent: told.disk_bytenr, offset: told.offset },
-        BtrfsExtentKind::Regular => Place::At { extent: 0, offset: told.disk_bytenr.saturating_add(told.offset) },
+        BtrfsExtentKind::Regular if told.encoded => Place::At {
+            extent: told.disk_bytenr,
+            offset: told.offset,
+        },
+        BtrfsExtentKind::Regular => Place::At {
+            extent: 0,
+            offset: told.disk_bytenr.saturating_add(told.offset),
+        },
         BtrfsExtentKind::Preallocated => Place::Zeros,
         BtrfsExtentKind::Inline | BtrfsExtentKind::Unknown => Place::Unknown,
     };
@@ -59,7 +77,9 @@ fn from_btrfs(told: &BtrfsExtent) -> io::Result<Extent> {
 }
 
 fn extent(begin: u64, length: u64, place: Place) -> io::Result<Extent> {
-    let end = begin.checked_add(length).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let end = begin
+        .checked_add(length)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(Extent { begin, end, place })
 }
 
@@ -68,15 +88,37 @@ mod tests {
     use super::*;
 
     fn place(flags: u32) -> Place {
-        from_fiemap(&FileExtent { logical: 0, physical: 7, length: 1, flags }).unwrap().place
+        from_fiemap(&FileExtent {
+            logical: 0,
+            physical: 7,
+            length: 1,
+            flags,
+        })
+        .unwrap()
+        .place
     }
 
     #[test]
     fn only_what_is_plainly_on_the_disk_has_a_place() {
-        assert_eq!(place(0), Place::At { extent: 0, offset: 7 });
-        assert_eq!(place(0x1 | 0x1000 | 0x2000), Place::At { extent: 0, offset: 7 });
+        assert_eq!(
+            place(0),
+            Place::At {
+                extent: 0,
+                offset: 7
+            }
+        );
+        assert_eq!(
+            place(0x1 | 0x1000 | 0x2000),
+            Place::At {
+                extent: 0,
+                offset: 7
+            }
+        );
         assert_eq!(place(0x1 | UNWRITTEN), Place::Zeros);
-        for flag in (0..32).map(|bit| 1 << bit).filter(|flag| flag & UNDERSTOOD == 0) {
+        for flag in (0..32)
+            .map(|bit| 1 << bit)
+            .filter(|flag| flag & UNDERSTOOD == 0)
+        {
             assert_eq!(place(flag), Place::Unknown, "{flag:x}");
             assert_eq!(place(flag | UNWRITTEN), Place::Unknown, "{flag:x}");
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Opening what the configuration names, step by step from `/`. A link in the way is followed only where it and the folder that it lies in are
-//! root's or this daemon's: whoever may write one volume's folder cannot have another volume read in its place, or a device.
+//! Opening what the configuration names, step by step from `/`. A link in the way is followed only
+//! where it and the folder that it lies in are root's or this daemon's: whoever may write one
+//! volume's folder cannot have another volume read in its place, or a device.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -14,28 +15,38 @@ use wyng_control::{FileKind, NoSource};
 
 /// As many as the kernel follows.
 const LINKS_MAX: usize = 40;
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 const LINK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const VOLUME: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
+const VOLUME: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::NONBLOCK);
 
 /// Whose links are followed: this user's, or everybody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trusted(Option<u32>);
 
 impl Trusted {
-    /// Root may read what the owners of a volume may not; anybody else reads nothing by a link that he may not read without. To be asked
-    /// before the process enters a user namespace, in which nobody's number is what it was.
+    /// Root may read what the owners of a volume may not; anybody else reads nothing by a link that
+    /// he may not read without. To be asked before the process enters a user namespace, in which
+    /// nobody's number is what it was.
     pub(super) fn of_this_process() -> Self {
         Self(wyng_jail::is_root().then_some(0))
     }
 
     fn has(self, thing: &OwnedFd) -> bool {
-        self.0.is_none_or(|user| rustix::fs::fstat(thing).is_ok_and(|found| found.st_uid == user))
+        self.0
+            .is_none_or(|user| rustix::fs::fstat(thing).is_ok_and(|found| found.st_uid == user))
     }
 }
 
-/// Opens a volume for reading, at most [`LINKS_MAX`] links away. What is not usable as a source is not even opened: opening some devices has
-/// effects. A volume in a pool of files may be away while its qube runs.
+/// Opens a volume for reading, at most [`LINKS_MAX`] links away. What is not usable as a source is
+/// not even opened: opening some devices has effects. A volume in a pool of files may be away while
+/// its qube runs.
 pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     let mut folder = top().map_err(errno)?;
     let mut links = 0_usize;
@@ -43,13 +54,23 @@ pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     let mut left: Vec<PathBuf> = components(path).rev().collect();
     while let Some(name) = left.pop() {
         let is_last = left.is_empty();
-        let opened = if is_last { open_volume(&folder, &name) } else { open_folder(&folder, &name) };
+        let opened = if is_last {
+            open_volume(&folder, &name)
+        } else {
+            open_folder(&folder, &name)
+        };
         match opened {
             Ok(volume) if is_last => return Ok(volume),
             Ok(next) => folder = next,
             // Without being followed, a link is neither.
-            Err(why @ NoSource::Errno(number)) if [Errno::LOOP, Errno::NOTDIR].map(Errno::raw_os_error).contains(&number) => {
-                let Some(target) = target_of(&folder, &name, trusted)? else { return Err(why) };
+            Err(why @ NoSource::Errno(number))
+                if [Errno::LOOP, Errno::NOTDIR]
+                    .map(Errno::raw_os_error)
+                    .contains(&number) =>
+            {
+                let Some(target) = target_of(&folder, &name, trusted)? else {
+                    return Err(why);
+                };
                 links = links.saturating_add(1);
                 if links > LINKS_MAX {
                     return Err(errno(Errno::LOOP));
@@ -73,12 +94,16 @@ fn open_folder(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
     rustix::fs::openat(folder, name, FOLDER, Mode::empty()).map_err(errno)
 }
 
-/// Opens the last component of a path. Its kind is looked at before and afterwards, since the name may lead elsewhere by then.
+/// Opens the last component of a path. Its kind is looked at before and afterwards, since the name
+/// may lead elsewhere by then.
 fn open_volume(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
-    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| match error {
-        Errno::NOENT if is_dirty(folder, name) => NoSource::QubeRuns,
-        error => errno(error),
-    })?;
+    let found =
+        rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(
+            |error| match error {
+                Errno::NOENT if is_dirty(folder, name) => NoSource::QubeRuns,
+                error => errno(error),
+            },
+        )?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
         return Err(errno(Errno::LOOP));
     }
@@ -93,16 +118,21 @@ fn top() -> Result<OwnedFd, Errno> {
 }
 
 fn components(path: &Path) -> impl DoubleEndedIterator<Item = PathBuf> + '_ {
-    path.components().filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir)).map(|component| {
-        let name: &Path = component.as_ref();
-        name.to_owned()
-    })
+    path.components()
+        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
+        .map(|component| {
+            let name: &Path = component.as_ref();
+            name.to_owned()
+        })
 }
 
-/// Where a link leads; `None` if it is none. It is opened first, so that owner and content are of the same one.
+/// Where a link leads; `None` if it is none. It is opened first, so that owner and content are of
+/// the same one.
 fn target_of(folder: &OwnedFd, name: &Path, trusted: Trusted) -> Result<Option<PathBuf>, NoSource> {
     let link = rustix::fs::openat(folder, name, LINK, Mode::empty()).map_err(errno)?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&link).map_err(errno)?.st_mode) != FileType::Symlink {
+    if FileType::from_raw_mode(rustix::fs::fstat(&link).map_err(errno)?.st_mode)
+        != FileType::Symlink
+    {
         return Ok(None);
     }
     if !trusted.has(folder) || !trusted.has(&link) {
@@ -113,7 +143,8 @@ fn target_of(folder: &OwnedFd, name: &Path, trusted: Trusted) -> Result<Option<P
 }
 
 fn is_dirty(folder: &OwnedFd, name: &Path) -> bool {
-    dirty_image(name).is_some_and(|dirty| rustix::fs::statat(folder, dirty, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    dirty_image(name)
+        .is_some_and(|dirty| rustix::fs::statat(folder, dirty, AtFlags::SYMLINK_NOFOLLOW).is_ok())
 }
 
 #[cfg(test)]
@@ -137,14 +168,26 @@ mod tests {
         symlink("../a/./b/disk", at("a/relative")).unwrap();
         symlink(at("a/b"), at("absolute")).unwrap();
         symlink("relative", at("a/twice")).unwrap();
-        for name in ["a/b/disk", "a/relative", "absolute/disk", "a/twice", "absolute/../relative"] {
+        for name in [
+            "a/b/disk",
+            "a/relative",
+            "absolute/disk",
+            "a/twice",
+            "absolute/../relative",
+        ] {
             assert_eq!(opens(&at(name), EVERYBODY), Ok("here".into()), "{name}");
         }
         symlink("ring", at("ring")).unwrap();
         assert_eq!(opens(&at("ring"), EVERYBODY), Err(errno(Errno::LOOP)));
         assert_eq!(opens(&at("a/b/none"), EVERYBODY), Err(errno(Errno::NOENT)));
-        assert_eq!(opens(&at("a/b/disk/none"), EVERYBODY), Err(errno(Errno::NOTDIR)));
-        assert_eq!(opens(Path::new("/"), EVERYBODY), Err(NoSource::Kind(FileKind::Folder)));
+        assert_eq!(
+            opens(&at("a/b/disk/none"), EVERYBODY),
+            Err(errno(Errno::NOTDIR))
+        );
+        assert_eq!(
+            opens(Path::new("/"), EVERYBODY),
+            Err(NoSource::Kind(FileKind::Folder))
+        );
     }
 
     #[test]
@@ -160,14 +203,23 @@ mod tests {
             assert_eq!(opens(&path, Trusted(Some(own + 1))), Err(NoSource::Link));
         }
         // What is no link is everybody's.
-        assert_eq!(opens(&folder.path().join("disk"), Trusted(Some(own + 1))), Ok("here".into()));
+        assert_eq!(
+            opens(&folder.path().join("disk"), Trusted(Some(own + 1))),
+            Ok("here".into())
+        );
     }
 
     #[test]
     fn a_volume_that_is_away_while_its_qube_runs_is_told_from_one_that_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("private-dirty.img"), "").unwrap();
-        assert_eq!(opens(&folder.path().join("private.img"), EVERYBODY), Err(NoSource::QubeRuns));
-        assert_eq!(opens(&folder.path().join("root.img"), EVERYBODY), Err(errno(Errno::NOENT)));
+        assert_eq!(
+            opens(&folder.path().join("private.img"), EVERYBODY),
+            Err(NoSource::QubeRuns)
+        );
+        assert_eq!(
+            opens(&folder.path().join("root.img"), EVERYBODY),
+            Err(errno(Errno::NOENT))
+        );
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The Admin API of Qubes OS over qubesd's socket: one request a connection, one answer. Requests hold names that were checked; answers are
-//! bounded and read strictly, and of an error nothing is kept but its class.
+//! The Admin API of Qubes OS over qubesd's socket: one request a connection, one answer. Requests
+//! hold names that were checked; answers are bounded and read strictly, and of an error nothing is
+//! kept but its class.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -45,15 +46,22 @@ pub(super) fn request(method: &str, argument: &str, dest: &str, payload: &str) -
     format!("{method}+{argument} dom0 name {dest}\0{payload}").into_bytes()
 }
 
-/// Sends a request and reads the whole answer: the text that it holds. Ends early when something comes from `stop`.
-pub(super) fn call(socket: &Path, request: &[u8], patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
+/// Sends a request and reads the whole answer: the text that it holds. Ends early when something
+/// comes from `stop`.
+pub(super) fn call(
+    socket: &Path,
+    request: &[u8],
+    patience: Duration,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<String, QubesdError> {
     let deadline = Instant::now() + patience;
     let mut call = Call::connect(socket)?;
     call.send(request, deadline, stop)?;
     call.answer(deadline, stop)
 }
 
-/// One request and its answer. qubesd goes on with a request whose caller has given up: only the answer tells that it is done.
+/// One request and its answer. qubesd goes on with a request whose caller has given up: only the
+/// answer tells that it is done.
 pub(super) struct Call {
     connection: OwnedFd,
     answer: Vec<u8>,
@@ -62,15 +70,28 @@ pub(super) struct Call {
 impl Call {
     /// Nothing is asked yet.
     pub(super) fn connect(path: &Path) -> Result<Self, QubesdError> {
-        // Not even the connection waits: a qubesd that does not accept has no room in its queue, and says so.
+        // Not even the connection waits: a qubesd that does not accept has no room in its queue,
+        // and says so.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let connected = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .and_then(|connection| rustix::net::connect(&connection, &SocketAddrUnix::new(path)?).map(|()| connection));
-        Ok(Self { connection: connected.map_err(QubesdError::Socket)?, answer: Vec::new() })
+        let connected =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+                .and_then(|connection| {
+                    rustix::net::connect(&connection, &SocketAddrUnix::new(path)?)
+                        .map(|()| connection)
+                });
+        Ok(Self {
+            connection: connected.map_err(QubesdError::Socket)?,
+            answer: Vec::new(),
+        })
     }
 
     /// Sends the request. After any error it may have been heard.
-    pub(super) fn send(&self, request: &[u8], deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
+    pub(super) fn send(
+        &self,
+        request: &[u8],
+        deadline: Instant,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<(), QubesdError> {
         let mut left = request;
         while !left.is_empty() {
             self.until(PollFlags::OUT, deadline, stop)?;
@@ -85,13 +106,19 @@ impl Call {
     }
 
     /// The text of the answer. A call that was given up, or took too long, can be asked again.
-    pub(super) fn answer(&mut self, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<String, QubesdError> {
+    pub(super) fn answer(
+        &mut self,
+        deadline: Instant,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<String, QubesdError> {
         let mut room = vec![0; READ_BYTES];
         loop {
             self.until(PollFlags::IN, deadline, stop)?;
             match rustix::io::read(&self.connection, &mut *room) {
                 Ok(0) => return text_of(&self.answer),
-                Ok(length) => self.answer.extend_from_slice(room.get(..length).unwrap_or_default()),
+                Ok(length) => self
+                    .answer
+                    .extend_from_slice(room.get(..length).unwrap_or_default()),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // A request that is dropped unread.
                 Err(Errno::CONNRESET) => return Err(QubesdError::Refused),
@@ -103,9 +130,21 @@ impl Call {
         }
     }
 
-    fn until(&self, what: PollFlags, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
-        let left = u64::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
-        let stop = stop.map_or((self.connection.as_fd(), PollFlags::empty()), |stop| (stop, PollFlags::IN));
+    fn until(
+        &self,
+        what: PollFlags,
+        deadline: Instant,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<(), QubesdError> {
+        let left = u64::try_from(
+            deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis(),
+        )
+        .unwrap_or(u64::MAX);
+        let stop = stop.map_or((self.connection.as_fd(), PollFlags::empty()), |stop| {
+            (stop, PollFlags::IN)
+        });
         match wait([(self.connection.as_fd(), what), stop], Some(left)) {
             Ok([true, _]) => Ok(()),
             Ok([false, true]) => Err(QubesdError::GivenUp),
@@ -117,18 +156,23 @@ impl Call {
 
 /// Waits, unless something comes from `stop`.
 pub(super) fn pause(patience: Duration, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
-    match wait([(stop, PollFlags::IN)], u64::try_from(patience.as_millis()).ok()) {
+    match wait(
+        [(stop, PollFlags::IN)],
+        u64::try_from(patience.as_millis()).ok(),
+    ) {
         Ok([false]) => Ok(()),
         _ => Err(QubesdError::GivenUp),
     }
 }
 
-/// `0`, NUL and text; or `2`, NUL, the class of an error, NUL, and more that is not looked at but must end with a NUL. An empty answer is a
-/// refusal, or an error inside of qubesd.
+/// `0`, NUL and text; or `2`, NUL, the class of an error, NUL, and more that is not looked at but
+/// must end with a NUL. An empty answer is a refusal, or an error inside of qubesd.
 fn text_of(answer: &[u8]) -> Result<String, QubesdError> {
     match answer {
         [] => Err(QubesdError::Refused),
-        [b'0', 0, text @ ..] => String::from_utf8(text.to_vec()).map_err(|_| QubesdError::Malformed),
+        [b'0', 0, text @ ..] => {
+            String::from_utf8(text.to_vec()).map_err(|_| QubesdError::Malformed)
+        }
         [b'2', 0, error @ .., 0] => {
             let class = error.split(|byte| *byte == 0).next().unwrap_or_default();
             match std::str::from_utf8(class) {
@@ -146,25 +190,42 @@ pub(super) struct Listed {
     pub(super) name: String,
     /// `AppVM`, `DispVM`, …
     pub(super) class: String,
-    /// `Halted`, `Transient`, `Running`, `Paused`, `Suspended`, `Halting`, `Dying`, `Crashed`, `NA`.
+    /// `Halted`, `Transient`, `Running`, `Paused`, `Suspended`, `Halting`, `Dying`, `Crashed`,
+    /// `NA`.
     pub(super) state: String,
 }
 
 /// Lines of `NAME class=CLASS state=STATE`, and more words in later releases.
 pub(super) fn listed(list: &str) -> Result<Vec<Listed>, QubesdError> {
-    list.lines().map(|line| listed_line(line).ok_or(QubesdError::Malformed)).collect()
+    list.lines()
+        .map(|line| listed_line(line).ok_or(QubesdError::Malformed))
+        .collect()
 }
 
 fn listed_line(line: &str) -> Option<Listed> {
     let mut words = line.split(' ');
-    let name = words.next().filter(|name| *name == "dom0" || is_qube(name))?.to_owned();
-    let value = |key| words.clone().find_map(|word| word.strip_prefix(key)).filter(|value| is_word(value)).map(str::to_owned);
-    Some(Listed { name, class: value("class=")?, state: value("state=")? })
+    let name = words
+        .next()
+        .filter(|name| *name == "dom0" || is_qube(name))?
+        .to_owned();
+    let value = |key| {
+        words
+            .clone()
+            .find_map(|word| word.strip_prefix(key))
+            .filter(|value| is_word(value))
+            .map(str::to_owned)
+    };
+    Some(Listed {
+        name,
+        class: value("class=")?,
+        state: value("state=")?,
+    })
 }
 
 /// Whether it can be shown: a name of a class, of a state or of an error.
 fn is_word(text: &str) -> bool {
-    (1..=CLASS_MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    (1..=CLASS_MAX_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -175,8 +236,14 @@ mod tests {
 
     #[test]
     fn a_request_has_its_words_and_its_payload_behind_a_nul() {
-        assert_eq!(request("admin.vm.Start", "", "net-dvm", ""), b"admin.vm.Start+ dom0 name net-dvm\0");
-        assert_eq!(request("admin.vm.property.Set", "x", "disp1", "7"), b"admin.vm.property.Set+x dom0 name disp1\x007");
+        assert_eq!(
+            request("admin.vm.Start", "", "net-dvm", ""),
+            b"admin.vm.Start+ dom0 name net-dvm\0"
+        );
+        assert_eq!(
+            request("admin.vm.property.Set", "x", "disp1", "7"),
+            b"admin.vm.property.Set+x dom0 name disp1\x007"
+        );
     }
 
     #[test]
@@ -185,27 +252,60 @@ mod tests {
         assert_eq!(text_of(b"0\0"), Ok(String::new()));
         assert_eq!(text_of(b""), Err(QubesdError::Refused));
         let error = b"2\0QubesVMNotFoundError\0Traceback\0No such domain: %r\0x\0";
-        assert_eq!(text_of(error), Err(QubesdError::Exception("QubesVMNotFoundError".into())));
+        assert_eq!(
+            text_of(error),
+            Err(QubesdError::Exception("QubesVMNotFoundError".into()))
+        );
     }
 
     #[test]
     fn what_is_cut_or_none_of_its_answers_is_refused() {
-        for answer in [&b"0"[..], b"1\0\0domain-start\0", b"2\0QubesExcep", b"2\0\0", b"2\0a b\0", b"HTTP/1.1 200 OK", b"0\0\xff"] {
-            assert_eq!(text_of(answer), Err(QubesdError::Malformed), "{}", answer.escape_ascii());
+        for answer in [
+            &b"0"[..],
+            b"1\0\0domain-start\0",
+            b"2\0QubesExcep",
+            b"2\0\0",
+            b"2\0a b\0",
+            b"HTTP/1.1 200 OK",
+            b"0\0\xff",
+        ] {
+            assert_eq!(
+                text_of(answer),
+                Err(QubesdError::Malformed),
+                "{}",
+                answer.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn a_list_has_names_classes_and_states_with_and_without_more_words() {
-        let qube = |name: &str, class: &str, state: &str| Listed { name: name.into(), class: class.into(), state: state.into() };
+        let qube = |name: &str, class: &str, state: &str| Listed {
+            name: name.into(),
+            class: class.into(),
+            state: state.into(),
+        };
         let list = "dom0 class=AdminVM state=Running uuid=0\nwork class=AppVM state=Halted\ndisp7 class=DispVM state=Paused uuid=2\n";
-        let found = [qube("dom0", "AdminVM", "Running"), qube("work", "AppVM", "Halted"), qube("disp7", "DispVM", "Paused")];
+        let found = [
+            qube("dom0", "AdminVM", "Running"),
+            qube("work", "AppVM", "Halted"),
+            qube("disp7", "DispVM", "Paused"),
+        ];
         assert_eq!(listed(list), Ok(found.to_vec()));
         assert_eq!(listed(""), Ok(Vec::new()));
-        for wrong in ["disp7\n", "disp7 class=DispVM\n", "a/b class=DispVM state=Running\n", " class=DispVM state=Running\n", "\n"] {
+        for wrong in [
+            "disp7\n",
+            "disp7 class=DispVM\n",
+            "a/b class=DispVM state=Running\n",
+            " class=DispVM state=Running\n",
+            "\n",
+        ] {
             assert_eq!(listed(wrong), Err(QubesdError::Malformed), "{wrong:?}");
         }
-        assert_eq!(listed("disp7 class=DispVM state=\x1b[2J\n"), Err(QubesdError::Malformed));
+        assert_eq!(
+            listed("disp7 class=DispVM state=\x1b[2J\n"),
+            Err(QubesdError::Malformed)
+        );
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Snapshots on btrfs and XFS: a clone of the one file (FICLONE), atomic also while it is written to, compared with the clone before it.
+//! Snapshots on btrfs and XFS: a clone of the one file (FICLONE), atomic also while it is written
+//! to, compared with the clone before it.
 //!
-//! A clone's extents are those of its source, so the old clone holds what it shares with the volume: that place on the disk cannot be given
-//! to other bytes. The clone of a file without checksums (`chattr +C`) is refused by btrfs, as is any across two file systems.
+//! A clone's extents are those of its source, so the old clone holds what it shares with the
+//! volume: that place on the disk cannot be given to other bytes. The clone of a file without
+//! checksums (`chattr +C`) is refused by btrfs, as is any across two file systems.
 
 use std::io;
 use std::ops::Range;
@@ -36,17 +38,21 @@ pub(super) struct Reflink {
 type Ranges = Box<dyn FnMut() -> io::Result<Option<Range<u64>>>>;
 
 impl Reflink {
-    /// Clones `source` into a fresh file: the snapshot, and its descriptor for the keyholder. What it was given is looked at, since a client
-    /// may have opened it.
+    /// Clones `source` into a fresh file: the snapshot, and its descriptor for the keyholder. What
+    /// it was given is looked at, since a client may have opened it.
     pub(super) fn snapshot(
         source: &OwnedFd,
         fresh: Fresh,
         base: Option<Base>,
         folder: Option<Rc<Folder>>,
     ) -> Result<(Self, OwnedFd), Errno> {
-        let (file, reads) = (rustix::fs::fstat(&fresh.file)?, rustix::fs::fstat(&fresh.reads)?);
+        let (file, reads) = (
+            rustix::fs::fstat(&fresh.file)?,
+            rustix::fs::fstat(&fresh.reads)?,
+        );
         let is_same = (file.st_dev, file.st_ino) == (reads.st_dev, reads.st_ino);
-        let is_only_read = rustix::fs::fcntl_getfl(&fresh.reads)? & OFlags::RWMODE == OFlags::RDONLY;
+        let is_only_read =
+            rustix::fs::fcntl_getfl(&fresh.reads)? & OFlags::RWMODE == OFlags::RDONLY;
         if !is_same || !is_only_read {
             return Err(Errno::INVAL);
         }
@@ -54,7 +60,12 @@ impl Reflink {
     }
 
     /// Clones `source` into an empty file.
-    pub(super) fn clone(source: &OwnedFd, file: OwnedFd, base: Option<Base>, folder: Option<Rc<Folder>>) -> Result<Self, Errno> {
+    pub(super) fn clone(
+        source: &OwnedFd,
+        file: OwnedFd,
+        base: Option<Base>,
+        folder: Option<Rc<Folder>>,
+    ) -> Result<Self, Errno> {
         let empty = rustix::fs::fstat(&file)?;
         if !is_regular(&empty) || empty.st_size != 0 {
             return Err(Errno::INVAL);
@@ -68,9 +79,16 @@ impl Reflink {
         }
         let base = base.and_then(|(label, base)| {
             let old = rustix::fs::fstat(&base).ok()?;
-            (is_regular(&old) && (old.st_dev, old.st_ino) != (found.st_dev, found.st_ino)).then(|| (label, Rc::new(base), old))
+            (is_regular(&old) && (old.st_dev, old.st_ino) != (found.st_dev, found.st_ino))
+                .then(|| (label, Rc::new(base), old))
         });
-        Ok(Self { file: Rc::new(file), found, base, ranges: None, folder })
+        Ok(Self {
+            file: Rc::new(file),
+            found,
+            base,
+            ranges: None,
+            folder,
+        })
     }
 
     /// The clone itself.
@@ -83,18 +101,37 @@ impl Reflink {
         size(&self.found)
     }
 
-    /// Compressed extents need btrfs's own search, and it needs the right to administrate; where either is missing, FIEMAP is asked.
+    /// Compressed extents need btrfs's own search, and it needs the right to administrate; where
+    /// either is missing, FIEMAP is asked.
     fn compare(&self) -> io::Result<(Method, Ranges)> {
-        let (_, base, old) = self.base.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
-        Ok(differences((Rc::clone(base), old), (Rc::clone(&self.file), &self.found)))
+        let (_, base, old) = self
+            .base
+            .as_ref()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        Ok(differences(
+            (Rc::clone(base), old),
+            (Rc::clone(&self.file), &self.found),
+        ))
     }
 }
 
 /// Where a file differs from an older one, and how that is told.
-fn differences((base, old): (Rc<OwnedFd>, &Stat), (file, new): (Rc<OwnedFd>, &Stat)) -> (Method, Ranges) {
+fn differences(
+    (base, old): (Rc<OwnedFd>, &Stat),
+    (file, new): (Rc<OwnedFd>, &Stat),
+) -> (Method, Ranges) {
     let sizes = (size(old), size(new));
     if btrfs_extents(base.as_fd(), old.st_ino, 0).is_ok() {
-        let (old, new) = (BtrfsSearch { file: base, inode: old.st_ino }, BtrfsSearch { file, inode: new.st_ino });
+        let (old, new) = (
+            BtrfsSearch {
+                file: base,
+                inode: old.st_ino,
+            },
+            BtrfsSearch {
+                file,
+                inode: new.st_ino,
+            },
+        );
         return (Method::BtrfsSearch, ranges(old, new, sizes));
     }
     (Method::Fiemap, ranges(Fiemap(base), Fiemap(file), sizes))
@@ -108,14 +145,20 @@ pub(super) fn is_clone(a: &OwnedFd, b: &OwnedFd) -> io::Result<bool> {
     Ok(size(&found_a) == size(&found_b) && ranges()?.is_none())
 }
 
-fn ranges(old: impl Extents + 'static, new: impl Extents + 'static, (old_bytes, new_bytes): (u64, u64)) -> Ranges {
+fn ranges(
+    old: impl Extents + 'static,
+    new: impl Extents + 'static,
+    (old_bytes, new_bytes): (u64, u64),
+) -> Ranges {
     let mut delta = Delta::new(old, old_bytes, new, new_bytes);
     Box::new(move || delta.next_range())
 }
 
 impl Snapshot for Reflink {
     fn base(&self) -> Option<(BaseLabel, u64)> {
-        self.base.as_ref().map(|(label, _, found)| (*label, size(found)))
+        self.base
+            .as_ref()
+            .map(|(label, _, found)| (*label, size(found)))
     }
 
     fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)> {
@@ -143,7 +186,9 @@ impl Snapshot for Reflink {
     }
 
     fn rotate(&self, label: &BaseLabel) -> Rotation {
-        self.folder.as_ref().map_or(Rotation::ByClient, |folder| Rotation::Done(folder.keep(self.file.as_fd(), label)))
+        self.folder.as_ref().map_or(Rotation::ByClient, |folder| {
+            Rotation::Done(folder.keep(self.file.as_fd(), label))
+        })
     }
 }
 

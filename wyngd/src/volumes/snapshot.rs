@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What each kind of pool does for one source of a run: it holds a snapshot still, tells what changed since the base, and rotates. A source
-//! without one is read as it is, and whole.
+//! What each kind of pool does for one source of a run: it holds a snapshot still, tells what
+//! changed since the base, and rotates. A source without one is read as it is, and whole.
 
 use std::io;
 
@@ -12,8 +12,8 @@ pub(super) trait Snapshot {
     /// What the base is of, and how large it is; `None` when there is none.
     fn base(&self) -> Option<(BaseLabel, u64)>;
 
-    /// The next ranges that may differ from the base, ascending and apart, and how they were found; none: that was all. An error means that
-    /// nothing can be told of what follows.
+    /// The next ranges that may differ from the base, ascending and apart, and how they were found;
+    /// none: that was all. An error means that nothing can be told of what follows.
     fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)>;
 
     /// Did the client make it? Then it must hear what becomes of it.
@@ -22,7 +22,8 @@ pub(super) trait Snapshot {
     /// The base is not what its label says: it goes.
     fn drop_base(&self) -> Rotation;
 
-    /// The session is committed: the snapshot becomes the base, durably, and what was the base before goes.
+    /// The session is committed: the snapshot becomes the base, durably, and what was the base
+    /// before goes.
     fn rotate(&self, label: &BaseLabel) -> Rotation;
 }
 

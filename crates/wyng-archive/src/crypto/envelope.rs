@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Session keys: made with the public half of the data key, opened with the private half (RFC 9180, exporter only).
+//! Session keys: made with the public half of the data key, opened with the private half (RFC 9180,
+//! exporter only).
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ use crate::format::KeyEntry;
 
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
 
-/// The most records under one session key. A key costs one X25519 exchange, so the limit may stay far below what nonces (2^-80 for a
-/// collision among 2^56) and Poly1305 would allow.
+/// The most records under one session key. A key costs one X25519 exchange, so the limit may stay
+/// far below what nonces (2^-80 for a collision among 2^56) and Poly1305 would allow.
 pub const KEY_RECORDS_MAX: u64 = 1 << 24;
 /// The most bytes of records under one session key; see [`KEY_RECORDS_MAX`].
 pub const KEY_BYTES_MAX: u64 = 1 << 40;
@@ -34,7 +35,8 @@ pub enum EnvelopeError {
     Exchange,
 }
 
-/// What HPKE's generator is seeded with: fresh kernel bytes, and what differs between two runs even if those do not.
+/// What HPKE's generator is seeded with: fresh kernel bytes, and what differs between two runs even
+/// if those do not.
 pub struct Entropy {
     /// 32 bytes from the kernel.
     pub kernel: Secret,
@@ -63,32 +65,50 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// Draws the session key `number` for the archive of `credential`, and the entry that lets the private half find it again.
-    pub fn draw(credential: &Credential, number: u32, entropy: &Entropy) -> Result<(Self, KeyEntry), EnvelopeError> {
+    /// Draws the session key `number` for the archive of `credential`, and the entry that lets the
+    /// private half find it again.
+    pub fn draw(
+        credential: &Credential,
+        number: u32,
+        entropy: &Entropy,
+    ) -> Result<(Self, KeyEntry), EnvelopeError> {
         let public = credential.public_key().ok_or(EnvelopeError::Exchange)?;
         let mut generator = Generator::new(credential, entropy);
-        let (encapped, context) = hpke::setup_sender_with_rng::<ExportOnlyAead, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &public,
-            &info(credential.archive(), number),
-            &mut generator,
-        )
-        .map_err(|_| EnvelopeError::Exchange)?;
+        let (encapped, context) =
+            hpke::setup_sender_with_rng::<ExportOnlyAead, HkdfSha256, X25519HkdfSha256>(
+                &OpModeS::Base,
+                &public,
+                &info(credential.archive(), number),
+                &mut generator,
+            )
+            .map_err(|_| EnvelopeError::Exchange)?;
         let mut exported = Zeroizing::new([0; 32]);
-        context.export(labels::HPKE_EXPORTER, exported.as_mut_slice()).map_err(|_| EnvelopeError::Exchange)?;
+        context
+            .export(labels::HPKE_EXPORTER, exported.as_mut_slice())
+            .map_err(|_| EnvelopeError::Exchange)?;
         let enc: [u8; 32] = encapped.to_bytes().into();
         let key = Self::mix(credential, credential.epoch(), number, &exported, &enc);
-        let entry = KeyEntry { epoch: credential.epoch(), enc, check: key.check() };
+        let entry = KeyEntry {
+            epoch: credential.epoch(),
+            enc,
+            check: key.check(),
+        };
         Ok((key, entry))
     }
 
     /// Derives the session key of an entry, and compares its check in constant time.
-    pub fn open(credential: &Credential, data_key: &DataKey, number: u32, entry: &KeyEntry) -> Result<Self, Damage> {
+    pub fn open(
+        credential: &Credential,
+        data_key: &DataKey,
+        number: u32,
+        entry: &KeyEntry,
+    ) -> Result<Self, Damage> {
         let refuse = |fault| Damage::new(Class::Key, entry.enc, fault);
         if entry.epoch != credential.epoch() {
             return Err(refuse(Fault::Shape("a key of another epoch")));
         }
-        let encapped = EncappedKey::from_bytes(&entry.enc).map_err(|_| refuse(Fault::Shape("enc")))?;
+        let encapped =
+            EncappedKey::from_bytes(&entry.enc).map_err(|_| refuse(Fault::Shape("enc")))?;
         let context = hpke::setup_receiver::<ExportOnlyAead, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
             data_key.private(),
@@ -97,7 +117,9 @@ impl SessionKey {
         )
         .map_err(|_| refuse(Fault::Shape("enc")))?;
         let mut exported = Zeroizing::new([0; 32]);
-        context.export(labels::HPKE_EXPORTER, exported.as_mut_slice()).map_err(|_| refuse(Fault::Check))?;
+        context
+            .export(labels::HPKE_EXPORTER, exported.as_mut_slice())
+            .map_err(|_| refuse(Fault::Check))?;
         let key = Self::mix(credential, entry.epoch, number, &exported, &entry.enc);
         if !same(&key.check(), &entry.check) {
             return Err(refuse(Fault::Check));
@@ -122,19 +144,38 @@ impl SessionKey {
         self
     }
 
-    /// Has it sealed so much that a run should take the next key? True at half of the limit, long before sealing is refused.
+    /// Has it sealed so much that a run should take the next key? True at half of the limit, long
+    /// before sealing is refused.
     pub fn is_worn(&self) -> bool {
-        self.records.load(Ordering::Relaxed) >= self.records_max / 2 || self.bytes.load(Ordering::Relaxed) >= KEY_BYTES_MAX / 2
+        self.records.load(Ordering::Relaxed) >= self.records_max / 2
+            || self.bytes.load(Ordering::Relaxed) >= KEY_BYTES_MAX / 2
     }
 
-    /// Counts one record before it is sealed; false when a limit is reached and nothing may be sealed.
+    /// Counts one record before it is sealed; false when a limit is reached and nothing may be
+    /// sealed.
     pub(super) fn count(&self, bytes: u64) -> bool {
-        self.records.fetch_add(1, Ordering::Relaxed) < self.records_max && self.bytes.fetch_add(bytes, Ordering::Relaxed) < KEY_BYTES_MAX
+        self.records.fetch_add(1, Ordering::Relaxed) < self.records_max
+            && self.bytes.fetch_add(bytes, Ordering::Relaxed) < KEY_BYTES_MAX
     }
 
-    fn mix(credential: &Credential, epoch: Epoch, number: u32, exported: &[u8; 32], enc: &[u8; 32]) -> Self {
-        let secret = credential.mix_key.mix(&[exported, enc, &number.to_le_bytes()]);
-        Self { secret, number, epoch, records: AtomicU64::new(0), bytes: AtomicU64::new(0), records_max: KEY_RECORDS_MAX }
+    fn mix(
+        credential: &Credential,
+        epoch: Epoch,
+        number: u32,
+        exported: &[u8; 32],
+        enc: &[u8; 32],
+    ) -> Self {
+        let secret = credential
+            .mix_key
+            .mix(&[exported, enc, &number.to_le_bytes()]);
+        Self {
+            secret,
+            number,
+            epoch,
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            records_max: KEY_RECORDS_MAX,
+        }
     }
 
     fn check(&self) -> [u8; 32] {
@@ -204,11 +245,14 @@ mod tests {
         std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
     }
 
-    /// RFC 9180, appendix A.7.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, export-only AEAD, base mode.
+    /// RFC 9180, appendix A.7.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, export-only AEAD, base
+    /// mode.
     #[test]
     fn hpke_exports_what_rfc_9180_prints() {
-        let private: [u8; 32] = bytes("33d196c830a12f9ac65d6e565a590d80f04ee9b19c83c87f2c170d972a812848");
-        let enc: [u8; 32] = bytes("e5e8f9bfff6c2f29791fc351d2c25ce1299aa5eaca78a757c0b4fb4bcd830918");
+        let private: [u8; 32] =
+            bytes("33d196c830a12f9ac65d6e565a590d80f04ee9b19c83c87f2c170d972a812848");
+        let enc: [u8; 32] =
+            bytes("e5e8f9bfff6c2f29791fc351d2c25ce1299aa5eaca78a757c0b4fb4bcd830918");
         let info: [u8; 20] = bytes("4f6465206f6e2061204772656369616e2055726e");
         let context = hpke::setup_receiver::<ExportOnlyAead, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
@@ -222,8 +266,17 @@ mod tests {
             context.export(exporter, &mut out).unwrap();
             out
         };
-        assert_eq!(exported(b""), bytes("7a36221bd56d50fb51ee65edfd98d06a23c4dc87085aa5866cb7087244bd2a36"));
-        assert_eq!(exported(&[0]), bytes("d5535b87099c6c3ce80dc112a2671c6ec8e811a2f284f948cec6dd1708ee33f0"));
-        assert_eq!(exported(b"TestContext"), bytes("ffaabc85a776136ca0c378e5d084c9140ab552b78f039d2e8775f26efff4c70e"));
+        assert_eq!(
+            exported(b""),
+            bytes("7a36221bd56d50fb51ee65edfd98d06a23c4dc87085aa5866cb7087244bd2a36")
+        );
+        assert_eq!(
+            exported(&[0]),
+            bytes("d5535b87099c6c3ce80dc112a2671c6ec8e811a2f284f948cec6dd1708ee33f0")
+        );
+        assert_eq!(
+            exported(b"TestContext"),
+            bytes("ffaabc85a776136ca0c378e5d084c9140ab552b78f039d2e8775f26efff4c70e")
+        );
     }
 }

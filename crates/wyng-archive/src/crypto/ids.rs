@@ -16,7 +16,8 @@ pub struct ArchiveId(pub [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainId(pub [u8; 16]);
 
-/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its name).
+/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its
+/// name).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub [u8; 32]);
 
@@ -45,7 +46,10 @@ pub struct Domain {
 
 impl Domain {
     pub(super) fn new(names: &Secret, id: DomainId) -> Self {
-        Self { id, key: Secret::derive(labels::DOMAIN, &[names.expose(), &id.0]) }
+        Self {
+            id,
+            key: Secret::derive(labels::DOMAIN, &[names.expose(), &id.0]),
+        }
     }
 
     /// Which domain this is.

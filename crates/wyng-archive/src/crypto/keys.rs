@@ -58,7 +58,10 @@ impl Root {
         Some(Credential::new(
             archive,
             self.epoch,
-            Secret::derive(labels::META, &[self.secret.expose(), &self.epoch.0.to_le_bytes()]),
+            Secret::derive(
+                labels::META,
+                &[self.secret.expose(), &self.epoch.0.to_le_bytes()],
+            ),
             Secret::derive(labels::COMMIT_NAMES, &[self.secret.expose()]),
             Secret::derive(labels::CONTENT_NAMES, &[self.secret.expose()]),
             public,
@@ -86,7 +89,8 @@ impl DataKey {
     }
 }
 
-/// {archive id, epoch, META, COMMITS, NAMES, data public key}: backs up, lists, prunes, compacts and checks; opens no chunk.
+/// {archive id, epoch, META, COMMITS, NAMES, data public key}: backs up, lists, prunes, compacts
+/// and checks; opens no chunk.
 ///
 /// ```compile_fail
 /// fn prints(credential: &wyng_archive::crypto::Credential) { println!("{credential:?}") }
@@ -117,11 +121,34 @@ pub enum CredentialError {
 }
 
 impl Credential {
-    fn new(archive: ArchiveId, epoch: Epoch, meta: Secret, commits: Secret, names: Secret, public: [u8; 32]) -> Self {
+    fn new(
+        archive: ArchiveId,
+        epoch: Epoch,
+        meta: Secret,
+        commits: Secret,
+        names: Secret,
+        public: [u8; 32],
+    ) -> Self {
         let sub = |label| Secret::derive(label, &[meta.expose()]);
         let (seal_key, nonce_key) = (sub(labels::META_SEAL), sub(labels::NONCES));
-        let (mix_key, generator_key, node_key) = (sub(labels::SESSION_MIX), sub(labels::GENERATOR), sub(labels::NODE_IDS));
-        Self { archive, epoch, meta, commits, names, public, seal_key, nonce_key, mix_key, generator_key, node_key }
+        let (mix_key, generator_key, node_key) = (
+            sub(labels::SESSION_MIX),
+            sub(labels::GENERATOR),
+            sub(labels::NODE_IDS),
+        );
+        Self {
+            archive,
+            epoch,
+            meta,
+            commits,
+            names,
+            public,
+            seal_key,
+            nonce_key,
+            mix_key,
+            generator_key,
+            node_key,
+        }
     }
 
     /// Which archive it is for.
@@ -139,9 +166,11 @@ impl Credential {
         BlobName(self.commits.tag(&[&generation.to_le_bytes()]))
     }
 
-    /// `KH[COMMITS](generation ‖ copy)`: the name of a further copy of a commit; copy 0 is the commit itself.
+    /// `KH[COMMITS](generation ‖ copy)`: the name of a further copy of a commit; copy 0 is the
+    /// commit itself.
     ///
-    /// The associated data of every copy is [`commit_name`](Self::commit_name), so that all copies are the same bytes.
+    /// The associated data of every copy is [`commit_name`](Self::commit_name), so that all copies
+    /// are the same bytes.
     pub fn commit_copy_name(&self, generation: u64, copy: u8) -> BlobName {
         match copy {
             0 => self.commit_name(generation),
@@ -178,7 +207,12 @@ impl Credential {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
         bytes.extend_from_slice(&self.archive.0);
-        for part in [self.meta.expose(), self.commits.expose(), self.names.expose(), &self.public] {
+        for part in [
+            self.meta.expose(),
+            self.commits.expose(),
+            self.names.expose(),
+            &self.public,
+        ] {
             bytes.extend_from_slice(part);
         }
         let mac = Self::mac(&self.meta, &bytes);
@@ -189,7 +223,9 @@ impl Credential {
     /// Reads what [`encode`](Self::encode) wrote; refuses every other byte.
     pub fn decode(bytes: &[u8]) -> Result<Self, CredentialError> {
         let malformed = |Malformed(rule)| CredentialError::Malformed(rule);
-        let (covered, mac) = bytes.split_last_chunk::<32>().ok_or(CredentialError::Malformed("length"))?;
+        let (covered, mac) = bytes
+            .split_last_chunk::<32>()
+            .ok_or(CredentialError::Malformed("length"))?;
         let mut reader = Reader::new(covered);
         reader.magic(CREDENTIAL_MAGIC).map_err(malformed)?;
         reader.zeros(4, "format").map_err(malformed)?;

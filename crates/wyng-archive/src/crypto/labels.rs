@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every label of the format, one purpose each. A label is the context of BLAKE3's `derive_key`; none is ever built at run time.
+//! Every label of the format, one purpose each. A label is the context of BLAKE3's `derive_key`;
+//! none is ever built at run time.
 //!
 //! The tree of keys is drawn in `docs/format.md`, section 3.
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The recovery key: a passphrase that is printed, not remembered. Random, with a check that finds typing errors before Argon2 is run.
+//! The recovery key: a passphrase that is printed, not remembered. Random, with a check that finds
+//! typing errors before Argon2 is run.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -35,7 +36,8 @@ impl RecoveryKey {
         Self(to_base32(&bits))
     }
 
-    /// Reads what a person typed: case, blanks and dashes do not matter, `O` is `0`, `I` and `L` are `1`.
+    /// Reads what a person typed: case, blanks and dashes do not matter, `O` is `0`, `I` and `L`
+    /// are `1`.
     pub fn parse(text: &[u8]) -> Result<Self, RecoveryKeyError> {
         let mut chars = Zeroizing::new(Vec::with_capacity(CHARS));
         for byte in text {
@@ -50,7 +52,9 @@ impl RecoveryKey {
             return Err(RecoveryKeyError::Characters);
         }
         let bits = from_base32(&chars).ok_or(RecoveryKeyError::Characters)?;
-        let (random, found) = bits.split_first_chunk::<RANDOM_BYTES>().ok_or(RecoveryKeyError::Characters)?;
+        let (random, found) = bits
+            .split_first_chunk::<RANDOM_BYTES>()
+            .ok_or(RecoveryKeyError::Characters)?;
         if check(random).as_slice() != found {
             return Err(RecoveryKeyError::Check);
         }
@@ -84,7 +88,9 @@ fn check(random: &[u8; RANDOM_BYTES]) -> [u8; 5] {
 fn to_base32(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut chars = Zeroizing::new(Vec::with_capacity(CHARS));
     for group in bytes.chunks(5) {
-        let bits = group.iter().fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
+        let bits = group
+            .iter()
+            .fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
         for shift in [35u32, 30, 25, 20, 15, 10, 5, 0] {
             let [digit, ..] = ((bits >> shift) & 31).to_le_bytes();
             chars.extend(ALPHABET.get(usize::from(digit)));
@@ -116,8 +122,16 @@ mod tests {
     fn what_is_printed_is_read_again_however_it_is_typed() {
         let key = RecoveryKey::new(&mut [7; 20]);
         assert_eq!(key.printed().len(), 47);
-        let typed = key.printed().to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
-        assert_eq!(RecoveryKey::parse(typed.as_bytes()).ok().unwrap().chars(), key.chars());
+        let typed = key
+            .printed()
+            .to_lowercase()
+            .replace('-', " ")
+            .replace('0', "o")
+            .replace('1', "l");
+        assert_eq!(
+            RecoveryKey::parse(typed.as_bytes()).ok().unwrap().chars(),
+            key.chars()
+        );
     }
 
     #[test]
@@ -126,13 +140,23 @@ mod tests {
         for place in 0..CHARS {
             let mut typed = key.chars().to_vec();
             typed[place] = if typed[place] == b'2' { b'3' } else { b'2' };
-            assert_eq!(RecoveryKey::parse(&typed).err(), Some(RecoveryKeyError::Check), "at {place}");
+            assert_eq!(
+                RecoveryKey::parse(&typed).err(),
+                Some(RecoveryKeyError::Check),
+                "at {place}"
+            );
         }
     }
 
     #[test]
     fn a_short_key_and_a_foreign_letter_are_refused() {
-        assert_eq!(RecoveryKey::parse(b"ABCDE").err(), Some(RecoveryKeyError::Characters));
-        assert_eq!(RecoveryKey::parse(&[b'U'; 40]).err(), Some(RecoveryKeyError::Characters));
+        assert_eq!(
+            RecoveryKey::parse(b"ABCDE").err(),
+            Some(RecoveryKeyError::Characters)
+        );
+        assert_eq!(
+            RecoveryKey::parse(&[b'U'; 40]).err(),
+            Some(RecoveryKeyError::Characters)
+        );
     }
 }

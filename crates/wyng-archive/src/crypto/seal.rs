@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back, in the order tag, coding, length, id.
+//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back,
+//! in the order tag, coding, length, id.
 
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
@@ -11,18 +12,23 @@ use super::ids::{ArchiveId, Domain, Id};
 use super::keys::Credential;
 use super::secret::Secret;
 use crate::damage::{Class, Damage, Fault};
-use crate::format::{CHUNK_SIZE_MAX_BYTES, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES, NODE_PLAIN_MAX_BYTES};
+use crate::format::{
+    CHUNK_SIZE_MAX_BYTES, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES, NODE_PLAIN_MAX_BYTES,
+};
 
 /// Nonce, frame header and tag: what a record is longer than its body.
 pub const RECORD_OVERHEAD_BYTES: usize = NONCE_BYTES + FRAME_HEADER_BYTES + TAG_BYTES;
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 const FRAME_HEADER_BYTES: usize = 4;
-/// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that leave room in the second level of cache,
-/// and for level 1 matches of 7 bytes where it would look for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 %
-/// of size (a real file system in chunks of 128 KiB; `docs/performance.md`).
-const TUNED: [(i8, &[CParameter]); 2] =
-    [(1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]), (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)])];
+/// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that
+/// leave room in the second level of cache, and for level 1 matches of 7 bytes where it would look
+/// for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 % of size (a real
+/// file system in chunks of 128 KiB; `docs/performance.md`).
+const TUNED: [(i8, &[CParameter]); 2] = [
+    (1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]),
+    (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)]),
+];
 const CODING_RAW: u8 = 0;
 const CODING_ZSTD: u8 = 1;
 
@@ -75,7 +81,8 @@ impl Kind {
     }
 }
 
-/// The 24 random bytes of one record. They are hashed with what is sealed: see `docs/format.md`, section 5.
+/// The 24 random bytes of one record. They are hashed with what is sealed: see `docs/format.md`,
+/// section 5.
 #[derive(Clone, Copy)]
 pub struct NonceSeed(pub [u8; 24]);
 
@@ -107,21 +114,47 @@ pub struct Coder {
 }
 
 impl Coder {
-    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no memory.
+    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no
+    /// memory.
     pub fn new(level: i8) -> Result<Self, SealError> {
-        let mut compressor = zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
-        for parameter in TUNED.iter().filter(|(tuned, _)| *tuned == level).flat_map(|(_, parameters)| *parameters) {
-            compressor.set_parameter(*parameter).map_err(|_| SealError::Inner)?;
+        let mut compressor =
+            zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
+        for parameter in TUNED
+            .iter()
+            .filter(|(tuned, _)| *tuned == level)
+            .flat_map(|(_, parameters)| *parameters)
+        {
+            compressor
+                .set_parameter(*parameter)
+                .map_err(|_| SealError::Inner)?;
         }
         let decompressor = zstd::bulk::Decompressor::new().map_err(|_| SealError::Inner)?;
-        Ok(Self { compressor, decompressor, compressed: Vec::new(), scratch: Vec::new() })
+        Ok(Self {
+            compressor,
+            decompressor,
+            compressed: Vec::new(),
+            scratch: Vec::new(),
+        })
     }
 
-    /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten it.
-    fn frame(&mut self, plain: &[u8], may_compress: bool, record: &mut Vec<u8>) -> Result<(), SealError> {
+    /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten
+    /// it.
+    fn frame(
+        &mut self,
+        plain: &[u8],
+        may_compress: bool,
+        record: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let compresses = may_compress && !looks_incompressible(plain) && self.compress(plain)?;
-        let (coding, body) = if compresses { (CODING_ZSTD, self.compressed.as_slice()) } else { (CODING_RAW, plain) };
-        let [a, b, c, 0] = u32::try_from(plain.len()).map_err(|_| SealError::Length)?.to_le_bytes() else {
+        let (coding, body) = if compresses {
+            (CODING_ZSTD, self.compressed.as_slice())
+        } else {
+            (CODING_RAW, plain)
+        };
+        let [a, b, c, 0] = u32::try_from(plain.len())
+            .map_err(|_| SealError::Length)?
+            .to_le_bytes()
+        else {
             return Err(SealError::Length);
         };
         record.clear();
@@ -133,16 +166,26 @@ impl Coder {
         Ok(())
     }
 
-    /// Compresses into `compressed`, decompresses again and compares. False where it would not be shorter.
+    /// Compresses into `compressed`, decompresses again and compares. False where it would not be
+    /// shorter.
     fn compress(&mut self, plain: &[u8]) -> Result<bool, SealError> {
-        // Into room that is there, and has not to be cleared first. zstd fails where there is too little.
+        // Into room that is there, and has not to be cleared first. zstd fails where there is too
+        // little.
         self.compressed.clear();
         self.compressed.reserve(plain.len());
-        if self.compressor.compress_to_buffer(plain, &mut self.compressed).is_err() || self.compressed.len() >= plain.len() {
+        if self
+            .compressor
+            .compress_to_buffer(plain, &mut self.compressed)
+            .is_err()
+            || self.compressed.len() >= plain.len()
+        {
             return Ok(false);
         }
         self.scratch.resize(plain.len(), 0);
-        match self.decompressor.decompress_to_buffer(&self.compressed, self.scratch.as_mut_slice()) {
+        match self
+            .decompressor
+            .decompress_to_buffer(&self.compressed, self.scratch.as_mut_slice())
+        {
             Ok(length) if length == plain.len() && self.scratch == plain => Ok(true),
             _ => Err(SealError::SelfCheck),
         }
@@ -150,8 +193,11 @@ impl Coder {
 
     /// Opens a frame into `plain`. `exact_bytes` bounds the length before anything is decompressed.
     fn unframe(&mut self, kind: Kind, frame: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
-        let ([coding, a, b, c], body) = frame.split_first_chunk::<FRAME_HEADER_BYTES>().ok_or(Fault::Length)?;
-        let length = usize::try_from(u32::from_le_bytes([*a, *b, *c, 0])).map_err(|_| Fault::Length)?;
+        let ([coding, a, b, c], body) = frame
+            .split_first_chunk::<FRAME_HEADER_BYTES>()
+            .ok_or(Fault::Length)?;
+        let length =
+            usize::try_from(u32::from_le_bytes([*a, *b, *c, 0])).map_err(|_| Fault::Length)?;
         if length == 0 || length > kind.plain_max_bytes() {
             return Err(Fault::Length);
         }
@@ -163,7 +209,10 @@ impl Coder {
             CODING_RAW => return Err(Fault::Length),
             CODING_ZSTD if body.len() < length && kind != Kind::Commit => {
                 plain.resize(length, 0); // what it held is overwritten to the last byte, or refused
-                match self.decompressor.decompress_to_buffer(body, plain.as_mut_slice()) {
+                match self
+                    .decompressor
+                    .decompress_to_buffer(body, plain.as_mut_slice())
+                {
                     Ok(found) if found == length => {}
                     _ => return Err(Fault::Decompress),
                 }
@@ -176,9 +225,11 @@ impl Coder {
 }
 
 impl Credential {
-    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag` in `record`, whose old content is dropped.
+    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag` in `record`, whose old
+    /// content is dropped.
     ///
-    /// `id` must be the chunk's content id; it is authenticated but not stored, so a record opens under its own id only.
+    /// `id` must be the chunk's content id; it is authenticated but not stored, so a record opens
+    /// under its own id only.
     pub fn seal_chunk(
         &self,
         key: &SessionKey,
@@ -194,7 +245,15 @@ impl Credential {
             return Err(SealError::KeyUsedUp);
         }
         let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        encrypt(&key.secret, &self.nonce_key, Kind::Chunk, id, &place, seed, record)
+        encrypt(
+            &key.secret,
+            &self.nonce_key,
+            Kind::Chunk,
+            id,
+            &place,
+            seed,
+            record,
+        )
     }
 
     /// Seals metadata (not a chunk) under META. `id` is its keyed hash, or the name of a commit.
@@ -213,10 +272,19 @@ impl Credential {
         check_length(kind, plain)?;
         coder.frame(plain, kind != Kind::Commit, record)?;
         let place = associated_data(self.archive(), self.epoch(), kind, id);
-        encrypt(&self.seal_key, &self.nonce_key, kind, id, &place, seed, record)
+        encrypt(
+            &self.seal_key,
+            &self.nonce_key,
+            kind,
+            id,
+            &place,
+            seed,
+            record,
+        )
     }
 
-    /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that names the record.
+    /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that
+    /// names the record.
     ///
     /// The length is the caller's to compare: the session says how long the chunk at a place is.
     pub fn open_chunk(
@@ -230,13 +298,23 @@ impl Credential {
     ) -> Result<(), Damage> {
         let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
         decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
-            .and_then(|()| if domain.content_id(chunk) == *id { Ok(()) } else { Err(Fault::Id) })
+            .and_then(|()| {
+                if domain.content_id(chunk) == *id {
+                    Ok(())
+                } else {
+                    Err(Fault::Id)
+                }
+            })
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))
     }
 
-    /// Opens one chunk whose domain is not known, and says in which of `domains` it has its id; `None`: in none of them, and the tag alone binds
-    /// it to its id. `likely` is the place of the domain that is tried first.
-    #[expect(clippy::too_many_arguments, reason = "a record, what opens it, and where it goes")]
+    /// Opens one chunk whose domain is not known, and says in which of `domains` it has its id;
+    /// `None`: in none of them, and the tag alone binds it to its id. `likely` is the place of the
+    /// domain that is tried first.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a record, what opens it, and where it goes"
+    )]
     pub fn open_chunk_of_any(
         &self,
         key: &SessionKey,
@@ -248,13 +326,29 @@ impl Credential {
         chunk: &mut Vec<u8>,
     ) -> Result<Option<usize>, Damage> {
         let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk).map_err(|fault| Damage::new(Class::Record, id.0, fault))?;
-        let mut in_order = domains.iter().enumerate().cycle().skip(likely).take(domains.len());
-        Ok(in_order.find(|(_, domain)| domain.content_id(chunk) == *id).map(|(place, _)| place))
+        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+            .map_err(|fault| Damage::new(Class::Record, id.0, fault))?;
+        let mut in_order = domains
+            .iter()
+            .enumerate()
+            .cycle()
+            .skip(likely)
+            .take(domains.len());
+        Ok(in_order
+            .find(|(_, domain)| domain.content_id(chunk) == *id)
+            .map(|(place, _)| place))
     }
 
-    /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by its tag alone.
-    pub fn open_meta(&self, kind: Kind, coder: &mut Coder, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<(), Damage> {
+    /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by
+    /// its tag alone.
+    pub fn open_meta(
+        &self,
+        kind: Kind,
+        coder: &mut Coder,
+        id: &Id,
+        record: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Damage> {
         let refuse = |fault| Damage::new(kind.class(), id.0, fault);
         if kind == Kind::Chunk {
             return Err(refuse(Fault::Tag));
@@ -269,13 +363,23 @@ impl Credential {
 }
 
 fn check_length(kind: Kind, plain: &[u8]) -> Result<(), SealError> {
-    if plain.is_empty() || plain.len() > kind.plain_max_bytes() { Err(SealError::Length) } else { Ok(()) }
+    if plain.is_empty() || plain.len() > kind.plain_max_bytes() {
+        Err(SealError::Length)
+    } else {
+        Ok(())
+    }
 }
 
-/// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section 5.
+/// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section
+/// 5.
 pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
     let mut data = [0; 56];
-    let fields: [(usize, &[u8]); 4] = [(2, &[kind.number()]), (4, &epoch.0.to_le_bytes()), (8, &archive.0), (24, &id.0)];
+    let fields: [(usize, &[u8]); 4] = [
+        (2, &[kind.number()]),
+        (4, &epoch.0.to_le_bytes()),
+        (8, &archive.0),
+        (24, &id.0),
+    ];
     for (offset, field) in fields {
         for (to, from) in data.iter_mut().skip(offset).zip(field) {
             *to = *from;
@@ -294,17 +398,28 @@ fn encrypt(
     seed: NonceSeed,
     record: &mut Vec<u8>,
 ) -> Result<(), SealError> {
-    let (space, frame) = record.split_first_chunk_mut::<NONCE_BYTES>().ok_or(SealError::Inner)?;
+    let (space, frame) = record
+        .split_first_chunk_mut::<NONCE_BYTES>()
+        .ok_or(SealError::Inner)?;
     let nonce = hedged_nonce(nonce_key, seed, kind, id, frame);
     *space = nonce;
     let cipher = XChaCha20Poly1305::new(key.expose().into());
-    let tag = cipher.encrypt_inout_detached(&XNonce::from(nonce), place, frame.into()).map_err(|_| SealError::Inner)?;
+    let tag = cipher
+        .encrypt_inout_detached(&XNonce::from(nonce), place, frame.into())
+        .map_err(|_| SealError::Inner)?;
     record.extend_from_slice(&tag);
     Ok(())
 }
 
-/// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under the same id only.
-fn hedged_nonce(nonce_key: &Secret, seed: NonceSeed, kind: Kind, id: &Id, frame: &[u8]) -> [u8; NONCE_BYTES] {
+/// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under
+/// the same id only.
+fn hedged_nonce(
+    nonce_key: &Secret,
+    seed: NonceSeed,
+    kind: Kind,
+    id: &Id,
+    frame: &[u8],
+) -> [u8; NONCE_BYTES] {
     let tag = nonce_key.tag(&[&seed.0, &[kind.number()], &id.0, frame]);
     let mut nonce = [0; NONCE_BYTES];
     nonce.iter_mut().zip(tag).for_each(|(to, from)| *to = from);
@@ -312,9 +427,20 @@ fn hedged_nonce(nonce_key: &Secret, seed: NonceSeed, kind: Kind, id: &Id, frame:
 }
 
 /// Tag first; then the frame, decompressed within the kind's bound.
-fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kind: Kind, plain: &mut Vec<u8>) -> Result<(), Fault> {
-    let (nonce, sealed) = record.split_first_chunk::<NONCE_BYTES>().ok_or(Fault::Length)?;
-    let (ciphertext, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Fault::Length)?;
+fn decrypt(
+    key: &Secret,
+    place: &[u8; 56],
+    record: &[u8],
+    coder: &mut Coder,
+    kind: Kind,
+    plain: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let (nonce, sealed) = record
+        .split_first_chunk::<NONCE_BYTES>()
+        .ok_or(Fault::Length)?;
+    let (ciphertext, tag) = sealed
+        .split_last_chunk::<TAG_BYTES>()
+        .ok_or(Fault::Length)?;
     if ciphertext.len() > kind.plain_max_bytes().saturating_add(FRAME_HEADER_BYTES) {
         return Err(Fault::Length);
     }
@@ -323,7 +449,11 @@ fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kin
     let cipher = XChaCha20Poly1305::new(key.expose().into());
     let opened = InOutBuf::new(ciphertext, &mut frame)
         .map_err(|_| Fault::Length)
-        .and_then(|buffer| cipher.decrypt_inout_detached(&XNonce::from(*nonce), place, buffer, &Tag::from(*tag)).map_err(|_| Fault::Tag))
+        .and_then(|buffer| {
+            cipher
+                .decrypt_inout_detached(&XNonce::from(*nonce), place, buffer, &Tag::from(*tag))
+                .map_err(|_| Fault::Tag)
+        })
         .and_then(|()| coder.unframe(kind, &frame, plain));
     coder.scratch = frame;
     if opened.is_err() {
@@ -332,7 +462,8 @@ fn decrypt(key: &Secret, place: &[u8; 56], record: &[u8], coder: &mut Coder, kin
     opened
 }
 
-/// Samples 16 places and asks whether their bytes are as evenly spread as random ones: then zstd would only cost time.
+/// Samples 16 places and asks whether their bytes are as evenly spread as random ones: then zstd
+/// would only cost time.
 ///
 /// Of 4096 random bytes about 69,600 ordered pairs are equal; what compresses has many more.
 fn looks_incompressible(plain: &[u8]) -> bool {
@@ -350,6 +481,9 @@ fn looks_incompressible(plain: &[u8]) -> bool {
             }
         }
     }
-    let equal_pairs = counts.iter().map(|count| u64::from(*count).pow(2)).fold(0, u64::saturating_add);
+    let equal_pairs = counts
+        .iter()
+        .map(|count| u64::from(*count).pow(2))
+        .fold(0, u64::saturating_add);
     equal_pairs <= EQUAL_PAIRS_MAX
 }

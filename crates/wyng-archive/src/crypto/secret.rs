@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Thirty-two secret bytes that cannot be copied, printed, compared with `==`, or left behind in memory.
+//! Thirty-two secret bytes that cannot be copied, printed, compared with `==`, or left behind in
+//! memory.
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -26,7 +27,8 @@ impl Secret {
         secret
     }
 
-    /// Derives the key for one purpose: BLAKE3 `derive_key` with `label` over the parts, one after the other.
+    /// Derives the key for one purpose: BLAKE3 `derive_key` with `label` over the parts, one after
+    /// the other.
     pub(super) fn derive(label: &'static str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(label);
         for part in parts {
@@ -79,7 +81,8 @@ impl ZeroizeOnDrop for Secret {}
 /// How much stack [`wiping_stack`] wipes: more than a command's frames reach down.
 const WIPED_STACK_BYTES: usize = 512 << 10;
 
-/// Does the work, then wipes the stack that it used: ciphers, hashers and moves leave parts of keys in frames that are done.
+/// Does the work, then wipes the stack that it used: ciphers, hashers and moves leave parts of keys
+/// in frames that are done.
 pub fn wiping_stack<T>(work: impl FnOnce() -> T) -> T {
     let result = below(work);
     below(|| [0_u8; WIPED_STACK_BYTES].zeroize());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Slots: a passphrase to ROOT, through Argon2id and a commitment that is checked before anything is opened.
+//! Slots: a passphrase to ROOT, through Argon2id and a commitment that is checked before anything
+//! is opened.
 
 use std::cmp::Reverse;
 
@@ -28,9 +29,16 @@ pub struct SlotParams {
 
 impl SlotParams {
     /// 256 MiB and 4 passes: about a second on one core of a laptop.
-    pub const DEFAULT: Self = Self { memory_kib: 256 * 1024, passes: 4 };
-    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with little memory.
-    pub const LEAST: Self = Self { memory_kib: 64 * 1024, passes: 3 };
+    pub const DEFAULT: Self = Self {
+        memory_kib: 256 * 1024,
+        passes: 4,
+    };
+    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with
+    /// little memory.
+    pub const LEAST: Self = Self {
+        memory_kib: 64 * 1024,
+        passes: 3,
+    };
 
     /// Memory of 64 MiB to 1 GiB, 3 to 16 passes; `None` otherwise, before anything is allocated.
     pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
@@ -55,7 +63,9 @@ pub struct Password(Zeroizing<Vec<u8>>);
 impl Password {
     /// Takes 1 to 1024 bytes; `None` otherwise.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
-        (1..=PASSPHRASE_MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
+        (1..=PASSPHRASE_MAX_BYTES)
+            .contains(&bytes.len())
+            .then_some(Self(bytes))
     }
 }
 
@@ -77,30 +87,51 @@ pub enum SlotError {
 }
 
 /// Makes the slot of these clear fields: 224 bytes, in which ROOT is sealed under the password.
-pub fn seal_slot(root: &Root, clear: SlotClear, password: &Password, seed: NonceSeed) -> Result<Slot, SlotError> {
+pub fn seal_slot(
+    root: &Root,
+    clear: SlotClear,
+    password: &Password,
+    seed: NonceSeed,
+) -> Result<Slot, SlotError> {
     let secret = slot_secret(&clear, password)?;
     let covered = clear.encode();
     let commitment = commitment(&secret, &covered);
     let mut payload = Zeroizing::new([0; 40]);
-    for (to, from) in payload.iter_mut().zip(root.secret().expose().iter().chain(&root.epoch().0.to_le_bytes())) {
+    for (to, from) in payload.iter_mut().zip(
+        root.secret()
+            .expose()
+            .iter()
+            .chain(&root.epoch().0.to_le_bytes()),
+    ) {
         *to = *from;
     }
     let place = place(&covered, &commitment);
-    let nonce_tag = Secret::derive(labels::SLOT_NONCE, &[secret.expose()]).tag(&[&seed.0, &place, payload.as_slice()]);
+    let nonce_tag = Secret::derive(labels::SLOT_NONCE, &[secret.expose()]).tag(&[
+        &seed.0,
+        &place,
+        payload.as_slice(),
+    ]);
     let mut nonce = [0; 24];
-    nonce.iter_mut().zip(nonce_tag).for_each(|(to, from)| *to = from);
+    nonce
+        .iter_mut()
+        .zip(nonce_tag)
+        .for_each(|(to, from)| *to = from);
     let tag = cipher(&secret)
         .encrypt_inout_detached(&XNonce::from(nonce), &place, payload.as_mut_slice().into())
         .map_err(|_| SlotError::Damaged(Fault::Tag))?;
     Ok(Slot::new(clear, commitment, nonce, *payload, tag.into()))
 }
 
-/// Puts slots into the order in which a passphrase is tried: by what a guess costs, cheapest first, the highest number among equals. So a
-/// store cannot hold a passphrase up for long by slots that it made: those that cost more than the right one come behind it.
+/// Puts slots into the order in which a passphrase is tried: by what a guess costs, cheapest first,
+/// the highest number among equals. So a store cannot hold a passphrase up for long by slots that
+/// it made: those that cost more than the right one come behind it.
 pub fn cheapest_first(slots: &mut [Slot]) {
     slots.sort_by_key(|slot| {
         let clear = slot.clear();
-        (u64::from(clear.memory_kib).saturating_mul(u64::from(clear.passes)), Reverse(clear.number))
+        (
+            u64::from(clear.memory_kib).saturating_mul(u64::from(clear.passes)),
+            Reverse(clear.number),
+        )
     });
 }
 
@@ -129,7 +160,8 @@ pub fn open_slot(slot: &Slot, password: &Password) -> Result<Root, SlotError> {
     Ok(Root::new(root, epoch))
 }
 
-/// Argon2id with one lane: further lanes would run one after the other here, and only cost the owner.
+/// Argon2id with one lane: further lanes would run one after the other here, and only cost the
+/// owner.
 fn slot_secret(clear: &SlotClear, password: &Password) -> Result<Secret, SlotError> {
     let recovery;
     let password = match clear.kind {
@@ -154,12 +186,22 @@ fn commitment(secret: &Secret, covered: &[u8; SLOT_COMMITTED_BYTES]) -> [u8; 32]
 }
 
 fn cipher(secret: &Secret) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(Secret::derive(labels::SLOT_SEAL, &[secret.expose()]).expose().into())
+    XChaCha20Poly1305::new(
+        Secret::derive(labels::SLOT_SEAL, &[secret.expose()])
+            .expose()
+            .into(),
+    )
 }
 
 /// The associated data: every clear byte, commitment included.
-fn place(covered: &[u8; SLOT_COMMITTED_BYTES], commitment: &[u8; 32]) -> [u8; SLOT_COMMITTED_BYTES + 32] {
+fn place(
+    covered: &[u8; SLOT_COMMITTED_BYTES],
+    commitment: &[u8; 32],
+) -> [u8; SLOT_COMMITTED_BYTES + 32] {
     let mut place = [0; SLOT_COMMITTED_BYTES + 32];
-    place.iter_mut().zip(covered.iter().chain(commitment)).for_each(|(to, from)| *to = *from);
+    place
+        .iter_mut()
+        .zip(covered.iter().chain(commitment))
+        .for_each(|(to, from)| *to = *from);
     place
 }

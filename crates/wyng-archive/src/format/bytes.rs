@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The cursor under every decoder, and the appender under every encoder. Little endian, bounded, exact.
+//! The cursor under every decoder, and the appender under every encoder. Little endian, bounded,
+//! exact.
 
 /// A rule of a layout that bytes break; the word names the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +18,20 @@ impl<'a> Reader<'a> {
 
     /// The next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Malformed("too short"))?;
+        let (head, tail) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or(Malformed("too short"))?;
         self.0 = tail;
         Ok(*head)
     }
 
     /// The next `length` bytes.
     pub fn slice(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (head, tail) = self.0.split_at_checked(length).ok_or(Malformed("too short"))?;
+        let (head, tail) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(Malformed("too short"))?;
         self.0 = tail;
         Ok(head)
     }
@@ -56,17 +63,29 @@ impl<'a> Reader<'a> {
 
     /// Bytes that must stand here.
     pub fn magic(&mut self, expected: &'static [u8; 8]) -> Result<(), Malformed> {
-        if self.array::<8>()? == *expected { Ok(()) } else { Err(Malformed("magic")) }
+        if self.array::<8>()? == *expected {
+            Ok(())
+        } else {
+            Err(Malformed("magic"))
+        }
     }
 
     /// Reserved bytes: all zero, or the rule `what` is broken.
     pub fn zeros(&mut self, length: usize, what: &'static str) -> Result<(), Malformed> {
-        if self.slice(length)?.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Malformed(what)) }
+        if self.slice(length)?.iter().all(|byte| *byte == 0) {
+            Ok(())
+        } else {
+            Err(Malformed(what))
+        }
     }
 
     /// Nothing may follow.
     pub fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("trailing bytes")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("trailing bytes"))
+        }
     }
 
     /// Bytes not yet read.

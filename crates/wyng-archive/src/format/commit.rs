@@ -56,7 +56,10 @@ pub struct TreeRoot {
 
 impl TreeRoot {
     /// A tree without entries.
-    pub const EMPTY: Self = Self { size: 0, root: None };
+    pub const EMPTY: Self = Self {
+        size: 0,
+        root: None,
+    };
 }
 
 /// The root of (a).
@@ -88,7 +91,8 @@ impl SlotLabel {
     }
 }
 
-/// A live slot, as the commit lists it. Date and label stand here and not in the slot, whose bytes are in clear.
+/// A live slot, as the commit lists it. Date and label stand here and not in the slot, whose bytes
+/// are in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRef {
     /// Names it.
@@ -134,7 +138,8 @@ pub struct Commit {
     pub slots: Vec<SlotRef>,
 }
 
-/// The generation whose hash a commit carries besides the one before: its own with the lowest set bit cleared.
+/// The generation whose hash a commit carries besides the one before: its own with the lowest set
+/// bit cleared.
 pub fn skip_of(generation: u64) -> u64 {
     generation & generation.saturating_sub(1)
 }
@@ -142,29 +147,53 @@ pub fn skip_of(generation: u64) -> u64 {
 impl Commit {
     /// How it lists a slot: by number and hash. `None`: the slot is not live, whatever it opens.
     pub fn lists(&self, number: u8, hash: &[u8; 32]) -> Option<&SlotRef> {
-        self.slots.iter().find(|slot| slot.number == number && slot.hash == *hash)
+        self.slots
+            .iter()
+            .find(|slot| slot.number == number && slot.hash == *hash)
     }
 
     /// The number of the next pack.
     pub fn next_pack(&self) -> u64 {
-        self.packs.size.saturating_add(u64::from(self.tail.is_some()))
+        self.packs
+            .size
+            .saturating_add(u64::from(self.tail.is_some()))
     }
 
     /// Its [`COMMIT_PLAIN_BYTES`].
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(COMMIT_PLAIN_BYTES);
         let settings = &self.settings;
-        let flags = if settings.shared_domain.is_some() { FLAG_SHARED_DOMAIN } else { 0 } | if self.tail.is_some() { FLAG_TAIL } else { 0 };
+        let flags = if settings.shared_domain.is_some() {
+            FLAG_SHARED_DOMAIN
+        } else {
+            0
+        } | if self.tail.is_some() { FLAG_TAIL } else { 0 };
         let [level] = settings.zstd_level.to_le_bytes();
-        writer.u64(self.generation).i64(self.time).bytes(&self.writer).bytes(&self.previous).bytes(&self.skip).u64(self.runs);
-        writer.u32(self.epoch.0).u32(settings.chunk_size_bytes).u32(settings.pack_size_bytes).u32(settings.hold_off_runs);
-        writer.u64(settings.hold_off_secs).u8(level).u8(flags).u16(self.next_slot);
+        writer
+            .u64(self.generation)
+            .i64(self.time)
+            .bytes(&self.writer)
+            .bytes(&self.previous)
+            .bytes(&self.skip)
+            .u64(self.runs);
+        writer
+            .u32(self.epoch.0)
+            .u32(settings.chunk_size_bytes)
+            .u32(settings.pack_size_bytes)
+            .u32(settings.hold_off_runs);
+        writer
+            .u64(settings.hold_off_secs)
+            .u8(level)
+            .u8(flags)
+            .u16(self.next_slot);
         writer.u32(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         writer.bytes(&settings.shared_domain.map_or([0; 16], |domain| domain.0));
         writer.u64(self.packs.size);
         self.packs.root.unwrap_or(NO_PLACE).encode(&mut writer);
         for tree in [&self.keys, &self.volumes] {
-            writer.u64(tree.size).bytes(&tree.root.unwrap_or(Id::ZERO).0);
+            writer
+                .u64(tree.size)
+                .bytes(&tree.root.unwrap_or(Id::ZERO).0);
         }
         match &self.tail {
             Some(tail) => {
@@ -177,8 +206,15 @@ impl Commit {
         }
         for slot in &self.slots {
             let label = slot.label.as_str().as_bytes();
-            writer.u8(slot.number).u8(u8::try_from(label.len()).unwrap_or(u8::MAX)).bytes(&[0; 6]).i64(slot.time).bytes(&slot.hash);
-            writer.bytes(label).bytes(NO_LABEL.get(label.len()..).unwrap_or_default());
+            writer
+                .u8(slot.number)
+                .u8(u8::try_from(label.len()).unwrap_or(u8::MAX))
+                .bytes(&[0; 6])
+                .i64(slot.time)
+                .bytes(&slot.hash);
+            writer
+                .bytes(label)
+                .bytes(NO_LABEL.get(label.len()..).unwrap_or_default());
         }
         writer.zeros_to(COMMIT_PLAIN_BYTES);
         writer.finish()
@@ -193,7 +229,13 @@ impl Commit {
         if generation == 0 || reader.u64()? != generation {
             return Err(Malformed("a commit of another generation"));
         }
-        let (time, writer, previous, skip, runs) = (reader.i64()?, reader.array()?, reader.array()?, reader.array()?, reader.u64()?);
+        let (time, writer, previous, skip, runs) = (
+            reader.i64()?,
+            reader.array()?,
+            reader.array()?,
+            reader.array()?,
+            reader.u64()?,
+        );
         let epoch = Epoch(reader.u32()?);
         let (chunk_size_bytes, pack_size_bytes, hold_off_runs, hold_off_secs) =
             (reader.u32()?, reader.u32()?, reader.u32()?, reader.u64()?);
@@ -205,21 +247,50 @@ impl Commit {
         if flags > FLAG_SHARED_DOMAIN | FLAG_TAIL {
             return Err(Malformed("commit flags"));
         }
-        let shared_domain = optional(flags & FLAG_SHARED_DOMAIN != 0, reader.array()?, "shared domain")?.map(DomainId);
+        let shared_domain = optional(
+            flags & FLAG_SHARED_DOMAIN != 0,
+            reader.array()?,
+            "shared domain",
+        )?
+        .map(DomainId);
         let packs = decode_packs_root(&mut reader)?;
         let (keys, volumes) = (decode_root(&mut reader)?, decode_root(&mut reader)?);
         let tail = decode_tail(&mut reader, flags & FLAG_TAIL != 0, packs.size)?;
         let slots = decode_slots(&mut reader, slot_count, next_slot)?;
         reader.zeros(reader.remaining(), "reserved")?;
-        let settings = ArchiveSettings { chunk_size_bytes, pack_size_bytes, hold_off_runs, hold_off_secs, zstd_level, shared_domain };
-        let commit = Self { generation, time, writer, previous, skip, runs, epoch, settings, next_slot, packs, keys, volumes, tail, slots };
+        let settings = ArchiveSettings {
+            chunk_size_bytes,
+            pack_size_bytes,
+            hold_off_runs,
+            hold_off_secs,
+            zstd_level,
+            shared_domain,
+        };
+        let commit = Self {
+            generation,
+            time,
+            writer,
+            previous,
+            skip,
+            runs,
+            epoch,
+            settings,
+            next_slot,
+            packs,
+            keys,
+            volumes,
+            tail,
+            slots,
+        };
         commit.check_links()?;
         Ok(commit)
     }
 
     fn check_links(&self) -> Result<(), Malformed> {
         let first = self.generation == 1;
-        if first != (self.previous == [0; 32]) || (skip_of(self.generation) == 0) != (self.skip == [0; 32]) {
+        if first != (self.previous == [0; 32])
+            || (skip_of(self.generation) == 0) != (self.skip == [0; 32])
+        {
             return Err(Malformed("hash of an earlier commit"));
         }
         Ok(())
@@ -230,10 +301,19 @@ impl Commit {
 const NO_LABEL: &[u8; LABEL_MAX_BYTES] = &[0; LABEL_MAX_BYTES];
 
 /// Stands for the root place of an empty (a).
-const NO_PLACE: Place = Place { pack: 0, offset_bytes: 0, length_bytes: 0, id: Id::ZERO };
+const NO_PLACE: Place = Place {
+    pack: 0,
+    offset_bytes: 0,
+    length_bytes: 0,
+    id: Id::ZERO,
+};
 
 /// A field that is present with a flag and zero without it.
-fn optional<const N: usize>(flag: bool, bytes: [u8; N], what: &'static str) -> Result<Option<[u8; N]>, Malformed> {
+fn optional<const N: usize>(
+    flag: bool,
+    bytes: [u8; N],
+    what: &'static str,
+) -> Result<Option<[u8; N]>, Malformed> {
     match (flag, bytes == [0; N]) {
         (true, false) => Ok(Some(bytes)),
         (false, true) => Ok(None),
@@ -263,7 +343,11 @@ fn decode_root(reader: &mut Reader<'_>) -> Result<TreeRoot, Malformed> {
     Ok(TreeRoot { size, root })
 }
 
-fn decode_tail(reader: &mut Reader<'_>, present: bool, packs_size: u64) -> Result<Option<Tail>, Malformed> {
+fn decode_tail(
+    reader: &mut Reader<'_>,
+    present: bool,
+    packs_size: u64,
+) -> Result<Option<Tail>, Malformed> {
     if !present {
         reader.zeros(TAIL_BYTES, "tail")?;
         return Ok(None);
@@ -272,11 +356,21 @@ fn decode_tail(reader: &mut Reader<'_>, present: bool, packs_size: u64) -> Resul
     if number != packs_size {
         return Err(Malformed("the tail's number"));
     }
-    Ok(Some(Tail { number, entry: PackEntry::decode(reader)? }))
+    Ok(Some(Tail {
+        number,
+        entry: PackEntry::decode(reader)?,
+    }))
 }
 
-fn decode_slots(reader: &mut Reader<'_>, count: u32, next_slot: u16) -> Result<Vec<SlotRef>, Malformed> {
-    let count = usize::try_from(count).ok().filter(|count| *count <= SLOTS_MAX).ok_or(Malformed("slot count"))?;
+fn decode_slots(
+    reader: &mut Reader<'_>,
+    count: u32,
+    next_slot: u16,
+) -> Result<Vec<SlotRef>, Malformed> {
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= SLOTS_MAX)
+        .ok_or(Malformed("slot count"))?;
     let mut slots: Vec<SlotRef> = Vec::with_capacity(count);
     for _ in 0..count {
         let (number, label_bytes) = (reader.u8()?, usize::from(reader.u8()?));
@@ -286,12 +380,23 @@ fn decode_slots(reader: &mut Reader<'_>, count: u32, next_slot: u16) -> Result<V
             return Err(Malformed("slot number"));
         }
         let (time, hash) = (reader.i64()?, reader.array()?);
-        let (label, filler) = reader.slice(LABEL_MAX_BYTES)?.split_at_checked(label_bytes).ok_or(Malformed("length of a label"))?;
-        let label = std::str::from_utf8(label).ok().and_then(SlotLabel::new).ok_or(Malformed("label of a slot"))?;
+        let (label, filler) = reader
+            .slice(LABEL_MAX_BYTES)?
+            .split_at_checked(label_bytes)
+            .ok_or(Malformed("length of a label"))?;
+        let label = std::str::from_utf8(label)
+            .ok()
+            .and_then(SlotLabel::new)
+            .ok_or(Malformed("label of a slot"))?;
         if filler.iter().any(|byte| *byte != 0) {
             return Err(Malformed("label of a slot"));
         }
-        slots.push(SlotRef { number, time, hash, label });
+        slots.push(SlotRef {
+            number,
+            time,
+            hash,
+            label,
+        });
     }
     Ok(slots)
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The directory: the last record of a pack, which lists all others. Layout: `docs/format.md`, section 7.
+//! The directory: the last record of a pack, which lists all others. Layout: `docs/format.md`,
+//! section 7.
 
 use super::bytes::{Malformed, Reader, Writer};
 use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
@@ -47,24 +48,36 @@ pub struct Directory {
 impl Directory {
     /// Plain bytes of a directory with `count` entries.
     pub fn plain_bytes(count: usize) -> usize {
-        count.saturating_mul(DIRECTORY_ENTRY_BYTES).saturating_add(HEADER_BYTES)
+        count
+            .saturating_mul(DIRECTORY_ENTRY_BYTES)
+            .saturating_add(HEADER_BYTES)
     }
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(Self::plain_bytes(self.entries.len()));
-        writer.u8(MARK).bytes(&[0; 3]).u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        writer
+            .u8(MARK)
+            .bytes(&[0; 3])
+            .u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         for entry in &self.entries {
             let (kind, key) = match entry.kind {
                 RecordKind::Chunk { key } => (1, key),
                 RecordKind::Node => (2, 0),
             };
-            writer.bytes(&entry.id.0).u32(entry.offset_bytes).u32(entry.length_bytes).u32(key).u8(kind).bytes(&[0; 3]);
+            writer
+                .bytes(&entry.id.0)
+                .u32(entry.offset_bytes)
+                .u32(entry.length_bytes)
+                .u32(key)
+                .u8(kind)
+                .bytes(&[0; 3]);
         }
         writer.finish()
     }
 
-    /// Reads a directory that begins at `directory_offset_bytes` of its pack: its records must fill all that lies before.
+    /// Reads a directory that begins at `directory_offset_bytes` of its pack: its records must fill
+    /// all that lies before.
     pub fn decode(plain: &[u8], directory_offset_bytes: u32) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plain);
         if reader.u8()? != MARK {
@@ -82,7 +95,9 @@ impl Directory {
             if entry.offset_bytes != end_bytes {
                 return Err(Malformed("a gap between records"));
             }
-            end_bytes = end_bytes.checked_add(entry.length_bytes).ok_or(Malformed("record length"))?;
+            end_bytes = end_bytes
+                .checked_add(entry.length_bytes)
+                .ok_or(Malformed("record length"))?;
             entries.push(entry);
         }
         reader.end()?;
@@ -90,7 +105,11 @@ impl Directory {
             return Err(Malformed("records end elsewhere"));
         }
         let directory = Self { entries };
-        if directory.has_duplicates() { Err(Malformed("an id twice")) } else { Ok(directory) }
+        if directory.has_duplicates() {
+            Err(Malformed("an id twice"))
+        } else {
+            Ok(directory)
+        }
     }
 
     fn has_duplicates(&self) -> bool {
@@ -102,7 +121,8 @@ impl Directory {
 
 fn decode_entry(reader: &mut Reader<'_>) -> Result<DirectoryEntry, Malformed> {
     let id = Id(reader.array()?);
-    let (offset_bytes, length_bytes, key, kind) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u8()?);
+    let (offset_bytes, length_bytes, key, kind) =
+        (reader.u32()?, reader.u32()?, reader.u32()?, reader.u8()?);
     reader.zeros(3, "reserved")?;
     if usize::try_from(length_bytes).map_or(true, |length| length <= RECORD_OVERHEAD_BYTES) {
         return Err(Malformed("record length"));
@@ -112,5 +132,10 @@ fn decode_entry(reader: &mut Reader<'_>) -> Result<DirectoryEntry, Malformed> {
         (2, 0) => RecordKind::Node,
         _ => return Err(Malformed("record kind")),
     };
-    Ok(DirectoryEntry { id, offset_bytes, length_bytes, kind })
+    Ok(DirectoryEntry {
+        id,
+        offset_bytes,
+        length_bytes,
+        kind,
+    })
 }

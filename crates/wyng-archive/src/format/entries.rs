@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the leaves of the catalog's trees hold: packs, keys, sessions, volumes. Layouts: `docs/format.md`, section 8.
+//! What the leaves of the catalog's trees hold: packs, keys, sessions, volumes. Layouts:
+//! `docs/format.md`, section 8.
 
 use wyng_wire::BlobName;
 
@@ -53,7 +54,9 @@ pub struct PackEntry {
 impl PackEntry {
     /// Does a range lie inside the pack? Asked before anything is read.
     pub fn contains(&self, offset_bytes: u32, length_bytes: u32) -> bool {
-        offset_bytes.checked_add(length_bytes).is_some_and(|end| end <= self.length_bytes)
+        offset_bytes
+            .checked_add(length_bytes)
+            .is_some_and(|end| end <= self.length_bytes)
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {
@@ -62,13 +65,22 @@ impl PackEntry {
             PackState::GivenUp(generation) => (1, generation),
             PackState::Lost => (2, 0),
         };
-        writer.bytes(&self.name.0).bytes(&self.directory.0).u32(self.length_bytes).u32(self.directory_offset_bytes);
-        writer.u32(self.directory_length_bytes).u8(state).bytes(&[0; 3]).u64(generation);
+        writer
+            .bytes(&self.name.0)
+            .bytes(&self.directory.0)
+            .u32(self.length_bytes)
+            .u32(self.directory_offset_bytes);
+        writer
+            .u32(self.directory_length_bytes)
+            .u8(state)
+            .bytes(&[0; 3])
+            .u64(generation);
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (name, directory) = (BlobName(reader.array()?), Id(reader.array()?));
-        let (length_bytes, directory_offset_bytes, directory_length_bytes) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (length_bytes, directory_offset_bytes, directory_length_bytes) =
+            (reader.u32()?, reader.u32()?, reader.u32()?);
         let state = reader.u8()?;
         reader.zeros(3, "reserved")?;
         let state = match (state, reader.u64()?) {
@@ -77,7 +89,14 @@ impl PackEntry {
             (2, 0) => PackState::Lost,
             _ => return Err(Malformed("pack state")),
         };
-        let entry = Self { name, directory, length_bytes, directory_offset_bytes, directory_length_bytes, state };
+        let entry = Self {
+            name,
+            directory,
+            length_bytes,
+            directory_offset_bytes,
+            directory_length_bytes,
+            state,
+        };
         if entry.contains(directory_offset_bytes, directory_length_bytes) {
             Ok(entry)
         } else {
@@ -101,11 +120,20 @@ pub struct Place {
 
 impl Place {
     pub(super) fn encode(&self, writer: &mut Writer) {
-        writer.u64(self.pack).u32(self.offset_bytes).u32(self.length_bytes).bytes(&self.id.0);
+        writer
+            .u64(self.pack)
+            .u32(self.offset_bytes)
+            .u32(self.length_bytes)
+            .bytes(&self.id.0);
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { pack: reader.u64()?, offset_bytes: reader.u32()?, length_bytes: reader.u32()?, id: Id(reader.array()?) })
+        Ok(Self {
+            pack: reader.u64()?,
+            offset_bytes: reader.u32()?,
+            length_bytes: reader.u32()?,
+            id: Id(reader.array()?),
+        })
     }
 }
 
@@ -123,14 +151,22 @@ pub struct KeyEntry {
 impl KeyEntry {
     /// Its 72 bytes.
     pub fn encode(&self, writer: &mut Writer) {
-        writer.u32(self.epoch.0).u32(0).bytes(&self.enc).bytes(&self.check);
+        writer
+            .u32(self.epoch.0)
+            .u32(0)
+            .bytes(&self.enc)
+            .bytes(&self.check);
     }
 
     /// Reads 72 bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let epoch = Epoch(reader.u32()?);
         reader.zeros(4, "reserved")?;
-        Ok(Self { epoch, enc: reader.array()?, check: reader.array()? })
+        Ok(Self {
+            epoch,
+            enc: reader.array()?,
+            check: reader.array()?,
+        })
     }
 }
 
@@ -171,13 +207,24 @@ impl SessionEntry {
     pub fn chunk_bytes(&self, index: u64) -> u32 {
         let begin = index.saturating_mul(u64::from(self.chunk_size_bytes));
         let rest = self.size_bytes.saturating_sub(begin);
-        u32::try_from(rest).unwrap_or(u32::MAX).min(self.chunk_size_bytes)
+        u32::try_from(rest)
+            .unwrap_or(u32::MAX)
+            .min(self.chunk_size_bytes)
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {
         let flags = u8::from(self.live) | (u8::from(self.cut_short) << 1);
-        writer.i64(self.time).u64(self.generation).u64(self.size_bytes).u64(self.added_bytes).u32(self.chunk_size_bytes);
-        writer.u8(depth_for(self.chunk_count())).u8(flags).u8(small(self.tags.len())).u8(small(self.settings.len()));
+        writer
+            .i64(self.time)
+            .u64(self.generation)
+            .u64(self.size_bytes)
+            .u64(self.added_bytes)
+            .u32(self.chunk_size_bytes);
+        writer
+            .u8(depth_for(self.chunk_count()))
+            .u8(flags)
+            .u8(small(self.tags.len()))
+            .u8(small(self.settings.len()));
         writer.bytes(&self.domain.0).bytes(&self.root.0);
         for id in &self.settings {
             writer.bytes(&id.0);
@@ -188,12 +235,14 @@ impl SessionEntry {
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (time, generation, size_bytes, added_bytes) = (reader.i64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+        let (time, generation, size_bytes, added_bytes) =
+            (reader.i64()?, reader.u64()?, reader.u64()?, reader.u64()?);
         let chunk_size_bytes = reader.u32()?;
         if !is_chunk_size(chunk_size_bytes) {
             return Err(Malformed("chunk size"));
         }
-        let (depth, flags, tag_count, settings_count) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
+        let (depth, flags, tag_count, settings_count) =
+            (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
         if flags > 3 {
             return Err(Malformed("session flags"));
         }
@@ -201,10 +250,26 @@ impl SessionEntry {
             return Err(Malformed("too many tags or settings"));
         }
         let (domain, root) = (DomainId(reader.array()?), Id(reader.array()?));
-        let settings = (0..settings_count).map(|_| Ok(Id(reader.array()?))).collect::<Result<_, Malformed>>()?;
-        let tags = (0..tag_count).map(|_| decode_tag(reader)).collect::<Result<_, _>>()?;
+        let settings = (0..settings_count)
+            .map(|_| Ok(Id(reader.array()?)))
+            .collect::<Result<_, Malformed>>()?;
+        let tags = (0..tag_count)
+            .map(|_| decode_tag(reader))
+            .collect::<Result<_, _>>()?;
         let (live, cut_short) = (flags & 1 != 0, flags & 2 != 0);
-        let session = Self { time, generation, size_bytes, added_bytes, chunk_size_bytes, live, cut_short, domain, root, settings, tags };
+        let session = Self {
+            time,
+            generation,
+            size_bytes,
+            added_bytes,
+            chunk_size_bytes,
+            live,
+            cut_short,
+            domain,
+            root,
+            settings,
+            tags,
+        };
         if depth != depth_for(session.chunk_count()) {
             return Err(Malformed("depth"));
         }
@@ -244,13 +309,28 @@ pub struct VolumeEntry {
 impl VolumeEntry {
     pub(super) fn encode(&self, writer: &mut Writer) {
         let description_bytes = u16::try_from(self.description.len()).unwrap_or(u16::MAX);
-        writer.bytes(&self.id.0).bytes(&self.domain.0).u64(self.size_bytes).u32(self.chunk_size_bytes);
-        writer.u8(small(self.name.len())).u8(0).u16(description_bytes).u64(self.sessions_size).bytes(&self.sessions_root.0);
-        writer.bytes(self.name.as_bytes()).bytes(self.description.as_bytes());
+        writer
+            .bytes(&self.id.0)
+            .bytes(&self.domain.0)
+            .u64(self.size_bytes)
+            .u32(self.chunk_size_bytes);
+        writer
+            .u8(small(self.name.len()))
+            .u8(0)
+            .u16(description_bytes)
+            .u64(self.sessions_size)
+            .bytes(&self.sessions_root.0);
+        writer
+            .bytes(self.name.as_bytes())
+            .bytes(self.description.as_bytes());
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (id, domain, size_bytes) = (VolumeId(reader.array()?), DomainId(reader.array()?), reader.u64()?);
+        let (id, domain, size_bytes) = (
+            VolumeId(reader.array()?),
+            DomainId(reader.array()?),
+            reader.u64()?,
+        );
         let chunk_size_bytes = reader.u32()?;
         if !is_chunk_size(chunk_size_bytes) {
             return Err(Malformed("chunk size"));
@@ -262,15 +342,28 @@ impl VolumeEntry {
             return Err(Malformed("description length"));
         }
         let (sessions_size, sessions_root) = (reader.u64()?, Id(reader.array()?));
-        let (name, description) = (text(reader.slice(name_bytes)?)?, text(reader.slice(description_bytes)?)?);
+        let (name, description) = (
+            text(reader.slice(name_bytes)?)?,
+            text(reader.slice(description_bytes)?)?,
+        );
         if !is_volume_name(&name) {
             return Err(Malformed("volume name"));
         }
-        Ok(Self { id, domain, size_bytes, chunk_size_bytes, sessions_size, sessions_root, name, description })
+        Ok(Self {
+            id,
+            domain,
+            size_bytes,
+            chunk_size_bytes,
+            sessions_size,
+            sessions_root,
+            name,
+            description,
+        })
     }
 }
 
-/// May a volume be called so? The name becomes a file's name at a restore, so it can neither hide nor climb nor be an option.
+/// May a volume be called so? The name becomes a file's name at a restore, so it can neither hide
+/// nor climb nor be an option.
 pub fn is_volume_name(name: &str) -> bool {
     (1..=NAME_MAX_BYTES).contains(&name.len())
         && !name.starts_with(['.', '-'])
@@ -278,10 +371,13 @@ pub fn is_volume_name(name: &str) -> bool {
 }
 
 fn text(bytes: &[u8]) -> Result<String, Malformed> {
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed("UTF-8"))
+    std::str::from_utf8(bytes)
+        .map(str::to_owned)
+        .map_err(|_| Malformed("UTF-8"))
 }
 
-/// Lengths that the catalog's doors keep below 256; a longer one would fail its own decoding, which every node meets before it is sealed.
+/// Lengths that the catalog's doors keep below 256; a longer one would fail its own decoding, which
+/// every node meets before it is sealed.
 fn small(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The code of a recovery sheet: a commit's generation, the beginning of its hash, and two check digits, so that a code that was mistyped is
-//! never taken for one that shows a rollback. Layout: `docs/format.md`, section 9.2.
+//! The code of a recovery sheet: a commit's generation, the beginning of its hash, and two check
+//! digits, so that a code that was mistyped is never taken for one that shows a rollback. Layout:
+//! `docs/format.md`, section 9.2.
 
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 /// Hexadecimal digits of the hash: 64 bits, which nobody meets by trying.
 const HASH_DIGITS: usize = 16;
-/// ISO 7064's MOD 97-10 finds each wrong digit and each pair of neighbours that changed places, and 96 of 97 other mistakes.
+/// ISO 7064's MOD 97-10 finds each wrong digit and each pair of neighbours that changed places, and
+/// 96 of 97 other mistakes.
 const MODULUS: u128 = 97;
 
 /// See the module's first line.
@@ -25,7 +27,12 @@ pub struct Mistyped;
 impl HeadCode {
     /// The code of a commit with this hash of its 4096 bytes.
     pub fn of(generation: u64, hash: &[u8; 32]) -> Self {
-        Self { generation, hash: hash.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)) }
+        Self {
+            generation,
+            hash: hash
+                .first_chunk::<8>()
+                .map_or(0, |bytes| u64::from_be_bytes(*bytes)),
+        }
     }
 
     /// The generation that it names.
@@ -46,7 +53,13 @@ impl HeadCode {
 
 impl Display for HeadCode {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}-{:016x}-{:02}", self.generation, self.hash, self.check())
+        write!(
+            formatter,
+            "{}-{:016x}-{:02}",
+            self.generation,
+            self.hash,
+            self.check()
+        )
     }
 }
 
@@ -56,17 +69,32 @@ impl FromStr for HeadCode {
     /// Reads what a person typed: blanks around it and the case of letters do not matter.
     fn from_str(text: &str) -> Result<Self, Mistyped> {
         let mut parts = text.trim().split('-');
-        let (Some(generation), Some(hash), Some(check), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(generation), Some(hash), Some(check), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(Mistyped);
         };
-        let is_decimal = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let is_hash = hash.len() == HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_decimal =
+            |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_hash =
+            hash.len() == HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !(is_decimal(generation) && is_hash && is_decimal(check) && check.len() == 2) {
             return Err(Mistyped);
         }
-        let generation = generation.parse().ok().filter(|generation| *generation > 0).ok_or(Mistyped)?;
-        let code = Self { generation, hash: u64::from_str_radix(hash, 16).map_err(|_| Mistyped)? };
-        if check.parse() == Ok(code.check()) { Ok(code) } else { Err(Mistyped) }
+        let generation = generation
+            .parse()
+            .ok()
+            .filter(|generation| *generation > 0)
+            .ok_or(Mistyped)?;
+        let code = Self {
+            generation,
+            hash: u64::from_str_radix(hash, 16).map_err(|_| Mistyped)?,
+        };
+        if check.parse() == Ok(code.check()) {
+            Ok(code)
+        } else {
+            Err(Mistyped)
+        }
     }
 }
 
@@ -95,20 +123,39 @@ mod tests {
                 let mut typed: Vec<char> = text.chars().collect();
                 if typed[place] != wrong {
                     typed[place] = wrong;
-                    assert_eq!(typed.iter().collect::<String>().parse::<HeadCode>(), Err(Mistyped), "{wrong} at {place}");
+                    assert_eq!(
+                        typed.iter().collect::<String>().parse::<HeadCode>(),
+                        Err(Mistyped),
+                        "{wrong} at {place}"
+                    );
                 }
             }
             let mut typed: Vec<char> = text.chars().collect();
-            if typed.get(place + 1).is_some_and(|next| *next != typed[place]) {
+            if typed
+                .get(place + 1)
+                .is_some_and(|next| *next != typed[place])
+            {
                 typed.swap(place, place + 1);
-                assert_eq!(typed.iter().collect::<String>().parse::<HeadCode>(), Err(Mistyped), "changed places at {place}");
+                assert_eq!(
+                    typed.iter().collect::<String>().parse::<HeadCode>(),
+                    Err(Mistyped),
+                    "changed places at {place}"
+                );
             }
         }
     }
 
     #[test]
     fn what_has_another_form_is_no_code() {
-        for text in ["", "18", "18-5cd87b25239ff2b6", "0-0000000000000000-00", "+8-5cd87b25239ff2b6-00", "18-5cd8-12", "a-b-c-d"] {
+        for text in [
+            "",
+            "18",
+            "18-5cd87b25239ff2b6",
+            "0-0000000000000000-00",
+            "+8-5cd87b25239ff2b6-00",
+            "18-5cd8-12",
+            "a-b-c-d",
+        ] {
             assert_eq!(text.parse::<HeadCode>(), Err(Mistyped), "{text}");
         }
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How each object is laid out, byte by byte: encode and decode, and nothing else. Each file is one object of `docs/format.md`.
+//! How each object is laid out, byte by byte: encode and decode, and nothing else. Each file is one
+//! object of `docs/format.md`.
 //!
-//! A decoder takes exactly the bytes of one object and refuses what its encoder would not have written.
+//! A decoder takes exactly the bytes of one object and refuses what its encoder would not have
+//! written.
 
 mod bytes;
 mod commit;
@@ -14,16 +16,21 @@ mod slot;
 
 pub use bytes::{Malformed, Reader, Writer};
 pub use commit::{
-    ArchiveSettings, COMMIT_BYTES, COMMIT_PLAIN_BYTES, Commit, KeysRoot, LABEL_MAX_BYTES, PacksRoot, SLOTS_MAX, SlotLabel, SlotRef, Tail,
-    TreeRoot, skip_of,
+    ArchiveSettings, COMMIT_BYTES, COMMIT_PLAIN_BYTES, Commit, KeysRoot, LABEL_MAX_BYTES,
+    PacksRoot, SLOTS_MAX, SlotLabel, SlotRef, Tail, TreeRoot, skip_of,
 };
-pub use directory::{DIRECTORY_ENTRY_BYTES, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind};
+pub use directory::{
+    DIRECTORY_ENTRY_BYTES, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind,
+};
 pub use entries::{
-    DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, PackState, Place, SETTINGS_MAX, SessionEntry, TAG_MAX_BYTES, TAGS_MAX,
-    VolumeEntry, VolumeId, is_volume_name,
+    DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, PackState, Place, SETTINGS_MAX,
+    SessionEntry, TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, VolumeId, is_volume_name,
 };
 pub use head_code::{HeadCode, Mistyped};
-pub use node::{ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape, VolumesTree, depth_for};
+pub use node::{
+    ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape,
+    VolumesTree, depth_for,
+};
 pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
 pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
 
@@ -34,7 +41,9 @@ pub const CHUNK_SIZE_MIN_BYTES: usize = 512;
 
 /// A power of two within the bounds.
 pub fn is_chunk_size(bytes: u32) -> bool {
-    bytes.is_power_of_two() && usize::try_from(bytes).is_ok_and(|bytes| (CHUNK_SIZE_MIN_BYTES..=CHUNK_SIZE_MAX_BYTES).contains(&bytes))
+    bytes.is_power_of_two()
+        && usize::try_from(bytes)
+            .is_ok_and(|bytes| (CHUNK_SIZE_MIN_BYTES..=CHUNK_SIZE_MAX_BYTES).contains(&bytes))
 }
 
 /// How many chunks a volume of `size_bytes` has; 0 for an empty one.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The node of the one radix tree, for each of the five things that it holds. Layout: `docs/format.md`, section 8.
+//! The node of the one radix tree, for each of the five things that it holds. Layout:
+//! `docs/format.md`, section 8.
 
 use std::fmt;
 
@@ -101,7 +102,8 @@ impl Shape for PacksTree {
     }
 }
 
-/// A node: a leaf with entries or an inner node with children, at most [`FANOUT`] of them, at least one when it is stored.
+/// A node: a leaf with entries or an inner node with children, at most [`FANOUT`] of them, at least
+/// one when it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node<S: Shape> {
     /// Level 0.
@@ -118,7 +120,14 @@ pub enum Node<S: Shape> {
 impl<S: Shape> Node<S> {
     /// An empty node. It is never stored so.
     pub fn empty(level: u8) -> Self {
-        if level == 0 { Self::Leaf(Box::new([const { None }; FANOUT])) } else { Self::Inner { level, children: Box::new([None; FANOUT]) } }
+        if level == 0 {
+            Self::Leaf(Box::new([const { None }; FANOUT]))
+        } else {
+            Self::Inner {
+                level,
+                children: Box::new([None; FANOUT]),
+            }
+        }
     }
 
     /// Its height above the leaves.
@@ -136,7 +145,10 @@ impl<S: Shape> Node<S> {
 
     fn bitmap(&self) -> u32 {
         fn bits<T>(slots: &[Option<T>; FANOUT]) -> u32 {
-            slots.iter().rev().fold(0, |bits, slot| (bits << 1) | u32::from(slot.is_some()))
+            slots
+                .iter()
+                .rev()
+                .fold(0, |bits, slot| (bits << 1) | u32::from(slot.is_some()))
         }
         match self {
             Self::Leaf(values) => bits(values),
@@ -147,15 +159,26 @@ impl<S: Shape> Node<S> {
     /// The canonical bytes: what is named by its keyed hash, and sealed.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(HEADER_BYTES + FANOUT * 32);
-        writer.u8(S::TREE).u8(self.level()).u16(0).u32(self.bitmap());
+        writer
+            .u8(S::TREE)
+            .u8(self.level())
+            .u16(0)
+            .u32(self.bitmap());
         match self {
-            Self::Leaf(values) => values.iter().flatten().for_each(|value| S::encode_value(value, &mut writer)),
-            Self::Inner { children, .. } => children.iter().flatten().for_each(|child| S::encode_child(child, &mut writer)),
+            Self::Leaf(values) => values
+                .iter()
+                .flatten()
+                .for_each(|value| S::encode_value(value, &mut writer)),
+            Self::Inner { children, .. } => children
+                .iter()
+                .flatten()
+                .for_each(|child| S::encode_child(child, &mut writer)),
         }
         writer.finish()
     }
 
-    /// Reads a node that must be of this tree and `level`; of the indices from its base on, `room` exist.
+    /// Reads a node that must be of this tree and `level`; of the indices from its base on, `room`
+    /// exist.
     pub fn decode(plain: &[u8], level: u8, room: u64) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plain);
         if reader.u8()? != S::TREE {
@@ -169,21 +192,37 @@ impl<S: Shape> Node<S> {
         if bitmap == 0 {
             return Err(Malformed("an empty node"));
         }
-        let span = 1u64.checked_shl(u32::from(level).saturating_mul(5)).unwrap_or(u64::MAX);
+        let span = 1u64
+            .checked_shl(u32::from(level).saturating_mul(5))
+            .unwrap_or(u64::MAX);
         let slots_with_room = u32::try_from(room.div_ceil(span)).unwrap_or(u32::MAX);
         if bitmap.checked_shr(slots_with_room).unwrap_or(0) != 0 {
             return Err(Malformed("a child past the end"));
         }
         let mut node = Self::empty(level);
-        let present = |slot: usize| bitmap.checked_shr(u32::try_from(slot).unwrap_or(u32::MAX)).unwrap_or(0) & 1 == 1;
+        let present = |slot: usize| {
+            bitmap
+                .checked_shr(u32::try_from(slot).unwrap_or(u32::MAX))
+                .unwrap_or(0)
+                & 1
+                == 1
+        };
         match &mut node {
             Self::Leaf(values) => {
-                for (_, value) in values.iter_mut().enumerate().filter(|(slot, _)| present(*slot)) {
+                for (_, value) in values
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(slot, _)| present(*slot))
+                {
                     *value = Some(S::decode_value(&mut reader)?);
                 }
             }
             Self::Inner { children, .. } => {
-                for (_, child) in children.iter_mut().enumerate().filter(|(slot, _)| present(*slot)) {
+                for (_, child) in children
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(slot, _)| present(*slot))
+                {
                     *child = Some(S::decode_child(&mut reader)?);
                 }
             }
@@ -193,7 +232,8 @@ impl<S: Shape> Node<S> {
     }
 }
 
-/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most 13.
+/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most
+/// 13.
 pub fn depth_for(size: u64) -> u8 {
     let (mut depth, mut room) = (0u8, 1u128);
     if size == 0 {

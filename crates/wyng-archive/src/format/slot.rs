@@ -60,10 +60,25 @@ impl SlotClear {
             SlotKind::RecoveryKey => 1,
         };
         let mut writer = Writer::with_capacity(SLOT_COMMITTED_BYTES);
-        writer.bytes(MAGIC).u16(0).u8(SUITE).u8(self.number).u8(kind).zeros_to(16).bytes(&self.archive.0);
-        writer.u32(self.memory_kib).u32(self.passes).u32(1).u32(0).bytes(&self.salt);
+        writer
+            .bytes(MAGIC)
+            .u16(0)
+            .u8(SUITE)
+            .u8(self.number)
+            .u8(kind)
+            .zeros_to(16)
+            .bytes(&self.archive.0);
+        writer
+            .u32(self.memory_kib)
+            .u32(self.passes)
+            .u32(1)
+            .u32(0)
+            .bytes(&self.salt);
         let mut bytes = [0; SLOT_COMMITTED_BYTES];
-        bytes.iter_mut().zip(writer.finish()).for_each(|(to, from)| *to = from);
+        bytes
+            .iter_mut()
+            .zip(writer.finish())
+            .for_each(|(to, from)| *to = from);
         bytes
     }
 
@@ -87,11 +102,19 @@ impl SlotClear {
             return Err(Malformed("Argon2 lanes"));
         }
         reader.zeros(4, "reserved")?;
-        Ok(Self { number, kind, archive, memory_kib, passes, salt: reader.array()? })
+        Ok(Self {
+            number,
+            kind,
+            archive,
+            memory_kib,
+            passes,
+            salt: reader.array()?,
+        })
     }
 }
 
-/// A whole slot whose fields are within bounds and whose last field fits. Nothing in it is proven before it is opened.
+/// A whole slot whose fields are within bounds and whose last field fits. Nothing in it is proven
+/// before it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     clear: SlotClear,
@@ -103,8 +126,20 @@ pub struct Slot {
 
 impl Slot {
     /// Puts a slot together.
-    pub fn new(clear: SlotClear, commitment: [u8; 32], nonce: [u8; 24], sealed_payload: [u8; 40], tag: [u8; 16]) -> Self {
-        Self { clear, commitment, nonce, sealed_payload, tag }
+    pub fn new(
+        clear: SlotClear,
+        commitment: [u8; 32],
+        nonce: [u8; 24],
+        sealed_payload: [u8; 40],
+        tag: [u8; 16],
+    ) -> Self {
+        Self {
+            clear,
+            commitment,
+            nonce,
+            sealed_payload,
+            tag,
+        }
     }
 
     /// The clear fields.
@@ -135,14 +170,20 @@ impl Slot {
     /// The slot's 224 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(SLOT_BYTES);
-        writer.bytes(&self.clear.encode()).bytes(&self.commitment).bytes(&self.nonce).bytes(&self.sealed_payload).bytes(&self.tag);
+        writer
+            .bytes(&self.clear.encode())
+            .bytes(&self.commitment)
+            .bytes(&self.nonce)
+            .bytes(&self.sealed_payload)
+            .bytes(&self.tag);
         let mut bytes = writer.finish();
         let check = *blake3::hash(&bytes).as_bytes();
         bytes.extend_from_slice(&check);
         bytes
     }
 
-    /// Reads a slot. The last field tells damage from a wrong passphrase; it protects against nobody.
+    /// Reads a slot. The last field tells damage from a wrong passphrase; it protects against
+    /// nobody.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         if bytes.len() != SLOT_BYTES {
             return Err(Fault::Length);
@@ -157,7 +198,13 @@ impl Slot {
     fn decode_fields(covered: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(covered);
         let clear = SlotClear::decode(&mut reader)?;
-        let slot = Self::new(clear, reader.array()?, reader.array()?, reader.array()?, reader.array()?);
+        let slot = Self::new(
+            clear,
+            reader.array()?,
+            reader.array()?,
+            reader.array()?,
+            reader.array()?,
+        );
         reader.end()?;
         Ok(slot)
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The chain of commits: how descent is proven in few steps, and how the newest is found without a listing.
+//! The chain of commits: how descent is proven in few steps, and how the newest is found without a
+//! listing.
 
 use crate::format::skip_of;
 
 /// So many copies of a commit in a row must be absent before it is believed that there are no more.
 pub const COPIES_ABSENT: u8 = 4;
 
-/// From commit `generation` on the way to the older `goal`: the next generation whose hash this commit carries.
+/// From commit `generation` on the way to the older `goal`: the next generation whose hash this
+/// commit carries.
 ///
 /// `None` when `goal` is not older.
 pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
@@ -14,20 +16,26 @@ pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
         return None;
     }
     let skip = skip_of(generation);
-    if skip >= goal && skip > 0 { Some(skip) } else { generation.checked_sub(1) }
+    if skip >= goal && skip > 0 {
+        Some(skip)
+    } else {
+        generation.checked_sub(1)
+    }
 }
 
-/// No archive has so many commits: one a second would take 35,000 years. A store that shows more lies.
+/// No archive has so many commits: one a second would take 35,000 years. A store that shows more
+/// lies.
 pub const GENERATION_MAX: u64 = 1 << 40;
 
-/// The generations after `newest` that are probed before it is believed to be the newest: a store may hide up to 63 in a row without effect.
+/// The generations after `newest` that are probed before it is believed to be the newest: a store
+/// may hide up to 63 in a row without effect.
 pub fn head_probes(newest: u64) -> impl Iterator<Item = u64> {
     let first = newest.saturating_add(1);
     first..=newest.saturating_add(64)
 }
 
-/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none is known yet); `None` when they meet, or
-/// past [`GENERATION_MAX`].
+/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none
+/// is known yet); `None` when they meet, or past [`GENERATION_MAX`].
 pub fn next_probe(exists: u64, absent: Option<u64>) -> Option<u64> {
     match absent {
         None => (exists < GENERATION_MAX).then_some(exists.saturating_mul(2).max(1)),
@@ -44,7 +52,13 @@ mod tests {
 
     #[test]
     fn descent_takes_at_most_half_of_log2_squared_steps() {
-        for (head, goal) in [(1_000_000, 1), (1_048_575, 3), (1_048_577, 524_289), (2, 1), (100, 99)] {
+        for (head, goal) in [
+            (1_000_000, 1),
+            (1_048_575, 3),
+            (1_048_577, 524_289),
+            (2, 1),
+            (100, 99),
+        ] {
             let mut generation = head;
             let mut steps = 0;
             while let Some(next) = earlier_step(generation, goal) {
@@ -54,7 +68,10 @@ mod tests {
             }
             assert_eq!(generation, goal);
             let log2 = head.ilog2();
-            assert!(steps <= (log2 + 1) * (log2 + 2) / 2, "{head} to {goal} took {steps} steps");
+            assert!(
+                steps <= (log2 + 1) * (log2 + 2) / 2,
+                "{head} to {goal} took {steps} steps"
+            );
         }
     }
 
@@ -72,7 +89,11 @@ mod tests {
         for head in 0..300u64 {
             let (mut exists, mut absent) = (0, None);
             while let Some(probe) = next_probe(exists, absent) {
-                if probe <= head { exists = probe } else { absent = Some(probe) }
+                if probe <= head {
+                    exists = probe
+                } else {
+                    absent = Some(probe)
+                }
             }
             assert_eq!(exists, head);
         }

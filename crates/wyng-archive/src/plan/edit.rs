@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Editing a tree in one pass: entries are set in ascending order, every node is written once, and only one path is in memory.
+//! Editing a tree in one pass: entries are set in ascending order, every node is written once, and
+//! only one path is in memory.
 
 use super::{NodesMut, Root, Under, child_base, covers, slot_of};
 use crate::format::{FANOUT, Node, Shape, depth_for};
@@ -36,10 +37,22 @@ struct Frame<S: Shape> {
 }
 
 impl<S: Shape> Editor<S> {
-    /// Begins with `old`, which becomes a tree of `size` indices. What lies past the new size is dropped.
-    pub fn new<N: NodesMut<S>>(old: &Root<S::Child>, size: u64, nodes: &mut N) -> Result<Self, EditError<N::Error>> {
-        let mut editor = Self { size, shrinks: size < old.size, path: Vec::new(), next: 0 };
-        let Some(level) = depth_for(size).checked_sub(1) else { return Ok(editor) };
+    /// Begins with `old`, which becomes a tree of `size` indices. What lies past the new size is
+    /// dropped.
+    pub fn new<N: NodesMut<S>>(
+        old: &Root<S::Child>,
+        size: u64,
+        nodes: &mut N,
+    ) -> Result<Self, EditError<N::Error>> {
+        let mut editor = Self {
+            size,
+            shrinks: size < old.size,
+            path: Vec::new(),
+            next: 0,
+        };
+        let Some(level) = depth_for(size).checked_sub(1) else {
+            return Ok(editor);
+        };
         let under = cut_to(old, level, nodes)?;
         let frame = Frame::open(level, 0, size.max(old.size), under, nodes)?;
         editor.path.push(frame);
@@ -47,13 +60,22 @@ impl<S: Shape> Editor<S> {
     }
 
     /// Sets or (with `None`) removes one entry. Indices must ascend.
-    pub fn set<N: NodesMut<S>>(&mut self, index: u64, value: Option<S::Value>, nodes: &mut N) -> Result<(), EditError<N::Error>> {
+    pub fn set<N: NodesMut<S>>(
+        &mut self,
+        index: u64,
+        value: Option<S::Value>,
+        nodes: &mut N,
+    ) -> Result<(), EditError<N::Error>> {
         if index < self.next || index >= self.size {
             return Err(EditError::Order);
         }
         self.next = index.saturating_add(1);
         self.seek(index, nodes)?;
-        if let Some(Frame { node: Node::Leaf(values), changed, .. }) = self.path.last_mut()
+        if let Some(Frame {
+            node: Node::Leaf(values),
+            changed,
+            ..
+        }) = self.path.last_mut()
             && let Some(slot) = values.get_mut(slot_of(index, 0))
             && *slot != value
         {
@@ -63,8 +85,13 @@ impl<S: Shape> Editor<S> {
         Ok(())
     }
 
-    /// Writes the nodes on the way to `index` anew, though nothing in them changes. The index may still be set after it.
-    pub fn touch<N: NodesMut<S>>(&mut self, index: u64, nodes: &mut N) -> Result<(), EditError<N::Error>> {
+    /// Writes the nodes on the way to `index` anew, though nothing in them changes. The index may
+    /// still be set after it.
+    pub fn touch<N: NodesMut<S>>(
+        &mut self,
+        index: u64,
+        nodes: &mut N,
+    ) -> Result<(), EditError<N::Error>> {
         if index < self.next || index >= self.size {
             return Err(EditError::Order);
         }
@@ -75,9 +102,16 @@ impl<S: Shape> Editor<S> {
     }
 
     /// Writes what is still open, and gives the new tree.
-    pub fn finish<N: NodesMut<S>>(mut self, nodes: &mut N) -> Result<Root<S::Child>, EditError<N::Error>> {
-        // Closing a node drops its children past the end; so the node in which the end lies must be on the path.
-        let end_inside = self.path.first().is_some_and(|root| covers(0, root.node.level(), self.size));
+    pub fn finish<N: NodesMut<S>>(
+        mut self,
+        nodes: &mut N,
+    ) -> Result<Root<S::Child>, EditError<N::Error>> {
+        // Closing a node drops its children past the end; so the node in which the end lies must be
+        // on the path.
+        let end_inside = self
+            .path
+            .first()
+            .is_some_and(|root| covers(0, root.node.level(), self.size));
         if self.shrinks && end_inside {
             self.seek(self.size, nodes)?;
         }
@@ -85,28 +119,48 @@ impl<S: Shape> Editor<S> {
         while !self.path.is_empty() {
             child = self.close_last(nodes)?;
         }
-        Ok(Root { size: self.size, child })
+        Ok(Root {
+            size: self.size,
+            child,
+        })
     }
 
     /// Makes the leaf that covers `index` the end of the path.
-    fn seek<N: NodesMut<S>>(&mut self, index: u64, nodes: &mut N) -> Result<(), EditError<N::Error>> {
-        while self.path.last().is_some_and(|frame| !covers(frame.base, frame.node.level(), index)) {
+    fn seek<N: NodesMut<S>>(
+        &mut self,
+        index: u64,
+        nodes: &mut N,
+    ) -> Result<(), EditError<N::Error>> {
+        while self
+            .path
+            .last()
+            .is_some_and(|frame| !covers(frame.base, frame.node.level(), index))
+        {
             self.close_last(nodes)?;
         }
         while let Some(frame) = self.path.last_mut() {
-            let Some(below) = frame.node.level().checked_sub(1) else { break };
+            let Some(below) = frame.node.level().checked_sub(1) else {
+                break;
+            };
             let slot = slot_of(index, frame.node.level());
             let under = frame.take_child(slot, below);
             let base = child_base(frame.base, frame.node.level(), slot).ok_or(EditError::Order)?;
             let size = if self.shrinks { u64::MAX } else { self.size };
-            self.path.push(Frame::open(below, base, size, under, nodes)?);
+            self.path
+                .push(Frame::open(below, base, size, under, nodes)?);
         }
         Ok(())
     }
 
-    /// Stores the last node of the path if it changed, and hands its name to the one above, or out when it was the root.
-    fn close_last<N: NodesMut<S>>(&mut self, nodes: &mut N) -> Result<Option<S::Child>, EditError<N::Error>> {
-        let Some(frame) = self.path.pop() else { return Ok(None) };
+    /// Stores the last node of the path if it changed, and hands its name to the one above, or out
+    /// when it was the root.
+    fn close_last<N: NodesMut<S>>(
+        &mut self,
+        nodes: &mut N,
+    ) -> Result<Option<S::Child>, EditError<N::Error>> {
+        let Some(frame) = self.path.pop() else {
+            return Ok(None);
+        };
         let (base, level) = (frame.base, frame.node.level());
         let child = frame.close(self.size, nodes)?;
         if let Some(parent) = self.path.last_mut() {
@@ -117,15 +171,31 @@ impl<S: Shape> Editor<S> {
 }
 
 impl<S: Shape> Frame<S> {
-    fn open<N: NodesMut<S>>(level: u8, base: u64, size: u64, under: Under<S::Child>, nodes: &mut N) -> Result<Self, EditError<N::Error>> {
-        let mut frame = Self { base, node: Node::empty(level), stored: None, lower: None, changed: false };
+    fn open<N: NodesMut<S>>(
+        level: u8,
+        base: u64,
+        size: u64,
+        under: Under<S::Child>,
+        nodes: &mut N,
+    ) -> Result<Self, EditError<N::Error>> {
+        let mut frame = Self {
+            base,
+            node: Node::empty(level),
+            stored: None,
+            lower: None,
+            changed: false,
+        };
         match under {
             Under::Nothing => {}
             Under::Node(child) => {
-                frame.node = nodes.load(&child, level, size.saturating_sub(base)).map_err(EditError::Nodes)?;
+                frame.node = nodes
+                    .load(&child, level, size.saturating_sub(base))
+                    .map_err(EditError::Nodes)?;
                 frame.stored = Some(child);
             }
-            Under::Lower(child, own) if Some(own) == level.checked_sub(1) => frame.put_child(0, Some(child)),
+            Under::Lower(child, own) if Some(own) == level.checked_sub(1) => {
+                frame.put_child(0, Some(child))
+            }
             Under::Lower(child, own) => {
                 frame.lower = Some((child, own));
                 frame.changed = true;
@@ -141,7 +211,11 @@ impl<S: Shape> Frame<S> {
             return Under::below(child, own, level);
         }
         match &self.node {
-            Node::Inner { children, .. } => children.get(slot).copied().flatten().map_or(Under::Nothing, Under::Node),
+            Node::Inner { children, .. } => children
+                .get(slot)
+                .copied()
+                .flatten()
+                .map_or(Under::Nothing, Under::Node),
             Node::Leaf(_) => Under::Nothing,
         }
     }
@@ -156,7 +230,11 @@ impl<S: Shape> Frame<S> {
         }
     }
 
-    fn close<N: NodesMut<S>>(mut self, size: u64, nodes: &mut N) -> Result<Option<S::Child>, EditError<N::Error>> {
+    fn close<N: NodesMut<S>>(
+        mut self,
+        size: u64,
+        nodes: &mut N,
+    ) -> Result<Option<S::Child>, EditError<N::Error>> {
         if let Some((child, own)) = self.lower.take() {
             let below = self.node.level().saturating_sub(1);
             let lifted = lift(child, own, below, nodes)?;
@@ -178,7 +256,9 @@ impl<S: Shape> Frame<S> {
             }
             let dropped = match &mut self.node {
                 Node::Leaf(values) => values.get_mut(slot).and_then(Option::take).is_some(),
-                Node::Inner { children, .. } => children.get_mut(slot).and_then(Option::take).is_some(),
+                Node::Inner { children, .. } => {
+                    children.get_mut(slot).and_then(Option::take).is_some()
+                }
             };
             self.changed |= dropped;
         }
@@ -186,13 +266,24 @@ impl<S: Shape> Frame<S> {
 }
 
 /// The old tree from height `level`: a higher one is cut to what stands under its children 0.
-fn cut_to<S: Shape, N: NodesMut<S>>(old: &Root<S::Child>, level: u8, nodes: &mut N) -> Result<Under<S::Child>, EditError<N::Error>> {
-    let (Some(mut child), Some(mut own)) = (old.child, old.level()) else { return Ok(Under::Nothing) };
+fn cut_to<S: Shape, N: NodesMut<S>>(
+    old: &Root<S::Child>,
+    level: u8,
+    nodes: &mut N,
+) -> Result<Under<S::Child>, EditError<N::Error>> {
+    let (Some(mut child), Some(mut own)) = (old.child, old.level()) else {
+        return Ok(Under::Nothing);
+    };
     while own > level {
-        let Node::Inner { children, .. } = nodes.load(&child, own, old.size).map_err(EditError::Nodes)? else {
+        let Node::Inner { children, .. } = nodes
+            .load(&child, own, old.size)
+            .map_err(EditError::Nodes)?
+        else {
             return Ok(Under::Nothing);
         };
-        let Some(first) = children.first().copied().flatten() else { return Ok(Under::Nothing) };
+        let Some(first) = children.first().copied().flatten() else {
+            return Ok(Under::Nothing);
+        };
         child = first;
         own = own.saturating_sub(1);
     }
@@ -200,9 +291,20 @@ fn cut_to<S: Shape, N: NodesMut<S>>(old: &Root<S::Child>, level: u8, nodes: &mut
 }
 
 /// Stores nodes with the one child 0, until a tree of height `own` has height `level`.
-fn lift<S: Shape, N: NodesMut<S>>(mut child: S::Child, own: u8, level: u8, nodes: &mut N) -> Result<S::Child, EditError<N::Error>> {
+fn lift<S: Shape, N: NodesMut<S>>(
+    mut child: S::Child,
+    own: u8,
+    level: u8,
+    nodes: &mut N,
+) -> Result<S::Child, EditError<N::Error>> {
     for height in own.saturating_add(1)..=level {
-        let mut frame: Frame<S> = Frame { base: 0, node: Node::empty(height), stored: None, lower: None, changed: true };
+        let mut frame: Frame<S> = Frame {
+            base: 0,
+            node: Node::empty(height),
+            stored: None,
+            lower: None,
+            changed: true,
+        };
         frame.put_child(0, Some(child));
         child = nodes.save(&frame.node).map_err(EditError::Nodes)?;
     }

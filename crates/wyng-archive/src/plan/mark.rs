@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Marking what a tree reaches, and asking about it. Nodes that were seen before are not entered again, so shared parts cost nothing.
+//! Marking what a tree reaches, and asking about it. Nodes that were seen before are not entered
+//! again, so shared parts cost nothing.
 
 use std::collections::HashMap;
 
@@ -7,15 +8,26 @@ use super::{Nodes, Root};
 use crate::crypto::Id;
 use crate::format::{Node, Shape};
 
-/// Calls `first` with each node's name, which says whether it was not marked yet, and `value` with each entry below such nodes.
-pub fn mark<S, N, F, V>(root: &Root<S::Child>, nodes: &mut N, first: &mut F, value: &mut V) -> Result<(), N::Error>
+/// Calls `first` with each node's name, which says whether it was not marked yet, and `value` with
+/// each entry below such nodes.
+pub fn mark<S, N, F, V>(
+    root: &Root<S::Child>,
+    nodes: &mut N,
+    first: &mut F,
+    value: &mut V,
+) -> Result<(), N::Error>
 where
     S: Shape,
     N: Nodes<S>,
     F: FnMut(&S::Child) -> bool,
     V: FnMut(&S::Value) -> Result<(), N::Error>,
 {
-    let mut open: Vec<(S::Child, u8, u64)> = root.child.zip(root.level()).map(|(child, level)| (child, level, 0)).into_iter().collect();
+    let mut open: Vec<(S::Child, u8, u64)> = root
+        .child
+        .zip(root.level())
+        .map(|(child, level)| (child, level, 0))
+        .into_iter()
+        .collect();
     while let Some((child, level, base)) = open.pop() {
         if !first(&child) {
             continue;
@@ -28,7 +40,9 @@ where
             }
             Node::Inner { level, children } => {
                 for (slot, child) in children.iter().enumerate().rev() {
-                    if let (Some(child), Some(begin)) = (child, super::child_base(base, level, slot)) {
+                    if let (Some(child), Some(begin)) =
+                        (child, super::child_base(base, level, slot))
+                    {
                         open.push((*child, level.saturating_sub(1), begin));
                     }
                 }
@@ -38,8 +52,14 @@ where
     Ok(())
 }
 
-/// Does `fits` say yes to any name below the root, of a node or of an entry? `known` remembers what was found below each node.
-pub fn any<S, N, F>(root: &Root<Id>, nodes: &mut N, known: &mut HashMap<Id, bool>, fits: &mut F) -> Result<bool, N::Error>
+/// Does `fits` say yes to any name below the root, of a node or of an entry? `known` remembers what
+/// was found below each node.
+pub fn any<S, N, F>(
+    root: &Root<Id>,
+    nodes: &mut N,
+    known: &mut HashMap<Id, bool>,
+    fits: &mut F,
+) -> Result<bool, N::Error>
 where
     S: Shape<Child = Id, Value = Id>,
     N: Nodes<S>,
@@ -51,7 +71,14 @@ where
     }
 }
 
-fn any_below<S, N, F>(id: &Id, level: u8, room: u64, nodes: &mut N, known: &mut HashMap<Id, bool>, fits: &mut F) -> Result<bool, N::Error>
+fn any_below<S, N, F>(
+    id: &Id,
+    level: u8,
+    room: u64,
+    nodes: &mut N,
+    known: &mut HashMap<Id, bool>,
+    fits: &mut F,
+) -> Result<bool, N::Error>
 where
     S: Shape<Child = Id, Value = Id>,
     N: Nodes<S>,
@@ -70,8 +97,17 @@ where
             }
             Node::Inner { level, children } => {
                 for (slot, child) in children.iter().enumerate() {
-                    if let (false, Some(child), Some(begin)) = (found, child, super::child_base(0, level, slot)) {
-                        found = any_below(child, level.saturating_sub(1), room.saturating_sub(begin), nodes, known, fits)?;
+                    if let (false, Some(child), Some(begin)) =
+                        (found, child, super::child_base(0, level, slot))
+                    {
+                        found = any_below(
+                            child,
+                            level.saturating_sub(1),
+                            room.saturating_sub(begin),
+                            nodes,
+                            known,
+                            fits,
+                        )?;
                     }
                 }
             }

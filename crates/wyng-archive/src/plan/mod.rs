@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions; nodes come from a [`Nodes`].
+//! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions;
+//! nodes come from a [`Nodes`].
 
 mod chain;
 mod diff;
@@ -22,7 +23,8 @@ pub trait Nodes<S: Shape> {
     /// Why a node could not be loaded.
     type Error;
 
-    /// The node `child` of height `level`, below which `room` indices exist: [`Node::decode`] checks both.
+    /// The node `child` of height `level`, below which `room` indices exist: [`Node::decode`]
+    /// checks both.
     fn load(&mut self, child: &S::Child, level: u8, room: u64) -> Result<Node<S>, Self::Error>;
 }
 
@@ -62,7 +64,10 @@ fn slot_of(index: u64, level: u8) -> usize {
 /// Where child `slot` of a node at `base` begins; `None` past the last index there is.
 fn child_base(base: u64, level: u8, slot: usize) -> Option<u64> {
     let span = 1u64.checked_shl(shift(level))?;
-    u64::try_from(slot).ok()?.checked_mul(span)?.checked_add(base)
+    u64::try_from(slot)
+        .ok()?
+        .checked_mul(span)?
+        .checked_add(base)
 }
 
 /// Does a node of height `level` at `base` cover `index`?
@@ -75,7 +80,8 @@ fn shift(level: u8) -> u32 {
     u32::from(level).saturating_mul(5)
 }
 
-/// What stands at a place of a tree that is looked at from a height which the tree itself may not have.
+/// What stands at a place of a tree that is looked at from a height which the tree itself may not
+/// have.
 #[derive(Clone, Copy)]
 enum Under<C> {
     Nothing,
@@ -97,6 +103,10 @@ impl<C: Copy> Under<C> {
 
     /// A lower tree's root, looked at from height `level`.
     fn below(child: C, own: u8, level: u8) -> Self {
-        if own == level { Self::Node(child) } else { Self::Lower(child, own) }
+        if own == level {
+            Self::Node(child)
+        } else {
+            Self::Lower(child, own)
+        }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading tree (a) from right to left: the entry of each pack is known before a node in it is needed.
+//! Reading tree (a) from right to left: the entry of each pack is known before a node in it is
+//! needed.
 
 use std::collections::BTreeMap;
 
@@ -19,19 +20,34 @@ pub enum PacksError<E> {
     Nodes(E),
 }
 
-/// All packs of a commit by number, the tail among them. `load` reads the node at a place of a pack that is already known.
-pub fn read_packs<E, F>(commit: &Commit, load: &mut F) -> Result<BTreeMap<u64, PackEntry>, PacksError<E>>
+/// All packs of a commit by number, the tail among them. `load` reads the node at a place of a pack
+/// that is already known.
+pub fn read_packs<E, F>(
+    commit: &Commit,
+    load: &mut F,
+) -> Result<BTreeMap<u64, PackEntry>, PacksError<E>>
 where
     F: FnMut(&PackEntry, &Place, u8, u64) -> Result<Node<PacksTree>, E>,
 {
-    let mut packs: BTreeMap<u64, PackEntry> = commit.tail.iter().map(|tail| (tail.number, tail.entry)).collect();
+    let mut packs: BTreeMap<u64, PackEntry> = commit
+        .tail
+        .iter()
+        .map(|tail| (tail.number, tail.entry))
+        .collect();
     let size = commit.packs.size;
     // Children are pushed in ascending order, so the last one, the highest, is taken first.
-    let mut open: Vec<(Place, u8, u64)> =
-        commit.packs.root.zip(depth_for(size).checked_sub(1)).map(|(place, level)| (place, level, 0)).into_iter().collect();
+    let mut open: Vec<(Place, u8, u64)> = commit
+        .packs
+        .root
+        .zip(depth_for(size).checked_sub(1))
+        .map(|(place, level)| (place, level, 0))
+        .into_iter()
+        .collect();
     while let Some((place, level, base)) = open.pop() {
         let refuse = |fault| Damage::new(Class::Node, place.id.0, fault);
-        let pack = *packs.get(&place.pack).ok_or(refuse(Fault::Shape("it lies in a pack that is not known yet")))?;
+        let pack = *packs.get(&place.pack).ok_or(refuse(Fault::Shape(
+            "it lies in a pack that is not known yet",
+        )))?;
         if !pack.contains(place.offset_bytes, place.length_bytes) {
             return Err(refuse(Fault::Place).into());
         }
@@ -60,7 +76,11 @@ fn names_are_unique(packs: &BTreeMap<u64, PackEntry>) -> Result<(), Damage> {
     let mut names: Vec<Id> = packs.values().map(|pack| Id(pack.name.0)).collect();
     names.sort_unstable();
     match names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b) {
-        Some((twice, _)) => Err(Damage::new(Class::Pack, twice.0, Fault::Shape("it stands twice among the packs"))),
+        Some((twice, _)) => Err(Damage::new(
+            Class::Pack,
+            twice.0,
+            Fault::Shape("it stands twice among the packs"),
+        )),
         None => Ok(()),
     }
 }

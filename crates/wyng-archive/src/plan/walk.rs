@@ -5,9 +5,16 @@ use super::{Nodes, Root, child_base, slot_of};
 use crate::format::{FANOUT, Node, Shape};
 
 /// The entry at `index`, if there is one.
-pub fn get<S: Shape, N: Nodes<S>>(root: &Root<S::Child>, index: u64, nodes: &mut N) -> Result<Option<S::Value>, N::Error> {
+pub fn get<S: Shape, N: Nodes<S>>(
+    root: &Root<S::Child>,
+    index: u64,
+    nodes: &mut N,
+) -> Result<Option<S::Value>, N::Error> {
     let mut walk = Walk::from(root, index);
-    Ok(walk.next(nodes)?.filter(|(found, _)| *found == index).map(|(_, value)| value))
+    Ok(walk
+        .next(nodes)?
+        .filter(|(found, _)| *found == index)
+        .map(|(_, value)| value))
 }
 
 /// All entries in ascending order.
@@ -23,12 +30,20 @@ pub struct Walk<S: Shape> {
 impl<S: Shape> Walk<S> {
     /// Begins with the first entry at or after `index`.
     pub fn from(root: &Root<S::Child>, index: u64) -> Self {
-        Self { size: root.size, path: Vec::new(), begin: root.child.zip(root.level()), from: index }
+        Self {
+            size: root.size,
+            path: Vec::new(),
+            begin: root.child.zip(root.level()),
+            from: index,
+        }
     }
 
     /// The next entry, with its index.
     #[allow(clippy::should_implement_trait)] // an iterator could not be handed its nodes
-    pub fn next<N: Nodes<S>>(&mut self, nodes: &mut N) -> Result<Option<(u64, S::Value)>, N::Error> {
+    pub fn next<N: Nodes<S>>(
+        &mut self,
+        nodes: &mut N,
+    ) -> Result<Option<(u64, S::Value)>, N::Error> {
         if let Some((child, level)) = self.begin.take() {
             self.enter(&child, level, 0, nodes)?;
         }
@@ -39,7 +54,9 @@ impl<S: Shape> Walk<S> {
                 continue;
             }
             *slot = here.saturating_add(1);
-            let Some(begin) = child_base(base, level, here) else { continue };
+            let Some(begin) = child_base(base, level, here) else {
+                continue;
+            };
             match node {
                 Node::Leaf(values) => {
                     if let Some(value) = values.get(here).and_then(Option::as_ref) {
@@ -56,7 +73,8 @@ impl<S: Shape> Walk<S> {
         Ok(None)
     }
 
-    /// Goes on with the first entry at or after `index`, without loading what lies between; never backwards.
+    /// Goes on with the first entry at or after `index`, without loading what lies between; never
+    /// backwards.
     pub fn skip_to(&mut self, index: u64) {
         self.from = self.from.max(index);
         while let Some((node, base, slot)) = self.path.last_mut() {
@@ -71,11 +89,24 @@ impl<S: Shape> Walk<S> {
         }
     }
 
-    fn enter<N: Nodes<S>>(&mut self, child: &S::Child, level: u8, base: u64, nodes: &mut N) -> Result<(), N::Error> {
+    fn enter<N: Nodes<S>>(
+        &mut self,
+        child: &S::Child,
+        level: u8,
+        base: u64,
+        nodes: &mut N,
+    ) -> Result<(), N::Error> {
         let node = nodes.load(child, level, self.size.saturating_sub(base))?;
         // Of the nodes on the way to `from` only what lies at or after it is looked at.
-        let slot =
-            if self.from > base { if super::covers(base, level, self.from) { slot_of(self.from, level) } else { FANOUT } } else { 0 };
+        let slot = if self.from > base {
+            if super::covers(base, level, self.from) {
+                slot_of(self.from, level)
+            } else {
+                FANOUT
+            }
+        } else {
+            0
+        };
         self.path.push((node, base, slot));
         Ok(())
     }

@@ -5,10 +5,12 @@
 
 use proptest::prelude::*;
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey};
+use wyng_archive::crypto::{
+    ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey,
+};
 use wyng_archive::format::{
-    ArchiveSettings, Commit, KeyEntry, PackEntry, PackState, PacksRoot, Place, SessionEntry, SlotLabel, SlotRef, Tail, TreeRoot,
-    VolumeEntry, VolumeId,
+    ArchiveSettings, Commit, KeyEntry, PackEntry, PackState, PacksRoot, Place, SessionEntry,
+    SlotLabel, SlotRef, Tail, TreeRoot, VolumeEntry, VolumeId,
 };
 
 pub(crate) const ARCHIVE: ArchiveId = ArchiveId([0x22; 16]);
@@ -23,11 +25,19 @@ pub(crate) fn credential() -> Credential {
 
 /// A generator that returns one byte for ever.
 pub(crate) fn entropy(byte: u8) -> Entropy {
-    Entropy { kernel: Secret::take(&mut [byte; 32]), generation: 7, wall_nanos: 8, monotonic_nanos: 9, process_id: 10 }
+    Entropy {
+        kernel: Secret::take(&mut [byte; 32]),
+        generation: 7,
+        wall_nanos: 8,
+        monotonic_nanos: 9,
+        process_id: 10,
+    }
 }
 
 pub(crate) fn session_key(credential: &Credential, number: u32) -> SessionKey {
-    SessionKey::draw(credential, number, &entropy(0x33)).unwrap().0
+    SessionKey::draw(credential, number, &entropy(0x33))
+        .unwrap()
+        .0
 }
 
 pub(crate) fn id() -> impl Strategy<Value = Id> {
@@ -35,32 +45,46 @@ pub(crate) fn id() -> impl Strategy<Value = Id> {
 }
 
 pub(crate) fn pack_entry() -> impl Strategy<Value = PackEntry> {
-    let state = prop_oneof![Just(PackState::Live), (1..u64::MAX).prop_map(PackState::GivenUp), Just(PackState::Lost)];
-    (any::<[u8; 32]>(), id(), 0..=u32::MAX, state).prop_flat_map(|(name, directory, length_bytes, state)| {
-        (0..=length_bytes).prop_flat_map(move |directory_offset_bytes| {
-            (0..=length_bytes - directory_offset_bytes).prop_map(move |directory_length_bytes| PackEntry {
-                name: BlobName(name),
-                directory,
-                length_bytes,
-                directory_offset_bytes,
-                directory_length_bytes,
-                state,
+    let state = prop_oneof![
+        Just(PackState::Live),
+        (1..u64::MAX).prop_map(PackState::GivenUp),
+        Just(PackState::Lost)
+    ];
+    (any::<[u8; 32]>(), id(), 0..=u32::MAX, state).prop_flat_map(
+        |(name, directory, length_bytes, state)| {
+            (0..=length_bytes).prop_flat_map(move |directory_offset_bytes| {
+                (0..=length_bytes - directory_offset_bytes).prop_map(
+                    move |directory_length_bytes| PackEntry {
+                        name: BlobName(name),
+                        directory,
+                        length_bytes,
+                        directory_offset_bytes,
+                        directory_length_bytes,
+                        state,
+                    },
+                )
             })
-        })
-    })
+        },
+    )
 }
 
 pub(crate) fn place() -> impl Strategy<Value = Place> {
-    (any::<u64>(), any::<u32>(), any::<u32>(), id()).prop_map(|(pack, offset_bytes, length_bytes, id)| Place {
-        pack,
-        offset_bytes,
-        length_bytes,
-        id,
-    })
+    (any::<u64>(), any::<u32>(), any::<u32>(), id()).prop_map(
+        |(pack, offset_bytes, length_bytes, id)| Place {
+            pack,
+            offset_bytes,
+            length_bytes,
+            id,
+        },
+    )
 }
 
 pub(crate) fn key_entry() -> impl Strategy<Value = KeyEntry> {
-    (any::<u32>(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(epoch, enc, check)| KeyEntry { epoch: Epoch(epoch), enc, check })
+    (any::<u32>(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(epoch, enc, check)| KeyEntry {
+        epoch: Epoch(epoch),
+        enc,
+        check,
+    })
 }
 
 fn chunk_size() -> impl Strategy<Value = u32> {
@@ -68,83 +92,177 @@ fn chunk_size() -> impl Strategy<Value = u32> {
 }
 
 pub(crate) fn session() -> impl Strategy<Value = SessionEntry> {
-    let numbers = (any::<i64>(), any::<u64>(), any::<u64>(), any::<u64>(), chunk_size(), any::<bool>(), any::<bool>());
+    let numbers = (
+        any::<i64>(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+        chunk_size(),
+        any::<bool>(),
+        any::<bool>(),
+    );
     let tags = prop::collection::vec("[a-zäß✓]{1,20}", 0..16);
-    (numbers, any::<[u8; 16]>(), id(), prop::collection::vec(id(), 0..16), tags).prop_map(
-        |((time, generation, size_bytes, added_bytes, chunk_size_bytes, live, cut_short), domain, root, settings, tags)| SessionEntry {
-            time,
-            generation,
-            size_bytes,
-            added_bytes,
-            chunk_size_bytes,
-            live,
-            cut_short,
-            domain: DomainId(domain),
-            root,
-            settings,
-            tags,
-        },
+    (
+        numbers,
+        any::<[u8; 16]>(),
+        id(),
+        prop::collection::vec(id(), 0..16),
+        tags,
     )
+        .prop_map(
+            |(
+                (time, generation, size_bytes, added_bytes, chunk_size_bytes, live, cut_short),
+                domain,
+                root,
+                settings,
+                tags,
+            )| SessionEntry {
+                time,
+                generation,
+                size_bytes,
+                added_bytes,
+                chunk_size_bytes,
+                live,
+                cut_short,
+                domain: DomainId(domain),
+                root,
+                settings,
+                tags,
+            },
+        )
 }
 
 pub(crate) fn volume() -> impl Strategy<Value = VolumeEntry> {
     let names = ("[a-zA-Z0-9ü ][^/\\p{Cc}]{0,40}", "\\PC{0,300}");
-    (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<u64>(), chunk_size(), any::<u64>(), id(), names).prop_map(
-        |(volume, domain, size_bytes, chunk_size_bytes, sessions_size, sessions_root, (name, description))| VolumeEntry {
-            id: VolumeId(volume),
-            domain: DomainId(domain),
-            size_bytes,
-            chunk_size_bytes,
-            sessions_size,
-            sessions_root,
-            name,
-            description,
-        },
+    (
+        any::<[u8; 16]>(),
+        any::<[u8; 16]>(),
+        any::<u64>(),
+        chunk_size(),
+        any::<u64>(),
+        id(),
+        names,
     )
+        .prop_map(
+            |(
+                volume,
+                domain,
+                size_bytes,
+                chunk_size_bytes,
+                sessions_size,
+                sessions_root,
+                (name, description),
+            )| VolumeEntry {
+                id: VolumeId(volume),
+                domain: DomainId(domain),
+                size_bytes,
+                chunk_size_bytes,
+                sessions_size,
+                sessions_root,
+                name,
+                description,
+            },
+        )
 }
 
 fn tree_root() -> impl Strategy<Value = TreeRoot> {
-    (1..u64::MAX, prop::option::of(any::<[u8; 32]>().prop_filter("a root", |root| *root != [0; 32])))
-        .prop_map(|(size, root)| TreeRoot { size, root: root.map(Id) })
+    (
+        1..u64::MAX,
+        prop::option::of(any::<[u8; 32]>().prop_filter("a root", |root| *root != [0; 32])),
+    )
+        .prop_map(|(size, root)| TreeRoot {
+            size,
+            root: root.map(Id),
+        })
 }
 
 /// Commits as they can be: what decodes must be one of these.
 pub(crate) fn commit() -> impl Strategy<Value = Commit> {
-    let fixed = (1..u64::MAX, any::<i64>(), any::<[u8; 16]>(), any::<[u8; 32]>(), any::<u64>(), any::<u32>());
-    let settings = (7..=11_u32, any::<u32>(), any::<u64>(), -7..=19_i8, prop::option::of(any::<[u8; 16]>()));
-    let trees = (1..1_000_000_u64, place(), pack_entry(), tree_root(), tree_root());
-    let slots = prop::collection::btree_map(0..200_u8, (any::<i64>(), any::<[u8; 32]>(), "[a-zü ]{0,16}"), 1..8);
-    (fixed, settings, trees, slots, any::<bool>()).prop_map(|(fixed, settings, trees, slots, has_tail)| {
-        let (generation, time, writer, previous, runs, epoch) = fixed;
-        let (log2, hold_off_runs, hold_off_secs, zstd_level, shared) = settings;
-        let (packs_size, place, mut entry, keys, volumes) = trees;
-        entry.state = PackState::Live;
-        let place = Place { pack: place.pack % packs_size, ..place };
-        Commit {
-            generation,
-            time,
-            writer,
-            previous: if generation == 1 { [0; 32] } else { previous },
-            skip: if wyng_archive::format::skip_of(generation) == 0 { [0; 32] } else { previous },
-            runs,
-            epoch: Epoch(epoch),
-            settings: ArchiveSettings {
-                chunk_size_bytes: 1 << (log2 + 2),
-                pack_size_bytes: 64 << 10,
-                hold_off_runs,
-                hold_off_secs,
-                zstd_level,
-                shared_domain: shared.map(DomainId),
-            },
-            next_slot: 200,
-            packs: if has_tail { PacksRoot { size: packs_size, root: Some(place) } } else { PacksRoot { size: 0, root: None } },
-            keys,
-            volumes,
-            tail: has_tail.then_some(Tail { number: packs_size, entry }),
-            slots: slots
-                .into_iter()
-                .map(|(number, (time, hash, label))| SlotRef { number, time, hash, label: SlotLabel::new(&label).unwrap() })
-                .collect(),
-        }
-    })
+    let fixed = (
+        1..u64::MAX,
+        any::<i64>(),
+        any::<[u8; 16]>(),
+        any::<[u8; 32]>(),
+        any::<u64>(),
+        any::<u32>(),
+    );
+    let settings = (
+        7..=11_u32,
+        any::<u32>(),
+        any::<u64>(),
+        -7..=19_i8,
+        prop::option::of(any::<[u8; 16]>()),
+    );
+    let trees = (
+        1..1_000_000_u64,
+        place(),
+        pack_entry(),
+        tree_root(),
+        tree_root(),
+    );
+    let slots = prop::collection::btree_map(
+        0..200_u8,
+        (any::<i64>(), any::<[u8; 32]>(), "[a-zü ]{0,16}"),
+        1..8,
+    );
+    (fixed, settings, trees, slots, any::<bool>()).prop_map(
+        |(fixed, settings, trees, slots, has_tail)| {
+            let (generation, time, writer, previous, runs, epoch) = fixed;
+            let (log2, hold_off_runs, hold_off_secs, zstd_level, shared) = settings;
+            let (packs_size, place, mut entry, keys, volumes) = trees;
+            entry.state = PackState::Live;
+            let place = Place {
+                pack: place.pack % packs_size,
+                ..place
+            };
+            Commit {
+                generation,
+                time,
+                writer,
+                previous: if generation == 1 { [0; 32] } else { previous },
+                skip: if wyng_archive::format::skip_of(generation) == 0 {
+                    [0; 32]
+                } else {
+                    previous
+                },
+                runs,
+                epoch: Epoch(epoch),
+                settings: ArchiveSettings {
+                    chunk_size_bytes: 1 << (log2 + 2),
+                    pack_size_bytes: 64 << 10,
+                    hold_off_runs,
+                    hold_off_secs,
+                    zstd_level,
+                    shared_domain: shared.map(DomainId),
+                },
+                next_slot: 200,
+                packs: if has_tail {
+                    PacksRoot {
+                        size: packs_size,
+                        root: Some(place),
+                    }
+                } else {
+                    PacksRoot {
+                        size: 0,
+                        root: None,
+                    }
+                },
+                keys,
+                volumes,
+                tail: has_tail.then_some(Tail {
+                    number: packs_size,
+                    entry,
+                }),
+                slots: slots
+                    .into_iter()
+                    .map(|(number, (time, hash, label))| SlotRef {
+                        number,
+                        time,
+                        hash,
+                        label: SlotLabel::new(&label).unwrap(),
+                    })
+                    .collect(),
+            }
+        },
+    )
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked one component at a time from
-//! the open folder, and no symbolic link is followed on the way. Anything else that lies in the folder is left alone.
+//! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked one
+//! component at a time from the open folder, and no symbolic link is followed on the way. Anything
+//! else that lies in the folder is left alone.
 
 mod medium;
 mod reading;
@@ -12,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs, fsync, mkdir, mkdirat, openat, rmdir, statat,
-    syncfs, unlinkat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs,
+    fsync, mkdir, mkdirat, openat, rmdir, statat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
@@ -25,9 +26,13 @@ use temporary::Temporaries;
 const FOLDER_MODE: Mode = Mode::RWXU;
 
 /// How every folder is opened: as a folder, and the last component not through a link.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
-/// A store is made only where so much fits beside the reserve: elsewhere not even the backup of an empty disk would.
+/// A store is made only where so much fits beside the reserve: elsewhere not even the backup of an
+/// empty disk would.
 const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// An open folder full of blobs.
@@ -42,10 +47,21 @@ pub(crate) struct Directory {
 impl Directory {
     /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
     pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
-        let opened = if create { Self::make(service, folder) } else { Self::open_folder(service, create, folder) };
+        let opened = if create {
+            Self::make(service, folder)
+        } else {
+            Self::open_folder(service, create, folder)
+        };
         opened.map_err(|status| {
-            let known = || space_of(folder).or_else(|| folder.parent().and_then(space_of)).map(|space| space.free_mib());
-            Opened { status, free_mib: (status == OpenStatus::Full).then(known).flatten() }
+            let known = || {
+                space_of(folder)
+                    .or_else(|| folder.parent().and_then(space_of))
+                    .map(|space| space.free_mib())
+            };
+            Opened {
+                status,
+                free_mib: (status == OpenStatus::Full).then(known).flatten(),
+            }
         })
     }
 
@@ -61,7 +77,13 @@ impl Directory {
 
     fn open_folder(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
         // The owner chose this path, and may have made it of links.
-        let root = openat(CWD, folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(open_status)?;
+        let root = openat(
+            CWD,
+            folder,
+            FOLDER.difference(OFlags::NOFOLLOW),
+            Mode::empty(),
+        )
+        .map_err(open_status)?;
         let holds = holds(&root).map_err(open_status)?;
         match (create, holds) {
             (true, Holds::Nothing) | (false, Holds::Blobs) => {}
@@ -74,12 +96,20 @@ impl Directory {
             Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
         };
         if create {
-            if space(&root).map_err(open_status)?.leaves_less_than(RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES)) {
+            if space(&root)
+                .map_err(open_status)?
+                .leaves_less_than(RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES))
+            {
                 return Err(OpenStatus::Full);
             }
             temporary::try_to_be_exclusive(temporaries, &root).map_err(unsuitable)?;
         }
-        Ok(Self { root, temporaries, deleted_from: BTreeMap::new(), from_disk: medium::FromDisk::default() })
+        Ok(Self {
+            root,
+            temporaries,
+            deleted_from: BTreeMap::new(),
+            from_disk: medium::FromDisk::default(),
+        })
     }
 
     /// The folder, for the jail.
@@ -114,7 +144,10 @@ impl Prune for Directory {
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
         let hex = name.to_hex();
         let shard = shard_of(&hex);
-        let Some(folder) = self.shard(shard).map_err(|errno| StoreError::at_name("open a shard", errno))? else {
+        let Some(folder) = self
+            .shard(shard)
+            .map_err(|errno| StoreError::at_name("open a shard", errno))?
+        else {
             return Ok(false);
         };
         let was_there = match unlinkat(&folder, &hex[..], AtFlags::empty()) {
@@ -122,14 +155,18 @@ impl Prune for Directory {
             Err(Errno::NOENT) => false,
             Err(errno) => return Err(StoreError::at_name("delete a blob", errno)),
         };
-        // What an earlier run deleted and did not live to settle is settled too: hence also when nothing was there.
+        // What an earlier run deleted and did not live to settle is settled too: hence also when
+        // nothing was there.
         self.deleted_from.insert(shard, folder);
         Ok(was_there)
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
         for folder in std::mem::take(&mut self.deleted_from).into_values() {
-            fsync(&folder).map_err(|errno| StoreError::Failed { step: "make deletions durable", errno })?;
+            fsync(&folder).map_err(|errno| StoreError::Failed {
+                step: "make deletions durable",
+                errno,
+            })?;
         }
         Ok(())
     }
@@ -150,17 +187,28 @@ impl Space {
 
     /// In whole MiB; more than fits the frame is as good as the most that does.
     fn free_mib(self) -> u32 {
-        u32::try_from(self.free_bytes >> 20).unwrap_or(u32::MAX).min(u32::MAX - 1)
+        u32::try_from(self.free_bytes >> 20)
+            .unwrap_or(u32::MAX)
+            .min(u32::MAX - 1)
     }
 }
 
 fn space(folder: &OwnedFd) -> Result<Space, Errno> {
     let space = fstatvfs(folder)?;
-    Ok(Space { free_bytes: space.f_bavail.saturating_mul(space.f_frsize), limited: space.f_blocks > 0 })
+    Ok(Space {
+        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        limited: space.f_blocks > 0,
+    })
 }
 
 fn space_of(folder: &Path) -> Option<Space> {
-    let folder = openat(CWD, folder, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).ok()?;
+    let folder = openat(
+        CWD,
+        folder,
+        FOLDER.difference(OFlags::NOFOLLOW),
+        Mode::empty(),
+    )
+    .ok()?;
     space(&folder).ok()
 }
 
@@ -190,14 +238,21 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
             _ => other_things = true,
         }
     }
-    Ok(if other_things { Holds::OtherThings } else { Holds::Nothing })
+    Ok(if other_things {
+        Holds::OtherThings
+    } else {
+        Holds::Nothing
+    })
 }
 
 fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    // An entry that cannot be looked at is no shard that anybody could use; the other entries decide.
-    let is_folder =
-        || statat(root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    // An entry that cannot be looked at is no shard that anybody could use; the other entries
+    // decide.
+    let is_folder = || {
+        statat(root, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    };
     name.len() == 2 && name.iter().all(is_digit) && is_folder()
 }
 
@@ -209,8 +264,15 @@ fn make_folder(folder: &Path) -> Result<bool, OpenStatus> {
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(open_status(errno)),
     };
-    let Some(parent) = folder.parent() else { return Ok(made) };
-    match openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()) {
+    let Some(parent) = folder.parent() else {
+        return Ok(made);
+    };
+    match openat(
+        CWD,
+        parent,
+        FOLDER.difference(OFlags::NOFOLLOW),
+        Mode::empty(),
+    ) {
         Ok(parent) => fsync(&parent).map(|()| made).map_err(open_status),
         Err(Errno::ACCESS) if !made => Ok(made),
         Err(errno) => Err(open_status(errno)),
@@ -229,22 +291,35 @@ fn prepare_push(root: &OwnedFd) -> Result<Temporaries, OpenStatus> {
 }
 
 fn prepare_writes(root: &OwnedFd) -> Result<(), OpenStatus> {
-    if fstatvfs(root).map_err(open_status)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if fstatvfs(root)
+        .map_err(open_status)?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
         return Err(OpenStatus::ReadOnly);
     }
-    accessat(root, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty()).map_err(open_status)
+    accessat(
+        root,
+        c".",
+        Access::WRITE_OK | Access::EXEC_OK,
+        AtFlags::empty(),
+    )
+    .map_err(open_status)
 }
 
 fn prepare_fetch(root: &OwnedFd) -> Result<(), OpenStatus> {
     accessat(root, c".", Access::EXEC_OK, AtFlags::empty()).map_err(open_status)?;
-    // A push that was killed between giving a name and making it durable must not show a blob that a power cut takes back.
+    // A push that was killed between giving a name and making it durable must not show a blob that
+    // a power cut takes back.
     syncfs(root).map_err(open_status)
 }
 
 /// Why names could not be tried.
 fn unsuitable(errno: Errno) -> OpenStatus {
     match errno {
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOENT => OpenStatus::Unsuitable,
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOENT => {
+            OpenStatus::Unsuitable
+        }
         errno => open_status(errno),
     }
 }
@@ -257,9 +332,12 @@ fn open_status(errno: Errno) -> OpenStatus {
         Errno::ROFS => OpenStatus::ReadOnly,
         Errno::NOSPC | Errno::DQUOT => OpenStatus::Full,
         Errno::NAMETOOLONG => OpenStatus::BadDestination,
-        Errno::STALE | Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NOTCONN => {
-            OpenStatus::Unreachable
-        }
+        Errno::STALE
+        | Errno::TIMEDOUT
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::NETUNREACH
+        | Errno::NOTCONN => OpenStatus::Unreachable,
         _ => OpenStatus::Failed,
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Listing and reading the blobs of the folder. Whether they are what they should be is not known here.
+//! Listing and reading the blobs of the folder. Whether they are what they should be is not known
+//! here.
 
 use std::os::fd::OwnedFd;
 
@@ -14,7 +15,10 @@ use crate::store::{Blob, Fetch, StoreError};
 const OPENING: &str = "open a blob";
 
 /// How a blob is opened: not through a link, and without waiting for the other end of a pipe.
-pub(super) const BLOB: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+pub(super) const BLOB: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
 
 /// A blob's file, open.
 pub(crate) struct FolderBlob {
@@ -28,7 +32,9 @@ impl Fetch for Directory {
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let mut complete = true;
         for byte in 0..=u8::MAX {
-            let Some(shard) = self.readable_shard(byte, &mut complete) else { continue };
+            let Some(shard) = self.readable_shard(byte, &mut complete) else {
+                continue;
+            };
             let Ok(entries) = Dir::read_from(&shard) else {
                 complete = false;
                 continue;
@@ -38,12 +44,17 @@ impl Fetch for Directory {
                     complete = false;
                     break;
                 };
-                // Anything that is not named as a blob of this shard is foreign, or a file on its way in.
-                let Some(name) = BlobName::from_hex(entry.file_name().to_bytes()).filter(|name| name.0.first() == Some(&byte)) else {
+                // Anything that is not named as a blob of this shard is foreign, or a file on its
+                // way in.
+                let Some(name) = BlobName::from_hex(entry.file_name().to_bytes())
+                    .filter(|name| name.0.first() == Some(&byte))
+                else {
                     continue;
                 };
                 match statat(&shard, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) if is_file(stat.st_mode) => visit(&name, stat.st_size.try_into().unwrap_or(0))?,
+                    Ok(stat) if is_file(stat.st_mode) => {
+                        visit(&name, stat.st_size.try_into().unwrap_or(0))?
+                    }
                     // A link or folder, or deleted since.
                     Ok(_) | Err(Errno::NOENT) => {}
                     Err(_) => complete = false,
@@ -55,13 +66,17 @@ impl Fetch for Directory {
 
     fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError> {
         let hex = name.to_hex();
-        let Some(shard) = self.shard_of_blob(&hex)? else { return Ok(None) };
+        let Some(shard) = self.shard_of_blob(&hex)? else {
+            return Ok(None);
+        };
         look(&shard, &hex)
     }
 
     fn open_blob(&self, name: &BlobName) -> Result<Option<FolderBlob>, StoreError> {
         let hex = name.to_hex();
-        let Some(shard) = self.shard_of_blob(&hex)? else { return Ok(None) };
+        let Some(shard) = self.shard_of_blob(&hex)? else {
+            return Ok(None);
+        };
         // Looked at first: to open a device or a pipe can do something.
         if look(&shard, &hex)?.is_none() {
             return Ok(None);
@@ -78,7 +93,10 @@ impl Fetch for Directory {
             return Err(StoreError::Foreign { step: OPENING });
         }
         self.from_disk.begin(name, &file);
-        Ok(Some(FolderBlob { file, length_bytes: stat.st_size.try_into().unwrap_or(0) }))
+        Ok(Some(FolderBlob {
+            file,
+            length_bytes: stat.st_size.try_into().unwrap_or(0),
+        }))
     }
 }
 
@@ -86,14 +104,17 @@ impl Fetch for Directory {
 pub(super) fn look(shard: &OwnedFd, hex: &[u8; 64]) -> Result<Option<u64>, StoreError> {
     match statat(shard, &hex[..], AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if is_file(stat.st_mode) => Ok(Some(stat.st_size.try_into().unwrap_or(0))),
-        Ok(_) => Err(StoreError::Foreign { step: "look for a blob" }),
+        Ok(_) => Err(StoreError::Foreign {
+            step: "look for a blob",
+        }),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(StoreError::at_name("look for a blob", errno)),
     }
 }
 
 impl Directory {
-    /// The shard of a blob, if it is there. Something foreign in the place of a shard holds no blobs.
+    /// The shard of a blob, if it is there. Something foreign in the place of a shard holds no
+    /// blobs.
     fn shard_of_blob(&self, hex: &[u8; 64]) -> Result<Option<OwnedFd>, StoreError> {
         match self.shard(shard_of(hex)) {
             Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -102,10 +123,11 @@ impl Directory {
     }
 
     fn readable_shard(&self, byte: u8, complete: &mut bool) -> Option<OwnedFd> {
-        self.shard_of_blob(&BlobName([byte; 32]).to_hex()).unwrap_or_else(|_| {
-            *complete = false;
-            None
-        })
+        self.shard_of_blob(&BlobName([byte; 32]).to_hex())
+            .unwrap_or_else(|_| {
+                *complete = false;
+                None
+            })
     }
 }
 
@@ -114,8 +136,15 @@ impl Blob for FolderBlob {
         self.length_bytes
     }
 
-    fn fill(&self, piece: &mut Piece, offset_bytes: u64, wanted: usize) -> Result<usize, StoreError> {
-        piece.fill_from(&self.file, offset_bytes, wanted).map_err(|errno| StoreError::at_name("read a blob", errno))
+    fn fill(
+        &self,
+        piece: &mut Piece,
+        offset_bytes: u64,
+        wanted: usize,
+    ) -> Result<usize, StoreError> {
+        piece
+            .fill_from(&self.file, offset_bytes, wanted)
+            .map_err(|errno| StoreError::at_name("read a blob", errno))
     }
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Files that have no name yet. Where the file system has them, they truly have none, and a dead helper leaves nothing;
-//! elsewhere (FAT, some network file systems) they are hidden files, locked while their writer lives.
+//! Files that have no name yet. Where the file system has them, they truly have none, and a dead
+//! helper leaves nothing; elsewhere (FAT, some network file systems) they are hidden files, locked
+//! while their writer lives.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, linkat, openat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, linkat, openat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -18,7 +20,11 @@ use super::FOLDER;
 const BLOB_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// How a file is made that must not be there.
-const NEW: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::RDWR).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const NEW: OFlags = OFlags::CREATE
+    .union(OFlags::EXCL)
+    .union(OFlags::RDWR)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Live temporaries of one name at once: two bodies of one call, twice over.
 const TRIES: u8 = 4;
@@ -28,8 +34,8 @@ const TRIES: u8 = 4;
 pub(super) enum Temporaries {
     /// `O_TMPFILE`, given a name by a hard link.
     Unnamed,
-    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing, or by one that replaces a file which
-    /// only this process can have made.
+    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing,
+    /// or by one that replaces a file which only this process can have made.
     Named,
 }
 
@@ -42,14 +48,16 @@ impl Temporaries {
         }
         match open_unnamed(root) {
             Ok(_) => Ok(Self::Unnamed),
-            Err(Errno::NOTSUP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => Ok(Self::Named),
+            Err(Errno::NOTSUP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {
+                Ok(Self::Named)
+            }
             Err(errno) => Err(errno),
         }
     }
 }
 
-/// A file without its final name, in the folder where it will have it: a link or rename never crosses folders, which is
-/// what the oldest Landlock forbids.
+/// A file without its final name, in the folder where it will have it: a link or rename never
+/// crosses folders, which is what the oldest Landlock forbids.
 pub(super) struct Temporary {
     pub(super) file: File,
     pub(super) shard: OwnedFd,
@@ -60,10 +68,18 @@ pub(super) struct Temporary {
 impl Temporary {
     pub(super) fn create(kind: Temporaries, shard: OwnedFd, hex: &[u8; 64]) -> Result<Self, Errno> {
         match kind {
-            Temporaries::Unnamed => Ok(Self { file: open_unnamed(&shard)?.into(), shard, hidden: None }),
+            Temporaries::Unnamed => Ok(Self {
+                file: open_unnamed(&shard)?.into(),
+                shard,
+                hidden: None,
+            }),
             Temporaries::Named => {
                 let (file, hidden) = create_named(&shard, hex)?;
-                Ok(Self { file: file.into(), shard, hidden: Some(hidden) })
+                Ok(Self {
+                    file: file.into(),
+                    shard,
+                    hidden: Some(hidden),
+                })
             }
         }
     }
@@ -71,15 +87,37 @@ impl Temporary {
     /// Gives the file its name, and fails with `EXIST` if that is taken. Not durable yet.
     pub(super) fn publish(&mut self, hex: &[u8; 64]) -> Result<(), Errno> {
         let Some(hidden) = self.hidden else {
-            let unnamed = [b"/proc/self/fd/", DecInt::from_fd(self.file.as_fd()).as_bytes()].concat();
-            return linkat(CWD, &unnamed[..], &self.shard, &hex[..], AtFlags::SYMLINK_FOLLOW);
+            let unnamed = [
+                b"/proc/self/fd/",
+                DecInt::from_fd(self.file.as_fd()).as_bytes(),
+            ]
+            .concat();
+            return linkat(
+                CWD,
+                &unnamed[..],
+                &self.shard,
+                &hex[..],
+                AtFlags::SYMLINK_FOLLOW,
+            );
         };
-        match linkat(&self.shard, &hidden[..], &self.shard, &hex[..], AtFlags::empty()) {
+        match linkat(
+            &self.shard,
+            &hidden[..],
+            &self.shard,
+            &hex[..],
+            AtFlags::empty(),
+        ) {
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {}
             // The hidden name goes when this is dropped.
             linked => return linked,
         }
-        match renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::NOREPLACE) {
+        match renameat_with(
+            &self.shard,
+            &hidden[..],
+            &self.shard,
+            &hex[..],
+            RenameFlags::NOREPLACE,
+        ) {
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => self.claim(&hidden, hex)?,
             renamed => renamed?,
         }
@@ -87,16 +125,25 @@ impl Temporary {
         Ok(())
     }
 
-    /// Where neither a link nor a rename says that a name is taken (exFAT): whoever makes an empty file under the name has it, and nobody else
-    /// replaces that file. A crash in between leaves it empty; a name that is taken so is never used again.
+    /// Where neither a link nor a rename says that a name is taken (exFAT): whoever makes an empty
+    /// file under the name has it, and nobody else replaces that file. A crash in between leaves it
+    /// empty; a name that is taken so is never used again.
     fn claim(&self, hidden: &[u8; 67], hex: &[u8; 64]) -> Result<(), Errno> {
         openat(&self.shard, &hex[..], NEW, BLOB_MODE)?;
-        renameat_with(&self.shard, &hidden[..], &self.shard, &hex[..], RenameFlags::empty()).inspect_err(|_| {
+        renameat_with(
+            &self.shard,
+            &hidden[..],
+            &self.shard,
+            &hex[..],
+            RenameFlags::empty(),
+        )
+        .inspect_err(|_| {
             let _ = unlinkat(&self.shard, &hex[..], AtFlags::empty());
         })
     }
 
-    /// Drops the hidden name, if there is one. A crash before this leaves a file that the next sweep removes.
+    /// Drops the hidden name, if there is one. A crash before this leaves a file that the next
+    /// sweep removes.
     pub(super) fn unhide(&mut self) {
         if let Some(hidden) = self.hidden.take() {
             let _ = unlinkat(&self.shard, &hidden[..], AtFlags::empty());
@@ -119,11 +166,14 @@ pub(super) fn is_left_by_a_try(name: &[u8]) -> bool {
     hidden.unwrap_or(name).starts_with(&TRIED.to_hex())
 }
 
-/// Tries whether a second file is kept from a name that a first one has: without that, two writers could not be told apart. Leaves nothing.
+/// Tries whether a second file is kept from a name that a first one has: without that, two writers
+/// could not be told apart. Leaves nothing.
 pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(), Errno> {
     let hex = TRIED.to_hex();
     let _ = unlinkat(root, &hex[..], AtFlags::empty());
-    let attempt = |hex: &[u8; 64]| Temporary::create(kind, root.try_clone().map_err(|_| Errno::MFILE)?, hex)?.publish(hex);
+    let attempt = |hex: &[u8; 64]| {
+        Temporary::create(kind, root.try_clone().map_err(|_| Errno::MFILE)?, hex)?.publish(hex)
+    };
     let tried = attempt(&hex).and_then(|()| match attempt(&hex) {
         Err(Errno::EXIST) => Ok(()),
         Ok(()) => Err(Errno::OPNOTSUPP),
@@ -133,12 +183,16 @@ pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(
     tried
 }
 
-/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive, and stays. A shard that cannot be read is
-/// passed over: what is left in it is in nobody's way.
+/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive,
+/// and stays. A shard that cannot be read is passed over: what is left in it is in nobody's way.
 pub(super) fn sweep(root: &OwnedFd) {
     for byte in 0..=u8::MAX {
-        let Ok(shard) = openat(root, format!("{byte:02x}").as_str(), FOLDER, Mode::empty()) else { continue };
-        let Ok(entries) = Dir::read_from(&shard) else { continue };
+        let Ok(shard) = openat(root, format!("{byte:02x}").as_str(), FOLDER, Mode::empty()) else {
+            continue;
+        };
+        let Ok(entries) = Dir::read_from(&shard) else {
+            continue;
+        };
         for entry in entries.map_while(Result::ok) {
             if is_hidden_name(entry.file_name().to_bytes()) {
                 remove_if_dead(&shard, entry.file_name().to_bytes());
@@ -148,7 +202,12 @@ pub(super) fn sweep(root: &OwnedFd) {
 }
 
 fn open_unnamed(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
-    openat(folder, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, BLOB_MODE)
+    openat(
+        folder,
+        c".",
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        BLOB_MODE,
+    )
 }
 
 fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), Errno> {
@@ -156,7 +215,8 @@ fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), 
         let name = hidden_name(hex, number);
         remove_if_dead(shard, &name);
         match openat(shard, &name[..], NEW, BLOB_MODE) {
-            // A sweep of another helper may come between creation and lock; then it has the file, or has removed it.
+            // A sweep of another helper may come between creation and lock; then it has the file,
+            // or has removed it.
             Ok(file) if is_mine(&file, shard, &name) => return Ok((file, name)),
             Ok(_) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
@@ -186,18 +246,24 @@ fn is_hidden_name(name: &[u8]) -> bool {
 
 fn remove_if_dead(shard: &OwnedFd, name: &[u8]) {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = openat(shard, name, flags, Mode::empty()) else { return };
+    let Ok(file) = openat(shard, name, flags, Mode::empty()) else {
+        return;
+    };
     if is_mine(&file, shard, name) {
         // What cannot be removed is in nobody's way: a listing does not show it.
         let _ = unlinkat(shard, name, AtFlags::empty());
     }
 }
 
-/// Locks the file, and says whether this process has it alone and it still is what the name leads to.
+/// Locks the file, and says whether this process has it alone and it still is what the name leads
+/// to.
 fn is_mine(file: &OwnedFd, shard: &OwnedFd, name: &[u8]) -> bool {
     let same = |file: &OwnedFd| -> Result<bool, Errno> {
         flock(file, FlockOperation::NonBlockingLockExclusive)?;
-        let (opened, named) = (fstat(file)?, statat(shard, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        let (opened, named) = (
+            fstat(file)?,
+            statat(shard, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        );
         Ok((opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino))
     };
     same(file).unwrap_or(false)
@@ -216,13 +282,17 @@ mod tests {
     }
 
     fn names(path: &Path) -> Vec<String> {
-        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_named_temporary_is_gone_when_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let temporary =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
         assert_eq!(names(folder.path()), [format!(".{}.0", "a".repeat(64))]);
         drop(temporary);
         assert!(names(folder.path()).is_empty());
@@ -231,7 +301,8 @@ mod tests {
     #[test]
     fn a_named_temporary_gets_its_name_and_loses_the_hidden_one() {
         let folder = tempfile::tempdir().unwrap();
-        let mut temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let mut temporary =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
         temporary.publish(&HEX).unwrap();
         drop(temporary);
         assert_eq!(names(folder.path()), ["a".repeat(64)]);
@@ -252,20 +323,32 @@ mod tests {
     #[test]
     fn a_claimed_name_is_had_by_one() {
         let folder = tempfile::tempdir().unwrap();
-        let create = || Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let create =
+            || Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
         let (first, second) = (create(), create());
         first.claim(&hidden_name(&HEX, 0), &HEX).unwrap();
         assert_eq!(second.claim(&hidden_name(&HEX, 1), &HEX), Err(Errno::EXIST));
-        assert_eq!(names(folder.path()).len(), 2, "the name, and the second one's hidden one");
-        let inode = statat(&first.shard, &HEX[..], AtFlags::empty()).unwrap().st_ino;
+        assert_eq!(
+            names(folder.path()).len(),
+            2,
+            "the name, and the second one's hidden one"
+        );
+        let inode = statat(&first.shard, &HEX[..], AtFlags::empty())
+            .unwrap()
+            .st_ino;
         assert_eq!(inode, fstat(&first.file).unwrap().st_ino);
     }
 
     #[test]
     fn a_claim_that_cannot_be_used_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
-        let temporary = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
-        assert_eq!(temporary.claim(&hidden_name(&HEX, 9), &HEX), Err(Errno::NOENT), "there is no such hidden file");
+        let temporary =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_eq!(
+            temporary.claim(&hidden_name(&HEX, 9), &HEX),
+            Err(Errno::NOENT),
+            "there is no such hidden file"
+        );
         assert_eq!(names(folder.path()), [format!(".{}.0", "a".repeat(64))]);
     }
 
@@ -281,9 +364,14 @@ mod tests {
     #[test]
     fn two_live_temporaries_of_one_name_do_not_meet() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
-        let second = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
-        assert_ne!(fstat(&first.file).unwrap().st_ino, fstat(&second.file).unwrap().st_ino);
+        let first =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let second =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        assert_ne!(
+            fstat(&first.file).unwrap().st_ino,
+            fstat(&second.file).unwrap().st_ino
+        );
         assert_eq!(names(folder.path()).len(), 2);
     }
 
@@ -298,7 +386,10 @@ mod tests {
         sweep(&open_folder(root.path()));
         let mut left = names(&shard);
         left.sort();
-        assert_eq!(left, [format!(".{}.0", "a".repeat(64)), ".foreign.0".into()]);
+        assert_eq!(
+            left,
+            [format!(".{}.0", "a".repeat(64)), ".foreign.0".into()]
+        );
         drop(living);
     }
 
@@ -307,7 +398,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dead = folder.path().join(format!(".{}.0", "a".repeat(64)));
         fs::write(&dead, "dead").unwrap();
-        let _living = Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
+        let _living =
+            Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
         assert_eq!(fs::read(&dead).unwrap(), b"");
     }
 }

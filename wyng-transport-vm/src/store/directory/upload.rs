@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Putting a blob into the folder if its name is absent: write, make durable, name, make durable. Nothing that exists is
-//! ever written to, and it is read only to compare it with what came under its name.
+//! Putting a blob into the folder if its name is absent: write, make durable, name, make durable.
+//! Nothing that exists is ever written to, and it is read only to compare it with what came under
+//! its name.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,24 +28,37 @@ pub(crate) struct FolderUpload {
 impl Push for Directory {
     type Upload = FolderUpload;
 
-    fn begin(&self, name: &BlobName, length_bytes: u32, may_use_reserve: bool) -> Result<FolderUpload, StoreError> {
+    fn begin(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        may_use_reserve: bool,
+    ) -> Result<FolderUpload, StoreError> {
         if !may_use_reserve {
-            let space = space(&self.root).map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
+            let space = space(&self.root)
+                .map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
             if space.leaves_less_than(RESERVE_BYTES.saturating_add(length_bytes.into())) {
-                return Err(StoreError::Full { free_mib: Some(space.free_mib()) });
+                return Err(StoreError::Full {
+                    free_mib: Some(space.free_mib()),
+                });
             }
         }
         let hex = name.to_hex();
-        let shard = self.shard_for_writing(shard_of(&hex)).map_err(|errno| StoreError::at_name("open a shard", errno))?;
-        let temporary =
-            Temporary::create(self.temporaries, shard, &hex).map_err(|errno| StoreError::at_name("make a temporary file", errno))?;
+        let shard = self
+            .shard_for_writing(shard_of(&hex))
+            .map_err(|errno| StoreError::at_name("open a shard", errno))?;
+        let temporary = Temporary::create(self.temporaries, shard, &hex)
+            .map_err(|errno| StoreError::at_name("make a temporary file", errno))?;
         Ok(FolderUpload { temporary, hex })
     }
 }
 
 impl Upload for FolderUpload {
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        self.temporary.file.write_all(piece).map_err(|problem| StoreError::in_writing("write a blob", errno_of(&problem)))
+        self.temporary
+            .file
+            .write_all(piece)
+            .map_err(|problem| StoreError::in_writing("write a blob", errno_of(&problem)))
     }
 
     fn file(&self) -> Option<BorrowedFd<'_>> {
@@ -52,34 +66,42 @@ impl Upload for FolderUpload {
     }
 
     fn finish(mut self) -> Result<Placed, StoreError> {
-        // Before the name: no power cut may leave a name that leads to half a blob. The file is given up if this fails,
-        // never synced again: the kernel may have dropped what it could not write.
-        fdatasync(&self.temporary.file).map_err(|errno| StoreError::in_writing("make a blob durable", errno))?;
+        // Before the name: no power cut may leave a name that leads to half a blob. The file is
+        // given up if this fails, never synced again: the kernel may have dropped what it could not
+        // write.
+        fdatasync(&self.temporary.file)
+            .map_err(|errno| StoreError::in_writing("make a blob durable", errno))?;
         match self.temporary.publish(&self.hex) {
             Ok(()) => {}
             Err(Errno::EXIST) => return self.compare(),
             Err(errno) => return Err(StoreError::at_name("name a blob", errno)),
         }
         self.temporary.unhide();
-        // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync that the folder needs anyway.
+        // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync
+        // that the folder needs anyway.
         settle(&self.temporary.file)?;
         settle(&self.temporary.shard)?;
-        // The page cache is left as it was: nobody reads a backup soon, and the next blob takes the same pages.
+        // The page cache is left as it was: nobody reads a backup soon, and the next blob takes the
+        // same pages.
         drop_pages(&self.temporary.file);
         Ok(Placed::New)
     }
 }
 
 impl FolderUpload {
-    /// The name is taken: by what? What an earlier run left there may not be durable yet, and is when this says `Same`.
+    /// The name is taken: by what? What an earlier run left there may not be durable yet, and is
+    /// when this says `Same`.
     fn compare(&self) -> Result<Placed, StoreError> {
         let taken = match look(&self.temporary.shard, &self.hex).and_then(|_| self.open_taken()) {
             Ok(taken) => taken,
             Err(StoreError::Foreign { .. }) => return Ok(Placed::Different),
-            Err(StoreError::Refused { .. } | StoreError::Unusable { .. }) => return Ok(Placed::Unknown),
+            Err(StoreError::Refused { .. } | StoreError::Unusable { .. }) => {
+                return Ok(Placed::Unknown);
+            }
             Err(problem) => return Err(problem),
         };
-        // Durable first: only then its pages can be dropped, and what is compared is what the disk has.
+        // Durable first: only then its pages can be dropped, and what is compared is what the disk
+        // has.
         settle(&taken)?;
         drop_pages(&taken);
         let compared = same_bytes(&self.temporary.file, &taken);
@@ -88,23 +110,35 @@ impl FolderUpload {
             Ok(true) => {}
             Ok(false) => return Ok(Placed::Different),
             Err(Compared::Taken) => return Ok(Placed::Unknown),
-            Err(Compared::Ours(errno)) => return Err(StoreError::Failed { step: "compare a blob", errno }),
+            Err(Compared::Ours(errno)) => {
+                return Err(StoreError::Failed {
+                    step: "compare a blob",
+                    errno,
+                });
+            }
         }
         settle(&self.temporary.shard)?;
         Ok(Placed::Same)
     }
 
     fn open_taken(&self) -> Result<OwnedFd, StoreError> {
-        openat(&self.temporary.shard, &self.hex[..], BLOB, Mode::empty()).map_err(|errno| match errno {
-            Errno::NXIO => StoreError::Foreign { step: "compare a blob" },
-            errno => StoreError::at_name("compare a blob", errno),
+        openat(&self.temporary.shard, &self.hex[..], BLOB, Mode::empty()).map_err(|errno| {
+            match errno {
+                Errno::NXIO => StoreError::Foreign {
+                    step: "compare a blob",
+                },
+                errno => StoreError::at_name("compare a blob", errno),
+            }
         })
     }
 }
 
 /// A sync that fails here leaves a name of which nobody knows whether it stays.
 fn settle(file: impl AsFd) -> Result<(), StoreError> {
-    fsync(&file).map_err(|errno| StoreError::Failed { step: "make a name durable", errno })
+    fsync(&file).map_err(|errno| StoreError::Failed {
+        step: "make a name durable",
+        errno,
+    })
 }
 
 /// Which of two files could not be read.
@@ -114,7 +148,10 @@ enum Compared {
 }
 
 fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Compared> {
-    let (ours_stat, taken_stat) = (fstat(&ours).map_err(Compared::Ours)?, fstat(&taken).map_err(|_| Compared::Taken)?);
+    let (ours_stat, taken_stat) = (
+        fstat(&ours).map_err(Compared::Ours)?,
+        fstat(&taken).map_err(|_| Compared::Taken)?,
+    );
     if !is_file(taken_stat.st_mode) || ours_stat.st_size != taken_stat.st_size {
         return Ok(false);
     }
@@ -122,7 +159,8 @@ fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Compared> {
     let mut offset_bytes = 0;
     loop {
         let count = pread_full(&ours, &mut ours_bytes, offset_bytes).map_err(Compared::Ours)?;
-        let taken_count = pread_full(&taken, &mut taken_bytes, offset_bytes).map_err(|_| Compared::Taken)?;
+        let taken_count =
+            pread_full(&taken, &mut taken_bytes, offset_bytes).map_err(|_| Compared::Taken)?;
         if ours_bytes.get(..count) != taken_bytes.get(..taken_count) {
             return Ok(false);
         }
@@ -168,7 +206,12 @@ mod tests {
 
     fn store(path: &Path, temporaries: Temporaries) -> Directory {
         let root = openat(CWD, path, FOLDER, Mode::empty()).unwrap();
-        Directory { root, temporaries, deleted_from: BTreeMap::new(), from_disk: FromDisk::default() }
+        Directory {
+            root,
+            temporaries,
+            deleted_from: BTreeMap::new(),
+            from_disk: FromDisk::default(),
+        }
     }
 
     fn put(store: &Directory, bytes: &[u8]) -> Placed {
@@ -186,10 +229,21 @@ mod tests {
             let mut bytes = vec![3; COMPARE_BYTES + 10];
             assert_eq!(put(&store, &bytes), Placed::New, "{kind:?}");
             assert_eq!(put(&store, &bytes), Placed::Same, "{kind:?}");
-            assert_eq!(put(&store, &bytes[1..]), Placed::Different, "{kind:?}, shorter");
+            assert_eq!(
+                put(&store, &bytes[1..]),
+                Placed::Different,
+                "{kind:?}, shorter"
+            );
             *bytes.last_mut().unwrap() = 4;
-            assert_eq!(put(&store, &bytes), Placed::Different, "{kind:?}, in the last byte");
-            let left: Vec<_> = fs::read_dir(folder.path().join("ab")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(
+                put(&store, &bytes),
+                Placed::Different,
+                "{kind:?}, in the last byte"
+            );
+            let left: Vec<_> = fs::read_dir(folder.path().join("ab"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
             assert_eq!(left, ["ab".repeat(32).as_str()], "{kind:?}");
         }
     }
@@ -200,7 +254,11 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let store = store(folder.path(), kind);
             store.begin(&NAME, 3, true).unwrap().write(b"abc").unwrap();
-            assert_eq!(fs::read_dir(folder.path().join("ab")).unwrap().count(), 0, "{kind:?}");
+            assert_eq!(
+                fs::read_dir(folder.path().join("ab")).unwrap().count(),
+                0,
+                "{kind:?}"
+            );
         }
     }
 
@@ -214,6 +272,10 @@ mod tests {
         fs::remove_dir(&place).unwrap();
         fs::write(folder.path().join("x"), b"x").unwrap();
         std::os::unix::fs::symlink("../x", &place).unwrap();
-        assert_eq!(put(&store, b"x"), Placed::Different, "a link to the same bytes is not those bytes");
+        assert_eq!(
+            put(&store, b"x"),
+            Placed::Different,
+            "a link to the same bytes is not those bytes"
+        );
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A Bloom filter over ids: 10 bits an id, 7 probes, wrong in 0.8 % of the questions, never for an id that is there.
+//! A Bloom filter over ids: 10 bits an id, 7 probes, wrong in 0.8 % of the questions, never for an
+//! id that is there.
 //!
 //! Ids are keyed hashes, so their own bits are the probes; nothing is hashed again.
 
@@ -38,7 +39,8 @@ impl Filter {
 
     /// False: the id was never noted.
     pub(super) fn may_contain(&self, id: &Id) -> bool {
-        places(id, self.0.len()).all(|(byte, bit)| self.0.get(byte).is_some_and(|found| found & bit != 0))
+        places(id, self.0.len())
+            .all(|(byte, bit)| self.0.get(byte).is_some_and(|found| found & bit != 0))
     }
 }
 
@@ -46,10 +48,16 @@ fn places(id: &Id, bytes: usize) -> impl Iterator<Item = (usize, u8)> + use<> {
     let (words, _) = id.0.as_chunks::<8>();
     let first = words.get(1).map_or(0, |word| u64::from_le_bytes(*word));
     let step = words.get(2).map_or(1, |word| u64::from_le_bytes(*word) | 1);
-    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(8).max(1);
+    let bits = u64::try_from(bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(8)
+        .max(1);
     (0..PROBES).map(move |probe| {
         let place = first.wrapping_add(probe.wrapping_mul(step)) % bits;
-        (usize::try_from(place / 8).unwrap_or(usize::MAX), 1u8 << (place % 8))
+        (
+            usize::try_from(place / 8).unwrap_or(usize::MAX),
+            1u8 << (place % 8),
+        )
     })
 }
 
@@ -63,7 +71,9 @@ mod tests {
         let mut filter = Filter::for_count(10_000);
         (0..10_000).for_each(|number| filter.insert(&id(number)));
         assert!((0..10_000).all(|number| filter.may_contain(&id(number))));
-        let wrong = (10_000..110_000).filter(|number| filter.may_contain(&id(*number))).count();
+        let wrong = (10_000..110_000)
+            .filter(|number| filter.may_contain(&id(*number)))
+            .count();
         assert!(wrong < 1500, "{wrong} of 100,000 are wrong");
     }
 }

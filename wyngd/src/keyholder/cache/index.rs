@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The index: ids to places. New ids are in memory until there are many; the rest lies in sorted runs, at most four when it is settled.
+//! The index: ids to places. New ids are in memory until there are many; the rest lies in sorted
+//! runs, at most four when it is settled.
 //!
-//! Of an id that stands in several packs each place is kept: when one pack is lost, the next one counts.
+//! Of an id that stands in several packs each place is kept: when one pack is lost, the next one
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,7 +17,8 @@ use crate::keyholder::world::World;
 const FRESH_MAX: usize = 128 * 1024;
 /// Runs of a settled index.
 const RUNS_MAX: usize = 4;
-/// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers for each run that lacks an id.
+/// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers
+/// for each run that lacks an id.
 const RUNS_OPEN_MAX: usize = 16;
 
 /// The session keys that the key table can give.
@@ -62,18 +65,32 @@ impl Index {
         }
     }
 
-    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are removed.
-    pub fn open<W: World>(world: &mut W, folder: &str, files: &[u64]) -> Result<Option<Self>, Failure> {
-        let Some(mut index) = Self::look(world, folder, files)? else { return Ok(None) };
+    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are
+    /// removed.
+    pub fn open<W: World>(
+        world: &mut W,
+        folder: &str,
+        files: &[u64],
+    ) -> Result<Option<Self>, Failure> {
+        let Some(mut index) = Self::look(world, folder, files)? else {
+            return Ok(None);
+        };
         index.remove_unlisted(world)?;
         Ok(Some(index))
     }
 
-    /// From the files of a manifest, without a change to any file; `None` when one is missing or damaged.
-    pub fn look<W: World>(world: &mut W, folder: &str, files: &[u64]) -> Result<Option<Self>, Failure> {
+    /// From the files of a manifest, without a change to any file; `None` when one is missing or
+    /// damaged.
+    pub fn look<W: World>(
+        world: &mut W,
+        folder: &str,
+        files: &[u64],
+    ) -> Result<Option<Self>, Failure> {
         let mut index = Self::create(folder);
         for file in files {
-            let Some(run) = Run::open(world, index.path(*file))? else { return Ok(None) };
+            let Some(run) = Run::open(world, index.path(*file))? else {
+                return Ok(None);
+            };
             index.runs.push(run);
             index.next_file = index.next_file.max(file.saturating_add(1));
         }
@@ -115,14 +132,18 @@ impl Index {
         key_lost || self.lost.contains(&location.pack)
     }
 
-    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a lost one, or under a lost session key, only if
-    /// no other has it.
+    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a
+    /// lost one, or under a lost session key, only if no other has it.
     pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self.find_copies(world, id)?.0)
     }
 
     /// The same, and the other places where the id lies, the worst first.
-    pub fn find_copies<W: World>(&self, world: &mut W, id: &Id) -> Result<(Option<Location>, Vec<Location>), Failure> {
+    pub fn find_copies<W: World>(
+        &self,
+        world: &mut W,
+        id: &Id,
+    ) -> Result<(Option<Location>, Vec<Location>), Failure> {
         let rank = |location: &Location| (self.is_lost(location), location.pack);
         let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
         let mut take = |found: Location| match best {
@@ -132,7 +153,9 @@ impl Index {
                 others.extend(known);
             }
         };
-        self.fresh.range((*id, 0)..=(*id, u64::MAX)).for_each(|(_, location)| take(*location));
+        self.fresh
+            .range((*id, 0)..=(*id, u64::MAX))
+            .for_each(|(_, location)| take(*location));
         for run in self.runs.iter().filter(|run| run.may_contain(id)) {
             run.find(world, id, &mut take)?;
         }
@@ -153,14 +176,29 @@ impl Index {
     }
 
     /// Where an id lies, if neither that pack nor the session key is lost: it need not be sent.
-    pub fn find_sound<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        Ok(self.find(world, id)?.filter(|location| !self.is_lost(location)))
+    pub fn find_sound<W: World>(
+        &self,
+        world: &mut W,
+        id: &Id,
+    ) -> Result<Option<Location>, Failure> {
+        Ok(self
+            .find(world, id)?
+            .filter(|location| !self.is_lost(location)))
     }
 
     /// Notes where an id lies.
-    pub fn insert<W: World>(&mut self, world: &mut W, id: Id, location: Location) -> Result<(), Failure> {
+    pub fn insert<W: World>(
+        &mut self,
+        world: &mut W,
+        id: Id,
+        location: Location,
+    ) -> Result<(), Failure> {
         self.fresh.insert((id, location.pack), location);
-        if self.fresh.len() >= FRESH_MAX { self.spill(world) } else { Ok(()) }
+        if self.fresh.len() >= FRESH_MAX {
+            self.spill(world)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is in memory, merges down to `RUNS_MAX` runs, and gives their files.
@@ -171,7 +209,11 @@ impl Index {
         if self.runs.len() > RUNS_MAX {
             self.merge_smallest(world, true)?;
         }
-        Ok(self.runs.iter().filter_map(|run| file_number(&run.path)).collect())
+        Ok(self
+            .runs
+            .iter()
+            .filter_map(|run| file_number(&run.path))
+            .collect())
     }
 
     /// Removes the files that belong to no run: an older manifest's, or a cut run's.
@@ -194,16 +236,29 @@ impl Index {
             writer.push(world, id, location)?;
         }
         self.runs.push(writer.finish(world)?);
-        if self.runs.len() > RUNS_OPEN_MAX { self.merge_smallest(world, false) } else { Ok(()) }
+        if self.runs.len() > RUNS_OPEN_MAX {
+            self.merge_smallest(world, false)
+        } else {
+            Ok(())
+        }
     }
 
-    /// The order of runs means nothing, so all but the largest three become one. When it settles, also each that is less than twice as large
-    /// as those together: else a small session would rewrite it, and the next one again. Files that no manifest names go at once.
+    /// The order of runs means nothing, so all but the largest three become one. When it settles,
+    /// also each that is less than twice as large as those together: else a small session would
+    /// rewrite it, and the next one again. Files that no manifest names go at once.
     fn merge_smallest<W: World>(&mut self, world: &mut W, settles: bool) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
-        let mut smallest = self.runs.split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
-        let mut entries = smallest.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
-        while settles && let Some(next) = self.runs.pop_if(|run| run.entries < entries.saturating_mul(2)) {
+        let mut smallest = self
+            .runs
+            .split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
+        let mut entries = smallest
+            .iter()
+            .fold(0u64, |sum, run| sum.saturating_add(run.entries));
+        while settles
+            && let Some(next) = self
+                .runs
+                .pop_if(|run| run.entries < entries.saturating_mul(2))
+        {
             entries = entries.saturating_add(next.entries);
             smallest.push(next);
         }

@@ -30,8 +30,12 @@ pub struct Manifest {
 impl Manifest {
     /// `None` if it is missing or damaged: then there is no cache.
     pub fn read<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(bytes) = world.read_file(&path(folder))? else { return Ok(None) };
-        let Some((covered, hash)) = bytes.split_last_chunk::<32>() else { return Ok(None) };
+        let Some(bytes) = world.read_file(&path(folder))? else {
+            return Ok(None);
+        };
+        let Some((covered, hash)) = bytes.split_last_chunk::<32>() else {
+            return Ok(None);
+        };
         if blake3::hash(covered).as_bytes() != hash {
             return Ok(None);
         }
@@ -41,8 +45,13 @@ impl Manifest {
     /// Writes it durably.
     pub fn write<W: World>(&self, world: &mut W, folder: &str) -> Result<(), Failure> {
         let mut writer = Writer::with_capacity(128);
-        writer.bytes(MAGIC).u64(self.generation).u64(self.nodes_bytes);
-        writer.u32(u32::try_from(self.runs.len()).unwrap_or(u32::MAX)).u32(0);
+        writer
+            .bytes(MAGIC)
+            .u64(self.generation)
+            .u64(self.nodes_bytes);
+        writer
+            .u32(u32::try_from(self.runs.len()).unwrap_or(u32::MAX))
+            .u32(0);
         for run in &self.runs {
             writer.u64(*run);
         }
@@ -59,7 +68,11 @@ impl Manifest {
         reader.zeros(4, "reserved")?;
         let runs = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(Self { generation, nodes_bytes, runs })
+        Ok(Self {
+            generation,
+            nodes_bytes,
+            runs,
+        })
     }
 }
 

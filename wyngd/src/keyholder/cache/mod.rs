@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What can be built anew from the store: where each record lies, and the nodes. Backup reads nothing else, which makes push-only true.
+//! What can be built anew from the store: where each record lies, and the nodes. Backup reads
+//! nothing else, which makes push-only true.
 //!
-//! It carries the generation that it belongs to. Behind the ledger it is rolled forward from the journal; otherwise it is discarded.
+//! It carries the generation that it belongs to. Behind the ledger it is rolled forward from the
+//! journal; otherwise it is discarded.
 
 mod filter;
 mod index;
@@ -43,32 +45,56 @@ impl Cache {
     pub fn create<W: World>(world: &mut W, folder: &str) -> Result<Self, Failure> {
         world.remove(folder)?;
         let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
-        Ok(Self { folder: folder.to_owned(), generation: 0, packs_end: 0, index, nodes, lost_are_holes: false })
+        Ok(Self {
+            folder: folder.to_owned(),
+            generation: 0,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        })
     }
 
-    /// The cache as its manifest says; `None` if there is none that is sound. Files that the manifest does not name are removed.
+    /// The cache as its manifest says; `None` if there is none that is sound. Files that the
+    /// manifest does not name are removed.
     pub fn open<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(manifest) = Manifest::read(world, folder)? else { return Ok(None) };
+        let Some(manifest) = Manifest::read(world, folder)? else {
+            return Ok(None);
+        };
         let nodes = NodeCache::open(folder, manifest.nodes_bytes);
         if !nodes.cut_to_length(world)? {
             return Ok(None);
         }
-        let Some(index) = Index::open(world, folder, &manifest.runs)? else { return Ok(None) };
-        Ok(Some(Self { folder: folder.to_owned(), generation: manifest.generation, packs_end: 0, index, nodes, lost_are_holes: false }))
+        let Some(index) = Index::open(world, folder, &manifest.runs)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            folder: folder.to_owned(),
+            generation: manifest.generation,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        }))
     }
 
-    /// The cache as its manifest says, without a change to any file, also while another process writes to it. `None` if there is none that
-    /// is sound, or if it was replaced meanwhile.
+    /// The cache as its manifest says, without a change to any file, also while another process
+    /// writes to it. `None` if there is none that is sound, or if it was replaced meanwhile.
     ///
-    /// What it holds stays readable though the files are removed later: each is opened here. A manifest names only files that no longer
-    /// change, or of which only what is behind its end does.
+    /// What it holds stays readable though the files are removed later: each is opened here. A
+    /// manifest names only files that no longer change, or of which only what is behind its end
+    /// does.
     pub fn look<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(manifest) = Manifest::read(world, folder)? else { return Ok(None) };
+        let Some(manifest) = Manifest::read(world, folder)? else {
+            return Ok(None);
+        };
         let nodes = NodeCache::open(folder, manifest.nodes_bytes);
         if !nodes.has_all(world)? {
             return Ok(None);
         }
-        let Some(index) = Index::look(world, folder, &manifest.runs)? else { return Ok(None) };
+        let Some(index) = Index::look(world, folder, &manifest.runs)? else {
+            return Ok(None);
+        };
         let is_same = Manifest::read(world, folder)?.as_ref() == Some(&manifest);
         Ok(is_same.then(|| Self {
             folder: folder.to_owned(),
@@ -97,19 +123,36 @@ impl Cache {
                     self.nodes.append(world, plain)?
                 }
             };
-            self.index.insert(world, entry.id, location(pack.number, entry, stored))?;
+            self.index
+                .insert(world, entry.id, location(pack.number, entry, stored))?;
         }
         Ok(())
     }
 
     /// The plain bytes of a node, whose id is checked; `None` if the cache does not have it.
-    pub fn node<W: World>(&mut self, world: &mut W, credential: &Credential, id: &Id) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(Location { stored: Stored::Node { offset, plain_bytes }, .. }) = self.index.find(world, id)? else { return Ok(None) };
+    pub fn node<W: World>(
+        &mut self,
+        world: &mut W,
+        credential: &Credential,
+        id: &Id,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(Location {
+            stored:
+                Stored::Node {
+                    offset,
+                    plain_bytes,
+                },
+            ..
+        }) = self.index.find(world, id)?
+        else {
+            return Ok(None);
+        };
         let plain = self.nodes.read(world, offset, plain_bytes)?;
         Ok((credential.node_id(&plain) == *id).then_some(plain))
     }
 
-    /// Takes over what another cache has of these packs: every node whose id fits, and the places of chunks.
+    /// Takes over what another cache has of these packs: every node whose id fits, and the places
+    /// of chunks.
     pub fn keep_packs<W: World>(
         &mut self,
         world: &mut W,
@@ -123,25 +166,44 @@ impl Cache {
             }
             let stored = match location.stored {
                 Stored::Chunk { key } => Stored::Chunk { key },
-                Stored::Node { offset, plain_bytes } => match old.nodes.read(world, offset, plain_bytes) {
-                    Ok(plain) if credential.node_id(&plain) == id => self.nodes.append(world, &plain)?,
+                Stored::Node {
+                    offset,
+                    plain_bytes,
+                } => match old.nodes.read(world, offset, plain_bytes) {
+                    Ok(plain) if credential.node_id(&plain) == id => {
+                        self.nodes.append(world, &plain)?
+                    }
                     Ok(_) | Err(Failure::CacheLost) => return Ok(()),
                     Err(failure) => return Err(failure),
                 },
             };
-            self.index.insert(world, id, Location { stored, ..location })
+            self.index
+                .insert(world, id, Location { stored, ..location })
         })
     }
 
-    /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end` are committed. What no commit has yet is
-    /// known from the journal alone, and is never saved here: if the journal were lost, its numbers would be given again.
-    pub fn save<W: World>(&mut self, world: &mut W, generation: u64, packs_end: u64) -> Result<(), Failure> {
+    /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end`
+    /// are committed. What no commit has yet is known from the journal alone, and is never saved
+    /// here: if the journal were lost, its numbers would be given again.
+    pub fn save<W: World>(
+        &mut self,
+        world: &mut W,
+        generation: u64,
+        packs_end: u64,
+    ) -> Result<(), Failure> {
         if self.packs_end > packs_end {
-            return Err(Failure::Internal { what: "the cache would remember packs that no commit has".into() });
+            return Err(Failure::Internal {
+                what: "the cache would remember packs that no commit has".into(),
+            });
         }
         self.nodes.sync(world)?;
         let runs = self.index.settle(world)?;
-        Manifest { generation, nodes_bytes: self.nodes.length_bytes(), runs }.write(world, &self.folder)?;
+        Manifest {
+            generation,
+            nodes_bytes: self.nodes.length_bytes(),
+            runs,
+        }
+        .write(world, &self.folder)?;
         self.generation = generation;
         self.index.remove_unlisted(world)
     }
@@ -149,5 +211,10 @@ impl Cache {
 
 /// Where a directory's entry lies.
 pub fn location(pack: u64, entry: &DirectoryEntry, stored: Stored) -> Location {
-    Location { pack, offset_bytes: entry.offset_bytes, length_bytes: entry.length_bytes, stored }
+    Location {
+        pack,
+        offset_bytes: entry.offset_bytes,
+        length_bytes: entry.length_bytes,
+        stored,
+    }
 }

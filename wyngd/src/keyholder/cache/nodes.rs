@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The nodes' plain bytes, end to end in one file. Their ids check them, so the file carries no checksum.
+//! The nodes' plain bytes, end to end in one file. Their ids check them, so the file carries no
+//! checksum.
 
 use wyng_control::Failure;
 
@@ -19,7 +20,11 @@ pub struct NodeCache {
 impl NodeCache {
     /// The file with its first `length_bytes`, in the folder of a cache.
     pub fn open(folder: &str, length_bytes: u64) -> Self {
-        Self { path: format!("{folder}/nodes"), written_bytes: length_bytes, buffer: Vec::new() }
+        Self {
+            path: format!("{folder}/nodes"),
+            written_bytes: length_bytes,
+            buffer: Vec::new(),
+        }
     }
 
     /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
@@ -27,7 +32,9 @@ impl NodeCache {
         match world.file_bytes(&self.path)?.unwrap_or(0) {
             found if found < self.written_bytes => Ok(false),
             found if found == self.written_bytes => Ok(true),
-            _ => world.truncate_file(&self.path, self.written_bytes).map(|()| true),
+            _ => world
+                .truncate_file(&self.path, self.written_bytes)
+                .map(|()| true),
         }
     }
 
@@ -36,8 +43,13 @@ impl NodeCache {
         if self.written_bytes == 0 {
             return Ok(true);
         }
-        let has_all = world.file_bytes(&self.path)?.is_some_and(|found| found >= self.written_bytes);
-        Ok(has_all && world.read_file_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0]).is_ok())
+        let has_all = world
+            .file_bytes(&self.path)?
+            .is_some_and(|found| found >= self.written_bytes);
+        Ok(has_all
+            && world
+                .read_file_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0])
+                .is_ok())
     }
 
     /// Bytes in all.
@@ -47,8 +59,13 @@ impl NodeCache {
 
     /// Appends a node and says where it is.
     pub fn append<W: World>(&mut self, world: &mut W, plain: &[u8]) -> Result<Stored, Failure> {
-        let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal { what: "a node is too long".into() })?;
-        let stored = Stored::Node { offset: self.length_bytes(), plain_bytes };
+        let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal {
+            what: "a node is too long".into(),
+        })?;
+        let stored = Stored::Node {
+            offset: self.length_bytes(),
+            plain_bytes,
+        };
         self.buffer.extend_from_slice(plain);
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush(world)?;
@@ -57,22 +74,36 @@ impl NodeCache {
     }
 
     /// The bytes at a place; whether they are the node is for its id to say.
-    pub fn read<W: World>(&self, world: &mut W, offset: u64, plain_bytes: u32) -> Result<Vec<u8>, Failure> {
+    pub fn read<W: World>(
+        &self,
+        world: &mut W,
+        offset: u64,
+        plain_bytes: u32,
+    ) -> Result<Vec<u8>, Failure> {
         let length = usize::try_from(plain_bytes).unwrap_or(usize::MAX);
         if let Some(begin) = offset.checked_sub(self.written_bytes) {
             let begin = usize::try_from(begin).unwrap_or(usize::MAX);
-            let bytes = self.buffer.get(begin..begin.saturating_add(length)).ok_or(Failure::CacheLost)?;
+            let bytes = self
+                .buffer
+                .get(begin..begin.saturating_add(length))
+                .ok_or(Failure::CacheLost)?;
             return Ok(bytes.to_vec());
         }
         let mut bytes = vec![0; length];
-        world.read_file_at(&self.path, offset, &mut bytes).map_err(|_| Failure::CacheLost)?;
+        world
+            .read_file_at(&self.path, offset, &mut bytes)
+            .map_err(|_| Failure::CacheLost)?;
         Ok(bytes)
     }
 
     /// Writes and makes durable.
     pub fn sync<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         self.flush(world)?;
-        if self.written_bytes > 0 { world.sync_file(&self.path) } else { Ok(()) }
+        if self.written_bytes > 0 {
+            world.sync_file(&self.path)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {

@@ -71,25 +71,58 @@ pub(super) struct Run {
 impl Run {
     /// Opens a run; `None` when it is damaged or missing.
     pub(super) fn open<W: World>(world: &mut W, path: String) -> Result<Option<Self>, Failure> {
-        let Some(total_bytes) = world.file_bytes(&path)? else { return Ok(None) };
-        let Some(trailer_offset) = total_bytes.checked_sub(TRAILER_BYTES) else { return Ok(None) };
+        let Some(total_bytes) = world.file_bytes(&path)? else {
+            return Ok(None);
+        };
+        let Some(trailer_offset) = total_bytes.checked_sub(TRAILER_BYTES) else {
+            return Ok(None);
+        };
         let mut trailer = [0; TRAILER_BYTES as usize];
         world.read_file_at(&path, trailer_offset, &mut trailer)?;
-        let Ok((entries, blocks, filter_bytes, hash)) = decode_trailer(&trailer) else { return Ok(None) };
+        let Ok((entries, blocks, filter_bytes, hash)) = decode_trailer(&trailer) else {
+            return Ok(None);
+        };
         let fence_bytes = blocks.saturating_mul(8);
         let tail_bytes = fence_bytes.saturating_add(filter_bytes);
-        if blocks.saturating_mul(BLOCK_BYTES as u64).checked_add(tail_bytes) != Some(trailer_offset) {
+        if blocks
+            .saturating_mul(BLOCK_BYTES as u64)
+            .checked_add(tail_bytes)
+            != Some(trailer_offset)
+        {
             return Ok(None);
         }
-        let (Ok(tail_len), Ok(fence_len)) = (usize::try_from(tail_bytes), usize::try_from(fence_bytes)) else { return Ok(None) };
+        let (Ok(tail_len), Ok(fence_len)) =
+            (usize::try_from(tail_bytes), usize::try_from(fence_bytes))
+        else {
+            return Ok(None);
+        };
         let mut fences = vec![0; tail_len];
-        world.read_file_at(&path, trailer_offset.saturating_sub(tail_bytes), &mut fences)?;
+        world.read_file_at(
+            &path,
+            trailer_offset.saturating_sub(tail_bytes),
+            &mut fences,
+        )?;
         let filter = fences.split_off(fence_len.min(fences.len()));
-        if tail_hash(&fences, &filter, trailer.first_chunk::<32>().unwrap_or(&[0; 32])) != hash {
+        if tail_hash(
+            &fences,
+            &filter,
+            trailer.first_chunk::<32>().unwrap_or(&[0; 32]),
+        ) != hash
+        {
             return Ok(None);
         }
-        let fences = fences.as_chunks::<8>().0.iter().map(|fence| u64::from_be_bytes(*fence)).collect();
-        Ok(Some(Self { path, entries, fences, filter: Filter::from_bytes(filter) }))
+        let fences = fences
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|fence| u64::from_be_bytes(*fence))
+            .collect();
+        Ok(Some(Self {
+            path,
+            entries,
+            fences,
+            filter: Filter::from_bytes(filter),
+        }))
     }
 
     /// False: the id is not in this run. Asks no file.
@@ -98,14 +131,26 @@ impl Run {
     }
 
     /// Visits every place of an id. They stand together, seldom in more than one block.
-    pub(super) fn find<W: World>(&self, world: &mut W, id: &Id, visit: &mut dyn FnMut(Location)) -> Result<(), Failure> {
+    pub(super) fn find<W: World>(
+        &self,
+        world: &mut W,
+        id: &Id,
+        visit: &mut dyn FnMut(Location),
+    ) -> Result<(), Failure> {
         let wanted = fence(id);
-        let begin = self.fences.partition_point(|fence| *fence < wanted).saturating_sub(1);
+        let begin = self
+            .fences
+            .partition_point(|fence| *fence < wanted)
+            .saturating_sub(1);
         let end = self.fences.partition_point(|fence| *fence <= wanted);
         for block in begin..end {
             let entries = self.read_block(world, block)?;
             let first = entries.partition_point(|(found, _)| found < id);
-            entries.iter().skip(first).take_while(|(found, _)| found == id).for_each(|(_, location)| visit(*location));
+            entries
+                .iter()
+                .skip(first)
+                .take_while(|(found, _)| found == id)
+                .for_each(|(_, location)| visit(*location));
         }
         Ok(())
     }
@@ -116,14 +161,22 @@ impl Run {
         world: &mut W,
         visit: &mut dyn FnMut(&mut W, Id, Location) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut cursor = Cursor { run: self, block: 0, entries: Vec::new().into_iter() };
+        let mut cursor = Cursor {
+            run: self,
+            block: 0,
+            entries: Vec::new().into_iter(),
+        };
         while let Some((id, location)) = cursor.next(world)? {
             visit(world, id, location)?;
         }
         Ok(())
     }
 
-    fn read_block<W: World>(&self, world: &mut W, block: usize) -> Result<Vec<(Id, Location)>, Failure> {
+    fn read_block<W: World>(
+        &self,
+        world: &mut W,
+        block: usize,
+    ) -> Result<Vec<(Id, Location)>, Failure> {
         let mut bytes = [0; BLOCK_BYTES];
         let offset = (block as u64).saturating_mul(BLOCK_BYTES as u64);
         world.read_file_at(&self.path, offset, &mut bytes)?;
@@ -143,21 +196,41 @@ pub(super) struct RunWriter {
 
 impl RunWriter {
     /// Begins a file for at most `count` entries.
-    pub(super) fn create<W: World>(world: &mut W, path: String, count: usize) -> Result<Self, Failure> {
+    pub(super) fn create<W: World>(
+        world: &mut W,
+        path: String,
+        count: usize,
+    ) -> Result<Self, Failure> {
         world.remove(&path)?;
         let filter = Filter::for_count(count);
-        Ok(Self { path, block: Vec::with_capacity(BLOCK_ENTRIES), buffer: Vec::new(), fences: Vec::new(), filter, entries: 0 })
+        Ok(Self {
+            path,
+            block: Vec::with_capacity(BLOCK_ENTRIES),
+            buffer: Vec::new(),
+            fences: Vec::new(),
+            filter,
+            entries: 0,
+        })
     }
 
     /// Appends an entry.
-    pub(super) fn push<W: World>(&mut self, world: &mut W, id: Id, location: Location) -> Result<(), Failure> {
+    pub(super) fn push<W: World>(
+        &mut self,
+        world: &mut W,
+        id: Id,
+        location: Location,
+    ) -> Result<(), Failure> {
         if self.block.is_empty() {
             self.fences.extend_from_slice(&fence(&id).to_be_bytes());
         }
         self.filter.insert(&id);
         self.block.push((id, location));
         self.entries = self.entries.saturating_add(1);
-        if self.block.len() == BLOCK_ENTRIES { self.write_block(world) } else { Ok(()) }
+        if self.block.len() == BLOCK_ENTRIES {
+            self.write_block(world)
+        } else {
+            Ok(())
+        }
     }
 
     /// Completes the file durably.
@@ -167,7 +240,11 @@ impl RunWriter {
         }
         let mut trailer = Writer::with_capacity(TRAILER_BYTES as usize);
         let blocks = (self.fences.len() / 8) as u64;
-        trailer.bytes(MAGIC).u64(self.entries).u64(blocks).u64(self.filter.as_bytes().len() as u64);
+        trailer
+            .bytes(MAGIC)
+            .u64(self.entries)
+            .u64(blocks)
+            .u64(self.filter.as_bytes().len() as u64);
         let trailer = trailer.finish();
         let hash = tail_hash(&self.fences, self.filter.as_bytes(), &trailer);
         self.buffer.extend_from_slice(&self.fences);
@@ -176,8 +253,19 @@ impl RunWriter {
         self.buffer.extend_from_slice(&hash);
         world.append_file(&self.path, &self.buffer)?;
         world.sync_file(&self.path)?;
-        let fences = self.fences.as_chunks::<8>().0.iter().map(|fence| u64::from_be_bytes(*fence)).collect();
-        Ok(Run { path: self.path, entries: self.entries, fences, filter: self.filter })
+        let fences = self
+            .fences
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|fence| u64::from_be_bytes(*fence))
+            .collect();
+        Ok(Run {
+            path: self.path,
+            entries: self.entries,
+            fences,
+            filter: self.filter,
+        })
     }
 
     fn write_block<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
@@ -193,12 +281,18 @@ impl RunWriter {
 
 /// Makes one run of several.
 pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Result<Run, Failure> {
-    let count = runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.entries));
+    let count = runs
+        .iter()
+        .fold(0u64, |sum, run| sum.saturating_add(run.entries));
     let mut writer = RunWriter::create(world, path, usize::try_from(count).unwrap_or(usize::MAX))?;
     let mut cursors = Vec::with_capacity(runs.len());
     let mut heap = BinaryHeap::with_capacity(runs.len());
     for (number, run) in runs.iter().enumerate() {
-        let mut cursor = Cursor { run, block: 0, entries: Vec::new().into_iter() };
+        let mut cursor = Cursor {
+            run,
+            block: 0,
+            entries: Vec::new().into_iter(),
+        };
         if let Some((id, location)) = cursor.next(world)? {
             heap.push(Reverse((id, location.pack, number, Opaque(location))));
         }
@@ -262,11 +356,17 @@ impl Cursor<'_> {
 }
 
 fn fence(id: &Id) -> u64 {
-    id.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    id.0.first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 fn tail_hash(fences: &[u8], filter: &[u8], trailer: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new().update(fences).update(filter).update(trailer).finalize().as_bytes()
+    *blake3::Hasher::new()
+        .update(fences)
+        .update(filter)
+        .update(trailer)
+        .finalize()
+        .as_bytes()
 }
 
 fn decode_trailer(bytes: &[u8]) -> Result<(u64, u64, u64, [u8; 32]), Malformed> {
@@ -277,13 +377,22 @@ fn decode_trailer(bytes: &[u8]) -> Result<(u64, u64, u64, [u8; 32]), Malformed> 
 
 fn encode_block(entries: &[(Id, Location)]) -> Vec<u8> {
     let mut writer = Writer::with_capacity(BLOCK_BYTES);
-    writer.u32(u32::try_from(entries.len()).unwrap_or(u32::MAX)).zeros_to(ENTRY_BYTES - 8);
+    writer
+        .u32(u32::try_from(entries.len()).unwrap_or(u32::MAX))
+        .zeros_to(ENTRY_BYTES - 8);
     for (id, location) in entries {
         let (key, node_bytes, node_offset) = match location.stored {
             Stored::Chunk { key } => (key, 0, 0),
-            Stored::Node { offset, plain_bytes } => (0, plain_bytes, offset),
+            Stored::Node {
+                offset,
+                plain_bytes,
+            } => (0, plain_bytes, offset),
         };
-        writer.bytes(&id.0).u64(location.pack).u32(location.offset_bytes).u32(location.length_bytes);
+        writer
+            .bytes(&id.0)
+            .u64(location.pack)
+            .u32(location.offset_bytes)
+            .u32(location.length_bytes);
         writer.u32(key).u32(node_bytes).u64(node_offset);
     }
     writer.zeros_to(BLOCK_BYTES - 8);
@@ -303,14 +412,38 @@ fn decode_block(bytes: &[u8; BLOCK_BYTES]) -> Result<Vec<(Id, Location)>, Malfor
     reader.slice(ENTRY_BYTES - 12)?;
     let mut entries = Vec::with_capacity(BLOCK_ENTRIES);
     for _ in 0..count {
-        let (id, pack, offset_bytes, length_bytes) = (Id(reader.array()?), reader.u64()?, reader.u32()?, reader.u32()?);
+        let (id, pack, offset_bytes, length_bytes) = (
+            Id(reader.array()?),
+            reader.u64()?,
+            reader.u32()?,
+            reader.u32()?,
+        );
         let (key, plain_bytes, offset) = (reader.u32()?, reader.u32()?, reader.u64()?);
-        let stored = if plain_bytes == 0 { Stored::Chunk { key } } else { Stored::Node { offset, plain_bytes } };
-        entries.push((id, Location { pack, offset_bytes, length_bytes, stored }));
+        let stored = if plain_bytes == 0 {
+            Stored::Chunk { key }
+        } else {
+            Stored::Node {
+                offset,
+                plain_bytes,
+            }
+        };
+        entries.push((
+            id,
+            Location {
+                pack,
+                offset_bytes,
+                length_bytes,
+                stored,
+            },
+        ));
     }
     Ok(entries)
 }
 
 fn block_check(rest: &[u8]) -> [u8; 8] {
-    blake3::hash(rest).as_bytes().first_chunk::<8>().copied().unwrap_or_default()
+    blake3::hash(rest)
+        .as_bytes()
+        .first_chunk::<8>()
+        .copied()
+        .unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Damage that lasts, because no source has the lost chunks any more: a person says that it was seen, and it is no failure from then on. It
-//! changes nothing in the store.
+//! Damage that lasts, because no source has the lost chunks any more: a person says that it was
+//! seen, and it is no failure from then on. It changes nothing in the store.
 
 use std::collections::HashMap;
 
@@ -50,24 +50,43 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
             }
         }
     }
-    let damaged = archive.ledger.notes.damaged_commits(archive.head.generation);
-    fits = damaged.fold(fits, |fits, generation| acknowledged.add_commit(generation) && fits);
-    archive.ledger.notes.slots.iter().for_each(|slot| acknowledged.add_slot(*slot));
+    let damaged = archive
+        .ledger
+        .notes
+        .damaged_commits(archive.head.generation);
+    fits = damaged.fold(fits, |fits, generation| {
+        acknowledged.add_commit(generation) && fits
+    });
+    archive
+        .ledger
+        .notes
+        .slots
+        .iter()
+        .for_each(|slot| acknowledged.add_slot(*slot));
     archive.ledger.acknowledged = acknowledged;
     archive.ledger.write(world, &archive.folder)?;
     let known = known_damage(world, &mut archive)?;
     tell(world, known.acknowledged)?;
     // What did not fit stays a failure.
-    if fits { Ok(ExitStatus::Done) } else { Err(Failure::ProblemsFound { count: known.new }) }
+    if fits {
+        Ok(ExitStatus::Done)
+    } else {
+        Err(Failure::ProblemsFound { count: known.new })
+    }
 }
 
 /// Tells what was acknowledged, a line each.
 pub fn tell<W: World>(world: &mut W, acknowledged: Vec<String>) -> Result<(), Failure> {
-    acknowledged.into_iter().try_for_each(|what| world.tell(ToClient::Acknowledged { what }))
+    acknowledged
+        .into_iter()
+        .try_for_each(|what| world.tell(ToClient::Acknowledged { what }))
 }
 
 /// Sessions that need what only lost packs hold, and commits and slots that are missing.
-pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<KnownDamage, Failure> {
+pub fn known_damage<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+) -> Result<KnownDamage, Failure> {
     let mut damage = KnownDamage::default();
     let mut take = |seen: bool, what: String| {
         if seen {
@@ -77,23 +96,39 @@ pub fn known_damage<W: World>(world: &mut W, archive: &mut Archive) -> Result<Kn
         }
     };
     for slot in &archive.ledger.notes.slots {
-        take(archive.ledger.acknowledged.has_slot(*slot), format!("slot {slot}"));
+        take(
+            archive.ledger.acknowledged.has_slot(*slot),
+            format!("slot {slot}"),
+        );
     }
-    for generation in archive.ledger.notes.damaged_commits(archive.head.generation) {
-        take(archive.ledger.acknowledged.has_commit(generation), format!("commit {generation}"));
+    for generation in archive
+        .ledger
+        .notes
+        .damaged_commits(archive.head.generation)
+    {
+        take(
+            archive.ledger.acknowledged.has_commit(generation),
+            format!("commit {generation}"),
+        );
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
     for (_, volume) in archive.volumes(world)? {
         let sessions = match archive.sessions(world, &volume) {
             Err(Failure::SessionsLost { volume: name }) => {
-                take(is_list_acknowledged(archive, &volume), format!("the list of the sessions of {name}"));
+                take(
+                    is_list_acknowledged(archive, &volume),
+                    format!("the list of the sessions of {name}"),
+                );
                 continue;
             }
             sessions => sessions?,
         };
         for session in sessions {
             if is_damaged(world, archive, &session, &mut known)? {
-                take(is_acknowledged(world, archive, &volume, &session)?, volume_and_session(&volume.name, &session));
+                take(
+                    is_acknowledged(world, archive, &volume, &session)?,
+                    volume_and_session(&volume.name, &session),
+                );
             }
         }
     }
@@ -117,7 +152,10 @@ pub fn is_acknowledged<W: World>(
 
 /// Was it seen that just this list of sessions is lost?
 pub fn is_list_acknowledged(archive: &Archive, volume: &VolumeEntry) -> bool {
-    archive.ledger.acknowledged.has_session(&list_key(volume), &list_root(volume))
+    archive
+        .ledger
+        .acknowledged
+        .has_session(&list_key(volume), &list_root(volume))
 }
 
 /// Forgets what was acknowledged and is damage no more: should it come again, it is new.
@@ -145,10 +183,17 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
         }
     }
     let (noted, seen) = (&archive.ledger.notes, &archive.ledger.acknowledged);
-    for generation in noted.damaged_commits(archive.head.generation).filter(|generation| seen.has_commit(*generation)) {
+    for generation in noted
+        .damaged_commits(archive.head.generation)
+        .filter(|generation| seen.has_commit(*generation))
+    {
         left.add_commit(generation);
     }
-    noted.slots.iter().filter(|slot| seen.has_slot(**slot)).for_each(|slot| left.add_slot(*slot));
+    noted
+        .slots
+        .iter()
+        .filter(|slot| seen.has_slot(**slot))
+        .for_each(|slot| left.add_slot(*slot));
     if left == archive.ledger.acknowledged {
         return Ok(());
     }
@@ -156,7 +201,8 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
     archive.ledger.write(world, &archive.folder)
 }
 
-/// A lost list stands among the sessions under generation 0, which brings none, with the root that it had.
+/// A lost list stands among the sessions under generation 0, which brings none, with the root that
+/// it had.
 fn list_key(volume: &VolumeEntry) -> SessionKey {
     (volume.id, 0)
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive as this machine knows it: credential, ledger, cache and what a cut run left, fitted together.
+//! An archive as this machine knows it: credential, ledger, cache and what a cut run left, fitted
+//! together.
 
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use super::catalog::keys_at_hand;
 use super::commit::seconds;
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::keyholder::cache::Cache;
-use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex};
+use crate::keyholder::state::{
+    ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
+};
 use crate::keyholder::world::World;
 
 /// How often a look is begun anew because the files changed under it.
@@ -63,7 +66,8 @@ pub struct Uncommitted {
     pub packs: Vec<(u64, PackEntry)>,
 }
 
-/// What is missing of the key table, because the cache was built after a pack was lost that held it.
+/// What is missing of the key table, because the cache was built after a pack was lost that held
+/// it.
 #[derive(Debug, Default)]
 pub struct LostKeys {
     /// Nodes of the table.
@@ -73,8 +77,9 @@ pub struct LostKeys {
 }
 
 impl Archive {
-    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger and cannot be rolled forward. Where the
-    /// state can only be read, it is the state of the last commit that the cache has.
+    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger
+    /// and cannot be rolled forward. Where the state can only be read, it is the state of the last
+    /// commit that the cache has.
     pub fn open<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
         if world.only_looks() {
             return Self::look(world, name);
@@ -84,20 +89,32 @@ impl Archive {
         let credential = Arc::new(folder.read_credential(world)?);
         let ledger = Ledger::read(world, &folder)?;
         let head = open_head(&credential, &ledger)?;
-        let mut cache = Cache::open(world, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
+        let mut cache =
+            Cache::open(world, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
         cache.index.set_lost(ledger.notes.lost_packs());
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
         let (unfinished, lost_keys) = (Vec::new(), LostKeys::default());
-        let mut archive =
-            Self { name: name.to_owned(), folder, toml, credential, ledger, head, cache, journal, uncommitted, unfinished, lost_keys };
+        let mut archive = Self {
+            name: name.to_owned(),
+            folder,
+            toml,
+            credential,
+            ledger,
+            head,
+            cache,
+            journal,
+            uncommitted,
+            unfinished,
+            lost_keys,
+        };
         archive.roll_forward(world)?;
         archive.look_for_keys(world)?;
         Ok(archive)
     }
 
-    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process may write to them meanwhile: what was read
-    /// of two states is read again.
+    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process
+    /// may write to them meanwhile: what was read of two states is read again.
     fn look<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
         let mut last = Failure::CacheLost;
         for _ in 0..LOOKS_MAX {
@@ -115,8 +132,11 @@ impl Archive {
                     continue;
                 }
             };
-            // A run that is cut after its commit leaves a cache that is one commit behind; one that goes on may overtake the ledger.
-            let Some(known) = ledger.known(cache.generation()) else { continue };
+            // A run that is cut after its commit leaves a cache that is one commit behind; one that
+            // goes on may overtake the ledger.
+            let Some(known) = ledger.known(cache.generation()) else {
+                continue;
+            };
             let head = open_known(&credential, known)?;
             cache.index.set_lost(ledger.notes.lost_packs());
             let journal = Journal::of(&folder);
@@ -145,7 +165,8 @@ impl Archive {
     /// Brings the cache up to the head, and takes up what a cut run left after it.
     pub fn roll_forward<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
         self.uncommitted = Uncommitted::default();
-        let (mut base, mut keys, mut left, mut unfinished) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut base, mut keys, mut left, mut unfinished) =
+            (None, Vec::new(), Vec::new(), Vec::new());
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
         let is_behind = base_of_cache < head.generation;
@@ -153,11 +174,16 @@ impl Archive {
             match journaled {
                 Journaled::Begin(generation) => base = Some(generation),
                 _ if base != Some(base_of_cache) => {}
-                Journaled::Key(key) if u64::from(key.number) >= head.keys.size => keys.push((key.number.into(), key.entry)),
+                Journaled::Key(key) if u64::from(key.number) >= head.keys.size => {
+                    keys.push((key.number.into(), key.entry))
+                }
                 Journaled::Key(_) => {}
                 Journaled::Volume(volume) => unfinished.push(volume),
-                Journaled::Pack(pack) if pack.number < head.next_pack() => cache.add_pack(world, &pack)?,
-                // A cache that is behind is filled up to the head and saved; what no commit has is not to be in it then.
+                Journaled::Pack(pack) if pack.number < head.next_pack() => {
+                    cache.add_pack(world, &pack)?
+                }
+                // A cache that is behind is filled up to the head and saved; what no commit has is
+                // not to be in it then.
                 Journaled::Pack(_) if is_behind => {}
                 Journaled::Pack(pack) => {
                     cache.add_pack(world, &pack)?;
@@ -167,7 +193,8 @@ impl Archive {
             Ok(())
         })?;
         let generation = self.head.generation;
-        if base_of_cache > generation || (base_of_cache < generation && base != Some(base_of_cache)) {
+        if base_of_cache > generation || (base_of_cache < generation && base != Some(base_of_cache))
+        {
             return Err(Failure::CacheLost);
         }
         self.unfinished = unfinished;
@@ -190,34 +217,47 @@ impl Archive {
         Ok(())
     }
 
-    /// The number of the next session key, behind all numbers that a lost part of the key table may hold: that part is not written anew, and is
-    /// whole again should its pack come back. `replaces_lost` gives the lost part up, and the numbers go on as if it were there.
+    /// The number of the next session key, behind all numbers that a lost part of the key table may
+    /// hold: that part is not written anew, and is whole again should its pack come back.
+    /// `replaces_lost` gives the lost part up, and the numbers go on as if it were there.
     pub fn next_key(&self, replaces_lost: bool) -> u64 {
         let size = self.head.keys.size;
-        if replaces_lost { size } else { size.max(self.lost_keys.end) }
+        if replaces_lost {
+            size
+        } else {
+            size.max(self.lost_keys.end)
+        }
     }
 
     /// Removes the cache that the ledger does not name, where an opening that was cut left one.
     pub fn remove_unused_cache<W: World>(&self, world: &mut W) -> Result<(), Failure> {
         let unused = self.folder.cache(self.ledger.cache.other());
-        if world.list_folder(&unused)?.is_empty() { Ok(()) } else { world.remove(&unused) }
+        if world.list_folder(&unused)?.is_empty() {
+            Ok(())
+        } else {
+            world.remove(&unused)
+        }
     }
 
-    /// The cache as it was saved: without what the journal says of packs that no commit has. Behind it stands [`save_cache`](Self::save_cache).
+    /// The cache as it was saved: without what the journal says of packs that no commit has. Behind
+    /// it stands [`save_cache`](Self::save_cache).
     pub fn reopen_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        self.cache = Cache::open(world, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
+        self.cache =
+            Cache::open(world, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
         self.cache.index.set_lost(self.ledger.notes.lost_packs());
         Ok(())
     }
 
     /// Saves what was added to a reopened cache, and takes up again what a cut run left.
     pub fn save_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        self.cache.save(world, self.head.generation, self.head.next_pack())?;
+        self.cache
+            .save(world, self.head.generation, self.head.next_pack())?;
         self.roll_forward(world)?;
         self.look_for_keys(world)
     }
 
-    /// The pending commit is in the store under this copy: it becomes the head, durably, and the cache follows.
+    /// The pending commit is in the store under this copy: it becomes the head, durably, and the
+    /// cache follows.
     pub fn commit_pending<W: World>(&mut self, world: &mut W, copy: u8) -> Result<(), Failure> {
         self.ledger.commit_pending(copy);
         self.ledger.write(world, &self.folder)?;
@@ -225,8 +265,9 @@ impl Archive {
         Ok(())
     }
 
-    /// May this machine push? Not after a fork was found, not while another machine is the archive's writer, and not behind newer generations
-    /// that were passed over, before a person has it take over.
+    /// May this machine push? Not after a fork was found, not while another machine is the
+    /// archive's writer, and not behind newer generations that were passed over, before a person
+    /// has it take over.
     pub fn may_write(&self) -> Result<(), Failure> {
         if self.ledger.stopped {
             return Err(Failure::Stopped);
@@ -234,15 +275,27 @@ impl Archive {
         if let Some(behind) = self.is_behind() {
             return Err(behind);
         }
-        if self.toml.writer_id() == Some(self.head.writer) { Ok(()) } else { Err(Failure::NotWriter { archive: self.name.clone() }) }
+        if self.toml.writer_id() == Some(self.head.writer) {
+            Ok(())
+        } else {
+            Err(Failure::NotWriter {
+                archive: self.name.clone(),
+            })
+        }
     }
 
     /// Does this machine know that newer generations existed than the one that it has open?
     pub fn is_behind(&self) -> Option<Failure> {
         let (passed, generation) = (self.ledger.passed_over?, self.head.generation);
         Some(match passed.requested {
-            true => Failure::NewerPassedOver { generation, newest: passed.newest },
-            false => Failure::NewestDamaged { generation: passed.newest, opened: generation },
+            true => Failure::NewerPassedOver {
+                generation,
+                newest: passed.newest,
+            },
+            false => Failure::NewestDamaged {
+                generation: passed.newest,
+                opened: generation,
+            },
         })
     }
 
@@ -265,11 +318,19 @@ impl Archive {
     }
 
     /// Asks for a passphrase that opens one of the slots.
-    pub fn unlock_root<W: World>(&mut self, world: &mut W, slots: &[Slot]) -> Result<Unlocked, Failure> {
+    pub fn unlock_root<W: World>(
+        &mut self,
+        world: &mut W,
+        slots: &[Slot],
+    ) -> Result<Unlocked, Failure> {
         let unlocked = with_passphrase(world, |world, password| {
             let mut trial = SlotTrial::new(slots.iter().cloned());
             match trial.next(world, &password)? {
-                Some((root, slot)) => Ok(Unlocked { root, slot: *slot.clear(), password }),
+                Some((root, slot)) => Ok(Unlocked {
+                    root,
+                    slot: *slot.clear(),
+                    password,
+                }),
                 None => Err(trial.refused()),
             }
         })?;
@@ -279,13 +340,17 @@ impl Archive {
 
     /// The data key that `unlock` keeps, or by the passphrase.
     pub fn data_key<W: World>(&mut self, world: &mut W) -> Result<Arc<DataKey>, Failure> {
-        match world.kept_key(self.folder.id()).filter(|key| key.belongs_to(&self.credential)) {
+        match world
+            .kept_key(self.folder.id())
+            .filter(|key| key.belongs_to(&self.credential))
+        {
             Some(key) => Ok(key),
             None => self.unlock(world).map(Arc::new),
         }
     }
 
-    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the credential's.
+    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the
+    /// credential's.
     pub fn unlock<W: World>(&mut self, world: &mut W) -> Result<DataKey, Failure> {
         let slots = self.live_slots(world)?;
         let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
@@ -293,7 +358,10 @@ impl Archive {
         if key.belongs_to(&self.credential) {
             Ok(key)
         } else {
-            Err(Failure::StateDamaged { file: "credential".into(), what: "its public key is not the archive's".into() })
+            Err(Failure::StateDamaged {
+                file: "credential".into(),
+                what: "its public key is not the archive's".into(),
+            })
         }
     }
 }
@@ -305,21 +373,33 @@ pub fn listed<'a>(commit: &'a Commit, slot: &Slot) -> Option<&'a SlotRef> {
 
 /// Opens the ledger's head.
 fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure> {
-    let none = || Failure::StateDamaged { file: "ledger".into(), what: "it has no commit".into() };
+    let none = || Failure::StateDamaged {
+        file: "ledger".into(),
+        what: "it has no commit".into(),
+    };
     open_known(credential, ledger.head().ok_or_else(none)?)
 }
 
 /// Opens a commit of the ledger.
 fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged { file: "ledger".into(), what: failure.text() })
+    open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged {
+        file: "ledger".into(),
+        what: failure.text(),
+    })
 }
 
 /// Opens a commit: tag under its own name, then its layout and generation.
-pub fn open_commit(credential: &Credential, coder: &mut Coder, known: &KnownCommit) -> Result<Commit, Failure> {
+pub fn open_commit(
+    credential: &Credential,
+    coder: &mut Coder,
+    known: &KnownCommit,
+) -> Result<Commit, Failure> {
     let name = credential.commit_name(known.generation);
     let mut plain = Vec::new();
-    credential.open_meta(Kind::Commit, coder, &Id(name.0), &known.bytes, &mut plain).map_err(|damage| damaged(&damage))?;
+    credential
+        .open_meta(Kind::Commit, coder, &Id(name.0), &known.bytes, &mut plain)
+        .map_err(|damage| damaged(&damage))?;
     Commit::decode(&plain, known.generation).map_err(|Malformed(rule)| Failure::Damaged {
         class: ObjectClass::Commit,
         object: to_hex(&name.0),
@@ -332,8 +412,17 @@ pub fn open_commit(credential: &Credential, coder: &mut Coder, known: &KnownComm
 pub fn damaged(damage: &wyng_archive::Damage) -> Failure {
     let (class, object) = (class_of(damage.class), to_hex(&damage.object));
     match damage.fault {
-        wyng_archive::Fault::Missing => Failure::Missing { class, object, volume: None },
-        fault => Failure::Damaged { class, object, what: fault.to_string(), volume: None },
+        wyng_archive::Fault::Missing => Failure::Missing {
+            class,
+            object,
+            volume: None,
+        },
+        fault => Failure::Damaged {
+            class,
+            object,
+            what: fault.to_string(),
+            volume: None,
+        },
     }
 }
 
@@ -352,5 +441,7 @@ pub fn class_of(class: Class) -> ObjectClass {
 
 /// A broken inner rule.
 pub fn internal(what: &str) -> Failure {
-    Failure::Internal { what: what.to_owned() }
+    Failure::Internal {
+        what: what.to_owned(),
+    }
 }

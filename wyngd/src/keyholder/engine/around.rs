@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Restoring around damage: zeros where no pack has the bytes any more, and a list of these ranges. Every other byte is as exact as ever.
+//! Restoring around damage: zeros where no pack has the bytes any more, and a list of these ranges.
+//! Every other byte is as exact as ever.
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, Node, SessionEntry};
@@ -22,12 +23,20 @@ pub fn begin(archive: &mut Archive) {
 }
 
 /// The chunks of a session that lie below lost nodes.
-pub fn below_lost_nodes<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<Bits, Failure> {
+pub fn below_lost_nodes<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<Bits, Failure> {
     let mut lost = Bits::none(session.chunk_count());
     if archive.cache.index.has_lost() {
         let root = content_root(session);
         let mut walk = Walk::<ContentTree>::from(&root, 0);
-        let mut nodes = Noting { nodes: EveryNode(archive.nodes(world)), size: root.size, lost: &mut lost };
+        let mut nodes = Noting {
+            nodes: EveryNode(archive.nodes(world)),
+            size: root.size,
+            lost: &mut lost,
+        };
         while walk.next(&mut nodes)?.is_some() {
             if nodes.nodes.0.world.cancelled() {
                 return Err(Failure::Interrupted);
@@ -37,8 +46,14 @@ pub fn below_lost_nodes<W: World>(world: &mut W, archive: &mut Archive, session:
     Ok(lost)
 }
 
-/// The same, and the chunks among these that no pack is known to have: a restore may find some of them all the same.
-pub fn known_lost<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry, wanted: &[(u64, Id)]) -> Result<Bits, Failure> {
+/// The same, and the chunks among these that no pack is known to have: a restore may find some of
+/// them all the same.
+pub fn known_lost<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+    wanted: &[(u64, Id)],
+) -> Result<Bits, Failure> {
     let mut lost = below_lost_nodes(world, archive, session)?;
     for (index, id) in wanted {
         if archive.cache.index.find_sound(world, id)?.is_none() {
@@ -52,21 +67,35 @@ pub fn known_lost<W: World>(world: &mut W, archive: &mut Archive, session: &Sess
 }
 
 /// Reports the ranges in which zeros stand for lost bytes; returns the number of these bytes.
-pub fn tell_lost<W: World>(world: &mut W, volume: &str, session: &SessionEntry, lost: &Bits) -> Result<u64, Failure> {
+pub fn tell_lost<W: World>(
+    world: &mut W,
+    volume: &str,
+    session: &SessionEntry,
+    lost: &Bits,
+) -> Result<u64, Failure> {
     let chunk_size = u64::from(session.chunk_size_bytes);
     let (mut ranges, mut lost_bytes) = (Vec::new(), 0u64);
     let mut next = 0;
     while let Some(run) = lost.next_run(next) {
         next = run.end;
-        let range = (run.start.saturating_mul(chunk_size), run.end.saturating_mul(chunk_size).min(session.size_bytes));
+        let range = (
+            run.start.saturating_mul(chunk_size),
+            run.end.saturating_mul(chunk_size).min(session.size_bytes),
+        );
         lost_bytes = lost_bytes.saturating_add(range.1.saturating_sub(range.0));
         ranges.push(range);
         if ranges.len() >= RANGES_PER_MESSAGE {
-            world.tell(ToClient::Lost { volume: volume.to_owned(), ranges: std::mem::take(&mut ranges) })?;
+            world.tell(ToClient::Lost {
+                volume: volume.to_owned(),
+                ranges: std::mem::take(&mut ranges),
+            })?;
         }
     }
     if !ranges.is_empty() {
-        world.tell(ToClient::Lost { volume: volume.to_owned(), ranges })?;
+        world.tell(ToClient::Lost {
+            volume: volume.to_owned(),
+            ranges,
+        })?;
     }
     Ok(lost_bytes)
 }

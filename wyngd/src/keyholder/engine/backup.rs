@@ -1,21 +1,33 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One run: each source is read, cut and named; what is not known is compressed, sealed and packed; at the end stands one commit.
+//! One run: each source is read, cut and named; what is not known is compressed, sealed and packed;
+//! at the end stands one commit.
 //!
-//! Nothing is read back: ids, nodes and the last state come from the cache, and the store answers with receipts only.
+//! Nothing is read back: ids, nodes and the last state come from the cache, and the store answers
+//! with receipts only.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Credential, Domain, DomainId, Entropy, Id, NonceSeed, SealError, Secret, SessionKey};
-use wyng_archive::format::{ArchiveSettings, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name};
+use wyng_archive::crypto::{
+    Credential, Domain, DomainId, Entropy, Id, NonceSeed, SealError, Secret, SessionKey,
+};
+use wyng_archive::format::{
+    ArchiveSettings, KeyEntry, SessionEntry, VolumeEntry, VolumeId, chunk_count, is_volume_name,
+};
 use wyng_archive::plan::Root;
-use wyng_control::{BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progress, ToClient, VolumeReport, path_text};
+use wyng_control::{
+    BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, Phase, Progress, ToClient,
+    VolumeReport, path_text,
+};
 use wyng_wire::Service;
 
 use super::archive::{Archive, internal};
 use super::base::{self, KnownBase};
-use super::commit::{Changes, ContentEdit, FinishedVolume, begun_volumes, commit, confirm_head, new_volume, seconds, settle_pending};
+use super::commit::{
+    Changes, ContentEdit, FinishedVolume, begun_volumes, commit, confirm_head, new_volume, seconds,
+    settle_pending,
+};
 use super::heal::{self, PackChanges, push_missing};
 use super::packer::{Packer, Tools};
 use super::pool::{Pool, Ticket};
@@ -24,14 +36,16 @@ use super::source::{Base, BaseWalk, Batch, BatchReader};
 use crate::keyholder::state::{JournalKey, JournalVolume, Origins, Said, SavedDelta};
 use crate::keyholder::world::{SourceShape, World};
 
-/// Batches between reading and packing: one is read while workers name the second and seal the third.
+/// Batches between reading and packing: one is read while workers name the second and seal the
+/// third.
 const BATCHES_AHEAD: usize = 4;
 /// A task that is long enough to be worth handing over.
 const TASK_BYTES: usize = 512 << 10;
-/// Bytes of packs between two commits of a long run. A commit comes after this amount and after nothing else: one at a volume's end would
-/// show the store how large the volume is.
+/// Bytes of packs between two commits of a long run. A commit comes after this amount and after
+/// nothing else: one at a volume's end would show the store how large the volume is.
 pub const COMMIT_AFTER_BYTES: u64 = 1 << 30;
-/// Bytes of a pack for each new entry of (a): with more entries a commit's nodes of (a) would fill more than half of their pack.
+/// Bytes of a pack for each new entry of (a): with more entries a commit's nodes of (a) would fill
+/// more than half of their pack.
 const PACK_BYTES_AN_ENTRY: u32 = 256;
 
 /// What a run was asked to do.
@@ -52,9 +66,14 @@ pub struct Request {
     pub commit_after_bytes: u64,
 }
 
-/// Makes one run. Failures of single volumes are told and the others go on; what ends the run is returned.
+/// Makes one run. Failures of single volumes are told and the others go on; what ends the run is
+/// returned.
 pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    let names: Vec<&str> = request.sources.iter().map(|source| source.volume.as_str()).collect();
+    let names: Vec<&str> = request
+        .sources
+        .iter()
+        .map(|source| source.volume.as_str())
+        .collect();
     check_names(&names)?;
     let mut archive = Archive::open(world, &request.archive)?;
     if !request.dry_run {
@@ -89,7 +108,10 @@ pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         world.finish_push()?;
     }
     let peak_rss_bytes = world.peak_bytes();
-    world.tell(ToClient::Totals { sent_bytes, peak_rss_bytes })?;
+    world.tell(ToClient::Totals {
+        sent_bytes,
+        peak_rss_bytes,
+    })?;
     Ok(exit_of(&failed, request.sources.len()))
 }
 
@@ -104,12 +126,20 @@ pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
 
 fn check_names(volumes: &[&str]) -> Result<(), Failure> {
     if let Some(name) = volumes.iter().find(|name| !is_volume_name(name)) {
-        return Err(Failure::BadName { name: (*name).to_owned() });
+        return Err(Failure::BadName {
+            name: (*name).to_owned(),
+        });
     }
     let mut sorted = volumes.to_vec();
     sorted.sort_unstable();
-    match sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a == b) {
-        Some((twice, _)) => Err(Failure::VolumeNameTaken { volume: (*twice).to_owned() }),
+    match sorted
+        .iter()
+        .zip(sorted.iter().skip(1))
+        .find(|(a, b)| a == b)
+    {
+        Some((twice, _)) => Err(Failure::VolumeNameTaken {
+            volume: (*twice).to_owned(),
+        }),
         None => Ok(()),
     }
 }
@@ -123,12 +153,16 @@ pub fn said(source: &BackupSource) -> Said {
     }
 }
 
-/// Absence is not content: a device without a medium has 0 bytes, and so has a file that was cut or not brought back. Only a file that never held
-/// anything may be empty.
+/// Absence is not content: a device without a medium has 0 bytes, and so has a file that was cut or
+/// not brought back. Only a file that never held anything may be empty.
 pub fn refuse_empty(shape: &SourceShape, volume: &str, was_bytes: u64) -> Result<(), Failure> {
     let origin = &shape.found.origin;
     if shape.size_bytes == 0 && (was_bytes > 0 || origin.device_bytes.is_some()) {
-        return Err(Failure::SourceEmpty { volume: volume.to_owned(), path: path_text(&origin.path), was_bytes });
+        return Err(Failure::SourceEmpty {
+            volume: volume.to_owned(),
+            path: path_text(&origin.path),
+            was_bytes,
+        });
     }
     Ok(())
 }
@@ -165,7 +199,8 @@ struct Run<B> {
     packs_a_commit: usize,
     /// The volumes that the catalog has.
     volumes: Vec<(u64, VolumeEntry)>,
-    /// Volumes that are journaled and not in the catalog yet: packs hold, or will hold, records of their domains.
+    /// Volumes that are journaled and not in the catalog yet: packs hold, or will hold, records of
+    /// their domains.
     begun: Vec<(u64, VolumeEntry)>,
     /// The volume that is being read, while it is neither in the catalog nor in the journal.
     beginning: Option<JournalVolume>,
@@ -212,12 +247,19 @@ enum Read {
 }
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
-    fn begin<W: World<Buffer = B>>(world: &mut W, archive: &mut Archive, request: &Request) -> Result<Self, Failure> {
+    fn begin<W: World<Buffer = B>>(
+        world: &mut W,
+        archive: &mut Archive,
+        request: &Request,
+    ) -> Result<Self, Failure> {
         let volumes = archive.volumes(world)?;
         let mut time = seconds(world.wall_nanos());
         let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
         for (_, volume) in volumes.iter().filter(|(_, volume)| is_asked(&volume.name)) {
-            let newest = archive.sessions_at_hand(world, volume)?.last().map_or(i64::MIN, |session| session.time);
+            let newest = archive
+                .sessions_at_hand(world, volume)?
+                .last()
+                .map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
         let begun = begun_volumes(archive, &volumes);
@@ -244,8 +286,14 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         })
     }
 
-    /// What lost packs held of the metadata is written anew, from the cache; their chunks are sent again where the sources still have them.
-    fn heal<W: World<Buffer = B>>(&mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<(), Failure> {
+    /// What lost packs held of the metadata is written anew, from the cache; their chunks are sent
+    /// again where the sources still have them.
+    fn heal<W: World<Buffer = B>>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        pool: &mut Pool,
+    ) -> Result<(), Failure> {
         if self.dry_run {
             return Ok(());
         }
@@ -256,8 +304,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         Ok(())
     }
 
-    /// Backs up one volume; whether it has a session that is to be committed. On a failure its records stay in the packs and are known to
-    /// the next run.
+    /// Backs up one volume; whether it has a session that is to be committed. On a failure its
+    /// records stay in the packs and are known to the next run.
     fn volume<W: World<Buffer = B>>(
         &mut self,
         world: &mut W,
@@ -269,24 +317,37 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let began_cpu = world.cpu_micros();
         let name = source.volume.as_str();
         let (number, entry) = self.find_or_begin(world, name)?;
-        let base_of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
+        let base_of = BaseOf {
+            archive: archive.folder.id().0,
+            volume: entry.id.0,
+        };
         let shape = world.open_source(item, name, &base_of, None)?;
         refuse_empty(&shape, name, entry.size_bytes)?;
-        self.origins.check(name, &shape.found.origin, said(source))?;
+        self.origins
+            .check(name, &shape.found.origin, said(source))?;
         let size_bytes = shape.size_bytes;
         let plan = self.plan(world, archive, number, entry, &shape)?;
         let mut counts = Counts::default();
         let (root, method) = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
         self.origins.set(name, &shape.found, world.client_uid());
         let root = root.child.unwrap_or(Id::ZERO);
-        let unchanged = plan.newest.as_ref().is_some_and(|newest| newest.root == root) && plan.entry.size_bytes == size_bytes;
+        let unchanged = plan
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest.root == root)
+            && plan.entry.size_bytes == size_bytes;
         let keeps = !(self.dry_run || self.skip_unchanged && unchanged);
         let report = VolumeReport {
             name: name.to_owned(),
             session: keeps.then_some(self.time),
             method,
             snapshot: shape.snapshot,
-            mounted_at: shape.found.mounted_at.as_deref().filter(|_| !shape.snapshot).map(path_text),
+            mounted_at: shape
+                .found
+                .mounted_at
+                .as_deref()
+                .filter(|_| !shape.snapshot)
+                .map(path_text),
             read_bytes: counts.read_bytes,
             sampled_bytes: counts.sampled_bytes,
             changed_bytes: counts.changed_bytes,
@@ -310,19 +371,37 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             settings: Vec::new(),
             tags: Vec::new(),
         };
-        let volume = FinishedVolume { number: plan.number, entry: plan.entry, session };
-        self.finished.push(Finished { volume, report, snapshot: shape.snapshot.then_some(item) });
+        let volume = FinishedVolume {
+            number: plan.number,
+            entry: plan.entry,
+            session,
+        };
+        self.finished.push(Finished {
+            volume,
+            report,
+            snapshot: shape.snapshot.then_some(item),
+        });
         self.next_volume = self.next_volume.max(number.saturating_add(1));
         Ok(true)
     }
 
-    /// The last commit, and the bytes sent in all. A run without a finished volume and without left-overs commits nothing.
-    fn finish<W: World<Buffer = B>>(mut self, world: &mut W, archive: &mut Archive, pool: &mut Pool) -> Result<u64, Failure> {
+    /// The last commit, and the bytes sent in all. A run without a finished volume and without
+    /// left-overs commits nothing.
+    fn finish<W: World<Buffer = B>>(
+        mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        pool: &mut Pool,
+    ) -> Result<u64, Failure> {
         let replaces_keys = self.heal && !archive.lost_keys.nodes.is_empty();
-        let nothing = self.finished.is_empty() && self.packer.closed_count() == 0 && self.new_keys.is_empty() && !replaces_keys;
+        let nothing = self.finished.is_empty()
+            && self.packer.closed_count() == 0
+            && self.new_keys.is_empty()
+            && !replaces_keys;
         let mut healing = std::mem::take(&mut self.healing);
         if !healing.is_empty() {
-            // What heals is in the archive before anything is marked; and (a) may change in more places than one tail has room for.
+            // What heals is in the archive before anything is marked; and (a) may change in more
+            // places than one tail has room for.
             self.commit(world, archive, pool, PackChanges::default(), false)?;
             while !healing.is_empty() {
                 let part = healing.take_part(&archive.head);
@@ -346,22 +425,53 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         ends_run: bool,
     ) -> Result<(), Failure> {
         let sent_bytes = self.packer.sent_bytes();
-        world.progress(Progress { phase: Phase::Committing, volume: None, done_bytes: 0, total_bytes: 0, sent_bytes });
-        // Before the sessions: one that is there must not be without the place that it is of, nor a base snapshot without a record of it.
+        world.progress(Progress {
+            phase: Phase::Committing,
+            volume: None,
+            done_bytes: 0,
+            total_bytes: 0,
+            sent_bytes,
+        });
+        // Before the sessions: one that is there must not be without the place that it is of, nor a
+        // base snapshot without a record of it.
         self.origins.write(world, &archive.folder)?;
         let done = std::mem::take(&mut self.finished);
         let finished = done.iter().map(|done| done.volume.clone()).collect();
-        let (begun, keys) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.new_keys));
+        let (begun, keys) = (
+            std::mem::take(&mut self.begun),
+            std::mem::take(&mut self.new_keys),
+        );
         self.volumes.extend(begun.iter().cloned());
-        let changes = Changes { begun, finished, keys, replaces_lost_keys: self.heal, packs, ends_run };
+        let changes = Changes {
+            begun,
+            finished,
+            keys,
+            replaces_lost_keys: self.heal,
+            packs,
+            ends_run,
+        };
         commit(world, archive, pool, &mut self.packer, changes)?;
-        // From here on these sessions are true; only now are they told, and only now are their sources the bases of the next run.
-        for Finished { volume: FinishedVolume { entry, session, .. }, report, snapshot } in done {
+        // From here on these sessions are true; only now are they told, and only now are their
+        // sources the bases of the next run.
+        for Finished {
+            volume: FinishedVolume { entry, session, .. },
+            report,
+            snapshot,
+        } in done
+        {
             world.tell(ToClient::BackedUp(report))?;
             if let Some(item) = snapshot {
-                let of = BaseOf { archive: archive.folder.id().0, volume: entry.id.0 };
+                let of = BaseOf {
+                    archive: archive.folder.id().0,
+                    volume: entry.id.0,
+                };
                 let generation = archive.head.generation;
-                let label = BaseLabel { of, generation, session: session.time, root: session.root.0 };
+                let label = BaseLabel {
+                    of,
+                    generation,
+                    session: session.time,
+                    root: session.root.0,
+                };
                 if world.rotate(item, &label)? {
                     SavedDelta::remove_others(world, &archive.folder, &label)?;
                 }
@@ -371,28 +481,50 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     }
 
     /// The volume as the catalog or a cut run has it, or a new one under the next number.
-    fn find_or_begin<W: World>(&mut self, world: &mut W, name: &str) -> Result<(u64, VolumeEntry), Failure> {
+    fn find_or_begin<W: World>(
+        &mut self,
+        world: &mut W,
+        name: &str,
+    ) -> Result<(u64, VolumeEntry), Failure> {
         self.beginning = None;
-        if let Some(known) = self.volumes.iter().chain(&self.begun).find(|(_, volume)| volume.name == name) {
+        if let Some(known) = self
+            .volumes
+            .iter()
+            .chain(&self.begun)
+            .find(|(_, volume)| volume.name == name)
+        {
             return Ok(known.clone());
         }
-        let begun = JournalVolume { name: name.to_owned(), id: VolumeId(world.draw()?), domain: DomainId(world.draw()?) };
+        let begun = JournalVolume {
+            name: name.to_owned(),
+            id: VolumeId(world.draw()?),
+            domain: DomainId(world.draw()?),
+        };
         let entry = new_volume(&self.settings, &begun);
         self.beginning = Some(begun);
         Ok((self.next_volume, entry))
     }
 
-    /// Journals a new volume before the first record of its domain is sealed. Under another domain every chunk would be sent again.
-    fn note_begun<W: World>(&mut self, world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
-        let Some(volume) = self.beginning.take() else { return Ok(()) };
+    /// Journals a new volume before the first record of its domain is sealed. Under another domain
+    /// every chunk would be sent again.
+    fn note_begun<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+    ) -> Result<(), Failure> {
+        let Some(volume) = self.beginning.take() else {
+            return Ok(());
+        };
         archive.journal.volume(world, &volume)?;
-        self.begun.push((self.next_volume, new_volume(&self.settings, &volume)));
+        self.begun
+            .push((self.next_volume, new_volume(&self.settings, &volume)));
         self.next_volume = self.next_volume.saturating_add(1);
         archive.unfinished.push(volume);
         Ok(())
     }
 
-    /// What the volume is compared with: its newest session if the ids are comparable, and the one that its base snapshot is of.
+    /// What the volume is compared with: its newest session if the ids are comparable, and the one
+    /// that its base snapshot is of.
     fn plan<W: World>(
         &self,
         world: &mut W,
@@ -409,13 +541,21 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             }
             sessions => sessions?,
         };
-        let comparable = |session: &&SessionEntry| session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes;
+        let comparable = |session: &&SessionEntry| {
+            session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes
+        };
         let newest = match sessions.last().filter(comparable).cloned() {
             Some(newest) if heal::is_in_cache(world, archive, &newest)? => Some(newest),
             _ => None,
         };
         // What only lost packs hold is sent again, so all of the volume is read then.
-        let base = match base::find(world, archive, &entry, shape.base, (entry.domain, entry.chunk_size_bytes))? {
+        let base = match base::find(
+            world,
+            archive,
+            &entry,
+            shape.base,
+            (entry.domain, entry.chunk_size_bytes),
+        )? {
             Some(base) if heal::is_in_cache(world, archive, &base.session)? => {
                 let damaged = heal::is_damaged(world, archive, &base.session, &mut HashMap::new())?;
                 (!damaged).then_some(base)
@@ -427,14 +567,16 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             newest,
             base,
             domain: Arc::new(archive.credential.domain(entry.domain)),
-            chunk_size: usize::try_from(entry.chunk_size_bytes).map_err(|_| internal("chunk size"))?,
+            chunk_size: usize::try_from(entry.chunk_size_bytes)
+                .map_err(|_| internal("chunk size"))?,
             entry,
             size_bytes: shape.size_bytes,
             path: shape.found.origin.path.clone(),
         })
     }
 
-    /// Makes a source's content tree, by what changed since its base snapshot, or if there is none to be trusted by reading it whole.
+    /// Makes a source's content tree, by what changed since its base snapshot, or if there is none
+    /// to be trusted by reading it whole.
     #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
     fn read<W: World<Buffer = B>>(
         &mut self,
@@ -448,19 +590,41 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     ) -> Result<(Root<Id>, Method), Failure> {
         let count = chunk_count(plan.size_bytes, plan.entry.chunk_size_bytes);
         if let Some(base) = &plan.base {
-            match self.read_by(world, archive, pool, item, name, plan, &Base::delta(base), counts)? {
+            match self.read_by(
+                world,
+                archive,
+                pool,
+                item,
+                name,
+                plan,
+                &Base::delta(base),
+                counts,
+            )? {
                 Read::Done(root, method) => return Ok((root, method)),
-                Read::Distrusted => tracing::warn!(volume = name, "what was told of its changes is not to be trusted: it is read whole"),
+                Read::Distrusted => tracing::warn!(
+                    volume = name,
+                    "what was told of its changes is not to be trusted: it is read whole"
+                ),
             }
             counts.changed_bytes = 0;
         }
-        match self.read_by(world, archive, pool, item, name, plan, &Base::whole(plan.newest.as_ref(), count), counts)? {
+        match self.read_by(
+            world,
+            archive,
+            pool,
+            item,
+            name,
+            plan,
+            &Base::whole(plan.newest.as_ref(), count),
+            counts,
+        )? {
             Read::Done(root, method) => Ok((root, method)),
             Read::Distrusted => Err(internal("a volume that was read whole")),
         }
     }
 
-    /// Reads a source onwards and edits its base's tree: read, name, known?, seal, pack, in overlapping batches.
+    /// Reads a source onwards and edits its base's tree: read, name, known?, seal, pack, in
+    /// overlapping batches.
     #[allow(clippy::too_many_arguments)] // see `read`
     fn read_by<W: World<Buffer = B>>(
         &mut self,
@@ -483,16 +647,27 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let mut edit = None;
         if !self.dry_run {
             let mut tools = tools(world, &credential, archive, pool);
-            edit = Some(ContentEdit::new(&mut tools, &mut self.packer, &base.root, count)?);
+            edit = Some(ContentEdit::new(
+                &mut tools,
+                &mut self.packer,
+                &base.root,
+                count,
+            )?);
         }
-        let mut reader = BatchReader::new(item, base, plan.chunk_size, plan.size_bytes, count, samples);
+        let mut reader =
+            BatchReader::new(item, base, plan.chunk_size, plan.size_bytes, count, samples);
         let mut naming: VecDeque<Naming> = VecDeque::new();
         let mut sealing: VecDeque<Sealing> = VecDeque::new();
         let mut at_end = false;
         while !(at_end && naming.is_empty() && sealing.is_empty()) {
             if !at_end && naming.len().saturating_add(sealing.len()) < BATCHES_AHEAD {
-                match reader.next(world).map_err(|stop| stop.of_volume(name, &plan.path))? {
-                    Some(batch) => naming.push_back(self.name_batch(world, archive, pool, plan, &mut walk, batch, counts)?),
+                match reader
+                    .next(world)
+                    .map_err(|stop| stop.of_volume(name, &plan.path))?
+                {
+                    Some(batch) => naming.push_back(
+                        self.name_batch(world, archive, pool, plan, &mut walk, batch, counts)?,
+                    ),
                     None => at_end = true,
                 }
                 self.report(world, name, &reader, plan);
@@ -506,8 +681,15 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             if (sealing.len() >= BATCHES_AHEAD / 2 || naming.is_empty())
                 && let Some(mut batch) = sealing.pop_front()
             {
-                while !self.pack_batch(&mut tools(world, &credential, archive, pool), edit.as_mut(), name, &mut batch, counts)? {
-                    self.commit(world, archive, pool, PackChanges::default(), false)?; // the volume's tree goes on
+                while !self.pack_batch(
+                    &mut tools(world, &credential, archive, pool),
+                    edit.as_mut(),
+                    name,
+                    &mut batch,
+                    counts,
+                )? {
+                    // the volume's tree goes on
+                    self.commit(world, archive, pool, PackChanges::default(), false)?;
                 }
                 reader.spare.extend(Arc::into_inner(batch.bytes)); // no task has it any more
             }
@@ -515,20 +697,36 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 return Err(Failure::Interrupted);
             }
         }
-        let Some(method) = reader.method() else { return Ok(Read::Distrusted) };
+        let Some(method) = reader.method() else {
+            return Ok(Read::Distrusted);
+        };
         let samples = reader.take_samples();
-        let checked = samples.check(world, archive, item, &base.root, &plan.domain, plan.chunk_size, plan.size_bytes);
+        let checked = samples.check(
+            world,
+            archive,
+            item,
+            &base.root,
+            &plan.domain,
+            plan.chunk_size,
+            plan.size_bytes,
+        );
         let (sampled_bytes, as_told) = checked.map_err(|stop| stop.of_volume(name, &plan.path))?;
         counts.sampled_bytes = counts.sampled_bytes.saturating_add(sampled_bytes);
         if !as_told {
             return Ok(Read::Distrusted);
         }
-        let Some(edit) = edit else { return Ok(Read::Done(Root::empty(count), method)) };
+        let Some(edit) = edit else {
+            return Ok(Read::Done(Root::empty(count), method));
+        };
         let mut tools = tools(world, &credential, archive, pool);
-        Ok(Read::Done(edit.finish(&mut tools, &mut self.packer)?, method))
+        Ok(Read::Done(
+            edit.finish(&mut tools, &mut self.packer)?,
+            method,
+        ))
     }
 
-    /// Hands the chunks of a batch to workers, who say which are zero and how the others are called.
+    /// Hands the chunks of a batch to workers, who say which are zero and how the others are
+    /// called.
     #[allow(clippy::too_many_arguments)] // see `read`
     fn name_batch<W: World>(
         &mut self,
@@ -544,12 +742,23 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let first = batch.first_chunk;
         let mut removed = Vec::new();
         let mut expected = vec![None; batch.bytes.len().div_ceil(plan.chunk_size)];
-        // What the base has of these chunks, and the batch has not, lies in a hole of the source now.
-        while let Some((index, id)) = base.next_in(&batch.covers, world, &mut archive.cache, &archive.credential)? {
-            match usize::try_from(index.saturating_sub(first)).ok().filter(|_| index >= first).and_then(|place| expected.get_mut(place)) {
+        // What the base has of these chunks, and the batch has not, lies in a hole of the source
+        // now.
+        while let Some((index, id)) = base.next_in(
+            &batch.covers,
+            world,
+            &mut archive.cache,
+            &archive.credential,
+        )? {
+            match usize::try_from(index.saturating_sub(first))
+                .ok()
+                .filter(|_| index >= first)
+                .and_then(|place| expected.get_mut(place))
+            {
                 Some(place) => *place = Some(id),
                 None => {
-                    counts.changed_bytes = counts.changed_bytes.saturating_add(plan.chunk_size as u64);
+                    counts.changed_bytes =
+                        counts.changed_bytes.saturating_add(plan.chunk_size as u64);
                     removed.push(index);
                 }
             }
@@ -557,13 +766,27 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let bytes = Arc::new(batch.bytes);
         let mut tickets = Vec::new();
         for range in task_ranges(bytes.len(), plan.chunk_size) {
-            let (bytes, domain, chunk_size) = (Arc::clone(&bytes), Arc::clone(&plan.domain), plan.chunk_size);
-            tickets.push(pool.run(move |_| name_chunks(&domain, bytes.get(range).unwrap_or_default(), chunk_size))?);
+            let (bytes, domain, chunk_size) = (
+                Arc::clone(&bytes),
+                Arc::clone(&plan.domain),
+                plan.chunk_size,
+            );
+            tickets.push(pool.run(move |_| {
+                name_chunks(&domain, bytes.get(range).unwrap_or_default(), chunk_size)
+            })?);
         }
-        Ok(Naming { first_chunk: first, chunk_size: plan.chunk_size, bytes, expected, removed, tickets })
+        Ok(Naming {
+            first_chunk: first,
+            chunk_size: plan.chunk_size,
+            bytes,
+            expected,
+            removed,
+            tickets,
+        })
     }
 
-    /// Asks for each named chunk whether it is known, and hands those that are not to workers to be compressed and sealed.
+    /// Asks for each named chunk whether it is known, and hands those that are not to workers to be
+    /// compressed and sealed.
     fn seal_batch<W: World<Buffer = B>>(
         &mut self,
         world: &mut W,
@@ -572,23 +795,34 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         batch: Naming,
         counts: &mut Counts,
     ) -> Result<Sealing, Failure> {
-        let mut changes: Vec<(u64, Option<Id>)> = batch.removed.iter().map(|index| (*index, None)).collect();
+        let mut changes: Vec<(u64, Option<Id>)> =
+            batch.removed.iter().map(|index| (*index, None)).collect();
         let mut unknown: Vec<(Id, Range<usize>)> = Vec::new();
         // An unchanged chunk may lie in a pack that is lost.
         let heals = archive.cache.index.has_lost();
-        let ids = batch.tickets.into_iter().map(Ticket::wait).collect::<Result<Vec<_>, _>>()?.concat();
+        let ids = batch
+            .tickets
+            .into_iter()
+            .map(Ticket::wait)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat();
         for ((place, id), expected) in ids.into_iter().enumerate().zip(&batch.expected) {
             let changed = id != *expected;
             if !changed && !heals {
                 continue;
             }
             let begin = place.saturating_mul(batch.chunk_size);
-            let range = begin..begin.saturating_add(batch.chunk_size).min(batch.bytes.len());
+            let range = begin
+                ..begin
+                    .saturating_add(batch.chunk_size)
+                    .min(batch.bytes.len());
             if changed {
                 changes.push((batch.first_chunk.saturating_add(place as u64), id));
                 counts.changed_bytes = counts.changed_bytes.saturating_add(range.len() as u64);
             }
-            let Some(id) = id.filter(|_| !self.dry_run) else { continue };
+            let Some(id) = id.filter(|_| !self.dry_run) else {
+                continue;
+            };
             let known = unknown.iter().any(|(other, _)| *other == id)
                 || self.packer.is_on_the_way(&id)
                 || archive.cache.index.find_sound(world, &id)?.is_some();
@@ -601,8 +835,15 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             self.note_begun(world, archive)?;
             let key = self.session_key(world, archive)?;
             for part in group(unknown) {
-                let seeds = part.iter().map(|_| world.draw().map(NonceSeed)).collect::<Result<Vec<_>, _>>()?;
-                let (bytes, task_key, credential) = (Arc::clone(&batch.bytes), Arc::clone(&key), Arc::clone(&archive.credential));
+                let seeds = part
+                    .iter()
+                    .map(|_| world.draw().map(NonceSeed))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let (bytes, task_key, credential) = (
+                    Arc::clone(&batch.bytes),
+                    Arc::clone(&key),
+                    Arc::clone(&archive.credential),
+                );
                 tickets.push((
                     Arc::clone(&key),
                     pool.run(move |coder| {
@@ -611,17 +852,25 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                             .map(|((id, range), seed)| {
                                 let mut record = Vec::new();
                                 let chunk = bytes.get(range).unwrap_or_default();
-                                credential.seal_chunk(&task_key, coder, &id, chunk, seed, &mut record).map(|()| (id, record))
+                                credential
+                                    .seal_chunk(&task_key, coder, &id, chunk, seed, &mut record)
+                                    .map(|()| (id, record))
                             })
                             .collect::<SealedRecords>()
                     })?,
                 ));
             }
         }
-        Ok(Sealing { bytes: batch.bytes, changes: changes.into(), tickets: tickets.into(), records: VecDeque::new() })
+        Ok(Sealing {
+            bytes: batch.bytes,
+            changes: changes.into(),
+            tickets: tickets.into(),
+            records: VecDeque::new(),
+        })
     }
 
-    /// Puts the sealed records of a batch into packs, then its changes into the tree. False when a commit is due before it goes on.
+    /// Puts the sealed records of a batch into packs, then its changes into the tree. False when a
+    /// commit is due before it goes on.
     fn pack_batch<W: World<Buffer = B>>(
         &mut self,
         tools: &mut Tools<'_, W>,
@@ -650,12 +899,20 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         }
     }
 
-    /// The session key of this run; a new one when there is none or the old one is worn. It is journaled before it seals anything.
-    fn session_key<W: World>(&mut self, world: &mut W, archive: &mut Archive) -> Result<Arc<SessionKey>, Failure> {
+    /// The session key of this run; a new one when there is none or the old one is worn. It is
+    /// journaled before it seals anything.
+    fn session_key<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+    ) -> Result<Arc<SessionKey>, Failure> {
         if let Some(key) = self.key.as_ref().filter(|key| !key.is_worn()) {
             return Ok(Arc::clone(key));
         }
-        let number = self.new_keys.last().map_or_else(|| archive.next_key(self.heal), |(last, _)| last.saturating_add(1));
+        let number = self.new_keys.last().map_or_else(
+            || archive.next_key(self.heal),
+            |(last, _)| last.saturating_add(1),
+        );
         let number = u32::try_from(number).map_err(|_| internal("the key table is full"))?;
         let entropy = Entropy {
             kernel: Secret::take(&mut world.draw()?),
@@ -664,7 +921,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             monotonic_nanos: world.monotonic_nanos(),
             process_id: world.process_id(),
         };
-        let (key, entry) = SessionKey::draw(&archive.credential, number, &entropy).map_err(|error| internal(&error.to_string()))?;
+        let (key, entry) = SessionKey::draw(&archive.credential, number, &entropy)
+            .map_err(|error| internal(&error.to_string()))?;
         archive.journal.key(world, &JournalKey { number, entry })?;
         self.new_keys.push((number.into(), entry));
         let key = Arc::new(key);
@@ -684,14 +942,28 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     }
 }
 
-fn tools<'a, W: World>(world: &'a mut W, credential: &'a Credential, archive: &'a mut Archive, pool: &'a mut Pool) -> Tools<'a, W> {
-    Tools { world, credential, cache: &mut archive.cache, journal: &archive.journal, pool }
+fn tools<'a, W: World>(
+    world: &'a mut W,
+    credential: &'a Credential,
+    archive: &'a mut Archive,
+    pool: &'a mut Pool,
+) -> Tools<'a, W> {
+    Tools {
+        world,
+        credential,
+        cache: &mut archive.cache,
+        journal: &archive.journal,
+        pool,
+    }
 }
 
 /// How many packs are full between two commits: a fixed number, whatever is in them.
 fn packs_a_commit(pack_size_bytes: u32, commit_after_bytes: u64) -> usize {
-    let wanted = commit_after_bytes.div_ceil(u64::from(pack_size_bytes)).max(1);
-    usize::try_from(wanted.min(u64::from(pack_size_bytes / PACK_BYTES_AN_ENTRY))).unwrap_or(usize::MAX)
+    let wanted = commit_after_bytes
+        .div_ceil(u64::from(pack_size_bytes))
+        .max(1);
+    usize::try_from(wanted.min(u64::from(pack_size_bytes / PACK_BYTES_AN_ENTRY)))
+        .unwrap_or(usize::MAX)
 }
 
 /// What is counted of one volume.
@@ -738,10 +1010,16 @@ impl Sealing {
             && let Some((key, ticket)) = self.tickets.pop_front()
         {
             let records = ticket.wait()?.map_err(|error| match error {
-                SealError::SelfCheck => Failure::SelfCheck { volume: volume.to_owned() },
+                SealError::SelfCheck => Failure::SelfCheck {
+                    volume: volume.to_owned(),
+                },
                 error => internal(&error.to_string()),
             })?;
-            self.records.extend(records.into_iter().map(|(id, record)| (id, Arc::clone(&key), record)));
+            self.records.extend(
+                records
+                    .into_iter()
+                    .map(|(id, record)| (id, Arc::clone(&key), record)),
+            );
         }
         Ok(self.records.pop_front())
     }
@@ -749,7 +1027,10 @@ impl Sealing {
 
 /// `None` for a chunk of zeros: a hole.
 fn name_chunks(domain: &Domain, bytes: &[u8], chunk_size: usize) -> Vec<Option<Id>> {
-    bytes.chunks(chunk_size).map(|chunk| name_chunk(domain, chunk)).collect()
+    bytes
+        .chunks(chunk_size)
+        .map(|chunk| name_chunk(domain, chunk))
+        .collect()
 }
 
 /// The same of one chunk.
@@ -760,13 +1041,18 @@ pub fn name_chunk(domain: &Domain, chunk: &[u8]) -> Option<Id> {
 /// Looks at 64 bytes at a time, which the compiler turns into vector instructions.
 fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
-    blocks.iter().all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0) && rest.iter().all(|byte| *byte == 0)
+    blocks
+        .iter()
+        .all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0)
+        && rest.iter().all(|byte| *byte == 0)
 }
 
 /// Cuts a batch into tasks of whole chunks.
 fn task_ranges(bytes: usize, chunk_size: usize) -> impl Iterator<Item = Range<usize>> {
     let step = (TASK_BYTES / chunk_size).max(1).saturating_mul(chunk_size);
-    (0..bytes).step_by(step).map(move |begin| begin..begin.saturating_add(step).min(bytes))
+    (0..bytes)
+        .step_by(step)
+        .map(move |begin| begin..begin.saturating_add(step).min(bytes))
 }
 
 /// Groups chunks into tasks.

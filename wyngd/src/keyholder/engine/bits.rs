@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A set of chunk numbers, in memory that follows what is in it and not how large the volume is: whole blocks of 4096 numbers as runs, and
-//! one bit a number in blocks that are only partly in it. A volume of 2^63 - 1 bytes costs nothing, and one of 1 TiB at most 2 MiB.
+//! A set of chunk numbers, in memory that follows what is in it and not how large the volume is:
+//! whole blocks of 4096 numbers as runs, and one bit a number in blocks that are only partly in it.
+//! A volume of 2^63 - 1 bytes costs nothing, and one of 1 TiB at most 2 MiB.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,7 +23,11 @@ pub struct Bits {
 impl Bits {
     /// No number; those that can be added are below `count`.
     pub fn none(count: u64) -> Self {
-        Self { count, whole: BTreeMap::new(), partial: BTreeMap::new() }
+        Self {
+            count,
+            whole: BTreeMap::new(),
+            partial: BTreeMap::new(),
+        }
     }
 
     /// All numbers below `count`.
@@ -45,7 +50,10 @@ impl Bits {
                 continue;
             }
             let until = block_end.min(end);
-            self.insert_in_block(block, next % BLOCK..until.saturating_sub(block.saturating_mul(BLOCK)));
+            self.insert_in_block(
+                block,
+                next % BLOCK..until.saturating_sub(block.saturating_mul(BLOCK)),
+            );
             next = until;
         }
     }
@@ -59,14 +67,27 @@ impl Bits {
         if self.run_around(block).is_some() {
             return Some(from);
         }
-        let within = self.partial.get(&block).and_then(|words| first_bit(words, from % BLOCK, false));
+        let within = self
+            .partial
+            .get(&block)
+            .and_then(|words| first_bit(words, from % BLOCK, false));
         if let Some(bit) = within {
             return Some(block.saturating_mul(BLOCK).saturating_add(bit));
         }
         let behind = block.saturating_add(1);
-        let whole = self.whole.range(behind..).next().map(|(begin, _)| begin.saturating_mul(BLOCK));
+        let whole = self
+            .whole
+            .range(behind..)
+            .next()
+            .map(|(begin, _)| begin.saturating_mul(BLOCK));
         let partial = self.partial.range(behind..).next();
-        let partial = partial.and_then(|(block, words)| Some(block.saturating_mul(BLOCK).saturating_add(first_bit(words, 0, false)?)));
+        let partial = partial.and_then(|(block, words)| {
+            Some(
+                block
+                    .saturating_mul(BLOCK)
+                    .saturating_add(first_bit(words, 0, false)?),
+            )
+        });
         [whole, partial].into_iter().flatten().min()
     }
 
@@ -78,16 +99,27 @@ impl Bits {
                 from = run.end.saturating_mul(BLOCK);
                 continue;
             }
-            let absent = self.partial.get(&block).map_or(Some(from % BLOCK), |words| first_bit(words, from % BLOCK, true));
+            let absent = self
+                .partial
+                .get(&block)
+                .map_or(Some(from % BLOCK), |words| {
+                    first_bit(words, from % BLOCK, true)
+                });
             match absent {
-                Some(bit) => return block.saturating_mul(BLOCK).saturating_add(bit).min(self.count),
+                Some(bit) => {
+                    return block
+                        .saturating_mul(BLOCK)
+                        .saturating_add(bit)
+                        .min(self.count);
+                }
                 None => from = block.saturating_add(1).saturating_mul(BLOCK),
             }
         }
         self.count
     }
 
-    /// The first run of consecutive numbers in it that ends behind `from`, without what lies before `from`.
+    /// The first run of consecutive numbers in it that ends behind `from`, without what lies before
+    /// `from`.
     pub fn next_run(&self, from: u64) -> Option<Range<u64>> {
         let begin = self.next(from)?;
         Some(begin..self.next_absent(begin))
@@ -106,9 +138,13 @@ impl Bits {
 
     /// How many numbers are in it.
     pub fn len(&self) -> u64 {
-        let whole = self.whole.iter().fold(0u64, |sum, (begin, end)| sum.saturating_add(end.saturating_sub(*begin).saturating_mul(BLOCK)));
+        let whole = self.whole.iter().fold(0u64, |sum, (begin, end)| {
+            sum.saturating_add(end.saturating_sub(*begin).saturating_mul(BLOCK))
+        });
         let words = self.partial.values().flat_map(|words| words.iter());
-        words.fold(whole, |sum, word| sum.saturating_add(u64::from(word.count_ones())))
+        words.fold(whole, |sum, word| {
+            sum.saturating_add(u64::from(word.count_ones()))
+        })
     }
 
     /// Is it empty?
@@ -126,9 +162,15 @@ impl Bits {
         if self.run_around(block).is_some() {
             return;
         }
-        let words = self.partial.entry(block).or_insert_with(|| Box::new([0; WORDS]));
+        let words = self
+            .partial
+            .entry(block)
+            .or_insert_with(|| Box::new([0; WORDS]));
         for (word, begin) in words.iter_mut().zip((0u64..).step_by(64)) {
-            let (first, last) = (range.start.max(begin), range.end.min(begin.saturating_add(64)));
+            let (first, last) = (
+                range.start.max(begin),
+                range.end.min(begin.saturating_add(64)),
+            );
             if first < last {
                 let ones = u64::MAX >> 64u64.saturating_sub(last.saturating_sub(first));
                 *word |= ones << first.saturating_sub(begin);
@@ -140,10 +182,21 @@ impl Bits {
     }
 
     fn insert_blocks(&mut self, mut run: Range<u64>) {
-        let within: Vec<u64> = self.partial.range(run.clone()).map(|(block, _)| *block).collect();
-        within.iter().for_each(|block| drop(self.partial.remove(block)));
+        let within: Vec<u64> = self
+            .partial
+            .range(run.clone())
+            .map(|(block, _)| *block)
+            .collect();
+        within
+            .iter()
+            .for_each(|block| drop(self.partial.remove(block)));
         // What overlaps or meets it becomes one run with it.
-        while let Some((begin, end)) = self.whole.range(..=run.end).next_back().filter(|(_, end)| **end >= run.start) {
+        while let Some((begin, end)) = self
+            .whole
+            .range(..=run.end)
+            .next_back()
+            .filter(|(_, end)| **end >= run.start)
+        {
             let (begin, end) = (*begin, *end);
             run = run.start.min(begin)..run.end.max(end);
             self.whole.remove(&begin);
@@ -157,7 +210,11 @@ fn first_bit(words: &[u64; WORDS], from: u64, clear: bool) -> Option<u64> {
     (0u64..).step_by(64).zip(words).find_map(|(begin, word)| {
         let bits = if clear { !word } else { *word };
         let behind = from.saturating_sub(begin);
-        let bits = if behind < 64 { bits & (u64::MAX << behind) } else { 0 };
+        let bits = if behind < 64 {
+            bits & (u64::MAX << behind)
+        } else {
+            0
+        };
         (bits != 0).then(|| begin.saturating_add(u64::from(bits.trailing_zeros())))
     })
 }
@@ -203,7 +260,10 @@ mod tests {
     #[test]
     fn all_are_all_below_the_count() {
         let bits = Bits::all(4230);
-        assert_eq!((bits.len(), bits.contains(4229), bits.contains(4230)), (4230, true, false));
+        assert_eq!(
+            (bits.len(), bits.contains(4229), bits.contains(4230)),
+            (4230, true, false)
+        );
     }
 
     #[test]
@@ -214,7 +274,10 @@ mod tests {
         assert!(bits.whole.len() == 1 && bits.partial.len() <= 1);
         bits = Bits::none(count);
         bits.insert(7..count - 7);
-        assert_eq!((bits.next_run(0), bits.next_gap(8)), (Some(7..count - 7), Some(count - 7..count)));
+        assert_eq!(
+            (bits.next_run(0), bits.next_gap(8)),
+            (Some(7..count - 7), Some(count - 7..count))
+        );
         assert!(bits.whole.len() == 1 && bits.partial.len() <= 2);
     }
 }

@@ -3,7 +3,8 @@
 
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{
-    Commit, ContentTree, FANOUT, KeysTree, Malformed, Node, PacksTree, Place, SessionEntry, SessionsTree, Shape, VolumeEntry, VolumesTree,
+    Commit, ContentTree, FANOUT, KeysTree, Malformed, Node, PacksTree, Place, SessionEntry,
+    SessionsTree, Shape, VolumeEntry, VolumesTree,
 };
 use wyng_archive::plan::{Nodes, Root, Walk};
 use wyng_control::{Failure, ObjectClass, SessionChoice};
@@ -28,7 +29,10 @@ pub struct CachedNodes<'a, W> {
 
 impl<W: World> CachedNodes<'_, W> {
     fn load_by_id<S: Shape>(&mut self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
-        let plain = self.cache.node(self.world, self.credential, id)?.ok_or_else(|| self.absent(id))?;
+        let plain = self
+            .cache
+            .node(self.world, self.credential, id)?
+            .ok_or_else(|| self.absent(id))?;
         Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
             class: ObjectClass::Node,
             object: to_hex(&id.0),
@@ -39,10 +43,15 @@ impl<W: World> CachedNodes<'_, W> {
 }
 
 impl<W> CachedNodes<'_, W> {
-    /// The cache has every node; but for those of lost packs, when it was built after they were lost.
+    /// The cache has every node; but for those of lost packs, when it was built after they were
+    /// lost.
     fn absent(&self, id: &Id) -> Failure {
         if self.cache.index.has_lost() {
-            Failure::Missing { class: ObjectClass::Node, object: to_hex(&id.0), volume: None }
+            Failure::Missing {
+                class: ObjectClass::Node,
+                object: to_hex(&id.0),
+                volume: None,
+            }
         } else {
             Failure::CacheLost
         }
@@ -54,7 +63,11 @@ impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
         match self.load_by_id(child, level, room) {
-            Err(Failure::Missing { .. }) if self.cache.lost_are_holes && S::TREE == ContentTree::TREE => Ok(Node::empty(level)),
+            Err(Failure::Missing { .. })
+                if self.cache.lost_are_holes && S::TREE == ContentTree::TREE =>
+            {
+                Ok(Node::empty(level))
+            }
             loaded => loaded,
         }
     }
@@ -99,7 +112,11 @@ impl<W: World> Nodes<PacksTree> for CachedPackNodes<'_, W> {
 impl Archive {
     /// What reads nodes of this archive.
     pub fn nodes<'a, W: World>(&'a mut self, world: &'a mut W) -> CachedNodes<'a, W> {
-        CachedNodes { world, cache: &mut self.cache, credential: &self.credential }
+        CachedNodes {
+            world,
+            cache: &mut self.cache,
+            credential: &self.credential,
+        }
     }
 
     /// All volumes with their numbers, in order.
@@ -108,29 +125,49 @@ impl Archive {
         collect::<VolumesTree, _>(&root, &mut self.nodes(world))
     }
 
-    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built after their list was lost: of this volume only.
-    pub fn sessions<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
+    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built
+    /// after their list was lost: of this volume only.
+    pub fn sessions<W: World>(
+        &mut self,
+        world: &mut W,
+        volume: &VolumeEntry,
+    ) -> Result<Vec<SessionEntry>, Failure> {
         match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(world)) {
-            Err(Failure::Missing { .. }) => Err(Failure::SessionsLost { volume: volume.name.clone() }),
+            Err(Failure::Missing { .. }) => Err(Failure::SessionsLost {
+                volume: volume.name.clone(),
+            }),
             sessions => Ok(sessions?.into_iter().map(|(_, session)| session).collect()),
         }
     }
 
     /// The same; none where their list is lost, which is told elsewhere.
-    pub fn sessions_at_hand<W: World>(&mut self, world: &mut W, volume: &VolumeEntry) -> Result<Vec<SessionEntry>, Failure> {
+    pub fn sessions_at_hand<W: World>(
+        &mut self,
+        world: &mut W,
+        volume: &VolumeEntry,
+    ) -> Result<Vec<SessionEntry>, Failure> {
         match self.sessions(world, volume) {
             Err(Failure::SessionsLost { .. }) => Ok(Vec::new()),
             sessions => sessions,
         }
     }
 
-    /// One session of a volume, by choice. A day is its last session; any other beginning of a name has to be that of one session only.
-    pub fn choose<W: World>(&mut self, world: &mut W, volume: &VolumeEntry, choice: &SessionChoice) -> Result<SessionEntry, Failure> {
+    /// One session of a volume, by choice. A day is its last session; any other beginning of a name
+    /// has to be that of one session only.
+    pub fn choose<W: World>(
+        &mut self,
+        world: &mut W,
+        volume: &VolumeEntry,
+        choice: &SessionChoice,
+    ) -> Result<SessionEntry, Failure> {
         let mut fitting = self.sessions(world, volume)?;
         let named = match choice {
             SessionChoice::Latest => {
                 // Nothing old passes for the latest, unless a person asked for an older generation.
-                if let Some(behind) = self.is_behind().filter(|behind| matches!(behind, Failure::NewestDamaged { .. })) {
+                if let Some(behind) = self
+                    .is_behind()
+                    .filter(|behind| matches!(behind, Failure::NewestDamaged { .. }))
+                {
                     return Err(behind);
                 }
                 fitting.drain(..fitting.len().saturating_sub(1));
@@ -151,17 +188,34 @@ impl Archive {
         let (count, volume) = (fitting.len() as u64, volume.name.clone());
         match (fitting.pop(), count) {
             (Some(session), 1) => Ok(session),
-            (None, _) => Err(Failure::UnknownSession { volume, session: named }),
-            (Some(_), count) => Err(Failure::AmbiguousSession { volume, session: named, count }),
+            (None, _) => Err(Failure::UnknownSession {
+                volume,
+                session: named,
+            }),
+            (Some(_), count) => Err(Failure::AmbiguousSession {
+                volume,
+                session: named,
+                count,
+            }),
         }
     }
 }
 
 /// The session keys of which the head's table has an entry, and what is missing of that table.
-pub fn keys_at_hand<W: World>(world: &mut W, archive: &mut Archive) -> Result<(KeysAtHand, LostKeys), Failure> {
+pub fn keys_at_hand<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+) -> Result<(KeysAtHand, LostKeys), Failure> {
     let root = keys_root(&archive.head);
-    let mut keys = KeysAtHand { size: root.size, ..KeysAtHand::default() };
-    let mut nodes = NotingLostKeys { nodes: archive.nodes(world), size: root.size, lost: LostKeys::default() };
+    let mut keys = KeysAtHand {
+        size: root.size,
+        ..KeysAtHand::default()
+    };
+    let mut nodes = NotingLostKeys {
+        nodes: archive.nodes(world),
+        size: root.size,
+        lost: LostKeys::default(),
+    };
     for (number, _) in collect::<KeysTree, _>(&root, &mut nodes)? {
         keys.present.extend(u32::try_from(number));
     }
@@ -183,7 +237,10 @@ impl<W: World> Nodes<KeysTree> for NotingLostKeys<'_, W> {
             Err(Failure::Missing { .. }) => {
                 let keys = (FANOUT as u64).saturating_pow(u32::from(level).saturating_add(1));
                 self.lost.nodes.push(*child);
-                self.lost.end = self.lost.end.max(self.size.saturating_sub(room).saturating_add(keys));
+                self.lost.end = self
+                    .lost
+                    .end
+                    .max(self.size.saturating_sub(room).saturating_add(keys));
                 Ok(Node::empty(level))
             }
             loaded => loaded,
@@ -193,22 +250,34 @@ impl<W: World> Nodes<KeysTree> for NotingLostKeys<'_, W> {
 
 /// The root of (c).
 pub fn keys_root(commit: &Commit) -> Root<Id> {
-    Root { size: commit.keys.size, child: commit.keys.root }
+    Root {
+        size: commit.keys.size,
+        child: commit.keys.root,
+    }
 }
 
 /// The root of (d).
 pub fn volumes_root(commit: &Commit) -> Root<Id> {
-    Root { size: commit.volumes.size, child: commit.volumes.root }
+    Root {
+        size: commit.volumes.size,
+        child: commit.volumes.root,
+    }
 }
 
 /// The root of a volume's (b).
 pub fn sessions_root(volume: &VolumeEntry) -> Root<Id> {
-    Root { size: volume.sessions_size, child: some_id(volume.sessions_root) }
+    Root {
+        size: volume.sessions_size,
+        child: some_id(volume.sessions_root),
+    }
 }
 
 /// The root of a session's content.
 pub fn content_root(session: &SessionEntry) -> Root<Id> {
-    Root { size: session.chunk_count(), child: some_id(session.root) }
+    Root {
+        size: session.chunk_count(),
+        child: some_id(session.root),
+    }
 }
 
 /// Zero stands for no entries.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one point at which a run becomes true: trees edited, tail closed, everything durable, ledger, commit, receipt, ledger.
+//! The one point at which a run becomes true: trees edited, tail closed, everything durable,
+//! ledger, commit, receipt, ledger.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
-    ArchiveSettings, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry, SessionsTree, Shape, Tail, TreeRoot,
-    VolumeEntry, VolumesTree, depth_for, skip_of,
+    ArchiveSettings, Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, Place, SessionEntry,
+    SessionsTree, Shape, Tail, TreeRoot, VolumeEntry, VolumesTree, depth_for, skip_of,
 };
 use wyng_archive::plan::{EditError, Editor, Nodes, NodesMut, Root};
 use wyng_archive::{Class, Damage, Fault};
@@ -86,14 +87,24 @@ struct PackedTail<'a, 'b, W: World>(PackedNodes<'a, 'b, W>);
 
 impl<W: World> NodesMut<PacksTree> for PackedTail<'_, '_, W> {
     fn save(&mut self, node: &Node<PacksTree>) -> Result<Place, Failure> {
-        let (pack, offset_bytes, length_bytes, id) = self.0.packer.add_tail_node(self.0.tools, node.encode())?;
-        Ok(Place { pack, offset_bytes, length_bytes, id })
+        let (pack, offset_bytes, length_bytes, id) =
+            self.0.packer.add_tail_node(self.0.tools, node.encode())?;
+        Ok(Place {
+            pack,
+            offset_bytes,
+            length_bytes,
+            id,
+        })
     }
 }
 
 /// Reads nodes from the cache that is being written to.
 pub fn cached<'a, W: World>(tools: &'a mut Tools<'_, W>) -> CachedNodes<'a, W> {
-    CachedNodes { world: &mut *tools.world, cache: &mut *tools.cache, credential: tools.credential }
+    CachedNodes {
+        world: &mut *tools.world,
+        cache: &mut *tools.cache,
+        credential: tools.credential,
+    }
 }
 
 /// Edits a tree whose nodes are found by id, writing new nodes into packs.
@@ -117,8 +128,15 @@ pub struct ContentEdit(Editor<wyng_archive::format::ContentTree>);
 
 impl ContentEdit {
     /// Begins with the base session's tree.
-    pub fn new<W: World>(tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>, base: &Root<Id>, size: u64) -> Result<Self, Failure> {
-        Editor::new(base, size, &mut PackedNodes { tools, packer }).map(Self).map_err(edit_failure)
+    pub fn new<W: World>(
+        tools: &mut Tools<'_, W>,
+        packer: &mut Packer<W::Buffer>,
+        base: &Root<Id>,
+        size: u64,
+    ) -> Result<Self, Failure> {
+        Editor::new(base, size, &mut PackedNodes { tools, packer })
+            .map(Self)
+            .map_err(edit_failure)
     }
 
     /// Sets one chunk; indices ascend.
@@ -129,12 +147,20 @@ impl ContentEdit {
         index: u64,
         id: Option<Id>,
     ) -> Result<(), Failure> {
-        self.0.set(index, id, &mut PackedNodes { tools, packer }).map_err(edit_failure)
+        self.0
+            .set(index, id, &mut PackedNodes { tools, packer })
+            .map_err(edit_failure)
     }
 
     /// The new tree.
-    pub fn finish<W: World>(self, tools: &mut Tools<'_, W>, packer: &mut Packer<W::Buffer>) -> Result<Root<Id>, Failure> {
-        self.0.finish(&mut PackedNodes { tools, packer }).map_err(edit_failure)
+    pub fn finish<W: World>(
+        self,
+        tools: &mut Tools<'_, W>,
+        packer: &mut Packer<W::Buffer>,
+    ) -> Result<Root<Id>, Failure> {
+        self.0
+            .finish(&mut PackedNodes { tools, packer })
+            .map_err(edit_failure)
     }
 }
 
@@ -145,7 +171,8 @@ fn edit_failure(error: EditError<Failure>) -> Failure {
     }
 }
 
-/// Commits the finished volumes and all packs so far. After this the archive's head is the new commit, here and in the store.
+/// Commits the finished volumes and all packs so far. After this the archive's head is the new
+/// commit, here and in the store.
 pub fn commit<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -153,26 +180,54 @@ pub fn commit<W: World>(
     packer: &mut Packer<W::Buffer>,
     changes: Changes,
 ) -> Result<(), Failure> {
-    let Changes { begun, finished, keys, replaces_lost_keys, packs, ends_run } = changes;
+    let Changes {
+        begun,
+        finished,
+        keys,
+        replaces_lost_keys,
+        packs,
+        ends_run,
+    } = changes;
     let head = archive.head.clone();
-    let replaced_end = if replaces_lost_keys { std::mem::take(&mut archive.lost_keys).end } else { 0 };
+    let replaced_end = if replaces_lost_keys {
+        std::mem::take(&mut archive.lost_keys).end
+    } else {
+        0
+    };
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
-    let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
+    let mut tools = Tools {
+        world,
+        credential: &credential,
+        cache: &mut archive.cache,
+        journal: &archive.journal,
+        pool,
+    };
     archive.unfinished.retain(|volume| {
-        let entered = begun.iter().map(|(_, entry)| entry).chain(finished.iter().map(|finished| &finished.entry));
+        let entered = begun
+            .iter()
+            .map(|(_, entry)| entry)
+            .chain(finished.iter().map(|finished| &finished.entry));
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
     let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
     let runs = head.runs.saturating_add(u64::from(ends_run));
-    let commit = Commit { runs, packs, keys, volumes, tail: Some(tail), ..head };
+    let commit = Commit {
+        runs,
+        packs,
+        keys,
+        volumes,
+        tail: Some(tail),
+        ..head
+    };
     finish(world, archive, pool, commit)
 }
 
-/// Commits the head's state with no new session: another writer's, or after `change` with other slots. What a cut run left becomes part
-/// of the archive first; the next commit would forget it otherwise.
+/// Commits the head's state with no new session: another writer's, or after `change` with other
+/// slots. What a cut run left becomes part of the archive first; the next commit would forget it
+/// otherwise.
 pub fn commit_change<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -184,22 +239,52 @@ pub fn commit_change<W: World>(
         let volumes = archive.volumes(world)?;
         let begun = begun_volumes(archive, &volumes);
         let mut packer = Packer::after(archive, left.packs);
-        commit(world, archive, pool, &mut packer, Changes { begun, keys: left.keys, ..Changes::default() })?;
+        commit(
+            world,
+            archive,
+            pool,
+            &mut packer,
+            Changes {
+                begun,
+                keys: left.keys,
+                ..Changes::default()
+            },
+        )?;
     }
     let mut state = archive.head.clone();
     change(&mut state);
     finish(world, archive, pool, state)
 }
 
-/// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then the cache follows.
-fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state: Commit) -> Result<(), Failure> {
+/// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then
+/// the cache follows.
+fn finish<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    state: Commit,
+) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
-    let lost = |generation| damaged(&Damage::new(Class::Commit, archive.credential.commit_name(generation).0, Fault::Missing));
-    let spine = |generation| archive.ledger.spine_hash(generation).ok_or_else(|| lost(generation));
+    let lost = |generation| {
+        damaged(&Damage::new(
+            Class::Commit,
+            archive.credential.commit_name(generation).0,
+            Fault::Missing,
+        ))
+    };
+    let spine = |generation| {
+        archive
+            .ledger
+            .spine_hash(generation)
+            .ok_or_else(|| lost(generation))
+    };
     let commit = Commit {
         generation,
         time: seconds(world.wall_nanos()),
-        writer: archive.toml.writer_id().ok_or_else(|| internal("the writer id"))?,
+        writer: archive
+            .toml
+            .writer_id()
+            .ok_or_else(|| internal("the writer id"))?,
         previous: spine(archive.head.generation)?,
         skip: spine(skip_of(generation))?,
         ..state
@@ -209,8 +294,12 @@ fn finish<W: World>(world: &mut W, archive: &mut Archive, pool: &mut Pool, state
     archive.ledger.write(world, &archive.folder)?;
     push_pending(world, archive)?;
     archive.uncommitted = super::archive::Uncommitted::default();
-    archive.cache.save(world, generation, archive.head.next_pack())?;
-    archive.journal.begin(world, generation, &archive.unfinished)
+    archive
+        .cache
+        .save(world, generation, archive.head.next_pack())?;
+    archive
+        .journal
+        .begin(world, generation, &archive.unfinished)
 }
 
 /// A commit that may or may not have reached the store is settled before anything is based on it.
@@ -222,34 +311,60 @@ pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<
     archive.roll_forward(world)
 }
 
-/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a compare-and-swap on the archive: under the lowest
-/// copy for which `archive open` read all copies below it and none authenticates, almost always copy 0. A push reads nothing back, so a name
-/// that is taken ends it: whether by another machine's commit, by this one's or by damage is for `archive open` to find out.
+/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a
+/// compare-and-swap on the archive: under the lowest copy for which `archive open` read all copies
+/// below it and none authenticates, almost always copy 0. A push reads nothing back, so a name that
+/// is taken ends it: whether by another machine's commit, by this one's or by damage is for
+/// `archive open` to find out.
 pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
-    let Some(pending) = archive.ledger.pending().cloned() else { return Ok(()) };
+    let Some(pending) = archive.ledger.pending().cloned() else {
+        return Ok(());
+    };
     let generation = pending.generation;
-    let copy = archive.ledger.notes.copy_for(generation).ok_or_else(|| damaged_copies(&archive.credential, generation))?;
-    match put_blob(world, archive.credential.commit_copy_name(generation, copy), &pending.bytes)? {
+    let copy = archive
+        .ledger
+        .notes
+        .copy_for(generation)
+        .ok_or_else(|| damaged_copies(&archive.credential, generation))?;
+    match put_blob(
+        world,
+        archive.credential.commit_copy_name(generation, copy),
+        &pending.bytes,
+    )? {
         Kept::New | Kept::Same => archive.commit_pending(world, copy),
         Kept::Different => Err(archive.stop(world, generation)),
         Kept::Unknown => Err(Failure::CommitUnsettled { generation }),
     }
 }
 
-/// Puts the head again where it lies. That it was damaged shows in the answer, and then the same bytes go under the next copy: one more a run.
-/// Where that one is taken too, damage and another machine's commit cannot be told apart without reading, and the run ends.
+/// Puts the head again where it lies. That it was damaged shows in the answer, and then the same
+/// bytes go under the next copy: one more a run. Where that one is taken too, damage and another
+/// machine's commit cannot be told apart without reading, and the run ends.
 pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
-    let Some(head) = archive.ledger.head().cloned() else { return Ok(()) };
+    let Some(head) = archive.ledger.head().cloned() else {
+        return Ok(());
+    };
     let generation = head.generation;
     if archive.ledger.notes.commits.contains_key(&generation) {
         return Ok(()); // what a verify or `archive open` found is healed by that note
     }
     let copy = archive.ledger.head_copy;
-    if put_blob(world, archive.credential.commit_copy_name(generation, copy), &head.bytes)? != Kept::Different {
+    if put_blob(
+        world,
+        archive.credential.commit_copy_name(generation, copy),
+        &head.bytes,
+    )? != Kept::Different
+    {
         return Ok(()); // where a push may not read, nothing is learnt; a verify reads it
     }
-    let next = copy.checked_add(1).ok_or_else(|| damaged_copies(&archive.credential, generation))?;
-    match put_blob(world, archive.credential.commit_copy_name(generation, next), &head.bytes)? {
+    let next = copy
+        .checked_add(1)
+        .ok_or_else(|| damaged_copies(&archive.credential, generation))?;
+    match put_blob(
+        world,
+        archive.credential.commit_copy_name(generation, next),
+        &head.bytes,
+    )? {
         Kept::New | Kept::Same => {
             archive.ledger.head_copy = next;
             archive.ledger.write(world, &archive.folder)
@@ -261,26 +376,59 @@ pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 
 /// All names of a generation are taken by what does not authenticate.
 fn damaged_copies(credential: &Credential, generation: u64) -> Failure {
-    damaged(&Damage::new(Class::Commit, credential.commit_name(generation).0, Fault::Tag))
+    damaged(&Damage::new(
+        Class::Commit,
+        credential.commit_name(generation).0,
+        Fault::Tag,
+    ))
 }
 
 /// Seals a commit under its name.
-pub fn seal_commit<W: World>(world: &mut W, credential: &Credential, coder: &mut Coder, commit: &Commit) -> Result<KnownCommit, Failure> {
+pub fn seal_commit<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    commit: &Commit,
+) -> Result<KnownCommit, Failure> {
     let seed = NonceSeed(world.draw()?);
     let name = credential.commit_name(commit.generation);
     let mut bytes = Vec::new();
     credential
-        .seal_meta(Kind::Commit, coder, &Id(name.0), &commit.encode(), seed, &mut bytes)
+        .seal_meta(
+            Kind::Commit,
+            coder,
+            &Id(name.0),
+            &commit.encode(),
+            seed,
+            &mut bytes,
+        )
         .map_err(|error| internal(&error.to_string()))?;
-    Ok(KnownCommit { generation: commit.generation, bytes })
+    Ok(KnownCommit {
+        generation: commit.generation,
+        bytes,
+    })
 }
 
-/// The volumes that a cut run journaled and no commit has, each with the number under which it enters the catalog: its domain must be known
-/// as long as a pack holds a record of it.
-pub fn begun_volumes(archive: &mut Archive, volumes: &[(u64, VolumeEntry)]) -> Vec<(u64, VolumeEntry)> {
-    archive.unfinished.retain(|begun| volumes.iter().all(|(_, volume)| volume.id != begun.id && volume.name != begun.name));
+/// The volumes that a cut run journaled and no commit has, each with the number under which it
+/// enters the catalog: its domain must be known as long as a pack holds a record of it.
+pub fn begun_volumes(
+    archive: &mut Archive,
+    volumes: &[(u64, VolumeEntry)],
+) -> Vec<(u64, VolumeEntry)> {
+    archive.unfinished.retain(|begun| {
+        volumes
+            .iter()
+            .all(|(_, volume)| volume.id != begun.id && volume.name != begun.name)
+    });
     let settings = &archive.head.settings;
-    (archive.head.volumes.size..).zip(archive.unfinished.iter().map(|begun| new_volume(settings, begun))).collect()
+    (archive.head.volumes.size..)
+        .zip(
+            archive
+                .unfinished
+                .iter()
+                .map(|begun| new_volume(settings, begun)),
+        )
+        .collect()
 }
 
 /// A volume as the catalog has it before its first session.
@@ -306,24 +454,44 @@ fn edit_volumes<W: World>(
     generation: u64,
 ) -> Result<TreeRoot, Failure> {
     let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
-    let begun = begun.into_iter().filter(|(number, _)| !is_finished(*number));
+    let begun = begun
+        .into_iter()
+        .filter(|(number, _)| !is_finished(*number));
     let mut changes: Vec<_> = begun.map(|(number, entry)| (number, Some(entry))).collect();
-    for FinishedVolume { number, mut entry, mut session } in finished {
+    for FinishedVolume {
+        number,
+        mut entry,
+        mut session,
+    } in finished
+    {
         session.generation = generation;
-        (entry.size_bytes, entry.domain, entry.chunk_size_bytes) = (session.size_bytes, session.domain, session.chunk_size_bytes);
+        (entry.size_bytes, entry.domain, entry.chunk_size_bytes) =
+            (session.size_bytes, session.domain, session.chunk_size_bytes);
         let (index, size) = (entry.sessions_size, entry.sessions_size.saturating_add(1));
-        let root = edit_tree::<W, SessionsTree>(tools, packer, &sessions_root(&entry), size, [(index, Some(session))])?;
+        let root = edit_tree::<W, SessionsTree>(
+            tools,
+            packer,
+            &sessions_root(&entry),
+            size,
+            [(index, Some(session))],
+        )?;
         (entry.sessions_size, entry.sessions_root) = (root.size, root.child.unwrap_or(Id::ZERO));
         changes.push((number, Some(entry)));
     }
     changes.sort_by_key(|(number, _)| *number);
-    let size = changes.last().map_or(0, |(number, _)| number.saturating_add(1)).max(head.volumes.size);
+    let size = changes
+        .last()
+        .map_or(0, |(number, _)| number.saturating_add(1))
+        .max(head.volumes.size);
     let root = edit_tree::<W, VolumesTree>(tools, packer, &volumes_root(head), size, changes)?;
-    Ok(TreeRoot { size: root.size, root: root.child })
+    Ok(TreeRoot {
+        size: root.size,
+        root: root.child,
+    })
 }
 
-/// Enters new session keys. Up to `replaced_end` lost nodes of the table are given up; else none is touched, since
-/// [`Archive::next_key`] passes them by.
+/// Enters new session keys. Up to `replaced_end` lost nodes of the table are given up; else none is
+/// touched, since [`Archive::next_key`] passes them by.
 fn edit_keys<W: World>(
     tools: &mut Tools<'_, W>,
     packer: &mut Packer<W::Buffer>,
@@ -334,19 +502,31 @@ fn edit_keys<W: World>(
     if keys.is_empty() && replaced_end == 0 {
         return Ok(head.keys);
     }
-    let size = keys.last().map_or(head.keys.size, |(number, _)| number.saturating_add(1));
-    let mut nodes = LostKeysAsNothing { nodes: PackedNodes { tools, packer }, passes_lost: replaced_end > 0 };
-    let mut editor = Editor::<KeysTree>::new(&keys_root(head), size, &mut nodes).map_err(edit_failure)?;
+    let size = keys
+        .last()
+        .map_or(head.keys.size, |(number, _)| number.saturating_add(1));
+    let mut nodes = LostKeysAsNothing {
+        nodes: PackedNodes { tools, packer },
+        passes_lost: replaced_end > 0,
+    };
+    let mut editor =
+        Editor::<KeysTree>::new(&keys_root(head), size, &mut nodes).map_err(edit_failure)?;
     let lost = (0..replaced_end.min(head.keys.size)).filter(|number| {
         let index = &nodes.nodes.tools.cache.index;
         u32::try_from(*number).is_ok_and(|number| index.is_key_lost(number))
     });
-    let changes: Vec<_> = lost.map(|number| (number, None)).chain(keys.into_iter().map(|(number, key)| (number, Some(key)))).collect();
+    let changes: Vec<_> = lost
+        .map(|number| (number, None))
+        .chain(keys.into_iter().map(|(number, key)| (number, Some(key))))
+        .collect();
     for (number, key) in changes {
         editor.set(number, key, &mut nodes).map_err(edit_failure)?;
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
-    Ok(TreeRoot { size: root.size, root: root.child })
+    Ok(TreeRoot {
+        size: root.size,
+        root: root.child,
+    })
 }
 
 /// Reads lost nodes of the key table as empty ones where they are given up.
@@ -372,7 +552,8 @@ impl<W: World> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, W> {
     }
 }
 
-/// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the open pack: the new tail.
+/// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the
+/// open pack: the new tail.
 fn edit_packs<W: World>(
     tools: &mut Tools<'_, W>,
     packer: &mut Packer<W::Buffer>,
@@ -384,15 +565,22 @@ fn edit_packs<W: World>(
     let levels = usize::from(depth_for(head.next_pack().saturating_add(count as u64)));
     let scattered = changes.leaves().saturating_add(2).saturating_mul(levels);
     let nodes = (count / 32).saturating_add(2).saturating_add(scattered);
-    let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES)).map_err(|_| internal("too many packs for one commit"))?;
+    let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES))
+        .map_err(|_| internal("too many packs for one commit"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
     packer.settle(tools)?;
-    let PackChanges { mut entries, rewritten } = changes;
+    let PackChanges {
+        mut entries,
+        rewritten,
+    } = changes;
     if let Some(tail) = &head.tail {
         entries.entry(tail.number).or_insert(tail.entry);
     }
     entries.extend(packer.take_closed());
-    let old = Root { size: head.packs.size, child: head.packs.root };
+    let old = Root {
+        size: head.packs.size,
+        child: head.packs.root,
+    };
     let mut nodes = PackedTail(PackedNodes { tools, packer });
     let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
     let indices: BTreeSet<u64> = entries.keys().chain(&rewritten).copied().collect();
@@ -401,14 +589,29 @@ fn edit_packs<W: World>(
             editor.touch(index, &mut nodes).map_err(edit_failure)?;
         }
         if let Some(entry) = entries.get(&index) {
-            editor.set(index, Some(*entry), &mut nodes).map_err(edit_failure)?;
+            editor
+                .set(index, Some(*entry), &mut nodes)
+                .map_err(edit_failure)?;
         }
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
     packer.close(tools, ends_run)?;
     packer.settle(tools)?;
-    let (tail_number, entry) = packer.take_closed().pop().filter(|(found, _)| *found == number).ok_or_else(|| internal("the tail"))?;
-    Ok((PacksRoot { size: root.size, root: root.child }, Tail { number: tail_number, entry }))
+    let (tail_number, entry) = packer
+        .take_closed()
+        .pop()
+        .filter(|(found, _)| *found == number)
+        .ok_or_else(|| internal("the tail"))?;
+    Ok((
+        PacksRoot {
+            size: root.size,
+            root: root.child,
+        },
+        Tail {
+            number: tail_number,
+            entry,
+        },
+    ))
 }
 
 /// Whole seconds of a wall clock.

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making an archive: a slot, the first commit, and a store that proves that it tells when a name is taken.
+//! Making an archive: a slot, the first commit, and a store that proves that it tells when a name
+//! is taken.
 
 use std::sync::Arc;
 
-use wyng_archive::crypto::{ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name};
-use wyng_archive::format::{ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot, is_chunk_size, is_pack_size};
+use wyng_archive::crypto::{
+    ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name,
+};
+use wyng_archive::format::{
+    ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot, is_chunk_size,
+    is_pack_size,
+};
 use wyng_config::without_credentials;
 use wyng_control::{Asked, Failure, is_archive_name};
 use wyng_wire::{BlobName, Service};
@@ -53,18 +59,23 @@ pub struct Settings {
     pub kdf_passes: u32,
 }
 
-/// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes again.
+/// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes
+/// again.
 pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
     let params = check(&request.settings)?;
     if !is_archive_name(&request.name) {
-        return Err(Failure::BadName { name: request.name.clone() });
+        return Err(Failure::BadName {
+            name: request.name.clone(),
+        });
     }
     let unfinished = ArchiveFolder::find_unfinished(world, &request.name)?;
     if let Ok(folder) = ArchiveFolder::find(world, &request.name) {
         // The last step of a making is to take its mark away.
         return match unfinished {
             Some(unfinished) if unfinished == folder => folder.mark_finished(world, &request.name),
-            _ => Err(Failure::ArchiveNameTaken { archive: request.name.clone() }),
+            _ => Err(Failure::ArchiveNameTaken {
+                archive: request.name.clone(),
+            }),
         };
     }
     let password = Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
@@ -97,28 +108,57 @@ struct Made {
 }
 
 impl Made {
-    /// What a cut run wrote, if it came so far that the store may have any of it. [`Failure::ArchiveNameTaken`] if it was for another store.
-    fn read<W: World>(world: &mut W, folder: &ArchiveFolder, request: &Request) -> Result<Option<Self>, Failure> {
-        let (Ok(toml), Ok(credential), Ok(slots), Ok(ledger)) =
-            (folder.read_toml(world), folder.read_credential(world), folder.read_slots(world), Ledger::read(world, folder))
-        else {
+    /// What a cut run wrote, if it came so far that the store may have any of it.
+    /// [`Failure::ArchiveNameTaken`] if it was for another store.
+    fn read<W: World>(
+        world: &mut W,
+        folder: &ArchiveFolder,
+        request: &Request,
+    ) -> Result<Option<Self>, Failure> {
+        let (Ok(toml), Ok(credential), Ok(slots), Ok(ledger)) = (
+            folder.read_toml(world),
+            folder.read_credential(world),
+            folder.read_slots(world),
+            Ledger::read(world, folder),
+        ) else {
             return Ok(None);
         };
         if toml.store != request.store || toml.via != request.via {
-            return Err(Failure::ArchiveNameTaken { archive: request.name.clone() });
+            return Err(Failure::ArchiveNameTaken {
+                archive: request.name.clone(),
+            });
         }
-        let (Some(slot), Some(commit)) = (slots.into_iter().next(), ledger.pending().or(ledger.head()).cloned()) else { return Ok(None) };
+        let (Some(slot), Some(commit)) = (
+            slots.into_iter().next(),
+            ledger.pending().or(ledger.head()).cloned(),
+        ) else {
+            return Ok(None);
+        };
         let commit_name = credential.commit_name(commit.generation);
-        Ok(Some(Self { slot, commit, commit_name }))
+        Ok(Some(Self {
+            slot,
+            commit,
+            commit_name,
+        }))
     }
 }
 
 /// The passphrase must be the one of the first try, whose slot may be in the store already.
-fn resume<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made, password: &Password) -> Result<(), Failure> {
+fn resume<W: World>(
+    world: &mut W,
+    request: &Request,
+    folder: &ArchiveFolder,
+    made: &Made,
+    password: &Password,
+) -> Result<(), Failure> {
     let mut trial = SlotTrial::new([made.slot.clone()]);
-    trial.next(world, password)?.ok_or_else(|| trial.refused())?;
+    trial
+        .next(world, password)?
+        .ok_or_else(|| trial.refused())?;
     match world.connect(Service::Push, &request.via, &request.store, true) {
-        Err(Failure::StoreNotEmpty { .. }) => world.connect(Service::Push, &request.via, &request.store, false)?,
+        Err(Failure::StoreNotEmpty { .. }) => {
+            world.connect(Service::Push, &request.via, &request.store, false)?
+        }
         connected => connected?,
     }
     push(world, request, folder, made)
@@ -133,10 +173,25 @@ fn make<W: World>(
     password: &Password,
 ) -> Result<Made, Failure> {
     let root = Root::new(Secret::take(&mut world.draw()?), Epoch(1));
-    let credential = Arc::new(root.credential(folder.id()).ok_or_else(|| internal("the data key"))?);
-    let slot = new_slot(world, folder.id(), &root, FIRST_SLOT, SlotKind::Passphrase, params, password)?;
+    let credential = Arc::new(
+        root.credential(folder.id())
+            .ok_or_else(|| internal("the data key"))?,
+    );
+    let slot = new_slot(
+        world,
+        folder.id(),
+        &root,
+        FIRST_SLOT,
+        SlotKind::Passphrase,
+        params,
+        password,
+    )?;
     drop(root);
-    let toml = ArchiveToml { store: request.store.clone(), via: request.via.clone(), writer: to_hex(&world.draw::<16>()?) };
+    let toml = ArchiveToml {
+        store: request.store.clone(),
+        via: request.via.clone(),
+        writer: to_hex(&world.draw::<16>()?),
+    };
     let commit = first_commit(world, &request.settings, &toml, &slot)?;
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let commit_name = credential.commit_name(commit.generation);
@@ -148,11 +203,20 @@ fn make<W: World>(
     let mut ledger = Ledger::default();
     ledger.set_pending(commit.clone());
     ledger.write(world, folder)?;
-    Ok(Made { slot, commit, commit_name })
+    Ok(Made {
+        slot,
+        commit,
+        commit_name,
+    })
 }
 
 /// Pushes the slot and the first commit, and makes the local state whole.
-fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made: &Made) -> Result<(), Failure> {
+fn push<W: World>(
+    world: &mut W,
+    request: &Request,
+    folder: &ArchiveFolder,
+    made: &Made,
+) -> Result<(), Failure> {
     let slot = made.slot.encode();
     let store = without_credentials(&request.store);
     put_or_find(world, slot_name(FIRST_SLOT), &slot, &store)?;
@@ -173,12 +237,18 @@ fn push<W: World>(world: &mut W, request: &Request, folder: &ArchiveFolder, made
 }
 
 fn check(settings: &Settings) -> Result<SlotParams, Failure> {
-    let bad = |setting: &str, allowed: &str| Failure::BadSetting { setting: setting.into(), allowed: allowed.into() };
+    let bad = |setting: &str, allowed: &str| Failure::BadSetting {
+        setting: setting.into(),
+        allowed: allowed.into(),
+    };
     if !is_chunk_size(settings.chunk_size_bytes) {
         return Err(bad("the chunk size", "a power of two from 64 KiB to 1 MiB"));
     }
     if !is_pack_size(settings.pack_size_bytes, settings.chunk_size_bytes) {
-        return Err(bad("the pack size", "a multiple of 4 KiB from 64 KiB to 64 MiB, at least twice the chunk size"));
+        return Err(bad(
+            "the pack size",
+            "a multiple of 4 KiB from 64 KiB to 64 MiB, at least twice the chunk size",
+        ));
     }
     if !(-7..=19).contains(&settings.zstd_level) {
         return Err(bad("the compression level", "-7 to 19"));
@@ -186,8 +256,17 @@ fn check(settings: &Settings) -> Result<SlotParams, Failure> {
     slot_params(settings.kdf_memory_kib, settings.kdf_passes)
 }
 
-fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml, slot: &Slot) -> Result<Commit, Failure> {
-    let shared_domain = if settings.shared_domain { Some(DomainId(world.draw()?)) } else { None };
+fn first_commit<W: World>(
+    world: &mut W,
+    settings: &Settings,
+    toml: &ArchiveToml,
+    slot: &Slot,
+) -> Result<Commit, Failure> {
+    let shared_domain = if settings.shared_domain {
+        Some(DomainId(world.draw()?))
+    } else {
+        None
+    };
     let time = seconds(world.wall_nanos());
     Ok(Commit {
         generation: 1,
@@ -206,7 +285,10 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
             shared_domain,
         },
         next_slot: u16::from(FIRST_SLOT).saturating_add(1),
-        packs: PacksRoot { size: 0, root: None },
+        packs: PacksRoot {
+            size: 0,
+            root: None,
+        },
         keys: TreeRoot::EMPTY,
         volumes: TreeRoot::EMPTY,
         tail: None,
@@ -215,9 +297,16 @@ fn first_commit<W: World>(world: &mut W, settings: &Settings, toml: &ArchiveToml
 }
 
 /// Puts a blob that must be there in the end: new, or the same from a run that was cut.
-fn put_or_find<W: World>(world: &mut W, name: BlobName, bytes: &[u8], store: &str) -> Result<Kept, Failure> {
+fn put_or_find<W: World>(
+    world: &mut W,
+    name: BlobName,
+    bytes: &[u8],
+    store: &str,
+) -> Result<Kept, Failure> {
     match put_blob(world, name, bytes)? {
         kept @ (Kept::New | Kept::Same) => Ok(kept),
-        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty { store: store.to_owned() }),
+        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty {
+            store: store.to_owned(),
+        }),
     }
 }

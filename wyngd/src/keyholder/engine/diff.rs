@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What differs between a session and another one, by their ids alone; or between a session and the volume as it is on this machine, all of
-//! which is read. Nothing is fetched, and no passphrase is needed.
+//! What differs between a session and another one, by their ids alone; or between a session and the
+//! volume as it is on this machine, all of which is read. Nothing is fetched, and no passphrase is
+//! needed.
 
 use std::sync::Arc;
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::diff;
-use wyng_control::{BackupSource, BaseOf, CompareWith, DiffReport, ExitStatus, Failure, Phase, SessionChoice, ToClient, path_text};
+use wyng_control::{
+    BackupSource, BaseOf, CompareWith, DiffReport, ExitStatus, Failure, Phase, SessionChoice,
+    ToClient, path_text,
+};
 
 use super::archive::{Archive, internal};
 use super::backup::said;
@@ -48,9 +52,14 @@ struct Found {
 /// Compares, and tells the ranges that differ.
 pub fn compare<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
-    let unknown = || Failure::UnknownVolume { volume: request.source.volume.clone() };
+    let unknown = || Failure::UnknownVolume {
+        volume: request.source.volume.clone(),
+    };
     let volumes = archive.volumes(world)?;
-    let (_, volume) = volumes.into_iter().find(|(_, volume)| volume.name == request.source.volume).ok_or_else(unknown)?;
+    let (_, volume) = volumes
+        .into_iter()
+        .find(|(_, volume)| volume.name == request.source.volume)
+        .ok_or_else(unknown)?;
     let session = archive.choose(world, &volume, &request.session)?;
     let found = match &request.with {
         CompareWith::Session(choice) => {
@@ -67,18 +76,37 @@ pub fn compare<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
 }
 
 /// By ids alone.
-fn with_session<W: World>(world: &mut W, archive: &mut Archive, a: &SessionEntry, b: &SessionEntry) -> Result<Found, Failure> {
+fn with_session<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    a: &SessionEntry,
+    b: &SessionEntry,
+) -> Result<Found, Failure> {
     if (a.domain, a.chunk_size_bytes) != (b.domain, b.chunk_size_bytes) {
         return Err(internal("sessions whose ids cannot be compared"));
     }
     let mut differing = Bits::none(a.chunk_count().max(b.chunk_count()));
-    let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| differing.insert(index..index.saturating_add(1));
-    diff::<ContentTree, _, _>(&content_root(a), &content_root(b), &mut archive.nodes(world), &mut visit)?;
+    let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| {
+        differing.insert(index..index.saturating_add(1))
+    };
+    diff::<ContentTree, _, _>(
+        &content_root(a),
+        &content_root(b),
+        &mut archive.nodes(world),
+        &mut visit,
+    )?;
     resized(&mut differing, a, b.size_bytes);
-    Ok(Found { differing, with: Some(b.time), with_size_bytes: b.size_bytes, read_bytes: 0, damaged_bytes: 0 })
+    Ok(Found {
+        differing,
+        with: Some(b.time),
+        with_size_bytes: b.size_bytes,
+        read_bytes: 0,
+        damaged_bytes: 0,
+    })
 }
 
-/// By reading the volume. What a base snapshot says is the same is read too: where it differs, the disk is failing.
+/// By reading the volume. What a base snapshot says is the same is read too: where it differs, the
+/// disk is failing.
 fn with_local<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -86,18 +114,31 @@ fn with_local<W: World>(
     session: &SessionEntry,
     request: &Request,
 ) -> Result<Found, Failure> {
-    let base_of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
+    let base_of = BaseOf {
+        archive: archive.folder.id().0,
+        volume: volume.id.0,
+    };
     let origins = Origins::read(world, &archive.folder)?;
     let said = said(&request.source);
     let path = origins.path_of(&volume.name, world.client_uid());
     if path.is_none() && said == Said::Path {
-        return Err(Failure::NoOrigin { volume: volume.name.clone() });
+        return Err(Failure::NoOrigin {
+            volume: volume.name.clone(),
+        });
     }
     let shape = world.open_source(ITEM, &volume.name, &base_of, path)?;
     origins.check(&volume.name, &shape.found.origin, said)?;
     let domain = Arc::new(archive.credential.domain(session.domain));
     let there_bytes = shape.size_bytes;
-    let comparison = Comparison { item: ITEM, place: Place::Source, there_bytes, base: shape.base, volume, session, domain: &domain };
+    let comparison = Comparison {
+        item: ITEM,
+        place: Place::Source,
+        there_bytes,
+        base: shape.base,
+        volume,
+        session,
+        domain: &domain,
+    };
     let suspects = comparison.suspects(world, archive)?;
     let chunk_size = u64::from(session.chunk_size_bytes);
     let count = session.chunk_count();
@@ -112,10 +153,21 @@ fn with_local<W: World>(
     let mut reading = Reading::of(session);
     let all = |from| (from < count).then_some(from..count);
     while let Some(batch) = reading.next(world, archive, &mut pool, &comparison, &all)? {
-        for Compared { index, found: there, .. } in &batch.chunks {
+        for Compared {
+            index,
+            found: there,
+            ..
+        } in &batch.chunks
+        {
             if let differences::Found::Unreadable(errno) = there {
                 let path = path_text(&shape.found.origin.path);
-                let failure = unreadable(world, &volume.name, path, there_bytes, (index.saturating_mul(chunk_size), *errno));
+                let failure = unreadable(
+                    world,
+                    &volume.name,
+                    path,
+                    there_bytes,
+                    (index.saturating_mul(chunk_size), *errno),
+                );
                 // The base snapshot may share the blocks that cannot be read.
                 if shape.base.is_some() && matches!(failure, Failure::SourceRead { .. }) {
                     world.drop_base(ITEM)?;
@@ -124,13 +176,24 @@ fn with_local<W: World>(
             }
             if *there != differences::Found::Same {
                 found.differing.insert(*index..index.saturating_add(1));
-                if suspects.as_ref().is_some_and(|suspects| !suspects.contains(*index)) {
-                    found.damaged_bytes = found.damaged_bytes.saturating_add(session.chunk_bytes(*index).into());
+                if suspects
+                    .as_ref()
+                    .is_some_and(|suspects| !suspects.contains(*index))
+                {
+                    found.damaged_bytes = found
+                        .damaged_bytes
+                        .saturating_add(session.chunk_bytes(*index).into());
                 }
             }
         }
         reading.give_back(batch);
-        report(world, Phase::Reading, &volume.name, reading.position().saturating_mul(chunk_size), session.size_bytes);
+        report(
+            world,
+            Phase::Reading,
+            &volume.name,
+            reading.position().saturating_mul(chunk_size),
+            session.size_bytes,
+        );
         if world.cancelled() {
             return Err(Failure::Interrupted);
         }
@@ -152,27 +215,48 @@ fn unreadable<W: World>(
 ) -> Failure {
     let volume = volume.to_owned();
     match world.source_bytes(ITEM) {
-        Ok(found_bytes) if found_bytes < expected_bytes => Failure::SourceResized { volume, path, expected_bytes, found_bytes },
-        _ => Failure::SourceRead { volume, path, offset_bytes, errno },
+        Ok(found_bytes) if found_bytes < expected_bytes => Failure::SourceResized {
+            volume,
+            path,
+            expected_bytes,
+            found_bytes,
+        },
+        _ => Failure::SourceRead {
+            volume,
+            path,
+            offset_bytes,
+            errno,
+        },
     }
 }
 
 /// What only the larger one has differs.
 fn resized(differing: &mut Bits, session: &SessionEntry, other_bytes: u64) {
     let chunk_size = u64::from(session.chunk_size_bytes);
-    let (least, most) = (session.size_bytes.min(other_bytes), session.size_bytes.max(other_bytes));
+    let (least, most) = (
+        session.size_bytes.min(other_bytes),
+        session.size_bytes.max(other_bytes),
+    );
     if least != most {
         differing.insert(least / chunk_size..most.div_ceil(chunk_size));
     }
 }
 
-fn tell<W: World>(world: &mut W, volume: &VolumeEntry, session: &SessionEntry, found: &Found) -> Result<ExitStatus, Failure> {
+fn tell<W: World>(
+    world: &mut W,
+    volume: &VolumeEntry,
+    session: &SessionEntry,
+    found: &Found,
+) -> Result<ExitStatus, Failure> {
     let chunk_size = u64::from(session.chunk_size_bytes);
     let end_bytes = session.size_bytes.max(found.with_size_bytes);
     let (mut page, mut differing_bytes, mut next) = (Vec::new(), 0u64, 0);
     while let Some(run) = found.differing.next_run(next) {
         next = run.end;
-        let range = (run.start.saturating_mul(chunk_size), next.saturating_mul(chunk_size).min(end_bytes));
+        let range = (
+            run.start.saturating_mul(chunk_size),
+            next.saturating_mul(chunk_size).min(end_bytes),
+        );
         differing_bytes = differing_bytes.saturating_add(range.1.saturating_sub(range.0));
         page.push(range);
         if page.len() >= PAGE_RANGES {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where what is on this machine differs from a session. A base snapshot and two trees tell at once where to look first; but that something
-//! is the same is known only when it was read and named.
+//! Where what is on this machine differs from a session. A base snapshot and two trees tell at once
+//! where to look first; but that something is the same is known only when it was read and named.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -90,22 +90,43 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The bytes of a chunk that was read, as long as the session's chunk; zeros behind the end of what is there.
+    /// The bytes of a chunk that was read, as long as the session's chunk; zeros behind the end of
+    /// what is there.
     pub fn bytes(&self, index: u64, length: u32) -> &[u8] {
-        let begin = usize_of(index.saturating_sub(self.first).saturating_mul(self.chunk_size));
-        self.room.bytes().get(begin..begin.saturating_add(usize_of(u64::from(length)))).unwrap_or_default()
+        let begin = usize_of(
+            index
+                .saturating_sub(self.first)
+                .saturating_mul(self.chunk_size),
+        );
+        self.room
+            .bytes()
+            .get(begin..begin.saturating_add(usize_of(u64::from(length))))
+            .unwrap_or_default()
     }
 }
 
 impl Comparison<'_> {
-    /// Chunks outside of which a base snapshot says that all is the same; `None` without a base snapshot that can be compared.
-    pub fn suspects<W: World>(&self, world: &mut W, archive: &mut Archive) -> Result<Option<Bits>, Failure> {
+    /// Chunks outside of which a base snapshot says that all is the same; `None` without a base
+    /// snapshot that can be compared.
+    pub fn suspects<W: World>(
+        &self,
+        world: &mut W,
+        archive: &mut Archive,
+    ) -> Result<Option<Bits>, Failure> {
         let count = self.session.chunk_count();
-        let Some(base) = self.known_base(world, archive)? else { return Ok(None) };
+        let Some(base) = self.known_base(world, archive)? else {
+            return Ok(None);
+        };
         let mut suspects = Bits::none(count);
         let chunk_size = u64::from(self.session.chunk_size_bytes);
         let there_count = self.there_bytes.div_ceil(chunk_size);
-        let mut changed = ChunkRanges::changed(&base.saved, self.there_bytes, chunk_size, there_count, Samples::default());
+        let mut changed = ChunkRanges::changed(
+            &base.saved,
+            self.there_bytes,
+            chunk_size,
+            there_count,
+            Samples::default(),
+        );
         while let Some(range) = changed.next(world, self.item)? {
             if world.cancelled() {
                 return Err(Failure::Interrupted);
@@ -116,20 +137,32 @@ impl Comparison<'_> {
             return Ok(None);
         }
         if self.there_bytes != self.session.size_bytes {
-            let (least, most) = (self.there_bytes.min(self.session.size_bytes), self.there_bytes.max(self.session.size_bytes));
+            let (least, most) = (
+                self.there_bytes.min(self.session.size_bytes),
+                self.there_bytes.max(self.session.size_bytes),
+            );
             suspects.insert(least.saturating_sub(1) / chunk_size..most.div_ceil(chunk_size));
         }
         let (from, to) = (content_root(&base.session), content_root(self.session));
-        let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| suspects.insert(index..index.saturating_add(1));
+        let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| {
+            suspects.insert(index..index.saturating_add(1))
+        };
         diff::<ContentTree, _, _>(&from, &to, &mut archive.nodes(world), &mut visit)?;
         Ok(Some(suspects))
     }
 
     /// The base snapshot, if its session's ids can be compared.
-    fn known_base<W: World>(&self, world: &mut W, archive: &mut Archive) -> Result<Option<KnownBase>, Failure> {
+    fn known_base<W: World>(
+        &self,
+        world: &mut W,
+        archive: &mut Archive,
+    ) -> Result<Option<KnownBase>, Failure> {
         let like = (self.session.domain, self.session.chunk_size_bytes);
         match base::find(world, archive, self.volume, self.base, like)? {
-            Some(found) if heal::is_in_cache(world, archive, &found.session)? && heal::is_in_cache(world, archive, self.session)? => {
+            Some(found)
+                if heal::is_in_cache(world, archive, &found.session)?
+                    && heal::is_in_cache(world, archive, self.session)? =>
+            {
                 Ok(Some(found))
             }
             _ => Ok(None),
@@ -147,15 +180,29 @@ impl Comparison<'_> {
     }
 
     /// Fills the room from `offset`: what is past the end of what is there is zeros.
-    fn fill<W: World>(&self, world: &mut W, offset: u64, room: &mut Room, within: Range<usize>) -> Result<(), Errno> {
+    fn fill<W: World>(
+        &self,
+        world: &mut W,
+        offset: u64,
+        room: &mut Room,
+        within: Range<usize>,
+    ) -> Result<(), Errno> {
         let (begin, length) = (within.start, within.len());
         let part_offset = offset.saturating_add(begin as u64);
         let read = match self.place {
             Place::Nowhere => 0,
-            Place::Source => world.read_source(self.item, part_offset, room.bytes_mut().get_mut(within).unwrap_or_default())?,
+            Place::Source => world.read_source(
+                self.item,
+                part_offset,
+                room.bytes_mut().get_mut(within).unwrap_or_default(),
+            )?,
             Place::Target => {
                 let end = within.end.next_multiple_of(BLOCK_BYTES);
-                world.read_target(self.item, part_offset, room.blocks_mut().get_mut(begin..end).unwrap_or_default())?
+                world.read_target(
+                    self.item,
+                    part_offset,
+                    room.blocks_mut().get_mut(begin..end).unwrap_or_default(),
+                )?
             }
         };
         let expected = usize_of(self.there_bytes.saturating_sub(part_offset)).min(length);
@@ -209,7 +256,9 @@ impl Reading {
 
     /// Chunks below it were compared, or are none of those that are.
     pub fn position(&self) -> u64 {
-        self.under_way.front().map_or(self.next, |batch| batch.first)
+        self.under_way
+            .front()
+            .map_or(self.next, |batch| batch.first)
     }
 
     /// Takes back the room of a batch.
@@ -217,8 +266,9 @@ impl Reading {
         self.spare.push(batch.room);
     }
 
-    /// The next chunks that `runs` gives out, compared; `None` when all were. `runs` gives the first run of chunk numbers at or after one.
-    /// Chunks that are holes on both sides are passed over, and nothing is said of them.
+    /// The next chunks that `runs` gives out, compared; `None` when all were. `runs` gives the
+    /// first run of chunk numbers at or after one. Chunks that are holes on both sides are passed
+    /// over, and nothing is said of them.
     pub fn next<W: World>(
         &mut self,
         world: &mut W,
@@ -233,22 +283,36 @@ impl Reading {
                 None => self.at_end = true,
             }
         }
-        let Some(batch) = self.under_way.pop_front() else { return Ok(None) };
-        let (room, names) = batch.named.map_or_else(|| Ok((Room::default(), Vec::new())), Ticket::wait)?;
+        let Some(batch) = self.under_way.pop_front() else {
+            return Ok(None);
+        };
+        let (room, names) = batch
+            .named
+            .map_or_else(|| Ok((Room::default(), Vec::new())), Ticket::wait)?;
         let is_hole = names.is_empty();
         let names = names.into_iter().chain(std::iter::repeat(None));
-        let compare = |((index, expected, errno), name): ((u64, Option<Id>, Option<Errno>), Option<Id>)| {
-            let found = match errno {
-                Some(errno) => Found::Unreadable(errno),
-                None if is_hole => Found::Hole,
-                None if name == expected => Found::Same,
-                None => Found::Other,
+        let compare =
+            |((index, expected, errno), name): ((u64, Option<Id>, Option<Errno>), Option<Id>)| {
+                let found = match errno {
+                    Some(errno) => Found::Unreadable(errno),
+                    None if is_hole => Found::Hole,
+                    None if name == expected => Found::Same,
+                    None => Found::Other,
+                };
+                Compared {
+                    index,
+                    expected,
+                    found,
+                }
             };
-            Compared { index, expected, found }
-        };
         let chunks = batch.chunks.into_iter().zip(names).map(compare).collect();
         let chunk_size = u64::from(comparison.session.chunk_size_bytes);
-        Ok(Some(Batch { chunks, first: batch.first, chunk_size, room }))
+        Ok(Some(Batch {
+            chunks,
+            first: batch.first,
+            chunk_size,
+            room,
+        }))
     }
 
     fn begin_batch<W: World>(
@@ -263,7 +327,10 @@ impl Reading {
         let most = (BATCH_BYTES / chunk_size).max(1);
         while let Some(run) = runs(self.next) {
             let credential = &archive.credential;
-            let expected = self.walk.peek_in(&run, world, &mut archive.cache, credential)?.map_or(run.end, |(index, _)| index);
+            let expected = self
+                .walk
+                .peek_in(&run, world, &mut archive.cache, credential)?
+                .map_or(run.end, |(index, _)| index);
             let data = self.data_chunks(world, comparison, run.start, chunk_size);
             let begin = expected.min(data.start);
             if begin >= run.end {
@@ -271,21 +338,37 @@ impl Reading {
                 continue;
             }
             let is_hole = begin < data.start;
-            let end = run.end.min(begin.saturating_add(most)).min(if is_hole { data.start } else { data.end });
+            let end = run.end.min(begin.saturating_add(most)).min(if is_hole {
+                data.start
+            } else {
+                data.end
+            });
             self.next = end;
             let mut chunks = Vec::new();
             if is_hole {
-                while let Some((index, id)) = self.walk.next_in(&(begin..end), world, &mut archive.cache, credential)? {
+                while let Some((index, id)) =
+                    self.walk
+                        .next_in(&(begin..end), world, &mut archive.cache, credential)?
+                {
                     chunks.push((index, Some(id), None));
                 }
-                return Ok(Some(UnderWay { chunks, first: begin, named: None }));
+                return Ok(Some(UnderWay {
+                    chunks,
+                    first: begin,
+                    named: None,
+                }));
             }
             for index in begin..end {
                 let only = index..index.saturating_add(1);
-                let id = self.walk.next_in(&only, world, &mut archive.cache, credential)?.map(|(_, id)| id);
+                let id = self
+                    .walk
+                    .next_in(&only, world, &mut archive.cache, credential)?
+                    .map(|(_, id)| id);
                 chunks.push((index, id, None));
             }
-            return self.read_batch(world, pool, comparison, chunks, begin).map(Some);
+            return self
+                .read_batch(world, pool, comparison, chunks, begin)
+                .map(Some);
         }
         Ok(None)
     }
@@ -301,13 +384,19 @@ impl Reading {
     ) -> Result<UnderWay, Failure> {
         let chunk_size = u64::from(comparison.session.chunk_size_bytes);
         let offset = first.saturating_mul(chunk_size);
-        let end = first.saturating_add(chunks.len() as u64).saturating_mul(chunk_size).min(comparison.session.size_bytes);
+        let end = first
+            .saturating_add(chunks.len() as u64)
+            .saturating_mul(chunk_size)
+            .min(comparison.session.size_bytes);
         let length = usize_of(end.saturating_sub(offset));
         let mut room = self.spare.pop().unwrap_or_default();
         room.resize(length);
         self.read_bytes = self.read_bytes.saturating_add(length as u64);
         let step = usize_of(chunk_size);
-        if comparison.fill(world, offset, &mut room, 0..length).is_err() {
+        if comparison
+            .fill(world, offset, &mut room, 0..length)
+            .is_err()
+        {
             for ((_, _, errno), begin) in chunks.iter_mut().zip((0..length).step_by(step)) {
                 let within = begin..begin.saturating_add(step).min(length);
                 *errno = comparison.fill(world, offset, &mut room, within).err();
@@ -315,26 +404,51 @@ impl Reading {
         }
         let domain = Arc::clone(comparison.domain);
         let name = move |_: &mut Coder| {
-            let names = room.bytes().chunks(step).map(|chunk| name_chunk(&domain, chunk)).collect();
+            let names = room
+                .bytes()
+                .chunks(step)
+                .map(|chunk| name_chunk(&domain, chunk))
+                .collect();
             (room, names)
         };
-        Ok(UnderWay { chunks, first, named: Some(pool.run(name)?) })
+        Ok(UnderWay {
+            chunks,
+            first,
+            named: Some(pool.run(name)?),
+        })
     }
 
-    /// The next chunks at or after `index` that may hold data; none: an empty range at the end of numbers.
-    fn data_chunks<W: World>(&mut self, world: &mut W, comparison: &Comparison<'_>, index: u64, chunk_size: u64) -> Range<u64> {
+    /// The next chunks at or after `index` that may hold data; none: an empty range at the end of
+    /// numbers.
+    fn data_chunks<W: World>(
+        &mut self,
+        world: &mut W,
+        comparison: &Comparison<'_>,
+        index: u64,
+        chunk_size: u64,
+    ) -> Range<u64> {
         let offset = index.saturating_mul(chunk_size);
         if self.data.as_ref().is_none_or(|data| data.end <= offset) {
             let found = comparison.next_data(world, offset);
             self.data = Some(found.map_or(u64::MAX..u64::MAX, |(begin, end)| begin..end));
         }
         let data = self.data.clone().unwrap_or(u64::MAX..u64::MAX);
-        if data.start == u64::MAX { u64::MAX..u64::MAX } else { (data.start / chunk_size).max(index)..data.end.div_ceil(chunk_size) }
+        if data.start == u64::MAX {
+            u64::MAX..u64::MAX
+        } else {
+            (data.start / chunk_size).max(index)..data.end.div_ceil(chunk_size)
+        }
     }
 }
 
-/// Reads a few chunks outside of the suspects; whether all are what the session has. One that cannot be read is not.
-pub fn samples_hold<W: World>(world: &mut W, archive: &mut Archive, comparison: &Comparison<'_>, suspects: &Bits) -> Result<bool, Failure> {
+/// Reads a few chunks outside of the suspects; whether all are what the session has. One that
+/// cannot be read is not.
+pub fn samples_hold<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    comparison: &Comparison<'_>,
+    suspects: &Bits,
+) -> Result<bool, Failure> {
     let session = comparison.session;
     let chunk_size = usize_of(u64::from(session.chunk_size_bytes));
     let root = content_root(session);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading records back: places are sorted and joined into few long reads, several are under way at once, workers open what came.
+//! Reading records back: places are sorted and joined into few long reads, several are under way at
+//! once, workers open what came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -106,7 +107,12 @@ struct Record {
 
 impl ChunkReader {
     /// Begins with nothing wanted.
-    pub fn new(credential: &Arc<Credential>, packs: &Arc<Packs>, keys: &Arc<HashMap<u32, SessionKey>>, domain: &Arc<Domain>) -> Self {
+    pub fn new(
+        credential: &Arc<Credential>,
+        packs: &Arc<Packs>,
+        keys: &Arc<HashMap<u32, SessionKey>>,
+        domain: &Arc<Domain>,
+    ) -> Self {
         Self {
             packs: Arc::clone(packs),
             keys: Arc::clone(keys),
@@ -121,9 +127,13 @@ impl ChunkReader {
         }
     }
 
-    /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and its number joins `lost`.
+    /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and
+    /// its number joins `lost`.
     pub fn go_around_damage(&mut self, lost: Bits) {
-        self.around = Some(Around { lost, zeros: Vec::new() });
+        self.around = Some(Around {
+            lost,
+            zeros: Vec::new(),
+        });
     }
 
     /// The chunks that are lost, if damage is gone around.
@@ -138,12 +148,20 @@ impl ChunkReader {
 
     /// Should more be wanted, so that neither store nor workers wait?
     pub fn wants_more(&self) -> bool {
-        let has_zeros = self.around.as_ref().is_some_and(|around| !around.zeros.is_empty());
+        let has_zeros = self
+            .around
+            .as_ref()
+            .is_some_and(|around| !around.zeros.is_empty());
         self.planned.len() < READS_AHEAD && !has_zeros
     }
 
     /// Wants these chunks: sorted by place and joined into reads.
-    pub fn want<W: World>(&mut self, world: &mut W, archive: &mut Archive, wanted: &[Wanted]) -> Result<(), Failure> {
+    pub fn want<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        wanted: &[Wanted],
+    ) -> Result<(), Failure> {
         let mut records = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let (location, mut copies) = archive.cache.index.find_copies(world, &wanted.id)?;
@@ -156,7 +174,11 @@ impl ChunkReader {
         records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
         for (_, pack, record) in records {
             let end = record.offset_bytes.saturating_add(record.length_bytes);
-            match self.planned.back_mut().filter(|read| read.can_take(&pack, record.offset_bytes, end)) {
+            match self
+                .planned
+                .back_mut()
+                .filter(|read| read.can_take(&pack, record.offset_bytes, end))
+            {
                 Some(read) => {
                     read.range.end = read.range.end.max(end);
                     read.records.push(record);
@@ -168,12 +190,20 @@ impl ChunkReader {
     }
 
     /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
-    pub fn next<W: World>(&mut self, world: &mut W, pool: &mut Pool) -> Result<Option<Vec<Opened>>, Failure> {
+    pub fn next<W: World>(
+        &mut self,
+        world: &mut W,
+        pool: &mut Pool,
+    ) -> Result<Option<Vec<Opened>>, Failure> {
         loop {
             while self.asked.len() < READS_AHEAD
                 && let Some(read) = self.planned.pop_front()
             {
-                world.request(read.pack.name, read.range.start, read.range.end.saturating_sub(read.range.start))?;
+                world.request(
+                    read.pack.name,
+                    read.range.start,
+                    read.range.end.saturating_sub(read.range.start),
+                )?;
                 self.asked.push_back(read);
             }
             let enough = self.opening.len() >= pool.width().saturating_mul(2);
@@ -185,13 +215,21 @@ impl ChunkReader {
                         continue;
                     }
                 };
-                self.fetched_bytes = self.fetched_bytes.saturating_add(bytes.as_ref().len() as u64);
+                self.fetched_bytes = self
+                    .fetched_bytes
+                    .saturating_add(bytes.as_ref().len() as u64);
                 let ticket = self.open_read(pool, read, bytes)?;
                 self.opening.push_back(ticket);
                 continue;
             }
-            let zeros = self.around.as_mut().map(|around| std::mem::take(&mut around.zeros)).unwrap_or_default();
-            let Some(ticket) = self.opening.pop_front() else { return Ok((!zeros.is_empty()).then_some(zeros)) };
+            let zeros = self
+                .around
+                .as_mut()
+                .map(|around| std::mem::take(&mut around.zeros))
+                .unwrap_or_default();
+            let Some(ticket) = self.opening.pop_front() else {
+                return Ok((!zeros.is_empty()).then_some(zeros));
+            };
             let mut opened = zeros;
             for chunk in ticket.wait()? {
                 match chunk {
@@ -203,28 +241,54 @@ impl ChunkReader {
         }
     }
 
-    /// The best place where a chunk may lie, and what is to be read there; without one, what is wrong with the last place that was left.
-    fn next_copy(&self, wanted: Wanted, mut copies: Vec<Location>) -> Result<(Location, PackEntry, Record), Damage> {
+    /// The best place where a chunk may lie, and what is to be read there; without one, what is
+    /// wrong with the last place that was left.
+    fn next_copy(
+        &self,
+        wanted: Wanted,
+        mut copies: Vec<Location>,
+    ) -> Result<(Location, PackEntry, Record), Damage> {
         let mut damage = Damage::new(Class::Record, wanted.id.0, Fault::Missing);
         while let Some(location) = copies.pop() {
-            let Location { pack, offset_bytes, length_bytes, stored } = location;
-            let (Stored::Chunk { key }, Some(pack)) = (stored, self.packs.get(&pack)) else { continue };
+            let Location {
+                pack,
+                offset_bytes,
+                length_bytes,
+                stored,
+            } = location;
+            let (Stored::Chunk { key }, Some(pack)) = (stored, self.packs.get(&pack)) else {
+                continue;
+            };
             if pack.contains(offset_bytes, length_bytes) {
-                return Ok((location, *pack, Record { wanted, offset_bytes, length_bytes, key, copies }));
+                return Ok((
+                    location,
+                    *pack,
+                    Record {
+                        wanted,
+                        offset_bytes,
+                        length_bytes,
+                        key,
+                        copies,
+                    },
+                ));
             }
             damage = Damage::new(Class::Record, wanted.id.0, Fault::Place);
         }
         Err(damage)
     }
 
-    /// A read that failed as a whole may have failed for one of its records only, or for bytes between them that nobody wants.
+    /// A read that failed as a whole may have failed for one of its records only, or for bytes
+    /// between them that nobody wants.
     fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
         let Read { pack, records, .. } = read;
         let damage = Damage::new(Class::Pack, pack.name.0, fault);
         if records.len() == 1 || fault == Fault::Missing {
-            return records.into_iter().try_for_each(|record| self.record_failed(record, &damage));
+            return records
+                .into_iter()
+                .try_for_each(|record| self.record_failed(record, &damage));
         }
-        self.planned.extend(records.into_iter().map(|record| Read::of(pack, record)));
+        self.planned
+            .extend(records.into_iter().map(|record| Read::of(pack, record)));
         Ok(())
     }
 
@@ -242,11 +306,16 @@ impl ChunkReader {
     /// The damage, or zeros in the place of the chunk.
     fn cannot_have(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
         let around = self.around.as_mut().ok_or_else(|| damaged(damage))?;
-        around.lost.insert(wanted.index..wanted.index.saturating_add(1));
+        around
+            .lost
+            .insert(wanted.index..wanted.index.saturating_add(1));
         let mut chunk = self.spare.pop().unwrap_or_default();
         chunk.clear();
         chunk.resize(usize_of(wanted.plain_bytes), 0);
-        around.zeros.push(Opened { index: wanted.index, chunk });
+        around.zeros.push(Opened {
+            index: wanted.index,
+            chunk,
+        });
         Ok(())
     }
 
@@ -260,28 +329,52 @@ impl ChunkReader {
         self.spare.extend(rooms);
     }
 
-    fn open_read<T>(&mut self, pool: &mut Pool, read: Read, bytes: T) -> Result<Ticket<OpenedRead>, Failure>
+    fn open_read<T>(
+        &mut self,
+        pool: &mut Pool,
+        read: Read,
+        bytes: T,
+    ) -> Result<Ticket<OpenedRead>, Failure>
     where
         T: AsRef<[u8]> + Send + Sync + 'static,
     {
-        let (credential, keys, domain) = (Arc::clone(&self.credential), Arc::clone(&self.keys), Arc::clone(&self.domain));
-        let mut rooms = self.spare.split_off(self.spare.len().saturating_sub(read.records.len()));
+        let (credential, keys, domain) = (
+            Arc::clone(&self.credential),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.domain),
+        );
+        let mut rooms = self
+            .spare
+            .split_off(self.spare.len().saturating_sub(read.records.len()));
         let range_begin = read.range.start;
         pool.run(move |coder| {
             let mut open = |record: &Record| -> Result<Opened, Damage> {
                 let id = record.wanted.id;
                 let refuse = |fault| Damage::new(Class::Record, id.0, fault);
                 let begin = usize_of(record.offset_bytes.saturating_sub(range_begin));
-                let sealed = bytes.as_ref().get(begin..begin.saturating_add(usize_of(record.length_bytes))).ok_or(refuse(Fault::Place))?;
-                let key = keys.get(&record.key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+                let sealed = bytes
+                    .as_ref()
+                    .get(begin..begin.saturating_add(usize_of(record.length_bytes)))
+                    .ok_or(refuse(Fault::Place))?;
+                let key = keys
+                    .get(&record.key)
+                    .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
                 let mut chunk = rooms.pop().unwrap_or_default();
                 credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
                 if chunk.len() != usize_of(record.wanted.plain_bytes) {
                     return Err(refuse(Fault::Length));
                 }
-                Ok(Opened { index: record.wanted.index, chunk })
+                Ok(Opened {
+                    index: record.wanted.index,
+                    chunk,
+                })
             };
-            read.records.into_iter().map(|record| open(&record).map_err(|damage| Box::new(NotOpened { record, damage }))).collect()
+            read.records
+                .into_iter()
+                .map(|record| {
+                    open(&record).map_err(|damage| Box::new(NotOpened { record, damage }))
+                })
+                .collect()
         })
     }
 }
@@ -290,7 +383,11 @@ impl Read {
     /// A read of one record.
     fn of(pack: PackEntry, record: Record) -> Self {
         let range = record.offset_bytes..record.offset_bytes.saturating_add(record.length_bytes);
-        Self { pack, range, records: vec![record] }
+        Self {
+            pack,
+            range,
+            records: vec![record],
+        }
     }
 
     fn can_take(&self, pack: &PackEntry, begin: u32, end: u32) -> bool {
@@ -306,11 +403,20 @@ pub fn packs_of<W: World>(world: &mut W, archive: &mut Archive) -> Result<Packs,
     packs_below(world, archive, &mut |_, _| {})
 }
 
-/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range begins.
-pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut dyn FnMut(u64, u64)) -> Result<Packs, Failure> {
+/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
+/// begins.
+pub fn packs_below<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    visit: &mut dyn FnMut(u64, u64),
+) -> Result<Packs, Failure> {
     let head: Commit = archive.head.clone();
     let mut nodes = CachedPackNodes(archive.nodes(world));
-    let load = &mut |_: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
+    let load = &mut |_: &PackEntry,
+                     place: &Place,
+                     level: u8,
+                     room: u64|
+     -> Result<Node<PacksTree>, Failure> {
         visit(place.pack, head.packs.size.saturating_sub(room));
         nodes.load(place, level, room)
     };
@@ -320,13 +426,22 @@ pub fn packs_below<W: World>(world: &mut W, archive: &mut Archive, visit: &mut d
     })
 }
 
-/// Derives every session key of the head's key table, and compares each one's check: before the first record is opened. A key that is damaged
-/// is left out, as are those whose part of the table is lost: what was sealed with them is damaged, and nothing else is.
-pub fn keys_of<W: World>(world: &mut W, archive: &mut Archive, data_key: &DataKey) -> Result<Keys, Failure> {
+/// Derives every session key of the head's key table, and compares each one's check: before the
+/// first record is opened. A key that is damaged is left out, as are those whose part of the table
+/// is lost: what was sealed with them is damaged, and nothing else is.
+pub fn keys_of<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    data_key: &DataKey,
+) -> Result<Keys, Failure> {
     let root = keys_root(&archive.head);
     let credential = Arc::clone(&archive.credential);
     let (mut keys, mut fault) = (HashMap::new(), None);
-    let mut nodes = CachedNodes { world: &mut *world, cache: &mut archive.cache, credential: &credential };
+    let mut nodes = CachedNodes {
+        world: &mut *world,
+        cache: &mut archive.cache,
+        credential: &credential,
+    };
     let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
         Err(failure @ Failure::Missing { .. }) => {
             fault = Some(failure);

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Healing: packs that a verify found missing or damaged are marked lost, and what they held is made again from what this machine has:
-//! metadata from the cache, chunks from the sources. A pack that is whole again is made live.
+//! Healing: packs that a verify found missing or damaged are marked lost, and what they held is
+//! made again from what this machine has: metadata from the cache, chunks from the sources. A pack
+//! that is whole again is made live.
 //!
-//! Nothing in the store is replaced. The same ids are sent in new packs, so every old session that needs them is whole again.
+//! Nothing in the store is replaced. The same ids are sent in new packs, so every old session that
+//! needs them is whole again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Id, slot_name};
 use wyng_archive::format::{
-    Commit, ContentTree, KeysTree, Node, PackEntry, PackState, SessionEntry, SessionsTree, Shape, VolumesTree, depth_for,
+    Commit, ContentTree, KeysTree, Node, PackEntry, PackState, SessionEntry, SessionsTree, Shape,
+    VolumesTree, depth_for,
 };
 use wyng_archive::plan::{Nodes, Root, any, mark};
 use wyng_control::Failure;
 
 use super::archive::Archive;
-use super::catalog::{EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root};
+use super::catalog::{
+    EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root,
+};
 use super::commit::{PACK_NODE_MAX_BYTES, cached};
 use super::fetch::packs_below;
 use super::packer::{Packer, Tools};
@@ -41,12 +46,19 @@ impl PackChanges {
 
     /// Is a pack to be marked that was live so far?
     pub fn mark_any_lost(&self) -> bool {
-        self.entries.values().any(|entry| entry.state == PackState::Lost)
+        self.entries
+            .values()
+            .any(|entry| entry.state == PackState::Lost)
     }
 
     /// In how many leaves of (a) something changes.
     pub fn leaves(&self) -> usize {
-        let leaves: BTreeSet<u64> = self.entries.keys().chain(&self.rewritten).map(|index| index / 32).collect();
+        let leaves: BTreeSet<u64> = self
+            .entries
+            .keys()
+            .chain(&self.rewritten)
+            .map(|index| index / 32)
+            .collect();
         leaves.len()
     }
 
@@ -55,9 +67,23 @@ impl PackChanges {
         let levels = usize::from(depth_for(head.next_pack().saturating_add(2))).max(1);
         let room = usize::try_from(head.settings.pack_size_bytes / 2).unwrap_or(usize::MAX);
         let leaves_max = (room / PACK_NODE_MAX_BYTES / levels).max(1);
-        let leaves: BTreeSet<u64> = self.entries.keys().chain(&self.rewritten).map(|index| index / 32).collect();
-        let Some(end) = leaves.into_iter().nth(leaves_max).and_then(|leaf| leaf.checked_mul(32)) else { return std::mem::take(self) };
-        let rest = Self { entries: self.entries.split_off(&end), rewritten: self.rewritten.split_off(&end) };
+        let leaves: BTreeSet<u64> = self
+            .entries
+            .keys()
+            .chain(&self.rewritten)
+            .map(|index| index / 32)
+            .collect();
+        let Some(end) = leaves
+            .into_iter()
+            .nth(leaves_max)
+            .and_then(|leaf| leaf.checked_mul(32))
+        else {
+            return std::mem::take(self);
+        };
+        let rest = Self {
+            entries: self.entries.split_off(&end),
+            rewritten: self.rewritten.split_off(&end),
+        };
         std::mem::replace(self, rest)
     }
 }
@@ -75,34 +101,51 @@ pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChange
         }
     })?;
     archive.ledger.notes.packs.retain(|number, note| {
-        let Some(entry) = packs.get(number).filter(|entry| !matches!(entry.state, PackState::GivenUp(_))) else { return false };
+        let Some(entry) = packs
+            .get(number)
+            .filter(|entry| !matches!(entry.state, PackState::GivenUp(_)))
+        else {
+            return false;
+        };
         let state = match note {
             PackNote::Lost => PackState::Lost,
             PackNote::Sound => PackState::Live,
             PackNote::Held => return true,
         };
         if entry.state != state {
-            changes.entries.insert(*number, PackEntry { state, ..*entry });
+            changes
+                .entries
+                .insert(*number, PackEntry { state, ..*entry });
         }
         *note == PackNote::Lost || entry.state != state
     });
     Ok(changes)
 }
 
-/// From here on what was held, because so much of the store was found missing or damaged at once, counts as lost.
+/// From here on what was held, because so much of the store was found missing or damaged at once,
+/// counts as lost.
 pub fn release_held<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.notes.release_held() {
         archive.ledger.write(world, &archive.folder)?;
-        archive.cache.index.set_lost(archive.ledger.notes.lost_packs());
+        archive
+            .cache
+            .index
+            .set_lost(archive.ledger.notes.lost_packs());
     }
     Ok(())
 }
 
-/// Pushes commits again of which no sound copy was found, and slots that the store lost, where this machine still has them.
+/// Pushes commits again of which no sound copy was found, and slots that the store lost, where this
+/// machine still has them.
 pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
     let noted = archive.ledger.notes.clone();
     for (generation, copy) in noted.commits.range(..=archive.head.generation) {
-        let (Some(known), Ok(number)) = (archive.ledger.known(*generation).cloned(), u8::try_from(*copy)) else { continue };
+        let (Some(known), Ok(number)) = (
+            archive.ledger.known(*generation).cloned(),
+            u8::try_from(*copy),
+        ) else {
+            continue;
+        };
         let name = archive.credential.commit_copy_name(*generation, number);
         // The note stays until a verify finds a sound copy, or how far the damage goes.
         let kept = put_blob(world, name, &known.bytes)?;
@@ -116,14 +159,19 @@ pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
         archive.ledger.write(world, &archive.folder)?;
     }
     if !noted.slots.is_empty() {
-        for slot in archive.live_slots(world)?.iter().filter(|slot| noted.slots.contains(&slot.clear().number)) {
+        for slot in archive
+            .live_slots(world)?
+            .iter()
+            .filter(|slot| noted.slots.contains(&slot.clear().number))
+        {
             put_blob(world, slot_name(slot.clear().number), &slot.encode())?;
         }
     }
     Ok(())
 }
 
-/// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache has it.
+/// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache
+/// has it.
 pub fn rewrite_metadata<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -132,18 +180,37 @@ pub fn rewrite_metadata<W: World>(
 ) -> Result<(), Failure> {
     let (mut sessions, mut contents) = (Vec::new(), Vec::new());
     for (_, volume) in archive.volumes(world)? {
-        contents.extend(archive.sessions_at_hand(world, &volume)?.iter().map(content_root));
+        contents.extend(
+            archive
+                .sessions_at_hand(world, &volume)?
+                .iter()
+                .map(content_root),
+        );
         sessions.push(sessions_root(&volume));
     }
     let volumes = volumes_root(&archive.head);
     let keys = keys_root(&archive.head);
     let credential = Arc::clone(&archive.credential);
-    let mut tools = Tools { world, credential: &credential, cache: &mut archive.cache, journal: &archive.journal, pool };
-    let mut nodes = Rewriting { tools: &mut tools, packer, seen: HashSet::new() };
+    let mut tools = Tools {
+        world,
+        credential: &credential,
+        cache: &mut archive.cache,
+        journal: &archive.journal,
+        pool,
+    };
+    let mut nodes = Rewriting {
+        tools: &mut tools,
+        packer,
+        seen: HashSet::new(),
+    };
     nodes.tree::<VolumesTree>(&volumes)?;
     nodes.tree::<KeysTree>(&keys)?;
-    sessions.iter().try_for_each(|root| nodes.tree::<SessionsTree>(root))?;
-    contents.iter().try_for_each(|root| nodes.tree::<ContentTree>(root))
+    sessions
+        .iter()
+        .try_for_each(|root| nodes.tree::<SessionsTree>(root))?;
+    contents
+        .iter()
+        .try_for_each(|root| nodes.tree::<ContentTree>(root))
 }
 
 /// Reads from the cache, and writes what has no sound place.
@@ -167,7 +234,14 @@ impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
         let node: Node<S> = NodesAtHand(cached(self.tools)).load(child, level, room)?;
-        if !node.is_empty() && self.tools.cache.index.find_sound(self.tools.world, child)?.is_none() {
+        if !node.is_empty()
+            && self
+                .tools
+                .cache
+                .index
+                .find_sound(self.tools.world, child)?
+                .is_none()
+        {
             self.packer.add_node(self.tools, node.encode())?;
         }
         Ok(node)
@@ -175,28 +249,44 @@ impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
 }
 
 /// Has the cache the whole tree of a session? Not always, when it was built after packs were lost.
-pub fn is_in_cache<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<bool, Failure> {
+pub fn is_in_cache<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<bool, Failure> {
     if !archive.cache.index.has_lost() {
         return Ok(true);
     }
     let mut seen = HashSet::new();
     let root = content_root(session);
     let mut nodes = EveryNode(archive.nodes(world));
-    match mark::<ContentTree, _, _, _>(&root, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(())) {
+    match mark::<ContentTree, _, _, _>(&root, &mut nodes, &mut |id| seen.insert(*id), &mut |_| {
+        Ok(())
+    }) {
         Ok(()) => Ok(true),
         Err(Failure::Missing { .. }) => Ok(false),
         Err(failure) => Err(failure),
     }
 }
 
-/// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it lacks nothing.
-pub fn what_it_lacks<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<Option<[u8; 32]>, Failure> {
+/// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it
+/// lacks nothing.
+pub fn what_it_lacks<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<Option<[u8; 32]>, Failure> {
     let (mut seen, mut chunks) = (HashSet::new(), HashSet::new());
     let mut nodes = NodesAtHand(archive.nodes(world));
-    mark::<ContentTree, _, _, _>(&content_root(session), &mut nodes, &mut |id| seen.insert(*id), &mut |id| {
-        chunks.insert(*id);
-        Ok(())
-    })?;
+    mark::<ContentTree, _, _, _>(
+        &content_root(session),
+        &mut nodes,
+        &mut |id| seen.insert(*id),
+        &mut |id| {
+            chunks.insert(*id);
+            Ok(())
+        },
+    )?;
     let mut lacking = BTreeSet::new();
     for id in seen.into_iter().chain(chunks) {
         if archive.cache.index.find_sound(world, &id)?.is_none() {
@@ -210,7 +300,8 @@ pub fn what_it_lacks<W: World>(world: &mut W, archive: &mut Archive, session: &S
     Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
 }
 
-/// Does a session need anything that only lost packs hold? `known` is kept from one session to the next: they share most nodes.
+/// Does a session need anything that only lost packs hold? `known` is kept from one session to the
+/// next: they share most nodes.
 pub fn is_damaged<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -221,7 +312,10 @@ pub fn is_damaged<W: World>(
         return Ok(false);
     }
     let mut nodes = archive.nodes(world);
-    any::<ContentTree, _, _>(&content_root(session), &mut nodes, known, &mut |nodes, id| {
-        Ok(nodes.cache.index.find_sound(nodes.world, id)?.is_none())
-    })
+    any::<ContentTree, _, _>(
+        &content_root(session),
+        &mut nodes,
+        known,
+        &mut |nodes, id| Ok(nodes.cache.index.find_sound(nodes.world, id)?.is_none()),
+    )
 }

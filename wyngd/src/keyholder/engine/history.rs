@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commits of an archive as they can be had: each from one of its copies in the store, or from this machine's ledger; and what their
-//! hashes prove. It decides nothing: which state is opened is decided in `open.rs`.
+//! The commits of an archive as they can be had: each from one of its copies in the store, or from
+//! this machine's ledger; and what their hashes prove. It decides nothing: which state is opened is
+//! decided in `open.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ use crate::keyholder::world::{Found, World};
 const COPIES_MAX: u16 = 256;
 /// So often a search for the newest generation goes on behind a hole.
 const HOLES_MAX: u32 = 4096;
-/// So many commits are read for a proof. The shortest way has at most 820; the others are gone where commits on it are lost.
+/// So many commits are read for a proof. The shortest way has at most 820; the others are gone
+/// where commits on it are lost.
 const READS_MAX: usize = 4096;
 
 /// A commit that authenticates.
@@ -34,32 +36,50 @@ pub struct SoundCommit {
 pub struct Copies {
     /// Something lies under one of its names.
     pub exists: bool,
-    /// Those that authenticate, each content once, with the lowest copy that has it. Two are a fork.
+    /// Those that authenticate, each content once, with the lowest copy that has it. Two are a
+    /// fork.
     pub sound: Vec<(u8, SoundCommit)>,
-    /// The lowest copy for which all copies below it were read and do not authenticate; at most 256.
+    /// The lowest copy for which all copies below it were read and do not authenticate; at most
+    /// 256.
     pub free: u16,
     /// What is wrong with the first that does not authenticate.
     pub fault: Fault,
 }
 
 impl Copies {
-    /// The one content that authenticates, if there is one. [`Failure::TwoCommits`] if there are two.
+    /// The one content that authenticates, if there is one. [`Failure::TwoCommits`] if there are
+    /// two.
     pub fn only(mut self) -> Result<Option<(u8, SoundCommit)>, Failure> {
         match (self.sound.pop(), self.sound.is_empty()) {
             (only, true) => Ok(only),
-            (Some((_, found)), false) => Err(Failure::TwoCommits { generation: found.known.generation }),
+            (Some((_, found)), false) => Err(Failure::TwoCommits {
+                generation: found.known.generation,
+            }),
             (None, false) => Ok(None),
         }
     }
 }
 
-/// Reads all copies of a generation: it goes on past those that are absent or damaged until four in a row are absent.
-pub fn read_copies<W: World>(world: &mut W, credential: &Credential, coder: &mut Coder, generation: u64) -> Result<Copies, Failure> {
-    let mut copies = Copies { exists: false, sound: Vec::new(), free: 0, fault: Fault::Missing };
+/// Reads all copies of a generation: it goes on past those that are absent or damaged until four in
+/// a row are absent.
+pub fn read_copies<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    coder: &mut Coder,
+    generation: u64,
+) -> Result<Copies, Failure> {
+    let mut copies = Copies {
+        exists: false,
+        sound: Vec::new(),
+        free: 0,
+        fault: Fault::Missing,
+    };
     let (mut next, mut absent) = (0u16, 0u8);
     while absent < COPIES_ABSENT && next < COPIES_MAX {
         // Fewer would not end the search, so they are asked for together.
-        let end = next.saturating_add(u16::from(COPIES_ABSENT.saturating_sub(absent))).min(COPIES_MAX);
+        let end = next
+            .saturating_add(u16::from(COPIES_ABSENT.saturating_sub(absent)))
+            .min(COPIES_MAX);
         for copy in (next..end).filter_map(|copy| u8::try_from(copy).ok()) {
             ask(world, credential, generation, copy)?;
         }
@@ -67,7 +87,11 @@ pub fn read_copies<W: World>(world: &mut W, credential: &Credential, coder: &mut
             let fault = match answer(world, credential, coder, generation)? {
                 Ok(found) => {
                     (absent, copies.exists) = (0, true);
-                    if copies.sound.iter().all(|(_, other)| other.known != found.known) {
+                    if copies
+                        .sound
+                        .iter()
+                        .all(|(_, other)| other.known != found.known)
+                    {
                         copies.sound.push((copy, found));
                     }
                     continue;
@@ -91,7 +115,8 @@ pub fn read_copies<W: World>(world: &mut W, credential: &Credential, coder: &mut
     Ok(copies)
 }
 
-/// The same for a commit whose hash is known: when the first copy has it, the others are not asked for.
+/// The same for a commit whose hash is known: when the first copy has it, the others are not asked
+/// for.
 pub fn read_commit<W: World>(
     world: &mut W,
     credential: &Credential,
@@ -101,19 +126,31 @@ pub fn read_commit<W: World>(
 ) -> Result<Copies, Failure> {
     ask(world, credential, generation, 0)?;
     match answer(world, credential, coder, generation)? {
-        Ok(found) if hash.is_some_and(|hash| found.known.hash() == *hash) => {
-            Ok(Copies { exists: true, sound: vec![(0, found)], free: 0, fault: Fault::Missing })
-        }
+        Ok(found) if hash.is_some_and(|hash| found.known.hash() == *hash) => Ok(Copies {
+            exists: true,
+            sound: vec![(0, found)],
+            free: 0,
+            fault: Fault::Missing,
+        }),
         _ => read_copies(world, credential, coder, generation),
     }
 }
 
-fn ask<W: World>(world: &mut W, credential: &Credential, generation: u64, copy: u8) -> Result<(), Failure> {
-    world.request(credential.commit_copy_name(generation, copy), 0, u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX))
+fn ask<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    generation: u64,
+    copy: u8,
+) -> Result<(), Failure> {
+    world.request(
+        credential.commit_copy_name(generation, copy),
+        0,
+        u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX),
+    )
 }
 
-/// The copy that was asked for, or why it is none. One that authenticates and is malformed was written by other programs: nothing is known of
-/// what it means, so it ends the command.
+/// The copy that was asked for, or why it is none. One that authenticates and is malformed was
+/// written by other programs: nothing is known of what it means, so it ends the command.
 fn answer<W: World>(
     world: &mut W,
     credential: &Credential,
@@ -128,23 +165,44 @@ fn answer<W: World>(
     let mut plain = Vec::new();
     match credential.open_meta(Kind::Commit, coder, &Id(name.0), &bytes, &mut plain) {
         Ok(()) => {}
-        Err(Damage { fault: fault @ (Fault::Tag | Fault::Length), .. }) => return Ok(Err(fault)),
+        Err(Damage {
+            fault: fault @ (Fault::Tag | Fault::Length),
+            ..
+        }) => return Ok(Err(fault)),
         Err(damage) => return Err(damaged(&damage)),
     }
-    let malformed = |Malformed(rule)| damaged(&Damage::new(Class::Commit, name.0, Fault::Shape(rule)));
+    let malformed =
+        |Malformed(rule)| damaged(&Damage::new(Class::Commit, name.0, Fault::Shape(rule)));
     let commit = Commit::decode(&plain, generation).map_err(malformed)?;
-    Ok(Ok(SoundCommit { known: KnownCommit { generation, bytes }, commit }))
+    Ok(Ok(SoundCommit {
+        known: KnownCommit { generation, bytes },
+        commit,
+    }))
 }
 
-/// The newest generation of which some copy exists, 0 if none does; and those above it of which the store cannot say whether they exist.
-/// Doubling and bisecting from one that is known, then probing 64 more, and going on from any that exists.
-pub fn find_newest<W: World>(world: &mut W, credential: &Credential, known: u64) -> Result<(u64, BTreeSet<u64>), Failure> {
+/// The newest generation of which some copy exists, 0 if none does; and those above it of which the
+/// store cannot say whether they exist. Doubling and bisecting from one that is known, then probing
+/// 64 more, and going on from any that exists.
+pub fn find_newest<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    known: u64,
+) -> Result<(u64, BTreeSet<u64>), Failure> {
     let mut unknown = BTreeSet::new();
-    let mut exists = |world: &mut W, generation| exists(world, credential, generation, &mut unknown);
-    let mut newest = if known > 0 && exists(world, known)? { known } else { 0 };
+    let mut exists =
+        |world: &mut W, generation| exists(world, credential, generation, &mut unknown);
+    let mut newest = if known > 0 && exists(world, known)? {
+        known
+    } else {
+        0
+    };
     let mut absent = None;
     while let Some(probe) = next_probe(newest, absent) {
-        if exists(world, probe)? { newest = probe } else { absent = Some(probe) }
+        if exists(world, probe)? {
+            newest = probe
+        } else {
+            absent = Some(probe)
+        }
     }
     if newest >= GENERATION_MAX {
         return Err(implausible(credential, newest));
@@ -167,7 +225,12 @@ pub fn find_newest<W: World>(world: &mut W, credential: &Credential, known: u64)
 }
 
 /// Is there any copy of it? A name that is taken by something else was perhaps a copy's.
-fn exists<W: World>(world: &mut W, credential: &Credential, generation: u64, unknown: &mut BTreeSet<u64>) -> Result<bool, Failure> {
+fn exists<W: World>(
+    world: &mut W,
+    credential: &Credential,
+    generation: u64,
+    unknown: &mut BTreeSet<u64>,
+) -> Result<bool, Failure> {
     if world.cancelled() {
         return Err(Failure::Interrupted);
     }
@@ -183,11 +246,17 @@ fn exists<W: World>(world: &mut W, credential: &Credential, generation: u64, unk
 
 fn implausible(credential: &Credential, generation: u64) -> Failure {
     let object = to_hex(&credential.commit_name(generation).0);
-    Failure::Damaged { class: ObjectClass::Commit, object, what: "the store shows more commits than there can be".into(), volume: None }
+    Failure::Damaged {
+        class: ObjectClass::Commit,
+        object,
+        what: "the store shows more commits than there can be".into(),
+        volume: None,
+    }
 }
 
-/// The history below one commit: which hashes it carries for earlier ones. Where a commit on the way is lost, its own hash is still known; those
-/// that it carried come from any other commit that carries them, or there is a gap. A hash that contradicts what this machine knows ends it.
+/// The history below one commit: which hashes it carries for earlier ones. Where a commit on the
+/// way is lost, its own hash is still known; those that it carried come from any other commit that
+/// carries them, or there is a gap. A hash that contradicts what this machine knows ends it.
 pub struct History<'a> {
     credential: &'a Credential,
     ledger: &'a Ledger,
@@ -200,29 +269,57 @@ pub struct History<'a> {
     tried: BTreeSet<u64>,
     /// Of which the store has no sound copy, with the copy under which the commit goes next.
     pub lost: BTreeMap<u64, u16>,
-    /// The newest commit that was taken by its name and tag, because nothing that could be read carries its hash.
+    /// The newest commit that was taken by its name and tag, because nothing that could be read
+    /// carries its hash.
     pub gap: Option<u64>,
 }
 
 impl<'a> History<'a> {
     /// Begins at a commit that authenticates.
-    pub fn from(credential: &'a Credential, ledger: &'a Ledger, head: &SoundCommit) -> Result<Self, Failure> {
+    pub fn from(
+        credential: &'a Credential,
+        ledger: &'a Ledger,
+        head: &SoundCommit,
+    ) -> Result<Self, Failure> {
         let coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-        let (read, carried, tried, lost) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        let mut history = Self { credential, ledger, coder, read, carried, tried, lost, gap: None };
+        let (read, carried, tried, lost) = (
+            BTreeMap::new(),
+            BTreeMap::new(),
+            BTreeSet::new(),
+            BTreeMap::new(),
+        );
+        let mut history = Self {
+            credential,
+            ledger,
+            coder,
+            read,
+            carried,
+            tried,
+            lost,
+            gap: None,
+        };
         history.note_hash(head.known.generation, head.known.hash())?;
         history.take(head.clone())?;
         Ok(history)
     }
 
-    /// The hash that this history has for an earlier generation; `None` if neither it nor anything that carries its hash can be read.
-    pub fn hash_of<W: World>(&mut self, world: &mut W, goal: u64) -> Result<Option<[u8; 32]>, Failure> {
+    /// The hash that this history has for an earlier generation; `None` if neither it nor anything
+    /// that carries its hash can be read.
+    pub fn hash_of<W: World>(
+        &mut self,
+        world: &mut W,
+        goal: u64,
+    ) -> Result<Option<[u8; 32]>, Failure> {
         loop {
             if let Some(hash) = self.carried.get(&goal) {
                 return Ok(Some(*hash));
             }
             // The lowest one above the goal: on a whole chain that is the shortest way down.
-            let next = self.carried.range(goal..).find(|(generation, _)| !self.tried.contains(generation)).map(|(at, hash)| (*at, *hash));
+            let next = self
+                .carried
+                .range(goal..)
+                .find(|(generation, _)| !self.tried.contains(generation))
+                .map(|(at, hash)| (*at, *hash));
             match next {
                 Some((generation, hash)) => self.read_by_hash(world, generation, &hash)?,
                 None if self.read_behind_gap(world, goal)? => {}
@@ -231,8 +328,13 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The hashes that later commits will have to carry: from the begin down by its skips, descending. Where one is lost, it is left out.
-    pub fn spine<W: World>(&mut self, world: &mut W, begin: u64) -> Result<Vec<(u64, [u8; 32])>, Failure> {
+    /// The hashes that later commits will have to carry: from the begin down by its skips,
+    /// descending. Where one is lost, it is left out.
+    pub fn spine<W: World>(
+        &mut self,
+        world: &mut W,
+        begin: u64,
+    ) -> Result<Vec<(u64, [u8; 32])>, Failure> {
         let (mut below, mut generation) = (Vec::new(), skip_of(begin));
         while generation > 0 {
             if let Some(hash) = self.hash_of(world, generation)? {
@@ -252,14 +354,31 @@ impl<'a> History<'a> {
     }
 
     /// Reads the one commit that has this hash: from the ledger, or from whichever copy has it.
-    fn read_by_hash<W: World>(&mut self, world: &mut W, generation: u64, hash: &[u8; 32]) -> Result<(), Failure> {
+    fn read_by_hash<W: World>(
+        &mut self,
+        world: &mut W,
+        generation: u64,
+        hash: &[u8; 32],
+    ) -> Result<(), Failure> {
         self.count_read(world, generation)?;
         // A commit that was sent and not yet acknowledged is this machine's own too.
-        let own = [self.ledger.known(generation), self.ledger.pending()].into_iter().flatten();
-        if let Some(known) = own.into_iter().find(|known| known.generation == generation && known.hash() == *hash).cloned() {
+        let own = [self.ledger.known(generation), self.ledger.pending()]
+            .into_iter()
+            .flatten();
+        if let Some(known) = own
+            .into_iter()
+            .find(|known| known.generation == generation && known.hash() == *hash)
+            .cloned()
+        {
             return self.take_known(known);
         }
-        let copies = read_commit(world, self.credential, &mut self.coder, generation, Some(hash))?;
+        let copies = read_commit(
+            world,
+            self.credential,
+            &mut self.coder,
+            generation,
+            Some(hash),
+        )?;
         let free = copies.free;
         match copies.only()? {
             Some((_, found)) if found.known.hash() == *hash => self.take(found),
@@ -271,8 +390,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// All commits that carry a hash between the goal and the last one that was read are lost: the newest that can be read below them is taken
-    /// by name and tag. Whether there is one.
+    /// All commits that carry a hash between the goal and the last one that was read are lost: the
+    /// newest that can be read below them is taken by name and tag. Whether there is one.
     fn read_behind_gap<W: World>(&mut self, world: &mut W, goal: u64) -> Result<bool, Failure> {
         let lowest = self.tried.range(goal..).next().copied().unwrap_or(goal);
         for generation in (goal..lowest).rev() {
@@ -314,7 +433,12 @@ impl<'a> History<'a> {
         if self.tried.len() > READS_MAX {
             let object = to_hex(&self.credential.commit_name(generation).0);
             let what = "too many commits before and after it are lost".into();
-            return Err(Failure::Damaged { class: ObjectClass::Commit, object, what, volume: None });
+            return Err(Failure::Damaged {
+                class: ObjectClass::Commit,
+                object,
+                what,
+                volume: None,
+            });
         }
         Ok(())
     }
@@ -337,11 +461,17 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Two commits of one history that carry different hashes for a third were not written by one machine; and what this machine committed or
-    /// adopted stands.
+    /// Two commits of one history that carry different hashes for a third were not written by one
+    /// machine; and what this machine committed or adopted stands.
     fn note_hash(&mut self, generation: u64, hash: [u8; 32]) -> Result<(), Failure> {
-        if self.ledger.known(generation).is_some_and(|known| known.hash() != hash) {
-            return Err(Failure::NotDescended { known_generation: generation });
+        if self
+            .ledger
+            .known(generation)
+            .is_some_and(|known| known.hash() != hash)
+        {
+            return Err(Failure::NotDescended {
+                known_generation: generation,
+            });
         }
         match self.carried.insert(generation, hash) {
             Some(other) if other != hash => Err(Failure::TwoCommits { generation }),

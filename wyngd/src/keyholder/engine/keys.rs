@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Slots added, changed and removed. Nothing is encrypted again: a slot only holds ROOT, and the commit says which slots count.
+//! Slots added, changed and removed. Nothing is encrypted again: a slot only holds ROOT, and the
+//! commit says which slots count.
 //!
-//! A number is used for one slot ever. A slot goes to the store before the commit that lists it, so a crash leaves at most a slot that
-//! no commit lists, which opens nothing here.
+//! A number is used for one slot ever. A slot goes to the store before the commit that lists it, so
+//! a crash leaves at most a slot that no commit lists, which opens nothing here.
 
 use std::collections::BTreeSet;
 
-use wyng_archive::crypto::{ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name};
+use wyng_archive::crypto::{
+    ArchiveId, NonceSeed, Password, RecoveryKey, Root, SlotError, SlotParams, seal_slot, slot_name,
+};
 use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
 use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
@@ -18,7 +21,8 @@ use super::put::{Kept, put_blob};
 use super::slots::{SlotTrial, slot_hash};
 use crate::keyholder::world::World;
 
-/// So many numbers that something in the store has taken are passed over by one command: a store could use up all 256.
+/// So many numbers that something in the store has taken are passed over by one command: a store
+/// could use up all 256.
 const TAKEN_MAX: usize = 4;
 
 /// What the new slot is to be like; what is not said is as with the slot that opened.
@@ -43,16 +47,23 @@ enum Change {
 }
 
 /// Adds a passphrase, or a recovery key that is drawn and shown once.
-pub fn add<W: World>(world: &mut W, name: &str, kind: SlotKind, wish: &NewSlot) -> Result<(), Failure> {
+pub fn add<W: World>(
+    world: &mut W,
+    name: &str,
+    kind: SlotKind,
+    wish: &NewSlot,
+) -> Result<(), Failure> {
     edit(world, name, &Change::Add(kind), wish)
 }
 
-/// Puts a new passphrase into the place of the one that opens the archive: behind it that one opens no slot any more.
+/// Puts a new passphrase into the place of the one that opens the archive: behind it that one opens
+/// no slot any more.
 pub fn change<W: World>(world: &mut W, name: &str, wish: &NewSlot) -> Result<(), Failure> {
     edit(world, name, &Change::Replace, wish)
 }
 
-/// Removes a slot. The passphrase that is asked for must open another one, so that the archive stays open to somebody.
+/// Removes a slot. The passphrase that is asked for must open another one, so that the archive
+/// stays open to somebody.
 pub fn remove<W: World>(world: &mut W, name: &str, number: u8) -> Result<(), Failure> {
     edit(world, name, &Change::Remove(number), &NewSlot::default())
 }
@@ -64,10 +75,24 @@ pub fn list<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     tell_slots(world, &archive, &slots, None)
 }
 
-/// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this command.
-pub fn tell_slots<W: World>(world: &mut W, archive: &Archive, slots: &[Slot], opens: Option<u8>) -> Result<(), Failure> {
+/// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this
+/// command.
+pub fn tell_slots<W: World>(
+    world: &mut W,
+    archive: &Archive,
+    slots: &[Slot],
+    opens: Option<u8>,
+) -> Result<(), Failure> {
     for slot in slots {
-        let Some(SlotRef { number, time, label, .. }) = listed(&archive.head, slot) else { continue };
+        let Some(SlotRef {
+            number,
+            time,
+            label,
+            ..
+        }) = listed(&archive.head, slot)
+        else {
+            continue;
+        };
         let clear = slot.clear();
         let opened = archive.ledger.opened.filter(|(opened, _)| opened == number);
         world.tell(ToClient::KeySlot(KeySlot {
@@ -85,7 +110,12 @@ pub fn tell_slots<W: World>(world: &mut W, archive: &Archive, slots: &[Slot], op
 }
 
 /// Unlocks, makes the new slot if there is to be one, and commits the changed list.
-fn edit<W: World>(world: &mut W, name: &str, change: &Change, wish: &NewSlot) -> Result<(), Failure> {
+fn edit<W: World>(
+    world: &mut W,
+    name: &str,
+    change: &Change,
+    wish: &NewSlot,
+) -> Result<(), Failure> {
     let mut archive = Archive::open(world, name)?;
     archive.may_write()?;
     if archive.ledger.pending().is_some() {
@@ -103,7 +133,11 @@ fn edit<W: World>(world: &mut W, name: &str, change: &Change, wish: &NewSlot) ->
     }
     let unlocked = archive.unlock_root(world, &slots)?;
     let dropped = dropped(world, change, &slots, &unlocked)?;
-    let mut kept: Vec<Slot> = slots.iter().filter(|slot| !dropped.contains(&slot.clear().number)).cloned().collect();
+    let mut kept: Vec<Slot> = slots
+        .iter()
+        .filter(|slot| !dropped.contains(&slot.clear().number))
+        .cloned()
+        .collect();
     let new = match change {
         Change::Add(kind) => Some(*kind),
         Change::Replace => Some(SlotKind::Passphrase),
@@ -128,32 +162,57 @@ fn edit<W: World>(world: &mut W, name: &str, change: &Change, wish: &NewSlot) ->
     listing.retain(|slot| !dropped.contains(&slot.number));
     if let Some(new) = &new {
         let slot = put_slot(world, &archive, new, &mut next_slot)?;
-        listing.push(slot_ref(&slot, seconds(world.wall_nanos()), new.label.clone()));
+        listing.push(slot_ref(
+            &slot,
+            seconds(world.wall_nanos()),
+            new.label.clone(),
+        ));
         kept.push(slot);
     }
-    commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| (state.slots, state.next_slot) = (listing, next_slot))?;
+    commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| {
+        (state.slots, state.next_slot) = (listing, next_slot)
+    })?;
     tidy_slots(world, &archive)?;
     world.finish_push()?;
     tell_slots(world, &archive, &kept, Some(unlocked.slot.number))
 }
 
-/// Drops this machine's copies of slots that were removed. Those that no commit has listed yet stay: their numbers are used up.
+/// Drops this machine's copies of slots that were removed. Those that no commit has listed yet
+/// stay: their numbers are used up.
 fn tidy_slots<W: World>(world: &mut W, archive: &Archive) -> Result<(), Failure> {
     let all = archive.folder.read_slots(world)?;
-    let stays = |slot: &&Slot| u16::from(slot.clear().number) >= archive.head.next_slot || listed(&archive.head, slot).is_some();
+    let stays = |slot: &&Slot| {
+        u16::from(slot.clear().number) >= archive.head.next_slot
+            || listed(&archive.head, slot).is_some()
+    };
     let kept: Vec<Slot> = all.iter().filter(stays).cloned().collect();
-    if kept == all { Ok(()) } else { archive.folder.write_slots(world, &kept) }
+    if kept == all {
+        Ok(())
+    } else {
+        archive.folder.write_slots(world, &kept)
+    }
 }
 
-/// The slots that go. A passphrase that is changed goes wherever it opens: it could be valid in a second slot, and stay so in silence.
-fn dropped<W: World>(world: &mut W, change: &Change, slots: &[Slot], unlocked: &Unlocked) -> Result<BTreeSet<u8>, Failure> {
+/// The slots that go. A passphrase that is changed goes wherever it opens: it could be valid in a
+/// second slot, and stay so in silence.
+fn dropped<W: World>(
+    world: &mut W,
+    change: &Change,
+    slots: &[Slot],
+    unlocked: &Unlocked,
+) -> Result<BTreeSet<u8>, Failure> {
     let opened = unlocked.slot.number;
     match *change {
         Change::Add(_) => Ok(BTreeSet::new()),
         Change::Remove(number) if number == opened => Err(Failure::SlotInUse { slot: number }),
         Change::Remove(number) => Ok([number].into()),
         Change::Replace => {
-            let mut trial = SlotTrial::new(slots.iter().filter(|slot| slot.clear().number != opened).cloned());
+            let mut trial = SlotTrial::new(
+                slots
+                    .iter()
+                    .filter(|slot| slot.clear().number != opened)
+                    .cloned(),
+            );
             let mut numbers = BTreeSet::from([opened]);
             while let Some((_, slot)) = trial.next(world, &unlocked.password)? {
                 numbers.insert(slot.clear().number);
@@ -164,24 +223,39 @@ fn dropped<W: World>(world: &mut W, change: &Change, slots: &[Slot], unlocked: &
 }
 
 fn label_of(archive: &Archive, change: &Change, unlocked: &Unlocked, wish: &NewSlot) -> SlotLabel {
-    let replaced = archive.head.slots.iter().find(|slot| matches!(change, Change::Replace) && slot.number == unlocked.slot.number);
-    wish.label.clone().or_else(|| replaced.map(|slot| slot.label.clone())).unwrap_or_default()
+    let replaced = archive
+        .head
+        .slots
+        .iter()
+        .find(|slot| matches!(change, Change::Replace) && slot.number == unlocked.slot.number);
+    wish.label
+        .clone()
+        .or_else(|| replaced.map(|slot| slot.label.clone()))
+        .unwrap_or_default()
 }
 
 /// A passphrase that opens no slot yet, or a recovery key.
-fn new_password<W: World>(world: &mut W, kind: SlotKind, slots: &[Slot]) -> Result<Password, Failure> {
+fn new_password<W: World>(
+    world: &mut W,
+    kind: SlotKind,
+    slots: &[Slot],
+) -> Result<Password, Failure> {
     match kind {
         SlotKind::Passphrase => {
-            let password = Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
+            let password =
+                Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
             match SlotTrial::new(slots.iter().cloned()).next(world, &password)? {
-                Some((_, slot)) => Err(Failure::PassphraseTaken { slot: slot.clear().number }),
+                Some((_, slot)) => Err(Failure::PassphraseTaken {
+                    slot: slot.clear().number,
+                }),
                 None => Ok(password),
             }
         }
         SlotKind::RecoveryKey => {
             let key = RecoveryKey::new(&mut world.draw()?);
             world.show_secret(key.printed().as_bytes())?;
-            Password::new(zeroize::Zeroizing::new(key.chars().to_vec())).ok_or(Failure::NoPassphrase)
+            Password::new(zeroize::Zeroizing::new(key.chars().to_vec()))
+                .ok_or(Failure::NoPassphrase)
         }
     }
 }
@@ -195,9 +269,15 @@ struct Making<'a> {
     label: SlotLabel,
 }
 
-/// Puts ROOT into the store in a slot of the next free number. Its bytes are kept here first: a number that a cut command of this machine has
-/// used up is known by them, and passed over. Of numbers that somebody else has taken only a few are.
-fn put_slot<W: World>(world: &mut W, archive: &Archive, new: &Making<'_>, next_slot: &mut u16) -> Result<Slot, Failure> {
+/// Puts ROOT into the store in a slot of the next free number. Its bytes are kept here first: a
+/// number that a cut command of this machine has used up is known by them, and passed over. Of
+/// numbers that somebody else has taken only a few are.
+fn put_slot<W: World>(
+    world: &mut W,
+    archive: &Archive,
+    new: &Making<'_>,
+    next_slot: &mut u16,
+) -> Result<Slot, Failure> {
     let mut all = archive.folder.read_slots(world)?;
     let own: BTreeSet<u8> = all.iter().map(|slot| slot.clear().number).collect();
     for _ in 0..=TAKEN_MAX {
@@ -205,7 +285,15 @@ fn put_slot<W: World>(world: &mut W, archive: &Archive, new: &Making<'_>, next_s
         while own.contains(&number) {
             number = take_number(next_slot)?;
         }
-        let slot = new_slot(world, archive.folder.id(), new.root, number, new.kind, new.params, &new.password)?;
+        let slot = new_slot(
+            world,
+            archive.folder.id(),
+            new.root,
+            number,
+            new.kind,
+            new.params,
+            &new.password,
+        )?;
         // Whichever commit a crash leaves as the head finds its slots here.
         all.push(slot.clone());
         archive.folder.write_slots(world, &all)?;
@@ -218,7 +306,8 @@ fn put_slot<W: World>(world: &mut W, archive: &Archive, new: &Making<'_>, next_s
 }
 
 fn take_number(next_slot: &mut u16) -> Result<u8, Failure> {
-    let number = u8::try_from(*next_slot).map_err(|_| bad_slot("all 256 numbers of this archive are used up"))?;
+    let number = u8::try_from(*next_slot)
+        .map_err(|_| bad_slot("all 256 numbers of this archive are used up"))?;
     *next_slot = next_slot.saturating_add(1);
     Ok(number)
 }
@@ -234,7 +323,14 @@ pub fn new_slot<W: World>(
     password: &Password,
 ) -> Result<Slot, Failure> {
     let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), world.draw()?);
-    let clear = SlotClear { number, kind, archive, memory_kib, passes, salt };
+    let clear = SlotClear {
+        number,
+        kind,
+        archive,
+        memory_kib,
+        passes,
+        salt,
+    };
     seal_slot(root, clear, password, NonceSeed(world.draw()?)).map_err(|error| match error {
         SlotError::Memory => Failure::OutOfMemory,
         error => internal(&error.to_string()),
@@ -243,7 +339,12 @@ pub fn new_slot<W: World>(
 
 /// How a commit lists a slot that was made at `time`.
 pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
-    SlotRef { number: slot.clear().number, time, hash: slot_hash(slot), label }
+    SlotRef {
+        number: slot.clear().number,
+        time,
+        hash: slot_hash(slot),
+        label,
+    }
 }
 
 /// What a guess at a passphrase is to cost.
@@ -255,9 +356,15 @@ pub fn slot_params(memory_kib: u32, passes: u32) -> Result<SlotParams, Failure> 
 }
 
 fn params(opened: &SlotClear, wish: &NewSlot) -> Result<SlotParams, Failure> {
-    slot_params(wish.memory_kib.unwrap_or(opened.memory_kib), wish.passes.unwrap_or(opened.passes))
+    slot_params(
+        wish.memory_kib.unwrap_or(opened.memory_kib),
+        wish.passes.unwrap_or(opened.passes),
+    )
 }
 
 fn bad_slot(allowed: &str) -> Failure {
-    Failure::BadSetting { setting: "the slot".into(), allowed: allowed.into() }
+    Failure::BadSetting {
+        setting: "the slot".into(),
+        allowed: allowed.into(),
+    }
 }

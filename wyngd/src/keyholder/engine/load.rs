@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind};
-use wyng_archive::format::{Commit, Directory, Malformed, Node, PackEntry, PackState, PacksTree, Place, RecordKind};
+use wyng_archive::format::{
+    Commit, Directory, Malformed, Node, PackEntry, PackState, PacksTree, Place, RecordKind,
+};
 use wyng_archive::plan::{PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
@@ -24,17 +26,26 @@ pub struct OldCache {
 
 impl OldCache {
     /// What there is of it: that it is damaged or missing only means that nothing is kept.
-    pub fn open<W: World>(world: &mut W, credential: &Credential, folder: &ArchiveFolder, ledger: &Ledger) -> Option<Self> {
+    pub fn open<W: World>(
+        world: &mut W,
+        credential: &Credential,
+        folder: &ArchiveFolder,
+        ledger: &Ledger,
+    ) -> Option<Self> {
         let head = ledger.head()?;
         let commit = open_commit(credential, &mut Coder::new(0).ok()?, head).ok()?;
         let cache = Cache::open(world, &folder.cache(ledger.cache)).ok()??;
-        Some(Self { cache, packs_end: commit.next_pack() })
+        Some(Self {
+            cache,
+            packs_end: commit.next_pack(),
+        })
     }
 }
 
-/// Builds index and nodes anew in a folder of the state: (a) from right to left, then of each pack its directory and its nodes. What cannot be
-/// read comes from the old cache, as far as its ids fit. A pack that cannot be read is noted; unless the archive marks it lost already it is
-/// told, and how many these are is returned.
+/// Builds index and nodes anew in a folder of the state: (a) from right to left, then of each pack
+/// its directory and its nodes. What cannot be read comes from the old cache, as far as its ids
+/// fit. A pack that cannot be read is noted; unless the archive marks it lost already it is told,
+/// and how many these are is returned.
 pub fn rebuild<W: World>(
     world: &mut W,
     credential: &Credential,
@@ -46,15 +57,32 @@ pub fn rebuild<W: World>(
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let mut old = old;
     let packs = {
-        let load = &mut |pack: &PackEntry, place: &Place, level: u8, room: u64| -> Result<Node<PacksTree>, Failure> {
-            let read = read_meta(world, credential, &mut coder, Kind::Node, pack, place.offset_bytes, place.length_bytes, &place.id);
+        let load = &mut |pack: &PackEntry,
+                         place: &Place,
+                         level: u8,
+                         room: u64|
+         -> Result<Node<PacksTree>, Failure> {
+            let read = read_meta(
+                world,
+                credential,
+                &mut coder,
+                Kind::Node,
+                pack,
+                place.offset_bytes,
+                place.length_bytes,
+                &place.id,
+            );
             let plain = match (read, old.as_mut()) {
                 (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => {
-                    old.cache.node(world, credential, &place.id)?.ok_or(failure)?
+                    old.cache
+                        .node(world, credential, &place.id)?
+                        .ok_or(failure)?
                 }
                 (read, _) => read?,
             };
-            Node::decode(&plain, level, room).map_err(|Malformed(rule)| damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule))))
+            Node::decode(&plain, level, room).map_err(|Malformed(rule)| {
+                damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule)))
+            })
         };
         read_packs(head, load).map_err(|error| match error {
             PacksError::Damage(damage) => damaged(&damage),
@@ -62,7 +90,8 @@ pub fn rebuild<W: World>(
         })?
     };
     let mut cache = Cache::create(world, folder)?;
-    let (mut done_bytes, total_bytes, mut problems, mut unread) = (0u64, packs.len() as u64, 0u64, BTreeSet::new());
+    let (mut done_bytes, total_bytes, mut problems, mut unread) =
+        (0u64, packs.len() as u64, 0u64, BTreeSet::new());
     for (number, entry) in packs {
         if world.cancelled() {
             return Err(Failure::Interrupted);
@@ -84,7 +113,13 @@ pub fn rebuild<W: World>(
             return Err(Failure::Interrupted);
         }
         done_bytes = done_bytes.saturating_add(1);
-        world.progress(Progress { phase: Phase::Loading, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
+        world.progress(Progress {
+            phase: Phase::Loading,
+            volume: None,
+            done_bytes,
+            total_bytes,
+            sent_bytes: 0,
+        });
     }
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
@@ -105,11 +140,33 @@ pub fn read_pack<W: World>(
     number: u64,
     entry: &PackEntry,
 ) -> Result<(JournalPack, Option<Problem>), Failure> {
-    let mut pack = JournalPack { number, entry: *entry, directory: Directory { entries: Vec::new() }, nodes: Vec::new() };
+    let mut pack = JournalPack {
+        number,
+        entry: *entry,
+        directory: Directory {
+            entries: Vec::new(),
+        },
+        nodes: Vec::new(),
+    };
     let (offset, length) = (entry.directory_offset_bytes, entry.directory_length_bytes);
-    let refuse = |rule| damaged(&Damage::new(Class::Directory, entry.directory.0, Fault::Shape(rule)));
-    let directory = read_meta(world, credential, coder, Kind::Directory, entry, offset, length, &entry.directory)
-        .and_then(|plain| Directory::decode(&plain, offset).map_err(|Malformed(rule)| refuse(rule)));
+    let refuse = |rule| {
+        damaged(&Damage::new(
+            Class::Directory,
+            entry.directory.0,
+            Fault::Shape(rule),
+        ))
+    };
+    let directory = read_meta(
+        world,
+        credential,
+        coder,
+        Kind::Directory,
+        entry,
+        offset,
+        length,
+        &entry.directory,
+    )
+    .and_then(|plain| Directory::decode(&plain, offset).map_err(|Malformed(rule)| refuse(rule)));
     match directory {
         Ok(directory) => pack.directory = directory,
         Err(failure) => return Ok((pack, Some(problem_of(failure)?))),
@@ -120,7 +177,9 @@ pub fn read_pack<W: World>(
             Ok((pack, None))
         }
         Err(failure) => {
-            pack.directory.entries.retain(|entry| entry.kind != RecordKind::Node);
+            pack.directory
+                .entries
+                .retain(|entry| entry.kind != RecordKind::Node);
             Ok((pack, Some(problem_of(failure)?)))
         }
     }
@@ -129,12 +188,25 @@ pub fn read_pack<W: World>(
 /// An object that is not what was stored is a problem of its own; anything else ends the command.
 pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
     match failure {
-        Failure::Missing { class, object, .. } => {
-            Ok(Problem { object, class, problem: Fault::Missing.to_string(), volumes: Vec::new(), acknowledged: false })
-        }
-        Failure::Damaged { class, object, what, .. } => {
-            Ok(Problem { object, class, problem: what, volumes: Vec::new(), acknowledged: false })
-        }
+        Failure::Missing { class, object, .. } => Ok(Problem {
+            object,
+            class,
+            problem: Fault::Missing.to_string(),
+            volumes: Vec::new(),
+            acknowledged: false,
+        }),
+        Failure::Damaged {
+            class,
+            object,
+            what,
+            ..
+        } => Ok(Problem {
+            object,
+            class,
+            problem: what,
+            volumes: Vec::new(),
+            acknowledged: false,
+        }),
         other => Err(other),
     }
 }
@@ -147,15 +219,31 @@ fn read_nodes<W: World>(
     pack: &PackEntry,
     directory: &Directory,
 ) -> Result<Vec<Vec<u8>>, Failure> {
-    let nodes: Vec<_> = directory.entries.iter().filter(|entry| entry.kind == RecordKind::Node).collect();
-    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else { return Ok(Vec::new()) };
-    let bytes = read_range(world, pack, begin, pack.directory_offset_bytes.saturating_sub(begin))?;
+    let nodes: Vec<_> = directory
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == RecordKind::Node)
+        .collect();
+    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else {
+        return Ok(Vec::new());
+    };
+    let bytes = read_range(
+        world,
+        pack,
+        begin,
+        pack.directory_offset_bytes.saturating_sub(begin),
+    )?;
     let mut plains = Vec::with_capacity(nodes.len());
     for entry in nodes {
         let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
-        let record = bytes.as_ref().get(offset..offset.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+        let record = bytes
+            .as_ref()
+            .get(offset..offset.saturating_add(usize_of(entry.length_bytes)))
+            .unwrap_or_default();
         let mut plain = Vec::new();
-        credential.open_meta(Kind::Node, coder, &entry.id, record, &mut plain).map_err(|damage| damaged(&damage))?;
+        credential
+            .open_meta(Kind::Node, coder, &entry.id, record, &mut plain)
+            .map_err(|damage| damaged(&damage))?;
         plains.push(plain);
     }
     Ok(plains)
@@ -174,11 +262,18 @@ fn read_meta<W: World>(
 ) -> Result<Vec<u8>, Failure> {
     let record = read_range(world, pack, offset_bytes, length_bytes)?;
     let mut plain = Vec::new();
-    credential.open_meta(kind, coder, id, record.as_ref(), &mut plain).map_err(|damage| damaged(&damage))?;
+    credential
+        .open_meta(kind, coder, id, record.as_ref(), &mut plain)
+        .map_err(|damage| damaged(&damage))?;
     Ok(plain)
 }
 
-fn read_range<W: World>(world: &mut W, pack: &PackEntry, offset_bytes: u32, length_bytes: u32) -> Result<W::Bytes, Failure> {
+fn read_range<W: World>(
+    world: &mut W,
+    pack: &PackEntry,
+    offset_bytes: u32,
+    length_bytes: u32,
+) -> Result<W::Bytes, Failure> {
     let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
     if !pack.contains(offset_bytes, length_bytes) {
         return Err(refuse(Fault::Place));

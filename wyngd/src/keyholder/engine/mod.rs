@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The engine: what a command does, as a straight line over a [`World`](super::world::World).
 //!
-//! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is read
-//! in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs), [`commit`] (the one
-//! point at which a run becomes true), [`heal`], [`restore`],
-//! [`differences`] (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`] with [`slots`] and [`history`], [`keys`] and [`take_over`].
+//! Order of reading: [`archive`] (what is known here), [`backup`] (one run), [`source`] (what is
+//! read in it) and [`sample`] (what is checked of the rest), [`packer`] (records into packs),
+//! [`commit`] (the one point at which a run becomes true), [`heal`], [`restore`], [`differences`]
+//! (what is there already), [`replace`], [`diff`], [`monitor`], [`verify`], [`create`], [`open`]
+//! with [`slots`] and [`history`], [`keys`] and [`take_over`].
 
 pub mod acknowledge;
 pub mod archive;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Collects what changed since each volume's newest session into a small list, and moves the base snapshot to now: the old one would hold more
-//! and more space of the pool. Nothing is read of the volume, and nothing is sent.
+//! Collects what changed since each volume's newest session into a small list, and moves the base
+//! snapshot to now: the old one would hold more and more space of the pool. Nothing is read of the
+//! volume, and nothing is sent.
 
-use wyng_control::{BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient};
+use wyng_control::{
+    BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient,
+};
 
 use super::archive::Archive;
 use super::backup::{exit_of, is_of_one_volume, refuse_empty, said};
@@ -29,7 +32,10 @@ pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     for (item, source) in (0..).zip(&request.sources) {
         match collect(world, &mut archive, &mut origins, item, source) {
             Ok(report) => world.tell(ToClient::Monitored(report))?,
-            Err(failure) if matches!(failure, Failure::NeverBackedUp { .. }) || is_of_one_volume(&failure) => {
+            Err(failure)
+                if matches!(failure, Failure::NeverBackedUp { .. })
+                    || is_of_one_volume(&failure) =>
+            {
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
             }
@@ -51,22 +57,50 @@ fn collect<W: World>(
     source: &BackupSource,
 ) -> Result<MonitorReport, Failure> {
     let name = source.volume.as_str();
-    let unknown = || Failure::NeverBackedUp { volume: name.to_owned() };
-    let (_, volume) = archive.volumes(world)?.into_iter().find(|(_, volume)| volume.name == name).ok_or_else(unknown)?;
-    let of = BaseOf { archive: archive.folder.id().0, volume: volume.id.0 };
+    let unknown = || Failure::NeverBackedUp {
+        volume: name.to_owned(),
+    };
+    let (_, volume) = archive
+        .volumes(world)?
+        .into_iter()
+        .find(|(_, volume)| volume.name == name)
+        .ok_or_else(unknown)?;
+    let of = BaseOf {
+        archive: archive.folder.id().0,
+        volume: volume.id.0,
+    };
     let shape = world.open_source(item, name, &of, None)?;
     refuse_empty(&shape, name, volume.size_bytes)?;
     origins.check(name, &shape.found.origin, said(source))?;
-    let report = |method, changed_bytes| MonitorReport { name: name.to_owned(), method, changed_bytes };
-    let known = base::find(world, archive, &volume, shape.base, (volume.domain, volume.chunk_size_bytes))?;
-    let Some(known) = known else { return Ok(report(Method::FullScan, shape.size_bytes)) };
+    let report = |method, changed_bytes| MonitorReport {
+        name: name.to_owned(),
+        method,
+        changed_bytes,
+    };
+    let known = base::find(
+        world,
+        archive,
+        &volume,
+        shape.base,
+        (volume.domain, volume.chunk_size_bytes),
+    )?;
+    let Some(known) = known else {
+        return Ok(report(Method::FullScan, shape.size_bytes));
+    };
     let Some((method, saved)) = collect_since(world, item, &known, shape.size_bytes)? else {
         return Ok(report(Method::FullScan, shape.size_bytes));
     };
-    let changed_bytes = saved.ranges.iter().fold(0u64, |sum, (begin, end)| sum.saturating_add(end.saturating_sub(*begin)));
+    let changed_bytes = saved.ranges.iter().fold(0u64, |sum, (begin, end)| {
+        sum.saturating_add(end.saturating_sub(*begin))
+    });
     let KnownBase { session, .. } = known;
     let root = saved.label_root(&session.root.0);
-    let label = BaseLabel { of, generation: session.generation, session: session.time, root };
+    let label = BaseLabel {
+        of,
+        generation: session.generation,
+        session: session.time,
+        root,
+    };
     saved.write(world, &archive.folder, &label)?;
     // What is known of a base snapshot is known before it is there, so that none is ever forgotten.
     origins.set(name, &shape.found, world.client_uid());
@@ -77,34 +111,64 @@ fn collect<W: World>(
     Ok(report(method, changed_bytes))
 }
 
-/// What changed since the session, in whole chunks, and how that was found; `None` when it cannot be told.
-fn collect_since<W: World>(world: &mut W, item: u32, known: &KnownBase, size_bytes: u64) -> Result<Option<(Method, SavedDelta)>, Failure> {
+/// What changed since the session, in whole chunks, and how that was found; `None` when it cannot
+/// be told.
+fn collect_since<W: World>(
+    world: &mut W,
+    item: u32,
+    known: &KnownBase,
+    size_bytes: u64,
+) -> Result<Option<(Method, SavedDelta)>, Failure> {
     let chunk_size = u64::from(known.session.chunk_size_bytes);
     let count = size_bytes.div_ceil(chunk_size);
     let mut bits = Bits::none(count);
-    let mut changed = ChunkRanges::changed(&known.saved, size_bytes, chunk_size, count, Samples::default());
+    let mut changed = ChunkRanges::changed(
+        &known.saved,
+        size_bytes,
+        chunk_size,
+        count,
+        Samples::default(),
+    );
     while let Some(range) = changed.next(world, item)? {
         bits.insert(range);
     }
-    let Some(method) = changed.method() else { return Ok(None) };
+    let Some(method) = changed.method() else {
+        return Ok(None);
+    };
     let mut grain = 1u64;
     loop {
         let ranges = ranges(&bits, count, grain, chunk_size, size_bytes);
         if ranges.len() <= DELTA_RANGES_MAX {
-            return Ok(Some((method, SavedDelta { base_bytes: size_bytes, ranges })));
+            return Ok(Some((
+                method,
+                SavedDelta {
+                    base_bytes: size_bytes,
+                    ranges,
+                },
+            )));
         }
         grain = grain.saturating_mul(2);
     }
 }
 
-/// The set as ranges of bytes, whose borders are multiples of `grain` chunks; more than may be, where there are more.
-fn ranges(bits: &Bits, count: u64, grain: u64, chunk_size: u64, size_bytes: u64) -> Vec<(u64, u64)> {
+/// The set as ranges of bytes, whose borders are multiples of `grain` chunks; more than may be,
+/// where there are more.
+fn ranges(
+    bits: &Bits,
+    count: u64,
+    grain: u64,
+    chunk_size: u64,
+    size_bytes: u64,
+) -> Vec<(u64, u64)> {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut next = 0;
     while let Some(found) = bits.next(next).filter(|_| ranges.len() <= DELTA_RANGES_MAX) {
         let begin = found / grain * grain;
         next = begin.saturating_add(grain).min(count);
-        let bytes = (begin.saturating_mul(chunk_size), next.saturating_mul(chunk_size).min(size_bytes));
+        let bytes = (
+            begin.saturating_mul(chunk_size),
+            next.saturating_mul(chunk_size).min(size_bytes),
+        );
         match ranges.last_mut() {
             Some(last) if last.1 == bytes.0 => last.1 = bytes.1,
             _ => ranges.push(bytes),

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Records into packs, packs to the store, receipts into journal and cache. It knows no volume and no tree.
+//! Records into packs, packs to the store, receipts into journal and cache. It knows no volume and
+//! no tree.
 //!
-//! In a pack stand chunks, then nodes, then the directory. Nodes wait in memory until their pack is closed; a pack is named by the hash
-//! of its bytes, which a worker computes while the next one is filled.
+//! In a pack stand chunks, then nodes, then the directory. Nodes wait in memory until their pack is
+//! closed; a pack is named by the hash of its bytes, which a worker computes while the next one is
+//! filled.
 
 use std::collections::{HashSet, VecDeque};
 
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SessionKey, pack_name};
+use wyng_archive::crypto::{
+    Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SessionKey, pack_name,
+};
 use wyng_archive::format::{PackEntry, PackLayout, PackState, RecordKind};
 use wyng_control::{Failure, ObjectClass};
 
@@ -78,9 +82,14 @@ struct NamedPack<B> {
 }
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
-    /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and journaled already.
+    /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and
+    /// journaled already.
     pub fn after(archive: &Archive, closed: Vec<(u64, PackEntry)>) -> Self {
-        let next_number = closed.last().map_or(archive.head.next_pack(), |(number, _)| number.saturating_add(1));
+        let next_number = closed
+            .last()
+            .map_or(archive.head.next_pack(), |(number, _)| {
+                number.saturating_add(1)
+            });
         Self {
             pack_size_bytes: archive.head.settings.pack_size_bytes,
             next_number,
@@ -123,17 +132,26 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
             self.close(tools, false)?;
         }
         self.on_the_way.insert(id);
-        self.open_pack(tools)?.append(id, RecordKind::Chunk { key: key.number() }, record)?;
+        self.open_pack(tools)?
+            .append(id, RecordKind::Chunk { key: key.number() }, record)?;
         Ok(())
     }
 
-    /// Takes a node in; its record is written when the pack is closed. A node that is known already is not stored again.
-    pub fn add_node<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, plain: Vec<u8>) -> Result<Id, Failure> {
+    /// Takes a node in; its record is written when the pack is closed. A node that is known already
+    /// is not stored again.
+    pub fn add_node<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        plain: Vec<u8>,
+    ) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
-        if self.on_the_way.contains(&id) || tools.cache.index.find_sound(tools.world, &id)?.is_some() {
+        if self.on_the_way.contains(&id)
+            || tools.cache.index.find_sound(tools.world, &id)?.is_some()
+        {
             return Ok(id);
         }
-        let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES)).map_err(|_| internal("a node is too long"))?;
+        let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES))
+            .map_err(|_| internal("a node is too long"))?;
         if self.room_bytes(1) < length {
             self.close(tools, false)?;
         }
@@ -144,8 +162,14 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         Ok(id)
     }
 
-    /// Makes sure that the open pack holds `count` nodes of tree (a) of at most `bytes`, behind all that waits; the number of that pack.
-    pub fn reserve_tail<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, count: usize, bytes: u32) -> Result<u64, Failure> {
+    /// Makes sure that the open pack holds `count` nodes of tree (a) of at most `bytes`, behind all
+    /// that waits; the number of that pack.
+    pub fn reserve_tail<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        count: usize,
+        bytes: u32,
+    ) -> Result<u64, Failure> {
         if self.room_bytes(count) < bytes {
             self.close(tools, false)?;
         }
@@ -166,29 +190,51 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         let pack = self.open_pack(tools)?;
         let offset_bytes = pack.append(id, RecordKind::Node, &record)?;
         pack.nodes.push(plain);
-        Ok((pack.number, offset_bytes, u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?, id))
+        Ok((
+            pack.number,
+            offset_bytes,
+            u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?,
+            id,
+        ))
     }
 
-    /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run is cut to its Padmé size.
-    pub fn close<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, last_of_run: bool) -> Result<(), Failure> {
+    /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run
+    /// is cut to its Padmé size.
+    pub fn close<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        last_of_run: bool,
+    ) -> Result<(), Failure> {
         if self.open.is_none() {
             return Ok(());
         }
         self.write_nodes(tools)?;
-        let Some(mut pack) = self.open.take() else { return Ok(()) };
+        let Some(mut pack) = self.open.take() else {
+            return Ok(());
+        };
         let plain = pack.layout.directory().encode();
         let directory_id = tools.credential.node_id(&plain);
         let record = seal(tools, Kind::Directory, &directory_id, &plain)?;
         let directory_offset_bytes = pack.layout.end_bytes();
-        let directory_length_bytes = u32::try_from(record.len()).map_err(|_| internal("a directory is too long"))?;
-        let length_bytes = pack.layout.length_bytes(directory_length_bytes, last_of_run);
+        let directory_length_bytes =
+            u32::try_from(record.len()).map_err(|_| internal("a directory is too long"))?;
+        let length_bytes = pack
+            .layout
+            .length_bytes(directory_length_bytes, last_of_run);
         let filler_offset = write_at(pack.buffer.as_mut(), directory_offset_bytes, &record)?;
-        let filler = pack.buffer.as_mut().get_mut(filler_offset..size(length_bytes)).ok_or_else(|| internal("a pack is too short"))?;
+        let filler = pack
+            .buffer
+            .as_mut()
+            .get_mut(filler_offset..size(length_bytes))
+            .ok_or_else(|| internal("a pack is too short"))?;
         tools.world.random(filler)?;
         let directory = pack.layout.directory().clone();
         let (number, nodes, buffer) = (pack.number, pack.nodes, pack.buffer);
         let ticket = tools.pool.run(move |_| {
-            let name = buffer.as_ref().get(..size(length_bytes)).map_or(BlobName([0; 32]), pack_name);
+            let name = buffer
+                .as_ref()
+                .get(..size(length_bytes))
+                .map_or(BlobName([0; 32]), pack_name);
             let entry = PackEntry {
                 name,
                 directory: directory_id,
@@ -197,7 +243,15 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
                 directory_length_bytes,
                 state: PackState::Live,
             };
-            NamedPack { pack: JournalPack { number, entry, directory, nodes }, buffer }
+            NamedPack {
+                pack: JournalPack {
+                    number,
+                    entry,
+                    directory,
+                    nodes,
+                },
+                buffer,
+            }
         })?;
         self.naming.push_back(ticket);
         while self.naming.len() > NAMING_MAX {
@@ -215,22 +269,38 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Waits until every pack that was sent is durable, journaled, and known to the cache.
-    pub fn settle<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
+    pub fn settle<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+    ) -> Result<(), Failure> {
         self.send_all(tools)?;
         self.take_receipts(tools, true)
     }
 
-    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail. Each must be settled: until then its name may
-    /// change.
+    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail.
+    /// Each must be settled: until then its name may change.
     pub fn take_closed(&mut self) -> Vec<(u64, PackEntry)> {
         std::mem::take(&mut self.closed)
     }
 
     /// Journals and indexes what the far end says is durable.
-    pub fn take_receipts<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>, all: bool) -> Result<(), Failure> {
+    pub fn take_receipts<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+        all: bool,
+    ) -> Result<(), Failure> {
         while !self.sent.is_empty() {
-            let Some(receipt) = tools.world.receipt(all)? else { return Ok(()) };
-            let Some(SentPack { number, pack, names }) = self.sent.pop_front() else { return Ok(()) };
+            let Some(receipt) = tools.world.receipt(all)? else {
+                return Ok(());
+            };
+            let Some(SentPack {
+                number,
+                pack,
+                names,
+            }) = self.sent.pop_front()
+            else {
+                return Ok(());
+            };
             if receipt.number != number {
                 return Err(Failure::FarEndProtocol);
             }
@@ -250,17 +320,34 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         Ok(())
     }
 
-    fn send_named<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
-        let Some(ticket) = self.naming.pop_front() else { return Ok(()) };
+    fn send_named<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+    ) -> Result<(), Failure> {
+        let Some(ticket) = self.naming.pop_front() else {
+            return Ok(());
+        };
         let NamedPack { pack, buffer } = ticket.wait()?;
         self.closed.push((pack.number, pack.entry));
-        self.sent_bytes = self.sent_bytes.saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.world.put(pack.entry.name, buffer, size(pack.entry.length_bytes), false)?;
-        self.sent.push_back(SentPack { number, pack, names: 1 });
+        self.sent_bytes = self
+            .sent_bytes
+            .saturating_add(u64::from(pack.entry.length_bytes));
+        let number = tools.world.put(
+            pack.entry.name,
+            buffer,
+            size(pack.entry.length_bytes),
+            false,
+        )?;
+        self.sent.push_back(SentPack {
+            number,
+            pack,
+            names: 1,
+        });
         Ok(())
     }
 
-    /// What is wrong in the store is under one name, or in one folder of it: a pack seals its directory anew, and has another name then.
+    /// What is wrong in the store is under one name, or in one folder of it: a pack seals its
+    /// directory anew, and has another name then.
     fn send_under_another_name<W: World<Buffer = B>>(
         &mut self,
         tools: &mut Tools<'_, W>,
@@ -269,23 +356,48 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     ) -> Result<(), Failure> {
         if names >= NAMES_MAX {
             let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
-            return Err(Failure::Damaged { class, object, what: "other bytes lie under its name".into(), volume: None });
+            return Err(Failure::Damaged {
+                class,
+                object,
+                what: "other bytes lie under its name".into(),
+                volume: None,
+            });
         }
         tracing::warn!(pack = %pack.entry.name, "its name cannot be used; it is sent under another one");
         let mut buffer = tools.world.take_back()?;
-        let record = seal(tools, Kind::Directory, &pack.entry.directory, &pack.directory.encode())?;
+        let record = seal(
+            tools,
+            Kind::Directory,
+            &pack.entry.directory,
+            &pack.directory.encode(),
+        )?;
         if u32::try_from(record.len()) != Ok(pack.entry.directory_length_bytes) {
             return Err(internal("a directory has two lengths"));
         }
         write_at(buffer.as_mut(), pack.entry.directory_offset_bytes, &record)?;
         let length = size(pack.entry.length_bytes);
-        pack.entry.name = pack_name(buffer.as_ref().get(..length).ok_or_else(|| internal("a pack is too short"))?);
-        if let Some((_, entry)) = self.closed.iter_mut().find(|(number, _)| *number == pack.number) {
+        pack.entry.name = pack_name(
+            buffer
+                .as_ref()
+                .get(..length)
+                .ok_or_else(|| internal("a pack is too short"))?,
+        );
+        if let Some((_, entry)) = self
+            .closed
+            .iter_mut()
+            .find(|(number, _)| *number == pack.number)
+        {
             *entry = pack.entry;
         }
-        self.sent_bytes = self.sent_bytes.saturating_add(u64::from(pack.entry.length_bytes));
+        self.sent_bytes = self
+            .sent_bytes
+            .saturating_add(u64::from(pack.entry.length_bytes));
         let number = tools.world.put(pack.entry.name, buffer, length, false)?;
-        self.sent.push_back(SentPack { number, pack, names: names.saturating_add(1) });
+        self.sent.push_back(SentPack {
+            number,
+            pack,
+            names: names.saturating_add(1),
+        });
         Ok(())
     }
 
@@ -293,21 +405,35 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     fn room_bytes(&self, count: usize) -> u32 {
         match &self.open {
             None => u32::MAX,
-            Some(pack) => pack.layout.room_bytes(self.nodes.len().saturating_add(count)).saturating_sub(self.nodes_bytes),
+            Some(pack) => pack
+                .layout
+                .room_bytes(self.nodes.len().saturating_add(count))
+                .saturating_sub(self.nodes_bytes),
         }
     }
 
-    fn open_pack<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<&mut OpenPack<B>, Failure> {
+    fn open_pack<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+    ) -> Result<&mut OpenPack<B>, Failure> {
         if self.open.is_none() {
             let buffer = tools.world.buffer(size(self.pack_size_bytes))?;
             let (number, layout) = (self.next_number, PackLayout::new(self.pack_size_bytes));
             self.next_number = number.saturating_add(1);
-            self.open = Some(OpenPack { number, buffer, layout, nodes: Vec::new() });
+            self.open = Some(OpenPack {
+                number,
+                buffer,
+                layout,
+                nodes: Vec::new(),
+            });
         }
         self.open.as_mut().ok_or_else(|| internal("no open pack"))
     }
 
-    fn write_nodes<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
+    fn write_nodes<W: World<Buffer = B>>(
+        &mut self,
+        tools: &mut Tools<'_, W>,
+    ) -> Result<(), Failure> {
         self.nodes_bytes = 0;
         for (id, plain) in std::mem::take(&mut self.nodes) {
             let record = seal(tools, Kind::Node, &id, &plain)?;
@@ -322,23 +448,37 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
 impl<B: AsMut<[u8]>> OpenPack<B> {
     fn append(&mut self, id: Id, kind: RecordKind, record: &[u8]) -> Result<u32, Failure> {
         let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
-        let offset_bytes = self.layout.push(id, kind, length).ok_or_else(|| internal("a record does not fit its pack"))?;
+        let offset_bytes = self
+            .layout
+            .push(id, kind, length)
+            .ok_or_else(|| internal("a record does not fit its pack"))?;
         write_at(self.buffer.as_mut(), offset_bytes, record)?;
         Ok(offset_bytes)
     }
 }
 
-fn seal<W: World>(tools: &mut Tools<'_, W>, kind: Kind, id: &Id, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+fn seal<W: World>(
+    tools: &mut Tools<'_, W>,
+    kind: Kind,
+    id: &Id,
+    plain: &[u8],
+) -> Result<Vec<u8>, Failure> {
     let seed = NonceSeed(tools.world.draw()?);
     let mut record = Vec::new();
-    tools.credential.seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record).map_err(|error| internal(&error.to_string()))?;
+    tools
+        .credential
+        .seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record)
+        .map_err(|error| internal(&error.to_string()))?;
     Ok(record)
 }
 
 /// Writes into a pack and says where what follows begins.
 fn write_at(buffer: &mut [u8], offset_bytes: u32, bytes: &[u8]) -> Result<usize, Failure> {
     let end = size(offset_bytes).saturating_add(bytes.len());
-    buffer.get_mut(size(offset_bytes)..end).ok_or_else(|| internal("a pack is too short"))?.copy_from_slice(bytes);
+    buffer
+        .get_mut(size(offset_bytes)..end)
+        .ok_or_else(|| internal("a pack is too short"))?
+        .copy_from_slice(bytes);
     Ok(end)
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one parallel part: pure tasks (hash, compress, seal, open) on worker threads. Whoever submits waits for the answers in its own
-//! order, so what comes out does not depend on the threads. Without threads each task runs when it is submitted.
+//! The one parallel part: pure tasks (hash, compress, seal, open) on worker threads. Whoever
+//! submits waits for the answers in its own order, so what comes out does not depend on the
+//! threads. Without threads each task runs when it is submitted.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,11 @@ impl Pool {
         let coder = || Coder::new(level).map_err(|_| Failure::OutOfMemory);
         let (tasks, queue) = channel::<Task>();
         let queue = Arc::new(Mutex::new(queue));
-        let mut pool = Self { tasks: (threads > 0).then_some(tasks), threads: Vec::new(), inline: coder()? };
+        let mut pool = Self {
+            tasks: (threads > 0).then_some(tasks),
+            threads: Vec::new(),
+            inline: coder()?,
+        };
         for number in 0..threads {
             let (queue, mut coder) = (Arc::clone(&queue), coder()?);
             let work = move || {
@@ -42,7 +47,10 @@ impl Pool {
                     task(&mut coder);
                 }
             };
-            let thread = Builder::new().name(format!("worker {number}")).spawn(work).map_err(|_| Failure::OutOfMemory)?;
+            let thread = Builder::new()
+                .name(format!("worker {number}"))
+                .spawn(work)
+                .map_err(|_| Failure::OutOfMemory)?;
             pool.threads.push(thread);
         }
         Ok(pool)
@@ -50,7 +58,12 @@ impl Pool {
 
     /// As many workers as the machine has processors, at most 8: more only cost memory.
     pub fn for_machine(level: i8) -> Result<Self, Failure> {
-        Self::new(std::thread::available_parallelism().map_or(1, usize::from).min(8), level)
+        Self::new(
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(8),
+            level,
+        )
     }
 
     /// How many tasks should be under way, so that no worker waits.
@@ -64,7 +77,10 @@ impl Pool {
     }
 
     /// Hands a task to a worker.
-    pub fn run<T: Send + 'static>(&mut self, task: impl FnOnce(&mut Coder) -> T + Send + 'static) -> Result<Ticket<T>, Failure> {
+    pub fn run<T: Send + 'static>(
+        &mut self,
+        task: impl FnOnce(&mut Coder) -> T + Send + 'static,
+    ) -> Result<Ticket<T>, Failure> {
         let (answer, ticket) = channel();
         let task = move |coder: &mut Coder| {
             let _ = answer.send(task(coder)); // nobody waits any more when a run was given up
@@ -91,5 +107,7 @@ fn next_task(queue: &Mutex<Receiver<Task>>) -> Option<Task> {
 }
 
 fn worker_lost() -> Failure {
-    Failure::Internal { what: "a worker thread ended".into() }
+    Failure::Internal {
+        what: "a worker thread ended".into(),
+    }
 }

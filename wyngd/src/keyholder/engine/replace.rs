@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Makes a file or block device what a session is. What is there already is read and named, and only what differs is fetched and written;
-//! what was written is read back from the medium. So every chunk of the target was read from it before the restore ends with success.
+//! Makes a file or block device what a session is. What is there already is read and named, and
+//! only what differs is fetched and written; what was written is read back from the medium. So
+//! every chunk of the target was read from it before the restore ends with success.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -108,8 +109,13 @@ impl Which<'_> {
 }
 
 impl Replacement<'_> {
-    /// Makes the target what the session is, durably, and reads it back. What was changed until then is in `changes` also when this fails.
-    pub fn write<W: World>(&self, parts: &mut Parts<'_, W>, changes: &mut Changes) -> Result<(), Failure> {
+    /// Makes the target what the session is, durably, and reads it back. What was changed until
+    /// then is in `changes` also when this fails.
+    pub fn write<W: World>(
+        &self,
+        parts: &mut Parts<'_, W>,
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
         let comparison = self.comparison();
         match comparison.suspects(parts.world, parts.archive)? {
             None => self.compare_and_fetch(parts, &comparison, &Which::All, changes)?,
@@ -118,13 +124,23 @@ impl Replacement<'_> {
                 if self.quick && samples_hold(parts.world, parts.archive, &comparison, &suspects)? {
                     changes.unread_bytes = self.taken_unread(parts, &suspects)?;
                 } else {
-                    self.compare_and_fetch(parts, &comparison, &Which::Outside(&suspects), changes)?;
+                    self.compare_and_fetch(
+                        parts,
+                        &comparison,
+                        &Which::Outside(&suspects),
+                        changes,
+                    )?;
                 }
             }
         }
         self.clear_behind(parts, changes)?;
-        changes.cut = self.there.is_some_and(|there| there.size_bytes > self.session.size_bytes);
-        parts.world.finish_target(self.item, self.session.size_bytes).map_err(|errno| self.not_written(errno))?;
+        changes.cut = self
+            .there
+            .is_some_and(|there| there.size_bytes > self.session.size_bytes);
+        parts
+            .world
+            .finish_target(self.item, self.session.size_bytes)
+            .map_err(|errno| self.not_written(errno))?;
         self.read_back(parts, changes)
     }
 
@@ -153,8 +169,13 @@ impl Replacement<'_> {
         which: &Which<'_>,
         changes: &mut Changes,
     ) -> Result<(), Failure> {
-        let (count, chunk_size) = (self.session.chunk_count(), u64::from(self.session.chunk_size_bytes));
-        let window_chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX).max(1);
+        let (count, chunk_size) = (
+            self.session.chunk_count(),
+            u64::from(self.session.chunk_size_bytes),
+        );
+        let window_chunks = usize::try_from(WINDOW_BYTES / chunk_size)
+            .unwrap_or(usize::MAX)
+            .max(1);
         let mut reading = Reading::of(self.session);
         let mut at_end = false;
         // Bytes that are asked for and have not come yet.
@@ -165,18 +186,28 @@ impl Replacement<'_> {
                 let mut looked = 0usize;
                 while window.len() < window_chunks && looked < window_chunks {
                     let runs = |from| which.run(from, count);
-                    let Some(batch) = reading.next(parts.world, parts.archive, parts.pool, comparison, &runs)? else {
+                    let Some(batch) =
+                        reading.next(parts.world, parts.archive, parts.pool, comparison, &runs)?
+                    else {
                         at_end = true;
                         break;
                     };
                     looked = looked.saturating_add(batch.chunks.len());
                     for compared in &batch.chunks {
                         let is_trusted = matches!(which, Which::Outside(_));
-                        window.extend(self.take(parts.world, &batch, *compared, is_trusted, changes)?);
+                        window.extend(self.take(
+                            parts.world,
+                            &batch,
+                            *compared,
+                            is_trusted,
+                            changes,
+                        )?);
                     }
                     reading.give_back(batch);
                 }
-                awaited_bytes = window.iter().fold(awaited_bytes, |sum, wanted| sum.saturating_add(wanted.plain_bytes.into()));
+                awaited_bytes = window.iter().fold(awaited_bytes, |sum, wanted| {
+                    sum.saturating_add(wanted.plain_bytes.into())
+                });
                 parts.reader.want(parts.world, parts.archive, &window)?;
                 self.show_position(parts.world, &reading, awaited_bytes);
                 stop_if_cancelled(parts.world)?;
@@ -198,11 +229,21 @@ impl Replacement<'_> {
     }
 
     fn show_position<W: World>(&self, world: &mut W, reading: &Reading, awaited_bytes: u64) {
-        let seen_bytes = reading.position().saturating_mul(self.session.chunk_size_bytes.into()).min(self.session.size_bytes);
-        report(world, Phase::Restoring, &self.volume.name, seen_bytes.saturating_sub(awaited_bytes), self.session.size_bytes);
+        let seen_bytes = reading
+            .position()
+            .saturating_mul(self.session.chunk_size_bytes.into())
+            .min(self.session.size_bytes);
+        report(
+            world,
+            Phase::Restoring,
+            &self.volume.name,
+            seen_bytes.saturating_sub(awaited_bytes),
+            self.session.size_bytes,
+        );
     }
 
-    /// What one chunk asks for: nothing, zeros, a copy of what is beside the target; or it must be fetched.
+    /// What one chunk asks for: nothing, zeros, a copy of what is beside the target; or it must be
+    /// fetched.
     fn take<W: World>(
         &self,
         world: &mut W,
@@ -211,7 +252,11 @@ impl Replacement<'_> {
         is_trusted: bool,
         changes: &mut Changes,
     ) -> Result<Option<Wanted>, Failure> {
-        let Compared { index, expected, found } = compared;
+        let Compared {
+            index,
+            expected,
+            found,
+        } = compared;
         let plain_bytes = self.session.chunk_bytes(index);
         if matches!(found, Found::Unreadable(_)) || (is_trusted && found != Found::Same) {
             changes.damaged_bytes = changes.damaged_bytes.saturating_add(plain_bytes.into());
@@ -223,23 +268,37 @@ impl Replacement<'_> {
                 Ok(None)
             }
             (_, Found::Same) => Ok(None),
-            (Some(id), _) => Ok(Some(Wanted { index, id, plain_bytes })),
+            (Some(id), _) => Ok(Some(Wanted {
+                index,
+                id,
+                plain_bytes,
+            })),
             // What is beside a target is not in it: it is a hole there.
             (None, _) if !self.is_in_target() => Ok(None),
             (None, _) => {
                 changes.written.insert(index..index.saturating_add(1));
                 let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-                world.punch_target(self.item, offset, plain_bytes.into()).map_err(|errno| self.not_written(errno))?;
+                world
+                    .punch_target(self.item, offset, plain_bytes.into())
+                    .map_err(|errno| self.not_written(errno))?;
                 Ok(None)
             }
         }
     }
 
-    fn put<W: World>(&self, world: &mut W, index: u64, bytes: &[u8], changes: &mut Changes) -> Result<(), Failure> {
+    fn put<W: World>(
+        &self,
+        world: &mut W,
+        index: u64,
+        bytes: &[u8],
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
         // Noted before: of a write that fails, a part may have been done.
         changes.written.insert(index..index.saturating_add(1));
         let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-        world.write_target(self.item, offset, bytes).map_err(|errno| self.not_written(errno))?;
+        world
+            .write_target(self.item, offset, bytes)
+            .map_err(|errno| self.not_written(errno))?;
         changes.written_bytes = changes.written_bytes.saturating_add(bytes.len() as u64);
         Ok(())
     }
@@ -249,7 +308,11 @@ impl Replacement<'_> {
     }
 
     /// Bytes of the session's chunks outside of the suspects: holes are not among them.
-    fn taken_unread<W: World>(&self, parts: &mut Parts<'_, W>, suspects: &Bits) -> Result<u64, Failure> {
+    fn taken_unread<W: World>(
+        &self,
+        parts: &mut Parts<'_, W>,
+        suspects: &Bits,
+    ) -> Result<u64, Failure> {
         let mut unread_bytes = 0u64;
         super::restore::for_each_chunk(parts.world, parts.archive, self.session, |index, _| {
             if !suspects.contains(index) {
@@ -261,16 +324,29 @@ impl Replacement<'_> {
     }
 
     /// What a device has behind the end of the session becomes zeros; a file is cut there.
-    fn clear_behind<W: World>(&self, parts: &mut Parts<'_, W>, changes: &mut Changes) -> Result<(), Failure> {
-        let end = self.there.filter(|_| self.kind == TargetKind::Device).map_or(0, |there| there.size_bytes);
+    fn clear_behind<W: World>(
+        &self,
+        parts: &mut Parts<'_, W>,
+        changes: &mut Changes,
+    ) -> Result<(), Failure> {
+        let end = self
+            .there
+            .filter(|_| self.kind == TargetKind::Device)
+            .map_or(0, |there| there.size_bytes);
         let mut room = Room::default();
         let mut next = self.session.size_bytes;
         while next < end {
             let piece = self.piece_behind(next, end);
-            if !self.is_clear(parts.world, &mut room, &piece).unwrap_or(false) {
+            if !self
+                .is_clear(parts.world, &mut room, &piece)
+                .unwrap_or(false)
+            {
                 changes.cleared.push((piece.start, piece.end));
                 let length = piece.end.saturating_sub(piece.start);
-                parts.world.punch_target(self.item, piece.start, length).map_err(|errno| self.not_written(errno))?;
+                parts
+                    .world
+                    .punch_target(self.item, piece.start, length)
+                    .map_err(|errno| self.not_written(errno))?;
             }
             next = piece.end;
             report(parts.world, Phase::Restoring, &self.volume.name, next, end);
@@ -280,13 +356,25 @@ impl Replacement<'_> {
     }
 
     fn piece_behind(&self, begin: u64, end: u64) -> Range<u64> {
-        begin..(begin / WINDOW_BYTES).saturating_add(1).saturating_mul(WINDOW_BYTES).min(end)
+        begin
+            ..(begin / WINDOW_BYTES)
+                .saturating_add(1)
+                .saturating_mul(WINDOW_BYTES)
+                .min(end)
     }
 
     /// Does the target's medium have only zeros in this range?
-    fn is_clear<W: World>(&self, world: &mut W, room: &mut Room, range: &Range<u64>) -> Result<bool, Errno> {
+    fn is_clear<W: World>(
+        &self,
+        world: &mut W,
+        room: &mut Room,
+        range: &Range<u64>,
+    ) -> Result<bool, Errno> {
         let begin = range.start / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-        let (before, length) = (range.start.saturating_sub(begin), range.end.saturating_sub(begin));
+        let (before, length) = (
+            range.start.saturating_sub(begin),
+            range.end.saturating_sub(begin),
+        );
         let as_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         room.resize(as_usize(length));
         let read = world.read_target(self.item, begin, room.blocks_mut())?;
@@ -295,24 +383,57 @@ impl Replacement<'_> {
     }
 
     /// Reads all that was written from the target's medium, and compares it with the session.
-    fn read_back<W: World>(&self, parts: &mut Parts<'_, W>, changes: &Changes) -> Result<(), Failure> {
-        let comparison = Comparison { place: Place::Target, there_bytes: self.session.size_bytes, base: None, ..self.comparison() };
-        let (chunk_size, total_bytes) = (u64::from(self.session.chunk_size_bytes), self.session.size_bytes);
+    fn read_back<W: World>(
+        &self,
+        parts: &mut Parts<'_, W>,
+        changes: &Changes,
+    ) -> Result<(), Failure> {
+        let comparison = Comparison {
+            place: Place::Target,
+            there_bytes: self.session.size_bytes,
+            base: None,
+            ..self.comparison()
+        };
+        let (chunk_size, total_bytes) = (
+            u64::from(self.session.chunk_size_bytes),
+            self.session.size_bytes,
+        );
         let mut reading = Reading::of(self.session);
         let runs = |from| changes.written.next_run(from);
-        while let Some(batch) = reading.next(parts.world, parts.archive, parts.pool, &comparison, &runs)? {
+        while let Some(batch) =
+            reading.next(parts.world, parts.archive, parts.pool, &comparison, &runs)?
+        {
             let is_lost_and_zeros = |compared: &Compared| {
-                let is_lost = parts.reader.lost().is_some_and(|lost| lost.contains(compared.index));
-                let bytes = || batch.bytes(compared.index, self.session.chunk_bytes(compared.index));
-                is_lost && (compared.found == Found::Hole || (compared.found == Found::Other && bytes().iter().all(|byte| *byte == 0)))
+                let is_lost = parts
+                    .reader
+                    .lost()
+                    .is_some_and(|lost| lost.contains(compared.index));
+                let bytes =
+                    || batch.bytes(compared.index, self.session.chunk_bytes(compared.index));
+                is_lost
+                    && (compared.found == Found::Hole
+                        || (compared.found == Found::Other
+                            && bytes().iter().all(|byte| *byte == 0)))
             };
-            let wrong = batch.chunks.iter().find(|compared| compared.found != Found::Same && !is_lost_and_zeros(compared));
+            let wrong = batch
+                .chunks
+                .iter()
+                .find(|compared| compared.found != Found::Same && !is_lost_and_zeros(compared));
             if let Some(Compared { index, found, .. }) = wrong {
                 return Err(self.not_read_back(index.saturating_mul(chunk_size), *found));
             }
             reading.give_back(batch);
-            let done_bytes = reading.position().saturating_mul(chunk_size).min(total_bytes);
-            report(parts.world, Phase::ReadingBack, &self.volume.name, done_bytes, total_bytes);
+            let done_bytes = reading
+                .position()
+                .saturating_mul(chunk_size)
+                .min(total_bytes);
+            report(
+                parts.world,
+                Phase::ReadingBack,
+                &self.volume.name,
+                done_bytes,
+                total_bytes,
+            );
             stop_if_cancelled(parts.world)?;
         }
         let mut room = Room::default();
@@ -327,20 +448,29 @@ impl Replacement<'_> {
         Ok(())
     }
 
-    /// A target that was changed where it is becomes again what it was; whether it did. Where it cannot be cloned back, as on a full file
-    /// system, what differs is written back from the clone.
+    /// A target that was changed where it is becomes again what it was; whether it did. Where it
+    /// cannot be cloned back, as on a full file system, what differs is written back from the
+    /// clone.
     pub fn undo<W: World>(&self, world: &mut W, changes: &Changes) -> Result<bool, Failure> {
-        let Some(there) = self.there.filter(|there| there.in_place) else { return Ok(true) };
+        let Some(there) = self.there.filter(|there| there.in_place) else {
+            return Ok(true);
+        };
         if changes.is_empty() {
             return Ok(world.finish_target(self.item, there.size_bytes).is_ok());
         }
         if there.beside != Some(Beside::Kept) {
             return Ok(false);
         }
-        Ok(world.undo_target(self.item, there.size_bytes)? || self.write_back(world, there, changes).is_ok())
+        Ok(world.undo_target(self.item, there.size_bytes)?
+            || self.write_back(world, there, changes).is_ok())
     }
 
-    fn write_back<W: World>(&self, world: &mut W, there: There, changes: &Changes) -> Result<(), Errno> {
+    fn write_back<W: World>(
+        &self,
+        world: &mut W,
+        there: There,
+        changes: &Changes,
+    ) -> Result<(), Errno> {
         world.finish_target(self.item, there.size_bytes)?;
         let (mut was, mut is) = (Room::default(), Room::default());
         let chunk_size = u64::from(self.session.chunk_size_bytes);
@@ -359,7 +489,9 @@ impl Replacement<'_> {
             while let Some(index) = changed.next(next) {
                 next = index.saturating_add(1);
                 let offset = index.saturating_mul(chunk_size);
-                let length = usize::try_from(there.size_bytes.saturating_sub(offset).min(chunk_size)).unwrap_or(0);
+                let length =
+                    usize::try_from(there.size_bytes.saturating_sub(offset).min(chunk_size))
+                        .unwrap_or(0);
                 was.resize(length);
                 is.resize(length);
                 let read = world.read_source(self.item, offset, was.bytes_mut())?;
@@ -367,8 +499,15 @@ impl Replacement<'_> {
                 if read < length || found < length {
                     return Err(Errno(5));
                 }
-                let blocks = was.bytes().chunks(BLOCK_BYTES).zip(is.bytes().chunks(BLOCK_BYTES));
-                for (begin, (old, _)) in (0..).step_by(BLOCK_BYTES).zip(blocks).filter(|(_, (old, new))| old != new) {
+                let blocks = was
+                    .bytes()
+                    .chunks(BLOCK_BYTES)
+                    .zip(is.bytes().chunks(BLOCK_BYTES));
+                for (begin, (old, _)) in (0..)
+                    .step_by(BLOCK_BYTES)
+                    .zip(blocks)
+                    .filter(|(_, (old, new))| old != new)
+                {
                     if !may_write {
                         return Err(Errno(5));
                     }
@@ -381,18 +520,35 @@ impl Replacement<'_> {
     }
 
     fn not_written(&self, Errno(errno): Errno) -> Failure {
-        Failure::TargetWrite { volume: self.volume.name.clone(), path: self.path.to_owned(), errno }
+        Failure::TargetWrite {
+            volume: self.volume.name.clone(),
+            path: self.path.to_owned(),
+            errno,
+        }
     }
 
     fn not_read_back(&self, offset_bytes: u64, found: Found) -> Failure {
         let (volume, path) = (self.volume.name.clone(), self.path.to_owned());
         match found {
-            Found::Unreadable(Errno(errno)) => Failure::TargetUnreadable { volume, path, offset_bytes, errno },
-            _ => Failure::TargetDiffers { volume, path, offset_bytes },
+            Found::Unreadable(Errno(errno)) => Failure::TargetUnreadable {
+                volume,
+                path,
+                offset_bytes,
+                errno,
+            },
+            _ => Failure::TargetDiffers {
+                volume,
+                path,
+                offset_bytes,
+            },
         }
     }
 }
 
 fn stop_if_cancelled<W: World>(world: &mut W) -> Result<(), Failure> {
-    if world.cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
+    if world.cancelled() {
+        Err(Failure::Interrupted)
+    } else {
+        Ok(())
+    }
 }

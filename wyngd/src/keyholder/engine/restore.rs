@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The mirror of a backup: look at the target, commit, node, record, check, write, read back. A target gets its name only when every byte of
-//! it is right and durable.
+//! The mirror of a backup: look at the target, commit, node, record, check, write, read back. A
+//! target gets its name only when every byte of it is right and durable.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use wyng_archive::crypto::{Id, SessionKey};
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::Walk;
 use wyng_control::{
-    BaseOf, ExitStatus, Failure, Phase, Progress, Remembered, RestoreReport, SessionChoice, TargetFound, TargetKind, TargetLook, ToClient,
+    BaseOf, ExitStatus, Failure, Phase, Progress, Remembered, RestoreReport, SessionChoice,
+    TargetFound, TargetKind, TargetLook, ToClient,
 };
 use wyng_wire::Service;
 
@@ -27,7 +28,8 @@ use crate::keyholder::world::{Errno, TargetShape, TargetWish, World};
 
 /// An interrupt is heard after so many chunks of a walk that reads local nodes alone.
 const LOOK_UP_EVERY: u64 = 4096;
-/// So much of a volume is sorted by place before it is read. A stream holds at most two of these in memory.
+/// So much of a volume is sorted by place before it is read. A stream holds at most two of these in
+/// memory.
 pub(super) const WINDOW_BYTES: u64 = 16 << 20;
 
 /// What a restore was asked for.
@@ -72,8 +74,8 @@ struct Ended {
     others_go_on: bool,
 }
 
-/// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every target is looked at before the
-/// passphrase is asked for.
+/// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every
+/// target is looked at before the passphrase is asked for.
 pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
     let (mut failed, mut went_around) = (Vec::new(), false);
@@ -86,7 +88,14 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     // New files of one command lie in one folder, so they share its room.
     let mut taken_bytes = 0;
     for (item, (volume, session)) in (0..).zip(chosen) {
-        match look(world, &mut archive, request, item, (volume, session), &mut taken_bytes) {
+        match look(
+            world,
+            &mut archive,
+            request,
+            item,
+            (volume, session),
+            &mut taken_bytes,
+        ) {
             Ok(plan) => planned.push(plan),
             Err(failure) if is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
@@ -114,8 +123,16 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     }
     let data_key = archive.data_key(world)?;
     let keys = Arc::new(keys_of(world, &mut archive, &data_key)?.keys);
-    let openers = Openers { packs: Arc::new(packs_of(world, &mut archive)?), keys };
-    world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
+    let openers = Openers {
+        packs: Arc::new(packs_of(world, &mut archive)?),
+        keys,
+    };
+    world.connect(
+        Service::Fetch,
+        &archive.toml.via,
+        &archive.toml.store,
+        false,
+    )?;
     for plan in &planned {
         match restore_volume(world, &mut archive, &mut pool, &openers, request, plan) {
             Ok(report) => {
@@ -123,10 +140,16 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
                 world.tell(ToClient::Restored(report))?;
                 if lost_bytes > 0 {
                     went_around = true;
-                    world.tell(ToClient::Failed(Failure::RestoredAround { volume, lost_bytes }))?;
+                    world.tell(ToClient::Failed(Failure::RestoredAround {
+                        volume,
+                        lost_bytes,
+                    }))?;
                 }
             }
-            Err(Ended { failure, others_go_on: true }) => {
+            Err(Ended {
+                failure,
+                others_go_on: true,
+            }) => {
                 failed.push(failure.exit());
                 world.tell(ToClient::Failed(failure))?;
             }
@@ -134,10 +157,15 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         }
     }
     world.finish_fetch()?;
-    Ok(if went_around { ExitStatus::Damage } else { exit_of(&failed, asked) })
+    Ok(if went_around {
+        ExitStatus::Damage
+    } else {
+        exit_of(&failed, asked)
+    })
 }
 
-/// What is to be restored. A volume whose list of sessions is lost is reported, and counts as failed.
+/// What is to be restored. A volume whose list of sessions is lost is reported, and counts as
+/// failed.
 fn choose<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -149,8 +177,13 @@ fn choose<W: World>(
     let mut wanted: Vec<VolumeEntry> = Vec::new();
     let mut named = HashSet::new();
     for name in request.volumes.iter().filter(|name| named.insert(*name)) {
-        let unknown = || Failure::UnknownVolume { volume: name.clone() };
-        let (_, volume) = volumes.iter().find(|(_, volume)| volume.name == *name).ok_or_else(unknown)?;
+        let unknown = || Failure::UnknownVolume {
+            volume: name.clone(),
+        };
+        let (_, volume) = volumes
+            .iter()
+            .find(|(_, volume)| volume.name == *name)
+            .ok_or_else(unknown)?;
         wanted.push(volume.clone());
     }
     if all {
@@ -169,13 +202,16 @@ fn choose<W: World>(
         }
     }
     if chosen.is_empty() && failed.is_empty() {
-        return Err(Failure::NoSession { session: request.session.to_string() });
+        return Err(Failure::NoSession {
+            session: request.session.to_string(),
+        });
     }
     Ok(chosen)
 }
 
-/// Finds what would end the restore of a volume later: a session that is known to be damaged, and whatever the caller finds at the target.
-/// `taken_bytes` of the room there are for targets that were looked at before.
+/// Finds what would end the restore of a volume later: a session that is known to be damaged, and
+/// whatever the caller finds at the target. `taken_bytes` of the room there are for targets that
+/// were looked at before.
 fn look<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -185,7 +221,10 @@ fn look<W: World>(
     taken_bytes: &mut u64,
 ) -> Result<Planned, Failure> {
     if !request.around_damage && heal::is_damaged(world, archive, &session, &mut HashMap::new())? {
-        return Err(Failure::SessionDamaged { volume: volume.name, session: session_name(session.time) });
+        return Err(Failure::SessionDamaged {
+            volume: volume.name,
+            session: session_name(session.time),
+        });
     }
     let wish = wish(world, archive, request, &volume, &session);
     let TargetLook { path, found } = world.look_at_target(item, &wish)?;
@@ -193,22 +232,48 @@ fn look<W: World>(
     check_place(request, &volume.name, found.remembered.as_ref())?;
     if let Some(free_bytes) = found.free_bytes {
         let free_bytes = free_bytes.saturating_sub(*taken_bytes);
-        let needed_bytes = if found.keeps_holes { data_bytes(world, archive, &session)? } else { session.size_bytes };
+        let needed_bytes = if found.keeps_holes {
+            data_bytes(world, archive, &session)?
+        } else {
+            session.size_bytes
+        };
         if needed_bytes > free_bytes {
-            return Err(Failure::TargetNoRoom { volume: volume.name, path, free_bytes, needed_bytes });
+            return Err(Failure::TargetNoRoom {
+                volume: volume.name,
+                path,
+                free_bytes,
+                needed_bytes,
+            });
         }
         // A file that is replaced gives back its own room when its turn is over.
         if !found.holds_bytes {
             *taken_bytes = taken_bytes.saturating_add(needed_bytes);
         }
     }
-    Ok(Planned { item, volume, session, path, found })
+    Ok(Planned {
+        item,
+        volume,
+        session,
+        path,
+        found,
+    })
 }
 
-/// A place that the person did not name for this very command must be where the volume was backed up from.
-fn check_place(request: &Request, volume: &str, remembered: Option<&Remembered>) -> Result<(), Failure> {
-    let Some(Remembered { origin, configured }) = remembered else { return Ok(()) };
-    let said = if *configured { Said::Configured } else { Said::Path };
+/// A place that the person did not name for this very command must be where the volume was backed
+/// up from.
+fn check_place(
+    request: &Request,
+    volume: &str,
+    remembered: Option<&Remembered>,
+) -> Result<(), Failure> {
+    let Some(Remembered { origin, configured }) = remembered else {
+        return Ok(());
+    };
+    let said = if *configured {
+        Said::Configured
+    } else {
+        Said::Path
+    };
     request.origins.check(volume, origin, said)
 }
 
@@ -223,7 +288,10 @@ fn wish<'a, W: World>(
         volume: &volume.name,
         session: session.time,
         size_bytes: session.size_bytes,
-        base_of: BaseOf { archive: archive.folder.id().0, volume: volume.id.0 },
+        base_of: BaseOf {
+            archive: archive.folder.id().0,
+            volume: volume.id.0,
+        },
         in_place: request.in_place,
         origin: request.origins.path_of(&volume.name, world.client_uid()),
     }
@@ -248,7 +316,11 @@ pub(super) fn for_each_chunk<W: World>(
 }
 
 /// Bytes of a session that are not in holes.
-fn data_bytes<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<u64, Failure> {
+fn data_bytes<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<u64, Failure> {
     let mut bytes = 0u64;
     for_each_chunk(world, archive, session, |index, _| {
         bytes = bytes.saturating_add(session.chunk_bytes(index).into());
@@ -257,7 +329,8 @@ fn data_bytes<W: World>(world: &mut W, archive: &mut Archive, session: &SessionE
     Ok(bytes)
 }
 
-/// What a restore would fetch and write: all of the session, or what differs from what is there, which is read.
+/// What a restore would fetch and write: all of the session, or what differs from what is there,
+/// which is read.
 fn estimate<W: World>(
     world: &mut W,
     archive: &mut Archive,
@@ -265,19 +338,38 @@ fn estimate<W: World>(
     request: &Request,
     plan: &Planned,
 ) -> Result<RestoreReport, Failure> {
-    let Planned { item, volume, session, path, found } = plan;
+    let Planned {
+        item,
+        volume,
+        session,
+        path,
+        found,
+    } = plan;
     let mut wanted = Vec::new();
     let mut written_bytes = 0u64;
     if found.holds_bytes {
-        let TargetWish { base_of, origin, .. } = wish(world, archive, request, volume, session);
+        let TargetWish {
+            base_of, origin, ..
+        } = wish(world, archive, request, volume, session);
         let shape = world.open_source(*item, &volume.name, &base_of, origin)?;
         let domain = Arc::new(archive.credential.domain(session.domain));
         let there_bytes = shape.size_bytes;
-        let comparison = Comparison { item: *item, place: Place::Source, there_bytes, base: None, volume, session, domain: &domain };
+        let comparison = Comparison {
+            item: *item,
+            place: Place::Source,
+            there_bytes,
+            base: None,
+            volume,
+            session,
+            domain: &domain,
+        };
         let mut reading = Reading::of(session);
         let all = |from| (from < session.chunk_count()).then_some(from..session.chunk_count());
         while let Some(batch) = reading.next(world, archive, pool, &comparison, &all)? {
-            let differing = batch.chunks.iter().filter(|chunk| chunk.found != Found::Same);
+            let differing = batch
+                .chunks
+                .iter()
+                .filter(|chunk| chunk.found != Found::Same);
             for (index, expected) in differing.map(|chunk| (chunk.index, chunk.expected)) {
                 written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
                 wanted.extend(expected.map(|id| (index, id)));
@@ -287,7 +379,9 @@ fn estimate<W: World>(
                 world,
                 Phase::Reading,
                 &volume.name,
-                reading.position().saturating_mul(session.chunk_size_bytes.into()),
+                reading
+                    .position()
+                    .saturating_mul(session.chunk_size_bytes.into()),
                 session.size_bytes,
             );
             if world.cancelled() {
@@ -305,7 +399,8 @@ fn estimate<W: World>(
     let mut fetched_bytes = 0u64;
     for (_, id) in &wanted {
         let record = archive.cache.index.find(world, id)?;
-        fetched_bytes = fetched_bytes.saturating_add(record.map_or(0, |record| record.length_bytes.into()));
+        fetched_bytes =
+            fetched_bytes.saturating_add(record.map_or(0, |record| record.length_bytes.into()));
     }
     let lost_bytes = if request.around_damage {
         let lost = around::known_lost(world, archive, session, &wanted)?;
@@ -335,23 +430,57 @@ fn restore_volume<W: World>(
     request: &Request,
     plan: &Planned,
 ) -> Result<RestoreReport, Ended> {
-    let Planned { item, volume, session, path, .. } = plan;
+    let Planned {
+        item,
+        volume,
+        session,
+        path,
+        ..
+    } = plan;
     let credential = Arc::clone(&archive.credential);
     let domain = Arc::new(credential.domain(session.domain));
     let wish = wish(world, archive, request, volume, session);
-    let lost = if request.around_damage { Some(around::below_lost_nodes(world, archive, session)?) } else { None };
-    let TargetShape { kind, there, remembered } = world.open_target(*item, &wish, path)?;
+    let lost = if request.around_damage {
+        Some(around::below_lost_nodes(world, archive, session)?)
+    } else {
+        None
+    };
+    let TargetShape {
+        kind,
+        there,
+        remembered,
+    } = world.open_target(*item, &wish, path)?;
     check_place(request, &volume.name, remembered.as_ref())?;
     let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
     if let Some(lost) = lost {
         reader.go_around_damage(lost);
     }
     let mut changes = Changes::none(session);
-    let replacement = Replacement { item: *item, kind, there, volume, session, domain: &domain, path, quick: request.quick };
+    let replacement = Replacement {
+        item: *item,
+        kind,
+        there,
+        volume,
+        session,
+        domain: &domain,
+        path,
+        quick: request.quick,
+    };
     let written = {
-        let mut parts = Parts { world: &mut *world, archive, pool, reader: &mut reader };
+        let mut parts = Parts {
+            world: &mut *world,
+            archive,
+            pool,
+            reader: &mut reader,
+        };
         match kind {
-            TargetKind::Stream => write_stream(&mut parts, &mut Stream::new(*item, session), volume, session, &mut changes),
+            TargetKind::Stream => write_stream(
+                &mut parts,
+                &mut Stream::new(*item, session),
+                volume,
+                session,
+                &mut changes,
+            ),
             TargetKind::File | TargetKind::Device => replacement.write(&mut parts, &mut changes),
         }
     };
@@ -374,7 +503,12 @@ fn restore_volume<W: World>(
             unread_bytes: changes.unread_bytes,
             lost_bytes: 0,
         }),
-        Err(failure) => Err(end(world, &replacement, &changes, about(failure, &volume.name))?),
+        Err(failure) => Err(end(
+            world,
+            &replacement,
+            &changes,
+            about(failure, &volume.name),
+        )?),
     };
     world.close_target(*item);
     let mut report = ended?;
@@ -384,27 +518,52 @@ fn restore_volume<W: World>(
     Ok(report)
 }
 
-/// A target that is changed where it is becomes again what it was, as far as that can be; the failure says what it is now.
-fn end<W: World>(world: &mut W, replacement: &Replacement<'_>, changes: &Changes, failure: Failure) -> Result<Ended, Failure> {
+/// A target that is changed where it is becomes again what it was, as far as that can be; the
+/// failure says what it is now.
+fn end<W: World>(
+    world: &mut W,
+    replacement: &Replacement<'_>,
+    changes: &Changes,
+    failure: Failure,
+) -> Result<Ended, Failure> {
     let others_go_on = is_of_one_volume(&failure);
     let is_in_place = replacement.there.is_some_and(|there| there.in_place);
     let failure = if !is_in_place {
         failure
     } else if replacement.undo(world, changes)? {
         match failure {
-            Failure::TargetWrite { volume, path, errno } => Failure::TargetWriteUndone { volume, path, errno },
+            Failure::TargetWrite {
+                volume,
+                path,
+                errno,
+            } => Failure::TargetWriteUndone {
+                volume,
+                path,
+                errno,
+            },
             other => other,
         }
     } else {
         let (volume, path) = (replacement.volume.name.clone(), replacement.path.to_owned());
-        Failure::TargetUnfinished { volume, path, why: failure.text(), exit: failure.exit() }
+        Failure::TargetUnfinished {
+            volume,
+            path,
+            why: failure.text(),
+            exit: failure.exit(),
+        }
     };
-    Ok(Ended { failure, others_go_on })
+    Ok(Ended {
+        failure,
+        others_go_on,
+    })
 }
 
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Self {
-        Self { others_go_on: is_of_one_volume(&failure), failure }
+        Self {
+            others_go_on: is_of_one_volume(&failure),
+            failure,
+        }
     }
 }
 
@@ -418,7 +577,10 @@ fn write_stream<W: World>(
 ) -> Result<(), Failure> {
     let not_written = |error| match error {
         Errno::CANCELED => Failure::Interrupted,
-        Errno(errno) => Failure::OutputWrite { volume: volume.name.clone(), errno },
+        Errno(errno) => Failure::OutputWrite {
+            volume: volume.name.clone(),
+            errno,
+        },
     };
     let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
     let mut at_end = false;
@@ -433,14 +595,28 @@ fn write_stream<W: World>(
             Some(opened) => {
                 for chunk in opened {
                     let written = stream.take(parts.world, chunk).map_err(not_written)?;
-                    changes.written_bytes = written.iter().fold(changes.written_bytes, |sum, chunk| sum.saturating_add(chunk.len() as u64));
+                    changes.written_bytes =
+                        written.iter().fold(changes.written_bytes, |sum, chunk| {
+                            sum.saturating_add(chunk.len() as u64)
+                        });
                     parts.reader.give_back(written);
                 }
             }
-            None if at_end => return parts.world.finish_target(stream.item, session.size_bytes).map_err(not_written),
+            None if at_end => {
+                return parts
+                    .world
+                    .finish_target(stream.item, session.size_bytes)
+                    .map_err(not_written);
+            }
             None => {}
         }
-        report(parts.world, Phase::Restoring, &volume.name, changes.written_bytes, session.size_bytes);
+        report(
+            parts.world,
+            Phase::Restoring,
+            &volume.name,
+            changes.written_bytes,
+            session.size_bytes,
+        );
         if parts.world.cancelled() {
             return Err(Failure::Interrupted);
         }
@@ -459,12 +635,17 @@ fn next_window<W: World>(
     while (window.len() as u64) < window_chunks
         && let Some((index, id)) = walk.next(&mut nodes)?
     {
-        window.push(Wanted { index, id, plain_bytes: session.chunk_bytes(index) });
+        window.push(Wanted {
+            index,
+            id,
+            plain_bytes: session.chunk_bytes(index),
+        });
     }
     Ok(window)
 }
 
-/// Chunks come in the order of the store, and a stream waits for the next one in the volume's order.
+/// Chunks come in the order of the store, and a stream waits for the next one in the volume's
+/// order.
 struct Stream {
     item: u32,
     chunk_size_bytes: u64,
@@ -477,7 +658,12 @@ impl Stream {
     fn new(item: u32, session: &SessionEntry) -> Self {
         let chunk_size_bytes = u64::from(session.chunk_size_bytes);
         let waiting_max = usize::try_from(WINDOW_BYTES / chunk_size_bytes).unwrap_or(usize::MAX);
-        Self { item, chunk_size_bytes, waiting: BTreeMap::new(), waiting_max }
+        Self {
+            item,
+            chunk_size_bytes,
+            waiting: BTreeMap::new(),
+            waiting_max,
+        }
     }
 
     /// May another window be asked for? Memory is bounded by what is waited for.
@@ -486,7 +672,8 @@ impl Stream {
     }
 
     fn expect(&mut self, window: &[Wanted]) {
-        self.waiting.extend(window.iter().map(|wanted| (wanted.index, None)));
+        self.waiting
+            .extend(window.iter().map(|wanted| (wanted.index, None)));
     }
 
     /// Gives back what was written, to be filled again.
@@ -498,7 +685,11 @@ impl Stream {
         {
             let (index, chunk) = next.remove_entry();
             let chunk = chunk.unwrap_or_default();
-            world.write_target(self.item, index.saturating_mul(self.chunk_size_bytes), &chunk)?;
+            world.write_target(
+                self.item,
+                index.saturating_mul(self.chunk_size_bytes),
+                &chunk,
+            )?;
             written.push(chunk);
         }
         Ok(written)
@@ -506,9 +697,21 @@ impl Stream {
 }
 
 /// Tells how far it is.
-pub(super) fn report<W: World>(world: &mut W, phase: Phase, name: &str, done_bytes: u64, total_bytes: u64) {
+pub(super) fn report<W: World>(
+    world: &mut W,
+    phase: Phase,
+    name: &str,
+    done_bytes: u64,
+    total_bytes: u64,
+) {
     let done_bytes = done_bytes.min(total_bytes);
-    world.progress(Progress { phase, volume: Some(name.to_owned()), done_bytes, total_bytes, sent_bytes: 0 });
+    world.progress(Progress {
+        phase,
+        volume: Some(name.to_owned()),
+        done_bytes,
+        total_bytes,
+        sent_bytes: 0,
+    });
 }
 
 /// Damage is of one volume: another one may be whole. A lost store or local state is not.
@@ -543,8 +746,22 @@ fn is_of_one_volume(failure: &Failure) -> bool {
 /// Names the volume in a failure that knew only the object.
 fn about(failure: Failure, name: &str) -> Failure {
     match failure {
-        Failure::Missing { class, object, .. } => Failure::Missing { class, object, volume: Some(name.to_owned()) },
-        Failure::Damaged { class, object, what, .. } => Failure::Damaged { class, object, what, volume: Some(name.to_owned()) },
+        Failure::Missing { class, object, .. } => Failure::Missing {
+            class,
+            object,
+            volume: Some(name.to_owned()),
+        },
+        Failure::Damaged {
+            class,
+            object,
+            what,
+            ..
+        } => Failure::Damaged {
+            class,
+            object,
+            what,
+            volume: Some(name.to_owned()),
+        },
         other => other,
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A few of the chunks that are said to be unchanged are read and compared with the base, in each run. One that differs ends the trust in
-//! what was told: a wrong delta would be a wrong backup, and nothing else would find it.
+//! A few of the chunks that are said to be unchanged are read and compared with the base, in each
+//! run. One that differs ends the trust in what was told: a wrong delta would be a wrong backup,
+//! and nothing else would find it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,14 +32,28 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Draws chunks of the base: each is the first at or after a random place, since most of a volume may be a hole.
-    pub fn draw<W: World>(world: &mut W, archive: &mut Archive, base: &Root<Id>, count: u64, chunk_size: usize) -> Result<Self, Failure> {
+    /// Draws chunks of the base: each is the first at or after a random place, since most of a
+    /// volume may be a hole.
+    pub fn draw<W: World>(
+        world: &mut W,
+        archive: &mut Archive,
+        base: &Root<Id>,
+        count: u64,
+        chunk_size: usize,
+    ) -> Result<Self, Failure> {
         let most = usize::try_from(SAMPLE_BYTES).unwrap_or(usize::MAX) / chunk_size.max(1);
-        let mut samples = Self { chunks: BTreeSet::new(), beside_left: BESIDE_MAX.min(most / 3) };
+        let mut samples = Self {
+            chunks: BTreeSet::new(),
+            beside_left: BESIDE_MAX.min(most / 3),
+        };
         for _ in 0..DRAWN_MAX.min(most.saturating_sub(samples.beside_left)) {
-            let place = u64::from_le_bytes(world.draw()?).checked_rem(count).unwrap_or(0);
+            let place = u64::from_le_bytes(world.draw()?)
+                .checked_rem(count)
+                .unwrap_or(0);
             let found = Walk::<ContentTree>::from(base, place).next(&mut archive.nodes(world))?;
-            samples.chunks.insert(found.map_or(place, |(index, _)| index));
+            samples
+                .chunks
+                .insert(found.map_or(place, |(index, _)| index));
         }
         samples.chunks.retain(|index| *index < count);
         Ok(samples)
@@ -80,7 +95,9 @@ impl Samples {
             let offset = index.saturating_mul(chunk_size as u64);
             let length = size_bytes.saturating_sub(offset).min(chunk_size as u64);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-            let read = world.read_source(item, offset, &mut bytes).map_err(|errno| ReadStop::Errno(offset, errno))?;
+            let read = world
+                .read_source(item, offset, &mut bytes)
+                .map_err(|errno| ReadStop::Errno(offset, errno))?;
             read_bytes = read_bytes.saturating_add(length);
             let expected = get::<ContentTree, _>(base, index, &mut archive.nodes(world))?;
             if read < bytes.len() || name_chunk(domain, &bytes) != expected {

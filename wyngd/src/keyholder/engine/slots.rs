@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which slot a passphrase opens. That a slot exists says nothing: anybody who writes to the store can make one under each of the 256 names,
-//! and a removed one stays for a while. Live is what the newest commit lists.
+//! Which slot a passphrase opens. That a slot exists says nothing: anybody who writes to the store
+//! can make one under each of the 256 names, and a removed one stays for a while. Live is what the
+//! newest commit lists.
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{Password, Root, SlotError, cheapest_first, open_slot, slot_name};
@@ -9,12 +10,14 @@ use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
 
 use crate::keyholder::world::World;
 
-/// Slots that are asked for before the first answer is awaited: without it each of the 256 names costs a way to the store and back.
+/// Slots that are asked for before the first answer is awaited: without it each of the 256 names
+/// costs a way to the store and back.
 const ASKED_AHEAD: usize = 16;
 /// How often a person may try.
 const PASSPHRASE_TRIES: usize = 3;
 
-/// The trial of one passphrase on several slots, cheapest first, the highest number among equals. It can be interrupted before each slot.
+/// The trial of one passphrase on several slots, cheapest first, the highest number among equals.
+/// It can be interrupted before each slot.
 pub struct SlotTrial {
     slots: std::vec::IntoIter<Slot>,
     tried: u64,
@@ -28,17 +31,33 @@ impl SlotTrial {
     pub fn new(slots: impl IntoIterator<Item = Slot>) -> Self {
         let mut slots: Vec<Slot> = slots.into_iter().collect();
         cheapest_first(&mut slots);
-        Self { tried: 0, total: slots.len() as u64, damaged: None, slots: slots.into_iter() }
+        Self {
+            tried: 0,
+            total: slots.len() as u64,
+            damaged: None,
+            slots: slots.into_iter(),
+        }
     }
 
-    /// ROOT out of the next slot that the passphrase opens, and the slot; `None` when all were tried.
-    pub fn next<W: World>(&mut self, world: &mut W, password: &Password) -> Result<Option<(Root, Slot)>, Failure> {
+    /// ROOT out of the next slot that the passphrase opens, and the slot; `None` when all were
+    /// tried.
+    pub fn next<W: World>(
+        &mut self,
+        world: &mut W,
+        password: &Password,
+    ) -> Result<Option<(Root, Slot)>, Failure> {
         for slot in self.slots.by_ref() {
             if world.cancelled() {
                 return Err(Failure::Interrupted);
             }
             let (done_bytes, total_bytes) = (self.tried, self.total);
-            world.progress(Progress { phase: Phase::Unlocking, volume: None, done_bytes, total_bytes, sent_bytes: 0 });
+            world.progress(Progress {
+                phase: Phase::Unlocking,
+                volume: None,
+                done_bytes,
+                total_bytes,
+                sent_bytes: 0,
+            });
             self.tried = self.tried.saturating_add(1);
             match open_slot(&slot, password) {
                 Ok(root) => return Ok(Some((root, slot))),
@@ -52,12 +71,19 @@ impl SlotTrial {
 
     /// Why none opened: a passphrase cannot be judged by a damaged slot.
     pub fn refused(&self) -> Failure {
-        self.damaged.map_or(Failure::WrongPassphrase, |(number, fault)| damaged_slot(number, fault))
+        self.damaged
+            .map_or(Failure::WrongPassphrase, |(number, fault)| {
+                damaged_slot(number, fault)
+            })
     }
 }
 
-/// Asks for a passphrase that opens something, and after a wrong one again where a person can be asked again.
-pub fn with_passphrase<W: World, T>(world: &mut W, mut open: impl FnMut(&mut W, Password) -> Result<T, Failure>) -> Result<T, Failure> {
+/// Asks for a passphrase that opens something, and after a wrong one again where a person can be
+/// asked again.
+pub fn with_passphrase<W: World, T>(
+    world: &mut W,
+    mut open: impl FnMut(&mut W, Password) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut asked = Asked::Known;
     for left in (0..PASSPHRASE_TRIES).rev() {
         let given = match world.passphrase(asked) {
@@ -76,7 +102,8 @@ pub fn with_passphrase<W: World, T>(world: &mut W, mut open: impl FnMut(&mut W, 
     Err(Failure::WrongPassphrase)
 }
 
-/// What lies in the store under the names of slots. Nobody has said yet that any of it is the archive's.
+/// What lies in the store under the names of slots. Nobody has said yet that any of it is the
+/// archive's.
 #[derive(Debug, Default)]
 pub struct StoredSlots {
     /// Those whose bytes fit together.
@@ -127,14 +154,32 @@ pub fn slot_hash(slot: &Slot) -> [u8; 32] {
 
 /// How a damaged slot is told.
 pub fn damaged_slot(number: u8, fault: Fault) -> Failure {
-    Failure::Damaged { class: ObjectClass::Slot, object: number.to_string(), what: fault.to_string(), volume: None }
+    Failure::Damaged {
+        class: ObjectClass::Slot,
+        object: number.to_string(),
+        what: fault.to_string(),
+        volume: None,
+    }
 }
 
 fn ask<W: World>(world: &mut W, number: u8) -> Result<(), Failure> {
-    world.request(slot_name(number), 0, u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX))
+    world.request(
+        slot_name(number),
+        0,
+        u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX),
+    )
 }
 
 fn answer<W: World>(world: &mut W, number: u8) -> Result<Result<Slot, Fault>, Failure> {
-    let slot = world.answer()?.or_fault().and_then(|bytes| Slot::decode(bytes.as_ref()));
-    Ok(slot.and_then(|slot| if slot.clear().number == number { Ok(slot) } else { Err(Fault::Shape("number")) }))
+    let slot = world
+        .answer()?
+        .or_fault()
+        .and_then(|bytes| Slot::decode(bytes.as_ref()));
+    Ok(slot.and_then(|slot| {
+        if slot.clear().number == number {
+            Ok(slot)
+        } else {
+            Err(Fault::Shape("number"))
+        }
+    }))
 }

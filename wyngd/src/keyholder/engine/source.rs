@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which parts of a source a run reads, in which order: all of it, or what changed since a base, in batches of whole chunks. Holes are passed
-//! over; what the base has in them is the reader's to remove.
+//! Which parts of a source a run reads, in which order: all of it, or what changed since a base, in
+//! batches of whole chunks. Holes are passed over; what the base has in them is the reader's to
+//! remove.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,19 +35,26 @@ pub struct Batch {
 pub struct Base {
     /// The tree.
     pub root: Root<Id>,
-    /// What changed since is told by the volumes role; otherwise all is read. What had changed before that, and the base snapshot's size.
+    /// What changed since is told by the volumes role; otherwise all is read. What had changed
+    /// before that, and the base snapshot's size.
     pub changes_since: Option<SavedDelta>,
 }
 
 impl Base {
     /// All is read, and compared with this session where its ids are comparable.
     pub fn whole(session: Option<&SessionEntry>, count: u64) -> Self {
-        Self { root: session.map_or(Root::empty(count), content_root), changes_since: None }
+        Self {
+            root: session.map_or(Root::empty(count), content_root),
+            changes_since: None,
+        }
     }
 
     /// What changed since this base is read.
     pub fn delta(base: &KnownBase) -> Self {
-        Self { root: content_root(&base.session), changes_since: Some(base.saved.clone()) }
+        Self {
+            root: content_root(&base.session),
+            changes_since: Some(base.saved.clone()),
+        }
     }
 }
 
@@ -71,8 +79,18 @@ impl ReadStop {
     pub fn of_volume(self, name: &str, path: &[u8]) -> Failure {
         let (volume, path) = (name.to_owned(), path_text(path));
         match self {
-            Self::Errno(offset_bytes, Errno(errno)) => Failure::SourceRead { volume, path, offset_bytes, errno },
-            Self::Resized(expected_bytes, found_bytes) => Failure::SourceResized { volume, path, expected_bytes, found_bytes },
+            Self::Errno(offset_bytes, Errno(errno)) => Failure::SourceRead {
+                volume,
+                path,
+                offset_bytes,
+                errno,
+            },
+            Self::Resized(expected_bytes, found_bytes) => Failure::SourceResized {
+                volume,
+                path,
+                expected_bytes,
+                found_bytes,
+            },
             Self::Failure(failure) => failure,
         }
     }
@@ -92,12 +110,28 @@ pub struct BatchReader {
 
 impl BatchReader {
     /// A reader of `size_bytes` in `count` chunks.
-    pub fn new(item: u32, base: &Base, chunk_size: usize, size_bytes: u64, count: u64, samples: Samples) -> Self {
+    pub fn new(
+        item: u32,
+        base: &Base,
+        chunk_size: usize,
+        size_bytes: u64,
+        count: u64,
+        samples: Samples,
+    ) -> Self {
         let ranges = match &base.changes_since {
             None => ChunkRanges::whole(count),
-            Some(saved) => ChunkRanges::changed(saved, size_bytes, chunk_size as u64, count, samples),
+            Some(saved) => {
+                ChunkRanges::changed(saved, size_bytes, chunk_size as u64, count, samples)
+            }
         };
-        Self { item, ranges, current: 0..0, chunk_size, size_bytes, spare: Vec::new() }
+        Self {
+            item,
+            ranges,
+            current: 0..0,
+            chunk_size,
+            size_bytes,
+            spare: Vec::new(),
+        }
     }
 
     /// The next batch, or `None` at the end.
@@ -111,33 +145,59 @@ impl BatchReader {
         let chunk_size = self.chunk_size as u64;
         let Range { start, end } = self.current.clone();
         let offset = start.saturating_mul(chunk_size);
-        let data = world.next_data(self.item, offset).map_err(|errno| ReadStop::Errno(offset, errno))?;
+        let data = world
+            .next_data(self.item, offset)
+            .map_err(|errno| ReadStop::Errno(offset, errno))?;
         let range_end = end.saturating_mul(chunk_size).min(self.size_bytes);
         let Some((data_begin, data_end)) = data.filter(|(begin, _)| *begin < range_end) else {
             self.current = end..end;
-            return Ok(Some(Batch { covers: start..end, first_chunk: end, bytes: Vec::new() }));
+            return Ok(Some(Batch {
+                covers: start..end,
+                first_chunk: end,
+                bytes: Vec::new(),
+            }));
         };
         let first_chunk = (data_begin / chunk_size).max(start);
         let most = (BATCH_BYTES / self.chunk_size).max(1) as u64;
-        let last_chunk = data_end.div_ceil(chunk_size).min(end).min(first_chunk.saturating_add(most)).max(first_chunk.saturating_add(1));
+        let last_chunk = data_end
+            .div_ceil(chunk_size)
+            .min(end)
+            .min(first_chunk.saturating_add(most))
+            .max(first_chunk.saturating_add(1));
         let offset = first_chunk.saturating_mul(chunk_size);
-        let length = last_chunk.saturating_mul(chunk_size).min(self.size_bytes).saturating_sub(offset);
+        let length = last_chunk
+            .saturating_mul(chunk_size)
+            .min(self.size_bytes)
+            .saturating_sub(offset);
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let read = world.read_source(self.item, offset, &mut bytes).map_err(|errno| ReadStop::Errno(offset, errno))?;
+        let read = world
+            .read_source(self.item, offset, &mut bytes)
+            .map_err(|errno| ReadStop::Errno(offset, errno))?;
         if read < bytes.len() {
-            return Err(ReadStop::Resized(self.size_bytes, offset.saturating_add(read as u64)));
+            return Err(ReadStop::Resized(
+                self.size_bytes,
+                offset.saturating_add(read as u64),
+            ));
         }
         self.current.start = last_chunk;
-        Ok(Some(Batch { covers: start..last_chunk, first_chunk, bytes }))
+        Ok(Some(Batch {
+            covers: start..last_chunk,
+            first_chunk,
+            bytes,
+        }))
     }
 
     /// How far it is in the volume.
     pub fn position_bytes(&self) -> u64 {
-        self.current.start.saturating_mul(self.chunk_size as u64).min(self.size_bytes)
+        self.current
+            .start
+            .saturating_mul(self.chunk_size as u64)
+            .min(self.size_bytes)
     }
 
-    /// How what was read was found; `None` when it could not be told, and not all that changed was read.
+    /// How what was read was found; `None` when it could not be told, and not all that changed was
+    /// read.
     pub fn method(&self) -> Option<Method> {
         self.ranges.method()
     }
@@ -149,8 +209,14 @@ impl BatchReader {
 
     /// A source that shrank while it was read would look like one with a hole at its end.
     fn check_size<W: World>(&self, world: &mut W) -> Result<(), ReadStop> {
-        let found = world.source_bytes(self.item).map_err(|errno| ReadStop::Errno(self.size_bytes, errno))?;
-        if found < self.size_bytes { Err(ReadStop::Resized(self.size_bytes, found)) } else { Ok(()) }
+        let found = world
+            .source_bytes(self.item)
+            .map_err(|errno| ReadStop::Errno(self.size_bytes, errno))?;
+        if found < self.size_bytes {
+            Err(ReadStop::Resized(self.size_bytes, found))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -163,8 +229,8 @@ pub struct ChunkRanges {
     /// Ranges of bytes that were told and not handed out.
     told: VecDeque<(u64, u64)>,
     at_end: bool,
-    /// The same, known before: what was saved, and the bytes between the old size and the new one with the last byte before them, since that
-    /// chunk has another length now.
+    /// The same, known before: what was saved, and the bytes between the old size and the new one
+    /// with the last byte before them, since that chunk has another length now.
     known: VecDeque<(u64, u64)>,
     method: Option<Method>,
     samples: Samples,
@@ -185,14 +251,32 @@ impl ChunkRanges {
     }
 
     /// Those that changed since a base, in a volume of `count` chunks that has `new_bytes` now.
-    pub fn changed(saved: &SavedDelta, new_bytes: u64, chunk_size: u64, count: u64, samples: Samples) -> Self {
+    pub fn changed(
+        saved: &SavedDelta,
+        new_bytes: u64,
+        chunk_size: u64,
+        count: u64,
+        samples: Samples,
+    ) -> Self {
         let old_bytes = saved.base_bytes;
         let mut known = saved.ranges.clone();
         if old_bytes != new_bytes {
-            let resized = (old_bytes.min(new_bytes).saturating_sub(1), old_bytes.max(new_bytes));
+            let resized = (
+                old_bytes.min(new_bytes).saturating_sub(1),
+                old_bytes.max(new_bytes),
+            );
             known.insert(known.partition_point(|range| range.0 < resized.0), resized);
         }
-        Self { chunk_size, count, done: 0, told: VecDeque::new(), at_end: false, known: known.into(), method: None, samples }
+        Self {
+            chunk_size,
+            count,
+            done: 0,
+            told: VecDeque::new(),
+            at_end: false,
+            known: known.into(),
+            method: None,
+            samples,
+        }
     }
 
     /// How they are found; `None` when it could not be told.
@@ -201,7 +285,11 @@ impl ChunkRanges {
     }
 
     /// The next one.
-    pub fn next<W: World>(&mut self, world: &mut W, item: u32) -> Result<Option<Range<u64>>, Failure> {
+    pub fn next<W: World>(
+        &mut self,
+        world: &mut W,
+        item: u32,
+    ) -> Result<Option<Range<u64>>, Failure> {
         loop {
             if self.told.is_empty() && !self.at_end {
                 self.next_page(world, item)?;
@@ -210,9 +298,16 @@ impl ChunkRanges {
                 (Some(known), Some(told)) => known.0 <= told.0,
                 (known, _) => known.is_some(),
             };
-            let next = if known_is_next { self.known.pop_front() } else { self.told.pop_front() };
-            let Some((begin, end)) = next else { return Ok(None) };
-            let range = (begin / self.chunk_size).max(self.done)..end.div_ceil(self.chunk_size).min(self.count);
+            let next = if known_is_next {
+                self.known.pop_front()
+            } else {
+                self.told.pop_front()
+            };
+            let Some((begin, end)) = next else {
+                return Ok(None);
+            };
+            let range = (begin / self.chunk_size).max(self.done)
+                ..end.div_ceil(self.chunk_size).min(self.count);
             if !range.is_empty() {
                 self.done = range.end;
                 self.samples.pass_over(&range, self.count);
@@ -246,7 +341,10 @@ pub struct BaseWalk {
 impl BaseWalk {
     /// Begins with the first entry.
     pub fn new(base: &Root<Id>) -> Self {
-        Self { walk: Walk::from(base, 0), ahead: None }
+        Self {
+            walk: Walk::from(base, 0),
+            ahead: None,
+        }
     }
 
     /// The next entry in `range`, which stays the next one.
@@ -275,7 +373,11 @@ impl BaseWalk {
         let entry = match self.ahead.take().filter(|(index, _)| *index >= range.start) {
             None => {
                 self.walk.skip_to(range.start);
-                self.walk.next(&mut CachedNodes { world, cache, credential })?
+                self.walk.next(&mut CachedNodes {
+                    world,
+                    cache,
+                    credential,
+                })?
             }
             entry => entry,
         };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Becoming the archive's writer: a commit that changes nothing but who writes. The machine before finds its next commit's name taken.
+//! Becoming the archive's writer: a commit that changes nothing but who writes. The machine before
+//! finds its next commit's name taken.
 
 use wyng_control::Failure;
 use wyng_wire::Service;
@@ -9,10 +10,12 @@ use super::commit::{commit_change, settle_pending};
 use super::pool::Pool;
 use crate::keyholder::world::World;
 
-/// Behind generations that were passed over, so many commits at most are made at once to reach beyond them.
+/// Behind generations that were passed over, so many commits at most are made at once to reach
+/// beyond them.
 const COMMITS_MAX: usize = 64;
 
-/// Takes over. Behind damaged generations it writes on until it is past them, so that the archive opens elsewhere as it is here.
+/// Takes over. Behind damaged generations it writes on until it is past them, so that the archive
+/// opens elsewhere as it is here.
 pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(world, name)?;
     if archive.ledger.stopped {
@@ -22,7 +25,10 @@ pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     settle_pending(world, &mut archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {
-            return Err(Failure::NewerSound { generation: archive.head.generation, newest: passed.newest });
+            return Err(Failure::NewerSound {
+                generation: archive.head.generation,
+                newest: passed.newest,
+            });
         }
         // Nobody has asked for an older generation yet.
         Some(passed) if !passed.requested => archive.may_write()?,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading what the archive owns and comparing it with its hashes; deep: opening every record too. It changes nothing in the store;
-//! what it found is noted, and the next run heals what it can.
+//! Reading what the archive owns and comparing it with its hashes; deep: opening every record too.
+//! It changes nothing in the store; what it found is noted, and the next run heals what it can.
 //!
-//! Integrity *and* completeness: what must be there comes from the authenticated head, never from a listing.
+//! Integrity *and* completeness: what must be there comes from the authenticated head, never from a
+//! listing.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,12 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wyng_archive::crypto::{Coder, Credential, Domain, DomainId, Id, Kind, SessionKey, slot_name};
 use wyng_archive::format::{
-    COMMIT_BYTES, ContentTree, Directory, KeysTree, Malformed, PackEntry, PackState, RecordKind, SLOT_BYTES, SessionEntry, SessionsTree,
-    VolumeEntry, VolumesTree,
+    COMMIT_BYTES, ContentTree, Directory, KeysTree, Malformed, PackEntry, PackState, RecordKind,
+    SLOT_BYTES, SessionEntry, SessionsTree, VolumeEntry, VolumesTree,
 };
 use wyng_archive::plan::{COPIES_ABSENT, mark};
 use wyng_archive::{BlobName, Class, Damage, Fault};
-use wyng_control::{ExitStatus, Failure, ObjectClass, Phase, Problem, Progress, SessionChoice, ToClient, VerifyReport};
+use wyng_control::{
+    ExitStatus, Failure, ObjectClass, Phase, Problem, Progress, SessionChoice, ToClient,
+    VerifyReport,
+};
 use wyng_wire::Service;
 
 use super::acknowledge::{forget_what_healed, is_acknowledged, is_list_acknowledged};
@@ -34,9 +38,11 @@ use crate::keyholder::world::World;
 const PIECE_BYTES: u32 = 1 << 20;
 /// Pieces asked for ahead.
 const PIECES_AHEAD: usize = 4;
-/// Deep: packs that are read or being opened have at most so many bytes together, but for one that is longer alone.
+/// Deep: packs that are read or being opened have at most so many bytes together, but for one that
+/// is longer alone.
 const OPENING_MAX_BYTES: u64 = 48 << 20;
-/// More than so many packs, and more than one in so many of those that were read, are too many to be believed.
+/// More than so many packs, and more than one in so many of those that were read, are too many to
+/// be believed.
 const HELD_MIN_PACKS: usize = 16;
 const HELD_SHARE: usize = 10;
 /// So many sessions are named with a problem.
@@ -60,11 +66,24 @@ pub struct Request {
 pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(world, &request.archive)?;
     let (sessions, lists_lost) = chosen_sessions(world, &mut archive, request)?;
-    let data_key = if request.deep { Some(archive.data_key(world)?) } else { None };
+    let data_key = if request.deep {
+        Some(archive.data_key(world)?)
+    } else {
+        None
+    };
     let packs = packs_of(world, &mut archive)?;
     let everything = request.volumes.is_empty() && request.session.is_none();
-    let needed = if everything { packs.keys().copied().collect() } else { packs_needed(world, &mut archive, &sessions)? };
-    world.connect(Service::Fetch, &archive.toml.via, &archive.toml.store, false)?;
+    let needed = if everything {
+        packs.keys().copied().collect()
+    } else {
+        packs_needed(world, &mut archive, &sessions)?
+    };
+    world.connect(
+        Service::Fetch,
+        &archive.toml.via,
+        &archive.toml.store,
+        false,
+    )?;
     let (opener, key_fault) = match data_key {
         Some(data_key) => {
             let Keys { keys, fault } = keys_of(world, &mut archive, &data_key)?;
@@ -85,7 +104,16 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         bad_packs: BTreeSet::new(),
         times,
     };
-    let read = check.everything(world, &mut archive, request, &packs, &needed, &sessions, opener, everything);
+    let read = check.everything(
+        world,
+        &mut archive,
+        request,
+        &packs,
+        &needed,
+        &sessions,
+        opener,
+        everything,
+    );
     // Also what was found before an interruption is noted.
     check.times.write(world, &archive)?;
     check.hold_what_is_too_much();
@@ -95,8 +123,14 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     }
     let (foreign_objects, listed_whole) = read?;
     // What is held counts as lost only for saying which sessions need it.
-    let (lost, held) = (archive.ledger.notes.lost_packs(), archive.ledger.notes.held_packs());
-    archive.cache.index.set_lost(lost.union(&held).copied().collect());
+    let (lost, held) = (
+        archive.ledger.notes.lost_packs(),
+        archive.ledger.notes.held_packs(),
+    );
+    archive
+        .cache
+        .index
+        .set_lost(lost.union(&held).copied().collect());
     let told = tell_problems(world, &mut archive, &packs, check.problems)?;
     archive.cache.index.set_lost(lost);
     forget_what_healed(world, &mut archive)?;
@@ -104,24 +138,39 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     // A list may have come back with its pack.
     let mut still_lost = Vec::new();
     for volume in lists_lost {
-        if matches!(archive.sessions(world, &volume), Err(Failure::SessionsLost { .. })) {
+        if matches!(
+            archive.sessions(world, &volume),
+            Err(Failure::SessionsLost { .. })
+        ) {
             still_lost.push(volume);
         }
     }
     let lists = tell_lost_lists(world, &archive, &still_lost)?;
     let lost_keys = tell_lost_keys(world, &archive)?;
-    let key_fault = key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
+    let key_fault =
+        key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
     let passed_over = tell_passed_over(world, &archive)?;
-    let problems = [told.new, lists.new, lost_keys, passed_over].into_iter().fold(u64::from(key_fault.is_some()), u64::saturating_add);
+    let problems = [told.new, lists.new, lost_keys, passed_over]
+        .into_iter()
+        .fold(u64::from(key_fault.is_some()), u64::saturating_add);
     if let Some(fault) = key_fault {
         world.tell(ToClient::Problem(problem_of(fault)?))?;
     }
     let acknowledged = told.acknowledged.saturating_add(lists.acknowledged);
-    world.tell(ToClient::Verified(VerifyReport { objects_checked, foreign_objects, listed_whole, read_bytes, problems, acknowledged }))?;
+    world.tell(ToClient::Verified(VerifyReport {
+        objects_checked,
+        foreign_objects,
+        listed_whole,
+        read_bytes,
+        problems,
+        acknowledged,
+    }))?;
     match problems {
         0 => Ok(ExitStatus::Done),
         count if held.is_empty() => Err(Failure::ProblemsFound { count }),
-        _ => Err(Failure::MuchDamaged { packs: held.len() as u64 }),
+        _ => Err(Failure::MuchDamaged {
+            packs: held.len() as u64,
+        }),
     }
 }
 
@@ -134,8 +183,14 @@ fn chosen_sessions<W: World>(
     request: &Request,
 ) -> Result<(Vec<NamedSession>, Vec<VolumeEntry>), Failure> {
     let volumes = archive.volumes(world)?;
-    if let Some(unknown) = request.volumes.iter().find(|name| volumes.iter().all(|(_, volume)| volume.name != **name)) {
-        return Err(Failure::UnknownVolume { volume: unknown.clone() });
+    if let Some(unknown) = request
+        .volumes
+        .iter()
+        .find(|name| volumes.iter().all(|(_, volume)| volume.name != **name))
+    {
+        return Err(Failure::UnknownVolume {
+            volume: unknown.clone(),
+        });
     }
     let (mut chosen, mut lists_lost) = (Vec::new(), Vec::new());
     for (_, volume) in volumes {
@@ -144,27 +199,46 @@ fn chosen_sessions<W: World>(
         }
         let sessions = match &request.session {
             None => archive.sessions(world, &volume),
-            Some(choice) => archive.choose(world, &volume, choice).map(|session| vec![session]),
+            Some(choice) => archive
+                .choose(world, &volume, choice)
+                .map(|session| vec![session]),
         };
         match sessions {
-            Ok(sessions) => chosen.extend(sessions.into_iter().map(|session| (volume.clone(), session))),
+            Ok(sessions) => chosen.extend(
+                sessions
+                    .into_iter()
+                    .map(|session| (volume.clone(), session)),
+            ),
             Err(Failure::SessionsLost { .. }) => lists_lost.push(volume),
             Err(Failure::UnknownSession { .. }) if request.volumes.is_empty() => {}
             Err(failure) => return Err(failure),
         }
     }
     match &request.session {
-        Some(choice) if chosen.is_empty() && lists_lost.is_empty() => Err(Failure::NoSession { session: choice.to_string() }),
+        Some(choice) if chosen.is_empty() && lists_lost.is_empty() => Err(Failure::NoSession {
+            session: choice.to_string(),
+        }),
         _ => Ok((chosen, lists_lost)),
     }
 }
 
 /// Names the volumes whose list of sessions is lost.
-fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[VolumeEntry]) -> Result<Told, Failure> {
-    let mut told = Told { new: 0, acknowledged: 0 };
+fn tell_lost_lists<W: World>(
+    world: &mut W,
+    archive: &Archive,
+    volumes: &[VolumeEntry],
+) -> Result<Told, Failure> {
+    let mut told = Told {
+        new: 0,
+        acknowledged: 0,
+    };
     for volume in volumes {
         let acknowledged = is_list_acknowledged(archive, volume);
-        let count = if acknowledged { &mut told.acknowledged } else { &mut told.new };
+        let count = if acknowledged {
+            &mut told.acknowledged
+        } else {
+            &mut told.new
+        };
         *count = count.saturating_add(1);
         let root = sessions_root(volume).child.unwrap_or(Id::ZERO);
         world.tell(ToClient::Problem(Problem {
@@ -178,22 +252,33 @@ fn tell_lost_lists<W: World>(world: &mut W, archive: &Archive, volumes: &[Volume
     Ok(told)
 }
 
-/// Names the newer generation that this machine passed over, until a person has it go on from the older one; how many problems that is.
+/// Names the newer generation that this machine passed over, until a person has it go on from the
+/// older one; how many problems that is.
 fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
-    let Some(passed) = archive.ledger.passed_over else { return Ok(0) };
+    let Some(passed) = archive.ledger.passed_over else {
+        return Ok(0);
+    };
     let opened = archive.head.generation;
-    let what = if passed.sound { "was passed over" } else { "is damaged" };
+    let what = if passed.sound {
+        "was passed over"
+    } else {
+        "is damaged"
+    };
     world.tell(ToClient::Problem(Problem {
         object: to_hex(&archive.credential.commit_name(passed.newest).0),
         class: ObjectClass::Commit,
-        problem: format!("generation {} {what}, and the archive is open as generation {opened} left it", passed.newest),
+        problem: format!(
+            "generation {} {what}, and the archive is open as generation {opened} left it",
+            passed.newest
+        ),
         volumes: Vec::new(),
         acknowledged: false,
     }))?;
     Ok(1)
 }
 
-/// Names the nodes of the key table that are lost, whichever sessions need their keys; how many there are.
+/// Names the nodes of the key table that are lost, whichever sessions need their keys; how many
+/// there are.
 fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
     for id in &archive.lost_keys.nodes {
         world.tell(ToClient::Problem(Problem {
@@ -207,8 +292,13 @@ fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Fai
     Ok(archive.lost_keys.nodes.len() as u64)
 }
 
-/// The packs in which records of these sessions lie, and the nodes by which they are found and opened.
-fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<BTreeSet<u64>, Failure> {
+/// The packs in which records of these sessions lie, and the nodes by which they are found and
+/// opened.
+fn packs_needed<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    sessions: &[NamedSession],
+) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
     packs_below(world, archive, &mut |pack, _| {
         needed.insert(pack);
@@ -228,27 +318,53 @@ fn packs_needed<W: World>(world: &mut W, archive: &mut Archive, sessions: &[Name
     Ok(needed)
 }
 
-/// The nodes by which these sessions are found and opened: of the volumes, of each volume's sessions, and of the key table.
-fn catalog_nodes<W: World>(world: &mut W, archive: &mut Archive, sessions: &[NamedSession]) -> Result<HashSet<Id>, Failure> {
+/// The nodes by which these sessions are found and opened: of the volumes, of each volume's
+/// sessions, and of the key table.
+fn catalog_nodes<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    sessions: &[NamedSession],
+) -> Result<HashSet<Id>, Failure> {
     let (volumes, keys) = (volumes_root(&archive.head), keys_root(&archive.head));
     let mut seen = HashSet::new();
     let mut nodes = NodesAtHand(archive.nodes(world));
-    mark::<VolumesTree, _, _, _>(&volumes, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
-    mark::<KeysTree, _, _, _>(&keys, &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+    mark::<VolumesTree, _, _, _>(
+        &volumes,
+        &mut nodes,
+        &mut |id| seen.insert(*id),
+        &mut |_| Ok(()),
+    )?;
+    mark::<KeysTree, _, _, _>(&keys, &mut nodes, &mut |id| seen.insert(*id), &mut |_| {
+        Ok(())
+    })?;
     for (volume, _) in sessions {
-        mark::<SessionsTree, _, _, _>(&sessions_root(volume), &mut nodes, &mut |id| seen.insert(*id), &mut |_| Ok(()))?;
+        mark::<SessionsTree, _, _, _>(
+            &sessions_root(volume),
+            &mut nodes,
+            &mut |id| seen.insert(*id),
+            &mut |_| Ok(()),
+        )?;
     }
     Ok(seen)
 }
 
 /// All nodes and chunks that a session reaches.
-fn reached<W: World>(world: &mut W, archive: &mut Archive, session: &SessionEntry) -> Result<HashSet<Id>, Failure> {
+fn reached<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<HashSet<Id>, Failure> {
     let (mut nodes_seen, mut chunks) = (HashSet::new(), HashSet::new());
     let root = content_root(session);
-    mark::<ContentTree, _, _, _>(&root, &mut NodesAtHand(archive.nodes(world)), &mut |id| nodes_seen.insert(*id), &mut |id| {
-        chunks.insert(*id);
-        Ok(())
-    })?;
+    mark::<ContentTree, _, _, _>(
+        &root,
+        &mut NodesAtHand(archive.nodes(world)),
+        &mut |id| nodes_seen.insert(*id),
+        &mut |id| {
+            chunks.insert(*id);
+            Ok(())
+        },
+    )?;
     nodes_seen.extend(chunks);
     Ok(nodes_seen)
 }
@@ -269,7 +385,8 @@ struct Check {
     returned: Vec<u64>,
     /// Generations whose commit is not sound under its first name.
     copied: BTreeSet<u64>,
-    /// Chunks that have their id in no known domain, and their packs. Only for one that a session reaches is that a fault.
+    /// Chunks that have their id in no known domain, and their packs. Only for one that a session
+    /// reaches is that a fault.
     unnamed: HashMap<Id, u64>,
     /// Packs that were read and did not count as lost before.
     read_packs: usize,
@@ -279,7 +396,8 @@ struct Check {
 }
 
 impl Check {
-    /// Reads it all; how many blobs of the store are not the archive's, and whether all of the store could be listed.
+    /// Reads it all; how many blobs of the store are not the archive's, and whether all of the
+    /// store could be listed.
     #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
     fn everything<W: World>(
         &mut self,
@@ -299,25 +417,35 @@ impl Check {
         let order = self.times.oldest_first(needed);
         match opener {
             None => self.hash_packs(world, packs, &order, request.budget_bytes)?,
-            Some(opener) => self.open_packs(world, archive, packs, &order, opener, request.budget_bytes)?,
+            Some(opener) => {
+                self.open_packs(world, archive, packs, &order, opener, request.budget_bytes)?
+            }
         }
         self.index_again(world, archive, packs)?;
         // Where a lost pack's directory was never read here, only the sessions know what was in it.
         if request.deep || !self.notes.packs.is_empty() || archive.cache.index.has_lost_keys() {
             self.completeness(world, archive, packs, sessions)?;
         }
-        let foreign = if of_archive { self.foreign(world, archive, packs)? } else { (0, true) };
+        let foreign = if of_archive {
+            self.foreign(world, archive, packs)?
+        } else {
+            (0, true)
+        };
         world.finish_fetch()?;
         Ok(foreign)
     }
 
     fn note(&mut self, class: Class, name: BlobName, fault: Fault) {
-        self.problems.push(Found { damage: Damage::new(class, name.0, fault), pack: None });
+        self.problems.push(Found {
+            damage: Damage::new(class, name.0, fault),
+            pack: None,
+        });
     }
 
     /// Notes what was found in a pack, or that it is right.
     fn judge(&mut self, number: u64, pack: &PackEntry, now: i64, damages: Vec<Damage>) {
-        let counted_as_lost = pack.state == PackState::Lost || self.notes.packs.get(&number) == Some(&PackNote::Lost);
+        let counted_as_lost =
+            pack.state == PackState::Lost || self.notes.packs.get(&number) == Some(&PackNote::Lost);
         if !counted_as_lost {
             self.read_packs = self.read_packs.saturating_add(1);
         }
@@ -326,7 +454,11 @@ impl Check {
                 self.bad_packs.insert(number);
             }
             self.notes.packs.insert(number, PackNote::Lost);
-            self.problems.extend(damages.into_iter().map(|damage| Found { damage, pack: Some(number) }));
+            self.problems
+                .extend(damages.into_iter().map(|damage| Found {
+                    damage,
+                    pack: Some(number),
+                }));
             return;
         }
         self.times.set(number, now);
@@ -334,12 +466,16 @@ impl Check {
             PackState::Lost => self.notes.packs.insert(number, PackNote::Sound),
             PackState::Live | PackState::GivenUp(_) => self.notes.packs.remove(&number),
         };
-        self.returned.extend((noted == Some(PackNote::Lost)).then_some(number));
+        self.returned
+            .extend((noted == Some(PackNote::Lost)).then_some(number));
     }
 
-    /// Notes a pack that is not as long as it was made. What was read of it may be right: the rest is not the archive's.
+    /// Notes a pack that is not as long as it was made. What was read of it may be right: the rest
+    /// is not the archive's.
     fn judge_length(&mut self, number: u64, pack: &PackEntry) {
-        if matches!(pack.state, PackState::GivenUp(_)) || self.problems.iter().any(|found| found.pack == Some(number)) {
+        if matches!(pack.state, PackState::GivenUp(_))
+            || self.problems.iter().any(|found| found.pack == Some(number))
+        {
             return;
         }
         if pack.state != PackState::Lost {
@@ -347,28 +483,44 @@ impl Check {
         }
         self.notes.packs.insert(number, PackNote::Lost);
         self.times.0.remove(&number);
-        self.problems.push(Found { damage: Damage::new(Class::Pack, pack.name.0, Fault::Length), pack: Some(number) });
+        self.problems.push(Found {
+            damage: Damage::new(Class::Pack, pack.name.0, Fault::Length),
+            pack: Some(number),
+        });
     }
 
-    /// If so much of what was read is missing or damaged, or was before and was not read again, then nothing follows from it by itself: more
-    /// likely it is another disk, or a store that lies, and healing would send everything again.
+    /// If so much of what was read is missing or damaged, or was before and was not read again,
+    /// then nothing follows from it by itself: more likely it is another disk, or a store that
+    /// lies, and healing would send everything again.
     fn hold_what_is_too_much(&mut self) {
         let bad = self.bad_packs.len();
         let is_much = bad > HELD_MIN_PACKS && bad.saturating_mul(HELD_SHARE) > self.read_packs;
         if is_much || !self.notes.held_packs().is_empty() {
-            self.notes.packs.extend(self.bad_packs.iter().map(|number| (*number, PackNote::Held)));
+            self.notes.packs.extend(
+                self.bad_packs
+                    .iter()
+                    .map(|number| (*number, PackNote::Held)),
+            );
         }
     }
 
-    /// Takes what a pack holds that is whole again into the cache: when that was built, perhaps nothing of it could be read.
-    fn index_again<W: World>(&mut self, world: &mut W, archive: &mut Archive, packs: &Packs) -> Result<(), Failure> {
+    /// Takes what a pack holds that is whole again into the cache: when that was built, perhaps
+    /// nothing of it could be read.
+    fn index_again<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &mut Archive,
+        packs: &Packs,
+    ) -> Result<(), Failure> {
         if self.returned.is_empty() {
             return Ok(());
         }
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         archive.reopen_cache(world)?;
         for number in std::mem::take(&mut self.returned) {
-            let Some(entry) = packs.get(&number) else { continue };
+            let Some(entry) = packs.get(&number) else {
+                continue;
+            };
             let (pack, _) = read_pack(world, &archive.credential, &mut coder, number, entry)?;
             archive.cache.add_pack(world, &pack)?;
         }
@@ -379,7 +531,9 @@ impl Check {
         for slot in &archive.head.slots {
             let name = slot_name(slot.number);
             match self.read_small(world, name, SLOT_BYTES)? {
-                Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => drop(self.notes.slots.remove(&slot.number)),
+                Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => {
+                    self.notes.slots.remove(&slot.number);
+                }
                 read => {
                     self.notes.slots.insert(slot.number);
                     self.note(Class::Slot, name, read.err().unwrap_or(Fault::Hash));
@@ -389,16 +543,26 @@ impl Check {
         Ok(())
     }
 
-    /// From the head down: each commit's hash stands in the one after it. One copy is enough; two that authenticate and differ are a fork.
+    /// From the head down: each commit's hash stands in the one after it. One copy is enough; two
+    /// that authenticate and differ are a fork.
     fn commits<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-        let (mut generation, mut expected) = (archive.head.generation, archive.ledger.head().map(KnownCommit::hash));
+        let (mut generation, mut expected) = (
+            archive.head.generation,
+            archive.ledger.head().map(KnownCommit::hash),
+        );
         while generation > 0 {
             if world.cancelled() {
                 return Err(Failure::Interrupted);
             }
             let name = archive.credential.commit_name(generation);
-            let copies = read_commit(world, &archive.credential, &mut coder, generation, expected.as_ref())?;
+            let copies = read_commit(
+                world,
+                &archive.credential,
+                &mut coder,
+                generation,
+                expected.as_ref(),
+            )?;
             self.objects_checked = self.objects_checked.saturating_add(1);
             self.read_bytes = self.read_bytes.saturating_add(COMMIT_BYTES as u64);
             let (free, fault, contents) = (copies.free, copies.fault, copies.sound.len());
@@ -417,28 +581,50 @@ impl Check {
                 (_, _) => self.note(Class::Commit, name, Fault::Copies),
             }
             generation = generation.saturating_sub(1);
-            // Below a damaged commit the hash is known only where this machine kept the bytes; the tag is checked all the same.
-            expected = found.map(|found| found.commit.previous).or_else(|| archive.ledger.known(generation).map(KnownCommit::hash));
+            // Below a damaged commit the hash is known only where this machine kept the bytes; the
+            // tag is checked all the same.
+            expected = found
+                .map(|found| found.commit.previous)
+                .or_else(|| archive.ledger.known(generation).map(KnownCommit::hash));
         }
         Ok(())
     }
 
     /// Reads packs and compares their hashes with their names.
-    fn hash_packs<W: World>(&mut self, world: &mut W, packs: &Packs, order: &[u64], budget_bytes: Option<u64>) -> Result<(), Failure> {
+    fn hash_packs<W: World>(
+        &mut self,
+        world: &mut W,
+        packs: &Packs,
+        order: &[u64],
+        budget_bytes: Option<u64>,
+    ) -> Result<(), Failure> {
         let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
         for number in order {
-            let Some(pack) = packs.get(number) else { continue };
-            if budget_bytes.is_some_and(|budget| self.read_bytes.saturating_add(pack.length_bytes.into()) > budget) {
+            let Some(pack) = packs.get(number) else {
+                continue;
+            };
+            if budget_bytes.is_some_and(|budget| {
+                self.read_bytes.saturating_add(pack.length_bytes.into()) > budget
+            }) {
                 break;
             }
             let fault = self.hash_pack(world, pack)?;
-            self.judge(*number, pack, now, fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault)).into_iter().collect());
+            self.judge(
+                *number,
+                pack,
+                now,
+                fault
+                    .map(|fault| Damage::new(Class::Pack, pack.name.0, fault))
+                    .into_iter()
+                    .collect(),
+            );
             self.pack_done(world, total_bytes)?;
         }
         Ok(())
     }
 
-    /// Reads packs whole, some ahead; workers compare their hashes and open their directories and every record.
+    /// Reads packs whole, some ahead; workers compare their hashes and open their directories and
+    /// every record.
     fn open_packs<W: World>(
         &mut self,
         world: &mut W,
@@ -451,7 +637,10 @@ impl Check {
         let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
         let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
         let opener = Arc::new(opener);
-        let mut left = order.iter().filter_map(|number| Some((*number, *packs.get(number)?))).peekable();
+        let mut left = order
+            .iter()
+            .filter_map(|number| Some((*number, *packs.get(number)?)))
+            .peekable();
         let mut asked: VecDeque<(u64, PackEntry)> = VecDeque::new();
         let mut opening: VecDeque<(u64, PackEntry, Ticket<OpenedPack>)> = VecDeque::new();
         let (mut begun_bytes, mut ahead_bytes) = (self.read_bytes, 0u64);
@@ -473,21 +662,33 @@ impl Check {
                     Ok(bytes) => {
                         self.read_bytes = self.read_bytes.saturating_add(pack.length_bytes.into());
                         let opener = Arc::clone(&opener);
-                        opening.push_back((number, pack, pool.run(move |coder| opener.pack(coder, &pack, bytes.as_ref()))?));
+                        opening.push_back((
+                            number,
+                            pack,
+                            pool.run(move |coder| opener.pack(coder, &pack, bytes.as_ref()))?,
+                        ));
                         continue;
                     }
                     Err(fault) => fault,
                 };
-                self.judge(number, &pack, now, vec![Damage::new(Class::Pack, pack.name.0, fault)]);
+                self.judge(
+                    number,
+                    &pack,
+                    now,
+                    vec![Damage::new(Class::Pack, pack.name.0, fault)],
+                );
                 ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
                 self.pack_done(world, total_bytes)?;
                 continue;
             }
-            let Some((number, pack, ticket)) = opening.pop_front() else { return Ok(()) };
+            let Some((number, pack, ticket)) = opening.pop_front() else {
+                return Ok(());
+            };
             let opened = ticket.wait()?;
             ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
             self.objects_checked = self.objects_checked.saturating_add(opened.records);
-            self.unnamed.extend(opened.unnamed.into_iter().map(|id| (id, number)));
+            self.unnamed
+                .extend(opened.unnamed.into_iter().map(|id| (id, number)));
             self.judge(number, &pack, now, opened.damages);
             self.pack_done(world, total_bytes)?;
         }
@@ -495,12 +696,26 @@ impl Check {
 
     fn pack_done<W: World>(&mut self, world: &mut W, total_bytes: u64) -> Result<(), Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
-        world.progress(Progress { phase: Phase::Verifying, volume: None, done_bytes: self.read_bytes, total_bytes, sent_bytes: 0 });
-        if world.cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
+        world.progress(Progress {
+            phase: Phase::Verifying,
+            volume: None,
+            done_bytes: self.read_bytes,
+            total_bytes,
+            sent_bytes: 0,
+        });
+        if world.cancelled() {
+            Err(Failure::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads a pack in pieces and compares its hash with its name.
-    fn hash_pack<W: World>(&mut self, world: &mut W, pack: &PackEntry) -> Result<Option<Fault>, Failure> {
+    fn hash_pack<W: World>(
+        &mut self,
+        world: &mut W,
+        pack: &PackEntry,
+    ) -> Result<Option<Fault>, Failure> {
         let mut hasher = blake3::Hasher::new();
         let (mut asked_bytes, mut asked, mut fault) = (0u32, 0usize, None);
         loop {
@@ -536,7 +751,8 @@ impl Check {
         packs: &Packs,
         sessions: &[NamedSession],
     ) -> Result<(), Failure> {
-        let (mut seen, mut seen_chunks, mut unopenable) = (HashSet::new(), HashSet::new(), BTreeSet::new());
+        let (mut seen, mut seen_chunks, mut unopenable) =
+            (HashSet::new(), HashSet::new(), BTreeSet::new());
         for (_, session) in sessions {
             if world.cancelled() {
                 return Err(Failure::Interrupted);
@@ -548,10 +764,15 @@ impl Check {
                 nodes.extend(is_first.then_some(*id));
                 is_first
             };
-            mark::<ContentTree, _, _, _>(&content_root(session), &mut at_hand, &mut first, &mut |id| {
-                chunks.extend(seen_chunks.insert(*id).then_some(*id));
-                Ok(())
-            })?;
+            mark::<ContentTree, _, _, _>(
+                &content_root(session),
+                &mut at_hand,
+                &mut first,
+                &mut |id| {
+                    chunks.extend(seen_chunks.insert(*id).then_some(*id));
+                    Ok(())
+                },
+            )?;
             let nodes = nodes.into_iter().map(|id| (Class::Node, id));
             for (class, id) in nodes.chain(chunks.into_iter().map(|id| (Class::Record, id))) {
                 let location = archive.cache.index.find(world, &id)?;
@@ -567,31 +788,59 @@ impl Check {
                     self.notes.packs.insert(pack, PackNote::Lost);
                     self.bad_packs.insert(pack);
                     self.times.0.remove(&pack);
-                    self.problems.push(Found { damage: Damage::new(Class::Record, id.0, Fault::Id), pack: Some(pack) });
+                    self.problems.push(Found {
+                        damage: Damage::new(Class::Record, id.0, Fault::Id),
+                        pack: Some(pack),
+                    });
                 }
             }
         }
         for pack in unopenable {
-            self.note(Class::Pack, pack, Fault::Shape("the session key of records in it is lost"));
+            self.note(
+                Class::Pack,
+                pack,
+                Fault::Shape("the session key of records in it is lost"),
+            );
         }
         Ok(())
     }
 
-    /// Is it a chunk in a pack that is whole, under a session key that is lost? A pack that is not is a problem of its own.
+    /// Is it a chunk in a pack that is whole, under a session key that is lost? A pack that is not
+    /// is a problem of its own.
     fn is_under_lost_key(&self, archive: &Archive, location: &Location) -> bool {
         let key_lost = matches!(location.stored, Stored::Chunk { key } if archive.cache.index.is_key_lost(key));
         key_lost && self.notes.packs.get(&location.pack) != Some(&PackNote::Lost)
     }
 
-    /// Blobs in the store that this archive never named, and whether all of the store could be listed. They are counted, never read: another
-    /// machine's, a crash's, or somebody's. Slots that were removed stay in the store, and what a cut run sent is this machine's. Only further
-    /// copies of a sound commit are read: two contents of one generation are a fork, which a listing brings to light.
-    fn foreign<W: World>(&mut self, world: &mut W, archive: &Archive, packs: &Packs) -> Result<(u64, bool), Failure> {
-        let mut owned: HashSet<BlobName> =
-            packs.values().chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack)).map(|pack| pack.name).collect();
-        owned.extend((0..=u8::MAX).take_while(|number| u16::from(*number) < archive.head.next_slot).map(slot_name));
-        let newest = archive.ledger.pending().map_or(archive.head.generation, |pending| pending.generation);
-        let lengths: HashMap<BlobName, (u64, PackEntry)> = packs.iter().map(|(number, pack)| (pack.name, (*number, *pack))).collect();
+    /// Blobs in the store that this archive never named, and whether all of the store could be
+    /// listed. They are counted, never read: another machine's, a crash's, or somebody's. Slots
+    /// that were removed stay in the store, and what a cut run sent is this machine's. Only further
+    /// copies of a sound commit are read: two contents of one generation are a fork, which a
+    /// listing brings to light.
+    fn foreign<W: World>(
+        &mut self,
+        world: &mut W,
+        archive: &Archive,
+        packs: &Packs,
+    ) -> Result<(u64, bool), Failure> {
+        let mut owned: HashSet<BlobName> = packs
+            .values()
+            .chain(archive.uncommitted.packs.iter().map(|(_, pack)| pack))
+            .map(|pack| pack.name)
+            .collect();
+        owned.extend(
+            (0..=u8::MAX)
+                .take_while(|number| u16::from(*number) < archive.head.next_slot)
+                .map(slot_name),
+        );
+        let newest = archive
+            .ledger
+            .pending()
+            .map_or(archive.head.generation, |pending| pending.generation);
+        let lengths: HashMap<BlobName, (u64, PackEntry)> = packs
+            .iter()
+            .map(|(number, pack)| (pack.name, (*number, *pack)))
+            .collect();
         let (mut further, mut too_long) = (HashMap::new(), Vec::new());
         for generation in 1..=newest {
             owned.insert(archive.credential.commit_name(generation));
@@ -604,7 +853,10 @@ impl Check {
         }
         let (mut foreign, mut copied) = (0u64, BTreeSet::new());
         let listed_whole = world.list_store(&mut |name, length_bytes| {
-            if let Some((number, pack)) = lengths.get(&name).filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes) {
+            if let Some((number, pack)) = lengths
+                .get(&name)
+                .filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes)
+            {
                 too_long.push((*number, *pack));
             }
             match further.get(&name) {
@@ -612,17 +864,32 @@ impl Check {
                 None => foreign = foreign.saturating_add(u64::from(!owned.contains(&name))),
             }
         })?;
-        too_long.iter().for_each(|(number, pack)| self.judge_length(*number, pack));
+        too_long
+            .iter()
+            .for_each(|(number, pack)| self.judge_length(*number, pack));
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         for generation in copied {
-            if read_copies(world, &archive.credential, &mut coder, generation)?.sound.len() > 1 {
-                self.note(Class::Commit, archive.credential.commit_name(generation), Fault::Copies);
+            if read_copies(world, &archive.credential, &mut coder, generation)?
+                .sound
+                .len()
+                > 1
+            {
+                self.note(
+                    Class::Commit,
+                    archive.credential.commit_name(generation),
+                    Fault::Copies,
+                );
             }
         }
         Ok((foreign, listed_whole))
     }
 
-    fn read_small<W: World>(&mut self, world: &mut W, name: BlobName, length: usize) -> Result<Result<W::Bytes, Fault>, Failure> {
+    fn read_small<W: World>(
+        &mut self,
+        world: &mut W,
+        name: BlobName,
+        length: usize,
+    ) -> Result<Result<W::Bytes, Fault>, Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
         world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
         let answer = world.answer()?.or_fault();
@@ -638,7 +905,12 @@ fn now_secs<W: World>(world: &mut W) -> i64 {
 }
 
 fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
-    order.iter().filter_map(|number| packs.get(number)).fold(0, |sum: u64, pack| sum.saturating_add(pack.length_bytes.into()))
+    order
+        .iter()
+        .filter_map(|number| packs.get(number))
+        .fold(0, |sum: u64, pack| {
+            sum.saturating_add(pack.length_bytes.into())
+        })
 }
 
 /// Opens directories and records with all keys of the archive.
@@ -647,7 +919,8 @@ struct Opener {
     keys: HashMap<u32, SessionKey>,
     /// Which keys the table has.
     table: KeysAtHand,
-    /// All that the archive knows of: a pack may hold chunks of any volume, whichever was asked for.
+    /// All that the archive knows of: a pack may hold chunks of any volume, whichever was asked
+    /// for.
     domains: Vec<Domain>,
     /// The one that fitted last is tried first: a pack's chunks are mostly of one volume.
     fitted: AtomicUsize,
@@ -662,23 +935,51 @@ struct OpenedPack {
 }
 
 impl Opener {
-    fn new<W: World>(world: &mut W, archive: &mut Archive, keys: HashMap<u32, SessionKey>) -> Result<Self, Failure> {
+    fn new<W: World>(
+        world: &mut W,
+        archive: &mut Archive,
+        keys: HashMap<u32, SessionKey>,
+    ) -> Result<Self, Failure> {
         // Of a volume that a cut run began there is no session, and perhaps a pack.
-        let mut ids: BTreeSet<DomainId> = archive.unfinished.iter().map(|begun| begun.domain).collect();
+        let mut ids: BTreeSet<DomainId> = archive
+            .unfinished
+            .iter()
+            .map(|begun| begun.domain)
+            .collect();
         for (_, volume) in archive.volumes(world)? {
             ids.insert(volume.domain);
-            ids.extend(archive.sessions_at_hand(world, &volume)?.iter().map(|session| session.domain));
+            ids.extend(
+                archive
+                    .sessions_at_hand(world, &volume)?
+                    .iter()
+                    .map(|session| session.domain),
+            );
         }
-        let domains = ids.into_iter().map(|id| archive.credential.domain(id)).collect();
+        let domains = ids
+            .into_iter()
+            .map(|id| archive.credential.domain(id))
+            .collect();
         let table = archive.cache.index.keys().clone();
-        Ok(Self { credential: Arc::clone(&archive.credential), keys, table, domains, fitted: AtomicUsize::new(0) })
+        Ok(Self {
+            credential: Arc::clone(&archive.credential),
+            keys,
+            table,
+            domains,
+            fitted: AtomicUsize::new(0),
+        })
     }
 
     /// Compares a whole pack with its name, and opens its directory and every record.
     fn pack(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8]) -> OpenedPack {
-        let mut opened = OpenedPack { damages: Vec::new(), unnamed: Vec::new(), records: 0 };
+        let mut opened = OpenedPack {
+            damages: Vec::new(),
+            unnamed: Vec::new(),
+            records: 0,
+        };
         if blake3::hash(bytes) != blake3::Hash::from_bytes(pack.name.0) {
-            opened.damages.push(Damage::new(Class::Pack, pack.name.0, Fault::Hash));
+            opened
+                .damages
+                .push(Damage::new(Class::Pack, pack.name.0, Fault::Hash));
         }
         let mut plain = Vec::new();
         let entries = match self.directory(coder, pack, bytes, &mut plain) {
@@ -690,7 +991,9 @@ impl Opener {
         };
         for entry in entries {
             let begin = usize_of(entry.offset_bytes);
-            let record = bytes.get(begin..begin.saturating_add(usize_of(entry.length_bytes))).unwrap_or_default();
+            let record = bytes
+                .get(begin..begin.saturating_add(usize_of(entry.length_bytes)))
+                .unwrap_or_default();
             match self.record(coder, entry.kind, &entry.id, record, &mut plain) {
                 Ok(true) => {}
                 Ok(false) => opened.unnamed.push(entry.id),
@@ -701,26 +1004,60 @@ impl Opener {
         opened
     }
 
-    fn directory(&self, coder: &mut Coder, pack: &PackEntry, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Directory, Damage> {
+    fn directory(
+        &self,
+        coder: &mut Coder,
+        pack: &PackEntry,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Directory, Damage> {
         let refuse = |fault| Damage::new(Class::Directory, pack.directory.0, fault);
         let begin = usize_of(pack.directory_offset_bytes);
-        let record = bytes.get(begin..begin.saturating_add(usize_of(pack.directory_length_bytes))).ok_or(refuse(Fault::Place))?;
-        self.credential.open_meta(Kind::Directory, coder, &pack.directory, record, plain)?;
-        Directory::decode(plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
+        let record = bytes
+            .get(begin..begin.saturating_add(usize_of(pack.directory_length_bytes)))
+            .ok_or(refuse(Fault::Place))?;
+        self.credential
+            .open_meta(Kind::Directory, coder, &pack.directory, record, plain)?;
+        Directory::decode(plain, pack.directory_offset_bytes)
+            .map_err(|Malformed(rule)| refuse(Fault::Shape(rule)))
     }
 
-    /// Opens a record; whether its id is that of its content. A chunk of a domain that is not known here keeps its tag as its proof.
-    fn record(&self, coder: &mut Coder, kind: RecordKind, id: &Id, record: &[u8], plain: &mut Vec<u8>) -> Result<bool, Damage> {
+    /// Opens a record; whether its id is that of its content. A chunk of a domain that is not known
+    /// here keeps its tag as its proof.
+    fn record(
+        &self,
+        coder: &mut Coder,
+        kind: RecordKind,
+        id: &Id,
+        record: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<bool, Damage> {
         let RecordKind::Chunk { key } = kind else {
-            return self.credential.open_meta(Kind::Node, coder, id, record, plain).map(|()| true);
+            return self
+                .credential
+                .open_meta(Kind::Node, coder, id, record, plain)
+                .map(|()| true);
         };
         let refuse = |fault| Damage::new(Class::Record, id.0, fault);
         if self.table.is_lost(key) {
-            return Ok(true); // the pack's hash is all that can be compared; whether a session needs the record is asked elsewhere
+            // the pack's hash is all that can be compared; whether a session needs the record is
+            // asked elsewhere
+            return Ok(true);
         }
-        let key = self.keys.get(&key).ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+        let key = self
+            .keys
+            .get(&key)
+            .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
         let likely = self.fitted.load(Ordering::Relaxed);
-        let fitting = self.credential.open_chunk_of_any(key, &self.domains, likely, coder, id, record, plain)?;
+        let fitting = self.credential.open_chunk_of_any(
+            key,
+            &self.domains,
+            likely,
+            coder,
+            id,
+            record,
+            plain,
+        )?;
         if let Some(place) = fitting {
             self.fitted.store(place, Ordering::Relaxed);
         }
@@ -728,12 +1065,21 @@ impl Opener {
     }
 }
 
-/// When the pack that was read longest ago was read; 0 before the first verify. Packs that no verify has met yet do not count: they are
-/// read first.
-pub fn verified_time<W: World>(world: &mut W, archive: &Archive, packs: &Packs) -> Result<i64, Failure> {
+/// When the pack that was read longest ago was read; 0 before the first verify. Packs that no
+/// verify has met yet do not count: they are read first.
+pub fn verified_time<W: World>(
+    world: &mut W,
+    archive: &Archive,
+    packs: &Packs,
+) -> Result<i64, Failure> {
     let times = CheckTimes::read(world, archive)?;
-    let live = packs.iter().filter(|(_, pack)| pack.state != PackState::Lost);
-    Ok(live.filter_map(|(number, _)| times.0.get(number).copied()).min().unwrap_or(0))
+    let live = packs
+        .iter()
+        .filter(|(_, pack)| pack.state != PackState::Lost);
+    Ok(live
+        .filter_map(|(number, _)| times.0.get(number).copied())
+        .min()
+        .unwrap_or(0))
 }
 
 /// When each pack was last read whole and found right, so that a budget reaches all in turn.
@@ -743,13 +1089,20 @@ impl CheckTimes {
     const FILE: &'static str = "checked";
 
     fn read<W: World>(world: &mut W, archive: &Archive) -> Result<Self, Failure> {
-        let bytes = world.read_file(&archive.folder.file(Self::FILE))?.unwrap_or_default();
+        let bytes = world
+            .read_file(&archive.folder.file(Self::FILE))?
+            .unwrap_or_default();
         let words = |entry: &[u8; 16]| {
             let (words, _) = entry.as_chunks::<8>();
-            Some((u64::from_le_bytes(*words.first()?), i64::from_le_bytes(*words.get(1)?)))
+            Some((
+                u64::from_le_bytes(*words.first()?),
+                i64::from_le_bytes(*words.get(1)?),
+            ))
         };
         // A torn or foreign file only changes the order of reading.
-        Ok(Self(bytes.as_chunks::<16>().0.iter().filter_map(words).collect()))
+        Ok(Self(
+            bytes.as_chunks::<16>().0.iter().filter_map(words).collect(),
+        ))
     }
 
     fn oldest_first(&self, needed: &BTreeSet<u64>) -> Vec<u64> {
@@ -763,7 +1116,12 @@ impl CheckTimes {
     }
 
     fn write<W: World>(&self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|(number, time)| [number.to_le_bytes(), time.to_le_bytes()]).flatten().collect();
+        let bytes: Vec<u8> = self
+            .0
+            .iter()
+            .flat_map(|(number, time)| [number.to_le_bytes(), time.to_le_bytes()])
+            .flatten()
+            .collect();
         world.replace_file(&archive.folder.file(Self::FILE), &bytes)
     }
 }
@@ -782,36 +1140,63 @@ struct Needs {
     is_new: bool,
 }
 
-/// Says for each problem which sessions need the object, and whether all of that was acknowledged; how many problems there are. What a pack
-/// that is marked lost already lacks is one only where a session needs it: all else was sent again.
-fn tell_problems<W: World>(world: &mut W, archive: &mut Archive, packs: &Packs, mut problems: Vec<Found>) -> Result<Told, Failure> {
-    let mut told = Told { new: 0, acknowledged: 0 };
+/// Says for each problem which sessions need the object, and whether all of that was acknowledged;
+/// how many problems there are. What a pack that is marked lost already lacks is one only where a
+/// session needs it: all else was sent again.
+fn tell_problems<W: World>(
+    world: &mut W,
+    archive: &mut Archive,
+    packs: &Packs,
+    mut problems: Vec<Found>,
+) -> Result<Told, Failure> {
+    let mut told = Told {
+        new: 0,
+        acknowledged: 0,
+    };
     if problems.is_empty() {
         return Ok(told);
     }
     let needs = needs_of(world, archive, packs, &problems)?;
     problems.retain(|Found { damage, pack }| {
-        let was_lost = pack.and_then(|number| packs.get(&number)).is_some_and(|pack| pack.state == PackState::Lost);
-        !was_lost || needs.get(&damage.object).is_some_and(|needs| !needs.sessions.is_empty())
+        let was_lost = pack
+            .and_then(|number| packs.get(&number))
+            .is_some_and(|pack| pack.state == PackState::Lost);
+        !was_lost
+            || needs
+                .get(&damage.object)
+                .is_some_and(|needs| !needs.sessions.is_empty())
     });
     let seen = &archive.ledger.acknowledged;
-    let slots = archive.head.slots.iter().filter(|slot| seen.has_slot(slot.number)).map(|slot| slot_name(slot.number));
+    let slots = archive
+        .head
+        .slots
+        .iter()
+        .filter(|slot| seen.has_slot(slot.number))
+        .map(|slot| slot_name(slot.number));
     let commits = (1..=archive.head.generation).filter(|generation| seen.has_commit(*generation));
-    let seen: HashSet<[u8; 32]> =
-        slots.chain(commits.map(|generation| archive.credential.commit_name(generation))).map(|name| name.0).collect();
+    let seen: HashSet<[u8; 32]> = slots
+        .chain(commits.map(|generation| archive.credential.commit_name(generation)))
+        .map(|name| name.0)
+        .collect();
     for Found { damage, .. } in &problems {
         let needs = needs.get(&damage.object);
         let acknowledged = match damage.class {
             Class::Slot | Class::Commit => seen.contains(&damage.object),
             _ => needs.is_some_and(|needs| !needs.sessions.is_empty() && !needs.is_new),
         };
-        let count = if acknowledged { &mut told.acknowledged } else { &mut told.new };
+        let count = if acknowledged {
+            &mut told.acknowledged
+        } else {
+            &mut told.new
+        };
         *count = count.saturating_add(1);
         world.tell(ToClient::Problem(Problem {
             object: to_hex(&damage.object),
             class: class_of(damage.class),
             problem: damage.fault.to_string(),
-            volumes: needs.map(|needs| needs.sessions.iter().take(NAMED_MAX).cloned().collect()).unwrap_or_default(),
+            volumes: needs
+                .map(|needs| needs.sessions.iter().take(NAMED_MAX).cloned().collect())
+                .unwrap_or_default(),
             acknowledged,
         }))?;
     }
@@ -825,7 +1210,10 @@ fn needs_of<W: World>(
     packs: &Packs,
     problems: &[Found],
 ) -> Result<HashMap<[u8; 32], Needs>, Failure> {
-    let mut needs: HashMap<[u8; 32], Needs> = problems.iter().map(|found| (found.damage.object, Needs::default())).collect();
+    let mut needs: HashMap<[u8; 32], Needs> = problems
+        .iter()
+        .map(|found| (found.damage.object, Needs::default()))
+        .collect();
     for (_, volume) in archive.volumes(world)? {
         for session in archive.sessions_at_hand(world, &volume)? {
             if world.cancelled() {
@@ -836,11 +1224,21 @@ fn needs_of<W: World>(
                 if archive.cache.index.find_sound(world, &id)?.is_some() {
                     continue;
                 }
-                let pack = archive.cache.index.find(world, &id)?.and_then(|location| packs.get(&location.pack).copied());
-                let objects = [Some(id.0), pack.map(|pack| pack.name.0), pack.map(|pack| pack.directory.0)];
+                let pack = archive
+                    .cache
+                    .index
+                    .find(world, &id)?
+                    .and_then(|location| packs.get(&location.pack).copied());
+                let objects = [
+                    Some(id.0),
+                    pack.map(|pack| pack.name.0),
+                    pack.map(|pack| pack.directory.0),
+                ];
                 for object in objects.into_iter().flatten() {
                     if let Some(needs) = needs.get_mut(&object) {
-                        needs.sessions.insert(volume_and_session(&volume.name, &session));
+                        needs
+                            .sessions
+                            .insert(volume_and_session(&volume.name, &session));
                         needs.is_new |= is_new;
                     }
                 }

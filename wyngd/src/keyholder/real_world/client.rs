@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What passes between the keyholder and the client of its command, by way of control: results, passphrases, locks. Nothing here waits for a
-//! client without hearing control.
+//! What passes between the keyholder and the client of its command, by way of control: results,
+//! passphrases, locks. Nothing here waits for a client without hearing control.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,8 @@ use crate::keyholder::job;
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 /// Maximum length of a passphrase, bytes.
 const PASSPHRASE_MAX_BYTES: usize = 1024;
-/// A passphrase is in its pipe, and the pipe is closed, before it is passed on: the pipe is read for no longer than this.
+/// A passphrase is in its pipe, and the pipe is closed, before it is passed on: the pipe is read
+/// for no longer than this.
 const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A passphrase that was typed, and which one was asked for.
@@ -32,8 +33,9 @@ struct Typed {
 
 /// Passphrases of commands that may have to begin anew.
 ///
-/// While a person types, others may want the daemon. Then the command gives its turn back: it ends without effect, and begins anew when the
-/// passphrase is there. What was typed before is kept until the command goes on to its work, so that nobody is asked twice.
+/// While a person types, others may want the daemon. Then the command gives its turn back: it ends
+/// without effect, and begins anew when the passphrase is there. What was typed before is kept
+/// until the command goes on to its work, so that nobody is asked twice.
 #[derive(Default)]
 pub(super) struct Prompts {
     next_item: u32,
@@ -47,9 +49,11 @@ pub(super) struct Prompts {
     pipe: Option<OwnedFd>,
     /// The question which that answers.
     asked: Option<Asked>,
-    /// What was typed for commands that wait for their turn, and what they were asking when they gave it back.
+    /// What was typed for commands that wait for their turn, and what they were asking when they
+    /// gave it back.
     waiting: HashMap<u64, (Vec<Typed>, Option<Asked>)>,
-    /// The turn is given back, while this was asked; no passphrase, where it was a look at a target.
+    /// The turn is given back, while this was asked; no passphrase, where it was a look at a
+    /// target.
     given_back: Option<Option<Asked>>,
 }
 
@@ -57,7 +61,13 @@ impl Prompts {
     /// A command begins, perhaps anew.
     pub(super) fn begin(&mut self, turn: u64, pipe: Option<OwnedFd>) {
         let (replayed, asked) = self.waiting.remove(&turn).unwrap_or_default();
-        (self.turn, self.replayed, self.pipe, self.asked, self.given_back) = (turn, replayed.into(), pipe, asked, None);
+        (
+            self.turn,
+            self.replayed,
+            self.pipe,
+            self.asked,
+            self.given_back,
+        ) = (turn, replayed.into(), pipe, asked, None);
         self.typed.clear();
     }
 
@@ -97,18 +107,28 @@ impl Prompts {
     }
 
     fn keep(&mut self, asked: Asked, secret: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-        self.typed.push(Typed { asked, secret: secret.clone() });
+        self.typed.push(Typed {
+            asked,
+            secret: secret.clone(),
+        });
         secret
     }
 }
 
 impl RealWorld {
-    /// Takes one message from control. What needs no answer of the engine's is done at once and not returned: a cancel, a lock, the end of a
-    /// far end.
-    pub(super) fn control_message(&mut self) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
-        let received = self.control.receive().map_err(|fatal| Self::fatal(&fatal))?;
+    /// Takes one message from control. What needs no answer of the engine's is done at once and not
+    /// returned: a cancel, a lock, the end of a far end.
+    pub(super) fn control_message(
+        &mut self,
+    ) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
+        let received = self
+            .control
+            .receive()
+            .map_err(|fatal| Self::fatal(&fatal))?;
         match &received.message {
-            ControlToKeyholder::Cancel => self.cancelled = self.cancelled.or_else(|| Some(Instant::now())),
+            ControlToKeyholder::Cancel => {
+                self.cancelled = self.cancelled.or_else(|| Some(Instant::now()))
+            }
             ControlToKeyholder::FarEndEnded { service, failure } => {
                 self.running.remove(service);
                 self.ended.insert(*service, failure.clone());
@@ -123,15 +143,16 @@ impl RealWorld {
         Ok(None)
     }
 
-    /// Wipes kept keys at once, whatever runs. A command that uses one of them still has it until it ends. Control hears of it when it takes
-    /// the next message.
+    /// Wipes kept keys at once, whatever runs. A command that uses one of them still has it until
+    /// it ends. Control hears of it when it takes the next message.
     pub(super) fn lock(&mut self, archive: Option<&str>) -> Result<(), Failure> {
         let failure = job::lock(self, archive).err();
         self.say_later(&KeyholderToControl::Locked(failure))
     }
 
     fn say_later(&mut self, message: &KeyholderToControl) -> Result<(), Failure> {
-        self.to_control.push_back(Encoded::new(message).map_err(|fatal| Self::fatal(&fatal))?);
+        self.to_control
+            .push_back(Encoded::new(message).map_err(|fatal| Self::fatal(&fatal))?);
         Ok(())
     }
 
@@ -141,10 +162,18 @@ impl RealWorld {
             if let Some(received) = self.from_control.pop_front() {
                 return Ok(received);
             }
-            // A person may be asked, and a key's time may be over meanwhile; a lock is answered before the person has answered.
+            // A person may be asked, and a key's time may be over meanwhile; a lock is answered
+            // before the person has answered.
             let timeout = self.wipe_expired();
-            let unsaid = if self.to_control.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-            let polled = [(self.control.as_fd(), PollFlags::IN), (self.control.as_fd(), unsaid)];
+            let unsaid = if self.to_control.is_empty() {
+                PollFlags::empty()
+            } else {
+                PollFlags::OUT
+            };
+            let polled = [
+                (self.control.as_fd(), PollFlags::IN),
+                (self.control.as_fd(), unsaid),
+            ];
             let [says, takes] = wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))?;
             if takes {
                 self.flush_control()?;
@@ -158,7 +187,10 @@ impl RealWorld {
     /// Hears what control has said by now, and says what it takes.
     pub(super) fn poll_control(&mut self) -> Result<(), Failure> {
         self.wipe_expired();
-        while wait([(self.control.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true] {
+        while wait([(self.control.as_fd(), PollFlags::IN)], Some(0))
+            .map_err(|fatal| Self::fatal(&fatal))?
+            == [true]
+        {
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);
             }
@@ -169,21 +201,30 @@ impl RealWorld {
     /// Says to control what it takes without waiting.
     pub(super) fn flush_control(&mut self) -> Result<(), Failure> {
         while let Some(message) = self.to_control.front() {
-            if wait([(self.control.as_fd(), PollFlags::OUT)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [false] {
+            if wait([(self.control.as_fd(), PollFlags::OUT)], Some(0))
+                .map_err(|fatal| Self::fatal(&fatal))?
+                == [false]
+            {
                 break;
             }
-            self.control.send_encoded(message, &[]).map_err(|fatal| Self::fatal(&fatal))?;
+            self.control
+                .send_encoded(message, &[])
+                .map_err(|fatal| Self::fatal(&fatal))?;
             self.to_control.pop_front();
         }
         Ok(())
     }
 
-    /// Says something to control, and hears it while its queue is full: control may wait for a client that is behind.
+    /// Says something to control, and hears it while its queue is full: control may wait for a
+    /// client that is behind.
     pub(super) fn send_control(&mut self, message: &KeyholderToControl) -> Result<(), Failure> {
         self.say_later(message)?;
         self.flush_control()?;
         while !self.to_control.is_empty() {
-            let polled = [(self.control.as_fd(), PollFlags::OUT), (self.control.as_fd(), PollFlags::IN)];
+            let polled = [
+                (self.control.as_fd(), PollFlags::OUT),
+                (self.control.as_fd(), PollFlags::IN),
+            ];
             wait(polled, None).map_err(|fatal| Self::fatal(&fatal))?;
             self.poll_control()?;
         }
@@ -193,11 +234,21 @@ impl RealWorld {
     /// Fails once the person has interrupted. Every loop that reads from a far end passes here.
     pub(super) fn unless_cancelled(&mut self) -> Result<(), Failure> {
         self.poll_control()?;
-        if self.cancelled.is_some() { Err(Failure::Interrupted) } else { Ok(()) }
+        if self.cancelled.is_some() {
+            Err(Failure::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Waits until a descriptor of the client's is ready, and hears control meanwhile. `ECANCELED` after a cancel, `ETIMEDOUT` after `patience`.
-    pub(super) fn wait_for_client(&mut self, descriptor: &OwnedFd, ready: PollFlags, patience: Duration) -> Result<(), Errno> {
+    /// Waits until a descriptor of the client's is ready, and hears control meanwhile. `ECANCELED`
+    /// after a cancel, `ETIMEDOUT` after `patience`.
+    pub(super) fn wait_for_client(
+        &mut self,
+        descriptor: &OwnedFd,
+        ready: PollFlags,
+        patience: Duration,
+    ) -> Result<(), Errno> {
         let until = Instant::now().checked_add(patience);
         loop {
             self.poll_control().map_err(|_| Errno::CANCELED)?;
@@ -206,7 +257,10 @@ impl RealWorld {
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let left_ms = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-            let polled = [(descriptor.as_fd(), ready), (self.control.as_fd(), PollFlags::IN)];
+            let polled = [
+                (descriptor.as_fd(), ready),
+                (self.control.as_fd(), PollFlags::IN),
+            ];
             match wait(polled, left_ms).map_err(|_| Errno::IO)? {
                 [true, _] => return Ok(()),
                 [false, true] => {}
@@ -224,7 +278,12 @@ impl RealWorld {
             self.prompts.replayed.clear();
             self.prompts.pipe = None;
         }
-        if let Some(pipe) = self.prompts.pipe.take().filter(|_| self.prompts.asked == Some(asked)) {
+        if let Some(pipe) = self
+            .prompts
+            .pipe
+            .take()
+            .filter(|_| self.prompts.asked == Some(asked))
+        {
             return self.read_passphrase(&pipe, asked);
         }
         let item = self.prompts.take_item();
@@ -236,7 +295,11 @@ impl RealWorld {
                 self.read_passphrase(&pipe, asked)
             }
             ControlToKeyholder::NoPassphrase { item: found } if found == item => {
-                Err(if self.cancelled.is_some() { Failure::Interrupted } else { Failure::NoPassphrase })
+                Err(if self.cancelled.is_some() {
+                    Failure::Interrupted
+                } else {
+                    Failure::NoPassphrase
+                })
             }
             ControlToKeyholder::GiveBack => {
                 self.prompts.give_back(Some(asked));
@@ -246,7 +309,11 @@ impl RealWorld {
         }
     }
 
-    fn read_passphrase(&mut self, pipe: &OwnedFd, asked: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn read_passphrase(
+        &mut self,
+        pipe: &OwnedFd,
+        asked: Asked,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         match self.read_secret(pipe) {
             Ok(secret) => Ok(self.prompts.keep(asked, secret)),
             Err(Errno::CANCELED) => Err(Failure::Interrupted),
@@ -257,8 +324,9 @@ impl RealWorld {
         }
     }
 
-    /// Reads a client's pipe to its end, without leaving copies behind as a growing buffer would. The client may hold the pipe too, and could
-    /// have a read of it wait for ever: so its pages are moved into a pipe that nobody else has.
+    /// Reads a client's pipe to its end, without leaving copies behind as a growing buffer would.
+    /// The client may hold the pipe too, and could have a read of it wait for ever: so its pages
+    /// are moved into a pipe that nobody else has.
     fn read_secret(&mut self, pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, Errno> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode);
         if kind != FileType::Fifo {
@@ -267,12 +335,29 @@ impl RealWorld {
         let (own_end, own_begin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let mut secret = Zeroizing::new(vec![0; PASSPHRASE_MAX_BYTES + 1]);
         let mut length = 0usize;
-        let until = Instant::now().checked_add(PIPE_PATIENCE).ok_or(Errno::TIMEDOUT)?;
+        let until = Instant::now()
+            .checked_add(PIPE_PATIENCE)
+            .ok_or(Errno::TIMEDOUT)?;
         while let Some(room) = secret.get_mut(length..).filter(|room| !room.is_empty()) {
-            match splice(pipe, None, &own_begin, None, room.len(), SpliceFlags::NONBLOCK) {
+            match splice(
+                pipe,
+                None,
+                &own_begin,
+                None,
+                room.len(),
+                SpliceFlags::NONBLOCK,
+            ) {
                 Ok(0) => break,
-                Ok(_) => length = length.saturating_add(rustix::io::retry_on_intr(|| rustix::io::read(&own_end, &mut *room))?),
-                Err(Errno::AGAIN) => self.wait_for_client(pipe, PollFlags::IN, until.saturating_duration_since(Instant::now()))?,
+                Ok(_) => {
+                    length = length.saturating_add(rustix::io::retry_on_intr(|| {
+                        rustix::io::read(&own_end, &mut *room)
+                    })?)
+                }
+                Err(Errno::AGAIN) => self.wait_for_client(
+                    pipe,
+                    PollFlags::IN,
+                    until.saturating_duration_since(Instant::now()),
+                )?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -293,7 +378,9 @@ impl RealWorld {
                     Failure::NoPassphrase
                 })
             }
-            ControlToKeyholder::NoPassphrase { item: found } if found == item => Err(Failure::NoPassphrase),
+            ControlToKeyholder::NoPassphrase { item: found } if found == item => {
+                Err(Failure::NoPassphrase)
+            }
             _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
         }
     }
@@ -308,5 +395,9 @@ fn put_secret(pipe: &OwnedFd, text: &[u8]) -> Result<(), Errno> {
     let (own_end, own_begin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let written = rustix::io::retry_on_intr(|| rustix::io::write(&own_begin, text))?;
     let moved = splice(&own_end, None, pipe, None, written, SpliceFlags::NONBLOCK)?;
-    if moved == text.len() { Ok(()) } else { Err(Errno::AGAIN) }
+    if moved == text.len() {
+        Ok(())
+    } else {
+        Err(Errno::AGAIN)
+    }
 }

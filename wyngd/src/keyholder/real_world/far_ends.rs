@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The far ends of a command, as the keyholder sees them: started by others, opened, lost, and for a push in a disposable begun once more
-//! with what has no receipt.
+//! The far ends of a command, as the keyholder sees them: started by others, opened, lost, and for
+//! a push in a disposable begun once more with what has no receipt.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,8 +13,8 @@ use wyng_wire::{BlobName, RESERVE_BYTES};
 
 use super::{RealWorld, memory_file, read_at};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer, Received, Service, TransportToKeyholder,
-    wait,
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer,
+    Received, Service, TransportToKeyholder, wait,
 };
 use crate::keyholder::world::{Kept, Receipt};
 
@@ -22,7 +22,8 @@ use crate::keyholder::world::{Kept, Receipt};
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
 /// Rooms for blobs that are kept for the next: one is filled while one is named.
 const SPARE_ROOMS: usize = 2;
-/// After a cancel a far end may still say what became of what it has: it is given up when it says nothing for so long,
+/// After a cancel a far end may still say what became of what it has: it is given up when it says
+/// nothing for so long,
 const CANCEL_PATIENCE_MS: u64 = 2000;
 /// and after so long whatever it says.
 const CANCEL_LIMIT: Duration = Duration::from_secs(20);
@@ -31,7 +32,8 @@ const END_PATIENCE_MS: u64 = 5000;
 /// One that is of no more use is killed sooner by the spawner, and then has ended.
 const KILL_PATIENCE_MS: u64 = 10_000;
 
-/// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they count from 1 in each call.
+/// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they
+/// count from 1 in each call.
 #[derive(Default)]
 pub(super) struct Push {
     /// The last PUT.
@@ -39,7 +41,8 @@ pub(super) struct Push {
     /// PUTs of earlier calls, all of them settled.
     before: u64,
     unsettled: VecDeque<Sent>,
-    /// Receipts that nobody asked for yet, each with what the store did not take because its name was taken.
+    /// Receipts that nobody asked for yet, each with what the store did not take because its name
+    /// was taken.
     receipts: VecDeque<(u64, PutAnswer, Option<Sent>)>,
     /// What the store did not take of the receipt that was asked for last.
     returned: Option<Sent>,
@@ -82,11 +85,17 @@ pub(super) struct Opening {
 
 impl Push {
     fn unsettled_bytes(&self) -> u64 {
-        self.unsettled.iter().fold(0, |sum: u64, sent| sum.saturating_add(u64::from(sent.length_bytes)))
+        self.unsettled.iter().fold(0, |sum: u64, sent| {
+            sum.saturating_add(u64::from(sent.length_bytes))
+        })
     }
 
     fn begin(&mut self, again: Option<Again>) {
-        *self = Self { unsettled_peak_bytes: self.unsettled_peak_bytes, again, ..Self::default() };
+        *self = Self {
+            unsettled_peak_bytes: self.unsettled_peak_bytes,
+            again,
+            ..Self::default()
+        };
     }
 }
 
@@ -94,27 +103,51 @@ impl RealWorld {
     /// A command that failed may have left far ends open, and answers of theirs on the way.
     pub(super) fn close_far_ends(&mut self) -> Result<(), Fatal> {
         self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
-        while !matches!(self.transport.receive()?.message, TransportToKeyholder::AllClosed) {}
+        while !matches!(
+            self.transport.receive()?.message,
+            TransportToKeyholder::AllClosed
+        ) {}
         self.push.begin(None);
         Ok(())
     }
 
-    /// Starts a far end and has it open the store. A push through a disposable is begun anew when the disposable is lost.
-    pub(super) fn connect_far_end(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+    /// Starts a far end and has it open the store. A push through a disposable is begun anew when
+    /// the disposable is lost.
+    pub(super) fn connect_far_end(
+        &mut self,
+        service: Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure> {
         if service == Service::Push {
             self.push.begin(None);
         }
         self.call(service, via, destination, create)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
-        if service == Service::Push && !create && matches!(Via::parse(via), Some(Via::Disposable(_))) {
-            self.push.again = Some(Again { via: via.to_owned(), destination: destination.to_owned(), fruitless: false });
+        if service == Service::Push
+            && !create
+            && matches!(Via::parse(via), Some(Via::Disposable(_)))
+        {
+            self.push.again = Some(Again {
+                via: via.to_owned(),
+                destination: destination.to_owned(),
+                fruitless: false,
+            });
         }
         Ok(())
     }
 
-    fn call(&mut self, service: Service, via: &str, destination: &str, create: bool) -> Result<(), Failure> {
+    fn call(
+        &mut self,
+        service: Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure> {
         self.unless_cancelled()?;
-        // One at a time: the end of one that could not open its store is not taken for the end of this one.
+        // One at a time: the end of one that could not open its store is not taken for the end of
+        // this one.
         if self.running.contains(&service) {
             self.end_far_end(service)?;
         }
@@ -122,7 +155,10 @@ impl RealWorld {
         if service == Service::Fetch {
             self.fetch_failed = None;
         }
-        self.send_control(&KeyholderToControl::WantFarEnd { service, via: via.to_owned() })?;
+        self.send_control(&KeyholderToControl::WantFarEnd {
+            service,
+            via: via.to_owned(),
+        })?;
         match self.control_answer()?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {
                 self.running.insert(service);
@@ -130,29 +166,51 @@ impl RealWorld {
             ControlToKeyholder::FarEndNotStarted { failure, .. } => return Err(failure),
             _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
         }
-        self.openings.insert(service, Opening { via: via.to_owned(), store: without_credentials(destination), create });
-        self.send_transport(&KeyholderToTransport::Open { service, destination: destination.to_owned(), create })?;
+        self.openings.insert(
+            service,
+            Opening {
+                via: via.to_owned(),
+                store: without_credentials(destination),
+                create,
+            },
+        );
+        self.send_transport(&KeyholderToTransport::Open {
+            service,
+            destination: destination.to_owned(),
+            create,
+        })?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened => Ok(()),
             _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
         }
     }
 
-    /// The next message of the transport. A far end that failed ends what was under way, and so does one that is silent after a cancel.
+    /// The next message of the transport. A far end that failed ends what was under way, and so
+    /// does one that is silent after a cancel.
     pub(super) fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
         loop {
             // However much a far end has to say, an interrupt is heard.
             self.poll_control()?;
             let patience = self.patience_ms()?;
             let timeout = [patience, self.wipe_expired()].into_iter().flatten().min();
-            let polled = [(self.transport.as_fd(), PollFlags::IN), (self.control.as_fd(), PollFlags::IN)];
+            let polled = [
+                (self.transport.as_fd(), PollFlags::IN),
+                (self.control.as_fd(), PollFlags::IN),
+            ];
             match wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))? {
                 [true, _] => {}
-                [false, false] if patience.is_some() && patience == timeout => return Err(Failure::Interrupted),
+                [false, false] if patience.is_some() && patience == timeout => {
+                    return Err(Failure::Interrupted);
+                }
                 [false, _] => continue,
             }
-            let received = self.transport.receive().map_err(|fatal| Self::fatal(&fatal))?;
-            let TransportToKeyholder::Failed { service, fault } = received.message else { return Ok(received) };
+            let received = self
+                .transport
+                .receive()
+                .map_err(|fatal| Self::fatal(&fatal))?;
+            let TransportToKeyholder::Failed { service, fault } = received.message else {
+                return Ok(received);
+            };
             let failure = self.failure_of(service, fault)?;
             if service != Service::Push {
                 self.fetch_failed = Some(failure.clone());
@@ -162,18 +220,29 @@ impl RealWorld {
         }
     }
 
-    /// How long a far end may be silent now; none: as long as the transport lets it. [`Failure::Interrupted`] when its time after a cancel is
-    /// over.
+    /// How long a far end may be silent now; none: as long as the transport lets it.
+    /// [`Failure::Interrupted`] when its time after a cancel is over.
     fn patience_ms(&self) -> Result<Option<u64>, Failure> {
-        let Some(since) = self.cancelled else { return Ok(None) };
-        let left = CANCEL_LIMIT.checked_sub(since.elapsed()).ok_or(Failure::Interrupted)?;
-        Ok(Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(CANCEL_PATIENCE_MS)))
+        let Some(since) = self.cancelled else {
+            return Ok(None);
+        };
+        let left = CANCEL_LIMIT
+            .checked_sub(since.elapsed())
+            .ok_or(Failure::Interrupted)?;
+        Ok(Some(
+            u64::try_from(left.as_millis())
+                .unwrap_or(u64::MAX)
+                .min(CANCEL_PATIENCE_MS),
+        ))
     }
 
-    /// The next message about a fetch. One that has failed answers nothing any more, and whoever still waits for answers hears why.
+    /// The next message about a fetch. One that has failed answers nothing any more, and whoever
+    /// still waits for answers hears why.
     pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
         self.unless_cancelled()?;
-        self.fetch_failed.clone().map_or_else(|| self.transport_message(), Err)
+        self.fetch_failed
+            .clone()
+            .map_or_else(|| self.transport_message(), Err)
     }
 
     fn opening(&self, service: Service) -> Opening {
@@ -189,60 +258,123 @@ impl RealWorld {
         let opening = self.opening(service);
         Ok(match (fault, told) {
             // Its exit status says that the store failed, and not which.
-            (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed { store: opening.store },
+            (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed {
+                store: opening.store,
+            },
             (FarEndFault::Lost, Some(failure)) => failure,
             _ => failure_of(fault, &opening),
         })
     }
 
-    /// After the loss of a disposable: a new one, and everything that has no receipt once more. What has one is durable and is not sent
-    /// again. A call in which nothing was settled is followed by another one only once.
+    /// After the loss of a disposable: a new one, and everything that has no receipt once more.
+    /// What has one is durable and is not sent again. A call in which nothing was settled is
+    /// followed by another one only once.
     fn begin_again(&mut self, failure: Failure) -> Result<(), Failure> {
-        let is_loss =
-            matches!(failure, Failure::FarEndLost | Failure::FarEndKilled { .. } | Failure::QubeLost { .. } | Failure::QrexecFailed { .. });
-        let Some(again) = self.push.again.take().filter(|again| is_loss && !again.fruitless && self.cancelled.is_none()) else {
+        let is_loss = matches!(
+            failure,
+            Failure::FarEndLost
+                | Failure::FarEndKilled { .. }
+                | Failure::QubeLost { .. }
+                | Failure::QrexecFailed { .. }
+        );
+        let Some(again) = self
+            .push
+            .again
+            .take()
+            .filter(|again| is_loss && !again.fruitless && self.cancelled.is_none())
+        else {
             return Err(failure);
         };
-        tracing::warn!(code = failure.code(), "a disposable was lost; its push goes on in a new one");
+        tracing::warn!(
+            code = failure.code(),
+            "a disposable was lost; its push goes on in a new one"
+        );
         self.call(Service::Push, &again.via, &again.destination, false)?;
-        self.push.again = Some(Again { fruitless: true, ..again });
+        self.push.again = Some(Again {
+            fruitless: true,
+            ..again
+        });
         self.push.synced = false;
-        self.push.before = self.push.number.saturating_sub(self.push.unsettled.len() as u64);
+        self.push.before = self
+            .push
+            .number
+            .saturating_sub(self.push.unsettled.len() as u64);
         for sent in &self.push.unsettled {
             self.send_put(sent)?;
         }
-        if self.push.ended { self.send_transport(&KeyholderToTransport::EndPush) } else { Ok(()) }
+        if self.push.ended {
+            self.send_transport(&KeyholderToTransport::EndPush)
+        } else {
+            Ok(())
+        }
     }
 
     fn send_put(&self, sent: &Sent) -> Result<(), Failure> {
-        let Sent { number, name, length_bytes, may_use_reserve, .. } = *sent;
-        let message = KeyholderToTransport::Put { number: number.saturating_sub(self.push.before), name, length_bytes, may_use_reserve };
-        self.transport.send(&message, &[sent.file.as_fd()]).map_err(|fatal| Self::fatal(&fatal))
+        let Sent {
+            number,
+            name,
+            length_bytes,
+            may_use_reserve,
+            ..
+        } = *sent;
+        let message = KeyholderToTransport::Put {
+            number: number.saturating_sub(self.push.before),
+            name,
+            length_bytes,
+            may_use_reserve,
+        };
+        self.transport
+            .send(&message, &[sent.file.as_fd()])
+            .map_err(|fatal| Self::fatal(&fatal))
     }
 
-    pub(super) fn put_blob(&mut self, name: BlobName, bytes: Vec<u8>, length: usize, may_use_reserve: bool) -> Result<u64, Failure> {
-        while !self.push.unsettled.is_empty() && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES {
+    pub(super) fn put_blob(
+        &mut self,
+        name: BlobName,
+        bytes: Vec<u8>,
+        length: usize,
+        may_use_reserve: bool,
+    ) -> Result<u64, Failure> {
+        while !self.push.unsettled.is_empty()
+            && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES
+        {
             self.take_receipt()?;
         }
-        let file = memory_file(bytes.get(..length).unwrap_or_default())
-            .map_err(|error| Failure::MemoryFile { errno: error.raw_os_error().unwrap_or(0) })?;
+        let file = memory_file(bytes.get(..length).unwrap_or_default()).map_err(|error| {
+            Failure::MemoryFile {
+                errno: error.raw_os_error().unwrap_or(0),
+            }
+        })?;
         if self.spare.len() < SPARE_ROOMS {
             self.spare.push(bytes);
         }
         let number = self.push.number.saturating_add(1);
-        let length_bytes = u32::try_from(length).map_err(|_| Failure::Internal { what: "a blob is too long".into() })?;
-        let sent = Sent { number, name: name.0, length_bytes, may_use_reserve, file };
+        let length_bytes = u32::try_from(length).map_err(|_| Failure::Internal {
+            what: "a blob is too long".into(),
+        })?;
+        let sent = Sent {
+            number,
+            name: name.0,
+            length_bytes,
+            may_use_reserve,
+            file,
+        };
         self.send_put(&sent)?;
         self.push.number = number;
         self.push.unsettled.push_back(sent);
-        self.push.unsettled_peak_bytes = self.push.unsettled_peak_bytes.max(self.push.unsettled_bytes());
+        self.push.unsettled_peak_bytes = self
+            .push
+            .unsettled_peak_bytes
+            .max(self.push.unsettled_bytes());
         self.push.synced = false;
         Ok(number)
     }
 
     pub(super) fn next_receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
         while self.push.receipts.is_empty() && !self.push.unsettled.is_empty() {
-            let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| Self::fatal(&fatal))? == [true];
+            let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0))
+                .map_err(|fatal| Self::fatal(&fatal))?
+                == [true];
             if !there && !wait_for_it {
                 break;
             }
@@ -252,13 +384,20 @@ impl RealWorld {
             }
             self.take_receipt()?;
         }
-        let Some((number, answer, returned)) = self.push.receipts.pop_front() else { return Ok(None) };
+        let Some((number, answer, returned)) = self.push.receipts.pop_front() else {
+            return Ok(None);
+        };
         self.push.returned = returned;
-        Ok(Some(Receipt { number, kept: kept(answer, &self.opening(Service::Push).store)? }))
+        Ok(Some(Receipt {
+            number,
+            kept: kept(answer, &self.opening(Service::Push).store)?,
+        }))
     }
 
     pub(super) fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
-        let internal = || Failure::Internal { what: "a blob that was not returned is taken back".into() };
+        let internal = || Failure::Internal {
+            what: "a blob that was not returned is taken back".into(),
+        };
         let sent = self.push.returned.take().ok_or_else(internal)?;
         let length = usize::try_from(sent.length_bytes).map_err(|_| internal())?;
         let mut bytes = self.spare.pop().unwrap_or_default();
@@ -270,16 +409,30 @@ impl RealWorld {
     }
 
     fn take_receipt(&mut self) -> Result<(), Failure> {
-        let TransportToKeyholder::Receipt { first, last, answer } = self.transport_message()?.message else {
+        let TransportToKeyholder::Receipt {
+            first,
+            last,
+            answer,
+        } = self.transport_message()?.message
+        else {
             return Err(Failure::FarEndProtocol);
         };
         for number in first..=last {
-            let sent = self.push.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
+            let sent = self
+                .push
+                .unsettled
+                .pop_front()
+                .ok_or(Failure::FarEndProtocol)?;
             if number.checked_add(self.push.before) != Some(sent.number) {
                 return Err(Failure::FarEndProtocol);
             }
-            let is_taken = matches!(answer, PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown);
-            self.push.receipts.push_back((sent.number, answer, is_taken.then_some(sent)));
+            let is_taken = matches!(
+                answer,
+                PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown
+            );
+            self.push
+                .receipts
+                .push_back((sent.number, answer, is_taken.then_some(sent)));
         }
         if let Some(again) = &mut self.push.again {
             again.fruitless = false;
@@ -291,22 +444,26 @@ impl RealWorld {
     pub(super) fn end_push(&mut self) -> Result<(), Failure> {
         self.push.ended = true;
         self.send_transport(&KeyholderToTransport::EndPush)?;
-        let TransportToKeyholder::Final { peak_rss_bytes } = self.transport_message()?.message else {
+        let TransportToKeyholder::Final { peak_rss_bytes } = self.transport_message()?.message
+        else {
             return Err(Failure::FarEndProtocol);
         };
         self.transport_peak_bytes = peak_rss_bytes;
         self.let_end(Service::Push)
     }
 
-    /// Has a far end end that has said its last word. How it does says nothing about what it did: a wrapper may linger, and qrexec may lose
-    /// the link behind the last byte.
+    /// Has a far end end that has said its last word. How it does says nothing about what it did: a
+    /// wrapper may linger, and qrexec may lose the link behind the last byte.
     pub(super) fn let_end(&mut self, service: Service) -> Result<(), Failure> {
         let ended = match self.pump_until_ended(service, END_PATIENCE_MS) {
             Ok(false) => self.end_far_end(service),
             ended => ended.map(drop),
         };
         if let Some(Some(failure)) = self.ended.remove(&service) {
-            tracing::info!(code = failure.code(), "the far end was done, and did not end well");
+            tracing::info!(
+                code = failure.code(),
+                "the far end was done, and did not end well"
+            );
         }
         match ended {
             Err(Failure::Interrupted | Failure::FarEndStalled) => Ok(()),
@@ -317,15 +474,28 @@ impl RealWorld {
     /// Has a far end that is of no more use ended, by itself or not.
     fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
         self.send_control(&KeyholderToControl::EndFarEnd { service })?;
-        if self.pump_until_ended(service, KILL_PATIENCE_MS)? { Ok(()) } else { Err(Failure::FarEndStalled) }
+        if self.pump_until_ended(service, KILL_PATIENCE_MS)? {
+            Ok(())
+        } else {
+            Err(Failure::FarEndStalled)
+        }
     }
 
     /// Waits so long without any word for the end; whether it came.
     fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
         while self.running.contains(&service) {
-            let patience = self.patience_ms()?.map_or(patience_ms, |patience| patience.min(patience_ms));
-            if wait([(self.control.as_fd(), PollFlags::IN)], Some(patience)).map_err(|fatal| Self::fatal(&fatal))? == [false] {
-                return if self.cancelled.is_some() { Err(Failure::Interrupted) } else { Ok(false) };
+            let patience = self
+                .patience_ms()?
+                .map_or(patience_ms, |patience| patience.min(patience_ms));
+            if wait([(self.control.as_fd(), PollFlags::IN)], Some(patience))
+                .map_err(|fatal| Self::fatal(&fatal))?
+                == [false]
+            {
+                return if self.cancelled.is_some() {
+                    Err(Failure::Interrupted)
+                } else {
+                    Ok(false)
+                };
             }
             if let Some(received) = self.control_message()? {
                 self.from_control.push_back(received);
@@ -350,7 +520,11 @@ fn kept(answer: PutAnswer, store: &str) -> Result<Kept, Failure> {
 }
 
 fn full(store: String, free_mib: Option<u32>) -> Failure {
-    Failure::StoreFull { store, free_mib, reserve_mib: u32::try_from(RESERVE_BYTES >> 20).unwrap_or(u32::MAX) }
+    Failure::StoreFull {
+        store,
+        free_mib,
+        reserve_mib: u32::try_from(RESERVE_BYTES >> 20).unwrap_or(u32::MAX),
+    }
 }
 
 fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
@@ -360,7 +534,9 @@ fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
         FarEndFault::Protocol => Failure::FarEndProtocol,
         FarEndFault::Lost => Failure::FarEndLost,
         FarEndFault::Stalled => Failure::FarEndStalled,
-        FarEndFault::Silent => Failure::FarEndSilent { via: opening.via.clone() },
+        FarEndFault::Silent => Failure::FarEndSilent {
+            via: opening.via.clone(),
+        },
         FarEndFault::Missing if opening.create => Failure::StoreNoParent { store },
         FarEndFault::Missing => Failure::StoreMissing { store },
         FarEndFault::Empty => Failure::StoreEmpty { store },

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A target that is a stream, written onwards to whoever reads it.
 //!
-//! That is the client's business, who may stop reading. So no write to it waits: what it does not take is tried again when it has room, and
-//! control is heard meanwhile.
+//! That is the client's business, who may stop reading. So no write to it waits: what it does not
+//! take is tried again when it has room, and control is heard meanwhile.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -26,7 +26,8 @@ pub(super) struct Stream {
 }
 
 enum Way {
-    /// Its bytes are put into a pipe of our own first; the kernel moves them on as far as there is room.
+    /// Its bytes are put into a pipe of our own first; the kernel moves them on as far as there is
+    /// room.
     Pipe { ours: OwnedFd, moved_on: OwnedFd },
     /// Each message says that it does not wait.
     Socket,
@@ -39,30 +40,49 @@ impl Stream {
     pub(super) fn to(file: &OwnedFd) -> Result<Self, Errno> {
         let way = match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
             FileType::Fifo => {
-                let (moved_on, ours) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+                let (moved_on, ours) =
+                    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
                 Way::Pipe { ours, moved_on }
             }
             FileType::Socket => Way::Socket,
             _ => Way::Ready,
         };
-        Ok(Self { way, position_bytes: 0 })
+        Ok(Self {
+            way,
+            position_bytes: 0,
+        })
     }
 }
 
 impl RealWorld {
-    /// Writes a stream onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel, `ETIMEDOUT` when the reader takes nothing for
-    /// as long as a far end may stand still.
-    pub(super) fn write_stream(&mut self, file: &OwnedFd, stream: &mut Stream, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+    /// Writes a stream onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel,
+    /// `ETIMEDOUT` when the reader takes nothing for as long as a far end may stand still.
+    pub(super) fn write_stream(
+        &mut self,
+        file: &OwnedFd,
+        stream: &mut Stream,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Errno> {
         let zeros = [0; PIECE_BYTES];
         while stream.position_bytes < offset {
             let left = offset.saturating_sub(stream.position_bytes);
-            let length = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let length = usize::try_from(left)
+                .unwrap_or(PIECE_BYTES)
+                .min(PIECE_BYTES);
             self.write_piece(file, stream, zeros.get(..length).unwrap_or_default())?;
         }
-        bytes.chunks(PIECE_BYTES).try_for_each(|piece| self.write_piece(file, stream, piece))
+        bytes
+            .chunks(PIECE_BYTES)
+            .try_for_each(|piece| self.write_piece(file, stream, piece))
     }
 
-    fn write_piece(&mut self, file: &OwnedFd, stream: &mut Stream, piece: &[u8]) -> Result<(), Errno> {
+    fn write_piece(
+        &mut self,
+        file: &OwnedFd,
+        stream: &mut Stream,
+        piece: &[u8],
+    ) -> Result<(), Errno> {
         let patience = self.client_patience;
         match &stream.way {
             Way::Ready => write_all(file, piece)?,
@@ -81,7 +101,9 @@ impl RealWorld {
                     }
                     match splice(moved_on, None, file, None, inside, SpliceFlags::NONBLOCK) {
                         Ok(moved) => inside = inside.saturating_sub(moved),
-                        Err(Errno::AGAIN) => self.wait_for_client(file, PollFlags::OUT, patience)?,
+                        Err(Errno::AGAIN) => {
+                            self.wait_for_client(file, PollFlags::OUT, patience)?
+                        }
                         Err(Errno::INTR) => {}
                         Err(errno) => return Err(errno),
                     }
@@ -92,10 +114,20 @@ impl RealWorld {
         Ok(())
     }
 
-    fn send_all(&mut self, socket: &OwnedFd, mut bytes: &[u8], patience: Duration) -> Result<(), Errno> {
+    fn send_all(
+        &mut self,
+        socket: &OwnedFd,
+        mut bytes: &[u8],
+        patience: Duration,
+    ) -> Result<(), Errno> {
         while !bytes.is_empty() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut SendAncillaryBuffer::default(), flags) {
+            match rustix::net::sendmsg(
+                socket,
+                &[IoSlice::new(bytes)],
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
                 Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
                 Err(Errno::AGAIN) => self.wait_for_client(socket, PollFlags::OUT, patience)?,
                 Err(Errno::INTR) => {}

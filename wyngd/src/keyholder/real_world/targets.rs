@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Targets of a restore: files and devices are written through the page cache and read back past it; a stream is written onwards.
+//! Targets of a restore: files and devices are written through the page cache and read back past
+//! it; a stream is written onwards.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -10,7 +11,9 @@ use wyng_control::{Failure, TargetFault, TargetKind, TargetLook, ToClient};
 
 use super::RealWorld;
 use super::stream::Stream;
-use crate::ipc::{Beside, ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, VolumesToKeyholder};
+use crate::ipc::{
+    Beside, ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, VolumesToKeyholder,
+};
 use crate::keyholder::page_cache::{Behind, Source, find_data, read_medium};
 use crate::keyholder::world::{TargetShape, TargetWish};
 
@@ -37,21 +40,30 @@ impl Target {
         self.behind.note(&self.file, offset, bytes.len() as u64);
         let (mut offset, mut bytes) = (offset, bytes);
         while !bytes.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
+            let written =
+                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
             bytes = bytes.get(written..).unwrap_or_default();
             offset = offset.saturating_add(written as u64);
         }
         Ok(())
     }
 
-    /// A hole, where the file system has holes; zeros elsewhere. A device is not asked to discard, which promises no zeros.
+    /// A hole, where the file system has holes; zeros elsewhere. A device is not asked to discard,
+    /// which promises no zeros.
     pub(super) fn punch(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
         let end = offset.saturating_add(length);
         let mut next = offset;
         while next < end {
             let piece = end.saturating_sub(next).min(CLEAR_MAX_BYTES);
-            match rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, next, piece) {
-                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.write_zeros(next, piece)?,
+            match rustix::fs::fallocate(
+                &self.file,
+                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                next,
+                piece,
+            ) {
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    self.write_zeros(next, piece)?
+                }
                 punched => punched?,
             }
             next = next.saturating_add(piece);
@@ -64,7 +76,9 @@ impl Target {
         let end = offset.saturating_add(length);
         let mut next = offset;
         while next < end {
-            let piece = zeros.get(..part(end.saturating_sub(next))).unwrap_or(&zeros);
+            let piece = zeros
+                .get(..part(end.saturating_sub(next)))
+                .unwrap_or(&zeros);
             self.write(next, piece)?;
             next = next.saturating_add(piece.len() as u64);
         }
@@ -74,7 +88,9 @@ impl Target {
     pub(super) fn next_data(&mut self, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         if !self.data.contains(&offset) {
             let size_bytes = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0))?;
-            let Some(data) = find_data(&self.file, offset, size_bytes)? else { return Ok(None) };
+            let Some(data) = find_data(&self.file, offset, size_bytes)? else {
+                return Ok(None);
+            };
             self.data = data;
         }
         Ok(Some((self.data.start.max(offset), self.data.end)))
@@ -103,7 +119,9 @@ impl Target {
 
 /// At most [`ZEROS_BYTES`].
 fn part(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)
+    usize::try_from(bytes)
+        .unwrap_or(ZEROS_BYTES)
+        .min(ZEROS_BYTES)
 }
 
 impl RealWorld {
@@ -123,14 +141,22 @@ impl RealWorld {
     }
 
     /// Takes the target out while it is written: the world hears control meanwhile.
-    fn with_target(&mut self, item: u32, write: impl FnOnce(&mut Self, &mut Target) -> Result<(), Errno>) -> Result<(), Errno> {
+    fn with_target(
+        &mut self,
+        item: u32,
+        write: impl FnOnce(&mut Self, &mut Target) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let mut target = self.targets.remove(&item).ok_or(Errno::BADF)?;
         let written = write(self, &mut target);
         self.targets.insert(item, target);
         written
     }
 
-    pub(super) fn ask_for_look(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+    pub(super) fn ask_for_look(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+    ) -> Result<TargetLook, Failure> {
         self.send_control(&KeyholderToControl::WantTargetLook {
             item,
             volume: wish.volume.to_owned(),
@@ -140,7 +166,9 @@ impl RealWorld {
             origin: wish.origin.clone(),
         })?;
         match self.control_answer()?.message {
-            ControlToKeyholder::Looked { .. } if self.cancelled.is_some() => Err(Failure::Interrupted),
+            ControlToKeyholder::Looked { .. } if self.cancelled.is_some() => {
+                Err(Failure::Interrupted)
+            }
             ControlToKeyholder::Looked { item: looked, look } if looked == item => Ok(look),
             // A person is asked, and others wait.
             ControlToKeyholder::GiveBack => {
@@ -151,7 +179,12 @@ impl RealWorld {
         }
     }
 
-    pub(super) fn take_target(&mut self, item: u32, wish: &TargetWish<'_>, path: &str) -> Result<TargetShape, Failure> {
+    pub(super) fn take_target(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+        path: &str,
+    ) -> Result<TargetShape, Failure> {
         let message = KeyholderToVolumes::OpenTarget {
             item,
             volume: wish.volume.to_owned(),
@@ -162,7 +195,12 @@ impl RealWorld {
         };
         let received = self.ask_volumes(&message)?;
         let (kind, there, remembered) = match &received.message {
-            VolumesToKeyholder::Target { item: found, kind, there, remembered } if *found == item => (*kind, *there, remembered.clone()),
+            VolumesToKeyholder::Target {
+                item: found,
+                kind,
+                there,
+                remembered,
+            } if *found == item => (*kind, *there, remembered.clone()),
             VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
                 return Err(fault.clone().of_volume(wish.volume, path, wish.size_bytes));
             }
@@ -173,54 +211,98 @@ impl RealWorld {
         let file = given.next().ok_or_else(fatal)?;
         let beside = there.and_then(|there| there.beside);
         if let Some(there) = there.filter(|_| beside.is_some()) {
-            let source = Source::new(given.next().ok_or_else(fatal)?, there.size_bytes, beside == Some(Beside::Kept));
+            let source = Source::new(
+                given.next().ok_or_else(fatal)?,
+                there.size_bytes,
+                beside == Some(Beside::Kept),
+            );
             self.sources.insert(item, source);
         }
         let in_place = there.is_some_and(|there| there.in_place);
         let unusable = |errno: Errno| unusable(wish.volume, path, errno);
-        let stream = (kind == TargetKind::Stream).then(|| Stream::to(&file)).transpose().map_err(unusable)?;
-        let mut target = Target { file, kind, in_place, stream, behind: Behind::default(), data: 0..0 };
+        let stream = (kind == TargetKind::Stream)
+            .then(|| Stream::to(&file))
+            .transpose()
+            .map_err(unusable)?;
+        let mut target = Target {
+            file,
+            kind,
+            in_place,
+            stream,
+            behind: Behind::default(),
+            data: 0..0,
+        };
         if beside == Some(Beside::Old) {
             // A clone of it that failed half way may have left something.
             rustix::fs::ftruncate(&target.file, 0).map_err(unusable)?;
         } else if there.is_some() {
-            // What is not written yet may look like a hole, and a direct read must find what was written.
+            // What is not written yet may look like a hole, and a direct read must find what was
+            // written.
             target.sync().map_err(unusable)?;
         }
         self.targets.insert(item, target);
-        Ok(TargetShape { kind, there, remembered })
+        Ok(TargetShape {
+            kind,
+            there,
+            remembered,
+        })
     }
 
-    pub(super) fn name_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
-        let Some(target) = self.targets.get(&item) else { return Err(Self::fatal(&Fatal::Gone("the target"))) };
+    pub(super) fn name_target(
+        &mut self,
+        item: u32,
+        volume: &str,
+        path: &str,
+    ) -> Result<(), Failure> {
+        let Some(target) = self.targets.get(&item) else {
+            return Err(Self::fatal(&Fatal::Gone("the target")));
+        };
         if target.kind == TargetKind::Stream || target.in_place {
             return Ok(());
         }
         self.send_control(&KeyholderToControl::Tell(ToClient::Place { item }))?;
         match self.control_answer()?.message {
-            ControlToKeyholder::Placed { item: placed, errno: 0 } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } => Err(unusable(volume, path, Errno::from_raw_os_error(errno))),
+            ControlToKeyholder::Placed {
+                item: placed,
+                errno: 0,
+            } if placed == item => Ok(()),
+            ControlToKeyholder::Placed { errno, .. } => {
+                Err(unusable(volume, path, Errno::from_raw_os_error(errno)))
+            }
             _ => Err(Self::fatal(&Fatal::Unexpected("control"))),
         }
     }
 
     pub(super) fn put_back(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure> {
-        let Some(target) = self.targets.get_mut(&item).filter(|target| target.in_place) else { return Ok(false) };
-        if target.kind == TargetKind::File && rustix::fs::ftruncate(&target.file, size_bytes).is_err() {
+        let Some(target) = self.targets.get_mut(&item).filter(|target| target.in_place) else {
+            return Ok(false);
+        };
+        if target.kind == TargetKind::File
+            && rustix::fs::ftruncate(&target.file, size_bytes).is_err()
+        {
             return Ok(false);
         }
-        let undone = match self.ask_volumes(&KeyholderToVolumes::Undo { item })?.message {
+        let undone = match self
+            .ask_volumes(&KeyholderToVolumes::Undo { item })?
+            .message
+        {
             VolumesToKeyholder::Undone { item: found, errno } if found == item => errno == 0,
             _ => return Err(Self::fatal(&Fatal::Unexpected("volumes"))),
         };
-        Ok(undone && self.targets.get_mut(&item).is_some_and(|target| target.sync().is_ok()))
+        Ok(undone
+            && self
+                .targets
+                .get_mut(&item)
+                .is_some_and(|target| target.sync().is_ok()))
     }
 
     pub(super) fn forget_target(&mut self, item: u32) {
         self.targets.remove(&item);
         self.sources.remove(&item);
         // Should the wire be broken, then the next question finds that out.
-        let _ = self.volumes.send(&KeyholderToVolumes::CloseSource { item }, &[]);
+        let _ = self
+            .volumes
+            .send(&KeyholderToVolumes::CloseSource { item }, &[]);
     }
 }
 
@@ -228,7 +310,9 @@ impl RealWorld {
 fn unusable(volume: &str, path: &str, errno: Errno) -> Failure {
     let fault = match errno {
         Errno::EXIST => TargetFault::Exists,
-        errno => TargetFault::Unavailable { errno: errno.raw_os_error() },
+        errno => TargetFault::Unavailable {
+            errno: errno.raw_os_error(),
+        },
     };
     fault.of_volume(volume, path, 0)
 }

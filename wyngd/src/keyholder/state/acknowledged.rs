@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Damage that a person has seen, and that lasts: it is still shown, and is no failure any more.
 //!
-//! A session is acknowledged with a digest of just what it lacks. When it lacks something else, the acknowledgement no longer fits, so
-//! new damage is never silenced.
+//! A session is acknowledged with a digest of just what it lacks. When it lacks something else, the
+//! acknowledgement no longer fits, so new damage is never silenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,8 @@ use wyng_archive::format::{Malformed, Reader, VolumeId, Writer};
 /// Sessions in a ledger, 56 bytes each; and as many commits.
 const ENTRIES_MAX: usize = 4096;
 
-/// A session of a volume, by the generation that brought it. Generation 0 stands for the list of the volume's sessions.
+/// A session of a volume, by the generation that brought it. Generation 0 stands for the list of
+/// the volume's sessions.
 pub type SessionKey = (VolumeId, u64);
 
 /// See the module's first line.
@@ -73,11 +74,16 @@ impl Acknowledged {
         self.slots.insert(number);
     }
 
-    /// Writes `count of sessions u32 ‖ count of commits u32 ‖ count of slots u32 ‖ 0 u32`, then each session as volume (16) ‖ generation u64 ‖
-    /// digest (32), each commit as u64, each slot as u8.
+    /// Writes `count of sessions u32 ‖ count of commits u32 ‖ count of slots u32 ‖ 0 u32`, then
+    /// each session as volume (16) ‖ generation u64 ‖ digest (32), each commit as u64, each slot as
+    /// u8.
     pub fn encode(&self, writer: &mut Writer) {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        writer.u32(count(self.sessions.len())).u32(count(self.commits.len())).u32(count(self.slots.len())).u32(0);
+        writer
+            .u32(count(self.sessions.len()))
+            .u32(count(self.commits.len()))
+            .u32(count(self.slots.len()))
+            .u32(0);
         for ((volume, generation), lacks) in &self.sessions {
             writer.bytes(&volume.0).u64(*generation).bytes(lacks);
         }
@@ -93,7 +99,10 @@ impl Acknowledged {
     pub fn decode(reader: &mut Reader) -> Result<Self, Malformed> {
         let mut counts = [0; 3];
         for count in &mut counts {
-            *count = usize::try_from(reader.u32()?).ok().filter(|count| *count <= ENTRIES_MAX).ok_or(Malformed("acknowledged"))?;
+            *count = usize::try_from(reader.u32()?)
+                .ok()
+                .filter(|count| *count <= ENTRIES_MAX)
+                .ok_or(Malformed("acknowledged"))?;
         }
         reader.zeros(4, "reserved")?;
         let [sessions, commits, slots] = counts;
@@ -101,8 +110,12 @@ impl Acknowledged {
             sessions: (0..sessions)
                 .map(|_| Ok(((VolumeId(reader.array()?), reader.u64()?), reader.array()?)))
                 .collect::<Result<_, Malformed>>()?,
-            commits: (0..commits).map(|_| reader.u64()).collect::<Result<_, Malformed>>()?,
-            slots: (0..slots).map(|_| reader.u8()).collect::<Result<_, Malformed>>()?,
+            commits: (0..commits)
+                .map(|_| reader.u64())
+                .collect::<Result<_, Malformed>>()?,
+            slots: (0..slots)
+                .map(|_| reader.u8())
+                .collect::<Result<_, Malformed>>()?,
         })
     }
 }
@@ -149,6 +162,9 @@ mod tests {
         let (mut acknowledged, session) = (Acknowledged::default(), (VolumeId([1; 16]), 7));
         assert!(acknowledged.add_session(session, [2; 32]));
         assert!(acknowledged.has_session(&session, &[2; 32]));
-        assert!(!acknowledged.has_session(&session, &[3; 32]) && !acknowledged.has_session(&(VolumeId([1; 16]), 8), &[2; 32]));
+        assert!(
+            !acknowledged.has_session(&session, &[3; 32])
+                && !acknowledged.has_session(&(VolumeId([1; 16]), 8), &[2; 32])
+        );
     }
 }

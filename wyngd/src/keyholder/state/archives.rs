@@ -17,7 +17,8 @@ pub struct ArchiveFolder {
     path: String,
 }
 
-/// The two folders for a cache. `archive open` builds in the one that is not in use; the ledger says which one counts.
+/// The two folders for a cache. `archive open` builds in the one that is not in use; the ledger
+/// says which one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheFolder {
     /// `cache`.
@@ -59,12 +60,17 @@ impl ArchiveToml {
 impl ArchiveFolder {
     /// The folder for an id, whether it exists or not.
     pub fn of(id: ArchiveId) -> Self {
-        Self { id, path: format!("{ARCHIVES}/{}", to_hex(&id.0)) }
+        Self {
+            id,
+            path: format!("{ARCHIVES}/{}", to_hex(&id.0)),
+        }
     }
 
     /// The folder that `name` links to; [`Failure::UnknownArchive`] if there is none.
     pub fn find<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
-        let unknown = || Failure::UnknownArchive { archive: name.to_owned() };
+        let unknown = || Failure::UnknownArchive {
+            archive: name.to_owned(),
+        };
         if !is_archive_name(name) {
             return Err(unknown());
         }
@@ -75,10 +81,16 @@ impl ArchiveFolder {
 
     /// The folder of an archive whose making was cut.
     pub fn find_unfinished<W: World>(world: &mut W, name: &str) -> Result<Option<Self>, Failure> {
-        Ok(world.read_link(&unfinished_path(name))?.as_deref().and_then(from_hex).map(ArchiveId).map(Self::of))
+        Ok(world
+            .read_link(&unfinished_path(name))?
+            .as_deref()
+            .and_then(from_hex)
+            .map(ArchiveId)
+            .map(Self::of))
     }
 
-    /// Notes that this folder's archive is being made under `name`, before anything else is written.
+    /// Notes that this folder's archive is being made under `name`, before anything else is
+    /// written.
     pub fn mark_unfinished<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
         world.make_link(&unfinished_path(name), &to_hex(&self.id.0))
     }
@@ -117,8 +129,8 @@ impl ArchiveFolder {
         world.make_link(&link_path(name), &to_hex(&self.id.0))
     }
 
-    /// Removes the folder, then the name: what a crash leaves has the name, by which the same command ends it. A folder that has a second
-    /// name stays.
+    /// Removes the folder, then the name: what a crash leaves has the name, by which the same
+    /// command ends it. A folder that has a second name stays.
     pub fn forget<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
         if self.names_of(world)?.iter().all(|known| known == name) {
             world.remove(&self.path)?;
@@ -147,26 +159,39 @@ impl ArchiveFolder {
 
     /// Reads `archive.toml`.
     pub fn read_toml<W: World>(&self, world: &mut W) -> Result<ArchiveToml, Failure> {
-        let damaged = |what: &str| Failure::StateDamaged { file: "archive.toml".into(), what: what.into() };
-        let bytes = world.read_file(&self.file("archive.toml"))?.ok_or_else(|| damaged("it is missing"))?;
+        let damaged = |what: &str| Failure::StateDamaged {
+            file: "archive.toml".into(),
+            what: what.into(),
+        };
+        let bytes = world
+            .read_file(&self.file("archive.toml"))?
+            .ok_or_else(|| damaged("it is missing"))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
-        let toml: ArchiveToml = toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
+        let toml: ArchiveToml =
+            toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
         toml.writer_id().ok_or_else(|| damaged("the writer id"))?;
         Ok(toml)
     }
 
     /// Writes `archive.toml`.
     pub fn write_toml<W: World>(&self, world: &mut W, toml: &ArchiveToml) -> Result<(), Failure> {
-        let text = toml::to_string(toml).map_err(|_| Failure::Internal { what: "archive.toml".into() })?;
+        let text = toml::to_string(toml).map_err(|_| Failure::Internal {
+            what: "archive.toml".into(),
+        })?;
         world.replace_file(&self.file("archive.toml"), text.as_bytes())
     }
 
-    /// Reads the credential, or its second copy when the first is damaged, or what was unsealed when neither is here.
+    /// Reads the credential, or its second copy when the first is damaged, or what was unsealed
+    /// when neither is here.
     pub fn read_credential<W: World>(&self, world: &mut W) -> Result<Credential, Failure> {
         let mut what = "it is missing".to_owned();
         let mut copies = Vec::new();
         for name in CREDENTIAL_COPIES {
-            copies.extend(world.read_file(&self.file(name))?.map(zeroize::Zeroizing::new));
+            copies.extend(
+                world
+                    .read_file(&self.file(name))?
+                    .map(zeroize::Zeroizing::new),
+            );
         }
         copies.extend(world.sealed_credential(self.id));
         for bytes in copies {
@@ -176,23 +201,41 @@ impl ArchiveFolder {
                 Err(error) => what = error.to_string(),
             }
         }
-        Err(Failure::StateDamaged { file: "credential".into(), what })
+        Err(Failure::StateDamaged {
+            file: "credential".into(),
+            what,
+        })
     }
 
     /// Writes both copies of the credential.
-    pub fn write_credential<W: World>(&self, world: &mut W, credential: &Credential) -> Result<(), Failure> {
+    pub fn write_credential<W: World>(
+        &self,
+        world: &mut W,
+        credential: &Credential,
+    ) -> Result<(), Failure> {
         let bytes = credential.encode();
-        CREDENTIAL_COPIES.iter().try_for_each(|name| world.replace_file(&self.file(name), &bytes))
+        CREDENTIAL_COPIES
+            .iter()
+            .try_for_each(|name| world.replace_file(&self.file(name), &bytes))
     }
 
-    /// Writes the credential, unless the service manager unseals this very one and no copy lies on the disk: then none is to lie there.
-    pub fn write_unsealed_credential<W: World>(&self, world: &mut W, credential: &Credential) -> Result<(), Failure> {
+    /// Writes the credential, unless the service manager unseals this very one and no copy lies on
+    /// the disk: then none is to lie there.
+    pub fn write_unsealed_credential<W: World>(
+        &self,
+        world: &mut W,
+        credential: &Credential,
+    ) -> Result<(), Failure> {
         let mut on_disk = false;
         for name in CREDENTIAL_COPIES {
             on_disk |= world.file_bytes(&self.file(name))?.is_some();
         }
         let hash = blake3::hash(&credential.encode());
-        if !on_disk && world.sealed_credential(self.id).is_some_and(|sealed| blake3::hash(&sealed) == hash) {
+        if !on_disk
+            && world
+                .sealed_credential(self.id)
+                .is_some_and(|sealed| blake3::hash(&sealed) == hash)
+        {
             return Ok(());
         }
         self.write_credential(world, credential)
@@ -200,9 +243,17 @@ impl ArchiveFolder {
 
     /// Reads the slots that this machine keeps, so that unlocking never asks the store.
     pub fn read_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
-        let damaged = |what: String| Failure::StateDamaged { file: "slots".into(), what };
-        let bytes = world.read_file(&self.file("slots"))?.ok_or_else(|| damaged("it is missing".into()))?;
-        bytes.chunks(SLOT_BYTES).map(|bytes| Slot::decode(bytes).map_err(|fault| damaged(fault.to_string()))).collect()
+        let damaged = |what: String| Failure::StateDamaged {
+            file: "slots".into(),
+            what,
+        };
+        let bytes = world
+            .read_file(&self.file("slots"))?
+            .ok_or_else(|| damaged("it is missing".into()))?;
+        bytes
+            .chunks(SLOT_BYTES)
+            .map(|bytes| Slot::decode(bytes).map_err(|fault| damaged(fault.to_string())))
+            .collect()
     }
 
     /// Writes the slots.
@@ -227,15 +278,22 @@ fn link_path(name: &str) -> String {
 /// Lower-case hexadecimal digits.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        },
+    )
 }
 
 /// `2 N` hexadecimal digits.
 pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != N.saturating_mul(2) || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if text.len() != N.saturating_mul(2)
+        || !text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return None;
     }
     let mut bytes = [0; N];

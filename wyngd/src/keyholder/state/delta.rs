@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `deltas/VOLUME-ROOT`: what changed in a volume between its newest session and its base snapshot, collected by `monitor`.
+//! `deltas/VOLUME-ROOT`: what changed in a volume between its newest session and its base snapshot,
+//! collected by `monitor`.
 //!
-//! The snapshot's label has in the place of the tree's root a hash over that root and these bytes, and so has the file's name: a snapshot
-//! and a delta that do not belong together, or to that tree, are not taken for what changed since. A file is durable before the snapshot gets
-//! its label, and removed after a newer one has it.
+//! The snapshot's label has in the place of the tree's root a hash over that root and these bytes,
+//! and so has the file's name: a snapshot and a delta that do not belong together, or to that tree,
+//! are not taken for what changed since. A file is durable before the snapshot gets its label, and
+//! removed after a newer one has it.
 //!
 //! ```text
 //!   0 │ "wyngdelt"                                                    │
@@ -30,7 +32,8 @@ pub const DELTA_RANGES_MAX: usize = 1 << 19;
 pub struct SavedDelta {
     /// The size of the base snapshot.
     pub base_bytes: u64,
-    /// What may have changed since the session: bytes of the volume, ascending and apart; at most [`DELTA_RANGES_MAX`].
+    /// What may have changed since the session: bytes of the volume, ascending and apart; at most
+    /// [`DELTA_RANGES_MAX`].
     pub ranges: Vec<(u64, u64)>,
 }
 
@@ -38,11 +41,15 @@ impl SavedDelta {
     /// What the label of its snapshot has as root, `session_root` being that of the session's tree.
     pub fn label_root(&self, session_root: &[u8; 32]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(CONTEXT).update(session_root).update(&self.encode());
+        hasher
+            .update(CONTEXT)
+            .update(session_root)
+            .update(&self.encode());
         *hasher.finalize().as_bytes()
     }
 
-    /// The delta that belongs to a snapshot with this label and to the tree with this root; `None` if it is not here.
+    /// The delta that belongs to a snapshot with this label and to the tree with this root; `None`
+    /// if it is not here.
     pub fn read<W: World>(
         world: &mut W,
         folder: &ArchiveFolder,
@@ -55,14 +62,27 @@ impl SavedDelta {
     }
 
     /// Makes it durable for the snapshot that is to have this label.
-    pub fn write<W: World>(&self, world: &mut W, folder: &ArchiveFolder, label: &BaseLabel) -> Result<(), Failure> {
+    pub fn write<W: World>(
+        &self,
+        world: &mut W,
+        folder: &ArchiveFolder,
+        label: &BaseLabel,
+    ) -> Result<(), Failure> {
         world.replace_file(&path(folder, &label.of.volume, &label.root), &self.encode())
     }
 
-    /// Removes those of the volume that belong to no snapshot any more, now that one has this label.
-    pub fn remove_others<W: World>(world: &mut W, folder: &ArchiveFolder, label: &BaseLabel) -> Result<(), Failure> {
+    /// Removes those of the volume that belong to no snapshot any more, now that one has this
+    /// label.
+    pub fn remove_others<W: World>(
+        world: &mut W,
+        folder: &ArchiveFolder,
+        label: &BaseLabel,
+    ) -> Result<(), Failure> {
         let deltas = folder.file(FOLDER);
-        let (prefix, kept) = (to_hex(&label.of.volume), name(&label.of.volume, &label.root));
+        let (prefix, kept) = (
+            to_hex(&label.of.volume),
+            name(&label.of.volume, &label.root),
+        );
         for found in world.list_folder(&deltas)? {
             if found.starts_with(&prefix) && found != kept {
                 world.remove(&format!("{deltas}/{found}"))?;
@@ -72,8 +92,13 @@ impl SavedDelta {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(self.ranges.len().saturating_mul(16).saturating_add(24));
-        writer.bytes(MAGIC).u64(self.base_bytes).u32(u32::try_from(self.ranges.len()).unwrap_or(u32::MAX)).u32(0);
+        let mut writer =
+            Writer::with_capacity(self.ranges.len().saturating_mul(16).saturating_add(24));
+        writer
+            .bytes(MAGIC)
+            .u64(self.base_bytes)
+            .u32(u32::try_from(self.ranges.len()).unwrap_or(u32::MAX))
+            .u32(0);
         for (begin, end) in &self.ranges {
             writer.u64(*begin).u64(*end);
         }
@@ -113,15 +138,35 @@ mod tests {
 
     #[test]
     fn a_delta_comes_back_as_it_was_and_nothing_else_does() {
-        let delta = SavedDelta { base_bytes: 7, ranges: vec![(0, 3), (3, 9), (20, 21)] };
+        let delta = SavedDelta {
+            base_bytes: 7,
+            ranges: vec![(0, 3), (3, 9), (20, 21)],
+        };
         let bytes = delta.encode();
         assert_eq!(SavedDelta::decode(&bytes), Ok(delta.clone()));
         assert!(SavedDelta::decode(&bytes[..bytes.len() - 1]).is_err());
         assert!(SavedDelta::decode(&[&bytes[..], &[0]].concat()).is_err());
         for ranges in [vec![(3, 3)], vec![(0, 4), (3, 9)], vec![(5, 6), (0, 1)]] {
-            assert!(SavedDelta::decode(&SavedDelta { base_bytes: 7, ranges }.encode()).is_err());
+            assert!(
+                SavedDelta::decode(
+                    &SavedDelta {
+                        base_bytes: 7,
+                        ranges
+                    }
+                    .encode()
+                )
+                .is_err()
+            );
         }
-        assert_ne!(delta.label_root(&[1; 32]), delta.label_root(&[2; 32]), "it belongs to one tree");
-        assert_ne!(delta.label_root(&[1; 32]), [1; 32], "and is never taken for none");
+        assert_ne!(
+            delta.label_root(&[1; 32]),
+            delta.label_root(&[2; 32]),
+            "it belongs to one tree"
+        );
+        assert_ne!(
+            delta.label_root(&[1; 32]),
+            [1; 32],
+            "and is never taken for none"
+        );
     }
 }

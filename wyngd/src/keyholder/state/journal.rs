@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The journal: what was sent since the last commit, so that a cut run does not send it again.
 //!
-//! Each record carries a checksum; what a crash tore off at the end is dropped, and what it described is sent again or lies in the
-//! store unused. A session key's envelope is journaled before the first record under it leaves the process.
+//! Each record carries a checksum; what a crash tore off at the end is dropped, and what it
+//! described is sent again or lies in the store unused. A session key's envelope is journaled
+//! before the first record under it leaves the process.
 //!
 //! ```text
 //! record:
@@ -13,7 +14,9 @@
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{DomainId, Id};
-use wyng_archive::format::{Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, VolumeId, Writer, is_volume_name};
+use wyng_archive::format::{
+    Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, VolumeId, Writer, is_volume_name,
+};
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
@@ -37,7 +40,8 @@ pub struct JournalKey {
     pub entry: KeyEntry,
 }
 
-/// A volume that no commit has yet: its chunks are named in this domain, so the next run must go on with it.
+/// A volume that no commit has yet: its chunks are named in this domain, so the next run must go on
+/// with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalVolume {
     /// Its name.
@@ -82,26 +86,46 @@ pub struct Journal {
 impl Journal {
     /// The journal of an archive, whether it exists or not.
     pub fn of(folder: &ArchiveFolder) -> Self {
-        Self { path: folder.file(FILE) }
+        Self {
+            path: folder.file(FILE),
+        }
     }
 
-    /// Visits what a run left, record by record, so that memory does not grow with it. What is torn at the end is cut off.
-    pub fn replay<W: World>(&self, world: &mut W, visit: &mut dyn FnMut(&mut W, Journaled) -> Result<(), Failure>) -> Result<(), Failure> {
-        let Some(total_bytes) = world.file_bytes(&self.path)? else { return Ok(()) };
+    /// Visits what a run left, record by record, so that memory does not grow with it. What is torn
+    /// at the end is cut off.
+    pub fn replay<W: World>(
+        &self,
+        world: &mut W,
+        visit: &mut dyn FnMut(&mut W, Journaled) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(total_bytes) = world.file_bytes(&self.path)? else {
+            return Ok(());
+        };
         let mut offset = 0u64;
         while let Some((kind, body, next)) = self.read_record(world, offset, total_bytes)? {
-            let Ok(journaled) = decode(kind, &body) else { break };
+            let Ok(journaled) = decode(kind, &body) else {
+                break;
+            };
             if (offset == 0) != matches!(journaled, Journaled::Begin(_)) {
                 break;
             }
             visit(world, journaled)?;
             offset = next;
         }
-        if offset < total_bytes { world.truncate_file(&self.path, offset) } else { Ok(()) }
+        if offset < total_bytes {
+            world.truncate_file(&self.path, offset)
+        } else {
+            Ok(())
+        }
     }
 
     /// Drops everything that the cache has now, and keeps the volumes that no commit has.
-    pub fn begin<W: World>(&self, world: &mut W, generation: u64, unfinished: &[JournalVolume]) -> Result<(), Failure> {
+    pub fn begin<W: World>(
+        &self,
+        world: &mut W,
+        generation: u64,
+        unfinished: &[JournalVolume],
+    ) -> Result<(), Failure> {
         let mut body = Writer::with_capacity(8);
         body.u64(generation);
         let mut bytes = record(KIND_BEGIN, &body.finish())?;
@@ -128,8 +152,13 @@ impl Journal {
     pub fn pack<W: World>(&self, world: &mut W, pack: &JournalPack) -> Result<(), Failure> {
         let directory = pack.directory.encode();
         let mut body = Writer::with_capacity(directory.len().saturating_add(1024));
-        body.u64(pack.number).bytes(&pack.entry.name.0).bytes(&pack.entry.directory.0).u32(pack.entry.length_bytes);
-        body.u32(pack.entry.directory_offset_bytes).u32(pack.entry.directory_length_bytes).u32(length(directory.len())?);
+        body.u64(pack.number)
+            .bytes(&pack.entry.name.0)
+            .bytes(&pack.entry.directory.0)
+            .u32(pack.entry.length_bytes);
+        body.u32(pack.entry.directory_offset_bytes)
+            .u32(pack.entry.directory_length_bytes)
+            .u32(length(directory.len())?);
         body.bytes(&directory).u32(length(pack.nodes.len())?);
         for node in &pack.nodes {
             body.u32(length(node.len())?).bytes(node);
@@ -142,14 +171,38 @@ impl Journal {
         world.sync_file(&self.path)
     }
 
-    fn read_record<W: World>(&self, world: &mut W, offset: u64, total_bytes: u64) -> Result<Option<(u32, Vec<u8>, u64)>, Failure> {
-        let Some(body_offset) = offset.checked_add(HEADER_BYTES as u64).filter(|end| *end <= total_bytes) else { return Ok(None) };
+    fn read_record<W: World>(
+        &self,
+        world: &mut W,
+        offset: u64,
+        total_bytes: u64,
+    ) -> Result<Option<(u32, Vec<u8>, u64)>, Failure> {
+        let Some(body_offset) = offset
+            .checked_add(HEADER_BYTES as u64)
+            .filter(|end| *end <= total_bytes)
+        else {
+            return Ok(None);
+        };
         let mut header = [0; HEADER_BYTES];
         world.read_file_at(&self.path, offset, &mut header)?;
         let mut reader = Reader::new(&header);
-        let (Ok(kind), Ok(body_bytes), Ok(check)) = (reader.u32(), reader.u32(), reader.array::<8>()) else { return Ok(None) };
-        let Some(next) = body_offset.checked_add(u64::from(body_bytes)).filter(|end| *end <= total_bytes) else { return Ok(None) };
-        let Some(body_bytes) = usize::try_from(body_bytes).ok().filter(|bytes| *bytes <= BODY_MAX_BYTES) else { return Ok(None) };
+        let (Ok(kind), Ok(body_bytes), Ok(check)) =
+            (reader.u32(), reader.u32(), reader.array::<8>())
+        else {
+            return Ok(None);
+        };
+        let Some(next) = body_offset
+            .checked_add(u64::from(body_bytes))
+            .filter(|end| *end <= total_bytes)
+        else {
+            return Ok(None);
+        };
+        let Some(body_bytes) = usize::try_from(body_bytes)
+            .ok()
+            .filter(|bytes| *bytes <= BODY_MAX_BYTES)
+        else {
+            return Ok(None);
+        };
         let mut body = vec![0; body_bytes];
         world.read_file_at(&self.path, body_offset, &mut body)?;
         Ok((checksum(kind, &body) == check).then_some((kind, body, next)))
@@ -163,7 +216,10 @@ fn decode(kind: u32, body: &[u8]) -> Result<Journaled, Malformed> {
         KIND_KEY => {
             let number = reader.u32()?;
             reader.zeros(4, "reserved")?;
-            Journaled::Key(JournalKey { number, entry: KeyEntry::decode(&mut reader)? })
+            Journaled::Key(JournalKey {
+                number,
+                entry: KeyEntry::decode(&mut reader)?,
+            })
         }
         KIND_PACK => Journaled::Pack(decode_pack(&mut reader)?),
         KIND_VOLUME => Journaled::Volume(decode_volume(&mut reader)?),
@@ -175,26 +231,53 @@ fn decode(kind: u32, body: &[u8]) -> Result<Journaled, Malformed> {
 
 fn encode_volume(volume: &JournalVolume) -> Result<Vec<u8>, Failure> {
     let mut body = Writer::with_capacity(volume.name.len().saturating_add(36));
-    body.bytes(&volume.id.0).bytes(&volume.domain.0).u32(length(volume.name.len())?).bytes(volume.name.as_bytes());
+    body.bytes(&volume.id.0)
+        .bytes(&volume.domain.0)
+        .u32(length(volume.name.len())?)
+        .bytes(volume.name.as_bytes());
     Ok(body.finish())
 }
 
 fn decode_volume(reader: &mut Reader<'_>) -> Result<JournalVolume, Malformed> {
     let (id, domain) = (VolumeId(reader.array()?), DomainId(reader.array()?));
-    let name = std::str::from_utf8(sized(reader)?).map_err(|_| Malformed("UTF-8"))?.to_owned();
-    if is_volume_name(&name) { Ok(JournalVolume { name, id, domain }) } else { Err(Malformed("volume name")) }
+    let name = std::str::from_utf8(sized(reader)?)
+        .map_err(|_| Malformed("UTF-8"))?
+        .to_owned();
+    if is_volume_name(&name) {
+        Ok(JournalVolume { name, id, domain })
+    } else {
+        Err(Malformed("volume name"))
+    }
 }
 
 fn decode_pack(reader: &mut Reader<'_>) -> Result<JournalPack, Malformed> {
-    let (number, name, directory_id) = (reader.u64()?, BlobName(reader.array()?), Id(reader.array()?));
-    let (length_bytes, directory_offset_bytes, directory_length_bytes) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let (number, name, directory_id) = (
+        reader.u64()?,
+        BlobName(reader.array()?),
+        Id(reader.array()?),
+    );
+    let (length_bytes, directory_offset_bytes, directory_length_bytes) =
+        (reader.u32()?, reader.u32()?, reader.u32()?);
     let directory_bytes = sized(reader)?;
     let directory = Directory::decode(directory_bytes, directory_offset_bytes)?;
     let node_count = reader.u32()?;
-    let nodes = (0..node_count).map(|_| sized(reader).map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
-    let entry =
-        PackEntry { name, directory: directory_id, length_bytes, directory_offset_bytes, directory_length_bytes, state: PackState::Live };
-    Ok(JournalPack { number, entry, directory, nodes })
+    let nodes = (0..node_count)
+        .map(|_| sized(reader).map(<[u8]>::to_vec))
+        .collect::<Result<_, _>>()?;
+    let entry = PackEntry {
+        name,
+        directory: directory_id,
+        length_bytes,
+        directory_offset_bytes,
+        directory_length_bytes,
+        state: PackState::Live,
+    };
+    Ok(JournalPack {
+        number,
+        entry,
+        directory,
+        nodes,
+    })
 }
 
 fn sized<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
@@ -204,17 +287,26 @@ fn sized<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 
 fn record(kind: u32, body: &[u8]) -> Result<Vec<u8>, Failure> {
     let mut writer = Writer::with_capacity(body.len().saturating_add(HEADER_BYTES));
-    writer.u32(kind).u32(length(body.len())?).bytes(&checksum(kind, body)).bytes(body);
+    writer
+        .u32(kind)
+        .u32(length(body.len())?)
+        .bytes(&checksum(kind, body))
+        .bytes(body);
     Ok(writer.finish())
 }
 
 fn checksum(kind: u32, body: &[u8]) -> [u8; 8] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&kind.to_le_bytes()).update(&(body.len() as u64).to_le_bytes()).update(body);
+    hasher
+        .update(&kind.to_le_bytes())
+        .update(&(body.len() as u64).to_le_bytes())
+        .update(body);
     let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
     [a, b, c, d, e, f, g, h]
 }
 
 fn length(length: usize) -> Result<u32, Failure> {
-    u32::try_from(length).map_err(|_| Failure::Internal { what: "a journal record is too long".into() })
+    u32::try_from(length).map_err(|_| Failure::Internal {
+        what: "a journal record is too long".into(),
+    })
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What matters on this machine, under `archives/ID/`: losing it loses no data, but it is what tells old from new.
+//! What matters on this machine, under `archives/ID/`: losing it loses no data, but it is what
+//! tells old from new.
 //!
-//! Every file here is small, replaced atomically and fsynced, but for the journal, which is appended.
+//! Every file here is small, replaced atomically and fsynced, but for the journal, which is
+//! appended.
 
 mod acknowledged;
 mod archives;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Notes of damage: what was found missing or damaged in the store, until it is found right again. The next run heals what it can.
+//! Notes of damage: what was found missing or damaged in the store, until it is found right again.
+//! The next run heals what it can.
 //!
-//! Damage comes in stretches, so packs are noted as ranges, and there is a bound: what does not fit is found again by the next verify.
+//! Damage comes in stretches, so packs are noted as ranges, and there is a bound: what does not fit
+//! is found again by the next verify.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +30,8 @@ pub enum PackNote {
     Lost,
     /// It was read whole since: the next commit makes it live.
     Sound,
-    /// It is, and so are too many others to believe it: nothing follows from it until the person says so.
+    /// It is, and so are too many others to believe it: nothing follows from it until the person
+    /// says so.
     Held,
 }
 
@@ -42,15 +45,18 @@ impl PackNote {
     }
 
     fn of_kind(kind: u32) -> Option<Self> {
-        [Self::Lost, Self::Sound, Self::Held].into_iter().find(|note| note.kind() == kind)
+        [Self::Lost, Self::Sound, Self::Held]
+            .into_iter()
+            .find(|note| note.kind() == kind)
     }
 }
 
 /// See the module's first line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Commits of which no sound copy was found, by generation; each with the lowest copy for which all copies below it were read and do not
-    /// authenticate, at most 256. A generation above the head is no damage: its names are taken, and the next commit goes under that copy.
+    /// Commits of which no sound copy was found, by generation; each with the lowest copy for which
+    /// all copies below it were read and do not authenticate, at most 256. A generation above the
+    /// head is no damage: its names are taken, and the next commit goes under that copy.
     pub commits: BTreeMap<u64, u16>,
     /// Slots that are missing, by number.
     pub slots: BTreeSet<u8>,
@@ -80,21 +86,26 @@ impl Notes {
     /// From now on what is held counts as lost; whether there was any.
     pub fn release_held(&mut self) -> bool {
         let held = self.held_packs();
-        self.packs.extend(held.iter().map(|number| (*number, PackNote::Lost)));
+        self.packs
+            .extend(held.iter().map(|number| (*number, PackNote::Lost)));
         !held.is_empty()
     }
 
     /// The commits of the archive, up to the head, that are damaged.
     pub fn damaged_commits(&self, head: u64) -> impl Iterator<Item = u64> {
-        self.commits.range(..=head).map(|(generation, _)| *generation)
+        self.commits
+            .range(..=head)
+            .map(|(generation, _)| *generation)
     }
 
-    /// Under which copy a commit of this generation is pushed; `None`: the names of all are taken by damage.
+    /// Under which copy a commit of this generation is pushed; `None`: the names of all are taken
+    /// by damage.
     pub fn copy_for(&self, generation: u64) -> Option<u8> {
         u8::try_from(self.commits.get(&generation).copied().unwrap_or(0)).ok()
     }
 
-    /// Takes the notes of a verify. Where they are too many to be kept, what is held goes first, and else those of before stay.
+    /// Takes the notes of a verify. Where they are too many to be kept, what is held goes first,
+    /// and else those of before stay.
     pub fn take(&mut self, mut found: Self) {
         if found.notes() > NOTES_MAX {
             found.packs.retain(|_, note| *note != PackNote::Held);
@@ -110,32 +121,56 @@ impl Notes {
     }
 
     fn notes(&self) -> usize {
-        self.commits.len().saturating_add(self.slots.len()).saturating_add(self.ranges().len())
+        self.commits
+            .len()
+            .saturating_add(self.slots.len())
+            .saturating_add(self.ranges().len())
     }
 
     fn packs_with(&self, wanted: PackNote) -> BTreeSet<u64> {
-        self.packs.iter().filter(|(_, note)| **note == wanted).map(|(number, _)| *number).collect()
+        self.packs
+            .iter()
+            .filter(|(_, note)| **note == wanted)
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     fn ranges(&self) -> Vec<Range> {
         let mut ranges: Vec<Range> = Vec::new();
         for (number, note) in &self.packs {
-            match ranges.last_mut().filter(|last| last.note == *note && last.first.checked_add(u64::from(last.count)) == Some(*number)) {
+            match ranges.last_mut().filter(|last| {
+                last.note == *note && last.first.checked_add(u64::from(last.count)) == Some(*number)
+            }) {
                 Some(last) => last.count = last.count.saturating_add(1),
-                None => ranges.push(Range { note: *note, first: *number, count: 1 }),
+                None => ranges.push(Range {
+                    note: *note,
+                    first: *number,
+                    count: 1,
+                }),
             }
         }
         ranges
     }
 
-    /// Writes each as 16 bytes: its kind, how many packs follow the first one or which copy of a commit is meant, and the number.
+    /// Writes each as 16 bytes: its kind, how many packs follow the first one or which copy of a
+    /// commit is meant, and the number.
     pub fn encode(&self, writer: &mut Writer) {
         let mut note = |kind: u32, more: u32, number: u64| {
             writer.u32(kind).u32(more).u64(number);
         };
-        self.commits.iter().for_each(|(generation, copy)| note(KIND_COMMIT, u32::from(*copy), *generation));
-        self.slots.iter().for_each(|number| note(KIND_SLOT, 0, u64::from(*number)));
-        self.ranges().iter().for_each(|range| note(range.note.kind(), range.count.saturating_sub(1), range.first));
+        self.commits
+            .iter()
+            .for_each(|(generation, copy)| note(KIND_COMMIT, u32::from(*copy), *generation));
+        self.slots
+            .iter()
+            .for_each(|number| note(KIND_SLOT, 0, u64::from(*number)));
+        self.ranges().iter().for_each(|range| {
+            note(
+                range.note.kind(),
+                range.count.saturating_sub(1),
+                range.first,
+            )
+        });
     }
 
     /// Reads `count` of them.
@@ -148,13 +183,25 @@ impl Notes {
             let (kind, more, number) = (reader.u32()?, reader.u32()?, reader.u64()?);
             match (kind, PackNote::of_kind(kind)) {
                 (KIND_COMMIT, _) => {
-                    let copy = u16::try_from(more).ok().filter(|copy| *copy <= COPIES_MAX).ok_or(Malformed("copy"))?;
+                    let copy = u16::try_from(more)
+                        .ok()
+                        .filter(|copy| *copy <= COPIES_MAX)
+                        .ok_or(Malformed("copy"))?;
                     notes.commits.insert(number, copy);
                 }
-                (KIND_SLOT, _) if more == 0 => drop(notes.slots.insert(u8::try_from(number).map_err(|_| Malformed("slot"))?)),
+                (KIND_SLOT, _) if more == 0 => drop(
+                    notes
+                        .slots
+                        .insert(u8::try_from(number).map_err(|_| Malformed("slot"))?),
+                ),
                 (_, Some(note)) => {
-                    let last = number.checked_add(u64::from(more)).filter(|_| more < PACKS_MAX).ok_or(Malformed("range"))?;
-                    notes.packs.extend((number..=last).map(|number| (number, note)));
+                    let last = number
+                        .checked_add(u64::from(more))
+                        .filter(|_| more < PACKS_MAX)
+                        .ok_or(Malformed("range"))?;
+                    notes
+                        .packs
+                        .extend((number..=last).map(|number| (number, note)));
                     if notes.packs.len() > PACKS_MAX as usize {
                         return Err(Malformed("packs"));
                     }
@@ -208,26 +255,47 @@ mod tests {
 
     #[test]
     fn a_store_that_lost_everything_is_one_note() {
-        let notes = Notes { packs: (0..1_000_000).map(|number| (number, PackNote::Held)).collect(), ..Notes::default() };
+        let notes = Notes {
+            packs: (0..1_000_000)
+                .map(|number| (number, PackNote::Held))
+                .collect(),
+            ..Notes::default()
+        };
         assert_eq!(written(&notes).len(), 16);
     }
 
     #[test]
     fn more_than_a_ledger_can_hold_is_not_taken() {
-        let scattered = |note| (0..=NOTES_MAX as u64).map(|number| (number * 2, note)).collect::<BTreeMap<_, _>>();
-        let before = Notes { packs: [(3, PackNote::Lost)].into(), ..Notes::default() };
+        let scattered = |note| {
+            (0..=NOTES_MAX as u64)
+                .map(|number| (number * 2, note))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let before = Notes {
+            packs: [(3, PackNote::Lost)].into(),
+            ..Notes::default()
+        };
         let mut notes = before.clone();
-        notes.take(Notes { packs: scattered(PackNote::Lost), ..Notes::default() });
+        notes.take(Notes {
+            packs: scattered(PackNote::Lost),
+            ..Notes::default()
+        });
         assert_eq!(notes, before);
         let mut held = scattered(PackNote::Held);
         held.insert(1_000_001, PackNote::Lost);
-        notes.take(Notes { packs: held, ..Notes::default() });
+        notes.take(Notes {
+            packs: held,
+            ..Notes::default()
+        });
         assert_eq!(notes.packs, [(1_000_001, PackNote::Lost)].into());
     }
 
     #[test]
     fn what_is_held_counts_as_lost_when_it_is_released() {
-        let mut notes = Notes { packs: [(1, PackNote::Held), (2, PackNote::Sound)].into(), ..Notes::default() };
+        let mut notes = Notes {
+            packs: [(1, PackNote::Held), (2, PackNote::Sound)].into(),
+            ..Notes::default()
+        };
         assert!(notes.lost_packs().is_empty() && notes.release_held());
         assert_eq!(notes.lost_packs(), [1].into());
         assert!(!notes.release_held());
