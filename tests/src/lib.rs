@@ -8,6 +8,7 @@ pub mod archive_writer;
 pub mod booted;
 pub mod disk;
 pub mod fake_qubes;
+pub mod house;
 pub mod memory_world;
 pub mod pool;
 pub mod power_loss;
