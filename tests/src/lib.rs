@@ -8,6 +8,7 @@ pub mod disk;
 pub mod engine;
 pub mod fake_qubes;
 pub mod foreign;
+pub mod house;
 pub mod memory_world;
 pub mod pool;
 pub mod power_loss;
