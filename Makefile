@@ -7,7 +7,7 @@ HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd demo bench rust helper-rust oldest needs hooks clean
+.PHONY: all build check test test-user test-systemd demo bench rust helper-rust oldest figures needs hooks clean
 
 all: build
 
@@ -36,6 +36,10 @@ check: rust needs
 # `make check` before each commit. `git config --unset core.hooksPath` takes it back.
 hooks:
 	git config core.hooksPath scripts/hooks
+
+# Circles between modules, lengths of functions and the rest of docs/decisions.md's figures.
+figures:
+	@$(CARGO) run --quiet --locked --package wyng-tests --bin figures
 
 needs:
 	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-needs.sh; fi
