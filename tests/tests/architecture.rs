@@ -13,6 +13,8 @@ use wyng_tests::require::{Component, missing};
 const ARCHITECTURE_LINES_MAX: usize = 150;
 /// Maximum number of steps of a path through the code.
 const STEPS_MAX: usize = 12;
+/// Maximum width of a line of a document, columns, outside of fenced blocks.
+const COLUMNS_MAX: usize = 100;
 /// An identifier of at least this many words is taken for the name of a test.
 const TEST_WORDS_MIN: usize = 6;
 
@@ -370,6 +372,23 @@ fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
         }
     }
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn no_line_of_the_documents_is_wider_than_100_columns() {
+    let mut wide = Vec::new();
+    // The commands of docs/errors.md are generated with it, at any width.
+    for (name, text) in documents()
+        .into_iter()
+        .filter(|(name, _)| name != "docs/errors.md")
+    {
+        for line in unfenced(&text).lines() {
+            if line.chars().count() > COLUMNS_MAX {
+                wide.push(format!("{name}: {line}"));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{wide:#?}");
 }
 
 #[test]
