@@ -160,7 +160,7 @@ def roles():
     picture.box(470, 275, 100, 70, "keyholder", ["keys, format"], "keys")
     picture.box(610, 275, 110, 70, "transport", ["parses what", "comes back"])
     picture.box(325, 395, 110, 46, "disks")
-    picture.box(465, 395, 110, 46, "state folder")
+    picture.box(455, 395, 130, 46, "state directory")
     picture.box(804, 275, 168, 70, "wyng-transport-vm", ["the helper"])
     picture.box(804, 395, 168, 60, "store", ["ciphertext in blobs"])
 
