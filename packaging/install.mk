@@ -52,9 +52,10 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	$(PROGRAMS)/wyng-ctl completions zsh > $(SHARE)/zsh/site-functions/_wyng-ctl
 	$(PROGRAMS)/wyng-ctl completions fish > $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
 	chmod 0644 $(SHARE)/man/man1/wyng-ctl*.1.gz $(SHARE)/man/man5/wyng.toml.5.gz $(SHARE)/man/man8/wyngd.8.gz $(SHARE)/bash-completion/completions/wyng-ctl $(SHARE)/zsh/site-functions/_wyng-ctl $(SHARE)/fish/vendor_completions.d/wyng-ctl.fish
-	install -d -m 0755 $(SHARE)/doc/wyng/docs/schema
+	install -d -m 0755 $(SHARE)/doc/wyng/docs/schema $(SHARE)/doc/wyng/docs/pictures
 	install -m 0644 $(DOCS) ARCHITECTURE.md rpc-policy/50-wyng-adminvm.policy.example $(SHARE)/doc/wyng
 	install -m 0644 docs/*.md $(SHARE)/doc/wyng/docs
+	install -m 0644 docs/pictures/*.svg $(SHARE)/doc/wyng/docs/pictures
 	install -d -m 0755 $(SHARE)/doc/wyng/systemd/wyngd.service.d $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d
 	install -m 0644 systemd/examples/wyngd.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyngd.service.d
 	install -m 0644 systemd/examples/wyng-verify@.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d
