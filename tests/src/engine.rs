@@ -42,7 +42,7 @@ pub fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
 
 /// A volume for each source.
 pub fn named(world: &MemoryWorld) -> Vec<BackupSource> {
-    let names: Vec<String> = (0..world.sources.len())
+    let names: Vec<String> = (0..world.volumes.sources.len())
         .map(|number| format!("volume {number}"))
         .collect();
     sources_named(names.iter().map(String::as_str))
@@ -71,7 +71,7 @@ pub fn back_up_committing_after(
     };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
-        other => panic!("{other:?}: {:?}", world.told),
+        other => panic!("{other:?}: {:?}", world.client.told),
     }
 }
 
@@ -102,7 +102,7 @@ pub struct Reported {
 
 /// The sessions that the client heard of.
 pub fn reported(world: &MemoryWorld) -> Vec<Reported> {
-    let sessions = world.told.iter().filter_map(|event| match event {
+    let sessions = world.client.told.iter().filter_map(|event| match event {
         ToClient::BackedUp(volume) => Some((volume.name.clone(), volume.session?)),
         _ => None,
     });
@@ -112,7 +112,7 @@ pub fn reported(world: &MemoryWorld) -> Vec<Reported> {
             Reported {
                 volume,
                 time,
-                content: world.sources[number].clone(),
+                content: world.volumes.sources[number].clone(),
             }
         })
         .collect()
@@ -147,11 +147,11 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             restore::restore(&mut world, &request),
             Ok(ExitStatus::Done),
             "{name}: {:?}",
-            world.told
+            world.client.told
         );
         for (item, session) in (0..).zip(of_run) {
             assert!(
-                world.placed[&item] == session.content,
+                world.volumes.placed[&item] == session.content,
                 "{} {name}",
                 session.volume
             );
@@ -169,9 +169,10 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
         verify::verify(&mut world, &request),
         Ok(ExitStatus::Done),
         "{:?}",
-        world.told
+        world.client.told
     );
     world
+        .client
         .told
         .iter()
         .find_map(|event| {
@@ -239,7 +240,7 @@ pub fn killed_everywhere(
 ) -> u64 {
     let start = || {
         let mut world = MemoryWorld::new(base.clone(), 10);
-        world.sources = sources.to_vec();
+        world.volumes.sources = sources.to_vec();
         world
     };
     let mut tried = HashSet::new();
@@ -251,7 +252,7 @@ pub fn killed_everywhere(
                 continue;
             }
             let mut world = MemoryWorld::new(durable.clone(), 20);
-            world.sources = sources.to_vec();
+            world.volumes.sources = sources.to_vec();
             assert_eq!(
                 command(&mut world),
                 Ok(()),
@@ -298,7 +299,7 @@ pub fn sources() -> Vec<Vec<u8>> {
 pub fn with_a_small_session() -> (Durable, Vec<Reported>, Vec<u8>) {
     let mut world = MemoryWorld::new(made(), 2);
     let source = noise(20_000, 1);
-    world.sources = vec![source.clone()];
+    world.volumes.sources = vec![source.clone()];
     back_up(&mut world).unwrap();
     (world.end(), reported(&world), source)
 }

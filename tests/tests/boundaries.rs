@@ -44,7 +44,7 @@ fn made() -> Durable {
 /// is there afterwards.
 fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (String, Durable) {
     let mut world = MemoryWorld::new(durable, seed);
-    world.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
+    world.volumes.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
     let request = backup::Request {
         archive: "home".into(),
         sources: sources_named(volumes.iter().map(|(name, _)| name.as_str())),
@@ -58,9 +58,10 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
         backup::back_up(&mut world, &request),
         Ok(ExitStatus::Done),
         "{:?}",
-        world.told
+        world.client.told
     );
     let shown: Vec<String> = world
+        .store
         .puts
         .chunk_by(|a, b| a == b)
         .map(|alike| format!("{} x {}", alike.len(), alike[0]))

@@ -12,7 +12,6 @@ use wyng_tests::engine::{
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
-use wyngd::keyholder::engine::archive::Archive;
 use wyngd::keyholder::engine::{open, restore, take_over, verify};
 use wyngd::keyholder::state::Origins;
 
@@ -41,7 +40,7 @@ impl History {
     fn world(&mut self) -> MemoryWorld {
         self.seed += 1;
         let mut world = MemoryWorld::new(self.durable.clone(), self.seed);
-        world.sources = vec![self.source.clone()];
+        world.volumes.sources = vec![self.source.clone()];
         world
     }
 
@@ -59,6 +58,7 @@ impl History {
         let ended = back_up(&mut world);
         assert!(
             world
+                .store
                 .services
                 .iter()
                 .all(|service| *service == Service::Push),
@@ -75,7 +75,7 @@ impl History {
 
     fn credential(&mut self) -> Arc<Credential> {
         let mut world = self.world();
-        Archive::open(&mut world, "home").unwrap().credential
+        world.open_archive("home").unwrap().credential
     }
 
     /// Takes all but ten bytes of a copy of a commit away.
@@ -170,7 +170,7 @@ impl History {
             around_damage: false,
             origins: Origins::default(),
         };
-        restore::restore(&mut world, &request).map(|_| world.placed[&0].clone())
+        restore::restore(&mut world, &request).map(|_| world.volumes.placed[&0].clone())
     }
 
     fn assert_whole(&self) {
@@ -198,6 +198,7 @@ fn opened(generation: u64) -> Result<open::Opened, Failure> {
 
 fn warnings(world: &MemoryWorld) -> Vec<Warning> {
     world
+        .client
         .told
         .iter()
         .filter_map(|event| {
@@ -293,7 +294,8 @@ fn a_commit_that_arrived_torn_goes_under_the_next_copy_with_the_same_bytes() {
         };
         let pending = {
             let mut world = after.world();
-            Archive::open(&mut world, "home")
+            world
+                .open_archive("home")
                 .unwrap()
                 .ledger
                 .pending()
@@ -344,6 +346,7 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
     );
     assert!(
         world
+            .client
             .told
             .iter()
             .any(|event| matches!(event, ToClient::Problem(_))),
@@ -622,7 +625,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let mut whole = past.clone();
     let (ended, world) = whole.open(None);
     assert_eq!(
-        (ended, world.asked_passphrases, warnings(&world)),
+        (ended, world.secrets.asked_passphrases, warnings(&world)),
         (opened(20), 0, Vec::new())
     );
 
@@ -636,7 +639,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
         "the lost commit is told"
     );
     assert_eq!(warnings(&world), [Warning::HistoryGap { generation: 13 }]);
-    assert_eq!(world.asked_passphrases, 1);
+    assert_eq!(world.secrets.asked_passphrases, 1);
     // It writes on, and the commits that come carry the hashes that they must.
     for _ in 0..13 {
         gap.sessions.clear();
@@ -647,7 +650,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let mut wrong = past;
     wrong.lose(14);
     let mut world = wrong.world();
-    world.passphrase = b"another".to_vec();
+    world.secrets.passphrase = b"another".to_vec();
     assert_eq!(
         open::open(&mut world, &request(None)),
         Err(Failure::WrongPassphrase)
@@ -707,7 +710,7 @@ fn a_store_that_shows_every_commit_there_can_be_holds_nobody_up() {
     let mut history = History::new();
     for mut machine in [history.elsewhere(), history.clone()] {
         let mut world = machine.world();
-        world.shows_everything = true;
+        world.store.shows_everything = true;
         let ended = open::open(&mut world, &request(None));
         assert!(matches!(ended, Err(Failure::Damaged { .. })), "{ended:?}");
     }

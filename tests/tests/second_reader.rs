@@ -788,8 +788,8 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         commit_after_bytes: 128 << 10,
     };
     let mut cut = MemoryWorld::new(world.end(), 2);
-    cut.sources = vec![noise(MIB, 1)];
-    cut.kill_when_put = Some(12);
+    cut.volumes.sources = vec![noise(MIB, 1)];
+    cut.store.kill_when_put = Some(12);
     assert!(
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::back_up(
             &mut cut, &request
@@ -801,7 +801,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         std::fs::create_dir_all(sandbox.store().join(&hex[..2])).unwrap();
         std::fs::write(sandbox.store().join(&hex[..2]).join(hex), bytes).unwrap();
     }
-    std::fs::write(sandbox.path("passphrase"), cut.passphrase).unwrap();
+    std::fs::write(sandbox.path("passphrase"), &cut.secrets.passphrase).unwrap();
     let run = |command: &str| reader.run(&sandbox.store(), &sandbox.path("passphrase"), &[command]);
     assert_eq!(String::from_utf8_lossy(&run("list").success().stdout), "");
     run("check").success();

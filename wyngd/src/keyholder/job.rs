@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wyng_archive::crypto::Id;
+use wyng_archive::crypto::{ArchiveId, Id};
 use wyng_archive::format::{HeadCode, SessionEntry, SlotKind, SlotLabel, VolumeEntry};
 use wyng_control::{
     ArchiveSummary, BackupSource, Command, ExitStatus, Failure, RecoverySheet, SessionChoice,
@@ -19,7 +19,7 @@ use super::engine::{
     acknowledge, backup, create, diff, fetch, heal, keys, monitor, open, restore, take_over, verify,
 };
 use super::state::{ArchiveFolder, Origins, to_hex};
-use super::world::World;
+use super::world::{Client, Clock, Files, Parts, Secrets, Store, World};
 
 /// `EROFS`.
 const READ_ONLY: i32 = 30;
@@ -28,22 +28,22 @@ const NO_STORE: &str = "dir:/nonexistent/wyng";
 
 /// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status
 /// is returned.
-pub fn run<W: World>(world: &mut W, command: Command) -> ExitStatus {
+pub fn run<P: Parts>(world: &mut World<P>, command: Command) -> ExitStatus {
     match execute(world, command) {
         Ok(exit) => exit,
         // It begins anew, and nobody is told of this turn.
-        Err(failure) if world.has_given_back() => failure.exit(),
+        Err(failure) if world.client.has_given_back() => failure.exit(),
         Err(failure) => {
             let exit = failure.exit();
             // Whoever asked may be gone; the status is all that is left to say then.
-            let _ = world.tell(ToClient::Failed(failure));
+            let _ = world.client.tell(ToClient::Failed(failure));
             exit
         }
     }
 }
 
-fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Failure> {
-    if world.only_looks() && !works_read_only(&command) {
+fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    if world.files.only_looks() && !works_read_only(&command) {
         // Before anything is sent or read whose result could not be kept.
         return Err(Failure::StateIo {
             file: "its folder".into(),
@@ -118,21 +118,21 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             show(world, &archive)
         }
         Command::ArchiveList => {
-            let names = ArchiveFolder::names(world)?;
+            let names = ArchiveFolder::names(&mut world.files)?;
             each(world, names, show)
         }
         Command::ArchiveNames => {
-            for name in ArchiveFolder::names(world)? {
-                world.tell(ToClient::ArchiveName { name })?;
+            for name in ArchiveFolder::names(&mut world.files)? {
+                world.client.tell(ToClient::ArchiveName { name })?;
             }
             Ok(ExitStatus::Done)
         }
         Command::ArchiveShow { archive } => show(world, &archive),
         Command::ArchiveForget { archive } => {
-            let folder = ArchiveFolder::find(world, &archive)?;
+            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
             tell_snapshots(world, &archive)?;
-            world.wipe_keys(Some(folder.id()));
-            folder.forget(world, &archive)?;
+            world.secrets.wipe_keys(Some(folder.id()));
+            folder.forget(&mut world.files, &archive)?;
             Ok(ExitStatus::Done)
         }
         Command::ArchiveAcknowledge { archive } => acknowledge::acknowledge(world, &archive),
@@ -175,9 +175,9 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
             dry_run,
             around_damage,
         } => {
-            let folder = ArchiveFolder::find(world, &archive)?;
+            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
             // Who names the target needs not to know where the volume was.
-            let origins = match Origins::read(world, &folder) {
+            let origins = match Origins::read(&mut world.files, &folder) {
                 Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
                 origins => origins?,
             };
@@ -275,9 +275,9 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
         }
         Command::Snapshots { archive, .. } => {
             if let Some(name) = archive {
-                ArchiveFolder::find(world, &name)?;
+                ArchiveFolder::find(&mut world.files, &name)?;
             }
-            for name in ArchiveFolder::names(world)? {
+            for name in ArchiveFolder::names(&mut world.files)? {
                 tell_snapshots(world, &name)?;
             }
             Ok(ExitStatus::Done)
@@ -303,16 +303,16 @@ fn works_read_only(command: &Command) -> bool {
         || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
 }
 
-fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, name)?;
-    let packs = fetch::packs_of(world, &mut archive)?;
-    let volume_count = archive.volumes(world)?.len() as u64;
+fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let packs = fetch::packs_of(&mut world.files, &mut archive)?;
+    let volume_count = archive.volumes(&mut world.files)?.len() as u64;
     let stored_bytes = packs.values().fold(0, |sum: u64, pack| {
         sum.saturating_add(pack.length_bytes.into())
     });
     let settings = archive.head.settings;
-    let verified_time = verify::verified_time(world, &archive, &packs)?;
-    world.tell(ToClient::Archive(ArchiveSummary {
+    let verified_time = verify::verified_time(&mut world.files, &archive, &packs)?;
+    world.client.tell(ToClient::Archive(ArchiveSummary {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
         store_url: without_credentials(&archive.toml.store),
@@ -333,14 +333,14 @@ fn show<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Done)
 }
 
-fn list<W: World>(
-    world: &mut W,
+fn list<P: Parts>(
+    world: &mut World<P>,
     name: &str,
     only: Option<&str>,
     choice: Option<&SessionChoice>,
 ) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, name)?;
-    let mut volumes = archive.volumes(world)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let mut volumes = archive.volumes(&mut world.files)?;
     if let Some(only) = only {
         volumes.retain(|(_, volume)| volume.name == only);
         if volumes.is_empty() {
@@ -351,7 +351,7 @@ fn list<W: World>(
     }
     if let Some(passed) = archive.ledger.passed_over {
         let (generation, newest) = (archive.head.generation, passed.newest);
-        world.tell(ToClient::Warned(match passed.requested {
+        world.client.tell(ToClient::Warned(match passed.requested {
             true => Warning::OlderOpened { generation, newest },
             false => Warning::NewestDamaged { generation, newest },
         }))?;
@@ -359,26 +359,33 @@ fn list<W: World>(
     let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
     for (_, volume) in volumes {
         let sessions = match choice {
-            None => archive.sessions(world, &volume),
+            None => archive.sessions(&mut world.files, &volume),
             Some(choice) => archive
-                .choose(world, &volume, choice)
+                .choose(&mut world.files, &volume, choice)
                 .map(|session| vec![session]),
         };
         let sessions = match sessions {
             Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
             Err(failure @ Failure::SessionsLost { .. }) if only.is_none() => {
                 exit = failure.exit();
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
                 continue;
             }
             sessions => sessions?,
         };
-        world.tell(ToClient::Volume(VolumeLine {
+        world.client.tell(ToClient::Volume(VolumeLine {
             name: volume.name.clone(),
             size_bytes: volume.size_bytes,
         }))?;
         for session in sessions {
-            tell_session(world, &mut archive, &volume, session, &mut known)?;
+            tell_session(
+                &mut world.files,
+                &mut world.client,
+                &mut archive,
+                &volume,
+                session,
+                &mut known,
+            )?;
             is_found = true;
         }
     }
@@ -390,16 +397,17 @@ fn list<W: World>(
     }
 }
 
-fn tell_session<W: World>(
-    world: &mut W,
+fn tell_session(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: SessionEntry,
     known: &mut HashMap<Id, bool>,
 ) -> Result<(), Failure> {
-    let damaged = heal::is_damaged(world, archive, &session, known)?;
-    let acknowledged = damaged && acknowledge::is_acknowledged(world, archive, volume, &session)?;
-    world.tell(ToClient::Session(SessionLine {
+    let damaged = heal::is_damaged(files, archive, &session, known)?;
+    let acknowledged = damaged && acknowledge::is_acknowledged(files, archive, volume, &session)?;
+    client.tell(ToClient::Session(SessionLine {
         session: session.time,
         generation: session.generation,
         tags: session.tags,
@@ -411,26 +419,33 @@ fn tell_session<W: World>(
     }))
 }
 
-fn status<W: World>(world: &mut W, only: Option<&str>) -> Result<ExitStatus, Failure> {
+fn status<P: Parts>(world: &mut World<P>, only: Option<&str>) -> Result<ExitStatus, Failure> {
     let names = match only {
         Some(name) => vec![name.to_owned()],
-        None => ArchiveFolder::names(world)?,
+        None => ArchiveFolder::names(&mut world.files)?,
     };
     each(world, names, status_of)
 }
 
-fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
+fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
     tell_snapshots(world, name)?;
     show(world, name)?;
-    let mut archive = Archive::open(world, name)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut known = HashMap::new();
-    for (_, volume) in archive.volumes(world)? {
-        world.tell(ToClient::Volume(VolumeLine {
+    for (_, volume) in archive.volumes(&mut world.files)? {
+        world.client.tell(ToClient::Volume(VolumeLine {
             name: volume.name.clone(),
             size_bytes: volume.size_bytes,
         }))?;
-        if let Some(newest) = archive.sessions_at_hand(world, &volume)?.pop() {
-            tell_session(world, &mut archive, &volume, newest, &mut known)?;
+        if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
+            tell_session(
+                &mut world.files,
+                &mut world.client,
+                &mut archive,
+                &volume,
+                newest,
+                &mut known,
+            )?;
         }
     }
     if archive.ledger.stopped {
@@ -447,8 +462,8 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
             });
         }
     }
-    let damage = acknowledge::known_damage(world, &mut archive)?;
-    acknowledge::tell(world, damage.acknowledged)?;
+    let damage = acknowledge::known_damage(&mut world.files, &mut archive)?;
+    acknowledge::tell(&mut world.client, damage.acknowledged)?;
     match damage.new {
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),
@@ -457,10 +472,10 @@ fn status_of<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure>
 
 /// Does it for each archive: one that fails is told, and hides no other. The status is the first
 /// failure's.
-fn each<W: World>(
-    world: &mut W,
+fn each<P: Parts>(
+    world: &mut World<P>,
     names: Vec<String>,
-    work: fn(&mut W, &str) -> Result<ExitStatus, Failure>,
+    work: fn(&mut World<P>, &str) -> Result<ExitStatus, Failure>,
 ) -> Result<ExitStatus, Failure> {
     let mut exit = ExitStatus::Done;
     for name in names {
@@ -468,7 +483,7 @@ fn each<W: World>(
             Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             Err(failure) => {
                 let exit = failure.exit();
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
                 exit
             }
             Ok(exit) => exit,
@@ -491,17 +506,18 @@ fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
 
 /// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what
 /// is remembered all the same.
-fn tell_snapshots<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
-    let folder = ArchiveFolder::find(world, name)?;
-    let volumes = Archive::open(world, name).and_then(|mut archive| archive.volumes(world));
-    world.tell(ToClient::SnapshotsOf {
+fn tell_snapshots<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
+    let folder = ArchiveFolder::find(&mut world.files, name)?;
+    let volumes = Archive::open(&mut world.files, &mut world.secrets, name)
+        .and_then(|mut archive| archive.volumes(&mut world.files));
+    world.client.tell(ToClient::SnapshotsOf {
         archive: name.to_owned(),
         id: folder.id().0,
         complete: volumes.is_ok(),
     })?;
     let volumes = volumes.unwrap_or_default();
-    let remembered = Origins::read(world, &folder).unwrap_or_default();
-    let mut places: Vec<VolumePlace> = remembered.places(world.client_uid()).collect();
+    let remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
+    let mut places: Vec<VolumePlace> = remembered.places(world.client.uid()).collect();
     for (
         _,
         VolumeEntry {
@@ -521,15 +537,15 @@ fn tell_snapshots<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
     }
     places
         .into_iter()
-        .try_for_each(|place| world.tell(ToClient::SnapshotOf(place)))
+        .try_for_each(|place| world.client.tell(ToClient::SnapshotOf(place)))
 }
 
 /// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that
 /// it was not rolled back.
-fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
-    let archive = Archive::open(world, name)?;
+fn recovery_sheet<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let head = archive.ledger.head().ok_or(Failure::CacheLost)?;
-    world.tell(ToClient::RecoverySheet(RecoverySheet {
+    world.client.tell(ToClient::RecoverySheet(RecoverySheet {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
         store_url: without_credentials(&archive.toml.store),
@@ -542,52 +558,70 @@ fn recovery_sheet<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fai
 }
 
 /// The passphrase is always asked for: the time begins anew only for whoever knows it.
-fn unlock<W: World>(world: &mut W, name: &str, secs: u64) -> Result<ExitStatus, Failure> {
+fn unlock<P: Parts>(world: &mut World<P>, name: &str, secs: u64) -> Result<ExitStatus, Failure> {
     if !(1..=UNLOCK_MAX_SECS).contains(&secs) {
         return Err(Failure::BadSetting {
             setting: "the time for which the key is kept".into(),
             allowed: "1s to 24h".into(),
         });
     }
-    let mut archive = Archive::open(world, name)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let key = archive.unlock(world)?;
-    archive.ledger.write(world, &archive.folder)?;
-    world.keep_key(archive.folder.id(), Arc::new(key), secs);
-    let until = (world.wall_nanos() / 1_000_000_000).saturating_add(secs);
-    world.tell(ToClient::Unlocked {
+    archive.ledger.write(&mut world.files, &archive.folder)?;
+    world
+        .secrets
+        .keep_key(archive.folder.id(), Arc::new(key), secs);
+    let until = (world.clock.wall_nanos() / 1_000_000_000).saturating_add(secs);
+    world.client.tell(ToClient::Unlocked {
         until: i64::try_from(until).unwrap_or(i64::MAX),
     })?;
     Ok(ExitStatus::Done)
 }
 
 /// Wipes the key that is kept of an archive, or all.
-pub fn lock<W: World>(world: &mut W, archive: Option<&str>) -> Result<(), Failure> {
-    let archive = archive
-        .map(|name| ArchiveFolder::find(world, name))
-        .transpose()?;
-    world.wipe_keys(archive.map(|folder| folder.id()));
+fn lock<P: Parts>(world: &mut World<P>, archive: Option<&str>) -> Result<(), Failure> {
+    let archive = named_archive(&mut world.files, archive)?;
+    world.secrets.wipe_keys(archive);
     Ok(())
 }
 
-fn key_check<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, name)?;
+/// The id of the archive with this name, if one is named.
+pub fn named_archive(
+    files: &mut impl Files,
+    name: Option<&str>,
+) -> Result<Option<ArchiveId>, Failure> {
+    name.map(|name| Ok(ArchiveFolder::find(files, name)?.id()))
+        .transpose()
+}
+
+fn key_check<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let data_key = archive.unlock(world)?;
-    if let Some(fault) = fetch::keys_of(world, &mut archive, &data_key)?.fault {
+    if let Some(fault) =
+        fetch::keys_of(&mut world.files, &mut world.client, &mut archive, &data_key)?.fault
+    {
         return Err(fault);
     }
-    let mut slots = archive.live_slots(world)?;
+    let mut slots = archive.live_slots(&mut world.files)?;
     let opened = archive.ledger.opened.map(|(number, _)| number);
     slots.retain(|slot| Some(slot.clear().number) == opened);
-    keys::tell_slots(world, &archive, &slots, opened)?;
+    keys::tell_slots(&mut world.client, &archive, &slots, opened)?;
     Ok(ExitStatus::Done)
 }
 
 /// Calls each far end for each service, and has it look for a store that is not there: a helper
 /// that says so has been reached.
-fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<ExitStatus, Failure> {
+fn check_far_ends<P: Parts>(
+    world: &mut World<P>,
+    mut vias: Vec<String>,
+) -> Result<ExitStatus, Failure> {
     if vias.is_empty() {
-        for name in ArchiveFolder::names(world)? {
-            vias.push(ArchiveFolder::find(world, &name)?.read_toml(world)?.via);
+        for name in ArchiveFolder::names(&mut world.files)? {
+            vias.push(
+                ArchiveFolder::find(&mut world.files, &name)?
+                    .read_toml(&mut world.files)?
+                    .via,
+            );
         }
         vias.sort_unstable();
         vias.dedup();
@@ -595,9 +629,9 @@ fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<Exit
     let mut failed = Vec::new();
     for via in &vias {
         for service in [Service::Push, Service::Fetch] {
-            match world.connect(service, via, NO_STORE, false) {
+            match world.store.connect(service, via, NO_STORE, false) {
                 Err(Failure::StoreMissing { .. }) | Ok(()) => {
-                    world.tell(ToClient::Reached {
+                    world.client.tell(ToClient::Reached {
                         via: via.clone(),
                         service: service.qrexec_name().to_owned(),
                     })?;
@@ -605,7 +639,7 @@ fn check_far_ends<W: World>(world: &mut W, mut vias: Vec<String>) -> Result<Exit
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
                 Err(failure) => {
                     failed.push(failure.exit());
-                    world.tell(ToClient::Failed(failure))?;
+                    world.client.tell(ToClient::Failed(failure))?;
                 }
             }
         }

@@ -11,7 +11,7 @@ use wyng_archive::crypto::Id;
 use wyng_control::Failure;
 
 use super::run::{Location, Run, RunWriter, Stored, merge};
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 /// New ids in memory, about 16 MiB; more are written as a run.
 const FRESH_MAX: usize = 128 * 1024;
@@ -67,28 +67,28 @@ impl Index {
 
     /// From the files of a manifest; `None` when one is damaged. Files that it does not name are
     /// removed.
-    pub fn open<W: World>(
-        world: &mut W,
+    pub fn open(
+        files: &mut impl Files,
         folder: &str,
-        files: &[u64],
+        runs: &[u64],
     ) -> Result<Option<Self>, Failure> {
-        let Some(mut index) = Self::look(world, folder, files)? else {
+        let Some(mut index) = Self::look(files, folder, runs)? else {
             return Ok(None);
         };
-        index.remove_unlisted(world)?;
+        index.remove_unlisted(files)?;
         Ok(Some(index))
     }
 
     /// From the files of a manifest, without a change to any file; `None` when one is missing or
     /// damaged.
-    pub fn look<W: World>(
-        world: &mut W,
+    pub fn look(
+        files: &mut impl Files,
         folder: &str,
-        files: &[u64],
+        runs: &[u64],
     ) -> Result<Option<Self>, Failure> {
         let mut index = Self::create(folder);
-        for file in files {
-            let Some(run) = Run::open(world, index.path(*file))? else {
+        for file in runs {
+            let Some(run) = Run::open(files, index.path(*file))? else {
                 return Ok(None);
             };
             index.runs.push(run);
@@ -134,14 +134,14 @@ impl Index {
 
     /// Where an id lies: of several packs the one with the lowest number that is not lost; in a
     /// lost one, or under a lost session key, only if no other has it.
-    pub fn find<W: World>(&self, world: &mut W, id: &Id) -> Result<Option<Location>, Failure> {
-        Ok(self.find_copies(world, id)?.0)
+    pub fn find(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
+        Ok(self.find_copies(files, id)?.0)
     }
 
     /// The same, and the other places where the id lies, the worst first.
-    pub fn find_copies<W: World>(
+    pub fn find_copies(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         id: &Id,
     ) -> Result<(Option<Location>, Vec<Location>), Failure> {
         let rank = |location: &Location| (self.is_lost(location), location.pack);
@@ -157,57 +157,53 @@ impl Index {
             .range((*id, 0)..=(*id, u64::MAX))
             .for_each(|(_, location)| take(*location));
         for run in self.runs.iter().filter(|run| run.may_contain(id)) {
-            run.find(world, id, &mut take)?;
+            run.find(files, id, &mut take)?;
         }
         others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
         Ok((best, others))
     }
 
     /// Visits every place of every id, in no order.
-    pub fn visit<W: World>(
+    pub fn visit<F: Files>(
         &self,
-        world: &mut W,
-        visit: &mut dyn FnMut(&mut W, Id, Location) -> Result<(), Failure>,
+        files: &mut F,
+        visit: &mut dyn FnMut(&mut F, Id, Location) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for ((id, _), location) in &self.fresh {
-            visit(world, *id, *location)?;
+            visit(files, *id, *location)?;
         }
-        self.runs.iter().try_for_each(|run| run.visit(world, visit))
+        self.runs.iter().try_for_each(|run| run.visit(files, visit))
     }
 
     /// Where an id lies, if neither that pack nor the session key is lost: it need not be sent.
-    pub fn find_sound<W: World>(
-        &self,
-        world: &mut W,
-        id: &Id,
-    ) -> Result<Option<Location>, Failure> {
+    pub fn find_sound(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self
-            .find(world, id)?
+            .find(files, id)?
             .filter(|location| !self.is_lost(location)))
     }
 
     /// Notes where an id lies.
-    pub fn insert<W: World>(
+    pub fn insert(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         id: Id,
         location: Location,
     ) -> Result<(), Failure> {
         self.fresh.insert((id, location.pack), location);
         if self.fresh.len() >= FRESH_MAX {
-            self.spill(world)
+            self.spill(files)
         } else {
             Ok(())
         }
     }
 
     /// Writes what is in memory, merges down to `RUNS_MAX` runs, and gives their files.
-    pub fn settle<W: World>(&mut self, world: &mut W) -> Result<Vec<u64>, Failure> {
+    pub fn settle(&mut self, files: &mut impl Files) -> Result<Vec<u64>, Failure> {
         if !self.fresh.is_empty() {
-            self.spill(world)?;
+            self.spill(files)?;
         }
         if self.runs.len() > RUNS_MAX {
-            self.merge_smallest(world, true)?;
+            self.merge_smallest(files, true)?;
         }
         Ok(self
             .runs
@@ -217,27 +213,27 @@ impl Index {
     }
 
     /// Removes the files that belong to no run: an older manifest's, or a cut run's.
-    pub fn remove_unlisted<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        for name in world.list_folder(&self.folder)? {
+    pub fn remove_unlisted(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        for name in files.list(&self.folder)? {
             let path = format!("{}/{name}", self.folder);
             if file_number(&path).is_some() && self.runs.iter().all(|run| run.path != path) {
-                world.remove(&path)?;
+                files.remove(&path)?;
             }
         }
         self.unlisted_from = self.next_file;
         Ok(())
     }
 
-    fn spill<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    fn spill(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         let path = self.take_path();
         let fresh = std::mem::take(&mut self.fresh);
-        let mut writer = RunWriter::create(world, path, fresh.len())?;
+        let mut writer = RunWriter::create(files, path, fresh.len())?;
         for ((id, _), location) in fresh {
-            writer.push(world, id, location)?;
+            writer.push(files, id, location)?;
         }
-        self.runs.push(writer.finish(world)?);
+        self.runs.push(writer.finish(files)?);
         if self.runs.len() > RUNS_OPEN_MAX {
-            self.merge_smallest(world, false)
+            self.merge_smallest(files, false)
         } else {
             Ok(())
         }
@@ -246,7 +242,7 @@ impl Index {
     /// The order of runs means nothing, so all but the largest three become one. When it settles,
     /// also each that is less than twice as large as those together: else a small session would
     /// rewrite it, and the next one again. Files that no manifest names go at once.
-    fn merge_smallest<W: World>(&mut self, world: &mut W, settles: bool) -> Result<(), Failure> {
+    fn merge_smallest(&mut self, files: &mut impl Files, settles: bool) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
         let mut smallest = self
             .runs
@@ -263,11 +259,11 @@ impl Index {
             smallest.push(next);
         }
         let path = self.take_path();
-        let merged = merge(world, &smallest, path)?;
+        let merged = merge(files, &smallest, path)?;
         self.runs.push(merged);
         for run in smallest {
             if file_number(&run.path).is_some_and(|file| file >= self.unlisted_from) {
-                world.remove(&run.path)?;
+                files.remove(&run.path)?;
             }
         }
         Ok(())

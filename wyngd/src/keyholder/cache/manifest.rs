@@ -12,7 +12,7 @@
 use wyng_archive::format::{Malformed, Reader, Writer};
 use wyng_control::Failure;
 
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngcach";
 
@@ -29,8 +29,8 @@ pub struct Manifest {
 
 impl Manifest {
     /// `None` if it is missing or damaged: then there is no cache.
-    pub fn read<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(bytes) = world.read_file(&path(folder))? else {
+    pub fn read(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(bytes) = files.read(&path(folder))? else {
             return Ok(None);
         };
         let Some((covered, hash)) = bytes.split_last_chunk::<32>() else {
@@ -43,7 +43,7 @@ impl Manifest {
     }
 
     /// Writes it durably.
-    pub fn write<W: World>(&self, world: &mut W, folder: &str) -> Result<(), Failure> {
+    pub fn write(&self, files: &mut impl Files, folder: &str) -> Result<(), Failure> {
         let mut writer = Writer::with_capacity(128);
         writer
             .bytes(MAGIC)
@@ -58,7 +58,7 @@ impl Manifest {
         let mut bytes = writer.finish();
         let hash = *blake3::hash(&bytes).as_bytes();
         bytes.extend_from_slice(&hash);
-        world.replace_file(&path(folder), &bytes)
+        files.replace(&path(folder), &bytes)
     }
 
     fn decode(covered: &[u8]) -> Result<Self, Malformed> {

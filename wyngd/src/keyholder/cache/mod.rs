@@ -23,7 +23,7 @@ use wyng_archive::format::{DirectoryEntry, RecordKind};
 use wyng_control::Failure;
 
 use super::state::JournalPack;
-use super::world::World;
+use super::world::Files;
 
 /// Index and nodes of one archive.
 pub struct Cache {
@@ -42,8 +42,8 @@ pub struct Cache {
 
 impl Cache {
     /// An empty cache of generation 0; whatever files were there are removed.
-    pub fn create<W: World>(world: &mut W, folder: &str) -> Result<Self, Failure> {
-        world.remove(folder)?;
+    pub fn create(files: &mut impl Files, folder: &str) -> Result<Self, Failure> {
+        files.remove(folder)?;
         let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
         Ok(Self {
             folder: folder.to_owned(),
@@ -57,15 +57,15 @@ impl Cache {
 
     /// The cache as its manifest says; `None` if there is none that is sound. Files that the
     /// manifest does not name are removed.
-    pub fn open<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(manifest) = Manifest::read(world, folder)? else {
+    pub fn open(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(files, folder)? else {
             return Ok(None);
         };
         let nodes = NodeCache::open(folder, manifest.nodes_bytes);
-        if !nodes.cut_to_length(world)? {
+        if !nodes.cut_to_length(files)? {
             return Ok(None);
         }
-        let Some(index) = Index::open(world, folder, &manifest.runs)? else {
+        let Some(index) = Index::open(files, folder, &manifest.runs)? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -84,18 +84,18 @@ impl Cache {
     /// What it holds stays readable though the files are removed later: each is opened here. A
     /// manifest names only files that no longer change, or of which only what is behind its end
     /// does.
-    pub fn look<W: World>(world: &mut W, folder: &str) -> Result<Option<Self>, Failure> {
-        let Some(manifest) = Manifest::read(world, folder)? else {
+    pub fn look(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(files, folder)? else {
             return Ok(None);
         };
         let nodes = NodeCache::open(folder, manifest.nodes_bytes);
-        if !nodes.has_all(world)? {
+        if !nodes.has_all(files)? {
             return Ok(None);
         }
-        let Some(index) = Index::look(world, folder, &manifest.runs)? else {
+        let Some(index) = Index::look(files, folder, &manifest.runs)? else {
             return Ok(None);
         };
-        let is_same = Manifest::read(world, folder)?.as_ref() == Some(&manifest);
+        let is_same = Manifest::read(files, folder)?.as_ref() == Some(&manifest);
         Ok(is_same.then(|| Self {
             folder: folder.to_owned(),
             generation: manifest.generation,
@@ -112,7 +112,7 @@ impl Cache {
     }
 
     /// Takes in what a durable pack holds. Nodes come in the order of the directory.
-    pub fn add_pack<W: World>(&mut self, world: &mut W, pack: &JournalPack) -> Result<(), Failure> {
+    pub fn add_pack(&mut self, files: &mut impl Files, pack: &JournalPack) -> Result<(), Failure> {
         self.packs_end = self.packs_end.max(pack.number.saturating_add(1));
         let mut nodes = pack.nodes.iter();
         for entry in &pack.directory.entries {
@@ -120,19 +120,19 @@ impl Cache {
                 RecordKind::Chunk { key } => Stored::Chunk { key },
                 RecordKind::Node => {
                     let plain = nodes.next().ok_or(Failure::CacheLost)?;
-                    self.nodes.append(world, plain)?
+                    self.nodes.append(files, plain)?
                 }
             };
             self.index
-                .insert(world, entry.id, location(pack.number, entry, stored))?;
+                .insert(files, entry.id, location(pack.number, entry, stored))?;
         }
         Ok(())
     }
 
     /// The plain bytes of a node, whose id is checked; `None` if the cache does not have it.
-    pub fn node<W: World>(
+    pub fn node(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         credential: &Credential,
         id: &Id,
     ) -> Result<Option<Vec<u8>>, Failure> {
@@ -143,24 +143,24 @@ impl Cache {
                     plain_bytes,
                 },
             ..
-        }) = self.index.find(world, id)?
+        }) = self.index.find(files, id)?
         else {
             return Ok(None);
         };
-        let plain = self.nodes.read(world, offset, plain_bytes)?;
+        let plain = self.nodes.read(files, offset, plain_bytes)?;
         Ok((credential.node_id(&plain) == *id).then_some(plain))
     }
 
     /// Takes over what another cache has of these packs: every node whose id fits, and the places
     /// of chunks.
-    pub fn keep_packs<W: World>(
+    pub fn keep_packs(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         credential: &Credential,
         old: &Self,
         packs: &BTreeSet<u64>,
     ) -> Result<(), Failure> {
-        old.index.visit(world, &mut |world, id, location| {
+        old.index.visit(files, &mut |files, id, location| {
             if !packs.contains(&location.pack) {
                 return Ok(());
             }
@@ -169,25 +169,25 @@ impl Cache {
                 Stored::Node {
                     offset,
                     plain_bytes,
-                } => match old.nodes.read(world, offset, plain_bytes) {
+                } => match old.nodes.read(files, offset, plain_bytes) {
                     Ok(plain) if credential.node_id(&plain) == id => {
-                        self.nodes.append(world, &plain)?
+                        self.nodes.append(files, &plain)?
                     }
                     Ok(_) | Err(Failure::CacheLost) => return Ok(()),
                     Err(failure) => return Err(failure),
                 },
             };
             self.index
-                .insert(world, id, Location { stored, ..location })
+                .insert(files, id, Location { stored, ..location })
         })
     }
 
     /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end`
     /// are committed. What no commit has yet is known from the journal alone, and is never saved
     /// here: if the journal were lost, its numbers would be given again.
-    pub fn save<W: World>(
+    pub fn save(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         generation: u64,
         packs_end: u64,
     ) -> Result<(), Failure> {
@@ -196,16 +196,16 @@ impl Cache {
                 what: "the cache would remember packs that no commit has".into(),
             });
         }
-        self.nodes.sync(world)?;
-        let runs = self.index.settle(world)?;
+        self.nodes.sync(files)?;
+        let runs = self.index.settle(files)?;
         Manifest {
             generation,
             nodes_bytes: self.nodes.length_bytes(),
             runs,
         }
-        .write(world, &self.folder)?;
+        .write(files, &self.folder)?;
         self.generation = generation;
-        self.index.remove_unlisted(world)
+        self.index.remove_unlisted(files)
     }
 }
 

@@ -5,7 +5,7 @@
 use wyng_control::Failure;
 
 use super::run::Stored;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 /// Appended nodes are written in pieces of about this size.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -28,27 +28,27 @@ impl NodeCache {
     }
 
     /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
-    pub fn cut_to_length<W: World>(&self, world: &mut W) -> Result<bool, Failure> {
-        match world.file_bytes(&self.path)?.unwrap_or(0) {
+    pub fn cut_to_length(&self, files: &mut impl Files) -> Result<bool, Failure> {
+        match files.length(&self.path)?.unwrap_or(0) {
             found if found < self.written_bytes => Ok(false),
             found if found == self.written_bytes => Ok(true),
-            _ => world
-                .truncate_file(&self.path, self.written_bytes)
+            _ => files
+                .truncate(&self.path, self.written_bytes)
                 .map(|()| true),
         }
     }
 
     /// Whether the file is there and has at least its length. Opens it, where files stay open.
-    pub fn has_all<W: World>(&self, world: &mut W) -> Result<bool, Failure> {
+    pub fn has_all(&self, files: &mut impl Files) -> Result<bool, Failure> {
         if self.written_bytes == 0 {
             return Ok(true);
         }
-        let has_all = world
-            .file_bytes(&self.path)?
+        let has_all = files
+            .length(&self.path)?
             .is_some_and(|found| found >= self.written_bytes);
         Ok(has_all
-            && world
-                .read_file_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0])
+            && files
+                .read_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0])
                 .is_ok())
     }
 
@@ -58,7 +58,7 @@ impl NodeCache {
     }
 
     /// Appends a node and says where it is.
-    pub fn append<W: World>(&mut self, world: &mut W, plain: &[u8]) -> Result<Stored, Failure> {
+    pub fn append(&mut self, files: &mut impl Files, plain: &[u8]) -> Result<Stored, Failure> {
         let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal {
             what: "a node is too long".into(),
         })?;
@@ -68,15 +68,15 @@ impl NodeCache {
         };
         self.buffer.extend_from_slice(plain);
         if self.buffer.len() >= BUFFER_BYTES {
-            self.flush(world)?;
+            self.flush(files)?;
         }
         Ok(stored)
     }
 
     /// The bytes at a place; whether they are the node is for its id to say.
-    pub fn read<W: World>(
+    pub fn read(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         offset: u64,
         plain_bytes: u32,
     ) -> Result<Vec<u8>, Failure> {
@@ -90,27 +90,27 @@ impl NodeCache {
             return Ok(bytes.to_vec());
         }
         let mut bytes = vec![0; length];
-        world
-            .read_file_at(&self.path, offset, &mut bytes)
+        files
+            .read_at(&self.path, offset, &mut bytes)
             .map_err(|_| Failure::CacheLost)?;
         Ok(bytes)
     }
 
     /// Writes and makes durable.
-    pub fn sync<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        self.flush(world)?;
+    pub fn sync(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.flush(files)?;
         if self.written_bytes > 0 {
-            world.sync_file(&self.path)
+            files.sync(&self.path)
         } else {
             Ok(())
         }
     }
 
-    fn flush<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    fn flush(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        world.append_file(&self.path, &self.buffer)?;
+        files.append(&self.path, &self.buffer)?;
         self.written_bytes = self.length_bytes();
         self.buffer.clear();
         Ok(())

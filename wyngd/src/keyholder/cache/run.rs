@@ -18,7 +18,7 @@ use wyng_archive::format::{Malformed, Reader, Writer};
 use wyng_control::Failure;
 
 use super::filter::Filter;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngrun0";
 const BLOCK_BYTES: usize = 4096;
@@ -70,15 +70,15 @@ pub(super) struct Run {
 
 impl Run {
     /// Opens a run; `None` when it is damaged or missing.
-    pub(super) fn open<W: World>(world: &mut W, path: String) -> Result<Option<Self>, Failure> {
-        let Some(total_bytes) = world.file_bytes(&path)? else {
+    pub(super) fn open(files: &mut impl Files, path: String) -> Result<Option<Self>, Failure> {
+        let Some(total_bytes) = files.length(&path)? else {
             return Ok(None);
         };
         let Some(trailer_offset) = total_bytes.checked_sub(TRAILER_BYTES) else {
             return Ok(None);
         };
         let mut trailer = [0; TRAILER_BYTES as usize];
-        world.read_file_at(&path, trailer_offset, &mut trailer)?;
+        files.read_at(&path, trailer_offset, &mut trailer)?;
         let Ok((entries, blocks, filter_bytes, hash)) = decode_trailer(&trailer) else {
             return Ok(None);
         };
@@ -97,7 +97,7 @@ impl Run {
             return Ok(None);
         };
         let mut fences = vec![0; tail_len];
-        world.read_file_at(
+        files.read_at(
             &path,
             trailer_offset.saturating_sub(tail_bytes),
             &mut fences,
@@ -131,9 +131,9 @@ impl Run {
     }
 
     /// Visits every place of an id. They stand together, seldom in more than one block.
-    pub(super) fn find<W: World>(
+    pub(super) fn find(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         id: &Id,
         visit: &mut dyn FnMut(Location),
     ) -> Result<(), Failure> {
@@ -144,7 +144,7 @@ impl Run {
             .saturating_sub(1);
         let end = self.fences.partition_point(|fence| *fence <= wanted);
         for block in begin..end {
-            let entries = self.read_block(world, block)?;
+            let entries = self.read_block(files, block)?;
             let first = entries.partition_point(|(found, _)| found < id);
             entries
                 .iter()
@@ -156,30 +156,30 @@ impl Run {
     }
 
     /// Visits every entry, in order.
-    pub(super) fn visit<W: World>(
+    pub(super) fn visit<F: Files>(
         &self,
-        world: &mut W,
-        visit: &mut dyn FnMut(&mut W, Id, Location) -> Result<(), Failure>,
+        files: &mut F,
+        visit: &mut dyn FnMut(&mut F, Id, Location) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut cursor = Cursor {
             run: self,
             block: 0,
             entries: Vec::new().into_iter(),
         };
-        while let Some((id, location)) = cursor.next(world)? {
-            visit(world, id, location)?;
+        while let Some((id, location)) = cursor.next(files)? {
+            visit(files, id, location)?;
         }
         Ok(())
     }
 
-    fn read_block<W: World>(
+    fn read_block(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         block: usize,
     ) -> Result<Vec<(Id, Location)>, Failure> {
         let mut bytes = [0; BLOCK_BYTES];
         let offset = (block as u64).saturating_mul(BLOCK_BYTES as u64);
-        world.read_file_at(&self.path, offset, &mut bytes)?;
+        files.read_at(&self.path, offset, &mut bytes)?;
         decode_block(&bytes).map_err(|Malformed(_)| Failure::CacheLost)
     }
 }
@@ -196,12 +196,12 @@ pub(super) struct RunWriter {
 
 impl RunWriter {
     /// Begins a file for at most `count` entries.
-    pub(super) fn create<W: World>(
-        world: &mut W,
+    pub(super) fn create(
+        files: &mut impl Files,
         path: String,
         count: usize,
     ) -> Result<Self, Failure> {
-        world.remove(&path)?;
+        files.remove(&path)?;
         let filter = Filter::for_count(count);
         Ok(Self {
             path,
@@ -214,9 +214,9 @@ impl RunWriter {
     }
 
     /// Appends an entry.
-    pub(super) fn push<W: World>(
+    pub(super) fn push(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         id: Id,
         location: Location,
     ) -> Result<(), Failure> {
@@ -227,16 +227,16 @@ impl RunWriter {
         self.block.push((id, location));
         self.entries = self.entries.saturating_add(1);
         if self.block.len() == BLOCK_ENTRIES {
-            self.write_block(world)
+            self.write_block(files)
         } else {
             Ok(())
         }
     }
 
     /// Completes the file durably.
-    pub(super) fn finish<W: World>(mut self, world: &mut W) -> Result<Run, Failure> {
+    pub(super) fn finish(mut self, files: &mut impl Files) -> Result<Run, Failure> {
         if !self.block.is_empty() {
-            self.write_block(world)?;
+            self.write_block(files)?;
         }
         let mut trailer = Writer::with_capacity(TRAILER_BYTES as usize);
         let blocks = (self.fences.len() / 8) as u64;
@@ -251,8 +251,8 @@ impl RunWriter {
         self.buffer.extend_from_slice(self.filter.as_bytes());
         self.buffer.extend_from_slice(&trailer);
         self.buffer.extend_from_slice(&hash);
-        world.append_file(&self.path, &self.buffer)?;
-        world.sync_file(&self.path)?;
+        files.append(&self.path, &self.buffer)?;
+        files.sync(&self.path)?;
         let fences = self
             .fences
             .as_chunks::<8>()
@@ -268,11 +268,11 @@ impl RunWriter {
         })
     }
 
-    fn write_block<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    fn write_block(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.buffer.extend_from_slice(&encode_block(&self.block));
         self.block.clear();
         if self.buffer.len() >= WRITE_BYTES {
-            world.append_file(&self.path, &self.buffer)?;
+            files.append(&self.path, &self.buffer)?;
             self.buffer.clear();
         }
         Ok(())
@@ -280,11 +280,11 @@ impl RunWriter {
 }
 
 /// Makes one run of several.
-pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Result<Run, Failure> {
+pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Result<Run, Failure> {
     let count = runs
         .iter()
         .fold(0u64, |sum, run| sum.saturating_add(run.entries));
-    let mut writer = RunWriter::create(world, path, usize::try_from(count).unwrap_or(usize::MAX))?;
+    let mut writer = RunWriter::create(files, path, usize::try_from(count).unwrap_or(usize::MAX))?;
     let mut cursors = Vec::with_capacity(runs.len());
     let mut heap = BinaryHeap::with_capacity(runs.len());
     for (number, run) in runs.iter().enumerate() {
@@ -293,7 +293,7 @@ pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Resu
             block: 0,
             entries: Vec::new().into_iter(),
         };
-        if let Some((id, location)) = cursor.next(world)? {
+        if let Some((id, location)) = cursor.next(files)? {
             heap.push(Reverse((id, location.pack, number, Opaque(location))));
         }
         cursors.push(cursor);
@@ -302,16 +302,16 @@ pub(super) fn merge<W: World>(world: &mut W, runs: &[Run], path: String) -> Resu
     while let Some(Reverse((id, _, number, Opaque(location)))) = heap.pop() {
         // A pack that was indexed twice, by a cut run and by the next one, stands in two runs.
         if last != Some((id, location.pack)) {
-            writer.push(world, id, location)?;
+            writer.push(files, id, location)?;
             last = Some((id, location.pack));
         }
         if let Some(cursor) = cursors.get_mut(number)
-            && let Some((id, location)) = cursor.next(world)?
+            && let Some((id, location)) = cursor.next(files)?
         {
             heap.push(Reverse((id, location.pack, number, Opaque(location))));
         }
     }
-    writer.finish(world)
+    writer.finish(files)
 }
 
 /// Rides along in the heap without taking part in its order.
@@ -342,14 +342,14 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    fn next<W: World>(&mut self, world: &mut W) -> Result<Option<(Id, Location)>, Failure> {
+    fn next(&mut self, files: &mut impl Files) -> Result<Option<(Id, Location)>, Failure> {
         if let Some(entry) = self.entries.next() {
             return Ok(Some(entry));
         }
         if self.block >= self.run.fences.len() {
             return Ok(None);
         }
-        self.entries = self.run.read_block(world, self.block)?.into_iter();
+        self.entries = self.run.read_block(files, self.block)?.into_iter();
         self.block = self.block.saturating_add(1);
         Ok(self.entries.next())
     }

@@ -13,7 +13,7 @@ use super::catalog::sessions_root;
 use super::heal::{is_damaged, what_it_lacks};
 use super::restore::volume_and_session;
 use crate::keyholder::state::{Acknowledged, SessionKey};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Files, Parts, World};
 
 /// What is known to be damaged, and what of it was acknowledged.
 #[derive(Default)]
@@ -25,8 +25,8 @@ pub struct KnownDamage {
 }
 
 /// Acknowledges all damage that is known now, and tells what that is.
-pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, name)?;
+pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let held = archive.ledger.notes.held_packs().len();
     if held > 0 {
         return Err(Failure::MuchDamaged { packs: held as u64 });
@@ -34,8 +34,8 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
     let mut acknowledged = Acknowledged::default();
     let mut fits = true;
     let mut known = HashMap::new();
-    for (_, volume) in archive.volumes(world)? {
-        let sessions = match archive.sessions(world, &volume) {
+    for (_, volume) in archive.volumes(&mut world.files)? {
+        let sessions = match archive.sessions(&mut world.files, &volume) {
             Err(Failure::SessionsLost { .. }) => {
                 fits &= acknowledged.add_session(list_key(&volume), list_root(&volume));
                 continue;
@@ -43,8 +43,8 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
             sessions => sessions?,
         };
         for session in sessions {
-            if is_damaged(world, &mut archive, &session, &mut known)?
-                && let Some(lacks) = what_it_lacks(world, &mut archive, &session)?
+            if is_damaged(&mut world.files, &mut archive, &session, &mut known)?
+                && let Some(lacks) = what_it_lacks(&mut world.files, &mut archive, &session)?
             {
                 fits &= acknowledged.add_session(key(&volume, &session), lacks);
             }
@@ -64,9 +64,9 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
         .iter()
         .for_each(|slot| acknowledged.add_slot(*slot));
     archive.ledger.acknowledged = acknowledged;
-    archive.ledger.write(world, &archive.folder)?;
-    let known = known_damage(world, &mut archive)?;
-    tell(world, known.acknowledged)?;
+    archive.ledger.write(&mut world.files, &archive.folder)?;
+    let known = known_damage(&mut world.files, &mut archive)?;
+    tell(&mut world.client, known.acknowledged)?;
     // What did not fit stays a failure.
     if fits {
         Ok(ExitStatus::Done)
@@ -76,17 +76,14 @@ pub fn acknowledge<W: World>(world: &mut W, name: &str) -> Result<ExitStatus, Fa
 }
 
 /// Tells what was acknowledged, a line each.
-pub fn tell<W: World>(world: &mut W, acknowledged: Vec<String>) -> Result<(), Failure> {
+pub fn tell(client: &mut impl Client, acknowledged: Vec<String>) -> Result<(), Failure> {
     acknowledged
         .into_iter()
-        .try_for_each(|what| world.tell(ToClient::Acknowledged { what }))
+        .try_for_each(|what| client.tell(ToClient::Acknowledged { what }))
 }
 
 /// Sessions that need what only lost packs hold, and commits and slots that are missing.
-pub fn known_damage<W: World>(
-    world: &mut W,
-    archive: &mut Archive,
-) -> Result<KnownDamage, Failure> {
+pub fn known_damage(files: &mut impl Files, archive: &mut Archive) -> Result<KnownDamage, Failure> {
     let mut damage = KnownDamage::default();
     let mut take = |seen: bool, what: String| {
         if seen {
@@ -112,8 +109,8 @@ pub fn known_damage<W: World>(
         );
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
-    for (_, volume) in archive.volumes(world)? {
-        let sessions = match archive.sessions(world, &volume) {
+    for (_, volume) in archive.volumes(files)? {
+        let sessions = match archive.sessions(files, &volume) {
             Err(Failure::SessionsLost { volume: name }) => {
                 take(
                     is_list_acknowledged(archive, &volume),
@@ -124,9 +121,9 @@ pub fn known_damage<W: World>(
             sessions => sessions?,
         };
         for session in sessions {
-            if is_damaged(world, archive, &session, &mut known)? {
+            if is_damaged(files, archive, &session, &mut known)? {
                 take(
-                    is_acknowledged(world, archive, &volume, &session)?,
+                    is_acknowledged(files, archive, &volume, &session)?,
                     volume_and_session(&volume.name, &session),
                 );
             }
@@ -136,8 +133,8 @@ pub fn known_damage<W: World>(
 }
 
 /// Was it seen that the session lacks just what it lacks?
-pub fn is_acknowledged<W: World>(
-    world: &mut W,
+pub fn is_acknowledged(
+    files: &mut impl Files,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: &SessionEntry,
@@ -146,7 +143,7 @@ pub fn is_acknowledged<W: World>(
     if !archive.ledger.acknowledged.may_have_session(&key) {
         return Ok(false);
     }
-    let lacks = what_it_lacks(world, archive, session)?;
+    let lacks = what_it_lacks(files, archive, session)?;
     Ok(lacks.is_some_and(|lacks| archive.ledger.acknowledged.has_session(&key, &lacks)))
 }
 
@@ -159,13 +156,13 @@ pub fn is_list_acknowledged(archive: &Archive, volume: &VolumeEntry) -> bool {
 }
 
 /// Forgets what was acknowledged and is damage no more: should it come again, it is new.
-pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn forget_what_healed(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.acknowledged.is_empty() {
         return Ok(());
     }
     let mut left = Acknowledged::default();
-    for (_, volume) in archive.volumes(world)? {
-        let sessions = match archive.sessions(world, &volume) {
+    for (_, volume) in archive.volumes(files)? {
+        let sessions = match archive.sessions(files, &volume) {
             Err(Failure::SessionsLost { .. }) => {
                 if is_list_acknowledged(archive, &volume) {
                     left.add_session(list_key(&volume), list_root(&volume));
@@ -175,8 +172,8 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
             sessions => sessions?,
         };
         for session in sessions {
-            if is_acknowledged(world, archive, &volume, &session)?
-                && let Some(lacks) = what_it_lacks(world, archive, &session)?
+            if is_acknowledged(files, archive, &volume, &session)?
+                && let Some(lacks) = what_it_lacks(files, archive, &session)?
             {
                 left.add_session(key(&volume, &session), lacks);
             }
@@ -198,7 +195,7 @@ pub fn forget_what_healed<W: World>(world: &mut W, archive: &mut Archive) -> Res
         return Ok(());
     }
     archive.ledger.acknowledged = left;
-    archive.ledger.write(world, &archive.folder)
+    archive.ledger.write(files, &archive.folder)
 }
 
 /// A lost list stands among the sessions under generation 0, which brings none, with the root that

@@ -16,7 +16,7 @@ use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{
     ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
 };
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Clock, Files, Parts, Secrets, World};
 
 /// How often a look is begun anew because the files changed under it.
 const LOOKS_MAX: u32 = 8;
@@ -80,17 +80,22 @@ impl Archive {
     /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger
     /// and cannot be rolled forward. Where the state can only be read, it is the state of the last
     /// commit that the cache has.
-    pub fn open<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
-        if world.only_looks() {
-            return Self::look(world, name);
+    pub fn open(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        name: &str,
+    ) -> Result<Self, Failure> {
+        if files.only_looks() {
+            return Self::look(files, secrets, name);
         }
-        let folder = ArchiveFolder::find(world, name)?;
-        let toml = folder.read_toml(world)?;
-        let credential = Arc::new(folder.read_credential(world)?);
-        let ledger = Ledger::read(world, &folder)?;
+        let folder = ArchiveFolder::find(files, name)?;
+        let toml = folder.read_toml(files)?;
+        let credential =
+            Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
+        let ledger = Ledger::read(files, &folder)?;
         let head = open_head(&credential, &ledger)?;
         let mut cache =
-            Cache::open(world, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
+            Cache::open(files, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
         cache.index.set_lost(ledger.notes.lost_packs());
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
@@ -108,22 +113,27 @@ impl Archive {
             unfinished,
             lost_keys,
         };
-        archive.roll_forward(world)?;
-        archive.look_for_keys(world)?;
+        archive.roll_forward(files)?;
+        archive.look_for_keys(files)?;
         Ok(archive)
     }
 
     /// Opens the newest state that ledger and cache agree on, and changes no file. Another process
     /// may write to them meanwhile: what was read of two states is read again.
-    fn look<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+    fn look(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        name: &str,
+    ) -> Result<Self, Failure> {
         let mut last = Failure::CacheLost;
         for _ in 0..LOOKS_MAX {
-            world.look_anew();
-            let folder = ArchiveFolder::find(world, name)?;
-            let toml = folder.read_toml(world)?;
-            let credential = Arc::new(folder.read_credential(world)?);
-            let ledger = Ledger::read(world, &folder)?;
-            let mut cache = match Cache::look(world, &folder.cache(ledger.cache)) {
+            files.look_anew();
+            let folder = ArchiveFolder::find(files, name)?;
+            let toml = folder.read_toml(files)?;
+            let credential =
+                Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
+            let ledger = Ledger::read(files, &folder)?;
+            let mut cache = match Cache::look(files, &folder.cache(ledger.cache)) {
                 Ok(Some(cache)) => cache,
                 Ok(None) => continue,
                 // A file may have been removed between its manifest and its opening.
@@ -154,7 +164,7 @@ impl Archive {
                 unfinished: Vec::new(),
                 lost_keys: LostKeys::default(),
             };
-            match archive.look_for_keys(world) {
+            match archive.look_for_keys(files) {
                 Ok(()) => return Ok(archive),
                 Err(failure) => last = failure,
             }
@@ -163,14 +173,14 @@ impl Archive {
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.
-    pub fn roll_forward<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    pub fn roll_forward(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.uncommitted = Uncommitted::default();
         let (mut base, mut keys, mut left, mut unfinished) =
             (None, Vec::new(), Vec::new(), Vec::new());
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
         let is_behind = base_of_cache < head.generation;
-        self.journal.replay(world, &mut |world, journaled| {
+        self.journal.replay(files, &mut |files, journaled| {
             match journaled {
                 Journaled::Begin(generation) => base = Some(generation),
                 _ if base != Some(base_of_cache) => {}
@@ -180,13 +190,13 @@ impl Archive {
                 Journaled::Key(_) => {}
                 Journaled::Volume(volume) => unfinished.push(volume),
                 Journaled::Pack(pack) if pack.number < head.next_pack() => {
-                    cache.add_pack(world, &pack)?
+                    cache.add_pack(files, &pack)?
                 }
                 // A cache that is behind is filled up to the head and saved; what no commit has is
                 // not to be in it then.
                 Journaled::Pack(_) if is_behind => {}
                 Journaled::Pack(pack) => {
-                    cache.add_pack(world, &pack)?;
+                    cache.add_pack(files, &pack)?;
                     left.push((pack.number, pack.entry));
                 }
             }
@@ -199,19 +209,19 @@ impl Archive {
         }
         self.unfinished = unfinished;
         if is_behind {
-            self.cache.save(world, generation, self.head.next_pack())?;
-            return self.journal.begin(world, generation, &self.unfinished);
+            self.cache.save(files, generation, self.head.next_pack())?;
+            return self.journal.begin(files, generation, &self.unfinished);
         }
         if base != Some(generation) {
-            return self.journal.begin(world, generation, &self.unfinished);
+            return self.journal.begin(files, generation, &self.unfinished);
         }
         self.uncommitted = Uncommitted { keys, packs: left };
         Ok(())
     }
 
     /// Finds which session keys the table has: what was sealed under any other counts as lost.
-    fn look_for_keys<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
-        let (keys, lost) = keys_at_hand(world, self)?;
+    fn look_for_keys(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        let (keys, lost) = keys_at_hand(files, self)?;
         self.cache.index.set_keys(keys);
         self.lost_keys = lost;
         Ok(())
@@ -230,37 +240,37 @@ impl Archive {
     }
 
     /// Removes the cache that the ledger does not name, where an opening that was cut left one.
-    pub fn remove_unused_cache<W: World>(&self, world: &mut W) -> Result<(), Failure> {
+    pub fn remove_unused_cache(&self, files: &mut impl Files) -> Result<(), Failure> {
         let unused = self.folder.cache(self.ledger.cache.other());
-        if world.list_folder(&unused)?.is_empty() {
+        if files.list(&unused)?.is_empty() {
             Ok(())
         } else {
-            world.remove(&unused)
+            files.remove(&unused)
         }
     }
 
     /// The cache as it was saved: without what the journal says of packs that no commit has. Behind
     /// it stands [`save_cache`](Self::save_cache).
-    pub fn reopen_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    pub fn reopen_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.cache =
-            Cache::open(world, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
+            Cache::open(files, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
         self.cache.index.set_lost(self.ledger.notes.lost_packs());
         Ok(())
     }
 
     /// Saves what was added to a reopened cache, and takes up again what a cut run left.
-    pub fn save_cache<W: World>(&mut self, world: &mut W) -> Result<(), Failure> {
+    pub fn save_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.cache
-            .save(world, self.head.generation, self.head.next_pack())?;
-        self.roll_forward(world)?;
-        self.look_for_keys(world)
+            .save(files, self.head.generation, self.head.next_pack())?;
+        self.roll_forward(files)?;
+        self.look_for_keys(files)
     }
 
     /// The pending commit is in the store under this copy: it becomes the head, durably, and the
     /// cache follows.
-    pub fn commit_pending<W: World>(&mut self, world: &mut W, copy: u8) -> Result<(), Failure> {
+    pub fn commit_pending(&mut self, files: &mut impl Files, copy: u8) -> Result<(), Failure> {
         self.ledger.commit_pending(copy);
-        self.ledger.write(world, &self.folder)?;
+        self.ledger.write(files, &self.folder)?;
         self.head = open_head(&self.credential, &self.ledger)?;
         Ok(())
     }
@@ -300,17 +310,17 @@ impl Archive {
     }
 
     /// A fork was found: from now on no command pushes, and that is durable before it is told.
-    pub fn stop<W: World>(&mut self, world: &mut W, generation: u64) -> Failure {
+    pub fn stop(&mut self, files: &mut impl Files, generation: u64) -> Failure {
         self.ledger.stopped = true;
-        match self.ledger.write(world, &self.folder) {
+        match self.ledger.write(files, &self.folder) {
             Ok(()) => Failure::Forked { generation },
             Err(failure) => failure,
         }
     }
 
     /// The slots that the head lists, from this machine's copies.
-    pub fn live_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
-        let mut slots = self.folder.read_slots(world)?;
+    pub fn live_slots(&self, files: &mut impl Files) -> Result<Vec<Slot>, Failure> {
+        let mut slots = self.folder.read_slots(files)?;
         slots.retain(|slot| listed(&self.head, slot).is_some());
         slots.sort_unstable_by_key(|slot| slot.clear().number);
         slots.dedup_by_key(|slot| slot.clear().number);
@@ -318,14 +328,14 @@ impl Archive {
     }
 
     /// Asks for a passphrase that opens one of the slots.
-    pub fn unlock_root<W: World>(
+    pub fn unlock_root<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         slots: &[Slot],
     ) -> Result<Unlocked, Failure> {
-        let unlocked = with_passphrase(world, |world, password| {
+        let unlocked = with_passphrase(&mut world.secrets, |password| {
             let mut trial = SlotTrial::new(slots.iter().cloned());
-            match trial.next(world, &password)? {
+            match trial.next(&mut world.client, &password)? {
                 Some((root, slot)) => Ok(Unlocked {
                     root,
                     slot: *slot.clear(),
@@ -334,13 +344,14 @@ impl Archive {
                 None => Err(trial.refused()),
             }
         })?;
-        self.ledger.opened = Some((unlocked.slot.number, seconds(world.wall_nanos())));
+        self.ledger.opened = Some((unlocked.slot.number, seconds(world.clock.wall_nanos())));
         Ok(unlocked)
     }
 
     /// The data key that `unlock` keeps, or by the passphrase.
-    pub fn data_key<W: World>(&mut self, world: &mut W) -> Result<Arc<DataKey>, Failure> {
+    pub fn data_key<P: Parts>(&mut self, world: &mut World<P>) -> Result<Arc<DataKey>, Failure> {
         match world
+            .secrets
             .kept_key(self.folder.id())
             .filter(|key| key.belongs_to(&self.credential))
         {
@@ -351,8 +362,8 @@ impl Archive {
 
     /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the
     /// credential's.
-    pub fn unlock<W: World>(&mut self, world: &mut W) -> Result<DataKey, Failure> {
-        let slots = self.live_slots(world)?;
+    pub fn unlock<P: Parts>(&mut self, world: &mut World<P>) -> Result<DataKey, Failure> {
+        let slots = self.live_slots(&mut world.files)?;
         let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
         let key = root.data_key().ok_or_else(|| internal("the data key"))?;
         if key.belongs_to(&self.credential) {

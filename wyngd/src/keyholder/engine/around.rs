@@ -10,7 +10,7 @@ use wyng_control::{Failure, ToClient};
 use super::archive::Archive;
 use super::bits::Bits;
 use super::catalog::{EveryNode, content_root};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Files};
 
 /// Ranges in one message.
 const RANGES_PER_MESSAGE: usize = 1000;
@@ -23,8 +23,9 @@ pub fn begin(archive: &mut Archive) {
 }
 
 /// The chunks of a session that lie below lost nodes.
-pub fn below_lost_nodes<W: World>(
-    world: &mut W,
+pub fn below_lost_nodes(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<Bits, Failure> {
@@ -33,12 +34,12 @@ pub fn below_lost_nodes<W: World>(
         let root = content_root(session);
         let mut walk = Walk::<ContentTree>::from(&root, 0);
         let mut nodes = Noting {
-            nodes: EveryNode(archive.nodes(world)),
+            nodes: EveryNode(archive.nodes(files)),
             size: root.size,
             lost: &mut lost,
         };
         while walk.next(&mut nodes)?.is_some() {
-            if nodes.nodes.0.world.cancelled() {
+            if client.cancelled() {
                 return Err(Failure::Interrupted);
             }
         }
@@ -48,18 +49,19 @@ pub fn below_lost_nodes<W: World>(
 
 /// The same, and the chunks among these that no pack is known to have: a restore may find some of
 /// them all the same.
-pub fn known_lost<W: World>(
-    world: &mut W,
+pub fn known_lost(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     session: &SessionEntry,
     wanted: &[(u64, Id)],
 ) -> Result<Bits, Failure> {
-    let mut lost = below_lost_nodes(world, archive, session)?;
+    let mut lost = below_lost_nodes(files, client, archive, session)?;
     for (index, id) in wanted {
-        if archive.cache.index.find_sound(world, id)?.is_none() {
+        if archive.cache.index.find_sound(files, id)?.is_none() {
             lost.insert(*index..index.saturating_add(1));
         }
-        if world.cancelled() {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
     }
@@ -67,8 +69,8 @@ pub fn known_lost<W: World>(
 }
 
 /// Reports the ranges in which zeros stand for lost bytes; returns the number of these bytes.
-pub fn tell_lost<W: World>(
-    world: &mut W,
+pub fn tell_lost(
+    client: &mut impl Client,
     volume: &str,
     session: &SessionEntry,
     lost: &Bits,
@@ -85,14 +87,14 @@ pub fn tell_lost<W: World>(
         lost_bytes = lost_bytes.saturating_add(range.1.saturating_sub(range.0));
         ranges.push(range);
         if ranges.len() >= RANGES_PER_MESSAGE {
-            world.tell(ToClient::Lost {
+            client.tell(ToClient::Lost {
                 volume: volume.to_owned(),
                 ranges: std::mem::take(&mut ranges),
             })?;
         }
     }
     if !ranges.is_empty() {
-        world.tell(ToClient::Lost {
+        client.tell(ToClient::Lost {
             volume: volume.to_owned(),
             ranges,
         })?;
@@ -101,13 +103,13 @@ pub fn tell_lost<W: World>(
 }
 
 /// Passes over lost nodes, and notes the chunks below them.
-struct Noting<'a, 'b, W> {
-    nodes: EveryNode<'a, W>,
+struct Noting<'a, 'b, F> {
+    nodes: EveryNode<'a, F>,
     size: u64,
     lost: &'b mut Bits,
 }
 
-impl<W: World> Nodes<ContentTree> for Noting<'_, '_, W> {
+impl<F: Files> Nodes<ContentTree> for Noting<'_, '_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<ContentTree>, Failure> {

@@ -34,7 +34,9 @@ use super::pool::{Pool, Ticket};
 use super::sample::Samples;
 use super::source::{Base, BaseWalk, Batch, BatchReader};
 use crate::keyholder::state::{JournalKey, JournalVolume, Origins, Said, SavedDelta};
-use crate::keyholder::world::{SourceShape, World};
+use crate::keyholder::world::{
+    Client, Clock, Files, Parts, Random, SourceShape, Store, Volumes, World,
+};
 
 /// Batches between reading and packing: one is read while workers name the second and seal the
 /// third.
@@ -68,47 +70,49 @@ pub struct Request {
 
 /// Makes one run. Failures of single volumes are told and the others go on; what ends the run is
 /// returned.
-pub fn back_up<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
+pub fn back_up<P: Parts>(world: &mut World<P>, request: &Request) -> Result<ExitStatus, Failure> {
     let names: Vec<&str> = request
         .sources
         .iter()
         .map(|source| source.volume.as_str())
         .collect();
     check_names(&names)?;
-    let mut archive = Archive::open(world, &request.archive)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     if !request.dry_run {
         archive.may_write()?;
-        archive.remove_unused_cache(world)?;
-        world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
-        settle_pending(world, &mut archive)?;
-        push_missing(world, &mut archive)?;
+        archive.remove_unused_cache(&mut world.files)?;
+        world
+            .store
+            .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+        settle_pending(&mut world.files, &mut world.store, &mut archive)?;
+        push_missing(&mut world.files, &mut world.store, &mut archive)?;
         if request.heal {
-            heal::release_held(world, &mut archive)?;
+            heal::release_held(&mut world.files, &mut archive)?;
         }
-        confirm_head(world, &mut archive)?;
+        confirm_head(&mut world.files, &mut world.store, &mut archive)?;
     }
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
-    let mut run = Run::begin(world, &mut archive, request)?;
+    let mut run = Run::begin(&mut world.files, &mut world.clock, &mut archive, request)?;
     run.heal(world, &mut archive, &mut pool)?;
     let mut failed = Vec::new();
     for (item, source) in (0..).zip(&request.sources) {
         match run.volume(world, &mut archive, &mut pool, item, source) {
-            Ok(true) => world.end_reading(item),
-            Ok(false) => world.close_source(item),
+            Ok(true) => world.volumes.end_reading(item),
+            Ok(false) => world.volumes.close_source(item),
             Err(failure) if is_of_one_volume(&failure) => {
-                world.close_source(item);
+                world.volumes.close_source(item);
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
         }
     }
     let sent_bytes = run.finish(world, &mut archive, &mut pool)?;
     if !request.dry_run {
-        world.finish_push()?;
+        world.store.finish_push()?;
     }
     let peak_rss_bytes = world.peak_bytes();
-    world.tell(ToClient::Totals {
+    world.client.tell(ToClient::Totals {
         sent_bytes,
         peak_rss_bytes,
     })?;
@@ -186,7 +190,7 @@ pub fn is_of_one_volume(failure: &Failure) -> bool {
 }
 
 /// A run between its begin and its last commit.
-struct Run<B> {
+struct Run<P: Parts> {
     settings: ArchiveSettings,
     dry_run: bool,
     live: bool,
@@ -194,7 +198,7 @@ struct Run<B> {
     heal: bool,
     /// The name of every session of this run, seconds since 1970 UTC.
     time: i64,
-    packer: Packer<B>,
+    packer: Packer<P>,
     /// Full packs between two commits.
     packs_a_commit: usize,
     /// The volumes that the catalog has.
@@ -246,18 +250,19 @@ enum Read {
     Distrusted,
 }
 
-impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
-    fn begin<W: World<Buffer = B>>(
-        world: &mut W,
+impl<P: Parts> Run<P> {
+    fn begin(
+        files: &mut impl Files,
+        clock: &mut impl Clock,
         archive: &mut Archive,
         request: &Request,
     ) -> Result<Self, Failure> {
-        let volumes = archive.volumes(world)?;
-        let mut time = seconds(world.wall_nanos());
+        let volumes = archive.volumes(files)?;
+        let mut time = seconds(clock.wall_nanos());
         let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
         for (_, volume) in volumes.iter().filter(|(_, volume)| is_asked(&volume.name)) {
             let newest = archive
-                .sessions_at_hand(world, volume)?
+                .sessions_at_hand(files, volume)?
                 .last()
                 .map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
@@ -278,7 +283,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             volumes,
             begun,
             beginning: None,
-            origins: Origins::read(world, &archive.folder)?,
+            origins: Origins::read(files, &archive.folder)?,
             key: None,
             new_keys: left.keys,
             finished: Vec::new(),
@@ -288,16 +293,16 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// What lost packs held of the metadata is written anew, from the cache; their chunks are sent
     /// again where the sources still have them.
-    fn heal<W: World<Buffer = B>>(
+    fn heal(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
     ) -> Result<(), Failure> {
         if self.dry_run {
             return Ok(());
         }
-        self.healing = heal::plan(world, archive)?;
+        self.healing = heal::plan(&mut world.files, archive)?;
         if self.healing.mark_any_lost() {
             heal::rewrite_metadata(world, archive, pool, &mut self.packer)?;
         }
@@ -306,30 +311,30 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// Backs up one volume; whether it has a session that is to be committed. On a failure its
     /// records stay in the packs and are known to the next run.
-    fn volume<W: World<Buffer = B>>(
+    fn volume(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         item: u32,
         source: &BackupSource,
     ) -> Result<bool, Failure> {
-        let began_cpu = world.cpu_micros();
+        let began_cpu = world.clock.cpu_micros();
         let name = source.volume.as_str();
-        let (number, entry) = self.find_or_begin(world, name)?;
+        let (number, entry) = self.find_or_begin(&mut world.random, name)?;
         let base_of = BaseOf {
             archive: archive.folder.id().0,
             volume: entry.id.0,
         };
-        let shape = world.open_source(item, name, &base_of, None)?;
+        let shape = world.volumes.open_source(item, name, &base_of, None)?;
         refuse_empty(&shape, name, entry.size_bytes)?;
         self.origins
             .check(name, &shape.found.origin, said(source))?;
         let size_bytes = shape.size_bytes;
-        let plan = self.plan(world, archive, number, entry, &shape)?;
+        let plan = self.plan(&mut world.files, archive, number, entry, &shape)?;
         let mut counts = Counts::default();
         let (root, method) = self.read(world, archive, pool, item, name, &plan, &mut counts)?;
-        self.origins.set(name, &shape.found, world.client_uid());
+        self.origins.set(name, &shape.found, world.client.uid());
         let root = root.child.unwrap_or(Id::ZERO);
         let unchanged = plan
             .newest
@@ -352,10 +357,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             sampled_bytes: counts.sampled_bytes,
             changed_bytes: counts.changed_bytes,
             sent_bytes: counts.sealed_bytes,
-            cpu_micros: world.cpu_micros().saturating_sub(began_cpu),
+            cpu_micros: world.clock.cpu_micros().saturating_sub(began_cpu),
         };
         if !keeps {
-            world.tell(ToClient::BackedUp(report))?;
+            world.client.tell(ToClient::BackedUp(report))?;
             return Ok(false);
         }
         let session = SessionEntry {
@@ -387,9 +392,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// The last commit, and the bytes sent in all. A run without a finished volume and without
     /// left-overs commits nothing.
-    fn finish<W: World<Buffer = B>>(
+    fn finish(
         mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
     ) -> Result<u64, Failure> {
@@ -411,21 +416,21 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             self.commit(world, archive, pool, healing, true)?;
         }
         if !self.dry_run {
-            self.origins.write(world, &archive.folder)?; // of volumes that did not change
+            self.origins.write(&mut world.files, &archive.folder)?; // of volumes that did not change
         }
         Ok(self.packer.sent_bytes())
     }
 
-    fn commit<W: World<Buffer = B>>(
+    fn commit(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         packs: PackChanges,
         ends_run: bool,
     ) -> Result<(), Failure> {
         let sent_bytes = self.packer.sent_bytes();
-        world.progress(Progress {
+        world.client.progress(Progress {
             phase: Phase::Committing,
             volume: None,
             done_bytes: 0,
@@ -434,7 +439,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         });
         // Before the sessions: one that is there must not be without the place that it is of, nor a
         // base snapshot without a record of it.
-        self.origins.write(world, &archive.folder)?;
+        self.origins.write(&mut world.files, &archive.folder)?;
         let done = std::mem::take(&mut self.finished);
         let finished = done.iter().map(|done| done.volume.clone()).collect();
         let (begun, keys) = (
@@ -459,7 +464,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             snapshot,
         } in done
         {
-            world.tell(ToClient::BackedUp(report))?;
+            world.client.tell(ToClient::BackedUp(report))?;
             if let Some(item) = snapshot {
                 let of = BaseOf {
                     archive: archive.folder.id().0,
@@ -472,8 +477,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                     session: session.time,
                     root: session.root.0,
                 };
-                if world.rotate(item, &label)? {
-                    SavedDelta::remove_others(world, &archive.folder, &label)?;
+                if world.volumes.rotate(item, &label)? {
+                    SavedDelta::remove_others(&mut world.files, &archive.folder, &label)?;
                 }
             }
         }
@@ -481,9 +486,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     }
 
     /// The volume as the catalog or a cut run has it, or a new one under the next number.
-    fn find_or_begin<W: World>(
+    fn find_or_begin(
         &mut self,
-        world: &mut W,
+        random: &mut impl Random,
         name: &str,
     ) -> Result<(u64, VolumeEntry), Failure> {
         self.beginning = None;
@@ -497,8 +502,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         }
         let begun = JournalVolume {
             name: name.to_owned(),
-            id: VolumeId(world.draw()?),
-            domain: DomainId(world.draw()?),
+            id: VolumeId(random.draw()?),
+            domain: DomainId(random.draw()?),
         };
         let entry = new_volume(&self.settings, &begun);
         self.beginning = Some(begun);
@@ -507,15 +512,11 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// Journals a new volume before the first record of its domain is sealed. Under another domain
     /// every chunk would be sent again.
-    fn note_begun<W: World>(
-        &mut self,
-        world: &mut W,
-        archive: &mut Archive,
-    ) -> Result<(), Failure> {
+    fn note_begun(&mut self, files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
         let Some(volume) = self.beginning.take() else {
             return Ok(());
         };
-        archive.journal.volume(world, &volume)?;
+        archive.journal.volume(files, &volume)?;
         self.begun
             .push((self.next_volume, new_volume(&self.settings, &volume)));
         self.next_volume = self.next_volume.saturating_add(1);
@@ -525,15 +526,15 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// What the volume is compared with: its newest session if the ids are comparable, and the one
     /// that its base snapshot is of.
-    fn plan<W: World>(
+    fn plan(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         archive: &mut Archive,
         number: u64,
         mut entry: VolumeEntry,
         shape: &SourceShape,
     ) -> Result<Plan, Failure> {
-        let sessions = match archive.sessions(world, &entry) {
+        let sessions = match archive.sessions(files, &entry) {
             // Their numbers stay theirs; only the list begins anew.
             Err(Failure::SessionsLost { .. }) if self.heal => {
                 entry.sessions_root = Id::ZERO;
@@ -545,19 +546,19 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             session.domain == entry.domain && session.chunk_size_bytes == entry.chunk_size_bytes
         };
         let newest = match sessions.last().filter(comparable).cloned() {
-            Some(newest) if heal::is_in_cache(world, archive, &newest)? => Some(newest),
+            Some(newest) if heal::is_in_cache(files, archive, &newest)? => Some(newest),
             _ => None,
         };
         // What only lost packs hold is sent again, so all of the volume is read then.
         let base = match base::find(
-            world,
+            files,
             archive,
             &entry,
             shape.base,
             (entry.domain, entry.chunk_size_bytes),
         )? {
-            Some(base) if heal::is_in_cache(world, archive, &base.session)? => {
-                let damaged = heal::is_damaged(world, archive, &base.session, &mut HashMap::new())?;
+            Some(base) if heal::is_in_cache(files, archive, &base.session)? => {
+                let damaged = heal::is_damaged(files, archive, &base.session, &mut HashMap::new())?;
                 (!damaged).then_some(base)
             }
             _ => None,
@@ -578,9 +579,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     /// Makes a source's content tree, by what changed since its base snapshot, or if there is none
     /// to be trusted by reading it whole.
     #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
-    fn read<W: World<Buffer = B>>(
+    fn read(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         item: u32,
@@ -626,9 +627,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     /// Reads a source onwards and edits its base's tree: read, name, known?, seal, pack, in
     /// overlapping batches.
     #[allow(clippy::too_many_arguments)] // see `read`
-    fn read_by<W: World<Buffer = B>>(
+    fn read_by(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         item: u32,
@@ -641,7 +642,14 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         let count = chunk_count(plan.size_bytes, plan.entry.chunk_size_bytes);
         let mut samples = Samples::default();
         if base.changes_since.is_some() {
-            samples = Samples::draw(world, archive, &base.root, count, plan.chunk_size)?;
+            samples = Samples::draw(
+                &mut world.files,
+                &mut world.random,
+                archive,
+                &base.root,
+                count,
+                plan.chunk_size,
+            )?;
         }
         let mut walk = BaseWalk::new(&base.root);
         let mut edit = None;
@@ -662,15 +670,21 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         while !(at_end && naming.is_empty() && sealing.is_empty()) {
             if !at_end && naming.len().saturating_add(sealing.len()) < BATCHES_AHEAD {
                 match reader
-                    .next(world)
+                    .next(&mut world.volumes)
                     .map_err(|stop| stop.of_volume(name, &plan.path))?
                 {
-                    Some(batch) => naming.push_back(
-                        self.name_batch(world, archive, pool, plan, &mut walk, batch, counts)?,
-                    ),
+                    Some(batch) => naming.push_back(self.name_batch(
+                        &mut world.files,
+                        archive,
+                        pool,
+                        plan,
+                        &mut walk,
+                        batch,
+                        counts,
+                    )?),
                     None => at_end = true,
                 }
-                self.report(world, name, &reader, plan);
+                self.report(&mut world.client, name, &reader, plan);
                 if naming.len() < BATCHES_AHEAD / 2 && !at_end {
                     continue;
                 }
@@ -693,7 +707,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
                 }
                 reader.spare.extend(Arc::into_inner(batch.bytes)); // no task has it any more
             }
-            if world.cancelled() {
+            if world.client.cancelled() {
                 return Err(Failure::Interrupted);
             }
         }
@@ -728,9 +742,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     /// Hands the chunks of a batch to workers, who say which are zero and how the others are
     /// called.
     #[allow(clippy::too_many_arguments)] // see `read`
-    fn name_batch<W: World>(
+    fn name_batch(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         archive: &mut Archive,
         pool: &mut Pool,
         plan: &Plan,
@@ -746,7 +760,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         // now.
         while let Some((index, id)) = base.next_in(
             &batch.covers,
-            world,
+            files,
             &mut archive.cache,
             &archive.credential,
         )? {
@@ -787,9 +801,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// Asks for each named chunk whether it is known, and hands those that are not to workers to be
     /// compressed and sealed.
-    fn seal_batch<W: World<Buffer = B>>(
+    fn seal_batch(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         batch: Naming,
@@ -825,19 +839,23 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
             };
             let known = unknown.iter().any(|(other, _)| *other == id)
                 || self.packer.is_on_the_way(&id)
-                || archive.cache.index.find_sound(world, &id)?.is_some();
+                || archive
+                    .cache
+                    .index
+                    .find_sound(&mut world.files, &id)?
+                    .is_some();
             if !known {
                 unknown.push((id, range));
             }
         }
         let mut tickets = Vec::new();
         if !unknown.is_empty() {
-            self.note_begun(world, archive)?;
+            self.note_begun(&mut world.files, archive)?;
             let key = self.session_key(world, archive)?;
             for part in group(unknown) {
                 let seeds = part
                     .iter()
-                    .map(|_| world.draw().map(NonceSeed))
+                    .map(|_| world.random.draw().map(NonceSeed))
                     .collect::<Result<Vec<_>, _>>()?;
                 let (bytes, task_key, credential) = (
                     Arc::clone(&batch.bytes),
@@ -871,9 +889,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// Puts the sealed records of a batch into packs, then its changes into the tree. False when a
     /// commit is due before it goes on.
-    fn pack_batch<W: World<Buffer = B>>(
+    fn pack_batch(
         &mut self,
-        tools: &mut Tools<'_, W>,
+        tools: &mut Tools<'_, P>,
         mut edit: Option<&mut ContentEdit>,
         name: &str,
         batch: &mut Sealing,
@@ -901,9 +919,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
 
     /// The session key of this run; a new one when there is none or the old one is worn. It is
     /// journaled before it seals anything.
-    fn session_key<W: World>(
+    fn session_key(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
     ) -> Result<Arc<SessionKey>, Failure> {
         if let Some(key) = self.key.as_ref().filter(|key| !key.is_worn()) {
@@ -915,24 +933,26 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
         );
         let number = u32::try_from(number).map_err(|_| internal("the key table is full"))?;
         let entropy = Entropy {
-            kernel: Secret::take(&mut world.draw()?),
+            kernel: Secret::take(&mut world.random.draw()?),
             generation: archive.head.generation,
-            wall_nanos: world.wall_nanos(),
-            monotonic_nanos: world.monotonic_nanos(),
-            process_id: world.process_id(),
+            wall_nanos: world.clock.wall_nanos(),
+            monotonic_nanos: world.clock.monotonic_nanos(),
+            process_id: world.random.process_id(),
         };
         let (key, entry) = SessionKey::draw(&archive.credential, number, &entropy)
             .map_err(|error| internal(&error.to_string()))?;
-        archive.journal.key(world, &JournalKey { number, entry })?;
+        archive
+            .journal
+            .key(&mut world.files, &JournalKey { number, entry })?;
         self.new_keys.push((number.into(), entry));
         let key = Arc::new(key);
         self.key = Some(Arc::clone(&key));
         Ok(key)
     }
 
-    fn report<W: World>(&self, world: &mut W, name: &str, reader: &BatchReader, plan: &Plan) {
+    fn report(&self, client: &mut impl Client, name: &str, reader: &BatchReader, plan: &Plan) {
         let done_bytes = reader.position_bytes();
-        world.progress(Progress {
+        client.progress(Progress {
             phase: Phase::Reading,
             volume: Some(name.to_owned()),
             done_bytes,
@@ -942,14 +962,16 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Run<B> {
     }
 }
 
-fn tools<'a, W: World>(
-    world: &'a mut W,
+fn tools<'a, P: Parts>(
+    world: &'a mut World<P>,
     credential: &'a Credential,
     archive: &'a mut Archive,
     pool: &'a mut Pool,
-) -> Tools<'a, W> {
+) -> Tools<'a, P> {
     Tools {
-        world,
+        random: &mut world.random,
+        files: &mut world.files,
+        store: &mut world.store,
         credential,
         cache: &mut archive.cache,
         journal: &archive.journal,

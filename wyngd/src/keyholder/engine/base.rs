@@ -8,7 +8,7 @@ use wyng_control::{BaseLabel, Failure};
 
 use super::archive::Archive;
 use crate::keyholder::state::SavedDelta;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 /// A base snapshot that is to be trusted.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct KnownBase {
 /// The session and the delta that a label names, if all of it fits: a delta applies to the tree
 /// that it was made from, and to no other. Ids are comparable only within one domain and chunk
 /// size.
-pub fn find<W: World>(
-    world: &mut W,
+pub fn find(
+    files: &mut impl Files,
     archive: &mut Archive,
     volume: &VolumeEntry,
     base: Option<(BaseLabel, u64)>,
@@ -40,7 +40,7 @@ pub fn find<W: World>(
             && (session.domain, session.chunk_size_bytes) == (domain, chunk_size_bytes)
     };
     let Some(session) = archive
-        .sessions_at_hand(world, volume)?
+        .sessions_at_hand(files, volume)?
         .into_iter()
         .find(is_it)
     else {
@@ -52,7 +52,7 @@ pub fn find<W: World>(
             ranges: Vec::new(),
         })
     } else {
-        SavedDelta::read(world, &archive.folder, &label, &session.root.0)?
+        SavedDelta::read(files, &archive.folder, &label, &session.root.0)?
     };
     Ok(saved
         .filter(|saved| saved.base_bytes == base_bytes)

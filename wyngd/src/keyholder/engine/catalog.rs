@@ -12,26 +12,26 @@ use wyng_control::{Failure, ObjectClass, SessionChoice};
 use super::archive::{Archive, LostKeys};
 use crate::keyholder::cache::{Cache, KeysAtHand};
 use crate::keyholder::state::to_hex;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 /// `2026-11-23`.
 const DAY_CHARS: usize = 10;
 
 /// Nodes from the cache.
-pub struct CachedNodes<'a, W> {
-    /// The rest of the world.
-    pub world: &'a mut W,
+pub struct CachedNodes<'a, F> {
+    /// The local state.
+    pub files: &'a mut F,
     /// Where the nodes are.
     pub cache: &'a mut Cache,
     /// What checks their ids.
     pub credential: &'a Credential,
 }
 
-impl<W: World> CachedNodes<'_, W> {
+impl<F: Files> CachedNodes<'_, F> {
     fn load_by_id<S: Shape>(&mut self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
         let plain = self
             .cache
-            .node(self.world, self.credential, id)?
+            .node(self.files, self.credential, id)?
             .ok_or_else(|| self.absent(id))?;
         Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
             class: ObjectClass::Node,
@@ -42,7 +42,7 @@ impl<W: World> CachedNodes<'_, W> {
     }
 }
 
-impl<W> CachedNodes<'_, W> {
+impl<F> CachedNodes<'_, F> {
     /// The cache has every node; but for those of lost packs, when it was built after they were
     /// lost.
     fn absent(&self, id: &Id) -> Failure {
@@ -58,7 +58,7 @@ impl<W> CachedNodes<'_, W> {
     }
 }
 
-impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
+impl<S: Shape<Child = Id>, F: Files> Nodes<S> for CachedNodes<'_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
@@ -74,9 +74,9 @@ impl<S: Shape<Child = Id>, W: World> Nodes<S> for CachedNodes<'_, W> {
 }
 
 /// The same where a lost node is a failure, whatever else is going on.
-pub struct EveryNode<'a, W>(pub CachedNodes<'a, W>);
+pub struct EveryNode<'a, F>(pub CachedNodes<'a, F>);
 
-impl<S: Shape<Child = Id>, W: World> Nodes<S> for EveryNode<'_, W> {
+impl<S: Shape<Child = Id>, F: Files> Nodes<S> for EveryNode<'_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
@@ -85,9 +85,9 @@ impl<S: Shape<Child = Id>, W: World> Nodes<S> for EveryNode<'_, W> {
 }
 
 /// The same where nodes of lost packs may be absent: what is below them is passed over.
-pub struct NodesAtHand<'a, W>(pub CachedNodes<'a, W>);
+pub struct NodesAtHand<'a, F>(pub CachedNodes<'a, F>);
 
-impl<S: Shape<Child = Id>, W: World> Nodes<S> for NodesAtHand<'_, W> {
+impl<S: Shape<Child = Id>, F: Files> Nodes<S> for NodesAtHand<'_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
@@ -99,9 +99,9 @@ impl<S: Shape<Child = Id>, W: World> Nodes<S> for NodesAtHand<'_, W> {
 }
 
 /// The same for (a), whose nodes name each other by place; here too the id says which it is.
-pub struct CachedPackNodes<'a, W>(pub CachedNodes<'a, W>);
+pub struct CachedPackNodes<'a, F>(pub CachedNodes<'a, F>);
 
-impl<W: World> Nodes<PacksTree> for CachedPackNodes<'_, W> {
+impl<F: Files> Nodes<PacksTree> for CachedPackNodes<'_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Place, level: u8, room: u64) -> Result<Node<PacksTree>, Failure> {
@@ -111,28 +111,28 @@ impl<W: World> Nodes<PacksTree> for CachedPackNodes<'_, W> {
 
 impl Archive {
     /// What reads nodes of this archive.
-    pub fn nodes<'a, W: World>(&'a mut self, world: &'a mut W) -> CachedNodes<'a, W> {
+    pub fn nodes<'a, F: Files>(&'a mut self, files: &'a mut F) -> CachedNodes<'a, F> {
         CachedNodes {
-            world,
+            files,
             cache: &mut self.cache,
             credential: &self.credential,
         }
     }
 
     /// All volumes with their numbers, in order.
-    pub fn volumes<W: World>(&mut self, world: &mut W) -> Result<Vec<(u64, VolumeEntry)>, Failure> {
+    pub fn volumes(&mut self, files: &mut impl Files) -> Result<Vec<(u64, VolumeEntry)>, Failure> {
         let root = volumes_root(&self.head);
-        collect::<VolumesTree, _>(&root, &mut self.nodes(world))
+        collect::<VolumesTree, _>(&root, &mut self.nodes(files))
     }
 
     /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built
     /// after their list was lost: of this volume only.
-    pub fn sessions<W: World>(
+    pub fn sessions(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         volume: &VolumeEntry,
     ) -> Result<Vec<SessionEntry>, Failure> {
-        match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(world)) {
+        match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(files)) {
             Err(Failure::Missing { .. }) => Err(Failure::SessionsLost {
                 volume: volume.name.clone(),
             }),
@@ -141,12 +141,12 @@ impl Archive {
     }
 
     /// The same; none where their list is lost, which is told elsewhere.
-    pub fn sessions_at_hand<W: World>(
+    pub fn sessions_at_hand(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         volume: &VolumeEntry,
     ) -> Result<Vec<SessionEntry>, Failure> {
-        match self.sessions(world, volume) {
+        match self.sessions(files, volume) {
             Err(Failure::SessionsLost { .. }) => Ok(Vec::new()),
             sessions => sessions,
         }
@@ -154,13 +154,13 @@ impl Archive {
 
     /// One session of a volume, by choice. A day is its last session; any other beginning of a name
     /// has to be that of one session only.
-    pub fn choose<W: World>(
+    pub fn choose(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         volume: &VolumeEntry,
         choice: &SessionChoice,
     ) -> Result<SessionEntry, Failure> {
-        let mut fitting = self.sessions(world, volume)?;
+        let mut fitting = self.sessions(files, volume)?;
         let named = match choice {
             SessionChoice::Latest => {
                 // Nothing old passes for the latest, unless a person asked for an older generation.
@@ -202,8 +202,8 @@ impl Archive {
 }
 
 /// The session keys of which the head's table has an entry, and what is missing of that table.
-pub fn keys_at_hand<W: World>(
-    world: &mut W,
+pub fn keys_at_hand(
+    files: &mut impl Files,
     archive: &mut Archive,
 ) -> Result<(KeysAtHand, LostKeys), Failure> {
     let root = keys_root(&archive.head);
@@ -212,7 +212,7 @@ pub fn keys_at_hand<W: World>(
         ..KeysAtHand::default()
     };
     let mut nodes = NotingLostKeys {
-        nodes: archive.nodes(world),
+        nodes: archive.nodes(files),
         size: root.size,
         lost: LostKeys::default(),
     };
@@ -223,13 +223,13 @@ pub fn keys_at_hand<W: World>(
 }
 
 /// Passes over lost nodes of the key table, and notes them.
-struct NotingLostKeys<'a, W> {
-    nodes: CachedNodes<'a, W>,
+struct NotingLostKeys<'a, F> {
+    nodes: CachedNodes<'a, F>,
     size: u64,
     lost: LostKeys,
 }
 
-impl<W: World> Nodes<KeysTree> for NotingLostKeys<'_, W> {
+impl<F: Files> Nodes<KeysTree> for NotingLostKeys<'_, F> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {

@@ -21,7 +21,7 @@ use super::packer::{Packer, Tools};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
 use crate::keyholder::state::{JournalVolume, KnownCommit};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Clock, Files, Parts, Random, Store, World};
 
 /// More than a leaf of (a), sealed.
 pub const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
@@ -55,12 +55,12 @@ pub struct Changes {
 }
 
 /// Reads from the cache, writes into packs.
-struct PackedNodes<'a, 'b, W: World> {
-    tools: &'a mut Tools<'b, W>,
-    packer: &'a mut Packer<W::Buffer>,
+struct PackedNodes<'a, 'b, P: Parts> {
+    tools: &'a mut Tools<'b, P>,
+    packer: &'a mut Packer<P>,
 }
 
-impl<W: World, S: Shape<Child = Id>> Nodes<S> for PackedNodes<'_, '_, W> {
+impl<P: Parts, S: Shape<Child = Id>> Nodes<S> for PackedNodes<'_, '_, P> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
@@ -68,13 +68,13 @@ impl<W: World, S: Shape<Child = Id>> Nodes<S> for PackedNodes<'_, '_, W> {
     }
 }
 
-impl<W: World, S: Shape<Child = Id>> NodesMut<S> for PackedNodes<'_, '_, W> {
+impl<P: Parts, S: Shape<Child = Id>> NodesMut<S> for PackedNodes<'_, '_, P> {
     fn save(&mut self, node: &Node<S>) -> Result<Id, Failure> {
         self.packer.add_node(self.tools, node.encode())
     }
 }
 
-impl<W: World> Nodes<PacksTree> for PackedTail<'_, '_, W> {
+impl<P: Parts> Nodes<PacksTree> for PackedTail<'_, '_, P> {
     type Error = Failure;
 
     fn load(&mut self, child: &Place, level: u8, room: u64) -> Result<Node<PacksTree>, Failure> {
@@ -83,9 +83,9 @@ impl<W: World> Nodes<PacksTree> for PackedTail<'_, '_, W> {
 }
 
 /// The same for (a): its nodes go into the tail at once, because their places name them.
-struct PackedTail<'a, 'b, W: World>(PackedNodes<'a, 'b, W>);
+struct PackedTail<'a, 'b, P: Parts>(PackedNodes<'a, 'b, P>);
 
-impl<W: World> NodesMut<PacksTree> for PackedTail<'_, '_, W> {
+impl<P: Parts> NodesMut<PacksTree> for PackedTail<'_, '_, P> {
     fn save(&mut self, node: &Node<PacksTree>) -> Result<Place, Failure> {
         let (pack, offset_bytes, length_bytes, id) =
             self.0.packer.add_tail_node(self.0.tools, node.encode())?;
@@ -99,18 +99,18 @@ impl<W: World> NodesMut<PacksTree> for PackedTail<'_, '_, W> {
 }
 
 /// Reads nodes from the cache that is being written to.
-pub fn cached<'a, W: World>(tools: &'a mut Tools<'_, W>) -> CachedNodes<'a, W> {
+pub fn cached<'a, P: Parts>(tools: &'a mut Tools<'_, P>) -> CachedNodes<'a, P::Files> {
     CachedNodes {
-        world: &mut *tools.world,
+        files: &mut *tools.files,
         cache: &mut *tools.cache,
         credential: tools.credential,
     }
 }
 
 /// Edits a tree whose nodes are found by id, writing new nodes into packs.
-pub fn edit_tree<W: World, S: Shape<Child = Id>>(
-    tools: &mut Tools<'_, W>,
-    packer: &mut Packer<W::Buffer>,
+pub fn edit_tree<P: Parts, S: Shape<Child = Id>>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
     old: &Root<Id>,
     size: u64,
     changes: impl IntoIterator<Item = (u64, Option<S::Value>)>,
@@ -128,9 +128,9 @@ pub struct ContentEdit(Editor<wyng_archive::format::ContentTree>);
 
 impl ContentEdit {
     /// Begins with the base session's tree.
-    pub fn new<W: World>(
-        tools: &mut Tools<'_, W>,
-        packer: &mut Packer<W::Buffer>,
+    pub fn new<P: Parts>(
+        tools: &mut Tools<'_, P>,
+        packer: &mut Packer<P>,
         base: &Root<Id>,
         size: u64,
     ) -> Result<Self, Failure> {
@@ -140,10 +140,10 @@ impl ContentEdit {
     }
 
     /// Sets one chunk; indices ascend.
-    pub fn set<W: World>(
+    pub fn set<P: Parts>(
         &mut self,
-        tools: &mut Tools<'_, W>,
-        packer: &mut Packer<W::Buffer>,
+        tools: &mut Tools<'_, P>,
+        packer: &mut Packer<P>,
         index: u64,
         id: Option<Id>,
     ) -> Result<(), Failure> {
@@ -153,10 +153,10 @@ impl ContentEdit {
     }
 
     /// The new tree.
-    pub fn finish<W: World>(
+    pub fn finish<P: Parts>(
         self,
-        tools: &mut Tools<'_, W>,
-        packer: &mut Packer<W::Buffer>,
+        tools: &mut Tools<'_, P>,
+        packer: &mut Packer<P>,
     ) -> Result<Root<Id>, Failure> {
         self.0
             .finish(&mut PackedNodes { tools, packer })
@@ -173,11 +173,11 @@ fn edit_failure(error: EditError<Failure>) -> Failure {
 
 /// Commits the finished volumes and all packs so far. After this the archive's head is the new
 /// commit, here and in the store.
-pub fn commit<W: World>(
-    world: &mut W,
+pub fn commit<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
-    packer: &mut Packer<W::Buffer>,
+    packer: &mut Packer<P>,
     changes: Changes,
 ) -> Result<(), Failure> {
     let Changes {
@@ -197,7 +197,9 @@ pub fn commit<W: World>(
     let generation = head.generation.saturating_add(1);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools {
-        world,
+        random: &mut world.random,
+        files: &mut world.files,
+        store: &mut world.store,
         credential: &credential,
         cache: &mut archive.cache,
         journal: &archive.journal,
@@ -228,15 +230,15 @@ pub fn commit<W: World>(
 /// Commits the head's state with no new session: another writer's, or after `change` with other
 /// slots. What a cut run left becomes part of the archive first; the next commit would forget it
 /// otherwise.
-pub fn commit_change<W: World>(
-    world: &mut W,
+pub fn commit_change<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     change: impl FnOnce(&mut Commit),
 ) -> Result<(), Failure> {
     let left = std::mem::take(&mut archive.uncommitted);
     if !(left.packs.is_empty() && left.keys.is_empty()) {
-        let volumes = archive.volumes(world)?;
+        let volumes = archive.volumes(&mut world.files)?;
         let begun = begun_volumes(archive, &volumes);
         let mut packer = Packer::after(archive, left.packs);
         commit(
@@ -258,8 +260,8 @@ pub fn commit_change<W: World>(
 
 /// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then
 /// the cache follows.
-fn finish<W: World>(
-    world: &mut W,
+fn finish<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     state: Commit,
@@ -280,7 +282,7 @@ fn finish<W: World>(
     };
     let commit = Commit {
         generation,
-        time: seconds(world.wall_nanos()),
+        time: seconds(world.clock.wall_nanos()),
         writer: archive
             .toml
             .writer_id()
@@ -289,26 +291,35 @@ fn finish<W: World>(
         skip: spine(skip_of(generation))?,
         ..state
     };
-    let pending = seal_commit(world, &archive.credential, pool.coder(), &commit)?;
+    let pending = seal_commit(
+        &mut world.random,
+        &archive.credential,
+        pool.coder(),
+        &commit,
+    )?;
     archive.ledger.set_pending(pending);
-    archive.ledger.write(world, &archive.folder)?;
-    push_pending(world, archive)?;
+    archive.ledger.write(&mut world.files, &archive.folder)?;
+    push_pending(&mut world.files, &mut world.store, archive)?;
     archive.uncommitted = super::archive::Uncommitted::default();
     archive
         .cache
-        .save(world, generation, archive.head.next_pack())?;
+        .save(&mut world.files, generation, archive.head.next_pack())?;
     archive
         .journal
-        .begin(world, generation, &archive.unfinished)
+        .begin(&mut world.files, generation, &archive.unfinished)
 }
 
 /// A commit that may or may not have reached the store is settled before anything is based on it.
-pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn settle_pending(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     if archive.ledger.pending().is_none() {
         return Ok(());
     }
-    push_pending(world, archive)?;
-    archive.roll_forward(world)
+    push_pending(files, store, archive)?;
+    archive.roll_forward(files)
 }
 
 /// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a
@@ -316,7 +327,11 @@ pub fn settle_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<
 /// below it and none authenticates, almost always copy 0. A push reads nothing back, so a name that
 /// is taken ends it: whether by another machine's commit, by this one's or by damage is for
 /// `archive open` to find out.
-pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn push_pending(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     let Some(pending) = archive.ledger.pending().cloned() else {
         return Ok(());
     };
@@ -327,12 +342,12 @@ pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
         .copy_for(generation)
         .ok_or_else(|| damaged_copies(&archive.credential, generation))?;
     match put_blob(
-        world,
+        store,
         archive.credential.commit_copy_name(generation, copy),
         &pending.bytes,
     )? {
-        Kept::New | Kept::Same => archive.commit_pending(world, copy),
-        Kept::Different => Err(archive.stop(world, generation)),
+        Kept::New | Kept::Same => archive.commit_pending(files, copy),
+        Kept::Different => Err(archive.stop(files, generation)),
         Kept::Unknown => Err(Failure::CommitUnsettled { generation }),
     }
 }
@@ -340,7 +355,11 @@ pub fn push_pending<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 /// Puts the head again where it lies. That it was damaged shows in the answer, and then the same
 /// bytes go under the next copy: one more a run. Where that one is taken too, damage and another
 /// machine's commit cannot be told apart without reading, and the run ends.
-pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn confirm_head(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     let Some(head) = archive.ledger.head().cloned() else {
         return Ok(());
     };
@@ -350,7 +369,7 @@ pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
     }
     let copy = archive.ledger.head_copy;
     if put_blob(
-        world,
+        store,
         archive.credential.commit_copy_name(generation, copy),
         &head.bytes,
     )? != Kept::Different
@@ -361,15 +380,15 @@ pub fn confirm_head<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
         .checked_add(1)
         .ok_or_else(|| damaged_copies(&archive.credential, generation))?;
     match put_blob(
-        world,
+        store,
         archive.credential.commit_copy_name(generation, next),
         &head.bytes,
     )? {
         Kept::New | Kept::Same => {
             archive.ledger.head_copy = next;
-            archive.ledger.write(world, &archive.folder)
+            archive.ledger.write(files, &archive.folder)
         }
-        Kept::Different => Err(archive.stop(world, generation)),
+        Kept::Different => Err(archive.stop(files, generation)),
         Kept::Unknown => Ok(()),
     }
 }
@@ -384,13 +403,13 @@ fn damaged_copies(credential: &Credential, generation: u64) -> Failure {
 }
 
 /// Seals a commit under its name.
-pub fn seal_commit<W: World>(
-    world: &mut W,
+pub fn seal_commit(
+    random: &mut impl Random,
     credential: &Credential,
     coder: &mut Coder,
     commit: &Commit,
 ) -> Result<KnownCommit, Failure> {
-    let seed = NonceSeed(world.draw()?);
+    let seed = NonceSeed(random.draw()?);
     let name = credential.commit_name(commit.generation);
     let mut bytes = Vec::new();
     credential
@@ -445,9 +464,9 @@ pub fn new_volume(settings: &ArchiveSettings, begun: &JournalVolume) -> VolumeEn
     }
 }
 
-fn edit_volumes<W: World>(
-    tools: &mut Tools<'_, W>,
-    packer: &mut Packer<W::Buffer>,
+fn edit_volumes<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
     head: &Commit,
     begun: Vec<(u64, VolumeEntry)>,
     finished: Vec<FinishedVolume>,
@@ -468,7 +487,7 @@ fn edit_volumes<W: World>(
         (entry.size_bytes, entry.domain, entry.chunk_size_bytes) =
             (session.size_bytes, session.domain, session.chunk_size_bytes);
         let (index, size) = (entry.sessions_size, entry.sessions_size.saturating_add(1));
-        let root = edit_tree::<W, SessionsTree>(
+        let root = edit_tree::<P, SessionsTree>(
             tools,
             packer,
             &sessions_root(&entry),
@@ -483,7 +502,7 @@ fn edit_volumes<W: World>(
         .last()
         .map_or(0, |(number, _)| number.saturating_add(1))
         .max(head.volumes.size);
-    let root = edit_tree::<W, VolumesTree>(tools, packer, &volumes_root(head), size, changes)?;
+    let root = edit_tree::<P, VolumesTree>(tools, packer, &volumes_root(head), size, changes)?;
     Ok(TreeRoot {
         size: root.size,
         root: root.child,
@@ -492,9 +511,9 @@ fn edit_volumes<W: World>(
 
 /// Enters new session keys. Up to `replaced_end` lost nodes of the table are given up; else none is
 /// touched, since [`Archive::next_key`] passes them by.
-fn edit_keys<W: World>(
-    tools: &mut Tools<'_, W>,
-    packer: &mut Packer<W::Buffer>,
+fn edit_keys<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
     head: &Commit,
     keys: Vec<(u64, KeyEntry)>,
     replaced_end: u64,
@@ -530,12 +549,12 @@ fn edit_keys<W: World>(
 }
 
 /// Reads lost nodes of the key table as empty ones where they are given up.
-struct LostKeysAsNothing<'a, 'b, W: World> {
-    nodes: PackedNodes<'a, 'b, W>,
+struct LostKeysAsNothing<'a, 'b, P: Parts> {
+    nodes: PackedNodes<'a, 'b, P>,
     passes_lost: bool,
 }
 
-impl<W: World> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, W> {
+impl<P: Parts> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, P> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {
@@ -546,7 +565,7 @@ impl<W: World> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, W> {
     }
 }
 
-impl<W: World> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, W> {
+impl<P: Parts> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, P> {
     fn save(&mut self, node: &Node<KeysTree>) -> Result<Id, Failure> {
         self.nodes.save(node)
     }
@@ -554,9 +573,9 @@ impl<W: World> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, W> {
 
 /// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the
 /// open pack: the new tail.
-fn edit_packs<W: World>(
-    tools: &mut Tools<'_, W>,
-    packer: &mut Packer<W::Buffer>,
+fn edit_packs<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
     head: &Commit,
     changes: PackChanges,
     ends_run: bool,

@@ -22,7 +22,7 @@ use super::put::{Kept, put_blob};
 use super::slots::SlotTrial;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Clock, Files, Parts, Random, Secrets, Store, World};
 
 /// The first slot's number.
 const FIRST_SLOT: u8 = 0;
@@ -61,40 +61,45 @@ pub struct Settings {
 
 /// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes
 /// again.
-pub fn create<W: World>(world: &mut W, request: &Request) -> Result<(), Failure> {
+pub fn create<P: Parts>(world: &mut World<P>, request: &Request) -> Result<(), Failure> {
     let params = check(&request.settings)?;
     if !is_archive_name(&request.name) {
         return Err(Failure::BadName {
             name: request.name.clone(),
         });
     }
-    let unfinished = ArchiveFolder::find_unfinished(world, &request.name)?;
-    if let Ok(folder) = ArchiveFolder::find(world, &request.name) {
+    let unfinished = ArchiveFolder::find_unfinished(&mut world.files, &request.name)?;
+    if let Ok(folder) = ArchiveFolder::find(&mut world.files, &request.name) {
         // The last step of a making is to take its mark away.
         return match unfinished {
-            Some(unfinished) if unfinished == folder => folder.mark_finished(world, &request.name),
+            Some(unfinished) if unfinished == folder => {
+                folder.mark_finished(&mut world.files, &request.name)
+            }
             _ => Err(Failure::ArchiveNameTaken {
                 archive: request.name.clone(),
             }),
         };
     }
-    let password = Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
+    let password =
+        Password::new(world.secrets.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
     if let Some(folder) = unfinished {
-        if let Some(made) = Made::read(world, &folder, request)? {
+        if let Some(made) = Made::read(&mut world.files, &mut world.secrets, &folder, request)? {
             return resume(world, request, &folder, &made, &password);
         }
-        folder.forget(world, &request.name)?; // it never reached the store
+        folder.forget(&mut world.files, &request.name)?; // it never reached the store
     }
-    let folder = ArchiveFolder::of(ArchiveId(world.draw()?));
-    folder.mark_unfinished(world, &request.name)?;
+    let folder = ArchiveFolder::of(ArchiveId(world.random.draw()?));
+    folder.mark_unfinished(&mut world.files, &request.name)?;
     let pushed = make(world, request, &folder, params, &password).and_then(|made| {
-        world.connect(Service::Push, &request.via, &request.store, true)?;
+        world
+            .store
+            .connect(Service::Push, &request.via, &request.store, true)?;
         Ok(made)
     });
     match pushed {
-        Ok(made) => push(world, request, &folder, &made),
+        Ok(made) => push(&mut world.files, &mut world.store, request, &folder, &made),
         Err(failure) => {
-            folder.forget(world, &request.name)?;
+            folder.forget(&mut world.files, &request.name)?;
             Err(failure)
         }
     }
@@ -110,16 +115,17 @@ struct Made {
 impl Made {
     /// What a cut run wrote, if it came so far that the store may have any of it.
     /// [`Failure::ArchiveNameTaken`] if it was for another store.
-    fn read<W: World>(
-        world: &mut W,
+    fn read(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
         folder: &ArchiveFolder,
         request: &Request,
     ) -> Result<Option<Self>, Failure> {
         let (Ok(toml), Ok(credential), Ok(slots), Ok(ledger)) = (
-            folder.read_toml(world),
-            folder.read_credential(world),
-            folder.read_slots(world),
-            Ledger::read(world, folder),
+            folder.read_toml(files),
+            folder.read_credential(files, secrets.sealed_credential(folder.id())),
+            folder.read_slots(files),
+            Ledger::read(files, folder),
         ) else {
             return Ok(None);
         };
@@ -144,8 +150,8 @@ impl Made {
 }
 
 /// The passphrase must be the one of the first try, whose slot may be in the store already.
-fn resume<W: World>(
-    world: &mut W,
+fn resume<P: Parts>(
+    world: &mut World<P>,
     request: &Request,
     folder: &ArchiveFolder,
     made: &Made,
@@ -153,32 +159,37 @@ fn resume<W: World>(
 ) -> Result<(), Failure> {
     let mut trial = SlotTrial::new([made.slot.clone()]);
     trial
-        .next(world, password)?
+        .next(&mut world.client, password)?
         .ok_or_else(|| trial.refused())?;
-    match world.connect(Service::Push, &request.via, &request.store, true) {
+    match world
+        .store
+        .connect(Service::Push, &request.via, &request.store, true)
+    {
         Err(Failure::StoreNotEmpty { .. }) => {
-            world.connect(Service::Push, &request.via, &request.store, false)?
+            world
+                .store
+                .connect(Service::Push, &request.via, &request.store, false)?
         }
         connected => connected?,
     }
-    push(world, request, folder, made)
+    push(&mut world.files, &mut world.store, request, folder, made)
 }
 
 /// Draws every secret, and writes all that the store is to get into the local state.
-fn make<W: World>(
-    world: &mut W,
+fn make<P: Parts>(
+    world: &mut World<P>,
     request: &Request,
     folder: &ArchiveFolder,
     params: SlotParams,
     password: &Password,
 ) -> Result<Made, Failure> {
-    let root = Root::new(Secret::take(&mut world.draw()?), Epoch(1));
+    let root = Root::new(Secret::take(&mut world.random.draw()?), Epoch(1));
     let credential = Arc::new(
         root.credential(folder.id())
             .ok_or_else(|| internal("the data key"))?,
     );
     let slot = new_slot(
-        world,
+        &mut world.random,
         folder.id(),
         &root,
         FIRST_SLOT,
@@ -190,19 +201,25 @@ fn make<W: World>(
     let toml = ArchiveToml {
         store: request.store.clone(),
         via: request.via.clone(),
-        writer: to_hex(&world.draw::<16>()?),
+        writer: to_hex(&world.random.draw::<16>()?),
     };
-    let commit = first_commit(world, &request.settings, &toml, &slot)?;
+    let commit = first_commit(
+        &mut world.random,
+        &mut world.clock,
+        &request.settings,
+        &toml,
+        &slot,
+    )?;
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let commit_name = credential.commit_name(commit.generation);
-    let commit = seal_commit(world, &credential, &mut coder, &commit)?;
+    let commit = seal_commit(&mut world.random, &credential, &mut coder, &commit)?;
 
-    folder.write_toml(world, &toml)?;
-    folder.write_credential(world, &credential)?;
-    folder.write_slots(world, std::slice::from_ref(&slot))?;
+    folder.write_toml(&mut world.files, &toml)?;
+    folder.write_credential(&mut world.files, &credential)?;
+    folder.write_slots(&mut world.files, std::slice::from_ref(&slot))?;
     let mut ledger = Ledger::default();
     ledger.set_pending(commit.clone());
-    ledger.write(world, folder)?;
+    ledger.write(&mut world.files, folder)?;
     Ok(Made {
         slot,
         commit,
@@ -211,29 +228,30 @@ fn make<W: World>(
 }
 
 /// Pushes the slot and the first commit, and makes the local state whole.
-fn push<W: World>(
-    world: &mut W,
+fn push(
+    files: &mut impl Files,
+    store: &mut impl Store,
     request: &Request,
     folder: &ArchiveFolder,
     made: &Made,
 ) -> Result<(), Failure> {
     let slot = made.slot.encode();
-    let store = without_credentials(&request.store);
-    put_or_find(world, slot_name(FIRST_SLOT), &slot, &store)?;
+    let address = without_credentials(&request.store);
+    put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)?;
     // A store that does not notice a second put could not tell two writers apart.
-    if put_or_find(world, slot_name(FIRST_SLOT), &slot, &store)? != Kept::Same {
-        return Err(Failure::StoreNotExclusive { store });
+    if put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)? != Kept::Same {
+        return Err(Failure::StoreNotExclusive { store: address });
     }
-    put_or_find(world, made.commit_name, &made.commit.bytes, &store)?;
-    world.finish_push()?;
+    put_or_find(store, made.commit_name, &made.commit.bytes, &address)?;
+    store.finish_push()?;
 
     let mut ledger = Ledger::default();
     ledger.set_pending(made.commit.clone());
     ledger.commit_pending(0);
-    ledger.write(world, folder)?;
-    Cache::create(world, &folder.cache(ledger.cache))?.save(world, made.commit.generation, 0)?;
-    Journal::of(folder).begin(world, made.commit.generation, &[])?;
-    folder.mark_finished(world, &request.name)
+    ledger.write(files, folder)?;
+    Cache::create(files, &folder.cache(ledger.cache))?.save(files, made.commit.generation, 0)?;
+    Journal::of(folder).begin(files, made.commit.generation, &[])?;
+    folder.mark_finished(files, &request.name)
 }
 
 fn check(settings: &Settings) -> Result<SlotParams, Failure> {
@@ -256,18 +274,19 @@ fn check(settings: &Settings) -> Result<SlotParams, Failure> {
     slot_params(settings.kdf_memory_kib, settings.kdf_passes)
 }
 
-fn first_commit<W: World>(
-    world: &mut W,
+fn first_commit(
+    random: &mut impl Random,
+    clock: &mut impl Clock,
     settings: &Settings,
     toml: &ArchiveToml,
     slot: &Slot,
 ) -> Result<Commit, Failure> {
     let shared_domain = if settings.shared_domain {
-        Some(DomainId(world.draw()?))
+        Some(DomainId(random.draw()?))
     } else {
         None
     };
-    let time = seconds(world.wall_nanos());
+    let time = seconds(clock.wall_nanos());
     Ok(Commit {
         generation: 1,
         time,
@@ -297,16 +316,16 @@ fn first_commit<W: World>(
 }
 
 /// Puts a blob that must be there in the end: new, or the same from a run that was cut.
-fn put_or_find<W: World>(
-    world: &mut W,
+fn put_or_find(
+    store: &mut impl Store,
     name: BlobName,
     bytes: &[u8],
-    store: &str,
+    address: &str,
 ) -> Result<Kept, Failure> {
-    match put_blob(world, name, bytes)? {
+    match put_blob(store, name, bytes)? {
         kept @ (Kept::New | Kept::Same) => Ok(kept),
         Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty {
-            store: store.to_owned(),
+            store: address.to_owned(),
         }),
     }
 }

@@ -21,7 +21,7 @@ use super::differences::{self, Compared, Comparison, Place, Reading};
 use super::pool::Pool;
 use super::restore::report;
 use crate::keyholder::state::{Origins, Said};
-use crate::keyholder::world::{Errno, World};
+use crate::keyholder::world::{Client, Errno, Files, Parts, Volumes, World};
 
 /// Ranges in one message to the client.
 const PAGE_RANGES: usize = 1000;
@@ -50,34 +50,34 @@ struct Found {
 }
 
 /// Compares, and tells the ranges that differ.
-pub fn compare<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, &request.archive)?;
+pub fn compare<P: Parts>(world: &mut World<P>, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     let unknown = || Failure::UnknownVolume {
         volume: request.source.volume.clone(),
     };
-    let volumes = archive.volumes(world)?;
+    let volumes = archive.volumes(&mut world.files)?;
     let (_, volume) = volumes
         .into_iter()
         .find(|(_, volume)| volume.name == request.source.volume)
         .ok_or_else(unknown)?;
-    let session = archive.choose(world, &volume, &request.session)?;
+    let session = archive.choose(&mut world.files, &volume, &request.session)?;
     let found = match &request.with {
         CompareWith::Session(choice) => {
-            let other = archive.choose(world, &volume, choice)?;
-            with_session(world, &mut archive, &session, &other)?
+            let other = archive.choose(&mut world.files, &volume, choice)?;
+            with_session(&mut world.files, &mut archive, &session, &other)?
         }
         CompareWith::Local => {
             let found = with_local(world, &mut archive, &volume, &session, request);
-            world.close_source(ITEM);
+            world.volumes.close_source(ITEM);
             found?
         }
     };
-    tell(world, &volume, &session, &found)
+    tell(&mut world.client, &volume, &session, &found)
 }
 
 /// By ids alone.
-fn with_session<W: World>(
-    world: &mut W,
+fn with_session(
+    files: &mut impl Files,
     archive: &mut Archive,
     a: &SessionEntry,
     b: &SessionEntry,
@@ -92,7 +92,7 @@ fn with_session<W: World>(
     diff::<ContentTree, _, _>(
         &content_root(a),
         &content_root(b),
-        &mut archive.nodes(world),
+        &mut archive.nodes(files),
         &mut visit,
     )?;
     resized(&mut differing, a, b.size_bytes);
@@ -107,8 +107,8 @@ fn with_session<W: World>(
 
 /// By reading the volume. What a base snapshot says is the same is read too: where it differs, the
 /// disk is failing.
-fn with_local<W: World>(
-    world: &mut W,
+fn with_local<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: &SessionEntry,
@@ -118,15 +118,17 @@ fn with_local<W: World>(
         archive: archive.folder.id().0,
         volume: volume.id.0,
     };
-    let origins = Origins::read(world, &archive.folder)?;
+    let origins = Origins::read(&mut world.files, &archive.folder)?;
     let said = said(&request.source);
-    let path = origins.path_of(&volume.name, world.client_uid());
+    let path = origins.path_of(&volume.name, world.client.uid());
     if path.is_none() && said == Said::Path {
         return Err(Failure::NoOrigin {
             volume: volume.name.clone(),
         });
     }
-    let shape = world.open_source(ITEM, &volume.name, &base_of, path)?;
+    let shape = world
+        .volumes
+        .open_source(ITEM, &volume.name, &base_of, path)?;
     origins.check(&volume.name, &shape.found.origin, said)?;
     let domain = Arc::new(archive.credential.domain(session.domain));
     let there_bytes = shape.size_bytes;
@@ -162,7 +164,7 @@ fn with_local<W: World>(
             if let differences::Found::Unreadable(errno) = there {
                 let path = path_text(&shape.found.origin.path);
                 let failure = unreadable(
-                    world,
+                    &mut world.volumes,
                     &volume.name,
                     path,
                     there_bytes,
@@ -170,7 +172,7 @@ fn with_local<W: World>(
                 );
                 // The base snapshot may share the blocks that cannot be read.
                 if shape.base.is_some() && matches!(failure, Failure::SourceRead { .. }) {
-                    world.drop_base(ITEM)?;
+                    world.volumes.drop_base(ITEM)?;
                 }
                 return Err(failure);
             }
@@ -188,33 +190,33 @@ fn with_local<W: World>(
         }
         reading.give_back(batch);
         report(
-            world,
+            &mut world.client,
             Phase::Reading,
             &volume.name,
             reading.position().saturating_mul(chunk_size),
             session.size_bytes,
         );
-        if world.cancelled() {
+        if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
     }
     if found.damaged_bytes > 0 {
-        world.drop_base(ITEM)?;
+        world.volumes.drop_base(ITEM)?;
     }
     resized(&mut found.differing, session, there_bytes);
     found.read_bytes = reading.read_bytes;
     Ok(found)
 }
 
-fn unreadable<W: World>(
-    world: &mut W,
+fn unreadable(
+    volumes: &mut impl Volumes,
     volume: &str,
     path: String,
     expected_bytes: u64,
     (offset_bytes, Errno(errno)): (u64, Errno),
 ) -> Failure {
     let volume = volume.to_owned();
-    match world.source_bytes(ITEM) {
+    match volumes.source_bytes(ITEM) {
         Ok(found_bytes) if found_bytes < expected_bytes => Failure::SourceResized {
             volume,
             path,
@@ -242,8 +244,8 @@ fn resized(differing: &mut Bits, session: &SessionEntry, other_bytes: u64) {
     }
 }
 
-fn tell<W: World>(
-    world: &mut W,
+fn tell(
+    client: &mut impl Client,
     volume: &VolumeEntry,
     session: &SessionEntry,
     found: &Found,
@@ -260,13 +262,13 @@ fn tell<W: World>(
         differing_bytes = differing_bytes.saturating_add(range.1.saturating_sub(range.0));
         page.push(range);
         if page.len() >= PAGE_RANGES {
-            world.tell(ToClient::Differences(std::mem::take(&mut page)))?;
+            client.tell(ToClient::Differences(std::mem::take(&mut page)))?;
         }
     }
     if !page.is_empty() {
-        world.tell(ToClient::Differences(page))?;
+        client.tell(ToClient::Differences(page))?;
     }
-    world.tell(ToClient::Compared(DiffReport {
+    client.tell(ToClient::Compared(DiffReport {
         name: volume.name.clone(),
         session: session.time,
         size_bytes: session.size_bytes,

@@ -21,7 +21,7 @@ use super::pool::{Pool, Ticket};
 use super::sample::Samples;
 use super::source::{BaseWalk, ChunkRanges};
 use crate::keyholder::room::{BLOCK_BYTES, Room};
-use crate::keyholder::world::{Errno, World};
+use crate::keyholder::world::{Client, Errno, Files, Parts, Volumes, World};
 
 /// What is read at once; a worker names it.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -108,13 +108,13 @@ impl Batch {
 impl Comparison<'_> {
     /// Chunks outside of which a base snapshot says that all is the same; `None` without a base
     /// snapshot that can be compared.
-    pub fn suspects<W: World>(
+    pub fn suspects<P: Parts>(
         &self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
     ) -> Result<Option<Bits>, Failure> {
         let count = self.session.chunk_count();
-        let Some(base) = self.known_base(world, archive)? else {
+        let Some(base) = self.known_base(&mut world.files, archive)? else {
             return Ok(None);
         };
         let mut suspects = Bits::none(count);
@@ -127,8 +127,8 @@ impl Comparison<'_> {
             there_count,
             Samples::default(),
         );
-        while let Some(range) = changed.next(world, self.item)? {
-            if world.cancelled() {
+        while let Some(range) = changed.next(&mut world.volumes, self.item)? {
+            if world.client.cancelled() {
                 return Err(Failure::Interrupted);
             }
             suspects.insert(range);
@@ -147,21 +147,21 @@ impl Comparison<'_> {
         let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| {
             suspects.insert(index..index.saturating_add(1))
         };
-        diff::<ContentTree, _, _>(&from, &to, &mut archive.nodes(world), &mut visit)?;
+        diff::<ContentTree, _, _>(&from, &to, &mut archive.nodes(&mut world.files), &mut visit)?;
         Ok(Some(suspects))
     }
 
     /// The base snapshot, if its session's ids can be compared.
-    fn known_base<W: World>(
+    fn known_base(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         archive: &mut Archive,
     ) -> Result<Option<KnownBase>, Failure> {
         let like = (self.session.domain, self.session.chunk_size_bytes);
-        match base::find(world, archive, self.volume, self.base, like)? {
+        match base::find(files, archive, self.volume, self.base, like)? {
             Some(found)
-                if heal::is_in_cache(world, archive, &found.session)?
-                    && heal::is_in_cache(world, archive, self.session)? =>
+                if heal::is_in_cache(files, archive, &found.session)?
+                    && heal::is_in_cache(files, archive, self.session)? =>
             {
                 Ok(Some(found))
             }
@@ -169,20 +169,20 @@ impl Comparison<'_> {
         }
     }
 
-    fn next_data<W: World>(&self, world: &mut W, offset: u64) -> Option<(u64, u64)> {
+    fn next_data(&self, volumes: &mut impl Volumes, offset: u64) -> Option<(u64, u64)> {
         let found = match self.place {
             Place::Nowhere => Ok(None),
-            Place::Source => world.next_data(self.item, offset),
-            Place::Target => world.next_target_data(self.item, offset),
+            Place::Source => volumes.next_data(self.item, offset),
+            Place::Target => volumes.next_target_data(self.item, offset),
         };
         // Where holes cannot be told, all is read.
         found.unwrap_or(Some((offset, u64::MAX)))
     }
 
     /// Fills the room from `offset`: what is past the end of what is there is zeros.
-    fn fill<W: World>(
+    fn fill(
         &self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         offset: u64,
         room: &mut Room,
         within: Range<usize>,
@@ -191,14 +191,14 @@ impl Comparison<'_> {
         let part_offset = offset.saturating_add(begin as u64);
         let read = match self.place {
             Place::Nowhere => 0,
-            Place::Source => world.read_source(
+            Place::Source => volumes.read_source(
                 self.item,
                 part_offset,
                 room.bytes_mut().get_mut(within).unwrap_or_default(),
             )?,
             Place::Target => {
                 let end = within.end.next_multiple_of(BLOCK_BYTES);
-                world.read_target(
+                volumes.read_target(
                     self.item,
                     part_offset,
                     room.blocks_mut().get_mut(begin..end).unwrap_or_default(),
@@ -269,9 +269,9 @@ impl Reading {
     /// The next chunks that `runs` gives out, compared; `None` when all were. `runs` gives the
     /// first run of chunk numbers at or after one. Chunks that are holes on both sides are passed
     /// over, and nothing is said of them.
-    pub fn next<W: World>(
+    pub fn next<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         comparison: &Comparison<'_>,
@@ -315,9 +315,9 @@ impl Reading {
         }))
     }
 
-    fn begin_batch<W: World>(
+    fn begin_batch<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         pool: &mut Pool,
         comparison: &Comparison<'_>,
@@ -329,9 +329,9 @@ impl Reading {
             let credential = &archive.credential;
             let expected = self
                 .walk
-                .peek_in(&run, world, &mut archive.cache, credential)?
+                .peek_in(&run, &mut world.files, &mut archive.cache, credential)?
                 .map_or(run.end, |(index, _)| index);
-            let data = self.data_chunks(world, comparison, run.start, chunk_size);
+            let data = self.data_chunks(&mut world.volumes, comparison, run.start, chunk_size);
             let begin = expected.min(data.start);
             if begin >= run.end {
                 self.next = run.end;
@@ -346,10 +346,12 @@ impl Reading {
             self.next = end;
             let mut chunks = Vec::new();
             if is_hole {
-                while let Some((index, id)) =
-                    self.walk
-                        .next_in(&(begin..end), world, &mut archive.cache, credential)?
-                {
+                while let Some((index, id)) = self.walk.next_in(
+                    &(begin..end),
+                    &mut world.files,
+                    &mut archive.cache,
+                    credential,
+                )? {
                     chunks.push((index, Some(id), None));
                 }
                 return Ok(Some(UnderWay {
@@ -362,21 +364,21 @@ impl Reading {
                 let only = index..index.saturating_add(1);
                 let id = self
                     .walk
-                    .next_in(&only, world, &mut archive.cache, credential)?
+                    .next_in(&only, &mut world.files, &mut archive.cache, credential)?
                     .map(|(_, id)| id);
                 chunks.push((index, id, None));
             }
             return self
-                .read_batch(world, pool, comparison, chunks, begin)
+                .read_batch(&mut world.volumes, pool, comparison, chunks, begin)
                 .map(Some);
         }
         Ok(None)
     }
 
     /// Reads whole chunks that follow each other. Where that fails, each is tried alone.
-    fn read_batch<W: World>(
+    fn read_batch(
         &mut self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         pool: &mut Pool,
         comparison: &Comparison<'_>,
         mut chunks: Vec<(u64, Option<Id>, Option<Errno>)>,
@@ -394,12 +396,12 @@ impl Reading {
         self.read_bytes = self.read_bytes.saturating_add(length as u64);
         let step = usize_of(chunk_size);
         if comparison
-            .fill(world, offset, &mut room, 0..length)
+            .fill(volumes, offset, &mut room, 0..length)
             .is_err()
         {
             for ((_, _, errno), begin) in chunks.iter_mut().zip((0..length).step_by(step)) {
                 let within = begin..begin.saturating_add(step).min(length);
-                *errno = comparison.fill(world, offset, &mut room, within).err();
+                *errno = comparison.fill(volumes, offset, &mut room, within).err();
             }
         }
         let domain = Arc::clone(comparison.domain);
@@ -420,16 +422,16 @@ impl Reading {
 
     /// The next chunks at or after `index` that may hold data; none: an empty range at the end of
     /// numbers.
-    fn data_chunks<W: World>(
+    fn data_chunks(
         &mut self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         comparison: &Comparison<'_>,
         index: u64,
         chunk_size: u64,
     ) -> Range<u64> {
         let offset = index.saturating_mul(chunk_size);
         if self.data.as_ref().is_none_or(|data| data.end <= offset) {
-            let found = comparison.next_data(world, offset);
+            let found = comparison.next_data(volumes, offset);
             self.data = Some(found.map_or(u64::MAX..u64::MAX, |(begin, end)| begin..end));
         }
         let data = self.data.clone().unwrap_or(u64::MAX..u64::MAX);
@@ -443,8 +445,8 @@ impl Reading {
 
 /// Reads a few chunks outside of the suspects; whether all are what the session has. One that
 /// cannot be read is not.
-pub fn samples_hold<W: World>(
-    world: &mut W,
+pub fn samples_hold<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     comparison: &Comparison<'_>,
     suspects: &Bits,
@@ -452,15 +454,22 @@ pub fn samples_hold<W: World>(
     let session = comparison.session;
     let chunk_size = usize_of(u64::from(session.chunk_size_bytes));
     let root = content_root(session);
-    let mut samples = Samples::draw(world, archive, &root, session.chunk_count(), chunk_size)?;
+    let mut samples = Samples::draw(
+        &mut world.files,
+        &mut world.random,
+        archive,
+        &root,
+        session.chunk_count(),
+        chunk_size,
+    )?;
     samples.pass_over_all(suspects);
     let mut room = Room::default();
     for index in samples.into_chunks() {
         let length = usize_of(u64::from(session.chunk_bytes(index)));
         room.resize(length);
         let offset = index.saturating_mul(u64::from(session.chunk_size_bytes));
-        let expected = get::<ContentTree, _>(&root, index, &mut archive.nodes(world))?;
-        let read = comparison.fill(world, offset, &mut room, 0..length);
+        let expected = get::<ContentTree, _>(&root, index, &mut archive.nodes(&mut world.files))?;
+        let read = comparison.fill(&mut world.volumes, offset, &mut room, 0..length);
         if read.is_err() || name_chunk(comparison.domain, room.bytes()) != expected {
             return Ok(false);
         }

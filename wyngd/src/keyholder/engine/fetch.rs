@@ -17,7 +17,7 @@ use super::bits::Bits;
 use super::catalog::{CachedNodes, CachedPackNodes, NodesAtHand, collect, keys_root};
 use super::pool::{Pool, Ticket};
 use crate::keyholder::cache::{Location, Stored};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Files, Store};
 
 /// One read joins records up to this length.
 const READ_MAX_BYTES: u32 = 2 << 20;
@@ -156,15 +156,15 @@ impl ChunkReader {
     }
 
     /// Wants these chunks: sorted by place and joined into reads.
-    pub fn want<W: World>(
+    pub fn want(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
         archive: &mut Archive,
         wanted: &[Wanted],
     ) -> Result<(), Failure> {
         let mut records = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let (location, mut copies) = archive.cache.index.find_copies(world, &wanted.id)?;
+            let (location, mut copies) = archive.cache.index.find_copies(files, &wanted.id)?;
             copies.extend(location);
             match self.next_copy(*wanted, copies) {
                 Ok((location, pack, record)) => records.push((location.pack, pack, record)),
@@ -190,16 +190,16 @@ impl ChunkReader {
     }
 
     /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
-    pub fn next<W: World>(
+    pub fn next(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
         pool: &mut Pool,
     ) -> Result<Option<Vec<Opened>>, Failure> {
         loop {
             while self.asked.len() < READS_AHEAD
                 && let Some(read) = self.planned.pop_front()
             {
-                world.request(
+                store.request(
                     read.pack.name,
                     read.range.start,
                     read.range.end.saturating_sub(read.range.start),
@@ -208,7 +208,7 @@ impl ChunkReader {
             }
             let enough = self.opening.len() >= pool.width().saturating_mul(2);
             if !enough && let Some(read) = self.asked.pop_front() {
-                let bytes = match world.answer()?.or_fault() {
+                let bytes = match store.answer()?.or_fault() {
                     Ok(bytes) => bytes,
                     Err(fault) => {
                         self.read_failed(read, fault)?;
@@ -320,8 +320,8 @@ impl ChunkReader {
     }
 
     /// Takes the answers that are still under way, so that no later question is answered by them.
-    pub fn abandon<W: World>(self, world: &mut W) -> Result<(), Failure> {
-        self.asked.iter().try_for_each(|_| world.answer().map(drop))
+    pub fn abandon(self, store: &mut impl Store) -> Result<(), Failure> {
+        self.asked.iter().try_for_each(|_| store.answer().map(drop))
     }
 
     /// Takes back the room of chunks that are no longer needed.
@@ -399,19 +399,19 @@ impl Read {
 }
 
 /// Reads (a) from the cache.
-pub fn packs_of<W: World>(world: &mut W, archive: &mut Archive) -> Result<Packs, Failure> {
-    packs_below(world, archive, &mut |_, _| {})
+pub fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
+    packs_below(files, archive, &mut |_, _| {})
 }
 
 /// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
 /// begins.
-pub fn packs_below<W: World>(
-    world: &mut W,
+pub fn packs_below(
+    files: &mut impl Files,
     archive: &mut Archive,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Packs, Failure> {
     let head: Commit = archive.head.clone();
-    let mut nodes = CachedPackNodes(archive.nodes(world));
+    let mut nodes = CachedPackNodes(archive.nodes(files));
     let load = &mut |_: &PackEntry,
                      place: &Place,
                      level: u8,
@@ -429,8 +429,9 @@ pub fn packs_below<W: World>(
 /// Derives every session key of the head's key table, and compares each one's check: before the
 /// first record is opened. A key that is damaged is left out, as are those whose part of the table
 /// is lost: what was sealed with them is damaged, and nothing else is.
-pub fn keys_of<W: World>(
-    world: &mut W,
+pub fn keys_of(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     data_key: &DataKey,
 ) -> Result<Keys, Failure> {
@@ -438,7 +439,7 @@ pub fn keys_of<W: World>(
     let credential = Arc::clone(&archive.credential);
     let (mut keys, mut fault) = (HashMap::new(), None);
     let mut nodes = CachedNodes {
-        world: &mut *world,
+        files: &mut *files,
         cache: &mut archive.cache,
         credential: &credential,
     };
@@ -450,7 +451,7 @@ pub fn keys_of<W: World>(
         entries => entries,
     };
     for (number, entry) in entries? {
-        if world.cancelled() {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
         let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
@@ -461,8 +462,8 @@ pub fn keys_of<W: World>(
     }
     if fault.is_none() {
         archive.ledger.keys_proven_time = archive.head.time;
-        if !world.only_looks() {
-            archive.ledger.write(world, &archive.folder)?;
+        if !files.only_looks() {
+            archive.ledger.write(files, &archive.folder)?;
         }
     }
     Ok(Keys { keys, fault })

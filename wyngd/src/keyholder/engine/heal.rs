@@ -27,7 +27,7 @@ use super::packer::{Packer, Tools};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
 use crate::keyholder::state::PackNote;
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Files, Parts, Store, World};
 
 /// How (a) changes besides growing.
 #[derive(Debug, Default)]
@@ -89,13 +89,13 @@ impl PackChanges {
 }
 
 /// What the notes of damage ask of (a). Notes that it agrees with already are dropped.
-pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChanges, Failure> {
+pub fn plan(files: &mut impl Files, archive: &mut Archive) -> Result<PackChanges, Failure> {
     let mut changes = PackChanges::default();
     if archive.ledger.notes.packs.is_empty() {
         return Ok(changes);
     }
     let lost = archive.ledger.notes.lost_packs();
-    let packs = packs_below(world, archive, &mut |pack, base| {
+    let packs = packs_below(files, archive, &mut |pack, base| {
         if lost.contains(&pack) {
             changes.rewritten.insert(base);
         }
@@ -124,9 +124,9 @@ pub fn plan<W: World>(world: &mut W, archive: &mut Archive) -> Result<PackChange
 
 /// From here on what was held, because so much of the store was found missing or damaged at once,
 /// counts as lost.
-pub fn release_held<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn release_held(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.notes.release_held() {
-        archive.ledger.write(world, &archive.folder)?;
+        archive.ledger.write(files, &archive.folder)?;
         archive
             .cache
             .index
@@ -137,7 +137,11 @@ pub fn release_held<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 
 /// Pushes commits again of which no sound copy was found, and slots that the store lost, where this
 /// machine still has them.
-pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<(), Failure> {
+pub fn push_missing(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     let noted = archive.ledger.notes.clone();
     for (generation, copy) in noted.commits.range(..=archive.head.generation) {
         let (Some(known), Ok(number)) = (
@@ -148,23 +152,23 @@ pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
         };
         let name = archive.credential.commit_copy_name(*generation, number);
         // The note stays until a verify finds a sound copy, or how far the damage goes.
-        let kept = put_blob(world, name, &known.bytes)?;
+        let kept = put_blob(store, name, &known.bytes)?;
         if *generation < archive.head.generation {
             continue;
         }
         match kept {
-            Kept::Different => return Err(archive.stop(world, *generation)),
+            Kept::Different => return Err(archive.stop(files, *generation)),
             Kept::New | Kept::Same | Kept::Unknown => archive.ledger.head_copy = number,
         }
-        archive.ledger.write(world, &archive.folder)?;
+        archive.ledger.write(files, &archive.folder)?;
     }
     if !noted.slots.is_empty() {
         for slot in archive
-            .live_slots(world)?
+            .live_slots(files)?
             .iter()
             .filter(|slot| noted.slots.contains(&slot.clear().number))
         {
-            put_blob(world, slot_name(slot.clear().number), &slot.encode())?;
+            put_blob(store, slot_name(slot.clear().number), &slot.encode())?;
         }
     }
     Ok(())
@@ -172,17 +176,17 @@ pub fn push_missing<W: World>(world: &mut W, archive: &mut Archive) -> Result<()
 
 /// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache
 /// has it.
-pub fn rewrite_metadata<W: World>(
-    world: &mut W,
+pub fn rewrite_metadata<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
-    packer: &mut Packer<W::Buffer>,
+    packer: &mut Packer<P>,
 ) -> Result<(), Failure> {
     let (mut sessions, mut contents) = (Vec::new(), Vec::new());
-    for (_, volume) in archive.volumes(world)? {
+    for (_, volume) in archive.volumes(&mut world.files)? {
         contents.extend(
             archive
-                .sessions_at_hand(world, &volume)?
+                .sessions_at_hand(&mut world.files, &volume)?
                 .iter()
                 .map(content_root),
         );
@@ -192,7 +196,9 @@ pub fn rewrite_metadata<W: World>(
     let keys = keys_root(&archive.head);
     let credential = Arc::clone(&archive.credential);
     let mut tools = Tools {
-        world,
+        random: &mut world.random,
+        files: &mut world.files,
+        store: &mut world.store,
         credential: &credential,
         cache: &mut archive.cache,
         journal: &archive.journal,
@@ -214,13 +220,13 @@ pub fn rewrite_metadata<W: World>(
 }
 
 /// Reads from the cache, and writes what has no sound place.
-struct Rewriting<'a, 'b, W: World> {
-    tools: &'a mut Tools<'b, W>,
-    packer: &'a mut Packer<W::Buffer>,
+struct Rewriting<'a, 'b, P: Parts> {
+    tools: &'a mut Tools<'b, P>,
+    packer: &'a mut Packer<P>,
     seen: HashSet<Id>,
 }
 
-impl<W: World> Rewriting<'_, '_, W> {
+impl<P: Parts> Rewriting<'_, '_, P> {
     fn tree<S: Shape<Child = Id>>(&mut self, root: &Root<Id>) -> Result<(), Failure> {
         let mut seen = std::mem::take(&mut self.seen);
         let marked = mark::<S, _, _, _>(root, self, &mut |id| seen.insert(*id), &mut |_| Ok(()));
@@ -229,7 +235,7 @@ impl<W: World> Rewriting<'_, '_, W> {
     }
 }
 
-impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
+impl<P: Parts, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, P> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
@@ -239,7 +245,7 @@ impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
                 .tools
                 .cache
                 .index
-                .find_sound(self.tools.world, child)?
+                .find_sound(self.tools.files, child)?
                 .is_none()
         {
             self.packer.add_node(self.tools, node.encode())?;
@@ -249,8 +255,8 @@ impl<W: World, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, W> {
 }
 
 /// Has the cache the whole tree of a session? Not always, when it was built after packs were lost.
-pub fn is_in_cache<W: World>(
-    world: &mut W,
+pub fn is_in_cache(
+    files: &mut impl Files,
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<bool, Failure> {
@@ -259,7 +265,7 @@ pub fn is_in_cache<W: World>(
     }
     let mut seen = HashSet::new();
     let root = content_root(session);
-    let mut nodes = EveryNode(archive.nodes(world));
+    let mut nodes = EveryNode(archive.nodes(files));
     match mark::<ContentTree, _, _, _>(&root, &mut nodes, &mut |id| seen.insert(*id), &mut |_| {
         Ok(())
     }) {
@@ -271,13 +277,13 @@ pub fn is_in_cache<W: World>(
 
 /// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it
 /// lacks nothing.
-pub fn what_it_lacks<W: World>(
-    world: &mut W,
+pub fn what_it_lacks(
+    files: &mut impl Files,
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<Option<[u8; 32]>, Failure> {
     let (mut seen, mut chunks) = (HashSet::new(), HashSet::new());
-    let mut nodes = NodesAtHand(archive.nodes(world));
+    let mut nodes = NodesAtHand(archive.nodes(files));
     mark::<ContentTree, _, _, _>(
         &content_root(session),
         &mut nodes,
@@ -289,7 +295,7 @@ pub fn what_it_lacks<W: World>(
     )?;
     let mut lacking = BTreeSet::new();
     for id in seen.into_iter().chain(chunks) {
-        if archive.cache.index.find_sound(world, &id)?.is_none() {
+        if archive.cache.index.find_sound(files, &id)?.is_none() {
             lacking.insert(id.0);
         }
     }
@@ -302,8 +308,8 @@ pub fn what_it_lacks<W: World>(
 
 /// Does a session need anything that only lost packs hold? `known` is kept from one session to the
 /// next: they share most nodes.
-pub fn is_damaged<W: World>(
-    world: &mut W,
+pub fn is_damaged(
+    files: &mut impl Files,
     archive: &mut Archive,
     session: &SessionEntry,
     known: &mut HashMap<Id, bool>,
@@ -311,11 +317,11 @@ pub fn is_damaged<W: World>(
     if !archive.cache.index.has_lost() {
         return Ok(false);
     }
-    let mut nodes = archive.nodes(world);
+    let mut nodes = archive.nodes(files);
     any::<ContentTree, _, _>(
         &content_root(session),
         &mut nodes,
         known,
-        &mut |nodes, id| Ok(nodes.cache.index.find_sound(nodes.world, id)?.is_none()),
+        &mut |nodes, id| Ok(nodes.cache.index.find_sound(nodes.files, id)?.is_none()),
     )
 }

@@ -13,7 +13,7 @@ use wyng_control::{Failure, ObjectClass};
 
 use super::archive::damaged;
 use crate::keyholder::state::{KnownCommit, Ledger, to_hex};
-use crate::keyholder::world::{Found, World};
+use crate::keyholder::world::{Client, Found, Store};
 
 /// Copies 0 to 255.
 const COPIES_MAX: u16 = 256;
@@ -62,8 +62,8 @@ impl Copies {
 
 /// Reads all copies of a generation: it goes on past those that are absent or damaged until four in
 /// a row are absent.
-pub fn read_copies<W: World>(
-    world: &mut W,
+pub fn read_copies(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     generation: u64,
@@ -81,10 +81,10 @@ pub fn read_copies<W: World>(
             .saturating_add(u16::from(COPIES_ABSENT.saturating_sub(absent)))
             .min(COPIES_MAX);
         for copy in (next..end).filter_map(|copy| u8::try_from(copy).ok()) {
-            ask(world, credential, generation, copy)?;
+            ask(store, credential, generation, copy)?;
         }
         for copy in (next..end).filter_map(|copy| u8::try_from(copy).ok()) {
-            let fault = match answer(world, credential, coder, generation)? {
+            let fault = match answer(store, credential, coder, generation)? {
                 Ok(found) => {
                     (absent, copies.exists) = (0, true);
                     if copies
@@ -117,32 +117,32 @@ pub fn read_copies<W: World>(
 
 /// The same for a commit whose hash is known: when the first copy has it, the others are not asked
 /// for.
-pub fn read_commit<W: World>(
-    world: &mut W,
+pub fn read_commit(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     generation: u64,
     hash: Option<&[u8; 32]>,
 ) -> Result<Copies, Failure> {
-    ask(world, credential, generation, 0)?;
-    match answer(world, credential, coder, generation)? {
+    ask(store, credential, generation, 0)?;
+    match answer(store, credential, coder, generation)? {
         Ok(found) if hash.is_some_and(|hash| found.known.hash() == *hash) => Ok(Copies {
             exists: true,
             sound: vec![(0, found)],
             free: 0,
             fault: Fault::Missing,
         }),
-        _ => read_copies(world, credential, coder, generation),
+        _ => read_copies(store, credential, coder, generation),
     }
 }
 
-fn ask<W: World>(
-    world: &mut W,
+fn ask(
+    store: &mut impl Store,
     credential: &Credential,
     generation: u64,
     copy: u8,
 ) -> Result<(), Failure> {
-    world.request(
+    store.request(
         credential.commit_copy_name(generation, copy),
         0,
         u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX),
@@ -151,13 +151,13 @@ fn ask<W: World>(
 
 /// The copy that was asked for, or why it is none. One that authenticates and is malformed was
 /// written by other programs: nothing is known of what it means, so it ends the command.
-fn answer<W: World>(
-    world: &mut W,
+fn answer(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     generation: u64,
 ) -> Result<Result<SoundCommit, Fault>, Failure> {
-    let bytes = match world.answer()?.or_fault() {
+    let bytes = match store.answer()?.or_fault() {
         Ok(bytes) => bytes.as_ref().to_vec(),
         Err(fault) => return Ok(Err(fault)),
     };
@@ -183,22 +183,22 @@ fn answer<W: World>(
 /// The newest generation of which some copy exists, 0 if none does; and those above it of which the
 /// store cannot say whether they exist. Doubling and bisecting from one that is known, then probing
 /// 64 more, and going on from any that exists.
-pub fn find_newest<W: World>(
-    world: &mut W,
+pub fn find_newest(
+    store: &mut impl Store,
+    client: &mut impl Client,
     credential: &Credential,
     known: u64,
 ) -> Result<(u64, BTreeSet<u64>), Failure> {
     let mut unknown = BTreeSet::new();
-    let mut exists =
-        |world: &mut W, generation| exists(world, credential, generation, &mut unknown);
-    let mut newest = if known > 0 && exists(world, known)? {
+    let mut exists = |generation| exists(store, client, credential, generation, &mut unknown);
+    let mut newest = if known > 0 && exists(known)? {
         known
     } else {
         0
     };
     let mut absent = None;
     while let Some(probe) = next_probe(newest, absent) {
-        if exists(world, probe)? {
+        if exists(probe)? {
             newest = probe
         } else {
             absent = Some(probe)
@@ -210,7 +210,7 @@ pub fn find_newest<W: World>(
     let mut holes = 0u32;
     'probing: loop {
         for generation in head_probes(newest) {
-            if exists(world, generation)? {
+            if exists(generation)? {
                 (newest, holes) = (generation, holes.saturating_add(1));
                 if holes > HOLES_MAX {
                     return Err(implausible(credential, newest));
@@ -225,17 +225,18 @@ pub fn find_newest<W: World>(
 }
 
 /// Is there any copy of it? A name that is taken by something else was perhaps a copy's.
-fn exists<W: World>(
-    world: &mut W,
+fn exists(
+    store: &mut impl Store,
+    client: &mut impl Client,
     credential: &Credential,
     generation: u64,
     unknown: &mut BTreeSet<u64>,
 ) -> Result<bool, Failure> {
-    if world.cancelled() {
+    if client.cancelled() {
         return Err(Failure::Interrupted);
     }
     for copy in 0..COPIES_ABSENT {
-        match world.stat(credential.commit_copy_name(generation, copy))? {
+        match store.stat(credential.commit_copy_name(generation, copy))? {
             Found::Blob { .. } | Found::Foreign => return Ok(true),
             Found::Unknown => drop(unknown.insert(generation)),
             Found::Nothing => {}
@@ -305,9 +306,10 @@ impl<'a> History<'a> {
 
     /// The hash that this history has for an earlier generation; `None` if neither it nor anything
     /// that carries its hash can be read.
-    pub fn hash_of<W: World>(
+    pub fn hash_of(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
+        client: &mut impl Client,
         goal: u64,
     ) -> Result<Option<[u8; 32]>, Failure> {
         loop {
@@ -321,8 +323,8 @@ impl<'a> History<'a> {
                 .find(|(generation, _)| !self.tried.contains(generation))
                 .map(|(at, hash)| (*at, *hash));
             match next {
-                Some((generation, hash)) => self.read_by_hash(world, generation, &hash)?,
-                None if self.read_behind_gap(world, goal)? => {}
+                Some((generation, hash)) => self.read_by_hash(store, client, generation, &hash)?,
+                None if self.read_behind_gap(store, client, goal)? => {}
                 None => return Ok(None),
             }
         }
@@ -330,17 +332,18 @@ impl<'a> History<'a> {
 
     /// The hashes that later commits will have to carry: from the begin down by its skips,
     /// descending. Where one is lost, it is left out.
-    pub fn spine<W: World>(
+    pub fn spine(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
+        client: &mut impl Client,
         begin: u64,
     ) -> Result<Vec<(u64, [u8; 32])>, Failure> {
         let (mut below, mut generation) = (Vec::new(), skip_of(begin));
         while generation > 0 {
-            if let Some(hash) = self.hash_of(world, generation)? {
+            if let Some(hash) = self.hash_of(store, client, generation)? {
                 below.push((generation, hash));
                 if !self.tried.contains(&generation) {
-                    self.read_by_hash(world, generation, &hash)?;
+                    self.read_by_hash(store, client, generation, &hash)?;
                 }
             }
             generation = skip_of(generation);
@@ -354,13 +357,14 @@ impl<'a> History<'a> {
     }
 
     /// Reads the one commit that has this hash: from the ledger, or from whichever copy has it.
-    fn read_by_hash<W: World>(
+    fn read_by_hash(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
+        client: &mut impl Client,
         generation: u64,
         hash: &[u8; 32],
     ) -> Result<(), Failure> {
-        self.count_read(world, generation)?;
+        self.count_read(client, generation)?;
         // A commit that was sent and not yet acknowledged is this machine's own too.
         let own = [self.ledger.known(generation), self.ledger.pending()]
             .into_iter()
@@ -373,7 +377,7 @@ impl<'a> History<'a> {
             return self.take_known(known);
         }
         let copies = read_commit(
-            world,
+            store,
             self.credential,
             &mut self.coder,
             generation,
@@ -392,11 +396,16 @@ impl<'a> History<'a> {
 
     /// All commits that carry a hash between the goal and the last one that was read are lost: the
     /// newest that can be read below them is taken by name and tag. Whether there is one.
-    fn read_behind_gap<W: World>(&mut self, world: &mut W, goal: u64) -> Result<bool, Failure> {
+    fn read_behind_gap(
+        &mut self,
+        store: &mut impl Store,
+        client: &mut impl Client,
+        goal: u64,
+    ) -> Result<bool, Failure> {
         let lowest = self.tried.range(goal..).next().copied().unwrap_or(goal);
         for generation in (goal..lowest).rev() {
-            self.count_read(world, generation)?;
-            let copies = read_copies(world, self.credential, &mut self.coder, generation)?;
+            self.count_read(client, generation)?;
+            let copies = read_copies(store, self.credential, &mut self.coder, generation)?;
             let free = copies.free;
             let known = self.ledger.known(generation).cloned();
             let hash = match (copies.only()?, known) {
@@ -425,8 +434,8 @@ impl<'a> History<'a> {
         Ok(false)
     }
 
-    fn count_read<W: World>(&mut self, world: &mut W, generation: u64) -> Result<(), Failure> {
-        if world.cancelled() {
+    fn count_read(&mut self, client: &mut impl Client, generation: u64) -> Result<(), Failure> {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
         self.tried.insert(generation);

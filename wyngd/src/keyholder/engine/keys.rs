@@ -19,7 +19,7 @@ use super::commit::{commit_change, seconds, settle_pending};
 use super::pool::Pool;
 use super::put::{Kept, put_blob};
 use super::slots::{SlotTrial, slot_hash};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Clock, Files, Parts, Random, Secrets, Store, World};
 
 /// So many numbers that something in the store has taken are passed over by one command: a store
 /// could use up all 256.
@@ -47,8 +47,8 @@ enum Change {
 }
 
 /// Adds a passphrase, or a recovery key that is drawn and shown once.
-pub fn add<W: World>(
-    world: &mut W,
+pub fn add<P: Parts>(
+    world: &mut World<P>,
     name: &str,
     kind: SlotKind,
     wish: &NewSlot,
@@ -58,27 +58,27 @@ pub fn add<W: World>(
 
 /// Puts a new passphrase into the place of the one that opens the archive: behind it that one opens
 /// no slot any more.
-pub fn change<W: World>(world: &mut W, name: &str, wish: &NewSlot) -> Result<(), Failure> {
+pub fn change<P: Parts>(world: &mut World<P>, name: &str, wish: &NewSlot) -> Result<(), Failure> {
     edit(world, name, &Change::Replace, wish)
 }
 
 /// Removes a slot. The passphrase that is asked for must open another one, so that the archive
 /// stays open to somebody.
-pub fn remove<W: World>(world: &mut W, name: &str, number: u8) -> Result<(), Failure> {
+pub fn remove<P: Parts>(world: &mut World<P>, name: &str, number: u8) -> Result<(), Failure> {
     edit(world, name, &Change::Remove(number), &NewSlot::default())
 }
 
 /// The slots that the head lists.
-pub fn list<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
-    let archive = Archive::open(world, name)?;
-    let slots = archive.live_slots(world)?;
-    tell_slots(world, &archive, &slots, None)
+pub fn list<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
+    let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let slots = archive.live_slots(&mut world.files)?;
+    tell_slots(&mut world.client, &archive, &slots, None)
 }
 
 /// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this
 /// command.
-pub fn tell_slots<W: World>(
-    world: &mut W,
+pub fn tell_slots(
+    client: &mut impl Client,
     archive: &Archive,
     slots: &[Slot],
     opens: Option<u8>,
@@ -95,7 +95,7 @@ pub fn tell_slots<W: World>(
         };
         let clear = slot.clear();
         let opened = archive.ledger.opened.filter(|(opened, _)| opened == number);
-        world.tell(ToClient::KeySlot(KeySlot {
+        client.tell(ToClient::KeySlot(KeySlot {
             number: *number,
             recovery_key: clear.kind == SlotKind::RecoveryKey,
             memory_kib: clear.memory_kib,
@@ -110,29 +110,31 @@ pub fn tell_slots<W: World>(
 }
 
 /// Unlocks, makes the new slot if there is to be one, and commits the changed list.
-fn edit<W: World>(
-    world: &mut W,
+fn edit<P: Parts>(
+    world: &mut World<P>,
     name: &str,
     change: &Change,
     wish: &NewSlot,
 ) -> Result<(), Failure> {
-    let mut archive = Archive::open(world, name)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     archive.may_write()?;
     if archive.ledger.pending().is_some() {
         // It may list slots of a cut command: they count before a passphrase is asked for.
-        world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
-        settle_pending(world, &mut archive)?;
-        world.finish_push()?;
+        world
+            .store
+            .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+        settle_pending(&mut world.files, &mut world.store, &mut archive)?;
+        world.store.finish_push()?;
     }
-    tidy_slots(world, &archive)?;
-    let slots = archive.live_slots(world)?;
+    tidy_slots(&mut world.files, &archive)?;
+    let slots = archive.live_slots(&mut world.files)?;
     if let Change::Remove(number) = change
         && slots.iter().all(|slot| slot.clear().number != *number)
     {
         return Err(bad_slot("no such slot; see `wyng-ctl key list`"));
     }
     let unlocked = archive.unlock_root(world, &slots)?;
-    let dropped = dropped(world, change, &slots, &unlocked)?;
+    let dropped = dropped(&mut world.client, change, &slots, &unlocked)?;
     let mut kept: Vec<Slot> = slots
         .iter()
         .filter(|slot| !dropped.contains(&slot.clear().number))
@@ -156,7 +158,9 @@ fn edit<W: World>(
         }),
         None => None,
     };
-    world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+    world
+        .store
+        .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
     let mut next_slot = archive.head.next_slot;
     let mut listing = archive.head.slots.clone();
     listing.retain(|slot| !dropped.contains(&slot.number));
@@ -164,7 +168,7 @@ fn edit<W: World>(
         let slot = put_slot(world, &archive, new, &mut next_slot)?;
         listing.push(slot_ref(
             &slot,
-            seconds(world.wall_nanos()),
+            seconds(world.clock.wall_nanos()),
             new.label.clone(),
         ));
         kept.push(slot);
@@ -172,15 +176,20 @@ fn edit<W: World>(
     commit_change(world, &mut archive, &mut Pool::new(0, 0)?, |state| {
         (state.slots, state.next_slot) = (listing, next_slot)
     })?;
-    tidy_slots(world, &archive)?;
-    world.finish_push()?;
-    tell_slots(world, &archive, &kept, Some(unlocked.slot.number))
+    tidy_slots(&mut world.files, &archive)?;
+    world.store.finish_push()?;
+    tell_slots(
+        &mut world.client,
+        &archive,
+        &kept,
+        Some(unlocked.slot.number),
+    )
 }
 
 /// Drops this machine's copies of slots that were removed. Those that no commit has listed yet
 /// stay: their numbers are used up.
-fn tidy_slots<W: World>(world: &mut W, archive: &Archive) -> Result<(), Failure> {
-    let all = archive.folder.read_slots(world)?;
+fn tidy_slots(files: &mut impl Files, archive: &Archive) -> Result<(), Failure> {
+    let all = archive.folder.read_slots(files)?;
     let stays = |slot: &&Slot| {
         u16::from(slot.clear().number) >= archive.head.next_slot
             || listed(&archive.head, slot).is_some()
@@ -189,14 +198,14 @@ fn tidy_slots<W: World>(world: &mut W, archive: &Archive) -> Result<(), Failure>
     if kept == all {
         Ok(())
     } else {
-        archive.folder.write_slots(world, &kept)
+        archive.folder.write_slots(files, &kept)
     }
 }
 
 /// The slots that go. A passphrase that is changed goes wherever it opens: it could be valid in a
 /// second slot, and stay so in silence.
-fn dropped<W: World>(
-    world: &mut W,
+fn dropped(
+    client: &mut impl Client,
     change: &Change,
     slots: &[Slot],
     unlocked: &Unlocked,
@@ -214,7 +223,7 @@ fn dropped<W: World>(
                     .cloned(),
             );
             let mut numbers = BTreeSet::from([opened]);
-            while let Some((_, slot)) = trial.next(world, &unlocked.password)? {
+            while let Some((_, slot)) = trial.next(client, &unlocked.password)? {
                 numbers.insert(slot.clear().number);
             }
             Ok(numbers)
@@ -235,16 +244,16 @@ fn label_of(archive: &Archive, change: &Change, unlocked: &Unlocked, wish: &NewS
 }
 
 /// A passphrase that opens no slot yet, or a recovery key.
-fn new_password<W: World>(
-    world: &mut W,
+fn new_password<P: Parts>(
+    world: &mut World<P>,
     kind: SlotKind,
     slots: &[Slot],
 ) -> Result<Password, Failure> {
     match kind {
         SlotKind::Passphrase => {
-            let password =
-                Password::new(world.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
-            match SlotTrial::new(slots.iter().cloned()).next(world, &password)? {
+            let password = Password::new(world.secrets.passphrase(Asked::New)?)
+                .ok_or(Failure::NoPassphrase)?;
+            match SlotTrial::new(slots.iter().cloned()).next(&mut world.client, &password)? {
                 Some((_, slot)) => Err(Failure::PassphraseTaken {
                     slot: slot.clear().number,
                 }),
@@ -252,8 +261,8 @@ fn new_password<W: World>(
             }
         }
         SlotKind::RecoveryKey => {
-            let key = RecoveryKey::new(&mut world.draw()?);
-            world.show_secret(key.printed().as_bytes())?;
+            let key = RecoveryKey::new(&mut world.random.draw()?);
+            world.secrets.show_secret(key.printed().as_bytes())?;
             Password::new(zeroize::Zeroizing::new(key.chars().to_vec()))
                 .ok_or(Failure::NoPassphrase)
         }
@@ -272,13 +281,13 @@ struct Making<'a> {
 /// Puts ROOT into the store in a slot of the next free number. Its bytes are kept here first: a
 /// number that a cut command of this machine has used up is known by them, and passed over. Of
 /// numbers that somebody else has taken only a few are.
-fn put_slot<W: World>(
-    world: &mut W,
+fn put_slot<P: Parts>(
+    world: &mut World<P>,
     archive: &Archive,
     new: &Making<'_>,
     next_slot: &mut u16,
 ) -> Result<Slot, Failure> {
-    let mut all = archive.folder.read_slots(world)?;
+    let mut all = archive.folder.read_slots(&mut world.files)?;
     let own: BTreeSet<u8> = all.iter().map(|slot| slot.clear().number).collect();
     for _ in 0..=TAKEN_MAX {
         let mut number = take_number(next_slot)?;
@@ -286,7 +295,7 @@ fn put_slot<W: World>(
             number = take_number(next_slot)?;
         }
         let slot = new_slot(
-            world,
+            &mut world.random,
             archive.folder.id(),
             new.root,
             number,
@@ -296,8 +305,8 @@ fn put_slot<W: World>(
         )?;
         // Whichever commit a crash leaves as the head finds its slots here.
         all.push(slot.clone());
-        archive.folder.write_slots(world, &all)?;
-        match put_blob(world, slot_name(number), &slot.encode())? {
+        archive.folder.write_slots(&mut world.files, &all)?;
+        match put_blob(&mut world.store, slot_name(number), &slot.encode())? {
             Kept::New | Kept::Same => return Ok(slot),
             Kept::Different | Kept::Unknown => {}
         }
@@ -313,8 +322,8 @@ fn take_number(next_slot: &mut u16) -> Result<u8, Failure> {
 }
 
 /// Seals ROOT under a password.
-pub fn new_slot<W: World>(
-    world: &mut W,
+pub fn new_slot(
+    random: &mut impl Random,
     archive: ArchiveId,
     root: &Root,
     number: u8,
@@ -322,7 +331,7 @@ pub fn new_slot<W: World>(
     params: SlotParams,
     password: &Password,
 ) -> Result<Slot, Failure> {
-    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), world.draw()?);
+    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), random.draw()?);
     let clear = SlotClear {
         number,
         kind,
@@ -331,7 +340,7 @@ pub fn new_slot<W: World>(
         passes,
         salt,
     };
-    seal_slot(root, clear, password, NonceSeed(world.draw()?)).map_err(|error| match error {
+    seal_slot(root, clear, password, NonceSeed(random.draw()?)).map_err(|error| match error {
         SlotError::Memory => Failure::OutOfMemory,
         error => internal(&error.to_string()),
     })

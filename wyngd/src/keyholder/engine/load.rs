@@ -15,7 +15,7 @@ use super::archive::{damaged, open_commit};
 use super::fetch::usize_of;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{ArchiveFolder, JournalPack, Ledger, Notes, PackNote};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Files, Parts, Store, World};
 
 /// The cache that is in use while a new one is built.
 pub struct OldCache {
@@ -26,15 +26,15 @@ pub struct OldCache {
 
 impl OldCache {
     /// What there is of it: that it is damaged or missing only means that nothing is kept.
-    pub fn open<W: World>(
-        world: &mut W,
+    pub fn open(
+        files: &mut impl Files,
         credential: &Credential,
         folder: &ArchiveFolder,
         ledger: &Ledger,
     ) -> Option<Self> {
         let head = ledger.head()?;
         let commit = open_commit(credential, &mut Coder::new(0).ok()?, head).ok()?;
-        let cache = Cache::open(world, &folder.cache(ledger.cache)).ok()??;
+        let cache = Cache::open(files, &folder.cache(ledger.cache)).ok()??;
         Some(Self {
             cache,
             packs_end: commit.next_pack(),
@@ -46,8 +46,8 @@ impl OldCache {
 /// its directory and its nodes. What cannot be read comes from the old cache, as far as its ids
 /// fit. A pack that cannot be read is noted; unless the archive marks it lost already it is told,
 /// and how many these are is returned.
-pub fn rebuild<W: World>(
-    world: &mut W,
+pub fn rebuild<P: Parts>(
+    world: &mut World<P>,
     credential: &Credential,
     folder: &str,
     head: &Commit,
@@ -63,7 +63,7 @@ pub fn rebuild<W: World>(
                          room: u64|
          -> Result<Node<PacksTree>, Failure> {
             let read = read_meta(
-                world,
+                &mut world.store,
                 credential,
                 &mut coder,
                 Kind::Node,
@@ -75,7 +75,7 @@ pub fn rebuild<W: World>(
             let plain = match (read, old.as_mut()) {
                 (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => {
                     old.cache
-                        .node(world, credential, &place.id)?
+                        .node(&mut world.files, credential, &place.id)?
                         .ok_or(failure)?
                 }
                 (read, _) => read?,
@@ -89,31 +89,31 @@ pub fn rebuild<W: World>(
             PacksError::Nodes(failure) => failure,
         })?
     };
-    let mut cache = Cache::create(world, folder)?;
+    let mut cache = Cache::create(&mut world.files, folder)?;
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
     for (number, entry) in packs {
-        if world.cancelled() {
+        if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
         if entry.state == PackState::Lost {
             notes.packs.entry(number).or_insert(PackNote::Lost);
         }
-        let (pack, damage) = read_pack(world, credential, &mut coder, number, &entry)?;
-        cache.add_pack(world, &pack)?;
+        let (pack, damage) = read_pack(&mut world.store, credential, &mut coder, number, &entry)?;
+        cache.add_pack(&mut world.files, &pack)?;
         if let Some(damage) = damage {
             notes.packs.insert(number, PackNote::Lost);
             unread.insert(number);
             if entry.state != PackState::Lost {
                 problems = problems.saturating_add(1);
-                world.tell(ToClient::Problem(damage))?;
+                world.client.tell(ToClient::Problem(damage))?;
             }
         }
-        if world.cancelled() {
+        if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
         done_bytes = done_bytes.saturating_add(1);
-        world.progress(Progress {
+        world.client.progress(Progress {
             phase: Phase::Loading,
             volume: None,
             done_bytes,
@@ -123,18 +123,18 @@ pub fn rebuild<W: World>(
     }
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
-        match cache.keep_packs(world, credential, &old.cache, &unread) {
+        match cache.keep_packs(&mut world.files, credential, &old.cache, &unread) {
             Ok(()) | Err(Failure::CacheLost) => {}
             Err(failure) => return Err(failure),
         }
     }
-    cache.save(world, head.generation, head.next_pack())?;
+    cache.save(&mut world.files, head.generation, head.next_pack())?;
     Ok(problems)
 }
 
 /// What can be read of a pack's directory and nodes, and what could not.
-pub fn read_pack<W: World>(
-    world: &mut W,
+pub fn read_pack(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     number: u64,
@@ -157,7 +157,7 @@ pub fn read_pack<W: World>(
         ))
     };
     let directory = read_meta(
-        world,
+        store,
         credential,
         coder,
         Kind::Directory,
@@ -171,7 +171,7 @@ pub fn read_pack<W: World>(
         Ok(directory) => pack.directory = directory,
         Err(failure) => return Ok((pack, Some(problem_of(failure)?))),
     }
-    match read_nodes(world, credential, coder, entry, &pack.directory) {
+    match read_nodes(store, credential, coder, entry, &pack.directory) {
         Ok(nodes) => {
             pack.nodes = nodes;
             Ok((pack, None))
@@ -212,8 +212,8 @@ pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
 }
 
 /// The nodes of a pack stand together behind its chunks: one range.
-fn read_nodes<W: World>(
-    world: &mut W,
+fn read_nodes(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     pack: &PackEntry,
@@ -228,7 +228,7 @@ fn read_nodes<W: World>(
         return Ok(Vec::new());
     };
     let bytes = read_range(
-        world,
+        store,
         pack,
         begin,
         pack.directory_offset_bytes.saturating_sub(begin),
@@ -250,8 +250,8 @@ fn read_nodes<W: World>(
 }
 
 #[allow(clippy::too_many_arguments)] // a place in a pack, and what opens it
-fn read_meta<W: World>(
-    world: &mut W,
+fn read_meta(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     kind: Kind,
@@ -260,7 +260,7 @@ fn read_meta<W: World>(
     length_bytes: u32,
     id: &Id,
 ) -> Result<Vec<u8>, Failure> {
-    let record = read_range(world, pack, offset_bytes, length_bytes)?;
+    let record = read_range(store, pack, offset_bytes, length_bytes)?;
     let mut plain = Vec::new();
     credential
         .open_meta(kind, coder, id, record.as_ref(), &mut plain)
@@ -268,16 +268,16 @@ fn read_meta<W: World>(
     Ok(plain)
 }
 
-fn read_range<W: World>(
-    world: &mut W,
+fn read_range<S: Store>(
+    store: &mut S,
     pack: &PackEntry,
     offset_bytes: u32,
     length_bytes: u32,
-) -> Result<W::Bytes, Failure> {
+) -> Result<S::Bytes, Failure> {
     let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
     if !pack.contains(offset_bytes, length_bytes) {
         return Err(refuse(Fault::Place));
     }
-    world.request(pack.name, offset_bytes, length_bytes)?;
-    world.answer()?.or_fault().map_err(refuse)
+    store.request(pack.name, offset_bytes, length_bytes)?;
+    store.answer()?.or_fault().map_err(refuse)
 }

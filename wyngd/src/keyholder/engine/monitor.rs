@@ -14,7 +14,7 @@ use super::bits::Bits;
 use super::sample::Samples;
 use super::source::ChunkRanges;
 use crate::keyholder::state::{DELTA_RANGES_MAX, Origins, SavedDelta};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Parts, Volumes, World};
 
 /// What is to be looked at.
 pub struct Request {
@@ -25,32 +25,32 @@ pub struct Request {
 }
 
 /// Looks at each volume. One that fails is told, and the others go on.
-pub fn monitor<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, &request.archive)?;
-    let mut origins = Origins::read(world, &archive.folder)?;
+pub fn monitor<P: Parts>(world: &mut World<P>, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    let mut origins = Origins::read(&mut world.files, &archive.folder)?;
     let mut failed = Vec::new();
     for (item, source) in (0..).zip(&request.sources) {
         match collect(world, &mut archive, &mut origins, item, source) {
-            Ok(report) => world.tell(ToClient::Monitored(report))?,
+            Ok(report) => world.client.tell(ToClient::Monitored(report))?,
             Err(failure)
                 if matches!(failure, Failure::NeverBackedUp { .. })
                     || is_of_one_volume(&failure) =>
             {
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
         }
-        world.close_source(item);
-        if world.cancelled() {
+        world.volumes.close_source(item);
+        if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
     }
     Ok(exit_of(&failed, request.sources.len()))
 }
 
-fn collect<W: World>(
-    world: &mut W,
+fn collect<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     origins: &mut Origins,
     item: u32,
@@ -61,7 +61,7 @@ fn collect<W: World>(
         volume: name.to_owned(),
     };
     let (_, volume) = archive
-        .volumes(world)?
+        .volumes(&mut world.files)?
         .into_iter()
         .find(|(_, volume)| volume.name == name)
         .ok_or_else(unknown)?;
@@ -69,7 +69,7 @@ fn collect<W: World>(
         archive: archive.folder.id().0,
         volume: volume.id.0,
     };
-    let shape = world.open_source(item, name, &of, None)?;
+    let shape = world.volumes.open_source(item, name, &of, None)?;
     refuse_empty(&shape, name, volume.size_bytes)?;
     origins.check(name, &shape.found.origin, said(source))?;
     let report = |method, changed_bytes| MonitorReport {
@@ -78,7 +78,7 @@ fn collect<W: World>(
         changed_bytes,
     };
     let known = base::find(
-        world,
+        &mut world.files,
         archive,
         &volume,
         shape.base,
@@ -87,7 +87,8 @@ fn collect<W: World>(
     let Some(known) = known else {
         return Ok(report(Method::FullScan, shape.size_bytes));
     };
-    let Some((method, saved)) = collect_since(world, item, &known, shape.size_bytes)? else {
+    let Some((method, saved)) = collect_since(&mut world.volumes, item, &known, shape.size_bytes)?
+    else {
         return Ok(report(Method::FullScan, shape.size_bytes));
     };
     let changed_bytes = saved.ranges.iter().fold(0u64, |sum, (begin, end)| {
@@ -101,20 +102,20 @@ fn collect<W: World>(
         session: session.time,
         root,
     };
-    saved.write(world, &archive.folder, &label)?;
+    saved.write(&mut world.files, &archive.folder, &label)?;
     // What is known of a base snapshot is known before it is there, so that none is ever forgotten.
-    origins.set(name, &shape.found, world.client_uid());
-    origins.write(world, &archive.folder)?;
-    if world.rotate(item, &label)? {
-        SavedDelta::remove_others(world, &archive.folder, &label)?;
+    origins.set(name, &shape.found, world.client.uid());
+    origins.write(&mut world.files, &archive.folder)?;
+    if world.volumes.rotate(item, &label)? {
+        SavedDelta::remove_others(&mut world.files, &archive.folder, &label)?;
     }
     Ok(report(method, changed_bytes))
 }
 
 /// What changed since the session, in whole chunks, and how that was found; `None` when it cannot
 /// be told.
-fn collect_since<W: World>(
-    world: &mut W,
+fn collect_since(
+    volumes: &mut impl Volumes,
     item: u32,
     known: &KnownBase,
     size_bytes: u64,
@@ -129,7 +130,7 @@ fn collect_since<W: World>(
         count,
         Samples::default(),
     );
-    while let Some(range) = changed.next(world, item)? {
+    while let Some(range) = changed.next(volumes, item)? {
         bits.insert(range);
     }
     let Some(method) = changed.method() else {

@@ -25,7 +25,7 @@ use super::slots::{SlotTrial, damaged_slot, read_slot, read_slots, slot_hash, wi
 use crate::keyholder::state::{
     ArchiveFolder, ArchiveToml, KnownCommit, Ledger, PassedOver, to_hex,
 };
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Clock, Files, Parts, Random, Secrets, Store, World};
 
 /// So many damaged generations in a row are passed over, and so many above an older one are looked
 /// at, to tell whether one of them is sound.
@@ -71,16 +71,23 @@ struct Here {
 impl Here {
     /// The archive of a name; `None` if there is none. What is damaged is told, never repaired by
     /// guessing.
-    fn of_name<W: World>(world: &mut W, name: &str) -> Result<Option<(Self, Credential)>, Failure> {
-        let folder = match ArchiveFolder::find(world, name) {
+    fn of_name(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        name: &str,
+    ) -> Result<Option<(Self, Credential)>, Failure> {
+        let folder = match ArchiveFolder::find(files, name) {
             Ok(folder) => folder,
             Err(Failure::UnknownArchive { .. }) => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let (toml, credential) = (folder.read_toml(world)?, folder.read_credential(world)?);
+        let (toml, credential) = (
+            folder.read_toml(files)?,
+            folder.read_credential(files, secrets.sealed_credential(folder.id()))?,
+        );
         let (ledger, slots) = (
-            Ledger::read(world, &folder)?,
-            folder.read_slots(world).unwrap_or_default(),
+            Ledger::read(files, &folder)?,
+            folder.read_slots(files).unwrap_or_default(),
         );
         Ok(Some((
             Self {
@@ -96,8 +103,8 @@ impl Here {
 
     /// What there is of an id. A folder without a name is left by an opening that was cut at its
     /// last step: it gets the name first, so that there is one to forget it by.
-    fn of_id<W: World>(world: &mut W, folder: ArchiveFolder, name: &str) -> Result<Self, Failure> {
-        if world.file_bytes(&folder.file("ledger"))?.is_none() {
+    fn of_id(files: &mut impl Files, folder: ArchiveFolder, name: &str) -> Result<Self, Failure> {
+        if files.length(&folder.file("ledger"))?.is_none() {
             return Ok(Self {
                 folder,
                 toml: None,
@@ -106,13 +113,13 @@ impl Here {
                 other_name: None,
             });
         }
-        let names = folder.names_of(world)?;
+        let names = folder.names_of(files)?;
         if names.is_empty() {
-            folder.link(world, name)?;
+            folder.link(files, name)?;
         }
         let other_name = names.into_iter().next();
-        let (toml, ledger) = (folder.read_toml(world)?, Ledger::read(world, &folder)?);
-        let slots = folder.read_slots(world).unwrap_or_default();
+        let (toml, ledger) = (folder.read_toml(files)?, Ledger::read(files, &folder)?);
+        let slots = folder.read_slots(files).unwrap_or_default();
         Ok(Self {
             folder,
             toml: Some(toml),
@@ -156,7 +163,7 @@ struct View {
 }
 
 /// Opens an archive, with what there is of it.
-pub fn open<W: World>(world: &mut W, request: &Request) -> Result<Opened, Failure> {
+pub fn open<P: Parts>(world: &mut World<P>, request: &Request) -> Result<Opened, Failure> {
     if !is_archive_name(&request.name) {
         return Err(Failure::BadName {
             name: request.name.clone(),
@@ -168,16 +175,21 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<Opened, Failur
         .map(str::parse)
         .transpose()
         .map_err(|_| Failure::CodeMistyped)?;
-    let named = Here::of_name(world, &request.name)?;
+    let named = Here::of_name(&mut world.files, &mut world.secrets, &request.name)?;
     let (store, via) = address(
         request,
         named.as_ref().and_then(|(here, _)| here.toml.as_ref()),
     )?;
-    world.connect(Service::Fetch, &via, &store, false)?;
+    world.store.connect(Service::Fetch, &via, &store, false)?;
     let view = match named {
-        Some((here, credential)) => {
-            look(world, request.before, expected, Arc::new(credential), here)?
-        }
+        Some((here, credential)) => look(
+            &mut world.store,
+            &mut world.client,
+            request.before,
+            expected,
+            Arc::new(credential),
+            here,
+        )?,
         None => by_passphrase(world, request, expected)?,
     };
     if let Some(known_as) = view.here.other_name.clone() {
@@ -188,9 +200,11 @@ pub fn open<W: World>(world: &mut W, request: &Request) -> Result<Opened, Failur
     }
     if let Some(generation) = view.gap {
         if view.slot.is_none() {
-            prove_owner(world, &view)?;
+            prove_owner(&mut world.secrets, &mut world.client, &view)?;
         }
-        world.tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
+        world
+            .client
+            .tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
     }
     adopt(
         world,
@@ -224,19 +238,19 @@ fn address(request: &Request, known: Option<&ArchiveToml>) -> Result<(String, St
 
 /// Finds the archive by what a passphrase opens. A slot counts only if the state that it leads to
 /// lists it.
-fn by_passphrase<W: World>(
-    world: &mut W,
+fn by_passphrase<P: Parts>(
+    world: &mut World<P>,
     request: &Request,
     expected: Option<HeadCode>,
 ) -> Result<View, Failure> {
-    let slots = read_slots(world)?;
+    let slots = read_slots(&mut world.store, &mut world.client)?;
     if slots.is_empty() {
         return Err(Failure::NotAnArchive);
     }
-    with_passphrase(world, |world, password| {
+    with_passphrase(&mut world.secrets, |password| {
         let mut trial = SlotTrial::new(slots.sound.iter().cloned());
         let mut seen: Option<View> = None;
-        while let Some((root, slot)) = trial.next(world, &password)? {
+        while let Some((root, slot)) = trial.next(&mut world.client, &password)? {
             let credential = root
                 .credential(slot.clear().archive)
                 .ok_or_else(|| internal("the data key"))?;
@@ -245,17 +259,24 @@ fn by_passphrase<W: World>(
                 Some(view) => view,
                 None => {
                     let here = Here::of_id(
-                        world,
+                        &mut world.files,
                         ArchiveFolder::of(credential.archive()),
                         &request.name,
                     )?;
-                    look(world, request.before, expected, Arc::new(credential), here)?
+                    look(
+                        &mut world.store,
+                        &mut world.client,
+                        request.before,
+                        expected,
+                        Arc::new(credential),
+                        here,
+                    )?
                 }
             };
             let number = slot.clear().number;
             let is_live = listed(&view.head.found.commit, &slot).is_some();
             if is_live || view.head.passed_over.is_some() {
-                accept_slot(world, request, &view, is_live, number)?;
+                accept_slot(&mut world.client, request, &view, is_live, number)?;
                 (view.slot, view.slots) = (Some(number), Some(slots.sound.clone()));
                 return Ok(view);
             }
@@ -272,8 +293,8 @@ fn by_passphrase<W: World>(
 
 /// A slot may have been added by a newer commit than the one that is opened. Whoever asks for an
 /// older one gets in by it, and hears of it.
-fn accept_slot<W: World>(
-    world: &mut W,
+fn accept_slot(
+    client: &mut impl Client,
     request: &Request,
     view: &View,
     is_live: bool,
@@ -281,7 +302,7 @@ fn accept_slot<W: World>(
 ) -> Result<(), Failure> {
     let generation = view.head.found.known.generation;
     match (is_live, request.before, view.head.passed_over) {
-        (false, Some(_), _) => world.tell(ToClient::Warned(Warning::SlotNotListed {
+        (false, Some(_), _) => client.tell(ToClient::Warned(Warning::SlotNotListed {
             slot,
             generation,
         })),
@@ -294,8 +315,9 @@ fn accept_slot<W: World>(
 }
 
 /// Finds the state to open, and compares it with what this machine and the recovery sheet know.
-fn look<W: World>(
-    world: &mut W,
+fn look(
+    store: &mut impl Store,
+    client: &mut impl Client,
     before: Option<u64>,
     expected: Option<HeadCode>,
     credential: Arc<Credential>,
@@ -312,7 +334,7 @@ fn look<W: World>(
     {
         // A commit of this machine whose receipt was lost is committed all the same.
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-        let copies = read_copies(world, &credential, &mut coder, pending.generation)?;
+        let copies = read_copies(store, &credential, &mut coder, pending.generation)?;
         if copies
             .sound
             .iter()
@@ -323,12 +345,12 @@ fn look<W: World>(
             });
         }
     }
-    let head = choose_head(world, &credential, &here.ledger, before)?;
+    let head = choose_head(store, client, &credential, &here.ledger, before)?;
     let generation = head.found.known.generation;
     let mut history = History::from(&credential, &here.ledger, &head.found)?;
     if let Some(known) = here.ledger.head()
         && history
-            .hash_of(world, known.generation)?
+            .hash_of(store, client, known.generation)?
             .is_some_and(|hash| hash != known.hash())
     {
         return Err(Failure::NotDescended { known_generation });
@@ -342,13 +364,13 @@ fn look<W: World>(
             });
         }
         if !history
-            .hash_of(world, known_generation)?
+            .hash_of(store, client, known_generation)?
             .is_some_and(|hash| code.matches(&hash))
         {
             return Err(Failure::NotDescended { known_generation });
         }
     }
-    let spine = history.spine(world, generation)?;
+    let spine = history.spine(store, client, generation)?;
     let (lost, gap) = (history.lost.clone(), history.gap);
     let read = history.into_read().collect();
     Ok(View {
@@ -366,16 +388,17 @@ fn look<W: World>(
 
 /// The newest generation of which a copy authenticates, or of which this machine has the bytes;
 /// with `below` the newest of those below it.
-fn choose_head<W: World>(
-    world: &mut W,
+fn choose_head(
+    store: &mut impl Store,
+    client: &mut impl Client,
     credential: &Credential,
     ledger: &Ledger,
     below: Option<u64>,
 ) -> Result<Head, Failure> {
     let known = ledger.head().map_or(0, |head| head.generation);
-    let (newest, unknown) = find_newest(world, credential, known)?;
+    let (newest, unknown) = find_newest(store, client, credential, known)?;
     if newest == 0 {
-        return Err(whose(world, credential, known)?);
+        return Err(whose(store, client, credential, known)?);
     }
     if newest < known {
         return Err(Failure::RolledBack {
@@ -391,12 +414,12 @@ fn choose_head<W: World>(
     };
     let top = below.map_or(newest, |below| newest.min(below.saturating_sub(1)));
     let requested = below.is_some();
-    let (mut passed_over, mut taken) = newer_than(world, credential, &mut coder, top, newest)?;
+    let (mut passed_over, mut taken) = newer_than(store, credential, &mut coder, top, newest)?;
     for generation in (known.max(1)..=top).rev().take(GENERATIONS_READ_MAX) {
-        if world.cancelled() {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
-        let copies = read_copies(world, credential, &mut coder, generation)?;
+        let copies = read_copies(store, credential, &mut coder, generation)?;
         let (exists, free, fault) = (copies.exists, copies.free, copies.fault);
         match copies.only() {
             Ok(Some((copy, found))) => {
@@ -452,7 +475,7 @@ fn choose_head<W: World>(
         }
     }
     for (generation, (_, fault)) in &taken {
-        tell_damaged(world, credential, *generation, *fault)?;
+        tell_damaged(client, credential, *generation, *fault)?;
     }
     Err(Failure::NewestDamaged {
         generation: newest,
@@ -465,8 +488,8 @@ fn choose_head<W: World>(
 type Taken = BTreeMap<u64, (u16, Fault)>;
 
 /// Whether generations exist above `top`, and one of them is sound; and those that are not.
-fn newer_than<W: World>(
-    world: &mut W,
+fn newer_than(
+    store: &mut impl Store,
     credential: &Credential,
     coder: &mut Coder,
     top: u64,
@@ -485,7 +508,7 @@ fn newer_than<W: World>(
         let Some(passed) = passed_over.as_mut().filter(|passed| !passed.sound) else {
             break;
         };
-        let copies = read_copies(world, credential, coder, generation)?;
+        let copies = read_copies(store, credential, coder, generation)?;
         passed.sound = !copies.sound.is_empty();
         if copies.exists && !passed.sound {
             taken.insert(generation, (copies.free, copies.fault));
@@ -495,12 +518,13 @@ fn newer_than<W: World>(
 }
 
 /// Why there is no commit of this archive in the store.
-fn whose<W: World>(
-    world: &mut W,
+fn whose(
+    store: &mut impl Store,
+    client: &mut impl Client,
     credential: &Credential,
     known_generation: u64,
 ) -> Result<Failure, Failure> {
-    let slots = read_slots(world)?;
+    let slots = read_slots(store, client)?;
     if slots.is_empty() {
         return Ok(Failure::NotAnArchive);
     }
@@ -526,7 +550,11 @@ fn whose<W: World>(
 }
 
 /// Without a proof by hashes it takes more than the credential, which lies on the disk.
-fn prove_owner<W: World>(world: &mut W, view: &View) -> Result<(), Failure> {
+fn prove_owner(
+    secrets: &mut impl Secrets,
+    client: &mut impl Client,
+    view: &View,
+) -> Result<(), Failure> {
     let slots = view
         .here
         .slots
@@ -534,10 +562,10 @@ fn prove_owner<W: World>(world: &mut W, view: &View) -> Result<(), Failure> {
         .filter(|slot| listed(&view.head.found.commit, slot).is_some())
         .cloned();
     let slots: Vec<Slot> = slots.collect();
-    with_passphrase(world, |world, password: Password| {
+    with_passphrase(secrets, |password: Password| {
         let mut trial = SlotTrial::new(slots.iter().cloned());
         let opened = trial
-            .next(world, &password)?
+            .next(client, &password)?
             .and_then(|(root, slot)| root.credential(slot.clear().archive));
         match opened.filter(|opened| opened.commit_name(1) == view.credential.commit_name(1)) {
             Some(_) => Ok(()),
@@ -547,8 +575,8 @@ fn prove_owner<W: World>(world: &mut W, view: &View) -> Result<(), Failure> {
 }
 
 /// Builds the cache, and makes the new state count.
-fn adopt<W: World>(
-    world: &mut W,
+fn adopt<P: Parts>(
+    world: &mut World<P>,
     request: &Request,
     expected: Option<HeadCode>,
     mut view: View,
@@ -562,7 +590,12 @@ fn adopt<W: World>(
     } else {
         ledger.cache
     };
-    let mut old = OldCache::open(world, &view.credential, &view.here.folder, &ledger);
+    let mut old = OldCache::open(
+        &mut world.files,
+        &view.credential,
+        &view.here.folder,
+        &ledger,
+    );
     let mut problems = loop {
         let (generation, commit) = (
             view.head.found.known.generation,
@@ -583,8 +616,8 @@ fn adopt<W: World>(
             Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. }))
                 if generation > known_generation.max(1) =>
             {
-                world.tell(ToClient::Problem(problem_of(failure)?))?;
-                view = look_below(world, request, expected, view)?;
+                world.client.tell(ToClient::Problem(problem_of(failure)?))?;
+                view = look_below(&mut world.store, &mut world.client, request, expected, view)?;
             }
             Err(failure) => return Err(failure),
         }
@@ -595,7 +628,7 @@ fn adopt<W: World>(
             .pending()
             .is_some_and(|pending| pending.generation == *damaged);
         if !is_pending {
-            tell_damaged(world, &view.credential, *damaged, *fault)?;
+            tell_damaged(&mut world.client, &view.credential, *damaged, *fault)?;
             problems = problems.saturating_add(u64::from(request.before.is_none()));
         }
     }
@@ -604,7 +637,7 @@ fn adopt<W: World>(
         let problem = format!(
             "the store cannot say whether it is there: if it is, it is newer than generation {generation}"
         );
-        world.tell(ToClient::Problem(Problem {
+        world.client.tell(ToClient::Problem(Problem {
             object,
             class: class_of(Class::Commit),
             problem,
@@ -615,7 +648,7 @@ fn adopt<W: World>(
     }
     for (lost, free) in &view.lost {
         tell_damaged(
-            world,
+            &mut world.client,
             &view.credential,
             *lost,
             if *free == 0 {
@@ -626,16 +659,18 @@ fn adopt<W: World>(
         )?;
         problems = problems.saturating_add(1);
     }
-    let (live, slot_problems) = live_slots(world, &mut view, &mut ledger)?;
-    world.finish_fetch()?;
+    let (live, slot_problems) =
+        live_slots(&mut world.store, &mut world.client, &mut view, &mut ledger)?;
+    world.store.finish_fetch()?;
 
     let folder = view.here.folder.clone();
     toml.writer = match view.here.toml.take() {
         Some(known) => known.writer,
-        None => to_hex(&world.draw::<16>()?),
+        None => to_hex(&world.random.draw::<16>()?),
     };
-    folder.write_toml(world, &toml)?;
-    folder.write_unsealed_credential(world, &view.credential)?;
+    folder.write_toml(&mut world.files, &toml)?;
+    let unsealed = world.secrets.sealed_credential(folder.id());
+    folder.write_unsealed_credential(&mut world.files, &view.credential, unsealed)?;
     // With those of before: whichever ledger a cut leaves finds its slots here.
     let all: Vec<Slot> = view
         .here
@@ -645,20 +680,20 @@ fn adopt<W: World>(
         .chain(&live)
         .cloned()
         .collect();
-    folder.write_slots(world, &all)?;
+    folder.write_slots(&mut world.files, &all)?;
     let passed_over = view.head.passed_over;
     let old_cache = ledger.cache;
-    settle(&mut ledger, view, seconds(world.wall_nanos()));
+    settle(&mut ledger, view, seconds(world.clock.wall_nanos()));
     ledger.cache = cache;
     // From here on the new state counts.
-    ledger.write(world, &folder)?;
-    folder.link(world, &request.name)?;
-    folder.write_slots(world, &live)?;
+    ledger.write(&mut world.files, &folder)?;
+    folder.link(&mut world.files, &request.name)?;
+    folder.write_slots(&mut world.files, &live)?;
     if old_cache != cache {
-        world.remove(&folder.cache(old_cache))?;
+        world.files.remove(&folder.cache(old_cache))?;
     }
     if let (Some(passed), Some(_)) = (passed_over, request.before) {
-        world.tell(ToClient::Warned(Warning::OlderOpened {
+        world.client.tell(ToClient::Warned(Warning::OlderOpened {
             generation,
             newest: passed.newest,
         }))?;
@@ -675,8 +710,9 @@ fn adopt<W: World>(
 
 /// The same archive below a generation whose commit is sound, and which cannot be used all the
 /// same.
-fn look_below<W: World>(
-    world: &mut W,
+fn look_below(
+    store: &mut impl Store,
+    client: &mut impl Client,
     request: &Request,
     expected: Option<HeadCode>,
     view: View,
@@ -688,7 +724,8 @@ fn look_below<W: World>(
         .passed_over
         .map_or(generation, |passed| passed.newest);
     let mut below = look(
-        world,
+        store,
+        client,
         Some(generation),
         expected,
         view.credential,
@@ -704,7 +741,7 @@ fn look_below<W: World>(
             slot.clear().number == number && listed(&below.head.found.commit, slot).is_some()
         };
         accept_slot(
-            world,
+            client,
             request,
             &below,
             slots.iter().flatten().any(is_live),
@@ -750,8 +787,9 @@ fn settle(ledger: &mut Ledger, view: View, now: i64) {
 
 /// The slots that the head lists: of the store, or where it lost one this machine's copy. How many
 /// the store lost.
-fn live_slots<W: World>(
-    world: &mut W,
+fn live_slots(
+    store: &mut impl Store,
+    client: &mut impl Client,
     view: &mut View,
     ledger: &mut Ledger,
 ) -> Result<(Vec<Slot>, u64), Failure> {
@@ -765,7 +803,7 @@ fn live_slots<W: World>(
                 .find(|slot| slot.clear().number == wanted.number)
                 .cloned()
                 .ok_or(Fault::Missing),
-            None => read_slot(world, wanted.number)?,
+            None => read_slot(store, wanted.number)?,
         };
         let fault = match found {
             Ok(slot) if fits(&&slot) => {
@@ -786,14 +824,14 @@ fn live_slots<W: World>(
             volumes: Vec::new(),
             acknowledged: false,
         };
-        world.tell(ToClient::Problem(problem))?;
+        client.tell(ToClient::Problem(problem))?;
         problems = problems.saturating_add(1);
     }
     Ok((live, problems))
 }
 
-fn tell_damaged<W: World>(
-    world: &mut W,
+fn tell_damaged(
+    client: &mut impl Client,
     credential: &Credential,
     generation: u64,
     fault: Fault,
@@ -806,5 +844,5 @@ fn tell_damaged<W: World>(
         volumes: Vec::new(),
         acknowledged: false,
     };
-    world.tell(ToClient::Problem(problem))
+    client.tell(ToClient::Problem(problem))
 }

@@ -20,7 +20,7 @@ use super::pool::{Pool, Ticket};
 use super::put::Kept;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::{Journal, JournalPack, to_hex};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Buffer, Parts, Random, Store};
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
@@ -28,9 +28,13 @@ const NAMING_MAX: usize = 1;
 const NAMES_MAX: u8 = 8;
 
 /// What packing works with.
-pub struct Tools<'a, W> {
-    /// Clocks, randomness, state, far end.
-    pub world: &'a mut W,
+pub struct Tools<'a, P: Parts> {
+    /// Draws nonces and filler.
+    pub random: &'a mut P::Random,
+    /// Where cache and journal are.
+    pub files: &'a mut P::Files,
+    /// Takes the packs.
+    pub store: &'a mut P::Store,
     /// Seals metadata.
     pub credential: &'a Credential,
     /// Takes in what became durable.
@@ -42,15 +46,15 @@ pub struct Tools<'a, W> {
 }
 
 /// See the module's first line.
-pub struct Packer<B> {
+pub struct Packer<P: Parts> {
     pack_size_bytes: u32,
     next_number: u64,
-    open: Option<OpenPack<B>>,
+    open: Option<OpenPack<Buffer<P>>>,
     /// Nodes that go into the open pack when it is closed.
     nodes: Vec<(Id, Vec<u8>)>,
     /// The most bytes that their records can have.
     nodes_bytes: u32,
-    naming: VecDeque<Ticket<NamedPack<B>>>,
+    naming: VecDeque<Ticket<NamedPack<Buffer<P>>>>,
     sent: VecDeque<SentPack>,
     /// Ids in packs that the cache does not know yet.
     on_the_way: HashSet<Id>,
@@ -81,7 +85,7 @@ struct NamedPack<B> {
     buffer: B,
 }
 
-impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
+impl<P: Parts> Packer<P> {
     /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and
     /// journaled already.
     pub fn after(archive: &Archive, closed: Vec<(u64, PackEntry)>) -> Self {
@@ -120,9 +124,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Puts a chunk's record into the open pack.
-    pub fn add_chunk<W: World<Buffer = B>>(
+    pub fn add_chunk(
         &mut self,
-        tools: &mut Tools<'_, W>,
+        tools: &mut Tools<'_, P>,
         id: Id,
         key: &SessionKey,
         record: &[u8],
@@ -139,14 +143,10 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
 
     /// Takes a node in; its record is written when the pack is closed. A node that is known already
     /// is not stored again.
-    pub fn add_node<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-        plain: Vec<u8>,
-    ) -> Result<Id, Failure> {
+    pub fn add_node(&mut self, tools: &mut Tools<'_, P>, plain: Vec<u8>) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
         if self.on_the_way.contains(&id)
-            || tools.cache.index.find_sound(tools.world, &id)?.is_some()
+            || tools.cache.index.find_sound(tools.files, &id)?.is_some()
         {
             return Ok(id);
         }
@@ -164,9 +164,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
 
     /// Makes sure that the open pack holds `count` nodes of tree (a) of at most `bytes`, behind all
     /// that waits; the number of that pack.
-    pub fn reserve_tail<W: World<Buffer = B>>(
+    pub fn reserve_tail(
         &mut self,
-        tools: &mut Tools<'_, W>,
+        tools: &mut Tools<'_, P>,
         count: usize,
         bytes: u32,
     ) -> Result<u64, Failure> {
@@ -179,9 +179,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Writes a node of tree (a) into the open pack at once, and says where.
-    pub fn add_tail_node<W: World<Buffer = B>>(
+    pub fn add_tail_node(
         &mut self,
-        tools: &mut Tools<'_, W>,
+        tools: &mut Tools<'_, P>,
         plain: Vec<u8>,
     ) -> Result<(u64, u32, u32, Id), Failure> {
         let id = tools.credential.node_id(&plain);
@@ -200,11 +200,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
 
     /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run
     /// is cut to its Padmé size.
-    pub fn close<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-        last_of_run: bool,
-    ) -> Result<(), Failure> {
+    pub fn close(&mut self, tools: &mut Tools<'_, P>, last_of_run: bool) -> Result<(), Failure> {
         if self.open.is_none() {
             return Ok(());
         }
@@ -227,7 +223,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
             .as_mut()
             .get_mut(filler_offset..size(length_bytes))
             .ok_or_else(|| internal("a pack is too short"))?;
-        tools.world.random(filler)?;
+        tools.random.fill(filler)?;
         let directory = pack.layout.directory().clone();
         let (number, nodes, buffer) = (pack.number, pack.nodes, pack.buffer);
         let ticket = tools.pool.run(move |_| {
@@ -261,7 +257,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Sends every closed pack; after this each has its name.
-    fn send_all<W: World<Buffer = B>>(&mut self, tools: &mut Tools<'_, W>) -> Result<(), Failure> {
+    fn send_all(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         while !self.naming.is_empty() {
             self.send_named(tools)?;
         }
@@ -269,10 +265,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Waits until every pack that was sent is durable, journaled, and known to the cache.
-    pub fn settle<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-    ) -> Result<(), Failure> {
+    pub fn settle(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         self.send_all(tools)?;
         self.take_receipts(tools, true)
     }
@@ -284,13 +277,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
     }
 
     /// Journals and indexes what the far end says is durable.
-    pub fn take_receipts<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-        all: bool,
-    ) -> Result<(), Failure> {
+    pub fn take_receipts(&mut self, tools: &mut Tools<'_, P>, all: bool) -> Result<(), Failure> {
         while !self.sent.is_empty() {
-            let Some(receipt) = tools.world.receipt(all)? else {
+            let Some(receipt) = tools.store.receipt(all)? else {
                 return Ok(());
             };
             let Some(SentPack {
@@ -311,8 +300,8 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
                     continue;
                 }
             }
-            tools.journal.pack(tools.world, &pack)?;
-            tools.cache.add_pack(tools.world, &pack)?;
+            tools.journal.pack(tools.files, &pack)?;
+            tools.cache.add_pack(tools.files, &pack)?;
             for entry in &pack.directory.entries {
                 self.on_the_way.remove(&entry.id);
             }
@@ -320,10 +309,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         Ok(())
     }
 
-    fn send_named<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-    ) -> Result<(), Failure> {
+    fn send_named(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         let Some(ticket) = self.naming.pop_front() else {
             return Ok(());
         };
@@ -332,7 +318,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         self.sent_bytes = self
             .sent_bytes
             .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.world.put(
+        let number = tools.store.put(
             pack.entry.name,
             buffer,
             size(pack.entry.length_bytes),
@@ -348,9 +334,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
 
     /// What is wrong in the store is under one name, or in one folder of it: a pack seals its
     /// directory anew, and has another name then.
-    fn send_under_another_name<W: World<Buffer = B>>(
+    fn send_under_another_name(
         &mut self,
-        tools: &mut Tools<'_, W>,
+        tools: &mut Tools<'_, P>,
         mut pack: JournalPack,
         names: u8,
     ) -> Result<(), Failure> {
@@ -364,7 +350,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
             });
         }
         tracing::warn!(pack = %pack.entry.name, "its name cannot be used; it is sent under another one");
-        let mut buffer = tools.world.take_back()?;
+        let mut buffer = tools.store.take_back()?;
         let record = seal(
             tools,
             Kind::Directory,
@@ -392,7 +378,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         self.sent_bytes = self
             .sent_bytes
             .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.world.put(pack.entry.name, buffer, length, false)?;
+        let number = tools.store.put(pack.entry.name, buffer, length, false)?;
         self.sent.push_back(SentPack {
             number,
             pack,
@@ -412,12 +398,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         }
     }
 
-    fn open_pack<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-    ) -> Result<&mut OpenPack<B>, Failure> {
+    fn open_pack(&mut self, tools: &mut Tools<'_, P>) -> Result<&mut OpenPack<Buffer<P>>, Failure> {
         if self.open.is_none() {
-            let buffer = tools.world.buffer(size(self.pack_size_bytes))?;
+            let buffer = tools.store.buffer(size(self.pack_size_bytes))?;
             let (number, layout) = (self.next_number, PackLayout::new(self.pack_size_bytes));
             self.next_number = number.saturating_add(1);
             self.open = Some(OpenPack {
@@ -430,10 +413,7 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
         self.open.as_mut().ok_or_else(|| internal("no open pack"))
     }
 
-    fn write_nodes<W: World<Buffer = B>>(
-        &mut self,
-        tools: &mut Tools<'_, W>,
-    ) -> Result<(), Failure> {
+    fn write_nodes(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         self.nodes_bytes = 0;
         for (id, plain) in std::mem::take(&mut self.nodes) {
             let record = seal(tools, Kind::Node, &id, &plain)?;
@@ -457,13 +437,13 @@ impl<B: AsMut<[u8]>> OpenPack<B> {
     }
 }
 
-fn seal<W: World>(
-    tools: &mut Tools<'_, W>,
+fn seal<P: Parts>(
+    tools: &mut Tools<'_, P>,
     kind: Kind,
     id: &Id,
     plain: &[u8],
 ) -> Result<Vec<u8>, Failure> {
-    let seed = NonceSeed(tools.world.draw()?);
+    let seed = NonceSeed(tools.random.draw()?);
     let mut record = Vec::new();
     tools
         .credential

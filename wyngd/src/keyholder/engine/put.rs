@@ -4,20 +4,19 @@
 use wyng_control::Failure;
 use wyng_wire::BlobName;
 
-pub use crate::keyholder::world::Kept;
-use crate::keyholder::world::World;
+pub use crate::keyholder::world::{Kept, Store};
 
 /// Sends one small blob, which may use the store's reserve, and waits for its receipt. Nothing else
 /// may be in flight.
-pub fn put_blob<W: World>(world: &mut W, name: BlobName, bytes: &[u8]) -> Result<Kept, Failure> {
-    let mut buffer = world.buffer(bytes.len())?;
+pub fn put_blob(store: &mut impl Store, name: BlobName, bytes: &[u8]) -> Result<Kept, Failure> {
+    let mut buffer = store.buffer(bytes.len())?;
     buffer
         .as_mut()
         .iter_mut()
         .zip(bytes)
         .for_each(|(to, from)| *to = *from);
-    let number = world.put(name, buffer, bytes.len(), true)?;
-    let receipt = world
+    let number = store.put(name, buffer, bytes.len(), true)?;
+    let receipt = store
         .receipt(true)?
         .filter(|receipt| receipt.number == number)
         .ok_or(Failure::FarEndProtocol)?;

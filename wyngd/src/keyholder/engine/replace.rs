@@ -17,12 +17,12 @@ use super::fetch::{ChunkReader, Wanted};
 use super::pool::Pool;
 use super::restore::{WINDOW_BYTES, report};
 use crate::keyholder::room::{BLOCK_BYTES, Room};
-use crate::keyholder::world::{Beside, Errno, There, World};
+use crate::keyholder::world::{Beside, Client, Errno, Parts, There, Volumes, World};
 
 /// The parts of a restore, each borrowed for itself.
-pub struct Parts<'a, W: World> {
+pub struct Context<'a, P: Parts> {
     /// Whatever the engine meets.
-    pub world: &'a mut W,
+    pub world: &'a mut World<P>,
     /// The archive.
     pub archive: &'a mut Archive,
     /// The workers.
@@ -111,9 +111,9 @@ impl Which<'_> {
 impl Replacement<'_> {
     /// Makes the target what the session is, durably, and reads it back. What was changed until
     /// then is in `changes` also when this fails.
-    pub fn write<W: World>(
+    pub fn write<P: Parts>(
         &self,
-        parts: &mut Parts<'_, W>,
+        parts: &mut Context<'_, P>,
         changes: &mut Changes,
     ) -> Result<(), Failure> {
         let comparison = self.comparison();
@@ -139,6 +139,7 @@ impl Replacement<'_> {
             .is_some_and(|there| there.size_bytes > self.session.size_bytes);
         parts
             .world
+            .volumes
             .finish_target(self.item, self.session.size_bytes)
             .map_err(|errno| self.not_written(errno))?;
         self.read_back(parts, changes)
@@ -162,9 +163,9 @@ impl Replacement<'_> {
     }
 
     /// Reads what is there of these chunks, and writes what differs.
-    fn compare_and_fetch<W: World>(
+    fn compare_and_fetch<P: Parts>(
         &self,
-        parts: &mut Parts<'_, W>,
+        parts: &mut Context<'_, P>,
         comparison: &Comparison<'_>,
         which: &Which<'_>,
         changes: &mut Changes,
@@ -196,7 +197,7 @@ impl Replacement<'_> {
                     for compared in &batch.chunks {
                         let is_trusted = matches!(which, Which::Outside(_));
                         window.extend(self.take(
-                            parts.world,
+                            &mut parts.world.volumes,
                             &batch,
                             *compared,
                             is_trusted,
@@ -208,14 +209,16 @@ impl Replacement<'_> {
                 awaited_bytes = window.iter().fold(awaited_bytes, |sum, wanted| {
                     sum.saturating_add(wanted.plain_bytes.into())
                 });
-                parts.reader.want(parts.world, parts.archive, &window)?;
-                self.show_position(parts.world, &reading, awaited_bytes);
-                stop_if_cancelled(parts.world)?;
+                parts
+                    .reader
+                    .want(&mut parts.world.files, parts.archive, &window)?;
+                self.show_position(&mut parts.world.client, &reading, awaited_bytes);
+                stop_if_cancelled(&mut parts.world.client)?;
             }
-            match parts.reader.next(parts.world, parts.pool)? {
+            match parts.reader.next(&mut parts.world.store, parts.pool)? {
                 Some(opened) => {
                     for chunk in opened {
-                        self.put(parts.world, chunk.index, &chunk.chunk, changes)?;
+                        self.put(&mut parts.world.volumes, chunk.index, &chunk.chunk, changes)?;
                         awaited_bytes = awaited_bytes.saturating_sub(chunk.chunk.len() as u64);
                         parts.reader.give_back(vec![chunk.chunk]);
                     }
@@ -223,18 +226,18 @@ impl Replacement<'_> {
                 None if at_end => return Ok(()),
                 None => {}
             }
-            self.show_position(parts.world, &reading, awaited_bytes);
-            stop_if_cancelled(parts.world)?;
+            self.show_position(&mut parts.world.client, &reading, awaited_bytes);
+            stop_if_cancelled(&mut parts.world.client)?;
         }
     }
 
-    fn show_position<W: World>(&self, world: &mut W, reading: &Reading, awaited_bytes: u64) {
+    fn show_position(&self, client: &mut impl Client, reading: &Reading, awaited_bytes: u64) {
         let seen_bytes = reading
             .position()
             .saturating_mul(self.session.chunk_size_bytes.into())
             .min(self.session.size_bytes);
         report(
-            world,
+            client,
             Phase::Restoring,
             &self.volume.name,
             seen_bytes.saturating_sub(awaited_bytes),
@@ -244,9 +247,9 @@ impl Replacement<'_> {
 
     /// What one chunk asks for: nothing, zeros, a copy of what is beside the target; or it must be
     /// fetched.
-    fn take<W: World>(
+    fn take(
         &self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         batch: &Batch,
         compared: Compared,
         is_trusted: bool,
@@ -264,7 +267,7 @@ impl Replacement<'_> {
         }
         match (expected, found) {
             (Some(_), Found::Same) if !self.is_in_target() => {
-                self.put(world, index, batch.bytes(index, plain_bytes), changes)?;
+                self.put(volumes, index, batch.bytes(index, plain_bytes), changes)?;
                 Ok(None)
             }
             (_, Found::Same) => Ok(None),
@@ -278,7 +281,7 @@ impl Replacement<'_> {
             (None, _) => {
                 changes.written.insert(index..index.saturating_add(1));
                 let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-                world
+                volumes
                     .punch_target(self.item, offset, plain_bytes.into())
                     .map_err(|errno| self.not_written(errno))?;
                 Ok(None)
@@ -286,9 +289,9 @@ impl Replacement<'_> {
         }
     }
 
-    fn put<W: World>(
+    fn put(
         &self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         index: u64,
         bytes: &[u8],
         changes: &mut Changes,
@@ -296,7 +299,7 @@ impl Replacement<'_> {
         // Noted before: of a write that fails, a part may have been done.
         changes.written.insert(index..index.saturating_add(1));
         let offset = index.saturating_mul(u64::from(self.session.chunk_size_bytes));
-        world
+        volumes
             .write_target(self.item, offset, bytes)
             .map_err(|errno| self.not_written(errno))?;
         changes.written_bytes = changes.written_bytes.saturating_add(bytes.len() as u64);
@@ -308,25 +311,32 @@ impl Replacement<'_> {
     }
 
     /// Bytes of the session's chunks outside of the suspects: holes are not among them.
-    fn taken_unread<W: World>(
+    fn taken_unread<P: Parts>(
         &self,
-        parts: &mut Parts<'_, W>,
+        parts: &mut Context<'_, P>,
         suspects: &Bits,
     ) -> Result<u64, Failure> {
         let mut unread_bytes = 0u64;
-        super::restore::for_each_chunk(parts.world, parts.archive, self.session, |index, _| {
-            if !suspects.contains(index) {
-                unread_bytes = unread_bytes.saturating_add(self.session.chunk_bytes(index).into());
-            }
-            Ok(())
-        })?;
+        super::restore::for_each_chunk(
+            &mut parts.world.files,
+            &mut parts.world.client,
+            parts.archive,
+            self.session,
+            |index, _| {
+                if !suspects.contains(index) {
+                    unread_bytes =
+                        unread_bytes.saturating_add(self.session.chunk_bytes(index).into());
+                }
+                Ok(())
+            },
+        )?;
         Ok(unread_bytes)
     }
 
     /// What a device has behind the end of the session becomes zeros; a file is cut there.
-    fn clear_behind<W: World>(
+    fn clear_behind<P: Parts>(
         &self,
-        parts: &mut Parts<'_, W>,
+        parts: &mut Context<'_, P>,
         changes: &mut Changes,
     ) -> Result<(), Failure> {
         let end = self
@@ -338,19 +348,26 @@ impl Replacement<'_> {
         while next < end {
             let piece = self.piece_behind(next, end);
             if !self
-                .is_clear(parts.world, &mut room, &piece)
+                .is_clear(&mut parts.world.volumes, &mut room, &piece)
                 .unwrap_or(false)
             {
                 changes.cleared.push((piece.start, piece.end));
                 let length = piece.end.saturating_sub(piece.start);
                 parts
                     .world
+                    .volumes
                     .punch_target(self.item, piece.start, length)
                     .map_err(|errno| self.not_written(errno))?;
             }
             next = piece.end;
-            report(parts.world, Phase::Restoring, &self.volume.name, next, end);
-            stop_if_cancelled(parts.world)?;
+            report(
+                &mut parts.world.client,
+                Phase::Restoring,
+                &self.volume.name,
+                next,
+                end,
+            );
+            stop_if_cancelled(&mut parts.world.client)?;
         }
         Ok(())
     }
@@ -364,9 +381,9 @@ impl Replacement<'_> {
     }
 
     /// Does the target's medium have only zeros in this range?
-    fn is_clear<W: World>(
+    fn is_clear(
         &self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         room: &mut Room,
         range: &Range<u64>,
     ) -> Result<bool, Errno> {
@@ -377,15 +394,15 @@ impl Replacement<'_> {
         );
         let as_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         room.resize(as_usize(length));
-        let read = world.read_target(self.item, begin, room.blocks_mut())?;
+        let read = volumes.read_target(self.item, begin, room.blocks_mut())?;
         let found = room.bytes().get(as_usize(before)..).unwrap_or_default();
         Ok(read >= as_usize(length) && found.iter().all(|byte| *byte == 0))
     }
 
     /// Reads all that was written from the target's medium, and compares it with the session.
-    fn read_back<W: World>(
+    fn read_back<P: Parts>(
         &self,
-        parts: &mut Parts<'_, W>,
+        parts: &mut Context<'_, P>,
         changes: &Changes,
     ) -> Result<(), Failure> {
         let comparison = Comparison {
@@ -428,22 +445,22 @@ impl Replacement<'_> {
                 .saturating_mul(chunk_size)
                 .min(total_bytes);
             report(
-                parts.world,
+                &mut parts.world.client,
                 Phase::ReadingBack,
                 &self.volume.name,
                 done_bytes,
                 total_bytes,
             );
-            stop_if_cancelled(parts.world)?;
+            stop_if_cancelled(&mut parts.world.client)?;
         }
         let mut room = Room::default();
         for (begin, end) in &changes.cleared {
-            match self.is_clear(parts.world, &mut room, &(*begin..*end)) {
+            match self.is_clear(&mut parts.world.volumes, &mut room, &(*begin..*end)) {
                 Ok(true) => {}
                 Ok(false) => return Err(self.not_read_back(*begin, Found::Other)),
                 Err(errno) => return Err(self.not_read_back(*begin, Found::Unreadable(errno))),
             }
-            stop_if_cancelled(parts.world)?;
+            stop_if_cancelled(&mut parts.world.client)?;
         }
         Ok(())
     }
@@ -451,27 +468,27 @@ impl Replacement<'_> {
     /// A target that was changed where it is becomes again what it was; whether it did. Where it
     /// cannot be cloned back, as on a full file system, what differs is written back from the
     /// clone.
-    pub fn undo<W: World>(&self, world: &mut W, changes: &Changes) -> Result<bool, Failure> {
+    pub fn undo(&self, volumes: &mut impl Volumes, changes: &Changes) -> Result<bool, Failure> {
         let Some(there) = self.there.filter(|there| there.in_place) else {
             return Ok(true);
         };
         if changes.is_empty() {
-            return Ok(world.finish_target(self.item, there.size_bytes).is_ok());
+            return Ok(volumes.finish_target(self.item, there.size_bytes).is_ok());
         }
         if there.beside != Some(Beside::Kept) {
             return Ok(false);
         }
-        Ok(world.undo_target(self.item, there.size_bytes)?
-            || self.write_back(world, there, changes).is_ok())
+        Ok(volumes.undo_target(self.item, there.size_bytes)?
+            || self.write_back(volumes, there, changes).is_ok())
     }
 
-    fn write_back<W: World>(
+    fn write_back(
         &self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         there: There,
         changes: &Changes,
     ) -> Result<(), Errno> {
-        world.finish_target(self.item, there.size_bytes)?;
+        volumes.finish_target(self.item, there.size_bytes)?;
         let (mut was, mut is) = (Room::default(), Room::default());
         let chunk_size = u64::from(self.session.chunk_size_bytes);
         let mut changed = Bits::none(there.size_bytes.div_ceil(chunk_size));
@@ -494,8 +511,8 @@ impl Replacement<'_> {
                         .unwrap_or(0);
                 was.resize(length);
                 is.resize(length);
-                let read = world.read_source(self.item, offset, was.bytes_mut())?;
-                let found = world.read_target(self.item, offset, is.blocks_mut())?;
+                let read = volumes.read_source(self.item, offset, was.bytes_mut())?;
+                let found = volumes.read_target(self.item, offset, is.blocks_mut())?;
                 if read < length || found < length {
                     return Err(Errno(5));
                 }
@@ -511,10 +528,10 @@ impl Replacement<'_> {
                     if !may_write {
                         return Err(Errno(5));
                     }
-                    world.write_target(self.item, offset.saturating_add(begin), old)?;
+                    volumes.write_target(self.item, offset.saturating_add(begin), old)?;
                 }
             }
-            world.finish_target(self.item, there.size_bytes)?;
+            volumes.finish_target(self.item, there.size_bytes)?;
         }
         Ok(())
     }
@@ -545,8 +562,8 @@ impl Replacement<'_> {
     }
 }
 
-fn stop_if_cancelled<W: World>(world: &mut W) -> Result<(), Failure> {
-    if world.cancelled() {
+fn stop_if_cancelled(client: &mut impl Client) -> Result<(), Failure> {
+    if client.cancelled() {
         Err(Failure::Interrupted)
     } else {
         Ok(())

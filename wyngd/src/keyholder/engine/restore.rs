@@ -22,9 +22,11 @@ use super::differences::{Comparison, Found, Place, Reading};
 use super::fetch::{ChunkReader, Opened, Packs, Wanted, keys_of, packs_of};
 use super::heal;
 use super::pool::Pool;
-use super::replace::{Changes, Parts, Replacement};
+use super::replace::{Changes, Context, Replacement};
 use crate::keyholder::state::{Origins, Said};
-use crate::keyholder::world::{Errno, TargetShape, TargetWish, World};
+use crate::keyholder::world::{
+    Client, Errno, Files, Parts, Store, TargetShape, TargetWish, Volumes, World,
+};
 
 /// An interrupt is heard after so many chunks of a walk that reads local nodes alone.
 const LOOK_UP_EVERY: u64 = 4096;
@@ -76,10 +78,16 @@ struct Ended {
 
 /// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every
 /// target is looked at before the passphrase is asked for.
-pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, &request.archive)?;
+pub fn restore<P: Parts>(world: &mut World<P>, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     let (mut failed, mut went_around) = (Vec::new(), false);
-    let chosen = choose(world, &mut archive, request, &mut failed)?;
+    let chosen = choose(
+        &mut world.files,
+        &mut world.client,
+        &mut archive,
+        request,
+        &mut failed,
+    )?;
     let asked = chosen.len().saturating_add(failed.len());
     if request.around_damage {
         around::begin(&mut archive);
@@ -99,7 +107,7 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
             Ok(plan) => planned.push(plan),
             Err(failure) if is_of_one_volume(&failure) => {
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
         }
@@ -111,10 +119,10 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
     if request.dry_run {
         for plan in &planned {
             match estimate(world, &mut archive, &mut pool, request, plan) {
-                Ok(report) => world.tell(ToClient::Restored(report))?,
+                Ok(report) => world.client.tell(ToClient::Restored(report))?,
                 Err(failure) if is_of_one_volume(&failure) => {
                     failed.push(failure.exit());
-                    world.tell(ToClient::Failed(failure))?;
+                    world.client.tell(ToClient::Failed(failure))?;
                 }
                 Err(failure) => return Err(failure),
             }
@@ -122,12 +130,13 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         return Ok(exit_of(&failed, asked));
     }
     let data_key = archive.data_key(world)?;
-    let keys = Arc::new(keys_of(world, &mut archive, &data_key)?.keys);
+    let keys =
+        Arc::new(keys_of(&mut world.files, &mut world.client, &mut archive, &data_key)?.keys);
     let openers = Openers {
-        packs: Arc::new(packs_of(world, &mut archive)?),
+        packs: Arc::new(packs_of(&mut world.files, &mut archive)?),
         keys,
     };
-    world.connect(
+    world.store.connect(
         Service::Fetch,
         &archive.toml.via,
         &archive.toml.store,
@@ -137,13 +146,15 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
         match restore_volume(world, &mut archive, &mut pool, &openers, request, plan) {
             Ok(report) => {
                 let (volume, lost_bytes) = (report.name.clone(), report.lost_bytes);
-                world.tell(ToClient::Restored(report))?;
+                world.client.tell(ToClient::Restored(report))?;
                 if lost_bytes > 0 {
                     went_around = true;
-                    world.tell(ToClient::Failed(Failure::RestoredAround {
-                        volume,
-                        lost_bytes,
-                    }))?;
+                    world
+                        .client
+                        .tell(ToClient::Failed(Failure::RestoredAround {
+                            volume,
+                            lost_bytes,
+                        }))?;
                 }
             }
             Err(Ended {
@@ -151,12 +162,12 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
                 others_go_on: true,
             }) => {
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(failure))?;
+                world.client.tell(ToClient::Failed(failure))?;
             }
             Err(Ended { failure, .. }) => return Err(failure),
         }
     }
-    world.finish_fetch()?;
+    world.store.finish_fetch()?;
     Ok(if went_around {
         ExitStatus::Damage
     } else {
@@ -166,13 +177,14 @@ pub fn restore<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus,
 
 /// What is to be restored. A volume whose list of sessions is lost is reported, and counts as
 /// failed.
-fn choose<W: World>(
-    world: &mut W,
+fn choose(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     request: &Request,
     failed: &mut Vec<ExitStatus>,
 ) -> Result<Vec<(VolumeEntry, SessionEntry)>, Failure> {
-    let volumes = archive.volumes(world)?;
+    let volumes = archive.volumes(files)?;
     let all = request.volumes.is_empty();
     let mut wanted: Vec<VolumeEntry> = Vec::new();
     let mut named = HashSet::new();
@@ -191,12 +203,12 @@ fn choose<W: World>(
     }
     let mut chosen = Vec::new();
     for volume in wanted {
-        match archive.choose(world, &volume, &request.session) {
+        match archive.choose(files, &volume, &request.session) {
             Ok(session) => chosen.push((volume, session)),
             Err(Failure::UnknownSession { .. }) if all => {}
             Err(failure @ Failure::SessionsLost { .. }) => {
                 failed.push(failure.exit());
-                world.tell(ToClient::Failed(failure))?;
+                client.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
         }
@@ -212,28 +224,30 @@ fn choose<W: World>(
 /// Finds what would end the restore of a volume later: a session that is known to be damaged, and
 /// whatever the caller finds at the target. `taken_bytes` of the room there are for targets that
 /// were looked at before.
-fn look<W: World>(
-    world: &mut W,
+fn look<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     request: &Request,
     item: u32,
     (volume, session): (VolumeEntry, SessionEntry),
     taken_bytes: &mut u64,
 ) -> Result<Planned, Failure> {
-    if !request.around_damage && heal::is_damaged(world, archive, &session, &mut HashMap::new())? {
+    if !request.around_damage
+        && heal::is_damaged(&mut world.files, archive, &session, &mut HashMap::new())?
+    {
         return Err(Failure::SessionDamaged {
             volume: volume.name,
             session: session_name(session.time),
         });
     }
-    let wish = wish(world, archive, request, &volume, &session);
-    let TargetLook { path, found } = world.look_at_target(item, &wish)?;
+    let wish = wish(&world.client, archive, request, &volume, &session);
+    let TargetLook { path, found } = world.volumes.look_at_target(item, &wish)?;
     let found = found.map_err(|fault| fault.of_volume(&volume.name, &path, session.size_bytes))?;
     check_place(request, &volume.name, found.remembered.as_ref())?;
     if let Some(free_bytes) = found.free_bytes {
         let free_bytes = free_bytes.saturating_sub(*taken_bytes);
         let needed_bytes = if found.keeps_holes {
-            data_bytes(world, archive, &session)?
+            data_bytes(&mut world.files, &mut world.client, archive, &session)?
         } else {
             session.size_bytes
         };
@@ -277,8 +291,8 @@ fn check_place(
     request.origins.check(volume, origin, said)
 }
 
-fn wish<'a, W: World>(
-    world: &W,
+fn wish<'a>(
+    client: &impl Client,
     archive: &Archive,
     request: &'a Request,
     volume: &'a VolumeEntry,
@@ -293,21 +307,22 @@ fn wish<'a, W: World>(
             volume: volume.id.0,
         },
         in_place: request.in_place,
-        origin: request.origins.path_of(&volume.name, world.client_uid()),
+        origin: request.origins.path_of(&volume.name, client.uid()),
     }
 }
 
 /// Visits every chunk of a session that is not a hole, in ascending order.
-pub(super) fn for_each_chunk<W: World>(
-    world: &mut W,
+pub(super) fn for_each_chunk(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     session: &SessionEntry,
     mut visit: impl FnMut(u64, Id) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut walk = Walk::<ContentTree>::from(&content_root(session), 0);
-    let mut nodes = archive.nodes(world);
+    let mut nodes = archive.nodes(files);
     while let Some((index, id)) = walk.next(&mut nodes)? {
-        if index % LOOK_UP_EVERY == 0 && nodes.world.cancelled() {
+        if index % LOOK_UP_EVERY == 0 && client.cancelled() {
             return Err(Failure::Interrupted);
         }
         visit(index, id)?;
@@ -316,13 +331,14 @@ pub(super) fn for_each_chunk<W: World>(
 }
 
 /// Bytes of a session that are not in holes.
-fn data_bytes<W: World>(
-    world: &mut W,
+fn data_bytes(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<u64, Failure> {
     let mut bytes = 0u64;
-    for_each_chunk(world, archive, session, |index, _| {
+    for_each_chunk(files, client, archive, session, |index, _| {
         bytes = bytes.saturating_add(session.chunk_bytes(index).into());
         Ok(())
     })?;
@@ -331,8 +347,8 @@ fn data_bytes<W: World>(
 
 /// What a restore would fetch and write: all of the session, or what differs from what is there,
 /// which is read.
-fn estimate<W: World>(
-    world: &mut W,
+fn estimate<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     request: &Request,
@@ -350,8 +366,10 @@ fn estimate<W: World>(
     if found.holds_bytes {
         let TargetWish {
             base_of, origin, ..
-        } = wish(world, archive, request, volume, session);
-        let shape = world.open_source(*item, &volume.name, &base_of, origin)?;
+        } = wish(&world.client, archive, request, volume, session);
+        let shape = world
+            .volumes
+            .open_source(*item, &volume.name, &base_of, origin)?;
         let domain = Arc::new(archive.credential.domain(session.domain));
         let there_bytes = shape.size_bytes;
         let comparison = Comparison {
@@ -376,7 +394,7 @@ fn estimate<W: World>(
             }
             reading.give_back(batch);
             report(
-                world,
+                &mut world.client,
                 Phase::Reading,
                 &volume.name,
                 reading
@@ -384,27 +402,39 @@ fn estimate<W: World>(
                     .saturating_mul(session.chunk_size_bytes.into()),
                 session.size_bytes,
             );
-            if world.cancelled() {
+            if world.client.cancelled() {
                 return Err(Failure::Interrupted);
             }
         }
-        world.close_source(*item);
+        world.volumes.close_source(*item);
     } else {
-        for_each_chunk(world, archive, session, |index, id| {
-            written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
-            wanted.push((index, id));
-            Ok(())
-        })?;
+        for_each_chunk(
+            &mut world.files,
+            &mut world.client,
+            archive,
+            session,
+            |index, id| {
+                written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
+                wanted.push((index, id));
+                Ok(())
+            },
+        )?;
     }
     let mut fetched_bytes = 0u64;
     for (_, id) in &wanted {
-        let record = archive.cache.index.find(world, id)?;
+        let record = archive.cache.index.find(&mut world.files, id)?;
         fetched_bytes =
             fetched_bytes.saturating_add(record.map_or(0, |record| record.length_bytes.into()));
     }
     let lost_bytes = if request.around_damage {
-        let lost = around::known_lost(world, archive, session, &wanted)?;
-        around::tell_lost(world, &volume.name, session, &lost)?
+        let lost = around::known_lost(
+            &mut world.files,
+            &mut world.client,
+            archive,
+            session,
+            &wanted,
+        )?;
+        around::tell_lost(&mut world.client, &volume.name, session, &lost)?
     } else {
         0
     };
@@ -422,8 +452,8 @@ fn estimate<W: World>(
     })
 }
 
-fn restore_volume<W: World>(
-    world: &mut W,
+fn restore_volume<P: Parts>(
+    world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     openers: &Openers,
@@ -439,9 +469,14 @@ fn restore_volume<W: World>(
     } = plan;
     let credential = Arc::clone(&archive.credential);
     let domain = Arc::new(credential.domain(session.domain));
-    let wish = wish(world, archive, request, volume, session);
+    let wish = wish(&world.client, archive, request, volume, session);
     let lost = if request.around_damage {
-        Some(around::below_lost_nodes(world, archive, session)?)
+        Some(around::below_lost_nodes(
+            &mut world.files,
+            &mut world.client,
+            archive,
+            session,
+        )?)
     } else {
         None
     };
@@ -449,7 +484,7 @@ fn restore_volume<W: World>(
         kind,
         there,
         remembered,
-    } = world.open_target(*item, &wish, path)?;
+    } = world.volumes.open_target(*item, &wish, path)?;
     check_place(request, &volume.name, remembered.as_ref())?;
     let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
     if let Some(lost) = lost {
@@ -467,7 +502,7 @@ fn restore_volume<W: World>(
         quick: request.quick,
     };
     let written = {
-        let mut parts = Parts {
+        let mut parts = Context {
             world: &mut *world,
             archive,
             pool,
@@ -486,11 +521,11 @@ fn restore_volume<W: World>(
     };
     let (fetched_bytes, lost) = (reader.fetched_bytes, reader.take_lost());
     // What is still under way must not become the answer to a later question.
-    let written = reader.abandon(world).and(written);
+    let written = reader.abandon(&mut world.store).and(written);
     if changes.base_is_wrong {
-        world.drop_base(*item)?;
+        world.volumes.drop_base(*item)?;
     }
-    let placed = written.and_then(|()| world.place_target(*item, &volume.name, path));
+    let placed = written.and_then(|()| world.volumes.place_target(*item, &volume.name, path));
     let ended = match placed {
         Ok(()) => Ok(RestoreReport {
             item: *item,
@@ -504,24 +539,24 @@ fn restore_volume<W: World>(
             lost_bytes: 0,
         }),
         Err(failure) => Err(end(
-            world,
+            &mut world.volumes,
             &replacement,
             &changes,
             about(failure, &volume.name),
         )?),
     };
-    world.close_target(*item);
+    world.volumes.close_target(*item);
     let mut report = ended?;
     if let Some(lost) = lost {
-        report.lost_bytes = around::tell_lost(world, &volume.name, session, &lost)?;
+        report.lost_bytes = around::tell_lost(&mut world.client, &volume.name, session, &lost)?;
     }
     Ok(report)
 }
 
 /// A target that is changed where it is becomes again what it was, as far as that can be; the
 /// failure says what it is now.
-fn end<W: World>(
-    world: &mut W,
+fn end(
+    volumes: &mut impl Volumes,
     replacement: &Replacement<'_>,
     changes: &Changes,
     failure: Failure,
@@ -530,7 +565,7 @@ fn end<W: World>(
     let is_in_place = replacement.there.is_some_and(|there| there.in_place);
     let failure = if !is_in_place {
         failure
-    } else if replacement.undo(world, changes)? {
+    } else if replacement.undo(volumes, changes)? {
         match failure {
             Failure::TargetWrite {
                 volume,
@@ -568,8 +603,8 @@ impl From<Failure> for Ended {
 }
 
 /// Asks for the chunks of a session window by window, and writes them one after the other.
-fn write_stream<W: World>(
-    parts: &mut Parts<'_, W>,
+fn write_stream<P: Parts>(
+    parts: &mut Context<'_, P>,
     stream: &mut Stream,
     volume: &VolumeEntry,
     session: &SessionEntry,
@@ -586,15 +621,19 @@ fn write_stream<W: World>(
     let mut at_end = false;
     loop {
         while !at_end && parts.reader.wants_more() && stream.has_room() {
-            let window = next_window(parts.world, parts.archive, &mut walk, session)?;
+            let window = next_window(&mut parts.world.files, parts.archive, &mut walk, session)?;
             at_end = window.is_empty();
             stream.expect(&window);
-            parts.reader.want(parts.world, parts.archive, &window)?;
+            parts
+                .reader
+                .want(&mut parts.world.files, parts.archive, &window)?;
         }
-        match parts.reader.next(parts.world, parts.pool)? {
+        match parts.reader.next(&mut parts.world.store, parts.pool)? {
             Some(opened) => {
                 for chunk in opened {
-                    let written = stream.take(parts.world, chunk).map_err(not_written)?;
+                    let written = stream
+                        .take(&mut parts.world.volumes, chunk)
+                        .map_err(not_written)?;
                     changes.written_bytes =
                         written.iter().fold(changes.written_bytes, |sum, chunk| {
                             sum.saturating_add(chunk.len() as u64)
@@ -605,33 +644,34 @@ fn write_stream<W: World>(
             None if at_end => {
                 return parts
                     .world
+                    .volumes
                     .finish_target(stream.item, session.size_bytes)
                     .map_err(not_written);
             }
             None => {}
         }
         report(
-            parts.world,
+            &mut parts.world.client,
             Phase::Restoring,
             &volume.name,
             changes.written_bytes,
             session.size_bytes,
         );
-        if parts.world.cancelled() {
+        if parts.world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
     }
 }
 
-fn next_window<W: World>(
-    world: &mut W,
+fn next_window(
+    files: &mut impl Files,
     archive: &mut Archive,
     walk: &mut Walk<ContentTree>,
     session: &SessionEntry,
 ) -> Result<Vec<Wanted>, Failure> {
     let window_chunks = (WINDOW_BYTES / u64::from(session.chunk_size_bytes)).max(1);
     let mut window = Vec::new();
-    let mut nodes = archive.nodes(world);
+    let mut nodes = archive.nodes(files);
     while (window.len() as u64) < window_chunks
         && let Some((index, id)) = walk.next(&mut nodes)?
     {
@@ -677,7 +717,7 @@ impl Stream {
     }
 
     /// Gives back what was written, to be filled again.
-    fn take<W: World>(&mut self, world: &mut W, opened: Opened) -> Result<Vec<Vec<u8>>, Errno> {
+    fn take(&mut self, volumes: &mut impl Volumes, opened: Opened) -> Result<Vec<Vec<u8>>, Errno> {
         let mut written = Vec::new();
         self.waiting.insert(opened.index, Some(opened.chunk));
         while let Some(next) = self.waiting.first_entry()
@@ -685,7 +725,7 @@ impl Stream {
         {
             let (index, chunk) = next.remove_entry();
             let chunk = chunk.unwrap_or_default();
-            world.write_target(
+            volumes.write_target(
                 self.item,
                 index.saturating_mul(self.chunk_size_bytes),
                 &chunk,
@@ -697,15 +737,15 @@ impl Stream {
 }
 
 /// Tells how far it is.
-pub(super) fn report<W: World>(
-    world: &mut W,
+pub(super) fn report(
+    client: &mut impl Client,
     phase: Phase,
     name: &str,
     done_bytes: u64,
     total_bytes: u64,
 ) {
     let done_bytes = done_bytes.min(total_bytes);
-    world.progress(Progress {
+    client.progress(Progress {
         phase,
         volume: Some(name.to_owned()),
         done_bytes,

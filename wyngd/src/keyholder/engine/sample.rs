@@ -15,7 +15,7 @@ use super::archive::Archive;
 use super::backup::name_chunk;
 use super::bits::Bits;
 use super::source::ReadStop;
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Files, Parts, Random, Volumes, World};
 
 /// Read for this at most in a run, of each volume.
 const SAMPLE_BYTES: u64 = 8 << 20;
@@ -34,8 +34,9 @@ pub struct Samples {
 impl Samples {
     /// Draws chunks of the base: each is the first at or after a random place, since most of a
     /// volume may be a hole.
-    pub fn draw<W: World>(
-        world: &mut W,
+    pub fn draw(
+        files: &mut impl Files,
+        random: &mut impl Random,
         archive: &mut Archive,
         base: &Root<Id>,
         count: u64,
@@ -47,10 +48,10 @@ impl Samples {
             beside_left: BESIDE_MAX.min(most / 3),
         };
         for _ in 0..DRAWN_MAX.min(most.saturating_sub(samples.beside_left)) {
-            let place = u64::from_le_bytes(world.draw()?)
+            let place = u64::from_le_bytes(random.draw()?)
                 .checked_rem(count)
                 .unwrap_or(0);
-            let found = Walk::<ContentTree>::from(base, place).next(&mut archive.nodes(world))?;
+            let found = Walk::<ContentTree>::from(base, place).next(&mut archive.nodes(files))?;
             samples
                 .chunks
                 .insert(found.map_or(place, |(index, _)| index));
@@ -80,9 +81,9 @@ impl Samples {
 
     /// Reads what is left of them: how many bytes, and whether each is what the base has.
     #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
-    pub fn check<W: World>(
+    pub fn check<P: Parts>(
         self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         item: u32,
         base: &Root<Id>,
@@ -96,10 +97,12 @@ impl Samples {
             let length = size_bytes.saturating_sub(offset).min(chunk_size as u64);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
             let read = world
+                .volumes
                 .read_source(item, offset, &mut bytes)
                 .map_err(|errno| ReadStop::Errno(offset, errno))?;
             read_bytes = read_bytes.saturating_add(length);
-            let expected = get::<ContentTree, _>(base, index, &mut archive.nodes(world))?;
+            let expected =
+                get::<ContentTree, _>(base, index, &mut archive.nodes(&mut world.files))?;
             if read < bytes.len() || name_chunk(domain, &bytes) != expected {
                 return Ok((read_bytes, false));
             }

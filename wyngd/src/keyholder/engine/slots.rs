@@ -8,7 +8,7 @@ use wyng_archive::crypto::{Password, Root, SlotError, cheapest_first, open_slot,
 use wyng_archive::format::{SLOT_BYTES, Slot};
 use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
 
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Secrets, Store};
 
 /// Slots that are asked for before the first answer is awaited: without it each of the 256 names
 /// costs a way to the store and back.
@@ -41,17 +41,17 @@ impl SlotTrial {
 
     /// ROOT out of the next slot that the passphrase opens, and the slot; `None` when all were
     /// tried.
-    pub fn next<W: World>(
+    pub fn next(
         &mut self,
-        world: &mut W,
+        client: &mut impl Client,
         password: &Password,
     ) -> Result<Option<(Root, Slot)>, Failure> {
         for slot in self.slots.by_ref() {
-            if world.cancelled() {
+            if client.cancelled() {
                 return Err(Failure::Interrupted);
             }
             let (done_bytes, total_bytes) = (self.tried, self.total);
-            world.progress(Progress {
+            client.progress(Progress {
                 phase: Phase::Unlocking,
                 volume: None,
                 done_bytes,
@@ -80,18 +80,18 @@ impl SlotTrial {
 
 /// Asks for a passphrase that opens something, and after a wrong one again where a person can be
 /// asked again.
-pub fn with_passphrase<W: World, T>(
-    world: &mut W,
-    mut open: impl FnMut(&mut W, Password) -> Result<T, Failure>,
+pub fn with_passphrase<T>(
+    secrets: &mut impl Secrets,
+    mut open: impl FnMut(Password) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut asked = Asked::Known;
     for left in (0..PASSPHRASE_TRIES).rev() {
-        let given = match world.passphrase(asked) {
+        let given = match secrets.passphrase(asked) {
             Err(Failure::NoPassphrase) if asked == Asked::Again => break,
             given => given?,
         };
         let opened = match Password::new(given) {
-            Some(password) => open(world, password),
+            Some(password) => open(password),
             None => Err(Failure::WrongPassphrase),
         };
         match opened {
@@ -120,18 +120,21 @@ impl StoredSlots {
 }
 
 /// Reads every slot that exists.
-pub fn read_slots<W: World>(world: &mut W) -> Result<StoredSlots, Failure> {
+pub fn read_slots(
+    store: &mut impl Store,
+    client: &mut impl Client,
+) -> Result<StoredSlots, Failure> {
     let mut slots = StoredSlots::default();
     let numbers: Vec<u8> = (0..=u8::MAX).collect();
     for batch in numbers.chunks(ASKED_AHEAD) {
-        if world.cancelled() {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
         for number in batch {
-            ask(world, *number)?;
+            ask(store, *number)?;
         }
         for number in batch {
-            match answer(world, *number)? {
+            match answer(store, *number)? {
                 Ok(slot) => slots.sound.push(slot),
                 Err(Fault::Missing) => {}
                 Err(fault) => slots.damaged.push((*number, fault)),
@@ -142,9 +145,9 @@ pub fn read_slots<W: World>(world: &mut W) -> Result<StoredSlots, Failure> {
 }
 
 /// One slot of the store.
-pub fn read_slot<W: World>(world: &mut W, number: u8) -> Result<Result<Slot, Fault>, Failure> {
-    ask(world, number)?;
-    answer(world, number)
+pub fn read_slot(store: &mut impl Store, number: u8) -> Result<Result<Slot, Fault>, Failure> {
+    ask(store, number)?;
+    answer(store, number)
 }
 
 /// `H` of a slot's 224 bytes: by it a commit lists it.
@@ -162,16 +165,16 @@ pub fn damaged_slot(number: u8, fault: Fault) -> Failure {
     }
 }
 
-fn ask<W: World>(world: &mut W, number: u8) -> Result<(), Failure> {
-    world.request(
+fn ask(store: &mut impl Store, number: u8) -> Result<(), Failure> {
+    store.request(
         slot_name(number),
         0,
         u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX),
     )
 }
 
-fn answer<W: World>(world: &mut W, number: u8) -> Result<Result<Slot, Fault>, Failure> {
-    let slot = world
+fn answer(store: &mut impl Store, number: u8) -> Result<Result<Slot, Fault>, Failure> {
+    let slot = store
         .answer()?
         .or_fault()
         .and_then(|bytes| Slot::decode(bytes.as_ref()));

@@ -16,7 +16,7 @@ use super::catalog::{CachedNodes, content_root};
 use super::sample::Samples;
 use crate::keyholder::cache::Cache;
 use crate::keyholder::state::SavedDelta;
-use crate::keyholder::world::{ChangePage, Errno, World};
+use crate::keyholder::world::{ChangePage, Errno, Files, Volumes};
 
 /// What is read at once; a task for a worker is a part of it.
 const BATCH_BYTES: usize = 2 << 20;
@@ -135,17 +135,17 @@ impl BatchReader {
     }
 
     /// The next batch, or `None` at the end.
-    pub fn next<W: World>(&mut self, world: &mut W) -> Result<Option<Batch>, ReadStop> {
+    pub fn next(&mut self, volumes: &mut impl Volumes) -> Result<Option<Batch>, ReadStop> {
         if self.current.is_empty() {
-            match self.ranges.next(world, self.item)? {
+            match self.ranges.next(volumes, self.item)? {
                 Some(range) => self.current = range,
-                None => return self.check_size(world).map(|()| None),
+                None => return self.check_size(volumes).map(|()| None),
             }
         }
         let chunk_size = self.chunk_size as u64;
         let Range { start, end } = self.current.clone();
         let offset = start.saturating_mul(chunk_size);
-        let data = world
+        let data = volumes
             .next_data(self.item, offset)
             .map_err(|errno| ReadStop::Errno(offset, errno))?;
         let range_end = end.saturating_mul(chunk_size).min(self.size_bytes);
@@ -171,7 +171,7 @@ impl BatchReader {
             .saturating_sub(offset);
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let read = world
+        let read = volumes
             .read_source(self.item, offset, &mut bytes)
             .map_err(|errno| ReadStop::Errno(offset, errno))?;
         if read < bytes.len() {
@@ -208,8 +208,8 @@ impl BatchReader {
     }
 
     /// A source that shrank while it was read would look like one with a hole at its end.
-    fn check_size<W: World>(&self, world: &mut W) -> Result<(), ReadStop> {
-        let found = world
+    fn check_size(&self, volumes: &mut impl Volumes) -> Result<(), ReadStop> {
+        let found = volumes
             .source_bytes(self.item)
             .map_err(|errno| ReadStop::Errno(self.size_bytes, errno))?;
         if found < self.size_bytes {
@@ -285,14 +285,14 @@ impl ChunkRanges {
     }
 
     /// The next one.
-    pub fn next<W: World>(
+    pub fn next(
         &mut self,
-        world: &mut W,
+        volumes: &mut impl Volumes,
         item: u32,
     ) -> Result<Option<Range<u64>>, Failure> {
         loop {
             if self.told.is_empty() && !self.at_end {
-                self.next_page(world, item)?;
+                self.next_page(volumes, item)?;
             }
             let known_is_next = match (self.known.front(), self.told.front()) {
                 (Some(known), Some(told)) => known.0 <= told.0,
@@ -316,8 +316,8 @@ impl ChunkRanges {
         }
     }
 
-    fn next_page<W: World>(&mut self, world: &mut W, item: u32) -> Result<(), Failure> {
-        match world.next_changes(item)? {
+    fn next_page(&mut self, volumes: &mut impl Volumes, item: u32) -> Result<(), Failure> {
+        match volumes.next_changes(item)? {
             Some(ChangePage { method, ranges }) => {
                 self.method = Some(method);
                 self.at_end = ranges.is_empty();
@@ -348,14 +348,14 @@ impl BaseWalk {
     }
 
     /// The next entry in `range`, which stays the next one.
-    pub fn peek_in<W: World>(
+    pub fn peek_in(
         &mut self,
         range: &Range<u64>,
-        world: &mut W,
+        files: &mut impl Files,
         cache: &mut Cache,
         credential: &Credential,
     ) -> Result<Option<(u64, Id)>, Failure> {
-        let entry = self.next_in(range, world, cache, credential)?;
+        let entry = self.next_in(range, files, cache, credential)?;
         if entry.is_some() {
             self.ahead = entry;
         }
@@ -363,10 +363,10 @@ impl BaseWalk {
     }
 
     /// The next entry in `range`. Ranges ascend; what lies between two is not loaded.
-    pub fn next_in<W: World>(
+    pub fn next_in(
         &mut self,
         range: &Range<u64>,
-        world: &mut W,
+        files: &mut impl Files,
         cache: &mut Cache,
         credential: &Credential,
     ) -> Result<Option<(u64, Id)>, Failure> {
@@ -374,7 +374,7 @@ impl BaseWalk {
             None => {
                 self.walk.skip_to(range.start);
                 self.walk.next(&mut CachedNodes {
-                    world,
+                    files,
                     cache,
                     credential,
                 })?

@@ -8,7 +8,7 @@ use wyng_wire::Service;
 use super::archive::Archive;
 use super::commit::{commit_change, settle_pending};
 use super::pool::Pool;
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Parts, Store, World};
 
 /// Behind generations that were passed over, so many commits at most are made at once to reach
 /// beyond them.
@@ -16,13 +16,15 @@ const COMMITS_MAX: usize = 64;
 
 /// Takes over. Behind damaged generations it writes on until it is past them, so that the archive
 /// opens elsewhere as it is here.
-pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
-    let mut archive = Archive::open(world, name)?;
+pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
-    world.connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
-    settle_pending(world, &mut archive)?;
+    world
+        .store
+        .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+    settle_pending(&mut world.files, &mut world.store, &mut archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {
             return Err(Failure::NewerSound {
@@ -38,11 +40,11 @@ pub fn take_over<W: World>(world: &mut W, name: &str) -> Result<(), Failure> {
         if archive.may_write().is_ok() {
             break;
         }
-        if world.cancelled() {
+        if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
         let mut pool = Pool::new(0, 0)?;
         commit_change(world, &mut archive, &mut pool, |_| {})?;
     }
-    world.finish_push()
+    world.store.finish_push()
 }

@@ -32,7 +32,7 @@ use super::pool::{Pool, Ticket};
 use super::restore::volume_and_session;
 use crate::keyholder::cache::{KeysAtHand, Location, Stored};
 use crate::keyholder::state::{KnownCommit, Notes, PackNote, to_hex};
-use crate::keyholder::world::World;
+use crate::keyholder::world::{Client, Clock, Files, Parts, Store, World};
 
 /// A pack is read in pieces of this size, so that memory does not grow with packs.
 const PIECE_BYTES: u32 = 1 << 20;
@@ -63,22 +63,22 @@ pub struct Request {
 }
 
 /// Checks the store.
-pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, Failure> {
-    let mut archive = Archive::open(world, &request.archive)?;
-    let (sessions, lists_lost) = chosen_sessions(world, &mut archive, request)?;
+pub fn verify<P: Parts>(world: &mut World<P>, request: &Request) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    let (sessions, lists_lost) = chosen_sessions(&mut world.files, &mut archive, request)?;
     let data_key = if request.deep {
         Some(archive.data_key(world)?)
     } else {
         None
     };
-    let packs = packs_of(world, &mut archive)?;
+    let packs = packs_of(&mut world.files, &mut archive)?;
     let everything = request.volumes.is_empty() && request.session.is_none();
     let needed = if everything {
         packs.keys().copied().collect()
     } else {
-        packs_needed(world, &mut archive, &sessions)?
+        packs_needed(&mut world.files, &mut world.client, &mut archive, &sessions)?
     };
-    world.connect(
+    world.store.connect(
         Service::Fetch,
         &archive.toml.via,
         &archive.toml.store,
@@ -86,12 +86,16 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
     )?;
     let (opener, key_fault) = match data_key {
         Some(data_key) => {
-            let Keys { keys, fault } = keys_of(world, &mut archive, &data_key)?;
-            (Some(Opener::new(world, &mut archive, keys)?), fault)
+            let Keys { keys, fault } =
+                keys_of(&mut world.files, &mut world.client, &mut archive, &data_key)?;
+            (
+                Some(Opener::new(&mut world.files, &mut archive, keys)?),
+                fault,
+            )
         }
         None => (None, None),
     };
-    let times = CheckTimes::read(world, &archive)?;
+    let times = CheckTimes::read(&mut world.files, &archive)?;
     let mut check = Check {
         problems: Vec::new(),
         objects_checked: 0,
@@ -115,11 +119,11 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         everything,
     );
     // Also what was found before an interruption is noted.
-    check.times.write(world, &archive)?;
+    check.times.write(&mut world.files, &archive)?;
     check.hold_what_is_too_much();
     if check.notes != archive.ledger.notes {
         archive.ledger.notes.take(check.notes);
-        archive.ledger.write(world, &archive.folder)?;
+        archive.ledger.write(&mut world.files, &archive.folder)?;
     }
     let (foreign_objects, listed_whole) = read?;
     // What is held counts as lost only for saying which sessions need it.
@@ -131,33 +135,39 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
         .cache
         .index
         .set_lost(lost.union(&held).copied().collect());
-    let told = tell_problems(world, &mut archive, &packs, check.problems)?;
+    let told = tell_problems(
+        &mut world.files,
+        &mut world.client,
+        &mut archive,
+        &packs,
+        check.problems,
+    )?;
     archive.cache.index.set_lost(lost);
-    forget_what_healed(world, &mut archive)?;
+    forget_what_healed(&mut world.files, &mut archive)?;
     let (objects_checked, read_bytes) = (check.objects_checked, check.read_bytes);
     // A list may have come back with its pack.
     let mut still_lost = Vec::new();
     for volume in lists_lost {
         if matches!(
-            archive.sessions(world, &volume),
+            archive.sessions(&mut world.files, &volume),
             Err(Failure::SessionsLost { .. })
         ) {
             still_lost.push(volume);
         }
     }
-    let lists = tell_lost_lists(world, &archive, &still_lost)?;
-    let lost_keys = tell_lost_keys(world, &archive)?;
+    let lists = tell_lost_lists(&mut world.client, &archive, &still_lost)?;
+    let lost_keys = tell_lost_keys(&mut world.client, &archive)?;
     let key_fault =
         key_fault.filter(|fault| lost_keys == 0 || !matches!(fault, Failure::Missing { .. }));
-    let passed_over = tell_passed_over(world, &archive)?;
+    let passed_over = tell_passed_over(&mut world.client, &archive)?;
     let problems = [told.new, lists.new, lost_keys, passed_over]
         .into_iter()
         .fold(u64::from(key_fault.is_some()), u64::saturating_add);
     if let Some(fault) = key_fault {
-        world.tell(ToClient::Problem(problem_of(fault)?))?;
+        world.client.tell(ToClient::Problem(problem_of(fault)?))?;
     }
     let acknowledged = told.acknowledged.saturating_add(lists.acknowledged);
-    world.tell(ToClient::Verified(VerifyReport {
+    world.client.tell(ToClient::Verified(VerifyReport {
         objects_checked,
         foreign_objects,
         listed_whole,
@@ -177,12 +187,12 @@ pub fn verify<W: World>(world: &mut W, request: &Request) -> Result<ExitStatus, 
 type NamedSession = (VolumeEntry, SessionEntry);
 
 /// The sessions that are to be checked, and the volumes of which nobody can say which those are.
-fn chosen_sessions<W: World>(
-    world: &mut W,
+fn chosen_sessions(
+    files: &mut impl Files,
     archive: &mut Archive,
     request: &Request,
 ) -> Result<(Vec<NamedSession>, Vec<VolumeEntry>), Failure> {
-    let volumes = archive.volumes(world)?;
+    let volumes = archive.volumes(files)?;
     if let Some(unknown) = request
         .volumes
         .iter()
@@ -198,9 +208,9 @@ fn chosen_sessions<W: World>(
             continue;
         }
         let sessions = match &request.session {
-            None => archive.sessions(world, &volume),
+            None => archive.sessions(files, &volume),
             Some(choice) => archive
-                .choose(world, &volume, choice)
+                .choose(files, &volume, choice)
                 .map(|session| vec![session]),
         };
         match sessions {
@@ -223,8 +233,8 @@ fn chosen_sessions<W: World>(
 }
 
 /// Names the volumes whose list of sessions is lost.
-fn tell_lost_lists<W: World>(
-    world: &mut W,
+fn tell_lost_lists(
+    client: &mut impl Client,
     archive: &Archive,
     volumes: &[VolumeEntry],
 ) -> Result<Told, Failure> {
@@ -241,7 +251,7 @@ fn tell_lost_lists<W: World>(
         };
         *count = count.saturating_add(1);
         let root = sessions_root(volume).child.unwrap_or(Id::ZERO);
-        world.tell(ToClient::Problem(Problem {
+        client.tell(ToClient::Problem(Problem {
             object: to_hex(&root.0),
             class: ObjectClass::Node,
             problem: "it holds the list of the sessions, and is missing".into(),
@@ -254,7 +264,7 @@ fn tell_lost_lists<W: World>(
 
 /// Names the newer generation that this machine passed over, until a person has it go on from the
 /// older one; how many problems that is.
-fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+fn tell_passed_over(client: &mut impl Client, archive: &Archive) -> Result<u64, Failure> {
     let Some(passed) = archive.ledger.passed_over else {
         return Ok(0);
     };
@@ -264,7 +274,7 @@ fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, F
     } else {
         "is damaged"
     };
-    world.tell(ToClient::Problem(Problem {
+    client.tell(ToClient::Problem(Problem {
         object: to_hex(&archive.credential.commit_name(passed.newest).0),
         class: ObjectClass::Commit,
         problem: format!(
@@ -279,9 +289,9 @@ fn tell_passed_over<W: World>(world: &mut W, archive: &Archive) -> Result<u64, F
 
 /// Names the nodes of the key table that are lost, whichever sessions need their keys; how many
 /// there are.
-fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Failure> {
+fn tell_lost_keys(client: &mut impl Client, archive: &Archive) -> Result<u64, Failure> {
     for id in &archive.lost_keys.nodes {
-        world.tell(ToClient::Problem(Problem {
+        client.tell(ToClient::Problem(Problem {
             object: to_hex(&id.0),
             class: ObjectClass::Node,
             problem: "it holds a part of the key table, and is missing".into(),
@@ -294,23 +304,24 @@ fn tell_lost_keys<W: World>(world: &mut W, archive: &Archive) -> Result<u64, Fai
 
 /// The packs in which records of these sessions lie, and the nodes by which they are found and
 /// opened.
-fn packs_needed<W: World>(
-    world: &mut W,
+fn packs_needed(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     sessions: &[NamedSession],
 ) -> Result<BTreeSet<u64>, Failure> {
     let mut needed = BTreeSet::new();
-    packs_below(world, archive, &mut |pack, _| {
+    packs_below(files, archive, &mut |pack, _| {
         needed.insert(pack);
     })?;
-    let mut ids = catalog_nodes(world, archive, sessions)?;
+    let mut ids = catalog_nodes(files, archive, sessions)?;
     for (_, session) in sessions {
-        if world.cancelled() {
+        if client.cancelled() {
             return Err(Failure::Interrupted);
         }
-        ids.extend(reached(world, archive, session)?);
+        ids.extend(reached(files, archive, session)?);
         for id in ids.drain() {
-            if let Some(location) = archive.cache.index.find(world, &id)? {
+            if let Some(location) = archive.cache.index.find(files, &id)? {
                 needed.insert(location.pack);
             }
         }
@@ -320,14 +331,14 @@ fn packs_needed<W: World>(
 
 /// The nodes by which these sessions are found and opened: of the volumes, of each volume's
 /// sessions, and of the key table.
-fn catalog_nodes<W: World>(
-    world: &mut W,
+fn catalog_nodes(
+    files: &mut impl Files,
     archive: &mut Archive,
     sessions: &[NamedSession],
 ) -> Result<HashSet<Id>, Failure> {
     let (volumes, keys) = (volumes_root(&archive.head), keys_root(&archive.head));
     let mut seen = HashSet::new();
-    let mut nodes = NodesAtHand(archive.nodes(world));
+    let mut nodes = NodesAtHand(archive.nodes(files));
     mark::<VolumesTree, _, _, _>(
         &volumes,
         &mut nodes,
@@ -349,8 +360,8 @@ fn catalog_nodes<W: World>(
 }
 
 /// All nodes and chunks that a session reaches.
-fn reached<W: World>(
-    world: &mut W,
+fn reached(
+    files: &mut impl Files,
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<HashSet<Id>, Failure> {
@@ -358,7 +369,7 @@ fn reached<W: World>(
     let root = content_root(session);
     mark::<ContentTree, _, _, _>(
         &root,
-        &mut NodesAtHand(archive.nodes(world)),
+        &mut NodesAtHand(archive.nodes(files)),
         &mut |id| nodes_seen.insert(*id),
         &mut |id| {
             chunks.insert(*id);
@@ -399,9 +410,9 @@ impl Check {
     /// Reads it all; how many blobs of the store are not the archive's, and whether all of the
     /// store could be listed.
     #[allow(clippy::too_many_arguments)] // the parts of one verify, each borrowed for itself
-    fn everything<W: World>(
+    fn everything<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &mut Archive,
         request: &Request,
         packs: &Packs,
@@ -411,8 +422,8 @@ impl Check {
         of_archive: bool,
     ) -> Result<(u64, bool), Failure> {
         if of_archive {
-            self.slots(world, archive)?;
-            self.commits(world, archive)?;
+            self.slots(&mut world.store, archive)?;
+            self.commits(&mut world.store, &mut world.client, archive)?;
         }
         let order = self.times.oldest_first(needed);
         match opener {
@@ -421,17 +432,23 @@ impl Check {
                 self.open_packs(world, archive, packs, &order, opener, request.budget_bytes)?
             }
         }
-        self.index_again(world, archive, packs)?;
+        self.index_again(&mut world.files, &mut world.store, archive, packs)?;
         // Where a lost pack's directory was never read here, only the sessions know what was in it.
         if request.deep || !self.notes.packs.is_empty() || archive.cache.index.has_lost_keys() {
-            self.completeness(world, archive, packs, sessions)?;
+            self.completeness(
+                &mut world.files,
+                &mut world.client,
+                archive,
+                packs,
+                sessions,
+            )?;
         }
         let foreign = if of_archive {
-            self.foreign(world, archive, packs)?
+            self.foreign(&mut world.store, archive, packs)?
         } else {
             (0, true)
         };
-        world.finish_fetch()?;
+        world.store.finish_fetch()?;
         Ok(foreign)
     }
 
@@ -506,9 +523,10 @@ impl Check {
 
     /// Takes what a pack holds that is whole again into the cache: when that was built, perhaps
     /// nothing of it could be read.
-    fn index_again<W: World>(
+    fn index_again(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
+        store: &mut impl Store,
         archive: &mut Archive,
         packs: &Packs,
     ) -> Result<(), Failure> {
@@ -516,21 +534,21 @@ impl Check {
             return Ok(());
         }
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-        archive.reopen_cache(world)?;
+        archive.reopen_cache(files)?;
         for number in std::mem::take(&mut self.returned) {
             let Some(entry) = packs.get(&number) else {
                 continue;
             };
-            let (pack, _) = read_pack(world, &archive.credential, &mut coder, number, entry)?;
-            archive.cache.add_pack(world, &pack)?;
+            let (pack, _) = read_pack(store, &archive.credential, &mut coder, number, entry)?;
+            archive.cache.add_pack(files, &pack)?;
         }
-        archive.save_cache(world)
+        archive.save_cache(files)
     }
 
-    fn slots<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+    fn slots(&mut self, store: &mut impl Store, archive: &Archive) -> Result<(), Failure> {
         for slot in &archive.head.slots {
             let name = slot_name(slot.number);
-            match self.read_small(world, name, SLOT_BYTES)? {
+            match self.read_small(store, name, SLOT_BYTES)? {
                 Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => {
                     self.notes.slots.remove(&slot.number);
                 }
@@ -545,19 +563,24 @@ impl Check {
 
     /// From the head down: each commit's hash stands in the one after it. One copy is enough; two
     /// that authenticate and differ are a fork.
-    fn commits<W: World>(&mut self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+    fn commits(
+        &mut self,
+        store: &mut impl Store,
+        client: &mut impl Client,
+        archive: &Archive,
+    ) -> Result<(), Failure> {
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         let (mut generation, mut expected) = (
             archive.head.generation,
             archive.ledger.head().map(KnownCommit::hash),
         );
         while generation > 0 {
-            if world.cancelled() {
+            if client.cancelled() {
                 return Err(Failure::Interrupted);
             }
             let name = archive.credential.commit_name(generation);
             let copies = read_commit(
-                world,
+                store,
                 &archive.credential,
                 &mut coder,
                 generation,
@@ -591,14 +614,14 @@ impl Check {
     }
 
     /// Reads packs and compares their hashes with their names.
-    fn hash_packs<W: World>(
+    fn hash_packs<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         packs: &Packs,
         order: &[u64],
         budget_bytes: Option<u64>,
     ) -> Result<(), Failure> {
-        let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
+        let (now, total_bytes) = (now_secs(&mut world.clock), bytes_of(packs, order));
         for number in order {
             let Some(pack) = packs.get(number) else {
                 continue;
@@ -608,7 +631,7 @@ impl Check {
             }) {
                 break;
             }
-            let fault = self.hash_pack(world, pack)?;
+            let fault = self.hash_pack(&mut world.store, pack)?;
             self.judge(
                 *number,
                 pack,
@@ -618,23 +641,23 @@ impl Check {
                     .into_iter()
                     .collect(),
             );
-            self.pack_done(world, total_bytes)?;
+            self.pack_done(&mut world.client, total_bytes)?;
         }
         Ok(())
     }
 
     /// Reads packs whole, some ahead; workers compare their hashes and open their directories and
     /// every record.
-    fn open_packs<W: World>(
+    fn open_packs<P: Parts>(
         &mut self,
-        world: &mut W,
+        world: &mut World<P>,
         archive: &Archive,
         packs: &Packs,
         order: &[u64],
         opener: Opener,
         budget_bytes: Option<u64>,
     ) -> Result<(), Failure> {
-        let (now, total_bytes) = (now_secs(world), bytes_of(packs, order));
+        let (now, total_bytes) = (now_secs(&mut world.clock), bytes_of(packs, order));
         let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
         let opener = Arc::new(opener);
         let mut left = order
@@ -650,7 +673,7 @@ impl Check {
                 budget_bytes.is_none_or(|budget| begun_bytes.saturating_add(length) <= budget)
                     && (ahead_bytes == 0 || ahead_bytes.saturating_add(length) <= OPENING_MAX_BYTES)
             }) {
-                world.request(pack.name, 0, pack.length_bytes)?;
+                world.store.request(pack.name, 0, pack.length_bytes)?;
                 begun_bytes = begun_bytes.saturating_add(pack.length_bytes.into());
                 ahead_bytes = ahead_bytes.saturating_add(pack.length_bytes.into());
                 asked.push_back((number, pack));
@@ -658,7 +681,7 @@ impl Check {
             if opening.len() < pool.width()
                 && let Some((number, pack)) = asked.pop_front()
             {
-                let fault = match world.answer()?.or_fault() {
+                let fault = match world.store.answer()?.or_fault() {
                     Ok(bytes) => {
                         self.read_bytes = self.read_bytes.saturating_add(pack.length_bytes.into());
                         let opener = Arc::clone(&opener);
@@ -678,7 +701,7 @@ impl Check {
                     vec![Damage::new(Class::Pack, pack.name.0, fault)],
                 );
                 ahead_bytes = ahead_bytes.saturating_sub(pack.length_bytes.into());
-                self.pack_done(world, total_bytes)?;
+                self.pack_done(&mut world.client, total_bytes)?;
                 continue;
             }
             let Some((number, pack, ticket)) = opening.pop_front() else {
@@ -690,20 +713,20 @@ impl Check {
             self.unnamed
                 .extend(opened.unnamed.into_iter().map(|id| (id, number)));
             self.judge(number, &pack, now, opened.damages);
-            self.pack_done(world, total_bytes)?;
+            self.pack_done(&mut world.client, total_bytes)?;
         }
     }
 
-    fn pack_done<W: World>(&mut self, world: &mut W, total_bytes: u64) -> Result<(), Failure> {
+    fn pack_done(&mut self, client: &mut impl Client, total_bytes: u64) -> Result<(), Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
-        world.progress(Progress {
+        client.progress(Progress {
             phase: Phase::Verifying,
             volume: None,
             done_bytes: self.read_bytes,
             total_bytes,
             sent_bytes: 0,
         });
-        if world.cancelled() {
+        if client.cancelled() {
             Err(Failure::Interrupted)
         } else {
             Ok(())
@@ -711,9 +734,9 @@ impl Check {
     }
 
     /// Reads a pack in pieces and compares its hash with its name.
-    fn hash_pack<W: World>(
+    fn hash_pack(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
         pack: &PackEntry,
     ) -> Result<Option<Fault>, Failure> {
         let mut hasher = blake3::Hasher::new();
@@ -721,7 +744,7 @@ impl Check {
         loop {
             while asked < PIECES_AHEAD && asked_bytes < pack.length_bytes {
                 let length = PIECE_BYTES.min(pack.length_bytes.saturating_sub(asked_bytes));
-                world.request(pack.name, asked_bytes, length)?;
+                store.request(pack.name, asked_bytes, length)?;
                 asked_bytes = asked_bytes.saturating_add(length);
                 asked = asked.saturating_add(1);
             }
@@ -729,7 +752,7 @@ impl Check {
                 break;
             }
             asked = asked.saturating_sub(1);
-            match world.answer()?.or_fault() {
+            match store.answer()?.or_fault() {
                 Ok(bytes) => {
                     self.read_bytes = self.read_bytes.saturating_add(bytes.as_ref().len() as u64);
                     hasher.update(bytes.as_ref());
@@ -744,9 +767,10 @@ impl Check {
     }
 
     /// Does every chunk and node of every session lie in a pack that the archive has?
-    fn completeness<W: World>(
+    fn completeness(
         &mut self,
-        world: &mut W,
+        files: &mut impl Files,
+        client: &mut impl Client,
         archive: &mut Archive,
         packs: &Packs,
         sessions: &[NamedSession],
@@ -754,11 +778,11 @@ impl Check {
         let (mut seen, mut seen_chunks, mut unopenable) =
             (HashSet::new(), HashSet::new(), BTreeSet::new());
         for (_, session) in sessions {
-            if world.cancelled() {
+            if client.cancelled() {
                 return Err(Failure::Interrupted);
             }
             let (mut nodes, mut chunks) = (Vec::new(), Vec::new());
-            let mut at_hand = NodesAtHand(archive.nodes(world));
+            let mut at_hand = NodesAtHand(archive.nodes(files));
             let mut first = |id: &Id| {
                 let is_first = seen.insert(*id);
                 nodes.extend(is_first.then_some(*id));
@@ -775,7 +799,7 @@ impl Check {
             )?;
             let nodes = nodes.into_iter().map(|id| (Class::Node, id));
             for (class, id) in nodes.chain(chunks.into_iter().map(|id| (Class::Record, id))) {
-                let location = archive.cache.index.find(world, &id)?;
+                let location = archive.cache.index.find(files, &id)?;
                 match location.and_then(|location| Some((location, packs.get(&location.pack)?))) {
                     None => self.note(class, BlobName(id.0), Fault::Missing),
                     Some((location, pack)) if self.is_under_lost_key(archive, &location) => {
@@ -817,9 +841,9 @@ impl Check {
     /// that were removed stay in the store, and what a cut run sent is this machine's. Only further
     /// copies of a sound commit are read: two contents of one generation are a fork, which a
     /// listing brings to light.
-    fn foreign<W: World>(
+    fn foreign(
         &mut self,
-        world: &mut W,
+        store: &mut impl Store,
         archive: &Archive,
         packs: &Packs,
     ) -> Result<(u64, bool), Failure> {
@@ -852,7 +876,7 @@ impl Check {
             }
         }
         let (mut foreign, mut copied) = (0u64, BTreeSet::new());
-        let listed_whole = world.list_store(&mut |name, length_bytes| {
+        let listed_whole = store.list(&mut |name, length_bytes| {
             if let Some((number, pack)) = lengths
                 .get(&name)
                 .filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes)
@@ -869,7 +893,7 @@ impl Check {
             .for_each(|(number, pack)| self.judge_length(*number, pack));
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         for generation in copied {
-            if read_copies(world, &archive.credential, &mut coder, generation)?
+            if read_copies(store, &archive.credential, &mut coder, generation)?
                 .sound
                 .len()
                 > 1
@@ -884,15 +908,15 @@ impl Check {
         Ok((foreign, listed_whole))
     }
 
-    fn read_small<W: World>(
+    fn read_small<S: Store>(
         &mut self,
-        world: &mut W,
+        store: &mut S,
         name: BlobName,
         length: usize,
-    ) -> Result<Result<W::Bytes, Fault>, Failure> {
+    ) -> Result<Result<S::Bytes, Fault>, Failure> {
         self.objects_checked = self.objects_checked.saturating_add(1);
-        world.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
-        let answer = world.answer()?.or_fault();
+        store.request(name, 0, u32::try_from(length).unwrap_or(u32::MAX))?;
+        let answer = store.answer()?.or_fault();
         if answer.is_ok() {
             self.read_bytes = self.read_bytes.saturating_add(length as u64);
         }
@@ -900,8 +924,8 @@ impl Check {
     }
 }
 
-fn now_secs<W: World>(world: &mut W) -> i64 {
-    i64::try_from(world.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+fn now_secs(clock: &mut impl Clock) -> i64 {
+    i64::try_from(clock.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
 fn bytes_of(packs: &Packs, order: &[u64]) -> u64 {
@@ -935,8 +959,8 @@ struct OpenedPack {
 }
 
 impl Opener {
-    fn new<W: World>(
-        world: &mut W,
+    fn new(
+        files: &mut impl Files,
         archive: &mut Archive,
         keys: HashMap<u32, SessionKey>,
     ) -> Result<Self, Failure> {
@@ -946,11 +970,11 @@ impl Opener {
             .iter()
             .map(|begun| begun.domain)
             .collect();
-        for (_, volume) in archive.volumes(world)? {
+        for (_, volume) in archive.volumes(files)? {
             ids.insert(volume.domain);
             ids.extend(
                 archive
-                    .sessions_at_hand(world, &volume)?
+                    .sessions_at_hand(files, &volume)?
                     .iter()
                     .map(|session| session.domain),
             );
@@ -1067,12 +1091,12 @@ impl Opener {
 
 /// When the pack that was read longest ago was read; 0 before the first verify. Packs that no
 /// verify has met yet do not count: they are read first.
-pub fn verified_time<W: World>(
-    world: &mut W,
+pub fn verified_time(
+    files: &mut impl Files,
     archive: &Archive,
     packs: &Packs,
 ) -> Result<i64, Failure> {
-    let times = CheckTimes::read(world, archive)?;
+    let times = CheckTimes::read(files, archive)?;
     let live = packs
         .iter()
         .filter(|(_, pack)| pack.state != PackState::Lost);
@@ -1088,9 +1112,9 @@ struct CheckTimes(std::collections::BTreeMap<u64, i64>);
 impl CheckTimes {
     const FILE: &'static str = "checked";
 
-    fn read<W: World>(world: &mut W, archive: &Archive) -> Result<Self, Failure> {
-        let bytes = world
-            .read_file(&archive.folder.file(Self::FILE))?
+    fn read(files: &mut impl Files, archive: &Archive) -> Result<Self, Failure> {
+        let bytes = files
+            .read(&archive.folder.file(Self::FILE))?
             .unwrap_or_default();
         let words = |entry: &[u8; 16]| {
             let (words, _) = entry.as_chunks::<8>();
@@ -1115,14 +1139,14 @@ impl CheckTimes {
         self.0.insert(number, time);
     }
 
-    fn write<W: World>(&self, world: &mut W, archive: &Archive) -> Result<(), Failure> {
+    fn write(&self, files: &mut impl Files, archive: &Archive) -> Result<(), Failure> {
         let bytes: Vec<u8> = self
             .0
             .iter()
             .flat_map(|(number, time)| [number.to_le_bytes(), time.to_le_bytes()])
             .flatten()
             .collect();
-        world.replace_file(&archive.folder.file(Self::FILE), &bytes)
+        files.replace(&archive.folder.file(Self::FILE), &bytes)
     }
 }
 
@@ -1143,8 +1167,9 @@ struct Needs {
 /// Says for each problem which sessions need the object, and whether all of that was acknowledged;
 /// how many problems there are. What a pack that is marked lost already lacks is one only where a
 /// session needs it: all else was sent again.
-fn tell_problems<W: World>(
-    world: &mut W,
+fn tell_problems(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     packs: &Packs,
     mut problems: Vec<Found>,
@@ -1156,7 +1181,7 @@ fn tell_problems<W: World>(
     if problems.is_empty() {
         return Ok(told);
     }
-    let needs = needs_of(world, archive, packs, &problems)?;
+    let needs = needs_of(files, client, archive, packs, &problems)?;
     problems.retain(|Found { damage, pack }| {
         let was_lost = pack
             .and_then(|number| packs.get(&number))
@@ -1190,7 +1215,7 @@ fn tell_problems<W: World>(
             &mut told.new
         };
         *count = count.saturating_add(1);
-        world.tell(ToClient::Problem(Problem {
+        client.tell(ToClient::Problem(Problem {
             object: to_hex(&damage.object),
             class: class_of(damage.class),
             problem: damage.fault.to_string(),
@@ -1204,8 +1229,9 @@ fn tell_problems<W: World>(
 }
 
 /// The sessions that need each of the objects in question, and have it nowhere else.
-fn needs_of<W: World>(
-    world: &mut W,
+fn needs_of(
+    files: &mut impl Files,
+    client: &mut impl Client,
     archive: &mut Archive,
     packs: &Packs,
     problems: &[Found],
@@ -1214,20 +1240,20 @@ fn needs_of<W: World>(
         .iter()
         .map(|found| (found.damage.object, Needs::default()))
         .collect();
-    for (_, volume) in archive.volumes(world)? {
-        for session in archive.sessions_at_hand(world, &volume)? {
-            if world.cancelled() {
+    for (_, volume) in archive.volumes(files)? {
+        for session in archive.sessions_at_hand(files, &volume)? {
+            if client.cancelled() {
                 return Err(Failure::Interrupted);
             }
-            let is_new = !is_acknowledged(world, archive, &volume, &session)?;
-            for id in reached(world, archive, &session)? {
-                if archive.cache.index.find_sound(world, &id)?.is_some() {
+            let is_new = !is_acknowledged(files, archive, &volume, &session)?;
+            for id in reached(files, archive, &session)? {
+                if archive.cache.index.find_sound(files, &id)?.is_some() {
                     continue;
                 }
                 let pack = archive
                     .cache
                     .index
-                    .find(world, &id)?
+                    .find(files, &id)?
                     .and_then(|location| packs.get(&location.pack).copied());
                 let objects = [
                     Some(id.0),

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
 use wyng_archive::format::{SLOT_BYTES, Slot};
 use wyng_control::{Failure, is_archive_name};
+use zeroize::Zeroizing;
 
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const ARCHIVES: &str = "archives";
 
@@ -67,21 +68,21 @@ impl ArchiveFolder {
     }
 
     /// The folder that `name` links to; [`Failure::UnknownArchive`] if there is none.
-    pub fn find<W: World>(world: &mut W, name: &str) -> Result<Self, Failure> {
+    pub fn find(files: &mut impl Files, name: &str) -> Result<Self, Failure> {
         let unknown = || Failure::UnknownArchive {
             archive: name.to_owned(),
         };
         if !is_archive_name(name) {
             return Err(unknown());
         }
-        let target = world.read_link(&link_path(name))?.ok_or_else(unknown)?;
+        let target = files.read_link(&link_path(name))?.ok_or_else(unknown)?;
         let id = from_hex(&target).map(ArchiveId).ok_or_else(unknown)?;
         Ok(Self::of(id))
     }
 
     /// The folder of an archive whose making was cut.
-    pub fn find_unfinished<W: World>(world: &mut W, name: &str) -> Result<Option<Self>, Failure> {
-        Ok(world
+    pub fn find_unfinished(files: &mut impl Files, name: &str) -> Result<Option<Self>, Failure> {
+        Ok(files
             .read_link(&unfinished_path(name))?
             .as_deref()
             .and_then(from_hex)
@@ -91,21 +92,21 @@ impl ArchiveFolder {
 
     /// Notes that this folder's archive is being made under `name`, before anything else is
     /// written.
-    pub fn mark_unfinished<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
-        world.make_link(&unfinished_path(name), &to_hex(&self.id.0))
+    pub fn mark_unfinished(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        files.link(&unfinished_path(name), &to_hex(&self.id.0))
     }
 
     /// It is made: the name counts from here on.
-    pub fn mark_finished<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
-        self.link(world, name)?;
-        world.remove(&unfinished_path(name))
+    pub fn mark_finished(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        self.link(files, name)?;
+        files.remove(&unfinished_path(name))
     }
 
     /// All names, sorted.
-    pub fn names<W: World>(world: &mut W) -> Result<Vec<String>, Failure> {
+    pub fn names(files: &mut impl Files) -> Result<Vec<String>, Failure> {
         let mut names = Vec::new();
-        for name in world.list_folder(ARCHIVES)? {
-            if is_archive_name(&name) && world.read_link(&link_path(&name))?.is_some() {
+        for name in files.list(ARCHIVES)? {
+            if is_archive_name(&name) && files.read_link(&link_path(&name))?.is_some() {
                 names.push(name);
             }
         }
@@ -114,10 +115,10 @@ impl ArchiveFolder {
     }
 
     /// All names that link to this folder, sorted.
-    pub fn names_of<W: World>(&self, world: &mut W) -> Result<Vec<String>, Failure> {
+    pub fn names_of(&self, files: &mut impl Files) -> Result<Vec<String>, Failure> {
         let mut own = Vec::new();
-        for name in Self::names(world)? {
-            if Self::find(world, &name).is_ok_and(|folder| folder == *self) {
+        for name in Self::names(files)? {
+            if Self::find(files, &name).is_ok_and(|folder| folder == *self) {
                 own.push(name);
             }
         }
@@ -125,18 +126,18 @@ impl ArchiveFolder {
     }
 
     /// Links a name to this folder: the last step of making or adopting an archive.
-    pub fn link<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
-        world.make_link(&link_path(name), &to_hex(&self.id.0))
+    pub fn link(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        files.link(&link_path(name), &to_hex(&self.id.0))
     }
 
     /// Removes the folder, then the name: what a crash leaves has the name, by which the same
     /// command ends it. A folder that has a second name stays.
-    pub fn forget<W: World>(&self, world: &mut W, name: &str) -> Result<(), Failure> {
-        if self.names_of(world)?.iter().all(|known| known == name) {
-            world.remove(&self.path)?;
+    pub fn forget(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        if self.names_of(files)?.iter().all(|known| known == name) {
+            files.remove(&self.path)?;
         }
-        world.remove(&link_path(name))?;
-        world.remove(&unfinished_path(name))
+        files.remove(&link_path(name))?;
+        files.remove(&unfinished_path(name))
     }
 
     /// Which archive.
@@ -158,13 +159,13 @@ impl ArchiveFolder {
     }
 
     /// Reads `archive.toml`.
-    pub fn read_toml<W: World>(&self, world: &mut W) -> Result<ArchiveToml, Failure> {
+    pub fn read_toml(&self, files: &mut impl Files) -> Result<ArchiveToml, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
             file: "archive.toml".into(),
             what: what.into(),
         };
-        let bytes = world
-            .read_file(&self.file("archive.toml"))?
+        let bytes = files
+            .read(&self.file("archive.toml"))?
             .ok_or_else(|| damaged("it is missing"))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
         let toml: ArchiveToml =
@@ -174,26 +175,26 @@ impl ArchiveFolder {
     }
 
     /// Writes `archive.toml`.
-    pub fn write_toml<W: World>(&self, world: &mut W, toml: &ArchiveToml) -> Result<(), Failure> {
+    pub fn write_toml(&self, files: &mut impl Files, toml: &ArchiveToml) -> Result<(), Failure> {
         let text = toml::to_string(toml).map_err(|_| Failure::Internal {
             what: "archive.toml".into(),
         })?;
-        world.replace_file(&self.file("archive.toml"), text.as_bytes())
+        files.replace(&self.file("archive.toml"), text.as_bytes())
     }
 
-    /// Reads the credential, or its second copy when the first is damaged, or what was unsealed
-    /// when neither is here.
-    pub fn read_credential<W: World>(&self, world: &mut W) -> Result<Credential, Failure> {
+    /// Reads the credential, or its second copy when the first is damaged, or what the service
+    /// manager unsealed when neither is here.
+    pub fn read_credential(
+        &self,
+        files: &mut impl Files,
+        unsealed: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Credential, Failure> {
         let mut what = "it is missing".to_owned();
         let mut copies = Vec::new();
         for name in CREDENTIAL_COPIES {
-            copies.extend(
-                world
-                    .read_file(&self.file(name))?
-                    .map(zeroize::Zeroizing::new),
-            );
+            copies.extend(files.read(&self.file(name))?.map(Zeroizing::new));
         }
-        copies.extend(world.sealed_credential(self.id));
+        copies.extend(unsealed);
         for bytes in copies {
             match Credential::decode(&bytes) {
                 Ok(credential) if credential.archive() == self.id => return Ok(credential),
@@ -208,47 +209,44 @@ impl ArchiveFolder {
     }
 
     /// Writes both copies of the credential.
-    pub fn write_credential<W: World>(
+    pub fn write_credential(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         credential: &Credential,
     ) -> Result<(), Failure> {
         let bytes = credential.encode();
         CREDENTIAL_COPIES
             .iter()
-            .try_for_each(|name| world.replace_file(&self.file(name), &bytes))
+            .try_for_each(|name| files.replace(&self.file(name), &bytes))
     }
 
     /// Writes the credential, unless the service manager unseals this very one and no copy lies on
     /// the disk: then none is to lie there.
-    pub fn write_unsealed_credential<W: World>(
+    pub fn write_unsealed_credential(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         credential: &Credential,
+        unsealed: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<(), Failure> {
         let mut on_disk = false;
         for name in CREDENTIAL_COPIES {
-            on_disk |= world.file_bytes(&self.file(name))?.is_some();
+            on_disk |= files.length(&self.file(name))?.is_some();
         }
         let hash = blake3::hash(&credential.encode());
-        if !on_disk
-            && world
-                .sealed_credential(self.id)
-                .is_some_and(|sealed| blake3::hash(&sealed) == hash)
-        {
+        if !on_disk && unsealed.is_some_and(|unsealed| blake3::hash(&unsealed) == hash) {
             return Ok(());
         }
-        self.write_credential(world, credential)
+        self.write_credential(files, credential)
     }
 
     /// Reads the slots that this machine keeps, so that unlocking never asks the store.
-    pub fn read_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
+    pub fn read_slots(&self, files: &mut impl Files) -> Result<Vec<Slot>, Failure> {
         let damaged = |what: String| Failure::StateDamaged {
             file: "slots".into(),
             what,
         };
-        let bytes = world
-            .read_file(&self.file("slots"))?
+        let bytes = files
+            .read(&self.file("slots"))?
             .ok_or_else(|| damaged("it is missing".into()))?;
         bytes
             .chunks(SLOT_BYTES)
@@ -257,9 +255,9 @@ impl ArchiveFolder {
     }
 
     /// Writes the slots.
-    pub fn write_slots<W: World>(&self, world: &mut W, slots: &[Slot]) -> Result<(), Failure> {
+    pub fn write_slots(&self, files: &mut impl Files, slots: &[Slot]) -> Result<(), Failure> {
         let bytes: Vec<u8> = slots.iter().flat_map(Slot::encode).collect();
-        world.replace_file(&self.file("slots"), &bytes)
+        files.replace(&self.file("slots"), &bytes)
     }
 }
 

@@ -18,7 +18,7 @@ use wyng_archive::format::{Malformed, Reader, Writer};
 use wyng_control::{BaseLabel, Failure};
 
 use super::{ArchiveFolder, to_hex};
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngdelt";
 const FOLDER: &str = "deltas";
@@ -50,31 +50,31 @@ impl SavedDelta {
 
     /// The delta that belongs to a snapshot with this label and to the tree with this root; `None`
     /// if it is not here.
-    pub fn read<W: World>(
-        world: &mut W,
+    pub fn read(
+        files: &mut impl Files,
         folder: &ArchiveFolder,
         label: &BaseLabel,
         session_root: &[u8; 32],
     ) -> Result<Option<Self>, Failure> {
-        let found = world.read_file(&path(folder, &label.of.volume, &label.root))?;
+        let found = files.read(&path(folder, &label.of.volume, &label.root))?;
         let delta = found.and_then(|bytes| Self::decode(&bytes).ok());
         Ok(delta.filter(|delta| delta.label_root(session_root) == label.root))
     }
 
     /// Makes it durable for the snapshot that is to have this label.
-    pub fn write<W: World>(
+    pub fn write(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         folder: &ArchiveFolder,
         label: &BaseLabel,
     ) -> Result<(), Failure> {
-        world.replace_file(&path(folder, &label.of.volume, &label.root), &self.encode())
+        files.replace(&path(folder, &label.of.volume, &label.root), &self.encode())
     }
 
     /// Removes those of the volume that belong to no snapshot any more, now that one has this
     /// label.
-    pub fn remove_others<W: World>(
-        world: &mut W,
+    pub fn remove_others(
+        files: &mut impl Files,
         folder: &ArchiveFolder,
         label: &BaseLabel,
     ) -> Result<(), Failure> {
@@ -83,9 +83,9 @@ impl SavedDelta {
             to_hex(&label.of.volume),
             name(&label.of.volume, &label.root),
         );
-        for found in world.list_folder(&deltas)? {
+        for found in files.list(&deltas)? {
             if found.starts_with(&prefix) && found != kept {
-                world.remove(&format!("{deltas}/{found}"))?;
+                files.remove(&format!("{deltas}/{found}"))?;
             }
         }
         Ok(())

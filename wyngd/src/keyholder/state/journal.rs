@@ -20,7 +20,7 @@ use wyng_archive::format::{
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const FILE: &str = "journal";
 const KIND_BEGIN: u32 = 1;
@@ -93,36 +93,36 @@ impl Journal {
 
     /// Visits what a run left, record by record, so that memory does not grow with it. What is torn
     /// at the end is cut off.
-    pub fn replay<W: World>(
+    pub fn replay<F: Files>(
         &self,
-        world: &mut W,
-        visit: &mut dyn FnMut(&mut W, Journaled) -> Result<(), Failure>,
+        files: &mut F,
+        visit: &mut dyn FnMut(&mut F, Journaled) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Some(total_bytes) = world.file_bytes(&self.path)? else {
+        let Some(total_bytes) = files.length(&self.path)? else {
             return Ok(());
         };
         let mut offset = 0u64;
-        while let Some((kind, body, next)) = self.read_record(world, offset, total_bytes)? {
+        while let Some((kind, body, next)) = self.read_record(files, offset, total_bytes)? {
             let Ok(journaled) = decode(kind, &body) else {
                 break;
             };
             if (offset == 0) != matches!(journaled, Journaled::Begin(_)) {
                 break;
             }
-            visit(world, journaled)?;
+            visit(files, journaled)?;
             offset = next;
         }
         if offset < total_bytes {
-            world.truncate_file(&self.path, offset)
+            files.truncate(&self.path, offset)
         } else {
             Ok(())
         }
     }
 
     /// Drops everything that the cache has now, and keeps the volumes that no commit has.
-    pub fn begin<W: World>(
+    pub fn begin(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         generation: u64,
         unfinished: &[JournalVolume],
     ) -> Result<(), Failure> {
@@ -132,24 +132,24 @@ impl Journal {
         for volume in unfinished {
             bytes.extend(record(KIND_VOLUME, &encode_volume(volume)?)?);
         }
-        world.replace_file(&self.path, &bytes)
+        files.replace(&self.path, &bytes)
     }
 
     /// Notes a volume durably, before its first chunk is named.
-    pub fn volume<W: World>(&self, world: &mut W, volume: &JournalVolume) -> Result<(), Failure> {
-        self.append(world, KIND_VOLUME, &encode_volume(volume)?)
+    pub fn volume(&self, files: &mut impl Files, volume: &JournalVolume) -> Result<(), Failure> {
+        self.append(files, KIND_VOLUME, &encode_volume(volume)?)
     }
 
     /// Notes a key durably: only then may a record under it leave.
-    pub fn key<W: World>(&self, world: &mut W, key: &JournalKey) -> Result<(), Failure> {
+    pub fn key(&self, files: &mut impl Files, key: &JournalKey) -> Result<(), Failure> {
         let mut body = Writer::with_capacity(80);
         body.u32(key.number).u32(0);
         key.entry.encode(&mut body);
-        self.append(world, KIND_KEY, &body.finish())
+        self.append(files, KIND_KEY, &body.finish())
     }
 
     /// Notes a pack that the store has.
-    pub fn pack<W: World>(&self, world: &mut W, pack: &JournalPack) -> Result<(), Failure> {
+    pub fn pack(&self, files: &mut impl Files, pack: &JournalPack) -> Result<(), Failure> {
         let directory = pack.directory.encode();
         let mut body = Writer::with_capacity(directory.len().saturating_add(1024));
         body.u64(pack.number)
@@ -163,17 +163,17 @@ impl Journal {
         for node in &pack.nodes {
             body.u32(length(node.len())?).bytes(node);
         }
-        self.append(world, KIND_PACK, &body.finish())
+        self.append(files, KIND_PACK, &body.finish())
     }
 
-    fn append<W: World>(&self, world: &mut W, kind: u32, body: &[u8]) -> Result<(), Failure> {
-        world.append_file(&self.path, &record(kind, body)?)?;
-        world.sync_file(&self.path)
+    fn append(&self, files: &mut impl Files, kind: u32, body: &[u8]) -> Result<(), Failure> {
+        files.append(&self.path, &record(kind, body)?)?;
+        files.sync(&self.path)
     }
 
-    fn read_record<W: World>(
+    fn read_record(
         &self,
-        world: &mut W,
+        files: &mut impl Files,
         offset: u64,
         total_bytes: u64,
     ) -> Result<Option<(u32, Vec<u8>, u64)>, Failure> {
@@ -184,7 +184,7 @@ impl Journal {
             return Ok(None);
         };
         let mut header = [0; HEADER_BYTES];
-        world.read_file_at(&self.path, offset, &mut header)?;
+        files.read_at(&self.path, offset, &mut header)?;
         let mut reader = Reader::new(&header);
         let (Ok(kind), Ok(body_bytes), Ok(check)) =
             (reader.u32(), reader.u32(), reader.array::<8>())
@@ -204,7 +204,7 @@ impl Journal {
             return Ok(None);
         };
         let mut body = vec![0; body_bytes];
-        world.read_file_at(&self.path, body_offset, &mut body)?;
+        files.read_at(&self.path, body_offset, &mut body)?;
         Ok((checksum(kind, &body) == check).then_some((kind, body, next)))
     }
 }

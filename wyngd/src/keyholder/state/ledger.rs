@@ -28,7 +28,7 @@ use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
 use wyng_control::Failure;
 
 use super::{Acknowledged, ArchiveFolder, CacheFolder, Notes};
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngledg";
 const FORMAT: u32 = 1;
@@ -104,13 +104,13 @@ pub struct Ledger {
 
 impl Ledger {
     /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
-    pub fn read<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Self, Failure> {
+    pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
             file: FILE.into(),
             what: what.into(),
         };
-        let bytes = world
-            .read_file(&folder.file(FILE))?
+        let bytes = files
+            .read(&folder.file(FILE))?
             .ok_or_else(|| damaged("it is missing"))?;
         let (covered, hash) = bytes
             .split_last_chunk::<32>()
@@ -122,11 +122,11 @@ impl Ledger {
     }
 
     /// Writes the ledger durably. Until this returns, nothing that depends on it may happen.
-    pub fn write<W: World>(&self, world: &mut W, folder: &ArchiveFolder) -> Result<(), Failure> {
+    pub fn write(&self, files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
         let mut bytes = self.encode();
         let hash = *blake3::hash(&bytes).as_bytes();
         bytes.extend_from_slice(&hash);
-        world.replace_file(&folder.file(FILE), &bytes)
+        files.replace(&folder.file(FILE), &bytes)
     }
 
     /// The newest committed one.

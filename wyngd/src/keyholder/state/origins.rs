@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wyng_control::{Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text};
 
 use super::ArchiveFolder;
-use crate::keyholder::world::World;
+use crate::keyholder::world::Files;
 
 const FILE: &str = "origins.toml";
 
@@ -52,8 +52,8 @@ pub enum Said {
 
 impl Origins {
     /// Reads it; a machine that has not backed up yet remembers nothing.
-    pub fn read<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Self, Failure> {
-        let Some(bytes) = world.read_file(&folder.file(FILE))? else {
+    pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
+        let Some(bytes) = files.read(&folder.file(FILE))? else {
             return Ok(Self::default());
         };
         let damaged = || Failure::StateDamaged {
@@ -156,17 +156,13 @@ impl Origins {
     }
 
     /// Writes it, if something changed since it was read or written.
-    pub fn write<W: World>(
-        &mut self,
-        world: &mut W,
-        folder: &ArchiveFolder,
-    ) -> Result<(), Failure> {
+    pub fn write(&mut self, files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
         if !self.changed {
             return Ok(());
         }
         let text =
             toml::to_string(&self.known).map_err(|_| Failure::Internal { what: FILE.into() })?;
-        world.replace_file(&folder.file(FILE), text.as_bytes())?;
+        files.replace(&folder.file(FILE), text.as_bytes())?;
         self.changed = false;
         Ok(())
     }

@@ -4,10 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
+
+use crate::keyholder::world::Files;
 
 /// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and
 /// the times of checks take 16 bytes a pack: room for 16 million packs, which hold 256 TiB at the
@@ -18,7 +21,7 @@ const FOLDER_MODE: Mode = Mode::RWXU;
 
 /// See the module's first line.
 pub struct StateFiles {
-    root: OwnedFd,
+    root: Rc<OwnedFd>,
     /// Nothing is opened for writing, and every change fails with `EROFS`.
     only_reads: bool,
     /// Files that are appended or read in pieces stay open.
@@ -34,7 +37,7 @@ impl StateFiles {
     /// The files below `root`.
     pub fn new(root: OwnedFd) -> Self {
         Self {
-            root,
+            root: Rc::new(root),
             only_reads: false,
             open: HashMap::new(),
             durable: HashSet::new(),
@@ -49,16 +52,21 @@ impl StateFiles {
         }
     }
 
-    /// Whether files can only be read: by choice, or because the folder cannot be written.
-    pub fn only_reads(&self) -> bool {
-        self.only_reads
+    /// Another view of the same folder, for whoever changes none.
+    pub fn only_reading(&self) -> Self {
+        Self {
+            root: Rc::clone(&self.root),
+            only_reads: true,
+            open: HashMap::new(),
+            durable: HashSet::new(),
+        }
     }
 
     /// Looks whether the folder can be written now. A file system may be mounted anew, and
     /// permissions may change.
     pub fn look_whether_writable(&mut self) {
         let may_write = rustix::fs::accessat(
-            &self.root,
+            self.root(),
             ".",
             Access::WRITE_OK | Access::EXEC_OK,
             AtFlags::empty(),
@@ -86,38 +94,7 @@ impl StateFiles {
 
     /// The folder itself, for the jail.
     pub fn root(&self) -> &OwnedFd {
-        &self.root
-    }
-
-    /// See [`World::read_file`](super::world::World::read_file).
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        let file = match self.open_at(name, OFlags::RDONLY) {
-            Err(Errno::NOENT) => return Ok(None),
-            opened => opened.map_err(|errno| failure(name, errno))?,
-        };
-        let length = rustix::fs::fstat(&file)
-            .map_err(|errno| failure(name, errno))?
-            .st_size;
-        let length = u64::try_from(length)
-            .ok()
-            .filter(|length| *length <= WHOLE_MAX_BYTES);
-        let length = length
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or_else(|| failure(name, Errno::FBIG))?;
-        let mut bytes = vec![0; length];
-        read_exact_at(&file, 0, &mut bytes).map_err(|errno| failure(name, errno))?;
-        Ok(Some(bytes))
-    }
-
-    /// See [`World::replace_file`](super::world::World::replace_file).
-    pub fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.may_change(name)?;
-        if bytes.len() as u64 > WHOLE_MAX_BYTES {
-            return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
-        }
-        self.open.remove(name);
-        self.try_replace(name, bytes)
-            .map_err(|errno| failure(name, errno))
+        self.root.as_ref()
     }
 
     fn try_replace(&mut self, name: &str, bytes: &[u8]) -> Outcome<()> {
@@ -126,123 +103,23 @@ impl StateFiles {
         let file = self.open_at(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         write_all(&file, bytes)?;
         rustix::fs::fsync(&file)?;
-        rustix::fs::renameat(&self.root, temporary, &self.root, name)?;
+        rustix::fs::renameat(self.root(), temporary, self.root(), name)?;
         self.sync_parent(name)
-    }
-
-    /// See [`World::append_file`](super::world::World::append_file).
-    pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.may_change(name)?;
-        self.handle(name, true)
-            .and_then(|file| write_all(file, bytes))
-            .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::sync_file`](super::world::World::sync_file).
-    pub fn sync(&mut self, name: &str) -> Result<(), Failure> {
-        self.may_change(name)?;
-        self.handle(name, true)
-            .and_then(rustix::fs::fdatasync)
-            .map_err(|errno| failure(name, errno))?;
-        self.make_name_durable(name)
-            .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::truncate_file`](super::world::World::truncate_file).
-    pub fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
-        self.may_change(name)?;
-        let cut = |file: &OwnedFd| {
-            rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file))
-        };
-        self.handle(name, false)
-            .and_then(cut)
-            .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::file_bytes`](super::world::World::file_bytes).
-    pub fn length(&self, name: &str) -> Result<Option<u64>, Failure> {
-        match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(failure(name, errno)),
-            Ok(found) => Ok(u64::try_from(found.st_size).ok()),
-        }
-    }
-
-    /// See [`World::read_file_at`](super::world::World::read_file_at).
-    pub fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.handle(name, false)
-            .and_then(|file| read_exact_at(file, offset, bytes))
-            .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::remove`](super::world::World::remove).
-    pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.may_change(name)?;
-        let stays = |kept: &str| kept != name && !kept.starts_with(&format!("{name}/"));
-        self.open.retain(|open, _| stays(open));
-        self.durable.retain(|durable| stays(durable));
-        match rustix::fs::unlinkat(&self.root, name, AtFlags::empty()) {
-            Ok(()) => self.sync_parent(name).map_err(|errno| failure(name, errno)),
-            Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR | Errno::PERM) => self.remove_folder(name),
-            Err(errno) => Err(failure(name, errno)),
-        }
     }
 
     fn remove_folder(&mut self, name: &str) -> Result<(), Failure> {
         for entry in self.list(name)? {
             self.remove(&format!("{name}/{entry}"))?;
         }
-        rustix::fs::unlinkat(&self.root, name, AtFlags::REMOVEDIR)
+        rustix::fs::unlinkat(self.root(), name, AtFlags::REMOVEDIR)
             .and_then(|()| self.sync_parent(name))
             .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::list_folder`](super::world::World::list_folder).
-    pub fn list(&self, name: &str) -> Result<Vec<String>, Failure> {
-        let folder = match self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            opened => opened.map_err(|errno| failure(name, errno))?,
-        };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&folder).map_err(|errno| failure(name, errno))? {
-            let entry = entry.map_err(|errno| failure(name, errno))?;
-            if let Ok(text) = entry.file_name().to_str()
-                && text != "."
-                && text != ".."
-            {
-                names.push(text.to_owned());
-            }
-        }
-        Ok(names)
-    }
-
-    /// See [`World::make_link`](super::world::World::make_link).
-    pub fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        self.may_change(name)?;
-        let temporary = temporary_link(name);
-        self.make_parents(name)
-            .map_err(|errno| failure(name, errno))?;
-        self.remove(&temporary)?;
-        rustix::fs::symlinkat(target, &self.root, &temporary)
-            .and_then(|()| rustix::fs::renameat(&self.root, &temporary, &self.root, name))
-            .and_then(|()| self.sync_parent(name))
-            .map_err(|errno| failure(name, errno))
-    }
-
-    /// See [`World::read_link`](super::world::World::read_link).
-    pub fn read_link(&self, name: &str) -> Result<Option<String>, Failure> {
-        match rustix::fs::readlinkat(&self.root, name, Vec::new()) {
-            Ok(target) => Ok(target.into_string().ok()),
-            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
-            Err(errno) => Err(failure(name, errno)),
-        }
     }
 
     /// Nothing that lies in the place of a file is waited for.
     fn open_at(&self, name: &str, flags: OFlags) -> Outcome<OwnedFd> {
         rustix::fs::openat(
-            &self.root,
+            self.root(),
             name,
             flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK,
             FILE_MODE,
@@ -271,7 +148,7 @@ impl StateFiles {
     fn make_parents(&mut self, name: &str) -> Outcome<()> {
         for (end, _) in name.match_indices('/') {
             let parent = name.get(..end).unwrap_or_default();
-            match rustix::fs::mkdirat(&self.root, parent, FOLDER_MODE) {
+            match rustix::fs::mkdirat(self.root(), parent, FOLDER_MODE) {
                 Ok(()) | Err(Errno::EXIST) => self.make_name_durable(parent)?,
                 Err(errno) => return Err(errno),
             }
@@ -294,7 +171,137 @@ impl StateFiles {
                 self.open_at(parent, OFlags::RDONLY | OFlags::DIRECTORY)?
                     .as_fd(),
             ),
-            None => rustix::fs::fsync(&self.root),
+            None => rustix::fs::fsync(self.root()),
+        }
+    }
+}
+
+impl Files for StateFiles {
+    fn only_looks(&self) -> bool {
+        self.only_reads
+    }
+
+    fn look_anew(&mut self) {
+        self.close();
+    }
+
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let file = match self.open_at(name, OFlags::RDONLY) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.map_err(|errno| failure(name, errno))?,
+        };
+        let length = rustix::fs::fstat(&file)
+            .map_err(|errno| failure(name, errno))?
+            .st_size;
+        let length = u64::try_from(length)
+            .ok()
+            .filter(|length| *length <= WHOLE_MAX_BYTES);
+        let length = length
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or_else(|| failure(name, Errno::FBIG))?;
+        let mut bytes = vec![0; length];
+        read_exact_at(&file, 0, &mut bytes).map_err(|errno| failure(name, errno))?;
+        Ok(Some(bytes))
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
+        if bytes.len() as u64 > WHOLE_MAX_BYTES {
+            return Err(failure(name, Errno::FBIG)); // what could not be read again is not written
+        }
+        self.open.remove(name);
+        self.try_replace(name, bytes)
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.may_change(name)?;
+        self.handle(name, true)
+            .and_then(|file| write_all(file, bytes))
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
+        self.handle(name, true)
+            .and_then(rustix::fs::fdatasync)
+            .map_err(|errno| failure(name, errno))?;
+        self.make_name_durable(name)
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.may_change(name)?;
+        let cut = |file: &OwnedFd| {
+            rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file))
+        };
+        self.handle(name, false)
+            .and_then(cut)
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn length(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        match rustix::fs::statat(self.root(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failure(name, errno)),
+            Ok(found) => Ok(u64::try_from(found.st_size).ok()),
+        }
+    }
+
+    fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.handle(name, false)
+            .and_then(|file| read_exact_at(file, offset, bytes))
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
+        let stays = |kept: &str| kept != name && !kept.starts_with(&format!("{name}/"));
+        self.open.retain(|open, _| stays(open));
+        self.durable.retain(|durable| stays(durable));
+        match rustix::fs::unlinkat(self.root(), name, AtFlags::empty()) {
+            Ok(()) => self.sync_parent(name).map_err(|errno| failure(name, errno)),
+            Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => self.remove_folder(name),
+            Err(errno) => Err(failure(name, errno)),
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        let folder = match self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            opened => opened.map_err(|errno| failure(name, errno))?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder).map_err(|errno| failure(name, errno))? {
+            let entry = entry.map_err(|errno| failure(name, errno))?;
+            if let Ok(text) = entry.file_name().to_str()
+                && text != "."
+                && text != ".."
+            {
+                names.push(text.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.may_change(name)?;
+        let temporary = temporary_link(name);
+        self.make_parents(name)
+            .map_err(|errno| failure(name, errno))?;
+        self.remove(&temporary)?;
+        rustix::fs::symlinkat(target, self.root(), &temporary)
+            .and_then(|()| rustix::fs::renameat(self.root(), &temporary, self.root(), name))
+            .and_then(|()| self.sync_parent(name))
+            .map_err(|errno| failure(name, errno))
+    }
+
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        match rustix::fs::readlinkat(self.root(), name, Vec::new()) {
+            Ok(target) => Ok(target.into_string().ok()),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(failure(name, errno)),
         }
     }
 }
