@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use wyng_control::{BackupSource, ExitStatus, Failure, SessionChoice, ToClient};
-use wyngd::keyholder::engine::{backup, create, open, restore, verify};
+use wyngd::keyholder::engine::{admin, backup, restore, verify};
 use wyngd::keyholder::state::Origins;
 
 use crate::memory_world::{Durable, Killed, MemoryWorld, sources_named};
@@ -17,12 +17,12 @@ use crate::sandbox::noise;
 pub const CHUNK: u32 = 4096;
 
 /// An archive of small chunks and packs.
-pub fn create_request() -> create::Request {
-    create::Request {
+pub fn create_request() -> admin::CreateRequest {
+    admin::CreateRequest {
         name: "home".into(),
         store: "memory".into(),
         via: "local".into(),
-        settings: create::Settings {
+        settings: admin::CreateSettings {
             chunk_size_bytes: CHUNK,
             pack_size_bytes: 64 << 10,
             zstd_level: 1,
@@ -37,7 +37,7 @@ pub fn create_request() -> create::Request {
 
 /// Makes it.
 pub fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
-    create::create(world, &create_request())
+    admin::create(world, &create_request())
 }
 
 /// A volume for each source.
@@ -60,7 +60,7 @@ pub fn back_up_committing_after(
 ) -> Result<(), Failure> {
     let (archive, sources, [skip_unchanged, dry_run, live, heal]) =
         ("home".to_owned(), named(world), [false; 4]);
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive,
         sources,
         skip_unchanged,
@@ -78,14 +78,14 @@ pub fn back_up_committing_after(
 /// Opens the archive; nothing of it may be missing.
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some("local".into()));
-    let request = open::Request {
+    let request = admin::OpenRequest {
         name: "home".into(),
         store,
         via,
         expect: None,
         before: None,
     };
-    open::open(world, &request)
+    admin::open(world, &request)
         .map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
 }
 
@@ -133,7 +133,7 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             .iter()
             .map(|session| session.volume.clone())
             .collect();
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session: SessionChoice::Prefix(name.clone()),
@@ -158,7 +158,7 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
         }
     }
     let mut world = MemoryWorld::new(durable.clone(), 1001);
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,

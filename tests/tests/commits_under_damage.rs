@@ -12,7 +12,7 @@ use wyng_tests::engine::{
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
-use wyngd::keyholder::engine::{open, restore, take_over, verify};
+use wyngd::keyholder::engine::{admin, restore, verify};
 use wyngd::keyholder::state::Origins;
 
 /// An archive, and what each of its sessions must give.
@@ -107,7 +107,7 @@ impl History {
 
     fn verify(&mut self) -> Result<ExitStatus, Failure> {
         let mut world = self.world();
-        let request = verify::Request {
+        let request = verify::VerifyRequest {
             archive: "home".into(),
             volumes: Vec::new(),
             session: None,
@@ -119,16 +119,16 @@ impl History {
         ended
     }
 
-    fn open(&mut self, before: Option<u64>) -> (Result<open::Opened, Failure>, MemoryWorld) {
+    fn open(&mut self, before: Option<u64>) -> (Result<admin::Opened, Failure>, MemoryWorld) {
         let mut world = self.world();
-        let ended = open::open(&mut world, &request(before));
+        let ended = admin::open(&mut world, &request(before));
         self.durable = world.end();
         (ended, world)
     }
 
     fn take_over(&mut self) -> Result<(), Failure> {
         let mut world = self.world();
-        let ended = take_over::take_over(&mut world, "home");
+        let ended = admin::take_over(&mut world, "home");
         self.durable = world.end();
         ended
     }
@@ -160,7 +160,7 @@ impl History {
     fn restore(&mut self, session: SessionChoice) -> Result<Vec<u8>, Failure> {
         let mut world = self.world();
         let volumes = vec!["volume 0".into()];
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session,
@@ -178,8 +178,8 @@ impl History {
     }
 }
 
-fn request(before: Option<u64>) -> open::Request {
-    open::Request {
+fn request(before: Option<u64>) -> admin::OpenRequest {
+    admin::OpenRequest {
         name: "home".into(),
         store: Some("memory".into()),
         via: None,
@@ -188,8 +188,8 @@ fn request(before: Option<u64>) -> open::Request {
     }
 }
 
-fn opened(generation: u64) -> Result<open::Opened, Failure> {
-    Ok(open::Opened {
+fn opened(generation: u64) -> Result<admin::Opened, Failure> {
+    Ok(admin::Opened {
         generation,
         problems: 0,
         damaged_newest: None,
@@ -247,7 +247,7 @@ fn a_head_whose_next_copy_is_taken_too_is_read_by_archive_open_before_another_co
     let (ended, _) = history.open(None);
     assert_eq!(
         ended,
-        Ok(open::Opened {
+        Ok(admin::Opened {
             generation: 2,
             problems: 1,
             damaged_newest: None
@@ -338,7 +338,7 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
     let (ended, world) = elsewhere.open(None);
     assert_eq!(
         ended,
-        Ok(open::Opened {
+        Ok(admin::Opened {
             generation: 2,
             problems: 1,
             damaged_newest: Some(3)
@@ -416,8 +416,8 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
     let elsewhere = history.elsewhere();
     let start = || elsewhere.clone().world();
     let go_on = |world: &mut MemoryWorld| {
-        open::open(world, &request(Some(3)))?;
-        take_over::take_over(world, "home")
+        admin::open(world, &request(Some(3)))?;
+        admin::take_over(world, "home")
     };
     cut_everywhere(start, go_on, |n, killed| {
         let mut after = History {
@@ -426,7 +426,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
         };
         // Taken over or not: the same commands once more.
         let mut world = after.world();
-        match open::open(&mut world, &request(Some(3))) {
+        match admin::open(&mut world, &request(Some(3))) {
             Ok(_) => {}
             // It has written on already.
             Err(Failure::BeforeKnown { known_generation }) => {
@@ -435,7 +435,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
             Err(failure) => panic!("{failure:?} after a kill at call {n}"),
         }
         assert_eq!(
-            take_over::take_over(&mut world, "home"),
+            admin::take_over(&mut world, "home"),
             Ok(()),
             "after a kill at call {n}"
         );
@@ -652,7 +652,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let mut world = wrong.world();
     world.secrets.passphrase = b"another".to_vec();
     assert_eq!(
-        open::open(&mut world, &request(None)),
+        admin::open(&mut world, &request(None)),
         Err(Failure::WrongPassphrase)
     );
     assert_eq!(
@@ -711,7 +711,7 @@ fn a_store_that_shows_every_commit_there_can_be_holds_nobody_up() {
     for mut machine in [history.elsewhere(), history.clone()] {
         let mut world = machine.world();
         world.store.shows_everything = true;
-        let ended = open::open(&mut world, &request(None));
+        let ended = admin::open(&mut world, &request(None));
         assert!(matches!(ended, Err(Failure::Damaged { .. })), "{ended:?}");
     }
     history.back_up();

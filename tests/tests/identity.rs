@@ -14,25 +14,24 @@ use wyng_tests::engine::{
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::commit::commit_change;
 use wyngd::keyholder::engine::pool::Pool;
-use wyngd::keyholder::engine::put::put_blob;
-use wyngd::keyholder::engine::{keys, open, take_over, verify};
+use wyngd::keyholder::engine::store::{commit_change, put_blob};
+use wyngd::keyholder::engine::{admin, archive, restore, verify};
 use wyngd::keyholder::state::ArchiveFolder;
 
-fn open_as(world: &mut MemoryWorld, name: &str) -> Result<open::Opened, Failure> {
-    let request = open::Request {
+fn open_as(world: &mut MemoryWorld, name: &str) -> Result<admin::Opened, Failure> {
+    let request = admin::OpenRequest {
         name: name.into(),
         store: Some("memory".into()),
         via: None,
         expect: None,
         before: None,
     };
-    open::open(world, &request)
+    admin::open(world, &request)
 }
 
 fn verify(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,
@@ -176,7 +175,7 @@ fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
                 world = MemoryWorld::new(world.end(), 41);
                 world.volumes.sources = vec![source.to_vec()];
                 adopt(&mut world).unwrap();
-                take_over::take_over(&mut world, "home").unwrap();
+                admin::take_over(&mut world, "home").unwrap();
                 back_up(&mut world).unwrap();
             }
             assert!(!reported(&world).is_empty(), "in state {n}");
@@ -204,7 +203,7 @@ fn catching_up_with_another_writer_survives_a_kill_at_every_call() {
         10,
     );
     adopt(&mut world).unwrap();
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     source[..2000].fill(3);
     let (theirs, more) = backed_up(&world.end(), &source, 11);
     sessions.extend(more);
@@ -349,7 +348,6 @@ fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
 
 fn assert_restores(durable: &Durable, sessions: &[Reported]) {
     use wyng_control::SessionChoice;
-    use wyngd::keyholder::engine::restore;
     for session in sessions {
         let mut world = MemoryWorld::new(durable.clone(), 1000);
         let name = jiff::Timestamp::from_second(session.time)
@@ -357,7 +355,7 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
             .to_string();
         let (volumes, session_choice) = (vec![session.volume.clone()], SessionChoice::Prefix(name));
         let origins = wyngd::keyholder::state::Origins::default();
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session: session_choice,
@@ -584,7 +582,7 @@ fn among_slots_of_one_cost_the_newest_is_tried_first_and_a_person_can_interrupt(
 fn change(durable: &Durable, old: &str, new: &str, seed: u64) -> Durable {
     let mut world = MemoryWorld::new(durable.clone(), seed);
     (world.secrets.passphrase, world.secrets.new_passphrase) = (old.into(), Some(new.into()));
-    keys::change(&mut world, "home", &keys::NewSlot::default()).unwrap();
+    admin::change(&mut world, "home", &admin::NewSlot::default()).unwrap();
     world.end()
 }
 
@@ -592,11 +590,11 @@ fn change(durable: &Durable, old: &str, new: &str, seed: u64) -> Durable {
 fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
     let (now, sessions, _) = with_a_small_session();
     let mut world = MemoryWorld::new(now, 10);
-    keys::add(
+    admin::add(
         &mut world,
         "home",
         SlotKind::RecoveryKey,
-        &keys::NewSlot::default(),
+        &admin::NewSlot::default(),
     )
     .unwrap();
     let recovery = world.secrets.secret.clone().unwrap();
@@ -645,7 +643,7 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
 
 fn assert_whole_with(durable: &Durable, sessions: &[Reported], passphrase: &str) {
     let mut world = MemoryWorld::new(durable.clone(), 900);
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     assert_whole(
         &change(&world.end(), passphrase, "passphrase", 901),
         sessions,
@@ -660,12 +658,12 @@ fn add_passphrase(
 ) -> (Result<(), Failure>, MemoryWorld) {
     let mut world = MemoryWorld::new(durable.clone(), seed);
     world.secrets.new_passphrase = Some(new.into());
-    let wish = keys::NewSlot {
+    let wish = admin::NewSlot {
         label: SlotLabel::new(label),
-        ..keys::NewSlot::default()
+        ..admin::NewSlot::default()
     };
     (
-        keys::add(&mut world, "home", SlotKind::Passphrase, &wish),
+        admin::add(&mut world, "home", SlotKind::Passphrase, &wish),
         world,
     )
 }
@@ -694,7 +692,7 @@ fn a_key_command_passes_over_four_taken_numbers_and_no_more() {
         let (ended, world) = add_passphrase(&durable, "second", "", 10);
         assert_eq!(ended, ends, "{taken} numbers are taken");
         let mut world = MemoryWorld::new(world.end(), 20);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         let numbers: Vec<u8> = slots(&world).iter().map(|slot| slot.number).collect();
         assert_eq!(numbers, if taken == 4 { vec![0, 5] } else { vec![0] });
     }
@@ -725,8 +723,8 @@ fn cut_behind(
 fn numbers_that_cut_commands_of_this_machine_used_up_are_passed_over_all() {
     let (mut durable, ..) = with_a_small_session();
     for round in 1..=5 {
-        let wish = keys::NewSlot::default();
-        let add = |world: &mut MemoryWorld| keys::add(world, "home", SlotKind::Passphrase, &wish);
+        let wish = admin::NewSlot::default();
+        let add = |world: &mut MemoryWorld| admin::add(world, "home", SlotKind::Passphrase, &wish);
         let start = || {
             let mut world = MemoryWorld::new(durable.clone(), 100 + round);
             world.secrets.new_passphrase = Some(b"second".to_vec());
@@ -763,7 +761,7 @@ fn a_slot_has_a_date_and_a_label_and_the_one_that_opened_is_shown() {
     world.secrets.passphrase = b"second".to_vec();
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(world.end(), 30);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(
         slots(&world)
             .iter()
@@ -787,7 +785,7 @@ fn a_changed_passphrase_keeps_its_label_and_stays_valid_nowhere() {
     let (_, world) = add_passphrase(&now, "second", "laptop", 10);
     let durable = change(&world.end(), "second", "third", 20);
     let mut world = MemoryWorld::new(durable.clone(), 30);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(
         slots(&world)
             .iter()
@@ -824,7 +822,7 @@ fn a_passphrase_that_a_slot_has_is_not_added_and_nothing_is_changed_into_it() {
         let mut world = MemoryWorld::new(durable.clone(), 30);
         world.secrets.new_passphrase = Some(new.into());
         assert_eq!(
-            keys::change(&mut world, "home", &keys::NewSlot::default()),
+            admin::change(&mut world, "home", &admin::NewSlot::default()),
             Err(Failure::PassphraseTaken { slot })
         );
         assert_eq!(world.end().store, durable.store);
@@ -840,7 +838,7 @@ fn with_twin_slots() -> Durable {
     let unlocked = archive.unlock_root(&mut world, &slots).unwrap();
     let id = archive.folder.id();
     let kind = SlotKind::Passphrase;
-    let twin = keys::new_slot(
+    let twin = archive::new_slot(
         &mut world.random,
         id,
         &unlocked.root,
@@ -851,7 +849,7 @@ fn with_twin_slots() -> Durable {
     )
     .unwrap();
     put_blob(&mut world.store, slot_name(1), &twin.encode()).unwrap();
-    let listed = keys::slot_ref(&twin, 0, SlotLabel::default());
+    let listed = archive::slot_ref(&twin, 0, SlotLabel::default());
     slots.push(twin);
     archive
         .folder
@@ -870,7 +868,7 @@ fn with_twin_slots() -> Durable {
 fn a_passphrase_that_two_slots_have_is_changed_in_both() {
     let durable = with_twin_slots();
     let mut world = MemoryWorld::new(durable.clone(), 20);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 2);
     let changed = change(&durable, "passphrase", "new", 30);
     let mut world = MemoryWorld::new(changed, 40);
@@ -878,7 +876,7 @@ fn a_passphrase_that_two_slots_have_is_changed_in_both() {
         world.open_archive("home").unwrap().unlock(&mut world).err(),
         Some(Failure::WrongPassphrase)
     );
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 1);
 }
 
@@ -887,11 +885,11 @@ fn adding_a_passphrase_survives_a_kill_at_every_call_and_adds_it_once() {
     let (now, sessions, _) = with_a_small_session();
     let add = |world: &mut MemoryWorld| {
         world.secrets.new_passphrase = Some(b"second".to_vec());
-        let ended = keys::add(
+        let ended = admin::add(
             world,
             "home",
             SlotKind::Passphrase,
-            &keys::NewSlot::default(),
+            &admin::NewSlot::default(),
         );
         // Killed between the commit and its report, it was added.
         if ended == Err(Failure::PassphraseTaken { slot: 1 }) {
@@ -902,7 +900,7 @@ fn adding_a_passphrase_survives_a_kill_at_every_call_and_adds_it_once() {
     };
     killed_everywhere(&now, &[], add, |n, survived| {
         let mut world = MemoryWorld::new(survived.durable.clone(), 50);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         assert_eq!(slots(&world).len(), 2, "in state {n}");
         world.secrets.passphrase = b"second".to_vec();
         assert!(

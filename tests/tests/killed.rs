@@ -19,7 +19,7 @@ use wyng_tests::engine::{
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
-use wyngd::keyholder::engine::{backup, keys, monitor, restore, take_over, verify};
+use wyngd::keyholder::engine::{admin, backup, restore, verify};
 use wyngd::keyholder::state::Origins;
 
 /// Worlds that begin with this state and these sources.
@@ -132,7 +132,7 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
         30,
     );
     adopt(&mut world).unwrap();
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     let mut world = MemoryWorld::new(world.end(), 40);
     world.volumes.sources = sources;
     back_up_in_many_commits(&mut world).unwrap();
@@ -151,7 +151,7 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
     // Another volume is backed up next; the one that was begun has no session yet.
     let mut world = MemoryWorld::new(cut, 20);
     world.volumes.sources = vec![noise(30_000, 5)];
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["another"]),
         skip_unchanged: false,
@@ -184,7 +184,7 @@ fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() 
         let mut world = MemoryWorld::new(killed.crash(u64::MAX).0, 20);
         let mut archive = world.open_archive("home").unwrap();
         // A pending commit may have arrived.
-        let _ = take_over::take_over(&mut world, "home");
+        let _ = admin::take_over(&mut world, "home");
         let origins = Origins::read(&mut world.files, &archive.folder).unwrap();
         archive = world.open_archive("home").unwrap();
         for (_, volume) in archive.volumes(&mut world.files).unwrap() {
@@ -450,7 +450,7 @@ fn adopting_survives_a_kill_at_every_call() {
     };
     let take_over: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
         adopt(world)?;
-        take_over::take_over(world, "home")
+        admin::take_over(world, "home")
     };
     killed_everywhere(&elsewhere, &[], take_over, |n, survived| {
         if n % 4 == 0 {
@@ -545,11 +545,11 @@ fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not
 fn a_key_change_survives_a_kill_at_every_call() {
     let (base, old, _) = with_a_small_session();
     let change: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
-        keys::add(
+        admin::add(
             world,
             "home",
             SlotKind::RecoveryKey,
-            &keys::NewSlot::default(),
+            &admin::NewSlot::default(),
         )
     };
     killed_everywhere(&base, &[], change, |n, survived| {
@@ -557,7 +557,7 @@ fn a_key_change_survives_a_kill_at_every_call() {
             assert_whole(&survived.durable, &old);
         }
         let mut world = MemoryWorld::new(survived.durable, 50);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         let slots = world
             .client
             .told
@@ -581,11 +581,11 @@ fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
     assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
     let (durable, arrived) = world.crash(0);
     let mut world = MemoryWorld::new(durable, 20);
-    keys::add(
+    admin::add(
         &mut world,
         "home",
         SlotKind::RecoveryKey,
-        &keys::NewSlot::default(),
+        &admin::NewSlot::default(),
     )
     .unwrap();
     let durable = world.end();
@@ -616,7 +616,7 @@ fn healing_survives_a_kill_at_every_call() {
         base.store.remove(name);
     }
     let mut world = MemoryWorld::new(base, 3);
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,
@@ -643,7 +643,7 @@ fn healing_survives_a_kill_at_every_call() {
 fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
     let (base, old, _) = with_a_small_session();
     let restore: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes: vec!["volume 0".into()],
             session: SessionChoice::Latest,
@@ -665,13 +665,13 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
 }
 
 /// What a restore of the first session is asked for, to where something stands.
-fn back_to(session: &Reported, in_place: bool) -> restore::Request {
+fn back_to(session: &Reported, in_place: bool) -> restore::RestoreRequest {
     let name = jiff::Timestamp::from_second(session.time)
         .unwrap()
         .to_string();
     let volumes = vec![session.volume.clone()];
     let (archive, session) = ("home".into(), SessionChoice::Prefix(name));
-    restore::Request {
+    restore::RestoreRequest {
         archive,
         volumes,
         session,
@@ -782,11 +782,11 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
 
 fn monitor_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
     world.volumes.clones = true;
-    let request = monitor::Request {
+    let request = backup::MonitorRequest {
         archive: "home".into(),
         sources: named(world),
     };
-    assert_eq!(monitor::monitor(world, &request)?, ExitStatus::Done);
+    assert_eq!(backup::monitor(world, &request)?, ExitStatus::Done);
     Ok(())
 }
 

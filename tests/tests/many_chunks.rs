@@ -14,7 +14,7 @@ use wyng_control::{
 };
 use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::engine::{backup, create};
+use wyngd::keyholder::engine::{admin, backup};
 use wyngd::keyholder::real_world::StateFiles;
 use wyngd::keyholder::world::{
     ChangePage, Client, Clock, Errno, Fetched, Found, Kept, Parts, Random, Receipt, Secrets,
@@ -64,7 +64,7 @@ fn world_over(state: &Path) -> World<Computed> {
 }
 
 fn back_up(world: &mut World<Computed>) {
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["disk"]),
         skip_unchanged: false,
@@ -83,7 +83,7 @@ fn back_up(world: &mut World<Computed>) {
 fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut world = world_over(folder.path());
-    let settings = create::Settings {
+    let settings = admin::CreateSettings {
         chunk_size_bytes: u32::try_from(CHUNK_BYTES).unwrap(),
         pack_size_bytes: 16 << 20,
         zstd_level: 1,
@@ -93,9 +93,9 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(
+    admin::create(
         &mut world,
-        &create::Request {
+        &admin::CreateRequest {
             name: "home".into(),
             store: "none".into(),
             via: "local".into(),

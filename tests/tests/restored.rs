@@ -13,7 +13,7 @@ use wyng_control::{
 };
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::{backup, create, diff, restore};
+use wyngd::keyholder::engine::{admin, backup, restore};
 use wyngd::keyholder::state::Origins;
 
 const CHUNK: usize = 4096;
@@ -35,7 +35,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let settings = create::Settings {
+        let settings = admin::CreateSettings {
             chunk_size_bytes: 4096,
             pack_size_bytes: 64 << 10,
             zstd_level: 1,
@@ -46,13 +46,13 @@ impl Scene {
             kdf_passes: 3,
         };
         let mut world = MemoryWorld::new(Durable::default(), 1);
-        let request = create::Request {
+        let request = admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
             via: "local".into(),
             settings,
         };
-        create::create(&mut world, &request).unwrap();
+        admin::create(&mut world, &request).unwrap();
         let first = noise(300_000, 1);
         let mut now = first.clone();
         now[CHANGED..CHANGED + 500].fill(7);
@@ -63,7 +63,7 @@ impl Scene {
             let (archive, sources) = ("home".into(), sources_named(["vm"]));
             let (skip_unchanged, dry_run, live, heal, commit_after_bytes) =
                 (false, false, false, false, backup::COMMIT_AFTER_BYTES);
-            let request = backup::Request {
+            let request = backup::BackupRequest {
                 archive,
                 sources,
                 skip_unchanged,
@@ -111,9 +111,9 @@ impl Scene {
     }
 }
 
-fn newest(in_place: bool) -> restore::Request {
+fn newest(in_place: bool) -> restore::RestoreRequest {
     let (archive, volumes, session) = ("home".into(), vec!["vm".into()], SessionChoice::Latest);
-    restore::Request {
+    restore::RestoreRequest {
         archive,
         volumes,
         session,
@@ -184,7 +184,10 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
         Ok(ExitStatus::Done)
     );
     assert_eq!(
-        (report(&sound).damaged_bytes, sound.volumes.target_bytes_read),
+        (
+            report(&sound).damaged_bytes,
+            sound.volumes.target_bytes_read
+        ),
         (0, 300_000),
         "all of it was read, once"
     );
@@ -195,7 +198,7 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
 fn who_asks_for_seconds_instead_of_certainty_hears_what_was_not_read() {
     let scene = Scene::new();
     let mut world = scene.world(&scene.now);
-    let mut request = restore::Request {
+    let mut request = restore::RestoreRequest {
         quick: true,
         ..newest(true)
     };
@@ -414,7 +417,7 @@ fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
             world.secrets.passphrase,
         ) = (there.cloned(), None, b"wrong".to_vec());
         world.volumes.sources = there.cloned().into_iter().collect();
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             dry_run: true,
             ..newest(in_place)
         };
@@ -459,13 +462,13 @@ fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
         sources_named(["vm"]).remove(0),
         SessionChoice::Latest,
     );
-    let request = diff::Request {
+    let request = restore::DiffRequest {
         archive,
         source,
         session,
         with: CompareWith::Local,
     };
-    assert_eq!(diff::compare(&mut world, &request), Ok(ExitStatus::Done));
+    assert_eq!(restore::compare(&mut world, &request), Ok(ExitStatus::Done));
     let begin = (UNCHANGED / CHUNK * CHUNK) as u64;
     assert!(
         world
@@ -494,7 +497,7 @@ fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
     assert!(world.end().bases.is_empty(), "the base snapshot is gone");
     world.volumes.unreadable = Some((5000, 5001));
     assert!(matches!(
-        diff::compare(&mut world, &request),
+        restore::compare(&mut world, &request),
         Err(Failure::SourceRead {
             offset_bytes: 4096,
             errno: 5,

@@ -17,7 +17,7 @@ use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
-use wyngd::keyholder::engine::{backup, create};
+use wyngd::keyholder::engine::{admin, backup};
 
 const MIB: usize = 1 << 20;
 
@@ -758,7 +758,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let sandbox = Sandbox::new();
     // The first commit of a run covers no volume, and the run ends there.
     let mut world = MemoryWorld::new(Durable::default(), 1);
-    let settings = create::Settings {
+    let settings = admin::CreateSettings {
         chunk_size_bytes: 4096,
         pack_size_bytes: 64 << 10,
         zstd_level: 1,
@@ -768,9 +768,9 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(
+    admin::create(
         &mut world,
-        &create::Request {
+        &admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
             via: "local".into(),
@@ -778,7 +778,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         },
     )
     .unwrap();
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["vm"]),
         skip_unchanged: false,

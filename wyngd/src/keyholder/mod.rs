@@ -3,8 +3,8 @@
 //! child; what it meets, it meets through the parts of a [`world::World`], so that the same engine runs
 //! under the daemon and under simulation.
 //!
-//! - [`job`]: one command of a client, from its begin to its exit status.
-//! - [`engine`]: backup, restore, verify, create: straight lines over a `World`.
+//! - [`engine`]: what a command does, from its begin to its exit status: straight lines over a
+//!   `World`.
 //! - [`state`]: what matters on this machine: credential, ledger, journal.
 //! - [`cache`]: what can be built anew: the index of ids and the nodes.
 //! - [`sealed`]: credentials that the service manager unsealed.
@@ -16,7 +16,6 @@
 pub mod cache;
 pub mod door;
 pub mod engine;
-pub mod job;
 mod page_cache;
 pub mod reader;
 pub mod real_world;

@@ -19,7 +19,7 @@ use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
 
-use super::job;
+use super::engine;
 use super::real_world::{KernelClock, StateFiles};
 use super::sealed::Sealed;
 use super::world::{
@@ -85,7 +85,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
                 control.with(|control| control.wire.peer()),
             ));
         }
-        let exit = wiping_stack(|| job::run(&mut world, command));
+        let exit = wiping_stack(|| engine::run(&mut world, command));
         world.files.files.close();
         let done = ReaderToControl::Done {
             exit,

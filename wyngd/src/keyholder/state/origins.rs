@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wyng_control::{Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text};
+use wyng_control::{
+    BackupSource, Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text,
+};
 
 use super::ArchiveFolder;
 use crate::keyholder::world::Files;
@@ -48,6 +50,17 @@ pub enum Said {
     NamedPath,
     /// By a name of the configuration, which says where the volume is.
     Configured,
+}
+
+impl Said {
+    /// How this source was named.
+    pub fn of(source: &BackupSource) -> Self {
+        match (source.configured, source.named) {
+            (true, _) => Self::Configured,
+            (false, true) => Self::NamedPath,
+            (false, false) => Self::Path,
+        }
+    }
 }
 
 impl Origins {

@@ -5,6 +5,10 @@
 pub trait Clock {
     /// Nanoseconds since 1970 UTC by the wall clock.
     fn wall_nanos(&mut self) -> u64;
+    /// Whole seconds since 1970 UTC by the wall clock.
+    fn wall_secs(&mut self) -> i64 {
+        i64::try_from(self.wall_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+    }
     /// Nanoseconds of a clock that only goes forward.
     fn monotonic_nanos(&mut self) -> u64;
     /// CPU time of this process so far, microseconds.
