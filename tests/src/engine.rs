@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use wyng_control::{BackupSource, ExitStatus, Failure, SessionChoice, ToClient};
-use wyngd::keyholder::engine::{admin, backup, restore, verify};
-use wyngd::keyholder::state::Origins;
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore, verify};
 
 use crate::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use crate::sandbox::noise;

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use wyng_control::ExitStatus;
+use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::{Sandbox, noise};
-use wyngd::keyholder::engine::{admin, backup};
 
 const CHUNK: usize = 4096;
 const PACK: usize = 64 << 10;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::Credential;
 use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient, Warning};
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, restore, verify};
 use wyng_tests::engine::{
     Reported, assert_whole, back_up, cut_everywhere, reported, with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
-use wyngd::keyholder::engine::{admin, restore, verify};
-use wyngd::keyholder::state::Origins;
 
 /// An archive, and what each of its sessions must give.
 #[derive(Clone)]

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use wyng_archive::crypto::{SlotParams, slot_name};
 use wyng_archive::format::{Slot, SlotClear, SlotKind, SlotLabel};
 use wyng_control::{ExitStatus, Failure, KeySlot, ToClient};
+use wyng_engine::pool::Pool;
+use wyng_engine::state::ArchiveFolder;
+use wyng_engine::store::{commit_change, put_blob};
+use wyng_engine::{admin, archive, restore, verify};
 use wyng_tests::engine::{
     Reported, adopt, assert_whole, back_up, cut_everywhere, killed_everywhere, made, reported,
     sources, with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::pool::Pool;
-use wyngd::keyholder::engine::store::{commit_change, put_blob};
-use wyngd::keyholder::engine::{admin, archive, restore, verify};
-use wyngd::keyholder::state::ArchiveFolder;
 
 fn open_as(world: &mut MemoryWorld, name: &str) -> Result<admin::Opened, Failure> {
     let request = admin::OpenRequest {
@@ -354,7 +354,7 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
             .unwrap()
             .to_string();
         let (volumes, session_choice) = (vec![session.volume.clone()], SessionChoice::Prefix(name));
-        let origins = wyngd::keyholder::state::Origins::default();
+        let origins = wyng_engine::state::Origins::default();
         let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,

@@ -2,9 +2,9 @@
 //! The index of ids over many sessions: nothing is forgotten, few files stay.
 
 use wyng_archive::crypto::Id;
+use wyng_engine::cache::{Index, Location, Stored};
+use wyng_engine::world::Files;
 use wyng_tests::memory_world::{Durable, MemoryWorld};
-use wyngd::keyholder::cache::{Index, Location, Stored};
-use wyngd::keyholder::world::Files;
 
 fn id(number: u64) -> Id {
     Id(*blake3::hash(&number.to_le_bytes()).as_bytes())

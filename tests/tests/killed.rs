@@ -11,6 +11,8 @@ use std::sync::Arc;
 use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
 use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore, verify};
 use wyng_tests::engine::{
     CHUNK, Reported, adopt, assert_whole, back_up, back_up_committing_after, create,
     cut_everywhere, fingerprint, killed_everywhere, made, named, reported, sources,
@@ -19,8 +21,6 @@ use wyng_tests::engine::{
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
-use wyngd::keyholder::engine::{admin, backup, restore, verify};
-use wyngd::keyholder::state::Origins;
 
 /// Worlds that begin with this state and these sources.
 fn with_sources(base: &Durable, sources: &[Vec<u8>]) -> impl Fn() -> MemoryWorld {

@@ -12,14 +12,14 @@ use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{
     Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient,
 };
-use wyng_tests::memory_world::sources_named;
-use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::engine::{admin, backup};
-use wyngd::keyholder::real_world::StateFiles;
-use wyngd::keyholder::world::{
+use wyng_engine::world::{
     ChangePage, Client, Clock, Errno, Fetched, Found, Kept, Parts, Random, Receipt, Secrets,
     SourceShape, Store, TargetShape, TargetWish, Volumes, World,
 };
+use wyng_engine::{admin, backup};
+use wyng_tests::memory_world::sources_named;
+use wyng_wire::{BlobName, Service};
+use wyngd::keyholder::real_world::StateFiles;
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;

@@ -11,10 +11,10 @@ use wyng_control::{
     CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault,
     ToClient,
 };
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore};
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::{admin, backup, restore};
-use wyngd::keyholder::state::Origins;
 
 const CHUNK: usize = 4096;
 /// More calls than any of these commands makes.

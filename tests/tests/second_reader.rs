@@ -13,11 +13,11 @@ use wyng_archive::crypto::{
     Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
+use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
-use wyngd::keyholder::engine::{admin, backup};
 
 const MIB: usize = 1 << 20;
 

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::path::Path;
 
 use wyng_archive::crypto::Id;
-use wyngd::keyholder::cache::{Index, Location, Stored};
+use wyng_engine::cache::{Index, Location, Stored};
+use wyng_engine::world::Clock;
 use wyngd::keyholder::real_world::{KernelClock, StateFiles};
-use wyngd::keyholder::world::Clock;
 
 const SESSIONS: [(&str, u64, u64); 3] = [
     ("first backup", 1, 4_000_000),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use wyng_control::Failure;
-use wyngd::keyholder::world::Files;
+use wyng_engine::world::Files;
 
 use super::plug::Plug;
 

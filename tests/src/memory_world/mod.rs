@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use wyng_control::{BackupSource, Failure};
-use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::world::{Clock, Parts, Random, World};
+use wyng_engine::archive::Archive;
+use wyng_engine::world::{Clock, Parts, Random, World};
 
 pub use files::MemoryFiles;
 pub use person::{MemoryClient, MemorySecrets};

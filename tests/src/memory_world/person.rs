@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{Asked, Failure, Phase, Progress, ToClient};
-use wyngd::keyholder::world::{Client, Secrets};
+use wyng_engine::world::{Client, Secrets};
 use zeroize::Zeroizing;
 
 use super::plug::Plug;

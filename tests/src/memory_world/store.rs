@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wyng_control::Failure;
+use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::world::{Fetched, Found, Kept, Receipt, Store};
 
 use super::plug::Plug;
 

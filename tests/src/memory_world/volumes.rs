@@ -7,7 +7,7 @@ use wyng_control::{
     BaseLabel, BaseOf, Failure, FoundSource, Method, TargetFault, TargetFound, TargetKind,
     TargetLook,
 };
-use wyngd::keyholder::world::{
+use wyng_engine::world::{
     Beside, ChangePage, Errno, SourceShape, TargetShape, TargetWish, There, Volumes,
 };
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
 
-use super::engine;
 use super::real_world::{RealWorld, StateFiles};
 use super::sealed::Sealed;
 use crate::ipc::{
@@ -66,7 +65,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
     );
     loop {
         let command = world.next_command()?;
-        let exit = wiping_stack(|| engine::run(&mut world.world, command));
+        let exit = wiping_stack(|| wyng_engine::run(&mut world.world, command));
         world.done(exit)?;
     }
 }

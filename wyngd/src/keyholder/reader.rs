@@ -19,15 +19,14 @@ use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
 
-use super::engine;
 use super::real_world::{KernelClock, StateFiles};
 use super::sealed::Sealed;
-use super::world::{
+use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
+use crate::roles::{CREDENTIALS_VARIABLE, Role};
+use wyng_engine::world::{
     ChangePage, Client, Errno, Fetched, Files, Found, Parts, Random, Receipt, Secrets, SourceShape,
     Store, TargetShape, TargetWish, Volumes, World,
 };
-use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
-use crate::roles::{CREDENTIALS_VARIABLE, Role};
 
 type ControlWire = Wire<ReaderToControl, ControlToReader>;
 
@@ -85,7 +84,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
                 control.with(|control| control.wire.peer()),
             ));
         }
-        let exit = wiping_stack(|| engine::run(&mut world, command));
+        let exit = wiping_stack(|| wyng_engine::run(&mut world, command));
         world.files.files.close();
         let done = ReaderToControl::Done {
             exit,

@@ -32,8 +32,8 @@ pub use self::random::KernelRandom;
 pub use self::secrets::PersonsSecrets;
 pub use self::volumes::{OpenVolumes, VolumesWire};
 use super::sealed::Sealed;
-use super::world::{Parts, World};
 use crate::ipc::Fatal;
+use wyng_engine::world::{Parts, World};
 
 /// The parts that meet the machine.
 pub struct RealParts;

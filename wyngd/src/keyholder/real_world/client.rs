@@ -7,7 +7,7 @@ use wyng_control::{Failure, Phase, Progress, ToClient};
 
 use super::control::SharedControl;
 use crate::ipc::KeyholderToControl;
-use crate::keyholder::world::Client;
+use wyng_engine::world::Client;
 
 /// Updates faster than this are not visible; a new phase or volume is reported at once, and so is an
 /// end.

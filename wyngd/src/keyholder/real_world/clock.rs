@@ -3,7 +3,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::keyholder::world::Clock;
+use wyng_engine::world::Clock;
 
 /// See the module's first line.
 pub struct KernelClock {

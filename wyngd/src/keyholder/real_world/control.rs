@@ -18,7 +18,6 @@ use super::prompts::Prompts;
 use crate::ipc::{
     ControlToKeyholder, Encoded, Fatal, KeyholderToControl, Received, Service, Wire, wait,
 };
-use crate::keyholder::engine;
 
 /// The wire to control.
 pub type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
@@ -170,7 +169,7 @@ impl Control {
     /// Wipes kept keys at once, whatever runs. A command that uses one of them still has it until
     /// it ends. Control hears of it when it takes the next message.
     fn lock(&mut self, archive: Option<&str>) -> Result<(), Failure> {
-        let failure = match engine::named_archive(&mut self.names, archive) {
+        let failure = match wyng_engine::named_archive(&mut self.names, archive) {
             Ok(archive) => {
                 self.keys.wipe(archive);
                 None

@@ -19,7 +19,7 @@ use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, NotGot,
     PutAnswer, Received, Service, TransportToKeyholder, Wire, wait,
 };
-use crate::keyholder::world::{Fetched, Found, Kept, Receipt, Store};
+use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
 
 /// The wire to transport.
 pub type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;

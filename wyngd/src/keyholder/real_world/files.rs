@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_control::Failure;
 
-use crate::keyholder::world::Files;
+use wyng_engine::world::Files;
 
 /// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and
 /// the times of checks take 16 bytes a pack: room for 16 million packs, which hold 256 TiB at the

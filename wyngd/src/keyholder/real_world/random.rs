@@ -3,7 +3,7 @@
 
 use wyng_control::Failure;
 
-use crate::keyholder::world::Random;
+use wyng_engine::world::Random;
 
 /// See the module's first line.
 pub struct KernelRandom;

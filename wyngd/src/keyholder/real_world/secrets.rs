@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::control::{Control, SharedControl, broken};
 use crate::ipc::{ControlToKeyholder, Fatal, KeyholderToControl};
 use crate::keyholder::sealed::Sealed;
-use crate::keyholder::world::Secrets;
+use wyng_engine::world::Secrets;
 
 /// Maximum length of a passphrase, bytes.
 const PASSPHRASE_MAX_BYTES: usize = 1024;

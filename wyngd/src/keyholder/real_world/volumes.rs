@@ -20,7 +20,7 @@ use crate::ipc::{
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
-use crate::keyholder::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
+use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
 
 /// The wire to volumes.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
