@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use wyng_archive::crypto::SessionKey;
+use wyng_archive::crypto::{Id, SessionKey};
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::Walk;
 use wyng_control::{
@@ -305,6 +305,68 @@ fn wish<'a>(
     }
 }
 
+/// The chunks that a target which holds something lacks, and the bytes that would be written to it:
+/// what is there is read.
+fn differing<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    request: &RestoreRequest,
+    plan: &Planned,
+) -> Result<(Vec<(u64, Id)>, u64), Failure> {
+    let Planned {
+        item,
+        volume,
+        session,
+        ..
+    } = plan;
+    let (mut wanted, mut written_bytes) = (Vec::new(), 0u64);
+    let TargetWish {
+        base_of, origin, ..
+    } = wish(&world.client, archive, request, volume, session);
+    let shape = world
+        .volumes
+        .open_source(*item, &volume.name, &base_of, origin)?;
+    let domain = Arc::new(archive.credential.domain(session.domain));
+    let there_bytes = shape.size_bytes;
+    let comparison = Comparison {
+        item: *item,
+        place: Place::Source,
+        there_bytes,
+        base: None,
+        volume,
+        session,
+        domain: &domain,
+    };
+    let mut reading = Reading::of(session);
+    let all = |from| (from < session.chunk_count()).then_some(from..session.chunk_count());
+    while let Some(batch) = reading.next(world, archive, pool, &comparison, &all)? {
+        let differing = batch
+            .chunks
+            .iter()
+            .filter(|chunk| chunk.found != Found::Same);
+        for (index, expected) in differing.map(|chunk| (chunk.index, chunk.expected)) {
+            written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
+            wanted.extend(expected.map(|id| (index, id)));
+        }
+        reading.give_back(batch);
+        report(
+            &mut world.client,
+            Phase::Reading,
+            &volume.name,
+            reading
+                .position()
+                .saturating_mul(session.chunk_size_bytes.into()),
+            session.size_bytes,
+        );
+        if world.client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    world.volumes.close_source(*item);
+    Ok((wanted, written_bytes))
+}
+
 /// What a restore would fetch and write: all of the session, or what differs from what is there,
 /// which is read.
 fn estimate<P: Parts>(
@@ -321,53 +383,10 @@ fn estimate<P: Parts>(
         path,
         found,
     } = plan;
-    let mut wanted = Vec::new();
-    let mut written_bytes = 0u64;
-    if found.holds_bytes {
-        let TargetWish {
-            base_of, origin, ..
-        } = wish(&world.client, archive, request, volume, session);
-        let shape = world
-            .volumes
-            .open_source(*item, &volume.name, &base_of, origin)?;
-        let domain = Arc::new(archive.credential.domain(session.domain));
-        let there_bytes = shape.size_bytes;
-        let comparison = Comparison {
-            item: *item,
-            place: Place::Source,
-            there_bytes,
-            base: None,
-            volume,
-            session,
-            domain: &domain,
-        };
-        let mut reading = Reading::of(session);
-        let all = |from| (from < session.chunk_count()).then_some(from..session.chunk_count());
-        while let Some(batch) = reading.next(world, archive, pool, &comparison, &all)? {
-            let differing = batch
-                .chunks
-                .iter()
-                .filter(|chunk| chunk.found != Found::Same);
-            for (index, expected) in differing.map(|chunk| (chunk.index, chunk.expected)) {
-                written_bytes = written_bytes.saturating_add(session.chunk_bytes(index).into());
-                wanted.extend(expected.map(|id| (index, id)));
-            }
-            reading.give_back(batch);
-            report(
-                &mut world.client,
-                Phase::Reading,
-                &volume.name,
-                reading
-                    .position()
-                    .saturating_mul(session.chunk_size_bytes.into()),
-                session.size_bytes,
-            );
-            if world.client.cancelled() {
-                return Err(Failure::Interrupted);
-            }
-        }
-        world.volumes.close_source(*item);
+    let (wanted, written_bytes) = if found.holds_bytes {
+        differing(world, archive, pool, request, plan)?
     } else {
+        let (mut wanted, mut written_bytes) = (Vec::new(), 0u64);
         for_each_chunk(
             &mut world.files,
             &mut world.client,
@@ -379,7 +398,8 @@ fn estimate<P: Parts>(
                 Ok(())
             },
         )?;
-    }
+        (wanted, written_bytes)
+    };
     let mut fetched_bytes = 0u64;
     for (_, id) in &wanted {
         let record = archive.cache.index.find(&mut world.files, id)?;

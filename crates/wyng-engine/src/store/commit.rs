@@ -86,14 +86,7 @@ struct PackedTail<'a, 'b, P: Parts>(PackedNodes<'a, 'b, P>);
 
 impl<P: Parts> NodesMut<PacksTree> for PackedTail<'_, '_, P> {
     fn save(&mut self, node: &Node<PacksTree>) -> Result<Place, Failure> {
-        let (pack, offset_bytes, length_bytes, id) =
-            self.0.packer.add_tail_node(self.0.tools, node.encode())?;
-        Ok(Place {
-            pack,
-            offset_bytes,
-            length_bytes,
-            id,
-        })
+        self.0.packer.add_tail_node(self.0.tools, node.encode())
     }
 }
 

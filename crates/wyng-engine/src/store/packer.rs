@@ -12,7 +12,7 @@ use wyng_archive::BlobName;
 use wyng_archive::crypto::{
     Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SessionKey, pack_name,
 };
-use wyng_archive::format::{PackEntry, PackLayout, PackState, RecordKind};
+use wyng_archive::format::{PackEntry, PackLayout, PackState, Place, RecordKind};
 use wyng_control::{Failure, ObjectClass};
 
 use crate::archive::Archive;
@@ -187,19 +187,20 @@ impl<P: Parts> Packer<P> {
         &mut self,
         tools: &mut Tools<'_, P>,
         plain: Vec<u8>,
-    ) -> Result<(u64, u32, u32, Id), Failure> {
+    ) -> Result<Place, Failure> {
         let id = tools.credential.node_id(&plain);
         let record = seal(tools, Kind::Node, &id, &plain)?;
         self.on_the_way.insert(id);
         let pack = self.open_pack(tools)?;
         let offset_bytes = pack.append(id, RecordKind::Node, &record)?;
         pack.nodes.push(plain);
-        Ok((
-            pack.number,
+        Ok(Place {
+            pack: pack.number,
             offset_bytes,
-            u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?,
+            length_bytes: u32::try_from(record.len())
+                .map_err(|_| internal("a record is too long"))?,
             id,
-        ))
+        })
     }
 
     /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run
