@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use wyng_control::{BackupSource, ExitStatus, Failure, SessionChoice, ToClient};
-use wyngd::keyholder::engine::{backup, create, open, restore, verify};
-use wyngd::keyholder::state::Origins;
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore, verify};
 
 use crate::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use crate::sandbox::noise;
@@ -17,12 +17,12 @@ use crate::sandbox::noise;
 pub const CHUNK: u32 = 4096;
 
 /// An archive of small chunks and packs.
-pub fn create_request() -> create::Request {
-    create::Request {
+pub fn create_request() -> admin::CreateRequest {
+    admin::CreateRequest {
         name: "home".into(),
         store: "memory".into(),
         via: "local".into(),
-        settings: create::Settings {
+        settings: admin::CreateSettings {
             chunk_size_bytes: CHUNK,
             pack_size_bytes: 64 << 10,
             zstd_level: 1,
@@ -37,12 +37,12 @@ pub fn create_request() -> create::Request {
 
 /// Makes it.
 pub fn create(world: &mut MemoryWorld) -> Result<(), Failure> {
-    create::create(world, &create_request())
+    admin::create(world, &create_request())
 }
 
 /// A volume for each source.
 pub fn named(world: &MemoryWorld) -> Vec<BackupSource> {
-    let names: Vec<String> = (0..world.sources.len())
+    let names: Vec<String> = (0..world.volumes.sources.len())
         .map(|number| format!("volume {number}"))
         .collect();
     sources_named(names.iter().map(String::as_str))
@@ -60,7 +60,7 @@ pub fn back_up_committing_after(
 ) -> Result<(), Failure> {
     let (archive, sources, [skip_unchanged, dry_run, live, heal]) =
         ("home".to_owned(), named(world), [false; 4]);
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive,
         sources,
         skip_unchanged,
@@ -71,21 +71,21 @@ pub fn back_up_committing_after(
     };
     match backup::back_up(world, &request)? {
         ExitStatus::Done => Ok(()),
-        other => panic!("{other:?}: {:?}", world.told),
+        other => panic!("{other:?}: {:?}", world.client.told),
     }
 }
 
 /// Opens the archive; nothing of it may be missing.
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some("local".into()));
-    let request = open::Request {
+    let request = admin::OpenRequest {
         name: "home".into(),
         store,
         via,
         expect: None,
         before: None,
     };
-    open::open(world, &request)
+    admin::open(world, &request)
         .map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
 }
 
@@ -102,7 +102,7 @@ pub struct Reported {
 
 /// The sessions that the client heard of.
 pub fn reported(world: &MemoryWorld) -> Vec<Reported> {
-    let sessions = world.told.iter().filter_map(|event| match event {
+    let sessions = world.client.told.iter().filter_map(|event| match event {
         ToClient::BackedUp(volume) => Some((volume.name.clone(), volume.session?)),
         _ => None,
     });
@@ -112,7 +112,7 @@ pub fn reported(world: &MemoryWorld) -> Vec<Reported> {
             Reported {
                 volume,
                 time,
-                content: world.sources[number].clone(),
+                content: world.volumes.sources[number].clone(),
             }
         })
         .collect()
@@ -133,7 +133,7 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             .iter()
             .map(|session| session.volume.clone())
             .collect();
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session: SessionChoice::Prefix(name.clone()),
@@ -147,18 +147,18 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
             restore::restore(&mut world, &request),
             Ok(ExitStatus::Done),
             "{name}: {:?}",
-            world.told
+            world.client.told
         );
         for (item, session) in (0..).zip(of_run) {
             assert!(
-                world.placed[&item] == session.content,
+                world.volumes.placed[&item] == session.content,
                 "{} {name}",
                 session.volume
             );
         }
     }
     let mut world = MemoryWorld::new(durable.clone(), 1001);
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,
@@ -169,9 +169,10 @@ pub fn assert_whole(durable: &Durable, sessions: &[Reported]) -> u64 {
         verify::verify(&mut world, &request),
         Ok(ExitStatus::Done),
         "{:?}",
-        world.told
+        world.client.told
     );
     world
+        .client
         .told
         .iter()
         .find_map(|event| {
@@ -239,7 +240,7 @@ pub fn killed_everywhere(
 ) -> u64 {
     let start = || {
         let mut world = MemoryWorld::new(base.clone(), 10);
-        world.sources = sources.to_vec();
+        world.volumes.sources = sources.to_vec();
         world
     };
     let mut tried = HashSet::new();
@@ -251,7 +252,7 @@ pub fn killed_everywhere(
                 continue;
             }
             let mut world = MemoryWorld::new(durable.clone(), 20);
-            world.sources = sources.to_vec();
+            world.volumes.sources = sources.to_vec();
             assert_eq!(
                 command(&mut world),
                 Ok(()),
@@ -298,7 +299,7 @@ pub fn sources() -> Vec<Vec<u8>> {
 pub fn with_a_small_session() -> (Durable, Vec<Reported>, Vec<u8>) {
     let mut world = MemoryWorld::new(made(), 2);
     let source = noise(20_000, 1);
-    world.sources = vec![source.clone()];
+    world.volumes.sources = vec![source.clone()];
     back_up(&mut world).unwrap();
     (world.end(), reported(&world), source)
 }

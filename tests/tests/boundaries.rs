@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use wyng_control::ExitStatus;
+use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::{Sandbox, noise};
-use wyngd::keyholder::engine::{backup, create};
 
 const CHUNK: usize = 4096;
 const PACK: usize = 64 << 10;
@@ -16,7 +16,7 @@ const PACK: usize = 64 << 10;
 const PACKS_A_COMMIT: usize = 16;
 
 fn made() -> Durable {
-    let settings = create::Settings {
+    let settings = admin::CreateSettings {
         chunk_size_bytes: u32::try_from(CHUNK).unwrap(),
         pack_size_bytes: u32::try_from(PACK).unwrap(),
         zstd_level: 1,
@@ -27,9 +27,9 @@ fn made() -> Durable {
         kdf_passes: 3,
     };
     let mut world = MemoryWorld::new(Durable::default(), 1);
-    create::create(
+    admin::create(
         &mut world,
-        &create::Request {
+        &admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
             via: "local".into(),
@@ -44,8 +44,8 @@ fn made() -> Durable {
 /// is there afterwards.
 fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (String, Durable) {
     let mut world = MemoryWorld::new(durable, seed);
-    world.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
-    let request = backup::Request {
+    world.volumes.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(volumes.iter().map(|(name, _)| name.as_str())),
         skip_unchanged: false,
@@ -58,9 +58,10 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
         backup::back_up(&mut world, &request),
         Ok(ExitStatus::Done),
         "{:?}",
-        world.told
+        world.client.told
     );
     let shown: Vec<String> = world
+        .store
         .puts
         .chunk_by(|a, b| a == b)
         .map(|alike| format!("{} x {}", alike.len(), alike[0]))

@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::Credential;
 use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient, Warning};
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, restore, verify};
 use wyng_tests::engine::{
     Reported, assert_whole, back_up, cut_everywhere, reported, with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
-use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::engine::{open, restore, take_over, verify};
-use wyngd::keyholder::state::Origins;
 
 /// An archive, and what each of its sessions must give.
 #[derive(Clone)]
@@ -41,7 +40,7 @@ impl History {
     fn world(&mut self) -> MemoryWorld {
         self.seed += 1;
         let mut world = MemoryWorld::new(self.durable.clone(), self.seed);
-        world.sources = vec![self.source.clone()];
+        world.volumes.sources = vec![self.source.clone()];
         world
     }
 
@@ -59,6 +58,7 @@ impl History {
         let ended = back_up(&mut world);
         assert!(
             world
+                .store
                 .services
                 .iter()
                 .all(|service| *service == Service::Push),
@@ -75,7 +75,7 @@ impl History {
 
     fn credential(&mut self) -> Arc<Credential> {
         let mut world = self.world();
-        Archive::open(&mut world, "home").unwrap().credential
+        world.open_archive("home").unwrap().credential
     }
 
     /// Takes all but ten bytes of a copy of a commit away.
@@ -107,7 +107,7 @@ impl History {
 
     fn verify(&mut self) -> Result<ExitStatus, Failure> {
         let mut world = self.world();
-        let request = verify::Request {
+        let request = verify::VerifyRequest {
             archive: "home".into(),
             volumes: Vec::new(),
             session: None,
@@ -119,16 +119,16 @@ impl History {
         ended
     }
 
-    fn open(&mut self, before: Option<u64>) -> (Result<open::Opened, Failure>, MemoryWorld) {
+    fn open(&mut self, before: Option<u64>) -> (Result<admin::Opened, Failure>, MemoryWorld) {
         let mut world = self.world();
-        let ended = open::open(&mut world, &request(before));
+        let ended = admin::open(&mut world, &request(before));
         self.durable = world.end();
         (ended, world)
     }
 
     fn take_over(&mut self) -> Result<(), Failure> {
         let mut world = self.world();
-        let ended = take_over::take_over(&mut world, "home");
+        let ended = admin::take_over(&mut world, "home");
         self.durable = world.end();
         ended
     }
@@ -160,7 +160,7 @@ impl History {
     fn restore(&mut self, session: SessionChoice) -> Result<Vec<u8>, Failure> {
         let mut world = self.world();
         let volumes = vec!["volume 0".into()];
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session,
@@ -170,7 +170,7 @@ impl History {
             around_damage: false,
             origins: Origins::default(),
         };
-        restore::restore(&mut world, &request).map(|_| world.placed[&0].clone())
+        restore::restore(&mut world, &request).map(|_| world.volumes.placed[&0].clone())
     }
 
     fn assert_whole(&self) {
@@ -178,8 +178,8 @@ impl History {
     }
 }
 
-fn request(before: Option<u64>) -> open::Request {
-    open::Request {
+fn request(before: Option<u64>) -> admin::OpenRequest {
+    admin::OpenRequest {
         name: "home".into(),
         store: Some("memory".into()),
         via: None,
@@ -188,8 +188,8 @@ fn request(before: Option<u64>) -> open::Request {
     }
 }
 
-fn opened(generation: u64) -> Result<open::Opened, Failure> {
-    Ok(open::Opened {
+fn opened(generation: u64) -> Result<admin::Opened, Failure> {
+    Ok(admin::Opened {
         generation,
         problems: 0,
         damaged_newest: None,
@@ -198,6 +198,7 @@ fn opened(generation: u64) -> Result<open::Opened, Failure> {
 
 fn warnings(world: &MemoryWorld) -> Vec<Warning> {
     world
+        .client
         .told
         .iter()
         .filter_map(|event| {
@@ -246,7 +247,7 @@ fn a_head_whose_next_copy_is_taken_too_is_read_by_archive_open_before_another_co
     let (ended, _) = history.open(None);
     assert_eq!(
         ended,
-        Ok(open::Opened {
+        Ok(admin::Opened {
             generation: 2,
             problems: 1,
             damaged_newest: None
@@ -293,7 +294,8 @@ fn a_commit_that_arrived_torn_goes_under_the_next_copy_with_the_same_bytes() {
         };
         let pending = {
             let mut world = after.world();
-            Archive::open(&mut world, "home")
+            world
+                .open_archive("home")
                 .unwrap()
                 .ledger
                 .pending()
@@ -336,7 +338,7 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
     let (ended, world) = elsewhere.open(None);
     assert_eq!(
         ended,
-        Ok(open::Opened {
+        Ok(admin::Opened {
             generation: 2,
             problems: 1,
             damaged_newest: Some(3)
@@ -344,6 +346,7 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
     );
     assert!(
         world
+            .client
             .told
             .iter()
             .any(|event| matches!(event, ToClient::Problem(_))),
@@ -413,8 +416,8 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
     let elsewhere = history.elsewhere();
     let start = || elsewhere.clone().world();
     let go_on = |world: &mut MemoryWorld| {
-        open::open(world, &request(Some(3)))?;
-        take_over::take_over(world, "home")
+        admin::open(world, &request(Some(3)))?;
+        admin::take_over(world, "home")
     };
     cut_everywhere(start, go_on, |n, killed| {
         let mut after = History {
@@ -423,7 +426,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
         };
         // Taken over or not: the same commands once more.
         let mut world = after.world();
-        match open::open(&mut world, &request(Some(3))) {
+        match admin::open(&mut world, &request(Some(3))) {
             Ok(_) => {}
             // It has written on already.
             Err(Failure::BeforeKnown { known_generation }) => {
@@ -432,7 +435,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
             Err(failure) => panic!("{failure:?} after a kill at call {n}"),
         }
         assert_eq!(
-            take_over::take_over(&mut world, "home"),
+            admin::take_over(&mut world, "home"),
             Ok(()),
             "after a kill at call {n}"
         );
@@ -622,7 +625,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let mut whole = past.clone();
     let (ended, world) = whole.open(None);
     assert_eq!(
-        (ended, world.asked_passphrases, warnings(&world)),
+        (ended, world.secrets.asked_passphrases, warnings(&world)),
         (opened(20), 0, Vec::new())
     );
 
@@ -636,7 +639,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
         "the lost commit is told"
     );
     assert_eq!(warnings(&world), [Warning::HistoryGap { generation: 13 }]);
-    assert_eq!(world.asked_passphrases, 1);
+    assert_eq!(world.secrets.asked_passphrases, 1);
     // It writes on, and the commits that come carry the hashes that they must.
     for _ in 0..13 {
         gap.sessions.clear();
@@ -647,9 +650,9 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     let mut wrong = past;
     wrong.lose(14);
     let mut world = wrong.world();
-    world.passphrase = b"another".to_vec();
+    world.secrets.passphrase = b"another".to_vec();
     assert_eq!(
-        open::open(&mut world, &request(None)),
+        admin::open(&mut world, &request(None)),
         Err(Failure::WrongPassphrase)
     );
     assert_eq!(
@@ -707,8 +710,8 @@ fn a_store_that_shows_every_commit_there_can_be_holds_nobody_up() {
     let mut history = History::new();
     for mut machine in [history.elsewhere(), history.clone()] {
         let mut world = machine.world();
-        world.shows_everything = true;
-        let ended = open::open(&mut world, &request(None));
+        world.store.shows_everything = true;
+        let ended = admin::open(&mut world, &request(None));
         assert!(matches!(ended, Err(Failure::Damaged { .. })), "{ended:?}");
     }
     history.back_up();

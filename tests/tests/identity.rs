@@ -8,32 +8,30 @@ use std::collections::BTreeMap;
 use wyng_archive::crypto::{SlotParams, slot_name};
 use wyng_archive::format::{Slot, SlotClear, SlotKind, SlotLabel};
 use wyng_control::{ExitStatus, Failure, KeySlot, ToClient};
+use wyng_engine::pool::Pool;
+use wyng_engine::state::ArchiveFolder;
+use wyng_engine::store::{commit_change, put_blob};
+use wyng_engine::{admin, archive, restore, verify};
 use wyng_tests::engine::{
     Reported, adopt, assert_whole, back_up, cut_everywhere, killed_everywhere, made, reported,
     sources, with_a_small_session,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::engine::commit::commit_change;
-use wyngd::keyholder::engine::pool::Pool;
-use wyngd::keyholder::engine::put::put_blob;
-use wyngd::keyholder::engine::{keys, open, take_over, verify};
-use wyngd::keyholder::state::ArchiveFolder;
 
-fn open_as(world: &mut MemoryWorld, name: &str) -> Result<open::Opened, Failure> {
-    let request = open::Request {
+fn open_as(world: &mut MemoryWorld, name: &str) -> Result<admin::Opened, Failure> {
+    let request = admin::OpenRequest {
         name: name.into(),
         store: Some("memory".into()),
         via: None,
         expect: None,
         before: None,
     };
-    open::open(world, &request)
+    admin::open(world, &request)
 }
 
 fn verify(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,
@@ -54,7 +52,7 @@ fn with_store(state: &Durable, store: &Durable) -> Durable {
 /// One backup of this source, in a world of its own.
 fn backed_up(durable: &Durable, source: &[u8], seed: u64) -> (Durable, Vec<Reported>) {
     let mut world = MemoryWorld::new(durable.clone(), seed);
-    world.sources = vec![source.to_vec()];
+    world.volumes.sources = vec![source.to_vec()];
     back_up(&mut world).unwrap();
     (world.end(), reported(&world))
 }
@@ -107,8 +105,8 @@ fn an_opening_that_was_cut_before_its_name_has_its_ledger_and_can_be_forgotten()
         shown_generation: 2,
     });
     assert_eq!(open_as(&mut world, "again"), refused);
-    let folder = ArchiveFolder::find(&mut world, "again").unwrap();
-    folder.forget(&mut world, "again").unwrap();
+    let folder = ArchiveFolder::find(&mut world.files, "again").unwrap();
+    folder.forget(&mut world.files, "again").unwrap();
     // Whoever forgets what was known takes what is there.
     assert_eq!(open_as(&mut world, "again").unwrap().generation, 2);
 }
@@ -119,11 +117,11 @@ fn forgetting_one_of_two_names_keeps_what_the_other_leads_to() {
     let id = now.links["archives/home"].clone();
     now.links.insert("archives/second".into(), id);
     let mut world = MemoryWorld::new(now, 10);
-    ArchiveFolder::find(&mut world, "second")
+    ArchiveFolder::find(&mut world.files, "second")
         .unwrap()
-        .forget(&mut world, "second")
+        .forget(&mut world.files, "second")
         .unwrap();
-    assert_eq!(ArchiveFolder::names(&mut world).unwrap(), ["home"]);
+    assert_eq!(ArchiveFolder::names(&mut world.files).unwrap(), ["home"]);
     assert_whole(&world.end(), &sessions);
 }
 
@@ -131,7 +129,8 @@ fn forgetting_one_of_two_names_keeps_what_the_other_leads_to() {
 fn forgetting_survives_a_kill_at_every_call() {
     let (now, ..) = with_a_small_session();
     let forget = |world: &mut MemoryWorld| {
-        ArchiveFolder::find(world, "home").and_then(|folder| folder.forget(world, "home"))
+        ArchiveFolder::find(&mut world.files, "home")
+            .and_then(|folder| folder.forget(&mut world.files, "home"))
     };
     cut_everywhere(
         || MemoryWorld::new(now.clone(), 10),
@@ -159,24 +158,24 @@ fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
         states += 1;
         // Whichever state counts, it is a whole one: no command asks for `archive open` again.
         let mut world = MemoryWorld::new(survived.cut.clone(), 30);
-        let mut archive = Archive::open(&mut world, "home").unwrap();
+        let mut archive = world.open_archive("home").unwrap();
         assert_eq!(
-            archive.volumes(&mut world).unwrap().len(),
+            archive.volumes(&mut world.files).unwrap().len(),
             1,
             "in state {n}"
         );
         for durable in [survived.cut, survived.durable] {
             let mut world = MemoryWorld::new(durable, 40);
-            world.sources = vec![source.to_vec()];
+            world.volumes.sources = vec![source.to_vec()];
             // This machine may have to catch up, or to become the writer; then it goes on.
             if matches!(
                 back_up(&mut world),
                 Err(Failure::NotWriter { .. } | Failure::Forked { .. })
             ) {
                 world = MemoryWorld::new(world.end(), 41);
-                world.sources = vec![source.to_vec()];
+                world.volumes.sources = vec![source.to_vec()];
                 adopt(&mut world).unwrap();
-                take_over::take_over(&mut world, "home").unwrap();
+                admin::take_over(&mut world, "home").unwrap();
                 back_up(&mut world).unwrap();
             }
             assert!(!reported(&world).is_empty(), "in state {n}");
@@ -204,7 +203,7 @@ fn catching_up_with_another_writer_survives_a_kill_at_every_call() {
         10,
     );
     adopt(&mut world).unwrap();
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     source[..2000].fill(3);
     let (theirs, more) = backed_up(&world.end(), &source, 11);
     sessions.extend(more);
@@ -217,7 +216,7 @@ fn opening_between_a_cut_run_and_the_next_survives_a_kill_at_every_call() {
     source[..2000].fill(4);
     let start = || {
         let mut world = MemoryWorld::new(now.clone(), 10);
-        world.sources = vec![source.clone()];
+        world.volumes.sources = vec![source.clone()];
         world
     };
     let mut pending = Vec::new();
@@ -225,7 +224,8 @@ fn opening_between_a_cut_run_and_the_next_survives_a_kill_at_every_call() {
         for chance in [0, u64::MAX] {
             let (durable, _) = killed.crash(chance);
             let mut world = MemoryWorld::new(durable.clone(), 20);
-            if Archive::open(&mut world, "home")
+            if world
+                .open_archive("home")
                 .unwrap()
                 .ledger
                 .pending()
@@ -250,7 +250,7 @@ fn opening_between_a_cut_run_and_the_next_survives_a_kill_at_every_call() {
 fn what_was_sent_before_an_opening_at_the_same_head_is_not_sent_again() {
     let base = made();
     let mut world = MemoryWorld::new(base, 10);
-    world.sources = vec![noise(2_000_000, 1)];
+    world.volumes.sources = vec![noise(2_000_000, 1)];
     world.kill_at(150);
     assert!(
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| back_up(&mut world))).is_err()
@@ -260,12 +260,12 @@ fn what_was_sent_before_an_opening_at_the_same_head_is_not_sent_again() {
     let mut world = MemoryWorld::new(cut, 20);
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(world.end(), 30);
-    world.sources = vec![noise(2_000_000, 1)];
+    world.volumes.sources = vec![noise(2_000_000, 1)];
     back_up(&mut world).unwrap();
     assert!(
-        world.sent_bytes + in_store < 2_400_000,
+        world.store.sent_bytes + in_store < 2_400_000,
         "{} bytes on top of {in_store}",
-        world.sent_bytes
+        world.store.sent_bytes
     );
     let sessions = reported(&world);
     assert_whole(&world.end(), &sessions);
@@ -279,7 +279,7 @@ fn a_far_end_that_is_lost_at_any_call_of_an_opening_leaves_this_machine_as_it_wa
     let mut lost = 0;
     for call in 1..whole.calls() {
         let mut world = MemoryWorld::new(now.clone(), 10);
-        world.lose_far_end_at = Some(call);
+        world.store.lose_far_end_at = Some(call);
         if adopt(&mut world) == Ok(()) {
             break;
         }
@@ -322,6 +322,7 @@ fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
         );
         assert!(
             world
+                .client
                 .told
                 .iter()
                 .any(|event| matches!(event, ToClient::Problem(_))),
@@ -331,10 +332,10 @@ fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
         let (healed, more) = backed_up(&world.end(), &source, 20);
         let newest = [sessions[1].clone(), more[0].clone()];
         let mut world = MemoryWorld::new(healed.clone(), 30);
-        let mut archive = Archive::open(&mut world, "home").unwrap();
-        let (_, volume) = archive.volumes(&mut world).unwrap().remove(0);
+        let mut archive = world.open_archive("home").unwrap();
+        let (_, volume) = archive.volumes(&mut world.files).unwrap().remove(0);
         assert_eq!(
-            archive.sessions(&mut world, &volume).unwrap().len(),
+            archive.sessions(&mut world.files, &volume).unwrap().len(),
             3,
             "no session was forgotten"
         );
@@ -347,15 +348,14 @@ fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
 
 fn assert_restores(durable: &Durable, sessions: &[Reported]) {
     use wyng_control::SessionChoice;
-    use wyngd::keyholder::engine::restore;
     for session in sessions {
         let mut world = MemoryWorld::new(durable.clone(), 1000);
         let name = jiff::Timestamp::from_second(session.time)
             .unwrap()
             .to_string();
         let (volumes, session_choice) = (vec![session.volume.clone()], SessionChoice::Prefix(name));
-        let origins = wyngd::keyholder::state::Origins::default();
-        let request = restore::Request {
+        let origins = wyng_engine::state::Origins::default();
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes,
             session: session_choice,
@@ -369,9 +369,9 @@ fn assert_restores(durable: &Durable, sessions: &[Reported]) {
             restore::restore(&mut world, &request),
             Ok(ExitStatus::Done),
             "{:?}",
-            world.told
+            world.client.told
         );
-        assert!(world.placed[&0] == session.content);
+        assert!(world.volumes.placed[&0] == session.content);
     }
 }
 
@@ -405,7 +405,7 @@ fn an_opening_writes_no_credential_where_the_service_manager_unseals_it() {
     };
     for state in [sealed_state, new_machine.clone()] {
         let mut world = MemoryWorld::new(state, 10);
-        world.sealed = Some(sealed.clone());
+        world.secrets.sealed = Some(sealed.clone());
         adopt(&mut world).unwrap();
         assert_eq!(
             world
@@ -421,7 +421,7 @@ fn an_opening_writes_no_credential_where_the_service_manager_unseals_it() {
     // Where another one is unsealed, or none, it is written.
     for other in [Some(vec![7; sealed.len()]), None] {
         let mut world = MemoryWorld::new(new_machine.clone(), 10);
-        world.sealed = other;
+        world.secrets.sealed = other;
         adopt(&mut world).unwrap();
         assert_eq!(
             world
@@ -458,14 +458,14 @@ fn an_opening_keeps_since_when_the_store_was_verified() {
 #[test]
 fn a_verify_never_remembers_packs_that_no_commit_has() {
     let mut world = MemoryWorld::new(made(), 2);
-    world.sources = sources();
+    world.volumes.sources = sources();
     back_up(&mut world).unwrap();
     let old = reported(&world);
     let base = world.end();
     // A run is cut after it sent packs, and one that was lost comes back.
     let run = || {
         let mut world = MemoryWorld::new(base.clone(), 10);
-        world.sources = vec![noise(300_000, 8)];
+        world.volumes.sources = vec![noise(300_000, 8)];
         world
     };
     let mut whole = run();
@@ -500,7 +500,7 @@ fn a_verify_never_remembers_packs_that_no_commit_has() {
         }
     }
     let mut world = MemoryWorld::new(lost, 40);
-    world.sources = vec![noise(300_000, 8)];
+    world.volumes.sources = vec![noise(300_000, 8)];
     back_up(&mut world).unwrap();
     let sessions = [old, reported(&world)].concat();
     assert_whole(&world.end(), &sessions);
@@ -548,7 +548,7 @@ fn forged_slots_under_all_other_names_do_not_hold_up_the_right_one() {
     add_forged(&mut now, 1..=255, 1 << 20, 16);
     let mut world = MemoryWorld::new(elsewhere(&now), 10);
     adopt(&mut world).unwrap();
-    assert_eq!(world.slots_tried(), 1, "the cheapest is tried first");
+    assert_eq!(world.client.slots_tried(), 1, "the cheapest is tried first");
     assert_whole(&world.end(), &sessions);
 }
 
@@ -558,8 +558,9 @@ fn among_slots_of_one_cost_the_newest_is_tried_first_and_a_person_can_interrupt(
     add_forged(&mut now, [3, 5, 200], 64 << 10, 3);
     let mut world = MemoryWorld::new(elsewhere(&now), 10);
     adopt(&mut world).unwrap();
-    assert_eq!(world.slots_tried(), 4);
+    assert_eq!(world.client.slots_tried(), 4);
     let told: Vec<(u64, u64)> = world
+        .client
         .progress
         .iter()
         .map(|told| (told.done_bytes, told.total_bytes))
@@ -572,16 +573,16 @@ fn among_slots_of_one_cost_the_newest_is_tried_first_and_a_person_can_interrupt(
     );
     add_forged(&mut now, 1..=255, 64 << 10, 3);
     let mut world = MemoryWorld::new(elsewhere(&now), 10);
-    world.cancel_after_slots = Some(2);
+    world.client.cancel_after_slots = Some(2);
     assert_eq!(adopt(&mut world), Err(Failure::Interrupted));
-    assert_eq!(world.slots_tried(), 2);
+    assert_eq!(world.client.slots_tried(), 2);
 }
 
 /// Changes the passphrase; everything else stays.
 fn change(durable: &Durable, old: &str, new: &str, seed: u64) -> Durable {
     let mut world = MemoryWorld::new(durable.clone(), seed);
-    (world.passphrase, world.new_passphrase) = (old.into(), Some(new.into()));
-    keys::change(&mut world, "home", &keys::NewSlot::default()).unwrap();
+    (world.secrets.passphrase, world.secrets.new_passphrase) = (old.into(), Some(new.into()));
+    admin::change(&mut world, "home", &admin::NewSlot::default()).unwrap();
     world.end()
 }
 
@@ -589,14 +590,14 @@ fn change(durable: &Durable, old: &str, new: &str, seed: u64) -> Durable {
 fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
     let (now, sessions, _) = with_a_small_session();
     let mut world = MemoryWorld::new(now, 10);
-    keys::add(
+    admin::add(
         &mut world,
         "home",
         SlotKind::RecoveryKey,
-        &keys::NewSlot::default(),
+        &admin::NewSlot::default(),
     )
     .unwrap();
-    let recovery = world.secret.clone().unwrap();
+    let recovery = world.secrets.secret.clone().unwrap();
     let mut durable = world.end();
     for number in 0..10_u64 {
         let old = if number == 0 {
@@ -618,30 +619,31 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
         12
     );
     let mut world = MemoryWorld::new(elsewhere(&durable), 50);
-    world.passphrase = recovery.clone();
+    world.secrets.passphrase = recovery.clone();
     adopt(&mut world).unwrap();
     assert_whole_with(&world.end(), &sessions, "passphrase 10");
     // The machine that has it all keeps the slot too.
     let mut world = MemoryWorld::new(durable, 60);
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(change(&world.end(), "passphrase 10", "last", 61), 62);
-    world.passphrase = recovery;
+    world.secrets.passphrase = recovery;
     assert!(
-        Archive::open(&mut world, "home")
+        world
+            .open_archive("home")
             .unwrap()
             .unlock(&mut world)
             .is_ok()
     );
     // A removed passphrase opens nothing, although its slot is there.
     let mut world = MemoryWorld::new(elsewhere(&world.end()), 70);
-    world.passphrase = b"passphrase 3".to_vec();
+    world.secrets.passphrase = b"passphrase 3".to_vec();
     assert_eq!(adopt(&mut world), Err(Failure::PassphraseRemoved));
     assert!(world.end().files.is_empty());
 }
 
 fn assert_whole_with(durable: &Durable, sessions: &[Reported], passphrase: &str) {
     let mut world = MemoryWorld::new(durable.clone(), 900);
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     assert_whole(
         &change(&world.end(), passphrase, "passphrase", 901),
         sessions,
@@ -655,19 +657,20 @@ fn add_passphrase(
     seed: u64,
 ) -> (Result<(), Failure>, MemoryWorld) {
     let mut world = MemoryWorld::new(durable.clone(), seed);
-    world.new_passphrase = Some(new.into());
-    let wish = keys::NewSlot {
+    world.secrets.new_passphrase = Some(new.into());
+    let wish = admin::NewSlot {
         label: SlotLabel::new(label),
-        ..keys::NewSlot::default()
+        ..admin::NewSlot::default()
     };
     (
-        keys::add(&mut world, "home", SlotKind::Passphrase, &wish),
+        admin::add(&mut world, "home", SlotKind::Passphrase, &wish),
         world,
     )
 }
 
 fn slots(world: &MemoryWorld) -> Vec<KeySlot> {
     world
+        .client
         .told
         .iter()
         .filter_map(|event| {
@@ -689,7 +692,7 @@ fn a_key_command_passes_over_four_taken_numbers_and_no_more() {
         let (ended, world) = add_passphrase(&durable, "second", "", 10);
         assert_eq!(ended, ends, "{taken} numbers are taken");
         let mut world = MemoryWorld::new(world.end(), 20);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         let numbers: Vec<u8> = slots(&world).iter().map(|slot| slot.number).collect();
         assert_eq!(numbers, if taken == 4 { vec![0, 5] } else { vec![0] });
     }
@@ -720,18 +723,18 @@ fn cut_behind(
 fn numbers_that_cut_commands_of_this_machine_used_up_are_passed_over_all() {
     let (mut durable, ..) = with_a_small_session();
     for round in 1..=5 {
-        let wish = keys::NewSlot::default();
-        let add = |world: &mut MemoryWorld| keys::add(world, "home", SlotKind::Passphrase, &wish);
+        let wish = admin::NewSlot::default();
+        let add = |world: &mut MemoryWorld| admin::add(world, "home", SlotKind::Passphrase, &wish);
         let start = || {
             let mut world = MemoryWorld::new(durable.clone(), 100 + round);
-            world.new_passphrase = Some(b"second".to_vec());
+            world.secrets.new_passphrase = Some(b"second".to_vec());
             world
         };
         let slot = slot_name(u8::try_from(round).unwrap());
         let mut whole = start();
         add(&mut whole).unwrap();
         // Killed between the slot and the commit that would list it.
-        durable = cut_behind(start, add, whole.changing_calls(), |cut| {
+        durable = cut_behind(start, add, &whole.changing_calls(), |cut| {
             cut.store.contains_key(&slot.0)
         });
     }
@@ -755,10 +758,10 @@ fn a_slot_has_a_date_and_a_label_and_the_one_that_opened_is_shown() {
     assert!(told[0].made_time > 0 && told[1].made_time > told[0].made_time);
     // On another machine too: the commit holds them, sealed.
     let mut world = MemoryWorld::new(elsewhere(&world.end()), 20);
-    world.passphrase = b"second".to_vec();
+    world.secrets.passphrase = b"second".to_vec();
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(world.end(), 30);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(
         slots(&world)
             .iter()
@@ -782,7 +785,7 @@ fn a_changed_passphrase_keeps_its_label_and_stays_valid_nowhere() {
     let (_, world) = add_passphrase(&now, "second", "laptop", 10);
     let durable = change(&world.end(), "second", "third", 20);
     let mut world = MemoryWorld::new(durable.clone(), 30);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(
         slots(&world)
             .iter()
@@ -792,9 +795,10 @@ fn a_changed_passphrase_keeps_its_label_and_stays_valid_nowhere() {
     );
     for (passphrase, opens) in [("passphrase", true), ("second", false), ("third", true)] {
         let mut world = MemoryWorld::new(durable.clone(), 40);
-        world.passphrase = passphrase.into();
+        world.secrets.passphrase = passphrase.into();
         assert_eq!(
-            Archive::open(&mut world, "home")
+            world
+                .open_archive("home")
                 .unwrap()
                 .unlock(&mut world)
                 .is_ok(),
@@ -816,9 +820,9 @@ fn a_passphrase_that_a_slot_has_is_not_added_and_nothing_is_changed_into_it() {
     );
     for (new, slot) in [("second", 1), ("passphrase", 0)] {
         let mut world = MemoryWorld::new(durable.clone(), 30);
-        world.new_passphrase = Some(new.into());
+        world.secrets.new_passphrase = Some(new.into());
         assert_eq!(
-            keys::change(&mut world, "home", &keys::NewSlot::default()),
+            admin::change(&mut world, "home", &admin::NewSlot::default()),
             Err(Failure::PassphraseTaken { slot })
         );
         assert_eq!(world.end().store, durable.store);
@@ -829,13 +833,13 @@ fn a_passphrase_that_a_slot_has_is_not_added_and_nothing_is_changed_into_it() {
 fn with_twin_slots() -> Durable {
     let (now, ..) = with_a_small_session();
     let mut world = MemoryWorld::new(now, 10);
-    let mut archive = Archive::open(&mut world, "home").unwrap();
-    let mut slots = archive.live_slots(&mut world).unwrap();
+    let mut archive = world.open_archive("home").unwrap();
+    let mut slots = archive.live_slots(&mut world.files).unwrap();
     let unlocked = archive.unlock_root(&mut world, &slots).unwrap();
     let id = archive.folder.id();
     let kind = SlotKind::Passphrase;
-    let twin = keys::new_slot(
-        &mut world,
+    let twin = archive::new_slot(
+        &mut world.random,
         id,
         &unlocked.root,
         1,
@@ -844,10 +848,13 @@ fn with_twin_slots() -> Durable {
         &unlocked.password,
     )
     .unwrap();
-    put_blob(&mut world, slot_name(1), &twin.encode()).unwrap();
-    let listed = keys::slot_ref(&twin, 0, SlotLabel::default());
+    put_blob(&mut world.store, slot_name(1), &twin.encode()).unwrap();
+    let listed = archive::slot_ref(&twin, 0, SlotLabel::default());
     slots.push(twin);
-    archive.folder.write_slots(&mut world, &slots).unwrap();
+    archive
+        .folder
+        .write_slots(&mut world.files, &slots)
+        .unwrap();
     let mut pool = Pool::new(0, 0).unwrap();
     commit_change(&mut world, &mut archive, &mut pool, |state| {
         state.slots.push(listed);
@@ -861,18 +868,15 @@ fn with_twin_slots() -> Durable {
 fn a_passphrase_that_two_slots_have_is_changed_in_both() {
     let durable = with_twin_slots();
     let mut world = MemoryWorld::new(durable.clone(), 20);
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 2);
     let changed = change(&durable, "passphrase", "new", 30);
     let mut world = MemoryWorld::new(changed, 40);
     assert_eq!(
-        Archive::open(&mut world, "home")
-            .unwrap()
-            .unlock(&mut world)
-            .err(),
+        world.open_archive("home").unwrap().unlock(&mut world).err(),
         Some(Failure::WrongPassphrase)
     );
-    keys::list(&mut world, "home").unwrap();
+    admin::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 1);
 }
 
@@ -880,12 +884,12 @@ fn a_passphrase_that_two_slots_have_is_changed_in_both() {
 fn adding_a_passphrase_survives_a_kill_at_every_call_and_adds_it_once() {
     let (now, sessions, _) = with_a_small_session();
     let add = |world: &mut MemoryWorld| {
-        world.new_passphrase = Some(b"second".to_vec());
-        let ended = keys::add(
+        world.secrets.new_passphrase = Some(b"second".to_vec());
+        let ended = admin::add(
             world,
             "home",
             SlotKind::Passphrase,
-            &keys::NewSlot::default(),
+            &admin::NewSlot::default(),
         );
         // Killed between the commit and its report, it was added.
         if ended == Err(Failure::PassphraseTaken { slot: 1 }) {
@@ -896,11 +900,12 @@ fn adding_a_passphrase_survives_a_kill_at_every_call_and_adds_it_once() {
     };
     killed_everywhere(&now, &[], add, |n, survived| {
         let mut world = MemoryWorld::new(survived.durable.clone(), 50);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         assert_eq!(slots(&world).len(), 2, "in state {n}");
-        world.passphrase = b"second".to_vec();
+        world.secrets.passphrase = b"second".to_vec();
         assert!(
-            Archive::open(&mut world, "home")
+            world
+                .open_archive("home")
                 .unwrap()
                 .unlock(&mut world)
                 .is_ok(),

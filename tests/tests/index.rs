@@ -2,9 +2,9 @@
 //! The index of ids over many sessions: nothing is forgotten, few files stay.
 
 use wyng_archive::crypto::Id;
+use wyng_engine::cache::{Index, Location, Stored};
+use wyng_engine::world::Files;
 use wyng_tests::memory_world::{Durable, MemoryWorld};
-use wyngd::keyholder::cache::{Index, Location, Stored};
-use wyngd::keyholder::world::World;
 
 fn id(number: u64) -> Id {
     Id(*blake3::hash(&number.to_le_bytes()).as_bytes())
@@ -30,26 +30,28 @@ fn an_index_of_many_sessions_finds_every_id_in_at_most_four_files() {
         let end = count + if session % 5 == 0 { 700 } else { 40 };
         for number in count..end {
             index
-                .insert(&mut world, id(number), location(number))
+                .insert(&mut world.files, id(number), location(number))
                 .unwrap();
         }
         count = end;
-        let files = index.settle(&mut world).unwrap();
-        index.remove_unlisted(&mut world).unwrap();
+        let files = index.settle(&mut world.files).unwrap();
+        index.remove_unlisted(&mut world.files).unwrap();
         assert!(files.len() <= 4, "{files:?} after session {session}");
         assert_eq!(
-            world.list_folder(folder).unwrap().len(),
+            world.files.list(folder).unwrap().len(),
             files.len(),
             "no other file stays"
         );
-        index = Index::open(&mut world, folder, &files).unwrap().unwrap();
+        index = Index::open(&mut world.files, folder, &files)
+            .unwrap()
+            .unwrap();
         for number in 0..count {
             assert_eq!(
-                index.find(&mut world, &id(number)).unwrap(),
+                index.find(&mut world.files, &id(number)).unwrap(),
                 Some(location(number)),
                 "{number} after session {session}"
             );
         }
-        assert_eq!(index.find(&mut world, &id(count)).unwrap(), None);
+        assert_eq!(index.find(&mut world.files, &id(count)).unwrap(), None);
     }
 }

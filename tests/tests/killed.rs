@@ -11,6 +11,8 @@ use std::sync::Arc;
 use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
 use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore, verify};
 use wyng_tests::engine::{
     CHUNK, Reported, adopt, assert_whole, back_up, back_up_committing_after, create,
     cut_everywhere, fingerprint, killed_everywhere, made, named, reported, sources,
@@ -19,16 +21,13 @@ use wyng_tests::engine::{
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
-use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::engine::{backup, keys, monitor, restore, take_over, verify};
-use wyngd::keyholder::state::Origins;
 
 /// Worlds that begin with this state and these sources.
 fn with_sources(base: &Durable, sources: &[Vec<u8>]) -> impl Fn() -> MemoryWorld {
     let (base, sources) = (base.clone(), sources.to_vec());
     move || {
         let mut world = MemoryWorld::new(base.clone(), 10);
-        world.sources.clone_from(&sources);
+        world.volumes.sources.clone_from(&sources);
         world
     }
 }
@@ -36,7 +35,7 @@ fn with_sources(base: &Durable, sources: &[Vec<u8>]) -> impl Fn() -> MemoryWorld
 /// An archive with a session of each source, and the sources after a change.
 fn with_a_session() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
     let mut world = MemoryWorld::new(made(), 2);
-    world.sources = sources();
+    world.volumes.sources = sources();
     back_up(&mut world).unwrap();
     let sessions = reported(&world);
     let mut changed = sources();
@@ -79,9 +78,9 @@ fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
         );
     });
     let mut world = MemoryWorld::new(base, 10);
-    world.sources = sources();
+    world.volumes.sources = sources();
     back_up_in_many_commits(&mut world).unwrap();
-    let generation = Archive::open(&mut world, "home").unwrap().head.generation;
+    let generation = world.open_archive("home").unwrap().head.generation;
     assert!(generation >= 4, "the run made {} commits", generation - 1);
     assert!(calls > 50, "{calls} calls");
 }
@@ -91,11 +90,11 @@ fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
 fn cut_before_a_volume_is_finished() -> (Durable, Vec<Vec<u8>>) {
     let sources = vec![noise(1_000_000, 1)];
     let mut world = MemoryWorld::new(made(), 10);
-    world.sources.clone_from(&sources);
+    world.volumes.sources.clone_from(&sources);
     back_up_in_many_commits(&mut world).unwrap();
     let calls = world.calls();
     let mut world = MemoryWorld::new(made(), 10);
-    world.sources.clone_from(&sources);
+    world.volumes.sources.clone_from(&sources);
     world.kill_at(calls * 3 / 4);
     assert!(catch_unwind(AssertUnwindSafe(|| back_up_in_many_commits(&mut world))).is_err());
     assert_eq!(reported(&world).len(), 0);
@@ -106,13 +105,13 @@ fn cut_before_a_volume_is_finished() -> (Durable, Vec<Vec<u8>>) {
 fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_its_domain() {
     let (cut, sources) = cut_before_a_volume_is_finished();
     let mut world = MemoryWorld::new(cut.clone(), 20);
-    let mut archive = Archive::open(&mut world, "home").unwrap();
+    let mut archive = world.open_archive("home").unwrap();
     assert!(
         archive.head.generation > 3,
         "several commits were made: {}",
         archive.head.generation
     );
-    let volumes = archive.volumes(&mut world).unwrap();
+    let volumes = archive.volumes(&mut world.files).unwrap();
     assert_eq!(
         volumes
             .iter()
@@ -120,7 +119,10 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
             .collect::<Vec<_>>(),
         [(0, "volume 0")]
     );
-    assert_eq!(archive.sessions(&mut world, &volumes[0].1).unwrap(), []);
+    assert_eq!(
+        archive.sessions(&mut world.files, &volumes[0].1).unwrap(),
+        []
+    );
     // A machine that has nothing but the store and the passphrase.
     let mut world = MemoryWorld::new(
         Durable {
@@ -130,14 +132,14 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
         30,
     );
     adopt(&mut world).unwrap();
-    take_over::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home").unwrap();
     let mut world = MemoryWorld::new(world.end(), 40);
-    world.sources = sources;
+    world.volumes.sources = sources;
     back_up_in_many_commits(&mut world).unwrap();
     assert!(
-        world.sent_bytes < 600_000,
+        world.store.sent_bytes < 600_000,
         "{} of 1000000 bytes were sent again",
-        world.sent_bytes
+        world.store.sent_bytes
     );
     let sessions = reported(&world);
     assert_whole(&world.end(), &sessions);
@@ -148,8 +150,8 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
     let (cut, _) = cut_before_a_volume_is_finished();
     // Another volume is backed up next; the one that was begun has no session yet.
     let mut world = MemoryWorld::new(cut, 20);
-    world.sources = vec![noise(30_000, 5)];
-    let request = backup::Request {
+    world.volumes.sources = vec![noise(30_000, 5)];
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["another"]),
         skip_unchanged: false,
@@ -159,9 +161,9 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
-    let mut archive = Archive::open(&mut world, "home").unwrap();
+    let mut archive = world.open_archive("home").unwrap();
     let names: Vec<String> = archive
-        .volumes(&mut world)
+        .volumes(&mut world.files)
         .unwrap()
         .into_iter()
         .map(|(_, volume)| volume.name)
@@ -175,18 +177,22 @@ fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() 
     let (base, mut with_sessions) = (made(), 0);
     let start = || {
         let mut world = MemoryWorld::new(base.clone(), 10);
-        world.sources = sources();
+        world.volumes.sources = sources();
         world
     };
     cut_everywhere(start, back_up_in_many_commits, |n, killed| {
         let mut world = MemoryWorld::new(killed.crash(u64::MAX).0, 20);
-        let mut archive = Archive::open(&mut world, "home").unwrap();
+        let mut archive = world.open_archive("home").unwrap();
         // A pending commit may have arrived.
-        let _ = take_over::take_over(&mut world, "home");
-        let origins = Origins::read(&mut world, &archive.folder).unwrap();
-        archive = Archive::open(&mut world, "home").unwrap();
-        for (_, volume) in archive.volumes(&mut world).unwrap() {
-            if !archive.sessions(&mut world, &volume).unwrap().is_empty() {
+        let _ = admin::take_over(&mut world, "home");
+        let origins = Origins::read(&mut world.files, &archive.folder).unwrap();
+        archive = world.open_archive("home").unwrap();
+        for (_, volume) in archive.volumes(&mut world.files).unwrap() {
+            if !archive
+                .sessions(&mut world.files, &volume)
+                .unwrap()
+                .is_empty()
+            {
                 with_sessions += 1;
                 assert_eq!(
                     origins.path_of(&volume.name, 0),
@@ -220,7 +226,7 @@ fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions(
 /// The same on a file system that clones files: what changed since the base snapshot is read, and
 /// the snapshot is rotated.
 fn back_up_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
-    world.clones = true;
+    world.volumes.clones = true;
     back_up(world)
 }
 
@@ -228,7 +234,7 @@ fn back_up_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
 /// change.
 fn with_bases() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
     let mut world = MemoryWorld::new(made(), 2);
-    world.sources = sources();
+    world.volumes.sources = sources();
     back_up_clones(&mut world).unwrap();
     let sessions = reported(&world);
     let mut changed = sources();
@@ -241,6 +247,7 @@ fn with_bases() -> (Durable, Vec<Reported>, Vec<Vec<u8>>) {
 
 fn methods(world: &MemoryWorld) -> Vec<Method> {
     world
+        .client
         .told
         .iter()
         .filter_map(|event| {
@@ -301,7 +308,7 @@ fn what_changed_back_and_forth_between_two_base_snapshots_comes_back_exactly() {
     let mut durable = base;
     for (seed, state) in (10..).zip([changed.clone(), sources(), sources(), changed]) {
         let mut world = MemoryWorld::new(durable, seed);
-        world.sources = state;
+        world.volumes.sources = state;
         back_up_clones(&mut world).unwrap();
         assert_eq!(methods(&world), [Method::Fiemap; 2]);
         sessions.extend(reported(&world));
@@ -316,8 +323,8 @@ fn a_change_that_was_not_told_is_found_by_the_samples_and_all_is_read() {
     changed.truncate(1);
     changed[0][50_000..200_000].copy_from_slice(&noise(150_000, 9));
     let mut world = MemoryWorld::new(base, 10);
-    world.sources = changed;
-    world.untold = 0..200_000;
+    world.volumes.sources = changed;
+    world.volumes.untold = 0..200_000;
     back_up_clones(&mut world).unwrap();
     assert_eq!(methods(&world), [Method::FullScan]);
     let sessions = reported(&world);
@@ -338,7 +345,7 @@ fn a_base_snapshot_of_another_state_is_not_trusted() {
             bytes.iter_mut().for_each(|byte| *byte ^= 1);
         });
         let mut world = MemoryWorld::new(base, 10);
-        world.sources = changed;
+        world.volumes.sources = changed;
         back_up_clones(&mut world).unwrap();
         assert_eq!(methods(&world), [Method::FullScan; 2]);
         let sessions = reported(&world);
@@ -351,13 +358,13 @@ fn an_older_base_snapshot_still_tells_what_changed_since_its_own_session() {
     let (base, _, changed) = with_bases();
     // A run whose snapshots could not be kept.
     let mut world = MemoryWorld::new(base.clone(), 10);
-    world.sources = changed.clone();
+    world.volumes.sources = changed.clone();
     back_up_clones(&mut world).unwrap();
     let mut durable = world.end();
     durable.bases = base.bases;
     let mut world = MemoryWorld::new(durable, 20);
-    world.sources = changed;
-    world.sources[0][..5000].fill(3);
+    world.volumes.sources = changed;
+    world.volumes.sources[0][..5000].fill(3);
     back_up_clones(&mut world).unwrap();
     assert_eq!(methods(&world), [Method::Fiemap; 2]);
     let sessions = reported(&world);
@@ -368,11 +375,11 @@ fn an_older_base_snapshot_still_tells_what_changed_since_its_own_session() {
 fn a_backup_by_base_snapshots_costs_what_changed_whatever_the_size() {
     let calls = |chunks: usize| {
         let mut world = MemoryWorld::new(made(), 2);
-        world.sources = vec![noise(chunks * CHUNK as usize, 1)];
+        world.volumes.sources = vec![noise(chunks * CHUNK as usize, 1)];
         back_up_clones(&mut world).unwrap();
         let mut again = MemoryWorld::new(world.end(), 3);
-        again.sources = world.sources;
-        again.sources[0][20_000..20_100].fill(9);
+        again.volumes.sources.clone_from(&world.volumes.sources);
+        again.volumes.sources[0][20_000..20_100].fill(9);
         back_up_clones(&mut again).unwrap();
         again.calls()
     };
@@ -389,21 +396,21 @@ fn a_backup_that_is_killed_late_sends_little_again() {
     let base = made();
     let sources = vec![noise(2_000_000, 1)];
     let mut world = MemoryWorld::new(base.clone(), 10);
-    world.sources.clone_from(&sources);
+    world.volumes.sources.clone_from(&sources);
     back_up(&mut world).unwrap();
-    let (calls, all_bytes) = (world.calls(), world.sent_bytes);
+    let (calls, all_bytes) = (world.calls(), world.store.sent_bytes);
     let mut world = MemoryWorld::new(base, 10);
-    world.sources.clone_from(&sources);
+    world.volumes.sources.clone_from(&sources);
     world.kill_at(calls * 9 / 10);
     assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
     let mut world = MemoryWorld::new(world.crash(0).0, 20);
-    world.sources = sources;
+    world.volumes.sources = sources;
     back_up(&mut world).unwrap();
     // Three packs may be in flight or open.
     assert!(
-        world.sent_bytes < all_bytes / 10 + 4 * (64 << 10),
+        world.store.sent_bytes < all_bytes / 10 + 4 * (64 << 10),
         "{} of {all_bytes} bytes were sent again",
-        world.sent_bytes
+        world.store.sent_bytes
     );
 }
 
@@ -416,7 +423,7 @@ fn making_an_archive_survives_a_kill_at_every_call() {
             "a slot and a commit, after a kill at call {n}"
         );
         let mut world = MemoryWorld::new(survived.durable, 30);
-        world.sources = vec![noise(10_000, 1)];
+        world.volumes.sources = vec![noise(10_000, 1)];
         back_up(&mut world).unwrap();
         let sessions = reported(&world);
         assert_eq!(assert_whole(&world.end(), &sessions), 0);
@@ -430,7 +437,7 @@ fn a_cut_making_is_not_taken_up_with_another_passphrase() {
     world.kill_at(15);
     assert!(catch_unwind(AssertUnwindSafe(|| create(&mut world))).is_err());
     let mut world = MemoryWorld::new(world.crash(0).0, 2);
-    world.passphrase = b"another".to_vec();
+    world.secrets.passphrase = b"another".to_vec();
     assert_eq!(create(&mut world), Err(Failure::WrongPassphrase));
 }
 
@@ -443,18 +450,18 @@ fn adopting_survives_a_kill_at_every_call() {
     };
     let take_over: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
         adopt(world)?;
-        take_over::take_over(world, "home")
+        admin::take_over(world, "home")
     };
     killed_everywhere(&elsewhere, &[], take_over, |n, survived| {
         if n % 4 == 0 {
             assert_whole(&survived.durable, &old);
             let mut world = MemoryWorld::new(survived.durable, 40);
-            world.sources = vec![source.clone()];
+            world.volumes.sources = vec![source.clone()];
             back_up(&mut world).unwrap();
             assert!(
-                world.sent_bytes <= (64 << 10) + 2 * 4096,
+                world.store.sent_bytes <= (64 << 10) + 2 * 4096,
                 "no known chunk is sent: {} bytes",
-                world.sent_bytes
+                world.store.sent_bytes
             );
         }
     });
@@ -478,7 +485,7 @@ fn adopting_between_a_cut_run_and_the_next_loses_no_session() {
             let mut world = MemoryWorld::new(durable, 20);
             assert_eq!(adopt(&mut world), Ok(()), "after a kill at call {n}");
             let mut world = MemoryWorld::new(world.end(), 30);
-            world.sources = vec![changed.clone()];
+            world.volumes.sources = vec![changed.clone()];
             assert_eq!(
                 back_up(&mut world),
                 Ok(()),
@@ -503,16 +510,17 @@ fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not
         |n, killed| {
             let run = |durable: Durable, seed: u64| {
                 let mut world = MemoryWorld::new(durable, seed);
-                world.sources = vec![changed.clone()];
-                world.push_may_read = false;
+                world.volumes.sources = vec![changed.clone()];
+                world.store.push_may_read = false;
                 let ended = back_up(&mut world);
                 assert!(
                     world
+                        .store
                         .services
                         .iter()
                         .all(|service| *service == Service::Push),
                     "a backup fetches nothing: {:?}",
-                    world.services
+                    world.store.services
                 );
                 (ended, world)
             };
@@ -537,11 +545,11 @@ fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not
 fn a_key_change_survives_a_kill_at_every_call() {
     let (base, old, _) = with_a_small_session();
     let change: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
-        keys::add(
+        admin::add(
             world,
             "home",
             SlotKind::RecoveryKey,
-            &keys::NewSlot::default(),
+            &admin::NewSlot::default(),
         )
     };
     killed_everywhere(&base, &[], change, |n, survived| {
@@ -549,8 +557,9 @@ fn a_key_change_survives_a_kill_at_every_call() {
             assert_whole(&survived.durable, &old);
         }
         let mut world = MemoryWorld::new(survived.durable, 50);
-        keys::list(&mut world, "home").unwrap();
+        admin::list(&mut world, "home").unwrap();
         let slots = world
+            .client
             .told
             .iter()
             .filter(|event| matches!(event, ToClient::KeySlot(_)))
@@ -567,27 +576,27 @@ fn a_key_change_survives_a_kill_at_every_call() {
 fn a_key_change_between_a_cut_run_and_the_next_loses_nothing_of_it() {
     let base = made();
     let mut world = MemoryWorld::new(base, 10);
-    world.sources = vec![noise(2_000_000, 1)];
+    world.volumes.sources = vec![noise(2_000_000, 1)];
     world.kill_at(150);
     assert!(catch_unwind(AssertUnwindSafe(|| back_up(&mut world))).is_err());
     let (durable, arrived) = world.crash(0);
     let mut world = MemoryWorld::new(durable, 20);
-    keys::add(
+    admin::add(
         &mut world,
         "home",
         SlotKind::RecoveryKey,
-        &keys::NewSlot::default(),
+        &admin::NewSlot::default(),
     )
     .unwrap();
     let durable = world.end();
     let in_store: u64 = durable.store.values().map(|blob| blob.len() as u64).sum();
     let mut world = MemoryWorld::new(durable, 30);
-    world.sources = vec![noise(2_000_000, 1)];
+    world.volumes.sources = vec![noise(2_000_000, 1)];
     back_up(&mut world).unwrap();
     assert!(
-        world.sent_bytes + in_store < 2_400_000,
+        world.store.sent_bytes + in_store < 2_400_000,
         "{} bytes on top of {in_store}",
-        world.sent_bytes
+        world.store.sent_bytes
     );
     let sessions = reported(&world);
     assert!(assert_whole(&world.end(), &sessions) <= arrived as u64);
@@ -607,7 +616,7 @@ fn healing_survives_a_kill_at_every_call() {
         base.store.remove(name);
     }
     let mut world = MemoryWorld::new(base, 3);
-    let request = verify::Request {
+    let request = verify::VerifyRequest {
         archive: "home".into(),
         volumes: Vec::new(),
         session: None,
@@ -634,7 +643,7 @@ fn healing_survives_a_kill_at_every_call() {
 fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
     let (base, old, _) = with_a_small_session();
     let restore: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: "home".into(),
             volumes: vec!["volume 0".into()],
             session: SessionChoice::Latest,
@@ -645,7 +654,7 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
             origins: Origins::default(),
         };
         assert_eq!(restore::restore(world, &request)?, ExitStatus::Done);
-        assert!(world.placed[&0] == noise(20_000, 1));
+        assert!(world.volumes.placed[&0] == noise(20_000, 1));
         Ok(())
     };
     killed_everywhere(&base, &[], restore, |n, survived| {
@@ -656,13 +665,13 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
 }
 
 /// What a restore of the first session is asked for, to where something stands.
-fn back_to(session: &Reported, in_place: bool) -> restore::Request {
+fn back_to(session: &Reported, in_place: bool) -> restore::RestoreRequest {
     let name = jiff::Timestamp::from_second(session.time)
         .unwrap()
         .to_string();
     let volumes = vec![session.volume.clone()];
     let (archive, session) = ("home".into(), SessionChoice::Prefix(name));
-    restore::Request {
+    restore::RestoreRequest {
         archive,
         volumes,
         session,
@@ -677,12 +686,17 @@ fn back_to(session: &Reported, in_place: bool) -> restore::Request {
 /// A world in which the archive is unlocked, and something stands where the target goes.
 fn unlocked(base: &Durable, key: &Arc<DataKey>, there: Vec<u8>) -> MemoryWorld {
     let mut world = MemoryWorld::new(base.clone(), 10);
-    (world.clones, world.there, world.kept_key) = (true, Some(there), Some(Arc::clone(key)));
+    (
+        world.volumes.clones,
+        world.volumes.there,
+        world.secrets.kept_key,
+    ) = (true, Some(there), Some(Arc::clone(key)));
     world
 }
 
 fn fetched(world: &MemoryWorld) -> u64 {
     world
+        .client
         .told
         .iter()
         .map(|event| {
@@ -707,14 +721,14 @@ fn a_restore_over_what_is_there_is_exact_and_fetches_what_differs() {
         ] {
             for in_place in [true, false] {
                 let mut world = MemoryWorld::new(base.clone(), 10);
-                (world.clones, world.there) = (clones, Some(there.clone()));
+                (world.volumes.clones, world.volumes.there) = (clones, Some(there.clone()));
                 assert_eq!(
                     restore::restore(&mut world, &back_to(&sessions[0], in_place)),
                     Ok(ExitStatus::Done),
                     "{:?}",
-                    world.told
+                    world.client.told
                 );
-                assert!(world.placed[&0] == sessions[0].content);
+                assert!(world.volumes.placed[&0] == sessions[0].content);
                 assert!(
                     fetched(&world) <= most + 60_000 * u64::from(most == 30_000),
                     "{} bytes were fetched",
@@ -729,7 +743,8 @@ fn a_restore_over_what_is_there_is_exact_and_fetches_what_differs() {
 fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
     let (base, sessions, changed) = with_bases();
     let mut world = MemoryWorld::new(base.clone(), 5);
-    let key = Archive::open(&mut world, "home")
+    let key = world
+        .open_archive("home")
         .unwrap()
         .unlock(&mut world)
         .map(Arc::new)
@@ -744,6 +759,7 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
         restore,
         |n, killed| {
             let there = killed
+                .volumes
                 .targets
                 .get(&0)
                 .cloned()
@@ -756,7 +772,7 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
             let mut world = unlocked(&base, &key, there);
             assert_eq!(restore(&mut world), Ok(()), "after a kill at call {n}");
             assert!(
-                world.placed[&0] == sessions[0].content,
+                world.volumes.placed[&0] == sessions[0].content,
                 "after a kill at call {n}"
             );
         },
@@ -765,17 +781,12 @@ fn a_restore_in_place_that_is_killed_anywhere_is_finished_by_the_next_one() {
 }
 
 fn monitor_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
-    world.clones = true;
-    assert_eq!(
-        monitor::monitor(
-            world,
-            &monitor::Request {
-                archive: "home".into(),
-                sources: named(world)
-            }
-        )?,
-        ExitStatus::Done
-    );
+    world.volumes.clones = true;
+    let request = backup::MonitorRequest {
+        archive: "home".into(),
+        sources: named(world),
+    };
+    assert_eq!(backup::monitor(world, &request)?, ExitStatus::Done);
     Ok(())
 }
 
@@ -797,7 +808,7 @@ fn a_monitor_survives_a_kill_at_every_call_and_the_next_backup_reads_what_change
             "call {n}"
         );
         let mut world = MemoryWorld::new(survived.durable, 30);
-        world.sources.clone_from(&later);
+        world.volumes.sources.clone_from(&later);
         back_up_clones(&mut world).unwrap();
         assert_eq!(
             methods(&world),
@@ -824,7 +835,7 @@ fn a_monitor_survives_a_kill_at_every_call_and_the_next_backup_reads_what_change
 fn a_base_snapshot_of_a_monitor_is_not_trusted_without_what_it_collected() {
     let (base, _, changed) = with_bases();
     let mut world = MemoryWorld::new(base, 10);
-    world.sources = changed.clone();
+    world.volumes.sources = changed.clone();
     monitor_clones(&mut world).unwrap();
     let mut durable = world.end();
     let deltas: Vec<String> = durable
@@ -837,7 +848,7 @@ fn a_base_snapshot_of_a_monitor_is_not_trusted_without_what_it_collected() {
     durable.files.remove(&deltas[0]);
     durable.files.get_mut(&deltas[1]).unwrap()[24] ^= 1;
     let mut world = MemoryWorld::new(durable, 20);
-    world.sources = changed;
+    world.volumes.sources = changed;
     back_up_clones(&mut world).unwrap();
     assert_eq!(methods(&world), [Method::FullScan; 2]);
     let sessions = reported(&world);

@@ -12,13 +12,14 @@ use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{
     Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient,
 };
+use wyng_engine::world::{
+    ChangePage, Client, Clock, Errno, Fetched, Found, Kept, Parts, Random, Receipt, Secrets,
+    SourceShape, Store, TargetShape, TargetWish, Volumes, World,
+};
+use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
 use wyng_wire::{BlobName, Service};
-use wyngd::keyholder::engine::{backup, create};
-use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::world::{
-    ChangePage, Errno, Fetched, Found, Kept, Receipt, SourceShape, TargetShape, TargetWish, World,
-};
+use wyngd::keyholder::real_world::StateFiles;
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
@@ -35,71 +36,54 @@ const MEMORY_MAX_KIB: u64 = 88 << 10;
 /// 0.1 % of the chunks if each had 128 KiB, and 3 MB a session.
 const STATE_MAX_BYTES: u64 = CHUNKS * 131 + 3_000_000;
 
-/// Clocks, randomness and state files are real; the store takes everything and keeps nothing.
-struct ComputedWorld {
-    files: StateFiles,
-    clock: u64,
-    put_number: u64,
-    receipts: VecDeque<Receipt>,
-    /// What was put under which name, by its hash.
-    names: HashMap<[u8; 32], [u8; 32]>,
-    /// Chunks of this number have other bytes in the next session.
-    changed: Option<u64>,
-    changed_bytes: Vec<u64>,
+/// State files are real; the store takes everything and keeps nothing.
+struct Computed;
+
+impl Parts for Computed {
+    type Clock = SecondsClock;
+    type Random = HashedRandom;
+    type Files = StateFiles;
+    type Store = TakesAll;
+    type Volumes = ComputedVolume;
+    type Secrets = OnePassphrase;
+    type Client = Listener;
 }
 
-impl ComputedWorld {
-    fn new(state: &Path) -> Self {
-        let files = StateFiles::new(File::open(state).unwrap().into());
-        Self {
-            files,
-            clock: 1 << 60,
-            put_number: 0,
-            receipts: VecDeque::new(),
-            names: HashMap::new(),
-            changed: None,
+fn world_over(state: &Path) -> World<Computed> {
+    World {
+        clock: SecondsClock(1 << 60),
+        random: HashedRandom(0),
+        files: StateFiles::new(File::open(state).unwrap().into()),
+        store: TakesAll::default(),
+        volumes: ComputedVolume { changed: None },
+        secrets: OnePassphrase,
+        client: Listener {
             changed_bytes: Vec::new(),
-        }
+        },
     }
+}
 
-    /// Bytes that follow from the number of the chunk.
-    fn fill(&self, chunk: u64, bytes: &mut [u8]) {
-        let seed = if self.changed == Some(chunk) {
-            !chunk
-        } else {
-            chunk
-        };
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        for word in bytes.as_chunks_mut::<8>().0 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            *word = state.to_le_bytes();
-        }
-    }
-
-    fn back_up(&mut self) {
-        let request = backup::Request {
-            archive: "home".into(),
-            sources: sources_named(["disk"]),
-            skip_unchanged: false,
-            dry_run: false,
-            live: false,
-            heal: false,
-            commit_after_bytes: backup::COMMIT_AFTER_BYTES,
-        };
-        assert_eq!(
-            backup::back_up(self, &request).map_err(|failure| failure.text()),
-            Ok(ExitStatus::Done)
-        );
-    }
+fn back_up(world: &mut World<Computed>) {
+    let request = backup::BackupRequest {
+        archive: "home".into(),
+        sources: sources_named(["disk"]),
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        heal: false,
+        commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+    };
+    assert_eq!(
+        backup::back_up(world, &request).map_err(|failure| failure.text()),
+        Ok(ExitStatus::Done)
+    );
 }
 
 #[test]
 fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut world = ComputedWorld::new(folder.path());
-    let settings = create::Settings {
+    let mut world = world_over(folder.path());
+    let settings = admin::CreateSettings {
         chunk_size_bytes: u32::try_from(CHUNK_BYTES).unwrap(),
         pack_size_bytes: 16 << 20,
         zstd_level: 1,
@@ -109,9 +93,9 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(
+    admin::create(
         &mut world,
-        &create::Request {
+        &admin::CreateRequest {
             name: "home".into(),
             store: "none".into(),
             via: "local".into(),
@@ -121,12 +105,15 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
     .unwrap();
     // Argon2 had 64 MiB, which is no part of a backup.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    world.back_up();
-    assert_eq!(world.changed_bytes, [CHUNKS * CHUNK_BYTES]);
+    back_up(&mut world);
+    assert_eq!(world.client.changed_bytes, [CHUNKS * CHUNK_BYTES]);
     let (first_kib, first_bytes) = (peak_kib(), bytes_below(folder.path()));
-    world.changed = Some(STRETCH_EVERY);
-    world.back_up();
-    assert_eq!(world.changed_bytes, [CHUNKS * CHUNK_BYTES, CHUNK_BYTES]);
+    world.volumes.changed = Some(STRETCH_EVERY);
+    back_up(&mut world);
+    assert_eq!(
+        world.client.changed_bytes,
+        [CHUNKS * CHUNK_BYTES, CHUNK_BYTES]
+    );
     let (peak_kib, state_bytes) = (peak_kib(), bytes_below(folder.path()));
     eprintln!(
         "{CHUNKS} chunks: {first_kib} and {peak_kib} KiB of memory, {first_bytes} and {state_bytes} bytes of local state"
@@ -158,78 +145,64 @@ fn bytes_below(folder: &Path) -> u64 {
         .sum()
 }
 
-impl World for ComputedWorld {
-    type Buffer = Vec<u8>;
-    type Bytes = Vec<u8>;
+/// Each look at it is a second later than the one before, nanoseconds since 1970.
+struct SecondsClock(u64);
 
+impl Clock for SecondsClock {
     fn wall_nanos(&mut self) -> u64 {
-        self.clock += 1_000_000_000;
-        self.clock
+        self.0 += 1_000_000_000;
+        self.0
     }
+
     fn monotonic_nanos(&mut self) -> u64 {
         self.wall_nanos()
     }
+
     fn cpu_micros(&mut self) -> u64 {
         0
     }
-    fn client_uid(&self) -> u32 {
-        0
-    }
+}
 
-    fn process_id(&self) -> u32 {
-        std::process::id()
-    }
-    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        // Keys and seeds: nothing is kept of what they seal.
-        self.clock += 1;
+/// Keys and seeds: nothing is kept of what they seal.
+struct HashedRandom(u64);
+
+impl Random for HashedRandom {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.0 += 1;
         blake3::Hasher::new()
-            .update(&self.clock.to_le_bytes())
+            .update(&self.0.to_le_bytes())
             .finalize_xof()
             .fill(bytes);
         Ok(())
     }
 
-    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.files.read(name)
+    fn process_id(&self) -> u32 {
+        std::process::id()
     }
-    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.files.replace(name, bytes)
-    }
-    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.files.append(name, bytes)
-    }
-    fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
-        self.files.sync(name)
-    }
-    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
-        self.files.truncate(name, length_bytes)
-    }
-    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure> {
-        self.files.length(name)
-    }
-    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.files.read_at(name, offset, bytes)
-    }
-    fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.files.remove(name)
-    }
-    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure> {
-        self.files.list(name)
-    }
-    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        self.files.link(name, target)
-    }
-    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
-        self.files.read_link(name)
-    }
+}
+
+/// A store that keeps hashes alone.
+#[derive(Default)]
+struct TakesAll {
+    put_number: u64,
+    receipts: VecDeque<Receipt>,
+    /// What was put under which name, by its hash.
+    names: HashMap<[u8; 32], [u8; 32]>,
+}
+
+impl Store for TakesAll {
+    type Buffer = Vec<u8>;
+    type Bytes = Vec<u8>;
 
     fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
         self.put_number = 0;
         Ok(())
     }
+
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
         Ok(vec![0; length_bytes])
     }
+
     fn put(
         &mut self,
         name: BlobName,
@@ -253,6 +226,7 @@ impl World for ComputedWorld {
         });
         Ok(self.put_number)
     }
+
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
         // As late as a window of 32 MiB lets them be.
         if wait || self.receipts.len() > 2 {
@@ -261,10 +235,62 @@ impl World for ComputedWorld {
             Ok(None)
         }
     }
+
     fn finish_push(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
+    // What a backup never asks for.
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        panic!("this store takes every name")
+    }
+
+    fn request(&mut self, _: BlobName, _: u32, _: u32) -> Result<(), Failure> {
+        panic!("a backup reads nothing back")
+    }
+
+    fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
+        panic!("a backup reads nothing back")
+    }
+
+    fn stat(&mut self, _: BlobName) -> Result<Found, Failure> {
+        panic!("a backup reads nothing back")
+    }
+
+    fn list(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
+        panic!("a backup reads nothing back")
+    }
+
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        panic!("a backup reads nothing back")
+    }
+}
+
+/// A volume whose bytes follow from their places.
+struct ComputedVolume {
+    /// Chunks of this number have other bytes in the next session.
+    changed: Option<u64>,
+}
+
+impl ComputedVolume {
+    /// Bytes that follow from the number of the chunk.
+    fn fill(&self, chunk: u64, bytes: &mut [u8]) {
+        let seed = if self.changed == Some(chunk) {
+            !chunk
+        } else {
+            chunk
+        };
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for word in bytes.as_chunks_mut::<8>().0 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *word = state.to_le_bytes();
+        }
+    }
+}
+
+impl Volumes for ComputedVolume {
     fn open_source(
         &mut self,
         _: u32,
@@ -279,13 +305,17 @@ impl World for ComputedWorld {
             found: FoundSource::default(),
         })
     }
+
     fn next_changes(&mut self, _: u32) -> Result<Option<ChangePage>, Failure> {
         Ok(None)
     }
+
     fn end_reading(&mut self, _: u32) {}
+
     fn rotate(&mut self, _: u32, _: &BaseLabel) -> Result<bool, Failure> {
         panic!("there is no snapshot")
     }
+
     fn next_data(&mut self, _: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
         let every = STRETCH_EVERY * CHUNK_BYTES;
         let end = offset / every * every + STRETCH * CHUNK_BYTES;
@@ -296,6 +326,7 @@ impl World for ComputedWorld {
         };
         Ok((begin < SIZE_BYTES).then_some((begin, end)))
     }
+
     fn read_source(&mut self, _: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         let chunks = bytes.chunks_mut(usize::try_from(CHUNK_BYTES).unwrap());
         (offset / CHUNK_BYTES..)
@@ -303,86 +334,103 @@ impl World for ComputedWorld {
             .for_each(|(chunk, bytes)| self.fill(chunk, bytes));
         Ok(bytes.len())
     }
+
     fn source_bytes(&mut self, _: u32) -> Result<u64, Errno> {
         Ok(SIZE_BYTES)
     }
+
     fn close_source(&mut self, _: u32) {}
 
+    // What a backup never asks for.
+    fn drop_base(&mut self, _: u32) -> Result<(), Failure> {
+        panic!("a backup has no target")
+    }
+
+    fn look_at_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        panic!("a backup has no target")
+    }
+
+    fn open_target(&mut self, _: u32, _: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
+        panic!("a backup has no target")
+    }
+
+    fn next_target_data(&mut self, _: u32, _: u64) -> Result<Option<(u64, u64)>, Errno> {
+        panic!("a backup has no target")
+    }
+
+    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<usize, Errno> {
+        panic!("a backup has no target")
+    }
+
+    fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+
+    fn punch_target(&mut self, _: u32, _: u64, _: u64) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+
+    fn finish_target(&mut self, _: u32, _: u64) -> Result<(), Errno> {
+        panic!("a backup has no target")
+    }
+
+    fn place_target(&mut self, _: u32, _: &str, _: &str) -> Result<(), Failure> {
+        panic!("a backup has no target")
+    }
+
+    fn undo_target(&mut self, _: u32, _: u64) -> Result<bool, Failure> {
+        panic!("a backup has no target")
+    }
+
+    fn close_target(&mut self, _: u32) {
+        panic!("a backup has no target")
+    }
+}
+
+struct OnePassphrase;
+
+impl Secrets for OnePassphrase {
     fn passphrase(&mut self, _: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         Ok(Zeroizing::new(b"passphrase".to_vec()))
     }
+
     fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
         Ok(())
     }
+
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
+
     fn kept_key(&mut self, _: ArchiveId) -> Option<Arc<DataKey>> {
         None
     }
+
     fn wipe_keys(&mut self, _: Option<ArchiveId>) {}
+
     fn sealed_credential(&mut self, _: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
         None
     }
+}
+
+/// A client that notes how much had changed.
+struct Listener {
+    changed_bytes: Vec<u64>,
+}
+
+impl Client for Listener {
+    fn uid(&self) -> u32 {
+        0
+    }
+
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
         if let ToClient::BackedUp(report) = event {
             self.changed_bytes.push(report.changed_bytes);
         }
         Ok(())
     }
+
     fn progress(&mut self, _: Progress) {}
+
     fn cancelled(&mut self) -> bool {
         false
-    }
-
-    // What a backup never asks for.
-    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
-        panic!("this store takes every name")
-    }
-    fn request(&mut self, _: BlobName, _: u32, _: u32) -> Result<(), Failure> {
-        panic!("a backup reads nothing back")
-    }
-    fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
-        panic!("a backup reads nothing back")
-    }
-    fn stat(&mut self, _: BlobName) -> Result<Found, Failure> {
-        panic!("a backup reads nothing back")
-    }
-    fn list_store(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
-        panic!("a backup reads nothing back")
-    }
-    fn finish_fetch(&mut self) -> Result<(), Failure> {
-        panic!("a backup reads nothing back")
-    }
-    fn drop_base(&mut self, _: u32) -> Result<(), Failure> {
-        panic!("a backup has no target")
-    }
-    fn look_at_target(&mut self, _: u32, _: &TargetWish<'_>) -> Result<TargetLook, Failure> {
-        panic!("a backup has no target")
-    }
-    fn open_target(&mut self, _: u32, _: &TargetWish<'_>, _: &str) -> Result<TargetShape, Failure> {
-        panic!("a backup has no target")
-    }
-    fn next_target_data(&mut self, _: u32, _: u64) -> Result<Option<(u64, u64)>, Errno> {
-        panic!("a backup has no target")
-    }
-    fn read_target(&mut self, _: u32, _: u64, _: &mut [u8]) -> Result<usize, Errno> {
-        panic!("a backup has no target")
-    }
-    fn write_target(&mut self, _: u32, _: u64, _: &[u8]) -> Result<(), Errno> {
-        panic!("a backup has no target")
-    }
-    fn punch_target(&mut self, _: u32, _: u64, _: u64) -> Result<(), Errno> {
-        panic!("a backup has no target")
-    }
-    fn finish_target(&mut self, _: u32, _: u64) -> Result<(), Errno> {
-        panic!("a backup has no target")
-    }
-    fn place_target(&mut self, _: u32, _: &str, _: &str) -> Result<(), Failure> {
-        panic!("a backup has no target")
-    }
-    fn undo_target(&mut self, _: u32, _: u64) -> Result<bool, Failure> {
-        panic!("a backup has no target")
-    }
-    fn close_target(&mut self, _: u32) {
-        panic!("a backup has no target")
     }
 }

@@ -11,11 +11,10 @@ use wyng_control::{
     CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault,
     ToClient,
 };
+use wyng_engine::state::Origins;
+use wyng_engine::{admin, backup, restore};
 use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
-use wyngd::keyholder::engine::archive::Archive;
-use wyngd::keyholder::engine::{backup, create, diff, restore};
-use wyngd::keyholder::state::Origins;
 
 const CHUNK: usize = 4096;
 /// More calls than any of these commands makes.
@@ -36,7 +35,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let settings = create::Settings {
+        let settings = admin::CreateSettings {
             chunk_size_bytes: 4096,
             pack_size_bytes: 64 << 10,
             zstd_level: 1,
@@ -47,24 +46,24 @@ impl Scene {
             kdf_passes: 3,
         };
         let mut world = MemoryWorld::new(Durable::default(), 1);
-        let request = create::Request {
+        let request = admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
             via: "local".into(),
             settings,
         };
-        create::create(&mut world, &request).unwrap();
+        admin::create(&mut world, &request).unwrap();
         let first = noise(300_000, 1);
         let mut now = first.clone();
         now[CHANGED..CHANGED + 500].fill(7);
         let mut durable = world.end();
         for (seed, state) in [(2, &first), (3, &now)] {
             let mut world = MemoryWorld::new(durable, seed);
-            (world.clones, world.sources) = (true, vec![state.clone()]);
+            (world.volumes.clones, world.volumes.sources) = (true, vec![state.clone()]);
             let (archive, sources) = ("home".into(), sources_named(["vm"]));
             let (skip_unchanged, dry_run, live, heal, commit_after_bytes) =
                 (false, false, false, false, backup::COMMIT_AFTER_BYTES);
-            let request = backup::Request {
+            let request = backup::BackupRequest {
                 archive,
                 sources,
                 skip_unchanged,
@@ -77,7 +76,8 @@ impl Scene {
             durable = world.end();
         }
         let mut world = MemoryWorld::new(durable.clone(), 4);
-        let key = Archive::open(&mut world, "home")
+        let key = world
+            .open_archive("home")
             .unwrap()
             .unlock(&mut world)
             .map(Arc::new)
@@ -93,8 +93,11 @@ impl Scene {
     /// A world that is unlocked, in which `there` stands where the target goes.
     fn world(&self, there: &[u8]) -> MemoryWorld {
         let mut world = MemoryWorld::new(self.durable.clone(), 10);
-        (world.clones, world.there, world.kept_key) =
-            (true, Some(there.to_vec()), Some(Arc::clone(&self.key)));
+        (
+            world.volumes.clones,
+            world.volumes.there,
+            world.secrets.kept_key,
+        ) = (true, Some(there.to_vec()), Some(Arc::clone(&self.key)));
         world
     }
 
@@ -103,14 +106,14 @@ impl Scene {
         let mut there = self.now.clone();
         there[UNCHANGED] ^= 1;
         let mut world = self.world(&there);
-        world.untold = 0..300_000;
+        world.volumes.untold = 0..300_000;
         (there, world)
     }
 }
 
-fn newest(in_place: bool) -> restore::Request {
+fn newest(in_place: bool) -> restore::RestoreRequest {
     let (archive, volumes, session) = ("home".into(), vec!["vm".into()], SessionChoice::Latest);
-    restore::Request {
+    restore::RestoreRequest {
         archive,
         volumes,
         session,
@@ -124,6 +127,7 @@ fn newest(in_place: bool) -> restore::Request {
 
 fn report(world: &MemoryWorld) -> &RestoreReport {
     world
+        .client
         .told
         .iter()
         .find_map(|event| {
@@ -138,6 +142,7 @@ fn report(world: &MemoryWorld) -> &RestoreReport {
 
 fn failures(world: &MemoryWorld) -> Vec<&Failure> {
     world
+        .client
         .told
         .iter()
         .filter_map(|event| {
@@ -159,9 +164,9 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
             restore::restore(&mut world, &newest(in_place)),
             Ok(ExitStatus::Done),
             "{:?}",
-            world.told
+            world.client.told
         );
-        assert!(world.placed[&0] == scene.now && there != scene.now);
+        assert!(world.volumes.placed[&0] == scene.now && there != scene.now);
         let report = report(&world);
         assert_eq!(
             (
@@ -179,7 +184,10 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
         Ok(ExitStatus::Done)
     );
     assert_eq!(
-        (report(&sound).damaged_bytes, sound.target_bytes_read),
+        (
+            report(&sound).damaged_bytes,
+            sound.volumes.target_bytes_read
+        ),
         (0, 300_000),
         "all of it was read, once"
     );
@@ -190,7 +198,7 @@ fn bytes_that_rotted_under_a_base_snapshot_come_from_the_store_and_end_the_trust
 fn who_asks_for_seconds_instead_of_certainty_hears_what_was_not_read() {
     let scene = Scene::new();
     let mut world = scene.world(&scene.now);
-    let mut request = restore::Request {
+    let mut request = restore::RestoreRequest {
         quick: true,
         ..newest(true)
     };
@@ -198,19 +206,19 @@ fn who_asks_for_seconds_instead_of_certainty_hears_what_was_not_read() {
     assert_eq!(
         (
             report(&world).unread_bytes,
-            world.target_bytes_read < 300_000
+            world.volumes.target_bytes_read < 300_000
         ),
         (300_000, true)
     );
     // A sample that is wrong has all be read, also here.
     let mut world = scene.world(&noise(300_000, 9));
-    (world.untold, request.in_place) = (0..300_000, false);
+    (world.volumes.untold, request.in_place) = (0..300_000, false);
     assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done));
     assert_eq!(
         (report(&world).unread_bytes, report(&world).damaged_bytes),
         (0, 300_000)
     );
-    assert!(world.placed[&0] == scene.now && world.end().bases.is_empty());
+    assert!(world.volumes.placed[&0] == scene.now && world.end().bases.is_empty());
 }
 
 #[test]
@@ -218,15 +226,16 @@ fn what_cannot_be_read_is_replaced_wherever_it_is() {
     let scene = Scene::new();
     for (clones, in_place) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut world = scene.world(&scene.now);
-        (world.clones, world.unreadable) = (clones, Some((UNCHANGED as u64, UNCHANGED as u64 + 1)));
+        (world.volumes.clones, world.volumes.unreadable) =
+            (clones, Some((UNCHANGED as u64, UNCHANGED as u64 + 1)));
         assert_eq!(
             restore::restore(&mut world, &newest(in_place)),
             Ok(ExitStatus::Done),
             "{:?}",
-            world.told
+            world.client.told
         );
         assert!(
-            world.placed[&0] == scene.now,
+            world.volumes.placed[&0] == scene.now,
             "clones {clones}, in place {in_place}"
         );
         assert_eq!(report(&world).damaged_bytes, CHUNK as u64);
@@ -238,30 +247,30 @@ fn what_cannot_be_read_is_replaced_wherever_it_is() {
 fn what_the_medium_gives_back_wrong_is_never_called_restored() {
     let scene = Scene::new();
     let wrong = |world: &mut MemoryWorld, in_place| {
-        world.rotten_byte = Some(UNCHANGED as u64);
+        world.volumes.rotten_byte = Some(UNCHANGED as u64);
         assert_eq!(
             restore::restore(world, &newest(in_place)),
             Ok(ExitStatus::Failed),
             "{:?}",
-            world.told
+            world.client.told
         );
-        assert!(world.placed.is_empty());
+        assert!(world.volumes.placed.is_empty());
         let offset = (UNCHANGED / CHUNK * CHUNK) as u64;
         assert!(
             matches!(failures(world)[..], [Failure::TargetDiffers { offset_bytes, .. }] if *offset_bytes == offset),
             "{:?}",
-            world.told
+            world.client.told
         );
     };
     // A new file, one that replaces another, and one that is changed where it is and is then what
     // it was.
     let mut world = scene.world(&[]);
-    world.there = None;
+    world.volumes.there = None;
     wrong(&mut world, false);
     wrong(&mut scene.world(&scene.first), false);
     let mut world = scene.world(&scene.first);
     wrong(&mut world, true);
-    assert!(world.targets[&0] == scene.first);
+    assert!(world.volumes.targets[&0] == scene.first);
 }
 
 #[test]
@@ -276,7 +285,7 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
     for undo_fails in [false, true] {
         for room in 0..80 {
             let mut world = scene.world(&before);
-            (world.room_for_writes, world.undo_fails) = (Some(room), undo_fails);
+            (world.volumes.room_for_writes, world.volumes.undo_fails) = (Some(room), undo_fails);
             match restore::restore(&mut world, &newest(true)) {
                 Ok(ExitStatus::Done) => {
                     assert!(room > 40);
@@ -284,7 +293,7 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
                 }
                 ended => assert_eq!(ended, Ok(ExitStatus::Failed)),
             }
-            let is_what_it_was = world.targets[&0] == before;
+            let is_what_it_was = world.volumes.targets[&0] == before;
             // What could not be cloned back, and not be written back either, is called what it is.
             assert!(
                 is_what_it_was || (undo_fails && room > 0),
@@ -295,7 +304,7 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
                 [Failure::TargetUnfinished { why, .. }] => {
                     assert!(!is_what_it_was && why.contains("No space left"), "{why}")
                 }
-                _ => panic!("{:?}", world.told),
+                _ => panic!("{:?}", world.client.told),
             }
         }
     }
@@ -311,7 +320,7 @@ fn what_cannot_be_cloned_back_is_written_back() {
     ]
     .concat();
     let mut world = scene.world(&before);
-    (world.rotten_byte, world.undo_fails) = (Some(1000), true);
+    (world.volumes.rotten_byte, world.volumes.undo_fails) = (Some(1000), true);
     assert_eq!(
         restore::restore(&mut world, &newest(true)),
         Ok(ExitStatus::Failed)
@@ -320,10 +329,10 @@ fn what_cannot_be_cloned_back_is_written_back() {
     assert!(
         matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]),
         "{:?}",
-        world.told
+        world.client.told
     );
     let rest: Vec<usize> = (0..before.len())
-        .filter(|place| world.targets[&0][*place] != before[*place])
+        .filter(|place| world.volumes.targets[&0][*place] != before[*place])
         .collect();
     assert!(
         rest.is_empty(),
@@ -335,14 +344,14 @@ fn what_cannot_be_cloned_back_is_written_back() {
 fn a_device_that_is_larger_has_zeros_behind_the_session() {
     let scene = Scene::new();
     let mut world = scene.world(&noise(40 << 20, 3));
-    (world.is_device, world.clones) = (true, false);
+    (world.volumes.is_device, world.volumes.clones) = (true, false);
     assert_eq!(
         restore::restore(&mut world, &newest(true)),
         Ok(ExitStatus::Done),
         "{:?}",
-        world.told
+        world.client.told
     );
-    let device = &world.placed[&0];
+    let device = &world.volumes.placed[&0];
     assert!(
         device[..300_000] == scene.now
             && device[300_000..].iter().all(|byte| *byte == 0)
@@ -350,7 +359,11 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
     );
     // They are read back too.
     let mut world = scene.world(&noise(2 << 20, 3));
-    (world.is_device, world.clones, world.rotten_byte) = (true, false, Some(1 << 20));
+    (
+        world.volumes.is_device,
+        world.volumes.clones,
+        world.volumes.rotten_byte,
+    ) = (true, false, Some(1 << 20));
     assert_eq!(
         restore::restore(&mut world, &newest(true)),
         Ok(ExitStatus::Failed)
@@ -358,7 +371,7 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
     assert!(
         matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]),
         "{:?}",
-        world.told
+        world.client.told
     );
 }
 
@@ -366,8 +379,11 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
 fn a_target_is_looked_at_before_the_passphrase_is_asked_for() {
     let scene = Scene::new();
     let mut world = scene.world(&scene.now);
-    (world.kept_key, world.passphrase, world.fault) =
-        (None, b"wrong".to_vec(), Some(TargetFault::Exists));
+    (
+        world.secrets.kept_key,
+        world.secrets.passphrase,
+        world.volumes.fault,
+    ) = (None, b"wrong".to_vec(), Some(TargetFault::Exists));
     assert_eq!(
         restore::restore(&mut world, &newest(false)),
         Ok(ExitStatus::Failed)
@@ -379,7 +395,7 @@ fn a_target_is_looked_at_before_the_passphrase_is_asked_for() {
             path: "/vm".into()
         }]
     );
-    world.fault = None;
+    world.volumes.fault = None;
     assert_eq!(
         restore::restore(&mut world, &newest(false)),
         Err(Failure::WrongPassphrase)
@@ -395,9 +411,13 @@ fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
         (Some(&scene.first), false),
     ] {
         let mut world = scene.world(&[]);
-        (world.there, world.kept_key, world.passphrase) = (there.cloned(), None, b"wrong".to_vec());
-        world.sources = there.cloned().into_iter().collect();
-        let request = restore::Request {
+        (
+            world.volumes.there,
+            world.secrets.kept_key,
+            world.secrets.passphrase,
+        ) = (there.cloned(), None, b"wrong".to_vec());
+        world.volumes.sources = there.cloned().into_iter().collect();
+        let request = restore::RestoreRequest {
             dry_run: true,
             ..newest(in_place)
         };
@@ -405,15 +425,15 @@ fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
             restore::restore(&mut world, &request),
             Ok(ExitStatus::Done),
             "{:?}",
-            world.told
+            world.client.told
         );
         assert!(
-            world.targets.is_empty() && world.end() == scene.durable,
+            world.volumes.targets.is_empty() && world.end() == scene.durable,
             "nothing was changed"
         );
         let said = report(&world).clone();
         let mut world = scene.world(&[]);
-        world.there = there.cloned();
+        world.volumes.there = there.cloned();
         assert_eq!(
             restore::restore(&mut world, &newest(in_place)),
             Ok(ExitStatus::Done)
@@ -436,28 +456,29 @@ fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
 fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
     let scene = Scene::new();
     let (there, mut world) = scene.rotten();
-    world.sources = vec![there];
+    world.volumes.sources = vec![there];
     let (archive, source, session) = (
         "home".into(),
         sources_named(["vm"]).remove(0),
         SessionChoice::Latest,
     );
-    let request = diff::Request {
+    let request = restore::DiffRequest {
         archive,
         source,
         session,
         with: CompareWith::Local,
     };
-    assert_eq!(diff::compare(&mut world, &request), Ok(ExitStatus::Done));
+    assert_eq!(restore::compare(&mut world, &request), Ok(ExitStatus::Done));
     let begin = (UNCHANGED / CHUNK * CHUNK) as u64;
     assert!(
         world
+            .client
             .told
             .contains(&ToClient::Differences(vec![(begin, begin + CHUNK as u64)])),
         "{:?}",
-        world.told
+        world.client.told
     );
-    let compared = world.told.iter().find_map(|event| {
+    let compared = world.client.told.iter().find_map(|event| {
         if let ToClient::Compared(sums) = event {
             Some(sums)
         } else {
@@ -470,13 +491,13 @@ fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
         ..
     }) = compared
     else {
-        panic!("{:?}", world.told)
+        panic!("{:?}", world.client.told)
     };
     assert_eq!((*read_bytes, *damaged_bytes), (300_000, CHUNK as u64));
     assert!(world.end().bases.is_empty(), "the base snapshot is gone");
-    world.unreadable = Some((5000, 5001));
+    world.volumes.unreadable = Some((5000, 5001));
     assert!(matches!(
-        diff::compare(&mut world, &request),
+        restore::compare(&mut world, &request),
         Err(Failure::SourceRead {
             offset_bytes: 4096,
             errno: 5,
@@ -506,6 +527,7 @@ fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryW
             Err(payload) => resume_unwind(payload),
         }
         let left = world
+            .volumes
             .targets
             .get(&0)
             .cloned()
@@ -515,13 +537,16 @@ fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryW
             continue;
         }
         let mut world = scene.world(&left);
-        (world.untold, world.clones) = (0..0, !durable.bases.is_empty());
+        (world.volumes.untold, world.volumes.clones) = (0..0, !durable.bases.is_empty());
         assert_eq!(
             restore::restore(&mut world, &newest(true)),
             Ok(ExitStatus::Done),
             "after a kill at call {n}"
         );
-        assert!(world.placed[&0] == scene.now, "after a kill at call {n}");
+        assert!(
+            world.volumes.placed[&0] == scene.now,
+            "after a kill at call {n}"
+        );
     }
     panic!("the command never ends");
 }
@@ -530,7 +555,7 @@ fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryW
 fn a_restore_over_rotten_bytes_that_is_killed_anywhere_is_finished_by_the_next_one() {
     let scene = Scene::new();
     let (rotten, _) = scene.rotten();
-    let calls = killed_everywhere(&scene, &rotten, |world| world.untold = 0..300_000);
+    let calls = killed_everywhere(&scene, &rotten, |world| world.volumes.untold = 0..300_000);
     assert!(calls > 40, "{calls} calls");
 }
 
@@ -545,7 +570,7 @@ fn a_restore_that_is_killed_while_it_undoes_what_it_did_is_finished_by_the_next_
     .concat();
     for undo_fails in [false, true] {
         let calls = killed_everywhere(&scene, &before, |world| {
-            (world.rotten_byte, world.undo_fails) = (Some(1000), undo_fails)
+            (world.volumes.rotten_byte, world.volumes.undo_fails) = (Some(1000), undo_fails)
         });
         assert!(calls > 100, "{calls} calls");
     }

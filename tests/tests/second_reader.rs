@@ -13,11 +13,11 @@ use wyng_archive::crypto::{
     Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
+use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, flip_a_bit, noise, write_at};
 use wyng_tests::second_reader::SecondReader;
-use wyngd::keyholder::engine::{backup, create};
 
 const MIB: usize = 1 << 20;
 
@@ -758,7 +758,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let sandbox = Sandbox::new();
     // The first commit of a run covers no volume, and the run ends there.
     let mut world = MemoryWorld::new(Durable::default(), 1);
-    let settings = create::Settings {
+    let settings = admin::CreateSettings {
         chunk_size_bytes: 4096,
         pack_size_bytes: 64 << 10,
         zstd_level: 1,
@@ -768,9 +768,9 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,
     };
-    create::create(
+    admin::create(
         &mut world,
-        &create::Request {
+        &admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
             via: "local".into(),
@@ -778,7 +778,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         },
     )
     .unwrap();
-    let request = backup::Request {
+    let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["vm"]),
         skip_unchanged: false,
@@ -788,8 +788,8 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         commit_after_bytes: 128 << 10,
     };
     let mut cut = MemoryWorld::new(world.end(), 2);
-    cut.sources = vec![noise(MIB, 1)];
-    cut.kill_when_put = Some(12);
+    cut.volumes.sources = vec![noise(MIB, 1)];
+    cut.store.kill_when_put = Some(12);
     assert!(
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::back_up(
             &mut cut, &request
@@ -801,7 +801,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         std::fs::create_dir_all(sandbox.store().join(&hex[..2])).unwrap();
         std::fs::write(sandbox.store().join(&hex[..2]).join(hex), bytes).unwrap();
     }
-    std::fs::write(sandbox.path("passphrase"), cut.passphrase).unwrap();
+    std::fs::write(sandbox.path("passphrase"), &cut.secrets.passphrase).unwrap();
     let run = |command: &str| reader.run(&sandbox.store(), &sandbox.path("passphrase"), &[command]);
     assert_eq!(String::from_utf8_lossy(&run("list").success().stdout), "");
     run("check").success();

@@ -7,16 +7,11 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use wyng_archive::crypto::Id;
-use wyng_jail::packet_pair;
-use wyngd::ipc::Wire;
-use wyngd::keyholder::cache::{Index, Location, Stored};
-use wyngd::keyholder::files::StateFiles;
-use wyngd::keyholder::real_world::RealWorld;
-use wyngd::keyholder::sealed::Sealed;
-use wyngd::keyholder::world::World;
+use wyng_engine::cache::{Index, Location, Stored};
+use wyng_engine::world::Clock;
+use wyngd::keyholder::real_world::{KernelClock, StateFiles};
 
 const SESSIONS: [(&str, u64, u64); 3] = [
     ("first backup", 1, 4_000_000),
@@ -29,18 +24,8 @@ const MIB: f64 = (1 << 20) as f64;
 fn main() {
     let folder = std::env::temp_dir().join(format!("wyng-index-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
-    let (control, volumes, transport) = (
-        packet_pair().unwrap(),
-        packet_pair().unwrap(),
-        packet_pair().unwrap(),
-    );
-    let files = StateFiles::new(File::open(&folder).unwrap().into());
-    let wires = (
-        Wire::new(control.0, "control"),
-        Wire::new(volumes.0, "volumes"),
-        Wire::new(transport.0, "transport"),
-    );
-    let mut world = RealWorld::new(wires, files, Sealed::default(), Duration::ZERO);
+    let mut files = StateFiles::new(File::open(&folder).unwrap().into());
+    let mut clock = KernelClock::start();
     let mut index = Index::create("cache");
     println!(
         "{:<28} {:>10} {:>8} {:>12} {:>10} {:>5} {:>9}",
@@ -48,7 +33,7 @@ fn main() {
     );
     let mut ids = 0;
     for (step, sessions, each) in SESSIONS {
-        let (began, before) = (world.cpu_micros(), written_bytes());
+        let (began, before) = (clock.cpu_micros(), written_bytes());
         let mut runs = 0;
         for _ in 0..sessions {
             for number in ids..ids + each {
@@ -60,16 +45,16 @@ fn main() {
                     length_bytes: 60_000,
                     stored,
                 };
-                index.insert(&mut world, id_of(number), location).unwrap();
+                index.insert(&mut files, id_of(number), location).unwrap();
             }
             ids += each;
-            runs = index.settle(&mut world).unwrap().len();
-            index.remove_unlisted(&mut world).unwrap();
+            runs = index.settle(&mut files).unwrap().len();
+            index.remove_unlisted(&mut files).unwrap();
         }
         row(
             step,
             ids,
-            seconds(&mut world, began),
+            seconds(&mut clock, began),
             Some(written_bytes() - before),
             bytes_below(&folder),
             runs,
@@ -79,7 +64,7 @@ fn main() {
         ("look up known ids", 0, true),
         ("look up unknown ids", ids, false),
     ] {
-        let began = world.cpu_micros();
+        let began = clock.cpu_micros();
         for number in 0..LOOKUPS {
             let id = id_of(
                 first
@@ -89,12 +74,12 @@ fn main() {
                         number
                     },
             );
-            assert_eq!(index.find(&mut world, &id).unwrap().is_some(), found);
+            assert_eq!(index.find(&mut files, &id).unwrap().is_some(), found);
         }
         row(
             step,
             LOOKUPS,
-            seconds(&mut world, began),
+            seconds(&mut clock, began),
             None,
             bytes_below(&folder),
             0,
@@ -112,8 +97,8 @@ fn row(step: &str, ids: u64, cpu: f64, written: Option<u64>, disk: u64, runs: us
     );
 }
 
-fn seconds(world: &mut RealWorld, began_micros: u64) -> f64 {
-    (world.cpu_micros() - began_micros) as f64 / 1e6
+fn seconds(clock: &mut KernelClock, began_micros: u64) -> f64 {
+    (clock.cpu_micros() - began_micros) as f64 / 1e6
 }
 
 fn id_of(number: u64) -> Id {

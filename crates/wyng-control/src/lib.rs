@@ -18,6 +18,7 @@ mod codec;
 mod command;
 mod event;
 mod failure;
+mod found;
 mod origin;
 mod target;
 mod warning;
@@ -37,6 +38,7 @@ pub use event::{
     VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
+pub use found::{Beside, Found, There};
 pub use origin::{
     FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text,
     path_text,

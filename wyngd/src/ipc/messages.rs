@@ -7,6 +7,7 @@ use wyng_control::{
     Asked, BaseLabel, BaseOf, Command, ExitStatus, Failure, FoundSource, Method, NoSource,
     Remembered, TargetFault, TargetForm, TargetKind, TargetLook, ToClient, Wanted,
 };
+pub use wyng_control::{Beside, Found, There};
 
 /// Ranges in one message: each is at most 18 bytes of it.
 pub const CHANGES_MAX: usize = 2048;
@@ -476,31 +477,6 @@ pub enum VolumesToKeyholder {
     },
 }
 
-/// What stands already where a target is, or will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct There {
-    /// Its size.
-    pub size_bytes: u64,
-    /// The target holds it already: it is changed where it is, a clone, or what an interrupted
-    /// restore left.
-    pub in_target: bool,
-    /// The target is the thing itself, and keeps its name.
-    pub in_place: bool,
-    /// What a second descriptor is for.
-    pub beside: Option<Beside>,
-    /// What the base snapshot is of, from which changes can be asked; the base's size.
-    pub base: Option<(BaseLabel, u64)>,
-}
-
-/// A file beside a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Beside {
-    /// The one whose place the target takes: what is the same is copied from it.
-    Old,
-    /// A clone of what the target was, which it can become again.
-    Kept,
-}
-
 /// control → spawner.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToSpawner {
@@ -701,22 +677,6 @@ pub enum NotGot {
     Refused,
     /// The store cannot read it.
     Failed,
-}
-
-/// What lies under a name, as far as the store can say without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Found {
-    /// A blob.
-    Blob {
-        /// Its length.
-        length_bytes: u64,
-    },
-    /// Something that is no blob: the name is taken.
-    Foreign,
-    /// Nothing.
-    Nothing,
-    /// The store cannot say.
-    Unknown,
 }
 
 /// Why a far end is of no more use.

@@ -9,9 +9,7 @@ use std::time::Duration;
 use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
 
-use super::files::StateFiles;
-use super::job;
-use super::real_world::RealWorld;
+use super::real_world::{RealWorld, StateFiles};
 use super::sealed::Sealed;
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, TransportToKeyholder,
@@ -67,7 +65,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
     );
     loop {
         let command = world.next_command()?;
-        let exit = wiping_stack(|| job::run(&mut world, command));
+        let exit = wiping_stack(|| wyng_engine::run(&mut world.world, command));
         world.done(exit)?;
     }
 }

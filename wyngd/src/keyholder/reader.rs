@@ -6,10 +6,11 @@
 //! Looks come one after the other. Each shows the state of the last commit that is whole on the
 //! disk.
 
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
 use wyng_archive::crypto::{ArchiveId, DataKey, wiping_stack};
@@ -18,14 +19,14 @@ use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
 
-use super::files::StateFiles;
-use super::job;
+use super::real_world::{KernelClock, StateFiles};
 use super::sealed::Sealed;
-use super::world::{
-    ChangePage, Errno, Fetched, Found, Receipt, SourceShape, TargetShape, TargetWish, World,
-};
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
 use crate::roles::{CREDENTIALS_VARIABLE, Role};
+use wyng_engine::world::{
+    ChangePage, Client, Errno, Fetched, Files, Found, Parts, Random, Receipt, Secrets, SourceShape,
+    Store, TargetShape, TargetWish, Volumes, World,
+};
 
 type ControlWire = Wire<ReaderToControl, ControlToReader>;
 
@@ -58,46 +59,75 @@ pub fn run(service: bool) -> Result<(), Fatal> {
         },
         &[],
     )?;
-    let mut world = LookingWorld {
-        control,
-        files,
-        sealed,
-        started: Instant::now(),
+    let control = SharedControl(Rc::new(RefCell::new(Control {
+        wire: control,
         cancelled: false,
         client_uid: u32::MAX,
+    })));
+    let mut world: World<LookingParts> = World {
+        clock: KernelClock::start(),
+        random: Nothing,
+        files: LookedAtFiles {
+            files,
+            control: control.clone(),
+        },
+        store: Nothing,
+        volumes: Nothing,
+        secrets: SealedAlone(sealed),
+        client: Looker(control.clone()),
     };
     loop {
-        let command = world.next_command()?;
+        let command = control.with(Control::next_command)?;
         // Control forwards nothing else; a command that works would find nothing to work with.
         if !command.only_looks() {
-            return Err(Fatal::Unexpected(world.control.peer()));
+            return Err(Fatal::Unexpected(
+                control.with(|control| control.wire.peer()),
+            ));
         }
-        let exit = wiping_stack(|| job::run(&mut world, command));
-        world.files.close();
-        world.control.send(
-            &ReaderToControl::Done {
-                exit,
-                peak_rss_bytes: wyng_jail::peak_resident_bytes(),
-            },
-            &[],
-        )?;
+        let exit = wiping_stack(|| wyng_engine::run(&mut world, command));
+        world.files.files.close();
+        let done = ReaderToControl::Done {
+            exit,
+            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+        };
+        control.with(|control| control.wire.send(&done, &[]))?;
     }
 }
 
 /// A world of which only the local state can be seen.
-struct LookingWorld {
-    control: ControlWire,
-    files: StateFiles,
-    sealed: Sealed,
-    started: Instant,
+struct LookingParts;
+
+impl Parts for LookingParts {
+    type Clock = KernelClock;
+    type Random = Nothing;
+    type Files = LookedAtFiles;
+    type Store = Nothing;
+    type Volumes = Nothing;
+    type Secrets = SealedAlone;
+    type Client = Looker;
+}
+
+/// The wire to control.
+struct Control {
+    wire: ControlWire,
     cancelled: bool,
     client_uid: u32,
 }
 
-impl LookingWorld {
+/// What files and client share.
+#[derive(Clone)]
+struct SharedControl(Rc<RefCell<Control>>);
+
+impl SharedControl {
+    fn with<T>(&self, call: impl FnOnce(&mut Control) -> T) -> T {
+        call(&mut self.0.borrow_mut())
+    }
+}
+
+impl Control {
     fn next_command(&mut self) -> Result<Command, Fatal> {
         loop {
-            match self.control.receive()?.message {
+            match self.wire.receive()?.message {
                 ControlToReader::Start { command, uid } => {
                     self.cancelled = false;
                     self.client_uid = uid;
@@ -125,18 +155,18 @@ impl LookingWorld {
                 PollFlags::empty()
             };
             let polled = [
-                (self.control.as_fd(), PollFlags::IN),
-                (self.control.as_fd(), writable),
+                (self.wire.as_fd(), PollFlags::IN),
+                (self.wire.as_fd(), writable),
             ];
             let timeout = if until_writable { None } else { Some(0) };
             let [says, takes] = wait(polled, timeout).map_err(broke)?;
             if !says {
                 return Ok(());
             }
-            match self.control.receive().map_err(broke)?.message {
+            match self.wire.receive().map_err(broke)?.message {
                 ControlToReader::Cancel => self.cancelled = true,
                 ControlToReader::Start { .. } => {
-                    return Err(broke(Fatal::Unexpected(self.control.peer())));
+                    return Err(broke(Fatal::Unexpected(self.wire.peer())));
                 }
             }
             if takes {
@@ -153,6 +183,83 @@ impl LookingWorld {
             Ok(())
         }
     }
+
+    /// Sends something to the client, unless it interrupted: it hears all the same why the look
+    /// ends.
+    fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
+        self.hear_control(true)?;
+        if self.cancelled && !matches!(event, ToClient::Failed(_)) {
+            return Err(Failure::Interrupted);
+        }
+        let broke = |_| Failure::Internal {
+            what: "a wire between two roles broke".into(),
+        };
+        self.wire
+            .send(&ReaderToControl::Tell(event), &[])
+            .map_err(broke)
+    }
+}
+
+/// The files of the state. Each read is where an interrupt is heard.
+struct LookedAtFiles {
+    files: StateFiles,
+    control: SharedControl,
+}
+
+impl Files for LookedAtFiles {
+    fn only_looks(&self) -> bool {
+        true
+    }
+
+    fn look_anew(&mut self) {
+        self.files.close();
+    }
+
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.control.with(Control::unless_cancelled)?;
+        self.files.read(name)
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.replace(name, bytes)
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.append(name, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.sync(name)
+    }
+
+    fn truncate(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
+        self.files.truncate(name, length_bytes)
+    }
+
+    fn length(&mut self, name: &str) -> Result<Option<u64>, Failure> {
+        self.files.length(name)
+    }
+
+    fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.control.with(Control::unless_cancelled)?;
+        self.files.read_at(name, offset, bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.files.remove(name)
+    }
+
+    fn list(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        self.files.list(name)
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
+        self.files.link(name, target)
+    }
+
+    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.files.read_link(name)
+    }
 }
 
 /// A look asks for what only work needs: a defect of ours.
@@ -167,89 +274,22 @@ fn denied<T>() -> Result<T, Errno> {
     Err(Errno(rustix::io::Errno::PERM.raw_os_error()))
 }
 
-impl World for LookingWorld {
-    type Buffer = Vec<u8>;
-    type Bytes = Vec<u8>;
+/// In the place of what a look has no use for.
+struct Nothing;
 
-    fn only_looks(&self) -> bool {
-        true
-    }
-
-    fn look_anew(&mut self) {
-        self.files.close();
-    }
-
-    fn wall_nanos(&mut self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn monotonic_nanos(&mut self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn cpu_micros(&mut self) -> u64 {
-        0
-    }
-
-    fn client_uid(&self) -> u32 {
-        self.client_uid
+impl Random for Nothing {
+    fn fill(&mut self, _: &mut [u8]) -> Result<(), Failure> {
+        refused()
     }
 
     fn process_id(&self) -> u32 {
         std::process::id()
     }
+}
 
-    fn random(&mut self, _: &mut [u8]) -> Result<(), Failure> {
-        refused()
-    }
-
-    fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.unless_cancelled()?;
-        self.files.read(name)
-    }
-
-    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.files.replace(name, bytes)
-    }
-
-    fn append_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.files.append(name, bytes)
-    }
-
-    fn sync_file(&mut self, name: &str) -> Result<(), Failure> {
-        self.files.sync(name)
-    }
-
-    fn truncate_file(&mut self, name: &str, length_bytes: u64) -> Result<(), Failure> {
-        self.files.truncate(name, length_bytes)
-    }
-
-    fn file_bytes(&mut self, name: &str) -> Result<Option<u64>, Failure> {
-        self.files.length(name)
-    }
-
-    fn read_file_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.unless_cancelled()?;
-        self.files.read_at(name, offset, bytes)
-    }
-
-    fn remove(&mut self, name: &str) -> Result<(), Failure> {
-        self.files.remove(name)
-    }
-
-    fn list_folder(&mut self, name: &str) -> Result<Vec<String>, Failure> {
-        self.files.list(name)
-    }
-
-    fn make_link(&mut self, name: &str, target: &str) -> Result<(), Failure> {
-        self.files.link(name, target)
-    }
-
-    fn read_link(&mut self, name: &str) -> Result<Option<String>, Failure> {
-        self.files.read_link(name)
-    }
+impl Store for Nothing {
+    type Buffer = Vec<u8>;
+    type Bytes = Vec<u8>;
 
     fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
         refused()
@@ -287,14 +327,16 @@ impl World for LookingWorld {
         refused()
     }
 
-    fn list_store(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
+    fn list(&mut self, _: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         refused()
     }
 
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         refused()
     }
+}
 
+impl Volumes for Nothing {
     fn open_source(
         &mut self,
         _: u32,
@@ -370,13 +412,18 @@ impl World for LookingWorld {
     }
 
     fn close_target(&mut self, _: u32) {}
+}
 
+/// Credentials that the service manager unsealed; no passphrase and no key.
+struct SealedAlone(Sealed);
+
+impl Secrets for SealedAlone {
     fn passphrase(&mut self, _: Asked) -> Result<Zeroizing<Vec<u8>>, Failure> {
         refused()
     }
 
     fn sealed_credential(&mut self, archive: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
-        self.sealed.of(archive)
+        self.0.of(archive)
     }
 
     fn keep_key(&mut self, _: ArchiveId, _: Arc<DataKey>, _: u64) {}
@@ -390,24 +437,23 @@ impl World for LookingWorld {
     fn show_secret(&mut self, _: &[u8]) -> Result<(), Failure> {
         refused()
     }
+}
+
+/// The client of the look.
+struct Looker(SharedControl);
+
+impl Client for Looker {
+    fn uid(&self) -> u32 {
+        self.0.with(|control| control.client_uid)
+    }
 
     fn tell(&mut self, event: ToClient) -> Result<(), Failure> {
-        self.hear_control(true)?;
-        // Whoever interrupted still hears why it ends.
-        if self.cancelled && !matches!(event, ToClient::Failed(_)) {
-            return Err(Failure::Interrupted);
-        }
-        let broke = |_| Failure::Internal {
-            what: "a wire between two roles broke".into(),
-        };
-        self.control
-            .send(&ReaderToControl::Tell(event), &[])
-            .map_err(broke)
+        self.0.with(|control| control.tell(event))
     }
 
     fn progress(&mut self, _: Progress) {}
 
     fn cancelled(&mut self) -> bool {
-        self.unless_cancelled().is_err()
+        self.0.with(|control| control.unless_cancelled().is_err())
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use wyng_archive::crypto::{ArchiveId, CREDENTIAL_BYTES};
 use zeroize::Zeroizing;
 
-use super::state::from_hex;
+use wyng_engine::state::from_hex;
 
 /// `wyng_`, and the archive's id in hexadecimal.
 const PREFIX: &str = "wyng_";

@@ -2,21 +2,27 @@
 //! The far ends of a command, as the keyholder sees them: started by others, opened, lost, and for
 //! a push in a disposable begun once more with what has no receipt.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
+use wyng_archive::Fault;
 use wyng_config::{Via, without_credentials};
 use wyng_control::Failure;
+use wyng_jail::{MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
-use super::{RealWorld, memory_file, read_at};
+use super::control::{Control, SharedControl, broken};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer,
-    Received, Service, TransportToKeyholder, wait,
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, NotGot,
+    PutAnswer, Received, Service, TransportToKeyholder, Wire, wait,
 };
-use crate::keyholder::world::{Kept, Receipt};
+use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
+
+/// The wire to transport.
+pub type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
 
 /// Blobs that the transport has and the far end has not settled: memory is bounded by it.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
@@ -35,7 +41,7 @@ const KILL_PATIENCE_MS: u64 = 10_000;
 /// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they
 /// count from 1 in each call.
 #[derive(Default)]
-pub(super) struct Push {
+struct Push {
     /// The last PUT.
     number: u64,
     /// PUTs of earlier calls, all of them settled.
@@ -53,7 +59,7 @@ pub(super) struct Push {
     /// How to begin anew, where that makes sense.
     again: Option<Again>,
     /// The most bytes of blobs that were unsettled at once.
-    pub(super) unsettled_peak_bytes: u64,
+    unsettled_peak_bytes: u64,
 }
 
 /// A blob that was put and is not settled.
@@ -77,7 +83,7 @@ struct Again {
 
 /// What a far end was last asked to open, as it is shown.
 #[derive(Clone, Default)]
-pub(super) struct Opening {
+struct Opening {
     via: String,
     store: String,
     create: bool,
@@ -99,9 +105,36 @@ impl Push {
     }
 }
 
-impl RealWorld {
+/// See the module's first line.
+pub struct FarEnds {
+    control: SharedControl,
+    transport: TransportWire,
+    push: Push,
+    /// What each service's far end was last asked to open.
+    openings: HashMap<Service, Opening>,
+    /// What became of the fetch, if it is over before its end.
+    fetch_failed: Option<Failure>,
+    /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
+    spare: Vec<Vec<u8>>,
+    peak_bytes: u64,
+}
+
+impl FarEnds {
+    /// Over the wires to control and transport.
+    pub(super) fn new(control: SharedControl, transport: TransportWire) -> Self {
+        Self {
+            control,
+            transport,
+            push: Push::default(),
+            openings: HashMap::new(),
+            fetch_failed: None,
+            spare: Vec::new(),
+            peak_bytes: 0,
+        }
+    }
+
     /// A command that failed may have left far ends open, and answers of theirs on the way.
-    pub(super) fn close_far_ends(&mut self) -> Result<(), Fatal> {
+    pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
         self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
         while !matches!(
             self.transport.receive()?.message,
@@ -113,7 +146,7 @@ impl RealWorld {
 
     /// Starts a far end and has it open the store. A push through a disposable is begun anew when
     /// the disposable is lost.
-    pub(super) fn connect_far_end(
+    fn connect_far_end(
         &mut self,
         service: Service,
         via: &str,
@@ -145,26 +178,31 @@ impl RealWorld {
         destination: &str,
         create: bool,
     ) -> Result<(), Failure> {
-        self.unless_cancelled()?;
+        self.control.with(Control::unless_cancelled)?;
         // One at a time: the end of one that could not open its store is not taken for the end of
         // this one.
-        if self.running.contains(&service) {
+        if self
+            .control
+            .with(|control| control.running.contains(&service))
+        {
             self.end_far_end(service)?;
         }
-        self.ended.remove(&service);
+        self.control.with(|control| control.ended.remove(&service));
         if service == Service::Fetch {
             self.fetch_failed = None;
         }
-        self.send_control(&KeyholderToControl::WantFarEnd {
-            service,
-            via: via.to_owned(),
+        self.control.with(|control| {
+            control.send(&KeyholderToControl::WantFarEnd {
+                service,
+                via: via.to_owned(),
+            })
         })?;
-        match self.control_answer()?.message {
+        match self.control.with(Control::answer)?.message {
             ControlToKeyholder::FarEndStarted { service: started } if started == service => {
-                self.running.insert(service);
+                self.control.with(|control| control.running.insert(service));
             }
             ControlToKeyholder::FarEndNotStarted { failure, .. } => return Err(failure),
-            _ => return Err(Self::fatal(&Fatal::Unexpected("control"))),
+            _ => return Err(broken(&Fatal::Unexpected("control"))),
         }
         self.openings.insert(
             service,
@@ -181,33 +219,36 @@ impl RealWorld {
         })?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened => Ok(()),
-            _ => Err(Self::fatal(&Fatal::Unexpected("transport"))),
+            _ => Err(broken(&Fatal::Unexpected("transport"))),
         }
     }
 
     /// The next message of the transport. A far end that failed ends what was under way, and so
     /// does one that is silent after a cancel.
-    pub(super) fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+    fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
         loop {
             // However much a far end has to say, an interrupt is heard.
-            self.poll_control()?;
+            self.control.with(Control::poll)?;
             let patience = self.patience_ms()?;
-            let timeout = [patience, self.wipe_expired()].into_iter().flatten().min();
-            let polled = [
-                (self.transport.as_fd(), PollFlags::IN),
-                (self.control.as_fd(), PollFlags::IN),
-            ];
-            match wait(polled, timeout).map_err(|fatal| Self::fatal(&fatal))? {
+            let timeout = [
+                patience,
+                self.control.with(|control| control.keys.wipe_expired()),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            let answered = (self.transport.as_fd(), PollFlags::IN);
+            let heard = self
+                .control
+                .with(|control| control.wait_beside(answered, timeout))?;
+            match heard {
                 [true, _] => {}
                 [false, false] if patience.is_some() && patience == timeout => {
                     return Err(Failure::Interrupted);
                 }
                 [false, _] => continue,
             }
-            let received = self
-                .transport
-                .receive()
-                .map_err(|fatal| Self::fatal(&fatal))?;
+            let received = self.transport.receive().map_err(|fatal| broken(&fatal))?;
             let TransportToKeyholder::Failed { service, fault } = received.message else {
                 return Ok(received);
             };
@@ -223,7 +264,7 @@ impl RealWorld {
     /// How long a far end may be silent now; none: as long as the transport lets it.
     /// [`Failure::Interrupted`] when its time after a cancel is over.
     fn patience_ms(&self) -> Result<Option<u64>, Failure> {
-        let Some(since) = self.cancelled else {
+        let Some(since) = self.control.with(|control| control.cancelled) else {
             return Ok(None);
         };
         let left = CANCEL_LIMIT
@@ -238,8 +279,8 @@ impl RealWorld {
 
     /// The next message about a fetch. One that has failed answers nothing any more, and whoever
     /// still waits for answers hears why.
-    pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
-        self.unless_cancelled()?;
+    fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        self.control.with(Control::unless_cancelled)?;
         self.fetch_failed
             .clone()
             .map_or_else(|| self.transport_message(), Err)
@@ -251,10 +292,16 @@ impl RealWorld {
 
     /// What a fault is to the person: of a far end that was lost, its exit status tells more.
     fn failure_of(&mut self, service: Service, fault: FarEndFault) -> Result<Failure, Failure> {
-        if fault == FarEndFault::Lost && self.running.contains(&service) {
+        if fault == FarEndFault::Lost
+            && self
+                .control
+                .with(|control| control.running.contains(&service))
+        {
             self.end_far_end(service)?;
         }
-        let told = self.ended.get(&service).cloned().flatten();
+        let told = self
+            .control
+            .with(|control| control.ended.get(&service).cloned().flatten());
         let opening = self.opening(service);
         Ok(match (fault, told) {
             // Its exit status says that the store failed, and not which.
@@ -277,12 +324,9 @@ impl RealWorld {
                 | Failure::QubeLost { .. }
                 | Failure::QrexecFailed { .. }
         );
-        let Some(again) = self
-            .push
-            .again
-            .take()
-            .filter(|again| is_loss && !again.fruitless && self.cancelled.is_none())
-        else {
+        let Some(again) = self.push.again.take().filter(|again| {
+            is_loss && !again.fruitless && self.control.with(|control| control.cancelled).is_none()
+        }) else {
             return Err(failure);
         };
         tracing::warn!(
@@ -325,10 +369,10 @@ impl RealWorld {
         };
         self.transport
             .send(&message, &[sent.file.as_fd()])
-            .map_err(|fatal| Self::fatal(&fatal))
+            .map_err(|fatal| broken(&fatal))
     }
 
-    pub(super) fn put_blob(
+    fn put_blob(
         &mut self,
         name: BlobName,
         bytes: Vec<u8>,
@@ -370,10 +414,10 @@ impl RealWorld {
         Ok(number)
     }
 
-    pub(super) fn next_receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
+    fn next_receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
         while self.push.receipts.is_empty() && !self.push.unsettled.is_empty() {
             let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0))
-                .map_err(|fatal| Self::fatal(&fatal))?
+                .map_err(|fatal| broken(&fatal))?
                 == [true];
             if !there && !wait_for_it {
                 break;
@@ -394,7 +438,7 @@ impl RealWorld {
         }))
     }
 
-    pub(super) fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
+    fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
         let internal = || Failure::Internal {
             what: "a blob that was not returned is taken back".into(),
         };
@@ -441,25 +485,25 @@ impl RealWorld {
     }
 
     /// FINAL, with the tally of what has a receipt: from there on all of it is durable.
-    pub(super) fn end_push(&mut self) -> Result<(), Failure> {
+    fn end_push(&mut self) -> Result<(), Failure> {
         self.push.ended = true;
         self.send_transport(&KeyholderToTransport::EndPush)?;
         let TransportToKeyholder::Final { peak_rss_bytes } = self.transport_message()?.message
         else {
             return Err(Failure::FarEndProtocol);
         };
-        self.transport_peak_bytes = peak_rss_bytes;
+        self.peak_bytes = peak_rss_bytes;
         self.let_end(Service::Push)
     }
 
     /// Has a far end end that has said its last word. How it does says nothing about what it did: a
     /// wrapper may linger, and qrexec may lose the link behind the last byte.
-    pub(super) fn let_end(&mut self, service: Service) -> Result<(), Failure> {
+    fn let_end(&mut self, service: Service) -> Result<(), Failure> {
         let ended = match self.pump_until_ended(service, END_PATIENCE_MS) {
             Ok(false) => self.end_far_end(service),
             ended => ended.map(drop),
         };
-        if let Some(Some(failure)) = self.ended.remove(&service) {
+        if let Some(Some(failure)) = self.control.with(|control| control.ended.remove(&service)) {
             tracing::info!(
                 code = failure.code(),
                 "the far end was done, and did not end well"
@@ -473,7 +517,8 @@ impl RealWorld {
 
     /// Has a far end that is of no more use ended, by itself or not.
     fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
-        self.send_control(&KeyholderToControl::EndFarEnd { service })?;
+        self.control
+            .with(|control| control.send(&KeyholderToControl::EndFarEnd { service }))?;
         if self.pump_until_ended(service, KILL_PATIENCE_MS)? {
             Ok(())
         } else {
@@ -483,25 +528,165 @@ impl RealWorld {
 
     /// Waits so long without any word for the end; whether it came.
     fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
-        while self.running.contains(&service) {
+        while self
+            .control
+            .with(|control| control.running.contains(&service))
+        {
             let patience = self
                 .patience_ms()?
                 .map_or(patience_ms, |patience| patience.min(patience_ms));
-            if wait([(self.control.as_fd(), PollFlags::IN)], Some(patience))
-                .map_err(|fatal| Self::fatal(&fatal))?
-                == [false]
-            {
-                return if self.cancelled.is_some() {
+            let heard = self.control.with(|control| control.hear_within(patience))?;
+            if !heard {
+                return if self.control.with(|control| control.cancelled).is_some() {
                     Err(Failure::Interrupted)
                 } else {
                     Ok(false)
                 };
             }
-            if let Some(received) = self.control_message()? {
-                self.from_control.push_back(received);
-            }
         }
         Ok(true)
+    }
+
+    fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
+        self.transport
+            .send(message, &[])
+            .map_err(|fatal| broken(&fatal))
+    }
+}
+
+impl Store for FarEnds {
+    type Buffer = Vec<u8>;
+    type Bytes = MappedFile;
+
+    fn connect(
+        &mut self,
+        service: wyng_wire::Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure> {
+        let service = match service {
+            wyng_wire::Service::Push => Service::Push,
+            wyng_wire::Service::Fetch => Service::Fetch,
+            wyng_wire::Service::Prune => {
+                return Err(Failure::Internal {
+                    what: "prune is not part of this version".into(),
+                });
+            }
+        };
+        self.control.with(|control| control.prompts.work_begins());
+        self.connect_far_end(service, via, destination, create)
+    }
+
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        let mut room = self.spare.pop().unwrap_or_default();
+        room.try_reserve_exact(length_bytes.saturating_sub(room.len()))
+            .map_err(|_| Failure::OutOfMemory)?;
+        room.resize(length_bytes, 0);
+        Ok(room)
+    }
+
+    fn put(
+        &mut self,
+        name: BlobName,
+        bytes: Vec<u8>,
+        length_bytes: usize,
+        may_use_reserve: bool,
+    ) -> Result<u64, Failure> {
+        self.control.with(|control| control.prompts.work_begins());
+        self.put_blob(name, bytes, length_bytes, may_use_reserve)
+    }
+
+    fn receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
+        self.next_receipt(wait_for_it)
+    }
+
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        self.take_back_blob()
+    }
+
+    fn finish_push(&mut self) -> Result<(), Failure> {
+        self.end_push()
+    }
+
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure> {
+        self.control.with(|control| control.prompts.work_begins());
+        self.control.with(Control::unless_cancelled)?;
+        self.send_transport(&KeyholderToTransport::Get {
+            name: name.0,
+            offset_bytes: u64::from(offset_bytes),
+            length_bytes,
+        })
+    }
+
+    fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
+        let received = self.fetch_message()?;
+        match received.message {
+            TransportToKeyholder::Got { length_bytes } => {
+                let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+                let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+                let mapped = MappedFile::map(&file, length).map_err(|error| match error {
+                    MemfileError::Io(error) => Failure::MemoryFile {
+                        errno: error.raw_os_error().unwrap_or(0),
+                    },
+                    MemfileError::NotSealed | MemfileError::Length => {
+                        broken(&Fatal::Unexpected("transport"))
+                    }
+                })?;
+                Ok(Fetched::Bytes(mapped))
+            }
+            TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),
+            TransportToKeyholder::NotGot(NotGot::Short) => Ok(Fetched::Short),
+            TransportToKeyholder::NotGot(NotGot::Foreign) => {
+                Ok(Fetched::Unreadable(Fault::Foreign))
+            }
+            TransportToKeyholder::NotGot(NotGot::Refused) => {
+                Ok(Fetched::Unreadable(Fault::Refused))
+            }
+            TransportToKeyholder::NotGot(NotGot::Failed) => {
+                Ok(Fetched::Unreadable(Fault::Unreadable))
+            }
+            _ => Err(broken(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
+        self.control.with(|control| control.prompts.work_begins());
+        self.control.with(Control::unless_cancelled)?;
+        self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
+        match self.fetch_message()?.message {
+            TransportToKeyholder::Stated(found) => Ok(found),
+            _ => Err(broken(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
+        self.send_transport(&KeyholderToTransport::List)?;
+        loop {
+            match self.fetch_message()?.message {
+                TransportToKeyholder::Entries(entries) => entries
+                    .into_iter()
+                    .for_each(|(name, length)| visit(BlobName(name), length)),
+                TransportToKeyholder::ListEnd { complete } => return Ok(complete),
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
+            }
+        }
+    }
+
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::EndFetch)?;
+        self.let_end(Service::Fetch)
+    }
+
+    fn peak_bytes(&self) -> u64 {
+        self.push
+            .unsettled_peak_bytes
+            .saturating_add(self.peak_bytes)
     }
 }
 
@@ -551,4 +736,33 @@ fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
         FarEndFault::Failed => Failure::StoreFailed { store },
         FarEndFault::NoRoom { errno } => Failure::MemoryFile { errno },
     }
+}
+
+/// Fills `bytes` from `offset`; how many, less than asked only at the end.
+fn read_at(file: &OwnedFd, mut offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0usize;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, offset) {
+            Ok(0) => break,
+            Ok(read) => {
+                done = done.saturating_add(read);
+                offset = offset.saturating_add(read as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
+/// A sealed memory file with these bytes. It is written and not mapped: the kernel then has no
+/// pages to zero and none to fault in.
+fn memory_file(mut bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let file = new_file()?;
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, bytes))?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    seal_file(&file)?;
+    Ok(file)
 }

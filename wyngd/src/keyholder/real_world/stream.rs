@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 
-use super::RealWorld;
+use super::control::SharedControl;
 
 /// A stream takes pieces of this size.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -23,6 +23,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(super) struct Stream {
     way: Way,
     position_bytes: u64,
+    /// How long the reader may take nothing.
+    patience: Duration,
 }
 
 enum Way {
@@ -37,7 +39,7 @@ enum Way {
 
 impl Stream {
     /// The way that a file of this kind is written.
-    pub(super) fn to(file: &OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn to(file: &OwnedFd, patience: Duration) -> Result<Self, Errno> {
         let way = match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
             FileType::Fifo => {
                 let (moved_on, ours) =
@@ -50,43 +52,42 @@ impl Stream {
         Ok(Self {
             way,
             position_bytes: 0,
+            patience,
         })
     }
-}
 
-impl RealWorld {
     /// Writes a stream onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel,
     /// `ETIMEDOUT` when the reader takes nothing for as long as a far end may stand still.
-    pub(super) fn write_stream(
+    pub(super) fn write(
         &mut self,
+        control: &SharedControl,
         file: &OwnedFd,
-        stream: &mut Stream,
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), Errno> {
         let zeros = [0; PIECE_BYTES];
-        while stream.position_bytes < offset {
-            let left = offset.saturating_sub(stream.position_bytes);
+        while self.position_bytes < offset {
+            let left = offset.saturating_sub(self.position_bytes);
             let length = usize::try_from(left)
                 .unwrap_or(PIECE_BYTES)
                 .min(PIECE_BYTES);
-            self.write_piece(file, stream, zeros.get(..length).unwrap_or_default())?;
+            self.write_piece(control, file, zeros.get(..length).unwrap_or_default())?;
         }
         bytes
             .chunks(PIECE_BYTES)
-            .try_for_each(|piece| self.write_piece(file, stream, piece))
+            .try_for_each(|piece| self.write_piece(control, file, piece))
     }
 
     fn write_piece(
         &mut self,
+        control: &SharedControl,
         file: &OwnedFd,
-        stream: &mut Stream,
         piece: &[u8],
     ) -> Result<(), Errno> {
-        let patience = self.client_patience;
-        match &stream.way {
+        let patience = self.patience;
+        match &self.way {
             Way::Ready => write_all(file, piece)?,
-            Way::Socket => self.send_all(file, piece, patience)?,
+            Way::Socket => send_all(control, file, piece, patience)?,
             Way::Pipe { ours, moved_on } => {
                 let (mut rest, mut inside) = (piece, 0usize);
                 while !rest.is_empty() || inside > 0 {
@@ -101,41 +102,43 @@ impl RealWorld {
                     }
                     match splice(moved_on, None, file, None, inside, SpliceFlags::NONBLOCK) {
                         Ok(moved) => inside = inside.saturating_sub(moved),
-                        Err(Errno::AGAIN) => {
-                            self.wait_for_client(file, PollFlags::OUT, patience)?
-                        }
+                        Err(Errno::AGAIN) => control.with(|control| {
+                            control.wait_for_client(file, PollFlags::OUT, patience)
+                        })?,
                         Err(Errno::INTR) => {}
                         Err(errno) => return Err(errno),
                     }
                 }
             }
         }
-        stream.position_bytes = stream.position_bytes.saturating_add(piece.len() as u64);
+        self.position_bytes = self.position_bytes.saturating_add(piece.len() as u64);
         Ok(())
     }
+}
 
-    fn send_all(
-        &mut self,
-        socket: &OwnedFd,
-        mut bytes: &[u8],
-        patience: Duration,
-    ) -> Result<(), Errno> {
-        while !bytes.is_empty() {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match rustix::net::sendmsg(
-                socket,
-                &[IoSlice::new(bytes)],
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            ) {
-                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
-                Err(Errno::AGAIN) => self.wait_for_client(socket, PollFlags::OUT, patience)?,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+fn send_all(
+    control: &SharedControl,
+    socket: &OwnedFd,
+    mut bytes: &[u8],
+    patience: Duration,
+) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut SendAncillaryBuffer::default(),
+            flags,
+        ) {
+            Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+            Err(Errno::AGAIN) => {
+                control.with(|control| control.wait_for_client(socket, PollFlags::OUT, patience))?
             }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {

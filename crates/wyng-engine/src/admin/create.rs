@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Making an archive: a slot, the first commit, and a store that proves that it tells when a name
+//! is taken.
+
+use std::sync::Arc;
+
+use wyng_archive::crypto::{
+    ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name,
+};
+use wyng_archive::format::{
+    ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot, is_chunk_size,
+    is_pack_size,
+};
+use wyng_config::without_credentials;
+use wyng_control::{Asked, Failure, is_archive_name};
+use wyng_wire::{BlobName, Service};
+
+use crate::archive::{SlotTrial, new_slot, slot_params, slot_ref};
+use crate::cache::Cache;
+use crate::outcome::internal;
+use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
+use crate::store::{put_blob, seal_commit};
+use crate::world::{Clock, Files, Kept, Parts, Random, Secrets, Store, World};
+
+/// The first slot's number.
+const FIRST_SLOT: u8 = 0;
+
+/// What a new archive is to be.
+pub struct CreateRequest {
+    /// Its local name.
+    pub name: String,
+    /// Where it is to be.
+    pub store: String,
+    /// The far end.
+    pub via: String,
+    /// What cannot be changed later.
+    pub settings: CreateSettings,
+}
+
+/// The choices of the owner.
+pub struct CreateSettings {
+    /// Power of two.
+    pub chunk_size_bytes: u32,
+    /// At least twice that.
+    pub pack_size_bytes: u32,
+    /// zstd's.
+    pub zstd_level: i8,
+    /// Committed runs before anything is deleted.
+    pub hold_off_runs: u32,
+    /// Seconds before anything is deleted.
+    pub hold_off_secs: u64,
+    /// One domain for all volumes.
+    pub shared_domain: bool,
+    /// Argon2's memory.
+    pub kdf_memory_kib: u32,
+    /// Argon2's passes.
+    pub kdf_passes: u32,
+}
+
+/// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes
+/// again.
+pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result<(), Failure> {
+    let params = check(&request.settings)?;
+    if !is_archive_name(&request.name) {
+        return Err(Failure::BadName {
+            name: request.name.clone(),
+        });
+    }
+    let unfinished = ArchiveFolder::find_unfinished(&mut world.files, &request.name)?;
+    if let Ok(folder) = ArchiveFolder::find(&mut world.files, &request.name) {
+        // The last step of a making is to take its mark away.
+        return match unfinished {
+            Some(unfinished) if unfinished == folder => {
+                folder.mark_finished(&mut world.files, &request.name)
+            }
+            _ => Err(Failure::ArchiveNameTaken {
+                archive: request.name.clone(),
+            }),
+        };
+    }
+    let password =
+        Password::new(world.secrets.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
+    if let Some(folder) = unfinished {
+        if let Some(made) = Made::read(&mut world.files, &mut world.secrets, &folder, request)? {
+            return resume(world, request, &folder, &made, &password);
+        }
+        folder.forget(&mut world.files, &request.name)?; // it never reached the store
+    }
+    let folder = ArchiveFolder::of(ArchiveId(world.random.draw()?));
+    folder.mark_unfinished(&mut world.files, &request.name)?;
+    let pushed = make(world, request, &folder, params, &password).and_then(|made| {
+        world
+            .store
+            .connect(Service::Push, &request.via, &request.store, true)?;
+        Ok(made)
+    });
+    match pushed {
+        Ok(made) => push(&mut world.files, &mut world.store, request, &folder, &made),
+        Err(failure) => {
+            folder.forget(&mut world.files, &request.name)?;
+            Err(failure)
+        }
+    }
+}
+
+/// What a new archive consists of in the store.
+struct Made {
+    slot: Slot,
+    commit: KnownCommit,
+    commit_name: BlobName,
+}
+
+impl Made {
+    /// What a cut run wrote, if it came so far that the store may have any of it.
+    /// [`Failure::ArchiveNameTaken`] if it was for another store.
+    fn read(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        folder: &ArchiveFolder,
+        request: &CreateRequest,
+    ) -> Result<Option<Self>, Failure> {
+        let (Ok(toml), Ok(credential), Ok(slots), Ok(ledger)) = (
+            folder.read_toml(files),
+            folder.read_credential(files, secrets.sealed_credential(folder.id())),
+            folder.read_slots(files),
+            Ledger::read(files, folder),
+        ) else {
+            return Ok(None);
+        };
+        if toml.store != request.store || toml.via != request.via {
+            return Err(Failure::ArchiveNameTaken {
+                archive: request.name.clone(),
+            });
+        }
+        let (Some(slot), Some(commit)) = (
+            slots.into_iter().next(),
+            ledger.pending().or(ledger.head()).cloned(),
+        ) else {
+            return Ok(None);
+        };
+        let commit_name = credential.commit_name(commit.generation);
+        Ok(Some(Self {
+            slot,
+            commit,
+            commit_name,
+        }))
+    }
+}
+
+/// The passphrase must be the one of the first try, whose slot may be in the store already.
+fn resume<P: Parts>(
+    world: &mut World<P>,
+    request: &CreateRequest,
+    folder: &ArchiveFolder,
+    made: &Made,
+    password: &Password,
+) -> Result<(), Failure> {
+    let mut trial = SlotTrial::new([made.slot.clone()]);
+    trial
+        .next(&mut world.client, password)?
+        .ok_or_else(|| trial.refused())?;
+    match world
+        .store
+        .connect(Service::Push, &request.via, &request.store, true)
+    {
+        Err(Failure::StoreNotEmpty { .. }) => {
+            world
+                .store
+                .connect(Service::Push, &request.via, &request.store, false)?
+        }
+        connected => connected?,
+    }
+    push(&mut world.files, &mut world.store, request, folder, made)
+}
+
+/// Draws every secret, and writes all that the store is to get into the local state.
+fn make<P: Parts>(
+    world: &mut World<P>,
+    request: &CreateRequest,
+    folder: &ArchiveFolder,
+    params: SlotParams,
+    password: &Password,
+) -> Result<Made, Failure> {
+    let root = Root::new(Secret::take(&mut world.random.draw()?), Epoch(1));
+    let credential = Arc::new(
+        root.credential(folder.id())
+            .ok_or_else(|| internal("the data key"))?,
+    );
+    let slot = new_slot(
+        &mut world.random,
+        folder.id(),
+        &root,
+        FIRST_SLOT,
+        SlotKind::Passphrase,
+        params,
+        password,
+    )?;
+    drop(root);
+    let toml = ArchiveToml {
+        store: request.store.clone(),
+        via: request.via.clone(),
+        writer: to_hex(&world.random.draw::<16>()?),
+    };
+    let commit = first_commit(
+        &mut world.random,
+        &mut world.clock,
+        &request.settings,
+        &toml,
+        &slot,
+    )?;
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let commit_name = credential.commit_name(commit.generation);
+    let commit = seal_commit(&mut world.random, &credential, &mut coder, &commit)?;
+
+    folder.write_toml(&mut world.files, &toml)?;
+    folder.write_credential(&mut world.files, &credential)?;
+    folder.write_slots(&mut world.files, std::slice::from_ref(&slot))?;
+    let mut ledger = Ledger::default();
+    ledger.set_pending(commit.clone());
+    ledger.write(&mut world.files, folder)?;
+    Ok(Made {
+        slot,
+        commit,
+        commit_name,
+    })
+}
+
+/// Pushes the slot and the first commit, and makes the local state whole.
+fn push(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    request: &CreateRequest,
+    folder: &ArchiveFolder,
+    made: &Made,
+) -> Result<(), Failure> {
+    let slot = made.slot.encode();
+    let address = without_credentials(&request.store);
+    put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)?;
+    // A store that does not notice a second put could not tell two writers apart.
+    if put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)? != Kept::Same {
+        return Err(Failure::StoreNotExclusive { store: address });
+    }
+    put_or_find(store, made.commit_name, &made.commit.bytes, &address)?;
+    store.finish_push()?;
+
+    let mut ledger = Ledger::default();
+    ledger.set_pending(made.commit.clone());
+    ledger.commit_pending(0);
+    ledger.write(files, folder)?;
+    Cache::create(files, &folder.cache(ledger.cache))?.save(files, made.commit.generation, 0)?;
+    Journal::of(folder).begin(files, made.commit.generation, &[])?;
+    folder.mark_finished(files, &request.name)
+}
+
+fn check(settings: &CreateSettings) -> Result<SlotParams, Failure> {
+    let bad = |setting: &str, allowed: &str| Failure::BadSetting {
+        setting: setting.into(),
+        allowed: allowed.into(),
+    };
+    if !is_chunk_size(settings.chunk_size_bytes) {
+        return Err(bad("the chunk size", "a power of two from 64 KiB to 1 MiB"));
+    }
+    if !is_pack_size(settings.pack_size_bytes, settings.chunk_size_bytes) {
+        return Err(bad(
+            "the pack size",
+            "a multiple of 4 KiB from 64 KiB to 64 MiB, at least twice the chunk size",
+        ));
+    }
+    if !(-7..=19).contains(&settings.zstd_level) {
+        return Err(bad("the compression level", "-7 to 19"));
+    }
+    slot_params(settings.kdf_memory_kib, settings.kdf_passes)
+}
+
+fn first_commit(
+    random: &mut impl Random,
+    clock: &mut impl Clock,
+    settings: &CreateSettings,
+    toml: &ArchiveToml,
+    slot: &Slot,
+) -> Result<Commit, Failure> {
+    let shared_domain = if settings.shared_domain {
+        Some(DomainId(random.draw()?))
+    } else {
+        None
+    };
+    let time = clock.wall_secs();
+    Ok(Commit {
+        generation: 1,
+        time,
+        writer: toml.writer_id().ok_or_else(|| internal("the writer id"))?,
+        previous: [0; 32],
+        skip: [0; 32],
+        runs: 0,
+        epoch: Epoch(1),
+        settings: ArchiveSettings {
+            chunk_size_bytes: settings.chunk_size_bytes,
+            pack_size_bytes: settings.pack_size_bytes,
+            hold_off_runs: settings.hold_off_runs,
+            hold_off_secs: settings.hold_off_secs,
+            zstd_level: settings.zstd_level,
+            shared_domain,
+        },
+        next_slot: u16::from(FIRST_SLOT).saturating_add(1),
+        packs: PacksRoot {
+            size: 0,
+            root: None,
+        },
+        keys: TreeRoot::EMPTY,
+        volumes: TreeRoot::EMPTY,
+        tail: None,
+        slots: vec![slot_ref(slot, time, SlotLabel::default())],
+    })
+}
+
+/// Puts a blob that must be there in the end: new, or the same from a run that was cut.
+fn put_or_find(
+    store: &mut impl Store,
+    name: BlobName,
+    bytes: &[u8],
+    address: &str,
+) -> Result<Kept, Failure> {
+    match put_blob(store, name, bytes)? {
+        kept @ (Kept::New | Kept::Same) => Ok(kept),
+        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty {
+            store: address.to_owned(),
+        }),
+    }
+}

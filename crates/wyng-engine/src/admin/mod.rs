@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Making, opening and taking over an archive, and its key slots.
+
+mod create;
+mod keys;
+mod open;
+mod take_over;
+mod unlock;
+
+pub use create::{CreateRequest, CreateSettings, create};
+pub use keys::{NewSlot, add, change, list, remove, tell_slots};
+pub use open::{OpenRequest, Opened, open};
+pub use take_over::take_over;
+pub use unlock::{key_check, lock, named_archive, unlock};

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading the catalog from the cache: volumes, sessions, and the nodes below them.
+
+use wyng_archive::format::{SessionEntry, SessionsTree, VolumeEntry, VolumesTree};
+use wyng_control::{Failure, SessionChoice};
+
+use super::known::Archive;
+use super::nodes::{CachedNodes, collect, sessions_root, volumes_root};
+use crate::world::Files;
+
+/// `2026-11-23`.
+const DAY_CHARS: usize = 10;
+
+impl Archive {
+    /// What reads nodes of this archive.
+    pub fn nodes<'a, F: Files>(&'a mut self, files: &'a mut F) -> CachedNodes<'a, F> {
+        CachedNodes {
+            files,
+            cache: &mut self.cache,
+            credential: &self.credential,
+        }
+    }
+
+    /// All volumes with their numbers, in order.
+    pub fn volumes(&mut self, files: &mut impl Files) -> Result<Vec<(u64, VolumeEntry)>, Failure> {
+        let root = volumes_root(&self.head);
+        collect::<VolumesTree, _>(&root, &mut self.nodes(files))
+    }
+
+    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built
+    /// after their list was lost: of this volume only.
+    pub fn sessions(
+        &mut self,
+        files: &mut impl Files,
+        volume: &VolumeEntry,
+    ) -> Result<Vec<SessionEntry>, Failure> {
+        match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(files)) {
+            Err(Failure::Missing { .. }) => Err(Failure::SessionsLost {
+                volume: volume.name.clone(),
+            }),
+            sessions => Ok(sessions?.into_iter().map(|(_, session)| session).collect()),
+        }
+    }
+
+    /// The same; none where their list is lost, which is told elsewhere.
+    pub fn sessions_at_hand(
+        &mut self,
+        files: &mut impl Files,
+        volume: &VolumeEntry,
+    ) -> Result<Vec<SessionEntry>, Failure> {
+        match self.sessions(files, volume) {
+            Err(Failure::SessionsLost { .. }) => Ok(Vec::new()),
+            sessions => sessions,
+        }
+    }
+
+    /// One session of a volume, by choice. A day is its last session; any other beginning of a name
+    /// has to be that of one session only.
+    pub fn choose(
+        &mut self,
+        files: &mut impl Files,
+        volume: &VolumeEntry,
+        choice: &SessionChoice,
+    ) -> Result<SessionEntry, Failure> {
+        let mut fitting = self.sessions(files, volume)?;
+        let named = match choice {
+            SessionChoice::Latest => {
+                // Nothing old passes for the latest, unless a person asked for an older generation.
+                if let Some(behind) = self
+                    .is_behind()
+                    .filter(|behind| matches!(behind, Failure::NewestDamaged { .. }))
+                {
+                    return Err(behind);
+                }
+                fitting.drain(..fitting.len().saturating_sub(1));
+                "latest".to_owned()
+            }
+            SessionChoice::Prefix(prefix) => {
+                fitting.retain(|session| session_name(session.time).starts_with(prefix.as_str()));
+                if prefix.len() == DAY_CHARS {
+                    fitting.drain(..fitting.len().saturating_sub(1));
+                }
+                prefix.clone()
+            }
+            SessionChoice::Tag(tag) => {
+                fitting.retain(|session| session.tags.contains(tag));
+                format!("^{tag}")
+            }
+        };
+        let (count, volume) = (fitting.len() as u64, volume.name.clone());
+        match (fitting.pop(), count) {
+            (Some(session), 1) => Ok(session),
+            (None, _) => Err(Failure::UnknownSession {
+                volume,
+                session: named,
+            }),
+            (Some(_), count) => Err(Failure::AmbiguousSession {
+                volume,
+                session: named,
+                count,
+            }),
+        }
+    }
+}
+
+/// A session's name: `2026-11-23T06:43:10Z`.
+pub(crate) fn session_name(time: i64) -> String {
+    jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
+/// How a session is named in a sentence.
+#[must_use]
+pub(crate) fn volume_and_session(volume: &str, session: &SessionEntry) -> String {
+    format!("{volume} {}", session_name(session.time))
+}

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! An archive as this machine knows it: credential, ledger, cache and what a cut run left, fitted
+//! together.
+
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root};
+use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef};
+use wyng_control::{Failure, ObjectClass};
+
+use super::nodes::{LostKeys, keys_at_hand};
+use super::slots::{SlotTrial, slot_hash, with_passphrase};
+use crate::cache::Cache;
+use crate::outcome::{damaged, internal};
+use crate::state::{
+    ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
+};
+use crate::world::{Clock, Files, Parts, Secrets, World};
+
+/// How often a look is begun anew because the files changed under it.
+const LOOKS_MAX: u32 = 8;
+
+/// An opened archive.
+pub struct Archive {
+    /// Its local name.
+    pub name: String,
+    /// Its folder in the state.
+    pub folder: ArchiveFolder,
+    /// Where it is.
+    pub toml: ArchiveToml,
+    /// What backs up, lists and checks.
+    pub credential: Arc<Credential>,
+    /// What is known to be the newest.
+    pub ledger: Ledger,
+    /// The newest committed state.
+    pub head: Commit,
+    /// Index and nodes, complete up to the head.
+    pub cache: Cache,
+    /// What is appended while a run sends.
+    pub journal: Journal,
+    /// Durable in the store, not yet in a commit.
+    pub uncommitted: Uncommitted,
+    /// Volumes that were begun, and are in no commit.
+    pub unfinished: Vec<JournalVolume>,
+    /// What is missing of the key table.
+    pub lost_keys: LostKeys,
+}
+
+/// What a passphrase opened.
+pub struct Unlocked {
+    /// What all keys follow from.
+    pub root: Root,
+    /// The slot that gave it.
+    pub slot: SlotClear,
+    /// What was typed.
+    pub password: Password,
+}
+
+/// What a cut run left.
+#[derive(Debug, Default)]
+pub struct Uncommitted {
+    /// Envelopes with their numbers, ascending, none below the size of the head's key table.
+    pub keys: Vec<(u64, KeyEntry)>,
+    /// Packs, their numbers counting on from the head's.
+    pub packs: Vec<(u64, PackEntry)>,
+}
+
+impl Archive {
+    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger
+    /// and cannot be rolled forward. Where the state can only be read, it is the state of the last
+    /// commit that the cache has.
+    pub fn open(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        name: &str,
+    ) -> Result<Self, Failure> {
+        if files.only_looks() {
+            return Self::look(files, secrets, name);
+        }
+        let folder = ArchiveFolder::find(files, name)?;
+        let toml = folder.read_toml(files)?;
+        let credential =
+            Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
+        let ledger = Ledger::read(files, &folder)?;
+        let head = open_head(&credential, &ledger)?;
+        let mut cache =
+            Cache::open(files, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
+        cache.index.set_lost(ledger.notes.lost_packs());
+        let journal = Journal::of(&folder);
+        let uncommitted = Uncommitted::default();
+        let (unfinished, lost_keys) = (Vec::new(), LostKeys::default());
+        let mut archive = Self {
+            name: name.to_owned(),
+            folder,
+            toml,
+            credential,
+            ledger,
+            head,
+            cache,
+            journal,
+            uncommitted,
+            unfinished,
+            lost_keys,
+        };
+        archive.roll_forward(files)?;
+        archive.look_for_keys(files)?;
+        Ok(archive)
+    }
+
+    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process
+    /// may write to them meanwhile: what was read of two states is read again.
+    fn look(
+        files: &mut impl Files,
+        secrets: &mut impl Secrets,
+        name: &str,
+    ) -> Result<Self, Failure> {
+        let mut last = Failure::CacheLost;
+        for _ in 0..LOOKS_MAX {
+            files.look_anew();
+            let folder = ArchiveFolder::find(files, name)?;
+            let toml = folder.read_toml(files)?;
+            let credential =
+                Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
+            let ledger = Ledger::read(files, &folder)?;
+            let mut cache = match Cache::look(files, &folder.cache(ledger.cache)) {
+                Ok(Some(cache)) => cache,
+                Ok(None) => continue,
+                // A file may have been removed between its manifest and its opening.
+                Err(failure) => {
+                    last = failure;
+                    continue;
+                }
+            };
+            // A run that is cut after its commit leaves a cache that is one commit behind; one that
+            // goes on may overtake the ledger.
+            let Some(known) = ledger.known(cache.generation()) else {
+                continue;
+            };
+            let head = open_known(&credential, known)?;
+            cache.index.set_lost(ledger.notes.lost_packs());
+            let journal = Journal::of(&folder);
+            let uncommitted = Uncommitted::default();
+            let mut archive = Self {
+                name: name.to_owned(),
+                folder,
+                toml,
+                credential,
+                ledger,
+                head,
+                cache,
+                journal,
+                uncommitted,
+                unfinished: Vec::new(),
+                lost_keys: LostKeys::default(),
+            };
+            match archive.look_for_keys(files) {
+                Ok(()) => return Ok(archive),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    /// Brings the cache up to the head, and takes up what a cut run left after it.
+    pub fn roll_forward(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.uncommitted = Uncommitted::default();
+        let (mut base, mut keys, mut left, mut unfinished) =
+            (None, Vec::new(), Vec::new(), Vec::new());
+        let (cache, head) = (&mut self.cache, &self.head);
+        let base_of_cache = cache.generation();
+        let is_behind = base_of_cache < head.generation;
+        self.journal.replay(files, &mut |files, journaled| {
+            match journaled {
+                Journaled::Begin(generation) => base = Some(generation),
+                _ if base != Some(base_of_cache) => {}
+                Journaled::Key(key) if u64::from(key.number) >= head.keys.size => {
+                    keys.push((key.number.into(), key.entry))
+                }
+                Journaled::Key(_) => {}
+                Journaled::Volume(volume) => unfinished.push(volume),
+                Journaled::Pack(pack) if pack.number < head.next_pack() => {
+                    cache.add_pack(files, &pack)?
+                }
+                // A cache that is behind is filled up to the head and saved; what no commit has is
+                // not to be in it then.
+                Journaled::Pack(_) if is_behind => {}
+                Journaled::Pack(pack) => {
+                    cache.add_pack(files, &pack)?;
+                    left.push((pack.number, pack.entry));
+                }
+            }
+            Ok(())
+        })?;
+        let generation = self.head.generation;
+        if base_of_cache > generation || (base_of_cache < generation && base != Some(base_of_cache))
+        {
+            return Err(Failure::CacheLost);
+        }
+        self.unfinished = unfinished;
+        if is_behind {
+            self.cache.save(files, generation, self.head.next_pack())?;
+            return self.journal.begin(files, generation, &self.unfinished);
+        }
+        if base != Some(generation) {
+            return self.journal.begin(files, generation, &self.unfinished);
+        }
+        self.uncommitted = Uncommitted { keys, packs: left };
+        Ok(())
+    }
+
+    /// Finds which session keys the table has: what was sealed under any other counts as lost.
+    fn look_for_keys(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        let (keys, lost) = keys_at_hand(files, &mut self.cache, &self.credential, &self.head)?;
+        self.cache.index.set_keys(keys);
+        self.lost_keys = lost;
+        Ok(())
+    }
+
+    /// The number of the next session key, behind all numbers that a lost part of the key table may
+    /// hold: that part is not written anew, and is whole again should its pack come back.
+    /// `replaces_lost` gives the lost part up, and the numbers go on as if it were there.
+    pub fn next_key(&self, replaces_lost: bool) -> u64 {
+        let size = self.head.keys.size;
+        if replaces_lost {
+            size
+        } else {
+            size.max(self.lost_keys.end)
+        }
+    }
+
+    /// Removes the cache that the ledger does not name, where an opening that was cut left one.
+    pub fn remove_unused_cache(&self, files: &mut impl Files) -> Result<(), Failure> {
+        let unused = self.folder.cache(self.ledger.cache.other());
+        if files.list(&unused)?.is_empty() {
+            Ok(())
+        } else {
+            files.remove(&unused)
+        }
+    }
+
+    /// The cache as it was saved: without what the journal says of packs that no commit has. Behind
+    /// it stands [`save_cache`](Self::save_cache).
+    pub fn reopen_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.cache =
+            Cache::open(files, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
+        self.cache.index.set_lost(self.ledger.notes.lost_packs());
+        Ok(())
+    }
+
+    /// Saves what was added to a reopened cache, and takes up again what a cut run left.
+    pub fn save_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.cache
+            .save(files, self.head.generation, self.head.next_pack())?;
+        self.roll_forward(files)?;
+        self.look_for_keys(files)
+    }
+
+    /// The pending commit is in the store under this copy: it becomes the head, durably, and the
+    /// cache follows.
+    pub fn commit_pending(&mut self, files: &mut impl Files, copy: u8) -> Result<(), Failure> {
+        self.ledger.commit_pending(copy);
+        self.ledger.write(files, &self.folder)?;
+        self.head = open_head(&self.credential, &self.ledger)?;
+        Ok(())
+    }
+
+    /// May this machine push? Not after a fork was found, not while another machine is the
+    /// archive's writer, and not behind newer generations that were passed over, before a person
+    /// has it take over.
+    pub fn may_write(&self) -> Result<(), Failure> {
+        if self.ledger.stopped {
+            return Err(Failure::Stopped);
+        }
+        if let Some(behind) = self.is_behind() {
+            return Err(behind);
+        }
+        if self.toml.writer_id() == Some(self.head.writer) {
+            Ok(())
+        } else {
+            Err(Failure::NotWriter {
+                archive: self.name.clone(),
+            })
+        }
+    }
+
+    /// Does this machine know that newer generations existed than the one that it has open?
+    pub fn is_behind(&self) -> Option<Failure> {
+        let (passed, generation) = (self.ledger.passed_over?, self.head.generation);
+        Some(match passed.requested {
+            true => Failure::NewerPassedOver {
+                generation,
+                newest: passed.newest,
+            },
+            false => Failure::NewestDamaged {
+                generation: passed.newest,
+                opened: generation,
+            },
+        })
+    }
+
+    /// A fork was found: from now on no command pushes, and that is durable before it is told.
+    pub fn stop(&mut self, files: &mut impl Files, generation: u64) -> Failure {
+        self.ledger.stopped = true;
+        match self.ledger.write(files, &self.folder) {
+            Ok(()) => Failure::Forked { generation },
+            Err(failure) => failure,
+        }
+    }
+
+    /// The slots that the head lists, from this machine's copies.
+    pub fn live_slots(&self, files: &mut impl Files) -> Result<Vec<Slot>, Failure> {
+        let mut slots = self.folder.read_slots(files)?;
+        slots.retain(|slot| listed(&self.head, slot).is_some());
+        slots.sort_unstable_by_key(|slot| slot.clear().number);
+        slots.dedup_by_key(|slot| slot.clear().number);
+        Ok(slots)
+    }
+
+    /// Asks for a passphrase that opens one of the slots.
+    pub fn unlock_root<P: Parts>(
+        &mut self,
+        world: &mut World<P>,
+        slots: &[Slot],
+    ) -> Result<Unlocked, Failure> {
+        let unlocked = with_passphrase(&mut world.secrets, |password| {
+            let mut trial = SlotTrial::new(slots.iter().cloned());
+            match trial.next(&mut world.client, &password)? {
+                Some((root, slot)) => Ok(Unlocked {
+                    root,
+                    slot: *slot.clear(),
+                    password,
+                }),
+                None => Err(trial.refused()),
+            }
+        })?;
+        self.ledger.opened = Some((unlocked.slot.number, world.clock.wall_secs()));
+        Ok(unlocked)
+    }
+
+    /// The data key that `unlock` keeps, or by the passphrase.
+    pub fn data_key<P: Parts>(&mut self, world: &mut World<P>) -> Result<Arc<DataKey>, Failure> {
+        match world
+            .secrets
+            .kept_key(self.folder.id())
+            .filter(|key| key.belongs_to(&self.credential))
+        {
+            Some(key) => Ok(key),
+            None => self.unlock(world).map(Arc::new),
+        }
+    }
+
+    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the
+    /// credential's.
+    pub fn unlock<P: Parts>(&mut self, world: &mut World<P>) -> Result<DataKey, Failure> {
+        let slots = self.live_slots(&mut world.files)?;
+        let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
+        let key = root.data_key().ok_or_else(|| internal("the data key"))?;
+        if key.belongs_to(&self.credential) {
+            Ok(key)
+        } else {
+            Err(Failure::StateDamaged {
+                file: "credential".into(),
+                what: "its public key is not the archive's".into(),
+            })
+        }
+    }
+}
+
+/// How the commit lists just this slot, if it is live.
+pub(crate) fn listed<'a>(commit: &'a Commit, slot: &Slot) -> Option<&'a SlotRef> {
+    commit.lists(slot.clear().number, &slot_hash(slot))
+}
+
+/// Opens the ledger's head.
+fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure> {
+    let none = || Failure::StateDamaged {
+        file: "ledger".into(),
+        what: "it has no commit".into(),
+    };
+    open_known(credential, ledger.head().ok_or_else(none)?)
+}
+
+/// Opens a commit of the ledger.
+fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Failure> {
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged {
+        file: "ledger".into(),
+        what: failure.text(),
+    })
+}
+
+/// Opens a commit: tag under its own name, then its layout and generation.
+pub(crate) fn open_commit(
+    credential: &Credential,
+    coder: &mut Coder,
+    known: &KnownCommit,
+) -> Result<Commit, Failure> {
+    let name = credential.commit_name(known.generation);
+    let mut plain = Vec::new();
+    credential
+        .open_meta(Kind::Commit, coder, &Id(name.0), &known.bytes, &mut plain)
+        .map_err(|damage| damaged(&damage))?;
+    Commit::decode(&plain, known.generation).map_err(|Malformed(rule)| Failure::Damaged {
+        class: ObjectClass::Commit,
+        object: to_hex(&name.0),
+        what: rule.into(),
+        volume: None,
+    })
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! An archive as this machine knows it: its state, the catalog, its key slots.
+
+mod catalog;
+mod known;
+mod nodes;
+mod slots;
+
+pub(crate) use catalog::{session_name, volume_and_session};
+pub use known::Archive;
+pub(crate) use known::{Uncommitted, Unlocked, listed, open_commit};
+pub(crate) use nodes::{
+    CachedNodes, CachedPackNodes, EveryNode, NodesAtHand, collect, content_root, keys_root,
+    sessions_root, volumes_root,
+};
+pub(crate) use slots::{
+    SlotTrial, damaged_slot, read_slot, read_slots, slot_hash, slot_params, with_passphrase,
+};
+pub use slots::{new_slot, slot_ref};

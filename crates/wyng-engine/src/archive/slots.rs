@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which slot a passphrase opens. That a slot exists says nothing: anybody who writes to the store
+//! can make one under each of the 256 names, and a removed one stays for a while. Live is what the
+//! newest commit lists.
+
+use wyng_archive::Fault;
+use wyng_archive::crypto::{
+    ArchiveId, NonceSeed, Password, Root, SlotError, SlotParams, cheapest_first, open_slot,
+    seal_slot, slot_name,
+};
+use wyng_archive::format::{SLOT_BYTES, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
+use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
+
+use crate::outcome::internal;
+use crate::world::{Client, Random, Secrets, Store};
+
+/// Slots that are asked for before the first answer is awaited: without it each of the 256 names
+/// costs a way to the store and back.
+const ASKED_AHEAD: usize = 16;
+/// How often a person may try.
+const PASSPHRASE_TRIES: usize = 3;
+
+/// The trial of one passphrase on several slots, cheapest first, the highest number among equals.
+/// It can be interrupted before each slot.
+pub(crate) struct SlotTrial {
+    slots: std::vec::IntoIter<Slot>,
+    tried: u64,
+    total: u64,
+    /// A slot that cannot be judged by: its number, and what is wrong with it.
+    damaged: Option<(u8, Fault)>,
+}
+
+impl SlotTrial {
+    /// Puts the slots into their order.
+    pub(crate) fn new(slots: impl IntoIterator<Item = Slot>) -> Self {
+        let mut slots: Vec<Slot> = slots.into_iter().collect();
+        cheapest_first(&mut slots);
+        Self {
+            tried: 0,
+            total: slots.len() as u64,
+            damaged: None,
+            slots: slots.into_iter(),
+        }
+    }
+
+    /// ROOT out of the next slot that the passphrase opens, and the slot; `None` when all were
+    /// tried.
+    pub(crate) fn next(
+        &mut self,
+        client: &mut impl Client,
+        password: &Password,
+    ) -> Result<Option<(Root, Slot)>, Failure> {
+        for slot in self.slots.by_ref() {
+            if client.cancelled() {
+                return Err(Failure::Interrupted);
+            }
+            let (done_bytes, total_bytes) = (self.tried, self.total);
+            client.progress(Progress {
+                phase: Phase::Unlocking,
+                volume: None,
+                done_bytes,
+                total_bytes,
+                sent_bytes: 0,
+            });
+            self.tried = self.tried.saturating_add(1);
+            match open_slot(&slot, password) {
+                Ok(root) => return Ok(Some((root, slot))),
+                Err(SlotError::Refused | SlotError::RecoveryKey(_)) => {}
+                Err(SlotError::Memory) => return Err(Failure::OutOfMemory),
+                Err(SlotError::Damaged(fault)) => self.damaged = Some((slot.clear().number, fault)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why none opened: a passphrase cannot be judged by a damaged slot.
+    pub(crate) fn refused(&self) -> Failure {
+        self.damaged
+            .map_or(Failure::WrongPassphrase, |(number, fault)| {
+                damaged_slot(number, fault)
+            })
+    }
+}
+
+/// Asks for a passphrase that opens something, and after a wrong one again where a person can be
+/// asked again.
+pub(crate) fn with_passphrase<T>(
+    secrets: &mut impl Secrets,
+    mut open: impl FnMut(Password) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut asked = Asked::Known;
+    for left in (0..PASSPHRASE_TRIES).rev() {
+        let given = match secrets.passphrase(asked) {
+            Err(Failure::NoPassphrase) if asked == Asked::Again => break,
+            given => given?,
+        };
+        let opened = match Password::new(given) {
+            Some(password) => open(password),
+            None => Err(Failure::WrongPassphrase),
+        };
+        match opened {
+            Err(Failure::WrongPassphrase) if left > 0 => asked = Asked::Again,
+            ended => return ended,
+        }
+    }
+    Err(Failure::WrongPassphrase)
+}
+
+/// What lies in the store under the names of slots. Nobody has said yet that any of it is the
+/// archive's.
+#[derive(Debug, Default)]
+pub(crate) struct StoredSlots {
+    /// Those whose bytes fit together.
+    pub sound: Vec<Slot>,
+    /// The numbers of the others, and what is wrong with them.
+    pub damaged: Vec<(u8, Fault)>,
+}
+
+impl StoredSlots {
+    /// Nothing lies there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sound.is_empty() && self.damaged.is_empty()
+    }
+}
+
+/// Reads every slot that exists.
+pub(crate) fn read_slots(
+    store: &mut impl Store,
+    client: &mut impl Client,
+) -> Result<StoredSlots, Failure> {
+    let mut slots = StoredSlots::default();
+    let numbers: Vec<u8> = (0..=u8::MAX).collect();
+    for batch in numbers.chunks(ASKED_AHEAD) {
+        if client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        for number in batch {
+            ask(store, *number)?;
+        }
+        for number in batch {
+            match answer(store, *number)? {
+                Ok(slot) => slots.sound.push(slot),
+                Err(Fault::Missing) => {}
+                Err(fault) => slots.damaged.push((*number, fault)),
+            }
+        }
+    }
+    Ok(slots)
+}
+
+/// One slot of the store.
+pub(crate) fn read_slot(
+    store: &mut impl Store,
+    number: u8,
+) -> Result<Result<Slot, Fault>, Failure> {
+    ask(store, number)?;
+    answer(store, number)
+}
+
+/// `H` of a slot's 224 bytes: by it a commit lists it.
+pub(crate) fn slot_hash(slot: &Slot) -> [u8; 32] {
+    *blake3::hash(&slot.encode()).as_bytes()
+}
+
+/// How a damaged slot is told.
+pub(crate) fn damaged_slot(number: u8, fault: Fault) -> Failure {
+    Failure::Damaged {
+        class: ObjectClass::Slot,
+        object: number.to_string(),
+        what: fault.to_string(),
+        volume: None,
+    }
+}
+
+/// Seals ROOT under a password.
+pub fn new_slot(
+    random: &mut impl Random,
+    archive: ArchiveId,
+    root: &Root,
+    number: u8,
+    kind: SlotKind,
+    params: SlotParams,
+    password: &Password,
+) -> Result<Slot, Failure> {
+    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), random.draw()?);
+    let clear = SlotClear {
+        number,
+        kind,
+        archive,
+        memory_kib,
+        passes,
+        salt,
+    };
+    seal_slot(root, clear, password, NonceSeed(random.draw()?)).map_err(|error| match error {
+        SlotError::Memory => Failure::OutOfMemory,
+        error => internal(&error.to_string()),
+    })
+}
+
+/// How a commit lists a slot that was made at `time`.
+pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
+    SlotRef {
+        number: slot.clear().number,
+        time,
+        hash: slot_hash(slot),
+        label,
+    }
+}
+
+/// What a guess at a passphrase is to cost.
+pub(crate) fn slot_params(memory_kib: u32, passes: u32) -> Result<SlotParams, Failure> {
+    SlotParams::new(memory_kib, passes).ok_or_else(|| Failure::BadSetting {
+        setting: "the cost of the passphrase".into(),
+        allowed: "64 MiB to 1 GiB of memory, 3 to 16 passes".into(),
+    })
+}
+
+fn ask(store: &mut impl Store, number: u8) -> Result<(), Failure> {
+    store.request(
+        slot_name(number),
+        0,
+        u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX),
+    )
+}
+
+fn answer(store: &mut impl Store, number: u8) -> Result<Result<Slot, Fault>, Failure> {
+    let slot = store
+        .answer()?
+        .or_fault()
+        .and_then(|bytes| Slot::decode(bytes.as_ref()));
+    Ok(slot.and_then(|slot| {
+        if slot.clear().number == number {
+            Ok(slot)
+        } else {
+            Err(Fault::Shape("number"))
+        }
+    }))
+}

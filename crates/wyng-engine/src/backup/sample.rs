@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A few of the chunks that are said to be unchanged are read and compared with the base, in each
+//! run. One that differs ends the trust in what was told: a wrong delta would be a wrong backup,
+//! and nothing else would find it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use wyng_archive::crypto::{Domain, Id};
+use wyng_archive::format::ContentTree;
+use wyng_archive::plan::{Root, Walk, get};
+use wyng_control::Failure;
+
+use super::stop::ReadStop;
+use crate::archive::Archive;
+use crate::bits::Bits;
+use crate::naming::name_chunk;
+use crate::world::{Files, Parts, Random, Volumes, World};
+
+/// Read for this at most in a run, of each volume.
+const SAMPLE_BYTES: u64 = 8 << 20;
+/// Drawn at random.
+const DRAWN_MAX: usize = 32;
+/// Beside what changed, where a wrong border would show.
+const BESIDE_MAX: usize = 16;
+
+/// Chunks to be looked at, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    chunks: BTreeSet<u64>,
+    beside_left: usize,
+}
+
+impl Samples {
+    /// Draws chunks of the base: each is the first at or after a random place, since most of a
+    /// volume may be a hole.
+    pub(crate) fn draw(
+        files: &mut impl Files,
+        random: &mut impl Random,
+        archive: &mut Archive,
+        base: &Root<Id>,
+        count: u64,
+        chunk_size: usize,
+    ) -> Result<Self, Failure> {
+        let most = usize::try_from(SAMPLE_BYTES).unwrap_or(usize::MAX) / chunk_size.max(1);
+        let mut samples = Self {
+            chunks: BTreeSet::new(),
+            beside_left: BESIDE_MAX.min(most / 3),
+        };
+        for _ in 0..DRAWN_MAX.min(most.saturating_sub(samples.beside_left)) {
+            let place = u64::from_le_bytes(random.draw()?)
+                .checked_rem(count)
+                .unwrap_or(0);
+            let found = Walk::<ContentTree>::from(base, place).next(&mut archive.nodes(files))?;
+            samples
+                .chunks
+                .insert(found.map_or(place, |(index, _)| index));
+        }
+        samples.chunks.retain(|index| *index < count);
+        Ok(samples)
+    }
+
+    /// These chunks are read anyway; the one behind them is a candidate.
+    pub(crate) fn pass_over(&mut self, range: &Range<u64>, count: u64) {
+        self.chunks.retain(|index| !range.contains(index));
+        if self.beside_left > 0 && range.end < count {
+            self.beside_left = self.beside_left.saturating_sub(1);
+            self.chunks.insert(range.end);
+        }
+    }
+
+    /// Those in the set are known otherwise.
+    pub(crate) fn pass_over_all(&mut self, known: &Bits) {
+        self.chunks.retain(|index| !known.contains(*index));
+    }
+
+    /// What is left of them, ascending.
+    pub(crate) fn into_chunks(self) -> BTreeSet<u64> {
+        self.chunks
+    }
+
+    /// Reads what is left of them: how many bytes, and whether each is what the base has.
+    #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
+    pub(crate) fn check<P: Parts>(
+        self,
+        world: &mut World<P>,
+        archive: &mut Archive,
+        item: u32,
+        base: &Root<Id>,
+        domain: &Domain,
+        chunk_size: usize,
+        size_bytes: u64,
+    ) -> Result<(u64, bool), ReadStop> {
+        let mut read_bytes = 0u64;
+        for index in self.chunks {
+            let offset = index.saturating_mul(chunk_size as u64);
+            let length = size_bytes.saturating_sub(offset).min(chunk_size as u64);
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            let read = world
+                .volumes
+                .read_source(item, offset, &mut bytes)
+                .map_err(|errno| ReadStop::Errno(offset, errno))?;
+            read_bytes = read_bytes.saturating_add(length);
+            let expected =
+                get::<ContentTree, _>(base, index, &mut archive.nodes(&mut world.files))?;
+            if read < bytes.len() || name_chunk(domain, &bytes) != expected {
+                return Ok((read_bytes, false));
+            }
+        }
+        Ok((read_bytes, true))
+    }
+}

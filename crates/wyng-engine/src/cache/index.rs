@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The index: ids to places. New ids are in memory until there are many; the rest lies in sorted
+//! runs, at most four when it is settled.
+//!
+//! Of an id that stands in several packs each place is kept: when one pack is lost, the next one
+//! counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use wyng_archive::crypto::Id;
+use wyng_control::Failure;
+
+use super::run::{Location, Run, RunWriter, Stored, merge};
+use crate::world::Files;
+
+/// New ids in memory, about 16 MiB; more are written as a run.
+const FRESH_MAX: usize = 128 * 1024;
+/// Runs of a settled index.
+const RUNS_MAX: usize = 4;
+/// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers
+/// for each run that lacks an id.
+const RUNS_OPEN_MAX: usize = 16;
+
+/// The session keys that the key table can give.
+#[derive(Debug, Clone, Default)]
+pub struct KeysAtHand {
+    /// The size of the table. Keys from this number on are newer than it, and known.
+    pub size: u64,
+    /// The numbers below it that have an entry.
+    pub present: HashSet<u32>,
+}
+
+impl KeysAtHand {
+    /// Is it a number of the table without an entry?
+    pub fn is_lost(&self, key: u32) -> bool {
+        u64::from(key) < self.size && !self.present.contains(&key)
+    }
+}
+
+/// See the module's first line.
+pub struct Index {
+    /// The folder of its cache.
+    folder: String,
+    /// By id, then by pack.
+    fresh: BTreeMap<(Id, u64), Location>,
+    runs: Vec<Run>,
+    lost: BTreeSet<u64>,
+    keys: KeysAtHand,
+    next_file: u64,
+    /// From this number on no manifest names a file.
+    unlisted_from: u64,
+}
+
+impl Index {
+    /// An empty one.
+    pub fn create(folder: &str) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            fresh: BTreeMap::new(),
+            runs: Vec::new(),
+            lost: BTreeSet::new(),
+            keys: KeysAtHand::default(),
+            next_file: 1,
+            unlisted_from: 1,
+        }
+    }
+
+    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are
+    /// removed.
+    pub fn open(
+        files: &mut impl Files,
+        folder: &str,
+        runs: &[u64],
+    ) -> Result<Option<Self>, Failure> {
+        let Some(mut index) = Self::look(files, folder, runs)? else {
+            return Ok(None);
+        };
+        index.remove_unlisted(files)?;
+        Ok(Some(index))
+    }
+
+    /// From the files of a manifest, without a change to any file; `None` when one is missing or
+    /// damaged.
+    pub fn look(
+        files: &mut impl Files,
+        folder: &str,
+        runs: &[u64],
+    ) -> Result<Option<Self>, Failure> {
+        let mut index = Self::create(folder);
+        for file in runs {
+            let Some(run) = Run::open(files, index.path(*file))? else {
+                return Ok(None);
+            };
+            index.runs.push(run);
+            index.next_file = index.next_file.max(file.saturating_add(1));
+        }
+        Ok(Some(index))
+    }
+
+    /// From now on these packs count as lost.
+    pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
+        self.lost = packs;
+    }
+
+    /// From now on chunks under any other key of the table count as lost.
+    pub fn set_keys(&mut self, keys: KeysAtHand) {
+        self.keys = keys;
+    }
+
+    /// Is any pack lost, or any session key?
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty() || self.has_lost_keys()
+    }
+
+    /// The session keys that the key table can give.
+    pub fn keys(&self) -> &KeysAtHand {
+        &self.keys
+    }
+
+    /// Does the key table lack any entry?
+    pub fn has_lost_keys(&self) -> bool {
+        (self.keys.present.len() as u64) < self.keys.size
+    }
+
+    /// Is it a session key of which the table has no entry? Nothing opens what was sealed under it.
+    pub fn is_key_lost(&self, key: u32) -> bool {
+        self.keys.is_lost(key)
+    }
+
+    fn is_lost(&self, location: &Location) -> bool {
+        let key_lost = matches!(location.stored, Stored::Chunk { key } if self.keys.is_lost(key));
+        key_lost || self.lost.contains(&location.pack)
+    }
+
+    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a
+    /// lost one, or under a lost session key, only if no other has it.
+    pub fn find(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
+        Ok(self.find_copies(files, id)?.0)
+    }
+
+    /// The same, and the other places where the id lies, the worst first.
+    pub fn find_copies(
+        &self,
+        files: &mut impl Files,
+        id: &Id,
+    ) -> Result<(Option<Location>, Vec<Location>), Failure> {
+        let rank = |location: &Location| (self.is_lost(location), location.pack);
+        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
+        let mut take = |found: Location| match best {
+            Some(known) if rank(&known) <= rank(&found) => others.push(found),
+            known => {
+                best = Some(found);
+                others.extend(known);
+            }
+        };
+        self.fresh
+            .range((*id, 0)..=(*id, u64::MAX))
+            .for_each(|(_, location)| take(*location));
+        for run in self.runs.iter().filter(|run| run.may_contain(id)) {
+            run.find(files, id, &mut take)?;
+        }
+        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
+        Ok((best, others))
+    }
+
+    /// Visits every place of every id, in no order.
+    pub fn visit<F: Files>(
+        &self,
+        files: &mut F,
+        visit: &mut dyn FnMut(&mut F, Id, Location) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for ((id, _), location) in &self.fresh {
+            visit(files, *id, *location)?;
+        }
+        self.runs.iter().try_for_each(|run| run.visit(files, visit))
+    }
+
+    /// Where an id lies, if neither that pack nor the session key is lost: it need not be sent.
+    pub fn find_sound(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
+        Ok(self
+            .find(files, id)?
+            .filter(|location| !self.is_lost(location)))
+    }
+
+    /// Notes where an id lies.
+    pub fn insert(
+        &mut self,
+        files: &mut impl Files,
+        id: Id,
+        location: Location,
+    ) -> Result<(), Failure> {
+        self.fresh.insert((id, location.pack), location);
+        if self.fresh.len() >= FRESH_MAX {
+            self.spill(files)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes what is in memory, merges down to `RUNS_MAX` runs, and gives their files.
+    pub fn settle(&mut self, files: &mut impl Files) -> Result<Vec<u64>, Failure> {
+        if !self.fresh.is_empty() {
+            self.spill(files)?;
+        }
+        if self.runs.len() > RUNS_MAX {
+            self.merge_smallest(files, true)?;
+        }
+        Ok(self
+            .runs
+            .iter()
+            .filter_map(|run| file_number(&run.path))
+            .collect())
+    }
+
+    /// Removes the files that belong to no run: an older manifest's, or a cut run's.
+    pub fn remove_unlisted(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        for name in files.list(&self.folder)? {
+            let path = format!("{}/{name}", self.folder);
+            if file_number(&path).is_some() && self.runs.iter().all(|run| run.path != path) {
+                files.remove(&path)?;
+            }
+        }
+        self.unlisted_from = self.next_file;
+        Ok(())
+    }
+
+    fn spill(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        let path = self.take_path();
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut writer = RunWriter::create(files, path, fresh.len())?;
+        for ((id, _), location) in fresh {
+            writer.push(files, id, location)?;
+        }
+        self.runs.push(writer.finish(files)?);
+        if self.runs.len() > RUNS_OPEN_MAX {
+            self.merge_smallest(files, false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The order of runs means nothing, so all but the largest three become one. When it settles,
+    /// also each that is less than twice as large as those together: else a small session would
+    /// rewrite it, and the next one again. Files that no manifest names go at once.
+    fn merge_smallest(&mut self, files: &mut impl Files, settles: bool) -> Result<(), Failure> {
+        self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
+        let mut smallest = self
+            .runs
+            .split_off(self.runs.len().min(RUNS_MAX.saturating_sub(1)));
+        let mut entries = smallest
+            .iter()
+            .fold(0u64, |sum, run| sum.saturating_add(run.entries));
+        while settles
+            && let Some(next) = self
+                .runs
+                .pop_if(|run| run.entries < entries.saturating_mul(2))
+        {
+            entries = entries.saturating_add(next.entries);
+            smallest.push(next);
+        }
+        let path = self.take_path();
+        let merged = merge(files, &smallest, path)?;
+        self.runs.push(merged);
+        for run in smallest {
+            if file_number(&run.path).is_some_and(|file| file >= self.unlisted_from) {
+                files.remove(&run.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_path(&mut self) -> String {
+        let path = self.path(self.next_file);
+        self.next_file = self.next_file.saturating_add(1);
+        path
+    }
+
+    fn path(&self, file: u64) -> String {
+        format!("{}/run-{file}", self.folder)
+    }
+}
+
+fn file_number(path: &str) -> Option<u64> {
+    path.rsplit_once("/run-")?.1.parse().ok()
+}

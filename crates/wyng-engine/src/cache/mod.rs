@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What can be built anew from the store: where each record lies, and the nodes. Backup reads
+//! nothing else, which makes push-only true.
+//!
+//! It carries the generation that it belongs to. Behind the ledger it is rolled forward from the
+//! journal; otherwise it is discarded.
+
+mod filter;
+mod index;
+mod manifest;
+mod nodes;
+mod run;
+
+pub use index::{Index, KeysAtHand};
+pub use manifest::Manifest;
+pub use nodes::NodeCache;
+pub use run::{Location, Stored};
+
+use std::collections::BTreeSet;
+
+use wyng_archive::crypto::{Credential, Id};
+use wyng_archive::format::{DirectoryEntry, RecordKind};
+use wyng_control::Failure;
+
+use crate::state::JournalPack;
+use crate::world::Files;
+
+/// Index and nodes of one archive.
+pub struct Cache {
+    /// Its folder in the state.
+    folder: String,
+    generation: u64,
+    /// The first number behind all packs that were added.
+    packs_end: u64,
+    /// Ids to places.
+    pub index: Index,
+    /// Plain bytes of nodes.
+    pub nodes: NodeCache,
+    /// Set by a restore around damage: content nodes that are lost read as holes.
+    pub lost_are_holes: bool,
+}
+
+impl Cache {
+    /// An empty cache of generation 0; whatever files were there are removed.
+    pub fn create(files: &mut impl Files, folder: &str) -> Result<Self, Failure> {
+        files.remove(folder)?;
+        let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
+        Ok(Self {
+            folder: folder.to_owned(),
+            generation: 0,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        })
+    }
+
+    /// The cache as its manifest says; `None` if there is none that is sound. Files that the
+    /// manifest does not name are removed.
+    pub fn open(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(files, folder)? else {
+            return Ok(None);
+        };
+        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        if !nodes.cut_to_length(files)? {
+            return Ok(None);
+        }
+        let Some(index) = Index::open(files, folder, &manifest.runs)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            folder: folder.to_owned(),
+            generation: manifest.generation,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        }))
+    }
+
+    /// The cache as its manifest says, without a change to any file, also while another process
+    /// writes to it. `None` if there is none that is sound, or if it was replaced meanwhile.
+    ///
+    /// What it holds stays readable though the files are removed later: each is opened here. A
+    /// manifest names only files that no longer change, or of which only what is behind its end
+    /// does.
+    pub fn look(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
+        let Some(manifest) = Manifest::read(files, folder)? else {
+            return Ok(None);
+        };
+        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        if !nodes.has_all(files)? {
+            return Ok(None);
+        }
+        let Some(index) = Index::look(files, folder, &manifest.runs)? else {
+            return Ok(None);
+        };
+        let is_same = Manifest::read(files, folder)?.as_ref() == Some(&manifest);
+        Ok(is_same.then(|| Self {
+            folder: folder.to_owned(),
+            generation: manifest.generation,
+            packs_end: 0,
+            index,
+            nodes,
+            lost_are_holes: false,
+        }))
+    }
+
+    /// The generation that it belongs to.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Takes in what a durable pack holds. Nodes come in the order of the directory.
+    pub fn add_pack(&mut self, files: &mut impl Files, pack: &JournalPack) -> Result<(), Failure> {
+        self.packs_end = self.packs_end.max(pack.number.saturating_add(1));
+        let mut nodes = pack.nodes.iter();
+        for entry in &pack.directory.entries {
+            let stored = match entry.kind {
+                RecordKind::Chunk { key } => Stored::Chunk { key },
+                RecordKind::Node => {
+                    let plain = nodes.next().ok_or(Failure::CacheLost)?;
+                    self.nodes.append(files, plain)?
+                }
+            };
+            self.index
+                .insert(files, entry.id, location(pack.number, entry, stored))?;
+        }
+        Ok(())
+    }
+
+    /// The plain bytes of a node, whose id is checked; `None` if the cache does not have it.
+    pub fn node(
+        &mut self,
+        files: &mut impl Files,
+        credential: &Credential,
+        id: &Id,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(Location {
+            stored:
+                Stored::Node {
+                    offset,
+                    plain_bytes,
+                },
+            ..
+        }) = self.index.find(files, id)?
+        else {
+            return Ok(None);
+        };
+        let plain = self.nodes.read(files, offset, plain_bytes)?;
+        Ok((credential.node_id(&plain) == *id).then_some(plain))
+    }
+
+    /// Takes over what another cache has of these packs: every node whose id fits, and the places
+    /// of chunks.
+    pub fn keep_packs(
+        &mut self,
+        files: &mut impl Files,
+        credential: &Credential,
+        old: &Self,
+        packs: &BTreeSet<u64>,
+    ) -> Result<(), Failure> {
+        old.index.visit(files, &mut |files, id, location| {
+            if !packs.contains(&location.pack) {
+                return Ok(());
+            }
+            let stored = match location.stored {
+                Stored::Chunk { key } => Stored::Chunk { key },
+                Stored::Node {
+                    offset,
+                    plain_bytes,
+                } => match old.nodes.read(files, offset, plain_bytes) {
+                    Ok(plain) if credential.node_id(&plain) == id => {
+                        self.nodes.append(files, &plain)?
+                    }
+                    Ok(_) | Err(Failure::CacheLost) => return Ok(()),
+                    Err(failure) => return Err(failure),
+                },
+            };
+            self.index
+                .insert(files, id, Location { stored, ..location })
+        })
+    }
+
+    /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end`
+    /// are committed. What no commit has yet is known from the journal alone, and is never saved
+    /// here: if the journal were lost, its numbers would be given again.
+    pub fn save(
+        &mut self,
+        files: &mut impl Files,
+        generation: u64,
+        packs_end: u64,
+    ) -> Result<(), Failure> {
+        if self.packs_end > packs_end {
+            return Err(Failure::Internal {
+                what: "the cache would remember packs that no commit has".into(),
+            });
+        }
+        self.nodes.sync(files)?;
+        let runs = self.index.settle(files)?;
+        Manifest {
+            generation,
+            nodes_bytes: self.nodes.length_bytes(),
+            runs,
+        }
+        .write(files, &self.folder)?;
+        self.generation = generation;
+        self.index.remove_unlisted(files)
+    }
+}
+
+/// Where a directory's entry lies.
+pub fn location(pack: u64, entry: &DirectoryEntry, stored: Stored) -> Location {
+    Location {
+        pack,
+        offset_bytes: entry.offset_bytes,
+        length_bytes: entry.length_bytes,
+        stored,
+    }
+}

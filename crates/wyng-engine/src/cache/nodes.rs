@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The nodes' plain bytes, end to end in one file. Their ids check them, so the file carries no
+//! checksum.
+
+use wyng_control::Failure;
+
+use super::run::Stored;
+use crate::world::Files;
+
+/// Appended nodes are written in pieces of about this size.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// See the module's first line.
+pub struct NodeCache {
+    path: String,
+    written_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl NodeCache {
+    /// The file with its first `length_bytes`, in the folder of a cache.
+    pub fn open(folder: &str, length_bytes: u64) -> Self {
+        Self {
+            path: format!("{folder}/nodes"),
+            written_bytes: length_bytes,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
+    pub fn cut_to_length(&self, files: &mut impl Files) -> Result<bool, Failure> {
+        match files.length(&self.path)?.unwrap_or(0) {
+            found if found < self.written_bytes => Ok(false),
+            found if found == self.written_bytes => Ok(true),
+            _ => files
+                .truncate(&self.path, self.written_bytes)
+                .map(|()| true),
+        }
+    }
+
+    /// Whether the file is there and has at least its length. Opens it, where files stay open.
+    pub fn has_all(&self, files: &mut impl Files) -> Result<bool, Failure> {
+        if self.written_bytes == 0 {
+            return Ok(true);
+        }
+        let has_all = files
+            .length(&self.path)?
+            .is_some_and(|found| found >= self.written_bytes);
+        Ok(has_all
+            && files
+                .read_at(&self.path, self.written_bytes.saturating_sub(1), &mut [0])
+                .is_ok())
+    }
+
+    /// Bytes in all.
+    pub fn length_bytes(&self) -> u64 {
+        self.written_bytes.saturating_add(self.buffer.len() as u64)
+    }
+
+    /// Appends a node and says where it is.
+    pub fn append(&mut self, files: &mut impl Files, plain: &[u8]) -> Result<Stored, Failure> {
+        let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal {
+            what: "a node is too long".into(),
+        })?;
+        let stored = Stored::Node {
+            offset: self.length_bytes(),
+            plain_bytes,
+        };
+        self.buffer.extend_from_slice(plain);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush(files)?;
+        }
+        Ok(stored)
+    }
+
+    /// The bytes at a place; whether they are the node is for its id to say.
+    pub fn read(
+        &self,
+        files: &mut impl Files,
+        offset: u64,
+        plain_bytes: u32,
+    ) -> Result<Vec<u8>, Failure> {
+        let length = usize::try_from(plain_bytes).unwrap_or(usize::MAX);
+        if let Some(begin) = offset.checked_sub(self.written_bytes) {
+            let begin = usize::try_from(begin).unwrap_or(usize::MAX);
+            let bytes = self
+                .buffer
+                .get(begin..begin.saturating_add(length))
+                .ok_or(Failure::CacheLost)?;
+            return Ok(bytes.to_vec());
+        }
+        let mut bytes = vec![0; length];
+        files
+            .read_at(&self.path, offset, &mut bytes)
+            .map_err(|_| Failure::CacheLost)?;
+        Ok(bytes)
+    }
+
+    /// Writes and makes durable.
+    pub fn sync(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.flush(files)?;
+        if self.written_bytes > 0 {
+            files.sync(&self.path)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        files.append(&self.path, &self.buffer)?;
+        self.written_bytes = self.length_bytes();
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One command of a client: the wing that does it, and the exit status that it ends with.
+
+use wyng_archive::format::{SlotKind, SlotLabel};
+use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
+
+use super::outcome::internal;
+use super::{admin, backup, look, restore, verify};
+use crate::state::{ArchiveFolder, Origins};
+use crate::world::{Client, Files, Parts, Secrets, World};
+
+/// `EROFS`.
+const READ_ONLY: i32 = 30;
+
+/// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status
+/// is returned.
+pub fn run<P: Parts>(world: &mut World<P>, command: Command) -> ExitStatus {
+    match execute(world, command) {
+        Ok(exit) => exit,
+        // It begins anew, and nobody is told of this turn.
+        Err(failure) if world.client.has_given_back() => failure.exit(),
+        Err(failure) => {
+            let exit = failure.exit();
+            // Whoever asked may be gone; the status is all that is left to say then.
+            let _ = world.client.tell(ToClient::Failed(failure));
+            exit
+        }
+    }
+}
+
+fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    if world.files.only_looks() && !works_read_only(&command) {
+        // Before anything is sent or read whose result could not be kept.
+        return Err(Failure::StateIo {
+            file: "its folder".into(),
+            errno: READ_ONLY,
+        });
+    }
+    match command {
+        Command::ArchiveCreate { .. }
+        | Command::ArchiveOpen { .. }
+        | Command::ArchiveTakeOver { .. }
+        | Command::ArchiveForget { .. }
+        | Command::ArchiveAcknowledge { .. } => about_archive(world, command),
+        Command::Backup { .. }
+        | Command::Monitor { .. }
+        | Command::Restore { .. }
+        | Command::Diff { .. }
+        | Command::Verify { .. } => about_volumes(world, command),
+        Command::KeyList { .. }
+        | Command::KeyAdd { .. }
+        | Command::KeyChange { .. }
+        | Command::KeyRemove { .. }
+        | Command::KeyCheck { .. }
+        | Command::Unlock { .. }
+        | Command::Lock { .. } => about_keys(world, command),
+        Command::ArchiveList => look::archives(world),
+        Command::ArchiveNames => look::names(world),
+        Command::ArchiveShow { archive } => look::show(world, &archive),
+        Command::List {
+            archive,
+            volume,
+            session,
+        } => look::sessions(world, &archive, volume.as_deref(), session.as_ref()),
+        Command::Status { archive } => look::status(world, archive.as_deref()),
+        Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
+        Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
+        Command::QubesCheck { vias } => look::check_far_ends(world, vias),
+    }
+}
+
+fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::ArchiveCreate {
+            archive,
+            store_url,
+            via,
+            chunk_size_bytes,
+            pack_size_bytes,
+            compression,
+            hold_off,
+            shared_domain,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let settings = admin::CreateSettings {
+                chunk_size_bytes,
+                pack_size_bytes,
+                zstd_level: compression.zstd_level,
+                hold_off_runs: hold_off.runs,
+                hold_off_secs: hold_off.secs,
+                shared_domain,
+                kdf_memory_kib,
+                kdf_passes,
+            };
+            let request = admin::CreateRequest {
+                name: archive,
+                store: store_url,
+                via,
+                settings,
+            };
+            admin::create(world, &request)?;
+            look::show(world, &request.name)
+        }
+        Command::ArchiveOpen {
+            archive,
+            store_url,
+            via,
+            expect,
+            before,
+        } => {
+            let request = admin::OpenRequest {
+                name: archive,
+                store: store_url,
+                via,
+                expect,
+                before,
+            };
+            let opened = admin::open(world, &request)?;
+            let shown = look::show(world, &request.name)?;
+            opened.failure().map_or(Ok(shown), Err)
+        }
+        Command::ArchiveTakeOver { archive } => {
+            admin::take_over(world, &archive)?;
+            look::show(world, &archive)
+        }
+        Command::ArchiveForget { archive } => {
+            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
+            look::snapshots_of(world, &archive)?;
+            world.secrets.wipe_keys(Some(folder.id()));
+            folder.forget(&mut world.files, &archive)?;
+            Ok(ExitStatus::Done)
+        }
+        Command::ArchiveAcknowledge { archive } => verify::acknowledge(world, &archive),
+        _ => Err(internal("a command that is not about an archive")),
+    }
+}
+
+fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Backup {
+            archive,
+            sources,
+            skip_unchanged,
+            dry_run,
+            live,
+            heal,
+        } => {
+            let request = backup::BackupRequest {
+                archive,
+                sources,
+                skip_unchanged,
+                dry_run,
+                live,
+                heal,
+                commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+            };
+            backup::back_up(world, &request)
+        }
+        Command::Monitor { archive, sources } => {
+            backup::monitor(world, &backup::MonitorRequest { archive, sources })
+        }
+        Command::Restore {
+            archive,
+            volumes,
+            session,
+            in_place,
+            quick,
+            dry_run,
+            around_damage,
+        } => {
+            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
+            // Who names the target needs not to know where the volume was.
+            let origins = match Origins::read(&mut world.files, &folder) {
+                Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
+                origins => origins?,
+            };
+            let request = restore::RestoreRequest {
+                archive,
+                volumes,
+                session,
+                in_place,
+                quick,
+                dry_run,
+                around_damage,
+                origins,
+            };
+            restore::restore(world, &request)
+        }
+        Command::Diff {
+            archive,
+            volume,
+            session,
+            with,
+            named,
+            configured,
+        } => {
+            let source = BackupSource {
+                volume,
+                named,
+                configured,
+            };
+            let request = restore::DiffRequest {
+                archive,
+                source,
+                session,
+                with,
+            };
+            restore::compare(world, &request)
+        }
+        Command::Verify {
+            archive,
+            volumes,
+            session,
+            deep,
+            budget_bytes,
+        } => {
+            let request = verify::VerifyRequest {
+                archive,
+                volumes,
+                session,
+                deep,
+                budget_bytes,
+            };
+            verify::verify(world, &request)
+        }
+        _ => Err(internal("a command that is not about volumes")),
+    }
+}
+
+fn about_keys<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::KeyList { archive } => admin::list(world, &archive),
+        Command::KeyAdd {
+            archive,
+            recovery_key,
+            label,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let kind = if recovery_key {
+                SlotKind::RecoveryKey
+            } else {
+                SlotKind::Passphrase
+            };
+            let wish = new_slot(label, kdf_memory_kib, kdf_passes)?;
+            admin::add(world, &archive, kind, &wish)
+        }
+        Command::KeyChange {
+            archive,
+            label,
+            kdf_memory_kib,
+            kdf_passes,
+        } => {
+            let wish = new_slot(label, kdf_memory_kib, kdf_passes)?;
+            admin::change(world, &archive, &wish)
+        }
+        Command::KeyRemove { archive, number } => admin::remove(world, &archive, number),
+        Command::KeyCheck { archive } => return admin::key_check(world, &archive),
+        Command::Unlock { archive, secs } => return admin::unlock(world, &archive, secs),
+        Command::Lock { archive } => admin::lock(world, archive.as_deref()),
+        _ => Err(internal("a command that is not about keys")),
+    }
+    .map(|()| ExitStatus::Done)
+}
+
+fn new_slot(
+    label: Option<String>,
+    memory_kib: Option<u32>,
+    passes: Option<u32>,
+) -> Result<admin::NewSlot, Failure> {
+    Ok(admin::NewSlot {
+        memory_kib,
+        passes,
+        label: slot_label(label)?,
+    })
+}
+
+fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
+    let bad = || Failure::BadSetting {
+        setting: "the label".into(),
+        allowed: "at most 32 bytes, without control characters".into(),
+    };
+    text.map(|text| SlotLabel::new(&text).ok_or_else(bad))
+        .transpose()
+}
+
+/// Whether a command does all that it is asked though the local state can only be read.
+fn works_read_only(command: &Command) -> bool {
+    let writes_nothing = matches!(
+        command,
+        Command::Restore { .. }
+            | Command::Diff { .. }
+            | Command::KeyCheck { .. }
+            | Command::Unlock { .. }
+            | Command::Snapshots { .. }
+    );
+    command.only_looks()
+        || writes_nothing
+        || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
+}

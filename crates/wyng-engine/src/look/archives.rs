@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What this machine knows of its archives, reported from the local state alone.
+
+use std::collections::HashMap;
+
+use wyng_archive::crypto::Id;
+use wyng_archive::format::{HeadCode, SessionEntry, VolumeEntry};
+use wyng_config::without_credentials;
+use wyng_control::{
+    ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient,
+    VolumeLine, VolumePlace, Warning,
+};
+
+use crate::archive::Archive;
+use crate::state::{ArchiveFolder, Origins, to_hex};
+use crate::store::{is_damaged, packs_of};
+use crate::verify::{is_acknowledged, known_damage, tell_acknowledged, verified_time};
+use crate::world::{Client, Files, Parts, World};
+
+/// Reports an archive: where it is, how large, and when it was last checked.
+pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let packs = packs_of(&mut world.files, &mut archive)?;
+    let volume_count = archive.volumes(&mut world.files)?.len() as u64;
+    let stored_bytes = packs.values().fold(0, |sum: u64, pack| {
+        sum.saturating_add(pack.length_bytes.into())
+    });
+    let settings = archive.head.settings;
+    let verified_time = verified_time(&mut world.files, &archive, &packs)?;
+    world.client.tell(ToClient::Archive(ArchiveSummary {
+        name: name.to_owned(),
+        id: to_hex(&archive.folder.id().0),
+        store_url: without_credentials(&archive.toml.store),
+        via: archive.toml.via.clone(),
+        generation: archive.head.generation,
+        committed_time: archive.head.time,
+        keys_proven_time: archive.ledger.keys_proven_time,
+        verified_time,
+        chunk_size_bytes: settings.chunk_size_bytes,
+        pack_size_bytes: settings.pack_size_bytes,
+        zstd_level: settings.zstd_level,
+        volume_count,
+        pack_count: packs.len() as u64,
+        stored_bytes,
+        hold_off_runs: settings.hold_off_runs,
+        hold_off_secs: settings.hold_off_secs,
+    }))?;
+    Ok(ExitStatus::Done)
+}
+
+/// Reports the sessions of an archive, or of one volume; with `choice` those that it chooses.
+pub fn sessions<P: Parts>(
+    world: &mut World<P>,
+    name: &str,
+    only: Option<&str>,
+    choice: Option<&SessionChoice>,
+) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let mut volumes = archive.volumes(&mut world.files)?;
+    if let Some(only) = only {
+        volumes.retain(|(_, volume)| volume.name == only);
+        if volumes.is_empty() {
+            return Err(Failure::UnknownVolume {
+                volume: only.to_owned(),
+            });
+        }
+    }
+    if let Some(passed) = archive.ledger.passed_over {
+        let (generation, newest) = (archive.head.generation, passed.newest);
+        world.client.tell(ToClient::Warned(match passed.requested {
+            true => Warning::OlderOpened { generation, newest },
+            false => Warning::NewestDamaged { generation, newest },
+        }))?;
+    }
+    let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
+    for (_, volume) in volumes {
+        let sessions = match choice {
+            None => archive.sessions(&mut world.files, &volume),
+            Some(choice) => archive
+                .choose(&mut world.files, &volume, choice)
+                .map(|session| vec![session]),
+        };
+        let sessions = match sessions {
+            Err(Failure::UnknownSession { .. }) if only.is_none() => continue,
+            Err(failure @ Failure::SessionsLost { .. }) if only.is_none() => {
+                exit = failure.exit();
+                world.client.tell(ToClient::Failed(failure))?;
+                continue;
+            }
+            sessions => sessions?,
+        };
+        world.client.tell(ToClient::Volume(VolumeLine {
+            name: volume.name.clone(),
+            size_bytes: volume.size_bytes,
+        }))?;
+        for session in sessions {
+            tell_session(
+                &mut world.files,
+                &mut world.client,
+                &mut archive,
+                &volume,
+                session,
+                &mut known,
+            )?;
+            is_found = true;
+        }
+    }
+    match choice {
+        Some(choice) if !is_found && exit == ExitStatus::Done => Err(Failure::NoSession {
+            session: choice.to_string(),
+        }),
+        _ => Ok(exit),
+    }
+}
+
+fn tell_session(
+    files: &mut impl Files,
+    client: &mut impl Client,
+    archive: &mut Archive,
+    volume: &VolumeEntry,
+    session: SessionEntry,
+    known: &mut HashMap<Id, bool>,
+) -> Result<(), Failure> {
+    let damaged = is_damaged(files, archive, &session, known)?;
+    let acknowledged = damaged && is_acknowledged(files, archive, volume, &session)?;
+    client.tell(ToClient::Session(SessionLine {
+        session: session.time,
+        generation: session.generation,
+        tags: session.tags,
+        size_bytes: session.size_bytes,
+        added_bytes: session.added_bytes,
+        live: session.live,
+        damaged,
+        acknowledged,
+    }))
+}
+
+/// Reports of an archive, or of each: its newest sessions, and what a person should know.
+pub fn status<P: Parts>(world: &mut World<P>, only: Option<&str>) -> Result<ExitStatus, Failure> {
+    let names = match only {
+        Some(name) => vec![name.to_owned()],
+        None => ArchiveFolder::names(&mut world.files)?,
+    };
+    each(world, names, status_of)
+}
+
+fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    snapshots_of(world, name)?;
+    show(world, name)?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let mut known = HashMap::new();
+    for (_, volume) in archive.volumes(&mut world.files)? {
+        world.client.tell(ToClient::Volume(VolumeLine {
+            name: volume.name.clone(),
+            size_bytes: volume.size_bytes,
+        }))?;
+        if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
+            tell_session(
+                &mut world.files,
+                &mut world.client,
+                &mut archive,
+                &volume,
+                newest,
+                &mut known,
+            )?;
+        }
+    }
+    if archive.ledger.stopped {
+        return Err(Failure::Stopped);
+    }
+    if let Some(behind) = archive.is_behind() {
+        return Err(behind);
+    }
+    match archive.ledger.notes.held_packs().len() {
+        0 => {}
+        packs => {
+            return Err(Failure::MuchDamaged {
+                packs: packs as u64,
+            });
+        }
+    }
+    let damage = known_damage(&mut world.files, &mut archive)?;
+    tell_acknowledged(&mut world.client, damage.acknowledged)?;
+    match damage.new {
+        0 => Ok(ExitStatus::Done),
+        count => Err(Failure::ProblemsFound { count }),
+    }
+}
+
+/// Reports every archive that this machine knows.
+pub fn archives<P: Parts>(world: &mut World<P>) -> Result<ExitStatus, Failure> {
+    let names = ArchiveFolder::names(&mut world.files)?;
+    each(world, names, show)
+}
+
+/// Reports the names of the archives that this machine knows.
+pub fn names<P: Parts>(world: &mut World<P>) -> Result<ExitStatus, Failure> {
+    for name in ArchiveFolder::names(&mut world.files)? {
+        world.client.tell(ToClient::ArchiveName { name })?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Does it for each archive: one that fails is told, and hides no other. The status is the first
+/// failure's.
+fn each<P: Parts>(
+    world: &mut World<P>,
+    names: Vec<String>,
+    work: fn(&mut World<P>, &str) -> Result<ExitStatus, Failure>,
+) -> Result<ExitStatus, Failure> {
+    let mut exit = ExitStatus::Done;
+    for name in names {
+        let ended = match work(world, &name) {
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => {
+                let exit = failure.exit();
+                world.client.tell(ToClient::Failed(failure))?;
+                exit
+            }
+            Ok(exit) => exit,
+        };
+        if exit == ExitStatus::Done {
+            exit = ended;
+        }
+    }
+    Ok(exit)
+}
+
+/// Reports where base snapshots may lie, of each archive. The one that is named must be known.
+pub fn snapshots<P: Parts>(
+    world: &mut World<P>,
+    archive: Option<&str>,
+) -> Result<ExitStatus, Failure> {
+    if let Some(name) = archive {
+        ArchiveFolder::find(&mut world.files, name)?;
+    }
+    for name in ArchiveFolder::names(&mut world.files)? {
+        snapshots_of(world, &name)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what
+/// is remembered all the same.
+pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
+    let folder = ArchiveFolder::find(&mut world.files, name)?;
+    let volumes = Archive::open(&mut world.files, &mut world.secrets, name)
+        .and_then(|mut archive| archive.volumes(&mut world.files));
+    world.client.tell(ToClient::SnapshotsOf {
+        archive: name.to_owned(),
+        id: folder.id().0,
+        complete: volumes.is_ok(),
+    })?;
+    let volumes = volumes.unwrap_or_default();
+    let remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
+    let mut places: Vec<VolumePlace> = remembered.places(world.client.uid()).collect();
+    for (
+        _,
+        VolumeEntry {
+            id, name: volume, ..
+        },
+    ) in volumes
+    {
+        match places.iter_mut().find(|place| place.volume == volume) {
+            Some(place) => place.id = Some(id.0),
+            None => places.push(VolumePlace {
+                volume,
+                id: Some(id.0),
+                path: None,
+                folder: None,
+            }),
+        }
+    }
+    places
+        .into_iter()
+        .try_for_each(|place| world.client.tell(ToClient::SnapshotOf(place)))
+}
+
+/// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that
+/// it was not rolled back.
+pub fn recovery_sheet<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let head = archive.ledger.head().ok_or(Failure::CacheLost)?;
+    world.client.tell(ToClient::RecoverySheet(RecoverySheet {
+        name: name.to_owned(),
+        id: to_hex(&archive.folder.id().0),
+        store_url: without_credentials(&archive.toml.store),
+        epoch: archive.head.epoch.0,
+        generation: head.generation,
+        committed_time: archive.head.time,
+        code: HeadCode::of(head.generation, &head.hash()).to_string(),
+    }))?;
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What can be reported without a change to anything: the archives of this machine, and its far
+//! ends.
+
+mod archives;
+mod far_ends;
+
+pub use archives::{
+    archives, names, recovery_sheet, sessions, show, snapshots, snapshots_of, status,
+};
+pub use far_ends::check_far_ends;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a command reports of itself: how far it is, what went wrong, and how it ends.
+
+use wyng_archive::Class;
+use wyng_archive::Fault;
+use wyng_control::{ExitStatus, Failure, ObjectClass, Phase, Problem, Progress};
+
+use crate::state::to_hex;
+use crate::world::Client;
+
+/// One failure among several volumes is "some volumes only"; when all failed, their own status.
+pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
+    match failed {
+        [] => ExitStatus::Done,
+        [first, ..] if failed.len() == asked => *first,
+        _ => ExitStatus::Partial,
+    }
+}
+
+/// Whether a failure leaves the other sources of the command as they are.
+pub fn is_of_one_source(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::VolumeElsewhere { .. }
+            | Failure::VolumeOfOtherPath { .. }
+            | Failure::SourceEmpty { .. }
+            | Failure::SourceUnavailable { .. }
+            | Failure::SourceLink { .. }
+            | Failure::SourceOfRunningQube { .. }
+            | Failure::SourceKind { .. }
+            | Failure::SourceRead { .. }
+            | Failure::SourceResized { .. }
+            | Failure::SelfCheck { .. }
+            | Failure::SessionsLost { .. }
+    )
+}
+
+/// Whether a failure leaves the other targets of the command as they are. Damage is of one volume:
+/// another one may be whole. A lost store or local state is not.
+pub fn is_of_one_target(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::TargetExists { .. }
+            | Failure::TargetUnavailable { .. }
+            | Failure::TargetOfRunningQube { .. }
+            | Failure::TargetKind { .. }
+            | Failure::TargetIsDevice { .. }
+            | Failure::TargetTooSmall { .. }
+            | Failure::TargetInUse { .. }
+            | Failure::TargetLoses { .. }
+            | Failure::TargetNoRoom { .. }
+            | Failure::NotConfirmed { .. }
+            | Failure::TargetWrite { .. }
+            | Failure::TargetWriteUndone { .. }
+            | Failure::TargetDiffers { .. }
+            | Failure::TargetUnreadable { .. }
+            | Failure::SessionDamaged { .. }
+            | Failure::NoOrigin { .. }
+            | Failure::SourceUnavailable { .. }
+            | Failure::SourceKind { .. }
+            | Failure::VolumeElsewhere { .. }
+            | Failure::VolumeOfOtherPath { .. }
+            | Failure::Missing { .. }
+            | Failure::Damaged { .. }
+    )
+}
+
+/// Reports how far a command is with one volume, bytes.
+pub fn report(
+    client: &mut impl Client,
+    phase: Phase,
+    name: &str,
+    done_bytes: u64,
+    total_bytes: u64,
+) {
+    let done_bytes = done_bytes.min(total_bytes);
+    client.progress(Progress {
+        phase,
+        volume: Some(name.to_owned()),
+        done_bytes,
+        total_bytes,
+        sent_bytes: 0,
+    });
+}
+
+/// How a damaged object is told.
+pub fn damaged(damage: &wyng_archive::Damage) -> Failure {
+    let (class, object) = (class_of(damage.class), to_hex(&damage.object));
+    match damage.fault {
+        wyng_archive::Fault::Missing => Failure::Missing {
+            class,
+            object,
+            volume: None,
+        },
+        fault => Failure::Damaged {
+            class,
+            object,
+            what: fault.to_string(),
+            volume: None,
+        },
+    }
+}
+
+/// The same class in the catalogue of failures.
+pub fn class_of(class: Class) -> ObjectClass {
+    match class {
+        Class::Slot => ObjectClass::Slot,
+        Class::Commit => ObjectClass::Commit,
+        Class::Pack => ObjectClass::Pack,
+        Class::Directory => ObjectClass::Directory,
+        Class::Node => ObjectClass::Node,
+        Class::Record => ObjectClass::Record,
+        Class::Key => ObjectClass::Key,
+    }
+}
+
+/// A broken inner rule.
+pub fn internal(what: &str) -> Failure {
+    Failure::Internal {
+        what: what.to_owned(),
+    }
+}
+
+/// An object that is not what was stored is a problem of its own; anything else ends the command.
+pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
+    match failure {
+        Failure::Missing { class, object, .. } => Ok(Problem {
+            object,
+            class,
+            problem: Fault::Missing.to_string(),
+            volumes: Vec::new(),
+            acknowledged: false,
+        }),
+        Failure::Damaged {
+            class,
+            object,
+            what,
+            ..
+        } => Ok(Problem {
+            object,
+            class,
+            problem: what,
+            volumes: Vec::new(),
+            acknowledged: false,
+        }),
+        other => Err(other),
+    }
+}

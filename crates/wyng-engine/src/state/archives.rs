@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which archives this machine knows: a folder an archive, a link a name.
+
+use serde::{Deserialize, Serialize};
+use wyng_archive::crypto::{ArchiveId, Credential};
+use wyng_archive::format::{SLOT_BYTES, Slot};
+use wyng_control::{Failure, is_archive_name};
+use zeroize::Zeroizing;
+
+use crate::world::Files;
+
+const ARCHIVES: &str = "archives";
+
+/// The folder of one archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveFolder {
+    id: ArchiveId,
+    path: String,
+}
+
+/// The two folders for a cache. `archive open` builds in the one that is not in use; the ledger
+/// says which one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheFolder {
+    /// `cache`.
+    #[default]
+    First,
+    /// `cache.second`.
+    Second,
+}
+
+impl CacheFolder {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// `archive.toml`: where the archive is, and who writes it from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveToml {
+    /// The store's address; may hold credentials.
+    pub store: String,
+    /// The far end.
+    pub via: String,
+    /// 16 random bytes that name this machine in commits, hexadecimal.
+    pub writer: String,
+}
+
+impl ArchiveToml {
+    /// The writer's bytes.
+    pub fn writer_id(&self) -> Option<[u8; 16]> {
+        from_hex(&self.writer)
+    }
+}
+
+impl ArchiveFolder {
+    /// The folder for an id, whether it exists or not.
+    pub fn of(id: ArchiveId) -> Self {
+        Self {
+            id,
+            path: format!("{ARCHIVES}/{}", to_hex(&id.0)),
+        }
+    }
+
+    /// The folder that `name` links to; [`Failure::UnknownArchive`] if there is none.
+    pub fn find(files: &mut impl Files, name: &str) -> Result<Self, Failure> {
+        let unknown = || Failure::UnknownArchive {
+            archive: name.to_owned(),
+        };
+        if !is_archive_name(name) {
+            return Err(unknown());
+        }
+        let target = files.read_link(&link_path(name))?.ok_or_else(unknown)?;
+        let id = from_hex(&target).map(ArchiveId).ok_or_else(unknown)?;
+        Ok(Self::of(id))
+    }
+
+    /// The folder of an archive whose making was cut.
+    pub fn find_unfinished(files: &mut impl Files, name: &str) -> Result<Option<Self>, Failure> {
+        Ok(files
+            .read_link(&unfinished_path(name))?
+            .as_deref()
+            .and_then(from_hex)
+            .map(ArchiveId)
+            .map(Self::of))
+    }
+
+    /// Notes that this folder's archive is being made under `name`, before anything else is
+    /// written.
+    pub fn mark_unfinished(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        files.link(&unfinished_path(name), &to_hex(&self.id.0))
+    }
+
+    /// It is made: the name counts from here on.
+    pub fn mark_finished(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        self.link(files, name)?;
+        files.remove(&unfinished_path(name))
+    }
+
+    /// All names, sorted.
+    pub fn names(files: &mut impl Files) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        for name in files.list(ARCHIVES)? {
+            if is_archive_name(&name) && files.read_link(&link_path(&name))?.is_some() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// All names that link to this folder, sorted.
+    pub fn names_of(&self, files: &mut impl Files) -> Result<Vec<String>, Failure> {
+        let mut own = Vec::new();
+        for name in Self::names(files)? {
+            if Self::find(files, &name).is_ok_and(|folder| folder == *self) {
+                own.push(name);
+            }
+        }
+        Ok(own)
+    }
+
+    /// Links a name to this folder: the last step of making or adopting an archive.
+    pub fn link(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        files.link(&link_path(name), &to_hex(&self.id.0))
+    }
+
+    /// Removes the folder, then the name: what a crash leaves has the name, by which the same
+    /// command ends it. A folder that has a second name stays.
+    pub fn forget(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
+        if self.names_of(files)?.iter().all(|known| known == name) {
+            files.remove(&self.path)?;
+        }
+        files.remove(&link_path(name))?;
+        files.remove(&unfinished_path(name))
+    }
+
+    /// Which archive.
+    pub fn id(&self) -> ArchiveId {
+        self.id
+    }
+
+    /// A file of this archive.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// The folder of a cache.
+    pub fn cache(&self, which: CacheFolder) -> String {
+        self.file(match which {
+            CacheFolder::First => "cache",
+            CacheFolder::Second => "cache.second",
+        })
+    }
+
+    /// Reads `archive.toml`.
+    pub fn read_toml(&self, files: &mut impl Files) -> Result<ArchiveToml, Failure> {
+        let damaged = |what: &str| Failure::StateDamaged {
+            file: "archive.toml".into(),
+            what: what.into(),
+        };
+        let bytes = files
+            .read(&self.file("archive.toml"))?
+            .ok_or_else(|| damaged("it is missing"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
+        let toml: ArchiveToml =
+            toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
+        toml.writer_id().ok_or_else(|| damaged("the writer id"))?;
+        Ok(toml)
+    }
+
+    /// Writes `archive.toml`.
+    pub fn write_toml(&self, files: &mut impl Files, toml: &ArchiveToml) -> Result<(), Failure> {
+        let text = toml::to_string(toml).map_err(|_| Failure::Internal {
+            what: "archive.toml".into(),
+        })?;
+        files.replace(&self.file("archive.toml"), text.as_bytes())
+    }
+
+    /// Reads the credential, or its second copy when the first is damaged, or what the service
+    /// manager unsealed when neither is here.
+    pub fn read_credential(
+        &self,
+        files: &mut impl Files,
+        unsealed: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Credential, Failure> {
+        let mut what = "it is missing".to_owned();
+        let mut copies = Vec::new();
+        for name in CREDENTIAL_COPIES {
+            copies.extend(files.read(&self.file(name))?.map(Zeroizing::new));
+        }
+        copies.extend(unsealed);
+        for bytes in copies {
+            match Credential::decode(&bytes) {
+                Ok(credential) if credential.archive() == self.id => return Ok(credential),
+                Ok(_) => what = "it is of another archive".into(),
+                Err(error) => what = error.to_string(),
+            }
+        }
+        Err(Failure::StateDamaged {
+            file: "credential".into(),
+            what,
+        })
+    }
+
+    /// Writes both copies of the credential.
+    pub fn write_credential(
+        &self,
+        files: &mut impl Files,
+        credential: &Credential,
+    ) -> Result<(), Failure> {
+        let bytes = credential.encode();
+        CREDENTIAL_COPIES
+            .iter()
+            .try_for_each(|name| files.replace(&self.file(name), &bytes))
+    }
+
+    /// Writes the credential, unless the service manager unseals this very one and no copy lies on
+    /// the disk: then none is to lie there.
+    pub fn write_unsealed_credential(
+        &self,
+        files: &mut impl Files,
+        credential: &Credential,
+        unsealed: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<(), Failure> {
+        let mut on_disk = false;
+        for name in CREDENTIAL_COPIES {
+            on_disk |= files.length(&self.file(name))?.is_some();
+        }
+        let hash = blake3::hash(&credential.encode());
+        if !on_disk && unsealed.is_some_and(|unsealed| blake3::hash(&unsealed) == hash) {
+            return Ok(());
+        }
+        self.write_credential(files, credential)
+    }
+
+    /// Reads the slots that this machine keeps, so that unlocking never asks the store.
+    pub fn read_slots(&self, files: &mut impl Files) -> Result<Vec<Slot>, Failure> {
+        let damaged = |what: String| Failure::StateDamaged {
+            file: "slots".into(),
+            what,
+        };
+        let bytes = files
+            .read(&self.file("slots"))?
+            .ok_or_else(|| damaged("it is missing".into()))?;
+        bytes
+            .chunks(SLOT_BYTES)
+            .map(|bytes| Slot::decode(bytes).map_err(|fault| damaged(fault.to_string())))
+            .collect()
+    }
+
+    /// Writes the slots.
+    pub fn write_slots(&self, files: &mut impl Files, slots: &[Slot]) -> Result<(), Failure> {
+        let bytes: Vec<u8> = slots.iter().flat_map(Slot::encode).collect();
+        files.replace(&self.file("slots"), &bytes)
+    }
+}
+
+/// Two copies: without the credential nothing can be backed up, and it is one sector long.
+const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
+
+/// No archive's name begins with a dot.
+fn unfinished_path(name: &str) -> String {
+    format!("{ARCHIVES}/.making-{name}")
+}
+
+fn link_path(name: &str) -> String {
+    format!("{ARCHIVES}/{name}")
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        },
+    )
+}
+
+/// `2 N` hexadecimal digits.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N.saturating_mul(2)
+        || !text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}

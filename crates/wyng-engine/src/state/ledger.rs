@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The ledger: what this machine knows to be the newest, and the one commit it may be about to
+//! push.
+//!
+//! It is fsynced before a commit is pushed and after its receipt, so that no state of the store can
+//! be taken for newer than it is.
+//!
+//! ```text
+//!   0 │ "wyngledg"                                                    │
+//!   8 │ format = 1 u32                │ flags u32                     │
+//!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never         │
+//!  24 │ newest generation passed over u64; zero without flag 4        │
+//!  32 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
+//!  40 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
+//!  48 │ count of known commits u32    │ 1 if one is pending u32       │
+//!  56 │ count of the spine u32        │ count of the notes u32        │
+//!  64 │ the spine, descending: generation u64 ‖ hash (32)             │
+//!     │ the notes of damage (notes.rs)                                │
+//!     │ what was acknowledged of the damage (acknowledged.rs)         │
+//!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
+//!     │ the pending one, the same                                     │
+//!     │ H of all before                                               │
+//! ```
+//! Flags: 1: stopped; 2: the cache is in the second folder; 4: newer generations were passed over;
+//! 8: one of them is sound; 16: a person asked for the older one.
+
+use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
+use wyng_control::Failure;
+
+use super::{Acknowledged, ArchiveFolder, CacheFolder, Notes};
+use crate::world::Files;
+
+const MAGIC: &[u8; 8] = b"wyngledg";
+const FORMAT: u32 = 1;
+const FILE: &str = "ledger";
+const FLAG_STOPPED: u32 = 1;
+const FLAG_SECOND_CACHE: u32 = 2;
+const FLAG_PASSED_OVER: u32 = 4;
+const FLAG_PASSED_SOUND: u32 = 8;
+const FLAG_PASSED_REQUESTED: u32 = 16;
+/// A commit that the store lost is pushed again from here; besides these, all on the spine are
+/// kept.
+const KEPT_COMMITS: usize = 16;
+/// A generation has 64 bits, and each step of the spine clears one.
+const SPINE_MAX: usize = 64;
+
+/// A commit's bytes as they were pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownCommit {
+    /// Its generation.
+    pub generation: u64,
+    /// Its sealed bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl KnownCommit {
+    /// `H` of its bytes: what the next commit carries.
+    pub fn hash(&self) -> [u8; 32] {
+        *blake3::hash(&self.bytes).as_bytes()
+    }
+}
+
+/// Generations that exist in the store and are newer than the one that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The newest of them.
+    pub newest: u64,
+    /// One of them is sound: whatever is written after the head would be a second history.
+    pub sound: bool,
+    /// A person asked for the older one. Otherwise its newest session is not taken for the latest,
+    /// and nothing is written.
+    pub requested: bool,
+}
+
+/// See the module's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// The last [`KEPT_COMMITS`] and those on the spine, ascending; the last is the head.
+    known: Vec<KnownCommit>,
+    /// Written before it is pushed.
+    pending: Option<KnownCommit>,
+    /// The head's hash, and by [`skip_of`] those before it that a later commit may have to carry:
+    /// each one's skip is the next.
+    spine: Vec<(u64, [u8; 32])>,
+    /// A fork was found: nothing is pushed until `archive open`.
+    pub stopped: bool,
+    /// When every session key was last derived and compared.
+    pub keys_proven_time: i64,
+    /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
+    /// 1970 UTC.
+    pub opened: Option<(u8, i64)>,
+    /// Under which copy the head was found or accepted last.
+    pub head_copy: u8,
+    /// Newer generations that `archive open` passed over; until this machine has written as far.
+    pub passed_over: Option<PassedOver>,
+    /// Which of the two cache folders fits the head: the one write of the ledger that changes the
+    /// head changes both.
+    pub cache: CacheFolder,
+    /// What is damaged in the store.
+    pub notes: Notes,
+    /// What of it a person has seen.
+    pub acknowledged: Acknowledged,
+}
+
+impl Ledger {
+    /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
+    pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
+        let damaged = |what: &str| Failure::StateDamaged {
+            file: FILE.into(),
+            what: what.into(),
+        };
+        let bytes = files
+            .read(&folder.file(FILE))?
+            .ok_or_else(|| damaged("it is missing"))?;
+        let (covered, hash) = bytes
+            .split_last_chunk::<32>()
+            .ok_or_else(|| damaged("it is too short"))?;
+        if blake3::hash(covered).as_bytes() != hash {
+            return Err(damaged("its checksum is wrong"));
+        }
+        Self::decode(covered).map_err(|Malformed(rule)| damaged(rule))
+    }
+
+    /// Writes the ledger durably. Until this returns, nothing that depends on it may happen.
+    pub fn write(&self, files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
+        let mut bytes = self.encode();
+        let hash = *blake3::hash(&bytes).as_bytes();
+        bytes.extend_from_slice(&hash);
+        files.replace(&folder.file(FILE), &bytes)
+    }
+
+    /// The newest committed one.
+    pub fn head(&self) -> Option<&KnownCommit> {
+        self.known.last()
+    }
+
+    /// A known commit by its generation.
+    pub fn known(&self, generation: u64) -> Option<&KnownCommit> {
+        self.known
+            .iter()
+            .find(|commit| commit.generation == generation)
+    }
+
+    /// The commit that may or may not have reached the store.
+    pub fn pending(&self) -> Option<&KnownCommit> {
+        self.pending.as_ref()
+    }
+
+    /// Notes what is about to be pushed.
+    pub fn set_pending(&mut self, commit: KnownCommit) {
+        self.pending = Some(commit);
+    }
+
+    /// The pending commit is durable in the store under this copy: it becomes the head.
+    pub fn commit_pending(&mut self, copy: u8) {
+        if let Some(commit) = self.pending.take() {
+            self.spine
+                .retain(|(generation, _)| *generation <= skip_of(commit.generation));
+            self.spine.insert(0, (commit.generation, commit.hash()));
+            self.notes.commits.remove(&commit.generation);
+            self.passed_over = self
+                .passed_over
+                .filter(|passed| passed.newest > commit.generation);
+            self.head_copy = copy;
+            self.known.push(commit);
+            self.drop_surplus();
+        }
+    }
+
+    /// What is kept of earlier commits is what heals them in the store: the newest, and those whose
+    /// hashes newer ones have to carry.
+    fn drop_surplus(&mut self) {
+        let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
+        let mut place = 0usize;
+        let spine = &self.spine;
+        self.known.retain(|known| {
+            place = place.saturating_add(1);
+            place > surplus
+                || spine
+                    .iter()
+                    .any(|(generation, _)| *generation == known.generation)
+        });
+    }
+
+    /// The hash of an earlier commit that the next one must carry; `None` if it is not on the
+    /// spine, zeros for generation 0.
+    pub fn spine_hash(&self, generation: u64) -> Option<[u8; 32]> {
+        if generation == 0 {
+            return Some([0; 32]);
+        }
+        self.spine
+            .iter()
+            .find(|(known, _)| *known == generation)
+            .map(|(_, hash)| *hash)
+    }
+
+    /// What was found in the store by `archive open`: the head, which descends from what was known;
+    /// the spine below it, descending; and the bytes of the earlier commits that were read, in any
+    /// order.
+    pub fn adopt(
+        &mut self,
+        head: KnownCommit,
+        below: Vec<(u64, [u8; 32])>,
+        read: impl IntoIterator<Item = KnownCommit>,
+    ) {
+        self.spine = vec![(head.generation, head.hash())];
+        self.spine.extend(below);
+        self.known.extend(read);
+        self.known
+            .retain(|known| known.generation < head.generation);
+        self.known.sort_by_key(|known| known.generation);
+        self.known.dedup_by_key(|known| known.generation);
+        self.known.push(head);
+        self.drop_surplus();
+        self.pending = None;
+        self.stopped = false;
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(80 * 1024);
+        let flags = [
+            (self.stopped, FLAG_STOPPED),
+            (self.cache == CacheFolder::Second, FLAG_SECOND_CACHE),
+            (self.passed_over.is_some(), FLAG_PASSED_OVER),
+            (
+                self.passed_over.is_some_and(|passed| passed.sound),
+                FLAG_PASSED_SOUND,
+            ),
+            (
+                self.passed_over.is_some_and(|passed| passed.requested),
+                FLAG_PASSED_REQUESTED,
+            ),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter(|(set, _)| *set)
+            .fold(0, |flags, (_, flag)| flags | flag);
+        writer
+            .bytes(MAGIC)
+            .u32(FORMAT)
+            .u32(flags)
+            .i64(self.keys_proven_time);
+        writer.u64(self.passed_over.map_or(0, |passed| passed.newest));
+        let (slot, opened_time) = self.opened.unwrap_or((0, 0));
+        writer
+            .i64(opened_time)
+            .u8(slot)
+            .u8(self.head_copy)
+            .u16(0)
+            .u32(0);
+        writer
+            .u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX))
+            .u32(u32::from(self.pending.is_some()));
+        writer
+            .u32(u32::try_from(self.spine.len()).unwrap_or(u32::MAX))
+            .u32(self.notes.count());
+        for (generation, hash) in &self.spine {
+            writer.u64(*generation).bytes(hash);
+        }
+        self.notes.encode(&mut writer);
+        self.acknowledged.encode(&mut writer);
+        for commit in self.known.iter().chain(&self.pending) {
+            writer.u64(commit.generation).bytes(&commit.bytes);
+        }
+        writer.finish()
+    }
+
+    fn decode(covered: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(covered);
+        reader.magic(MAGIC)?;
+        if reader.u32()? != FORMAT {
+            return Err(Malformed("another version of these programs wrote it"));
+        }
+        let flags = reader.u32()?;
+        let of_passed = FLAG_PASSED_SOUND | FLAG_PASSED_REQUESTED;
+        let all = FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | of_passed;
+        let has = |flag: u32| flags & flag != 0;
+        if flags & !all != 0 || has(of_passed) && !has(FLAG_PASSED_OVER) {
+            return Err(Malformed("flags"));
+        }
+        let cache = if has(FLAG_SECOND_CACHE) {
+            CacheFolder::Second
+        } else {
+            CacheFolder::First
+        };
+        let keys_proven_time = reader.i64()?;
+        let newest = reader.u64()?;
+        let (sound, requested) = (has(FLAG_PASSED_SOUND), has(FLAG_PASSED_REQUESTED));
+        let passed_over = has(FLAG_PASSED_OVER).then_some(PassedOver {
+            newest,
+            sound,
+            requested,
+        });
+        let (opened_time, slot, head_copy) = (reader.i64()?, reader.u8()?, reader.u8()?);
+        let opened = (opened_time != 0).then_some((slot, opened_time));
+        reader.zeros(6, "reserved")?;
+        let (count, pending) = (reader.u32()?, reader.u32()?);
+        if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS + SPINE_MAX)
+            || pending > 1
+        {
+            return Err(Malformed("count"));
+        }
+        let (spine_count, note_count) = (reader.u32()?, reader.u32()?);
+        if usize::try_from(spine_count).map_or(true, |count| count > SPINE_MAX) {
+            return Err(Malformed("spine"));
+        }
+        let spine = (0..spine_count)
+            .map(|_| Ok((reader.u64()?, reader.array()?)))
+            .collect::<Result<_, Malformed>>()?;
+        let notes = Notes::decode(&mut reader, note_count)?;
+        let acknowledged = Acknowledged::decode(&mut reader)?;
+        let mut commit = || {
+            let generation = reader.u64()?;
+            Ok(KnownCommit {
+                generation,
+                bytes: reader.slice(COMMIT_BYTES)?.to_vec(),
+            })
+        };
+        let known: Vec<KnownCommit> = (0..count)
+            .map(|_| commit())
+            .collect::<Result<_, Malformed>>()?;
+        let pending = (pending == 1).then(commit).transpose()?;
+        reader.end()?;
+        let stopped = has(FLAG_STOPPED);
+        Ok(Self {
+            known,
+            pending,
+            spine,
+            stopped,
+            keys_proven_time,
+            opened,
+            head_copy,
+            passed_over,
+            cache,
+            notes,
+            acknowledged,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::PackNote;
+
+    fn commit(generation: u64) -> KnownCommit {
+        KnownCommit {
+            generation,
+            bytes: vec![u8::try_from(generation).unwrap(); COMMIT_BYTES],
+        }
+    }
+
+    #[test]
+    fn a_ledger_comes_back_as_it_was() {
+        let mut ledger = Ledger {
+            keys_proven_time: 7,
+            opened: Some((3, 8)),
+            head_copy: 2,
+            cache: CacheFolder::Second,
+            ..Ledger::default()
+        };
+        ledger.adopt(commit(2), Vec::new(), None);
+        ledger.adopt(commit(3), vec![(2, [2; 32])], None);
+        ledger.set_pending(commit(4));
+        ledger.stopped = true;
+        ledger.passed_over = Some(PassedOver {
+            newest: 9,
+            sound: true,
+            requested: true,
+        });
+        ledger.notes.commits.extend([(1, 0), (4, 256)]);
+        ledger.notes.slots.insert(0);
+        ledger.acknowledged.add_commit(1);
+        ledger
+            .notes
+            .packs
+            .extend([(5, PackNote::Lost), (7, PackNote::Sound)]);
+        assert_eq!(
+            ledger.known(2),
+            Some(&commit(2)),
+            "what the head descends from stays known"
+        );
+        assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));
+    }
+
+    #[test]
+    fn the_last_sixteen_commits_and_those_on_the_spine_are_kept() {
+        let mut ledger = Ledger::default();
+        for generation in 1..=91 {
+            ledger.set_pending(commit(generation));
+            ledger.commit_pending(0);
+        }
+        assert_eq!(ledger.head(), Some(&commit(91)));
+        // 91 = 64 + 16 + 8 + 2 + 1
+        let kept: Vec<u64> = (1..=91)
+            .filter(|generation| ledger.known(*generation).is_some())
+            .collect();
+        assert_eq!(
+            kept,
+            [[64].as_slice(), &(76..=91).collect::<Vec<u64>>()].concat()
+        );
+        let mut other = Ledger::default();
+        other.adopt(
+            commit(91),
+            vec![(90, [0; 32]), (88, [0; 32]), (80, [0; 32]), (64, [0; 32])],
+            [commit(64), commit(88)],
+        );
+        assert_eq!(
+            [64, 80, 88, 91].map(|generation| other.known(generation).is_some()),
+            [true, false, true, true]
+        );
+    }
+
+    #[test]
+    fn newer_generations_stay_remembered_until_this_machine_has_written_as_far() {
+        let mut ledger = Ledger::default();
+        ledger.adopt(commit(2), Vec::new(), None);
+        ledger.passed_over = Some(PassedOver {
+            newest: 4,
+            sound: false,
+            requested: true,
+        });
+        ledger.notes.commits.extend([(3, 1), (4, 1)]);
+        for (generation, remembered) in [(3, true), (4, false)] {
+            assert_eq!(ledger.notes.copy_for(generation), Some(1));
+            ledger.set_pending(commit(generation));
+            ledger.commit_pending(1);
+            assert_eq!(
+                (ledger.passed_over.is_some(), ledger.head_copy),
+                (remembered, 1)
+            );
+        }
+        assert!(ledger.notes.commits.is_empty());
+    }
+
+    #[test]
+    fn the_spine_always_has_what_the_next_commit_must_carry() {
+        let mut ledger = Ledger::default();
+        for generation in 1..=200 {
+            assert_eq!(
+                ledger.spine_hash(generation - 1),
+                Some(if generation == 1 {
+                    [0; 32]
+                } else {
+                    commit(generation - 1).hash()
+                })
+            );
+            let skip = skip_of(generation);
+            assert_eq!(
+                ledger.spine_hash(skip),
+                Some(if skip == 0 {
+                    [0; 32]
+                } else {
+                    commit(skip).hash()
+                }),
+                "at {generation}"
+            );
+            ledger.set_pending(commit(generation));
+            ledger.commit_pending(0);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where each volume was backed up from on this machine, so that another disk of the same file
+//! name, or another device at the same place, is not taken for a volume that is known; and where
+//! its base snapshot lies. It is for this machine alone: the archive knows no path.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wyng_control::{
+    BackupSource, Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text,
+};
+
+use super::ArchiveFolder;
+use crate::world::Files;
+
+const FILE: &str = "origins.toml";
+
+/// What is known by volume.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    known: BTreeMap<String, Known>,
+    /// Something is not written yet.
+    changed: bool,
+}
+
+/// As [`Origin`] and [`FoundSource`] have it, with paths as text that leads back to their bytes;
+/// and who said that it is the volume's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    path: String,
+    /// Missing in what was written before it was known: then the path had no link.
+    #[serde(default)]
+    leads_to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshots: Option<String>,
+    uid: u32,
+}
+
+/// How a source was named for the command that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// By its path alone, or by what was remembered.
+    Path,
+    /// As NAME=PATH: the person says that PATH is that volume now.
+    NamedPath,
+    /// By a name of the configuration, which says where the volume is.
+    Configured,
+}
+
+impl Said {
+    /// How this source was named.
+    pub fn of(source: &BackupSource) -> Self {
+        match (source.configured, source.named) {
+            (true, _) => Self::Configured,
+            (false, true) => Self::NamedPath,
+            (false, false) => Self::Path,
+        }
+    }
+}
+
+impl Origins {
+    /// Reads it; a machine that has not backed up yet remembers nothing.
+    pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
+        let Some(bytes) = files.read(&folder.file(FILE))? else {
+            return Ok(Self::default());
+        };
+        let damaged = || Failure::StateDamaged {
+            file: FILE.into(),
+            what: "it is not what was written".into(),
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+        let known: BTreeMap<String, Known> = toml::from_str(text).map_err(|_| damaged())?;
+        if known.values().any(|known| known.origin().is_none()) {
+            return Err(damaged());
+        }
+        Ok(Self {
+            known,
+            changed: false,
+        })
+    }
+
+    /// Is this the volume that was backed up under that name before? A path that is written alone
+    /// must be the one known, or lead to the same file or device; and the one known must lead to
+    /// the same as before.
+    pub fn check(&self, volume: &str, found: &Origin, said: Said) -> Result<(), Failure> {
+        let Some(known) = self
+            .known
+            .get(volume)
+            .and_then(Known::origin)
+            .filter(|_| said != Said::NamedPath)
+        else {
+            return Ok(());
+        };
+        if known.leads_to_the_same_as(found) {
+            return Ok(());
+        }
+        if known.path == found.path {
+            return Err(Failure::VolumeElsewhere {
+                volume: volume.to_owned(),
+                path: path_text(&found.path),
+                was: known.shown(),
+                now: found.shown(),
+            });
+        }
+        match said {
+            Said::Configured => Ok(()),
+            _ => Err(Failure::VolumeOfOtherPath {
+                volume: volume.to_owned(),
+                path: path_text(&found.path),
+                known: path_text(&known.path),
+            }),
+        }
+    }
+
+    /// From now on this is the volume, as this user says.
+    pub fn set(&mut self, volume: &str, found: &FoundSource, uid: u32) {
+        let FoundSource {
+            origin:
+                Origin {
+                    path,
+                    leads_to,
+                    device_bytes,
+                    marks,
+                },
+            snapshots,
+            ..
+        } = found;
+        let known = Known {
+            path: path_text(path),
+            leads_to: path_text(leads_to),
+            device_bytes: *device_bytes,
+            marks: marks.clone(),
+            snapshots: snapshots.as_deref().map(path_text),
+            uid,
+        };
+        self.changed |= self.known.insert(volume.to_owned(), known.clone()) != Some(known);
+    }
+
+    /// The path from which a volume was backed up last, if this very user said so: whoever opens a
+    /// path for somebody else's word opens what that one may not.
+    pub fn path_of(&self, volume: &str, uid: u32) -> Option<Vec<u8>> {
+        self.known
+            .get(volume)
+            .filter(|known| known.uid == uid)
+            .and_then(|known| path_of_text(&known.path))
+    }
+
+    /// Where each volume lies as this user may hear it, with the folder of its base snapshot.
+    pub fn places(&self, uid: u32) -> impl Iterator<Item = VolumePlace> {
+        self.known.iter().map(move |(volume, known)| {
+            let path = if uid == known.uid || uid == 0 {
+                path_of_text(&known.path)
+            } else {
+                None
+            };
+            let folder = known.snapshots.as_deref().and_then(path_of_text);
+            VolumePlace {
+                volume: volume.clone(),
+                id: None,
+                path,
+                folder,
+            }
+        })
+    }
+
+    /// Writes it, if something changed since it was read or written.
+    pub fn write(&mut self, files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
+        if !self.changed {
+            return Ok(());
+        }
+        let text =
+            toml::to_string(&self.known).map_err(|_| Failure::Internal { what: FILE.into() })?;
+        files.replace(&folder.file(FILE), text.as_bytes())?;
+        self.changed = false;
+        Ok(())
+    }
+}
+
+impl Known {
+    /// `None` if a path is not what was written.
+    fn origin(&self) -> Option<Origin> {
+        let path = path_of_text(&self.path)?;
+        let leads_to = if self.leads_to.is_empty() {
+            path.clone()
+        } else {
+            path_of_text(&self.leads_to)?
+        };
+        Some(Origin {
+            path,
+            leads_to,
+            device_bytes: self.device_bytes,
+            marks: self.marks.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, leads_to: &str) -> FoundSource {
+        FoundSource {
+            origin: Origin {
+                path: path.into(),
+                leads_to: leads_to.into(),
+                ..Origin::default()
+            },
+            ..FoundSource::default()
+        }
+    }
+
+    fn device(path: &str, node: &str, mark: &str) -> FoundSource {
+        let mut found = file(path, node);
+        (found.origin.device_bytes, found.origin.marks) = (Some(1), vec![mark.to_owned()]);
+        found
+    }
+
+    fn code(checked: Result<(), Failure>) -> Option<&'static str> {
+        checked.err().map(|failure| failure.code())
+    }
+
+    #[test]
+    fn a_name_stays_with_its_path_unless_it_is_given_away() {
+        let mut origins = Origins::default();
+        assert_eq!(
+            origins.check("vm.img", &file("/a/vm.img", "/a/vm.img").origin, Said::Path),
+            Ok(())
+        );
+        origins.set("vm.img", &file("/a/vm.img", "/a/vm.img"), 7);
+        let other = file("/b/vm.img", "/b/vm.img");
+        assert_eq!(
+            origins.check("vm.img", &file("/a/vm.img", "/a/vm.img").origin, Said::Path),
+            Ok(())
+        );
+        assert_eq!(
+            code(origins.check("vm.img", &other.origin, Said::Path)),
+            Some("volume-of-other-path")
+        );
+        assert_eq!(
+            origins.check("vm.img", &file("/c/link", "/a/vm.img").origin, Said::Path),
+            Ok(()),
+            "another name of the same file"
+        );
+        assert_eq!(
+            origins.check("vm.img", &other.origin, Said::Configured),
+            Ok(()),
+            "the configuration wins"
+        );
+        assert_eq!(
+            origins.check("vm.img", &other.origin, Said::NamedPath),
+            Ok(())
+        );
+        origins.set("vm.img", &other, 8);
+        assert_eq!(
+            origins.path_of("vm.img", 8).as_deref(),
+            Some(&b"/b/vm.img"[..])
+        );
+        assert_eq!(
+            origins.path_of("vm.img", 0),
+            None,
+            "nobody opens what another one says"
+        );
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_than_before_is_refused_with_both_names() {
+        let mut origins = Origins::default();
+        origins.set(
+            "disk",
+            &device("/dev/vg/work", "/dev/dm-3", "dm:vg-work"),
+            0,
+        );
+        let moved = device("/dev/vg/work", "/dev/dm-9", "dm:vg-work").origin;
+        for said in [Said::Path, Said::Configured] {
+            assert_eq!(
+                origins.check("disk", &moved, said),
+                Ok(()),
+                "the kernel gave it another number"
+            );
+            let other = device("/dev/vg/work", "/dev/dm-3", "dm:vg-vault").origin;
+            let Err(Failure::VolumeElsewhere { was, now, .. }) =
+                origins.check("disk", &other, said)
+            else {
+                panic!("{said:?}")
+            };
+            assert_eq!(
+                (was.as_str(), now.as_str()),
+                ("/dev/dm-3 (dm:vg-work)", "/dev/dm-3 (dm:vg-vault)")
+            );
+        }
+        origins.set("image", &file("/current.img", "/2026/a.img"), 0);
+        let elsewhere = file("/current.img", "/2027/a.img").origin;
+        assert_eq!(
+            code(origins.check("image", &elsewhere, Said::Path)),
+            Some("volume-elsewhere")
+        );
+        assert_eq!(
+            origins.check("image", &elsewhere, Said::NamedPath),
+            Ok(()),
+            "the person says so"
+        );
+    }
+
+    #[test]
+    fn paths_that_are_not_utf8_are_told_apart() {
+        let mut origins = Origins::default();
+        let odd = |byte| {
+            let path = vec![b'/', byte];
+            FoundSource {
+                origin: Origin {
+                    path: path.clone(),
+                    leads_to: path,
+                    ..Origin::default()
+                },
+                ..FoundSource::default()
+            }
+        };
+        origins.set("vm", &odd(0xff), 0);
+        assert_eq!(origins.path_of("vm", 0), Some(vec![b'/', 0xff]));
+        assert_eq!(
+            code(origins.check("vm", &odd(0xfe).origin, Said::Path)),
+            Some("volume-of-other-path")
+        );
+        assert_eq!(origins.check("vm", &odd(0xff).origin, Said::Path), Ok(()));
+    }
+}

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading records back: places are sorted and joined into few long reads, several are under way at
+//! once, workers open what came.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
+use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
+use wyng_archive::plan::{Nodes, PacksError, read_packs};
+use wyng_archive::{Class, Damage, Fault};
+use wyng_control::Failure;
+
+use crate::archive::{Archive, CachedNodes, CachedPackNodes, NodesAtHand, collect, keys_root};
+use crate::bits::Bits;
+use crate::cache::{Location, Stored};
+use crate::outcome::{damaged, internal};
+use crate::pool::{Pool, Ticket};
+use crate::world::{Client, Files, Store};
+
+/// One read joins records up to this length.
+const READ_MAX_BYTES: u32 = 2 << 20;
+/// Bytes between two records that are read along rather than asked for twice.
+const GAP_MAX_BYTES: u32 = 32 << 10;
+/// Reads that are asked for before the first is answered.
+const READS_AHEAD: usize = 4;
+
+/// All packs of the head, by number.
+pub(crate) type Packs = BTreeMap<u64, PackEntry>;
+
+/// Session keys by number.
+pub(crate) struct Keys {
+    /// Those that are sound.
+    pub keys: HashMap<u32, SessionKey>,
+    /// What is wrong with another one, or with the table.
+    pub fault: Option<Failure>,
+}
+
+/// A chunk that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Its number in the volume.
+    pub index: u64,
+    /// Its content id.
+    pub id: Id,
+    /// How many bytes it must have.
+    pub plain_bytes: u32,
+}
+
+/// A chunk that was opened: exact, or not at all.
+pub(crate) struct Opened {
+    /// Its number in the volume.
+    pub index: u64,
+    /// Its bytes.
+    pub chunk: Vec<u8>,
+}
+
+/// Opens chunks of one domain in the order in which they lie in the store.
+pub(crate) struct ChunkReader {
+    packs: Arc<Packs>,
+    keys: Arc<HashMap<u32, SessionKey>>,
+    credential: Arc<Credential>,
+    domain: Arc<Domain>,
+    planned: VecDeque<Read>,
+    asked: VecDeque<Read>,
+    opening: VecDeque<Ticket<OpenedRead>>,
+    /// Set while a restore goes around damage.
+    around: Option<Around>,
+    /// Room of chunks that were written. Fresh memory would cost as much as half of the decryption.
+    spare: Vec<Vec<u8>>,
+    /// Bytes that came from the store.
+    pub fetched_bytes: u64,
+}
+
+/// The chunks that no pack has any more.
+struct Around {
+    lost: Bits,
+    /// Zeros for the chunks that were found to be lost since chunks were last given out.
+    zeros: Vec<Opened>,
+}
+
+/// What became of the records of one read.
+type OpenedRead = Vec<Result<Opened, Box<NotOpened>>>;
+
+/// A record that is not what was stored.
+struct NotOpened {
+    record: Record,
+    damage: Damage,
+}
+
+/// One read of a pack, and the records in it.
+struct Read {
+    pack: PackEntry,
+    range: Range<u32>,
+    records: Vec<Record>,
+}
+
+struct Record {
+    wanted: Wanted,
+    offset_bytes: u32,
+    length_bytes: u32,
+    key: u32,
+    /// Where else the chunk lies, the worst place first.
+    copies: Vec<Location>,
+}
+
+impl ChunkReader {
+    /// Begins with nothing wanted.
+    pub(crate) fn new(
+        credential: &Arc<Credential>,
+        packs: &Arc<Packs>,
+        keys: &Arc<HashMap<u32, SessionKey>>,
+        domain: &Arc<Domain>,
+    ) -> Self {
+        Self {
+            packs: Arc::clone(packs),
+            keys: Arc::clone(keys),
+            credential: Arc::clone(credential),
+            domain: Arc::clone(domain),
+            planned: VecDeque::new(),
+            asked: VecDeque::new(),
+            opening: VecDeque::new(),
+            around: None,
+            spare: Vec::new(),
+            fetched_bytes: 0,
+        }
+    }
+
+    /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and
+    /// its number joins `lost`.
+    pub(crate) fn go_around_damage(&mut self, lost: Bits) {
+        self.around = Some(Around {
+            lost,
+            zeros: Vec::new(),
+        });
+    }
+
+    /// The chunks that are lost, if damage is gone around.
+    pub(crate) fn lost(&self) -> Option<&Bits> {
+        self.around.as_ref().map(|around| &around.lost)
+    }
+
+    /// The same; from now on a lost chunk is a failure again.
+    pub(crate) fn take_lost(&mut self) -> Option<Bits> {
+        self.around.take().map(|around| around.lost)
+    }
+
+    /// Should more be wanted, so that neither store nor workers wait?
+    pub(crate) fn wants_more(&self) -> bool {
+        let has_zeros = self
+            .around
+            .as_ref()
+            .is_some_and(|around| !around.zeros.is_empty());
+        self.planned.len() < READS_AHEAD && !has_zeros
+    }
+
+    /// Wants these chunks: sorted by place and joined into reads.
+    pub(crate) fn want(
+        &mut self,
+        files: &mut impl Files,
+        archive: &mut Archive,
+        wanted: &[Wanted],
+    ) -> Result<(), Failure> {
+        let mut records = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let (location, mut copies) = archive.cache.index.find_copies(files, &wanted.id)?;
+            copies.extend(location);
+            match self.next_copy(*wanted, copies) {
+                Ok((location, pack, record)) => records.push((location.pack, pack, record)),
+                Err(damage) => self.cannot_have(wanted, &damage)?,
+            }
+        }
+        records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
+        for (_, pack, record) in records {
+            let end = record.offset_bytes.saturating_add(record.length_bytes);
+            match self
+                .planned
+                .back_mut()
+                .filter(|read| read.can_take(&pack, record.offset_bytes, end))
+            {
+                Some(read) => {
+                    read.range.end = read.range.end.max(end);
+                    read.records.push(record);
+                }
+                None => self.planned.push_back(Read::of(pack, record)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
+    pub(crate) fn next(
+        &mut self,
+        store: &mut impl Store,
+        pool: &mut Pool,
+    ) -> Result<Option<Vec<Opened>>, Failure> {
+        loop {
+            while self.asked.len() < READS_AHEAD
+                && let Some(read) = self.planned.pop_front()
+            {
+                store.request(
+                    read.pack.name,
+                    read.range.start,
+                    read.range.end.saturating_sub(read.range.start),
+                )?;
+                self.asked.push_back(read);
+            }
+            let enough = self.opening.len() >= pool.width().saturating_mul(2);
+            if !enough && let Some(read) = self.asked.pop_front() {
+                let bytes = match store.answer()?.or_fault() {
+                    Ok(bytes) => bytes,
+                    Err(fault) => {
+                        self.read_failed(read, fault)?;
+                        continue;
+                    }
+                };
+                self.fetched_bytes = self
+                    .fetched_bytes
+                    .saturating_add(bytes.as_ref().len() as u64);
+                let ticket = self.open_read(pool, read, bytes)?;
+                self.opening.push_back(ticket);
+                continue;
+            }
+            let zeros = self
+                .around
+                .as_mut()
+                .map(|around| std::mem::take(&mut around.zeros))
+                .unwrap_or_default();
+            let Some(ticket) = self.opening.pop_front() else {
+                return Ok((!zeros.is_empty()).then_some(zeros));
+            };
+            let mut opened = zeros;
+            for chunk in ticket.wait()? {
+                match chunk {
+                    Ok(chunk) => opened.push(chunk),
+                    Err(not_opened) => self.record_failed(not_opened.record, &not_opened.damage)?,
+                }
+            }
+            return Ok(Some(opened));
+        }
+    }
+
+    /// The best place where a chunk may lie, and what is to be read there; without one, what is
+    /// wrong with the last place that was left.
+    fn next_copy(
+        &self,
+        wanted: Wanted,
+        mut copies: Vec<Location>,
+    ) -> Result<(Location, PackEntry, Record), Damage> {
+        let mut damage = Damage::new(Class::Record, wanted.id.0, Fault::Missing);
+        while let Some(location) = copies.pop() {
+            let Location {
+                pack,
+                offset_bytes,
+                length_bytes,
+                stored,
+            } = location;
+            let (Stored::Chunk { key }, Some(pack)) = (stored, self.packs.get(&pack)) else {
+                continue;
+            };
+            if pack.contains(offset_bytes, length_bytes) {
+                return Ok((
+                    location,
+                    *pack,
+                    Record {
+                        wanted,
+                        offset_bytes,
+                        length_bytes,
+                        key,
+                        copies,
+                    },
+                ));
+            }
+            damage = Damage::new(Class::Record, wanted.id.0, Fault::Place);
+        }
+        Err(damage)
+    }
+
+    /// A read that failed as a whole may have failed for one of its records only, or for bytes
+    /// between them that nobody wants.
+    fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
+        let Read { pack, records, .. } = read;
+        let damage = Damage::new(Class::Pack, pack.name.0, fault);
+        if records.len() == 1 || fault == Fault::Missing {
+            return records
+                .into_iter()
+                .try_for_each(|record| self.record_failed(record, &damage));
+        }
+        self.planned
+            .extend(records.into_iter().map(|record| Read::of(pack, record)));
+        Ok(())
+    }
+
+    /// Reads the chunk where else it lies.
+    fn record_failed(&mut self, record: Record, damage: &Damage) -> Result<(), Failure> {
+        match self.next_copy(record.wanted, record.copies) {
+            Ok((_, pack, record)) => {
+                self.planned.push_back(Read::of(pack, record));
+                Ok(())
+            }
+            Err(_) => self.cannot_have(&record.wanted, damage),
+        }
+    }
+
+    /// The damage, or zeros in the place of the chunk.
+    fn cannot_have(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
+        let around = self.around.as_mut().ok_or_else(|| damaged(damage))?;
+        around
+            .lost
+            .insert(wanted.index..wanted.index.saturating_add(1));
+        let mut chunk = self.spare.pop().unwrap_or_default();
+        chunk.clear();
+        chunk.resize(usize_of(wanted.plain_bytes), 0);
+        around.zeros.push(Opened {
+            index: wanted.index,
+            chunk,
+        });
+        Ok(())
+    }
+
+    /// Takes the answers that are still under way, so that no later question is answered by them.
+    pub(crate) fn abandon(self, store: &mut impl Store) -> Result<(), Failure> {
+        self.asked.iter().try_for_each(|_| store.answer().map(drop))
+    }
+
+    /// Takes back the room of chunks that are no longer needed.
+    pub(crate) fn give_back(&mut self, rooms: Vec<Vec<u8>>) {
+        self.spare.extend(rooms);
+    }
+
+    fn open_read<T>(
+        &mut self,
+        pool: &mut Pool,
+        read: Read,
+        bytes: T,
+    ) -> Result<Ticket<OpenedRead>, Failure>
+    where
+        T: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        let (credential, keys, domain) = (
+            Arc::clone(&self.credential),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.domain),
+        );
+        let mut rooms = self
+            .spare
+            .split_off(self.spare.len().saturating_sub(read.records.len()));
+        let range_begin = read.range.start;
+        pool.run(move |coder| {
+            let mut open = |record: &Record| -> Result<Opened, Damage> {
+                let id = record.wanted.id;
+                let refuse = |fault| Damage::new(Class::Record, id.0, fault);
+                let begin = usize_of(record.offset_bytes.saturating_sub(range_begin));
+                let sealed = bytes
+                    .as_ref()
+                    .get(begin..begin.saturating_add(usize_of(record.length_bytes)))
+                    .ok_or(refuse(Fault::Place))?;
+                let key = keys
+                    .get(&record.key)
+                    .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
+                let mut chunk = rooms.pop().unwrap_or_default();
+                credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
+                if chunk.len() != usize_of(record.wanted.plain_bytes) {
+                    return Err(refuse(Fault::Length));
+                }
+                Ok(Opened {
+                    index: record.wanted.index,
+                    chunk,
+                })
+            };
+            read.records
+                .into_iter()
+                .map(|record| {
+                    open(&record).map_err(|damage| Box::new(NotOpened { record, damage }))
+                })
+                .collect()
+        })
+    }
+}
+
+impl Read {
+    /// A read of one record.
+    fn of(pack: PackEntry, record: Record) -> Self {
+        let range = record.offset_bytes..record.offset_bytes.saturating_add(record.length_bytes);
+        Self {
+            pack,
+            range,
+            records: vec![record],
+        }
+    }
+
+    fn can_take(&self, pack: &PackEntry, begin: u32, end: u32) -> bool {
+        self.pack.name == pack.name
+            && begin >= self.range.start
+            && begin <= self.range.end.saturating_add(GAP_MAX_BYTES)
+            && end.max(self.range.end).saturating_sub(self.range.start) <= READ_MAX_BYTES
+    }
+}
+
+/// Reads (a) from the cache.
+pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
+    packs_below(files, archive, &mut |_, _| {})
+}
+
+/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
+/// begins.
+pub(crate) fn packs_below(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    visit: &mut dyn FnMut(u64, u64),
+) -> Result<Packs, Failure> {
+    let head: Commit = archive.head.clone();
+    let mut nodes = CachedPackNodes(archive.nodes(files));
+    let load = &mut |_: &PackEntry,
+                     place: &Place,
+                     level: u8,
+                     room: u64|
+     -> Result<Node<PacksTree>, Failure> {
+        visit(place.pack, head.packs.size.saturating_sub(room));
+        nodes.load(place, level, room)
+    };
+    read_packs(&head, load).map_err(|error| match error {
+        PacksError::Damage(damage) => damaged(&damage),
+        PacksError::Nodes(failure) => failure,
+    })
+}
+
+/// Derives every session key of the head's key table, and compares each one's check: before the
+/// first record is opened. A key that is damaged is left out, as are those whose part of the table
+/// is lost: what was sealed with them is damaged, and nothing else is.
+pub(crate) fn keys_of(
+    files: &mut impl Files,
+    client: &mut impl Client,
+    archive: &mut Archive,
+    data_key: &DataKey,
+) -> Result<Keys, Failure> {
+    let root = keys_root(&archive.head);
+    let credential = Arc::clone(&archive.credential);
+    let (mut keys, mut fault) = (HashMap::new(), None);
+    let mut nodes = CachedNodes {
+        files: &mut *files,
+        cache: &mut archive.cache,
+        credential: &credential,
+    };
+    let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
+        Err(failure @ Failure::Missing { .. }) => {
+            fault = Some(failure);
+            collect::<KeysTree, _>(&root, &mut NodesAtHand(nodes))
+        }
+        entries => entries,
+    };
+    for (number, entry) in entries? {
+        if client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
+        match SessionKey::open(&credential, data_key, number, &entry) {
+            Ok(key) => drop(keys.insert(number, key)),
+            Err(damage) => fault = Some(damaged(&damage)),
+        }
+    }
+    if fault.is_none() {
+        archive.ledger.keys_proven_time = archive.head.time;
+        if !files.only_looks() {
+            archive.ledger.write(files, &archive.folder)?;
+        }
+    }
+    Ok(Keys { keys, fault })
+}
+
+/// Lengths in a pack are at most 64 MiB.
+pub(crate) fn usize_of(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Healing: packs that a verify found missing or damaged are marked lost, and what they held is
+//! made again from what this machine has: metadata from the cache, chunks from the sources. A pack
+//! that is whole again is made live.
+//!
+//! Nothing in the store is replaced. The same ids are sent in new packs, so every old session that
+//! needs them is whole again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use wyng_archive::crypto::{Id, slot_name};
+use wyng_archive::format::{
+    ContentTree, KeysTree, Node, PackEntry, PackState, SessionEntry, SessionsTree, Shape,
+    VolumesTree,
+};
+use wyng_archive::plan::{Nodes, Root, any, mark};
+use wyng_control::Failure;
+
+use super::commit::cached;
+use super::fetch::packs_below;
+use super::pack_changes::PackChanges;
+use super::packer::{Packer, Tools};
+use super::put::put_blob;
+use crate::archive::{
+    Archive, EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root,
+};
+use crate::pool::Pool;
+use crate::state::PackNote;
+use crate::world::{Files, Kept, Parts, Store, World};
+
+/// What the notes of damage ask of (a). Notes that it agrees with already are dropped.
+pub(crate) fn plan_healing(
+    files: &mut impl Files,
+    archive: &mut Archive,
+) -> Result<PackChanges, Failure> {
+    let mut changes = PackChanges::default();
+    if archive.ledger.notes.packs.is_empty() {
+        return Ok(changes);
+    }
+    let lost = archive.ledger.notes.lost_packs();
+    let packs = packs_below(files, archive, &mut |pack, base| {
+        if lost.contains(&pack) {
+            changes.rewritten.insert(base);
+        }
+    })?;
+    archive.ledger.notes.packs.retain(|number, note| {
+        let Some(entry) = packs
+            .get(number)
+            .filter(|entry| !matches!(entry.state, PackState::GivenUp(_)))
+        else {
+            return false;
+        };
+        let state = match note {
+            PackNote::Lost => PackState::Lost,
+            PackNote::Sound => PackState::Live,
+            PackNote::Held => return true,
+        };
+        if entry.state != state {
+            changes
+                .entries
+                .insert(*number, PackEntry { state, ..*entry });
+        }
+        *note == PackNote::Lost || entry.state != state
+    });
+    Ok(changes)
+}
+
+/// From here on what was held, because so much of the store was found missing or damaged at once,
+/// counts as lost.
+pub(crate) fn release_held(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
+    if archive.ledger.notes.release_held() {
+        archive.ledger.write(files, &archive.folder)?;
+        archive
+            .cache
+            .index
+            .set_lost(archive.ledger.notes.lost_packs());
+    }
+    Ok(())
+}
+
+/// Pushes commits again of which no sound copy was found, and slots that the store lost, where this
+/// machine still has them.
+pub(crate) fn push_missing(
+    files: &mut impl Files,
+    store: &mut impl Store,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
+    let noted = archive.ledger.notes.clone();
+    for (generation, copy) in noted.commits.range(..=archive.head.generation) {
+        let (Some(known), Ok(number)) = (
+            archive.ledger.known(*generation).cloned(),
+            u8::try_from(*copy),
+        ) else {
+            continue;
+        };
+        let name = archive.credential.commit_copy_name(*generation, number);
+        // The note stays until a verify finds a sound copy, or how far the damage goes.
+        let kept = put_blob(store, name, &known.bytes)?;
+        if *generation < archive.head.generation {
+            continue;
+        }
+        match kept {
+            Kept::Different => return Err(archive.stop(files, *generation)),
+            Kept::New | Kept::Same | Kept::Unknown => archive.ledger.head_copy = number,
+        }
+        archive.ledger.write(files, &archive.folder)?;
+    }
+    if !noted.slots.is_empty() {
+        for slot in archive
+            .live_slots(files)?
+            .iter()
+            .filter(|slot| noted.slots.contains(&slot.clear().number))
+        {
+            put_blob(store, slot_name(slot.clear().number), &slot.encode())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache
+/// has it.
+pub(crate) fn rewrite_metadata<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    packer: &mut Packer<P>,
+) -> Result<(), Failure> {
+    let (mut sessions, mut contents) = (Vec::new(), Vec::new());
+    for (_, volume) in archive.volumes(&mut world.files)? {
+        contents.extend(
+            archive
+                .sessions_at_hand(&mut world.files, &volume)?
+                .iter()
+                .map(content_root),
+        );
+        sessions.push(sessions_root(&volume));
+    }
+    let volumes = volumes_root(&archive.head);
+    let keys = keys_root(&archive.head);
+    let credential = Arc::clone(&archive.credential);
+    let mut tools = Tools {
+        random: &mut world.random,
+        files: &mut world.files,
+        store: &mut world.store,
+        credential: &credential,
+        cache: &mut archive.cache,
+        journal: &archive.journal,
+        pool,
+    };
+    let mut nodes = Rewriting {
+        tools: &mut tools,
+        packer,
+        seen: HashSet::new(),
+    };
+    nodes.tree::<VolumesTree>(&volumes)?;
+    nodes.tree::<KeysTree>(&keys)?;
+    sessions
+        .iter()
+        .try_for_each(|root| nodes.tree::<SessionsTree>(root))?;
+    contents
+        .iter()
+        .try_for_each(|root| nodes.tree::<ContentTree>(root))
+}
+
+/// Reads from the cache, and writes what has no sound place.
+struct Rewriting<'a, 'b, P: Parts> {
+    tools: &'a mut Tools<'b, P>,
+    packer: &'a mut Packer<P>,
+    seen: HashSet<Id>,
+}
+
+impl<P: Parts> Rewriting<'_, '_, P> {
+    fn tree<S: Shape<Child = Id>>(&mut self, root: &Root<Id>) -> Result<(), Failure> {
+        let mut seen = std::mem::take(&mut self.seen);
+        let marked = mark::<S, _, _, _>(root, self, &mut |id| seen.insert(*id), &mut |_| Ok(()));
+        self.seen = seen;
+        marked
+    }
+}
+
+impl<P: Parts, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, P> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
+        let node: Node<S> = NodesAtHand(cached(self.tools)).load(child, level, room)?;
+        if !node.is_empty()
+            && self
+                .tools
+                .cache
+                .index
+                .find_sound(self.tools.files, child)?
+                .is_none()
+        {
+            self.packer.add_node(self.tools, node.encode())?;
+        }
+        Ok(node)
+    }
+}
+
+/// Has the cache the whole tree of a session? Not always, when it was built after packs were lost.
+pub(crate) fn is_in_cache(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<bool, Failure> {
+    if !archive.cache.index.has_lost() {
+        return Ok(true);
+    }
+    let mut seen = HashSet::new();
+    let root = content_root(session);
+    let mut nodes = EveryNode(archive.nodes(files));
+    match mark::<ContentTree, _, _, _>(&root, &mut nodes, &mut |id| seen.insert(*id), &mut |_| {
+        Ok(())
+    }) {
+        Ok(()) => Ok(true),
+        Err(Failure::Missing { .. }) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it
+/// lacks nothing.
+pub(crate) fn what_it_lacks(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<Option<[u8; 32]>, Failure> {
+    let (mut seen, mut chunks) = (HashSet::new(), HashSet::new());
+    let mut nodes = NodesAtHand(archive.nodes(files));
+    mark::<ContentTree, _, _, _>(
+        &content_root(session),
+        &mut nodes,
+        &mut |id| seen.insert(*id),
+        &mut |id| {
+            chunks.insert(*id);
+            Ok(())
+        },
+    )?;
+    let mut lacking = BTreeSet::new();
+    for id in seen.into_iter().chain(chunks) {
+        if archive.cache.index.find_sound(files, &id)?.is_none() {
+            lacking.insert(id.0);
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    for id in &lacking {
+        hasher.update(id);
+    }
+    Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
+}
+
+/// Does a session need anything that only lost packs hold? `known` is kept from one session to the
+/// next: they share most nodes.
+pub(crate) fn is_damaged(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    session: &SessionEntry,
+    known: &mut HashMap<Id, bool>,
+) -> Result<bool, Failure> {
+    if !archive.cache.index.has_lost() {
+        return Ok(false);
+    }
+    let mut nodes = archive.nodes(files);
+    any::<ContentTree, _, _>(
+        &content_root(session),
+        &mut nodes,
+        known,
+        &mut |nodes, id| Ok(nodes.cache.index.find_sound(nodes.files, id)?.is_none()),
+    )
+}

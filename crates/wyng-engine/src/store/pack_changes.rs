@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How the pack table changes besides growing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wyng_archive::format::{Commit, PackEntry, PackState, depth_for};
+
+/// More than a leaf of (a), sealed.
+pub(super) const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
+
+/// How (a) changes besides growing.
+#[derive(Debug, Default)]
+pub(crate) struct PackChanges {
+    /// Entries with their new states.
+    pub entries: BTreeMap<u64, PackEntry>,
+    /// Below these indices nodes of (a) lie in lost packs: they are written anew.
+    pub rewritten: BTreeSet<u64>,
+}
+
+impl PackChanges {
+    /// Is nothing to be done?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.rewritten.is_empty()
+    }
+
+    /// Is a pack to be marked that was live so far?
+    pub(crate) fn mark_any_lost(&self) -> bool {
+        self.entries
+            .values()
+            .any(|entry| entry.state == PackState::Lost)
+    }
+
+    /// In how many leaves of (a) something changes.
+    pub(crate) fn leaves(&self) -> usize {
+        let leaves: BTreeSet<u64> = self
+            .entries
+            .keys()
+            .chain(&self.rewritten)
+            .map(|index| index / 32)
+            .collect();
+        leaves.len()
+    }
+
+    /// As much as the tail of one commit has room for: half of it is for what the run itself adds.
+    pub(crate) fn take_part(&mut self, head: &Commit) -> Self {
+        let levels = usize::from(depth_for(head.next_pack().saturating_add(2))).max(1);
+        let room = usize::try_from(head.settings.pack_size_bytes / 2).unwrap_or(usize::MAX);
+        let leaves_max = (room / PACK_NODE_MAX_BYTES / levels).max(1);
+        let leaves: BTreeSet<u64> = self
+            .entries
+            .keys()
+            .chain(&self.rewritten)
+            .map(|index| index / 32)
+            .collect();
+        let Some(end) = leaves
+            .into_iter()
+            .nth(leaves_max)
+            .and_then(|leaf| leaf.checked_mul(32))
+        else {
+            return std::mem::take(self);
+        };
+        let rest = Self {
+            entries: self.entries.split_off(&end),
+            rewritten: self.rewritten.split_off(&end),
+        };
+        std::mem::replace(self, rest)
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The far end: one push and one fetch of a store.
+
+use wyng_archive::Fault;
+use wyng_control::Failure;
+use wyng_wire::{BlobName, Service};
+
+pub use wyng_control::Found;
+
+/// What lies under the name of a PUT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The blob, which is new.
+    New,
+    /// The blob: it was there already.
+    Same,
+    /// Something else. The blob was not stored.
+    Different,
+    /// Something that cannot or may not be read. The blob was not stored.
+    Unknown,
+}
+
+/// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// As [`Store::put`] gave it.
+    pub number: u64,
+    /// How it ended.
+    pub kept: Kept,
+}
+
+/// What became of a request to read.
+pub enum Fetched<B> {
+    /// Just the bytes that were asked for.
+    Bytes(B),
+    /// There is no such blob.
+    Missing,
+    /// The blob is shorter than what was asked for.
+    Short,
+    /// There is something that cannot be read: what is wrong with it.
+    Unreadable(Fault),
+}
+
+impl<B> Fetched<B> {
+    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; others may be
+    /// sound.
+    pub fn or_fault(self) -> Result<B, Fault> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Missing => Err(Fault::Missing),
+            Self::Short => Err(Fault::Length),
+            Self::Unreadable(fault) => Err(fault),
+        }
+    }
+}
+
+/// See the module's first line.
+pub trait Store {
+    /// Room that is filled and then sent.
+    type Buffer: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
+    /// Bytes that came back.
+    type Bytes: AsRef<[u8]> + Send + Sync + 'static;
+
+    /// Starts the far end for one service and opens the destination. With `create` its last folder
+    /// is made, and must be empty.
+    fn connect(
+        &mut self,
+        service: Service,
+        via: &str,
+        destination: &str,
+        create: bool,
+    ) -> Result<(), Failure>;
+    /// Room for one blob. What it holds at first is zeros, or a blob that was sent.
+    fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
+    /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1.
+    /// Waits while the window is full.
+    fn put(
+        &mut self,
+        name: BlobName,
+        bytes: Self::Buffer,
+        length_bytes: usize,
+        may_use_reserve: bool,
+    ) -> Result<u64, Failure>;
+    /// The next receipt, if one is there; with `wait` until one is there. A store that is full,
+    /// refuses or fails is an error.
+    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
+    /// The bytes of the PUT whose receipt was the last one, if the store did not take them because
+    /// the name was taken; once.
+    fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
+    /// Ends the push: the far end has everything and said so.
+    fn finish_push(&mut self) -> Result<(), Failure>;
+    /// Asks for a range of a blob; answers come in the order of the questions.
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure>;
+    /// The answer to the oldest question.
+    fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
+    /// What lies under a name; nothing of it is read.
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure>;
+    /// All blobs of the store, with their lengths, and whether every part of the store could be
+    /// listed. Only a claim.
+    fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;
+    /// Ends the fetch.
+    fn finish_fetch(&mut self) -> Result<(), Failure>;
+    /// Peak of the memory of the role that carries blobs, and of the blobs that were on their way,
+    /// bytes; 0: not measured.
+    fn peak_bytes(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A store in memory. A blob without a receipt may have arrived or not.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wyng_control::Failure;
+use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
+use wyng_wire::{BlobName, Service};
+
+use super::plug::Plug;
+
+/// See the module's first line.
+pub struct MemoryStore {
+    plug: Plug,
+    blobs: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Sent, and not durable for certain.
+    in_flight: VecDeque<(u64, BlobName, Vec<u8>)>,
+    put_number: u64,
+    asked: VecDeque<(BlobName, usize, usize)>,
+    /// The plug is pulled when so many blobs were put.
+    pub kill_when_put: Option<usize>,
+    /// What the store did not take of the last receipt.
+    returned: Option<Vec<u8>>,
+    /// Bytes of blobs that were put.
+    pub sent_bytes: u64,
+    /// The length of each blob that was put, in order: what the store sees of a run.
+    pub puts: Vec<usize>,
+    /// May push compare what lies under a name that is taken?
+    pub push_may_read: bool,
+    /// Which services were started, in order.
+    pub services: Vec<Service>,
+    /// The far end is lost at this call.
+    pub lose_far_end_at: Option<u64>,
+    /// The far end says of every name that a blob lies under it.
+    pub shows_everything: bool,
+}
+
+impl MemoryStore {
+    /// A store with these blobs.
+    pub fn new(plug: Plug, blobs: BTreeMap<[u8; 32], Vec<u8>>) -> Self {
+        Self {
+            plug,
+            blobs,
+            in_flight: VecDeque::new(),
+            put_number: 0,
+            asked: VecDeque::new(),
+            kill_when_put: None,
+            returned: None,
+            sent_bytes: 0,
+            puts: Vec::new(),
+            push_may_read: true,
+            services: Vec::new(),
+            lose_far_end_at: None,
+            shows_everything: false,
+        }
+    }
+
+    /// What a kill leaves of it, and how many blobs lie there that no journal has; `chance` decides
+    /// which of those without a receipt arrived.
+    pub fn crash(&self, chance: u64) -> (BTreeMap<[u8; 32], Vec<u8>>, usize) {
+        let (mut blobs, mut arrived) = (self.blobs.clone(), self.plug.unjournaled());
+        for (place, (_, name, bytes)) in self.in_flight.iter().enumerate() {
+            if (chance >> (place % 64)) & 1 == 1 {
+                blobs.entry(name.0).or_insert_with(|| bytes.clone());
+                arrived += 1;
+            }
+        }
+        (blobs, arrived)
+    }
+
+    /// Whether every blob that was sent has its receipt.
+    pub fn is_settled(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    fn reach_far_end(&self) -> Result<(), Failure> {
+        if self
+            .lose_far_end_at
+            .is_some_and(|call| self.plug.calls() >= call)
+        {
+            Err(Failure::FarEndLost)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn settle_oldest(&mut self) -> Option<Receipt> {
+        let (number, name, bytes) = self.in_flight.pop_front()?;
+        let kept = match self.blobs.get(&name.0) {
+            None => Kept::New,
+            Some(_) if !self.push_may_read => Kept::Unknown,
+            Some(there) if *there == bytes => Kept::Same,
+            Some(_) => Kept::Different,
+        };
+        self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| bytes.clone());
+        self.blobs.entry(name.0).or_insert(bytes);
+        self.plug.note_receipt();
+        Some(Receipt { number, kept })
+    }
+}
+
+impl Store for MemoryStore {
+    type Buffer = Vec<u8>;
+    type Bytes = Vec<u8>;
+
+    fn connect(&mut self, service: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
+        self.plug.step();
+        self.services.push(service);
+        match (create, self.blobs.is_empty()) {
+            (true, false) => Err(Failure::StoreNotEmpty {
+                store: "memory".into(),
+            }),
+            (false, true) => Err(Failure::StoreEmpty {
+                store: "memory".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
+        Ok(vec![0; length_bytes])
+    }
+
+    fn put(
+        &mut self,
+        name: BlobName,
+        mut bytes: Vec<u8>,
+        length_bytes: usize,
+        _: bool,
+    ) -> Result<u64, Failure> {
+        self.plug.change();
+        bytes.truncate(length_bytes);
+        self.put_number += 1;
+        self.sent_bytes += length_bytes as u64;
+        if self.kill_when_put == Some(self.puts.len()) {
+            self.plug.pull();
+        }
+        self.puts.push(length_bytes);
+        self.in_flight.push_back((self.put_number, name, bytes));
+        Ok(self.put_number)
+    }
+
+    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
+        self.plug.change();
+        // Without waiting, receipts are late.
+        if wait || self.in_flight.len() > 2 {
+            Ok(self.settle_oldest())
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        Ok(self.returned.take().unwrap())
+    }
+
+    fn finish_push(&mut self) -> Result<(), Failure> {
+        self.plug.change();
+        while self.settle_oldest().is_some() {}
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<(), Failure> {
+        self.plug.step();
+        self.asked.push_back((
+            name,
+            usize::try_from(offset_bytes).unwrap(),
+            usize::try_from(length_bytes).unwrap(),
+        ));
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
+        self.plug.step();
+        self.reach_far_end()?;
+        let (name, offset, length) = self.asked.pop_front().unwrap();
+        Ok(match self.blobs.get(&name.0) {
+            None => Fetched::Missing,
+            Some(bytes) => bytes
+                .get(offset..offset + length)
+                .map_or(Fetched::Short, |part| Fetched::Bytes(part.to_vec())),
+        })
+    }
+
+    fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
+        self.plug.step();
+        self.reach_far_end()?;
+        let shown = if self.shows_everything {
+            Found::Blob { length_bytes: 4096 }
+        } else {
+            Found::Nothing
+        };
+        Ok(self.blobs.get(&name.0).map_or(shown, |bytes| Found::Blob {
+            length_bytes: bytes.len() as u64,
+        }))
+    }
+
+    fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
+        self.plug.step();
+        self.blobs
+            .iter()
+            .for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
+        Ok(true)
+    }
+
+    fn finish_fetch(&mut self) -> Result<(), Failure> {
+        self.plug.step();
+        Ok(())
+    }
+}

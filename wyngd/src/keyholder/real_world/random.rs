@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The kernel's generator.
+
+use wyng_control::Failure;
+
+use wyng_engine::world::Random;
+
+/// See the module's first line.
+pub struct KernelRandom;
+
+impl Random for KernelRandom {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        getrandom::fill(bytes).map_err(|_| Failure::Internal {
+            what: "the kernel gives no random bytes".into(),
+        })
+    }
+
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+}

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Sources and targets, which volumes opens and the keyholder reads and writes by their descriptors.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno as SystemErrno;
+use wyng_control::{
+    BaseLabel, BaseOf, Failure, NoSource, TargetFault, TargetKind, TargetLook, ToClient, path_text,
+};
+use wyng_jail::DiskTurn;
+
+use super::control::{Control, SharedControl, broken};
+use super::stream::Stream;
+use super::targets::Target;
+use crate::ipc::{
+    Beside, ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, Received,
+    VolumesToKeyholder, Wire,
+};
+use crate::keyholder::page_cache::Source;
+use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
+
+/// The wire to volumes.
+pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
+
+/// See the module's first line.
+pub struct OpenVolumes {
+    control: SharedControl,
+    wire: VolumesWire,
+    sources: HashMap<u32, Source>,
+    targets: HashMap<u32, Target>,
+    /// How long a client may take nothing of a stream.
+    client_patience: Duration,
+    /// For what is not a backup.
+    usual_turn: DiskTurn,
+    peak_bytes: u64,
+}
+
+impl OpenVolumes {
+    /// Over the wires to control and volumes. A client that takes nothing of a stream for
+    /// `client_patience` is given up.
+    pub(super) fn new(
+        control: SharedControl,
+        wire: VolumesWire,
+        client_patience: Duration,
+    ) -> Self {
+        Self {
+            control,
+            wire,
+            sources: HashMap::new(),
+            targets: HashMap::new(),
+            client_patience,
+            usual_turn: DiskTurn::current(),
+            peak_bytes: 0,
+        }
+    }
+
+    /// The command has ended: what it held is closed.
+    pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
+        self.sources.clear();
+        self.targets.clear();
+        self.usual_turn.take();
+        self.wire.send(&KeyholderToVolumes::EndAll, &[])
+    }
+
+    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a
+    /// client that is gone.
+    fn ask(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
+        self.wire
+            .send(question, &[])
+            .map_err(|fatal| broken(&fatal))?;
+        loop {
+            let answered = (self.wire.as_fd(), PollFlags::IN);
+            match self
+                .control
+                .with(|control| control.wait_beside(answered, None))?
+            {
+                [true, _] => return self.wire.receive().map_err(|fatal| broken(&fatal)),
+                [false, _] => self.control.with(Control::poll)?,
+            }
+        }
+    }
+}
+
+impl Volumes for OpenVolumes {
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource {
+            item,
+            volume: volume.to_owned(),
+            base_of: *base_of,
+            origin,
+        };
+        let received = self.ask(&message)?;
+        match received.message {
+            VolumesToKeyholder::Source {
+                item: asked,
+                size_bytes,
+                snapshot,
+                base,
+                ref found,
+                peak_rss_bytes,
+            } if asked == item => {
+                self.peak_bytes = peak_rss_bytes;
+                let found = found.clone();
+                let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+                // Nobody waits for a backup: it reads when nobody else does.
+                DiskTurn::IDLE.take();
+                self.sources
+                    .insert(item, Source::new(file, size_bytes, snapshot));
+                Ok(SourceShape {
+                    size_bytes,
+                    snapshot,
+                    base,
+                    found,
+                })
+            }
+            VolumesToKeyholder::NoSource {
+                item: asked,
+                ref path,
+                why,
+            } if asked == item => {
+                let (volume, path) = (volume.to_owned(), path_text(path));
+                Err(match why {
+                    NoSource::Errno(errno) => Failure::SourceUnavailable {
+                        volume,
+                        path,
+                        errno,
+                    },
+                    NoSource::Link => Failure::SourceLink { volume, path },
+                    NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
+                    NoSource::Kind(kind) => Failure::SourceKind {
+                        volume,
+                        path,
+                        kind: kind.name().to_owned(),
+                    },
+                })
+            }
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure> {
+        match self.ask(&KeyholderToVolumes::NextChanges { item })?.message {
+            VolumesToKeyholder::Changes {
+                item: found,
+                method,
+                ranges,
+            } if found == item => Ok(Some(ChangePage { method, ranges })),
+            VolumesToKeyholder::NoChanges { item: found } if found == item => Ok(None),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        found(self.sources.get_mut(&item))?
+            .next_data(offset)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn read_source(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        found(self.sources.get_mut(&item))?
+            .read(offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn source_bytes(&mut self, item: u32) -> Result<u64, Errno> {
+        found(self.sources.get_mut(&item))?
+            .current_bytes()
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn end_reading(&mut self, item: u32) {
+        self.sources.remove(&item);
+    }
+
+    fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure> {
+        match self
+            .ask(&KeyholderToVolumes::Rotate {
+                item,
+                label: *label,
+            })?
+            .message
+        {
+            VolumesToKeyholder::Rotated { item: found, errno } if found == item => {
+                if errno != 0 {
+                    tracing::warn!(
+                        errno,
+                        "a base snapshot could not be kept: the next backup of its volume reads more"
+                    );
+                }
+                Ok(errno == 0)
+            }
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn close_source(&mut self, item: u32) {
+        self.sources.remove(&item);
+        // Should the wire be broken, then the next question finds that out.
+        let _ = self
+            .wire
+            .send(&KeyholderToVolumes::CloseSource { item }, &[]);
+    }
+
+    fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
+        self.wire
+            .send(&KeyholderToVolumes::DropBase { item }, &[])
+            .map_err(|fatal| broken(&fatal))
+    }
+
+    fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
+        let question = KeyholderToControl::WantTargetLook {
+            item,
+            volume: wish.volume.to_owned(),
+            session: wish.session,
+            size_bytes: wish.size_bytes,
+            base_of: wish.base_of,
+            origin: wish.origin.clone(),
+        };
+        self.control.with(|control| {
+            control.send(&question)?;
+            match control.answer()?.message {
+                ControlToKeyholder::Looked { .. } if control.cancelled.is_some() => {
+                    Err(Failure::Interrupted)
+                }
+                ControlToKeyholder::Looked { item: looked, look } if looked == item => Ok(look),
+                // A person is asked, and others wait.
+                ControlToKeyholder::GiveBack => {
+                    control.prompts.give_back(None);
+                    Err(Failure::Interrupted)
+                }
+                _ => Err(broken(&Fatal::Unexpected("control"))),
+            }
+        })
+    }
+
+    fn open_target(
+        &mut self,
+        item: u32,
+        wish: &TargetWish<'_>,
+        path: &str,
+    ) -> Result<TargetShape, Failure> {
+        let message = KeyholderToVolumes::OpenTarget {
+            item,
+            volume: wish.volume.to_owned(),
+            size_bytes: wish.size_bytes,
+            base_of: wish.base_of,
+            in_place: wish.in_place,
+            origin: wish.origin.clone(),
+        };
+        let received = self.ask(&message)?;
+        let (kind, there, remembered) = match &received.message {
+            VolumesToKeyholder::Target {
+                item: found,
+                kind,
+                there,
+                remembered,
+            } if *found == item => (*kind, *there, remembered.clone()),
+            VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
+                return Err(fault.clone().of_volume(wish.volume, path, wish.size_bytes));
+            }
+            _ => return Err(broken(&Fatal::Unexpected("volumes"))),
+        };
+        let mut given = received.descriptors().into_iter();
+        let fatal = || broken(&Fatal::Unexpected("volumes"));
+        let file = given.next().ok_or_else(fatal)?;
+        let beside = there.and_then(|there| there.beside);
+        if let Some(there) = there.filter(|_| beside.is_some()) {
+            let source = Source::new(
+                given.next().ok_or_else(fatal)?,
+                there.size_bytes,
+                beside == Some(Beside::Kept),
+            );
+            self.sources.insert(item, source);
+        }
+        let in_place = there.is_some_and(|there| there.in_place);
+        let unusable = |errno: SystemErrno| unusable(wish.volume, path, errno);
+        let stream = (kind == TargetKind::Stream)
+            .then(|| Stream::to(&file, self.client_patience))
+            .transpose()
+            .map_err(unusable)?;
+        let mut target = Target::new(file, kind, in_place, stream);
+        if beside == Some(Beside::Old) {
+            // A clone of it that failed half way may have left something.
+            target.empty().map_err(unusable)?;
+        } else if there.is_some() {
+            // What is not written yet may look like a hole, and a direct read must find what was
+            // written.
+            target.sync().map_err(unusable)?;
+        }
+        self.targets.insert(item, target);
+        Ok(TargetShape {
+            kind,
+            there,
+            remembered,
+        })
+    }
+
+    fn next_target_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        found(self.targets.get_mut(&item))?
+            .next_data(offset)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn read_target(&mut self, item: u32, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        found(self.targets.get_mut(&item))?
+            .read(offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn write_target(&mut self, item: u32, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let target = found(self.targets.get_mut(&item))?;
+        target
+            .write(&self.control, offset, bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn finish_target(&mut self, item: u32, size_bytes: u64) -> Result<(), Errno> {
+        let target = found(self.targets.get_mut(&item))?;
+        target
+            .finish(&self.control, size_bytes)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn punch_target(&mut self, item: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        found(self.targets.get_mut(&item))?
+            .punch(offset, length)
+            .map_err(|errno| Errno(errno.raw_os_error()))
+    }
+
+    fn place_target(&mut self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        let Some(target) = self.targets.get(&item) else {
+            return Err(broken(&Fatal::Gone("the target")));
+        };
+        if !target.gets_a_name() {
+            return Ok(());
+        }
+        let answer = self.control.with(|control| {
+            control.send(&KeyholderToControl::Tell(ToClient::Place { item }))?;
+            control.answer()
+        })?;
+        match answer.message {
+            ControlToKeyholder::Placed {
+                item: placed,
+                errno: 0,
+            } if placed == item => Ok(()),
+            ControlToKeyholder::Placed { errno, .. } => Err(unusable(
+                volume,
+                path,
+                SystemErrno::from_raw_os_error(errno),
+            )),
+            _ => Err(broken(&Fatal::Unexpected("control"))),
+        }
+    }
+
+    fn undo_target(&mut self, item: u32, size_bytes: u64) -> Result<bool, Failure> {
+        let Some(target) = self
+            .targets
+            .get_mut(&item)
+            .filter(|target| target.is_in_place())
+        else {
+            return Ok(false);
+        };
+        if target.resize(size_bytes).is_err() {
+            return Ok(false);
+        }
+        let undone = match self.ask(&KeyholderToVolumes::Undo { item })?.message {
+            VolumesToKeyholder::Undone { item: found, errno } if found == item => errno == 0,
+            _ => return Err(broken(&Fatal::Unexpected("volumes"))),
+        };
+        Ok(undone
+            && self
+                .targets
+                .get_mut(&item)
+                .is_some_and(|target| target.sync().is_ok()))
+    }
+
+    fn close_target(&mut self, item: u32) {
+        self.targets.remove(&item);
+        self.sources.remove(&item);
+        // Should the wire be broken, then the next question finds that out.
+        let _ = self
+            .wire
+            .send(&KeyholderToVolumes::CloseSource { item }, &[]);
+    }
+
+    fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
+    }
+}
+
+/// What an item names, if it is open.
+fn found<T>(open: Option<&mut T>) -> Result<&mut T, Errno> {
+    open.ok_or(Errno(SystemErrno::BADF.raw_os_error()))
+}
+
+/// The system's word about a target, by the path that the caller gave it.
+fn unusable(volume: &str, path: &str, errno: SystemErrno) -> Failure {
+    let fault = match errno {
+        SystemErrno::EXIST => TargetFault::Exists,
+        errno => TargetFault::Unavailable {
+            errno: errno.raw_os_error(),
+        },
+    };
+    fault.of_volume(volume, path, 0)
+}
