@@ -89,7 +89,7 @@ impl ComputedWorld {
             commit_after_bytes: backup::COMMIT_AFTER_BYTES,
         };
         assert_eq!(
-            backup::back_up(self, &request).map_err(|failure| failure.text()),
+            backup::back_up(self, &request).map_err(|failure| failure.to_string()),
             Ok(ExitStatus::Done)
         );
     }

@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         Err(failure) => {
             return match (&options.door, &client) {
                 (Door::Client(_), Some(client)) => tell(client, failure),
-                _ => Err(Fatal::Io(io::Error::other(failure.text()))),
+                _ => Err(Fatal::Io(io::Error::other(failure))),
             };
         }
     };

@@ -2,13 +2,16 @@
 //! The catalogue's sentences, made those of one command: what holds for it when it stops halfway,
 //! and advice that can be pasted as it is.
 
-use wyng_control::RESUMES;
+use wyng_control::Safe;
 
-use super::message::Message;
+use super::message::{Message, Told};
 use crate::cli::{Cli, Verb};
 use crate::quantity::shell_word;
 
-/// What holds for each command when it stops halfway. The first is what the catalogue says.
+/// A backup that stopped halfway, and what the catalogue says of every command that did.
+pub(super) const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+
+/// What holds for each command when it stops halfway: [`Safe::OfCommand`].
 pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
     (&["backup"], RESUMES),
     (
@@ -82,13 +85,20 @@ impl Advice {
 
     /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown
     /// last, for a command that names none.
-    pub(super) fn apply(&self, message: &mut Message, shown: Option<&str>) {
-        if message.safe == RESUMES {
-            message.safe = self.what_stays.to_owned();
+    pub(super) fn apply(&self, message: Message, shown: Option<&str>) -> Told {
+        let safe = match message.safe {
+            Safe::Always(safe) => safe,
+            Safe::OfCommand => self.what_stays,
+        };
+        let volume = message.volume.as_deref();
+        Told {
+            safe: self.paste(safe, shown, volume),
+            next: self.paste(&message.next, shown, volume),
+            code: message.code,
+            exit: message.exit,
+            text: message.text,
+            volume: message.volume,
         }
-        let volume = message.volume.clone();
-        message.next = self.paste(&message.next, shown, volume.as_deref());
-        message.safe = self.paste(&message.safe, shown, volume.as_deref());
     }
 
     /// Between back quotes a command of ours gets the names and options that are known.
@@ -142,10 +152,8 @@ mod tests {
 
     use super::*;
 
-    fn told(words: &[&str], failure: &Failure) -> Message {
-        let mut message = Message::of_failure(failure);
-        Advice::of(&Cli::of(words)).apply(&mut message, None);
-        message
+    fn told(words: &[&str], failure: &Failure) -> Told {
+        Advice::of(&Cli::of(words)).apply(Message::of_failure(failure), None)
     }
 
     #[test]

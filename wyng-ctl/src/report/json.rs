@@ -7,19 +7,19 @@ use wyng_config::Profile;
 use wyng_control::{ExitStatus, SessionLine, ToClient};
 
 use super::human::method_name;
-use super::{Message, Report, SnapshotLine, hex};
+use super::{Report, SnapshotLine, Told, hex};
 use crate::quantity::session_name;
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;
 
 /// The object of words that are no command.
-pub(super) fn of_unparsed(message: &Message) -> Value {
-    json!({"schema": SCHEMA, "command": null, "exit": message.exit.code(), "errors": [error(message)]})
+pub(super) fn of_unparsed(told: &Told) -> Value {
+    json!({"schema": SCHEMA, "command": null, "exit": told.exit.code(), "errors": [error(told)]})
 }
 
-fn error(message: &Message) -> Value {
-    json!({"code": message.code, "text": message.text, "safe": message.safe, "next": message.next, "volume": message.volume})
+fn error(told: &Told) -> Value {
+    json!({"code": told.code, "text": told.text, "safe": told.safe, "next": told.next, "volume": told.volume})
 }
 
 /// The object of a finished command.
@@ -32,7 +32,7 @@ pub(super) fn object(report: &Report, exit: ExitStatus) -> Value {
     set("exit", json!(exit.code()));
     set("errors", Value::Array(errors));
     let warnings: Vec<Value> =
-        report.warnings.iter().map(|warning| json!({"code": warning.code(), "text": warning.text(), "next": warning.next()})).collect();
+        report.warnings.iter().map(|warning| json!({"code": warning.code(), "text": warning.to_string(), "next": warning.next()})).collect();
     if !warnings.is_empty() || report.command == "archive open" {
         set("warnings", Value::Array(warnings));
     }

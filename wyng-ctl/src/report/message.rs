@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use wyng_config::Mistake;
-use wyng_control::{ExitStatus, Failure};
+use wyng_control::{ExitStatus, Failure, Safe};
 
 use crate::client::ClientError;
 use crate::clock::{Clock, duration};
@@ -24,18 +24,53 @@ pub(crate) struct Message {
     pub(super) code: &'static str,
     pub(super) exit: ExitStatus,
     pub(super) text: String,
+    pub(super) safe: Safe,
+    pub(super) next: String,
+    pub(super) volume: Option<String>,
+}
+
+/// The same, said of the command that was run.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) code: &'static str,
+    pub(super) exit: ExitStatus,
+    pub(super) text: String,
     pub(super) safe: String,
     pub(super) next: String,
     pub(super) volume: Option<String>,
 }
 
+impl Told {
+    /// Of words that are no command: nothing is known of archives.
+    pub(super) fn of_no_command(message: Message) -> Self {
+        let safe = match message.safe {
+            Safe::Always(safe) => safe,
+            Safe::OfCommand => NOTHING_DONE,
+        };
+        Self {
+            code: message.code,
+            exit: message.exit,
+            text: message.text,
+            safe: safe.to_owned(),
+            next: message.next,
+            volume: message.volume,
+        }
+    }
+}
+
 impl Message {
-    fn new(code: &'static str, exit: ExitStatus, text: String, safe: &str, next: &str) -> Self {
+    fn new(
+        code: &'static str,
+        exit: ExitStatus,
+        text: String,
+        safe: &'static str,
+        next: &str,
+    ) -> Self {
         Self {
             code,
             exit,
             text,
-            safe: safe.to_owned(),
+            safe: Safe::Always(safe),
             next: next.to_owned(),
             volume: None,
         }
@@ -56,8 +91,8 @@ impl Message {
         Self {
             code: failure.code(),
             exit: failure.exit(),
-            text: failure.text(),
-            safe: failure.safe().to_owned(),
+            text: failure.to_string(),
+            safe: failure.safe(),
             next: failure.next().to_owned(),
             volume: failure.volume().map(str::to_owned),
         }
@@ -376,13 +411,16 @@ impl Message {
                 NOTHING_DONE,
                 "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
             ),
-            ClientError::Lost => Self::new(
-                "daemon-lost",
-                Failed,
-                "the daemon ended before the command was done".to_owned(),
-                wyng_control::RESUMES,
-                "Run the same command again; with -v the daemon says more.",
-            ),
+            ClientError::Lost => Self {
+                safe: Safe::OfCommand,
+                ..Self::new(
+                    "daemon-lost",
+                    Failed,
+                    "the daemon ended before the command was done".to_owned(),
+                    NOTHING_DONE,
+                    "Run the same command again; with -v the daemon says more.",
+                )
+            },
         }
     }
 }

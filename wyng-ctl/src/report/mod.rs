@@ -25,6 +25,7 @@ use crate::passphrase::NoPassphrase;
 use advice::Advice;
 use human::Human;
 pub(crate) use message::Message;
+use message::Told;
 
 /// A base snapshot, as it is shown.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ pub(crate) struct Report {
     /// The state folder of a private daemon.
     state_dir: Option<PathBuf>,
     events: Vec<ToClient>,
-    messages: Vec<Message>,
+    messages: Vec<Told>,
     human: Human,
     advice: Advice,
     output: Output,
@@ -227,13 +228,12 @@ impl Report {
     }
 
     /// Tells what went wrong, and gives its exit status.
-    pub(crate) fn fail(&mut self, mut message: Message) -> ExitStatus {
+    pub(crate) fn fail(&mut self, message: Message) -> ExitStatus {
         let exit = message.exit;
         self.human.flush(&mut self.output);
-        self.advice
-            .apply(&mut message, self.archive_shown.as_deref());
-        tell(&message);
-        self.messages.push(message);
+        let told = self.advice.apply(message, self.archive_shown.as_deref());
+        tell(&told);
+        self.messages.push(told);
         exit
     }
 
@@ -259,7 +259,7 @@ impl Report {
     fn warn(&mut self, warning: Warning) {
         self.human.flush(&mut self.output);
         let (text, next) = (
-            plain(&warning.text()),
+            plain(&warning.to_string()),
             plain(
                 &self
                     .advice
@@ -327,17 +327,16 @@ impl Report {
 pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool) -> ExitStatus {
     let asked_for = !error.use_stderr();
     if !asked_for && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let message = unparsed::message(error, words);
-        tell(&message);
+        let told = Told::of_no_command(unparsed::message(error, words));
+        tell(&told);
         if json {
-            Output::new(cli::is_stdout_target(words))
-                .line(&json::of_unparsed(&message).to_string());
+            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&told).to_string());
         }
         return ExitStatus::Usage;
     }
     match error.print().and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            tell(&Message::of_output(&error));
+            tell(&Told::of_no_command(Message::of_output(&error)));
             ExitStatus::Failed
         }
         _ if asked_for => ExitStatus::Done,
@@ -346,12 +345,8 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
 }
 
 /// Says what went wrong.
-fn tell(message: &Message) {
-    let (text, safe, next) = (
-        plain(&message.text),
-        plain(&message.safe),
-        plain(&message.next),
-    );
+fn tell(told: &Told) {
+    let (text, safe, next) = (plain(&told.text), plain(&told.safe), plain(&told.next));
     let _ = write!(
         std::io::stderr(),
         "wyng-ctl: {text}\n  safe: {safe}\n  next: {next}\n"
@@ -388,6 +383,7 @@ mod tests {
 
     use rustix::io::Errno;
     use wyng_config::Mistake;
+    use wyng_control::Safe;
 
     use super::*;
     use crate::client::ClientError;
@@ -527,7 +523,11 @@ What a person must know although the command did what it was asked to. With `--j
                 "{code}"
             );
             assert!(text.len() > 3 && !text.ends_with('.'), "{code}: {text:?}");
-            for sentence in [&safe, &next] {
+            let safe = match safe {
+                Safe::Always(safe) => safe,
+                Safe::OfCommand => advice::RESUMES,
+            };
+            for sentence in [safe, &next] {
                 assert!(
                     sentence.ends_with('.')
                         && sentence.starts_with(|char: char| !char.is_lowercase()),

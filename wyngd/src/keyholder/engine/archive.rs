@@ -385,7 +385,7 @@ fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Fa
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged {
         file: "ledger".into(),
-        what: failure.text(),
+        what: failure.to_string(),
     })
 }
 

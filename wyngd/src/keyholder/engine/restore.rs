@@ -548,7 +548,7 @@ fn end<W: World>(
         Failure::TargetUnfinished {
             volume,
             path,
-            why: failure.text(),
+            why: failure.to_string(),
             exit: failure.exit(),
         }
     };

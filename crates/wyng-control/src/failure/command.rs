@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What ends a command whatever it does: its words, the daemon, the machine under it.
+
+macro_rules! command_failures {
+    ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
+
+    /// The two programs are of different versions.
+    VersionMismatch = {
+        code: "version-mismatch", exit: Failed,
+        what: ("wyng-ctl and the running daemon are of different versions"),
+        safe: NOTHING_CHANGED,
+        next: "Restart the daemon (systemctl restart wyngd), or use --standalone.",
+    }
+
+    /// A user has as many connections to the daemon as one may have.
+    TooManyConnections { limit: u32 } = {
+        code: "too-many-connections", exit: Failed,
+        what: ("this user has {limit} connections to the daemon already, and may have no more"),
+        safe: NOTHING_CHANGED,
+        next: "Wait until one of the commands has ended, and try again.",
+    }
+
+    /// Only root and the daemon's own user may do this; `what` completes "may …".
+    NotAllowed { what: String } = {
+        code: "not-allowed", exit: Failed,
+        what: ("only root and the user who runs the daemon may {what}"),
+        safe: NOTHING_CHANGED,
+        next: "Name the archive's store and far end in the configuration and restart the daemon, \
+               or run the command as root.",
+    }
+
+    /// A setting outside its bounds.
+    BadSetting { setting: String, allowed: String } = {
+        code: "bad-setting", exit: Usage,
+        what: ("{setting} is out of bounds: {allowed}"),
+        safe: NOTHING_CHANGED,
+        next: "Give a value within the bounds.",
+    }
+
+    /// A name that cannot be a volume's or an archive's.
+    BadName { name: String } = {
+        code: "bad-name", exit: Usage,
+        what: ("{name:?} cannot be a name"),
+        safe: NOTHING_CHANGED,
+        next: "Give a volume another name with NAME=PATH: 1 to 200 bytes without `/` and control \
+               characters. An archive's name has 1 to 64 of A-Z a-z 0-9 . _ -. Neither begins \
+               with `.` or `-`.",
+    }
+
+    /// Another command writes to this archive from here.
+    Busy { archive: String } = {
+        code: "busy", exit: Failed,
+        what: ("another command is at work on {archive:?}"),
+        safe: NOTHING_CHANGED,
+        next: "Wait until it has ended, and try again.",
+    }
+
+    /// Not enough memory.
+    OutOfMemory = {
+        code: "out-of-memory", exit: Failed,
+        what: ("there is not enough memory"),
+        safe: NOTHING_CHANGED,
+        next: "Free some memory, and run the same command again.",
+    }
+
+    /// A blob on its way cannot be kept in a memory file.
+    MemoryFile { errno: i32 } = {
+        code: "memory-file", exit: Failed,
+        what: ("a blob on its way cannot be kept in memory: {}", system(*errno)),
+        safe: Safe::OfCommand,
+        next: "Free some memory, or lift the limit on the size of files (ulimit -f, LimitFSIZE=), \
+               and run the same command again.",
+    }
+
+    /// A chunk differed after it was compressed and decompressed again: faulty memory or processor.
+    SelfCheck { volume: String } = {
+        code: "self-check", exit: Failed,
+        what: ("a chunk of {volume:?} differed after it was compressed and decompressed again"),
+        safe: Safe::Always("The chunk was not sent; no session was made for this volume."),
+        next: "Memory or processor may be faulty: test them before the next backup.",
+    }
+
+    /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was
+    /// broken.
+    Internal { what: String } = {
+        code: "internal", exit: Failed,
+        what: ("an inner rule was broken: {what}"),
+        safe: Safe::OfCommand,
+        next: "Please report this with what was being done.",
+    }
+
+    /// The person interrupted.
+    Interrupted = {
+        code: "interrupted", exit: Interrupted,
+        what: ("interrupted"),
+        safe: Safe::OfCommand,
+        next: "Run the same command again.",
+    }
+
+    }};
+}

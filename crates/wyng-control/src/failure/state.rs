@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What this machine remembers of its archives.
+
+macro_rules! state_failures {
+    ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
+
+    /// There is no state folder, and so no archive to look at.
+    NoState { folder: String } = {
+        code: "no-state", exit: Usage,
+        what: ("no archive is known here: there is no state folder {folder}"),
+        safe: NOTHING_CHANGED,
+        next: "If there should be some, correct --state-dir. Make an archive with `wyng-ctl \
+               archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME \
+               --store URL`.",
+    }
+
+    /// A file of the local state is damaged.
+    StateDamaged { file: String, what: String } = {
+        code: "state-damaged", exit: Failed,
+        what: ("the local state file {file} is damaged: {what}"),
+        safe: Safe::Always("The archive in the store is untouched."),
+        next: "Run `wyng-ctl archive forget ARCHIVE`, then `wyng-ctl archive open ARCHIVE --store \
+               URL --expect CODE` with the recovery sheet's code, and `wyng-ctl archive take-over \
+               ARCHIVE` to write.",
+    }
+
+    /// The local state cannot be read or written.
+    StateIo { file: String, errno: i32 } = {
+        code: "state-io", exit: Failed,
+        what: ("the local state ({file}) cannot be read or written: {}", system(*errno)),
+        safe: Safe::OfCommand,
+        next: "Check that its folder is there, that its disk is writable and not full, and that \
+               the folder is owned by whoever runs the daemon.",
+    }
+
+    /// The cache is lost or behind; backup cannot run without it.
+    CacheLost = {
+        code: "cache-lost", exit: Failed,
+        what: ("the local cache is lost or does not fit the archive's state"),
+        safe: Safe::Always("Nothing was sent; no data is lost."),
+        next: "Run `wyng-ctl archive open ARCHIVE`, which fetches it back.",
+    }
+
+    }};
+}
