@@ -250,7 +250,7 @@ fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
     let state = open_folder(path).map_err(unusable)?;
     match rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(Failure::Busy {
-            archive: path.display().to_string(),
+            folder: path.display().to_string(),
         }),
         locked => locked
             .map(|()| state)

@@ -173,7 +173,11 @@ impl Report {
         if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) =
             (&mut failure, &self.state_dir)
         {
-            *file = folder.join(&*file).display().to_string();
+            if !file.is_empty() {
+                *file = folder.join(&*file).display().to_string();
+            } else {
+                *file = folder.display().to_string();
+            }
         }
         let message = Message::of_failure(&failure);
         match self

@@ -46,7 +46,7 @@ fn execute<W: World>(world: &mut W, command: Command) -> Result<ExitStatus, Fail
     if world.only_looks() && !works_read_only(&command) {
         // Before anything is sent or read whose result could not be kept.
         return Err(Failure::StateIo {
-            file: "its folder".into(),
+            file: String::new(),
             errno: READ_ONLY,
         });
     }

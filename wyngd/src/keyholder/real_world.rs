@@ -234,13 +234,12 @@ impl RealWorld {
     }
 
     /// A wire broke: there is nobody left to tell, and nothing to finish.
+    #[track_caller]
     fn fatal(fatal: &Fatal) -> Failure {
         if !matches!(fatal, Fatal::Gone(_)) {
             tracing::error!(reason = %fatal, "the keyholder stops its job");
         }
-        Failure::Internal {
-            what: "a wire between two roles broke".into(),
-        }
+        Failure::internal("a wire between two roles broke")
     }
 
     fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
@@ -372,9 +371,7 @@ impl World for RealWorld {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        getrandom::fill(bytes).map_err(|_| Failure::Internal {
-            what: "the kernel gives no random bytes".into(),
-        })
+        getrandom::fill(bytes).map_err(|_| Failure::internal("the kernel gives no random bytes"))
     }
 
     fn read_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
@@ -432,9 +429,7 @@ impl World for RealWorld {
             wyng_wire::Service::Push => Service::Push,
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => {
-                return Err(Failure::Internal {
-                    what: "prune is not part of this version".into(),
-                });
+                return Err(Failure::internal("prune is not part of this version"));
             }
         };
         self.prompts.work_begins();

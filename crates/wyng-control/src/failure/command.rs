@@ -47,20 +47,22 @@ macro_rules! command_failures {
                with `.` or `-`.",
     }
 
-    /// Another command writes to this archive from here.
-    Busy { archive: String } = {
+    /// Another daemon has locked the state folder.
+    Busy { folder: String } = {
         code: "busy", exit: Failed,
-        what: ("another command is at work on {archive:?}"),
+        what: ("another command or daemon uses the state folder {folder}"),
         safe: NOTHING_CHANGED,
-        next: "Wait until it has ended, and try again.",
+        next: "Wait until that command has ended, and run the same command again. If the service \
+               uses that folder, leave out --standalone.",
     }
 
-    /// Not enough memory.
+    /// The system refuses memory or a thread.
     OutOfMemory = {
         code: "out-of-memory", exit: Failed,
-        what: ("there is not enough memory"),
-        safe: NOTHING_CHANGED,
-        next: "Free some memory, and run the same command again.",
+        what: ("there is not enough memory, or a limit on memory or threads was reached"),
+        safe: Safe::OfCommand,
+        next: "Free some memory, or raise the limit (ulimit -v, ulimit -u, MemoryMax=, TasksMax=), \
+               and run the same command again.",
     }
 
     /// A blob on its way cannot be kept in a memory file.
@@ -80,13 +82,13 @@ macro_rules! command_failures {
         next: "Memory or processor may be faulty: test them before the next backup.",
     }
 
-    /// The kernel gives no random bytes, or a limit of a key was reached, or another inner rule was
-    /// broken.
-    Internal { what: String } = {
+    /// A rule of the program itself does not hold: a defect, or a kernel without random bytes.
+    /// [`Failure::internal`] makes it with the place in the source.
+    Internal { what: String, place: String } = {
         code: "internal", exit: Failed,
-        what: ("an inner rule was broken: {what}"),
+        what: ("internal error at {place}: {what}"),
         safe: Safe::OfCommand,
-        next: "Please report this with what was being done.",
+        next: "Report this text and what was being done.",
     }
 
     /// The person interrupted.

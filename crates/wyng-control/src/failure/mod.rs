@@ -40,6 +40,7 @@ mod object;
 mod row;
 
 use std::fmt;
+use std::panic::Location;
 
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
@@ -51,9 +52,11 @@ use archive::{before_known, newest_damaged};
 use damage::{needed_by, problems_found};
 pub use exit::ExitStatus;
 pub use object::ObjectClass;
+use qubes::qrexec_missing;
 pub use row::Safe;
 use row::{EARLIER_SESSIONS, NO_WRONG_BYTE, NOT_THE_SESSION, NOTHING_CHANGED, Row, STORED_STAYS};
 use source::{source, source_empty};
+use state::state_file;
 use store::store_full;
 use volume::no_session;
 
@@ -65,6 +68,16 @@ command_failures! {
 }
 
 impl Failure {
+    /// A defect of ours, with the place of the call. `what` completes "internal error: …".
+    #[track_caller]
+    pub fn internal(what: &str) -> Self {
+        let place = Location::caller();
+        Self::Internal {
+            what: what.to_owned(),
+            place: format!("{}:{}", place.file(), place.line()),
+        }
+    }
+
     /// A short word for scripts, stable over versions.
     pub fn code(&self) -> &'static str {
         self.row().code
@@ -154,6 +167,13 @@ mod tests {
         let codes: BTreeSet<&str> = all().iter().map(Failure::code).collect();
         assert!(codes.len() > 100, "{codes:?}");
         assert_eq!(codes.len(), all().len());
+    }
+
+    #[test]
+    fn an_internal_error_names_its_place() {
+        let (failure, line) = (Failure::internal("a rule does not hold"), line!());
+        let place = format!("failure/mod.rs:{line}: a rule does not hold");
+        assert!(failure.to_string().ends_with(&place), "{failure}");
     }
 
     #[test]

@@ -4,10 +4,11 @@
 macro_rules! qubes_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// There is no program that calls other qubes.
-    QrexecMissing { program: String } = {
+    /// The program that calls other qubes is missing. `None`: this system has neither dom0's nor a
+    /// qube's.
+    QrexecMissing { program: Option<String> } = {
         code: "qrexec-missing", exit: Unreachable,
-        what: ("this system has no {program}, so no qube can be called"),
+        what: ("{}", qrexec_missing(program.as_deref())),
         safe: NOTHING_CHANGED,
         next: "Run the daemon in dom0 or in an admin qube, correct [qubes] in the configuration, \
                or use another far end: local, ssh:HOST.",
@@ -101,4 +102,16 @@ macro_rules! qubes_failures {
     }
 
     }};
+}
+
+/// What happened: a program is missing, or this system has none for calls to qubes.
+pub(super) fn qrexec_missing(program: Option<&str>) -> String {
+    match program {
+        Some(program) => format!("{program} is not installed, so no qube can be called"),
+        None => {
+            "this system has neither qrexec-client (dom0) nor qrexec-client-vm (a qube), so no \
+                 qube can be called"
+                .to_owned()
+        }
+    }
 }

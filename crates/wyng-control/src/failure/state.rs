@@ -24,10 +24,10 @@ macro_rules! state_failures {
                ARCHIVE` to write.",
     }
 
-    /// The local state cannot be read or written.
+    /// The local state cannot be read or written. An empty `file` is its folder.
     StateIo { file: String, errno: i32 } = {
         code: "state-io", exit: Failed,
-        what: ("the local state ({file}) cannot be read or written: {}", system(*errno)),
+        what: ("{} cannot be read or written: {}", state_file(file), system(*errno)),
         safe: Safe::OfCommand,
         next: "Check that its folder is there, that its disk is writable and not full, and that \
                the folder is owned by whoever runs the daemon.",
@@ -42,4 +42,12 @@ macro_rules! state_failures {
     }
 
     }};
+}
+
+/// A file of the local state in a sentence, or the folder that holds all of them.
+pub(super) fn state_file(file: &str) -> String {
+    match file {
+        "" => "the folder of the local state".to_owned(),
+        file => format!("the local state ({file})"),
+    }
 }

@@ -427,7 +427,9 @@ impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Packer<B> {
                 nodes: Vec::new(),
             });
         }
-        self.open.as_mut().ok_or_else(|| internal("no open pack"))
+        self.open
+            .as_mut()
+            .ok_or_else(|| internal("no pack is open"))
     }
 
     fn write_nodes<W: World<Buffer = B>>(

@@ -160,7 +160,7 @@ impl ArchiveFolder {
     /// Reads `archive.toml`.
     pub fn read_toml<W: World>(&self, world: &mut W) -> Result<ArchiveToml, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
-            file: "archive.toml".into(),
+            file: self.file("archive.toml"),
             what: what.into(),
         };
         let bytes = world
@@ -169,15 +169,15 @@ impl ArchiveFolder {
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
         let toml: ArchiveToml =
             toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
-        toml.writer_id().ok_or_else(|| damaged("the writer id"))?;
+        toml.writer_id()
+            .ok_or_else(|| damaged("it has no valid writer id"))?;
         Ok(toml)
     }
 
     /// Writes `archive.toml`.
     pub fn write_toml<W: World>(&self, world: &mut W, toml: &ArchiveToml) -> Result<(), Failure> {
-        let text = toml::to_string(toml).map_err(|_| Failure::Internal {
-            what: "archive.toml".into(),
-        })?;
+        let text = toml::to_string(toml)
+            .map_err(|_| Failure::internal("archive.toml has no form as TOML"))?;
         world.replace_file(&self.file("archive.toml"), text.as_bytes())
     }
 
@@ -202,7 +202,7 @@ impl ArchiveFolder {
             }
         }
         Err(Failure::StateDamaged {
-            file: "credential".into(),
+            file: self.file("credential"),
             what,
         })
     }
@@ -244,7 +244,7 @@ impl ArchiveFolder {
     /// Reads the slots that this machine keeps, so that unlocking never asks the store.
     pub fn read_slots<W: World>(&self, world: &mut W) -> Result<Vec<Slot>, Failure> {
         let damaged = |what: String| Failure::StateDamaged {
-            file: "slots".into(),
+            file: self.file("slots"),
             what,
         };
         let bytes = world

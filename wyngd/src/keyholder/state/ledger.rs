@@ -106,7 +106,7 @@ impl Ledger {
     /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
     pub fn read<W: World>(world: &mut W, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
-            file: FILE.into(),
+            file: folder.file(FILE),
             what: what.into(),
         };
         let bytes = world
