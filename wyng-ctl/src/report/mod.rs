@@ -387,7 +387,10 @@ mod tests {
 
     use rustix::io::Errno;
     use wyng_config::Mistake;
-    use wyng_control::Safe;
+    use wyng_control::{
+        ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+        RestoreReport, Safe, SessionLine, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+    };
 
     use super::*;
     use crate::client::ClientError;
@@ -577,6 +580,228 @@ What a person must know although the command did what it was asked to. With `--j
             std::fs::read_to_string(path).unwrap() == catalogue,
             "docs/errors.md is of another version: run this with WYNG_WRITE_DOCS=1"
         );
+    }
+
+    /// One result of each kind, as a daemon may tell them.
+    fn results() -> Vec<ToClient> {
+        let archive = ArchiveSummary {
+            name: "home".into(),
+            id: "0123456789abcdef0123456789abcdef".into(),
+            store_url: "dir:/srv/wyng".into(),
+            via: "local".into(),
+            generation: 7,
+            committed_time: 1_795_416_190,
+            keys_proven_time: 0,
+            verified_time: 1_795_416_191,
+            chunk_size_bytes: 131_072,
+            pack_size_bytes: 16_777_216,
+            zstd_level: 3,
+            volume_count: 1,
+            pack_count: 2,
+            stored_bytes: 3_000_000,
+            hold_off_runs: 3,
+            hold_off_secs: 604_800,
+        };
+        let session = SessionLine {
+            session: 1_795_416_190,
+            generation: 7,
+            tags: vec!["before".into()],
+            size_bytes: 4096,
+            added_bytes: 512,
+            live: true,
+            damaged: true,
+            acknowledged: false,
+        };
+        let slot = |number, opens| KeySlot {
+            number,
+            recovery_key: number > 0,
+            memory_kib: 65_536,
+            passes: 3,
+            made_time: 1_795_416_190,
+            label: "mine".into(),
+            opens,
+            opened_time: i64::from(number) * 1_795_416_192,
+        };
+        vec![
+            ToClient::Archive(archive),
+            ToClient::Volume(VolumeLine {
+                name: "vm".into(),
+                size_bytes: 4096,
+            }),
+            ToClient::Session(session),
+            ToClient::Acknowledged {
+                what: "vm 2026-11-23T06:43:10Z".into(),
+            },
+            ToClient::BackedUp(VolumeReport {
+                name: "vm".into(),
+                session: Some(1_795_416_190),
+                method: Method::Fiemap,
+                snapshot: false,
+                mounted_at: Some("/mnt".into()),
+                read_bytes: 10,
+                sampled_bytes: 11,
+                changed_bytes: 12,
+                sent_bytes: 13,
+                cpu_micros: 1_234_567,
+            }),
+            ToClient::Monitored(MonitorReport {
+                name: "vm".into(),
+                method: Method::ThinDelta,
+                changed_bytes: 14,
+            }),
+            ToClient::Restored(RestoreReport {
+                item: 0,
+                name: "vm".into(),
+                session: 1_795_416_190,
+                path: "/tmp/vm".into(),
+                written_bytes: 15,
+                fetched_bytes: 16,
+                damaged_bytes: 17,
+                unread_bytes: 18,
+                lost_bytes: 19,
+            }),
+            ToClient::Lost {
+                volume: "vm".into(),
+                ranges: vec![(0, 4096), (8192, 8193)],
+            },
+            ToClient::Lost {
+                volume: "other".into(),
+                ranges: vec![(1, 2)],
+            },
+            ToClient::Differences(vec![(20, 30), (40, 41)]),
+            ToClient::Compared(DiffReport {
+                name: "vm".into(),
+                session: 1_795_416_190,
+                size_bytes: 20,
+                with: None,
+                with_size_bytes: 21,
+                differing_bytes: 22,
+                read_bytes: 23,
+                damaged_bytes: 24,
+            }),
+            ToClient::Problem(Problem {
+                class: ObjectClass::Pack,
+                object: "00ff".into(),
+                problem: "it is missing".into(),
+                volumes: vec!["vm 2026-11-23T06:43:10Z".into()],
+                acknowledged: false,
+            }),
+            ToClient::Verified(VerifyReport {
+                objects_checked: 25,
+                read_bytes: 26,
+                foreign_objects: 27,
+                listed_whole: true,
+                problems: 1,
+                acknowledged: 2,
+            }),
+            ToClient::KeySlot(slot(0, true)),
+            ToClient::KeySlot(slot(1, false)),
+            ToClient::Unlocked {
+                until: 1_795_416_190,
+            },
+            ToClient::Reached {
+                via: "qrexec:backup".into(),
+                service: "wyng.Push".into(),
+            },
+            ToClient::RecoverySheet(RecoverySheet {
+                name: "home".into(),
+                id: "0123456789abcdef0123456789abcdef".into(),
+                store_url: "dir:/srv/wyng".into(),
+                epoch: 1,
+                generation: 7,
+                committed_time: 1_795_416_190,
+                code: "7-5cd87b25239ff2b6-52".into(),
+            }),
+            ToClient::Unenforced(Unenforced {
+                role: "transport".into(),
+                protection: "Landlock".into(),
+                reason: "the kernel has none".into(),
+            }),
+            ToClient::Warned(Warning::HistoryGap { generation: 6 }),
+            ToClient::Failed(Failure::SelfCheck {
+                volume: "vm".into(),
+            }),
+            ToClient::Totals {
+                sent_bytes: 28,
+                peak_rss_bytes: 29,
+            },
+        ]
+    }
+
+    /// The object of a command, without and with results.
+    fn objects(words: &[&str]) -> String {
+        let mut cli = Cli::of(words);
+        cli.options.json = true;
+        let mut report = Report::new(&cli);
+        let mut lines = format!("{}\n", json::object(&report, ExitStatus::Done));
+        for event in results() {
+            report.take(event);
+        }
+        let snapshot = SnapshotLine {
+            archive: None,
+            archive_id: [0xab; 16],
+            volume: Some("vm".into()),
+            session: Some(1_795_416_190),
+            folder: "/srv/.wyng".into(),
+            left_over: Some("its source is gone"),
+            removed: false,
+        };
+        report.take_snapshots(vec![snapshot]);
+        report.take_script("complete".into());
+        report.show_secret(Zeroizing::new("0123-4567".into()));
+        let config = "[archives.home]\nstore = \"dir:/srv/wyng\"\n[volumes]\nvm = \"/srv/vm\"\n[profiles.nightly]\narchive = \"home\"\nvolumes = [\"vm\"]\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, config).unwrap();
+        report.take_config(Config::read(file.path()).unwrap(), true);
+        lines.push_str(&format!("{}\n", json::object(&report, ExitStatus::Damage)));
+        lines
+    }
+
+    const EVERY_COMMAND: [&[&str]; 31] = [
+        &["archive", "create", "home", "--store", "dir:/x"],
+        &["arch-init", "home", "--store", "dir:/x"],
+        &["archive", "open", "home"],
+        &["archive", "take-over", "home"],
+        &["archive", "list"],
+        &["archive", "show", "home"],
+        &["archive", "acknowledge", "home"],
+        &["archive", "forget", "home"],
+        &["key", "list", "home"],
+        &["key", "add", "home"],
+        &["key", "change", "home"],
+        &["key", "remove", "home", "1"],
+        &["key", "check", "home"],
+        &["recovery-sheet", "home"],
+        &["backup", "home", "vm"],
+        &["monitor", "home", "vm"],
+        &["list", "home"],
+        &["list"],
+        &["restore", "home", "vm", "--to", "x"],
+        &["restore", "home", "vm", "--to", "x", "--dry-run"],
+        &["diff", "home", "vm"],
+        &["verify", "home"],
+        &["status"],
+        &["watch"],
+        &["unlock", "home"],
+        &["lock"],
+        &["snapshots", "list"],
+        &["snapshots", "clean", "home"],
+        &["config", "check"],
+        &["qubes", "check"],
+        &["completions", "bash"],
+    ];
+
+    #[test]
+    fn the_object_of_every_command_is_what_scripts_rely_on() {
+        let found: String = EVERY_COMMAND
+            .iter()
+            .map(|words| format!("{}\n{}", words.join(" "), objects(words)))
+            .collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/objects.txt");
+        if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        assert_eq!(found, std::fs::read_to_string(path).unwrap());
     }
 
     #[test]
