@@ -4,8 +4,9 @@
 
 use wyng_control::Safe;
 
-use super::message::{Message, Told};
-use crate::cli::{Cli, Verb};
+use super::told::Told;
+use crate::cli::{Cli, SOCKET, Verb};
+use crate::message::Message;
 use crate::quantity::shell_word;
 
 /// A backup that stopped halfway, and what the catalogue says of every command that did.
@@ -137,7 +138,7 @@ fn program(cli: &Cli) -> String {
         Some(folder) if options.standalone => add("--state-dir", folder),
         _ => {}
     }
-    if !options.standalone && options.socket.as_os_str() != crate::cli::SOCKET {
+    if !options.standalone && options.socket.as_os_str() != SOCKET {
         add("--socket", &options.socket);
     }
     if options.standalone {

@@ -11,12 +11,13 @@ use wyng_control::{
 };
 
 use super::advice::Advice;
+use super::rows::SnapshotLine;
 use super::table::{Cell, Side, State, Table, painted};
-use super::{SnapshotLine, hex, plain};
 use crate::cli::Cli;
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
-use crate::quantity::{column_bytes, session_name, show_bytes};
+use crate::plain::plain;
+use crate::quantity::{column_bytes, hex, session_name, show_bytes};
 
 /// Shows results as they come.
 pub(super) struct Human {

@@ -6,9 +6,11 @@ use serde_json::{Map, Value, json};
 use wyng_config::Profile;
 use wyng_control::{ExitStatus, SessionLine, ToClient};
 
+use super::Report;
 use super::human::method_name;
-use super::{Report, SnapshotLine, Told, hex};
-use crate::quantity::session_name;
+use super::rows::SnapshotLine;
+use super::told::Told;
+use crate::quantity::{hex, session_name};
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;

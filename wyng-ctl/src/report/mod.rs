@@ -4,9 +4,10 @@
 mod advice;
 mod human;
 mod json;
-mod message;
+mod rows;
 mod sheet;
 mod table;
+mod told;
 mod unparsed;
 
 use std::ffi::OsString;
@@ -20,31 +21,14 @@ use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Verb};
 use crate::client;
+use crate::message::Message;
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
+use crate::plain::plain;
 use advice::Advice;
 use human::Human;
-pub(crate) use message::Message;
-use message::Told;
-
-/// A base snapshot, as it is shown.
-#[derive(Debug, Clone)]
-pub(crate) struct SnapshotLine {
-    /// The archive's name; none if it is not known here.
-    pub(crate) archive: Option<String>,
-    /// The archive's id.
-    pub(crate) archive_id: [u8; 16],
-    /// The volume's name, where that is known.
-    pub(crate) volume: Option<String>,
-    /// The session that it is of; none if the folder cannot be looked into.
-    pub(crate) session: Option<i64>,
-    /// Where it lies.
-    pub(crate) folder: PathBuf,
-    /// Why nothing uses it.
-    pub(crate) left_over: Option<&'static str>,
-    /// It was removed.
-    pub(crate) removed: bool,
-}
+pub(crate) use rows::SnapshotLine;
+use told::Told;
 
 /// How a recovery sheet is drawn besides its text.
 struct Drawing {
@@ -357,28 +341,6 @@ fn tell(told: &Told) {
     );
 }
 
-/// As ids are written.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Text that may come from an archive, with what a terminal would obey made visible.
-pub(crate) fn plain(text: &str) -> String {
-    let harmless = |char: char| {
-        !char.is_control()
-            && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|char| {
-            if harmless(char) {
-                char.to_string()
-            } else {
-                char.escape_unicode().to_string()
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -500,11 +462,11 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_answer(Answer::No, "overwriting /path"),
             Message::of_needed_archive(&["home".into(), "office".into()]),
             Message::of_unheard_signals(&error),
-            Message::of_client(&ClientError::NoDaemon(path.into())),
-            Message::of_client(&ClientError::Denied(path.into())),
-            Message::of_client(&ClientError::NoState(path.into())),
-            Message::of_client(&ClientError::NotStarted(path.into(), error)),
-            Message::of_client(&ClientError::Lost),
+            ClientError::NoDaemon(path.into()).message(),
+            ClientError::Denied(path.into()).message(),
+            ClientError::NoState(path.into()).message(),
+            ClientError::NotStarted(path.into(), error).message(),
+            ClientError::Lost.message(),
         ]
     }
 
@@ -802,10 +764,5 @@ What a person must know although the command did what it was asked to. With `--j
             std::fs::write(&path, &found).unwrap();
         }
         assert_eq!(found, std::fs::read_to_string(path).unwrap());
-    }
-
-    #[test]
-    fn a_name_cannot_command_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\u{202e}c"), "a\\u{1b}[2Jb\\u{202e}c");
     }
 }

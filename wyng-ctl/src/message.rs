@@ -10,56 +10,27 @@ use rustix::io::Errno;
 use wyng_config::Mistake;
 use wyng_control::{ExitStatus, Failure, Safe};
 
-use crate::client::ClientError;
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
-const NOTHING_DONE: &str = "Nothing was done.";
+/// What is safe where a command stopped before it began.
+pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
 
 /// Something that went wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    pub(super) code: &'static str,
-    pub(super) exit: ExitStatus,
-    pub(super) text: String,
-    pub(super) safe: Safe,
-    pub(super) next: String,
-    pub(super) volume: Option<String>,
-}
-
-/// The same, said of the command that was run.
-#[derive(Debug, Clone)]
-pub(super) struct Told {
-    pub(super) code: &'static str,
-    pub(super) exit: ExitStatus,
-    pub(super) text: String,
-    pub(super) safe: String,
-    pub(super) next: String,
-    pub(super) volume: Option<String>,
-}
-
-impl Told {
-    /// Of words that are no command: nothing is known of archives.
-    pub(super) fn of_no_command(message: Message) -> Self {
-        let safe = match message.safe {
-            Safe::Always(safe) => safe,
-            Safe::OfCommand => NOTHING_DONE,
-        };
-        Self {
-            code: message.code,
-            exit: message.exit,
-            text: message.text,
-            safe: safe.to_owned(),
-            next: message.next,
-            volume: message.volume,
-        }
-    }
+    pub(crate) code: &'static str,
+    pub(crate) exit: ExitStatus,
+    pub(crate) text: String,
+    pub(crate) safe: Safe,
+    pub(crate) next: String,
+    pub(crate) volume: Option<String>,
 }
 
 impl Message {
-    fn new(
+    pub(crate) fn new(
         code: &'static str,
         exit: ExitStatus,
         text: String,
@@ -381,47 +352,6 @@ impl Message {
             NOTHING_DONE,
             "Check the limits of the process (ulimit -n).",
         )
-    }
-
-    pub(crate) fn of_client(error: &ClientError) -> Self {
-        use ExitStatus::{Failed, Unreachable};
-        match error {
-            ClientError::Interrupted => Self::of_failure(&Failure::Interrupted),
-            ClientError::NoDaemon(path) => Self::new(
-                "no-daemon",
-                Unreachable,
-                format!("no daemon listens at {}", path.display()),
-                NOTHING_DONE,
-                "Start it (systemctl start wyngd.socket), or add --standalone.",
-            ),
-            ClientError::Denied(path) => Self::new(
-                "daemon-denied",
-                Failed,
-                format!("you may not use the daemon at {}", path.display()),
-                NOTHING_DONE,
-                "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
-            ),
-            ClientError::NoState(path) => Self::of_failure(&Failure::NoState {
-                folder: path.display().to_string(),
-            }),
-            ClientError::NotStarted(path, error) => Self::new(
-                "daemon-not-started",
-                Failed,
-                format!("the daemon {} cannot be started: {error}", path.display()),
-                NOTHING_DONE,
-                "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
-            ),
-            ClientError::Lost => Self {
-                safe: Safe::OfCommand,
-                ..Self::new(
-                    "daemon-lost",
-                    Failed,
-                    "the daemon ended before the command was done".to_owned(),
-                    NOTHING_DONE,
-                    "Run the same command again; with -v the daemon says more.",
-                )
-            },
-        }
     }
 }
 
