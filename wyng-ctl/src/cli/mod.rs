@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The command line: its words (`args`), their values (`parse`), what they leave out (`settle`), and
-//! the message that each command becomes (`request`).
+//! The command line: its words (`args`), their names (`kind`), their values (`parse`), what they
+//! leave out (`settle`), and the message that each command becomes (`request`).
 
 mod args;
+mod kind;
 mod parse;
 mod request;
 mod settle;
@@ -15,7 +16,8 @@ pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RestoreArgs, SOCKET, Shell,
     SnapshotsVerb, Verb,
 };
-use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, QubesVerb, VerifyArgs};
+use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
+pub(crate) use kind::Kind;
 
 /// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing
 /// down what comes.
@@ -48,41 +50,6 @@ impl Cli {
     /// Is standard output where a volume is restored to? Then nothing else may be written there.
     pub(crate) fn stdout_is_target(&self) -> bool {
         matches!(&self.verb, Verb::Restore(RestoreArgs { to: Some(to), .. }) if to.as_os_str() == "-")
-    }
-
-    /// The command's words, for `--json`.
-    pub(crate) fn command_name(&self) -> &'static str {
-        match &self.verb {
-            Verb::Archive(ArchiveVerb::Create(_)) | Verb::ArchInit(_) => "archive create",
-            Verb::Archive(ArchiveVerb::Open(_)) => "archive open",
-            Verb::Archive(ArchiveVerb::TakeOver { .. }) => "archive take-over",
-            Verb::Archive(ArchiveVerb::List) => "archive list",
-            Verb::Archive(ArchiveVerb::Show { .. }) => "archive show",
-            Verb::Archive(ArchiveVerb::Acknowledge { .. }) => "archive acknowledge",
-            Verb::Archive(ArchiveVerb::Forget { .. }) => "archive forget",
-            Verb::Key(KeyVerb::List { .. }) => "key list",
-            Verb::Key(KeyVerb::Add { .. }) => "key add",
-            Verb::Key(KeyVerb::Change { .. }) => "key change",
-            Verb::Key(KeyVerb::Remove { .. }) => "key remove",
-            Verb::Key(KeyVerb::Check { .. }) => "key check",
-            Verb::RecoverySheet { .. } => "recovery-sheet",
-            Verb::Backup(_) => "backup",
-            Verb::List(_) => "list",
-            Verb::Monitor(_) => "monitor",
-            Verb::Restore(_) => "restore",
-            Verb::Diff(_) => "diff",
-            Verb::Verify(_) => "verify",
-            Verb::Unlock { .. } => "unlock",
-            Verb::Lock { .. } => "lock",
-            Verb::Snapshots(SnapshotsVerb::List { .. }) => "snapshots list",
-            Verb::Snapshots(SnapshotsVerb::Clean { .. }) => "snapshots clean",
-            Verb::Config(ConfigVerb::Check) => "config check",
-            Verb::Qubes(QubesVerb::Check { .. }) => "qubes check",
-            Verb::Completions { .. } => "completions",
-            Verb::Man { .. } => "man",
-            Verb::Watch => "watch",
-            Verb::Status { .. } => "status",
-        }
     }
 
     /// Where a passphrase comes from. A new one for an archive that has one never comes from where

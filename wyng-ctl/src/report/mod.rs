@@ -2,6 +2,7 @@
 //! What a command found: for people as it comes, or as one JSON object at the end.
 
 mod advice;
+mod found;
 mod human;
 mod json;
 mod rows;
@@ -19,13 +20,14 @@ use wyng_config::Config;
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
-use crate::cli::{self, Cli, Verb};
+use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
 use crate::message::Message;
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
 use crate::plain::plain;
 use advice::Advice;
+use found::Found;
 use human::Human;
 pub(crate) use rows::SnapshotLine;
 use told::Told;
@@ -65,26 +67,18 @@ impl Drawing {
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
-    /// Nothing is to be changed.
-    dry_run: bool,
-    command: &'static str,
+    kind: Kind,
     archive: Option<String>,
     /// The state folder of a private daemon.
     state_dir: Option<PathBuf>,
-    events: Vec<ToClient>,
+    found: Found,
     messages: Vec<Told>,
     human: Human,
     advice: Advice,
     output: Output,
     warnings: Vec<Warning>,
-    /// What `config check` found.
-    config: Option<Config>,
-    /// What `completions` prints.
-    script: Option<String>,
-    /// Base snapshots.
-    snapshots: Vec<SnapshotLine>,
-    /// A recovery key, shown once.
-    secret: Option<Zeroizing<String>>,
+    /// A new recovery key was among the results.
+    has_key: bool,
     /// How a recovery sheet is drawn besides its text.
     drawing: Drawing,
     /// Told already, in better words than the daemon can.
@@ -97,23 +91,19 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
-            dry_run: cli.is_dry_run(),
-            command: cli.command_name(),
+            kind: cli.kind(),
             archive: cli.archive().map(str::to_owned),
             state_dir: cli
                 .options
                 .standalone
                 .then(|| client::state_dir(&cli.options)),
-            events: Vec::new(),
+            found: Found::of(cli),
             messages: Vec::new(),
             human: Human::new(cli),
             advice: Advice::of(cli),
             output: Output::new(cli.stdout_is_target()),
             warnings: Vec::new(),
-            config: None,
-            script: None,
-            snapshots: Vec::new(),
-            secret: None,
+            has_key: false,
             drawing: Drawing::of(cli),
             passphrase_told: false,
             archive_shown: None,
@@ -143,10 +133,9 @@ impl Report {
         {
             self.fail(message);
         }
-        if self.json {
-            self.events.push(event);
-        } else {
-            self.human.take(&event, &mut self.output);
+        self.found.take(&event);
+        if !self.json {
+            self.human.take(&event, &self.found, &mut self.output);
         }
     }
 
@@ -183,7 +172,7 @@ impl Report {
         if !self.json {
             self.human.snapshots(&lines, &mut self.output);
         }
-        self.snapshots.extend(lines);
+        self.found.take_snapshots(lines);
     }
 
     /// Takes what `config check` read, and whether nothing is wrong with it.
@@ -195,7 +184,7 @@ impl Report {
                     .say("the configuration is right", &mut self.output);
             }
         }
-        self.config = Some(config);
+        self.found.take_config(&config);
     }
 
     /// Takes the script of a shell: for people as it is, so that it can be sourced.
@@ -203,7 +192,7 @@ impl Report {
         if !self.json {
             self.output.bytes(script.as_bytes());
         }
-        self.script = Some(script);
+        self.found.take_script(script);
     }
 
     /// Shows a new recovery key: the only time that it can be seen.
@@ -212,7 +201,8 @@ impl Report {
             self.output.line(key.as_str());
             self.output.line("This recovery key opens the archive like a passphrase. Write it down now: it is not shown again.");
         }
-        self.secret = Some(key);
+        self.has_key = true;
+        self.found.take_key(key);
     }
 
     /// Tells what went wrong, and gives its exit status.
@@ -272,6 +262,18 @@ impl Report {
         self.passphrase_told = true;
     }
 
+    /// The results so far, as one JSON object.
+    fn object(&self, exit: ExitStatus) -> String {
+        json::object(&json::Parts {
+            kind: self.kind,
+            exit,
+            archive: self.archive.as_deref(),
+            errors: &self.messages,
+            warnings: &self.warnings,
+            found: &self.found,
+        })
+    }
+
     /// Says what is left to say: the end of a list, or the JSON object if that was asked for.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         // What failed here, after the daemon had done its part, counts too.
@@ -281,20 +283,21 @@ impl Report {
             .filter(|_| exit == ExitStatus::Done)
             .map_or(exit, |message| message.exit);
         if self.json {
-            let object = json::object(self, exit);
-            self.output.line(&object.to_string());
+            let object = self.object(exit);
+            self.output.line(&object);
         } else {
             self.human.finish(
                 exit,
                 self.archive.as_deref(),
+                &self.found,
                 &self.advice,
                 &mut self.output,
             );
         }
-        match self.output.failure(self.secret.is_some()) {
+        match self.output.failure(self.has_key) {
             None => exit,
             Some(error) => {
-                let message = if self.secret.is_some() {
+                let message = if self.has_key {
                     Message::of_unshown_key(&error)
                 } else {
                     Message::of_output(&error)
@@ -318,7 +321,7 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
         let told = Told::of_no_command(unparsed::message(error, words));
         tell(&told);
         if json {
-            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&told).to_string());
+            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&told));
         }
         return ExitStatus::Usage;
     }
@@ -520,7 +523,7 @@ What a person must know although the command did what it was asked to. With `--j
                     "| {} | {stays} |\n",
                     commands
                         .iter()
-                        .map(|command| format!("`{command}`"))
+                        .map(|command| format!("`{}`", command.words()))
                         .collect::<Vec<_>>()
                         .join(", ")
                 )
@@ -695,7 +698,7 @@ What a person must know although the command did what it was asked to. With `--j
         let mut cli = Cli::of(words);
         cli.options.json = true;
         let mut report = Report::new(&cli);
-        let mut lines = format!("{}\n", json::object(&report, ExitStatus::Done));
+        let mut lines = format!("{}\n", report.object(ExitStatus::Done));
         for event in results() {
             report.take(event);
         }
@@ -715,7 +718,7 @@ What a person must know although the command did what it was asked to. With `--j
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, config).unwrap();
         report.take_config(Config::read(file.path()).unwrap(), true);
-        lines.push_str(&format!("{}\n", json::object(&report, ExitStatus::Damage)));
+        lines.push_str(&format!("{}\n", report.object(ExitStatus::Damage)));
         lines
     }
 

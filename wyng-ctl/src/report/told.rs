@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What went wrong, in the words of the command that was run.
 
+use serde::Serialize;
 use wyng_control::{ExitStatus, Safe};
 
 use crate::message::{Message, NOTHING_DONE};
 
 /// The same, said of the command that was run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Told {
     pub(super) code: &'static str,
+    #[serde(skip)]
     pub(super) exit: ExitStatus,
     pub(super) text: String,
     pub(super) safe: String,
