@@ -1,41 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive on this machine and in the store: its name, its writer, its history.
+//! Failures of an archive as a whole: its name on this machine, its writer, its history.
 
 macro_rules! archive_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// No archive of this name is known here.
+    /// No archive has this name on this machine.
     UnknownArchive { archive: String } = {
         code: "unknown-archive", exit: Usage,
-        what: ("no archive is called {archive:?} here"),
+        what: ("no archive is called {archive:?} on this machine"),
         safe: NOTHING_CHANGED,
-        next: "See `wyng-ctl archive list`; adopt one with `wyng-ctl archive open NAME --store \
-               URL`.",
+        next: "See `wyng-ctl archive list`, or adopt an archive with `wyng-ctl archive open NAME \
+               --store URL`.",
     }
 
-    /// The local name is taken.
+    /// Another archive has this name on this machine.
     ArchiveNameTaken { archive: String } = {
         code: "archive-name-taken", exit: Usage,
-        what: ("an archive is already called {archive:?} here"),
+        what: ("an archive called {archive:?} already exists on this machine"),
         safe: NOTHING_CHANGED,
-        next: "Choose another name, or remove the local state with `wyng-ctl archive forget \
-               ARCHIVE`.",
+        next: "Choose another name, or remove the local state of that archive with `wyng-ctl \
+               archive forget ARCHIVE`.",
     }
 
-    /// The archive is known here under another name.
+    /// This machine knows the archive under another name.
     ArchiveKnown { archive: String, known_as: String } = {
         code: "archive-known", exit: Usage,
         what: (
-            "this archive is known here as {known_as:?} and cannot be opened as {archive:?} too"
+            "this archive is called {known_as:?} on this machine, so it cannot be opened as \
+             {archive:?}"
         ),
         safe: NOTHING_CHANGED,
-        next: "Use the name that it has here; `wyng-ctl archive forget NAME` gives that name up.",
+        next: "Use its present name, or give that name up with `wyng-ctl archive forget NAME`.",
     }
 
-    /// An archive is to be opened for the first time, and nobody says where it is.
+    /// An archive is opened for the first time, and its store was not named.
     StoreUnnamed { archive: String } = {
         code: "store-unnamed", exit: Usage,
-        what: ("archive {archive:?} is not known here yet, and nothing says where it is"),
+        what: ("archive {archive:?} is not known on this machine yet, and its store was not named"),
         safe: NOTHING_CHANGED,
         next: "Add --store URL.",
     }
@@ -43,94 +44,98 @@ macro_rules! archive_failures {
     /// Another machine is the archive's writer.
     NotWriter { archive: String } = {
         code: "not-writer", exit: Failed,
-        what: ("another machine writes to {archive:?}; this one may read it"),
+        what: (
+            "another machine is the writer of archive {archive:?}; this machine may only read it"
+        ),
         safe: NOTHING_CHANGED,
-        next: "If the other machine is out of use, run `wyng-ctl archive take-over ARCHIVE`.",
+        next: "If the other machine is no longer in use, run `wyng-ctl archive take-over ARCHIVE`.",
     }
 
-    /// The place holds no archive.
+    /// The store holds no key slot.
     NotAnArchive = {
         code: "not-an-archive", exit: Failed,
-        what: ("the place holds no slot of a Wyng archive"),
+        what: ("the store holds no key slot of a Wyng archive"),
         safe: NOTHING_CHANGED,
         next: "Check the address of the store. If it is right, the store has lost the slots: \
-               `wyng-ctl verify` and `wyng-ctl backup` on a machine that has the archive put them \
-               back.",
+               `wyng-ctl verify` and `wyng-ctl backup` on a machine that has the archive restore \
+               them.",
     }
 
-    /// The store holds another archive than the one that is known under this name.
+    /// The store holds a different archive from the one known under this name.
     OtherArchive = {
         code: "other-archive", exit: Damage,
-        what: ("the store holds another archive than the one known under this name"),
+        what: ("the store holds a different archive from the one known under this name"),
         safe: NOTHING_CHANGED,
-        next: "Check the address; if the archive was replaced by somebody else, do not use it.",
+        next: "Check the address. If somebody replaced the archive, do not use it.",
     }
 
-    /// The commit's name is taken by other bytes.
+    /// The store has another commit under the name of this one.
     Forked { generation: u64 } = {
         code: "forked", exit: Damage,
         what: (
-            "commit {generation} exists with other bytes: this machine's state is older than the \
-             archive, another machine writes to it, or the commit is damaged"
+            "commit {generation} exists with different content: this machine's state is older \
+             than the archive, another machine writes to it, or the commit is damaged"
         ),
         safe: Safe::Always(
-            "Nothing was overwritten, and what was sent stays. No command pushes until this is \
-             settled.",
+            "Nothing was overwritten, and everything that was sent stays. No command pushes until \
+             this is settled.",
         ),
-        next: "Run `wyng-ctl archive open ARCHIVE`, which reads what is there and finds out \
-               which; then run the same command again.",
+        next: "Run `wyng-ctl archive open ARCHIVE`, which reads the commit and finds the cause; \
+               then run the same command again.",
     }
 
-    /// An earlier run found a fork; nothing is pushed until `archive open`.
+    /// An earlier command found a fork. Nothing is pushed until `archive open`.
     Stopped = {
         code: "stopped", exit: Damage,
         what: (
-            "an earlier run found that the archive has another writer, or that this state is old"
+            "an earlier command found that the archive has another writer, or that this machine's \
+             state is out of date"
         ),
         safe: NOTHING_CHANGED,
         next: "Run `wyng-ctl archive open ARCHIVE` first.",
     }
 
-    /// The commit's name is taken, and the far end for pushing may not read by what.
+    /// The commit's name is taken, and a connection for pushing cannot read the commit.
     CommitUnsettled { generation: u64 } = {
         code: "commit-unsettled", exit: Damage,
         what: (
-            "the store has commit {generation}, and may not say during a push whether it is this \
+            "the store already has commit {generation}, and a push cannot read whether it is this \
              machine's"
         ),
         safe: Safe::Always(
-            "What was sent stays and is not sent again. No command pushes until this is settled.",
+            "Everything that was sent stays and is not sent again. No command pushes until this \
+             is settled.",
         ),
         next: "Run `wyng-ctl archive open ARCHIVE`, which reads the commit; then run the same \
                command again.",
     }
 
-    /// Two copies of a commit authenticate and differ.
+    /// Two copies of one commit are both authentic and differ.
     TwoCommits { generation: u64 } = {
         code: "two-commits", exit: Damage,
         what: (
-            "two different commits of generation {generation} are in the store: two machines \
-             wrote it"
+            "the store holds two different commits of generation {generation}: two machines wrote \
+             to the archive"
         ),
         safe: NO_WRONG_BYTE,
-        next: "Go on with the machine whose sessions you want to keep, and start a new archive \
-               from it; what was restored from either is right.",
+        next: "Continue on the machine whose sessions you want to keep, and start a new archive \
+               from it. Whatever was restored from either commit is right.",
     }
 
-    /// No copy of the newest commit, or of what it reaches first, can be read. `opened`: the older
-    /// generation that was opened; 0: none.
+    /// No copy of the newest commit, or of the objects that it reaches first, can be read. `opened`
+    /// is the older generation that was opened, 0 if there is none.
     NewestDamaged { generation: u64, opened: u64 } = {
         code: "newest-damaged", exit: Damage,
         what: ("{}", newest_damaged(*generation, *opened)),
         safe: Safe::Always(
-            "Sessions of older generations are whole, unless a problem names them. Nothing in the \
-             store was changed.",
+            "Sessions of older generations are intact, except for those that a problem names. \
+             Nothing in the store was changed.",
         ),
         next: "Restore older sessions by name, with --session. If the machine that wrote the \
                newest generation still has its state, run `wyng-ctl backup` there, which repairs \
-               it, and `wyng-ctl archive open ARCHIVE` here again; otherwise accept the older \
-               state with `wyng-ctl archive open ARCHIVE --before GENERATION`, giving the damaged \
-               generation.",
+               the generation, and then `wyng-ctl archive open ARCHIVE` here. Otherwise accept \
+               the older state with `wyng-ctl archive open ARCHIVE --before GENERATION`, where \
+               GENERATION is the damaged one.",
     }
 
     /// `--before` names a generation that this machine has committed or adopted, or an older one.
@@ -138,33 +143,35 @@ macro_rules! archive_failures {
         code: "before-known", exit: Usage,
         what: ("{}", before_known(*known_generation)),
         safe: NOTHING_CHANGED,
-        next: "Give --before a higher generation, or leave it out.",
+        next: "Give --before a higher generation, or omit it.",
     }
 
-    /// The archive was opened at an older generation than the newest; it can be read.
+    /// The archive was opened at an older generation, because newer ones are damaged. It can only
+    /// be read.
     NewerPassedOver { generation: u64, newest: u64 } = {
         code: "newer-passed-over", exit: Damage,
         what: (
-            "newer generations existed, up to {newest}, and are damaged; the archive is open as \
-             generation {generation} left it"
+            "newer generations, up to {newest}, are damaged; the archive is open at generation \
+             {generation}"
         ),
         safe: Safe::Always(
-            "Sessions up to this generation restore. Sessions that only newer ones have are not \
-             shown.",
+            "Sessions up to this generation can be restored. Sessions of newer generations are \
+             not shown.",
         ),
-        next: "Run `wyng-ctl archive take-over ARCHIVE` to go on from this generation, or \
+        next: "Run `wyng-ctl archive take-over ARCHIVE` to continue from this generation, or \
                `wyng-ctl archive open ARCHIVE` if the newer ones were repaired.",
     }
 
-    /// The same, and a newer generation is sound, so that nothing can be written after this one.
+    /// The archive was opened at an older generation though a newer one is intact: a write would
+    /// fork it.
     NewerSound { generation: u64, newest: u64 } = {
         code: "newer-sound", exit: Damage,
         what: (
-            "generation {newest} is sound, and the archive is open as generation {generation} \
-             left it: it can be read, and not be written"
+            "generation {newest} is intact, but the archive is open at generation {generation}: \
+             it can be read and not written"
         ),
         safe: NOTHING_CHANGED,
-        next: "Run `wyng-ctl archive open ARCHIVE` without --before to go on from the newest \
+        next: "Run `wyng-ctl archive open ARCHIVE` without --before to continue from the newest \
                generation.",
     }
 
@@ -172,42 +179,46 @@ macro_rules! archive_failures {
     RolledBack { known_generation: u64, shown_generation: u64 } = {
         code: "rolled-back", exit: Damage,
         what: (
-            "the store shows generation {shown_generation}, and this machine knows \
-             {known_generation}: it was rolled back"
+            "the store shows generation {shown_generation}, but this machine has seen generation \
+             {known_generation}: the store was rolled back"
         ),
         safe: NO_WRONG_BYTE,
-        next: "Ask who keeps the store. If it was restored from a copy, its newer sessions are \
-               lost there.",
+        next: "Ask whoever runs the store. If it was restored from a copy, sessions newer than \
+               the copy are lost there.",
     }
 
-    /// The store shows a state that does not descend from the known one.
+    /// The history in the store does not descend from the known one.
     NotDescended { known_generation: u64 } = {
         code: "not-descended", exit: Damage,
         what: (
-            "what the store shows does not descend from generation {known_generation}, known here"
+            "the history in the store does not descend from generation {known_generation}, which \
+             this machine knows"
         ),
         safe: NO_WRONG_BYTE,
-        next: "Somebody wrote another history. Do not use it without the recovery sheet's code.",
+        next: "Somebody wrote a different history. Do not use it without the recovery sheet's \
+               code.",
     }
 
     }};
 }
 
-/// What happened: the newest generation is damaged, and which older one was opened; 0: none.
+/// The sentence of a damaged newest generation. `opened` is the older generation that was opened
+/// instead, 0 if there is none.
 pub(super) fn newest_damaged(generation: u64, opened: u64) -> String {
     match opened {
         0 => format!("the newest generation, {generation}, is damaged"),
         opened => format!(
             "the newest generation, {generation}, is damaged; the archive was opened for reading \
-             as generation {opened} left it"
+             at generation {opened}"
         ),
     }
 }
 
-/// What happened: `--before` names a generation below everything that can be opened.
+/// The sentence of a `--before` below every generation that can be opened. A `known_generation` of
+/// 0 means that this machine knows none.
 pub(super) fn before_known(known_generation: u64) -> String {
     match known_generation {
-        0 => "there is no generation below the first".to_owned(),
-        known => format!("this machine knows generation {known}, and opens none that is older"),
+        0 => "no generation comes before the first".to_owned(),
+        known => format!("this machine knows generation {known} and does not open an older one"),
     }
 }

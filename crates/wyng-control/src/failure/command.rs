@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What ends a command whatever it does: its words, the daemon, the machine under it.
+//! Failures of any command: its arguments, the daemon, the machine.
 
 macro_rules! command_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// The two programs are of different versions.
+    /// wyng-ctl and the daemon have different versions.
     VersionMismatch = {
         code: "version-mismatch", exit: Failed,
-        what: ("wyng-ctl and the running daemon are of different versions"),
+        what: ("wyng-ctl and the running daemon have different versions"),
         safe: NOTHING_CHANGED,
-        next: "Restart the daemon (systemctl restart wyngd), or use --standalone.",
+        next: "Restart the daemon (systemctl restart wyngd), or add --standalone.",
     }
 
-    /// A user has as many connections to the daemon as one may have.
+    /// One user already has the maximum number of connections to the daemon.
     TooManyConnections { limit: u32 } = {
         code: "too-many-connections", exit: Failed,
-        what: ("this user has {limit} connections to the daemon already, and may have no more"),
+        what: ("this user already has {limit} connections to the daemon, which is the limit"),
         safe: NOTHING_CHANGED,
-        next: "Wait until one of the commands has ended, and try again.",
+        next: "Wait until one of the commands has ended, and run the same command again.",
     }
 
-    /// Only root and the daemon's own user may do this; `what` completes "may …".
+    /// An action that only root and the daemon's own user may take. `what` completes "may …".
     NotAllowed { what: String } = {
         code: "not-allowed", exit: Failed,
         what: ("only root and the user who runs the daemon may {what}"),
@@ -29,7 +29,7 @@ macro_rules! command_failures {
                or run the command as root.",
     }
 
-    /// A setting outside its bounds.
+    /// A setting is out of bounds.
     BadSetting { setting: String, allowed: String } = {
         code: "bad-setting", exit: Usage,
         what: ("{setting} is out of bounds: {allowed}"),
@@ -37,14 +37,14 @@ macro_rules! command_failures {
         next: "Give a value within the bounds.",
     }
 
-    /// A name that cannot be a volume's or an archive's.
+    /// A name that no volume or archive can have.
     BadName { name: String } = {
         code: "bad-name", exit: Usage,
-        what: ("{name:?} cannot be a name"),
+        what: ("{name:?} is not a valid name"),
         safe: NOTHING_CHANGED,
-        next: "Give a volume another name with NAME=PATH: 1 to 200 bytes without `/` and control \
-               characters. An archive's name has 1 to 64 of A-Z a-z 0-9 . _ -. Neither begins \
-               with `.` or `-`.",
+        next: "Name a volume with NAME=PATH: 1 to 200 bytes without `/` and control characters. \
+               An archive's name has 1 to 64 of A-Z a-z 0-9 . _ -. Neither begins with `.` or \
+               `-`.",
     }
 
     /// Another daemon has locked the state folder.
@@ -65,16 +65,16 @@ macro_rules! command_failures {
                and run the same command again.",
     }
 
-    /// A blob on its way cannot be kept in a memory file.
+    /// A blob in transit cannot be kept in a memory file.
     MemoryFile { errno: i32 } = {
         code: "memory-file", exit: Failed,
-        what: ("a blob on its way cannot be kept in memory: {}", system(*errno)),
+        what: ("a blob in transit cannot be kept in memory: {}", system(*errno)),
         safe: Safe::OfCommand,
-        next: "Free some memory, or lift the limit on the size of files (ulimit -f, LimitFSIZE=), \
-               and run the same command again.",
+        next: "Free some memory, or raise the limit on file sizes (ulimit -f, LimitFSIZE=), and \
+               run the same command again.",
     }
 
-    /// A chunk differed after it was compressed and decompressed again: faulty memory or processor.
+    /// A chunk differed after it was compressed and decompressed: memory or processor is faulty.
     SelfCheck { volume: String } = {
         code: "self-check", exit: Failed,
         what: ("a chunk of {volume:?} differed after it was compressed and decompressed again"),
@@ -91,7 +91,7 @@ macro_rules! command_failures {
         next: "Report this text and what was being done.",
     }
 
-    /// The person interrupted.
+    /// The user interrupted the command.
     Interrupted = {
         code: "interrupted", exit: Interrupted,
         what: ("interrupted"),

@@ -3,31 +3,31 @@
 
 use bincode::{Decode, Encode};
 
-/// The exit status of a command, as scripts see it.
+/// The exit status of a command. Scripts rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum ExitStatus {
-    /// Everything asked was done.
+    /// The command did everything.
     Done,
-    /// Failed.
+    /// The command failed.
     Failed,
-    /// Wrong usage.
+    /// The arguments are wrong.
     Usage,
-    /// Done for some volumes only.
+    /// The command succeeded for some volumes only.
     Partial,
-    /// A sound slot refuses the passphrase, or the archive is locked.
+    /// An intact slot refuses the passphrase, or the archive is locked.
     Locked,
     /// Damage, tampering or rollback was found.
     Damage,
     /// The store or the transport cannot be reached.
     Unreachable,
-    /// Interrupted.
+    /// The user interrupted the command.
     Interrupted,
-    /// Put off: not now, but soon.
+    /// The command was deferred and runs later.
     Deferred,
 }
 
 impl ExitStatus {
-    /// The number that the process ends with.
+    /// The status with which the process ends.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Qubes, qubesd and qrexec.
+//! Failures of qubes, qubesd and qrexec.
 
 macro_rules! qubes_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// The program that calls other qubes is missing. `None`: this system has neither dom0's nor a
-    /// qube's.
+    /// The program that calls other qubes is missing. `None`: this system is neither dom0 nor a
+    /// qube.
     QrexecMissing { program: Option<String> } = {
         code: "qrexec-missing", exit: Unreachable,
         what: ("{}", qrexec_missing(program.as_deref())),
@@ -23,15 +23,15 @@ macro_rules! qubes_failures {
                dom0's log is /var/log/qubes/qrexec.QUBE.log.",
     }
 
-    /// The qube ended, or the link to it.
+    /// The qube ended, or the connection to it broke.
     QubeLost { via: String } = {
         code: "qube-lost", exit: Unreachable,
-        what: ("the qube behind {via:?} ended, or the link to it"),
+        what: ("the qube behind {via:?} ended, or the connection to it broke"),
         safe: Safe::OfCommand,
-        next: "Run the same command again; if that repeats, look at the qube's log and its memory.",
+        next: "Run the same command again. If that repeats, check the qube's log and its memory.",
     }
 
-    /// qubesd cannot be asked.
+    /// qubesd cannot be reached.
     QubesdUnreachable { errno: i32 } = {
         code: "qubesd-unreachable", exit: Unreachable,
         what: ("qubesd cannot be asked for the qube: {}", system(*errno)),
@@ -40,23 +40,23 @@ macro_rules! qubes_failures {
                socket.",
     }
 
-    /// qubesd closed the connection without a word.
+    /// qubesd closed the connection without an answer.
     QubesdRefused = {
         code: "qubesd-refused", exit: Unreachable,
-        what: ("qubesd did not answer: it refused, or failed"),
+        what: ("qubesd gave no answer: it refused the request, or failed"),
         safe: Safe::OfCommand,
         next: "See journalctl -u qubesd.",
     }
 
-    /// What qubesd answered is none of its answers.
+    /// qubesd's answer has an unknown form.
     QubesdAnswer = {
         code: "qubesd-answer", exit: Unreachable,
-        what: ("qubesd answered in a form that is not understood"),
+        what: ("qubesd's answer has an unknown form"),
         safe: Safe::OfCommand,
-        next: "Check that this version of Wyng is for this release of Qubes OS.",
+        next: "Check that this version of Wyng supports this release of Qubes OS.",
     }
 
-    /// There is no qube of this name.
+    /// No qube has this name.
     UnknownQube { qube: String } = {
         code: "unknown-qube", exit: Unreachable,
         what: ("there is no qube {qube:?}"),
@@ -64,16 +64,16 @@ macro_rules! qubes_failures {
         next: "See qvm-ls, and correct the far end: qrexec:VM or qrexec:@dispvm:TEMPLATE.",
     }
 
-    /// The qube could not be made or started; `why` is the name of qubesd's error.
+    /// The qube cannot be created or started; `why` is the name of qubesd's error.
     QubeNotStarted { qube: String, why: String } = {
         code: "qube-not-started", exit: Unreachable,
-        what: ("the qube {qube:?} cannot be made or started: qubesd says {why}"),
+        what: ("the qube {qube:?} cannot be created or started: qubesd reports {why}"),
         safe: Safe::OfCommand,
         next: "Start it by hand (qvm-start QUBE, or qvm-run --dispvm=TEMPLATE true) to see why; a \
                template of disposables needs template_for_dispvms.",
     }
 
-    /// The qube has no memory to start in.
+    /// The memory is not enough to start the qube.
     QubeNoMemory { qube: String } = {
         code: "qube-no-memory", exit: Unreachable,
         what: ("there is not enough memory to start the qube {qube:?}"),
@@ -87,31 +87,25 @@ macro_rules! qubes_failures {
         code: "qube-paused", exit: Unreachable,
         what: ("the qube {qube:?} is paused"),
         safe: Safe::OfCommand,
-        next: "Let it go on (qvm-unpause QUBE), and run the same command again.",
+        next: "Unpause it (qvm-unpause QUBE), and run the same command again.",
     }
 
-    /// The qube was shutting down all the time.
+    /// The qube was shutting down until the timeout.
     QubeHalting { qube: String } = {
         code: "qube-halting", exit: Unreachable,
-        what: (
-            "the qube {qube:?} is shutting down, and has not ended within [qubes] start_timeout"
-        ),
+        what: ("the qube {qube:?} is shutting down, and did not halt within [qubes] start_timeout"),
         safe: Safe::OfCommand,
-        next: "Wait until it has halted (qvm-ls QUBE), or end it (qvm-kill QUBE), and run the \
+        next: "Wait until it has halted (qvm-ls QUBE), or kill it (qvm-kill QUBE), and run the \
                same command again.",
     }
 
     }};
 }
 
-/// What happened: a program is missing, or this system has none for calls to qubes.
+/// The sentence of a missing `program`, or of a system that is neither dom0 nor a qube.
 pub(super) fn qrexec_missing(program: Option<&str>) -> String {
     match program {
         Some(program) => format!("{program} is not installed, so no qube can be called"),
-        None => {
-            "this system has neither qrexec-client (dom0) nor qrexec-client-vm (a qube), so no \
-                 qube can be called"
-                .to_owned()
-        }
+        None => "this system is neither dom0 nor a qube, so no qube can be called".to_owned(),
     }
 }

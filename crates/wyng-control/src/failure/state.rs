@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What this machine remembers of its archives.
+//! Failures of the local state: what this machine remembers of its archives.
 
 macro_rules! state_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// There is no state folder, and so no archive to look at.
+    /// The state folder does not exist, so this machine knows no archive.
     NoState { folder: String } = {
         code: "no-state", exit: Usage,
-        what: ("no archive is known here: there is no state folder {folder}"),
+        what: ("this machine knows no archive: the state folder {folder} does not exist"),
         safe: NOTHING_CHANGED,
-        next: "If there should be some, correct --state-dir. Make an archive with `wyng-ctl \
-               archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME \
-               --store URL`.",
+        next: "If it should exist elsewhere, correct --state-dir. Create an archive with \
+               `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive \
+               open NAME --store URL`.",
     }
 
     /// A file of the local state is damaged.
@@ -24,21 +24,21 @@ macro_rules! state_failures {
                ARCHIVE` to write.",
     }
 
-    /// The local state cannot be read or written. An empty `file` is its folder.
+    /// The local state cannot be read or written. An empty `file` stands for its folder.
     StateIo { file: String, errno: i32 } = {
         code: "state-io", exit: Failed,
         what: ("{} cannot be read or written: {}", state_file(file), system(*errno)),
         safe: Safe::OfCommand,
-        next: "Check that its folder is there, that its disk is writable and not full, and that \
-               the folder is owned by whoever runs the daemon.",
+        next: "Check that its folder exists and belongs to the user who runs the daemon, and that \
+               its disk is writable and not full.",
     }
 
-    /// The cache is lost or behind; backup cannot run without it.
+    /// The cache is lost or out of date. A backup requires it.
     CacheLost = {
         code: "cache-lost", exit: Failed,
-        what: ("the local cache is lost or does not fit the archive's state"),
+        what: ("the local cache is lost or does not match the archive's state"),
         safe: Safe::Always("Nothing was sent; no data is lost."),
-        next: "Run `wyng-ctl archive open ARCHIVE`, which fetches it back.",
+        next: "Run `wyng-ctl archive open ARCHIVE`, which fetches the cache again.",
     }
 
     }};

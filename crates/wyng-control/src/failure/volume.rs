@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes and sessions that a command names.
+//! Failures of volumes and sessions that a command names.
 
 macro_rules! volume_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
-    /// No such volume.
+    /// The archive has no such volume.
     UnknownVolume { volume: String } = {
         code: "unknown-volume", exit: Usage,
         what: ("the archive has no volume {volume:?}"),
@@ -12,7 +12,7 @@ macro_rules! volume_failures {
         next: "See `wyng-ctl list ARCHIVE`.",
     }
 
-    /// No such session.
+    /// The volume has no such session.
     UnknownSession { volume: String, session: String } = {
         code: "unknown-session", exit: Usage,
         what: ("volume {volume:?} has no session {session:?}"),
@@ -20,16 +20,16 @@ macro_rules! volume_failures {
         next: "See `wyng-ctl list ARCHIVE VOLUME`.",
     }
 
-    /// The beginning of a name fits several sessions.
+    /// Several sessions have names with this beginning.
     AmbiguousSession { volume: String, session: String, count: u64 } = {
         code: "ambiguous-session", exit: Usage,
         what: ("the names of {count} sessions of volume {volume:?} begin with {session:?}"),
         safe: NOTHING_CHANGED,
-        next: "Write more of the name, or a day such as 2026-11-28 for its last session; see \
+        next: "Type more of the name, or a day such as 2026-11-28 for its last session; see \
                `wyng-ctl list ARCHIVE VOLUME`.",
     }
 
-    /// No volume has a session that was asked for of all.
+    /// No volume has a session that was asked for across all volumes.
     NoSession { session: String } = {
         code: "no-session", exit: Usage,
         what: ("{}", no_session(session)),
@@ -37,55 +37,55 @@ macro_rules! volume_failures {
         next: "See `wyng-ctl list ARCHIVE`.",
     }
 
-    /// What is between two backups was asked of a volume that has none.
+    /// `monitor` of a volume without a backup.
     NeverBackedUp { volume: String } = {
         code: "never-backed-up", exit: Usage,
         what: ("volume {volume:?} was never backed up, so there is nothing to compare it with"),
         safe: NOTHING_CHANGED,
-        next: "Back it up once; `monitor` is for the time between two backups.",
+        next: "Back it up once; `monitor` compares a volume with its last backup.",
     }
 
-    /// It is not known where a volume was backed up from.
+    /// This machine does not know the path from which a volume was backed up.
     NoOrigin { volume: String } = {
         code: "no-origin", exit: Usage,
         what: ("this machine does not know where {volume:?} was backed up from"),
         safe: NOTHING_CHANGED,
-        next: "Say where it is: --to PATH.",
+        next: "Name the path: --to PATH.",
     }
 
-    /// The volume exists, and was made from another source.
+    /// Two sources of one command have the same volume name.
     VolumeNameTaken { volume: String } = {
         code: "volume-name-taken", exit: Usage,
-        what: ("two sources of this run would both be volume {volume:?}"),
+        what: ("two sources of this command would both be volume {volume:?}"),
         safe: NOTHING_CHANGED,
-        next: "Give one of them a name of its own: NAME=PATH.",
+        next: "Give one of them another name: NAME=PATH.",
     }
 
-    /// The volume was backed up from another path before.
+    /// The volume was last backed up from another path.
     VolumeOfOtherPath { volume: String, path: String, known: String } = {
         code: "volume-of-other-path", exit: Usage,
-        what: ("volume {volume:?} was backed up from {known} before, and not from {path}"),
-        safe: Safe::Always("No session was made of it; its earlier ones are whole."),
-        next: "If this is the same volume, say so with NAME=PATH; if it is another one, give it a \
-               name of its own: OTHERNAME=PATH.",
+        what: ("volume {volume:?} was last backed up from {known}, not from {path}"),
+        safe: Safe::Always("No session of it was made; its earlier ones are intact."),
+        next: "If this is the same volume, confirm it with NAME=PATH. If it is another one, give \
+               it another name: OTHERNAME=PATH.",
     }
 
-    /// The path is the one known, and leads to another file or device than before.
+    /// The path is the known one, and leads to another file or device than before.
     VolumeElsewhere { volume: String, path: String, was: String, now: String } = {
         code: "volume-elsewhere", exit: Usage,
         what: (
-            "{path} of volume {volume:?} leads to {now} now, and led to {was} when it was last \
+            "{path} of volume {volume:?} leads to {now} now, but led to {was} when it was last \
              backed up"
         ),
-        safe: Safe::Always("Nothing was read from it or written to it; all sessions are whole."),
-        next: "Attach or mount the right one. If the volume is there now, say so once: `wyng-ctl \
-               backup ARCHIVE NAME=PATH`.",
+        safe: Safe::Always("Nothing was read from it or written to it; all sessions are intact."),
+        next: "Attach or mount the right one. If the volume has moved there, confirm it once: \
+               `wyng-ctl backup ARCHIVE NAME=PATH`.",
     }
 
     }};
 }
 
-/// What happened: no volume has the session, or none has any.
+/// The sentence of a `session` that no volume has; `latest` stands for any session at all.
 pub(super) fn no_session(session: &str) -> String {
     match session {
         "latest" => "the archive has no session yet".to_owned(),
