@@ -68,9 +68,12 @@ fn whoever_looks_is_answered_beside_a_command_that_works() {
     for look in LOOKS {
         sandbox.wyng(look).success();
     }
-    assert_eq!(
-        sandbox.wyng(&["verify", "home"]).expect(1).codes(),
-        ["busy"]
+    let refused = sandbox.wyng(&["verify", "home"]);
+    assert_eq!(refused.expect(1).codes(), ["busy"]);
+    let text = refused.json["errors"][0]["text"].as_str().unwrap();
+    assert!(
+        text.ends_with(&sandbox.state().display().to_string()),
+        "{text}"
     );
     sandbox.talk_to(socket);
     opened.write_all(b"\n").unwrap();

@@ -74,7 +74,7 @@ fn back_up(world: &mut World<Computed>) {
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(
-        backup::back_up(world, &request).map_err(|failure| failure.text()),
+        backup::back_up(world, &request).map_err(|failure| failure.to_string()),
         Ok(ExitStatus::Done)
     );
 }

@@ -310,10 +310,11 @@ fn a_restore_to_a_new_file_needs_no_memory_of_where_the_volume_was() {
     sandbox.image("vm", MIB, 1);
     let session = sandbox.wyng(&["backup", "home", "vm"]).success().session(0);
     std::fs::write(sandbox.path("state/archives/home/origins.toml"), "vm = 1").unwrap();
-    assert_eq!(
-        in_place(&sandbox, "vm").expect(1).codes(),
-        ["state-damaged"]
-    );
+    let refused = in_place(&sandbox, "vm");
+    assert_eq!(refused.expect(1).codes(), ["state-damaged"]);
+    let text = refused.json["errors"][0]["text"].as_str().unwrap();
+    let named = text.split(' ').find(|word| word.starts_with('/')).unwrap();
+    assert!(std::path::Path::new(named).exists(), "{text}");
     sandbox.assert_restores("vm", &session, &content);
 }
 

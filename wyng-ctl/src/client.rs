@@ -11,10 +11,13 @@ use std::{env, io};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use wyng_control::{CodecError, MESSAGE_MAX_BYTES, ToClient, ToDaemon, decode, encode};
+use wyng_control::{
+    CodecError, ExitStatus, Failure, MESSAGE_MAX_BYTES, Safe, ToClient, ToDaemon, decode, encode,
+};
 use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
 
 use crate::cli::{Cli, Options};
+use crate::message::{Message, NOTHING_DONE};
 use crate::settings;
 
 const DAEMON: &str = "wyngd";
@@ -73,6 +76,50 @@ pub(crate) enum ClientError {
     Lost,
     /// The person interrupted, and nothing more is waited for.
     Interrupted,
+}
+
+impl ClientError {
+    /// What a person is told.
+    pub(crate) fn message(&self) -> Message {
+        use ExitStatus::{Failed, Unreachable};
+        match self {
+            Self::Interrupted => Message::of_failure(&Failure::Interrupted),
+            Self::NoDaemon(path) => Message::new(
+                "no-daemon",
+                Unreachable,
+                format!("no daemon listens at {}", path.display()),
+                NOTHING_DONE,
+                "Start it (systemctl start wyngd.socket), or add --standalone.",
+            ),
+            Self::Denied(path) => Message::new(
+                "daemon-denied",
+                Failed,
+                format!("you may not use the daemon at {}", path.display()),
+                NOTHING_DONE,
+                "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
+            ),
+            Self::NoState(path) => Message::of_failure(&Failure::NoState {
+                folder: path.display().to_string(),
+            }),
+            Self::NotStarted(path, error) => Message::new(
+                "daemon-not-started",
+                Failed,
+                format!("the daemon {} cannot be started: {error}", path.display()),
+                NOTHING_DONE,
+                "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
+            ),
+            Self::Lost => Message {
+                safe: Safe::OfCommand,
+                ..Message::new(
+                    "daemon-lost",
+                    Failed,
+                    "the daemon ended before the command was done".to_owned(),
+                    NOTHING_DONE,
+                    "Run the same command again; with -v the daemon says more.",
+                )
+            },
+        }
+    }
 }
 
 impl From<CodecError> for ClientError {

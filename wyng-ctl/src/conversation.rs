@@ -22,13 +22,15 @@ use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::defaults::default_archive;
 use crate::here;
+use crate::message::Message;
 use crate::overdue::Watch;
 use crate::passphrase::{self, NoPassphrase};
+use crate::plain::plain;
 use crate::pool;
 use crate::power;
 use crate::progress::Progress;
 use crate::quantity::{session_name, show_bytes};
-use crate::report::{Message, Report, plain};
+use crate::report::Report;
 use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
@@ -85,8 +87,8 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                 ended,
                 Err(_) | Ok(ExitStatus::Unreachable | ExitStatus::Interrupted)
             );
-            let mut exit = ended
-                .unwrap_or_else(|error| report.fail(Message::of_client(&conversation.why(error))));
+            let mut exit =
+                ended.unwrap_or_else(|error| report.fail(conversation.why(error).message()));
             if goes_on {
                 conversation
                     .targets
@@ -169,13 +171,13 @@ impl<'a> Conversation<'a> {
             ));
         }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
-        let request = request.ok_or_else(|| Message::of_client(&ClientError::Lost))?;
+        let request = request.ok_or_else(|| ClientError::Lost.message())?;
         let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
-        let client = Client::connect(&Reach::of(cli, only_looks))
-            .map_err(|error| Message::of_client(&error))?;
+        let client =
+            Client::connect(&Reach::of(cli, only_looks)).map_err(|error| error.message())?;
         signals
             .ask_for(client.as_fd())
-            .map_err(|_| Message::of_client(&ClientError::Lost))?;
+            .map_err(|_| ClientError::Lost.message())?;
         let progress = Progress::new(&cli.options, cli.sources().len());
         let conversation = Self {
             cli,

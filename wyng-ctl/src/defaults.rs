@@ -6,7 +6,7 @@ use wyng_control::{CONTROL_VERSION, Command, ExitStatus, ToClient, ToDaemon};
 
 use crate::cli::Cli;
 use crate::client::{Client, ClientError, Reach};
-use crate::report::Message;
+use crate::message::Message;
 
 /// The archive of whoever names none.
 const ARCHIVE_VARIABLE: &str = "WYNG_ARCHIVE";
@@ -52,7 +52,7 @@ fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
             _ => {}
         },
     );
-    asked.map_err(|error| Message::of_client(&error))?;
+    asked.map_err(|error| error.message())?;
     failed.map_or(Ok(names), Err)
 }
 

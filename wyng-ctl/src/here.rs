@@ -8,7 +8,8 @@ use wyng_config::Config;
 use wyng_control::{ExitStatus, NoSource};
 
 use crate::cli::{Cli, ConfigVerb, Options, Verb};
-use crate::report::{Message, Report};
+use crate::message::Message;
+use crate::report::Report;
 use crate::{complete, manual, settings};
 
 /// Runs the command if it is one of them.

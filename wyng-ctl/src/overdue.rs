@@ -7,7 +7,7 @@ use wyng_config::Config;
 use wyng_control::ToClient;
 
 use crate::clock::Clock;
-use crate::report::Message;
+use crate::message::Message;
 
 /// What the daemon told of the archives, so far.
 #[derive(Debug, Default)]

@@ -7,10 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::default_state_dir;
-use crate::report::Message;
+use crate::message::Message;
 
-/// Where the kernel tells of power.
-pub(crate) const POWER_SUPPLIES: &str = "/sys/class/power_supply";
 /// So long a backup is put off on battery, whatever is left.
 const PATIENCE_SECS: i64 = 3 * 86_400;
 /// Afterwards it runs on battery where more than this is left.

@@ -9,8 +9,8 @@ use wyng_control::{Phase, Progress as Told};
 
 use crate::cli::{Options, ProgressStyle};
 use crate::columns::{cut, shorten, width};
+use crate::plain::plain;
 use crate::quantity::{show_bytes, show_share};
-use crate::report::plain;
 
 /// Before that a rate says nothing.
 const RATE_AFTER: Duration = Duration::from_secs(1);

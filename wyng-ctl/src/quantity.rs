@@ -67,6 +67,11 @@ pub(crate) fn capitalized(text: &str) -> String {
     })
 }
 
+/// As ids are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A session's name: `2026-11-23T06:43:10Z`.
 pub(crate) fn session_name(time: i64) -> String {
     Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())

@@ -7,7 +7,7 @@ use std::path::Path;
 use wyng_config::{Config, ConfigError, DEFAULT_PATH};
 
 use crate::cli::Options;
-use crate::report::Message;
+use crate::message::Message;
 
 /// Where it is.
 pub(crate) fn path(options: &Options) -> &Path {

@@ -14,7 +14,8 @@ use wyng_control::{ToClient, VolumePlace};
 use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Kept};
 
-use crate::report::{Message, Report, SnapshotLine};
+use crate::message::Message;
+use crate::report::{Report, SnapshotLine};
 
 /// File systems whose files can be cloned.
 const CLONING: [&str; 2] = ["btrfs", "xfs"];

@@ -13,7 +13,7 @@ use wyng_control::{BackupSource, BaseLabel, BaseOf, FoundSource, NoSource};
 use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
-use crate::report::Message;
+use crate::message::Message;
 
 /// A source on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         Err(failure) => {
             return match (&options.door, &client) {
                 (Door::Client(_), Some(client)) => tell(client, failure),
-                _ => Err(Fatal::Io(io::Error::other(failure.text()))),
+                _ => Err(Fatal::Io(io::Error::other(failure))),
             };
         }
     };
@@ -250,7 +250,7 @@ fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
     let state = open_folder(path).map_err(unusable)?;
     match rustix::fs::flock(&state, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(Failure::Busy {
-            archive: path.display().to_string(),
+            folder: path.display().to_string(),
         }),
         locked => locked
             .map(|()| state)

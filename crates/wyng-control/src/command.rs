@@ -6,7 +6,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
-use crate::origin::{FoundSource, NoSource, Origin};
+use crate::origin::{FoundSource, NoSource, Remembered};
 use crate::target::{TargetFault, TargetForm, TargetLook};
 
 /// From `wyng-ctl` to the daemon.
@@ -154,16 +154,6 @@ pub enum CompareWith {
     Session(SessionChoice),
     /// The volume as it is on this machine.
     Local,
-}
-
-/// A target that was found by what was known of its volume.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Remembered {
-    /// Where it lies.
-    pub origin: Origin,
-    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed
-    /// up from.
-    pub configured: bool,
 }
 
 /// A source of a backup, as the caller named it.

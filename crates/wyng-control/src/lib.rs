@@ -19,6 +19,7 @@ mod command;
 mod event;
 mod failure;
 mod found;
+mod kind;
 mod origin;
 mod target;
 mod warning;
@@ -29,23 +30,24 @@ pub use bounds::{
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
-    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, Remembered,
-    SessionChoice, ToDaemon, UNLOCK_MAX_SECS,
+    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice,
+    ToDaemon, UNLOCK_MAX_SECS,
 };
 pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
     RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
     VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
-pub use failure::{ExitStatus, Failure, ObjectClass, RESUMES};
+pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};
+pub use kind::{FileKind, Unfit};
 pub use origin::{
-    FileKind, FoundSource, NoSource, Origin, PATH_MAX_BYTES, is_path_bounded, path_of_text,
+    FoundSource, NoSource, Origin, PATH_MAX_BYTES, Remembered, is_path_bounded, path_of_text,
     path_text,
 };
-pub use target::{TargetFault, TargetForm, TargetFound, TargetLook, Unfit};
+pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old
 /// `wyng-ctl` is told to restart the daemon.
-pub const CONTROL_VERSION: u32 = 5;
+pub const CONTROL_VERSION: u32 = 6;

@@ -5,6 +5,8 @@
 
 use bincode::{Decode, Encode};
 
+use crate::kind::FileKind;
+
 /// Longest path, in bytes: the kernel's own bound (`PATH_MAX`).
 pub const PATH_MAX_BYTES: usize = 4096;
 /// All marks of one device together, in bytes. A disk has about eight names.
@@ -66,6 +68,16 @@ impl Origin {
     }
 }
 
+/// A target that was found by what was known of its volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Remembered {
+    /// Where it lies.
+    pub origin: Origin,
+    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed
+    /// up from.
+    pub configured: bool,
+}
+
 /// A source that was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct FoundSource {
@@ -97,34 +109,6 @@ pub enum NoSource {
     QubeRuns,
     /// It is of a kind that has no bytes at fixed places.
     Kind(FileKind),
-}
-
-/// Kinds of files that cannot be a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum FileKind {
-    /// A directory.
-    Folder,
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device.
-    CharacterDevice,
-    /// Anything else.
-    Other,
-}
-
-impl FileKind {
-    /// Its name with an article.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Folder => "a folder",
-            Self::Fifo => "a FIFO",
-            Self::Socket => "a socket",
-            Self::CharacterDevice => "a character device",
-            Self::Other => "a special file",
-        }
-    }
 }
 
 /// A path as text: UTF-8 as it is, a backslash doubled, any other byte as `\xNN`. [`path_of_text`]

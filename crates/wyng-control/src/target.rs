@@ -4,9 +4,9 @@
 
 use bincode::{Decode, Encode};
 
-use crate::command::Remembered;
 use crate::failure::Failure;
-use crate::origin::{FileKind, PATH_MAX_BYTES};
+use crate::kind::Unfit;
+use crate::origin::{PATH_MAX_BYTES, Remembered};
 
 /// Four characters stand for a byte of a path that is no text.
 const TEXT_MAX_BYTES: usize = 4 * PATH_MAX_BYTES;
@@ -76,30 +76,6 @@ pub struct TargetFound {
     /// Where it lies, if it is changed in place and the person did not name this place for this
     /// very command.
     pub remembered: Option<Remembered>,
-}
-
-/// What lies where a target is to be, and can hold no volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Unfit {
-    /// A file of a kind that has no bytes at fixed places.
-    Kind(FileKind),
-    /// A symbolic link that leads nowhere.
-    DeadLink,
-    /// A name in `/dev` that no device has.
-    NoDevice,
-}
-
-impl Unfit {
-    /// As a part of a sentence: "PATH is …".
-    pub fn phrase(self) -> &'static str {
-        match self {
-            Self::Kind(kind) => kind.name(),
-            Self::DeadLink => "a symbolic link that leads nowhere",
-            Self::NoDevice => {
-                "a name in /dev without a device: a file made there is only in memory"
-            }
-        }
-    }
 }
 
 /// Why something cannot be a target.

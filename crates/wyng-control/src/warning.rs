@@ -2,6 +2,8 @@
 //! What a person must know although a command did what it was asked to. A failure is in
 //! `failure.rs`.
 
+use std::fmt;
+
 use bincode::{Decode, Encode};
 
 /// See the module's first line.
@@ -46,32 +48,6 @@ impl Warning {
         }
     }
 
-    /// What happened.
-    pub fn text(&self) -> String {
-        match self {
-            Self::OlderOpened { generation, newest } => {
-                format!(
-                    "the archive was opened as generation {generation} left it; generations up to {newest} exist in the store, and their sessions are not shown"
-                )
-            }
-            Self::NewestDamaged { generation, newest } => {
-                format!(
-                    "generation {newest} is damaged, and its sessions are not shown; the archive is open as generation {generation} left it"
-                )
-            }
-            Self::SlotNotListed { slot, generation } => {
-                format!(
-                    "slot {slot} opened the archive, and generation {generation} does not list it: it was added later, or removed before"
-                )
-            }
-            Self::HistoryGap { generation } => {
-                format!(
-                    "commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes"
-                )
-            }
-        }
-    }
-
     /// What to do about it.
     pub fn next(&self) -> &'static str {
         match self {
@@ -86,6 +62,38 @@ impl Warning {
             }
             Self::HistoryGap { .. } => {
                 "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    /// What happened.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OlderOpened { generation, newest } => {
+                write!(
+                    to,
+                    "the archive was opened as generation {generation} left it; generations up to {newest} exist in the store, and their sessions are not shown"
+                )
+            }
+            Self::NewestDamaged { generation, newest } => {
+                write!(
+                    to,
+                    "generation {newest} is damaged, and its sessions are not shown; the archive is open as generation {generation} left it"
+                )
+            }
+            Self::SlotNotListed { slot, generation } => {
+                write!(
+                    to,
+                    "slot {slot} opened the archive, and generation {generation} does not list it: it was added later, or removed before"
+                )
+            }
+            Self::HistoryGap { generation } => {
+                write!(
+                    to,
+                    "commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes"
+                )
             }
         }
     }

@@ -32,7 +32,7 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
     if world.files.only_looks() && !works_read_only(&command) {
         // Before anything is sent or read whose result could not be kept.
         return Err(Failure::StateIo {
-            file: "its folder".into(),
+            file: String::new(),
             errno: READ_ONLY,
         });
     }

@@ -116,9 +116,7 @@ pub fn class_of(class: Class) -> ObjectClass {
 
 /// A broken inner rule.
 pub fn internal(what: &str) -> Failure {
-    Failure::Internal {
-        what: what.to_owned(),
-    }
+    Failure::internal(what)
 }
 
 /// An object that is not what was stored is a problem of its own; anything else ends the command.

@@ -106,8 +106,7 @@ fn next_task(queue: &Mutex<Receiver<Task>>) -> Option<Task> {
     queue.lock().ok()?.recv().ok()
 }
 
+#[track_caller]
 fn worker_lost() -> Failure {
-    Failure::Internal {
-        what: "a worker thread ended".into(),
-    }
+    Failure::internal("a worker thread ended")
 }

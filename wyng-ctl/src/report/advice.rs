@@ -2,49 +2,89 @@
 //! The catalogue's sentences, made those of one command: what holds for it when it stops halfway,
 //! and advice that can be pasted as it is.
 
-use wyng_control::RESUMES;
+use wyng_control::Safe;
 
-use super::message::Message;
-use crate::cli::{Cli, Verb};
+use super::told::Told;
+use crate::cli::{Cli, Kind, SOCKET, Verb};
+use crate::message::Message;
 use crate::quantity::shell_word;
 
-/// What holds for each command when it stops halfway. The first is what the catalogue says.
-pub(super) const WHAT_STAYS: [(&[&str], &str); 10] = [
-    (&["backup"], RESUMES),
+/// A backup that stopped halfway, and what the catalogue says of every command that did.
+pub(super) const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+
+/// A command that stopped halfway, as far as what it leaves behind depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// Whatever its options were.
+    Command(Kind),
+    /// `restore --in-place`.
+    RestoreInPlace,
+    /// `restore --to -`.
+    RestoreToStdout,
+}
+
+impl Stopped {
+    fn of(cli: &Cli) -> Self {
+        match &cli.verb {
+            Verb::Restore(restore) if restore.in_place => Self::RestoreInPlace,
+            Verb::Restore(_) if cli.stdout_is_target() => Self::RestoreToStdout,
+            _ => Self::Command(cli.kind()),
+        }
+    }
+
+    /// As it is written on a command line.
+    #[cfg(test)]
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Command(kind) => kind.words(),
+            Self::RestoreInPlace => "restore --in-place",
+            Self::RestoreToStdout => "restore --to -",
+        }
+    }
+}
+
+/// What holds for each command when it stops halfway: [`Safe::OfCommand`].
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
+    (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
-        &["archive create"],
+        &[Stopped::Command(Kind::ArchiveCreate)],
         "The archive is not there yet. The same command makes it, and takes up what was begun.",
     ),
     (
-        &["archive open"],
+        &[Stopped::Command(Kind::ArchiveOpen)],
         "The store was only read, and what this machine knew of the archive before still counts. The same command begins anew.",
     ),
     (
-        &["archive take-over", "key add", "key change", "key remove"],
+        &[
+            Stopped::Command(Kind::ArchiveTakeOver),
+            Stopped::Command(Kind::KeyAdd),
+            Stopped::Command(Kind::KeyChange),
+            Stopped::Command(Kind::KeyRemove),
+        ],
         "All sessions are whole. The change is made as a whole or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
     ),
     (
-        &["restore"],
+        &[Stopped::Command(Kind::Restore)],
         "The archive was only read. A new target gets its name when it is complete, and not before; the same command goes on with what is left of it.",
     ),
     (
-        &["restore --in-place"],
+        &[Stopped::RestoreInPlace],
         "The archive was only read. The target is what it was, unless an error beside this one says otherwise; the same command fetches what still differs.",
     ),
     (
-        &["restore --to -"],
+        &[Stopped::RestoreToStdout],
         "The archive was only read. What was written to standard output is incomplete.",
     ),
     (
-        &["verify"],
+        &[Stopped::Command(Kind::Verify)],
         "The store was only read. What was checked counts, and what was found is noted.",
     ),
     (
-        &["monitor"],
+        &[Stopped::Command(Kind::Monitor)],
         "Nothing was sent. The next backup reads more at most.",
     ),
     (
-        &["archive forget"],
+        &[Stopped::Command(Kind::ArchiveForget)],
         "The store was not touched. The same command removes what is left here.",
     ),
 ];
@@ -62,16 +102,10 @@ pub(super) struct Advice {
 
 impl Advice {
     pub(super) fn of(cli: &Cli) -> Self {
-        let in_place = matches!(&cli.verb, Verb::Restore(restore) if restore.in_place);
-        let to_stdout = cli.stdout_is_target();
-        let what = match cli.command_name() {
-            "restore" if in_place => "restore --in-place",
-            "restore" if to_stdout => "restore --to -",
-            command => command,
-        };
+        let stopped = Stopped::of(cli);
         let stays = WHAT_STAYS
             .iter()
-            .find(|(commands, _)| commands.contains(&what))
+            .find(|(commands, _)| commands.contains(&stopped))
             .map_or(NOTHING_CHANGED, |(_, stays)| stays);
         Self {
             what_stays: stays,
@@ -82,13 +116,20 @@ impl Advice {
 
     /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown
     /// last, for a command that names none.
-    pub(super) fn apply(&self, message: &mut Message, shown: Option<&str>) {
-        if message.safe == RESUMES {
-            message.safe = self.what_stays.to_owned();
+    pub(super) fn apply(&self, message: Message, shown: Option<&str>) -> Told {
+        let safe = match message.safe {
+            Safe::Always(safe) => safe,
+            Safe::OfCommand => self.what_stays,
+        };
+        let volume = message.volume.as_deref();
+        Told {
+            safe: self.paste(safe, shown, volume),
+            next: self.paste(&message.next, shown, volume),
+            code: message.code,
+            exit: message.exit,
+            text: message.text,
+            volume: message.volume,
         }
-        let volume = message.volume.clone();
-        message.next = self.paste(&message.next, shown, volume.as_deref());
-        message.safe = self.paste(&message.safe, shown, volume.as_deref());
     }
 
     /// Between back quotes a command of ours gets the names and options that are known.
@@ -127,7 +168,7 @@ fn program(cli: &Cli) -> String {
         Some(folder) if options.standalone => add("--state-dir", folder),
         _ => {}
     }
-    if !options.standalone && options.socket.as_os_str() != crate::cli::SOCKET {
+    if !options.standalone && options.socket.as_os_str() != SOCKET {
         add("--socket", &options.socket);
     }
     if options.standalone {
@@ -142,10 +183,8 @@ mod tests {
 
     use super::*;
 
-    fn told(words: &[&str], failure: &Failure) -> Message {
-        let mut message = Message::of_failure(failure);
-        Advice::of(&Cli::of(words)).apply(&mut message, None);
-        message
+    fn told(words: &[&str], failure: &Failure) -> Told {
+        Advice::of(&Cli::of(words)).apply(Message::of_failure(failure), None)
     }
 
     #[test]

@@ -6,17 +6,19 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Method, Problem, RestoreReport, SessionLine, ToClient,
-    Unenforced, VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, ToClient, Unenforced,
+    VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
+use super::found::Found;
+use super::rows::{SessionRow, SnapshotLine, method_name};
 use super::table::{Cell, Side, State, Table, painted};
-use super::{SnapshotLine, hex, plain};
-use crate::cli::Cli;
+use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
-use crate::quantity::{column_bytes, session_name, show_bytes};
+use crate::plain::plain;
+use crate::quantity::{column_bytes, hex, session_name, show_bytes};
 
 /// Shows results as they come.
 pub(super) struct Human {
@@ -25,7 +27,7 @@ pub(super) struct Human {
     colours: bool,
     clock: Clock,
     began: Instant,
-    command: &'static str,
+    kind: Kind,
     /// A backup that only counts.
     dry_run: bool,
     /// Not all of the archive was to be checked.
@@ -34,21 +36,10 @@ pub(super) struct Human {
     unenforced: Vec<Unenforced>,
     /// A volume that is backed up. If it stays the only one, its line has the time too.
     last_backed_up: Option<VolumeReport>,
-    backed_up_count: u64,
-    /// Damage that was acknowledged.
-    acknowledged_count: u64,
-    /// Base snapshots that were shown, that were removed, and that nothing uses any more.
-    snapshot_count: u64,
-    removed_count: u64,
-    left_over_count: u64,
 }
 
 /// Archives, volumes and sessions, as far as they have come.
 struct Listing {
-    archive_count: u64,
-    volume_count: u64,
-    session_count: u64,
-    added_bytes: u64,
     /// The volume whose sessions come, if none of them has come yet.
     volume: Option<String>,
     /// Rows of the last volume are under its name.
@@ -63,10 +54,6 @@ impl Listing {
     fn new(of_one_volume: bool) -> Self {
         use Side::{Left, Right};
         let mut listing = Self {
-            archive_count: 0,
-            volume_count: 0,
-            session_count: 0,
-            added_bytes: 0,
             volume: None,
             volume_name: String::new(),
             sessions: Table::new([
@@ -110,22 +97,17 @@ impl Human {
             colours: has_colours(),
             clock: Clock::here(),
             began: Instant::now(),
-            command: cli.command_name(),
+            kind: cli.kind(),
             dry_run: cli.is_dry_run(),
             checks_part: cli.checks_part(),
             listing: Listing::new(cli.is_of_one_volume()),
             unenforced: Vec::new(),
             last_backed_up: None,
-            backed_up_count: 0,
-            acknowledged_count: 0,
-            snapshot_count: 0,
-            removed_count: 0,
-            left_over_count: 0,
         }
     }
 
-    /// Takes one result.
-    pub(super) fn take(&mut self, event: &ToClient, output: &mut Output) {
+    /// Takes one result, the last of what was `found`.
+    pub(super) fn take(&mut self, event: &ToClient, found: &Found, output: &mut Output) {
         match event {
             ToClient::Archive(archive) => self.archive(archive, output),
             ToClient::Volume(volume) => self.volume(&volume.name),
@@ -133,18 +115,13 @@ impl Human {
             ToClient::BackedUp(volume) => {
                 self.flush(output);
                 self.last_backed_up = Some(volume.clone());
-                self.backed_up_count = self.backed_up_count.saturating_add(1);
             }
-            ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, output),
+            ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, found, output),
             ToClient::Unenforced(missing) => self.unenforced.push(missing.clone()),
             ToClient::Verified(verified) => self.verified(verified, output),
             ToClient::Restored(volume) => self.restored(volume, output),
             event => {
                 self.flush(output);
-                let is_acknowledged = matches!(event, ToClient::Acknowledged { .. });
-                self.acknowledged_count = self
-                    .acknowledged_count
-                    .saturating_add(is_acknowledged.into());
                 let lines = self.lines(event);
                 lines
                     .iter()
@@ -157,7 +134,7 @@ impl Human {
     /// Shows what is held back.
     pub(super) fn flush(&mut self, output: &mut Output) {
         self.end_volume();
-        let lists = !(self.quiet && self.command == "status");
+        let lists = !(self.quiet && self.kind == Kind::Status);
         let listing = &mut self.listing;
         let lines = [
             listing.sessions.sorted().take_lines("", self.colours),
@@ -179,62 +156,61 @@ impl Human {
         &mut self,
         exit: ExitStatus,
         archive: Option<&str>,
+        found: &Found,
         advice: &Advice,
         output: &mut Output,
     ) {
         self.flush(output);
         self.say_unenforced(output);
-        self.say_left_over(advice, output);
+        self.say_left_over(found, advice, output);
         if exit != ExitStatus::Done {
             return;
         }
         let archive = archive.unwrap_or_default();
-        let Listing {
-            archive_count,
-            volume_count,
-            session_count,
-            added_bytes,
-            ..
-        } = self.listing;
-        match self.command {
-            "list" if volume_count == 0 => {
+        match (self.kind, found) {
+            (Kind::List, Found::List(list)) if list.volumes.is_empty() => {
                 output.line(&format!("archive {archive:?} has no session yet"))
             }
-            "list" => {
-                let (volumes, sessions) = (
-                    counted(volume_count, "volume"),
-                    counted(session_count, "session"),
-                );
+            (Kind::List, Found::List(list)) => {
+                let added_bytes = list
+                    .sessions()
+                    .map(|SessionRow(line)| line.added_bytes)
+                    .fold(0, u64::saturating_add);
                 output.line(&format!(
-                    "{volumes}, {sessions}, {} added",
+                    "{}, {}, {} added",
+                    counted(list.volumes.len(), "volume"),
+                    counted(list.sessions().count(), "session"),
                     show_bytes(added_bytes)
                 ));
             }
-            "archive list" if archive_count == 0 => output.line("no archive is known here"),
-            "status" if archive_count == 0 => self.say("no archive is known here", output),
-            "snapshots list" if self.snapshot_count == 0 => {
+            (Kind::ArchiveList, _) if found.archive_count() == 0 => {
+                output.line("no archive is known here")
+            }
+            (Kind::Status, _) if found.archive_count() == 0 => {
+                self.say("no archive is known here", output)
+            }
+            (Kind::SnapshotsList, _) if found.snapshots().is_empty() => {
                 output.line("no base snapshot was found")
             }
-            "snapshots clean" => self.say(
-                &format!("{} removed", counted(self.removed_count, "base snapshot")),
-                output,
-            ),
-            "archive acknowledge" if self.acknowledged_count == 0 => {
+            (Kind::SnapshotsClean, _) => {
+                let removed = found.snapshots().iter().filter(|line| line.removed);
                 self.say(
-                    &advice.paste(
-                        "no damage is known; `wyng-ctl verify ARCHIVE` looks for it",
-                        None,
-                        None,
-                    ),
+                    &format!("{} removed", counted(removed.count(), "base snapshot")),
                     output,
-                );
+                )
             }
-            "archive forget" => self.say(
+            (_, Found::Acknowledged(damage)) if damage.acknowledged.is_empty() => {
+                let line = "no damage is known; `wyng-ctl verify ARCHIVE` looks for it";
+                self.say(&advice.paste(line, None, None), output);
+            }
+            (Kind::ArchiveForget, _) => self.say(
                 &format!("archive {archive:?} is forgotten here; its store was not touched"),
                 output,
             ),
-            "key check" => self.say(&format!("the passphrase opens archive {archive:?}"), output),
-            "lock" => self.say("locked", output),
+            (Kind::KeyCheck, _) => {
+                self.say(&format!("the passphrase opens archive {archive:?}"), output)
+            }
+            (Kind::Lock, _) => self.say("locked", output),
             _ => {}
         }
     }
@@ -269,20 +245,13 @@ impl Human {
                 snapshot_state(line),
             ]);
         }
-        let shown = !self.quiet || self.command == "snapshots list";
+        let shown = !self.quiet || self.kind == Kind::SnapshotsList;
         table
             .sorted()
             .take_lines("", self.colours)
             .iter()
             .filter(|_| shown)
             .for_each(|line| output.line(line));
-        self.snapshot_count = self.snapshot_count.saturating_add(lines.len() as u64);
-        self.removed_count = self
-            .removed_count
-            .saturating_add(lines.iter().filter(|line| line.removed).count() as u64);
-        self.left_over_count = self
-            .left_over_count
-            .saturating_add(lines.iter().filter(|line| is_left_over(line)).count() as u64);
     }
 
     /// Prints what a configuration says.
@@ -317,7 +286,7 @@ impl Human {
     /// Results that somebody wants to see, and not only to have; and what is wrong.
     fn is_asked_for(&self, event: &ToClient) -> bool {
         match event {
-            ToClient::KeySlot(_) => self.command == "key list",
+            ToClient::KeySlot(_) => self.kind == Kind::KeyList,
             ToClient::Monitored(_)
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
@@ -329,9 +298,8 @@ impl Human {
 
     fn archive(&mut self, archive: &ArchiveSummary, output: &mut Output) {
         self.flush(output);
-        self.listing.archive_count = self.listing.archive_count.saturating_add(1);
         let verified = archive.verified_time;
-        if self.command == "archive list" {
+        if self.kind == Kind::ArchiveList {
             self.listing.archives.push([
                 plain(&archive.name).into(),
                 archive.volume_count.to_string().into(),
@@ -364,7 +332,7 @@ impl Human {
                 self.clock.ago(archive.committed_time),
             ),
         ];
-        if self.command != "status" || self.verbose {
+        if self.kind != Kind::Status || self.verbose {
             lines.push(format!(
                 "  id {}, generation {}, {} of {}, chunks of {}, zstd {}, through {}",
                 archive.id,
@@ -376,7 +344,7 @@ impl Human {
                 plain(&archive.via),
             ));
         }
-        let shown = !self.quiet || self.command == "archive show";
+        let shown = !self.quiet || self.kind == Kind::ArchiveShow;
         lines
             .iter()
             .filter(|_| shown)
@@ -385,7 +353,6 @@ impl Human {
 
     fn volume(&mut self, name: &str) {
         self.end_volume();
-        self.listing.volume_count = self.listing.volume_count.saturating_add(1);
         self.listing.volume_name = plain(name);
         self.listing.volume = Some(plain(name));
     }
@@ -396,7 +363,7 @@ impl Human {
             return;
         };
         let none = || Cell::from("-".to_owned());
-        if self.command == "status" {
+        if self.kind == Kind::Status {
             self.listing.newest.push([
                 name.into(),
                 Cell::new("none".into(), State::Warning),
@@ -420,8 +387,6 @@ impl Human {
 
     fn session(&mut self, session: &SessionLine) {
         self.listing.volume = None;
-        self.listing.session_count = self.listing.session_count.saturating_add(1);
-        self.listing.added_bytes = self.listing.added_bytes.saturating_add(session.added_bytes);
         let name: Cell = self.listing.volume_name.clone().into();
         let (time, local) = (
             session_name(session.session),
@@ -432,7 +397,7 @@ impl Human {
             column_bytes(session.size_bytes),
             self.notes(session),
         );
-        if self.command == "status" {
+        if self.kind == Kind::Status {
             self.listing
                 .newest
                 .push([name, time.into(), local.into(), age, size.into(), notes]);
@@ -571,10 +536,14 @@ impl Human {
         }
     }
 
-    fn totals(&mut self, sent_bytes: u64, output: &mut Output) {
+    fn totals(&mut self, sent_bytes: u64, found: &Found, output: &mut Output) {
+        let volume_count = match found {
+            Found::Backup(backup) => backup.volumes.len(),
+            _ => 0,
+        };
         let took = duration(i64::try_from(self.began.elapsed().as_secs()).unwrap_or(i64::MAX));
         match self.last_backed_up.take() {
-            Some(volume) if self.backed_up_count == 1 => {
+            Some(volume) if volume_count == 1 => {
                 self.say_backed_up(&volume, &format!(", {took}"), output)
             }
             last => {
@@ -586,7 +555,7 @@ impl Human {
                     format!("{} sent, ", show_bytes(sent_bytes))
                 };
                 self.say(
-                    &format!("{}: {sent}{took}", counted(self.backed_up_count, "volume")),
+                    &format!("{}: {sent}{took}", counted(volume_count, "volume")),
                     output,
                 );
             }
@@ -645,7 +614,7 @@ impl Human {
                 );
             }
         } else if !missing.is_empty() {
-            let count = counted(missing.len() as u64, "protection");
+            let count = counted(missing.len(), "protection");
             self.say(
                 &format!("{count} of the daemon cannot be enforced on this system; -v names each"),
                 output,
@@ -653,8 +622,9 @@ impl Human {
         }
     }
 
-    fn say_left_over(&self, advice: &Advice, output: &mut Output) {
-        let (count, verb, object) = match self.left_over_count {
+    fn say_left_over(&self, found: &Found, advice: &Advice, output: &mut Output) {
+        let left_over = found.snapshots().iter().filter(|line| is_left_over(line));
+        let (count, verb, object) = match left_over.count() {
             0 => return,
             1 => ("1 base snapshot".to_owned(), "is", "it"),
             count => (format!("{count} base snapshots"), "are", "them"),
@@ -795,16 +765,7 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
 }
 
 /// `1 pack`, `2 packs`.
-fn counted(count: u64, thing: &str) -> String {
+fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+    let count: u64 = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
-}
-
-/// How `method` is called in JSON and for people.
-pub(super) fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::FullScan => "full-scan",
-        Method::Fiemap => "fiemap",
-        Method::BtrfsSearch => "btrfs-search",
-        Method::ThinDelta => "thin-delta",
-    }
 }

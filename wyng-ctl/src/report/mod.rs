@@ -2,11 +2,13 @@
 //! What a command found: for people as it comes, or as one JSON object at the end.
 
 mod advice;
+mod found;
 mod human;
 mod json;
-mod message;
+mod rows;
 mod sheet;
 mod table;
+mod told;
 mod unparsed;
 
 use std::ffi::OsString;
@@ -18,32 +20,17 @@ use wyng_config::Config;
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
-use crate::cli::{self, Cli, Verb};
+use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
+use crate::message::Message;
 use crate::output::Output;
 use crate::passphrase::NoPassphrase;
+use crate::plain::plain;
 use advice::Advice;
+use found::Found;
 use human::Human;
-pub(crate) use message::Message;
-
-/// A base snapshot, as it is shown.
-#[derive(Debug, Clone)]
-pub(crate) struct SnapshotLine {
-    /// The archive's name; none if it is not known here.
-    pub(crate) archive: Option<String>,
-    /// The archive's id.
-    pub(crate) archive_id: [u8; 16],
-    /// The volume's name, where that is known.
-    pub(crate) volume: Option<String>,
-    /// The session that it is of; none if the folder cannot be looked into.
-    pub(crate) session: Option<i64>,
-    /// Where it lies.
-    pub(crate) folder: PathBuf,
-    /// Why nothing uses it.
-    pub(crate) left_over: Option<&'static str>,
-    /// It was removed.
-    pub(crate) removed: bool,
-}
+pub(crate) use rows::SnapshotLine;
+use told::Told;
 
 /// How a recovery sheet is drawn besides its text.
 struct Drawing {
@@ -80,26 +67,18 @@ impl Drawing {
 /// Collects what the daemon tells.
 pub(crate) struct Report {
     json: bool,
-    /// Nothing is to be changed.
-    dry_run: bool,
-    command: &'static str,
+    kind: Kind,
     archive: Option<String>,
     /// The state folder of a private daemon.
     state_dir: Option<PathBuf>,
-    events: Vec<ToClient>,
-    messages: Vec<Message>,
+    found: Found,
+    messages: Vec<Told>,
     human: Human,
     advice: Advice,
     output: Output,
     warnings: Vec<Warning>,
-    /// What `config check` found.
-    config: Option<Config>,
-    /// What `completions` prints.
-    script: Option<String>,
-    /// Base snapshots.
-    snapshots: Vec<SnapshotLine>,
-    /// A recovery key, shown once.
-    secret: Option<Zeroizing<String>>,
+    /// A new recovery key was among the results.
+    has_key: bool,
     /// How a recovery sheet is drawn besides its text.
     drawing: Drawing,
     /// Told already, in better words than the daemon can.
@@ -112,23 +91,19 @@ impl Report {
     pub(crate) fn new(cli: &Cli) -> Self {
         Self {
             json: cli.options.json,
-            dry_run: cli.is_dry_run(),
-            command: cli.command_name(),
+            kind: cli.kind(),
             archive: cli.archive().map(str::to_owned),
             state_dir: cli
                 .options
                 .standalone
                 .then(|| client::state_dir(&cli.options)),
-            events: Vec::new(),
+            found: Found::of(cli),
             messages: Vec::new(),
             human: Human::new(cli),
             advice: Advice::of(cli),
             output: Output::new(cli.stdout_is_target()),
             warnings: Vec::new(),
-            config: None,
-            script: None,
-            snapshots: Vec::new(),
-            secret: None,
+            has_key: false,
             drawing: Drawing::of(cli),
             passphrase_told: false,
             archive_shown: None,
@@ -158,10 +133,9 @@ impl Report {
         {
             self.fail(message);
         }
-        if self.json {
-            self.events.push(event);
-        } else {
-            self.human.take(&event, &mut self.output);
+        self.found.take(&event);
+        if !self.json {
+            self.human.take(&event, &self.found, &mut self.output);
         }
     }
 
@@ -172,7 +146,11 @@ impl Report {
         if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) =
             (&mut failure, &self.state_dir)
         {
-            *file = folder.join(&*file).display().to_string();
+            if !file.is_empty() {
+                *file = folder.join(&*file).display().to_string();
+            } else {
+                *file = folder.display().to_string();
+            }
         }
         let message = Message::of_failure(&failure);
         match self
@@ -194,7 +172,7 @@ impl Report {
         if !self.json {
             self.human.snapshots(&lines, &mut self.output);
         }
-        self.snapshots.extend(lines);
+        self.found.take_snapshots(lines);
     }
 
     /// Takes what `config check` read, and whether nothing is wrong with it.
@@ -206,7 +184,7 @@ impl Report {
                     .say("the configuration is right", &mut self.output);
             }
         }
-        self.config = Some(config);
+        self.found.take_config(&config);
     }
 
     /// Takes the script of a shell: for people as it is, so that it can be sourced.
@@ -214,7 +192,7 @@ impl Report {
         if !self.json {
             self.output.bytes(script.as_bytes());
         }
-        self.script = Some(script);
+        self.found.take_script(script);
     }
 
     /// Shows a new recovery key: the only time that it can be seen.
@@ -223,17 +201,17 @@ impl Report {
             self.output.line(key.as_str());
             self.output.line("This recovery key opens the archive like a passphrase. Write it down now: it is not shown again.");
         }
-        self.secret = Some(key);
+        self.has_key = true;
+        self.found.take_key(key);
     }
 
     /// Tells what went wrong, and gives its exit status.
-    pub(crate) fn fail(&mut self, mut message: Message) -> ExitStatus {
+    pub(crate) fn fail(&mut self, message: Message) -> ExitStatus {
         let exit = message.exit;
         self.human.flush(&mut self.output);
-        self.advice
-            .apply(&mut message, self.archive_shown.as_deref());
-        tell(&message);
-        self.messages.push(message);
+        let told = self.advice.apply(message, self.archive_shown.as_deref());
+        tell(&told);
+        self.messages.push(told);
         exit
     }
 
@@ -259,7 +237,7 @@ impl Report {
     fn warn(&mut self, warning: Warning) {
         self.human.flush(&mut self.output);
         let (text, next) = (
-            plain(&warning.text()),
+            plain(&warning.to_string()),
             plain(
                 &self
                     .advice
@@ -284,6 +262,18 @@ impl Report {
         self.passphrase_told = true;
     }
 
+    /// The results so far, as one JSON object.
+    fn object(&self, exit: ExitStatus) -> String {
+        json::object(&json::Parts {
+            kind: self.kind,
+            exit,
+            archive: self.archive.as_deref(),
+            errors: &self.messages,
+            warnings: &self.warnings,
+            found: &self.found,
+        })
+    }
+
     /// Says what is left to say: the end of a list, or the JSON object if that was asked for.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         // What failed here, after the daemon had done its part, counts too.
@@ -293,20 +283,21 @@ impl Report {
             .filter(|_| exit == ExitStatus::Done)
             .map_or(exit, |message| message.exit);
         if self.json {
-            let object = json::object(self, exit);
-            self.output.line(&object.to_string());
+            let object = self.object(exit);
+            self.output.line(&object);
         } else {
             self.human.finish(
                 exit,
                 self.archive.as_deref(),
+                &self.found,
                 &self.advice,
                 &mut self.output,
             );
         }
-        match self.output.failure(self.secret.is_some()) {
+        match self.output.failure(self.has_key) {
             None => exit,
             Some(error) => {
-                let message = if self.secret.is_some() {
+                let message = if self.has_key {
                     Message::of_unshown_key(&error)
                 } else {
                     Message::of_output(&error)
@@ -327,17 +318,16 @@ impl Report {
 pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool) -> ExitStatus {
     let asked_for = !error.use_stderr();
     if !asked_for && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let message = unparsed::message(error, words);
-        tell(&message);
+        let told = Told::of_no_command(unparsed::message(error, words));
+        tell(&told);
         if json {
-            Output::new(cli::is_stdout_target(words))
-                .line(&json::of_unparsed(&message).to_string());
+            Output::new(cli::is_stdout_target(words)).line(&json::of_unparsed(&told));
         }
         return ExitStatus::Usage;
     }
     match error.print().and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            tell(&Message::of_output(&error));
+            tell(&Told::of_no_command(Message::of_output(&error)));
             ExitStatus::Failed
         }
         _ if asked_for => ExitStatus::Done,
@@ -346,38 +336,12 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
 }
 
 /// Says what went wrong.
-fn tell(message: &Message) {
-    let (text, safe, next) = (
-        plain(&message.text),
-        plain(&message.safe),
-        plain(&message.next),
-    );
+fn tell(told: &Told) {
+    let (text, safe, next) = (plain(&told.text), plain(&told.safe), plain(&told.next));
     let _ = write!(
         std::io::stderr(),
         "wyng-ctl: {text}\n  safe: {safe}\n  next: {next}\n"
     );
-}
-
-/// As ids are written.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Text that may come from an archive, with what a terminal would obey made visible.
-pub(crate) fn plain(text: &str) -> String {
-    let harmless = |char: char| {
-        !char.is_control()
-            && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|char| {
-            if harmless(char) {
-                char.to_string()
-            } else {
-                char.escape_unicode().to_string()
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -388,6 +352,10 @@ mod tests {
 
     use rustix::io::Errno;
     use wyng_config::Mistake;
+    use wyng_control::{
+        ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+        RestoreReport, Safe, SessionLine, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+    };
 
     use super::*;
     use crate::client::ClientError;
@@ -497,11 +465,11 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_answer(Answer::No, "overwriting /path"),
             Message::of_needed_archive(&["home".into(), "office".into()]),
             Message::of_unheard_signals(&error),
-            Message::of_client(&ClientError::NoDaemon(path.into())),
-            Message::of_client(&ClientError::Denied(path.into())),
-            Message::of_client(&ClientError::NoState(path.into())),
-            Message::of_client(&ClientError::NotStarted(path.into(), error)),
-            Message::of_client(&ClientError::Lost),
+            ClientError::NoDaemon(path.into()).message(),
+            ClientError::Denied(path.into()).message(),
+            ClientError::NoState(path.into()).message(),
+            ClientError::NotStarted(path.into(), error).message(),
+            ClientError::Lost.message(),
         ]
     }
 
@@ -527,7 +495,11 @@ What a person must know although the command did what it was asked to. With `--j
                 "{code}"
             );
             assert!(text.len() > 3 && !text.ends_with('.'), "{code}: {text:?}");
-            for sentence in [&safe, &next] {
+            let safe = match safe {
+                Safe::Always(safe) => safe,
+                Safe::OfCommand => advice::RESUMES,
+            };
+            for sentence in [safe, &next] {
                 assert!(
                     sentence.ends_with('.')
                         && sentence.starts_with(|char: char| !char.is_lowercase()),
@@ -551,7 +523,7 @@ What a person must know although the command did what it was asked to. With `--j
                     "| {} | {stays} |\n",
                     commands
                         .iter()
-                        .map(|command| format!("`{command}`"))
+                        .map(|command| format!("`{}`", command.words()))
                         .collect::<Vec<_>>()
                         .join(", ")
                 )
@@ -575,8 +547,225 @@ What a person must know although the command did what it was asked to. With `--j
         );
     }
 
+    /// One result of each kind, as a daemon may tell them.
+    fn results() -> Vec<ToClient> {
+        let archive = ArchiveSummary {
+            name: "home".into(),
+            id: "0123456789abcdef0123456789abcdef".into(),
+            store_url: "dir:/srv/wyng".into(),
+            via: "local".into(),
+            generation: 7,
+            committed_time: 1_795_416_190,
+            keys_proven_time: 0,
+            verified_time: 1_795_416_191,
+            chunk_size_bytes: 131_072,
+            pack_size_bytes: 16_777_216,
+            zstd_level: 3,
+            volume_count: 1,
+            pack_count: 2,
+            stored_bytes: 3_000_000,
+            hold_off_runs: 3,
+            hold_off_secs: 604_800,
+        };
+        let session = SessionLine {
+            session: 1_795_416_190,
+            generation: 7,
+            tags: vec!["before".into()],
+            size_bytes: 4096,
+            added_bytes: 512,
+            live: true,
+            damaged: true,
+            acknowledged: false,
+        };
+        let slot = |number, opens| KeySlot {
+            number,
+            recovery_key: number > 0,
+            memory_kib: 65_536,
+            passes: 3,
+            made_time: 1_795_416_190,
+            label: "mine".into(),
+            opens,
+            opened_time: i64::from(number) * 1_795_416_192,
+        };
+        vec![
+            ToClient::Archive(archive),
+            ToClient::Volume(VolumeLine {
+                name: "vm".into(),
+                size_bytes: 4096,
+            }),
+            ToClient::Session(session),
+            ToClient::Acknowledged {
+                what: "vm 2026-11-23T06:43:10Z".into(),
+            },
+            ToClient::BackedUp(VolumeReport {
+                name: "vm".into(),
+                session: Some(1_795_416_190),
+                method: Method::Fiemap,
+                snapshot: false,
+                mounted_at: Some("/mnt".into()),
+                read_bytes: 10,
+                sampled_bytes: 11,
+                changed_bytes: 12,
+                sent_bytes: 13,
+                cpu_micros: 1_234_567,
+            }),
+            ToClient::Monitored(MonitorReport {
+                name: "vm".into(),
+                method: Method::ThinDelta,
+                changed_bytes: 14,
+            }),
+            ToClient::Restored(RestoreReport {
+                item: 0,
+                name: "vm".into(),
+                session: 1_795_416_190,
+                path: "/tmp/vm".into(),
+                written_bytes: 15,
+                fetched_bytes: 16,
+                damaged_bytes: 17,
+                unread_bytes: 18,
+                lost_bytes: 19,
+            }),
+            ToClient::Lost {
+                volume: "vm".into(),
+                ranges: vec![(0, 4096), (8192, 8193)],
+            },
+            ToClient::Lost {
+                volume: "other".into(),
+                ranges: vec![(1, 2)],
+            },
+            ToClient::Differences(vec![(20, 30), (40, 41)]),
+            ToClient::Compared(DiffReport {
+                name: "vm".into(),
+                session: 1_795_416_190,
+                size_bytes: 20,
+                with: None,
+                with_size_bytes: 21,
+                differing_bytes: 22,
+                read_bytes: 23,
+                damaged_bytes: 24,
+            }),
+            ToClient::Problem(Problem {
+                class: ObjectClass::Pack,
+                object: "00ff".into(),
+                problem: "it is missing".into(),
+                volumes: vec!["vm 2026-11-23T06:43:10Z".into()],
+                acknowledged: false,
+            }),
+            ToClient::Verified(VerifyReport {
+                objects_checked: 25,
+                read_bytes: 26,
+                foreign_objects: 27,
+                listed_whole: true,
+                problems: 1,
+                acknowledged: 2,
+            }),
+            ToClient::KeySlot(slot(0, true)),
+            ToClient::KeySlot(slot(1, false)),
+            ToClient::Unlocked {
+                until: 1_795_416_190,
+            },
+            ToClient::Reached {
+                via: "qrexec:backup".into(),
+                service: "wyng.Push".into(),
+            },
+            ToClient::RecoverySheet(RecoverySheet {
+                name: "home".into(),
+                id: "0123456789abcdef0123456789abcdef".into(),
+                store_url: "dir:/srv/wyng".into(),
+                epoch: 1,
+                generation: 7,
+                committed_time: 1_795_416_190,
+                code: "7-5cd87b25239ff2b6-52".into(),
+            }),
+            ToClient::Unenforced(Unenforced {
+                role: "transport".into(),
+                protection: "Landlock".into(),
+                reason: "the kernel has none".into(),
+            }),
+            ToClient::Warned(Warning::HistoryGap { generation: 6 }),
+            ToClient::Failed(Failure::SelfCheck {
+                volume: "vm".into(),
+            }),
+            ToClient::Totals {
+                sent_bytes: 28,
+                peak_rss_bytes: 29,
+            },
+        ]
+    }
+
+    /// The object of a command, without and with results.
+    fn objects(words: &[&str]) -> String {
+        let mut cli = Cli::of(words);
+        cli.options.json = true;
+        let mut report = Report::new(&cli);
+        let mut lines = format!("{}\n", report.object(ExitStatus::Done));
+        for event in results() {
+            report.take(event);
+        }
+        let snapshot = SnapshotLine {
+            archive: None,
+            archive_id: [0xab; 16],
+            volume: Some("vm".into()),
+            session: Some(1_795_416_190),
+            folder: "/srv/.wyng".into(),
+            left_over: Some("its source is gone"),
+            removed: false,
+        };
+        report.take_snapshots(vec![snapshot]);
+        report.take_script("complete".into());
+        report.show_secret(Zeroizing::new("0123-4567".into()));
+        let config = "[archives.home]\nstore = \"dir:/srv/wyng\"\n[volumes]\nvm = \"/srv/vm\"\n[profiles.nightly]\narchive = \"home\"\nvolumes = [\"vm\"]\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, config).unwrap();
+        report.take_config(Config::read(file.path()).unwrap(), true);
+        lines.push_str(&format!("{}\n", report.object(ExitStatus::Damage)));
+        lines
+    }
+
+    const EVERY_COMMAND: [&[&str]; 31] = [
+        &["archive", "create", "home", "--store", "dir:/x"],
+        &["arch-init", "home", "--store", "dir:/x"],
+        &["archive", "open", "home"],
+        &["archive", "take-over", "home"],
+        &["archive", "list"],
+        &["archive", "show", "home"],
+        &["archive", "acknowledge", "home"],
+        &["archive", "forget", "home"],
+        &["key", "list", "home"],
+        &["key", "add", "home"],
+        &["key", "change", "home"],
+        &["key", "remove", "home", "1"],
+        &["key", "check", "home"],
+        &["recovery-sheet", "home"],
+        &["backup", "home", "vm"],
+        &["monitor", "home", "vm"],
+        &["list", "home"],
+        &["list"],
+        &["restore", "home", "vm", "--to", "x"],
+        &["restore", "home", "vm", "--to", "x", "--dry-run"],
+        &["diff", "home", "vm"],
+        &["verify", "home"],
+        &["status"],
+        &["watch"],
+        &["unlock", "home"],
+        &["lock"],
+        &["snapshots", "list"],
+        &["snapshots", "clean", "home"],
+        &["config", "check"],
+        &["qubes", "check"],
+        &["completions", "bash"],
+    ];
+
     #[test]
-    fn a_name_cannot_command_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\u{202e}c"), "a\\u{1b}[2Jb\\u{202e}c");
+    fn the_object_of_every_command_is_what_scripts_rely_on() {
+        let found: String = EVERY_COMMAND
+            .iter()
+            .map(|words| format!("{}\n{}", words.join(" "), objects(words)))
+            .collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/objects.txt");
+        if std::env::var_os("WYNG_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        assert_eq!(found, std::fs::read_to_string(path).unwrap());
     }
 }

@@ -7,7 +7,7 @@ use qrcode::types::QrError;
 use qrcode::{EcLevel, QrCode};
 use wyng_control::RecoverySheet;
 
-use super::plain;
+use crate::plain::plain;
 use crate::quantity::session_name;
 
 /// SHA-256 of `reader/read_archive.py`, the reader that needs no program of ours. It is handed the

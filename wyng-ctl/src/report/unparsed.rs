@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::message::Message;
 use crate::help;
+use crate::message::Message;
 use crate::quantity::capitalized;
 
 /// How the parser begins a list of what is missing.

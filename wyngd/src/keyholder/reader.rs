@@ -144,9 +144,7 @@ impl Control {
     fn hear_control(&mut self, until_writable: bool) -> Result<(), Failure> {
         let broke = |fatal: Fatal| {
             tracing::debug!(reason = %fatal, "the reader stops its look");
-            Failure::Internal {
-                what: "a wire between two roles broke".into(),
-            }
+            Failure::internal("a wire between two roles broke")
         };
         loop {
             let writable = if until_writable {
@@ -191,9 +189,7 @@ impl Control {
         if self.cancelled && !matches!(event, ToClient::Failed(_)) {
             return Err(Failure::Interrupted);
         }
-        let broke = |_| Failure::Internal {
-            what: "a wire between two roles broke".into(),
-        };
+        let broke = |_| Failure::internal("a wire between two roles broke");
         self.wire
             .send(&ReaderToControl::Tell(event), &[])
             .map_err(broke)
@@ -263,10 +259,11 @@ impl Files for LookedAtFiles {
 }
 
 /// A look asks for what only work needs: a defect of ours.
+#[track_caller]
 fn refused<T>() -> Result<T, Failure> {
-    Err(Failure::Internal {
-        what: "a look asked for more than the local state".into(),
-    })
+    Err(Failure::internal(
+        "a look asked for more than the local state",
+    ))
 }
 
 /// The same where a failure is a number.

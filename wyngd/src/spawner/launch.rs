@@ -111,9 +111,7 @@ impl Launcher {
                 Kind::FromQube,
             ),
             (Via::Qube(_) | Via::Disposable(_), None) => {
-                return Err(Failure::QrexecMissing {
-                    program: "qrexec-client and no qrexec-client-vm".into(),
-                });
+                return Err(Failure::QrexecMissing { program: None });
             }
         };
         Ok(Launch {
@@ -170,7 +168,7 @@ impl Ending {
         match self.kind {
             Kind::FromDom0 | Kind::FromQube if errno == Errno::NOENT.raw_os_error() => {
                 Failure::QrexecMissing {
-                    program: program.to_string_lossy().into_owned(),
+                    program: Some(program.to_string_lossy().into_owned()),
                 }
             }
             _ => Failure::FarEndStart {

@@ -184,7 +184,7 @@ fn make<P: Parts>(
     let root = Root::new(Secret::take(&mut world.random.draw()?), Epoch(1));
     let credential = Arc::new(
         root.credential(folder.id())
-            .ok_or_else(|| internal("the data key"))?,
+            .ok_or_else(|| internal("the data key cannot be derived from the root key"))?,
     );
     let slot = new_slot(
         &mut world.random,
@@ -288,7 +288,9 @@ fn first_commit(
     Ok(Commit {
         generation: 1,
         time,
-        writer: toml.writer_id().ok_or_else(|| internal("the writer id"))?,
+        writer: toml
+            .writer_id()
+            .ok_or_else(|| internal("archive.toml has no valid writer id"))?,
         previous: [0; 32],
         skip: [0; 32],
         runs: 0,

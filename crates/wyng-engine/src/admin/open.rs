@@ -270,7 +270,7 @@ fn by_passphrase<P: Parts>(
         while let Some((root, slot)) = trial.next(&mut world.client, &password)? {
             let credential = root
                 .credential(slot.clear().archive)
-                .ok_or_else(|| internal("the data key"))?;
+                .ok_or_else(|| internal("the data key cannot be derived from the root key"))?;
             let is_same = |view: &View| view.credential.commit_name(1) == credential.commit_name(1);
             let mut view = match seen.take().filter(is_same) {
                 Some(view) => view,

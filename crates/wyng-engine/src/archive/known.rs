@@ -354,12 +354,14 @@ impl Archive {
     pub fn unlock<P: Parts>(&mut self, world: &mut World<P>) -> Result<DataKey, Failure> {
         let slots = self.live_slots(&mut world.files)?;
         let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
-        let key = root.data_key().ok_or_else(|| internal("the data key"))?;
+        let key = root
+            .data_key()
+            .ok_or_else(|| internal("the data key cannot be derived from the root key"))?;
         if key.belongs_to(&self.credential) {
             Ok(key)
         } else {
             Err(Failure::StateDamaged {
-                file: "credential".into(),
+                file: self.folder.file("credential"),
                 what: "its public key is not the archive's".into(),
             })
         }
@@ -374,7 +376,7 @@ pub(crate) fn listed<'a>(commit: &'a Commit, slot: &Slot) -> Option<&'a SlotRef>
 /// Opens the ledger's head.
 fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure> {
     let none = || Failure::StateDamaged {
-        file: "ledger".into(),
+        file: ArchiveFolder::of(credential.archive()).file("ledger"),
         what: "it has no commit".into(),
     };
     open_known(credential, ledger.head().ok_or_else(none)?)
@@ -384,8 +386,8 @@ fn open_head(credential: &Credential, ledger: &Ledger) -> Result<Commit, Failure
 fn open_known(credential: &Credential, known: &KnownCommit) -> Result<Commit, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     open_commit(credential, &mut coder, known).map_err(|failure| Failure::StateDamaged {
-        file: "ledger".into(),
-        what: failure.text(),
+        file: ArchiveFolder::of(credential.archive()).file("ledger"),
+        what: failure.to_string(),
     })
 }
 

@@ -521,7 +521,7 @@ impl<P: Parts> Run<P> {
             base,
             domain: Arc::new(archive.credential.domain(entry.domain)),
             chunk_size: usize::try_from(entry.chunk_size_bytes)
-                .map_err(|_| internal("chunk size"))?,
+                .map_err(|_| internal("a chunk is larger than this machine can address"))?,
             entry,
             size_bytes: shape.size_bytes,
             path: shape.found.origin.path.clone(),
@@ -572,7 +572,7 @@ impl<P: Parts> Run<P> {
             counts,
         )? {
             Read::Done(root, method) => Ok((root, method)),
-            Read::Distrusted => Err(internal("a volume that was read whole")),
+            Read::Distrusted => Err(internal("a volume was distrusted though it was read whole")),
         }
     }
 

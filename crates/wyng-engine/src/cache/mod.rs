@@ -192,9 +192,9 @@ impl Cache {
         packs_end: u64,
     ) -> Result<(), Failure> {
         if self.packs_end > packs_end {
-            return Err(Failure::Internal {
-                what: "the cache would remember packs that no commit has".into(),
-            });
+            return Err(Failure::internal(
+                "the cache would remember packs that no commit has",
+            ));
         }
         self.nodes.sync(files)?;
         let runs = self.index.settle(files)?;

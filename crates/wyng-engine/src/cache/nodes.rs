@@ -59,9 +59,8 @@ impl NodeCache {
 
     /// Appends a node and says where it is.
     pub fn append(&mut self, files: &mut impl Files, plain: &[u8]) -> Result<Stored, Failure> {
-        let plain_bytes = u32::try_from(plain.len()).map_err(|_| Failure::Internal {
-            what: "a node is too long".into(),
-        })?;
+        let plain_bytes =
+            u32::try_from(plain.len()).map_err(|_| Failure::internal("a node is too long"))?;
         let stored = Stored::Node {
             offset: self.length_bytes(),
             plain_bytes,

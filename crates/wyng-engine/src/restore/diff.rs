@@ -84,7 +84,9 @@ fn with_session(
     b: &SessionEntry,
 ) -> Result<Found, Failure> {
     if (a.domain, a.chunk_size_bytes) != (b.domain, b.chunk_size_bytes) {
-        return Err(internal("sessions whose ids cannot be compared"));
+        return Err(internal(
+            "two sessions of one volume have ids that cannot be compared",
+        ));
     }
     let mut differing = Bits::none(a.chunk_count().max(b.chunk_count()));
     let mut visit = |index: u64, _: Option<&Id>, _: Option<&Id>| {

@@ -563,7 +563,7 @@ fn end(
         Failure::TargetUnfinished {
             volume,
             path,
-            why: failure.text(),
+            why: failure.to_string(),
             exit: failure.exit(),
         }
     };

@@ -161,7 +161,7 @@ impl ArchiveFolder {
     /// Reads `archive.toml`.
     pub fn read_toml(&self, files: &mut impl Files) -> Result<ArchiveToml, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
-            file: "archive.toml".into(),
+            file: self.file("archive.toml"),
             what: what.into(),
         };
         let bytes = files
@@ -170,15 +170,14 @@ impl ArchiveFolder {
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not UTF-8"))?;
         let toml: ArchiveToml =
             toml::from_str(text).map_err(|_| damaged("it is not what was written"))?;
-        toml.writer_id().ok_or_else(|| damaged("the writer id"))?;
+        toml.writer_id()
+            .ok_or_else(|| damaged("it has no valid writer id"))?;
         Ok(toml)
     }
 
     /// Writes `archive.toml`.
     pub fn write_toml(&self, files: &mut impl Files, toml: &ArchiveToml) -> Result<(), Failure> {
-        let text = toml::to_string(toml).map_err(|_| Failure::Internal {
-            what: "archive.toml".into(),
-        })?;
+        let text = toml::to_string(toml).map_err(|_| Failure::internal("archive.toml"))?;
         files.replace(&self.file("archive.toml"), text.as_bytes())
     }
 
@@ -203,7 +202,7 @@ impl ArchiveFolder {
             }
         }
         Err(Failure::StateDamaged {
-            file: "credential".into(),
+            file: self.file("credential"),
             what,
         })
     }
@@ -242,7 +241,7 @@ impl ArchiveFolder {
     /// Reads the slots that this machine keeps, so that unlocking never asks the store.
     pub fn read_slots(&self, files: &mut impl Files) -> Result<Vec<Slot>, Failure> {
         let damaged = |what: String| Failure::StateDamaged {
-            file: "slots".into(),
+            file: self.file("slots"),
             what,
         };
         let bytes = files

@@ -306,7 +306,5 @@ fn checksum(kind: u32, body: &[u8]) -> [u8; 8] {
 }
 
 fn length(length: usize) -> Result<u32, Failure> {
-    u32::try_from(length).map_err(|_| Failure::Internal {
-        what: "a journal record is too long".into(),
-    })
+    u32::try_from(length).map_err(|_| Failure::internal("a journal record is too long"))
 }

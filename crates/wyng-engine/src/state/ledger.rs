@@ -106,7 +106,7 @@ impl Ledger {
     /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
-            file: FILE.into(),
+            file: folder.file(FILE),
             what: what.into(),
         };
         let bytes = files

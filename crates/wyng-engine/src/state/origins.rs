@@ -70,7 +70,7 @@ impl Origins {
             return Ok(Self::default());
         };
         let damaged = || Failure::StateDamaged {
-            file: FILE.into(),
+            file: folder.file(FILE),
             what: "it is not what was written".into(),
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
@@ -173,8 +173,7 @@ impl Origins {
         if !self.changed {
             return Ok(());
         }
-        let text =
-            toml::to_string(&self.known).map_err(|_| Failure::Internal { what: FILE.into() })?;
+        let text = toml::to_string(&self.known).map_err(|_| Failure::internal(FILE))?;
         files.replace(&folder.file(FILE), text.as_bytes())?;
         self.changed = false;
         Ok(())

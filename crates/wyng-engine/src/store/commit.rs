@@ -278,7 +278,7 @@ fn finish<P: Parts>(
         writer: archive
             .toml
             .writer_id()
-            .ok_or_else(|| internal("the writer id"))?,
+            .ok_or_else(|| internal("archive.toml has no valid writer id"))?,
         previous: spine(archive.head.generation)?,
         skip: spine(skip_of(generation))?,
         ..state
@@ -577,7 +577,7 @@ fn edit_packs<P: Parts>(
     let scattered = changes.leaves().saturating_add(2).saturating_mul(levels);
     let nodes = (count / 32).saturating_add(2).saturating_add(scattered);
     let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES))
-        .map_err(|_| internal("too many packs for one commit"))?;
+        .map_err(|_| internal("one commit cannot hold so many packs"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
     packer.settle(tools)?;
     let PackChanges {
@@ -612,7 +612,7 @@ fn edit_packs<P: Parts>(
         .take_closed()
         .pop()
         .filter(|(found, _)| *found == number)
-        .ok_or_else(|| internal("the tail"))?;
+        .ok_or_else(|| internal("the tail is not the last pack that was closed"))?;
     Ok((
         PacksRoot {
             size: root.size,

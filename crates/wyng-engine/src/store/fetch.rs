@@ -454,7 +454,8 @@ pub(crate) fn keys_of(
         if client.cancelled() {
             return Err(Failure::Interrupted);
         }
-        let number = u32::try_from(number).map_err(|_| internal("a key number"))?;
+        let number = u32::try_from(number)
+            .map_err(|_| internal("the key table has a number of more than 32 bits"))?;
         match SessionKey::open(&credential, data_key, number, &entry) {
             Ok(key) => drop(keys.insert(number, key)),
             Err(damage) => fault = Some(damaged(&damage)),

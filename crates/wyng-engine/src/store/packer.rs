@@ -423,7 +423,9 @@ impl<P: Parts> Packer<P> {
                 nodes: Vec::new(),
             });
         }
-        self.open.as_mut().ok_or_else(|| internal("no open pack"))
+        self.open
+            .as_mut()
+            .ok_or_else(|| internal("no pack is open"))
     }
 
     fn write_nodes(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {

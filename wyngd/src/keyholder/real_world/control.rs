@@ -324,7 +324,5 @@ pub(super) fn broken(fatal: &Fatal) -> Failure {
     if !matches!(fatal, Fatal::Gone(_)) {
         tracing::error!(reason = %fatal, "the keyholder stops its job");
     }
-    Failure::Internal {
-        what: "a wire between two roles broke".into(),
-    }
+    Failure::internal("a wire between two roles broke")
 }

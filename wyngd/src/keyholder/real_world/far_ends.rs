@@ -393,9 +393,8 @@ impl FarEnds {
             self.spare.push(bytes);
         }
         let number = self.push.number.saturating_add(1);
-        let length_bytes = u32::try_from(length).map_err(|_| Failure::Internal {
-            what: "a blob is too long".into(),
-        })?;
+        let length_bytes =
+            u32::try_from(length).map_err(|_| Failure::internal("a blob is too long"))?;
         let sent = Sent {
             number,
             name: name.0,
@@ -439,9 +438,7 @@ impl FarEnds {
     }
 
     fn take_back_blob(&mut self) -> Result<Vec<u8>, Failure> {
-        let internal = || Failure::Internal {
-            what: "a blob that was not returned is taken back".into(),
-        };
+        let internal = || Failure::internal("a blob that was not returned is taken back");
         let sent = self.push.returned.take().ok_or_else(internal)?;
         let length = usize::try_from(sent.length_bytes).map_err(|_| internal())?;
         let mut bytes = self.spare.pop().unwrap_or_default();
@@ -569,9 +566,7 @@ impl Store for FarEnds {
             wyng_wire::Service::Push => Service::Push,
             wyng_wire::Service::Fetch => Service::Fetch,
             wyng_wire::Service::Prune => {
-                return Err(Failure::Internal {
-                    what: "prune is not part of this version".into(),
-                });
+                return Err(Failure::internal("prune is not part of this version"));
             }
         };
         self.control.with(|control| control.prompts.work_begins());

@@ -10,9 +10,7 @@ pub struct KernelRandom;
 
 impl Random for KernelRandom {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
-        getrandom::fill(bytes).map_err(|_| Failure::Internal {
-            what: "the kernel gives no random bytes".into(),
-        })
+        getrandom::fill(bytes).map_err(|_| Failure::internal("the kernel gives no random bytes"))
     }
 
     fn process_id(&self) -> u32 {

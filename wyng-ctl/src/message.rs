@@ -8,34 +8,40 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use wyng_config::Mistake;
-use wyng_control::{ExitStatus, Failure};
+use wyng_control::{ExitStatus, Failure, Safe};
 
-use crate::client::ClientError;
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
-const NOTHING_DONE: &str = "Nothing was done.";
+/// What is safe where a command stopped before it began.
+pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
 
 /// Something that went wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    pub(super) code: &'static str,
-    pub(super) exit: ExitStatus,
-    pub(super) text: String,
-    pub(super) safe: String,
-    pub(super) next: String,
-    pub(super) volume: Option<String>,
+    pub(crate) code: &'static str,
+    pub(crate) exit: ExitStatus,
+    pub(crate) text: String,
+    pub(crate) safe: Safe,
+    pub(crate) next: String,
+    pub(crate) volume: Option<String>,
 }
 
 impl Message {
-    fn new(code: &'static str, exit: ExitStatus, text: String, safe: &str, next: &str) -> Self {
+    pub(crate) fn new(
+        code: &'static str,
+        exit: ExitStatus,
+        text: String,
+        safe: &'static str,
+        next: &str,
+    ) -> Self {
         Self {
             code,
             exit,
             text,
-            safe: safe.to_owned(),
+            safe: Safe::Always(safe),
             next: next.to_owned(),
             volume: None,
         }
@@ -56,8 +62,8 @@ impl Message {
         Self {
             code: failure.code(),
             exit: failure.exit(),
-            text: failure.text(),
-            safe: failure.safe().to_owned(),
+            text: failure.to_string(),
+            safe: failure.safe(),
             next: failure.next().to_owned(),
             volume: failure.volume().map(str::to_owned),
         }
@@ -346,44 +352,6 @@ impl Message {
             NOTHING_DONE,
             "Check the limits of the process (ulimit -n).",
         )
-    }
-
-    pub(crate) fn of_client(error: &ClientError) -> Self {
-        use ExitStatus::{Failed, Unreachable};
-        match error {
-            ClientError::Interrupted => Self::of_failure(&Failure::Interrupted),
-            ClientError::NoDaemon(path) => Self::new(
-                "no-daemon",
-                Unreachable,
-                format!("no daemon listens at {}", path.display()),
-                NOTHING_DONE,
-                "Start it (systemctl start wyngd.socket), or add --standalone.",
-            ),
-            ClientError::Denied(path) => Self::new(
-                "daemon-denied",
-                Failed,
-                format!("you may not use the daemon at {}", path.display()),
-                NOTHING_DONE,
-                "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
-            ),
-            ClientError::NoState(path) => Self::of_failure(&Failure::NoState {
-                folder: path.display().to_string(),
-            }),
-            ClientError::NotStarted(path, error) => Self::new(
-                "daemon-not-started",
-                Failed,
-                format!("the daemon {} cannot be started: {error}", path.display()),
-                NOTHING_DONE,
-                "Put wyngd and wyng-transport-vm beside wyng-ctl or into /usr/libexec/wyng.",
-            ),
-            ClientError::Lost => Self::new(
-                "daemon-lost",
-                Failed,
-                "the daemon ended before the command was done".to_owned(),
-                wyng_control::RESUMES,
-                "Run the same command again; with -v the daemon says more.",
-            ),
-        }
     }
 }
 

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Failures of the store, which holds an archive.
+
+macro_rules! store_failures {
+    ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
+
+    /// The store's folder or bucket does not exist.
+    StoreMissing { store: String } = {
+        code: "store-missing", exit: Unreachable,
+        what: ("the store {store} does not exist"),
+        safe: NOTHING_CHANGED,
+        next: "Mount the disk that holds it. If it was moved, name its new place: `wyng-ctl \
+               archive open ARCHIVE --store URL`.",
+    }
+
+    /// The parent folder of a new store does not exist.
+    StoreNoParent { store: String } = {
+        code: "store-no-parent", exit: Failed,
+        what: ("the folder in which {store} is to be created does not exist"),
+        safe: NOTHING_CHANGED,
+        next: "Mount its disk, or create that folder first: `archive create` creates only the \
+               last component of the path.",
+    }
+
+    /// The store is a folder without an object of an archive.
+    StoreEmpty { store: String } = {
+        code: "store-empty", exit: Unreachable,
+        what: ("{store} is a folder that holds no archive"),
+        safe: NOTHING_CHANGED,
+        next: "Mount the disk that belongs there, or name the archive's own folder rather than \
+               its parent: `wyng-ctl archive open ARCHIVE --store URL`.",
+    }
+
+    /// The store is not a folder.
+    StoreNotAFolder { store: String } = {
+        code: "store-not-a-folder", exit: Unreachable,
+        what: ("{store} is not a folder"),
+        safe: NOTHING_CHANGED,
+        next: "Name a folder: --store dir:/absolute/path.",
+    }
+
+    /// The store denies access.
+    StoreDenied { store: String } = {
+        code: "store-denied", exit: Unreachable,
+        what: ("the store {store} denies access"),
+        safe: STORED_STAYS,
+        next: "Check its permissions, the credentials, and the helper's limits (ulimit -f); then \
+               run the same command again.",
+    }
+
+    /// The store is read-only.
+    StoreReadOnly { store: String } = {
+        code: "store-read-only", exit: Unreachable,
+        what: ("the store {store} is read-only"),
+        safe: STORED_STAYS,
+        next: "Mount it writable, and run the same command again.",
+    }
+
+    /// The store cannot be reached.
+    StoreUnreachable { store: String } = {
+        code: "store-unreachable", exit: Unreachable,
+        what: ("the store {store} cannot be reached"),
+        safe: STORED_STAYS,
+        next: "Check the network and the address, and run the same command again.",
+    }
+
+    /// The helper does not understand the URL.
+    StoreAddress { store: String } = {
+        code: "store-address", exit: Usage,
+        what: ("the helper does not understand the store's address {store:?}"),
+        safe: NOTHING_CHANGED,
+        next: "Use dir:/absolute/path. Other kinds of stores depend on the helper's version.",
+    }
+
+    /// A new archive requires an empty folder.
+    StoreNotEmpty { store: String } = {
+        code: "store-not-empty", exit: Failed,
+        what: ("{store} is not empty, and a new archive requires an empty folder"),
+        safe: NOTHING_CHANGED,
+        next: "Name a new or empty folder, or adopt the archive that is there with `wyng-ctl \
+               archive open`.",
+    }
+
+    /// The store is full.
+    StoreFull { store: String, free_mib: Option<u32>, reserve_mib: u32 } = {
+        code: "store-full", exit: Failed,
+        what: ("{}", store_full(store, *free_mib, *reserve_mib)),
+        safe: STORED_STAYS,
+        next: "Make room in the store, and run the same command again.",
+    }
+
+    /// The disk or service behind the store failed.
+    StoreFailed { store: String } = {
+        code: "store-failed", exit: Failed,
+        what: ("the disk or service behind the store {store} failed"),
+        safe: STORED_STAYS,
+        next: "Check the disk or service (the system's log has details), and run the same command \
+               again.",
+    }
+
+    /// The store's file system does not refuse a second file under a name that is taken.
+    StoreNotExclusive { store: String } = {
+        code: "store-not-exclusive", exit: Failed,
+        what: (
+            "the file system of {store} does not refuse a second file under a name that is taken"
+        ),
+        safe: Safe::Always("No archive was made."),
+        next: "Two writers could not be distinguished there: use a disk with another file system, \
+               or another place.",
+    }
+
+    }};
+}
+
+/// The sentence of a full store. `free_mib` is `None` where the store does not report it.
+pub(super) fn store_full(store: &str, free_mib: Option<u32>, reserve_mib: u32) -> String {
+    match free_mib {
+        Some(free) => format!(
+            "the store {store} is full: {free} MiB are free, and {reserve_mib} MiB are reserved \
+             for what a backup must still write at its end"
+        ),
+        None => format!("the store {store} is full"),
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Failures of volumes and sessions that a command names.
+
+macro_rules! volume_failures {
+    ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
+
+    /// The archive has no such volume.
+    UnknownVolume { volume: String } = {
+        code: "unknown-volume", exit: Usage,
+        what: ("the archive has no volume {volume:?}"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE`.",
+    }
+
+    /// The volume has no such session.
+    UnknownSession { volume: String, session: String } = {
+        code: "unknown-session", exit: Usage,
+        what: ("volume {volume:?} has no session {session:?}"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE VOLUME`.",
+    }
+
+    /// Several sessions have names with this beginning.
+    AmbiguousSession { volume: String, session: String, count: u64 } = {
+        code: "ambiguous-session", exit: Usage,
+        what: ("the names of {count} sessions of volume {volume:?} begin with {session:?}"),
+        safe: NOTHING_CHANGED,
+        next: "Type more of the name, or a day such as 2026-11-28 for its last session; see \
+               `wyng-ctl list ARCHIVE VOLUME`.",
+    }
+
+    /// No volume has a session that was asked for across all volumes.
+    NoSession { session: String } = {
+        code: "no-session", exit: Usage,
+        what: ("{}", no_session(session)),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE`.",
+    }
+
+    /// `monitor` of a volume without a backup.
+    NeverBackedUp { volume: String } = {
+        code: "never-backed-up", exit: Usage,
+        what: ("volume {volume:?} was never backed up, so there is nothing to compare it with"),
+        safe: NOTHING_CHANGED,
+        next: "Back it up once; `monitor` compares a volume with its last backup.",
+    }
+
+    /// This machine does not know the path from which a volume was backed up.
+    NoOrigin { volume: String } = {
+        code: "no-origin", exit: Usage,
+        what: ("this machine does not know where {volume:?} was backed up from"),
+        safe: NOTHING_CHANGED,
+        next: "Name the path: --to PATH.",
+    }
+
+    /// Two sources of one command have the same volume name.
+    VolumeNameTaken { volume: String } = {
+        code: "volume-name-taken", exit: Usage,
+        what: ("two sources of this command would both be volume {volume:?}"),
+        safe: NOTHING_CHANGED,
+        next: "Give one of them another name: NAME=PATH.",
+    }
+
+    /// The volume was last backed up from another path.
+    VolumeOfOtherPath { volume: String, path: String, known: String } = {
+        code: "volume-of-other-path", exit: Usage,
+        what: ("volume {volume:?} was last backed up from {known}, not from {path}"),
+        safe: Safe::Always("No session of it was made; its earlier ones are intact."),
+        next: "If this is the same volume, confirm it with NAME=PATH. If it is another one, give \
+               it another name: OTHERNAME=PATH.",
+    }
+
+    /// The path is the known one, and leads to another file or device than before.
+    VolumeElsewhere { volume: String, path: String, was: String, now: String } = {
+        code: "volume-elsewhere", exit: Usage,
+        what: (
+            "{path} of volume {volume:?} leads to {now} now, but led to {was} when it was last \
+             backed up"
+        ),
+        safe: Safe::Always("Nothing was read from it or written to it; all sessions are intact."),
+        next: "Attach or mount the right one. If the volume has moved there, confirm it once: \
+               `wyng-ctl backup ARCHIVE NAME=PATH`.",
+    }
+
+    }};
+}
+
+/// The sentence of a `session` that no volume has; `latest` stands for any session at all.
+pub(super) fn no_session(session: &str) -> String {
+    match session {
+        "latest" => "the archive has no session yet".to_owned(),
+        session => format!("no volume of the archive has a session {session:?}"),
+    }
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The words of the command line: each command with its arguments and options, and what `--help`
+//! says of them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use wyng_config::parse_bytes;
+use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice};
+
+use super::parse::{
+    parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
+    parse_with,
+};
+use crate::quantity::parse_small_bytes;
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (archive format version 0; not audited)"
+);
+
+/// Where the service listens.
+pub(crate) const SOCKET: &str = "/run/wyng/wyngd.sock";
+
+/// Where the kernel tells of power.
+const POWER_SUPPLIES: &str = "/sys/class/power_supply";
+
+/// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a
+/// network; everything between it and the storage is treated as hostile.
+#[derive(Debug, Parser)]
+#[command(name = "wyng-ctl", version = VERSION, max_term_width = 110, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options that every command has; they stand before or after it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Options {
+    /// Socket of the running daemon
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, value_hint = ValueHint::FilePath, conflicts_with = "standalone")]
+    pub(crate) socket: PathBuf,
+    /// Run a private daemon for this one command, with the caller's rights
+    #[arg(long, global = true)]
+    pub(crate) standalone: bool,
+    /// Configuration with volumes and profiles [default: /etc/wyng/wyng.toml]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// State folder of a private daemon [default: $XDG_STATE_HOME/wyng]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Read the passphrase from a file, or from standard input with `-`
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print one JSON object on standard output, or on standard error beside `restore --to -`
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines
+    /// of JSON
+    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
+    pub(crate) progress: ProgressStyle,
+    /// Print nothing on success but what was asked for
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print more of what happens
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Answer yes where a command asks before it overwrites or removes something
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    Auto,
+    Json,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make, adopt and look at archives
+    #[command(subcommand)]
+    Archive(ArchiveVerb),
+    /// Add, change, remove and check passphrases and recovery keys
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Back up volumes
+    #[command(alias = "send")]
+    Backup(BackupArgs),
+    /// Note what changed and free what old base snapshots hold, without reading or sending anything
+    Monitor(MonitorArgs),
+    /// List volumes and sessions
+    List(ListArgs),
+    /// Restore volumes
+    #[command(alias = "receive")]
+    Restore(RestoreArgs),
+    /// Show what differs between a session and another one, or the volume as it is
+    Diff(DiffArgs),
+    /// Check that all is in the store and unharmed
+    #[command(alias = "arch-check")]
+    Verify(VerifyArgs),
+    /// Show the state of archives: newest sessions, damage, what is overdue
+    Status {
+        /// Name of the archive; all without it
+        archive: Option<String>,
+    },
+    /// Follow the running daemon's commands until none is left
+    Watch,
+    /// Let the running daemon open the archive without the passphrase for a while
+    Unlock {
+        /// Name of the archive
+        archive: Option<String>,
+        /// Keep the key so long, 1s to 24h
+        #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = parse_unlock)]
+        secs: u64,
+    },
+    /// Wipe the key that `unlock` left with the running daemon
+    Lock {
+        /// Name of the archive; all without it
+        archive: Option<String>,
+    },
+    /// Look after base snapshots, which tell what changed since the last backup
+    #[command(subcommand)]
+    Snapshots(SnapshotsVerb),
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Check the way to other qubes
+    #[command(subcommand)]
+    Qubes(QubesVerb),
+    /// Print completions for a shell
+    Completions {
+        /// Shell that is to complete
+        shell: Shell,
+    },
+    /// Write the manual pages to a folder
+    Man {
+        /// Folder for the pages; made if it is missing
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Print what to keep on paper: the archive's id, and the code that shows a rollback
+    RecoverySheet {
+        /// Name of the archive
+        archive: Option<String>,
+        /// Show the code as a QR code in the terminal too
+        #[arg(long)]
+        qr: bool,
+        /// Write the whole sheet as an SVG file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        svg: Option<PathBuf>,
+    },
+    /// Another word for `archive create`
+    #[command(name = "arch-init", hide = true)]
+    ArchInit(CreateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotsVerb {
+    /// List base snapshots beside the volumes that are known here, and which of them nothing uses
+    /// any more
+    List {
+        /// One archive only
+        archive: Option<String>,
+        /// Look at the top of every mounted btrfs and XFS too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Remove base snapshots that nothing uses any more: of archives that are not known here, of
+    /// volumes that are gone
+    Clean {
+        /// Remove all of this archive instead; the next backup of each volume reads it completely
+        archive: Option<String>,
+        /// Look at the top of every mounted btrfs and XFS too: also for those of archives that
+        /// another user or daemon knows
+        #[arg(long, conflicts_with = "archive")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Report every mistake, and every volume that cannot be backed up
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QubesVerb {
+    /// Check that all is there on the way to the far ends, and that each service answers
+    Check {
+        /// Far end as for `archive create --via`; those of all archives without it
+        #[arg(value_name = "VIA")]
+        vias: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveVerb {
+    /// Make an archive in an empty place
+    Create(CreateArgs),
+    /// Adopt an archive that exists, or catch up with it: rebuilds the local state
+    Open(OpenArgs),
+    /// Become the archive's writer
+    TakeOver {
+        /// Name of the archive
+        name: String,
+    },
+    /// List the archives that are known here
+    List,
+    /// Show what is known of one archive
+    Show {
+        /// Name of the archive
+        name: Option<String>,
+    },
+    /// Accept all damage that is known now as lasting: it is still shown, and `verify` and `status`
+    /// end with 0 again
+    Acknowledge {
+        /// Name of the archive
+        name: Option<String>,
+    },
+    /// Remove the local state of an archive; the store is not touched
+    Forget {
+        /// Name of the archive
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Name of the archive on this machine
+    pub(super) name: String,
+    /// Address of the store: dir:/path [default: as configured]
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
+    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else
+    /// local]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) via: Option<String>,
+    /// Size of a chunk: a power of two, 64K to 1M
+    #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
+    pub(super) chunk_size: u32,
+    /// Size of a pack: a multiple of 4K, 64K to 64M, at least twice the chunk size
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_small_bytes)]
+    pub(super) pack_size: u32,
+    /// Compression of new chunks: zstd:LEVEL, -7 to 19
+    #[arg(long, value_name = "ALGORITHM:LEVEL", default_value = "zstd:3", value_parser = parse_compression)]
+    pub(super) compression: Compression,
+    /// RUNS,TIME that must both pass before anything is deleted
+    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off, hide = true)]
+    pub(super) hold_off: HoldOff,
+    /// Deduplicate over all volumes, instead of within each one
+    #[arg(long)]
+    pub(super) shared_domain: bool,
+    /// Memory that a guess at the passphrase costs, 64M to 1G
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_bytes)]
+    pub(super) kdf_memory: u64,
+    /// Passes that a guess at the passphrase costs, 3 to 16
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(super) kdf_passes: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// Name of the archive on this machine
+    pub(super) name: String,
+    /// Address of the store; needed the first time [default: as configured]
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
+    /// Far end [default: as before, as configured, else local]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) via: Option<String>,
+    /// Refuse a state that is older than this code of the recovery sheet
+    #[arg(long, value_name = "CODE")]
+    pub(super) expect: Option<String>,
+    /// Open the newest sound generation below this one, where newer ones are damaged: their
+    /// sessions are not shown
+    #[arg(long, value_name = "GENERATION")]
+    pub(super) before: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// List the passphrases and recovery keys
+    List {
+        /// Name of the archive
+        archive: Option<String>,
+    },
+    /// Add a passphrase or a recovery key
+    Add {
+        /// Name of the archive
+        archive: Option<String>,
+        /// A recovery key, shown once, instead of a passphrase
+        #[arg(long)]
+        recovery_key: bool,
+        #[command(flatten)]
+        new: NewPassphrase,
+    },
+    /// Replace the passphrase that is given by a new one
+    Change {
+        /// Name of the archive
+        archive: Option<String>,
+        #[command(flatten)]
+        new: NewPassphrase,
+    },
+    /// Remove a passphrase or recovery key; the one that is asked for must be another one
+    Remove {
+        /// Name of the archive
+        archive: Option<String>,
+        /// Number of the slot, as `key list` shows it
+        slot: Option<String>,
+    },
+    /// Check that a passphrase opens the archive, and say which slot it is of
+    Check {
+        /// Name of the archive
+        archive: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPassphrase {
+    /// Read the new passphrase from a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Memory that a guess at it costs, 64M to 1G [default: as the one that opens]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) kdf_memory: Option<u64>,
+    /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
+    #[arg(long, value_name = "N")]
+    pub(super) kdf_passes: Option<u32>,
+    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read
+    /// it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) label: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Name of the archive; the profile has it too
+    pub(super) archive: Option<String>,
+    /// PATH or NAME=PATH of a disk image or block device, or a volume's name in the configuration
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<OsString>,
+    /// Back up all volumes of the configuration
+    #[arg(long, conflicts_with = "sources")]
+    pub(super) all: bool,
+    /// Take archive, volumes and options from this profile
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
+    pub(crate) profile: Option<String>,
+    /// Mark the sessions as taken while the volumes were in use
+    #[arg(long)]
+    pub(super) live: bool,
+    /// Read and count, send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Make no session for a volume that did not change
+    #[arg(long)]
+    pub(super) skip_unchanged: bool,
+    /// Send again also what `verify` found missing or damaged in so large a part of the store that
+    /// it did not believe it
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) heal: bool,
+    /// Put it off with status 7 while the machine is on battery, for three days at most if more
+    /// than 60 % are left
+    #[arg(long, requires = "profile")]
+    pub(crate) unattended: bool,
+    /// Where the kernel tells of power
+    #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
+    pub(crate) power_supplies: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// PATH or NAME=PATH of a disk image, or a volume's name in the configuration
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(super) sources: Vec<OsString>,
+    /// Look at all volumes of the configuration
+    #[arg(long, conflicts_with = "sources")]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Show one volume only
+    pub(super) volume: Option<String>,
+    /// Show one session only: its name or the beginning of it, a day, latest
+    #[arg(long, value_name = "SESSION", value_parser = parse_session)]
+    pub(super) session: Option<SessionChoice>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Names of the volumes
+    #[arg(value_name = "VOLUME", conflicts_with = "all")]
+    pub(crate) volumes: Vec<String>,
+    /// Restore all volumes
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Session: its name or the beginning of it, a day (its last session), latest
+    #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
+    pub(super) session: SessionChoice,
+    /// Write to a new file, or with `-` to standard output; of several volumes a folder, in which
+    /// each gets a file of its name
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace a file that exists, once the new one is complete; what is the same in both is not
+    /// fetched
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Change the volume where it is, or what --to names: only what differs is fetched and written.
+    /// Nobody else may use it meanwhile
+    #[arg(long, conflicts_with_all = ["all", "overwrite"])]
+    pub(crate) in_place: bool,
+    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of
+    /// certainty. What is taken unread is reported
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// Report what would be fetched and written, and where; asks for nothing and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Restore also what is damaged: lost ranges become zeros and are listed, and the exit status
+    /// is 5
+    #[arg(long)]
+    pub(crate) around_damage: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Name of the volume
+    pub(super) volume: Option<String>,
+    /// Session: its name or the beginning of it, a day (its last session), latest
+    #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
+    pub(super) session: SessionChoice,
+    /// Compare with another session of the volume, or with `local`: the volume as it is
+    #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
+    pub(super) with: CompareWith,
+    /// Where the volume is [default: as configured, else where it was backed up from]
+    #[arg(long, value_name = "PATH")]
+    pub(super) to: Option<PathBuf>,
+    /// The configuration says where the volume is
+    #[arg(skip)]
+    pub(super) configured: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Name of the archive; the profile has it too
+    pub(super) archive: Option<String>,
+    /// Check only what these volumes need
+    pub(super) volumes: Vec<String>,
+    /// Check only what this session needs
+    #[arg(long, value_name = "SESSION", value_parser = parse_session)]
+    pub(super) session: Option<SessionChoice>,
+    /// Open every chunk too; asks for the passphrase
+    #[arg(long)]
+    pub(super) deep: bool,
+    /// Read packs of at most so much, beginning with the pack that was not read for longest;
+    /// commits and slots are read beside them, and a pack larger than what is left of SIZE is not
+    /// read
+    #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
+    pub(super) budget: Option<u64>,
+    /// Take archive and budget from this profile
+    #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
+    pub(super) profile: Option<String>,
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The commands by name alone: what a report is of, and what it says of a command that stopped.
+
+use super::args::{ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, Verb};
+
+/// Which command was asked for, without its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `archive create`, and `arch-init`.
+    ArchiveCreate,
+    /// `archive open`.
+    ArchiveOpen,
+    /// `archive take-over`.
+    ArchiveTakeOver,
+    /// `archive list`.
+    ArchiveList,
+    /// `archive show`.
+    ArchiveShow,
+    /// `archive acknowledge`.
+    ArchiveAcknowledge,
+    /// `archive forget`.
+    ArchiveForget,
+    /// `key list`.
+    KeyList,
+    /// `key add`.
+    KeyAdd,
+    /// `key change`.
+    KeyChange,
+    /// `key remove`.
+    KeyRemove,
+    /// `key check`.
+    KeyCheck,
+    /// `recovery-sheet`.
+    RecoverySheet,
+    /// `backup`.
+    Backup,
+    /// `monitor`.
+    Monitor,
+    /// `list`.
+    List,
+    /// `restore`.
+    Restore,
+    /// `diff`.
+    Diff,
+    /// `verify`.
+    Verify,
+    /// `status`.
+    Status,
+    /// `watch`.
+    Watch,
+    /// `unlock`.
+    Unlock,
+    /// `lock`.
+    Lock,
+    /// `snapshots list`.
+    SnapshotsList,
+    /// `snapshots clean`.
+    SnapshotsClean,
+    /// `config check`.
+    ConfigCheck,
+    /// `qubes check`.
+    QubesCheck,
+    /// `completions`.
+    Completions,
+    /// `man`.
+    Man,
+}
+
+impl Kind {
+    /// Its words on the command line, and in JSON.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::ArchiveCreate => "archive create",
+            Self::ArchiveOpen => "archive open",
+            Self::ArchiveTakeOver => "archive take-over",
+            Self::ArchiveList => "archive list",
+            Self::ArchiveShow => "archive show",
+            Self::ArchiveAcknowledge => "archive acknowledge",
+            Self::ArchiveForget => "archive forget",
+            Self::KeyList => "key list",
+            Self::KeyAdd => "key add",
+            Self::KeyChange => "key change",
+            Self::KeyRemove => "key remove",
+            Self::KeyCheck => "key check",
+            Self::RecoverySheet => "recovery-sheet",
+            Self::Backup => "backup",
+            Self::Monitor => "monitor",
+            Self::List => "list",
+            Self::Restore => "restore",
+            Self::Diff => "diff",
+            Self::Verify => "verify",
+            Self::Status => "status",
+            Self::Watch => "watch",
+            Self::Unlock => "unlock",
+            Self::Lock => "lock",
+            Self::SnapshotsList => "snapshots list",
+            Self::SnapshotsClean => "snapshots clean",
+            Self::ConfigCheck => "config check",
+            Self::QubesCheck => "qubes check",
+            Self::Completions => "completions",
+            Self::Man => "man",
+        }
+    }
+
+    /// Whether it is about one archive, which is looked up where the words leave it out. In JSON
+    /// `archive` is then always there, and null if none was found.
+    pub(crate) const fn is_of_one_archive(self) -> bool {
+        !matches!(
+            self,
+            Self::ArchiveList
+                | Self::Status
+                | Self::Lock
+                | Self::Watch
+                | Self::ConfigCheck
+                | Self::QubesCheck
+                | Self::SnapshotsList
+                | Self::SnapshotsClean
+                | Self::Completions
+                | Self::Man
+        )
+    }
+}
+
+impl Cli {
+    /// Which command it is.
+    pub(crate) fn kind(&self) -> Kind {
+        match &self.verb {
+            Verb::Archive(verb) => match verb {
+                ArchiveVerb::Create(_) => Kind::ArchiveCreate,
+                ArchiveVerb::Open(_) => Kind::ArchiveOpen,
+                ArchiveVerb::TakeOver { .. } => Kind::ArchiveTakeOver,
+                ArchiveVerb::List => Kind::ArchiveList,
+                ArchiveVerb::Show { .. } => Kind::ArchiveShow,
+                ArchiveVerb::Acknowledge { .. } => Kind::ArchiveAcknowledge,
+                ArchiveVerb::Forget { .. } => Kind::ArchiveForget,
+            },
+            Verb::ArchInit(_) => Kind::ArchiveCreate,
+            Verb::Key(verb) => match verb {
+                KeyVerb::List { .. } => Kind::KeyList,
+                KeyVerb::Add { .. } => Kind::KeyAdd,
+                KeyVerb::Change { .. } => Kind::KeyChange,
+                KeyVerb::Remove { .. } => Kind::KeyRemove,
+                KeyVerb::Check { .. } => Kind::KeyCheck,
+            },
+            Verb::RecoverySheet { .. } => Kind::RecoverySheet,
+            Verb::Backup(_) => Kind::Backup,
+            Verb::Monitor(_) => Kind::Monitor,
+            Verb::List(_) => Kind::List,
+            Verb::Restore(_) => Kind::Restore,
+            Verb::Diff(_) => Kind::Diff,
+            Verb::Verify(_) => Kind::Verify,
+            Verb::Status { .. } => Kind::Status,
+            Verb::Watch => Kind::Watch,
+            Verb::Unlock { .. } => Kind::Unlock,
+            Verb::Lock { .. } => Kind::Lock,
+            Verb::Snapshots(SnapshotsVerb::List { .. }) => Kind::SnapshotsList,
+            Verb::Snapshots(SnapshotsVerb::Clean { .. }) => Kind::SnapshotsClean,
+            Verb::Config(ConfigVerb::Check) => Kind::ConfigCheck,
+            Verb::Qubes(QubesVerb::Check { .. }) => Kind::QubesCheck,
+            Verb::Completions { .. } => Kind::Completions,
+            Verb::Man { .. } => Kind::Man,
+        }
+    }
+}

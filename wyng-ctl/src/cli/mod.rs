@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The command line: its words (`args`), their names (`kind`), their values (`parse`), what they
+//! leave out (`settle`), and the message that each command becomes (`request`).
+
+mod args;
+mod kind;
+mod parse;
+mod request;
+mod settle;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::passphrase::{NoPassphrase, Origin};
+pub(crate) use args::{
+    ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RestoreArgs, SOCKET, Shell,
+    SnapshotsVerb, Verb,
+};
+use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
+pub(crate) use kind::Kind;
+
+/// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing
+/// down what comes.
+pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
+    words.iter().any(|word| word == "--to=-")
+        || words
+            .windows(2)
+            .any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
+}
+
+impl Cli {
+    /// The sources of a backup or monitor, as they were written.
+    pub(crate) fn sources(&self) -> &[OsString] {
+        match &self.verb {
+            Verb::Backup(backup) => &backup.sources,
+            Verb::Monitor(monitor) => &monitor.sources,
+            _ => &[],
+        }
+    }
+
+    /// The path of the volume of a diff, as it was written.
+    pub(crate) fn compared_path(&self) -> Option<&Path> {
+        if let Verb::Diff(diff) = &self.verb {
+            diff.to.as_deref()
+        } else {
+            None
+        }
+    }
+
+    /// Is standard output where a volume is restored to? Then nothing else may be written there.
+    pub(crate) fn stdout_is_target(&self) -> bool {
+        matches!(&self.verb, Verb::Restore(RestoreArgs { to: Some(to), .. }) if to.as_os_str() == "-")
+    }
+
+    /// Where a passphrase comes from. A new one for an archive that has one never comes from where
+    /// the known one does.
+    pub(crate) fn passphrase_origin(&self, new: bool) -> Result<Origin, NoPassphrase> {
+        let file = |path: &Option<PathBuf>| path.clone().map(Origin::File);
+        match &self.verb {
+            Verb::Key(KeyVerb::Add { new: given, .. } | KeyVerb::Change { new: given, .. })
+                if new =>
+            {
+                Ok(file(&given.new_passphrase_file).unwrap_or(Origin::Terminal))
+            }
+            _ => file(&self.options.passphrase_file).map_or_else(Origin::of_environment, Ok),
+        }
+    }
+
+    /// The archive that the command names.
+    pub(crate) fn archive(&self) -> Option<&str> {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::List) => None,
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
+                Some(&create.name)
+            }
+            Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
+                Some(name)
+            }
+            Verb::Archive(
+                ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
+            )
+            | Verb::Key(
+                KeyVerb::List { archive }
+                | KeyVerb::Add { archive, .. }
+                | KeyVerb::Change { archive, .. }
+                | KeyVerb::Remove { archive, .. }
+                | KeyVerb::Check { archive },
+            )
+            | Verb::Unlock { archive, .. }
+            | Verb::RecoverySheet { archive, .. }
+            | Verb::List(ListArgs { archive, .. })
+            | Verb::Monitor(MonitorArgs { archive, .. })
+            | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Diff(DiffArgs { archive, .. })
+            | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Verify(VerifyArgs { archive, .. })
+            | Verb::Status { archive }
+            | Verb::Lock { archive }
+            | Verb::Snapshots(
+                SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. },
+            ) => archive.as_deref(),
+            Verb::Config(_)
+            | Verb::Qubes(_)
+            | Verb::Completions { .. }
+            | Verb::Man { .. }
+            | Verb::Watch => None,
+        }
+    }
+
+    /// The place of an archive that may be left out:
+    /// [`default_archive`](crate::defaults::default_archive) then fills it.
+    pub(crate) fn archive_place(&mut self) -> Option<&mut Option<String>> {
+        match &mut self.verb {
+            Verb::Archive(
+                ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
+            )
+            | Verb::Key(
+                KeyVerb::List { archive }
+                | KeyVerb::Add { archive, .. }
+                | KeyVerb::Change { archive, .. }
+                | KeyVerb::Remove { archive, .. }
+                | KeyVerb::Check { archive },
+            )
+            | Verb::Unlock { archive, .. }
+            | Verb::RecoverySheet { archive, .. }
+            | Verb::List(ListArgs { archive, .. })
+            | Verb::Monitor(MonitorArgs { archive, .. })
+            | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Diff(DiffArgs { archive, .. })
+            | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
+            _ => None,
+        }
+    }
+
+    /// Does the command only report what it would do?
+    pub(crate) fn is_dry_run(&self) -> bool {
+        matches!(
+            &self.verb,
+            Verb::Backup(BackupArgs { dry_run: true, .. })
+                | Verb::Restore(RestoreArgs { dry_run: true, .. })
+        )
+    }
+
+    /// Are sessions of one volume listed, which was named?
+    pub(crate) fn is_of_one_volume(&self) -> bool {
+        matches!(
+            &self.verb,
+            Verb::List(ListArgs {
+                volume: Some(_),
+                ..
+            })
+        )
+    }
+
+    /// Is only a part of what the archive has in the store to be checked?
+    pub(crate) fn checks_part(&self) -> bool {
+        let Verb::Verify(verify) = &self.verb else {
+            return false;
+        };
+        !verify.volumes.is_empty() || verify.session.is_some() || verify.budget.is_some()
+    }
+
+    /// May the command begin in a state folder that is not there yet?
+    pub(crate) fn may_make_state(&self) -> bool {
+        matches!(
+            &self.verb,
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+                | Verb::ArchInit(_)
+                | Verb::Qubes(_)
+        )
+    }
+
+    /// Is it about all archives that are known, in the usual place?
+    pub(crate) fn asks_about_all(&self) -> bool {
+        let of_all = matches!(
+            &self.verb,
+            Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None }
+        );
+        of_all && self.options.state_dir.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        let before =
+            Cli::try_parse_from(["wyng-ctl", "--json", "--standalone", "list", "a"]).unwrap();
+        let after =
+            Cli::try_parse_from(["wyng-ctl", "list", "a", "--standalone", "--json"]).unwrap();
+        assert!(before.options.json && after.options.json && after.options.standalone);
+    }
+
+    #[test]
+    fn bounds_are_checked_before_anything_is_done() {
+        for words in [
+            "--chunk-size 3K",
+            "--chunk-size 2M",
+            "--compression lz4:1",
+            "--compression zstd:99",
+            "--hold-off 3",
+        ] {
+            let line = format!("wyng-ctl archive create a --store dir:/x {words}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{words}");
+        }
+    }
+}

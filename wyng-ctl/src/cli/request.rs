@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the daemon hears of each command.
+
+use wyng_control::{BackupSource, Command, ToDaemon};
+
+use super::args::{
+    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
+};
+
+impl Cli {
+    /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
+    pub(crate) fn request(&self, sources: Vec<BackupSource>) -> Option<ToDaemon> {
+        let command = match &self.verb {
+            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
+            Verb::Watch => return Some(ToDaemon::Watch),
+            Verb::Archive(verb) => verb.command(),
+            Verb::ArchInit(create) => create.command(),
+            Verb::Key(verb) => verb.command(),
+            Verb::Snapshots(verb) => verb.command(),
+            Verb::Qubes(QubesVerb::Check { vias }) => Command::QubesCheck { vias: vias.clone() },
+            Verb::RecoverySheet { archive, .. } => Command::RecoverySheet {
+                archive: named(archive),
+            },
+            Verb::Backup(backup) => Command::Backup {
+                archive: named(&backup.archive),
+                sources,
+                skip_unchanged: backup.skip_unchanged,
+                dry_run: backup.dry_run,
+                live: backup.live,
+                heal: backup.heal,
+            },
+            Verb::Monitor(monitor) => Command::Monitor {
+                archive: named(&monitor.archive),
+                sources,
+            },
+            Verb::List(list) => Command::List {
+                archive: named(&list.archive),
+                volume: list.volume.clone(),
+                session: list.session.clone(),
+            },
+            Verb::Restore(restore) => Command::Restore {
+                archive: named(&restore.archive),
+                volumes: restore.volumes.clone(),
+                session: restore.session.clone(),
+                in_place: restore.in_place,
+                quick: restore.quick,
+                dry_run: restore.dry_run,
+                around_damage: restore.around_damage,
+            },
+            Verb::Diff(diff) => Command::Diff {
+                archive: named(&diff.archive),
+                volume: diff.volume.clone().unwrap_or_default(),
+                session: diff.session.clone(),
+                with: diff.with.clone(),
+                named: diff.to.is_some(),
+                configured: diff.configured,
+            },
+            Verb::Verify(verify) => Command::Verify {
+                archive: named(&verify.archive),
+                volumes: verify.volumes.clone(),
+                session: verify.session.clone(),
+                deep: verify.deep,
+                budget_bytes: verify.budget,
+            },
+            Verb::Unlock { archive, secs } => Command::Unlock {
+                archive: named(archive),
+                secs: *secs,
+            },
+            Verb::Lock { archive } => Command::Lock {
+                archive: archive.clone(),
+            },
+            Verb::Status { archive } => Command::Status {
+                archive: archive.clone(),
+            },
+        };
+        Some(ToDaemon::Start(command))
+    }
+}
+
+impl ArchiveVerb {
+    fn command(&self) -> Command {
+        match self {
+            Self::Create(create) => create.command(),
+            Self::Open(open) => Command::ArchiveOpen {
+                archive: open.name.clone(),
+                store_url: open.store.clone(),
+                via: open.via.clone(),
+                expect: open.expect.clone(),
+                before: open.before,
+            },
+            Self::TakeOver { name } => Command::ArchiveTakeOver {
+                archive: name.clone(),
+            },
+            Self::List => Command::ArchiveList,
+            Self::Show { name } => Command::ArchiveShow {
+                archive: named(name),
+            },
+            Self::Acknowledge { name } => Command::ArchiveAcknowledge {
+                archive: named(name),
+            },
+            Self::Forget { name } => Command::ArchiveForget {
+                archive: name.clone(),
+            },
+        }
+    }
+}
+
+impl KeyVerb {
+    fn command(&self) -> Command {
+        match self {
+            Self::List { archive } => Command::KeyList {
+                archive: named(archive),
+            },
+            Self::Check { archive } => Command::KeyCheck {
+                archive: named(archive),
+            },
+            Self::Add {
+                archive,
+                recovery_key,
+                new,
+            } => Command::KeyAdd {
+                archive: named(archive),
+                recovery_key: *recovery_key,
+                label: new.label.clone(),
+                kdf_memory_kib: new.memory_kib(),
+                kdf_passes: new.kdf_passes,
+            },
+            Self::Change { archive, new } => Command::KeyChange {
+                archive: named(archive),
+                label: new.label.clone(),
+                kdf_memory_kib: new.memory_kib(),
+                kdf_passes: new.kdf_passes,
+            },
+            Self::Remove { archive, slot } => Command::KeyRemove {
+                archive: named(archive),
+                number: slot
+                    .as_deref()
+                    .and_then(|slot| slot.parse().ok())
+                    .unwrap_or(u8::MAX),
+            },
+        }
+    }
+}
+
+impl SnapshotsVerb {
+    fn command(&self) -> Command {
+        let (archive, clean) = match self {
+            Self::List { archive, .. } => (archive, false),
+            Self::Clean { archive, .. } => (archive, true),
+        };
+        Command::Snapshots {
+            archive: archive.clone(),
+            clean,
+        }
+    }
+}
+
+/// An archive that has been filled in.
+fn named(archive: &Option<String>) -> String {
+    archive.clone().unwrap_or_default()
+}
+
+impl CreateArgs {
+    fn command(&self) -> Command {
+        Command::ArchiveCreate {
+            archive: self.name.clone(),
+            store_url: self.store.clone().unwrap_or_default(),
+            via: self.via.clone().unwrap_or_else(|| "local".to_owned()),
+            chunk_size_bytes: self.chunk_size,
+            pack_size_bytes: self.pack_size,
+            compression: self.compression,
+            hold_off: self.hold_off,
+            shared_domain: self.shared_domain,
+            kdf_memory_kib: u32::try_from(self.kdf_memory / 1024).unwrap_or(u32::MAX),
+            kdf_passes: self.kdf_passes,
+        }
+    }
+}
+
+impl NewPassphrase {
+    fn memory_kib(&self) -> Option<u32> {
+        self.kdf_memory
+            .map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &str) -> Command {
+        let words: Vec<&str> = words.split(' ').skip(1).collect();
+        let Some(ToDaemon::Start(command)) = Cli::of(&words).request(Vec::new()) else {
+            panic!("{words:?}")
+        };
+        command
+    }
+
+    #[test]
+    fn wyngs_words_work_too() {
+        assert_eq!(
+            command("wyng-ctl arch-check a"),
+            command("wyng-ctl verify a")
+        );
+        assert_eq!(
+            command("wyng-ctl arch-init a --store dir:/x"),
+            command("wyng-ctl archive create a --store dir:/x")
+        );
+        assert!(matches!(
+            command("wyng-ctl send a /x"),
+            Command::Backup { .. }
+        ));
+        assert!(matches!(
+            command("wyng-ctl receive a v --to /x"),
+            Command::Restore { .. }
+        ));
+    }
+}

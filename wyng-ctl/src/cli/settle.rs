@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the command line leaves out: told by its other words, or by the configuration.
+
+use std::ffi::OsString;
+
+use wyng_config::{Config, Profile};
+use wyng_control::CompareWith;
+
+use super::args::{
+    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, RestoreArgs, Verb,
+};
+use crate::message::Message;
+
+impl Cli {
+    /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is
+    /// missing.
+    pub(crate) fn settle_words(&mut self) -> Result<(), Message> {
+        if self.options.state_dir.is_some() && !self.options.standalone {
+            return Err(Message::usage(
+                "the running daemon has its own state folder, and --state-dir names another",
+                "Add --standalone.",
+            ));
+        }
+        match &mut self.verb {
+            Verb::Backup(BackupArgs {
+                all: false,
+                profile: None,
+                archive,
+                sources,
+                ..
+            })
+            | Verb::Monitor(MonitorArgs {
+                all: false,
+                archive,
+                sources,
+            }) => {
+                if sources.is_empty() {
+                    sources.extend(archive.take().map(OsString::from));
+                }
+                if sources.is_empty() {
+                    return Err(Message::of_needed_sources());
+                }
+            }
+            Verb::Restore(RestoreArgs {
+                all: false,
+                archive,
+                volumes,
+                ..
+            }) => {
+                if volumes.is_empty() {
+                    volumes.extend(archive.take());
+                }
+                if volumes.is_empty() {
+                    return Err(Message::usage(
+                        "which volume?",
+                        "See `wyng-ctl list ARCHIVE`.",
+                    ));
+                }
+            }
+            Verb::Diff(DiffArgs {
+                archive, volume, ..
+            }) => {
+                shift(archive, volume).ok_or_else(|| {
+                    Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`.")
+                })?;
+            }
+            Verb::Key(KeyVerb::Remove { archive, slot }) => {
+                let number = shift(archive, slot).and_then(|slot| slot.parse::<u8>().ok());
+                number.ok_or_else(|| {
+                    Message::usage(
+                        "which slot? A slot is a number",
+                        "See `wyng-ctl key list ARCHIVE`.",
+                    )
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Does the command ask the configuration? All others work though it may be wrong.
+    pub(crate) fn asks_config(&self) -> bool {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+            | Verb::ArchInit(_)
+            | Verb::Backup(_)
+            | Verb::Monitor(_)
+            | Verb::Qubes(_)
+            | Verb::Snapshots(_)
+            | Verb::Status { .. } => true,
+            Verb::Verify(verify) => verify.profile.is_some(),
+            Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
+            Verb::Diff(diff) => diff.with == CompareWith::Local && diff.to.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Fills in what the configuration says and the command line does not; the error says what
+    /// neither does.
+    pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
+        match &mut self.verb {
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
+                let known = config.archives.get(&create.name);
+                create.via = create
+                    .via
+                    .take()
+                    .or_else(|| known.map(|known| known.via.clone()));
+                create.store = create
+                    .store
+                    .take()
+                    .or_else(|| known.map(|known| known.store.clone()));
+                if create.store.is_none() {
+                    let text = format!("where is the store of archive {:?} to be?", create.name);
+                    return Err(Message::usage(
+                        text,
+                        "Add --store dir:/path, or [archives.NAME] to the configuration.",
+                    ));
+                }
+            }
+            Verb::Archive(ArchiveVerb::Open(open)) => {
+                let known = config.archives.get(&open.name);
+                open.via = open
+                    .via
+                    .take()
+                    .or_else(|| known.map(|known| known.via.clone()));
+                open.store = open
+                    .store
+                    .take()
+                    .or_else(|| known.map(|known| known.store.clone()));
+            }
+            Verb::Backup(BackupArgs {
+                all: true, sources, ..
+            })
+            | Verb::Monitor(MonitorArgs {
+                all: true, sources, ..
+            }) => {
+                if config.volumes.is_empty() {
+                    return Err(Message::usage(
+                        "the configuration names no volume",
+                        "Add some to [volumes], or name paths.",
+                    ));
+                }
+                *sources = config.volumes.keys().map(OsString::from).collect();
+            }
+            Verb::Backup(backup) => {
+                if let Some(profile) =
+                    find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
+                {
+                    backup.archive = Some(profile.archive.clone());
+                    backup.sources = profile.volumes.iter().map(OsString::from).collect();
+                    backup.live |= profile.live;
+                    backup.skip_unchanged |= profile.skip_unchanged;
+                }
+            }
+            Verb::Diff(diff) => {
+                let is_known = diff
+                    .volume
+                    .as_ref()
+                    .is_some_and(|volume| config.volumes.contains_key(volume));
+                diff.configured = is_known && diff.to.is_none();
+            }
+            Verb::Verify(verify) => {
+                if let Some(profile) =
+                    find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)?
+                {
+                    verify.archive = Some(profile.archive.clone());
+                    verify.budget = verify.budget.or(profile.verify_budget_bytes);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Is the only source really the archive, with nothing behind it? A volume of that name would
+    /// be there.
+    pub(crate) fn names_only_its_archive(&self) -> bool {
+        match (self.sources(), self.archive()) {
+            ([source], Some(archive)) => {
+                source == archive && !std::path::Path::new(source).exists()
+            }
+            _ => false,
+        }
+    }
+
+    /// The command that these words are, settled.
+    #[cfg(test)]
+    pub(crate) fn of(words: &[&str]) -> Self {
+        use clap::Parser;
+
+        let mut cli = Self::try_parse_from(["wyng-ctl"].iter().chain(words)).unwrap();
+        cli.settle_words().unwrap();
+        cli
+    }
+}
+
+/// The second word, where the first may be missing.
+fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
+    if second.is_none() {
+        *second = first.take();
+    }
+    second.as_deref()
+}
+
+/// The profile that was asked for. It has one archive, which may be named a second time but not
+/// differently.
+fn find_profile<'a>(
+    name: Option<&str>,
+    archive: Option<&str>,
+    config: &'a Config,
+) -> Result<Option<&'a Profile>, Message> {
+    let Some(name) = name else { return Ok(None) };
+    let profile = config.profiles.get(name).ok_or_else(|| {
+        let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
+        let next = match &*known {
+            [] => "Add [profiles.NAME] to the configuration; see wyng.toml(5).".to_owned(),
+            known => format!("Known are {}.", known.join(", ")),
+        };
+        Message::usage(
+            format!("there is no profile {name:?} in the configuration"),
+            next,
+        )
+    })?;
+    match archive {
+        Some(other) if other != profile.archive => Err(Message::usage(
+            format!(
+                "profile {name:?} is of archive {:?}, not {other:?}",
+                profile.archive
+            ),
+            "Leave the archive out.",
+        )),
+        _ => Ok(Some(profile)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn the_archive_may_be_left_out_where_one_word_tells_what_is_missing() {
+        let archive = |words: &[&str]| Cli::of(words).archive().map(str::to_owned);
+        for (with, without) in [
+            (&["list", "home"][..], &["list"][..]),
+            (&["verify", "home", "--deep"], &["verify", "--deep"]),
+            (
+                &["restore", "home", "v", "--to", "x"],
+                &["restore", "v", "--to", "x"],
+            ),
+            (
+                &["restore", "home", "--all", "--to", "x"],
+                &["restore", "--all", "--to", "x"],
+            ),
+            (&["diff", "home", "v"], &["diff", "v"]),
+            (
+                &["backup", "home", "--live", "v"],
+                &["backup", "--live", "v"],
+            ),
+            (&["backup", "home", "--all"], &["backup", "--all"]),
+            (&["monitor", "home", "v"], &["monitor", "v"]),
+            (&["key", "remove", "home", "3"], &["key", "remove", "3"]),
+            (&["key", "check", "home"], &["key", "check"]),
+            (&["recovery-sheet", "home"], &["recovery-sheet"]),
+            (&["archive", "show", "home"], &["archive", "show"]),
+        ] {
+            assert_eq!(
+                (archive(with).as_deref(), archive(without)),
+                (Some("home"), None),
+                "{with:?}"
+            );
+        }
+        assert_eq!(
+            Cli::of(&["backup", "a", "b", "c"]).archive(),
+            Some("a"),
+            "with several words the first is the archive"
+        );
+        for words in [
+            &["backup"][..],
+            &["restore", "--to", "x"],
+            &["diff"],
+            &["key", "remove"],
+            &["key", "remove", "home"],
+            &["monitor"],
+        ] {
+            assert!(
+                Cli::try_parse_from(["wyng-ctl"].iter().chain(words))
+                    .unwrap()
+                    .settle_words()
+                    .is_err(),
+                "{words:?}"
+            );
+        }
+        for words in [
+            &["archive", "forget"][..],
+            &["archive", "take-over"],
+            &["archive", "create"],
+        ] {
+            assert!(
+                Cli::try_parse_from(["wyng-ctl"].iter().chain(words)).is_err(),
+                "{words:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a command found: one struct a command, which collects its results and is its JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use wyng_config::Config;
+use wyng_control::{ArchiveSummary, RestoreReport, ToClient};
+use zeroize::Zeroizing;
+
+use super::rows::{
+    ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
+    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
+};
+use super::sheet::SECOND_READER_SHA256;
+use crate::cli::{Cli, Kind};
+use crate::quantity::session_name;
+
+/// The results of one command; which struct is which command's, [`Found::of`] says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Found {
+    Archives(Archives),
+    Opened(Opened),
+    Acknowledged(Acknowledged),
+    Snapshots(Snapshots),
+    Keys(Keys),
+    KeyCheck(KeyCheck),
+    Sheet(Sheet),
+    Backup(Backup),
+    Monitor(Monitor),
+    List(List),
+    Restore(Restore),
+    Diff(Diff),
+    Verify(Verify),
+    Status(Status),
+    Unlock(Unlock),
+    ConfigCheck(ConfigCheck),
+    QubesCheck(QubesCheck),
+    Completions(Completions),
+    Nothing {},
+}
+
+impl Found {
+    /// Nothing yet, of that command.
+    pub(super) fn of(cli: &Cli) -> Self {
+        match cli.kind() {
+            Kind::ArchiveCreate | Kind::ArchiveTakeOver | Kind::ArchiveList | Kind::ArchiveShow => {
+                Self::Archives(Archives::default())
+            }
+            Kind::ArchiveOpen => Self::Opened(Opened::default()),
+            Kind::ArchiveAcknowledge => Self::Acknowledged(Acknowledged::default()),
+            Kind::ArchiveForget | Kind::SnapshotsList | Kind::SnapshotsClean => {
+                Self::Snapshots(Snapshots::default())
+            }
+            Kind::KeyList | Kind::KeyAdd | Kind::KeyChange | Kind::KeyRemove => {
+                Self::Keys(Keys::default())
+            }
+            Kind::KeyCheck => Self::KeyCheck(KeyCheck::default()),
+            Kind::RecoverySheet => Self::Sheet(Sheet::default()),
+            Kind::Backup => Self::Backup(Backup::default()),
+            Kind::Monitor => Self::Monitor(Monitor::default()),
+            Kind::List => Self::List(List::default()),
+            Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
+            Kind::Diff => Self::Diff(Diff::default()),
+            Kind::Verify => Self::Verify(Verify::default()),
+            Kind::Status => Self::Status(Status::default()),
+            Kind::Unlock => Self::Unlock(Unlock::default()),
+            Kind::ConfigCheck => Self::ConfigCheck(ConfigCheck::default()),
+            Kind::QubesCheck => Self::QubesCheck(QubesCheck::default()),
+            Kind::Completions => Self::Completions(Completions::default()),
+            Kind::Watch | Kind::Lock | Kind::Man => Self::Nothing {},
+        }
+    }
+
+    /// Takes one result; what another command would want is passed over.
+    pub(super) fn take(&mut self, event: &ToClient) {
+        match self {
+            Self::Archives(found) => found.take(event),
+            Self::Opened(found) => found.take(event),
+            Self::Acknowledged(found) => found.take(event),
+            Self::Keys(found) => found.take(event),
+            Self::KeyCheck(found) => found.take(event),
+            Self::Sheet(found) => found.take(event),
+            Self::Backup(found) => found.take(event),
+            Self::Monitor(found) => found.take(event),
+            Self::List(found) => found.take(event),
+            Self::Restore(found) => found.take(event),
+            Self::Diff(found) => found.take(event),
+            Self::Verify(found) => found.take(event),
+            Self::Status(found) => found.take(event),
+            Self::Unlock(found) => found.take(event),
+            Self::QubesCheck(found) => found.take(event),
+            Self::Snapshots(_) | Self::ConfigCheck(_) | Self::Completions(_) | Self::Nothing {} => {
+            }
+        }
+    }
+
+    /// Takes base snapshots, which are found here.
+    pub(super) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
+        if let Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) =
+            self
+        {
+            snapshots.extend(lines);
+        }
+    }
+
+    /// Takes the configuration.
+    pub(super) fn take_config(&mut self, config: &Config) {
+        if let Self::ConfigCheck(found) = self {
+            found.config = Some(ConfigRows::of(config));
+        }
+    }
+
+    /// Takes the script of a shell.
+    pub(super) fn take_script(&mut self, script: String) {
+        if let Self::Completions(found) = self {
+            found.script = Some(script);
+        }
+    }
+
+    /// Takes a recovery key.
+    pub(super) fn take_key(&mut self, key: Zeroizing<String>) {
+        if let Self::Keys(found) = self {
+            found.recovery_key = Some(key);
+        }
+    }
+
+    /// The archives that were shown.
+    pub(super) fn archive_count(&self) -> usize {
+        match self {
+            Self::Archives(found)
+            | Self::Opened(Opened {
+                archives: found, ..
+            })
+            | Self::Status(Status {
+                archives: found, ..
+            }) => found.archives.len(),
+            _ => 0,
+        }
+    }
+
+    /// The base snapshots that were shown.
+    pub(super) fn snapshots(&self) -> &[SnapshotLine] {
+        match self {
+            Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) => {
+                snapshots
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// `archive create`, `take-over`, `list` and `show`.
+#[derive(Default, Serialize)]
+pub(super) struct Archives {
+    archives: Vec<Archive>,
+    /// The volume whose sessions come.
+    #[serde(skip)]
+    volume: String,
+}
+
+/// An archive. With `status` the newest sessions of its volumes follow it, and damage that a person
+/// has seen.
+#[derive(Serialize)]
+struct Archive {
+    #[serde(flatten, with = "ArchiveFields")]
+    summary: ArchiveSummary,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    newest: BTreeMap<String, SessionRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    acknowledged: Vec<String>,
+}
+
+impl Archives {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Archive(summary) => self.archives.push(Archive {
+                summary: summary.clone(),
+                newest: BTreeMap::new(),
+                acknowledged: Vec::new(),
+            }),
+            ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
+            ToClient::Session(line) => {
+                if let Some(archive) = self.archives.last_mut() {
+                    let row = SessionRow(line.clone());
+                    archive.newest.insert(self.volume.clone(), row);
+                }
+            }
+            ToClient::Acknowledged { what } => {
+                if let Some(archive) = self.archives.last_mut() {
+                    archive.acknowledged.push(what.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `archive open`.
+#[derive(Default, Serialize)]
+pub(super) struct Opened {
+    #[serde(flatten)]
+    archives: Archives,
+    problems: Vec<ProblemRow>,
+}
+
+impl Opened {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Problem(problem) = event {
+            self.problems.push(ProblemRow(problem.clone()));
+        }
+        self.archives.take(event);
+    }
+}
+
+/// `archive acknowledge`.
+#[derive(Default, Serialize)]
+pub(super) struct Acknowledged {
+    pub(super) acknowledged: Vec<String>,
+}
+
+impl Acknowledged {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Acknowledged { what } = event {
+            self.acknowledged.push(what.clone());
+        }
+    }
+}
+
+/// `archive forget`, `snapshots list` and `snapshots clean`.
+#[derive(Default, Serialize)]
+pub(super) struct Snapshots {
+    snapshots: Vec<SnapshotLine>,
+}
+
+/// `key list`, `add`, `change` and `remove`.
+#[derive(Default, Serialize)]
+pub(super) struct Keys {
+    slots: Vec<SlotRow>,
+    /// A new one, shown once.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_once")]
+    recovery_key: Option<Zeroizing<String>>,
+}
+
+impl Keys {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::KeySlot(slot) = event {
+            self.slots.push(SlotRow(slot.clone()));
+        }
+    }
+}
+
+fn shown_once<S: Serializer>(key: &Option<Zeroizing<String>>, to: S) -> Result<S::Ok, S::Error> {
+    key.as_ref().map(|key| key.as_str()).serialize(to)
+}
+
+/// `key check`.
+#[derive(Default, Serialize)]
+pub(super) struct KeyCheck {
+    /// The slot that opened.
+    slot: Option<SlotRow>,
+}
+
+impl KeyCheck {
+    fn take(&mut self, event: &ToClient) {
+        if let (ToClient::KeySlot(slot), None) = (event, &self.slot) {
+            self.slot = Some(SlotRow(slot.clone()));
+        }
+    }
+}
+
+/// `recovery-sheet`.
+#[derive(Default, Serialize)]
+pub(super) struct Sheet {
+    #[serde(flatten)]
+    sheet: Option<WholeSheet>,
+}
+
+#[derive(Serialize)]
+struct WholeSheet {
+    #[serde(flatten)]
+    sheet: SheetRow,
+    second_reader_sha256: &'static str,
+}
+
+impl Sheet {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::RecoverySheet(sheet) = event {
+            self.sheet = Some(WholeSheet {
+                sheet: SheetRow(sheet.clone()),
+                second_reader_sha256: SECOND_READER_SHA256,
+            });
+        }
+    }
+}
+
+/// `backup`.
+#[derive(Default, Serialize)]
+pub(super) struct Backup {
+    pub(super) volumes: Vec<BackedUpRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_rss_bytes: Option<u64>,
+}
+
+impl Backup {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::BackedUp(volume) => self.volumes.push(BackedUpRow(volume.clone())),
+            ToClient::Totals {
+                sent_bytes,
+                peak_rss_bytes,
+            } => {
+                self.sent_bytes = Some(*sent_bytes);
+                self.peak_rss_bytes = Some(*peak_rss_bytes);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `monitor`.
+#[derive(Default, Serialize)]
+pub(super) struct Monitor {
+    volumes: Vec<MonitoredRow>,
+}
+
+impl Monitor {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Monitored(volume) = event {
+            self.volumes.push(MonitoredRow(volume.clone()));
+        }
+    }
+}
+
+/// `list`.
+#[derive(Default, Serialize)]
+pub(super) struct List {
+    pub(super) volumes: Vec<ListedVolume>,
+}
+
+/// A volume with its sessions, oldest first.
+#[derive(Serialize)]
+pub(super) struct ListedVolume {
+    name: String,
+    size_bytes: u64,
+    pub(super) sessions: Vec<SessionRow>,
+}
+
+impl List {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Volume(volume) => self.volumes.push(ListedVolume {
+                name: volume.name.clone(),
+                size_bytes: volume.size_bytes,
+                sessions: Vec::new(),
+            }),
+            ToClient::Session(line) => {
+                if let Some(volume) = self.volumes.last_mut() {
+                    volume.sessions.push(SessionRow(line.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Every session of every volume.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionRow> {
+        self.volumes.iter().flat_map(|volume| &volume.sessions)
+    }
+}
+
+/// `restore`.
+#[derive(Serialize)]
+pub(super) struct Restore {
+    dry_run: bool,
+    volumes: Vec<RestoredVolume>,
+    /// Ranges of volumes that are not complete yet.
+    #[serde(skip)]
+    lost: BTreeMap<String, Vec<Range>>,
+}
+
+/// A volume, with the ranges that are zeros in the place of lost bytes.
+#[derive(Serialize)]
+struct RestoredVolume {
+    #[serde(flatten, with = "RestoredFields")]
+    report: RestoreReport,
+    lost: Vec<Range>,
+}
+
+impl Restore {
+    fn new(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            volumes: Vec::new(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Ranges may come before their volume and behind it.
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Restored(report) => self.volumes.push(RestoredVolume {
+                lost: self.lost.remove(&report.name).unwrap_or_default(),
+                report: report.clone(),
+            }),
+            ToClient::Lost { volume, ranges } => {
+                let known = self
+                    .volumes
+                    .iter_mut()
+                    .find(|known| known.report.name == *volume);
+                let lost = match known {
+                    Some(known) => &mut known.lost,
+                    None => self.lost.entry(volume.clone()).or_default(),
+                };
+                lost.extend(ranges.iter().map(Range::of));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `diff`.
+#[derive(Default, Serialize)]
+pub(super) struct Diff {
+    #[serde(flatten)]
+    sums: Option<ComparedRow>,
+    ranges: Vec<Range>,
+}
+
+impl Diff {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Differences(page) => self.ranges.extend(page.iter().map(Range::of)),
+            ToClient::Compared(sums) => self.sums = Some(ComparedRow(sums.clone())),
+            _ => {}
+        }
+    }
+}
+
+/// `verify`.
+#[derive(Default, Serialize)]
+pub(super) struct Verify {
+    problems: Vec<ProblemRow>,
+    #[serde(flatten)]
+    sums: Option<VerifiedRow>,
+}
+
+impl Verify {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Problem(problem) => self.problems.push(ProblemRow(problem.clone())),
+            ToClient::Verified(sums) => self.sums = Some(VerifiedRow(*sums)),
+            _ => {}
+        }
+    }
+}
+
+/// `status`.
+#[derive(Default, Serialize)]
+pub(super) struct Status {
+    #[serde(flatten)]
+    archives: Archives,
+    unenforced: Vec<UnenforcedRow>,
+    snapshots: Vec<SnapshotLine>,
+}
+
+impl Status {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Unenforced(missing) = event {
+            self.unenforced.push(UnenforcedRow(missing.clone()));
+        }
+        self.archives.take(event);
+    }
+}
+
+/// `unlock`.
+#[derive(Default, Serialize)]
+pub(super) struct Unlock {
+    /// A time, written as sessions are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+impl Unlock {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Unlocked { until } = event {
+            self.until = Some(session_name(*until));
+        }
+    }
+}
+
+/// `config check`.
+#[derive(Default, Serialize)]
+pub(super) struct ConfigCheck {
+    /// None if it cannot be read.
+    #[serde(flatten)]
+    config: Option<ConfigRows>,
+}
+
+#[derive(Serialize)]
+struct ConfigRows {
+    archives: Vec<ConfiguredArchive>,
+    volumes: Vec<ConfiguredVolume>,
+    profiles: Vec<ProfileRow>,
+}
+
+#[derive(Serialize)]
+struct ConfiguredArchive {
+    name: String,
+    store: String,
+    via: String,
+}
+
+#[derive(Serialize)]
+struct ConfiguredVolume {
+    name: String,
+    path: String,
+}
+
+impl ConfigRows {
+    fn of(config: &Config) -> Self {
+        let archives = config
+            .archives
+            .iter()
+            .map(|(name, archive)| ConfiguredArchive {
+                name: name.clone(),
+                store: archive.store.clone(),
+                via: archive.via.clone(),
+            });
+        let volumes = config.volumes.iter().map(|(name, path)| ConfiguredVolume {
+            name: name.clone(),
+            path: path.display().to_string(),
+        });
+        let profiles = config
+            .profiles
+            .iter()
+            .map(|(name, profile)| ProfileRow::of(name, profile));
+        Self {
+            archives: archives.collect(),
+            volumes: volumes.collect(),
+            profiles: profiles.collect(),
+        }
+    }
+}
+
+/// `qubes check`.
+#[derive(Default, Serialize)]
+pub(super) struct QubesCheck {
+    reached: Vec<Reached>,
+}
+
+/// A service that answered.
+#[derive(Serialize)]
+struct Reached {
+    via: String,
+    service: String,
+}
+
+impl QubesCheck {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Reached { via, service } = event {
+            self.reached.push(Reached {
+                via: via.clone(),
+                service: service.clone(),
+            });
+        }
+    }
+}
+
+/// `completions`.
+#[derive(Default, Serialize)]
+pub(super) struct Completions {
+    script: Option<String>,
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One row of each kind of result: what the daemon reported, and its names in JSON.
+//!
+//! The names are a contract, `docs/schema/output.json`. Each `…Fields` lists them for a struct of
+//! `wyng-control`, which itself knows no JSON; numbers of bytes are whole numbers, and times are
+//! written as sessions are named.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+use wyng_config::Profile;
+use wyng_control::{
+    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+    RecoverySheet, RestoreReport, SessionLine, Unenforced, VerifyReport, VolumeReport,
+};
+
+use crate::quantity::{hex, session_name};
+
+/// An archive as this machine knows it.
+#[derive(Serialize)]
+#[serde(remote = "ArchiveSummary")]
+pub(super) struct ArchiveFields {
+    name: String,
+    id: String,
+    #[serde(rename = "store")]
+    store_url: String,
+    via: String,
+    generation: u64,
+    #[serde(rename = "committed", serialize_with = "time")]
+    committed_time: i64,
+    #[serde(rename = "verified", serialize_with = "time_or_never")]
+    verified_time: i64,
+    #[serde(rename = "keys_proven", serialize_with = "time_or_never")]
+    keys_proven_time: i64,
+    chunk_size_bytes: u32,
+    pack_size_bytes: u32,
+    zstd_level: i8,
+    #[serde(rename = "volumes")]
+    volume_count: u64,
+    #[serde(rename = "packs")]
+    pack_count: u64,
+    stored_bytes: u64,
+    hold_off_runs: u32,
+    hold_off_secs: u64,
+}
+
+#[derive(Serialize)]
+#[serde(remote = "SessionLine")]
+struct SessionFields {
+    #[serde(serialize_with = "time")]
+    session: i64,
+    generation: u64,
+    tags: Vec<String>,
+    size_bytes: u64,
+    added_bytes: u64,
+    live: bool,
+    damaged: bool,
+    acknowledged: bool,
+}
+
+/// A session of a volume.
+#[derive(Serialize)]
+pub(super) struct SessionRow(#[serde(with = "SessionFields")] pub(super) SessionLine);
+
+#[derive(Serialize)]
+#[serde(remote = "VolumeReport")]
+struct BackedUpFields {
+    name: String,
+    #[serde(serialize_with = "time_if_any")]
+    session: Option<i64>,
+    #[serde(serialize_with = "method")]
+    method: Method,
+    snapshot: bool,
+    mounted_at: Option<String>,
+    read_bytes: u64,
+    sampled_bytes: u64,
+    changed_bytes: u64,
+    sent_bytes: u64,
+    #[serde(rename = "cpu_seconds", serialize_with = "seconds")]
+    cpu_micros: u64,
+}
+
+/// A volume that was backed up.
+#[derive(Serialize)]
+pub(super) struct BackedUpRow(#[serde(with = "BackedUpFields")] pub(super) VolumeReport);
+
+#[derive(Serialize)]
+#[serde(remote = "MonitorReport")]
+struct MonitoredFields {
+    name: String,
+    #[serde(serialize_with = "method")]
+    method: Method,
+    changed_bytes: u64,
+}
+
+/// A volume that `monitor` looked at.
+#[derive(Serialize)]
+pub(super) struct MonitoredRow(#[serde(with = "MonitoredFields")] pub(super) MonitorReport);
+
+/// A volume that was restored, or would be.
+#[derive(Serialize)]
+#[serde(remote = "RestoreReport")]
+pub(super) struct RestoredFields {
+    name: String,
+    #[serde(serialize_with = "time")]
+    session: i64,
+    #[serde(rename = "target")]
+    path: String,
+    written_bytes: u64,
+    fetched_bytes: u64,
+    damaged_bytes: u64,
+    unread_bytes: u64,
+    lost_bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(remote = "DiffReport")]
+struct ComparedFields {
+    #[serde(rename = "volume")]
+    name: String,
+    #[serde(serialize_with = "time")]
+    session: i64,
+    #[serde(serialize_with = "time_if_any")]
+    with: Option<i64>,
+    size_bytes: u64,
+    with_size_bytes: u64,
+    differing_bytes: u64,
+    read_bytes: u64,
+    damaged_bytes: u64,
+}
+
+/// The sums of a comparison.
+#[derive(Serialize)]
+pub(super) struct ComparedRow(#[serde(with = "ComparedFields")] pub(super) DiffReport);
+
+#[derive(Serialize)]
+#[serde(remote = "VerifyReport")]
+struct VerifiedFields {
+    objects_checked: u64,
+    foreign_objects: u64,
+    listed_whole: bool,
+    acknowledged: u64,
+    read_bytes: u64,
+}
+
+/// The sums of a verify.
+#[derive(Serialize)]
+pub(super) struct VerifiedRow(#[serde(with = "VerifiedFields")] pub(super) VerifyReport);
+
+#[derive(Serialize)]
+#[serde(remote = "Problem")]
+struct ProblemFields {
+    object: String,
+    #[serde(serialize_with = "class")]
+    class: ObjectClass,
+    problem: String,
+    volumes: Vec<String>,
+    acknowledged: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Serialize)]
+pub(super) struct ProblemRow(#[serde(with = "ProblemFields")] pub(super) Problem);
+
+#[derive(Serialize)]
+#[serde(remote = "KeySlot")]
+struct SlotFields {
+    number: u8,
+    #[serde(rename = "kind", serialize_with = "slot_kind")]
+    recovery_key: bool,
+    memory_kib: u32,
+    passes: u32,
+    #[serde(rename = "made", serialize_with = "time")]
+    made_time: i64,
+    label: String,
+    opens: bool,
+    #[serde(rename = "opened", serialize_with = "time_or_never")]
+    opened_time: i64,
+}
+
+/// A key slot.
+#[derive(Serialize)]
+pub(super) struct SlotRow(#[serde(with = "SlotFields")] pub(super) KeySlot);
+
+#[derive(Serialize)]
+#[serde(remote = "RecoverySheet")]
+struct SheetFields {
+    id: String,
+    #[serde(rename = "store")]
+    store_url: String,
+    epoch: u32,
+    generation: u64,
+    #[serde(rename = "committed", serialize_with = "time")]
+    committed_time: i64,
+    code: String,
+}
+
+/// A recovery sheet.
+#[derive(Serialize)]
+pub(super) struct SheetRow(#[serde(with = "SheetFields")] pub(super) RecoverySheet);
+
+#[derive(Serialize)]
+#[serde(remote = "Unenforced")]
+struct UnenforcedFields {
+    role: String,
+    protection: String,
+    reason: String,
+}
+
+/// A protection that the system does not give.
+#[derive(Serialize)]
+pub(super) struct UnenforcedRow(#[serde(with = "UnenforcedFields")] pub(super) Unenforced);
+
+/// A base snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotLine {
+    /// The archive's name; none if it is not known here.
+    pub(crate) archive: Option<String>,
+    /// The archive's id.
+    #[serde(serialize_with = "id")]
+    pub(crate) archive_id: [u8; 16],
+    /// The volume's name, where that is known.
+    pub(crate) volume: Option<String>,
+    /// The session that it is of; none if the folder cannot be looked into.
+    #[serde(serialize_with = "time_if_any")]
+    pub(crate) session: Option<i64>,
+    /// Where it lies.
+    #[serde(serialize_with = "path")]
+    pub(crate) folder: PathBuf,
+    /// Why nothing uses it.
+    pub(crate) left_over: Option<&'static str>,
+    /// It was removed.
+    pub(crate) removed: bool,
+}
+
+/// A range of bytes.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Range {
+    offset_bytes: u64,
+    length_bytes: u64,
+}
+
+impl Range {
+    /// From its begin and its end.
+    pub(super) fn of((begin, end): &(u64, u64)) -> Self {
+        Self {
+            offset_bytes: *begin,
+            length_bytes: end.saturating_sub(*begin),
+        }
+    }
+}
+
+/// A profile of the configuration.
+#[derive(Serialize)]
+pub(super) struct ProfileRow {
+    name: String,
+    archive: String,
+    volumes: Vec<String>,
+    live: bool,
+    skip_unchanged: bool,
+    backup_overdue_secs: u64,
+    verify_overdue_secs: Option<u64>,
+    verify_budget_bytes: Option<u64>,
+}
+
+impl ProfileRow {
+    /// The profile `name`.
+    pub(super) fn of(name: &str, profile: &Profile) -> Self {
+        Self {
+            name: name.to_owned(),
+            archive: profile.archive.clone(),
+            volumes: profile.volumes.clone(),
+            live: profile.live,
+            skip_unchanged: profile.skip_unchanged,
+            backup_overdue_secs: profile.backup_overdue_secs,
+            verify_overdue_secs: profile.verify_overdue_secs,
+            verify_budget_bytes: profile.verify_budget_bytes,
+        }
+    }
+}
+
+/// How `method` is called in JSON and for people.
+pub(super) fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::FullScan => "full-scan",
+        Method::Fiemap => "fiemap",
+        Method::BtrfsSearch => "btrfs-search",
+        Method::ThinDelta => "thin-delta",
+    }
+}
+
+fn time<S: Serializer>(time: &i64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&session_name(*time))
+}
+
+fn time_if_any<S: Serializer>(time: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(session_name).serialize(to)
+}
+
+/// 0 stands for never.
+fn time_or_never<S: Serializer>(time: &i64, to: S) -> Result<S::Ok, S::Error> {
+    time_if_any(&Some(*time).filter(|time| *time > 0), to)
+}
+
+fn seconds<S: Serializer>(micros: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(std::time::Duration::from_micros(*micros).as_secs_f64())
+}
+
+fn method<S: Serializer>(method: &Method, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(method_name(*method))
+}
+
+fn class<S: Serializer>(class: &ObjectClass, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(class.word())
+}
+
+fn slot_kind<S: Serializer>(recovery_key: &bool, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(if *recovery_key {
+        "recovery-key"
+    } else {
+        "passphrase"
+    })
+}
+
+fn id<S: Serializer>(id: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&hex(id))
+}
+
+/// What is no text in it is shown as a replacement character.
+fn path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What went wrong, in the words of the command that was run.
+
+use serde::Serialize;
+use wyng_control::{ExitStatus, Safe};
+
+use crate::message::{Message, NOTHING_DONE};
+
+/// The same, said of the command that was run.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Told {
+    pub(super) code: &'static str,
+    #[serde(skip)]
+    pub(super) exit: ExitStatus,
+    pub(super) text: String,
+    pub(super) safe: String,
+    pub(super) next: String,
+    pub(super) volume: Option<String>,
+}
+
+impl Told {
+    /// Of words that are no command: nothing is known of archives.
+    pub(super) fn of_no_command(message: Message) -> Self {
+        let safe = match message.safe {
+            Safe::Always(safe) => safe,
+            Safe::OfCommand => NOTHING_DONE,
+        };
+        Self {
+            code: message.code,
+            exit: message.exit,
+            text: message.text,
+            safe: safe.to_owned(),
+            next: message.next,
+            volume: message.volume,
+        }
+    }
+}
