@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 use wyng_config::Config;
+use wyng_control::Found;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
     BlobName, BytesStatus, EncodeError, Get, HEADER_BYTES, HELLO_BYTES, Hello, HelloError,
@@ -20,7 +21,7 @@ use wyng_wire::{
 
 use super::ToKeyholder;
 use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES, Pace};
-use crate::ipc::{FarEndFault, Fatal, Found, NotGot, PutAnswer, Service, TransportToKeyholder};
+use crate::ipc::{FarEndFault, Fatal, NotGot, PutAnswer, Service, TransportToKeyholder};
 
 // Whatever address passes the daemon's door fits an OPEN.
 const _: () = assert!(wyng_control::STORE_MAX_BYTES <= wyng_wire::DESTINATION_MAX);

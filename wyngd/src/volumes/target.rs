@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::{Remembered, TargetFault, TargetForm, TargetKind};
+use wyng_control::{Beside, Remembered, TargetFault, TargetForm, TargetKind, There};
 
 use super::reflink::{Base, Reflink, is_clone};
 use super::snapshot::Snapshot;
 use super::{Refusal, Volumes};
-use crate::ipc::{Beside, Fatal, There, VolumesToKeyholder};
+use crate::ipc::{Fatal, VolumesToKeyholder};
 
 /// A target and what is given along with it, ready for the keyholder.
 struct Handed {

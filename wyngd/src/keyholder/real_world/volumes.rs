@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, NoSource, TargetFault, TargetKind, TargetLook, ToClient, path_text,
+    BaseLabel, BaseOf, Beside, Failure, NoSource, TargetFault, TargetKind, TargetLook, ToClient,
+    path_text,
 };
 use wyng_jail::DiskTurn;
 
@@ -16,7 +17,7 @@ use super::control::{Control, SharedControl, broken};
 use super::stream::Stream;
 use super::targets::Target;
 use crate::ipc::{
-    Beside, ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, Received,
+    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, Received,
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
