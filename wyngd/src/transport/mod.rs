@@ -3,7 +3,6 @@
 //! no key, and what it passes on is ciphertext that the keyholder believes only after opening it.
 
 mod far_end;
-mod pace;
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,15 +12,14 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 use wyng_config::Config;
+use wyng_wire::Open;
 
 use crate::ipc::{
     Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
     TransportToSpawner, Wire, enter_jail, not_enforced, wait,
 };
 use crate::roles::Role;
-use far_end::{FarEnd, Limits, Outgoing, Ready};
-
-type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
+use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
 
 /// Serves until the keyholder is gone. How patient it is stands in the configuration in that file.
 pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
@@ -101,17 +99,15 @@ fn serve(
             (&mut fetch, fetch_reads, fetch_writes),
         ] {
             let Some(open) = far_end else { continue };
-            if let Err(fault) = open.work(Ready { reads, writes }, waited, keyholder)? {
-                keyholder.send(
-                    &TransportToKeyholder::Failed {
-                        service: open.service(),
-                        fault,
-                    },
-                    &[],
-                )?;
-                *far_end = None;
-            } else if open.is_finished() {
-                *far_end = None;
+            match open.work(Ready { reads, writes }, waited, keyholder) {
+                Ok(()) if open.is_finished() => *far_end = None,
+                Ok(()) => {}
+                Err(Stop::Fault(fault)) => {
+                    let service = open.service();
+                    keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[])?;
+                    *far_end = None;
+                }
+                Err(Stop::Fatal(fatal)) => return Err(fatal),
             }
         }
     }
@@ -173,11 +169,16 @@ fn take(
         let (_, pipes) = waiting
             .remove(place)
             .ok_or(Fatal::Unexpected("keyholder"))?;
-        let far_end = match FarEnd::open(service, pipes, &destination, create, limits)? {
+        let open = Open {
+            create,
+            destination: destination.as_bytes(),
+        };
+        let far_end = match FarEnd::open(service, pipes, open, limits) {
             Ok(far_end) => far_end,
-            Err(fault) => {
+            Err(Stop::Fault(fault)) => {
                 return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]);
             }
+            Err(Stop::Fatal(fatal)) => return Err(fatal),
         };
         match service {
             Service::Push => *push = Some(far_end),
@@ -205,37 +206,37 @@ fn take(
             )
         };
     };
-    let outgoing = match message {
+    let request = match message {
         KeyholderToTransport::Put {
             number,
             name,
             length_bytes,
             may_use_reserve,
-        } => Outgoing::Put {
+        } => Request::Put {
             number,
             name,
             length_bytes,
             may_use_reserve,
             file: received.descriptor()?,
         },
-        KeyholderToTransport::Sync => Outgoing::Sync,
-        KeyholderToTransport::EndPush => Outgoing::End,
+        KeyholderToTransport::Sync => Request::Sync,
+        KeyholderToTransport::EndPush => Request::End,
         KeyholderToTransport::Get {
             name,
             offset_bytes,
             length_bytes,
-        } => Outgoing::Get {
+        } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
         },
-        KeyholderToTransport::Stat { name } => Outgoing::Stat { name },
-        KeyholderToTransport::List => Outgoing::List,
-        KeyholderToTransport::EndFetch => Outgoing::Close,
+        KeyholderToTransport::Stat { name } => Request::Stat { name },
+        KeyholderToTransport::List => Request::List,
+        KeyholderToTransport::EndFetch => Request::Close,
         KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => {
             return Err(Fatal::Unexpected("keyholder"));
         }
     };
-    far_end.queue(outgoing);
+    far_end.queue(request);
     Ok(())
 }
