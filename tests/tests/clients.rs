@@ -11,7 +11,7 @@ use std::process::{Command as Program, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use wyng_control::{
-    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource,
+    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, Given, NoSource,
     SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_tests::disk::run;
@@ -75,21 +75,53 @@ fn looked(item: u32) -> ToDaemon {
         keeps_holes: true,
         remembered: None,
     };
-    ToDaemon::Looked {
+    ToDaemon::Given {
         item,
-        look: TargetLook {
+        given: Given::Look(TargetLook {
             path: "/target".into(),
             found: Ok(found),
-        },
+        }),
     }
 }
 
 fn here_target(item: u32, form: TargetForm) -> ToDaemon {
-    ToDaemon::HereTarget {
-        item,
+    let given = Given::Target {
         form,
         base: None,
         remembered: None,
+    };
+    ToDaemon::Given { item, given }
+}
+
+fn here_source(item: u32) -> ToDaemon {
+    let given = Given::Source {
+        found: FoundSource::default(),
+        clones: false,
+        base: None,
+    };
+    ToDaemon::Given { item, given }
+}
+
+/// The answer that a pipe travels along.
+fn with_pipe(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::Pipe,
+    }
+}
+
+/// The answer that nothing was typed.
+fn without_pipe(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::NoPipe,
+    }
+}
+
+fn named(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::Named { errno: 0 },
     }
 }
 
@@ -221,16 +253,15 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
     for (clones, given) in [(false, 1), (true, 3)] {
         let client = RawClient::start(&socket, backup(vec![source("a")]));
         let item = client.hear_question();
-        let found = FoundSource::default();
-        assert!(client.give(
-            &ToDaemon::HereSource {
-                item,
-                found,
+        let source = ToDaemon::Given {
+            item,
+            given: Given::Source {
+                found: FoundSource::default(),
                 clones,
-                base: None
+                base: None,
             },
-            &vec![device.as_fd(); given]
-        ));
+        };
+        assert!(client.give(&source, &vec![device.as_fd(); given]));
         assert_eq!(client.hear_all().codes(), ["source-unavailable"]);
     }
 
@@ -289,7 +320,7 @@ fn asked_for_target(socket: &Path) -> (RawClient, u32) {
 
 fn asked_for_target_of(socket: &Path, restore: Command) -> (RawClient, u32) {
     let (client, item) = prompting_for(socket, restore);
-    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    assert!(client.give(&with_pipe(item), &[passphrase(PASSPHRASE).as_fd()]));
     let item = client.hear_question();
     (client, item)
 }
@@ -304,7 +335,7 @@ fn an_open_prompt_holds_nobody_up_and_its_command_goes_on_with_what_is_typed() {
     client.hear_until(|event| *event == ToClient::Anew);
     others_are_served(&sandbox);
     let pipe = passphrase(PASSPHRASE);
-    assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[pipe.as_fd()]));
     drop(pipe);
     finish_anew(&sandbox, &client);
 }
@@ -328,7 +359,7 @@ fn an_open_question_about_the_target_holds_nobody_up_either() {
     };
     assert!(client.say(&looked(item)));
     let item = client.hear_question();
-    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    assert!(client.give(&with_pipe(item), &[passphrase(PASSPHRASE).as_fd()]));
     finish(&sandbox, &client, client.hear_question());
 }
 
@@ -367,7 +398,7 @@ fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
     else {
         unreachable!()
     };
-    assert!(client.say(&ToDaemon::Placed { item, errno: 0 }));
+    assert!(client.say(&named(item)));
     assert_eq!(client.hear_all().exit, Some(ExitStatus::Done));
     assert!(std::fs::read(sandbox.path("target")).unwrap() == noise(IMAGE_BYTES, 1));
 }
@@ -384,7 +415,7 @@ fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     let client = RawClient::start(&socket, change);
     let type_in = |item: u32, text: &str| {
         let pipe = passphrase(text);
-        assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[pipe.as_fd()]));
     };
     let next = || match client.hear_until(|event| matches!(event, ToClient::Want { .. })) {
         ToClient::Want {
@@ -441,7 +472,7 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
         );
         let item = client.hear_question();
         let wrong = passphrase("wrong");
-        assert!(client.give(&ToDaemon::Here { item }, &[wrong.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[wrong.as_fd()]));
         let item = asked_again(&client);
         // The command begins anew, and the wrong one is tried anew, but only for the question that
         // it answered.
@@ -449,9 +480,9 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
         client.hear_until(|event| *event == ToClient::Anew);
         match second {
             Some(right) => {
-                assert!(client.give(&ToDaemon::Here { item }, &[passphrase(right).as_fd()]))
+                assert!(client.give(&with_pipe(item), &[passphrase(right).as_fd()]))
             }
-            None => assert!(client.say(&ToDaemon::Unavailable { item, errno: 0 })),
+            None => assert!(client.say(&without_pipe(item))),
         }
         let told = client.hear_all();
         assert_eq!(
@@ -482,14 +513,14 @@ fn a_prompt_ends_however_its_client_ends_it() {
             (["interrupted"].as_slice(), Some(ExitStatus::Interrupted))
         );
         let (client, item) = open();
-        client.say(&ToDaemon::Unavailable { item, errno: 0 });
+        client.say(&without_pipe(item));
         let told = client.hear_all();
         assert_eq!(
             (told.codes().as_slice(), told.exit),
             (["no-passphrase"].as_slice(), Some(ExitStatus::Locked))
         );
         let (client, item) = open();
-        client.say(&ToDaemon::Here { item });
+        client.say(&with_pipe(item));
         assert_eq!(
             client.hear_all().exit,
             None,
@@ -506,7 +537,7 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     let (sandbox, mut service, socket) = serving();
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let (client, item) = prompting(&socket);
-    assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[read.as_fd()]));
     assert_eq!(
         client.hear_all().codes(),
         ["no-passphrase"],
@@ -519,13 +550,13 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
         File::open(sandbox.path("passphrase")).unwrap().into(),
     ] {
         let (client, item) = prompting(&socket);
-        assert!(client.give(&ToDaemon::Here { item }, &[descriptor.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[descriptor.as_fd()]));
         assert_eq!(client.hear_all().codes(), ["no-passphrase"]);
     }
     let (client, item) = prompting(&socket);
-    assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[read.as_fd()]));
     let item = asked_again(&client);
-    client.say(&ToDaemon::Unavailable { item, errno: 0 });
+    client.say(&without_pipe(item));
     assert_eq!(
         client.hear_all().codes(),
         ["wrong-passphrase"],
@@ -796,26 +827,25 @@ fn every_message(item: u32) -> Vec<ToDaemon> {
             version: CONTROL_VERSION,
         },
         ToDaemon::Start(Command::ArchiveList),
-        ToDaemon::Here { item },
-        ToDaemon::HereSource {
+        with_pipe(item),
+        here_source(item),
+        ToDaemon::Given {
             item,
-            found: FoundSource::default(),
-            clones: false,
-            base: None,
-        },
-        ToDaemon::NoSource {
-            item,
-            path: b"/a".to_vec(),
-            why: NoSource::Errno(2),
+            given: Given::NoSource {
+                path: b"/a".to_vec(),
+                why: NoSource::Errno(2),
+            },
         },
         here_target(item, TargetForm::InPlace { clones: false }),
-        ToDaemon::NoTarget {
+        ToDaemon::Given {
             item,
-            fault: TargetFault::NotConfirmed,
+            given: Given::NoTarget {
+                fault: TargetFault::NotConfirmed,
+            },
         },
         looked(item),
-        ToDaemon::Unavailable { item, errno: 2 },
-        ToDaemon::Placed { item, errno: 0 },
+        without_pipe(item),
+        named(item),
         ToDaemon::Cancel,
         ToDaemon::Watch,
     ]
@@ -913,12 +943,7 @@ fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let large = sandbox.image("huge.img", 64 << 20, 3);
     let reading = RawClient::start(&socket, backup(vec![source("huge")]));
     let item = reading.hear_question();
-    let here = ToDaemon::HereSource {
-        item,
-        found: FoundSource::default(),
-        clones: false,
-        base: None,
-    };
+    let here = here_source(item);
     assert!(reading.give(&here, &[File::open(large).unwrap().as_fd()]));
     reading.hear_until(|event| matches!(event, ToClient::Progress(_)));
     drop(reading);

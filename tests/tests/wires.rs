@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use wyng_control::{BaseOf, CONTROL_VERSION, Command as Asked, ExitStatus, ToClient, decode};
+use wyng_control::{
+    BaseOf, CONTROL_VERSION, Command as Asked, ExitStatus, Given, ToClient, decode,
+};
 use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
 use wyng_tests::programs::program;
 use wyng_tests::service::until;
@@ -222,6 +224,14 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
         "control",
         &[ControlToVolumes::Configured { item: 0 }],
     );
+    says(
+        Role::Volumes,
+        "control",
+        &[ControlToVolumes::Given {
+            item: 0,
+            given: Given::Named { errno: 0 },
+        }],
+    );
     let question = || KeyholderToVolumes::OpenSource {
         item: 0,
         volume: "a".into(),
@@ -235,7 +245,10 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
     says(
         Role::Keyholder,
         "control",
-        &[ControlToKeyholder::NoPassphrase { item: 0 }],
+        &[ControlToKeyholder::Given {
+            item: 0,
+            given: Given::NoPipe,
+        }],
     );
     says(
         Role::Reader,

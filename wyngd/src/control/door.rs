@@ -9,6 +9,7 @@ use wyng_control::{Command, Failure, decode, encode};
 
 use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
+use crate::roles::Daemon;
 
 /// Connections of one user that have a command, or may still say one.
 const OF_ONE_USER_MAX: usize = 32;
@@ -40,9 +41,9 @@ pub(super) enum Admission {
 
 impl Door {
     /// Needs the daemon's own user: to be called before the role becomes another one.
-    pub(super) fn new(service: bool, config: &Config) -> Self {
+    pub(super) fn new(daemon: Daemon, config: &Config) -> Self {
         Self {
-            private: !service,
+            private: daemon == Daemon::Private,
             own_uid: rustix::process::geteuid().as_raw(),
             archives: config.archives.clone(),
         }

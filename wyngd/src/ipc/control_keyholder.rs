@@ -3,7 +3,7 @@
 //! started. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{Asked, BaseOf, Command, ExitStatus, Failure, TargetLook, ToClient};
+use wyng_control::{Asked, BaseOf, Command, ExitStatus, Failure, Given, ToClient};
 
 use super::jail::NotEnforced;
 use super::service::Service;
@@ -35,29 +35,13 @@ pub enum ControlToKeyholder {
         /// Of which archive; none: of all.
         archive: Option<String>,
     },
-    /// The passphrase that was asked for; with the read end of a pipe.
-    Passphrase {
+    /// The client's answer, unchanged; with its descriptors. Control answers in the place of a
+    /// client that is gone.
+    Given {
         /// The question's number.
         item: u32,
-    },
-    /// There is no passphrase.
-    NoPassphrase {
-        /// The question's number.
-        item: u32,
-    },
-    /// The target has its name, or `errno` says why not.
-    Placed {
-        /// The target's number.
-        item: u32,
-        /// 0, or what the system said.
-        errno: i32,
-    },
-    /// What the caller found where a target goes.
-    Looked {
-        /// The target's number.
-        item: u32,
-        /// See above.
-        look: TargetLook,
+        /// The answer.
+        given: Given,
     },
     /// The far end runs, and the transport has its pipes.
     FarEndStarted {
@@ -103,7 +87,7 @@ pub enum KeyholderToControl {
         asked: Asked,
     },
     /// Ask the client for a pipe to write a secret to; the answer is
-    /// [`ControlToKeyholder::Passphrase`] with that pipe. No person is asked.
+    /// [`Given::Pipe`]. No person is asked.
     WantSecretPipe {
         /// The question's number.
         item: u32,

@@ -3,67 +3,30 @@
 //! descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{
-    BaseLabel, Failure, FoundSource, NoSource, Remembered, TargetFault, TargetForm, Wanted,
-};
+use wyng_control::{BaseLabel, Failure, Given, Wanted};
 
 use super::jail::NotEnforced;
 use super::service::Service;
 
 /// control → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one message at a time, and it is taken apart at once"
+)]
 pub enum ControlToVolumes {
     /// What was wanted is a volume of the configuration: open it.
     Configured {
         /// The question's number.
         item: u32,
     },
-    /// The source that was wanted; where it can be cloned, a new file to clone it into, and the
-    /// same for reading; and the base snapshot if there is one; with these descriptors.
-    HereSource {
+    /// The client's answer, unchanged; with its descriptors. Control answers in the place of a
+    /// client that is gone.
+    Given {
         /// The question's number.
         item: u32,
-        /// Where it lies.
-        found: FoundSource,
-        /// It can be cloned.
-        clones: bool,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-    },
-    /// The source that was wanted could not be opened.
-    NoSource {
-        /// The question's number.
-        item: u32,
-        /// The path that was tried; empty if nobody is left to open it.
-        path: Vec<u8>,
-        /// Why.
-        why: NoSource,
-    },
-    /// The target that was wanted; with it, what its form names, and the base snapshot if there is
-    /// one.
-    HereTarget {
-        /// The question's number.
-        item: u32,
-        /// What the target is, and what else travels.
-        form: TargetForm,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-        /// Where it lies, unless the person named this place for this very command.
-        remembered: Option<Remembered>,
-    },
-    /// The snapshot has its name, or `errno` says why not.
-    Kept {
-        /// The source's number.
-        item: u32,
-        /// 0, or what the system said.
-        errno: i32,
-    },
-    /// The target that was wanted cannot be had.
-    NoTarget {
-        /// The question's number.
-        item: u32,
-        /// Why.
-        fault: TargetFault,
+        /// The answer.
+        given: Given,
     },
     /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one
     /// may come.

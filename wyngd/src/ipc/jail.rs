@@ -4,7 +4,7 @@
 use bincode::{Decode, Encode};
 use wyng_jail::{Enforced, Profile};
 
-use crate::roles::Role;
+use crate::roles::{Daemon, Role};
 
 /// A protection that a role could not take.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -23,23 +23,21 @@ pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
         .collect()
 }
 
-/// The protections every role takes before its first message, and which of them the system would
-/// not give.
-///
-/// `service` says whether the role is to become its own user, where root started it.
+/// Takes the protections of a role, before its first message. Returns those that the system did not
+/// give, each with the reason.
 pub fn enter_jail(
     role: Role,
-    service: bool,
+    daemon: Daemon,
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
-    enter_jail_as(role, role.profile(), service, own)
+    enter_jail_as(role, role.profile(), daemon, own)
 }
 
 /// [`enter_jail`] for a role whose system calls depend on how it was started.
 pub fn enter_jail_as(
     role: Role,
     profile: Profile,
-    service: bool,
+    daemon: Daemon,
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
     // The supervisor says when it ends, and in which order.
@@ -55,7 +53,7 @@ pub fn enter_jail_as(
     // The names of users are looked up while paths can still be opened.
     let user = role
         .user()
-        .filter(|_| service && wyng_jail::is_root())
+        .filter(|_| daemon == Daemon::Service && wyng_jail::is_root())
         .map(|name| (name, wyng_jail::find_user(name)));
     if profile != Profile::Control {
         // A person waits for control; the others work, and who starts a backup goes on working too.

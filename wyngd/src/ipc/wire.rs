@@ -78,6 +78,11 @@ impl<R> Received<R> {
         self.descriptors
     }
 
+    /// The message and its descriptors, for a message whose content says how many they must be.
+    pub fn into_parts(self) -> (R, Vec<OwnedFd>) {
+        (self.message, self.descriptors)
+    }
+
     /// The two descriptors that this message must have.
     pub fn two_descriptors(self) -> Result<[OwnedFd; 2], Fatal> {
         <[OwnedFd; 2]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))

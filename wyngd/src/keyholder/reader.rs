@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::real_world::{KernelClock, StateFiles};
 use super::sealed::Sealed;
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
-use crate::roles::{CREDENTIALS_VARIABLE, Role};
+use crate::roles::{CREDENTIALS_VARIABLE, Daemon, Role};
 use wyng_engine::world::{
     ChangePage, Client, Errno, Fetched, Files, Found, Parts, Random, Receipt, Secrets, SourceShape,
     Store, TargetShape, TargetWish, Volumes, World,
@@ -31,7 +31,7 @@ use wyng_engine::world::{
 type ControlWire = Wire<ReaderToControl, ControlToReader>;
 
 /// Serves until control is gone.
-pub fn run(service: bool) -> Result<(), Fatal> {
+pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     let control: ControlWire = Wire::inherited(Role::Reader, Role::Control)?;
     let files = StateFiles::only_read(inherited(
         Role::Reader
@@ -41,7 +41,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
     let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
         .map(|folder| Sealed::read(Path::new(&folder)))
         .unwrap_or_default();
-    let missing = enter_jail(Role::Reader, service, || {
+    let missing = enter_jail(Role::Reader, daemon, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),

@@ -14,8 +14,8 @@ use wyng_config::{AdminDomain, Qubes, VIA_ALLOWED, Via, is_qube};
 use wyng_control::Failure;
 use wyng_wire::Service;
 
-use super::HELPER;
-
+/// The helper's program.
+pub(super) const HELPER: &str = "wyng-transport-vm";
 /// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are
 /// somebody's own.
 const BY_SIGNAL: i32 = 128;

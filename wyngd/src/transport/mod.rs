@@ -5,9 +5,7 @@
 mod far_end;
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -18,24 +16,21 @@ use crate::ipc::{
     Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
     TransportToSpawner, Wire, enter_jail, not_enforced, wait,
 };
-use crate::roles::Role;
+use crate::roles::{Daemon, Role};
 use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
 
-/// Serves until the keyholder is gone. How patient it is stands in the configuration in that file.
-pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
-    let known = config
-        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
-        .map_err(|error| io::Error::other(error.to_string()))?;
+/// Serves until the keyholder is gone, with the patience of the configuration.
+pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> =
         Wire::inherited(Role::Transport, Role::Spawner)?;
-    let missing = enter_jail(Role::Transport, service, || {
+    let missing = enter_jail(Role::Transport, daemon, || {
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
             ("no paths", wyng_jail::restrict_paths(&[])),
         ]
     });
-    let stall_secs = known.far_ends.stall_timeout_secs;
+    let stall_secs = config.far_ends.stall_timeout_secs;
     keyholder.send(
         &TransportToKeyholder::Ready {
             missing: not_enforced(missing),
@@ -43,7 +38,7 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
         },
         &[],
     )?;
-    serve(&keyholder, &spawner, Limits::of(&known))
+    serve(&keyholder, &spawner, Limits::of(config))
 }
 
 /// Pipes that wait for their OPEN, and the far ends that are open.

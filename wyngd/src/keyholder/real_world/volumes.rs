@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Beside, Failure, NoSource, TargetFault, TargetKind, TargetLook, ToClient,
-    path_text,
+    BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
+    ToClient, path_text,
 };
 use wyng_jail::DiskTurn;
 
@@ -229,10 +229,14 @@ impl Volumes for OpenVolumes {
         self.control.with(|control| {
             control.send(&question)?;
             match control.answer()?.message {
-                ControlToKeyholder::Looked { .. } if control.cancelled.is_some() => {
-                    Err(Failure::Interrupted)
-                }
-                ControlToKeyholder::Looked { item: looked, look } if looked == item => Ok(look),
+                ControlToKeyholder::Given {
+                    given: Given::Look(_),
+                    ..
+                } if control.cancelled.is_some() => Err(Failure::Interrupted),
+                ControlToKeyholder::Given {
+                    item: looked,
+                    given: Given::Look(look),
+                } if looked == item => Ok(look),
                 // A person is asked, and others wait.
                 ControlToKeyholder::GiveBack => {
                     control.prompts.give_back(None);
@@ -349,11 +353,14 @@ impl Volumes for OpenVolumes {
             control.answer()
         })?;
         match answer.message {
-            ControlToKeyholder::Placed {
-                item: placed,
-                errno: 0,
-            } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } => Err(unusable(
+            ControlToKeyholder::Given {
+                item: named,
+                given: Given::Named { errno: 0 },
+            } if named == item => Ok(()),
+            ControlToKeyholder::Given {
+                given: Given::Named { errno },
+                ..
+            } => Err(unusable(
                 volume,
                 path,
                 SystemErrno::from_raw_os_error(errno),

@@ -578,7 +578,7 @@ fn open_fault(opened: Opened) -> FarEndFault {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::{Duration, Instant};
 
     use wyng_config::Config;
@@ -636,6 +636,11 @@ mod tests {
                 .map(|answer| answer.message)
                 .collect()
         }
+    }
+
+    /// The window of an open store with nothing unsettled.
+    pub(in crate::transport::far_end) fn open_window() -> Window {
+        Call::opened(Service::Push).incoming.window()
     }
 
     const OPENED: ToDaemon = ToDaemon::Opened(Opened {

@@ -243,13 +243,10 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use wyng_config::Config;
-    use wyng_wire::{HELLO_BYTES, OpenStatus, Opened, TO_DAEMON_MAX, ToDaemon};
+    use wyng_wire::HELLO_BYTES;
 
     use super::super::incoming::Incoming;
-    use super::super::watchdog::{Limits, Watchdog};
+    use super::super::incoming::tests::open_window;
     use super::*;
 
     const OPEN: Open<'static> = Open {
@@ -261,23 +258,6 @@ mod tests {
         let mut outgoing = Outgoing::open(Service::Push, OPEN).unwrap();
         outgoing.wrote_frames(usize::MAX);
         outgoing
-    }
-
-    /// A window over an open store with nothing unsettled.
-    fn open_window() -> Window {
-        let mut incoming = Incoming::new(Service::Push);
-        let mut watchdog = Watchdog::new(Limits::of(&Config::default()), Instant::now());
-        let hello = Hello {
-            service: Service::Push,
-        };
-        let opened = ToDaemon::Opened(Opened {
-            status: OpenStatus::Ok,
-            free_mib: None,
-        });
-        let mut buffer = [0; TO_DAEMON_MAX];
-        let said = [&hello.encode(), opened.encode(&mut buffer).unwrap()].concat();
-        assert!(incoming.take(&said, &mut watchdog).is_ok());
-        incoming.window()
     }
 
     fn put(number: u64, length_bytes: u32) -> Request {
