@@ -16,7 +16,7 @@ use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
     FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice,
-    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -77,6 +77,14 @@ impl Chance {
                 let length = self.below(5000);
                 "x".repeat(length)
             }
+        }
+    }
+
+    fn via(&mut self) -> Via {
+        match self.below(4) {
+            0 => Via::Ssh("nowhere.invalid".into()),
+            1 => Via::Qube("none".into()),
+            _ => Via::Local,
         }
     }
 
@@ -359,14 +367,14 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         14 => Command::ArchiveOpen {
             archive: "other".into(),
             store_url: chance.maybe(|_| format!("dir:{}", sandbox.path("no store").display())),
-            via: chance.maybe(Chance::text),
+            via: chance.maybe(Chance::via),
             expect: chance.maybe(Chance::text),
             before: chance.maybe(Chance::number),
         },
         _ => Command::ArchiveCreate {
             archive: chance.text(),
             store_url: format!("dir:{}", sandbox.path("nowhere/at/all").display()),
-            via: chance.text(),
+            via: chance.via(),
             chunk_size_bytes: chance.small(),
             pack_size_bytes: chance.small(),
             compression: Compression { zstd_level: 3 },

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use wyng_config::Qubes;
-use wyng_control::Failure;
+use wyng_control::{Failure, Via};
 use wyng_jail::{DiskTurn, Started, start};
 
 use crate::ipc::{
@@ -115,7 +115,7 @@ impl Spawner {
     }
 
     /// Starts a far end, hands its pipes to the transport, and reports either.
-    fn start(&mut self, service: Service, via: &str, qube: Option<&str>) -> Result<(), Fatal> {
+    fn start(&mut self, service: Service, via: &Via, qube: Option<&str>) -> Result<(), Fatal> {
         let launch = self.launcher.launch(service.into(), via, qube);
         match launch.and_then(|launch| start_far_end(service, launch)) {
             Ok((far_end, pipes)) => {

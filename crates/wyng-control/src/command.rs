@@ -6,6 +6,8 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::via::Via;
+
 /// Longer than a day nobody means.
 pub const UNLOCK_MAX_SECS: u64 = 86_400;
 
@@ -100,8 +102,8 @@ pub enum Command {
         archive: String,
         /// Where the store is, for instance `dir:/mnt/backup/wyng`; opaque to the daemon.
         store_url: String,
-        /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
-        via: String,
+        /// The far end.
+        via: Via,
         /// Power of two, 64 KiB to 1 MiB.
         chunk_size_bytes: u32,
         /// Multiple of 4 KiB, 64 KiB to 64 MiB.
@@ -125,7 +127,7 @@ pub enum Command {
         /// Needed the first time.
         store_url: Option<String>,
         /// Needed the first time; `local` by default.
-        via: Option<String>,
+        via: Option<Via>,
         /// The code from the recovery sheet.
         expect: Option<String>,
         /// The newest sound generation below this one instead of the newest of all.
@@ -309,7 +311,7 @@ pub enum Command {
     /// `qubes check`: is all there on the way to these far ends?
     QubesCheck {
         /// How each is reached; none for those of all archives that are known here.
-        vias: Vec<String>,
+        vias: Vec<Via>,
     },
 }
 

@@ -23,11 +23,12 @@ mod kind;
 mod origin;
 mod target;
 mod to_daemon;
+mod via;
 mod warning;
 
 pub use bounds::{
-    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES,
-    WORD_MAX_BYTES, is_archive_name,
+    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES,
+    is_archive_name,
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
@@ -48,6 +49,7 @@ pub use origin::{
 };
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
+pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use wyng_control::Command;
+use wyng_control::{Command, Via};
 
 use super::journal::About;
 use super::questions::{Asker, Prompt};
@@ -61,7 +61,7 @@ pub(super) struct Turns {
     /// Peak of resident memory of the spawner and a far end, since the last one ended.
     pub(super) spawner_peak_bytes: u64,
     /// The qube that volumes prepares, and the far end that is to be started in it.
-    pub(super) preparing: Option<(Service, String)>,
+    pub(super) preparing: Option<(Service, Via)>,
     /// Far ends in qubes whose end is still to be told to volumes.
     pub(super) ended_in_qubes: Vec<Service>,
 }

@@ -2,7 +2,7 @@
 //! What the roles that work say: keyholder, volumes and spawner. Each message is passed on, becomes a
 //! question to the client, or ends a command.
 
-use wyng_control::{Failure, ToClient, Wanted};
+use wyng_control::{Failure, ToClient, Via, Wanted};
 
 use super::hub::Control;
 use super::questions::Asker;
@@ -124,7 +124,7 @@ impl Control {
             .is_some_and(|job| job.configured.contains(&item))
     }
 
-    fn take_prepared(&mut self, service: Service) -> Result<String, Fatal> {
+    fn take_prepared(&mut self, service: Service) -> Result<Via, Fatal> {
         let prepared = self
             .turns
             .preparing

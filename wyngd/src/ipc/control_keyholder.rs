@@ -3,7 +3,7 @@
 //! started. A descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{Asked, BaseOf, Command, ExitStatus, Failure, Given, ToClient};
+use wyng_control::{Asked, BaseOf, Command, ExitStatus, Failure, Given, ToClient, Via};
 
 use super::jail::NotEnforced;
 use super::service::Service;
@@ -111,8 +111,8 @@ pub enum KeyholderToControl {
     WantFarEnd {
         /// Which verb set.
         service: Service,
-        /// What `wyng_config::Via` understands.
-        via: String,
+        /// How it is reached.
+        via: Via,
     },
     /// The far end's pipes are closed, or it is of no more use: it ends soon, or is killed.
     EndFarEnd {

@@ -3,7 +3,7 @@
 //! here.
 
 use bincode::{Decode, Encode};
-use wyng_control::Failure;
+use wyng_control::{Failure, Via};
 
 use super::jail::NotEnforced;
 use super::service::Service;
@@ -15,8 +15,8 @@ pub enum ControlToSpawner {
     Start {
         /// Which verb set.
         service: Service,
-        /// What `wyng_config::Via` understands.
-        via: String,
+        /// How it is reached.
+        via: Via,
         /// In dom0 the name of the disposable that was made for it.
         qube: Option<String>,
     },

@@ -3,7 +3,7 @@
 //! descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, Failure, Given, Wanted};
+use wyng_control::{BaseLabel, Failure, Given, Via, Wanted};
 
 use super::jail::NotEnforced;
 use super::service::Service;
@@ -33,8 +33,8 @@ pub enum ControlToVolumes {
     PrepareQube {
         /// For which verb set.
         service: Service,
-        /// What `wyng_config::Via` understands.
-        via: String,
+        /// How it is reached.
+        via: Via,
     },
     /// The far end has ended: its disposable is killed.
     EndQube {

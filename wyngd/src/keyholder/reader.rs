@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use rustix::event::PollFlags;
 use wyng_archive::crypto::{ArchiveId, DataKey, wiping_stack};
-use wyng_control::{Asked, BaseLabel, BaseOf, Command, Failure, Progress, TargetLook, ToClient};
+use wyng_control::{
+    Asked, BaseLabel, BaseOf, Command, Failure, Progress, TargetLook, ToClient, Via,
+};
 use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
@@ -288,7 +290,7 @@ impl Store for Nothing {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Via, _: &str, _: bool) -> Result<(), Failure> {
         refused()
     }
 
