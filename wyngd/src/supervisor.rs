@@ -11,12 +11,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::pipe::PipeFlags;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_control::{Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
     Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user,
@@ -349,16 +349,15 @@ fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Readable when the daemon is asked to end. A disposable would outlive one that just died of it.
-fn hear_stop() -> io::Result<OwnedFd> {
-    let (stop, said) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::low_level::pipe::register(signal, said.try_clone()?)?;
-    }
-    Ok(stop)
+/// Readable when the daemon is asked to end. A disposable would outlive a daemon that just died of
+/// the signal.
+fn hear_stop() -> io::Result<SignalFd> {
+    let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    stop.thread_block()?;
+    Ok(SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC)?)
 }
 
-fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
+fn wait_for_any(children: &[Started], stop: &SignalFd) -> Result<(), Fatal> {
     let mut polled: Vec<PollFd<'_>> = children
         .iter()
         .map(|started| PollFd::new(&started.ended, PollFlags::IN))
