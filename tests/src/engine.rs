@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use wyng_control::{BackupSource, ExitStatus, Failure, SessionChoice, ToClient};
+use wyng_control::{BackupSource, ExitStatus, Failure, SessionChoice, ToClient, Via};
 use wyng_engine::state::Origins;
 use wyng_engine::{admin, backup, restore, verify};
 
@@ -21,7 +21,7 @@ pub fn create_request() -> admin::CreateRequest {
     admin::CreateRequest {
         name: "home".into(),
         store: "memory".into(),
-        via: "local".into(),
+        via: Via::Local,
         settings: admin::CreateSettings {
             chunk_size_bytes: CHUNK,
             pack_size_bytes: 64 << 10,
@@ -77,7 +77,7 @@ pub fn back_up_committing_after(
 
 /// Opens the archive; nothing of it may be missing.
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
-    let (store, via) = (Some("memory".into()), Some("local".into()));
+    let (store, via) = (Some("memory".into()), Some(Via::Local));
     let request = admin::OpenRequest {
         name: "home".into(),
         store,

@@ -13,6 +13,7 @@ pub mod memory_world;
 pub mod pool;
 pub mod power_loss;
 pub mod programs;
+pub mod pty;
 pub mod raw_client;
 pub mod require;
 pub mod rpc_policy;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use wyng_control::ExitStatus;
+use wyng_control::{ExitStatus, Via};
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::{Sandbox, noise};
@@ -32,7 +32,7 @@ fn made() -> Durable {
         &admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
-            via: "local".into(),
+            via: Via::Local,
             settings,
         },
     )

@@ -11,10 +11,11 @@ use std::process::{Command as Program, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use wyng_control::{
-    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, NoSource,
+    Asked, BackupSource, CONTROL_VERSION, Command, ExitStatus, FoundSource, Given, NoSource,
     SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_tests::disk::run;
+use wyng_tests::pty::Pty;
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
@@ -75,21 +76,53 @@ fn looked(item: u32) -> ToDaemon {
         keeps_holes: true,
         remembered: None,
     };
-    ToDaemon::Looked {
+    ToDaemon::Given {
         item,
-        look: TargetLook {
+        given: Given::Look(TargetLook {
             path: "/target".into(),
             found: Ok(found),
-        },
+        }),
     }
 }
 
 fn here_target(item: u32, form: TargetForm) -> ToDaemon {
-    ToDaemon::HereTarget {
-        item,
+    let given = Given::Target {
         form,
         base: None,
         remembered: None,
+    };
+    ToDaemon::Given { item, given }
+}
+
+fn here_source(item: u32) -> ToDaemon {
+    let given = Given::Source {
+        found: FoundSource::default(),
+        clones: false,
+        base: None,
+    };
+    ToDaemon::Given { item, given }
+}
+
+/// The answer that a pipe travels along.
+fn with_pipe(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::Pipe,
+    }
+}
+
+/// The answer that nothing was typed.
+fn without_pipe(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::NoPipe,
+    }
+}
+
+fn named(item: u32) -> ToDaemon {
+    ToDaemon::Given {
+        item,
+        given: Given::Named { errno: 0 },
     }
 }
 
@@ -221,16 +254,15 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
     for (clones, given) in [(false, 1), (true, 3)] {
         let client = RawClient::start(&socket, backup(vec![source("a")]));
         let item = client.hear_question();
-        let found = FoundSource::default();
-        assert!(client.give(
-            &ToDaemon::HereSource {
-                item,
-                found,
+        let source = ToDaemon::Given {
+            item,
+            given: Given::Source {
+                found: FoundSource::default(),
                 clones,
-                base: None
+                base: None,
             },
-            &vec![device.as_fd(); given]
-        ));
+        };
+        assert!(client.give(&source, &vec![device.as_fd(); given]));
         assert_eq!(client.hear_all().codes(), ["source-unavailable"]);
     }
 
@@ -289,7 +321,7 @@ fn asked_for_target(socket: &Path) -> (RawClient, u32) {
 
 fn asked_for_target_of(socket: &Path, restore: Command) -> (RawClient, u32) {
     let (client, item) = prompting_for(socket, restore);
-    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    assert!(client.give(&with_pipe(item), &[passphrase(PASSPHRASE).as_fd()]));
     let item = client.hear_question();
     (client, item)
 }
@@ -304,7 +336,7 @@ fn an_open_prompt_holds_nobody_up_and_its_command_goes_on_with_what_is_typed() {
     client.hear_until(|event| *event == ToClient::Anew);
     others_are_served(&sandbox);
     let pipe = passphrase(PASSPHRASE);
-    assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[pipe.as_fd()]));
     drop(pipe);
     finish_anew(&sandbox, &client);
 }
@@ -328,7 +360,7 @@ fn an_open_question_about_the_target_holds_nobody_up_either() {
     };
     assert!(client.say(&looked(item)));
     let item = client.hear_question();
-    assert!(client.give(&ToDaemon::Here { item }, &[passphrase(PASSPHRASE).as_fd()]));
+    assert!(client.give(&with_pipe(item), &[passphrase(PASSPHRASE).as_fd()]));
     finish(&sandbox, &client, client.hear_question());
 }
 
@@ -367,7 +399,7 @@ fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
     else {
         unreachable!()
     };
-    assert!(client.say(&ToDaemon::Placed { item, errno: 0 }));
+    assert!(client.say(&named(item)));
     assert_eq!(client.hear_all().exit, Some(ExitStatus::Done));
     assert!(std::fs::read(sandbox.path("target")).unwrap() == noise(IMAGE_BYTES, 1));
 }
@@ -384,7 +416,7 @@ fn what_was_typed_before_a_second_prompt_is_not_asked_for_again() {
     let client = RawClient::start(&socket, change);
     let type_in = |item: u32, text: &str| {
         let pipe = passphrase(text);
-        assert!(client.give(&ToDaemon::Here { item }, &[pipe.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[pipe.as_fd()]));
     };
     let next = || match client.hear_until(|event| matches!(event, ToClient::Want { .. })) {
         ToClient::Want {
@@ -441,7 +473,7 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
         );
         let item = client.hear_question();
         let wrong = passphrase("wrong");
-        assert!(client.give(&ToDaemon::Here { item }, &[wrong.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[wrong.as_fd()]));
         let item = asked_again(&client);
         // The command begins anew, and the wrong one is tried anew, but only for the question that
         // it answered.
@@ -449,9 +481,9 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
         client.hear_until(|event| *event == ToClient::Anew);
         match second {
             Some(right) => {
-                assert!(client.give(&ToDaemon::Here { item }, &[passphrase(right).as_fd()]))
+                assert!(client.give(&with_pipe(item), &[passphrase(right).as_fd()]))
             }
-            None => assert!(client.say(&ToDaemon::Unavailable { item, errno: 0 })),
+            None => assert!(client.say(&without_pipe(item))),
         }
         let told = client.hear_all();
         assert_eq!(
@@ -482,14 +514,14 @@ fn a_prompt_ends_however_its_client_ends_it() {
             (["interrupted"].as_slice(), Some(ExitStatus::Interrupted))
         );
         let (client, item) = open();
-        client.say(&ToDaemon::Unavailable { item, errno: 0 });
+        client.say(&without_pipe(item));
         let told = client.hear_all();
         assert_eq!(
             (told.codes().as_slice(), told.exit),
             (["no-passphrase"].as_slice(), Some(ExitStatus::Locked))
         );
         let (client, item) = open();
-        client.say(&ToDaemon::Here { item });
+        client.say(&with_pipe(item));
         assert_eq!(
             client.hear_all().exit,
             None,
@@ -506,7 +538,7 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     let (sandbox, mut service, socket) = serving();
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let (client, item) = prompting(&socket);
-    assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[read.as_fd()]));
     assert_eq!(
         client.hear_all().codes(),
         ["no-passphrase"],
@@ -519,13 +551,13 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
         File::open(sandbox.path("passphrase")).unwrap().into(),
     ] {
         let (client, item) = prompting(&socket);
-        assert!(client.give(&ToDaemon::Here { item }, &[descriptor.as_fd()]));
+        assert!(client.give(&with_pipe(item), &[descriptor.as_fd()]));
         assert_eq!(client.hear_all().codes(), ["no-passphrase"]);
     }
     let (client, item) = prompting(&socket);
-    assert!(client.give(&ToDaemon::Here { item }, &[read.as_fd()]));
+    assert!(client.give(&with_pipe(item), &[read.as_fd()]));
     let item = asked_again(&client);
-    client.say(&ToDaemon::Unavailable { item, errno: 0 });
+    client.say(&without_pipe(item));
     assert_eq!(
         client.hear_all().codes(),
         ["wrong-passphrase"],
@@ -637,10 +669,11 @@ fn a_stream_of_zeros_and_bytes_comes_through_a_pipe_and_a_socket_as_it_is() {
 fn a_terminal_is_no_target() {
     let (sandbox, _service, socket) = serving();
     let (client, item) = asked_for_target(&socket);
-    let pair =
-        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
-            .unwrap();
-    assert!(client.give(&here_target(item, TargetForm::Stream), &[pair.as_fd()]));
+    let terminal = Pty::open();
+    assert!(client.give(
+        &here_target(item, TargetForm::Stream),
+        &[terminal.person.as_fd()]
+    ));
     assert_eq!(client.hear_all().codes(), ["target-unavailable"]);
     others_are_served(&sandbox);
 }
@@ -796,26 +829,25 @@ fn every_message(item: u32) -> Vec<ToDaemon> {
             version: CONTROL_VERSION,
         },
         ToDaemon::Start(Command::ArchiveList),
-        ToDaemon::Here { item },
-        ToDaemon::HereSource {
+        with_pipe(item),
+        here_source(item),
+        ToDaemon::Given {
             item,
-            found: FoundSource::default(),
-            clones: false,
-            base: None,
-        },
-        ToDaemon::NoSource {
-            item,
-            path: b"/a".to_vec(),
-            why: NoSource::Errno(2),
+            given: Given::NoSource {
+                path: b"/a".to_vec(),
+                why: NoSource::Errno(2),
+            },
         },
         here_target(item, TargetForm::InPlace { clones: false }),
-        ToDaemon::NoTarget {
+        ToDaemon::Given {
             item,
-            fault: TargetFault::NotConfirmed,
+            given: Given::NoTarget {
+                fault: TargetFault::NotConfirmed,
+            },
         },
         looked(item),
-        ToDaemon::Unavailable { item, errno: 2 },
-        ToDaemon::Placed { item, errno: 0 },
+        without_pipe(item),
+        named(item),
         ToDaemon::Cancel,
         ToDaemon::Watch,
     ]
@@ -852,12 +884,12 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
         (
             "asked for a passphrase",
             &|| prompting(&socket),
-            &["Unavailable", "Cancel"],
+            &["NoPipe", "Cancel"],
         ),
         (
             "asked about a target",
             &asked_about_target,
-            &["Looked", "Cancel"],
+            &["Look", "Cancel"],
         ),
         (
             "asked for a target",
@@ -870,11 +902,11 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
         for place in 0..every_message(0).len() {
             let (client, item) = come_to();
             let message = every_message(item).remove(place);
-            let kind = format!("{message:?}")
-                .split([' ', '('])
-                .next()
-                .unwrap()
-                .to_owned();
+            let written = match &message {
+                ToDaemon::Given { given, .. } => format!("{given:?}"),
+                other => format!("{other:?}"),
+            };
+            let kind = written.split([' ', '(']).next().unwrap().to_owned();
             client.say(&message);
             // Whoever may say it goes on; the end of anybody else is seen before others are served.
             if !allowed.contains(&kind.as_str()) {
@@ -913,12 +945,7 @@ fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let large = sandbox.image("huge.img", 64 << 20, 3);
     let reading = RawClient::start(&socket, backup(vec![source("huge")]));
     let item = reading.hear_question();
-    let here = ToDaemon::HereSource {
-        item,
-        found: FoundSource::default(),
-        clones: false,
-        base: None,
-    };
+    let here = here_source(item);
     assert!(reading.give(&here, &[File::open(large).unwrap().as_fd()]));
     reading.hear_until(|event| matches!(event, ToClient::Progress(_)));
     drop(reading);

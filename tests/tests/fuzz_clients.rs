@@ -15,8 +15,8 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
-    FoundSource, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice, TargetFault,
-    TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice,
+    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -77,6 +77,14 @@ impl Chance {
                 let length = self.below(5000);
                 "x".repeat(length)
             }
+        }
+    }
+
+    fn via(&mut self) -> Via {
+        match self.below(4) {
+            0 => Via::Ssh("nowhere.invalid".into()),
+            1 => Via::Qube("none".into()),
+            _ => Via::Local,
         }
     }
 
@@ -143,12 +151,12 @@ impl Chance {
             mounted_at: self.maybe(Self::path),
             snapshots: self.maybe(Self::path),
         };
-        ToDaemon::HereSource {
-            item,
+        let given = Given::Source {
             found,
             clones: self.one_in(2),
             base: self.maybe(Self::label),
-        }
+        };
+        ToDaemon::Given { item, given }
     }
 
     fn remembered(&mut self) -> Option<Remembered> {
@@ -168,12 +176,12 @@ impl Chance {
                 clones: self.one_in(2),
             },
         };
-        ToDaemon::HereTarget {
-            item,
+        let given = Given::Target {
             form,
             base: self.maybe(Self::label),
             remembered: self.remembered(),
-        }
+        };
+        ToDaemon::Given { item, given }
     }
 
     fn target_fault(&mut self) -> TargetFault {
@@ -198,12 +206,13 @@ impl Chance {
         } else {
             Ok(found)
         };
-        ToDaemon::Looked {
+        let look = TargetLook {
+            path: self.text(),
+            found,
+        };
+        ToDaemon::Given {
             item,
-            look: TargetLook {
-                path: self.text(),
-                found,
-            },
+            given: Given::Look(look),
         }
     }
 
@@ -358,14 +367,14 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         14 => Command::ArchiveOpen {
             archive: "other".into(),
             store_url: chance.maybe(|_| format!("dir:{}", sandbox.path("no store").display())),
-            via: chance.maybe(Chance::text),
+            via: chance.maybe(Chance::via),
             expect: chance.maybe(Chance::text),
             before: chance.maybe(Chance::number),
         },
         _ => Command::ArchiveCreate {
             archive: chance.text(),
             store_url: format!("dir:{}", sandbox.path("nowhere/at/all").display()),
-            via: chance.text(),
+            via: chance.via(),
             chunk_size_bytes: chance.small(),
             pack_size_bytes: chance.small(),
             compression: Compression { zstd_level: 3 },
@@ -398,21 +407,34 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
         1 | 2 => ToDaemon::Start(command(chance, sandbox)),
         3 => ToDaemon::Watch,
         4 | 5 => ToDaemon::Cancel,
-        6 => ToDaemon::Here { item },
+        6 => ToDaemon::Given {
+            item,
+            given: Given::Pipe,
+        },
         7 => chance.here_source(item),
         8 => chance.here_target(item),
         9 => chance.looked(item),
-        12 => ToDaemon::NoTarget {
+        12 => ToDaemon::Given {
             item,
-            fault: chance.target_fault(),
+            given: Given::NoTarget {
+                fault: chance.target_fault(),
+            },
         },
-        10 if chance.one_in(2) => ToDaemon::NoSource {
+        10 if chance.one_in(2) => ToDaemon::Given {
             item,
-            path: chance.path(),
-            why: chance.no_source(),
+            given: Given::NoSource {
+                path: chance.path(),
+                why: chance.no_source(),
+            },
         },
-        10 => ToDaemon::Unavailable { item, errno },
-        _ => ToDaemon::Placed { item, errno },
+        10 => ToDaemon::Given {
+            item,
+            given: Given::NoPipe,
+        },
+        _ => ToDaemon::Given {
+            item,
+            given: Given::Named { errno },
+        },
     }
 }
 
@@ -468,9 +490,10 @@ fn converse(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
         match event {
             ToClient::Want { item, wanted } => answer(chance, arena, zoo, &client, item, &wanted),
             ToClient::Place { item } | ToClient::Keep { item, .. } => {
-                client.say(&ToDaemon::Placed {
+                let errno = chance.small().cast_signed();
+                client.say(&ToDaemon::Given {
                     item,
-                    errno: chance.small().cast_signed(),
+                    given: Given::Named { errno },
                 });
             }
             ToClient::Done { .. } => return,
@@ -494,33 +517,40 @@ fn answer(
     };
     match (chance.below(8), wanted) {
         (0, _) => {}
-        (1, _) => drop(client.say(&ToDaemon::Unavailable {
+        (1, _) => drop(client.say(&ToDaemon::Given {
             item,
-            errno: chance.small().cast_signed(),
+            given: Given::NoPipe,
         })),
         (2, _) => drop(client.say(&message(chance, arena.sandbox))),
         (3, Wanted::Passphrase { .. }) => drop(client.give(
-            &ToDaemon::Here { item },
+            &ToDaemon::Given {
+                item,
+                given: Given::Pipe,
+            },
             &[typed(&chance.bytes(2000)).as_fd()],
         )),
         (4.., Wanted::Passphrase { .. }) => drop(client.give(
-            &ToDaemon::Here { item },
+            &ToDaemon::Given {
+                item,
+                given: Given::Pipe,
+            },
             &[typed(PASSPHRASE.as_bytes()).as_fd()],
         )),
         (3 | 4, Wanted::Source { .. }) => {
             let image = File::open(arena.sandbox.path("disk.img")).unwrap();
-            let ToDaemon::HereSource { item, found, .. } = chance.here_source(item) else {
+            let ToDaemon::Given {
+                given: Given::Source { found, .. },
+                ..
+            } = chance.here_source(item)
+            else {
                 unreachable!()
             };
-            client.give(
-                &ToDaemon::HereSource {
-                    item,
-                    found,
-                    clones: false,
-                    base: None,
-                },
-                &[image.as_fd()],
-            );
+            let given = Given::Source {
+                found,
+                clones: false,
+                base: None,
+            };
+            client.give(&ToDaemon::Given { item, given }, &[image.as_fd()]);
         }
         (3.., Wanted::TargetLook { .. }) => {
             let looked = chance.looked(item);
@@ -530,17 +560,15 @@ fn answer(
         }
         (_, _) => {
             let message = match chance.below(4) {
-                0 => ToDaemon::Here { item },
+                0 => ToDaemon::Given {
+                    item,
+                    given: Given::Pipe,
+                },
                 1 => chance.here_source(item),
                 _ => chance.here_target(item),
             };
-            let count = match message {
-                ToDaemon::HereSource { clones, base, .. } => {
-                    1 + 2 * usize::from(clones) + usize::from(base.is_some())
-                }
-                ToDaemon::HereTarget { form, base, .. } => {
-                    form.descriptors() + usize::from(base.is_some())
-                }
+            let count = match &message {
+                ToDaemon::Given { given, .. } => given.descriptors(),
                 _ => 1,
             };
             // What is out of its bounds may be too long for a packet.

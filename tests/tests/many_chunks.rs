@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
 use wyng_control::{
-    Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient,
+    Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient, Via,
 };
 use wyng_engine::world::{
     ChangePage, Client, Clock, Errno, Fetched, Found, Kept, Parts, Random, Receipt, Secrets,
@@ -98,7 +98,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         &admin::CreateRequest {
             name: "home".into(),
             store: "none".into(),
-            via: "local".into(),
+            via: Via::Local,
             settings,
         },
     )
@@ -194,7 +194,7 @@ impl Store for TakesAll {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Via, _: &str, _: bool) -> Result<(), Failure> {
         self.put_number = 0;
         Ok(())
     }

@@ -126,6 +126,19 @@ fn the_program_that_the_environment_names_gives_the_passphrase() {
     with_command(&sandbox, &print, &create).success();
     with_command(&sandbox, &print, &["key", "check", "home"]).success();
     sandbox.wyng(&["key", "check", "home"]).success();
+    // The program has the signals back that wyng-ctl hears through descriptors.
+    let mask = sandbox.path("mask");
+    // No shell: some give their programs a mask of their own.
+    let look = format!(
+        "sed -n -e '/SigBlk/w {}' -e '/^{PASSPHRASE}$/p' /proc/self/status '{}'",
+        mask.display(),
+        sandbox.path("passphrase").display()
+    );
+    with_command(&sandbox, &look, &["key", "check", "home"]).success();
+    assert_eq!(
+        std::fs::read_to_string(mask).unwrap(),
+        "SigBlk:\t0000000000000000\n"
+    );
     // A file that is named comes first.
     let wrong = sandbox.text("wrong", "not it\n");
     with_command(

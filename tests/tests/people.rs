@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
+use wyng_tests::pty::Pty;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, flip_a_bit, noise};
 use wyng_tests::service::Service;
@@ -55,11 +55,10 @@ fn code(output: &Output) -> i32 {
 /// Runs a command whose output is a terminal of so many columns; all that was to be seen, and the
 /// exit status.
 fn on_terminal(mut command: Command, columns: u16) -> (String, i32) {
-    let terminal =
-        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .unwrap();
-    rustix::pty::grantpt(&terminal).unwrap();
-    rustix::pty::unlockpt(&terminal).unwrap();
+    let Pty {
+        person: terminal,
+        program: other_end,
+    } = Pty::open();
     let size = Winsize {
         ws_row: 24,
         ws_col: columns,
@@ -67,12 +66,6 @@ fn on_terminal(mut command: Command, columns: u16) -> (String, i32) {
         ws_ypixel: 0,
     };
     rustix::termios::tcsetwinsize(&terminal, size).unwrap();
-    let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
-    let other_end = File::options()
-        .read(true)
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
     let mut child = command
         .stdout(Stdio::from(other_end.try_clone().unwrap()))
         .stderr(Stdio::from(other_end))

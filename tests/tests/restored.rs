@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::DataKey;
 use wyng_control::{
     CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault,
-    ToClient,
+    ToClient, Via,
 };
 use wyng_engine::state::Origins;
 use wyng_engine::{admin, backup, restore};
@@ -49,7 +49,7 @@ impl Scene {
         let request = admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
-            via: "local".into(),
+            via: Via::Local,
             settings,
         };
         admin::create(&mut world, &request).unwrap();

@@ -206,6 +206,11 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
             Some("2"),
             "{role:?} has a filter"
         );
+        assert_eq!(
+            status(process, "SigBlk").as_deref(),
+            Some("0000000000000000"),
+            "{role:?} has no signal blocked, though the supervisor hears some"
+        );
         if role != Role::Spawner {
             // The spawner's children may need the network; it has none of ours.
             assert_ne!(

@@ -13,6 +13,7 @@ use wyng_archive::crypto::{
     Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
+use wyng_control::Via;
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::programs::program;
@@ -773,7 +774,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         &admin::CreateRequest {
             name: "home".into(),
             store: "memory".into(),
-            via: "local".into(),
+            via: Via::Local,
             settings,
         },
     )

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
-use rustix::pty::OpenptFlags;
 use rustix::termios::LocalModes;
+use wyng_tests::pty::Pty;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
@@ -54,18 +54,8 @@ impl Person {
     }
 
     fn before(mut command: Command, sandbox: &Sandbox) -> Self {
-        let terminal =
-            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-                .unwrap();
-        rustix::pty::grantpt(&terminal).unwrap();
-        rustix::pty::unlockpt(&terminal).unwrap();
-        let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
-        let other_end: OwnedFd = File::options()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap()
-            .into();
+        let terminal = Pty::open();
+        let other_end = OwnedFd::from(terminal.program);
         let stream = || Stdio::from(other_end.try_clone().unwrap());
         let program = command
             .current_dir(sandbox.path(""))
@@ -76,7 +66,7 @@ impl Person {
             .unwrap();
         drop(command); // with it the ends that would keep the terminal open
         Self {
-            terminal: terminal.into(),
+            terminal: terminal.person.into(),
             program,
             seen: String::new(),
             looked_at: 0,

@@ -37,7 +37,7 @@ const WALLS: [Wall; 11] = [
     }, // and nothing else at all: a test of its own
     Wall {
         name: "wyng-config",
-        ours: &[],
+        ours: &["wyng-control"],
         never: &[CIPHERS],
     },
     Wall {

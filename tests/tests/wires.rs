@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use wyng_control::{BaseOf, CONTROL_VERSION, Command as Asked, ExitStatus, ToClient, decode};
+use wyng_control::{
+    BaseOf, CONTROL_VERSION, Command as Asked, ExitStatus, Given, ToClient, Via, decode,
+};
 use wyng_jail::{Started, packet_pair, receive_packet, send_packet, start};
 use wyng_tests::programs::program;
 use wyng_tests::service::until;
@@ -188,6 +190,24 @@ fn what_is_no_declared_message_ends_the_role() {
 }
 
 #[test]
+fn a_far_end_that_could_be_an_option_is_no_message() {
+    let start = ControlToSpawner::Start {
+        service: Service::Push,
+        via: Via::Ssh("host".into()),
+        qube: None,
+    };
+    let mut packet = wyng_control::encode(&start).unwrap();
+    let host = packet
+        .windows(4)
+        .position(|bytes| bytes == b"host")
+        .unwrap();
+    packet[host..host + 4].copy_from_slice(b"-oho");
+    let lone = Lone::start(Role::Spawner);
+    send_packet(lone.wires["control"].as_fd(), &packet, &[]).unwrap();
+    lone.has_failed("ssh:-oho");
+}
+
+#[test]
 fn a_declared_message_that_may_not_come_now_ends_the_role() {
     fn says<T: bincode::Encode + std::fmt::Debug>(role: Role, peer: &str, messages: &[T]) {
         let lone = Lone::start(role);
@@ -222,6 +242,14 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
         "control",
         &[ControlToVolumes::Configured { item: 0 }],
     );
+    says(
+        Role::Volumes,
+        "control",
+        &[ControlToVolumes::Given {
+            item: 0,
+            given: Given::Named { errno: 0 },
+        }],
+    );
     let question = || KeyholderToVolumes::OpenSource {
         item: 0,
         volume: "a".into(),
@@ -235,7 +263,10 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
     says(
         Role::Keyholder,
         "control",
-        &[ControlToKeyholder::NoPassphrase { item: 0 }],
+        &[ControlToKeyholder::Given {
+            item: 0,
+            given: Given::NoPipe,
+        }],
     );
     says(
         Role::Reader,
@@ -322,7 +353,7 @@ fn what_is_declared_and_cannot_be_done_ends_no_role() {
         "control",
         &ControlToSpawner::Start {
             service: Service::Push,
-            via: "no far end".into(),
+            via: Via::Qube("none".into()),
             qube: None,
         },
     );

@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, NoSource, PATH_MAX_BYTES, TargetFault,
-    TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, Given, NoSource, PATH_MAX_BYTES,
+    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -229,7 +229,7 @@ impl<'a> Conversation<'a> {
                         .place(item)
                         .err()
                         .map_or(0, rustix::io::Errno::raw_os_error);
-                    self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
+                    self.give(item, Given::Named { errno }, &[])?;
                 }
                 ToClient::Keep { item, label } => {
                     let errno = self
@@ -237,7 +237,7 @@ impl<'a> Conversation<'a> {
                         .keep(item, &label)
                         .err()
                         .map_or(0, rustix::io::Errno::raw_os_error);
-                    self.client.send(&ToDaemon::Placed { item, errno }, &[])?;
+                    self.give(item, Given::Named { errno }, &[])?;
                 }
                 ToClient::Forget { item } => self.clones.forget(item),
                 ToClient::DropBase { item } => {
@@ -294,7 +294,7 @@ impl<'a> Conversation<'a> {
         report: &mut Report,
     ) -> Result<(), ClientError> {
         self.progress.clear();
-        let given: Result<OwnedFd, i32> = match wanted {
+        let pipe = match wanted {
             Wanted::Source {
                 volume,
                 base_of,
@@ -314,13 +314,7 @@ impl<'a> Conversation<'a> {
                     Ok(spot) => self.look(&spot, *size_bytes, base_of, question)?,
                     Err(fault) => Err(fault),
                 };
-                return self.client.send(
-                    &ToDaemon::Looked {
-                        item,
-                        look: TargetLook { path, found },
-                    },
-                    &[],
-                );
+                return self.give(item, Given::Look(TargetLook { path, found }), &[]);
             }
             Wanted::Target {
                 volume,
@@ -334,22 +328,27 @@ impl<'a> Conversation<'a> {
                     spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
                 return self.give_target(item, made);
             }
-            Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
-                .map_err(rustix::io::Errno::raw_os_error)
-                .map(|(read, write)| {
-                    self.secret = Some(read);
-                    write
-                }),
+            Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| {
+                self.secret = Some(read);
+                write
+            }),
             Wanted::Passphrase { asked } => return self.give_passphrase(item, *asked, report),
         };
-        match given {
-            Ok(descriptor) => self
-                .client
-                .send(&ToDaemon::Here { item }, &[descriptor.as_fd()]),
-            Err(errno) => self
-                .client
-                .send(&ToDaemon::Unavailable { item, errno }, &[]),
+        match pipe {
+            Ok(pipe) => self.give(item, Given::Pipe, &[pipe.as_fd()]),
+            Err(_) => self.give(item, Given::NoPipe, &[]),
         }
+    }
+
+    /// Answers the daemon's question of this number.
+    fn give(
+        &self,
+        item: u32,
+        given: Given,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
+        self.client
+            .send(&ToDaemon::Given { item, given }, descriptors)
     }
 
     fn give_passphrase(
@@ -364,15 +363,14 @@ impl<'a> Conversation<'a> {
             .passphrase_origin(asked == Asked::New)
             .and_then(|origin| passphrase::as_pipe(&origin, archive, asked, &self.signals));
         match given {
-            Ok(pipe) => return self.client.send(&ToDaemon::Here { item }, &[pipe.as_fd()]),
+            Ok(pipe) => return self.give(item, Given::Pipe, &[pipe.as_fd()]),
             Err(NoPassphrase::Interrupted) if self.client.is_gone() => return Ok(()),
             Err(NoPassphrase::Interrupted) => self.interrupt()?,
             // The daemon says what the first one was.
             Err(NoPassphrase::OnlyOnce | NoPassphrase::GivenUp) if asked == Asked::Again => {}
             Err(none) => report.explain_no_passphrase(&none),
         }
-        self.client
-            .send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
+        self.give(item, Given::NoPipe, &[])
     }
 
     /// Looks at where a target goes, and asks the person before it is overwritten where it is.
@@ -417,19 +415,19 @@ impl<'a> Conversation<'a> {
             }) => {
                 let (label, base) = base.unzip();
                 let descriptors: Vec<OwnedFd> = files.into_iter().chain(base).collect();
-                let message = ToDaemon::HereTarget {
-                    item,
+                let given = Given::Target {
                     form,
                     base: label,
                     remembered,
                 };
-                self.client.send(
-                    &message,
+                self.give(
+                    item,
+                    given,
                     &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
                 )
             }
             // What changed since it was looked at.
-            Err(fault) => self.client.send(&ToDaemon::NoTarget { item, fault }, &[]),
+            Err(fault) => self.give(item, Given::NoTarget { fault }, &[]),
         }
     }
 
@@ -457,14 +455,14 @@ impl<'a> Conversation<'a> {
                 base,
                 found,
             }) => {
-                let message = ToDaemon::HereSource {
-                    item,
+                let given = Given::Source {
                     found,
                     clones,
                     base,
                 };
-                self.client.send(
-                    &message,
+                self.give(
+                    item,
+                    given,
                     &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
                 )
             }
@@ -491,15 +489,14 @@ impl<'a> Conversation<'a> {
         let opened =
             wyng_origin::open(&path).map(|file| (Machine::open().look(&path, file.as_fd()), file));
         match opened {
-            Ok((found, file)) => self.client.send(
-                &ToDaemon::HereSource {
-                    item,
+            Ok((found, file)) => {
+                let given = Given::Source {
                     found,
                     clones: false,
                     base: None,
-                },
-                &[file.as_fd()],
-            ),
+                };
+                self.give(item, given, &[file.as_fd()])
+            }
             Err(why) => self.send_no_source(item, path, why),
         }
     }
@@ -507,8 +504,7 @@ impl<'a> Conversation<'a> {
     fn send_no_source(&self, item: u32, path: PathBuf, why: NoSource) -> Result<(), ClientError> {
         let mut path = path.into_os_string().into_vec();
         path.truncate(PATH_MAX_BYTES); // a longer one cannot be opened
-        self.client
-            .send(&ToDaemon::NoSource { item, path, why }, &[])
+        self.give(item, Given::NoSource { path, why }, &[])
     }
 
     /// Waits for the daemon or the person; true when the person said something.

@@ -259,6 +259,7 @@ fn run(words: &[String], signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPass
         return Err(unreadable(io::Error::other("it is empty")));
     };
     let mut command = std::process::Command::new(program);
+    wyng_jail::unblock_signals(&mut command);
     let mut child = command
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a person says with keys and not with words: stop now (Ctrl-C, Ctrl-\, `kill`), pause
-//! (Ctrl-Z), go on (`fg`). A signal becomes a byte in a pipe; nothing is done within a handler.
+//! (Ctrl-Z), go on (`fg`). Signals are blocked and read from descriptors: no handler runs.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use signal_hook::consts::{SIGCONT, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
-use wyng_jail::stop_by_default;
 
 /// The signals that are heard.
 pub(crate) struct Signals {
-    interrupts: UnixStream,
-    stops: UnixStream,
-    continues: UnixStream,
+    interrupts: SignalFd,
+    stops: SignalFd,
+    continues: SignalFd,
     /// Hangs up when the daemon ends.
     daemon: Option<OwnedFd>,
 }
@@ -33,23 +32,25 @@ pub(crate) enum Said {
 }
 
 impl Signals {
-    /// Hears from now on. A signal that the caller had ignored (`nohup`, a job in the background of
-    /// a script) stays ignored.
+    /// Hears from now on; to be called before any thread or program is started. A signal that the
+    /// caller had ignored (`nohup`, a job in the background of a script) stays ignored. A program
+    /// that is started needs its signals back: [`unblock_signals`](wyng_jail::unblock_signals).
     pub(crate) fn hear() -> io::Result<Self> {
         let ignored = ignored_signals();
-        let pipe = |signals: &[i32]| -> io::Result<UnixStream> {
-            let (read, write) = UnixStream::pair()?;
-            read.set_nonblocking(true)?;
-            for signal in signals.iter().filter(|signal| !is_in(ignored, **signal)) {
-                signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
-            }
-            Ok(read)
+        let hear = |signals: &[Signal]| -> io::Result<SignalFd> {
+            let heard: SigSet = signals
+                .iter()
+                .copied()
+                .filter(|signal| !is_in(ignored, *signal))
+                .collect();
+            heard.thread_block()?;
+            let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+            Ok(SignalFd::with_flags(&heard, flags)?)
         };
-        let interrupts = pipe(&[SIGINT, SIGQUIT, SIGTERM])?;
         Ok(Self {
-            interrupts,
-            stops: pipe(&[SIGTSTP])?,
-            continues: pipe(&[SIGCONT])?,
+            interrupts: hear(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM])?,
+            stops: hear(&[Signal::SIGTSTP])?,
+            continues: hear(&[Signal::SIGCONT])?,
             daemon: None,
         })
     }
@@ -77,32 +78,35 @@ impl Signals {
     }
 
     fn poll(&self, other: &impl AsFd, daemon: Option<&OwnedFd>) -> io::Result<Option<Said>> {
-        let mut polled = vec![
-            PollFd::new(&self.interrupts, PollFlags::IN),
-            PollFd::new(&self.stops, PollFlags::IN),
-            PollFd::new(&self.continues, PollFlags::IN),
-            PollFd::new(other, PollFlags::IN),
-        ];
-        // What it says waits; that it hangs up is always told.
-        polled.extend(daemon.map(|daemon| PollFd::new(daemon, PollFlags::empty())));
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-        let ready: Vec<bool> = polled
-            .iter()
-            .map(|descriptor| !descriptor.revents().is_empty())
-            .collect();
-        let said = [
-            (Said::Interrupt, &self.interrupts),
-            (Said::Stop, &self.stops),
-            (Said::Continue, &self.continues),
-        ];
-        for ((said, pipe), ready) in said.into_iter().zip(&ready) {
-            if *ready {
-                let mut byte = [0]; // one a signal
-                let _ = rustix::io::read(pipe, &mut byte);
-                return Ok(Some(said));
+        loop {
+            let mut polled = vec![
+                PollFd::new(&self.interrupts, PollFlags::IN),
+                PollFd::new(&self.stops, PollFlags::IN),
+                PollFd::new(&self.continues, PollFlags::IN),
+                PollFd::new(other, PollFlags::IN),
+            ];
+            // What the daemon says waits; that it hangs up is always reported.
+            polled.extend(daemon.map(|daemon| PollFd::new(daemon, PollFlags::empty())));
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+            let mut ready = polled
+                .iter()
+                .map(|descriptor| !descriptor.revents().is_empty());
+            for (said, signals) in [
+                (Said::Interrupt, &self.interrupts),
+                (Said::Stop, &self.stops),
+                (Said::Continue, &self.continues),
+            ] {
+                if ready.next() == Some(true) && signals.read_signal()?.is_some() {
+                    return Ok(Some(said));
+                }
+            }
+            match (ready.next(), ready.next()) {
+                (_, Some(true)) => return Ok(Some(Said::DaemonGone)),
+                (Some(true), _) => return Ok(None),
+                // The kernel withdraws a pause that was asked for when the process is continued.
+                _ => {}
             }
         }
-        Ok(ready.get(4).filter(|gone| **gone).map(|_| Said::DaemonGone))
     }
 
     /// Was the command to be interrupted, though nobody has asked yet?
@@ -122,12 +126,15 @@ impl Signals {
             .is_ok_and(|ready| ready > 0)
     }
 
-    /// Stops, as it was asked to, until it is continued.
+    /// Stops, as it was asked to, until it is continued: the signal is delivered with its default
+    /// action. The kernel ignores it in an orphaned process group, which nobody could continue.
     pub(crate) fn stop(&self) -> io::Result<()> {
-        stop_by_default()?;
+        let stop = SigSet::from(Signal::SIGTSTP);
+        raise(Signal::SIGTSTP)?;
+        stop.thread_unblock()?;
+        stop.thread_block()?;
         // Whoever stops here knows that it went on.
-        let mut heard = [0; 64];
-        let _ = rustix::io::read(&self.continues, &mut heard);
+        while self.continues.read_signal()?.is_some() {}
         Ok(())
     }
 }
@@ -141,8 +148,8 @@ fn ignored_signals() -> u64 {
 }
 
 /// The lowest bit is signal 1.
-fn is_in(mask: u64, signal: i32) -> bool {
-    u32::try_from(signal)
+fn is_in(mask: u64, signal: Signal) -> bool {
+    u32::try_from(signal as i32)
         .ok()
         .and_then(|signal| signal.checked_sub(1))
         .and_then(|bit| mask.checked_shr(bit))
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_mask_has_its_lowest_bit_for_signal_one() {
-        assert!(is_in(0x2, SIGINT) && !is_in(0x2, SIGQUIT) && is_in(1 << 14, SIGTERM));
-        assert!(!is_in(u64::MAX, 0) && !is_in(u64::MAX, 65));
+        assert!(is_in(0x2, Signal::SIGINT) && !is_in(0x2, Signal::SIGQUIT));
+        assert!(is_in(1 << 14, Signal::SIGTERM));
     }
 }

@@ -9,8 +9,11 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use wyng_config::Config;
 
 pub mod control;
 pub mod ipc;
@@ -21,8 +24,8 @@ pub mod supervisor;
 pub mod transport;
 pub mod volumes;
 
-use roles::Role;
-use supervisor::Door;
+use roles::{Daemon, Role, Use};
+use supervisor::Clients;
 
 /// Exit status for arguments that are not understood.
 const USAGE: u8 = 2;
@@ -40,39 +43,47 @@ usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--
 /// What this process is to be.
 enum Start {
     Supervisor(supervisor::Options),
-    Role(Role, RoleOptions),
-    /// It says this, and ends.
-    Say(String),
+    Role(Role, Arguments),
+    /// It prints this text, and ends.
+    Print(String),
 }
 
-/// What the supervisor tells a role about how the daemon was started.
-struct RoleOptions {
-    /// The spawner: the helper.
-    helper: Option<PathBuf>,
-    /// Every role: is it a service?
+/// The arguments, as they were given. The supervisor passes those that a role needs.
+#[derive(Default)]
+struct Arguments {
+    /// The daemon is started for one client.
+    standalone: bool,
+    /// The daemon is used for commands that change nothing.
+    looks: bool,
+    /// For a role: the daemon is a service.
     service: bool,
-    /// Spawner, control, volumes and transport: the configuration.
+    /// The socket of the one client.
+    client_fd: Option<RawFd>,
+    /// The socket that clients connect to.
+    socket: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     config: Option<PathBuf>,
-    /// Control: the system's journal.
+    /// The helper that runs on this machine.
+    helper: Option<PathBuf>,
+    /// The socket of the system's journal.
     journal: Option<PathBuf>,
-    /// Control: the daemon takes no lock.
-    only_looks: bool,
-    /// Volumes: what marks disposables as this daemon's.
+    /// For volumes: what marks disposables as this daemon's.
     owner: Option<String>,
+    role: Option<Role>,
 }
 
 /// Runs what the arguments name, to its end.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     wyng_jail::outlive_file_size_limit();
     log_to_standard_error();
-    let ended = match parse(arguments) {
+    let ended = match Start::parse(arguments) {
         None => {
             eprint!("{USAGE_TEXT}");
             return ExitCode::from(USAGE);
         }
-        Some(Start::Say(text)) => {
-            let said = std::io::stdout().write_all(text.as_bytes());
-            return if said.is_ok() {
+        Some(Start::Print(text)) => {
+            let printed = std::io::stdout().write_all(text.as_bytes());
+            return if printed.is_ok() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -85,9 +96,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             }
             supervisor::run(&options)
         }
-        Some(Start::Role(role, options)) => match run_role(role, options) {
-            // A closed wire is how a role learns that the conversation is over. Should its peer
-            // have failed, then that is told by the peer.
+        Some(Start::Role(role, arguments)) => match run_role(role, arguments) {
+            // A closed wire is how a role learns that the conversation is over. If its peer failed,
+            // the peer reports that.
             Err(ipc::Fatal::Gone(peer)) => {
                 tracing::debug!(peer, "is gone");
                 Ok(())
@@ -118,97 +129,95 @@ fn unreadable(options: &supervisor::Options) -> Option<String> {
     })
 }
 
-fn run_role(role: Role, options: RoleOptions) -> Result<(), ipc::Fatal> {
+fn run_role(role: Role, arguments: Arguments) -> Result<(), ipc::Fatal> {
+    let daemon = if arguments.service {
+        Daemon::Service
+    } else {
+        Daemon::Private
+    };
+    let config = arguments
+        .config
+        .map_or_else(
+            || Ok(Config::default()),
+            |path| Config::read_if_there(&path),
+        )
+        .map_err(|error| std::io::Error::other(error.to_string()))?;
     match role {
-        Role::Spawner => spawner::run(options.service, options.helper, options.config.as_deref()),
-        Role::Control => control::run(&control::Options {
-            service: options.service,
-            only_looks: options.only_looks,
-            config: options.config.as_deref(),
-            journal: options.journal.as_deref(),
-        }),
-        Role::Volumes => volumes::run(options.service, options.config.as_deref(), options.owner),
-        Role::Keyholder => keyholder::door::run(options.service),
-        Role::Reader => keyholder::reader::run(options.service),
-        Role::Transport => transport::run(options.service, options.config.as_deref()),
+        Role::Spawner => spawner::run(daemon, arguments.helper, config.qubes),
+        Role::Control => {
+            let purpose = Use::of_looks(arguments.looks);
+            control::run(daemon, purpose, &config, arguments.journal.as_deref())
+        }
+        Role::Volumes => volumes::run(daemon, config, arguments.owner),
+        Role::Keyholder => keyholder::door::run(daemon),
+        Role::Reader => keyholder::reader::run(daemon),
+        Role::Transport => transport::run(daemon, &config),
     }
 }
 
-fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Start> {
-    let (
-        mut standalone,
-        mut looks,
-        mut service,
-        mut client_fd,
-        mut socket,
-        mut state_dir,
-        mut config,
-        mut helper,
-        mut journal,
-        mut owner,
-        mut role,
-    ) = (
-        false, false, false, None, None, None, None, None, None, None, None,
-    );
-    while let Some(argument) = arguments.next() {
-        match argument.to_str()? {
-            "--help" | "-h" => return Some(Start::Say(USAGE_TEXT.to_owned())),
-            "--version" | "-V" => {
-                return Some(Start::Say(format!("wyngd {}\n", env!("CARGO_PKG_VERSION"))));
-            }
-            "--standalone" => standalone = true,
-            "--looks" => looks = true,
-            "--client-fd" => client_fd = Some(arguments.next()?.to_str()?.parse().ok()?),
-            "--service" => service = true,
-            "--socket" => socket = Some(PathBuf::from(arguments.next()?)),
-            "--state-dir" => state_dir = Some(PathBuf::from(arguments.next()?)),
-            "--config" => config = Some(PathBuf::from(arguments.next()?)),
-            "--helper" => helper = Some(PathBuf::from(arguments.next()?)),
-            "--journal" => journal = Some(PathBuf::from(arguments.next()?)),
-            "--owner" => owner = Some(arguments.next()?.into_string().ok()?),
-            "--role" => role = Some(Role::from_name(arguments.next()?.to_str()?)?),
+impl Arguments {
+    /// Reads an option and its value into its place; `None` where either is not understood.
+    fn read(&mut self, option: &str, values: &mut impl Iterator<Item = OsString>) -> Option<()> {
+        let mut path = || values.next().map(PathBuf::from);
+        match option {
+            "--standalone" => self.standalone = true,
+            "--looks" => self.looks = true,
+            "--service" => self.service = true,
+            "--socket" => self.socket = Some(path()?),
+            "--state-dir" => self.state_dir = Some(path()?),
+            "--config" => self.config = Some(path()?),
+            "--helper" => self.helper = Some(path()?),
+            "--journal" => self.journal = Some(path()?),
+            "--client-fd" => self.client_fd = Some(values.next()?.to_str()?.parse().ok()?),
+            "--owner" => self.owner = Some(values.next()?.into_string().ok()?),
+            "--role" => self.role = Some(Role::from_name(values.next()?.to_str()?)?),
             _ => return None,
         }
+        Some(())
     }
-    match role {
-        Some(role) => Some(Start::Role(
-            role,
-            RoleOptions {
-                helper,
-                service,
-                config,
-                journal,
-                only_looks: looks,
-                owner,
-            },
-        )),
-        None => {
-            let door = if standalone {
-                Door::Client(client_fd?)
-            } else {
-                Door::Socket(socket?)
-            };
-            let state_dir = if standalone {
-                state_dir?
-            } else {
-                state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR))
-            };
-            // A service has its configuration where packages put it; a private daemon has the one
-            // that its caller names.
-            let config_is_named = config.is_some();
-            let config =
-                config.or_else(|| (!standalone).then(|| PathBuf::from(wyng_config::DEFAULT_PATH)));
-            let journal =
-                journal.or_else(|| (!standalone).then(|| PathBuf::from(control::JOURNAL)));
-            Some(Start::Supervisor(supervisor::Options {
-                door,
-                only_looks: standalone && looks,
-                state_dir,
-                config,
-                config_is_named,
-                helper,
-                journal,
-            }))
+
+    /// The options of the supervisor, with what a service has by default; `None` where one that it
+    /// needs is missing.
+    fn of_supervisor(self) -> Option<supervisor::Options> {
+        let (clients, state_dir) = if self.standalone {
+            (Clients::One(self.client_fd?), self.state_dir?)
+        } else {
+            let state_dir = self.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
+            (Clients::AtSocket(self.socket?), state_dir)
+        };
+        // A service has its configuration where packages put it; a private daemon has the one that
+        // its caller names.
+        let usual = |path| (!self.standalone).then(|| PathBuf::from(path));
+        Some(supervisor::Options {
+            clients,
+            purpose: Use::of_looks(self.standalone && self.looks),
+            state_dir,
+            config_is_named: self.config.is_some(),
+            config: self.config.or_else(|| usual(wyng_config::DEFAULT_PATH)),
+            helper: self.helper,
+            journal: self.journal.or_else(|| usual(control::JOURNAL)),
+        })
+    }
+}
+
+impl Start {
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut read = Arguments::default();
+        while let Some(argument) = arguments.next() {
+            match argument.to_str()? {
+                "--help" | "-h" => return Some(Self::Print(USAGE_TEXT.to_owned())),
+                "--version" | "-V" => {
+                    return Some(Self::Print(format!(
+                        "wyngd {}\n",
+                        env!("CARGO_PKG_VERSION")
+                    )));
+                }
+                option => read.read(option, &mut arguments)?,
+            }
+        }
+        match read.role {
+            Some(role) => Some(Self::Role(role, read)),
+            None => read.of_supervisor().map(Self::Supervisor),
         }
     }
 }

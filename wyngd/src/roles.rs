@@ -33,6 +33,31 @@ pub enum Role {
     Transport,
 }
 
+/// Whom the daemon serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// Whoever may connect to its socket. Where root started it, roles become users of their own.
+    Service,
+    /// The one client that started it, for one command. No role changes its user.
+    Private,
+}
+
+/// What a daemon is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Every command. The daemon locks its state.
+    Works,
+    /// Commands that change nothing. The daemon takes no lock.
+    Looks,
+}
+
+impl Use {
+    /// The purpose of a daemon that was started with or without `--looks`.
+    pub fn of_looks(looks: bool) -> Self {
+        if looks { Self::Looks } else { Self::Works }
+    }
+}
+
 /// All roles, in the order in which they are started.
 pub const ROLES: [Role; 6] = [
     Role::Spawner,

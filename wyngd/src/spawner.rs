@@ -4,26 +4,25 @@
 
 mod launch;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use wyng_config::Config;
-use wyng_control::Failure;
+use wyng_config::Qubes;
+use wyng_control::{Failure, Via};
 use wyng_jail::{DiskTurn, Started, start};
 
 use crate::ipc::{
-    ControlToSpawner, Fatal, Received, Service, SpawnerToControl, SpawnerToTransport,
-    TransportToSpawner, Wire, enter_jail, not_enforced,
+    ControlToSpawner, Fatal, Service, SpawnerToControl, SpawnerToTransport, TransportToSpawner,
+    Wire, enter_jail, not_enforced,
 };
-use crate::roles::Role;
-use launch::{Ending, Launch, Launcher};
+use crate::roles::{Daemon, Role};
+use launch::{Ending, HELPER, Launch, Launcher};
 
-const HELPER: &str = "wyng-transport-vm";
 const HELPER_FALLBACK: &str = "/usr/libexec/wyng/wyng-transport-vm";
 /// Pipes of this size let the far end work while the transport waits for the keyholder.
 const PIPE_BYTES: usize = 1 << 20;
@@ -44,72 +43,93 @@ struct FarEnd {
     killed: bool,
 }
 
-/// Serves until control is gone; then every far end is ended. How qubes are reached stands in the
-/// configuration in that file.
-pub fn run(service: bool, helper: Option<PathBuf>, config: Option<&Path>) -> Result<(), Fatal> {
-    let known = config
-        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    let control: Wire<SpawnerToControl, ControlToSpawner> =
-        Wire::inherited(Role::Spawner, Role::Control)?;
-    let transport: Wire<SpawnerToTransport, TransportToSpawner> =
-        Wire::inherited(Role::Spawner, Role::Transport)?;
-    let launcher = Launcher::new(helper.unwrap_or_else(find_helper), known.qubes);
-    let missing = enter_jail(Role::Spawner, service, Vec::new);
+/// Serves until control is gone; then every far end is ended. `helper` is the one for far ends on
+/// this machine, where it is not beside this program.
+pub fn run(daemon: Daemon, helper: Option<PathBuf>, qubes: Qubes) -> Result<(), Fatal> {
+    let control = Wire::inherited(Role::Spawner, Role::Control)?;
+    let transport = Wire::inherited(Role::Spawner, Role::Transport)?;
+    let launcher = Launcher::new(helper.unwrap_or_else(find_helper), qubes);
+    let missing = enter_jail(Role::Spawner, daemon, Vec::new);
     control.send(&SpawnerToControl::Ready(not_enforced(missing)), &[])?;
-    let mut far_ends: Vec<FarEnd> = Vec::new();
+    let mut spawner = Spawner {
+        control,
+        transport,
+        launcher,
+        far_ends: Vec::new(),
+    };
     loop {
-        let (from_control, ready) = wait_for_something(&control, &far_ends)?;
-        for (far_end, ready) in far_ends.iter_mut().zip(&ready) {
+        let (from_control, ready) = wait_for_something(&spawner.control, &spawner.far_ends)?;
+        spawner.look_after(&ready)?;
+        if !from_control {
+            continue;
+        }
+        match spawner.control.receive() {
+            Err(Fatal::Gone(_)) => return end_all(spawner.far_ends),
+            received => spawner.take(received?.message)?,
+        }
+    }
+}
+
+struct Spawner {
+    control: Wire<SpawnerToControl, ControlToSpawner>,
+    transport: Wire<SpawnerToTransport, TransportToSpawner>,
+    launcher: Launcher,
+    far_ends: Vec<FarEnd>,
+}
+
+impl Spawner {
+    /// Drains standard error, reaps far ends that have ended, and kills those whose time is over.
+    fn look_after(&mut self, ready: &[Ready]) -> Result<(), Fatal> {
+        for (far_end, ready) in self.far_ends.iter_mut().zip(ready) {
             if ready.stderr {
                 far_end.drain();
             }
         }
         let ended: Vec<bool> = ready.iter().map(|ready| ready.ended).collect();
-        reap(&control, &mut far_ends, &ended)?;
-        for far_end in far_ends
+        reap(&self.control, &mut self.far_ends, &ended)?;
+        let now = Instant::now();
+        for far_end in self
+            .far_ends
             .iter_mut()
-            .filter(|far_end| far_end.until.is_some_and(|until| until <= Instant::now()))
+            .filter(|far_end| far_end.until.is_some_and(|until| until <= now))
         {
             far_end.started.child.kill()?;
             (far_end.until, far_end.killed) = (None, true);
         }
-        if !from_control {
-            continue;
+        Ok(())
+    }
+
+    fn take(&mut self, message: ControlToSpawner) -> Result<(), Fatal> {
+        match message {
+            ControlToSpawner::EndAll => self.far_ends.iter_mut().for_each(FarEnd::end),
+            ControlToSpawner::End { service } => self
+                .far_ends
+                .iter_mut()
+                .filter(|far_end| far_end.service == service)
+                .for_each(FarEnd::end),
+            ControlToSpawner::Start { service, via, qube } => {
+                return self.start(service, &via, qube.as_deref());
+            }
         }
-        match control.receive() {
-            Err(Fatal::Gone(_)) => return end_all(far_ends),
-            Ok(Received {
-                message: ControlToSpawner::EndAll,
-                ..
-            }) => far_ends.iter_mut().for_each(FarEnd::end),
-            Ok(Received {
-                message: ControlToSpawner::End { service },
-                ..
-            }) => {
-                far_ends
-                    .iter_mut()
-                    .filter(|far_end| far_end.service == service)
-                    .for_each(FarEnd::end);
+        Ok(())
+    }
+
+    /// Starts a far end, hands its pipes to the transport, and reports either.
+    fn start(&mut self, service: Service, via: &Via, qube: Option<&str>) -> Result<(), Fatal> {
+        let launch = self.launcher.launch(service.into(), via, qube);
+        match launch.and_then(|launch| start_far_end(service, launch)) {
+            Ok((far_end, pipes)) => {
+                self.transport.send(
+                    &SpawnerToTransport::Pipes { service },
+                    &pipes.each_ref().map(AsFd::as_fd),
+                )?;
+                self.far_ends.push(far_end);
+                self.control
+                    .send(&SpawnerToControl::Started { service }, &[])
             }
-            received => {
-                let ControlToSpawner::Start { service, via, qube } = received?.message else {
-                    continue;
-                };
-                let far_end = match launcher.launch(service.into(), &via, qube.as_deref()) {
-                    Ok(launch) => start_far_end(&transport, service, launch)?,
-                    Err(failure) => Err(failure),
-                };
-                match far_end {
-                    Ok(far_end) => {
-                        far_ends.push(far_end);
-                        control.send(&SpawnerToControl::Started { service }, &[])?;
-                    }
-                    Err(failure) => {
-                        control.send(&SpawnerToControl::NotStarted { service, failure }, &[])?
-                    }
-                }
-            }
+            Err(failure) => self
+                .control
+                .send(&SpawnerToControl::NotStarted { service, failure }, &[]),
         }
     }
 }
@@ -152,46 +172,40 @@ fn wait_for_something(
     Ok((from_control, ready.collect()))
 }
 
+/// Starts a far end's program: what is kept of it, and its pipes, to it and from it.
 fn start_far_end(
-    transport: &Wire<SpawnerToTransport, TransportToSpawner>,
     service: Service,
     Launch {
         mut command,
         ending,
     }: Launch,
-) -> Result<Result<FarEnd, Failure>, Fatal> {
+) -> Result<(FarEnd, [OwnedFd; 2]), Failure> {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let program = command.get_program().to_owned();
-    let not_started = |errno: i32| Ok(Err(ending.not_started(&program, errno)));
-    // A far end inherits it. A backup's waits for everybody else; for what is read back somebody
-    // waits.
+    let not_started = |errno: Errno| ending.not_started(&program, errno.raw_os_error());
+    // A far end inherits the disk's turn. A backup waits for everybody else; a person waits for
+    // what is read back.
     let usual = DiskTurn::current();
     if service == Service::Push {
         DiskTurn::IDLE.take();
     }
     let started = start(command, Vec::new());
     usual.take();
-    let mut started = match started {
-        Ok(started) => started,
-        Err(error) => return not_started(error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())),
-    };
+    let mut started =
+        started.map_err(|error| not_started(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
     let (Some(to), Some(from)) = (started.child.stdin.take(), started.child.stdout.take()) else {
-        return not_started(Errno::PIPE.raw_os_error());
+        return Err(not_started(Errno::PIPE));
     };
-    let (to, from) = (OwnedFd::from(to), OwnedFd::from(from));
-    for pipe in [&to, &from] {
+    let pipes = [OwnedFd::from(to), OwnedFd::from(from)];
+    for pipe in &pipes {
         // a smaller pipe only costs time
         let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
     let stderr = started.child.stderr.take();
-    transport.send(
-        &SpawnerToTransport::Pipes { service },
-        &[to.as_fd(), from.as_fd()],
-    )?;
-    Ok(Ok(FarEnd {
+    let far_end = FarEnd {
         service,
         ending,
         started,
@@ -199,7 +213,8 @@ fn start_far_end(
         logged_bytes: 0,
         until: None,
         killed: false,
-    }))
+    };
+    Ok((far_end, pipes))
 }
 
 /// Beside this program, else where packages put it.

@@ -11,12 +11,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::pipe::PipeFlags;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use wyng_control::{Failure, MESSAGE_MAX_BYTES, ToClient, encode};
 use wyng_jail::{
     Enforced, Profile, Started, User, allow_only, die_with_parent, find_group, find_user,
@@ -26,7 +26,7 @@ use wyng_jail::{
 
 use crate::ipc::Fatal;
 use crate::roles::{
-    CLIENTS_GROUP, CREDENTIALS_VARIABLE, ROLES, Role, SUPERVISOR_CAPABILITIES, WIRES,
+    CLIENTS_GROUP, CREDENTIALS_VARIABLE, Daemon, ROLES, Role, SUPERVISOR_CAPABILITIES, Use, WIRES,
 };
 
 /// Where systemd puts the first socket.
@@ -43,9 +43,9 @@ const PRIVATE_VOLUMES_GRACE_MS: u64 = 5000;
 /// How the supervisor is started.
 pub struct Options {
     /// Where clients come from.
-    pub door: Door,
-    /// Its one command only looks: it takes no lock, and makes no folder.
-    pub only_looks: bool,
+    pub clients: Clients,
+    /// A daemon whose one command only looks takes no lock, and makes no folder.
+    pub purpose: Use,
     /// All state of this daemon; made if it is missing.
     pub state_dir: PathBuf,
     /// The volumes that the daemon opens itself, and how far ends are reached; one that is not
@@ -60,35 +60,45 @@ pub struct Options {
 }
 
 /// Where clients come from.
-pub enum Door {
-    /// This number is the connected socket of the one client, whose end is the end.
-    Client(RawFd),
+pub enum Clients {
+    /// One client: this number is its connected socket, and the daemon ends with it.
+    One(RawFd),
     /// A service: clients connect to this path, or to the socket that systemd has opened there.
-    Socket(PathBuf),
+    AtSocket(PathBuf),
+}
+
+impl Clients {
+    fn daemon(&self) -> Daemon {
+        match self {
+            Self::One(_) => Daemon::Private,
+            Self::AtSocket(_) => Daemon::Service,
+        }
+    }
 }
 
 /// Runs until a role ends, or it is asked to end: control ends when its only client is done or
 /// gone, and as a service never.
 pub fn run(options: &Options) -> Result<(), Fatal> {
-    let client = match options.door {
-        Door::Client(number) => {
+    let client = match options.clients {
+        Clients::One(number) => {
             die_with_parent(None)?;
             Some(inherited(number)?)
         }
-        Door::Socket(_) => passed_by_systemd()
+        Clients::AtSocket(_) => passed_by_systemd()
             .then(|| inherited(SYSTEMD_PLACE))
             .transpose()?,
     };
     let state = match take_state(options) {
         Ok(state) => state,
         Err(failure) => {
-            return match (&options.door, &client) {
-                (Door::Client(_), Some(client)) => tell(client, failure),
+            return match (&options.clients, &client) {
+                (Clients::One(_), Some(client)) => tell(client, failure),
                 _ => Err(Fatal::Io(io::Error::other(failure))),
             };
         }
     };
-    if let (Door::Socket(_), true, Some(name)) = (&options.door, is_root(), Role::Keyholder.user())
+    if let (Clients::AtSocket(_), true, Some(name)) =
+        (&options.clients, is_root(), Role::Keyholder.user())
         && let Some(user) = find_user(name)?
     {
         match give(&state, user) {
@@ -97,8 +107,8 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             given => given?,
         }
     }
-    let client = match (client, &options.door) {
-        (None, Door::Socket(path)) => listen(path)?,
+    let client = match (client, &options.clients) {
+        (None, Clients::AtSocket(path)) => listen(path)?,
         (client, _) => client.ok_or(Fatal::Gone("the client"))?,
     };
     let mut wires = Vec::new();
@@ -137,7 +147,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         }
     }
     wait_for_any(&children, &stop)?;
-    end_all(children, matches!(options.door, Door::Client(_)))
+    end_all(children, options.clients.daemon())
 }
 
 /// This very program again, as one role. Nothing of the environment is needed, so nothing is passed
@@ -153,7 +163,7 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     command
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| name == "WYNGD_LOG"));
-    if matches!(options.door, Door::Socket(_)) {
+    if options.clients.daemon() == Daemon::Service {
         command.arg("--service");
     }
     if matches!(role, Role::Keyholder | Role::Reader) {
@@ -162,7 +172,7 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     if let (Role::Control, Some(journal)) = (role, &options.journal) {
         command.arg("--journal").arg(journal);
     }
-    if role == Role::Control && options.only_looks {
+    if role == Role::Control && options.purpose == Use::Looks {
         command.arg("--looks");
     }
     if let (Role::Spawner | Role::Control | Role::Volumes | Role::Transport, Some(config)) =
@@ -171,7 +181,7 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
         command.arg("--config").arg(config);
     }
     // Who only looks starts no qube, and leaves alone what the daemon that works has started.
-    if role == Role::Volumes && !options.only_looks {
+    if role == Role::Volumes && options.purpose == Use::Works {
         command.arg("--owner").arg(owner);
     }
     if role == Role::Spawner {
@@ -238,7 +248,7 @@ fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
         file: path.display().to_string(),
         errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
     };
-    if options.only_looks {
+    if options.purpose == Use::Looks {
         return match open_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NoState {
                 folder: path.display().to_string(),
@@ -339,16 +349,15 @@ fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Readable when the daemon is asked to end. A disposable would outlive one that just died of it.
-fn hear_stop() -> io::Result<OwnedFd> {
-    let (stop, said) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::low_level::pipe::register(signal, said.try_clone()?)?;
-    }
-    Ok(stop)
+/// Readable when the daemon is asked to end. A disposable would outlive a daemon that just died of
+/// the signal.
+fn hear_stop() -> io::Result<SignalFd> {
+    let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    stop.thread_block()?;
+    Ok(SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC)?)
 }
 
-fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
+fn wait_for_any(children: &[Started], stop: &SignalFd) -> Result<(), Fatal> {
     let mut polled: Vec<PollFd<'_>> = children
         .iter()
         .map(|started| PollFd::new(&started.ended, PollFlags::IN))
@@ -361,11 +370,11 @@ fn wait_for_any(children: &[Started], stop: &OwnedFd) -> Result<(), Fatal> {
 /// The roles that still run are killed; spawner and volumes, which see that control is gone, end
 /// far ends and disposables and then themselves. Nobody else would kill what a private daemon's
 /// volumes has not killed yet, so it is left alone.
-fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
+fn end_all(children: Vec<Started>, daemon: Daemon) -> Result<(), Fatal> {
     let mut failed = None;
     let grace_ms = |role| match role {
         Role::Spawner => Some(SPAWNER_GRACE_MS),
-        Role::Volumes if is_private => Some(PRIVATE_VOLUMES_GRACE_MS),
+        Role::Volumes if daemon == Daemon::Private => Some(PRIVATE_VOLUMES_GRACE_MS),
         Role::Volumes => Some(VOLUMES_GRACE_MS),
         Role::Control | Role::Keyholder | Role::Reader | Role::Transport => None,
     };
@@ -381,7 +390,7 @@ fn end_all(children: Vec<Started>, is_private: bool) -> Result<(), Fatal> {
             if !status.success() {
                 failed = Some(role.name());
             }
-        } else if role != Role::Volumes || !is_private {
+        } else if (role, daemon) != (Role::Volumes, Daemon::Private) {
             started.child.kill()?;
             started.child.wait()?;
         }

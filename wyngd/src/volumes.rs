@@ -14,8 +14,7 @@ mod snapshot;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -24,7 +23,9 @@ use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wyng_config::{Config, folder_of_qubes};
-use wyng_control::{BaseLabel, BaseOf, FileKind, FoundSource, NoSource, TargetFault, Wanted};
+use wyng_control::{
+    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, Wanted,
+};
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::{Machine, SYSFS};
 use wyng_snapshot::{Folder, Fresh};
@@ -33,11 +34,12 @@ use crate::ipc::{
     ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder,
     Wire, enter_jail_as, not_enforced, wait,
 };
-use crate::roles::Role;
+use crate::roles::{Daemon, Role};
 use disposables::Disposables;
 use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
+use target::Prepared;
 
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
@@ -102,17 +104,14 @@ struct Volumes {
     changed: HashMap<u32, (OwnedFd, OwnedFd)>,
 }
 
-/// Serves until control is gone. The volumes of the configuration in that file can be opened by
-/// their names. `owner` marks this daemon's disposables; those that are left in the end are killed.
-pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Result<(), Fatal> {
-    let known = config
-        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
-        .map_err(|error| io::Error::other(error.to_string()))?;
+/// Serves until control is gone. The volumes of the configuration can be opened by their names.
+/// `owner` marks this daemon's disposables; those that are left in the end are killed.
+pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), Fatal> {
     let Config {
         volumes: known,
         qubes,
         ..
-    } = known;
+    } = config;
     let mut volumes = Volumes {
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
@@ -141,7 +140,7 @@ pub fn run(service: bool, config: Option<&Path>, owner: Option<String>) -> Resul
         // when control is gone and they are killed.
         wyng_jail::outlive_parent()?;
     }
-    let missing = enter_jail_as(Role::Volumes, profile, service, || {
+    let missing = enter_jail_as(Role::Volumes, profile, daemon, || {
         let readable = folders
             .iter()
             .map(|folder| (folder.as_fd(), PathAccess::Read));
@@ -378,7 +377,10 @@ impl Volumes {
             return Err(Fatal::Unexpected(self.control.peer()));
         };
         let path = match &received.message {
-            ControlToVolumes::HereSource { found, .. } => found.origin.path.clone(),
+            ControlToVolumes::Given {
+                given: Given::Source { found, .. },
+                ..
+            } => found.origin.path.clone(),
             _ => Vec::new(),
         };
         match self.take_answer(received, &question) {
@@ -410,78 +412,99 @@ impl Volumes {
         question: &Asked,
     ) -> Result<(), Refusal> {
         let unexpected = Refusal::Fatal(Fatal::Unexpected(self.control.peer()));
-        match (received.message.clone(), question) {
+        let (message, descriptors) = received.into_parts();
+        let (item, given) = match (message, question) {
+            (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of))
+                if item == *asked =>
+            {
+                return self.hand_over_configured(item, volume, base_of);
+            }
+            (ControlToVolumes::Given { item, given }, _) if item == question.item() => {
+                (item, given)
+            }
+            _ => return Err(unexpected),
+        };
+        if descriptors.len() != given.descriptors() {
+            return Err(unexpected);
+        }
+        let mut descriptors = descriptors.into_iter();
+        let to_keyholder = match (question, given) {
             (
-                ControlToVolumes::HereSource {
-                    item,
+                Asked::Source(..),
+                Given::Source {
                     found,
                     clones,
                     base,
                 },
-                Asked::Source(asked, ..),
-            ) if item == *asked => {
-                let mut given = received.descriptors().into_iter();
-                let Some(source) = given.next() else {
-                    return Err(unexpected);
-                };
+            ) => {
+                let source = descriptors.next().ok_or(unexpected)?;
                 let opened = Opened {
                     item,
                     source,
                     found,
                 };
-                match (clones, given.next(), given.next()) {
-                    (true, Some(file), Some(reads)) => self.hand_over_clone(
-                        opened,
-                        Fresh { file, reads },
-                        base.zip(given.next()),
-                        None,
-                    ),
+                return match (clones, descriptors.next(), descriptors.next()) {
+                    (true, Some(file), Some(reads)) => {
+                        let base = base.zip(descriptors.next());
+                        self.hand_over_clone(opened, Fresh { file, reads }, base, None)
+                    }
                     _ => self.hand_over_source(opened),
-                }
+                };
             }
-            (ControlToVolumes::NoSource { item, path, why }, Asked::Source(asked, ..))
-                if item == *asked =>
-            {
-                Ok(self
-                    .keyholder
-                    .send(&VolumesToKeyholder::NoSource { item, path, why }, &[])?)
+            (Asked::Source(..), Given::NoSource { path, why }) => {
+                VolumesToKeyholder::NoSource { item, path, why }
             }
             (
-                ControlToVolumes::HereTarget {
-                    item,
+                Asked::Target(_),
+                Given::Target {
                     form,
                     base,
                     remembered,
                 },
-                Asked::Target(asked),
-            ) if item == *asked => {
-                let mut given = received.descriptors();
-                let base = base.zip(if given.len() > form.descriptors() {
-                    given.pop()
-                } else {
-                    None
-                });
-                self.hand_over_target(item, form, given, base, remembered)
+            ) => {
+                let given: Vec<OwnedFd> = descriptors.by_ref().take(form.descriptors()).collect();
+                let prepared = target::prepare(form, given, base.zip(descriptors.next()));
+                return self.hand_over_target(item, prepared, remembered);
             }
-            (ControlToVolumes::Configured { item }, Asked::Source(asked, volume, base_of))
-                if item == *asked =>
-            {
-                self.hand_over_configured(item, volume, base_of)
+            (Asked::Target(_), Given::NoTarget { fault }) => {
+                VolumesToKeyholder::NoTarget { item, fault }
             }
-            (ControlToVolumes::NoTarget { item, fault }, Asked::Target(asked))
-                if item == *asked =>
-            {
-                Ok(self
-                    .keyholder
-                    .send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
-            }
-            (ControlToVolumes::Kept { item, errno }, Asked::Keep(asked)) if item == *asked => {
-                Ok(self
-                    .keyholder
-                    .send(&VolumesToKeyholder::Rotated { item, errno }, &[])?)
-            }
-            _ => Err(unexpected),
+            (Asked::Keep(_), Given::Named { errno }) => VolumesToKeyholder::Rotated { item, errno },
+            _ => return Err(unexpected),
+        };
+        Ok(self.keyholder.send(&to_keyholder, &[])?)
+    }
+
+    /// Hands over a target, and keeps its clone.
+    fn hand_over_target(
+        &mut self,
+        item: u32,
+        prepared: Result<Prepared, Errno>,
+        remembered: Option<Remembered>,
+    ) -> Result<(), Refusal> {
+        let Prepared {
+            kind,
+            there,
+            files,
+            clone,
+            undo,
+        } = prepared?;
+        if let Some(clone) = clone {
+            self.snapshots.insert(item, Box::new(clone));
         }
+        if let Some(undo) = undo {
+            self.changed.insert(item, undo);
+        }
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        Ok(self.keyholder.send(
+            &VolumesToKeyholder::Target {
+                item,
+                kind,
+                there,
+                remembered,
+            },
+            &files,
+        )?)
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.

@@ -10,7 +10,6 @@ mod address;
 mod pool;
 mod quantity;
 mod qubes;
-mod via;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +18,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use wyng_control::{VIA_ALLOWED, Via};
 
 pub use address::without_credentials;
 pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
-pub use via::{VIA_ALLOWED, Via, is_qube};
 use written::{At, Found};
 
 /// Where it is, if nothing else is said.
@@ -53,8 +52,8 @@ pub struct Config {
 pub struct Archive {
     /// The store: `dir:/path`.
     pub store: String,
-    /// The far end; [`Via`] understands it.
-    pub via: String,
+    /// The far end.
+    pub via: Via,
 }
 
 /// What `--profile` stands for.
@@ -231,22 +230,19 @@ impl WrittenArchive {
                 "Write \"dir:/absolute/path\".",
             );
         }
-        if let Some(via) = self
-            .via
-            .as_ref()
-            .filter(|via| Via::parse(via.as_ref()).is_none())
-        {
-            found.note(
-                via,
-                format!("{:?} is no far end", via.as_ref()),
-                &format!("Write one of {VIA_ALLOWED}."),
-            );
-        }
+        let via = self.via.as_ref().map(|via| {
+            via.as_ref().parse().unwrap_or_else(|_| {
+                found.note(
+                    via,
+                    format!("{:?} is no far end", via.as_ref()),
+                    &format!("Write one of {VIA_ALLOWED}."),
+                );
+                Via::Local
+            })
+        });
         Archive {
             store: self.store.into_inner(),
-            via: self
-                .via
-                .map_or_else(|| "local".to_owned(), Spanned::into_inner),
+            via: via.unwrap_or(Via::Local),
         }
     }
 }

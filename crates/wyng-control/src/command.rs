@@ -1,103 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a client asks of the daemon, and how it answers. A path stands here only to be remembered
+//! What a client asks of the daemon. A path stands here only to be remembered
 //! and compared; the daemon never opens it.
 
 use std::fmt;
 
 use bincode::{Decode, Encode};
 
-use crate::origin::{FoundSource, NoSource, Remembered};
-use crate::target::{TargetFault, TargetForm, TargetLook};
-
-/// From `wyng-ctl` to the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum ToDaemon {
-    /// First of all: the version that the client speaks
-    /// ([`CONTROL_VERSION`](crate::CONTROL_VERSION)).
-    Hello {
-        /// Any other version than the daemon's own ends the conversation.
-        version: u32,
-    },
-    /// The one command of this connection.
-    Start(Command),
-    /// The answer to [`ToClient::Want`](crate::ToClient::Want) for anything but a source: exactly
-    /// one descriptor travels beside it.
-    Here {
-        /// The number from the question.
-        item: u32,
-    },
-    /// The answer to a question for a source, which travels beside it. Where it can be cloned, two
-    /// more descriptors follow: a new file in the folder of base snapshots, and the same opened
-    /// only for reading; and if there is one, the base snapshot of that volume, for reading.
-    HereSource {
-        /// The number from the question.
-        item: u32,
-        /// Where it lies.
-        found: FoundSource,
-        /// It can be cloned.
-        clones: bool,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-    },
-    /// The answer to a question for a source that could not be opened.
-    NoSource {
-        /// The number from the question.
-        item: u32,
-        /// The path that was tried.
-        path: Vec<u8>,
-        /// Why.
-        why: NoSource,
-    },
-    /// The answer to [`Wanted::Target`](crate::Wanted::Target). Beside it travel the target, what
-    /// its form names, and the base snapshot of that volume if there is one, for reading.
-    HereTarget {
-        /// The number from the question.
-        item: u32,
-        /// What the target is, and what else travels.
-        form: TargetForm,
-        /// What the base snapshot is of.
-        base: Option<BaseLabel>,
-        /// Where it lies, if it is changed in place and the person did not name this place for this
-        /// very command.
-        remembered: Option<Remembered>,
-    },
-    /// The answer to [`Wanted::Target`](crate::Wanted::Target) when it cannot be had.
-    NoTarget {
-        /// The number from the question.
-        item: u32,
-        /// Why.
-        fault: TargetFault,
-    },
-    /// The answer to [`Wanted::TargetLook`](crate::Wanted::TargetLook).
-    Looked {
-        /// The number from the question.
-        item: u32,
-        /// What the caller found there.
-        look: TargetLook,
-    },
-    /// The answer to a question for a passphrase, or for where to show a secret, when there is
-    /// nothing to give.
-    Unavailable {
-        /// The number from the question.
-        item: u32,
-        /// What the system said (`errno`), 0 when the person gave up.
-        errno: i32,
-    },
-    /// The answer to [`ToClient::Place`](crate::ToClient::Place) and to
-    /// [`ToClient::Keep`](crate::ToClient::Keep): it has its name now, durably; or `errno` says why
-    /// not.
-    Placed {
-        /// The number from the question.
-        item: u32,
-        /// 0, or what the system said.
-        errno: i32,
-    },
-    /// Stop after what is under way; what was sent stays and is not sent again by the next run.
-    Cancel,
-    /// Instead of a command, before anything else but the greeting: tell me how far others'
-    /// commands are, until none is left.
-    Watch,
-}
+use crate::via::Via;
 
 /// Longer than a day nobody means.
 pub const UNLOCK_MAX_SECS: u64 = 86_400;
@@ -193,8 +102,8 @@ pub enum Command {
         archive: String,
         /// Where the store is, for instance `dir:/mnt/backup/wyng`; opaque to the daemon.
         store_url: String,
-        /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
-        via: String,
+        /// The far end.
+        via: Via,
         /// Power of two, 64 KiB to 1 MiB.
         chunk_size_bytes: u32,
         /// Multiple of 4 KiB, 64 KiB to 64 MiB.
@@ -218,7 +127,7 @@ pub enum Command {
         /// Needed the first time.
         store_url: Option<String>,
         /// Needed the first time; `local` by default.
-        via: Option<String>,
+        via: Option<Via>,
         /// The code from the recovery sheet.
         expect: Option<String>,
         /// The newest sound generation below this one instead of the newest of all.
@@ -402,7 +311,7 @@ pub enum Command {
     /// `qubes check`: is all there on the way to these far ends?
     QubesCheck {
         /// How each is reached; none for those of all archives that are known here.
-        vias: Vec<String>,
+        vias: Vec<Via>,
     },
 }
 

@@ -35,7 +35,7 @@ pub enum ToClient {
         queued: u32,
     },
     /// Open this with the caller's rights and send it with
-    /// [`ToDaemon::Here`](crate::ToDaemon::Here).
+    /// [`ToDaemon::Given`](crate::ToDaemon::Given).
     Want {
         /// Names the question in the answer.
         item: u32,
@@ -43,13 +43,13 @@ pub enum ToClient {
         wanted: Wanted,
     },
     /// The target is complete and synced: give it its name, and say so with
-    /// [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    /// [`Given::Named`](crate::Given::Named).
     Place {
         /// The number under which the target was asked for.
         item: u32,
     },
     /// The session is committed: give the clone of its source its name as a base snapshot, and say
-    /// so with [`ToDaemon::Placed`](crate::ToDaemon::Placed).
+    /// so with [`Given::Named`](crate::Given::Named).
     Keep {
         /// The number under which the source was asked for.
         item: u32,
@@ -214,7 +214,7 @@ pub enum Asked {
     /// One that opens the archive.
     Known,
     /// The same after a wrong one. Only a person has another;
-    /// [`Unavailable`](crate::ToDaemon::Unavailable) means that the first one counts.
+    /// [`NoPipe`](crate::Given::NoPipe) means that the first one counts.
     Again,
     /// One that is to open the archive from now on: a person is asked twice.
     New,

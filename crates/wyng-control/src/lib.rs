@@ -4,7 +4,7 @@
 //! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which
 //! [`hello`](ToDaemon::Hello) checks; nothing here is ever stored. It deliberately knows no cipher
 //! and no archive layout, and opens no path: what must be opened is opened by `wyng-ctl` with the
-//! caller's rights and travels as a descriptor beside [`ToDaemon::Here`].
+//! caller's rights and travels as a descriptor beside [`ToDaemon::Given`].
 //!
 //! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that
 //! keeps packet boundaries.
@@ -22,16 +22,18 @@ mod found;
 mod kind;
 mod origin;
 mod target;
+mod to_daemon;
+mod via;
 mod warning;
 
 pub use bounds::{
-    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VIA_MAX_BYTES, VOLUME_NAME_MAX_BYTES,
-    WORD_MAX_BYTES, is_archive_name,
+    ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES,
+    is_archive_name,
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
     BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice,
-    ToDaemon, UNLOCK_MAX_SECS,
+    UNLOCK_MAX_SECS,
 };
 pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
@@ -46,6 +48,8 @@ pub use origin::{
     path_text,
 };
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
+pub use to_daemon::{Given, ToDaemon};
+pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 
 /// The version of this conversation: raised with every change of a message, so that an old

@@ -14,7 +14,6 @@ mod memfile;
 mod privileges;
 mod seccomp;
 mod spawn;
-mod stopping;
 mod usage;
 mod users;
 
@@ -28,8 +27,7 @@ pub use privileges::{
 };
 pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};
-pub use spawn::{Started, ignore_stop, start};
-pub use stopping::stop_by_default;
+pub use spawn::{Started, ignore_stop, start, unblock_signals};
 pub use usage::{peak_resident_bytes, peak_resident_of_children_bytes};
 pub use users::{User, become_user, find_group, find_user, is_root, keep_capabilities};
 

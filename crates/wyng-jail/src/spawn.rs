@@ -2,9 +2,11 @@
 //! Starting a program with just the descriptors it is to hold.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::ptr;
 
 use rustix::process::{Pid, PidfdFlags};
 
@@ -37,7 +39,8 @@ pub fn ignore_stop() -> io::Result<()> {
 const PARKING: RawFd = 100;
 
 /// Starts `command` with the given descriptors at the given numbers (3 and above), standard streams
-/// as the command says, and nothing else open. The child is killed when the calling thread ends.
+/// as the command says, nothing else open, and no signal blocked. The child is killed when the
+/// calling thread ends.
 pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Started> {
     let places: Vec<(RawFd, RawFd)> = descriptors
         .iter()
@@ -52,6 +55,7 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
     let mut parked = vec![0; places.len()];
     let arrange = move || {
         // Only system calls from here on: between fork and exec nothing may be allocated or locked.
+        unblock_all()?;
         for signal in STOP_SIGNALS {
             // SAFETY: the default action is no function of this program.
             if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
@@ -85,6 +89,22 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
     let pid = Pid::from_child(&child);
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     Ok(Started { child, ended })
+}
+
+/// Has the program begin with no signal blocked. Whoever hears signals through a descriptor blocks
+/// them, and a program that it starts would inherit that.
+pub fn unblock_signals(command: &mut Command) {
+    // SAFETY: `unblock_all` makes only async-signal-safe calls.
+    unsafe { command.pre_exec(unblock_all) };
+}
+
+fn unblock_all() -> io::Result<()> {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is valid for one set, which the call fills.
+    check(unsafe { libc::sigemptyset(none.as_mut_ptr()) })?;
+    // SAFETY: the call above filled the set; nothing is written to the null pointer.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) })?;
+    Ok(())
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

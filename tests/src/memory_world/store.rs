@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wyng_control::Failure;
+use wyng_control::{Failure, Via};
 use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
 use wyng_wire::{BlobName, Service};
 
@@ -103,7 +103,7 @@ impl Store for MemoryStore {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, service: Service, _: &str, _: &str, create: bool) -> Result<(), Failure> {
+    fn connect(&mut self, service: Service, _: &Via, _: &str, create: bool) -> Result<(), Failure> {
         self.plug.step();
         self.services.push(service);
         match (create, self.blobs.is_empty()) {

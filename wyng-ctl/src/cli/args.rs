@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wyng_config::parse_bytes;
-use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice};
+use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice, Via};
 
 use super::parse::{
     parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
@@ -203,6 +203,9 @@ pub(crate) enum QubesVerb {
         /// Far end as for `archive create --via`; those of all archives without it
         #[arg(value_name = "VIA")]
         vias: Vec<String>,
+        /// The same, understood.
+        #[arg(skip)]
+        far_ends: Vec<Via>,
     },
 }
 
@@ -248,6 +251,9 @@ pub(crate) struct CreateArgs {
     /// local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) far_end: Option<Via>,
     /// Size of a chunk: a power of two, 64K to 1M
     #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
     pub(super) chunk_size: u32,
@@ -281,6 +287,9 @@ pub(crate) struct OpenArgs {
     /// Far end [default: as before, as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) far_end: Option<Via>,
     /// Refuse a state that is older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     pub(super) expect: Option<String>,

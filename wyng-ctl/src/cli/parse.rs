@@ -2,9 +2,22 @@
 //! The values of options and arguments, from their text. An error says what is allowed.
 
 use wyng_config::{parse_bytes, parse_secs};
-use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
+use wyng_control::{
+    CompareWith, Compression, Failure, HoldOff, SessionChoice, UNLOCK_MAX_SECS, VIA_ALLOWED, Via,
+};
 
+use crate::message::Message;
 use crate::quantity::parse_small_bytes;
+
+/// A far end. Words that name no far end fail as the daemon's catalogue says.
+pub(super) fn parse_far_end(words: &str) -> Result<Via, Message> {
+    words.parse().map_err(|_| {
+        Message::of_failure(&Failure::BadSetting {
+            setting: "the far end".into(),
+            allowed: VIA_ALLOWED.into(),
+        })
+    })
+}
 
 pub(super) fn parse_chunk_size(text: &str) -> Result<u32, String> {
     let bytes = parse_small_bytes(text)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the daemon hears of each command.
 
-use wyng_control::{BackupSource, Command, ToDaemon};
+use wyng_control::{BackupSource, Command, ToDaemon, Via};
 
 use super::args::{
     ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
@@ -17,7 +17,9 @@ impl Cli {
             Verb::ArchInit(create) => create.command(),
             Verb::Key(verb) => verb.command(),
             Verb::Snapshots(verb) => verb.command(),
-            Verb::Qubes(QubesVerb::Check { vias }) => Command::QubesCheck { vias: vias.clone() },
+            Verb::Qubes(QubesVerb::Check { far_ends, .. }) => Command::QubesCheck {
+                vias: far_ends.clone(),
+            },
             Verb::RecoverySheet { archive, .. } => Command::RecoverySheet {
                 archive: named(archive),
             },
@@ -84,7 +86,7 @@ impl ArchiveVerb {
             Self::Open(open) => Command::ArchiveOpen {
                 archive: open.name.clone(),
                 store_url: open.store.clone(),
-                via: open.via.clone(),
+                via: open.far_end.clone(),
                 expect: open.expect.clone(),
                 before: open.before,
             },
@@ -165,7 +167,7 @@ impl CreateArgs {
         Command::ArchiveCreate {
             archive: self.name.clone(),
             store_url: self.store.clone().unwrap_or_default(),
-            via: self.via.clone().unwrap_or_else(|| "local".to_owned()),
+            via: self.far_end.clone().unwrap_or(Via::Local),
             chunk_size_bytes: self.chunk_size,
             pack_size_bytes: self.pack_size,
             compression: self.compression,

@@ -7,8 +7,9 @@ use wyng_config::{Config, Profile};
 use wyng_control::CompareWith;
 
 use super::args::{
-    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, RestoreArgs, Verb,
+    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, QubesVerb, RestoreArgs, Verb,
 };
+use super::parse::parse_far_end;
 use crate::message::Message;
 
 impl Cli {
@@ -101,10 +102,10 @@ impl Cli {
         match &mut self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
                 let known = config.archives.get(&create.name);
-                create.via = create
-                    .via
-                    .take()
-                    .or_else(|| known.map(|known| known.via.clone()));
+                create.far_end = match &create.via {
+                    Some(words) => Some(parse_far_end(words)?),
+                    None => known.map(|known| known.via.clone()),
+                };
                 create.store = create
                     .store
                     .take()
@@ -119,14 +120,20 @@ impl Cli {
             }
             Verb::Archive(ArchiveVerb::Open(open)) => {
                 let known = config.archives.get(&open.name);
-                open.via = open
-                    .via
-                    .take()
-                    .or_else(|| known.map(|known| known.via.clone()));
+                open.far_end = match &open.via {
+                    Some(words) => Some(parse_far_end(words)?),
+                    None => known.map(|known| known.via.clone()),
+                };
                 open.store = open
                     .store
                     .take()
                     .or_else(|| known.map(|known| known.store.clone()));
+            }
+            Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
+                *far_ends = vias
+                    .iter()
+                    .map(|via| parse_far_end(via))
+                    .collect::<Result<_, _>>()?;
             }
             Verb::Backup(BackupArgs {
                 all: true, sources, ..

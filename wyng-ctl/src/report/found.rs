@@ -528,7 +528,7 @@ impl ConfigRows {
             .map(|(name, archive)| ConfiguredArchive {
                 name: name.clone(),
                 store: archive.store.clone(),
-                via: archive.via.clone(),
+                via: archive.via.to_string(),
             });
         let volumes = config.volumes.iter().map(|(name, path)| ConfiguredVolume {
             name: name.clone(),

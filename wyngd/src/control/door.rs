@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_config::{Archive, Config, VIA_ALLOWED, Via};
-use wyng_control::{Command, Failure, decode, encode};
+use wyng_config::{Archive, Config};
+use wyng_control::{Command, Failure, Via, decode, encode};
 
 use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
+use crate::roles::Daemon;
 
 /// Connections of one user that have a command, or may still say one.
 const OF_ONE_USER_MAX: usize = 32;
@@ -40,9 +41,9 @@ pub(super) enum Admission {
 
 impl Door {
     /// Needs the daemon's own user: to be called before the role becomes another one.
-    pub(super) fn new(service: bool, config: &Config) -> Self {
+    pub(super) fn new(daemon: Daemon, config: &Config) -> Self {
         Self {
-            private: !service,
+            private: daemon == Daemon::Private,
             own_uid: rustix::process::geteuid().as_raw(),
             archives: config.archives.clone(),
         }
@@ -120,24 +121,23 @@ impl Door {
                 ..
             } => {
                 let known = self.archives.get(archive);
-                let is_known = |given: &Option<String>, of: fn(&Archive) -> &String| {
-                    given
-                        .as_ref()
-                        .is_none_or(|given| known.is_some_and(|known| of(known) == given))
-                };
-                if is_known(store_url, |known| &known.store) && is_known(via, |known| &known.via) {
+                let is_known = |is: &dyn Fn(&Archive) -> bool| known.is_some_and(is);
+                let knows_store = store_url
+                    .as_ref()
+                    .is_none_or(|store_url| is_known(&|known| known.store == *store_url));
+                let knows_via = via
+                    .as_ref()
+                    .is_none_or(|via| is_known(&|known| known.via == *via));
+                if knows_store && knows_via {
                     Ok(())
                 } else {
                     denied(naming)
                 }
             }
             Command::QubesCheck { vias } => {
-                let known: BTreeSet<&str> = self
-                    .archives
-                    .values()
-                    .map(|archive| archive.via.as_str())
-                    .collect();
-                if vias.iter().all(|via| known.contains(via.as_str())) {
+                let known: BTreeSet<&Via> =
+                    self.archives.values().map(|archive| &archive.via).collect();
+                if vias.iter().all(|via| known.contains(via)) {
                     Ok(())
                 } else {
                     denied(naming)
@@ -171,18 +171,6 @@ impl Door {
 /// client's own, fits a packet.
 fn check_bounds(command: &Command) -> Result<(), Failure> {
     command.check_bounds()?;
-    let vias: Vec<&str> = match command {
-        Command::ArchiveCreate { via, .. } => vec![via],
-        Command::ArchiveOpen { via, .. } => via.iter().map(String::as_str).collect(),
-        Command::QubesCheck { vias } => vias.iter().map(String::as_str).collect(),
-        _ => Vec::new(),
-    };
-    if vias.into_iter().any(|via| Via::parse(via).is_none()) {
-        return Err(Failure::BadSetting {
-            setting: "the far end".into(),
-            allowed: VIA_ALLOWED.into(),
-        });
-    }
     let forwarded = ControlToKeyholder::Start {
         command: command.clone(),
         uid: u32::MAX,
@@ -210,7 +198,7 @@ mod tests {
     #[test]
     fn the_longest_command_that_a_client_can_say_is_refused_if_it_does_not_fit_when_it_is_forwarded()
      {
-        let via = |host_bytes| format!("ssh:{}", "h".repeat(host_bytes));
+        let via = |host_bytes| Via::Ssh("h".repeat(host_bytes));
         let check_of = |count, last_bytes| Command::QubesCheck {
             vias: [vec![via(255); count], vec![via(last_bytes)]].concat(),
         };
@@ -240,7 +228,7 @@ mod tests {
     fn a_member_of_the_group_has_the_stores_and_far_ends_of_the_configuration() {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
-            via: "ssh:backup".into(),
+            via: Via::Ssh("backup".into()),
         };
         let door = Door {
             private: false,
@@ -250,7 +238,7 @@ mod tests {
         let open = |archive: &str, store: Option<&str>, via: Option<&str>| Command::ArchiveOpen {
             archive: archive.into(),
             store_url: store.map(str::to_owned),
-            via: via.map(str::to_owned),
+            via: via.map(|via| via.parse().unwrap()),
             expect: None,
             before: None,
         };
@@ -259,7 +247,7 @@ mod tests {
             open("home", None, None),
             open("other", None, None),
             Command::QubesCheck {
-                vias: vec!["ssh:backup".into()],
+                vias: vec![Via::Ssh("backup".into())],
             },
             Command::Status { archive: None },
         ];
@@ -268,7 +256,7 @@ mod tests {
             open("home", Some("dir:/srv/wyng"), Some("local")),
             open("other", Some("dir:/srv/wyng"), None),
             Command::QubesCheck {
-                vias: vec!["ssh:backup".into(), "local".into()],
+                vias: vec![Via::Ssh("backup".into()), Via::Local],
             },
             Command::ArchiveForget {
                 archive: "home".into(),

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use wyng_control::{ExitStatus, ToClient};
+use wyng_control::{Command, ExitStatus, ToClient};
 
 /// Where systemd's journal listens.
 pub const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -32,6 +32,16 @@ pub(super) struct About<'a> {
     pub(super) command: &'a str,
     /// Its archive.
     pub(super) archive: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    /// An entry about this command.
+    pub(super) fn of(command: &'a Command) -> Self {
+        Self {
+            command: command.name(),
+            archive: command.archive(),
+        }
+    }
 }
 
 impl Journal {

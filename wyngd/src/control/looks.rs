@@ -2,48 +2,13 @@
 //! Commands that only look: the reader answers them beside whatever the keyholder does, one after
 //! the other.
 
-use std::collections::VecDeque;
-
 use wyng_control::{Command, Failure, ToClient};
 
-use super::Control;
 use super::client::{Client, Phase};
-use super::journal::About;
+use super::hub::Control;
+use super::jobs::Look;
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl};
 use crate::roles::Role;
-
-/// A command that the reader answers now.
-struct Look {
-    /// Whose it is; nobody's once that client is gone.
-    client: Option<u64>,
-    name: &'static str,
-    archive: Option<String>,
-}
-
-/// See the module's first line.
-#[derive(Default)]
-pub(super) struct Looks {
-    queue: VecDeque<(u64, Command)>,
-    running: Option<Look>,
-    /// Peak of the reader's resident memory.
-    pub(super) peak_bytes: u64,
-}
-
-impl Look {
-    fn about(&self) -> About<'_> {
-        About {
-            command: self.name,
-            archive: self.archive.as_deref(),
-        }
-    }
-}
-
-impl Looks {
-    /// Whose look runs.
-    pub(super) fn owner(&self) -> Option<u64> {
-        self.running.as_ref().and_then(|look| look.client)
-    }
-}
 
 impl Control {
     pub(super) fn queue_look(&mut self, id: u64, command: Command) -> Result<(), Fatal> {

@@ -1,255 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Wires between roles: one message enum a wire and direction, checked, bounded, with descriptors
-//! beside it.
-//!
-//! A message that is malformed, unexpected or comes with the wrong descriptors ends the process:
-//! roles are one program, so it can only be a defect or an attack.
+//! The wires between roles: one file a wire, in which one message enum stands for each direction.
+//! [`crate::roles::WIRES`] lists the same wires.
 
-mod messages;
+mod control_keyholder;
+mod control_reader;
+mod control_spawner;
+mod control_volumes;
+mod jail;
+mod keyholder_transport;
+mod service;
+mod spawner_transport;
+mod volumes_keyholder;
+mod wire;
 
-use std::io;
-use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use rustix::event::{PollFd, PollFlags, Timespec};
-use wyng_control::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
-use wyng_jail::{Enforced, Profile, inherited, receive_packet, send_packet};
-
-pub use messages::*;
-
-use crate::roles::Role;
-
-/// Why a role ends before its time.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// A message that is none of the declared ones.
-    #[error("a message on a wire is refused: {0}")]
-    Codec(#[from] CodecError),
-    /// A declared message that may not come now, or with other descriptors than it has.
-    #[error("an unexpected message from {0}")]
-    Unexpected(&'static str),
-    /// The other end is gone.
-    #[error("{0} is gone")]
-    Gone(&'static str),
-    /// The system refused.
-    #[error("the system refused: {0}")]
-    Io(#[from] io::Error),
-}
-
-impl From<rustix::io::Errno> for Fatal {
-    fn from(errno: rustix::io::Errno) -> Self {
-        Self::Io(errno.into())
-    }
-}
-
-/// One end of a wire: `S` is what it may send, `R` what it may receive.
-pub struct Wire<S, R> {
-    socket: OwnedFd,
-    peer: &'static str,
-    messages: PhantomData<fn(S) -> R>,
-}
-
-/// A message as bytes, to be sent later. A message itself must not wait on the heap in a process
-/// that holds keys: it has the size of its largest variant, and what a smaller one leaves unused is
-/// filled with whatever the stack had in it.
-pub struct Encoded<S>(Vec<u8>, PhantomData<fn(S)>);
-
-impl<S: bincode::Encode> Encoded<S> {
-    /// Encodes a message.
-    pub fn new(message: &S) -> Result<Self, Fatal> {
-        Ok(Self(encode(message)?, PhantomData))
-    }
-}
-
-/// A message and the descriptors beside it.
-pub struct Received<R> {
-    /// The message.
-    pub message: R,
-    descriptors: Vec<OwnedFd>,
-    peer: &'static str,
-}
-
-impl<R> Received<R> {
-    /// The one descriptor that this message must have.
-    pub fn descriptor(self) -> Result<OwnedFd, Fatal> {
-        let [descriptor] =
-            <[OwnedFd; 1]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))?;
-        Ok(descriptor)
-    }
-
-    /// The descriptors, for a message that may have several.
-    pub fn descriptors(self) -> Vec<OwnedFd> {
-        self.descriptors
-    }
-
-    /// The two descriptors that this message must have.
-    pub fn two_descriptors(self) -> Result<[OwnedFd; 2], Fatal> {
-        <[OwnedFd; 2]>::try_from(self.descriptors).map_err(|_| Fatal::Unexpected(self.peer))
-    }
-}
-
-impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
-    /// Takes over the wire from `role` to `peer` with which this process was started.
-    pub fn inherited(role: Role, peer: Role) -> Result<Self, Fatal> {
-        let place = role.wire_to(peer).ok_or(Fatal::Gone(peer.name()))?;
-        Ok(Self::new(inherited(place)?, peer.name()))
-    }
-
-    /// A wire over a socket that keeps packet boundaries.
-    pub fn new(socket: OwnedFd, peer: &'static str) -> Self {
-        Self {
-            socket,
-            peer,
-            messages: PhantomData,
-        }
-    }
-
-    /// Who is at the other end.
-    pub fn peer(&self) -> &'static str {
-        self.peer
-    }
-
-    /// Sends a message, waiting while the other end is behind.
-    pub fn send(&self, message: &S, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
-        self.send_encoded(&Encoded::new(message)?, descriptors)
-    }
-
-    /// Sends a message that was encoded before, waiting while the other end is behind.
-    pub fn send_encoded(
-        &self,
-        message: &Encoded<S>,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), Fatal> {
-        send_packet(self.socket.as_fd(), &message.0, descriptors).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                    Fatal::Gone(self.peer)
-                }
-                _ => Fatal::Io(error),
-            }
-        })
-    }
-
-    /// Waits for a message. [`Fatal::Gone`] when the other end is closed.
-    pub fn receive(&self) -> Result<Received<R>, Fatal> {
-        let mut buffer = vec![0; MESSAGE_MAX_BYTES];
-        let (length, descriptors) = match receive_packet(self.socket.as_fd(), &mut buffer) {
-            Ok((0, _)) => return Err(Fatal::Gone(self.peer)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(Fatal::Gone(self.peer));
-            }
-            Err(error) => return Err(Fatal::Io(error)),
-            Ok(received) => received,
-        };
-        let message = decode(buffer.get(..length).unwrap_or_default())?;
-        Ok(Received {
-            message,
-            descriptors,
-            peer: self.peer,
-        })
-    }
-}
-
-impl<S, R> AsFd for Wire<S, R> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-/// Waits until one of the descriptors is ready, at most `timeout_millis`; which ones are. An end
-/// that was closed counts as ready.
-pub fn wait<const N: usize>(
-    descriptors: [(BorrowedFd<'_>, PollFlags); N],
-    timeout_millis: Option<u64>,
-) -> Result<[bool; N], Fatal> {
-    let mut polled =
-        descriptors.map(|(descriptor, events)| PollFd::from_borrowed_fd(descriptor, events));
-    let timeout = timeout_millis.map(|millis| Timespec {
-        tv_sec: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from((millis % 1000).saturating_mul(1_000_000)).unwrap_or(0),
-    });
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
-    Ok(polled.map(|descriptor| !descriptor.revents().is_empty()))
-}
-
-/// The protections every role takes before its first message, and which of them the system would
-/// not give.
-///
-/// `service` says whether the role is to become its own user, where root started it.
-pub fn enter_jail(
-    role: Role,
-    service: bool,
-    own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
-) -> Vec<(String, String)> {
-    enter_jail_as(role, role.profile(), service, own)
-}
-
-/// [`enter_jail`] for a role whose system calls depend on how it was started.
-pub fn enter_jail_as(
-    role: Role,
-    profile: Profile,
-    service: bool,
-    own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
-) -> Vec<(String, String)> {
-    // The supervisor says when it ends, and in which order.
-    let mut taken = vec![(
-        "end only with the supervisor",
-        Enforced::of(wyng_jail::ignore_stop()),
-    )];
-    taken.extend([
-        ("no new privileges", wyng_jail::no_new_privileges()),
-        ("no core files", wyng_jail::no_core()),
-    ]);
-    wyng_jail::allow_descriptors();
-    // The names of users are looked up while paths can still be opened.
-    let user = role
-        .user()
-        .filter(|_| service && wyng_jail::is_root())
-        .map(|name| (name, wyng_jail::find_user(name)));
-    if profile != Profile::Control {
-        // A person waits for control; the others work, and who starts a backup goes on working too.
-        taken.push(("low processor weight", wyng_jail::yield_processor()));
-    }
-    taken.extend(own());
-    match user {
-        Some((_, Ok(Some(user)))) => {
-            let became = wyng_jail::become_user(user, role.capabilities(true));
-            if became != Enforced::Yes {
-                taken.push((
-                    "few capabilities",
-                    wyng_jail::keep_capabilities(role.capabilities(false)),
-                ));
-            }
-            taken.push(("own user", became));
-            taken.push((
-                "end with the supervisor",
-                Enforced::of(wyng_jail::die_with_parent(None)),
-            ));
-        }
-        Some((name, missing)) => {
-            let reason = missing.err().map_or_else(
-                || format!("there is no user {name}"),
-                |error| error.to_string(),
-            );
-            taken.push(("own user", Enforced::No(reason)));
-            taken.push((
-                "few capabilities",
-                wyng_jail::keep_capabilities(role.capabilities(false)),
-            ));
-        }
-        None => taken.push((
-            "few capabilities",
-            wyng_jail::keep_capabilities(role.capabilities(false)),
-        )),
-    }
-    // After the role's own: an undumpable process may not write the maps of its user namespace.
-    taken.push(("not dumpable", wyng_jail::not_dumpable()));
-    taken.push(("system call filter", wyng_jail::allow_only(profile)));
-    taken
-        .into_iter()
-        .filter_map(|(protection, enforced)| match enforced {
-            Enforced::Yes => None,
-            Enforced::No(reason) => Some((protection.to_owned(), reason)),
-        })
-        .collect()
-}
+pub use control_keyholder::{ControlToKeyholder, KeyholderToControl};
+pub use control_reader::{ControlToReader, ReaderToControl};
+pub use control_spawner::{ControlToSpawner, SpawnerToControl};
+pub use control_volumes::{ControlToVolumes, VolumesToControl};
+pub use jail::{NotEnforced, enter_jail, enter_jail_as, not_enforced};
+pub use keyholder_transport::{
+    FarEndFault, KeyholderToTransport, NotGot, PutAnswer, TransportToKeyholder,
+};
+pub use service::Service;
+pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};
+pub use volumes_keyholder::{CHANGES_MAX, KeyholderToVolumes, VolumesToKeyholder};
+pub use wire::{Encoded, Fatal, Received, Wire, wait};

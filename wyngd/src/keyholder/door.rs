@@ -15,10 +15,10 @@ use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, TransportToKeyholder,
     Wire, enter_jail, not_enforced,
 };
-use crate::roles::{CREDENTIALS_VARIABLE, Role};
+use crate::roles::{CREDENTIALS_VARIABLE, Daemon, Role};
 
 /// Serves until control is gone.
-pub fn run(service: bool) -> Result<(), Fatal> {
+pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     let control: Wire<KeyholderToControl, ControlToKeyholder> =
         Wire::inherited(Role::Keyholder, Role::Control)?;
     let volumes = Wire::inherited(Role::Keyholder, Role::Volumes)?;
@@ -32,7 +32,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
     let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
         .map(|folder| Sealed::read(Path::new(&folder)))
         .unwrap_or_default();
-    let missing = enter_jail(Role::Keyholder, service, || {
+    let missing = enter_jail(Role::Keyholder, daemon, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),

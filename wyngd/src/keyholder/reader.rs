@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use rustix::event::PollFlags;
 use wyng_archive::crypto::{ArchiveId, DataKey, wiping_stack};
-use wyng_control::{Asked, BaseLabel, BaseOf, Command, Failure, Progress, TargetLook, ToClient};
+use wyng_control::{
+    Asked, BaseLabel, BaseOf, Command, Failure, Progress, TargetLook, ToClient, Via,
+};
 use wyng_jail::{PathAccess, inherited};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
@@ -22,7 +24,7 @@ use zeroize::Zeroizing;
 use super::real_world::{KernelClock, StateFiles};
 use super::sealed::Sealed;
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
-use crate::roles::{CREDENTIALS_VARIABLE, Role};
+use crate::roles::{CREDENTIALS_VARIABLE, Daemon, Role};
 use wyng_engine::world::{
     ChangePage, Client, Errno, Fetched, Files, Found, Parts, Random, Receipt, Secrets, SourceShape,
     Store, TargetShape, TargetWish, Volumes, World,
@@ -31,7 +33,7 @@ use wyng_engine::world::{
 type ControlWire = Wire<ReaderToControl, ControlToReader>;
 
 /// Serves until control is gone.
-pub fn run(service: bool) -> Result<(), Fatal> {
+pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     let control: ControlWire = Wire::inherited(Role::Reader, Role::Control)?;
     let files = StateFiles::only_read(inherited(
         Role::Reader
@@ -41,7 +43,7 @@ pub fn run(service: bool) -> Result<(), Fatal> {
     let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
         .map(|folder| Sealed::read(Path::new(&folder)))
         .unwrap_or_default();
-    let missing = enter_jail(Role::Reader, service, || {
+    let missing = enter_jail(Role::Reader, daemon, || {
         vec![
             ("locked memory", wyng_jail::lock_memory()),
             ("empty network", wyng_jail::empty_network_namespace()),
@@ -288,7 +290,7 @@ impl Store for Nothing {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &str, _: &str, _: bool) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Via, _: &str, _: bool) -> Result<(), Failure> {
         refused()
     }
 

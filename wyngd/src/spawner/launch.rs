@@ -10,12 +10,12 @@ use std::process::{Command, ExitStatus};
 use std::os::unix::process::ExitStatusExt;
 
 use rustix::io::Errno;
-use wyng_config::{AdminDomain, Qubes, VIA_ALLOWED, Via, is_qube};
-use wyng_control::Failure;
+use wyng_config::{AdminDomain, Qubes};
+use wyng_control::{Failure, Via, is_qube};
 use wyng_wire::Service;
 
-use super::HELPER;
-
+/// The helper's program.
+pub(super) const HELPER: &str = "wyng-transport-vm";
 /// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are
 /// somebody's own.
 const BY_SIGNAL: i32 = 128;
@@ -52,8 +52,7 @@ pub(super) struct Launch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ending {
     kind: Kind,
-    /// As the caller named the far end.
-    via: String,
+    via: Via,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,18 +83,14 @@ impl Launcher {
     pub(super) fn launch(
         &self,
         service: Service,
-        via: &str,
+        via: &Via,
         qube: Option<&str>,
     ) -> Result<Launch, Failure> {
-        let unknown = || Failure::BadSetting {
-            setting: "the far end".into(),
-            allowed: VIA_ALLOWED.into(),
-        };
-        let (command, kind) = match (Via::parse(via).ok_or_else(unknown)?, self.admin) {
+        let (command, kind) = match (via, self.admin) {
             (Via::Local, _) => (self.local(service), Kind::Local),
-            (Via::Ssh(host), _) => (ssh(service, &host), Kind::Ssh),
+            (Via::Ssh(host), _) => (ssh(service, host), Kind::Ssh),
             (Via::Qube(name), Some(AdminDomain::Dom0)) => {
-                (self.call_from_dom0(service, &name), Kind::FromDom0)
+                (self.call_from_dom0(service, name), Kind::FromDom0)
             }
             (Via::Disposable(_), Some(AdminDomain::Dom0)) => {
                 let name = qube
@@ -104,7 +99,7 @@ impl Launcher {
                 (self.call_from_dom0(service, name), Kind::FromDom0)
             }
             (Via::Qube(name), Some(AdminDomain::Qube)) => {
-                (self.call_from_qube(service, &name), Kind::FromQube)
+                (self.call_from_qube(service, name), Kind::FromQube)
             }
             (Via::Disposable(template), Some(AdminDomain::Qube)) => (
                 self.call_from_qube(service, &format!("@dispvm:{template}")),
@@ -118,7 +113,7 @@ impl Launcher {
             command,
             ending: Ending {
                 kind,
-                via: via.to_owned(),
+                via: via.clone(),
             },
         })
     }
@@ -172,7 +167,7 @@ impl Ending {
                 }
             }
             _ => Failure::FarEndStart {
-                via: self.via.clone(),
+                via: self.via.to_string(),
                 errno,
             },
         }
@@ -181,10 +176,10 @@ impl Ending {
     /// What it means if the far end ended so before the job was done; `None` after 0. A service's
     /// own statuses stay below 125.
     pub(super) fn failure(&self, status: ExitStatus) -> Option<Failure> {
-        let via = self.via.clone();
+        let via = self.via.to_string();
         let by_qrexec = matches!(self.kind, Kind::FromDom0 | Kind::FromQube);
         let killed = |signal: i32| Failure::FarEndKilled {
-            via: self.via.clone(),
+            via: self.via.to_string(),
             signal: u8::try_from(signal).unwrap_or(0),
         };
         Some(match status.code() {
@@ -229,7 +224,7 @@ mod tests {
 
     fn words(admin: Option<AdminDomain>, via: &str, qube: Option<&str>) -> Vec<String> {
         let command = launcher(admin)
-            .launch(Service::Push, via, qube)
+            .launch(Service::Push, &via.parse().unwrap(), qube)
             .ok()
             .unwrap()
             .command;
@@ -241,7 +236,7 @@ mod tests {
 
     fn ends(admin: AdminDomain, via: &str, code: i32) -> Option<Failure> {
         let launch = launcher(Some(admin))
-            .launch(Service::Push, via, None)
+            .launch(Service::Push, &via.parse().unwrap(), None)
             .ok()
             .unwrap();
         launch.ending.failure(ExitStatus::from_raw(code << 8))
@@ -276,7 +271,7 @@ mod tests {
         ] {
             assert!(
                 launcher(Some(AdminDomain::Dom0))
-                    .launch(Service::Push, "qrexec:@dispvm:net", name)
+                    .launch(Service::Push, &Via::Disposable("net".into()), name)
                     .is_err(),
                 "{name:?}"
             );
@@ -286,7 +281,7 @@ mod tests {
     #[test]
     fn a_system_without_qubes_says_so() {
         let refused = launcher(None)
-            .launch(Service::Push, "qrexec:sys-backup", None)
+            .launch(Service::Push, &Via::Qube("sys-backup".into()), None)
             .err();
         assert!(
             matches!(refused, Some(Failure::QrexecMissing { .. })),

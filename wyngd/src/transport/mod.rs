@@ -3,41 +3,34 @@
 //! no key, and what it passes on is ciphertext that the keyholder believes only after opening it.
 
 mod far_end;
-mod pace;
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 use wyng_config::Config;
+use wyng_wire::Open;
 
 use crate::ipc::{
     Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
     TransportToSpawner, Wire, enter_jail, not_enforced, wait,
 };
-use crate::roles::Role;
-use far_end::{FarEnd, Limits, Outgoing, Ready};
+use crate::roles::{Daemon, Role};
+use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
 
-type ToKeyholder = Wire<TransportToKeyholder, KeyholderToTransport>;
-
-/// Serves until the keyholder is gone. How patient it is stands in the configuration in that file.
-pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
-    let known = config
-        .map_or_else(|| Ok(Config::default()), Config::read_if_there)
-        .map_err(|error| io::Error::other(error.to_string()))?;
+/// Serves until the keyholder is gone, with the patience of the configuration.
+pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> =
         Wire::inherited(Role::Transport, Role::Spawner)?;
-    let missing = enter_jail(Role::Transport, service, || {
+    let missing = enter_jail(Role::Transport, daemon, || {
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
             ("no paths", wyng_jail::restrict_paths(&[])),
         ]
     });
-    let stall_secs = known.far_ends.stall_timeout_secs;
+    let stall_secs = config.far_ends.stall_timeout_secs;
     keyholder.send(
         &TransportToKeyholder::Ready {
             missing: not_enforced(missing),
@@ -45,7 +38,7 @@ pub fn run(service: bool, config: Option<&Path>) -> Result<(), Fatal> {
         },
         &[],
     )?;
-    serve(&keyholder, &spawner, Limits::of(&known))
+    serve(&keyholder, &spawner, Limits::of(config))
 }
 
 /// Pipes that wait for their OPEN, and the far ends that are open.
@@ -101,17 +94,15 @@ fn serve(
             (&mut fetch, fetch_reads, fetch_writes),
         ] {
             let Some(open) = far_end else { continue };
-            if let Err(fault) = open.work(Ready { reads, writes }, waited, keyholder)? {
-                keyholder.send(
-                    &TransportToKeyholder::Failed {
-                        service: open.service(),
-                        fault,
-                    },
-                    &[],
-                )?;
-                *far_end = None;
-            } else if open.is_finished() {
-                *far_end = None;
+            match open.work(Ready { reads, writes }, waited, keyholder) {
+                Ok(()) if open.is_finished() => *far_end = None,
+                Ok(()) => {}
+                Err(Stop::Fault(fault)) => {
+                    let service = open.service();
+                    keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[])?;
+                    *far_end = None;
+                }
+                Err(Stop::Fatal(fatal)) => return Err(fatal),
             }
         }
     }
@@ -173,11 +164,16 @@ fn take(
         let (_, pipes) = waiting
             .remove(place)
             .ok_or(Fatal::Unexpected("keyholder"))?;
-        let far_end = match FarEnd::open(service, pipes, &destination, create, limits)? {
+        let open = Open {
+            create,
+            destination: destination.as_bytes(),
+        };
+        let far_end = match FarEnd::open(service, pipes, open, limits) {
             Ok(far_end) => far_end,
-            Err(fault) => {
+            Err(Stop::Fault(fault)) => {
                 return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]);
             }
+            Err(Stop::Fatal(fatal)) => return Err(fatal),
         };
         match service {
             Service::Push => *push = Some(far_end),
@@ -205,37 +201,37 @@ fn take(
             )
         };
     };
-    let outgoing = match message {
+    let request = match message {
         KeyholderToTransport::Put {
             number,
             name,
             length_bytes,
             may_use_reserve,
-        } => Outgoing::Put {
+        } => Request::Put {
             number,
             name,
             length_bytes,
             may_use_reserve,
             file: received.descriptor()?,
         },
-        KeyholderToTransport::Sync => Outgoing::Sync,
-        KeyholderToTransport::EndPush => Outgoing::End,
+        KeyholderToTransport::Sync => Request::Sync,
+        KeyholderToTransport::EndPush => Request::End,
         KeyholderToTransport::Get {
             name,
             offset_bytes,
             length_bytes,
-        } => Outgoing::Get {
+        } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
         },
-        KeyholderToTransport::Stat { name } => Outgoing::Stat { name },
-        KeyholderToTransport::List => Outgoing::List,
-        KeyholderToTransport::EndFetch => Outgoing::Close,
+        KeyholderToTransport::Stat { name } => Request::Stat { name },
+        KeyholderToTransport::List => Request::List,
+        KeyholderToTransport::EndFetch => Request::Close,
         KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => {
             return Err(Fatal::Unexpected("keyholder"));
         }
     };
-    far_end.queue(outgoing);
+    far_end.queue(request);
     Ok(())
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use wyng_config::{AdminDomain, Qubes, Via};
-use wyng_control::Failure;
+use wyng_config::{AdminDomain, Qubes};
+use wyng_control::{Failure, Via};
 
 use super::qubesd::{Call, Listed, QubesdError, call, listed, pause, request};
 use crate::ipc::Service;
@@ -93,21 +93,21 @@ impl Disposables {
     pub(super) fn prepare(
         &mut self,
         service: Service,
-        via: &str,
+        via: &Via,
         stop: BorrowedFd<'_>,
     ) -> Result<Option<String>, Failure> {
-        match Via::parse(via) {
-            Some(Via::Qube(name)) => self.have_run(&name, stop).map(|()| None),
-            Some(Via::Disposable(template)) => {
+        match via {
+            Via::Qube(name) => self.have_run(name, stop).map(|()| None),
+            Via::Disposable(template) => {
                 // Two at once may not fit the memory.
                 self.kill_ended(Some(stop));
-                let made = self.make(service, &template, stop);
+                let made = self.make(service, template, stop);
                 if made.is_err() {
                     self.end(service);
                 }
-                made.map(Some).map_err(|error| failure(&template, error))
+                made.map(Some).map_err(|error| failure(template, error))
             }
-            Some(Via::Local | Via::Ssh(_)) | None => Ok(None),
+            Via::Local | Via::Ssh(_) => Ok(None),
         }
     }
 
@@ -442,7 +442,7 @@ mod tests {
         let mut names = Names::of("fe00-ffffffffffffffff");
         names.count = 9_999_998;
         let (last, other_run) = (names.next(), Names::of("fe00-ffffffffffffffff"));
-        assert!(wyng_config::is_qube(&last), "{last}");
+        assert!(wyng_control::is_qube(&last), "{last}");
         assert_ne!(names.next(), last);
         assert!(other_run.is_left_over(&last) && !names.is_left_over(&last));
         assert!(!Names::of("fe00-2").is_left_over(&last));

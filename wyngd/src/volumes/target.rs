@@ -3,154 +3,126 @@
 //! what an interrupted restore left, or changed where they are. The caller opened them all; what
 //! cannot be a target fails that volume and nothing else.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::{Remembered, TargetFault, TargetForm, TargetKind};
+use wyng_control::{Beside, TargetForm, TargetKind, There};
 
 use super::reflink::{Base, Reflink, is_clone};
 use super::snapshot::Snapshot;
-use super::{Refusal, Volumes};
-use crate::ipc::{Beside, Fatal, There, VolumesToKeyholder};
 
-/// A target and what is given along with it, ready for the keyholder.
-struct Handed {
-    kind: TargetKind,
-    there: Option<There>,
-    files: Vec<OwnedFd>,
+/// A target and what goes to the keyholder along with it.
+pub(super) struct Prepared {
+    pub(super) kind: TargetKind,
+    pub(super) there: Option<There>,
+    /// The target first, then what [`There::beside`] names.
+    pub(super) files: Vec<OwnedFd>,
+    /// Its clone, which tells what changed in it since the base.
+    pub(super) clone: Option<Reflink>,
+    /// The target again, and the clone that it can become again.
+    pub(super) undo: Option<(OwnedFd, OwnedFd)>,
 }
 
-impl Volumes {
-    /// Hands over a target in the form in which the caller gave it.
-    pub(super) fn hand_over_target(
-        &mut self,
-        item: u32,
-        form: TargetForm,
-        given: Vec<OwnedFd>,
-        base: Option<Base>,
-        remembered: Option<Remembered>,
-    ) -> Result<(), Refusal> {
-        let mut given = given.into_iter();
-        let Some(target) = given.next() else {
-            return Err(Fatal::Unexpected(self.control.peer()).into());
-        };
-        let handed = match form {
-            TargetForm::Stream => stream(target),
-            TargetForm::New => new(target),
-            TargetForm::Resumed => resumed(target),
-            TargetForm::Replacing => match given.next() {
-                Some(old) => self.replacing(item, target, old, base),
-                None => Err(Errno::INVAL),
-            },
-            TargetForm::InPlace { .. } => self.in_place(item, target, given.next(), base),
-        };
-        match handed {
-            Ok(Handed { kind, there, files }) => {
-                let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-                Ok(self.keyholder.send(
-                    &VolumesToKeyholder::Target {
-                        item,
-                        kind,
-                        there,
-                        remembered,
-                    },
-                    &files,
-                )?)
-            }
-            Err(errno) => {
-                let fault = TargetFault::Unavailable {
-                    errno: errno.raw_os_error(),
-                };
-                Ok(self
-                    .keyholder
-                    .send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?)
-            }
-        }
-    }
-
-    /// A new target and the file whose place it takes: cloned into it where that can be, else
-    /// beside it.
-    fn replacing(
-        &mut self,
-        item: u32,
-        target: OwnedFd,
-        old: OwnedFd,
-        base: Option<Base>,
-    ) -> Result<Handed, Errno> {
-        let target = new(target)?.files.pop().ok_or(Errno::BADF)?;
-        let (kind, size_bytes) = random_access(&old)?;
-        if kind != TargetKind::File {
-            return Err(Errno::INVAL);
-        }
-        let copy = rustix::io::fcntl_dupfd_cloexec(&target, 0)?;
-        let mut there = There {
-            size_bytes,
-            in_target: false,
-            in_place: false,
-            beside: Some(Beside::Old),
-            base: None,
-        };
-        let mut files = vec![target];
-        match Reflink::clone(&old, copy, base, None) {
-            Ok(clone) => {
-                there = There {
-                    size_bytes: clone.size_bytes(),
-                    in_target: true,
-                    beside: None,
-                    base: clone.base(),
-                    ..there
-                };
-                self.snapshots.insert(item, Box::new(clone));
-            }
-            Err(_) => files.push(old),
-        }
-        Ok(Handed {
-            kind: TargetKind::File,
-            there: Some(there),
-            files,
-        })
-    }
-
-    /// A target that is changed where it is. Its clone tells what changed in it since the base, and
-    /// is what it can become again.
-    fn in_place(
-        &mut self,
-        item: u32,
-        target: OwnedFd,
-        fresh: Option<OwnedFd>,
-        base: Option<Base>,
-    ) -> Result<Handed, Errno> {
-        readable_and_writable(&target)?;
-        let (kind, size_bytes) = random_access(&target)?;
-        let mut there = There {
-            size_bytes,
-            in_target: true,
-            in_place: true,
-            beside: None,
-            base: None,
-        };
-        let mut files = Vec::new();
-        if let Some(clone) = fresh.and_then(|fresh| Reflink::clone(&target, fresh, base, None).ok())
-        {
-            let dup = |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0);
-            files.push(dup(clone.file())?);
-            self.changed
-                .insert(item, (dup(&target)?, dup(clone.file())?));
-            there = There {
-                beside: Some(Beside::Kept),
-                base: clone.base(),
-                ..there
-            };
-            self.snapshots.insert(item, Box::new(clone));
-        }
-        files.insert(0, target);
-        Ok(Handed {
+impl Prepared {
+    /// A target without anything beside it.
+    fn alone(kind: TargetKind, there: Option<There>, target: OwnedFd) -> Self {
+        Self {
             kind,
-            there: Some(there),
-            files,
-        })
+            there,
+            files: vec![target],
+            clone: None,
+            undo: None,
+        }
     }
+}
+
+/// Prepares a target in the form in which the caller gave it. `EBADF` and `EINVAL` mean that a
+/// descriptor does not suit its form.
+pub(super) fn prepare(
+    form: TargetForm,
+    given: Vec<OwnedFd>,
+    base: Option<Base>,
+) -> Result<Prepared, Errno> {
+    let mut given = given.into_iter();
+    let target = given.next().ok_or(Errno::BADF)?;
+    match form {
+        TargetForm::Stream => stream(target),
+        TargetForm::New => new(target),
+        TargetForm::Resumed => resumed(target),
+        TargetForm::Replacing => replacing(target, given.next().ok_or(Errno::INVAL)?, base),
+        TargetForm::InPlace { .. } => in_place(target, given.next(), base),
+    }
+}
+
+/// A new target and the file whose place it takes: cloned into it where the file system can clone,
+/// else beside it.
+fn replacing(target: OwnedFd, old: OwnedFd, base: Option<Base>) -> Result<Prepared, Errno> {
+    let mut prepared = new(target)?;
+    let (kind, size_bytes) = random_access(&old)?;
+    if kind != TargetKind::File {
+        return Err(Errno::INVAL);
+    }
+    let target = prepared.files.first().ok_or(Errno::BADF)?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(target, 0)?;
+    let beside = There {
+        size_bytes,
+        in_target: false,
+        in_place: false,
+        beside: Some(Beside::Old),
+        base: None,
+    };
+    match Reflink::clone(&old, copy, base, None) {
+        Ok(clone) => {
+            prepared.there = Some(There {
+                size_bytes: clone.size_bytes(),
+                in_target: true,
+                beside: None,
+                base: clone.base(),
+                ..beside
+            });
+            prepared.clone = Some(clone);
+        }
+        Err(_) => {
+            prepared.there = Some(beside);
+            prepared.files.push(old);
+        }
+    }
+    Ok(prepared)
+}
+
+/// A target that is changed where it is. Its clone tells what changed in it since the base, and is
+/// what it can become again.
+fn in_place(
+    target: OwnedFd,
+    fresh: Option<OwnedFd>,
+    base: Option<Base>,
+) -> Result<Prepared, Errno> {
+    readable_and_writable(&target)?;
+    let (kind, size_bytes) = random_access(&target)?;
+    let there = There {
+        size_bytes,
+        in_target: true,
+        in_place: true,
+        beside: None,
+        base: None,
+    };
+    let cloned = fresh.and_then(|fresh| Reflink::clone(&target, fresh, base, None).ok());
+    let Some(clone) = cloned else {
+        return Ok(Prepared::alone(kind, Some(there), target));
+    };
+    let dup = |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0);
+    Ok(Prepared {
+        kind,
+        there: Some(There {
+            beside: Some(Beside::Kept),
+            base: clone.base(),
+            ..there
+        }),
+        undo: Some((dup(&target)?, dup(clone.file())?)),
+        files: vec![target, dup(clone.file())?],
+        clone: Some(clone),
+    })
 }
 
 /// Makes a target again what its clone is, and looks whether all of it came: the kernel may have
@@ -168,7 +140,7 @@ pub(super) fn undo(target: &OwnedFd, was: &OwnedFd) -> Result<(), Errno> {
 const MEMORY_MAJOR: u32 = 1;
 
 /// Something that is written onwards. A terminal is refused, since a write to it may wait for ever.
-fn stream(target: OwnedFd) -> Result<Handed, Errno> {
+fn stream(target: OwnedFd) -> Result<Prepared, Errno> {
     let found = rustix::fs::fstat(&target)?;
     let is_writable = rustix::fs::fcntl_getfl(&target)? & OFlags::RWMODE != OFlags::RDONLY;
     let takes_bytes = match FileType::from_raw_mode(found.st_mode) {
@@ -177,29 +149,21 @@ fn stream(target: OwnedFd) -> Result<Handed, Errno> {
         _ => false,
     };
     if is_writable && takes_bytes {
-        Ok(Handed {
-            kind: TargetKind::Stream,
-            there: None,
-            files: vec![target],
-        })
+        Ok(Prepared::alone(TargetKind::Stream, None, target))
     } else {
         Err(Errno::BADF)
     }
 }
 
-fn new(target: OwnedFd) -> Result<Handed, Errno> {
+fn new(target: OwnedFd) -> Result<Prepared, Errno> {
     readable_and_writable(&target)?;
     match random_access(&target)? {
-        (TargetKind::File, 0) => Ok(Handed {
-            kind: TargetKind::File,
-            there: None,
-            files: vec![target],
-        }),
+        (TargetKind::File, 0) => Ok(Prepared::alone(TargetKind::File, None, target)),
         _ => Err(Errno::EXIST),
     }
 }
 
-fn resumed(target: OwnedFd) -> Result<Handed, Errno> {
+fn resumed(target: OwnedFd) -> Result<Prepared, Errno> {
     readable_and_writable(&target)?;
     let (kind, size_bytes) = random_access(&target)?;
     let there = There {
@@ -210,11 +174,7 @@ fn resumed(target: OwnedFd) -> Result<Handed, Errno> {
         base: None,
     };
     if kind == TargetKind::File {
-        Ok(Handed {
-            kind,
-            there: Some(there),
-            files: vec![target],
-        })
+        Ok(Prepared::alone(kind, Some(there), target))
     } else {
         Err(Errno::INVAL)
     }

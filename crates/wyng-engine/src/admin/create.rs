@@ -12,7 +12,7 @@ use wyng_archive::format::{
     is_pack_size,
 };
 use wyng_config::without_credentials;
-use wyng_control::{Asked, Failure, is_archive_name};
+use wyng_control::{Asked, Failure, Via, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
 use crate::archive::{SlotTrial, new_slot, slot_params, slot_ref};
@@ -32,7 +32,7 @@ pub struct CreateRequest {
     /// Where it is to be.
     pub store: String,
     /// The far end.
-    pub via: String,
+    pub via: Via,
     /// What cannot be changed later.
     pub settings: CreateSettings,
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{Coder, Credential, Password, slot_name};
 use wyng_archive::format::{HeadCode, Slot};
 use wyng_archive::{Class, Damage, Fault};
-use wyng_control::{Failure, Problem, ToClient, Warning, is_archive_name};
+use wyng_control::{Failure, Problem, ToClient, Via, Warning, is_archive_name};
 use wyng_wire::Service;
 
 use crate::archive::{
@@ -36,7 +36,7 @@ pub struct OpenRequest {
     /// Where it is; needed the first time.
     pub store: Option<String>,
     /// The far end; needed the first time where it is not local.
-    pub via: Option<String>,
+    pub via: Option<Via>,
     /// The code of a recovery sheet: the newest commit must be that one or descend from it.
     pub expect: Option<String>,
     /// The newest sound generation below this one, although newer ones exist.
@@ -233,10 +233,7 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
     )
 }
 
-fn address(
-    request: &OpenRequest,
-    known: Option<&ArchiveToml>,
-) -> Result<(String, String), Failure> {
+fn address(request: &OpenRequest, known: Option<&ArchiveToml>) -> Result<(String, Via), Failure> {
     let unnamed = || Failure::StoreUnnamed {
         archive: request.name.clone(),
     };
@@ -249,7 +246,7 @@ fn address(
         .via
         .clone()
         .or_else(|| known.map(|known| known.via.clone()))
-        .unwrap_or_else(|| "local".into());
+        .unwrap_or(Via::Local);
     Ok((store, via))
 }
 

@@ -31,7 +31,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
         store_url: without_credentials(&archive.toml.store),
-        via: archive.toml.via.clone(),
+        via: archive.toml.via.to_string(),
         generation: archive.head.generation,
         committed_time: archive.head.time,
         keys_proven_time: archive.ledger.keys_proven_time,

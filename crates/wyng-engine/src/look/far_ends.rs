@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whether the far ends can be reached.
 
-use wyng_control::{ExitStatus, Failure, ToClient};
+use wyng_control::{ExitStatus, Failure, ToClient, Via};
 use wyng_wire::Service;
 
 use crate::state::ArchiveFolder;
@@ -14,7 +14,7 @@ const NO_STORE: &str = "dir:/nonexistent/wyng";
 /// that says so has been reached.
 pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
-    mut vias: Vec<String>,
+    mut vias: Vec<Via>,
 ) -> Result<ExitStatus, Failure> {
     if vias.is_empty() {
         for name in ArchiveFolder::names(&mut world.files)? {
@@ -33,7 +33,7 @@ pub fn check_far_ends<P: Parts>(
             match world.store.connect(service, via, NO_STORE, false) {
                 Err(Failure::StoreMissing { .. }) | Ok(()) => {
                     world.client.tell(ToClient::Reached {
-                        via: via.clone(),
+                        via: via.to_string(),
                         service: service.qrexec_name().to_owned(),
                     })?;
                 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
 use wyng_archive::format::{SLOT_BYTES, Slot};
-use wyng_control::{Failure, is_archive_name};
+use wyng_control::{Failure, Via, is_archive_name};
 use zeroize::Zeroizing;
 
 use crate::world::Files;
@@ -46,9 +46,25 @@ pub struct ArchiveToml {
     /// The store's address; may hold credentials.
     pub store: String,
     /// The far end.
-    pub via: String,
+    #[serde(with = "via_words")]
+    pub via: Via,
     /// 16 random bytes that name this machine in commits, hexadecimal.
     pub writer: String,
+}
+
+/// A far end as its words, as `archive.toml` has it.
+mod via_words {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use wyng_control::Via;
+
+    pub(super) fn serialize<S: Serializer>(via: &Via, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(via)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Via, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl ArchiveToml {

@@ -2,7 +2,7 @@
 //! The far end: one push and one fetch of a store.
 
 use wyng_archive::Fault;
-use wyng_control::Failure;
+use wyng_control::{Failure, Via};
 use wyng_wire::{BlobName, Service};
 
 pub use wyng_control::Found;
@@ -66,7 +66,7 @@ pub trait Store {
     fn connect(
         &mut self,
         service: Service,
-        via: &str,
+        via: &Via,
         destination: &str,
         create: bool,
     ) -> Result<(), Failure>;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use wyng_archive::Fault;
-use wyng_config::{Via, without_credentials};
-use wyng_control::Failure;
+use wyng_config::without_credentials;
+use wyng_control::{Failure, Via};
 use wyng_jail::{MappedFile, MemfileError, new_file, seal_file};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
@@ -75,7 +75,7 @@ struct Sent {
 /// A call that may be begun anew.
 #[derive(Clone)]
 struct Again {
-    via: String,
+    via: Via,
     destination: String,
     /// It is the second call or a later one, and nothing was settled in it.
     fruitless: bool,
@@ -149,7 +149,7 @@ impl FarEnds {
     fn connect_far_end(
         &mut self,
         service: Service,
-        via: &str,
+        via: &Via,
         destination: &str,
         create: bool,
     ) -> Result<(), Failure> {
@@ -158,12 +158,9 @@ impl FarEnds {
         }
         self.call(service, via, destination, create)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
-        if service == Service::Push
-            && !create
-            && matches!(Via::parse(via), Some(Via::Disposable(_)))
-        {
+        if service == Service::Push && !create && matches!(via, Via::Disposable(_)) {
             self.push.again = Some(Again {
-                via: via.to_owned(),
+                via: via.clone(),
                 destination: destination.to_owned(),
                 fruitless: false,
             });
@@ -174,7 +171,7 @@ impl FarEnds {
     fn call(
         &mut self,
         service: Service,
-        via: &str,
+        via: &Via,
         destination: &str,
         create: bool,
     ) -> Result<(), Failure> {
@@ -194,7 +191,7 @@ impl FarEnds {
         self.control.with(|control| {
             control.send(&KeyholderToControl::WantFarEnd {
                 service,
-                via: via.to_owned(),
+                via: via.clone(),
             })
         })?;
         match self.control.with(Control::answer)?.message {
@@ -207,7 +204,7 @@ impl FarEnds {
         self.openings.insert(
             service,
             Opening {
-                via: via.to_owned(),
+                via: via.to_string(),
                 store: without_credentials(destination),
                 create,
             },
@@ -558,7 +555,7 @@ impl Store for FarEnds {
     fn connect(
         &mut self,
         service: wyng_wire::Service,
-        via: &str,
+        via: &Via,
         destination: &str,
         create: bool,
     ) -> Result<(), Failure> {

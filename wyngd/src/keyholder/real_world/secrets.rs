@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, Failure};
+use wyng_control::{Asked, Failure, Given};
 use zeroize::Zeroizing;
 
 use super::control::{Control, SharedControl, broken};
@@ -118,14 +118,18 @@ impl Secrets for PersonsSecrets {
             control.send(&KeyholderToControl::WantPassphrase { item, asked })?;
             let received = control.answer()?;
             match received.message {
-                ControlToKeyholder::Passphrase { item: found } if found == item => Ok(received),
-                ControlToKeyholder::NoPassphrase { item: found } if found == item => {
-                    Err(if control.cancelled.is_some() {
-                        Failure::Interrupted
-                    } else {
-                        Failure::NoPassphrase
-                    })
-                }
+                ControlToKeyholder::Given {
+                    item: found,
+                    given: Given::Pipe,
+                } if found == item => Ok(received),
+                ControlToKeyholder::Given {
+                    item: found,
+                    given: Given::NoPipe,
+                } if found == item => Err(if control.cancelled.is_some() {
+                    Failure::Interrupted
+                } else {
+                    Failure::NoPassphrase
+                }),
                 ControlToKeyholder::GiveBack => {
                     control.prompts.give_back(Some(asked));
                     Err(Failure::Interrupted)
@@ -160,16 +164,20 @@ impl Secrets for PersonsSecrets {
             .with(|control| control.send(&KeyholderToControl::WantSecretPipe { item }))?;
         let received = self.control.with(Control::answer)?;
         match received.message {
-            ControlToKeyholder::Passphrase { item: found } if found == item => {
+            ControlToKeyholder::Given {
+                item: found,
+                given: Given::Pipe,
+            } if found == item => {
                 let pipe = received.descriptor().map_err(|fatal| broken(&fatal))?;
                 put_secret(&pipe, text).map_err(|errno| {
                     tracing::info!(%errno, "a pipe for a secret takes none");
                     Failure::NoPassphrase
                 })
             }
-            ControlToKeyholder::NoPassphrase { item: found } if found == item => {
-                Err(Failure::NoPassphrase)
-            }
+            ControlToKeyholder::Given {
+                item: found,
+                given: Given::NoPipe,
+            } if found == item => Err(Failure::NoPassphrase),
             _ => Err(broken(&Fatal::Unexpected("control"))),
         }
     }

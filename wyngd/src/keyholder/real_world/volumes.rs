@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, NoSource, TargetFault, TargetKind, TargetLook, ToClient, path_text,
+    BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
+    ToClient, path_text,
 };
 use wyng_jail::DiskTurn;
 
@@ -16,7 +17,7 @@ use super::control::{Control, SharedControl, broken};
 use super::stream::Stream;
 use super::targets::Target;
 use crate::ipc::{
-    Beside, ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, Received,
+    ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToVolumes, Received,
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
@@ -228,10 +229,14 @@ impl Volumes for OpenVolumes {
         self.control.with(|control| {
             control.send(&question)?;
             match control.answer()?.message {
-                ControlToKeyholder::Looked { .. } if control.cancelled.is_some() => {
-                    Err(Failure::Interrupted)
-                }
-                ControlToKeyholder::Looked { item: looked, look } if looked == item => Ok(look),
+                ControlToKeyholder::Given {
+                    given: Given::Look(_),
+                    ..
+                } if control.cancelled.is_some() => Err(Failure::Interrupted),
+                ControlToKeyholder::Given {
+                    item: looked,
+                    given: Given::Look(look),
+                } if looked == item => Ok(look),
                 // A person is asked, and others wait.
                 ControlToKeyholder::GiveBack => {
                     control.prompts.give_back(None);
@@ -348,11 +353,14 @@ impl Volumes for OpenVolumes {
             control.answer()
         })?;
         match answer.message {
-            ControlToKeyholder::Placed {
-                item: placed,
-                errno: 0,
-            } if placed == item => Ok(()),
-            ControlToKeyholder::Placed { errno, .. } => Err(unusable(
+            ControlToKeyholder::Given {
+                item: named,
+                given: Given::Named { errno: 0 },
+            } if named == item => Ok(()),
+            ControlToKeyholder::Given {
+                given: Given::Named { errno },
+                ..
+            } => Err(unusable(
                 volume,
                 path,
                 SystemErrno::from_raw_os_error(errno),

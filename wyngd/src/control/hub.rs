@@ -1,28 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with clients: it takes their commands, has them done, forwards questions
-//! and answers, and says when all is done. It sees no key, no remote byte, and no byte of what it
-//! forwards.
-//!
-//! - `door`: who comes in, and with which command.
-//! - `client`: one conversation.
-//! - `turns`: commands that work. One runs at a time, in the order in which they came.
-//! - `looks`: commands that only look. They run beside, one at a time.
-//! - `journal`: what became of each, for the system's journal.
-//!
-//! What a client does wrong ends its own conversation and nothing else; when it is gone, its
-//! command is cancelled, and what it was asked is answered in its place. Nobody is waited for
-//! without a limit, except a person who types a passphrase, for whom nobody else waits.
-
-mod client;
-mod door;
-mod journal;
-mod looks;
-mod turns;
+//! The wires and the clients: who is heard when, what a client may say in which phase, and whose
+//! time is over.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -30,57 +11,42 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use wyng_config::Config;
 use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDaemon, Unenforced};
-use wyng_jail::inherited;
 
+use super::client::{self, Client, Phase};
+use super::door::{Admission, Door};
+use super::jobs::{Looks, Turns};
+use super::journal::Journal;
 use crate::ipc::{
     ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal,
     KeyholderToControl, NotEnforced, ReaderToControl, Received, SpawnerToControl, VolumesToControl,
-    Wire, enter_jail, not_enforced,
+    Wire,
 };
-use crate::roles::{ROLES, Role};
-use client::{Client, Phase};
-use door::{Admission, Door};
-use journal::Journal;
-use looks::Looks;
-use turns::Turns;
+use crate::roles::{Daemon, ROLES, Role, Use};
 
-pub use journal::JOURNAL;
-
-struct Control {
-    /// Where clients come from; without it there is one client, and its end is the end.
-    listener: Option<OwnedFd>,
+/// The role's wires, its clients, and their commands.
+pub(super) struct Control {
+    /// Where clients come from; a private daemon has one client, and ends with it.
+    pub(super) listener: Option<OwnedFd>,
     door: Door,
-    /// How long a client whose command waits for it may say and take nothing.
-    patience: Duration,
-    /// The daemon has no lock on its state: it only looks.
-    only_looks: bool,
-    clients: BTreeMap<u64, Client>,
+    /// Maximum time that a client whose command waits for it may say and take nothing.
+    pub(super) patience: Duration,
+    /// Whether commands may change anything here.
+    purpose: Use,
+    pub(super) clients: BTreeMap<u64, Client>,
     next_client: u64,
-    turns: Turns,
-    looks: Looks,
-    /// Clients for whom the keyholder wipes keys, in the order in which it was told.
+    pub(super) turns: Turns,
+    pub(super) looks: Looks,
+    /// Clients for whom the keyholder wipes keys, in the order of their requests.
     locking: VecDeque<u64>,
-    keyholder: Wire<ControlToKeyholder, KeyholderToControl>,
-    volumes: Wire<ControlToVolumes, VolumesToControl>,
-    spawner: Wire<ControlToSpawner, SpawnerToControl>,
-    reader: Wire<ControlToReader, ReaderToControl>,
+    pub(super) keyholder: Wire<ControlToKeyholder, KeyholderToControl>,
+    pub(super) volumes: Wire<ControlToVolumes, VolumesToControl>,
+    pub(super) spawner: Wire<ControlToSpawner, SpawnerToControl>,
+    pub(super) reader: Wire<ControlToReader, ReaderToControl>,
     /// How many roles are in their jails.
     ready: usize,
-    /// Protections that are not in force, by role; told with `status`.
-    unenforced: Vec<Unenforced>,
-    journal: Journal,
-}
-
-/// How the daemon was started, as far as clients notice.
-pub struct Options<'a> {
-    /// It serves whoever connects; otherwise one client.
-    pub service: bool,
-    /// It takes no lock on its state.
-    pub only_looks: bool,
-    /// Archives that the group may name, and how patient the daemon is.
-    pub config: Option<&'a Path>,
-    /// Where the system's journal listens.
-    pub journal: Option<&'a Path>,
+    /// Protections that are not in force, by role; `status` reports them.
+    pub(super) unenforced: Vec<Unenforced>,
+    pub(super) journal: Journal,
 }
 
 /// What has something to say.
@@ -94,52 +60,51 @@ struct Heard {
     listener: bool,
 }
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that
-/// it was started with.
-pub fn run(options: &Options<'_>) -> Result<(), Fatal> {
-    let config = options
-        .config
-        .map_or_else(|| Ok(Config::default()), Config::read_if_there);
-    let config = config.map_err(|error| io::Error::other(error.to_string()))?;
-    let socket = inherited(Role::Control.extra().ok_or(Fatal::Gone("the client"))?)?;
-    let mut control = Control {
-        listener: None,
-        door: Door::new(options.service, &config),
-        patience: Duration::from_secs(config.far_ends.stall_timeout_secs),
-        only_looks: options.only_looks,
-        clients: BTreeMap::new(),
-        next_client: 0,
-        turns: Turns::default(),
-        looks: Looks::default(),
-        locking: VecDeque::new(),
-        keyholder: Wire::inherited(Role::Control, Role::Keyholder)?,
-        volumes: Wire::inherited(Role::Control, Role::Volumes)?,
-        spawner: Wire::inherited(Role::Control, Role::Spawner)?,
-        reader: Wire::inherited(Role::Control, Role::Reader)?,
-        ready: 0,
-        unenforced: Vec::new(),
-        journal: Journal::connect(options.journal),
-    };
-    let missing = enter_jail(Role::Control, options.service, || {
-        vec![("empty network", wyng_jail::empty_network_namespace())]
-    });
-    control.note_ready(Role::Control, not_enforced(missing));
-    // No role hears of a command before every role is in its jail.
-    while control.ready < ROLES.len() {
-        control.hear()?;
-    }
-    if options.service {
-        control.listener = Some(socket);
-    } else {
-        control.welcome(socket)?;
-    }
-    while control.listener.is_some() || !control.clients.is_empty() {
-        control.hear()?;
-    }
-    Ok(())
-}
-
 impl Control {
+    /// Takes over the wires. Call it before the jail: the door needs the daemon's own user.
+    pub(super) fn new(
+        daemon: Daemon,
+        purpose: Use,
+        config: &Config,
+        journal: Journal,
+    ) -> Result<Self, Fatal> {
+        Ok(Self {
+            listener: None,
+            door: Door::new(daemon, config),
+            patience: Duration::from_secs(config.far_ends.stall_timeout_secs),
+            purpose,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            turns: Turns::default(),
+            looks: Looks::default(),
+            locking: VecDeque::new(),
+            keyholder: Wire::inherited(Role::Control, Role::Keyholder)?,
+            volumes: Wire::inherited(Role::Control, Role::Volumes)?,
+            spawner: Wire::inherited(Role::Control, Role::Spawner)?,
+            reader: Wire::inherited(Role::Control, Role::Reader)?,
+            ready: 0,
+            unenforced: Vec::new(),
+            journal,
+        })
+    }
+
+    /// Serves clients: whoever connects to the socket of a service, or the one client at the other
+    /// end of a private daemon's.
+    pub(super) fn serve(&mut self, daemon: Daemon, socket: OwnedFd) -> Result<(), Fatal> {
+        // No role hears of a command before every role is in its jail.
+        while self.ready < ROLES.len() {
+            self.hear()?;
+        }
+        match daemon {
+            Daemon::Service => self.listener = Some(socket),
+            Daemon::Private => self.welcome(socket)?,
+        }
+        while self.listener.is_some() || !self.clients.is_empty() {
+            self.hear()?;
+        }
+        Ok(())
+    }
+
     /// Waits, and handles what is there.
     fn hear(&mut self) -> Result<(), Fatal> {
         let heard = self.wait()?;
@@ -293,21 +258,21 @@ impl Control {
     }
 
     /// Says something to a client, if it is still there.
-    fn tell(&mut self, id: u64, event: ToClient) -> Result<(), Fatal> {
+    pub(super) fn tell(&mut self, id: u64, event: ToClient) -> Result<(), Fatal> {
         match self.clients.get_mut(&id).map(|client| client.tell(event)) {
             Some(Err(_)) => self.drop_client(id),
             Some(Ok(())) | None => Ok(()),
         }
     }
 
-    fn enter(&mut self, id: u64, phase: Phase) {
+    pub(super) fn enter(&mut self, id: u64, phase: Phase) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.enter(phase);
         }
     }
 
     /// Ends a conversation.
-    fn finish(&mut self, id: u64, exit: ExitStatus) -> Result<(), Fatal> {
+    pub(super) fn finish(&mut self, id: u64, exit: ExitStatus) -> Result<(), Fatal> {
         self.enter(id, Phase::Over);
         self.tell(id, ToClient::Done { exit })?;
         if self.listener.is_none() && self.clients.get(&id).is_some_and(Client::is_told_all) {
@@ -317,7 +282,7 @@ impl Control {
     }
 
     /// Ends a conversation with a failure.
-    fn refuse(&mut self, id: u64, failure: Failure) -> Result<(), Fatal> {
+    pub(super) fn refuse(&mut self, id: u64, failure: Failure) -> Result<(), Fatal> {
         let exit = failure.exit();
         self.tell(id, ToClient::Failed(failure))?;
         self.finish(id, exit)
@@ -384,21 +349,8 @@ impl Control {
             (Phase::Working, ToDaemon::Cancel) => self.cancel(),
             // Keys are wiped soon enough.
             (Phase::Locking, ToDaemon::Cancel) => Ok(()),
-            (
-                Phase::Prompting,
-                ToDaemon::Here { .. } | ToDaemon::Unavailable { .. } | ToDaemon::Looked { .. },
-            ) => self.take_typed(id, received),
-            (
-                Phase::Working,
-                ToDaemon::Here { .. }
-                | ToDaemon::HereSource { .. }
-                | ToDaemon::NoSource { .. }
-                | ToDaemon::HereTarget { .. }
-                | ToDaemon::NoTarget { .. }
-                | ToDaemon::Looked { .. }
-                | ToDaemon::Unavailable { .. }
-                | ToDaemon::Placed { .. },
-            ) => self.pass_on(received),
+            (Phase::Prompting, ToDaemon::Given { .. }) => self.take_typed(id, received),
+            (Phase::Working, ToDaemon::Given { .. }) => self.pass_on(received),
             _ => Err(unexpected()),
         }
     }
@@ -413,7 +365,7 @@ impl Control {
             return self.queue_look(id, command);
         }
         // `wyng-ctl` starts such a daemon for looks alone.
-        if self.only_looks {
+        if self.purpose == Use::Looks {
             return Err(Fatal::Unexpected(client::PEER));
         }
         if let Command::Lock { archive } = command {
@@ -427,7 +379,7 @@ impl Control {
     }
 
     /// The keyholder has wiped keys, or knows no such archive.
-    fn hear_locked(&mut self, failure: Option<Failure>) -> Result<(), Fatal> {
+    pub(super) fn hear_locked(&mut self, failure: Option<Failure>) -> Result<(), Fatal> {
         let id = self
             .locking
             .pop_front()
@@ -439,7 +391,7 @@ impl Control {
     }
 
     /// The client is gone: its command is cancelled.
-    fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
+    pub(super) fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
         if self.clients.remove(&id).is_none() || self.listener.is_none() {
             // The person closed the terminal: the other roles end with this one, and the next run
             // goes on.
@@ -450,7 +402,7 @@ impl Control {
         self.leave_job(id)
     }
 
-    fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {
+    pub(super) fn note_ready(&mut self, role: Role, missing: Vec<NotEnforced>) {
         self.ready = self.ready.saturating_add(1);
         let role = role.name().to_owned();
         self.unenforced.extend(

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Commands that run and commands that wait, as plain data: who asked for them, what is asked on
+//! their behalf, and whose time is over when.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use wyng_control::{Command, Via};
+
+use super::journal::About;
+use super::questions::{Asker, Prompt};
+use crate::ipc::Service;
+
+/// How long a person may be asked while others wait. A passphrase file is read in that time, and
+/// the command need not begin anew.
+const PROMPT_GRACE: Duration = Duration::from_secs(2);
+
+/// A command that waits for its turn.
+pub(super) struct Waiting {
+    pub(super) client: u64,
+    pub(super) command: Command,
+    /// Its number, if it has had a turn.
+    pub(super) turn: Option<u64>,
+    /// The passphrase that was typed when it had given its turn back.
+    pub(super) typed: Option<OwnedFd>,
+}
+
+/// A command that gave its turn back, and waits for what a person answers.
+pub(super) struct Parked {
+    pub(super) command: Command,
+    pub(super) turn: u64,
+    pub(super) item: u32,
+    pub(super) asker: Asker,
+}
+
+/// The command that runs.
+pub(super) struct Job {
+    /// Whose it is; nobody's once that client is gone.
+    pub(super) client: Option<u64>,
+    pub(super) command: Command,
+    pub(super) turn: u64,
+    /// What was asked, by whom, and when.
+    pub(super) asked: HashMap<u32, (Asker, Instant)>,
+    /// Questions that were answered in the client's place; its own answer may still come.
+    pub(super) late: HashSet<u32>,
+    pub(super) prompt: Option<Prompt>,
+    /// The numbers of the sources that the daemon opens itself.
+    pub(super) configured: HashSet<u32>,
+    pub(super) cancelled: bool,
+}
+
+/// Commands that work: the one that runs, and those that wait.
+#[derive(Default)]
+pub(super) struct Turns {
+    pub(super) queue: VecDeque<Waiting>,
+    pub(super) job: Option<Job>,
+    /// By client.
+    pub(super) parked: BTreeMap<u64, Parked>,
+    pub(super) next_turn: u64,
+    /// Peak of resident memory of the spawner and a far end, since the last one ended.
+    pub(super) spawner_peak_bytes: u64,
+    /// The qube that volumes prepares, and the far end that is to be started in it.
+    pub(super) preparing: Option<(Service, Via)>,
+    /// Far ends in qubes whose end is still to be told to volumes.
+    pub(super) ended_in_qubes: Vec<Service>,
+}
+
+impl Job {
+    pub(super) fn about(&self) -> About<'_> {
+        About::of(&self.command)
+    }
+
+    /// A program's question that is open for longest.
+    pub(super) fn oldest_question(&self) -> Option<Instant> {
+        self.asked
+            .values()
+            .filter(|(asker, _)| !asker.asks_a_person())
+            .map(|(_, since)| *since)
+            .min()
+    }
+}
+
+impl Turns {
+    /// Whose command runs.
+    pub(super) fn owner(&self) -> Option<u64> {
+        self.job.as_ref().and_then(|job| job.client)
+    }
+
+    /// Whether no command runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.job.is_none()
+    }
+
+    /// When the running command has waited for its client, or for a person, long enough.
+    pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
+        let job = self.job.as_ref()?;
+        let question = job
+            .oldest_question()
+            .and_then(|since| since.checked_add(patience));
+        question.into_iter().chain(self.gives_back_at()).min()
+    }
+
+    /// When the command that waits for a passphrase gives its turn back.
+    pub(super) fn gives_back_at(&self) -> Option<Instant> {
+        let prompt = self
+            .job
+            .as_ref()?
+            .prompt
+            .as_ref()
+            .filter(|prompt| !prompt.gives_back && !self.queue.is_empty())?;
+        prompt.since.checked_add(PROMPT_GRACE)
+    }
+}
+
+/// A command that the reader answers now.
+pub(super) struct Look {
+    /// Whose it is; nobody's once that client is gone.
+    pub(super) client: Option<u64>,
+    pub(super) name: &'static str,
+    pub(super) archive: Option<String>,
+}
+
+/// Commands that only look: the one that runs, and those that wait.
+#[derive(Default)]
+pub(super) struct Looks {
+    pub(super) queue: VecDeque<(u64, Command)>,
+    pub(super) running: Option<Look>,
+    /// Peak of the reader's resident memory.
+    pub(super) peak_bytes: u64,
+}
+
+impl Look {
+    pub(super) fn about(&self) -> About<'_> {
+        About {
+            command: self.name,
+            archive: self.archive.as_deref(),
+        }
+    }
+}
+
+impl Looks {
+    /// Whose look runs.
+    pub(super) fn owner(&self) -> Option<u64> {
+        self.running.as_ref().and_then(|look| look.client)
+    }
+}
+
+/// Which sources of a backup, monitor or diff are volumes of the configuration.
+pub(super) fn configured(command: &Command) -> HashSet<u32> {
+    match command {
+        Command::Backup { sources, .. } | Command::Monitor { sources, .. } => (0..)
+            .zip(sources)
+            .filter(|(_, source)| source.configured)
+            .map(|(item, _)| item)
+            .collect(),
+        Command::Diff {
+            configured: true, ..
+        } => HashSet::from([0]),
+        _ => HashSet::new(),
+    }
+}
