@@ -307,13 +307,13 @@ impl Message {
                 "not-confirmed",
                 ExitStatus::Interrupted,
                 format!("{action} was interrupted"),
-                "Run it again, and answer yes.",
+                "Run the same command again, and answer yes.",
             ),
             Answer::Yes | Answer::No => (
                 "not-confirmed",
                 ExitStatus::Interrupted,
                 format!("{action} was not confirmed"),
-                "Run it again, and answer yes.",
+                "Run the same command again, and answer yes.",
             ),
         };
         Self::new(code, exit, text, "Nothing was changed.", next)

@@ -157,7 +157,7 @@ mod tests {
             ),
             (
                 &["verify", "--budget", "0"],
-                "invalid value '0' for '--budget <SIZE>': it lets nothing be read",
+                "invalid value '0' for '--budget <SIZE>': a budget of 0 reads nothing",
                 "Correct the value; `wyng-ctl verify --help` describes it.",
             ),
             (
