@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One command from its words to its exit status: say it, answer the daemon's questions, show what
-//! comes.
+//! One command from its arguments to its exit status: sends it, answers the daemon's questions, and
+//! shows the results.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Made, Places, Spot, Targets, stdout_is_terminal};
 
-/// What denies the helper's services to every qube, where packages put it.
+/// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
 /// Runs a command.
@@ -53,7 +53,7 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     report.finish(exit)
 }
 
-/// Fills in what the command line leaves out.
+/// Fills the gaps of the command line, and reads the configuration.
 fn prepare(cli: &mut Cli) -> Result<Config, Vec<Message>> {
     cli.settle_words().map_err(|message| vec![message])?;
     let config = if cli.asks_config() {
@@ -78,7 +78,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         _ => Ok(()),
     };
     match timely.and_then(|()| Conversation::begin(cli, config)) {
-        // Where nothing was ever made, there is nothing to list, and that is no mistake.
+        // Without a state folder there is nothing to list, which is not an error.
         Err(message) if message.is_no_state() && cli.asks_about_all() => ExitStatus::Done,
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
@@ -96,7 +96,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                     .iter()
                     .for_each(|path| report.note_partial(path));
             }
-            // No end of the connection may be left open here: a private daemon waits for its close.
+            // Every copy of the connection must be closed: a private daemon waits for that.
             conversation.signals.ask_for_nobody();
             conversation.client.end(conversation.interrupted);
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
@@ -131,20 +131,20 @@ struct Conversation<'a> {
     clones: Clones,
     targets: Targets,
     progress: Progress,
-    /// What `status` judges.
+    /// What `status` compares with the profiles.
     watch: Watch,
-    /// What the archives use of base snapshots.
+    /// The base snapshots that the archives use.
     snapshots: Snapshots,
-    /// Where a recovery key arrives.
+    /// The pipe from which a recovery key is read.
     secret: Option<OwnedFd>,
-    /// What the person answered: a command that begins anew asks nothing twice.
+    /// The user's answers, so that a command that starts again asks nothing twice.
     answered: HashMap<String, Answer>,
     signals: Signals,
     interrupted: bool,
 }
 
 impl<'a> Conversation<'a> {
-    /// Checks what can be checked here, then connects and says the command.
+    /// Checks what can be checked without the daemon, then connects and sends the command.
     fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
         if cli.options.standalone
             && matches!(
@@ -202,12 +202,12 @@ impl<'a> Conversation<'a> {
                 &[],
             )
             .and_then(|()| conversation.client.send(&request, &[]));
-        // A daemon that is busy says so and ends; what it said is still to be heard.
+        // A busy daemon reports that and closes the connection; its message can still be received.
         let _ = said;
         Ok(conversation)
     }
 
-    /// Answers and shows until the daemon is done.
+    /// Answers questions and shows results until the daemon is done.
     fn go_on(&mut self, report: &mut Report) -> Result<ExitStatus, ClientError> {
         loop {
             if self.wait_for_person()? {
@@ -270,8 +270,8 @@ impl<'a> Conversation<'a> {
                         let lost = report.fail(Message::of_lost_target(path));
                         return Ok(if exit == ExitStatus::Done { lost } else { exit });
                     }
-                    // A key that opens nothing yet is worth nothing: it is shown once it is
-                    // committed.
+                    // A key that is not committed opens nothing, so it is shown only once the
+                    // command has succeeded.
                     if let Some(pipe) = self.secret.take().filter(|_| exit == ExitStatus::Done) {
                         report.show_secret(passphrase::read_line(pipe).unwrap_or_default());
                     }
@@ -367,7 +367,7 @@ impl<'a> Conversation<'a> {
             Ok(pipe) => return self.client.send(&ToDaemon::Here { item }, &[pipe.as_fd()]),
             Err(NoPassphrase::Interrupted) if self.client.is_gone() => return Ok(()),
             Err(NoPassphrase::Interrupted) => self.interrupt()?,
-            // The daemon says what the first one was.
+            // The daemon reports why it refused the first one.
             Err(NoPassphrase::OnlyOnce | NoPassphrase::GivenUp) if asked == Asked::Again => {}
             Err(none) => report.explain_no_passphrase(&none),
         }
@@ -375,7 +375,7 @@ impl<'a> Conversation<'a> {
             .send(&ToDaemon::Unavailable { item, errno: 0 }, &[])
     }
 
-    /// Looks at where a target goes, and asks the person before it is overwritten where it is.
+    /// Looks at the place of a target, and asks the user before it is overwritten in place.
     fn look(
         &mut self,
         spot: &Spot,
@@ -428,7 +428,7 @@ impl<'a> Conversation<'a> {
                     &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
                 )
             }
-            // What changed since it was looked at.
+            // The place has changed since the look.
             Err(fault) => self.client.send(&ToDaemon::NoTarget { item, fault }, &[]),
         }
     }
@@ -475,7 +475,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What a dry run compares: it is read as it is, where the look has found it.
+    /// Sends what a dry run compares with: the present content of the target.
     fn give_what_is_there(
         &self,
         item: u32,
@@ -511,7 +511,7 @@ impl<'a> Conversation<'a> {
             .send(&ToDaemon::NoSource { item, path, why }, &[])
     }
 
-    /// Waits for the daemon or the person; true when the person said something.
+    /// Waits for the daemon or a signal; true after a signal.
     fn wait_for_person(&mut self) -> Result<bool, ClientError> {
         match self
             .signals
@@ -529,8 +529,8 @@ impl<'a> Conversation<'a> {
         Ok(true)
     }
 
-    /// A daemon that ends while the person interrupts was interrupted with it: by a service
-    /// manager, or by a signal to the whole group.
+    /// A daemon that ends during an interrupt was interrupted too: by a service manager, or by a
+    /// signal to the whole group.
     fn why(&self, error: ClientError) -> ClientError {
         if self.interrupted || self.signals.are_interrupted_within(1) {
             ClientError::Interrupted
@@ -539,7 +539,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The first time the daemon is asked to stop; the second time its answer is not waited for.
+    /// The first interrupt asks the daemon to stop; the second does not wait for its answer.
     fn interrupt(&mut self) -> Result<(), ClientError> {
         if std::mem::replace(&mut self.interrupted, true) {
             return Err(ClientError::Interrupted);
@@ -548,8 +548,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Base snapshots are looked after when the daemon has done its part: what an archive was forgotten
-/// with is not needed any more.
+/// Shows or removes base snapshots once the daemon is done: those of a forgotten archive are no
+/// longer needed.
 fn mind_snapshots(
     cli: &Cli,
     config: &Config,
@@ -585,7 +585,7 @@ fn mind_snapshots(
                 report,
             );
         }
-        // Its own are removed wherever they lie.
+        // The snapshots of this archive are removed wherever they lie.
         Verb::Archive(ArchiveVerb::Forget { name }) => snapshots.remove(
             About::Archive(name),
             Where {
@@ -598,7 +598,7 @@ fn mind_snapshots(
     }
 }
 
-/// Has the person say yes to what cannot be undone.
+/// Asks the user to confirm what cannot be undone.
 fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     let (question, action) = match &cli.verb {
         _ if cli.options.yes => return Ok(()),
@@ -622,7 +622,7 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     }
 }
 
-/// Where a restore goes.
+/// The targets of a restore.
 fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
     let several = restore.all || restore.volumes.len() > 1;
     let destination = match &restore.to {
@@ -656,7 +656,7 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
     Ok(Targets::new(destination, restore.overwrite))
 }
 
-/// What the person is asked before a file or device is changed where it is.
+/// The question before a file or device is changed in place.
 fn question(path: &str, size_bytes: u64, volume: &str, session: i64) -> String {
     let (path, volume) = (plain(path), plain(volume));
     format!(

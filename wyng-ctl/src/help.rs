@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `--help` and the manual say beside the options: how each command is written, and examples
-//! that can be typed as they are.
+//! The parts of `--help` and the manual besides the options: the usage of each command, and
+//! examples that can be typed unchanged.
 
 use clap::{Command, CommandFactory};
 use wyng_control::ExitStatus;
 
 use crate::cli::Cli;
 
-/// A command's way to be written, where its options do not tell, and its examples: what each does,
-/// and the words behind `wyng-ctl`.
+/// A command's usage, if its options do not show it, and its examples: what each does, and the
+/// words after `wyng-ctl`.
 pub(crate) struct Page {
     path: &'static str,
     usage: Option<&'static str>,
     pub(crate) examples: &'static [(&'static str, &'static str)],
 }
 
-/// What each exit status means.
+/// The meaning of each exit status.
 pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
     (ExitStatus::Done, "All was done."),
     (ExitStatus::Failed, "It failed."),
@@ -46,7 +46,7 @@ pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
     ),
 ];
 
-/// What the environment says.
+/// The variables of the environment.
 pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     (
         "WYNG_ARCHIVE",
@@ -295,7 +295,7 @@ const PAGES: [Page; 22] = [
 ];
 
 impl Page {
-    /// The page of a command, by its words behind `wyng-ctl`.
+    /// The page of a command, by its words after `wyng-ctl`.
     pub(crate) fn of(path: &str) -> Option<&'static Self> {
         PAGES.iter().find(|page| page.path == path)
     }
@@ -328,7 +328,7 @@ fn decorated(mut command: Command, path: &str) -> Command {
     })
 }
 
-/// What `wyng-ctl --help` says at its end.
+/// The end of `wyng-ctl --help`.
 fn front_page() -> String {
     let examples = Page::of("").map_or(&[][..], |page| page.examples);
     let examples = examples
@@ -380,7 +380,7 @@ mod tests {
                     .clone();
             }
             for (_, words) in page.examples {
-                // What a shell does is not ours.
+                // Pipes and redirections are for the shell.
                 let ours = words.split([';', '|', '>']).next().unwrap();
                 let words = split_words(&format!("wyng-ctl {ours}")).unwrap();
                 assert!(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commands that are answered here, without a daemon.
+//! The commands that need no daemon.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
     }
 }
 
-/// Is all there that the configuration names? Each volume that is not, or that nobody can back up,
-/// is told.
+/// `config check`: reports each mistake, and each volume that does not exist or cannot be backed
+/// up.
 fn check(options: &Options, report: &mut Report) -> ExitStatus {
     let config = match Config::read(settings::path(options)) {
         Ok(config) => config,
@@ -60,7 +60,7 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
     exit
 }
 
-/// Why a path cannot be backed up; it follows the path.
+/// Why a path cannot be backed up: the predicate of a sentence whose subject is the path.
 fn no_source(why: NoSource) -> String {
     match why {
         NoSource::Errno(errno) => format!(

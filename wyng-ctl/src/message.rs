@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that can go wrong, as a person is told it: what happened, what is safe, what to do
-//! next. What the daemon found comes from the catalogue in `wyng-control`; what is found here
-//! stands here.
+//! Errors as users see them: what happened, what is safe, what to do next. Failures of the daemon
+//! come from the catalogue in `wyng-control`; errors that wyng-ctl finds itself are below.
 
 use std::io;
 use std::path::Path;
@@ -15,10 +14,10 @@ use crate::confirm::Answer;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
-/// What is safe where a command stopped before it began.
+/// What is safe if a command ends before it begins.
 pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
 
-/// Something that went wrong.
+/// An error, not yet completed for the command that was run.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) code: &'static str,
@@ -47,7 +46,7 @@ impl Message {
         }
     }
 
-    /// Words that make no command, and the one thing to write instead.
+    /// An invalid command line, and what to write instead.
     pub(crate) fn usage(text: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(
             "usage",
@@ -69,7 +68,7 @@ impl Message {
         }
     }
 
-    /// The configuration cannot be read at all.
+    /// The configuration cannot be read.
     pub(crate) fn of_unreadable_config(path: &Path, error: &io::Error) -> Self {
         let text = format!("{} cannot be read: {error}", path.display());
         Self::new(
@@ -92,7 +91,7 @@ impl Message {
         )
     }
 
-    /// A volume of the configuration that cannot be backed up as it is; `why` follows the path.
+    /// A configured volume that cannot be backed up; `why` follows its path.
     pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: &str) -> Self {
         let next = "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.";
         let text = format!("volume {name:?}: {} {why}", path.display());
@@ -139,7 +138,7 @@ impl Message {
         }
     }
 
-    /// A session that is dated ahead of now says nothing of how long ago the last backup was.
+    /// A newest session that is dated ahead of now, so that its age is unknown.
     pub(crate) fn of_session_ahead(
         profile: &str,
         volume: &str,
@@ -249,7 +248,7 @@ impl Message {
         )
     }
 
-    /// What the command found could not be written to where the caller wants it.
+    /// Standard output cannot be written.
     pub(crate) fn of_output(error: &io::Error) -> Self {
         let text = format!("standard output cannot be written: {error}");
         let next = "Make room where the output goes, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show what there is now.";
@@ -262,7 +261,7 @@ impl Message {
         )
     }
 
-    /// A recovery key that nobody has seen opens the archive all the same.
+    /// A new recovery key could not be shown, and opens the archive all the same.
     pub(crate) fn of_unshown_key(error: &io::Error) -> Self {
         let text = format!("the new recovery key could not be shown: {error}");
         let next = "Remove its slot, the newest one of `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another.";
@@ -275,7 +274,7 @@ impl Message {
         )
     }
 
-    /// A file that the person asked for beside the result.
+    /// A file that the user asked for cannot be written.
     pub(crate) fn of_unwritable(path: &Path, error: &dyn std::fmt::Display) -> Self {
         let text = format!("{} cannot be written: {error}", path.display());
         Self::new(
@@ -294,7 +293,7 @@ impl Message {
         )
     }
 
-    /// `action` is what was to be confirmed, as in "overwriting /dev/sdb".
+    /// An action that was not confirmed, such as "overwriting /dev/sdb".
     pub(crate) fn of_answer(answer: Answer, action: &str) -> Self {
         let (code, exit, text, next) = match answer {
             Answer::NoTerminal => (
@@ -319,12 +318,12 @@ impl Message {
         Self::new(code, exit, text, "Nothing was changed.", next)
     }
 
-    /// Whether it only says that no archive was ever made here, in the usual place.
+    /// Whether the error is that the state folder does not exist.
     pub(crate) fn is_no_state(&self) -> bool {
         self.code == NO_STATE
     }
 
-    /// ARCHIVE was left out, and it is not clear which one.
+    /// ARCHIVE was left out, and none or several are known.
     pub(crate) fn of_needed_archive(known: &[String]) -> Self {
         let (text, next) = match known {
             [] => (

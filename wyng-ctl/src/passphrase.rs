@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The passphrase: from a terminal without echo, from a file, or from a program, into a pipe; never
-//! an argument, never the environment.
+//! The passphrase, from a terminal without echo, from a file, or from a program, into a pipe. It is
+//! never an argument or a variable of the environment.
 
 use std::env::VarError;
 use std::fs::File;
@@ -18,55 +18,55 @@ use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, NoAnswer, Terminal};
 
 /// The program that prints the passphrase, with its arguments.
 pub(crate) const COMMAND_VARIABLE: &str = "WYNG_PASSPHRASE_COMMAND";
-/// How often a person may try.
+/// Maximum number of tries on a terminal.
 const TRIES: usize = 3;
 
 /// Where a passphrase comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A file; `-` is standard input.
+    /// This file; `-` is standard input.
     File(PathBuf),
-    /// A program and its arguments, one after the other.
+    /// This program with its arguments.
     Command(Vec<String>),
-    /// The person.
+    /// The user at the terminal.
     Terminal,
 }
 
 /// Why there is no passphrase.
 #[derive(Debug)]
 pub(crate) enum NoPassphrase {
-    /// Each pair that was typed differed.
+    /// The two entries of a new passphrase differed in every try.
     Differ,
-    /// Nothing was given.
+    /// The passphrase is empty.
     Empty(Origin),
-    /// More than 1024 bytes.
+    /// The passphrase exceeds 1024 bytes.
     TooLong(Origin),
-    /// A text with something in it that nobody can type; which thing.
+    /// The passphrase is text that cannot be typed, and why.
     Untypable(Origin, Untypable),
-    /// There is no terminal to ask on, and no file was named.
+    /// There is no terminal, and no file was named.
     NoTerminal,
-    /// The person interrupted.
+    /// The user interrupted.
     Interrupted,
-    /// The person answered with the end of the input.
+    /// The user ended the input.
     GivenUp,
     /// The file or terminal cannot be read.
     Unreadable(Origin, io::Error),
     /// The program failed.
     CommandFailed(Vec<String>, ExitStatus),
-    /// What the environment says is no command; why.
+    /// The variable of the environment is not a command, and why.
     CommandWrong(&'static str),
-    /// A second try is for people.
+    /// A file or program gives only one passphrase, and a second one was asked for.
     OnlyOnce,
 }
 
-/// What makes a text another passphrase than the one that a person types.
+/// Why a text differs from the passphrase that a user would type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untypable {
-    /// `\r\n`.
+    /// It ends in `\r\n`.
     WindowsLineEnd,
-    /// A second line.
+    /// It has a second line.
     SeveralLines,
-    /// A byte order mark, or UTF-16.
+    /// It begins with a byte order mark, or is UTF-16.
     Mark,
 }
 
@@ -121,7 +121,8 @@ impl std::fmt::Display for NoPassphrase {
 }
 
 impl NoPassphrase {
-    /// What to do next, where that is not what every command without a passphrase says.
+    /// What to do next, if that differs from the advice of
+    /// [`Failure::NoPassphrase`](wyng_control::Failure::NoPassphrase).
     pub(crate) fn next(&self) -> Option<String> {
         Some(match self {
             Self::Untypable(Origin::File(path), Untypable::WindowsLineEnd) if path.as_os_str() != "-" => {
@@ -146,7 +147,7 @@ impl NoPassphrase {
 }
 
 impl Origin {
-    /// The program that the environment names, or the person.
+    /// The program that the environment names, or else the terminal.
     pub(crate) fn of_environment() -> Result<Self, NoPassphrase> {
         match std::env::var(COMMAND_VARIABLE) {
             Err(VarError::NotPresent) => Ok(Self::Terminal),
@@ -159,7 +160,7 @@ impl Origin {
     }
 }
 
-/// The read end of a pipe that holds the passphrase, which is nowhere else any more.
+/// The read end of a pipe that holds the only copy of the passphrase.
 pub(crate) fn as_pipe(
     origin: &Origin,
     archive: &str,
@@ -177,14 +178,14 @@ pub(crate) fn as_pipe(
     let unreadable = |error| NoPassphrase::Unreadable(origin.clone(), error);
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| unreadable(errno.into()))?;
-    // At most 1024 bytes: a pipe takes them at once.
+    // A pipe takes 1024 bytes without a reader.
     File::from(write)
         .write_all(&passphrase)
         .map_err(unreadable)?;
     Ok(read)
 }
 
-/// The one line of text in a pipe whose writer is done.
+/// The one line of text in a pipe whose writer has closed it.
 pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
     File::from(pipe)
@@ -193,8 +194,8 @@ pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// What a program or file gave, without its final newline. A text must be one that can also be
-/// typed; what is no text is a key, and is taken as it is.
+/// The passphrase from a program or file, without the final newline. Text must be typable; bytes
+/// that are not text are a key, and stay unchanged.
 fn check(
     origin: &Origin,
     mut bytes: Zeroizing<Vec<u8>>,
@@ -234,8 +235,8 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     read_all(&mut source).map_err(unreadable)
 }
 
-/// Room for all that is allowed, a line end, and one byte that shows that there is more; a growing
-/// buffer would leave copies behind.
+/// Room for the maximum, a line end, and one byte that reveals an excess; a growing buffer would
+/// leave copies behind.
 fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; MAX_BYTES + 3]);
     let mut length = 0usize;
@@ -251,7 +252,7 @@ fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Runs a program with the caller's rights and without a shell. It may ask on the terminal; its
+/// Runs a program with the caller's rights and without a shell. It may use the terminal; its
 /// standard input is empty.
 fn run(words: &[String], signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let unreadable = |error| NoPassphrase::Unreadable(Origin::Command(words.to_vec()), error);

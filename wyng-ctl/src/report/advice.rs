@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The catalogue's sentences, made those of one command: what holds for it when it stops halfway,
-//! and advice that can be pasted as it is.
+//! The catalogue's sentences for the present command: what is safe when it stops halfway, and
+//! advice that can be pasted into a shell.
 
 use wyng_control::Safe;
 
@@ -9,13 +9,13 @@ use crate::cli::{Cli, Kind, SOCKET, Verb};
 use crate::message::Message;
 use crate::quantity::shell_word;
 
-/// A backup that stopped halfway, and what the catalogue says of every command that did.
+/// What is safe when a backup stops halfway. The generated catalogue shows it for every command.
 pub(super) const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
 
-/// A command that stopped halfway, as far as what it leaves behind depends on it.
+/// A command, with the options that change what is safe when it stops halfway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// Whatever its options were.
+    /// A command whose options do not matter.
     Command(Kind),
     /// `restore --in-place`.
     RestoreInPlace,
@@ -32,7 +32,7 @@ impl Stopped {
         }
     }
 
-    /// As it is written on a command line.
+    /// The words on the command line.
     #[cfg(test)]
     pub(super) fn words(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Stopped {
     }
 }
 
-/// What holds for each command when it stops halfway: [`Safe::OfCommand`].
+/// What is safe when each command stops halfway: [`Safe::OfCommand`].
 pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
@@ -89,14 +89,14 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
     ),
 ];
 
-/// For every other command.
+/// The same for every other command.
 pub(super) const NOTHING_CHANGED: &str = "Nothing was changed.";
 
-/// See the module's first line.
+/// What the sentences of the catalogue depend on.
 pub(super) struct Advice {
     what_stays: &'static str,
     archive: Option<String>,
-    /// `wyng-ctl` with the options that lead to the same archives.
+    /// `wyng-ctl` with the options that select the same archives.
     program: String,
 }
 
@@ -114,8 +114,8 @@ impl Advice {
         }
     }
 
-    /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown
-    /// last, for a command that names none.
+    /// Completes a message for this command. `shown` is the archive that was last shown, which
+    /// stands in if the command names none.
     pub(super) fn apply(&self, message: Message, shown: Option<&str>) -> Told {
         let safe = match message.safe {
             Safe::Always(safe) => safe,
@@ -132,7 +132,7 @@ impl Advice {
         }
     }
 
-    /// Between back quotes a command of ours gets the names and options that are known.
+    /// Fills the known names and options into each `wyng-ctl` command between back quotes.
     pub(super) fn paste(
         &self,
         sentence: &str,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for people: sentences as they come, and tables when their last row is known. With
-//! `--quiet` only what was asked to be shown, and what is wrong.
+//! Results for users: sentences as they arrive, and tables once their last row is known. With
+//! `--quiet` only results that were asked for, and problems.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::output::{Output, has_colours};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, hex, session_name, show_bytes};
 
-/// Shows results as they come.
+/// Shows results as they arrive.
 pub(super) struct Human {
     quiet: bool,
     verbose: bool,
@@ -28,21 +28,22 @@ pub(super) struct Human {
     clock: Clock,
     began: Instant,
     kind: Kind,
-    /// A backup that only counts.
+    /// The command changes nothing.
     dry_run: bool,
-    /// Not all of the archive was to be checked.
+    /// Only a part of the archive is verified.
     checks_part: bool,
     listing: Listing,
     unenforced: Vec<Unenforced>,
-    /// A volume that is backed up. If it stays the only one, its line has the time too.
+    /// The last volume that was backed up. If it stays the only one, its line also shows the time
+    /// taken.
     last_backed_up: Option<VolumeReport>,
 }
 
-/// Archives, volumes and sessions, as far as they have come.
+/// The tables of archives, volumes and sessions.
 struct Listing {
-    /// The volume whose sessions come, if none of them has come yet.
+    /// The last volume, as long as none of its sessions has arrived.
     volume: Option<String>,
-    /// Rows of the last volume are under its name.
+    /// The name of the last volume, for the rows of its sessions.
     volume_name: String,
     sessions: Table<7>,
     newest: Table<6>,
@@ -50,7 +51,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// With `of_one_volume` every session is of the volume that the person named.
+    /// Empty tables. `of_one_volume`: every session belongs to the volume that the user named.
     fn new(of_one_volume: bool) -> Self {
         use Side::{Left, Right};
         let mut listing = Self {
@@ -106,7 +107,7 @@ impl Human {
         }
     }
 
-    /// Takes one result, the last of what was `found`.
+    /// Takes one result, which is also the last in `found`.
     pub(super) fn take(&mut self, event: &ToClient, found: &Found, output: &mut Output) {
         match event {
             ToClient::Archive(archive) => self.archive(archive, output),
@@ -131,7 +132,7 @@ impl Human {
         }
     }
 
-    /// Shows what is held back.
+    /// Shows the rows and lines held back so far.
     pub(super) fn flush(&mut self, output: &mut Output) {
         self.end_volume();
         let lists = !(self.quiet && self.kind == Kind::Status);
@@ -151,7 +152,7 @@ impl Human {
         }
     }
 
-    /// The command is over: what there is to say of it as a whole.
+    /// Shows the summary of a finished command.
     pub(super) fn finish(
         &mut self,
         exit: ExitStatus,
@@ -215,7 +216,7 @@ impl Human {
         }
     }
 
-    /// Takes base snapshots, which are shown below their archives.
+    /// Shows base snapshots below their archives.
     pub(super) fn snapshots(&mut self, lines: &[SnapshotLine], output: &mut Output) {
         use Side::{Left, Right};
         self.flush(output);
@@ -254,7 +255,7 @@ impl Human {
             .for_each(|line| output.line(line));
     }
 
-    /// Prints what a configuration says.
+    /// Prints a configuration.
     pub(super) fn config(&self, config: &Config, output: &mut Output) {
         let archives = config.archives.iter().map(|(name, archive)| {
             format!("archive {name}  {} through {}", archive.store, archive.via)
@@ -276,14 +277,14 @@ impl Human {
             .for_each(|line| self.say(&plain(&line), output));
     }
 
-    /// Says that something was done, or is right.
+    /// Prints a line, unless `--quiet` was given.
     pub(super) fn say(&self, line: &str, output: &mut Output) {
         if !self.quiet {
             output.line(line);
         }
     }
 
-    /// Results that somebody wants to see, and not only to have; and what is wrong.
+    /// Whether `--quiet` shows the result: a result that was asked for, or a problem.
     fn is_asked_for(&self, event: &ToClient) -> bool {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
@@ -357,7 +358,7 @@ impl Human {
         self.listing.volume = Some(plain(name));
     }
 
-    /// A volume of which no session came has a row of its own.
+    /// Adds the row of a volume without a session.
     fn end_volume(&mut self) {
         let Some(name) = self.listing.volume.take() else {
             return;
@@ -462,7 +463,7 @@ impl Human {
         Cell::new(notes.join(", "), state)
     }
 
-    /// `end` is what its line ends with.
+    /// Prints the line of a volume that was backed up, with `end` at its end.
     fn say_backed_up(&self, volume: &VolumeReport, end: &str, output: &mut Output) {
         self.say(&format!("{}{end}", self.backed_up(volume)), output);
         if let Some(place) = &volume.mounted_at {
@@ -499,8 +500,8 @@ impl Human {
         format!("{}  {session}  {changed}{stored}{how}", plain(&volume.name))
     }
 
-    /// What became of a volume that was restored, or would be. What is wrong with the disk, and
-    /// what is less than certain, is always said.
+    /// Prints the lines of a volume that was restored, or would be. Damage of the disk and content
+    /// kept unread are always shown.
     fn restored(&self, volume: &RestoreReport, output: &mut Output) {
         let (name, session, path) = (
             plain(&volume.name),
@@ -635,7 +636,7 @@ impl Human {
         self.say(&advice.paste(&line, None, None), output);
     }
 
-    /// What needs no other result beside it.
+    /// The lines of a result that stands alone.
     fn lines(&self, event: &ToClient) -> Vec<String> {
         match event {
             ToClient::Monitored(volume) => vec![format!(
@@ -740,7 +741,7 @@ impl Human {
     }
 }
 
-/// What is to be known of a source that was in use and did not stand still.
+/// The warning about a source that was in use and read without a snapshot.
 fn hint_of_mount(place: &str) -> String {
     format!(
         "  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
