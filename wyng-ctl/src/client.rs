@@ -51,12 +51,12 @@ pub(crate) struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    /// As the command requires it. `only_looks`: the request only reads the local state.
-    pub(crate) fn of(cli: &'a Cli, only_looks: bool) -> Self {
+    /// As the request of a command requires it.
+    pub(crate) fn of(cli: &'a Cli, request: &ToDaemon) -> Self {
         Self {
             options: &cli.options,
             may_make_state: cli.may_make_state(),
-            only_looks,
+            only_looks: matches!(request, ToDaemon::Start(command) if command.only_looks()),
             until: None,
         }
     }
@@ -95,9 +95,12 @@ impl ClientError {
             Self::Denied(path) => Message::new(
                 "daemon-denied",
                 Failed,
-                format!("you may not use the daemon at {}", path.display()),
+                format!(
+                    "you are not allowed to use the daemon at {}",
+                    path.display()
+                ),
                 NOTHING_DONE,
-                "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
+                "Join its group (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
             ),
             Self::NoState(path) => Message::of_failure(&Failure::NoState {
                 folder: path.display().to_string(),
@@ -116,7 +119,7 @@ impl ClientError {
                     Failed,
                     "the daemon ended before the command was done".to_owned(),
                     NOTHING_DONE,
-                    "Run the same command again; with -v the daemon says more.",
+                    "Run the same command again; with -v the daemon logs more.",
                 )
             },
         }
@@ -253,12 +256,20 @@ impl Client {
         self.socket.as_fd()
     }
 
-    /// Closes the connection and waits for a private daemon to end; after an interrupt for at most
-    /// [`PATIENCE_AFTER_INTERRUPT`], after which the daemon finishes alone.
-    pub(crate) fn end(self, interrupted: bool) {
+    /// Closes the connection and waits for a private daemon to end.
+    pub(crate) fn end(self) {
+        self.end_within(None);
+    }
+
+    /// The same after an interrupt: waits for at most [`PATIENCE_AFTER_INTERRUPT`], after which the
+    /// daemon finishes alone.
+    pub(crate) fn end_soon(self) {
+        self.end_within(Some(PATIENCE_AFTER_INTERRUPT));
+    }
+
+    fn end_within(self, patience: Option<Timespec>) {
         drop(self.socket);
         if let Some(mut private) = self.private {
-            let patience = interrupted.then_some(PATIENCE_AFTER_INTERRUPT);
             let mut polled = [PollFd::new(&private.ended, PollFlags::IN)];
             // Its exit status adds nothing to its last message.
             if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, patience.as_ref()))

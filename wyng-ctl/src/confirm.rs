@@ -3,7 +3,7 @@
 //! good.
 
 use crate::signals::Signals;
-use crate::terminal::{self, NoAnswer, Terminal};
+use crate::terminal::{self, Echo, NoAnswer, Terminal};
 
 /// The user's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) fn can_ask() -> bool {
 
 /// Asks `question` on the controlling terminal and waits for a line.
 pub(crate) fn ask(question: &str, signals: &Signals) -> Answer {
-    let answer = Terminal::open(false, signals)
+    let answer = Terminal::open(Echo::Shown, signals)
         .and_then(|terminal| terminal.ask(&format!("{question} [y/N] ")));
     match answer {
         Ok(line)

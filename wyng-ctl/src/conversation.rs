@@ -35,7 +35,7 @@ use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -98,7 +98,11 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
             }
             // Every copy of the connection must be closed: a private daemon waits for that.
             conversation.signals.ask_for_nobody();
-            conversation.client.end(conversation.interrupted);
+            if conversation.interrupted {
+                conversation.client.end_soon();
+            } else {
+                conversation.client.end();
+            }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for message in conversation
@@ -153,14 +157,14 @@ impl<'a> Conversation<'a> {
             )
         {
             return Err(Message::usage(
-                "a private daemon ends with its command: unlock, lock and watch are for the running one",
-                "Leave --standalone out.",
+                "a private daemon ends with its command: unlock, lock and watch require the running one",
+                "Omit --standalone.",
             ));
         }
         let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore, config)?,
-            _ => Targets::new(Destination::Stdout, false),
+            _ => Targets::new(Destination::Stdout, Existing::Stays),
         };
         let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
         confirm(cli, &signals)?;
@@ -172,9 +176,7 @@ impl<'a> Conversation<'a> {
         }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| ClientError::Lost.message())?;
-        let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
-        let client =
-            Client::connect(&Reach::of(cli, only_looks)).map_err(|error| error.message())?;
+        let client = Client::connect(&Reach::of(cli, &request)).map_err(|error| error.message())?;
         signals
             .ask_for(client.as_fd())
             .map_err(|_| ClientError::Lost.message())?;
@@ -604,7 +606,7 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
         _ if cli.options.yes => return Ok(()),
         Verb::Archive(ArchiveVerb::Forget { name }) => (
             format!(
-                "Forget archive {name}? Its store stays as it is; adopting it again needs the store's address and a passphrase."
+                "Forget archive {name}? Its store stays as it is; adopting it again requires the store's address and a passphrase."
             ),
             format!("forgetting archive {name:?}"),
         ),
@@ -628,32 +630,42 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
     let destination = match &restore.to {
         Some(_) if restore.in_place && several => {
             return Err(Message::usage(
-                "several volumes are changed in place where each was backed up from",
-                "Leave out --to.",
+                "several volumes are changed in place, each at the path from which it was backed up",
+                "Omit --to.",
             ));
         }
         named if restore.in_place => Destination::InPlace(Places {
             named: named.clone(),
             configured: config.volumes.clone(),
         }),
-        None => return Err(Message::usage("where to?", "Add --to PATH, or --in-place.")),
+        None => {
+            return Err(Message::usage(
+                "the target is missing",
+                "Add --to PATH, or --in-place.",
+            ));
+        }
         Some(path) if path.as_os_str() == "-" && several => {
             return Err(Message::usage(
-                "several volumes do not fit into standard output",
-                "Give them a folder: --to DIR.",
+                "standard output takes only one volume",
+                "Name a folder for several volumes: --to DIR.",
             ));
         }
         Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
             return Err(Message::usage(
-                "standard output is a terminal, and a volume is not to be read there",
-                "Pipe it: … --to - | COMMAND, or name a file.",
+                "standard output is a terminal, to which no volume is written",
+                "Use a pipe: … --to - | COMMAND, or name a file.",
             ));
         }
         Some(path) if path.as_os_str() == "-" => Destination::Stdout,
         Some(path) if several => Destination::Folder(path.clone()),
         Some(path) => Destination::File(path.clone()),
     };
-    Ok(Targets::new(destination, restore.overwrite))
+    let existing = if restore.overwrite {
+        Existing::IsReplaced
+    } else {
+        Existing::Stays
+    };
+    Ok(Targets::new(destination, existing))
 }
 
 /// The question before a file or device is changed in place.

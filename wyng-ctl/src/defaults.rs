@@ -43,7 +43,7 @@ pub(crate) fn named_archive() -> Option<String> {
 fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
     let (mut names, mut failed) = (Vec::new(), None);
     let asked = ask(
-        &Reach::of(cli, true),
+        &Reach::of(cli, &ToDaemon::Start(Command::ArchiveNames)),
         Command::ArchiveNames,
         |event| match event {
             ToClient::ArchiveName { name } => names.push(name),
@@ -75,6 +75,6 @@ pub(crate) fn ask(
             event => take(event),
         }
     };
-    client.end(false);
+    client.end();
     Ok(exit)
 }

@@ -47,7 +47,7 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
             wrong.push(Message::of_unusable_volume(
                 name,
                 path,
-                &format!("is what volume {other:?} is too"),
+                &format!("is the same file or device as volume {other:?}"),
             ));
         }
     }
@@ -56,7 +56,7 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
     } else {
         report.fail_all(wrong)
     };
-    report.take_config(config.clone(), exit == ExitStatus::Done);
+    report.take_config(config.clone(), exit);
     exit
 }
 
@@ -67,8 +67,8 @@ fn no_source(why: NoSource) -> String {
             "cannot be opened: {}",
             std::io::Error::from_raw_os_error(errno)
         ),
-        NoSource::Link => "lies behind a link that is not root's".into(),
-        NoSource::QubeRuns => "is away while its qube runs".into(),
+        NoSource::Link => "lies behind a link that does not belong to root".into(),
+        NoSource::QubeRuns => "does not exist while its qube runs".into(),
         NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
     }
 }

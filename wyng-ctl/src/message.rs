@@ -76,7 +76,7 @@ impl Message {
             ExitStatus::Usage,
             text,
             NOTHING_DONE,
-            "Name another one with --config; wyng.toml(5) has a complete example.",
+            "Name another file with --config; wyng.toml(5) has a complete example.",
         )
     }
 
@@ -93,7 +93,7 @@ impl Message {
 
     /// A configured volume that cannot be backed up; `why` follows its path.
     pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: &str) -> Self {
-        let next = "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.";
+        let next = "Correct the path in [volumes], mount the missing file system, or run the check as the daemon's user.";
         let text = format!("volume {name:?}: {} {why}", path.display());
         Self {
             volume: Some(name.to_owned()),
@@ -132,7 +132,7 @@ impl Message {
                 "backup-overdue",
                 ExitStatus::Partial,
                 text,
-                "All sessions that are listed.",
+                "All listed sessions.",
                 &next,
             )
         }
@@ -146,18 +146,18 @@ impl Message {
         clock: &Clock,
     ) -> Self {
         let text = format!(
-            "the newest session of volume {volume:?}, {}, is dated ahead of this machine's clock ({}), so nobody can tell whether a backup is overdue (profile {profile})",
+            "the newest session of volume {volume:?}, {}, is dated ahead of this machine's clock ({}), so whether a backup is overdue is unknown (profile {profile})",
             session_name(newest),
             clock.age(newest)
         );
-        let next = "Compare the clock with another one: it is wrong now, or was at that backup.";
+        let next = "Compare this machine's clock with another one: it is wrong now, or was at that backup.";
         Self {
             volume: Some(volume.to_owned()),
             ..Self::new(
                 "session-ahead",
                 ExitStatus::Partial,
                 text,
-                "All sessions that are listed.",
+                "All listed sessions.",
                 next,
             )
         }
@@ -173,10 +173,10 @@ impl Message {
         let when = match verified {
             None => "was never verified".to_owned(),
             Some(verified) if clock.is_ahead(verified) => {
-                "was last verified at a time that is ahead of this machine's clock".to_owned()
+                "was last verified at a time ahead of this machine's clock".to_owned()
             }
             Some(verified) => format!(
-                "was last verified as a whole {}; the limit is {}",
+                "was last verified completely {}; the limit is {}",
                 clock.ago(verified),
                 limit(limit_secs)
             ),
@@ -187,7 +187,7 @@ impl Message {
             "verify-overdue",
             ExitStatus::Partial,
             text,
-            "Nothing was found to be wrong.",
+            "No problem was found.",
             &next,
         )
     }
@@ -198,7 +198,7 @@ impl Message {
             folder.display(),
             io::Error::from(errno)
         );
-        let safe = "No archive, session or volume depends on them; they hold what was deleted from their volumes since.";
+        let safe = "No archive, session or volume depends on them; they hold content that was since deleted from their volumes.";
         Self::new(
             "snapshots-left",
             ExitStatus::Partial,
@@ -209,41 +209,39 @@ impl Message {
     }
 
     pub(crate) fn of_missing_policy(path: &str) -> Self {
-        let text =
-            format!("there is no {path}, which denies the services of the helper to every qube");
+        let text = format!(
+            "the policy {path} does not exist, which denies the helper's services to every qube"
+        );
         let next = "Install the package wyng-dom0, or the file from rpc-policy.";
         Self::new(
             "policy-missing",
             ExitStatus::Partial,
             text,
-            "Calls of dom0 itself need no policy.",
+            "Calls from dom0 itself need no policy.",
             next,
         )
     }
 
     pub(crate) fn of_lost_target(path: &Path) -> Self {
         let text = format!(
-            "{} was replaced while it was restored, or will be: its qube was started meanwhile",
+            "{} was replaced during the restore, or will be: its qube was started meanwhile",
             path.display()
         );
-        let safe = "The archive is untouched; what was written is lost or mixed with what the qube began with.";
+        let safe = "The archive is untouched; the restored content is lost or mixed with that of the running qube.";
         let next = "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again.";
         Self::new("target-lost", ExitStatus::Failed, text, safe, next)
     }
 
-    pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
-        let why = if long {
-            "60 % or less is left"
-        } else {
-            "it is put off for three days at most"
-        };
+    /// An unattended backup on battery; `why` completes a sentence.
+    pub(crate) fn of_deferred(percent: u8, why: &str) -> Self {
         let text = format!("the machine is on battery ({percent} %), and {why}");
-        let next = "Connect the power; the timer tries again. Without --unattended it runs now.";
+        let next =
+            "Connect the power; the timer tries again. Without --unattended the backup runs now.";
         Self::new(
             "deferred",
             ExitStatus::Deferred,
             text,
-            "All sessions that are listed.",
+            "All listed sessions.",
             next,
         )
     }
@@ -251,12 +249,12 @@ impl Message {
     /// Standard output cannot be written.
     pub(crate) fn of_output(error: &io::Error) -> Self {
         let text = format!("standard output cannot be written: {error}");
-        let next = "Make room where the output goes, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show what there is now.";
+        let next = "Free some space for the output, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show the present state.";
         Self::new(
             "output",
             ExitStatus::Failed,
             text,
-            "What the command did is done; only what it had to say of that is incomplete.",
+            "The command did its work; only its output is incomplete.",
             next,
         )
     }
@@ -264,12 +262,12 @@ impl Message {
     /// A new recovery key could not be shown, and opens the archive all the same.
     pub(crate) fn of_unshown_key(error: &io::Error) -> Self {
         let text = format!("the new recovery key could not be shown: {error}");
-        let next = "Remove its slot, the newest one of `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another.";
+        let next = "Remove its slot, the newest in `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another key.";
         Self::new(
             "key-unshown",
             ExitStatus::Failed,
             text,
-            "All sessions and all other passphrases and keys.",
+            "All sessions, and all other passphrases and keys.",
             next,
         )
     }
@@ -282,14 +280,14 @@ impl Message {
             ExitStatus::Failed,
             text,
             "Nothing else was changed.",
-            "Name another place, or make room there.",
+            "Name another file, or free some space there.",
         )
     }
 
     pub(crate) fn of_needed_sources() -> Self {
         Self::usage(
-            "which volumes?",
-            "Name each behind the archive as PATH or NAME=PATH, or as the configuration does, or add --all.",
+            "the volumes are missing",
+            "Name each after the archive as PATH, NAME=PATH or a volume of the configuration, or add --all.",
         )
     }
 
@@ -299,7 +297,7 @@ impl Message {
             Answer::NoTerminal => (
                 "confirmation-needed",
                 ExitStatus::Usage,
-                format!("{action} has to be confirmed, and there is no terminal to ask on"),
+                format!("{action} must be confirmed, and there is no terminal"),
                 "Add --yes.",
             ),
             Answer::Interrupted => (
@@ -327,11 +325,11 @@ impl Message {
     pub(crate) fn of_needed_archive(known: &[String]) -> Self {
         let (text, next) = match known {
             [] => (
-                "no archive is known here".to_owned(),
-                "Make one with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`."
+                "no archive is known".to_owned(),
+                "Create an archive with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`."
                     .to_owned(),
             ),
-            known => (format!("which archive? Known here are {}", known.join(", ")), "Name it, or set WYNG_ARCHIVE.".to_owned()),
+            known => (format!("the archive was not named; known are {}", known.join(", ")), "Name the archive, or set WYNG_ARCHIVE.".to_owned()),
         };
         Self::new(
             "archive-needed",
@@ -343,7 +341,7 @@ impl Message {
     }
 
     pub(crate) fn of_unheard_signals(error: &io::Error) -> Self {
-        let text = format!("the system does not let this process hear signals: {error}");
+        let text = format!("this process cannot receive signals: {error}");
         Self::new(
             "signals",
             ExitStatus::Failed,

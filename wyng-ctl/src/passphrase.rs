@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::quantity::{capitalized, shell_word};
 use crate::signals::{Said, Signals};
-use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, NoAnswer, Terminal};
+use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, Echo, NoAnswer, Terminal};
 
 /// The program that prints the passphrase, with its arguments.
 pub(crate) const COMMAND_VARIABLE: &str = "WYNG_PASSPHRASE_COMMAND";
@@ -86,31 +86,31 @@ impl std::fmt::Display for NoPassphrase {
         match self {
             Self::Differ => f.write_str("the two passphrases differ"),
             Self::Empty(Origin::Terminal) => f.write_str("the passphrase is empty"),
-            Self::Empty(origin) => write!(f, "{origin} gives an empty passphrase"),
+            Self::Empty(origin) => write!(f, "{origin} has an empty passphrase"),
             Self::TooLong(origin) => write!(
                 f,
-                "{origin} gives a passphrase of more than {MAX_BYTES} bytes"
+                "{origin} has a passphrase of more than {MAX_BYTES} bytes"
             ),
             Self::Untypable(origin, Untypable::WindowsLineEnd) => {
                 write!(
                     f,
-                    "{origin} ends its line as Windows does (CR LF): the CR would be a part of the passphrase"
+                    "{origin} ends its line with CR LF, as Windows does: the CR would be part of the passphrase"
                 )
             }
             Self::Untypable(origin, Untypable::SeveralLines) => {
-                write!(f, "{origin} gives more than one line")
+                write!(f, "{origin} has more than one line")
             }
             Self::Untypable(origin, Untypable::Mark) => {
                 write!(
                     f,
-                    "{origin} begins with a byte order mark (UTF-16, or UTF-8 as Windows writes it), which would be a part of the passphrase"
+                    "{origin} begins with a byte order mark (UTF-16, or UTF-8 as Windows writes it), which would be part of the passphrase"
                 )
             }
             Self::NoTerminal => f.write_str("there is no terminal to ask for the passphrase"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::GivenUp | Self::OnlyOnce => f.write_str("no passphrase was given"),
             Self::Unreadable(origin, error) => write!(f, "{origin} cannot be read: {error}"),
-            Self::CommandWrong(why) => write!(f, "{COMMAND_VARIABLE} is no command: {why}"),
+            Self::CommandWrong(why) => write!(f, "{COMMAND_VARIABLE} is not a command: {why}"),
             Self::CommandFailed(words, status) => write!(
                 f,
                 "{COMMAND_VARIABLE} ({}) failed: {status}",
@@ -126,16 +126,16 @@ impl NoPassphrase {
     pub(crate) fn next(&self) -> Option<String> {
         Some(match self {
             Self::Untypable(Origin::File(path), Untypable::WindowsLineEnd) if path.as_os_str() != "-" => {
-                format!("Take the CR off: sed -i 's/\\r$//' {}", shell_word(&path.to_string_lossy()))
+                format!("Remove the CR: sed -i 's/\\r$//' {}", shell_word(&path.to_string_lossy()))
             }
             Self::Untypable(..) => {
-                "Give the passphrase as one line of plain text (UTF-8 without a mark); its newline is not a part of it.".into()
+                "Give the passphrase as one line of plain text (UTF-8 without a mark); its newline is not part of it.".into()
             }
             Self::Empty(Origin::File(_)) => "Name the file that has the passphrase in its first line.".into(),
-            Self::TooLong(_) => format!("Choose one of at most {MAX_BYTES} bytes."),
+            Self::TooLong(_) => format!("Choose a passphrase of at most {MAX_BYTES} bytes."),
             Self::Unreadable(Origin::File(_), _) => "Check the path and its permissions: the file is read with your rights.".into(),
             Self::CommandWrong(_) => format!(
-                "Write a program and its arguments into {COMMAND_VARIABLE}; quotation marks hold white space, and no shell reads it."
+                "Set {COMMAND_VARIABLE} to a program and its arguments; quotation marks protect white space, and no shell is involved."
             ),
             Self::Unreadable(Origin::Command(_), _) | Self::CommandFailed(..) | Self::Empty(Origin::Command(_)) => {
                 format!("Run the command by hand: it must print the passphrase. Unset {COMMAND_VARIABLE} to be asked.")
@@ -300,7 +300,7 @@ fn from_terminal(
     asked: Asked,
     signals: &Signals,
 ) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
-    let terminal = Terminal::open(true, signals)?;
+    let terminal = Terminal::open(Echo::Hidden, signals)?;
     if asked == Asked::Again {
         terminal
             .say("Wrong passphrase. Try again.\n")

@@ -50,7 +50,12 @@ pub(crate) fn check(profile: &str, power_supplies: &Path, now: i64) -> Result<()
             if since.is_none() && note.write(now).is_err() {
                 return Ok(());
             }
-            Err(Message::of_deferred(percent, waited_secs >= PATIENCE_SECS))
+            let why = if waited_secs >= PATIENCE_SECS {
+                "60 % or less is left"
+            } else {
+                "the backup is deferred for at most three days"
+            };
+            Err(Message::of_deferred(percent, why))
         }
         _ => {
             note.remove();

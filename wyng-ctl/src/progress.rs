@@ -147,7 +147,7 @@ impl Progress {
         match self.style {
             Style::None | Style::Json => {}
             Style::Bar | Style::Lines => write_line(
-                "wyng-ctl stops; the daemon goes on until it needs an answer. `fg` shows it again, and Ctrl-C then ends it",
+                "wyng-ctl is stopped; the daemon continues until it needs an answer. `fg` resumes, and Ctrl-C then ends the command",
             ),
         }
     }

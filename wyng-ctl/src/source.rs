@@ -59,7 +59,7 @@ pub(crate) fn parse(
             let text = format!("two sources would both be volume {:?}", source.volume);
             return Err(Message::usage(
                 text,
-                "Give one of them a name of its own: NAME=PATH.",
+                "Give one of them another name: NAME=PATH.",
             ));
         }
     }
@@ -101,7 +101,7 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
     let named = name.is_some();
     let name = name
         .or_else(|| path.file_name())
-        .ok_or_else(|| Message::usage(format!("{source:?} names no file"), give_name))?;
+        .ok_or_else(|| Message::usage(format!("{source:?} does not name a file"), give_name))?;
     let volume = name
         .to_str()
         .ok_or_else(|| Message::usage(format!("{name:?} is not UTF-8"), give_name))?;

@@ -44,11 +44,20 @@ impl From<Errno> for NoAnswer {
     }
 }
 
+/// Whether typed characters are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// They are shown.
+    Shown,
+    /// They are hidden, as those of a passphrase.
+    Hidden,
+}
+
 /// A terminal, and its modes before the question.
 pub(crate) struct Terminal<'a> {
     file: File,
     before: Termios,
-    hides: bool,
+    echo: Echo,
     signals: &'a Signals,
 }
 
@@ -62,14 +71,14 @@ enum Line {
 }
 
 impl<'a> Terminal<'a> {
-    /// The terminal that the process belongs to. While `hides`, what is typed is not shown.
-    pub(crate) fn open(hides: bool, signals: &'a Signals) -> Result<Self, NoAnswer> {
+    /// The terminal of the process.
+    pub(crate) fn open(echo: Echo, signals: &'a Signals) -> Result<Self, NoAnswer> {
         let file = open().map_err(|_| NoAnswer::NoTerminal)?;
         let before = rustix::termios::tcgetattr(&file).map_err(|_| NoAnswer::NoTerminal)?;
         Ok(Self {
             file,
             before,
-            hides,
+            echo,
             signals,
         })
     }
@@ -108,7 +117,7 @@ impl<'a> Terminal<'a> {
     /// Discards typed input, and sets whether further input is shown.
     fn set_modes(&self) -> Result<(), Errno> {
         let mut modes = self.before.clone();
-        if self.hides {
+        if self.echo == Echo::Hidden {
             modes.local_modes.remove(LocalModes::ECHO);
             modes.local_modes.insert(LocalModes::ECHONL);
         }

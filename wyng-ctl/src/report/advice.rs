@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::quantity::shell_word;
 
 /// What is safe when a backup stops halfway. The generated catalogue shows it for every command.
-pub(super) const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+pub(super) const RESUMES: &str = "Everything that was sent stays, and all earlier sessions are intact. The same command continues where this one stopped.";
 
 /// A command, with the options that change what is safe when it stops halfway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +48,11 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
-        "The archive is not there yet. The same command makes it, and takes up what was begun.",
+        "The archive does not exist yet. The same command creates it, and continues with what was begun.",
     ),
     (
         &[Stopped::Command(Kind::ArchiveOpen)],
-        "The store was only read, and what this machine knew of the archive before still counts. The same command begins anew.",
+        "The store was only read, and the previous local state still counts. The same command starts again.",
     ),
     (
         &[
@@ -61,31 +61,31 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
             Stopped::Command(Kind::KeyChange),
             Stopped::Command(Kind::KeyRemove),
         ],
-        "All sessions are whole. The change is made as a whole or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
+        "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
     ),
     (
         &[Stopped::Command(Kind::Restore)],
-        "The archive was only read. A new target gets its name when it is complete, and not before; the same command goes on with what is left of it.",
+        "The archive was only read. A new target gets its name only once it is complete; the same command continues with the part that was restored.",
     ),
     (
         &[Stopped::RestoreInPlace],
-        "The archive was only read. The target is what it was, unless an error beside this one says otherwise; the same command fetches what still differs.",
+        "The archive was only read. The target is as it was, unless another error says otherwise; the same command fetches only what still differs.",
     ),
     (
         &[Stopped::RestoreToStdout],
-        "The archive was only read. What was written to standard output is incomplete.",
+        "The archive was only read. The volume on standard output is incomplete.",
     ),
     (
         &[Stopped::Command(Kind::Verify)],
-        "The store was only read. What was checked counts, and what was found is noted.",
+        "The store was only read. The objects checked so far count, and the problems found are recorded.",
     ),
     (
         &[Stopped::Command(Kind::Monitor)],
-        "Nothing was sent. The next backup reads more at most.",
+        "Nothing was sent. At worst the next backup reads more.",
     ),
     (
         &[Stopped::Command(Kind::ArchiveForget)],
-        "The store was not touched. The same command removes what is left here.",
+        "The store was not touched. The same command removes the rest of the local state.",
     ),
 ];
 
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(safe(&["list", "home"]), NOTHING_CHANGED);
         assert!(
             safe(&["archive", "create", "home", "--store", "dir:/x"])
-                .starts_with("The archive is not there yet.")
+                .starts_with("The archive does not exist yet.")
         );
         assert!(
             safe(&["restore", "home", "v", "--to", "-"]).contains("standard output is incomplete")

@@ -185,10 +185,10 @@ impl Human {
                 ));
             }
             (Kind::ArchiveList, _) if found.archive_count() == 0 => {
-                output.line("no archive is known here")
+                output.line("no archive is known")
             }
             (Kind::Status, _) if found.archive_count() == 0 => {
-                self.say("no archive is known here", output)
+                self.say("no archive is known", output)
             }
             (Kind::SnapshotsList, _) if found.snapshots().is_empty() => {
                 output.line("no base snapshot was found")
@@ -205,7 +205,9 @@ impl Human {
                 self.say(&advice.paste(line, None, None), output);
             }
             (Kind::ArchiveForget, _) => self.say(
-                &format!("archive {archive:?} is forgotten here; its store was not touched"),
+                &format!(
+                    "archive {archive:?} is forgotten on this machine; its store was not touched"
+                ),
                 output,
             ),
             (Kind::KeyCheck, _) => {
@@ -527,12 +529,12 @@ impl Human {
         self.say(&line, output);
         if volume.damaged_bytes > 0 {
             let damaged = show_bytes(volume.damaged_bytes);
-            output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and came from the store: check the disk"));
+            output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and were fetched from the store: check the disk"));
         }
         if volume.unread_bytes > 0 {
             let unread = show_bytes(volume.unread_bytes);
             output.line(&format!(
-                "  {name}: {unread} were taken unread from the base snapshot (--quick)"
+                "  {name}: {unread} were kept unread, as the base snapshot reports them as equal (--quick)"
             ));
         }
     }
@@ -580,13 +582,13 @@ impl Human {
         };
         let seen = match verified.acknowledged {
             0 => String::new(),
-            count => format!(", and {count} that were acknowledged"),
+            count => format!(", and {count} acknowledged"),
         };
         let details = if self.verbose {
             let more = if verified.listed_whole {
                 ""
             } else {
-                " or more, as a part of the store cannot be listed"
+                " or more, because a part of the store cannot be listed"
             };
             format!(
                 " ({} objects; {} foreign{more})",
@@ -617,7 +619,7 @@ impl Human {
         } else if !missing.is_empty() {
             let count = counted(missing.len(), "protection");
             self.say(
-                &format!("{count} of the daemon cannot be enforced on this system; -v names each"),
+                &format!("{count} of the daemon cannot be enforced on this system; -v lists them"),
                 output,
             );
         }
@@ -630,9 +632,8 @@ impl Human {
             1 => ("1 base snapshot".to_owned(), "is", "it"),
             count => (format!("{count} base snapshots"), "are", "them"),
         };
-        let line = format!(
-            "{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}"
-        );
+        let line =
+            format!("{count} {verb} no longer used; `wyng-ctl snapshots clean` removes {object}");
         self.say(&advice.paste(&line, None, None), output);
     }
 
@@ -654,7 +655,7 @@ impl Human {
                 let lost = |(begin, end): &(u64, u64)| {
                     let length = end.saturating_sub(*begin);
                     format!(
-                        "{volume}: {length} bytes from byte {begin} on are lost; zeros take their place"
+                        "{volume}: {length} bytes from byte {begin} on are lost and replaced by zeros"
                     )
                 };
                 ranges.iter().map(lost).collect()
@@ -674,7 +675,7 @@ impl Human {
                     String::new()
                 } else {
                     format!(
-                        "; nobody wrote {} of them: the disk is failing, restore the volume from this session",
+                        "; {} of them were never written: the disk is failing, restore the volume from this session",
                         show_bytes(sums.damaged_bytes)
                     )
                 }
@@ -744,7 +745,7 @@ impl Human {
 /// The warning about a source that was in use and read without a snapshot.
 fn hint_of_mount(place: &str) -> String {
     format!(
-        "  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
+        "  it is in use ({}): this session may have only a part of what was written during the backup. Back up a snapshot, or unmount the device, to avoid that",
         plain(place)
     )
 }
@@ -758,7 +759,7 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
         (true, ..) => "removed".to_owned().into(),
         (_, Some(why), _) => Cell::new(format!("left over: {why}"), State::Warning),
         (_, None, None) => Cell::new(
-            "can be looked into by its owner and by root".to_owned(),
+            "only its owner and root can read it".to_owned(),
             State::Warning,
         ),
         (_, None, Some(_)) => String::new().into(),

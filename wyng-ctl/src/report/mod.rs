@@ -175,13 +175,13 @@ impl Report {
         self.found.take_snapshots(lines);
     }
 
-    /// Takes the configuration that `config check` read. `is_right`: it has no mistake.
-    pub(crate) fn take_config(&mut self, config: Config, is_right: bool) {
+    /// Takes the configuration that `config check` read, and the exit status of the check.
+    pub(crate) fn take_config(&mut self, config: Config, exit: ExitStatus) {
         if !self.json {
             self.human.config(&config, &mut self.output);
-            if is_right {
+            if exit == ExitStatus::Done {
                 self.human
-                    .say("the configuration is right", &mut self.output);
+                    .say("the configuration is correct", &mut self.output);
             }
         }
         self.found.take_config(&config);
@@ -229,7 +229,7 @@ impl Report {
         let path = plain(&path.to_string_lossy());
         let _ = writeln!(
             std::io::stderr(),
-            "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it"
+            "wyng-ctl: the restored part is kept in {path}: the same command continues with it"
         );
     }
 
@@ -456,7 +456,7 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_lost_target(path),
-            Message::of_deferred(50, false),
+            Message::of_deferred(50, "why"),
             Message::of_output(&error),
             Message::of_unshown_key(&error),
             Message::of_unwritable(path, &error),
@@ -716,7 +716,7 @@ What a person must know although the command did what it was asked to. With `--j
         let config = "[archives.home]\nstore = \"dir:/srv/wyng\"\n[volumes]\nvm = \"/srv/vm\"\n[profiles.nightly]\narchive = \"home\"\nvolumes = [\"vm\"]\n";
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, config).unwrap();
-        report.take_config(Config::read(file.path()).unwrap(), true);
+        report.take_config(Config::read(file.path()).unwrap(), ExitStatus::Done);
         lines.push_str(&format!("{}\n", report.object(ExitStatus::Damage)));
         lines
     }

@@ -31,11 +31,11 @@ pub(super) fn lines(sheet: &RecoverySheet) -> Vec<String> {
         String::new(),
         "On a new machine, with the passphrase or a recovery key:".into(),
         format!("  wyng-ctl archive open NAME --store URL --expect {}", sheet.code),
-        "Newer states are accepted when they descend from this one; anything else is refused as a rollback.".into(),
-        "Without these programs, read_archive.py reads the archive. It needs Python and five packages, which it names.".into(),
+        "A newer state is accepted if it descends from this one; any other state is refused as a rollback.".into(),
+        "Without these programs, read_archive.py reads the archive. It requires Python and five packages, which it names.".into(),
         "Give it the passphrase only if its SHA-256 is".into(),
         format!("  {SECOND_READER_SHA256}"),
-        "The code is no secret. It grows old without harm: print it again when much was added.".into(),
+        "The code is not secret. An old code is harmless; print a new one after many backups.".into(),
     ]
 }
 

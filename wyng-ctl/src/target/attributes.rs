@@ -101,5 +101,5 @@ fn names(file: &OwnedFd) -> Result<Vec<CString>, Errno> {
 }
 
 fn stat(file: &OwnedFd) -> Result<rustix::fs::Stat, String> {
-    fstat(file).map_err(|errno| format!("what cannot be looked at: {errno}"))
+    fstat(file).map_err(|errno| format!("its attributes, which cannot be read: {errno}"))
 }

@@ -23,14 +23,14 @@ pub(super) fn of_device(device: &Stat) -> Option<String> {
         }
     }
     if let Some(swap) = swaps().into_iter().find(|swap| is_it(swap)) {
-        return Some(format!("it is swap ({})", swap.display()));
+        return Some(format!("it is swap space ({})", swap.display()));
     }
     for number in &numbers {
         if let Some(holder) = names_in(&PathBuf::from(format!("/sys/dev/block/{number}/holders")))
             .into_iter()
             .next()
         {
-            return Some(format!("the device {holder} is made of it"));
+            return Some(format!("the device {holder} is built on it"));
         }
     }
     of_loop_device(|path| is_it(path))
@@ -67,7 +67,7 @@ fn of_loop_device(is_it: impl Fn(&Path) -> bool) -> Option<String> {
     let used = devices.filter_map(|name| behind(&name).map(|file| (name, file)));
     used.into_iter()
         .find(|(_, file)| is_it(Path::new(file.trim_end_matches('\n'))))
-        .map(|(name, _)| format!("/dev/{name} is made of it"))
+        .map(|(name, _)| format!("/dev/{name} is built on it"))
 }
 
 /// A device and its partitions, as `MAJOR:MINOR`.

@@ -28,6 +28,15 @@ const EXFAT: u64 = 0x2011_bab0;
 /// Exclusive limit of the size of a file on FAT, bytes.
 const FAT_FILE_MAX_BYTES: u64 = 1 << 32;
 
+/// What happens to a file at the path of a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It stays, and the new file cannot be created.
+    Stays,
+    /// The new file replaces it.
+    IsReplaced,
+}
+
 /// A file to be created in an open folder.
 pub(super) struct NewFile {
     pub(super) folder: OwnedFd,
@@ -37,10 +46,10 @@ pub(super) struct NewFile {
 }
 
 /// A new file at `path`, or one that replaces the file there.
-pub(super) fn new_file(path: &Path, overwrite: bool) -> Result<NewFile, TargetFault> {
+pub(super) fn new_file(path: &Path, existing: Existing) -> Result<NewFile, TargetFault> {
     match rustix::fs::stat(path) {
         Ok(found) => match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile if overwrite => replacement(path),
+            FileType::RegularFile if existing == Existing::IsReplaced => replacement(path),
             FileType::RegularFile => Err(TargetFault::Exists),
             FileType::BlockDevice => Err(TargetFault::IsDevice),
             kind => Err(unfit(kind)),

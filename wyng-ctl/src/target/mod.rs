@@ -22,6 +22,7 @@ use wyng_snapshot::Folder;
 
 use crate::pool::InPlace;
 
+pub(crate) use look::Existing;
 use look::NewFile;
 
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -107,7 +108,7 @@ pub(crate) type Base = (BaseLabel, OwnedFd);
 /// Creates targets and gives them their names.
 pub(crate) struct Targets {
     destination: Destination,
-    overwrite: bool,
+    existing: Existing,
     /// The targets that are changed in place, by [`look::identity`].
     looked: HashSet<(u64, u64)>,
     open: HashMap<u32, Target>,
@@ -129,10 +130,10 @@ struct Target {
 
 impl Targets {
     /// The targets at `destination`. Nothing is created yet.
-    pub(crate) fn new(destination: Destination, overwrite: bool) -> Self {
+    pub(crate) fn new(destination: Destination, existing: Existing) -> Self {
         Self {
             destination,
-            overwrite,
+            existing,
             looked: HashSet::new(),
             open: HashMap::new(),
             in_place: Vec::new(),
@@ -219,9 +220,13 @@ impl Targets {
             Destination::Folder(folder)
                 if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) =>
             {
-                look::at_new_file(&look::new_file(folder, false)?, size_bytes, base_of)
+                look::at_new_file(
+                    &look::new_file(folder, Existing::Stays)?,
+                    size_bytes,
+                    base_of,
+                )
             }
-            _ => look::at_new_file(&look::new_file(path, self.overwrite)?, size_bytes, base_of),
+            _ => look::at_new_file(&look::new_file(path, self.existing)?, size_bytes, base_of),
         }
     }
 
@@ -252,7 +257,7 @@ impl Targets {
             });
         }
         self.make_folder()?;
-        let NewFile { folder, name, old } = look::new_file(path, self.overwrite)?;
+        let NewFile { folder, name, old } = look::new_file(path, self.existing)?;
         let partial = hidden_name(&name, PARTIAL);
         if let Some(file) = open_partial(&folder, &partial).filter(|_| old.is_none()) {
             let theirs = duplicate(&file)?;
