@@ -172,7 +172,7 @@ fn what_is_empty_says_so_and_a_folder_that_was_mistyped_is_not_made() {
     run(&sandbox, &["archive", "forget", "home", "--yes"]);
     assert_eq!(
         text(&run(&sandbox, &["archive", "list"]).stdout),
-        "no archive is known here\n"
+        "no archive is known\n"
     );
     let typo = sandbox.path("typo");
     for command in [
@@ -202,7 +202,7 @@ fn what_is_empty_says_so_and_a_folder_that_was_mistyped_is_not_made() {
     for command in [&["archive", "list"][..], &["status"]] {
         assert_eq!(
             (text(&bare(command).stdout).as_str(), typo.exists()),
-            ("no archive is known here\n", false)
+            ("no archive is known\n", false)
         );
     }
     assert_eq!(code(&bare(&["list"])), 2);
@@ -519,7 +519,7 @@ fn the_archive_that_is_left_out_is_that_of_the_environment_or_the_only_one() {
     let output = run(&sandbox, &["list"]);
     assert!(
         code(&output) == 2
-            && text(&output.stderr).contains("which archive? Known here are home, other"),
+            && text(&output.stderr).contains("the archive was not named; known are home, other"),
         "{}",
         text(&output.stderr)
     );
@@ -704,7 +704,7 @@ fn a_check_of_the_configuration_tells_all_mistakes_and_that_all_is_right() {
     let right = sandbox.text("wyng.toml", &format!("[volumes]\na = {image:?}\n"));
     let output = run(&sandbox, &["config", "check", "--config", &right]);
     assert!(
-        code(&output) == 0 && text(&output.stdout).ends_with("the configuration is right\n"),
+        code(&output) == 0 && text(&output.stdout).ends_with("the configuration is correct\n"),
         "{}",
         text(&output.stdout)
     );

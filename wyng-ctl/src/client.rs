@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reaching a daemon: the running one by its socket, or a private one that lives for one command.
+//! The connection to a daemon: to the running one by its socket, or to a private one that lives for
+//! one command.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -22,12 +23,12 @@ use crate::settings;
 
 const DAEMON: &str = "wyngd";
 const DAEMON_FALLBACK: &str = "/usr/libexec/wyng/wyngd";
-/// So long somebody who interrupted waits for a private daemon to end.
+/// Maximum time for which an interrupted command waits for its private daemon to end.
 const PATIENCE_AFTER_INTERRUPT: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
-/// Where a private daemon finds its client.
+/// The descriptor by which a private daemon is connected to its client.
 const CLIENT_PLACE: RawFd = 3;
 
 /// A conversation with a daemon.
@@ -37,49 +38,49 @@ pub(crate) struct Client {
     until: Option<Instant>,
 }
 
-/// Which daemon is wanted, and how much.
+/// Which daemon to connect to, and on which conditions.
 pub(crate) struct Reach<'a> {
-    /// The running one, or a private one.
+    /// The options that choose the running daemon or a private one.
     pub(crate) options: &'a Options,
-    /// A private one may begin with a state folder that is not there yet.
+    /// A private daemon may create the state folder.
     pub(crate) may_make_state: bool,
-    /// A private one takes no lock: its command only looks.
+    /// A private daemon takes no lock, because its command only reads the local state.
     pub(crate) only_looks: bool,
-    /// Nobody waits any longer, nor reads what a private one logs.
+    /// The connection fails at this time, and the log of a private daemon is discarded.
     pub(crate) until: Option<Instant>,
 }
 
 impl<'a> Reach<'a> {
-    /// As a command needs it; `only_looks` where what is asked changes nothing.
-    pub(crate) fn of(cli: &'a Cli, only_looks: bool) -> Self {
+    /// As the request of a command requires it.
+    pub(crate) fn of(cli: &'a Cli, request: &ToDaemon) -> Self {
         Self {
             options: &cli.options,
             may_make_state: cli.may_make_state(),
-            only_looks,
+            only_looks: matches!(request, ToDaemon::Start(command) if command.only_looks()),
             until: None,
         }
     }
 }
 
-/// Why there is no conversation (any more).
+/// Why there is no connection, or no longer one.
 #[derive(Debug)]
 pub(crate) enum ClientError {
     /// No daemon listens there.
     NoDaemon(PathBuf),
-    /// One may, and the caller is not let in.
+    /// The socket denies the caller access.
     Denied(PathBuf),
-    /// The command needs local state, and there is none.
+    /// The command requires local state, and the state folder does not exist.
     NoState(PathBuf),
     /// The private daemon cannot be started.
     NotStarted(PathBuf, io::Error),
-    /// It ended, or speaks something else.
+    /// The daemon ended, or sent something that is not a message.
     Lost,
-    /// The person interrupted, and nothing more is waited for.
+    /// The user interrupted, and the daemon's answer is not waited for.
     Interrupted,
 }
 
 impl ClientError {
-    /// What a person is told.
+    /// The message that the user sees.
     pub(crate) fn message(&self) -> Message {
         use ExitStatus::{Failed, Unreachable};
         match self {
@@ -94,9 +95,12 @@ impl ClientError {
             Self::Denied(path) => Message::new(
                 "daemon-denied",
                 Failed,
-                format!("you may not use the daemon at {}", path.display()),
+                format!(
+                    "you are not allowed to use the daemon at {}",
+                    path.display()
+                ),
                 NOTHING_DONE,
-                "Join the group that may (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
+                "Join its group (sudo usermod -a -G wyng USER) and log in again, use sudo, or add --standalone.",
             ),
             Self::NoState(path) => Message::of_failure(&Failure::NoState {
                 folder: path.display().to_string(),
@@ -115,7 +119,7 @@ impl ClientError {
                     Failed,
                     "the daemon ended before the command was done".to_owned(),
                     NOTHING_DONE,
-                    "Run the same command again; with -v the daemon says more.",
+                    "Run the same command again; with -v the daemon logs more.",
                 )
             },
         }
@@ -129,8 +133,8 @@ impl From<CodecError> for ClientError {
 }
 
 impl Client {
-    /// Connects as the options say. A private daemon reads the same configuration, where it is
-    /// right.
+    /// Connects as the options say. A private daemon reads the same configuration if it has no
+    /// mistake.
     pub(crate) fn connect(reach: &Reach<'_>) -> Result<Self, ClientError> {
         let (socket, private) = if reach.options.standalone {
             Self::start_private(reach)?
@@ -161,7 +165,7 @@ impl Client {
         Ok(socket)
     }
 
-    /// A folder that is not there holds no archive: only a command that brings one may make it.
+    /// Only a command that adds an archive may create the state folder.
     fn start_private(reach: &Reach<'_>) -> Result<(OwnedFd, Option<Started>), ClientError> {
         let options = reach.options;
         let program = find_daemon();
@@ -184,8 +188,8 @@ impl Client {
         if let Some(config) = settings::usable(options) {
             command.arg("--config").arg(config);
         }
-        // An interrupt from the terminal is for this program, which tells the daemon; its roles
-        // would just die of it.
+        // An interrupt from the terminal goes to this program, which forwards it to the daemon; it
+        // would kill the daemon's roles.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if reach.until.is_some() {
@@ -199,7 +203,7 @@ impl Client {
         Ok((socket, Some(private)))
     }
 
-    /// Says something, with the descriptors that belong to it.
+    /// Sends a message with its descriptors.
     pub(crate) fn send(
         &self,
         message: &ToDaemon,
@@ -223,8 +227,8 @@ impl Client {
         let mut buffer = vec![0; MESSAGE_MAX_BYTES];
         let received =
             receive_packet(self.socket.as_fd(), &mut buffer).or_else(|error| match error.kind() {
-                // It closed the connection before it read all: what it said before that is still
-                // there.
+                // It closed the connection before it read everything; its last messages can still
+                // be received.
                 io::ErrorKind::ConnectionReset => receive_packet(self.socket.as_fd(), &mut buffer),
                 _ => Err(error),
             });
@@ -236,7 +240,7 @@ impl Client {
         }
     }
 
-    /// Whether the daemon has hung up. What it said before can still be received.
+    /// Whether the daemon has closed the connection. Its last messages can still be received.
     pub(crate) fn is_gone(&self) -> bool {
         let now = Timespec {
             tv_sec: 0,
@@ -247,20 +251,27 @@ impl Client {
             .is_ok_and(|ready| ready > 0)
     }
 
-    /// To wait for, beside other things.
+    /// The socket, to be polled beside other descriptors.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Ends the conversation. A private daemon sees its client gone, ends its roles, and is waited
-    /// for; by somebody who interrupted, not for long: what is still to be done then, it does
-    /// without its client.
-    pub(crate) fn end(self, interrupted: bool) {
+    /// Closes the connection and waits for a private daemon to end.
+    pub(crate) fn end(self) {
+        self.end_within(None);
+    }
+
+    /// The same after an interrupt: waits for at most [`PATIENCE_AFTER_INTERRUPT`], after which the
+    /// daemon finishes alone.
+    pub(crate) fn end_soon(self) {
+        self.end_within(Some(PATIENCE_AFTER_INTERRUPT));
+    }
+
+    fn end_within(self, patience: Option<Timespec>) {
         drop(self.socket);
         if let Some(mut private) = self.private {
-            let patience = interrupted.then_some(PATIENCE_AFTER_INTERRUPT);
             let mut polled = [PollFd::new(&private.ended, PollFlags::IN)];
-            // Its status says nothing that was not told.
+            // Its exit status adds nothing to its last message.
             if rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, patience.as_ref()))
                 .is_ok_and(|ended| ended > 0)
             {
@@ -270,7 +281,7 @@ impl Client {
     }
 }
 
-/// Beside this program, else where packages put it.
+/// The daemon's program: beside this one, otherwise where packages install it.
 fn find_daemon() -> PathBuf {
     let beside = env::current_exe()
         .ok()
@@ -280,7 +291,7 @@ fn find_daemon() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(DAEMON_FALLBACK))
 }
 
-/// Where a private daemon keeps its state.
+/// The state folder of a private daemon.
 pub(crate) fn state_dir(options: &Options) -> PathBuf {
     options
         .state_dir
@@ -289,7 +300,7 @@ pub(crate) fn state_dir(options: &Options) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(".wyng"))
 }
 
-/// The caller's own folder of state.
+/// The default state folder of the caller.
 pub(crate) fn default_state_dir() -> Option<PathBuf> {
     let absolute = |name: &str| {
         env::var_os(name)

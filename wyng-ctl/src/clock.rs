@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Times as people read them: in the time zone of this machine, and how long ago.
+//! Times as users read them: in the time zone of this machine, and as an age.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,15 +7,15 @@ use jiff::tz::TimeZone;
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// What is dated so far ahead of now was dated by another clock.
+/// Time ahead of now from which a date must be from another clock, seconds.
 const AHEAD_SECS: i64 = 10 * MINUTE;
 
-/// Seconds since 1970 UTC.
+/// The present time, seconds since 1970 UTC.
 pub(crate) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Now, and the time zone of this machine: UTC where it has none.
+/// The present time, and the time zone of this machine, or UTC if it has none.
 pub(crate) struct Clock {
     now: i64,
     zone: TimeZone,
@@ -29,7 +29,7 @@ impl Clock {
         }
     }
 
-    /// `2026-11-23 07:43`, local.
+    /// A local time: `2026-11-23 07:43`.
     pub(crate) fn local(&self, time: i64) -> String {
         Timestamp::from_second(time).map_or_else(
             |_| time.to_string(),
@@ -42,7 +42,7 @@ impl Clock {
         )
     }
 
-    /// `3 h`; `in 3 h` for what is dated ahead of now.
+    /// An age: `3 h`, or `in 3 h` for a time ahead of now.
     pub(crate) fn age(&self, time: i64) -> String {
         let secs = self.now.saturating_sub(time);
         if secs < 0 && !self.is_ahead(time) {
@@ -55,7 +55,7 @@ impl Clock {
         }
     }
 
-    /// `3 h ago`.
+    /// An age: `3 h ago`.
     pub(crate) fn ago(&self, time: i64) -> String {
         if self.is_ahead(time) {
             self.age(time)
@@ -64,13 +64,13 @@ impl Clock {
         }
     }
 
-    /// Whether that time has not come yet. A few minutes count for nothing: sessions of one second
-    /// are named by the next ones, and clocks differ.
+    /// Whether a time is ahead of now by more than a few minutes. Sessions of one second are named
+    /// by the following seconds, and clocks differ.
     pub(crate) fn is_ahead(&self, time: i64) -> bool {
         time.saturating_sub(self.now) > AHEAD_SECS
     }
 
-    /// Whether that was longer ago than the limit, or never.
+    /// Whether a time was longer ago than the limit, or never.
     pub(crate) fn is_older(&self, time: Option<i64>, limit_secs: u64) -> bool {
         time.is_none_or(|time| {
             self.now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX)
@@ -78,7 +78,7 @@ impl Clock {
     }
 }
 
-/// The largest unit of which there are two or more: `90 s` is `90 s`, and `36 h` are `36 h`.
+/// A duration in the largest unit of which it has at least two: `90 s`, `36 h`.
 pub(crate) fn duration(secs: i64) -> String {
     const UNITS: [(i64, &str); 5] = [
         (365 * DAY, "years"),

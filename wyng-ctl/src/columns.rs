@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How wide a text is on a terminal, and cutting it to a width. It takes rather too much room than
-//! too little: a line that is too long wraps.
+//! The width of a text on a terminal, and cutting a text to a width. A width is rather
+//! overestimated, as a line that is too long wraps.
 
-/// What stands where something was left out.
+/// The mark in place of omitted text.
 const LEFT_OUT: &str = "...";
 
-/// Columns that a text takes.
+/// Width of a text, columns.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(char_width).fold(0, usize::saturating_add)
 }
 
 fn char_width(char: char) -> usize {
     match u32::from(char) {
-        // Marks that stand on the letter before.
+        // Combining marks.
         0x0300..=0x036f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
-        // What East Asian scripts and pictures take.
+        // East Asian scripts and pictures.
         0x1100..=0x115f
         | 0x2e80..=0xa4cf
         | 0xac00..=0xd7a3
@@ -27,7 +27,7 @@ fn char_width(char: char) -> usize {
     }
 }
 
-/// The text, or its beginning and end with dots between, in at most `columns`.
+/// The text, or its beginning and end with dots between them, in at most `columns`.
 pub(crate) fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -38,7 +38,7 @@ pub(crate) fn shorten(text: &str, columns: usize) -> String {
     cut(format!("{begin}{LEFT_OUT}{end}").chars(), columns)
 }
 
-/// As many characters as have room.
+/// As many characters as fit.
 pub(crate) fn cut(text: impl Iterator<Item = char>, columns: usize) -> String {
     let mut left = columns;
     text.take_while(|char| {
@@ -49,12 +49,12 @@ pub(crate) fn cut(text: impl Iterator<Item = char>, columns: usize) -> String {
     .collect()
 }
 
-/// The text with spaces behind it, `columns` wide.
+/// The text padded with spaces on the right to `columns`.
 pub(crate) fn pad_left_aligned(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// The text with spaces before it.
+/// The text padded with spaces on the left to `columns`.
 pub(crate) fn pad_right_aligned(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Completion of words in a shell: commands and options by themselves; archives, volumes and
-//! sessions as the daemon knows them. It asks for nothing, starts no far end, and rather says
-//! nothing than be late.
+//! Completion of words in a shell: commands and options, and the archives, volumes and sessions
+//! that the daemon knows. It asks the user nothing, starts no far end, and gives up after two
+//! seconds.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
@@ -23,12 +23,12 @@ use crate::help;
 use crate::quantity::session_name;
 use crate::settings;
 
-/// Set by the shell's script: this run completes a word, and does nothing else.
+/// Set by the shell's script for a run that only completes a word.
 const VARIABLE: &str = "WYNG_COMPLETE";
-/// A person who waits longer has typed it.
+/// Maximum time of a completion; within a longer time the user has typed the word.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Completes a word and ends, if that is what a shell asks.
+/// Completes a word and ends the process, if the shell's script asks for it.
 pub(crate) fn answer() {
     CompleteEnv::with_factory(|| completing(help::command(), ""))
         .var(VARIABLE)
@@ -36,7 +36,7 @@ pub(crate) fn answer() {
         .complete();
 }
 
-/// What a shell has to read once.
+/// The script that a shell reads once.
 pub(crate) fn script(shell: Shell) -> String {
     let shell: &dyn EnvCompleter = match shell {
         Shell::Bash => &Bash,
@@ -44,12 +44,12 @@ pub(crate) fn script(shell: Shell) -> String {
         Shell::Fish => &Fish,
     };
     let mut script = Vec::new();
-    // writing to memory cannot fail
+    // Writing to memory cannot fail.
     let _ = shell.write_registration(VARIABLE, "wyng-ctl", "wyng-ctl", "wyng-ctl", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// The command line, each of whose arguments knows what it may be.
+/// The command line with a completer for each argument.
 fn completing(command: Command, path: &str) -> Command {
     let ids: Vec<String> = command
         .get_arguments()
@@ -83,7 +83,7 @@ fn completing(command: Command, path: &str) -> Command {
     })
 }
 
-/// What stands on the command line beside the word.
+/// The other words of the command line.
 struct Line {
     options: Options,
     archive: Option<String>,
@@ -121,7 +121,7 @@ impl Line {
             only_looks: request.only_looks(),
             until: Some(Instant::now() + PATIENCE),
         };
-        // what came before it failed is known all the same
+        // The results before a failure are still used.
         let _ = ask(&reach, request, |event| events.push(event));
         events
     }
@@ -140,7 +140,7 @@ impl Line {
             .collect()
     }
 
-    /// The archive that is named, or that would be taken.
+    /// The named archive, or the default one.
     fn archive(&self) -> Option<String> {
         self.archive.clone().or_else(|| self.default_archive())
     }
@@ -195,7 +195,7 @@ fn archives(current: &OsStr) -> Vec<CompletionCandidate> {
     )
 }
 
-/// Where the archive may be left out, the first word may be a volume.
+/// If the archive may be left out, the first word may be a volume.
 fn archives_or_volumes(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(line) = Line::read() else {
         return Vec::new();
@@ -218,7 +218,7 @@ fn sessions(current: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let (archive, volume) = match (line.archive.clone(), line.volume.clone()) {
-        // One word alone is the volume where one is needed.
+        // A single word is the volume where a volume is required.
         (Some(word), None) if line.volumes_of(line.default_archive()).contains(&word) => {
             (line.default_archive(), Some(word))
         }

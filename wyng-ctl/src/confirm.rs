@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A yes-or-no question on the person's terminal, before something is overwritten or removed that
-//! cannot be brought back.
+//! A yes-or-no question on the user's terminal, before something is overwritten or removed for
+//! good.
 
 use crate::signals::Signals;
-use crate::terminal::{self, NoAnswer, Terminal};
+use crate::terminal::{self, Echo, NoAnswer, Terminal};
 
-/// What the person said.
+/// The user's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// `y` or `yes`.
@@ -14,18 +14,18 @@ pub(crate) enum Answer {
     No,
     /// Ctrl-C, or a signal that ends the command.
     Interrupted,
-    /// There is nobody to ask: the question needs `--yes`.
+    /// There is no terminal: the command requires `--yes`.
     NoTerminal,
 }
 
-/// Is there a terminal on which [`ask`] can ask?
+/// Whether there is a terminal for [`ask`].
 pub(crate) fn can_ask() -> bool {
     terminal::is_there()
 }
 
 /// Asks `question` on the controlling terminal and waits for a line.
 pub(crate) fn ask(question: &str, signals: &Signals) -> Answer {
-    let answer = Terminal::open(false, signals)
+    let answer = Terminal::open(Echo::Shown, signals)
         .and_then(|terminal| terminal.ask(&format!("{question} [y/N] ")));
     match answer {
         Ok(line)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One command from its words to its exit status: say it, answer the daemon's questions, show what
-//! comes.
+//! One command from its arguments to its exit status: sends it, answers the daemon's questions, and
+//! shows the results.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -35,9 +35,9 @@ use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
 
-/// What denies the helper's services to every qube, where packages put it.
+/// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
 /// Runs a command.
@@ -53,7 +53,7 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     report.finish(exit)
 }
 
-/// Fills in what the command line leaves out.
+/// Fills the gaps of the command line, and reads the configuration.
 fn prepare(cli: &mut Cli) -> Result<Config, Vec<Message>> {
     cli.settle_words().map_err(|message| vec![message])?;
     let config = if cli.asks_config() {
@@ -78,7 +78,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         _ => Ok(()),
     };
     match timely.and_then(|()| Conversation::begin(cli, config)) {
-        // Where nothing was ever made, there is nothing to list, and that is no mistake.
+        // Without a state folder there is nothing to list, which is not an error.
         Err(message) if message.is_no_state() && cli.asks_about_all() => ExitStatus::Done,
         Err(message) => report.fail(message),
         Ok(mut conversation) => {
@@ -96,9 +96,13 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                     .iter()
                     .for_each(|path| report.note_partial(path));
             }
-            // No end of the connection may be left open here: a private daemon waits for its close.
+            // Every copy of the connection must be closed: a private daemon waits for that.
             conversation.signals.ask_for_nobody();
-            conversation.client.end(conversation.interrupted);
+            if conversation.interrupted {
+                conversation.client.end_soon();
+            } else {
+                conversation.client.end();
+            }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for message in conversation
@@ -131,20 +135,20 @@ struct Conversation<'a> {
     clones: Clones,
     targets: Targets,
     progress: Progress,
-    /// What `status` judges.
+    /// What `status` compares with the profiles.
     watch: Watch,
-    /// What the archives use of base snapshots.
+    /// The base snapshots that the archives use.
     snapshots: Snapshots,
-    /// Where a recovery key arrives.
+    /// The pipe from which a recovery key is read.
     secret: Option<OwnedFd>,
-    /// What the person answered: a command that begins anew asks nothing twice.
+    /// The user's answers, so that a command that starts again asks nothing twice.
     answered: HashMap<String, Answer>,
     signals: Signals,
     interrupted: bool,
 }
 
 impl<'a> Conversation<'a> {
-    /// Checks what can be checked here, then connects and says the command.
+    /// Checks what can be checked without the daemon, then connects and sends the command.
     fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
         if cli.options.standalone
             && matches!(
@@ -153,14 +157,14 @@ impl<'a> Conversation<'a> {
             )
         {
             return Err(Message::usage(
-                "a private daemon ends with its command: unlock, lock and watch are for the running one",
-                "Leave --standalone out.",
+                "a private daemon ends with its command: unlock, lock and watch require the running one",
+                "Omit --standalone.",
             ));
         }
         let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore, config)?,
-            _ => Targets::new(Destination::Stdout, false),
+            _ => Targets::new(Destination::Stdout, Existing::Stays),
         };
         let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
         confirm(cli, &signals)?;
@@ -172,9 +176,7 @@ impl<'a> Conversation<'a> {
         }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| ClientError::Lost.message())?;
-        let only_looks = matches!(&request, ToDaemon::Start(command) if command.only_looks());
-        let client =
-            Client::connect(&Reach::of(cli, only_looks)).map_err(|error| error.message())?;
+        let client = Client::connect(&Reach::of(cli, &request)).map_err(|error| error.message())?;
         signals
             .ask_for(client.as_fd())
             .map_err(|_| ClientError::Lost.message())?;
@@ -202,12 +204,12 @@ impl<'a> Conversation<'a> {
                 &[],
             )
             .and_then(|()| conversation.client.send(&request, &[]));
-        // A daemon that is busy says so and ends; what it said is still to be heard.
+        // A busy daemon reports that and closes the connection; its message can still be received.
         let _ = said;
         Ok(conversation)
     }
 
-    /// Answers and shows until the daemon is done.
+    /// Answers questions and shows results until the daemon is done.
     fn go_on(&mut self, report: &mut Report) -> Result<ExitStatus, ClientError> {
         loop {
             if self.wait_for_person()? {
@@ -270,8 +272,8 @@ impl<'a> Conversation<'a> {
                         let lost = report.fail(Message::of_lost_target(path));
                         return Ok(if exit == ExitStatus::Done { lost } else { exit });
                     }
-                    // A key that opens nothing yet is worth nothing: it is shown once it is
-                    // committed.
+                    // A key that is not committed opens nothing, so it is shown only once the
+                    // command has succeeded.
                     if let Some(pipe) = self.secret.take().filter(|_| exit == ExitStatus::Done) {
                         report.show_secret(passphrase::read_line(pipe).unwrap_or_default());
                     }
@@ -366,14 +368,14 @@ impl<'a> Conversation<'a> {
             Ok(pipe) => return self.give(item, Given::Pipe, &[pipe.as_fd()]),
             Err(NoPassphrase::Interrupted) if self.client.is_gone() => return Ok(()),
             Err(NoPassphrase::Interrupted) => self.interrupt()?,
-            // The daemon says what the first one was.
+            // The daemon reports why it refused the first one.
             Err(NoPassphrase::OnlyOnce | NoPassphrase::GivenUp) if asked == Asked::Again => {}
             Err(none) => report.explain_no_passphrase(&none),
         }
         self.give(item, Given::NoPipe, &[])
     }
 
-    /// Looks at where a target goes, and asks the person before it is overwritten where it is.
+    /// Looks at the place of a target, and asks the user before it is overwritten in place.
     fn look(
         &mut self,
         spot: &Spot,
@@ -473,7 +475,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What a dry run compares: it is read as it is, where the look has found it.
+    /// Sends what a dry run compares with: the present content of the target.
     fn give_what_is_there(
         &self,
         item: u32,
@@ -507,7 +509,7 @@ impl<'a> Conversation<'a> {
         self.give(item, Given::NoSource { path, why }, &[])
     }
 
-    /// Waits for the daemon or the person; true when the person said something.
+    /// Waits for the daemon or a signal; true after a signal.
     fn wait_for_person(&mut self) -> Result<bool, ClientError> {
         match self
             .signals
@@ -525,8 +527,8 @@ impl<'a> Conversation<'a> {
         Ok(true)
     }
 
-    /// A daemon that ends while the person interrupts was interrupted with it: by a service
-    /// manager, or by a signal to the whole group.
+    /// A daemon that ends during an interrupt was interrupted too: by a service manager, or by a
+    /// signal to the whole group.
     fn why(&self, error: ClientError) -> ClientError {
         if self.interrupted || self.signals.are_interrupted_within(1) {
             ClientError::Interrupted
@@ -535,7 +537,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The first time the daemon is asked to stop; the second time its answer is not waited for.
+    /// The first interrupt asks the daemon to stop; the second does not wait for its answer.
     fn interrupt(&mut self) -> Result<(), ClientError> {
         if std::mem::replace(&mut self.interrupted, true) {
             return Err(ClientError::Interrupted);
@@ -544,8 +546,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Base snapshots are looked after when the daemon has done its part: what an archive was forgotten
-/// with is not needed any more.
+/// Shows or removes base snapshots once the daemon is done: those of a forgotten archive are no
+/// longer needed.
 fn mind_snapshots(
     cli: &Cli,
     config: &Config,
@@ -581,7 +583,7 @@ fn mind_snapshots(
                 report,
             );
         }
-        // Its own are removed wherever they lie.
+        // The snapshots of this archive are removed wherever they lie.
         Verb::Archive(ArchiveVerb::Forget { name }) => snapshots.remove(
             About::Archive(name),
             Where {
@@ -594,13 +596,13 @@ fn mind_snapshots(
     }
 }
 
-/// Has the person say yes to what cannot be undone.
+/// Asks the user to confirm what cannot be undone.
 fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     let (question, action) = match &cli.verb {
         _ if cli.options.yes => return Ok(()),
         Verb::Archive(ArchiveVerb::Forget { name }) => (
             format!(
-                "Forget archive {name}? Its store stays as it is; adopting it again needs the store's address and a passphrase."
+                "Forget archive {name}? Its store stays as it is; adopting it again requires the store's address and a passphrase."
             ),
             format!("forgetting archive {name:?}"),
         ),
@@ -618,41 +620,51 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     }
 }
 
-/// Where a restore goes.
+/// The targets of a restore.
 fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
     let several = restore.all || restore.volumes.len() > 1;
     let destination = match &restore.to {
         Some(_) if restore.in_place && several => {
             return Err(Message::usage(
-                "several volumes are changed in place where each was backed up from",
-                "Leave out --to.",
+                "several volumes are changed in place, each at the path from which it was backed up",
+                "Omit --to.",
             ));
         }
         named if restore.in_place => Destination::InPlace(Places {
             named: named.clone(),
             configured: config.volumes.clone(),
         }),
-        None => return Err(Message::usage("where to?", "Add --to PATH, or --in-place.")),
+        None => {
+            return Err(Message::usage(
+                "the target is missing",
+                "Add --to PATH, or --in-place.",
+            ));
+        }
         Some(path) if path.as_os_str() == "-" && several => {
             return Err(Message::usage(
-                "several volumes do not fit into standard output",
-                "Give them a folder: --to DIR.",
+                "standard output takes only one volume",
+                "Name a folder for several volumes: --to DIR.",
             ));
         }
         Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
             return Err(Message::usage(
-                "standard output is a terminal, and a volume is not to be read there",
-                "Pipe it: … --to - | COMMAND, or name a file.",
+                "standard output is a terminal, to which no volume is written",
+                "Use a pipe: … --to - | COMMAND, or name a file.",
             ));
         }
         Some(path) if path.as_os_str() == "-" => Destination::Stdout,
         Some(path) if several => Destination::Folder(path.clone()),
         Some(path) => Destination::File(path.clone()),
     };
-    Ok(Targets::new(destination, restore.overwrite))
+    let existing = if restore.overwrite {
+        Existing::IsReplaced
+    } else {
+        Existing::Stays
+    };
+    Ok(Targets::new(destination, existing))
 }
 
-/// What the person is asked before a file or device is changed where it is.
+/// The question before a file or device is changed in place.
 fn question(path: &str, size_bytes: u64, volume: &str, session: i64) -> String {
     let (path, volume) = (plain(path), plain(volume));
     format!(

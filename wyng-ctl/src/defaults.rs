@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which archive is meant when none is named: what the environment says, or the only one that is
-//! known here.
+//! The default archive: the one named by the environment, or the only one that is known.
 
 use wyng_control::{CONTROL_VERSION, Command, ExitStatus, ToClient, ToDaemon};
 
@@ -8,10 +7,10 @@ use crate::cli::Cli;
 use crate::client::{Client, ClientError, Reach};
 use crate::message::Message;
 
-/// The archive of whoever names none.
+/// The variable that names the default archive.
 const ARCHIVE_VARIABLE: &str = "WYNG_ARCHIVE";
 
-/// Fills in the archive of a command that needs one.
+/// Fills in the archive of a command that requires one.
 pub(crate) fn default_archive(cli: &mut Cli) -> Result<(), Message> {
     if cli.archive_place().is_none_or(|archive| archive.is_some()) {
         return Ok(());
@@ -33,7 +32,7 @@ pub(crate) fn default_archive(cli: &mut Cli) -> Result<(), Message> {
     }
 }
 
-/// What the environment says.
+/// The archive that the environment names.
 pub(crate) fn named_archive() -> Option<String> {
     std::env::var(ARCHIVE_VARIABLE)
         .ok()
@@ -44,7 +43,7 @@ pub(crate) fn named_archive() -> Option<String> {
 fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
     let (mut names, mut failed) = (Vec::new(), None);
     let asked = ask(
-        &Reach::of(cli, true),
+        &Reach::of(cli, &ToDaemon::Start(Command::ArchiveNames)),
         Command::ArchiveNames,
         |event| match event {
             ToClient::ArchiveName { name } => names.push(name),
@@ -56,7 +55,7 @@ fn known_archives(cli: &Cli) -> Result<Vec<String>, Message> {
     failed.map_or(Ok(names), Err)
 }
 
-/// Has a daemon do a command that asks for nothing, and takes what it tells.
+/// Runs a command that asks no questions, and hands each result to `take`.
 pub(crate) fn ask(
     reach: &Reach<'_>,
     command: Command,
@@ -76,6 +75,6 @@ pub(crate) fn ask(
             event => take(event),
         }
     };
-    client.end(false);
+    client.end();
     Ok(exit)
 }

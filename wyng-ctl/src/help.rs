@@ -1,36 +1,33 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `--help` and the manual say beside the options: how each command is written, and examples
-//! that can be typed as they are.
+//! The parts of `--help` and the manual besides the options: the usage of each command, and
+//! examples that can be typed unchanged.
 
 use clap::{Command, CommandFactory};
 use wyng_control::ExitStatus;
 
 use crate::cli::Cli;
 
-/// A command's way to be written, where its options do not tell, and its examples: what each does,
-/// and the words behind `wyng-ctl`.
+/// A command's usage, if its options do not show it, and its examples: what each does, and the
+/// words after `wyng-ctl`.
 pub(crate) struct Page {
     path: &'static str,
     usage: Option<&'static str>,
     pub(crate) examples: &'static [(&'static str, &'static str)],
 }
 
-/// What each exit status means.
+/// The meaning of each exit status.
 pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
-    (ExitStatus::Done, "All was done."),
-    (ExitStatus::Failed, "It failed."),
+    (ExitStatus::Done, "The command did everything."),
+    (ExitStatus::Failed, "The command failed."),
     (
         ExitStatus::Usage,
         "The command line or the configuration is wrong.",
     ),
     (
         ExitStatus::Partial,
-        "It was done for some volumes only, or something is overdue.",
+        "The command succeeded for some volumes only, or something is overdue.",
     ),
-    (
-        ExitStatus::Locked,
-        "The passphrase is not right, or there is none.",
-    ),
+    (ExitStatus::Locked, "The passphrase is wrong or missing."),
     (
         ExitStatus::Damage,
         "Damage, tampering or rollback was found.",
@@ -39,18 +36,18 @@ pub(crate) const EXIT_STATUS: [(ExitStatus, &str); 9] = [
         ExitStatus::Unreachable,
         "The store or its transport cannot be reached.",
     ),
-    (ExitStatus::Deferred, "Put off, on battery."),
+    (ExitStatus::Deferred, "Deferred, on battery."),
     (
         ExitStatus::Interrupted,
-        "Interrupted. After 6 and 130 the same command goes on where it stopped; a restore to a new file begins anew.",
+        "Interrupted. After 6 and 130 the same command continues where it stopped.",
     ),
 ];
 
-/// What the environment says.
+/// The variables of the environment.
 pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     (
         "WYNG_ARCHIVE",
-        "The archive of a command that names none. Without it, the only archive that is known.",
+        "The archive of a command that names none [default: the only known archive].",
     ),
     (
         "WYNG_PASSPHRASE_COMMAND",
@@ -58,16 +55,16 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
     (
         "XDG_STATE_HOME",
-        "With --standalone the state is in the folder wyng below it; ~/.local/state if it is not set.",
+        "With --standalone, the state is in its folder wyng [default: ~/.local/state].",
     ),
-    ("NO_COLOR", "If it is not empty, nothing is coloured."),
+    ("NO_COLOR", "If not empty, output has no colours."),
     (
         "TZ",
-        "The time zone of local times; that of the machine if it is not set.",
+        "Time zone of local times [default: that of the machine].",
     ),
     (
         "WYNGD_LOG",
-        "info or debug: what a private daemon logs on standard error.",
+        "Log level of a private daemon on standard error: info or debug.",
     ),
 ];
 
@@ -77,11 +74,11 @@ const PAGES: [Page; 22] = [
         usage: None,
         examples: &[
             (
-                "make an archive on a disk, as you, without a daemon",
+                "create an archive on a disk, as your own user, without a daemon",
                 "--standalone archive create home --store dir:/mnt/disk/wyng",
             ),
             ("back up a disk image", "--standalone backup home vm.img"),
-            ("list what there is", "--standalone list home"),
+            ("list volumes and sessions", "--standalone list home"),
         ],
     },
     Page {
@@ -164,10 +161,13 @@ const PAGES: [Page; 22] = [
                 "backup home vm.img root=/dev/vg0/root",
             ),
             (
-                "what a profile of the configuration says",
+                "the volumes of a profile in the configuration",
                 "backup --profile nightly",
             ),
-            ("count what would be sent", "backup home vm.img --dry-run"),
+            (
+                "count the bytes that would be sent",
+                "backup home vm.img --dry-run",
+            ),
         ],
     },
     Page {
@@ -181,7 +181,7 @@ const PAGES: [Page; 22] = [
         path: "list",
         usage: None,
         examples: &[
-            ("all of an archive", "list home"),
+            ("everything in an archive", "list home"),
             ("one volume", "list home vm.img"),
             (
                 "the last session of a day",
@@ -201,7 +201,7 @@ const PAGES: [Page; 22] = [
                 "restore home vm.img --session 2026-11-28 --to vm-then.img",
             ),
             (
-                "to where it was backed up from, fetching only what differs",
+                "to the path from which it was backed up, fetching only differences",
                 "restore home vm.img --in-place",
             ),
             (
@@ -230,11 +230,11 @@ const PAGES: [Page; 22] = [
         usage: None,
         examples: &[
             (
-                "read all and compare it with the archive's own hashes",
+                "read everything and compare it with the archive's own hashes",
                 "verify home",
             ),
-            ("open every chunk too", "verify home --deep"),
-            ("at most so much at a time", "verify home --budget 20G"),
+            ("also open every chunk", "verify home --deep"),
+            ("a limited amount at a time", "verify home --budget 20G"),
         ],
     },
     Page {
@@ -295,7 +295,7 @@ const PAGES: [Page; 22] = [
 ];
 
 impl Page {
-    /// The page of a command, by its words behind `wyng-ctl`.
+    /// The page of a command, by its words after `wyng-ctl`.
     pub(crate) fn of(path: &str) -> Option<&'static Self> {
         PAGES.iter().find(|page| page.path == path)
     }
@@ -328,7 +328,7 @@ fn decorated(mut command: Command, path: &str) -> Command {
     })
 }
 
-/// What `wyng-ctl --help` says at its end.
+/// The end of `wyng-ctl --help`.
 fn front_page() -> String {
     let examples = Page::of("").map_or(&[][..], |page| page.examples);
     let examples = examples
@@ -380,7 +380,7 @@ mod tests {
                     .clone();
             }
             for (_, words) in page.examples {
-                // What a shell does is not ours.
+                // Pipes and redirections are for the shell.
                 let ours = words.split([';', '|', '>']).next().unwrap();
                 let words = split_words(&format!("wyng-ctl {ours}")).unwrap();
                 assert!(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commands that are answered here, without a daemon.
+//! The commands that need no daemon.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ pub(crate) fn run(cli: &Cli, report: &mut Report) -> Option<ExitStatus> {
     }
 }
 
-/// Is all there that the configuration names? Each volume that is not, or that nobody can back up,
-/// is told.
+/// `config check`: reports each mistake, and each volume that does not exist or cannot be backed
+/// up.
 fn check(options: &Options, report: &mut Report) -> ExitStatus {
     let config = match Config::read(settings::path(options)) {
         Ok(config) => config,
@@ -47,7 +47,7 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
             wrong.push(Message::of_unusable_volume(
                 name,
                 path,
-                &format!("is what volume {other:?} is too"),
+                &format!("is the same file or device as volume {other:?}"),
             ));
         }
     }
@@ -56,19 +56,19 @@ fn check(options: &Options, report: &mut Report) -> ExitStatus {
     } else {
         report.fail_all(wrong)
     };
-    report.take_config(config.clone(), exit == ExitStatus::Done);
+    report.take_config(config.clone(), exit);
     exit
 }
 
-/// Why a path cannot be backed up; it follows the path.
+/// Why a path cannot be backed up: the predicate of a sentence whose subject is the path.
 fn no_source(why: NoSource) -> String {
     match why {
         NoSource::Errno(errno) => format!(
             "cannot be opened: {}",
             std::io::Error::from_raw_os_error(errno)
         ),
-        NoSource::Link => "lies behind a link that is not root's".into(),
-        NoSource::QubeRuns => "is away while its qube runs".into(),
+        NoSource::Link => "lies behind a link that does not belong to root".into(),
+        NoSource::QubeRuns => "does not exist while its qube runs".into(),
         NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The command line: it says what is wanted, opens what only the caller may open, and shows what
-//! comes back. It knows no key and no archive layout.
+//! The command line: sends a command to the daemon, opens files with the caller's rights, and shows
+//! the results. It knows no key and no archive layout.
 
 mod cli;
 mod client;
@@ -45,15 +45,15 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Reads the command line. Where it is wrong, or asks for help or the version, that is shown and
-/// the exit status returned.
+/// Parses the command line. Shows the error, the help or the version if it is one of these, and
+/// returns the exit status.
 fn parse() -> Result<Cli, ExitStatus> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let parsed = help::command()
         .try_get_matches_from(&words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
-        // Whether `--json` was meant can be told though the rest is wrong.
+        // `--json` counts even if the rest of the command line is invalid.
         let json = words
             .iter()
             .take_while(|word| *word != "--")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The manual pages: one for each command, made of what `--help` is made of; and of the daemon and
-//! its configuration, made of their documents.
+//! The manual pages: of each command, from the same source as `--help`; of the daemon and its
+//! configuration, from their documents.
 
 mod markdown;
 
@@ -30,7 +30,7 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Pages that are documents too: name, section, the manual's line, the document.
+/// Pages made from documents: name, section, one-line description, document.
 const DOCUMENTS: [(&str, &str, &str, &str); 2] = [
     (
         "wyngd",
@@ -46,7 +46,7 @@ const DOCUMENTS: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
-/// Writes all pages into a folder, which is made if it is missing. The error names the place.
+/// Writes all pages into a folder, which is created if it is missing. The error names the path.
 pub(crate) fn write(folder: &Path) -> Result<(), (PathBuf, io::Error)> {
     std::fs::create_dir_all(folder).map_err(|error| (folder.to_owned(), error))?;
     let mut all = command().disable_help_subcommand(true);
@@ -147,7 +147,7 @@ fn list<'a>(roff: &mut Roff, head: &str, entries: impl Iterator<Item = (String, 
     }
 }
 
-/// The commands beside and below, and the other pages.
+/// References to the subcommands, the parent and other pages.
 fn see_also(command: &Command, path: &str) -> Vec<Inline> {
     let mut pages: Vec<(String, &str)> = command
         .get_subcommands()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that can go wrong, as a person is told it: what happened, what is safe, what to do
-//! next. What the daemon found comes from the catalogue in `wyng-control`; what is found here
-//! stands here.
+//! Errors as users see them: what happened, what is safe, what to do next. Failures of the daemon
+//! come from the catalogue in `wyng-control`; errors that wyng-ctl finds itself are below.
 
 use std::io;
 use std::path::Path;
@@ -15,10 +14,10 @@ use crate::confirm::Answer;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
-/// What is safe where a command stopped before it began.
+/// What is safe if a command ends before it begins.
 pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
 
-/// Something that went wrong.
+/// An error, not yet completed for the command that was run.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) code: &'static str,
@@ -47,7 +46,7 @@ impl Message {
         }
     }
 
-    /// Words that make no command, and the one thing to write instead.
+    /// An invalid command line, and what to write instead.
     pub(crate) fn usage(text: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(
             "usage",
@@ -69,7 +68,7 @@ impl Message {
         }
     }
 
-    /// The configuration cannot be read at all.
+    /// The configuration cannot be read.
     pub(crate) fn of_unreadable_config(path: &Path, error: &io::Error) -> Self {
         let text = format!("{} cannot be read: {error}", path.display());
         Self::new(
@@ -77,7 +76,7 @@ impl Message {
             ExitStatus::Usage,
             text,
             NOTHING_DONE,
-            "Name another one with --config; wyng.toml(5) has a complete example.",
+            "Name another file with --config; wyng.toml(5) has a complete example.",
         )
     }
 
@@ -92,9 +91,9 @@ impl Message {
         )
     }
 
-    /// A volume of the configuration that cannot be backed up as it is; `why` follows the path.
+    /// A configured volume that cannot be backed up; `why` follows its path.
     pub(crate) fn of_unusable_volume(name: &str, path: &Path, why: &str) -> Self {
-        let next = "Correct the path in [volumes], mount what is missing, or run the check as the daemon's user.";
+        let next = "Correct the path in [volumes], mount the missing file system, or run the check as the daemon's user.";
         let text = format!("volume {name:?}: {} {why}", path.display());
         Self {
             volume: Some(name.to_owned()),
@@ -133,13 +132,13 @@ impl Message {
                 "backup-overdue",
                 ExitStatus::Partial,
                 text,
-                "All sessions that are listed.",
+                "All listed sessions.",
                 &next,
             )
         }
     }
 
-    /// A session that is dated ahead of now says nothing of how long ago the last backup was.
+    /// A newest session that is dated ahead of now, so that its age is unknown.
     pub(crate) fn of_session_ahead(
         profile: &str,
         volume: &str,
@@ -147,18 +146,18 @@ impl Message {
         clock: &Clock,
     ) -> Self {
         let text = format!(
-            "the newest session of volume {volume:?}, {}, is dated ahead of this machine's clock ({}), so nobody can tell whether a backup is overdue (profile {profile})",
+            "the newest session of volume {volume:?}, {}, is dated ahead of this machine's clock ({}), so whether a backup is overdue is unknown (profile {profile})",
             session_name(newest),
             clock.age(newest)
         );
-        let next = "Compare the clock with another one: it is wrong now, or was at that backup.";
+        let next = "Compare this machine's clock with another one: it is wrong now, or was at that backup.";
         Self {
             volume: Some(volume.to_owned()),
             ..Self::new(
                 "session-ahead",
                 ExitStatus::Partial,
                 text,
-                "All sessions that are listed.",
+                "All listed sessions.",
                 next,
             )
         }
@@ -174,10 +173,10 @@ impl Message {
         let when = match verified {
             None => "was never verified".to_owned(),
             Some(verified) if clock.is_ahead(verified) => {
-                "was last verified at a time that is ahead of this machine's clock".to_owned()
+                "was last verified at a time ahead of this machine's clock".to_owned()
             }
             Some(verified) => format!(
-                "was last verified as a whole {}; the limit is {}",
+                "was last verified completely {}; the limit is {}",
                 clock.ago(verified),
                 limit(limit_secs)
             ),
@@ -188,7 +187,7 @@ impl Message {
             "verify-overdue",
             ExitStatus::Partial,
             text,
-            "Nothing was found to be wrong.",
+            "No problem was found.",
             &next,
         )
     }
@@ -199,7 +198,7 @@ impl Message {
             folder.display(),
             io::Error::from(errno)
         );
-        let safe = "No archive, session or volume depends on them; they hold what was deleted from their volumes since.";
+        let safe = "No archive, session or volume depends on them; they hold content that was since deleted from their volumes.";
         Self::new(
             "snapshots-left",
             ExitStatus::Partial,
@@ -210,72 +209,70 @@ impl Message {
     }
 
     pub(crate) fn of_missing_policy(path: &str) -> Self {
-        let text =
-            format!("there is no {path}, which denies the services of the helper to every qube");
+        let text = format!(
+            "the policy {path} does not exist, which denies the helper's services to every qube"
+        );
         let next = "Install the package wyng-dom0, or the file from rpc-policy.";
         Self::new(
             "policy-missing",
             ExitStatus::Partial,
             text,
-            "Calls of dom0 itself need no policy.",
+            "Calls from dom0 itself need no policy.",
             next,
         )
     }
 
     pub(crate) fn of_lost_target(path: &Path) -> Self {
         let text = format!(
-            "{} was replaced while it was restored, or will be: its qube was started meanwhile",
+            "{} was replaced during the restore, or will be: its qube was started meanwhile",
             path.display()
         );
-        let safe = "The archive is untouched; what was written is lost or mixed with what the qube began with.";
+        let safe = "The archive is untouched; the restored content is lost or mixed with that of the running qube.";
         let next = "Shut the qube down, keep it from starting (qvm-features QUBE prohibit-start restore), and run the same command again.";
         Self::new("target-lost", ExitStatus::Failed, text, safe, next)
     }
 
-    pub(crate) fn of_deferred(percent: u8, long: bool) -> Self {
-        let why = if long {
-            "60 % or less is left"
-        } else {
-            "it is put off for three days at most"
-        };
+    /// An unattended backup on battery; `why` completes a sentence.
+    pub(crate) fn of_deferred(percent: u8, why: &str) -> Self {
         let text = format!("the machine is on battery ({percent} %), and {why}");
-        let next = "Connect the power; the timer tries again. Without --unattended it runs now.";
+        let next =
+            "Connect the power; the timer tries again. Without --unattended the backup runs now.";
         Self::new(
             "deferred",
             ExitStatus::Deferred,
             text,
-            "All sessions that are listed.",
+            "All listed sessions.",
             next,
         )
     }
 
-    /// What the command found could not be written to where the caller wants it.
+    /// Standard output cannot be written.
     pub(crate) fn of_output(error: &io::Error) -> Self {
         let text = format!("standard output cannot be written: {error}");
-        let next = "Make room where the output goes, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show what there is now.";
+        let next = "Free some space for the output, and ask for it again: `wyng-ctl list ARCHIVE` and `wyng-ctl status` show the present state.";
         Self::new(
             "output",
             ExitStatus::Failed,
             text,
-            "What the command did is done; only what it had to say of that is incomplete.",
+            "The command did its work; only its output is incomplete.",
             next,
         )
     }
 
-    /// A recovery key that nobody has seen opens the archive all the same.
+    /// A new recovery key could not be shown, and opens the archive all the same.
     pub(crate) fn of_unshown_key(error: &io::Error) -> Self {
         let text = format!("the new recovery key could not be shown: {error}");
-        let next = "Remove its slot, the newest one of `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another.";
+        let next = "Remove its slot, the newest in `wyng-ctl key list ARCHIVE`, with `wyng-ctl key remove ARCHIVE SLOT`, and add another key.";
         Self::new(
             "key-unshown",
             ExitStatus::Failed,
             text,
-            "All sessions and all other passphrases and keys.",
+            "All sessions, and all other passphrases and keys.",
             next,
         )
     }
 
-    /// A file that the person asked for beside the result.
+    /// A file that the user asked for cannot be written.
     pub(crate) fn of_unwritable(path: &Path, error: &dyn std::fmt::Display) -> Self {
         let text = format!("{} cannot be written: {error}", path.display());
         Self::new(
@@ -283,56 +280,56 @@ impl Message {
             ExitStatus::Failed,
             text,
             "Nothing else was changed.",
-            "Name another place, or make room there.",
+            "Name another file, or free some space there.",
         )
     }
 
     pub(crate) fn of_needed_sources() -> Self {
         Self::usage(
-            "which volumes?",
-            "Name each behind the archive as PATH or NAME=PATH, or as the configuration does, or add --all.",
+            "the volumes are missing",
+            "Name each after the archive as PATH, NAME=PATH or a volume of the configuration, or add --all.",
         )
     }
 
-    /// `action` is what was to be confirmed, as in "overwriting /dev/sdb".
+    /// An action that was not confirmed, such as "overwriting /dev/sdb".
     pub(crate) fn of_answer(answer: Answer, action: &str) -> Self {
         let (code, exit, text, next) = match answer {
             Answer::NoTerminal => (
                 "confirmation-needed",
                 ExitStatus::Usage,
-                format!("{action} has to be confirmed, and there is no terminal to ask on"),
+                format!("{action} must be confirmed, and there is no terminal"),
                 "Add --yes.",
             ),
             Answer::Interrupted => (
                 "not-confirmed",
                 ExitStatus::Interrupted,
                 format!("{action} was interrupted"),
-                "Run it again, and answer yes.",
+                "Run the same command again, and answer yes.",
             ),
             Answer::Yes | Answer::No => (
                 "not-confirmed",
                 ExitStatus::Interrupted,
                 format!("{action} was not confirmed"),
-                "Run it again, and answer yes.",
+                "Run the same command again, and answer yes.",
             ),
         };
         Self::new(code, exit, text, "Nothing was changed.", next)
     }
 
-    /// Whether it only says that no archive was ever made here, in the usual place.
+    /// Whether the error is that the state folder does not exist.
     pub(crate) fn is_no_state(&self) -> bool {
         self.code == NO_STATE
     }
 
-    /// ARCHIVE was left out, and it is not clear which one.
+    /// ARCHIVE was left out, and none or several are known.
     pub(crate) fn of_needed_archive(known: &[String]) -> Self {
         let (text, next) = match known {
             [] => (
-                "no archive is known here".to_owned(),
-                "Make one with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`."
+                "no archive is known".to_owned(),
+                "Create an archive with `wyng-ctl archive create NAME --store URL`, or adopt one with `wyng-ctl archive open NAME --store URL`."
                     .to_owned(),
             ),
-            known => (format!("which archive? Known here are {}", known.join(", ")), "Name it, or set WYNG_ARCHIVE.".to_owned()),
+            known => (format!("the archive was not named; known are {}", known.join(", ")), "Name the archive, or set WYNG_ARCHIVE.".to_owned()),
         };
         Self::new(
             "archive-needed",
@@ -344,7 +341,7 @@ impl Message {
     }
 
     pub(crate) fn of_unheard_signals(error: &io::Error) -> Self {
-        let text = format!("the system does not let this process hear signals: {error}");
+        let text = format!("this process cannot receive signals: {error}");
         Self::new(
             "signals",
             ExitStatus::Failed,

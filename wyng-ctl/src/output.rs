@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where results go: standard output, or standard error while a volume is written to standard
-//! output. A write that fails is remembered: a full disk is a failure of the command, a reader that
-//! went away is none.
+//! The output of results: standard output, or standard error while a volume is restored to standard
+//! output. A failed write is remembered: a full disk is a failure of the command, a reader that
+//! closed its pipe is not.
 
 use std::io::{self, IsTerminal, Write};
 
-/// See the module's first line.
+/// The stream of results, and the first write to it that failed.
 #[derive(Debug)]
 pub(crate) struct Output {
     to_stderr: bool,
@@ -13,8 +13,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// With `stdout_is_target`, standard output carries a volume, and nothing else may be written
-    /// to it.
+    /// `stdout_is_target`: standard output carries a volume, so that results go to standard error.
     pub(crate) fn new(stdout_is_target: bool) -> Self {
         Self {
             to_stderr: stdout_is_target,
@@ -22,12 +21,12 @@ impl Output {
         }
     }
 
-    /// Writes one line, or several.
+    /// Writes one or several lines.
     pub(crate) fn line(&mut self, text: &str) {
         self.bytes(format!("{text}\n").as_bytes());
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let mut to: Box<dyn Write> = if self.to_stderr {
             Box::new(io::stderr().lock())
@@ -37,8 +36,8 @@ impl Output {
         self.note(to.write_all(bytes).and_then(|()| to.flush()));
     }
 
-    /// Why something is missing from it. Where `all_counts`, a reader that went away is a reason
-    /// too; else it has seen what it wanted (`| head`).
+    /// The first write that failed. A closed pipe counts only if `all_counts`; otherwise the reader
+    /// has seen what it wanted (`| head`).
     pub(crate) fn failure(&mut self, all_counts: bool) -> Option<io::Error> {
         self.failed
             .take()
@@ -52,8 +51,8 @@ impl Output {
     }
 }
 
-/// May standard output have colours? Only a terminal that knows them, and a person who wants them
-/// (`NO_COLOR`, see no-color.org).
+/// Whether standard output may have colours: on a terminal that supports them, unless the user
+/// disabled them (`NO_COLOR`, see no-color.org).
 pub(crate) fn has_colours() -> bool {
     let says_no =
         |name: &str, no: fn(&str) -> bool| std::env::var(name).is_ok_and(|value| no(&value));

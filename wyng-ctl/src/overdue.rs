@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `status` compares with the profiles: is a newest session, or the last verify, too old?
+//! What `status` compares with the profiles: the ages of the newest sessions and of the last
+//! verify.
 
 use std::collections::HashMap;
 
@@ -9,19 +10,19 @@ use wyng_control::ToClient;
 use crate::clock::Clock;
 use crate::message::Message;
 
-/// What the daemon told of the archives, so far.
+/// What the daemon has reported of the archives so far.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     archive: String,
     volume: String,
-    /// By archive and volume, seconds since 1970 UTC.
+    /// Newest session of each archive and volume, seconds since 1970 UTC.
     newest: HashMap<(String, String), i64>,
-    /// By archive, the same; 0 for never.
+    /// Last complete verify of each archive, seconds since 1970 UTC; 0: never.
     verified: HashMap<String, i64>,
 }
 
 impl Watch {
-    /// Sessions follow their volume, and volumes their archive.
+    /// Takes one result. Sessions follow their volume, and volumes their archive.
     pub(crate) fn hear(&mut self, event: &ToClient) {
         match event {
             ToClient::Archive(archive) => {
@@ -38,8 +39,8 @@ impl Watch {
         }
     }
 
-    /// What is overdue, of all profiles, or of those of one archive. What is dated ahead of the
-    /// clock counts as overdue: it says nothing of how long ago anything was.
+    /// What is overdue in all profiles, or in those of one archive. A time ahead of the clock
+    /// counts as overdue, because its age is unknown.
     pub(crate) fn overdue(
         &self,
         config: &Config,

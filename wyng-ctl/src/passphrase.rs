@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The passphrase: from a terminal without echo, from a file, or from a program, into a pipe; never
-//! an argument, never the environment.
+//! The passphrase, from a terminal without echo, from a file, or from a program, into a pipe. It is
+//! never an argument or a variable of the environment.
 
 use std::env::VarError;
 use std::fs::File;
@@ -14,59 +14,59 @@ use zeroize::Zeroizing;
 
 use crate::quantity::{capitalized, shell_word};
 use crate::signals::{Said, Signals};
-use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, NoAnswer, Terminal};
+use crate::terminal::{ANSWER_MAX_BYTES as MAX_BYTES, Echo, NoAnswer, Terminal};
 
 /// The program that prints the passphrase, with its arguments.
 pub(crate) const COMMAND_VARIABLE: &str = "WYNG_PASSPHRASE_COMMAND";
-/// How often a person may try.
+/// Maximum number of tries on a terminal.
 const TRIES: usize = 3;
 
 /// Where a passphrase comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A file; `-` is standard input.
+    /// This file; `-` is standard input.
     File(PathBuf),
-    /// A program and its arguments, one after the other.
+    /// This program with its arguments.
     Command(Vec<String>),
-    /// The person.
+    /// The user at the terminal.
     Terminal,
 }
 
 /// Why there is no passphrase.
 #[derive(Debug)]
 pub(crate) enum NoPassphrase {
-    /// Each pair that was typed differed.
+    /// The two entries of a new passphrase differed in every try.
     Differ,
-    /// Nothing was given.
+    /// The passphrase is empty.
     Empty(Origin),
-    /// More than 1024 bytes.
+    /// The passphrase exceeds 1024 bytes.
     TooLong(Origin),
-    /// A text with something in it that nobody can type; which thing.
+    /// The passphrase is text that cannot be typed, and why.
     Untypable(Origin, Untypable),
-    /// There is no terminal to ask on, and no file was named.
+    /// There is no terminal, and no file was named.
     NoTerminal,
-    /// The person interrupted.
+    /// The user interrupted.
     Interrupted,
-    /// The person answered with the end of the input.
+    /// The user ended the input.
     GivenUp,
     /// The file or terminal cannot be read.
     Unreadable(Origin, io::Error),
     /// The program failed.
     CommandFailed(Vec<String>, ExitStatus),
-    /// What the environment says is no command; why.
+    /// The variable of the environment is not a command, and why.
     CommandWrong(&'static str),
-    /// A second try is for people.
+    /// A file or program gives only one passphrase, and a second one was asked for.
     OnlyOnce,
 }
 
-/// What makes a text another passphrase than the one that a person types.
+/// Why a text differs from the passphrase that a user would type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untypable {
-    /// `\r\n`.
+    /// It ends in `\r\n`.
     WindowsLineEnd,
-    /// A second line.
+    /// It has a second line.
     SeveralLines,
-    /// A byte order mark, or UTF-16.
+    /// It begins with a byte order mark, or is UTF-16.
     Mark,
 }
 
@@ -86,31 +86,31 @@ impl std::fmt::Display for NoPassphrase {
         match self {
             Self::Differ => f.write_str("the two passphrases differ"),
             Self::Empty(Origin::Terminal) => f.write_str("the passphrase is empty"),
-            Self::Empty(origin) => write!(f, "{origin} gives an empty passphrase"),
+            Self::Empty(origin) => write!(f, "{origin} has an empty passphrase"),
             Self::TooLong(origin) => write!(
                 f,
-                "{origin} gives a passphrase of more than {MAX_BYTES} bytes"
+                "{origin} has a passphrase of more than {MAX_BYTES} bytes"
             ),
             Self::Untypable(origin, Untypable::WindowsLineEnd) => {
                 write!(
                     f,
-                    "{origin} ends its line as Windows does (CR LF): the CR would be a part of the passphrase"
+                    "{origin} ends its line with CR LF, as Windows does: the CR would be part of the passphrase"
                 )
             }
             Self::Untypable(origin, Untypable::SeveralLines) => {
-                write!(f, "{origin} gives more than one line")
+                write!(f, "{origin} has more than one line")
             }
             Self::Untypable(origin, Untypable::Mark) => {
                 write!(
                     f,
-                    "{origin} begins with a byte order mark (UTF-16, or UTF-8 as Windows writes it), which would be a part of the passphrase"
+                    "{origin} begins with a byte order mark (UTF-16, or UTF-8 as Windows writes it), which would be part of the passphrase"
                 )
             }
             Self::NoTerminal => f.write_str("there is no terminal to ask for the passphrase"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::GivenUp | Self::OnlyOnce => f.write_str("no passphrase was given"),
             Self::Unreadable(origin, error) => write!(f, "{origin} cannot be read: {error}"),
-            Self::CommandWrong(why) => write!(f, "{COMMAND_VARIABLE} is no command: {why}"),
+            Self::CommandWrong(why) => write!(f, "{COMMAND_VARIABLE} is not a command: {why}"),
             Self::CommandFailed(words, status) => write!(
                 f,
                 "{COMMAND_VARIABLE} ({}) failed: {status}",
@@ -121,20 +121,21 @@ impl std::fmt::Display for NoPassphrase {
 }
 
 impl NoPassphrase {
-    /// What to do next, where that is not what every command without a passphrase says.
+    /// What to do next, if that differs from the advice of
+    /// [`Failure::NoPassphrase`](wyng_control::Failure::NoPassphrase).
     pub(crate) fn next(&self) -> Option<String> {
         Some(match self {
             Self::Untypable(Origin::File(path), Untypable::WindowsLineEnd) if path.as_os_str() != "-" => {
-                format!("Take the CR off: sed -i 's/\\r$//' {}", shell_word(&path.to_string_lossy()))
+                format!("Remove the CR: sed -i 's/\\r$//' {}", shell_word(&path.to_string_lossy()))
             }
             Self::Untypable(..) => {
-                "Give the passphrase as one line of plain text (UTF-8 without a mark); its newline is not a part of it.".into()
+                "Give the passphrase as one line of plain text (UTF-8 without a mark); its newline is not part of it.".into()
             }
             Self::Empty(Origin::File(_)) => "Name the file that has the passphrase in its first line.".into(),
-            Self::TooLong(_) => format!("Choose one of at most {MAX_BYTES} bytes."),
+            Self::TooLong(_) => format!("Choose a passphrase of at most {MAX_BYTES} bytes."),
             Self::Unreadable(Origin::File(_), _) => "Check the path and its permissions: the file is read with your rights.".into(),
             Self::CommandWrong(_) => format!(
-                "Write a program and its arguments into {COMMAND_VARIABLE}; quotation marks hold white space, and no shell reads it."
+                "Set {COMMAND_VARIABLE} to a program and its arguments; quotation marks protect white space, and no shell is involved."
             ),
             Self::Unreadable(Origin::Command(_), _) | Self::CommandFailed(..) | Self::Empty(Origin::Command(_)) => {
                 format!("Run the command by hand: it must print the passphrase. Unset {COMMAND_VARIABLE} to be asked.")
@@ -146,7 +147,7 @@ impl NoPassphrase {
 }
 
 impl Origin {
-    /// The program that the environment names, or the person.
+    /// The program that the environment names, or else the terminal.
     pub(crate) fn of_environment() -> Result<Self, NoPassphrase> {
         match std::env::var(COMMAND_VARIABLE) {
             Err(VarError::NotPresent) => Ok(Self::Terminal),
@@ -159,7 +160,7 @@ impl Origin {
     }
 }
 
-/// The read end of a pipe that holds the passphrase, which is nowhere else any more.
+/// The read end of a pipe that holds the only copy of the passphrase.
 pub(crate) fn as_pipe(
     origin: &Origin,
     archive: &str,
@@ -177,14 +178,14 @@ pub(crate) fn as_pipe(
     let unreadable = |error| NoPassphrase::Unreadable(origin.clone(), error);
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| unreadable(errno.into()))?;
-    // At most 1024 bytes: a pipe takes them at once.
+    // A pipe takes 1024 bytes without a reader.
     File::from(write)
         .write_all(&passphrase)
         .map_err(unreadable)?;
     Ok(read)
 }
 
-/// The one line of text in a pipe whose writer is done.
+/// The one line of text in a pipe whose writer has closed it.
 pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
     File::from(pipe)
@@ -193,8 +194,8 @@ pub(crate) fn read_line(pipe: OwnedFd) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// What a program or file gave, without its final newline. A text must be one that can also be
-/// typed; what is no text is a key, and is taken as it is.
+/// The passphrase from a program or file, without the final newline. Text must be typable; bytes
+/// that are not text are a key, and stay unchanged.
 fn check(
     origin: &Origin,
     mut bytes: Zeroizing<Vec<u8>>,
@@ -234,8 +235,8 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     read_all(&mut source).map_err(unreadable)
 }
 
-/// Room for all that is allowed, a line end, and one byte that shows that there is more; a growing
-/// buffer would leave copies behind.
+/// Room for the maximum, a line end, and one byte that reveals an excess; a growing buffer would
+/// leave copies behind.
 fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; MAX_BYTES + 3]);
     let mut length = 0usize;
@@ -251,7 +252,7 @@ fn read_all(source: &mut dyn Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Runs a program with the caller's rights and without a shell. It may ask on the terminal; its
+/// Runs a program with the caller's rights and without a shell. It may use the terminal; its
 /// standard input is empty.
 fn run(words: &[String], signals: &Signals) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
     let unreadable = |error| NoPassphrase::Unreadable(Origin::Command(words.to_vec()), error);
@@ -300,7 +301,7 @@ fn from_terminal(
     asked: Asked,
     signals: &Signals,
 ) -> Result<Zeroizing<Vec<u8>>, NoPassphrase> {
-    let terminal = Terminal::open(true, signals)?;
+    let terminal = Terminal::open(Echo::Hidden, signals)?;
     if asked == Asked::Again {
         terminal
             .say("Wrong passphrase. Try again.\n")

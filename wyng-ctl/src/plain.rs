@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Text from elsewhere, so that it cannot command a terminal.
+//! Text from elsewhere, made harmless to a terminal.
 
-/// Text that may come from an archive, with what a terminal would obey made visible.
+/// The text with control characters, and characters that change its direction, written as escapes.
 pub(crate) fn plain(text: &str) -> String {
     let harmless = |char: char| {
         !char.is_control()

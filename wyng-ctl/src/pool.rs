@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes of qubes that run: what is written to one in its place is lost when the qube halts, and
-//! it may not even be there.
+//! Volumes of running qubes: writes to one in place are lost when the qube halts, and its file may
+//! not even exist.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -11,16 +11,16 @@ use rustix::io::Errno;
 use wyng_config::{dirty_image, mapped_snapshot};
 use wyng_control::{NoSource, TargetFault};
 
-/// Why a source cannot be opened: a volume that is not there may be away while its qube runs.
+/// Why a source cannot be opened: a missing volume may belong to a running qube.
 pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
     let is_missing = why == NoSource::Errno(Errno::NOENT.raw_os_error());
     let is_away = is_missing && dirty_image(path).is_some_and(|dirty| dirty.exists());
     if is_away { NoSource::QubeRuns } else { why }
 }
 
-/// A target that is changed where it is, as it was opened.
+/// A target that is changed in place, as it was opened.
 pub(crate) struct InPlace {
-    /// Without links.
+    /// The path without links.
     path: PathBuf,
     file: OwnedFd,
 }
@@ -41,13 +41,13 @@ impl InPlace {
         }
     }
 
-    /// Its path, if what was written there is not what stands there now, or not for long: its qube
-    /// was started meanwhile.
+    /// The target's path, if its qube was started meanwhile: the written content is then no longer
+    /// there, or will be replaced.
     pub(crate) fn lost(&self) -> Option<&Path> {
         (self.is_written_elsewhere() || !self.still_there()).then_some(&self.path)
     }
 
-    /// Whether a qube writes to something that will take its place.
+    /// Whether a running qube writes to a snapshot that will replace it.
     fn is_written_elsewhere(&self) -> bool {
         let Ok(found) = rustix::fs::fstat(&self.file) else {
             return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Whether an unattended backup may run now: on battery it is put off for three days, and then runs
-//! where enough is left. The rule is [`may_run`]; what it goes by is read from sysfs, and from a
-//! note of when the putting off began.
+//! Whether an unattended backup may run now: on battery it is deferred for three days, and then
+//! runs if enough charge is left. The rule is [`may_run`]; its inputs come from sysfs and from a
+//! note with the time of the first deferral.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use crate::client::default_state_dir;
 use crate::message::Message;
 
-/// So long a backup is put off on battery, whatever is left.
+/// Time for which a backup is deferred on battery, whatever the charge, seconds.
 const PATIENCE_SECS: i64 = 3 * 86_400;
-/// Afterwards it runs on battery where more than this is left.
+/// Charge above which it then runs on battery, percent.
 const ENOUGH_PERCENT: u8 = 60;
 
-/// Where the power comes from.
+/// The source of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Power {
-    /// The mains, or a machine that says nothing of it.
+    /// The mains, or a machine that does not report its source.
     Mains,
-    /// A battery, and what is left of it: of several the mean, 0 where none says.
+    /// A battery.
     Battery {
-        /// 0 to 100.
+        /// Charge, 0 to 100: the mean of several batteries, 0 if none reports it.
         percent: u8,
     },
 }
 
-/// The rule. `waited_secs` is how long the backup has been put off already.
+/// The rule. `waited_secs` is the time since the first deferral.
 fn may_run(power: Power, waited_secs: i64) -> bool {
     match power {
         Power::Mains => true,
@@ -34,10 +34,10 @@ fn may_run(power: Power, waited_secs: i64) -> bool {
     }
 }
 
-/// Whether the backup of that profile may run at `now` (seconds since 1970 UTC); the message says
-/// why not.
+/// Whether the backup of a profile may run at `now`, seconds since 1970 UTC. The message says why
+/// not.
 ///
-/// A note that cannot be written would put it off for ever: then it runs.
+/// Without a note the backup would be deferred for ever, so it runs if the note cannot be written.
 pub(crate) fn check(profile: &str, power_supplies: &Path, now: i64) -> Result<(), Message> {
     let Some(note) = Note::of(profile) else {
         return Ok(());
@@ -50,7 +50,12 @@ pub(crate) fn check(profile: &str, power_supplies: &Path, now: i64) -> Result<()
             if since.is_none() && note.write(now).is_err() {
                 return Ok(());
             }
-            Err(Message::of_deferred(percent, waited_secs >= PATIENCE_SECS))
+            let why = if waited_secs >= PATIENCE_SECS {
+                "60 % or less is left"
+            } else {
+                "the backup is deferred for at most three days"
+            };
+            Err(Message::of_deferred(percent, why))
         }
         _ => {
             note.remove();
@@ -59,11 +64,11 @@ pub(crate) fn check(profile: &str, power_supplies: &Path, now: i64) -> Result<()
     }
 }
 
-/// Since when a backup is put off: one number in a file.
+/// The time of the first deferral: one number in a file.
 struct Note(PathBuf);
 
 impl Note {
-    /// In the unit's state directory; without a unit, in the caller's.
+    /// The note of a profile: in the unit's state directory, or without a unit in the caller's.
     fn of(profile: &str) -> Option<Self> {
         let folder = std::env::var_os("STATE_DIRECTORY")
             .map(PathBuf::from)
@@ -71,7 +76,7 @@ impl Note {
         Some(Self(folder.join(format!("deferred-since.{profile}"))))
     }
 
-    /// A time in the future was written under another clock, and counts as now.
+    /// The time in the note; a time ahead of `now` is from another clock and counts as `now`.
     fn read(&self, now: i64) -> Option<i64> {
         let text = std::fs::read_to_string(&self.0).ok()?;
         text.trim().parse().ok().map(|since: i64| since.min(now))
@@ -87,8 +92,8 @@ impl Note {
     }
 }
 
-/// Mains if any source of it is online; else battery if one of the machine's own gives power. A
-/// mouse's battery does not count.
+/// Mains if any source of mains power is online; otherwise battery if one of the machine's own
+/// batteries discharges. The battery of a device such as a mouse does not count.
 fn read_power(power_supplies: &Path) -> Power {
     let mut batteries = Vec::new();
     for supply in std::fs::read_dir(power_supplies)

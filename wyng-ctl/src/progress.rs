@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How far a job is, on standard error: a line that is rewritten on a terminal, plain lines
+//! The progress of a job on standard error: a line that is rewritten on a terminal, plain lines
 //! elsewhere, or JSON lines.
 
 use std::io::{IsTerminal, Write};
@@ -12,16 +12,16 @@ use crate::columns::{cut, shorten, width};
 use crate::plain::plain;
 use crate::quantity::{show_bytes, show_share};
 
-/// Before that a rate says nothing.
+/// Time before which a rate means nothing.
 const RATE_AFTER: Duration = Duration::from_secs(1);
-/// A name is not cut to less.
+/// Minimum width of a shortened name, columns.
 const NAME_LEAST: usize = 8;
-/// A bar of fewer columns shows nothing.
+/// Minimum width of a bar, columns.
 const BAR_LEAST: usize = 10;
 const BAR_MOST: usize = 32;
-/// Before a bar.
+/// Columns before a bar.
 const GAP: usize = 2;
-/// Without a terminal a line is worth printing this often, and at each new phase or volume.
+/// Without a terminal, the time between two lines of one phase and volume.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 enum Style {
@@ -34,19 +34,19 @@ enum Style {
 /// Shows progress.
 pub(crate) struct Progress {
     style: Style,
-    /// What the rate is counted for, and since when.
+    /// The present phase and volume, and the time of their beginning, for the rate.
     current: Option<(Phase, Option<String>, Instant)>,
     last_line: Option<Instant>,
     bar_shown: bool,
-    /// The end of the current one was shown.
+    /// The end of the present phase was shown.
     end_shown: bool,
-    /// How many volumes the command is about, if that is known, and which one it is at.
+    /// Number of volumes of the command, 0 if unknown, and the number of the present one.
     volume_total: usize,
     volume_number: usize,
 }
 
 impl Progress {
-    /// Progress of a command about so many volumes; 0 where that is not known.
+    /// The progress of a command about `volume_total` volumes; 0: unknown.
     pub(crate) fn new(options: &Options, volume_total: usize) -> Self {
         let style = match options.progress {
             _ if options.quiet => Style::None,
@@ -110,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// Others' commands come first.
+    /// Shows that the command waits for others.
     pub(crate) fn say_queued(&mut self, before: u32) {
         match self.style {
             Style::None => {}
@@ -124,7 +124,7 @@ impl Progress {
         }
     }
 
-    /// Somebody else's command runs.
+    /// Shows the command of another client.
     pub(crate) fn say_running(&mut self, command: &str, archive: Option<&str>, queued: u32) {
         self.clear();
         match self.style {
@@ -141,18 +141,18 @@ impl Progress {
         }
     }
 
-    /// Ctrl-Z: the daemon is another program, and what it does has no end here.
+    /// Shows after Ctrl-Z that the daemon continues.
     pub(crate) fn say_stopped(&mut self) {
         self.clear();
         match self.style {
             Style::None | Style::Json => {}
             Style::Bar | Style::Lines => write_line(
-                "wyng-ctl stops; the daemon goes on until it needs an answer. `fg` shows it again, and Ctrl-C then ends it",
+                "wyng-ctl is stopped; the daemon continues until it needs an answer. `fg` resumes, and Ctrl-C then ends the command",
             ),
         }
     }
 
-    /// Takes the bar away before something else is printed.
+    /// Removes the bar before something else is printed.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.bar_shown) {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
@@ -212,7 +212,7 @@ impl Progress {
     }
 }
 
-/// What a line says, as far as there is room for it.
+/// The parts of a line, which are left out one by one where the line is too long.
 #[derive(Debug, Default, Clone)]
 struct Parts {
     phase: &'static str,
@@ -227,7 +227,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// A plain line, as long as it is.
+    /// A plain line of any length.
     fn line(&self) -> String {
         let figures = [
             &self.percent,
@@ -249,8 +249,8 @@ impl Parts {
         }
     }
 
-    /// A line with a bar, in at most `columns`. What is least missed goes first: bytes sent, the
-    /// middle of the name, the rate, the time left.
+    /// A line with a bar of at most `columns`. The parts left out first are the bytes sent, the
+    /// middle of the name, the rate, and the time left.
     fn bar(&self, columns: usize) -> String {
         let name = width(&self.volume);
         for cleared in 0..=4 {
@@ -287,7 +287,7 @@ impl Parts {
         cut(self.head(NAME_LEAST).chars(), columns)
     }
 
-    /// What is left of the room becomes the bar.
+    /// The line with a bar as wide as the remaining room.
     fn fitted(&self, columns: usize, name: usize) -> String {
         let line = self.without_bar(name);
         let room = columns
@@ -397,7 +397,7 @@ fn json_line(told: &Told) -> String {
     .to_string()
 }
 
-/// Standard error may be closed; progress is no reason to fail.
+/// A closed standard error is ignored: progress is no reason to fail.
 fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sizes, durations and times, as people write and read them.
+//! Sizes, times, ids and words, as users write and read them.
 
 use jiff::Timestamp;
 use wyng_config::parse_bytes;
 
-/// A size of at most 4 GiB.
+/// A size of less than 4 GiB, bytes.
 pub(crate) fn parse_small_bytes(text: &str) -> Result<u32, String> {
     u32::try_from(parse_bytes(text)?).map_err(|_| format!("{text:?} is too large"))
 }
@@ -17,12 +17,12 @@ const UNITS: [(u64, &str); 5] = [
     (1 << 10, "KiB"),
 ];
 
-/// `1.5 GiB`, `64 MiB`: for a sentence.
+/// A size for a sentence: `1.5 GiB`, `64 MiB`.
 pub(crate) fn show_bytes(bytes: u64) -> String {
     column_bytes(bytes).replace(".0 ", " ")
 }
 
-/// `4.4 of 10 GiB`.
+/// A share of a size: `4.4 of 10 GiB`.
 pub(crate) fn show_share(done: u64, total: u64) -> String {
     let (size, _) = UNITS
         .iter()
@@ -37,7 +37,7 @@ pub(crate) fn show_share(done: u64, total: u64) -> String {
     format!("{done} of {}", show_bytes(total))
 }
 
-/// `1.5 GiB`, `64.0 MiB`: for a column.
+/// A size for a column: `1.5 GiB`, `64.0 MiB`.
 pub(crate) fn column_bytes(bytes: u64) -> String {
     let Some((size, unit)) = UNITS.iter().find(|(size, _)| bytes >= *size) else {
         return format!("{bytes} B");
@@ -59,7 +59,7 @@ pub(crate) fn shell_word(text: &str) -> String {
     }
 }
 
-/// The text as the beginning of a sentence.
+/// The text with a capital first letter.
 pub(crate) fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
@@ -67,7 +67,7 @@ pub(crate) fn capitalized(text: &str) -> String {
     })
 }
 
-/// As ids are written.
+/// An id in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The configuration as the command line meets it: found, and read where a command asks it.
+//! The configuration file: its path, and reading it for commands that use it.
 
 use std::io;
 use std::path::Path;
@@ -9,20 +9,20 @@ use wyng_config::{Config, ConfigError, DEFAULT_PATH};
 use crate::cli::Options;
 use crate::message::Message;
 
-/// Where it is.
+/// The path of the configuration.
 pub(crate) fn path(options: &Options) -> &Path {
     options.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
 }
 
-/// Where one is that can be read and has no mistake. One that is wrong stops what asks it, and
-/// nothing else.
+/// The path of a configuration without a mistake. A wrong configuration stops only the commands
+/// that use it.
 pub(crate) fn usable(options: &Options) -> Option<&Path> {
     let path = path(options);
     Config::read(path).is_ok().then_some(path)
 }
 
-/// Reads it. Only one that was named must be there; the usual one may also be for others' eyes.
-/// Every mistake is told.
+/// Reads the configuration. A named file must exist and be readable; the default one may be
+/// missing, or readable only for others. The error lists every mistake.
 pub(crate) fn read(options: &Options) -> Result<Config, Vec<Message>> {
     let read = match &options.config {
         Some(path) => Config::read(path),
@@ -38,7 +38,7 @@ pub(crate) fn read(options: &Options) -> Result<Config, Vec<Message>> {
     read.map_err(|error| messages(&error))
 }
 
-/// What is told of a configuration that cannot be used.
+/// The errors of a configuration that cannot be used.
 pub(crate) fn messages(error: &ConfigError) -> Vec<Message> {
     match error {
         ConfigError::Unreadable { path, error } => vec![Message::of_unreadable_config(path, error)],

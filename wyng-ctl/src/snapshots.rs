@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Base snapshots on this machine: which there are, which nothing uses any more, and removing them.
-//! The daemon says what the archives use; the folders are looked into here, with the caller's
-//! rights.
+//! Base snapshots on this machine: listing them, finding unused ones, and removing them. The daemon
+//! reports which ones the archives use; wyng-ctl reads their folders with the caller's rights.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -20,7 +19,7 @@ use crate::report::{Report, SnapshotLine};
 /// File systems whose files can be cloned.
 const CLONING: [&str; 2] = ["btrfs", "xfs"];
 
-/// What the daemon says of its archives.
+/// What the daemon reports of its archives.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     archives: Vec<Archive>,
@@ -40,28 +39,27 @@ struct Archive {
 pub(crate) enum About<'a> {
     /// All, or those of one archive.
     Shown(Option<&'a str>),
-    /// Those that nothing uses.
+    /// Those that are unused.
     LeftOver,
     /// All of one archive, used or not.
     Archive(&'a str),
 }
 
-/// Where base snapshots are looked for. Those of archives that are known here are found wherever
-/// they lie.
+/// The places to search for base snapshots. Those of known archives are found in all of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Where<'a> {
-    /// Beside the volumes that it names, and those that the daemon remembers.
+    /// The configuration: its volumes are searched beside those that the daemon remembers.
     pub(crate) config: &'a Config,
-    /// Those of unknown archives too at the top of every mounted file system that can hold them:
-    /// they may be in another user's or daemon's use.
+    /// Also finds those of unknown archives at the top of every mounted file system that can hold
+    /// base snapshots; another user or daemon may use them.
     pub(crate) everywhere: bool,
 }
 
-/// A folder that was looked into.
+/// A folder with base snapshots.
 struct Place {
     path: PathBuf,
     folder: Folder,
-    /// What lies in it is the caller's, whether its archive is known or not.
+    /// Its snapshots belong to the caller even if their archive is not known.
     is_ours: bool,
 }
 
@@ -72,7 +70,7 @@ struct Found<'a> {
 }
 
 impl Snapshots {
-    /// Volumes follow their archive.
+    /// Takes one result. Volumes follow their archive.
     pub(crate) fn hear(&mut self, event: &ToClient) {
         match event {
             ToClient::SnapshotsOf {
@@ -96,7 +94,7 @@ impl Snapshots {
         }
     }
 
-    /// Reports them.
+    /// Reports the base snapshots.
     pub(crate) fn show(&self, about: About<'_>, looked: Where<'_>, report: &mut Report) {
         let (places, closed) = self.places(looked);
         let found = found(&places);
@@ -114,7 +112,7 @@ impl Snapshots {
         report.take_snapshots(lines);
     }
 
-    /// Removes them, and reports each; what cannot be removed is a failure.
+    /// Removes the base snapshots, and reports each. One that cannot be removed is an error.
     pub(crate) fn remove(&self, about: About<'_>, looked: Where<'_>, report: &mut Report) {
         let (places, closed) = self.places(looked);
         let mut lines = Vec::new();
@@ -140,8 +138,8 @@ impl Snapshots {
         report.take_snapshots(lines);
     }
 
-    /// The folders in which base snapshots may lie: those that are remembered, those above volumes,
-    /// and those at the top of a file system. And those that are remembered and cannot be opened.
+    /// The folders that may hold base snapshots: remembered ones, those above volumes, and those at
+    /// the top of a file system; and the remembered folders that cannot be opened.
     fn places(
         &self,
         Where { config, everywhere }: Where<'_>,
@@ -230,7 +228,7 @@ impl Snapshots {
         }
     }
 
-    /// Why nothing uses it; `None` if something does, or that cannot be told.
+    /// Why a snapshot is unused; `None` if it is used, or this is unknown.
     fn left_over(&self, found: &Found<'_>, places: &[Place]) -> Option<&'static str> {
         let Some(archive) = self.archive_of(&found.kept) else {
             return Some("its archive is not known here");
@@ -282,8 +280,7 @@ impl Snapshots {
         }
     }
 
-    /// A folder in which the caller may not look, if the command is about what is said to lie in
-    /// it.
+    /// A remembered folder that the caller may not read, if the command is about its snapshot.
     fn unreadable(&self, folder: &Path, about: About<'_>) -> Option<SnapshotLine> {
         let is_asked = |archive: &Archive| match about {
             About::Shown(None) => true,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The sources of a backup: which volume each is; opening them, and keeping their base snapshots,
-//! with the caller's rights.
+//! The sources of a backup: naming their volumes, opening them, and keeping their base snapshots,
+//! all with the caller's rights.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -20,16 +20,16 @@ use crate::message::Message;
 pub(crate) struct Source {
     /// The volume's name.
     pub(crate) volume: String,
-    /// Where it is.
+    /// The source's path.
     pub(crate) path: PathBuf,
-    /// NAME=PATH was written.
+    /// The user wrote NAME=PATH.
     named: bool,
-    /// It is a name from the configuration, and the daemon opens it.
+    /// It is a volume of the configuration, which the daemon opens.
     configured: bool,
 }
 
 impl Source {
-    /// What the daemon hears of it before it asks for it.
+    /// The source as the command names it to the daemon.
     pub(crate) fn for_daemon(&self) -> BackupSource {
         BackupSource {
             volume: self.volume.clone(),
@@ -39,9 +39,9 @@ impl Source {
     }
 }
 
-/// `PATH`, `NAME=PATH` or the name of a volume in the configuration. A path's volume is called as
-/// its last component; a path with `=`, or called like a configured volume, begins with `./` or
-/// `/`.
+/// Parses `PATH`, `NAME=PATH` or the name of a configured volume. The volume of a path has the name
+/// of its last component. A path that contains `=`, or equals the name of a configured volume, must
+/// begin with `./` or `/`.
 pub(crate) fn parse(
     sources: &[OsString],
     configured: &BTreeMap<String, PathBuf>,
@@ -59,7 +59,7 @@ pub(crate) fn parse(
             let text = format!("two sources would both be volume {:?}", source.volume);
             return Err(Message::usage(
                 text,
-                "Give one of them a name of its own: NAME=PATH.",
+                "Give one of them another name: NAME=PATH.",
             ));
         }
     }
@@ -101,7 +101,7 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
     let named = name.is_some();
     let name = name
         .or_else(|| path.file_name())
-        .ok_or_else(|| Message::usage(format!("{source:?} names no file"), give_name))?;
+        .ok_or_else(|| Message::usage(format!("{source:?} does not name a file"), give_name))?;
     let volume = name
         .to_str()
         .ok_or_else(|| Message::usage(format!("{name:?} is not UTF-8"), give_name))?;
@@ -121,24 +121,24 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
 
 /// An opened source.
 pub(crate) struct Opened {
-    /// The source; and where it can be cloned, a new file for that, the same for reading, and the
-    /// base snapshot.
+    /// The source; if it can be cloned, a new file for the clone and the same file for reading; and
+    /// the base snapshot.
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// It can be cloned.
+    /// The source can be cloned.
     pub(crate) clones: bool,
-    /// What its base snapshot is of.
+    /// The label of its base snapshot.
     pub(crate) base: Option<BaseLabel>,
-    /// Where it lies.
+    /// The source's place.
     pub(crate) found: FoundSource,
 }
 
-/// The clones of sources, which get their names when their sessions are committed.
+/// The clones of sources, which get their names once their sessions are committed.
 #[derive(Default)]
 pub(crate) struct Clones(HashMap<u32, (Folder, OwnedFd, BaseOf)>);
 
 impl Clones {
-    /// Opens a source for reading, and what its clone needs, where its file system has that. `path`
-    /// is absolute.
+    /// Opens a source for reading, and the files for a clone if its file system supports clones.
+    /// `path` is absolute.
     pub(crate) fn open(
         &mut self,
         item: u32,
@@ -185,20 +185,20 @@ impl Clones {
         })
     }
 
-    /// A clone is the base snapshot from now on.
+    /// Makes a clone the base snapshot.
     pub(crate) fn keep(&mut self, item: u32, label: &BaseLabel) -> Result<(), Errno> {
         let (folder, file, _) = self.0.remove(&item).ok_or(Errno::BADF)?;
         folder.keep(file.as_fd(), label)
     }
 
-    /// The base snapshot of this source is not what its label says.
+    /// Removes the base snapshot of a source, which does not match its label.
     pub(crate) fn drop_base(&self, item: u32) -> Option<Result<(), Errno>> {
         self.0
             .get(&item)
             .map(|(folder, _, base_of)| folder.drop_base(base_of))
     }
 
-    /// A clone is not needed: having no name, it is gone.
+    /// Drops a clone that is not needed. Without a name it vanishes.
     pub(crate) fn forget(&mut self, item: u32) {
         self.0.remove(&item);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Questions to the person at the terminal, wherever the standard streams lead. What is hidden
-//! stays hidden when the program was stopped and goes on, and the terminal is as it was when the
-//! question is over, however it ends.
+//! Questions on the terminal, whatever the standard streams are. Hidden input stays hidden when the
+//! program is stopped and continued, and the terminal's modes are restored however the question
+//! ends.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::signals::{Said, Signals};
 
-/// The longest answer.
+/// Maximum length of an answer, bytes.
 pub(crate) const ANSWER_MAX_BYTES: usize = 1024;
 
 /// Why there is no answer.
@@ -22,11 +22,11 @@ pub(crate) const ANSWER_MAX_BYTES: usize = 1024;
 pub(crate) enum NoAnswer {
     /// The process has no terminal.
     NoTerminal,
-    /// The person interrupted, or the daemon that asked is gone.
+    /// The user interrupted, or the daemon that asked is gone.
     Interrupted,
-    /// The person ended the input (Ctrl-D), or the terminal is gone.
+    /// The user ended the input (Ctrl-D), or the terminal is gone.
     Ended,
-    /// More than [`ANSWER_MAX_BYTES`].
+    /// The answer exceeds [`ANSWER_MAX_BYTES`].
     TooLong,
     /// The terminal cannot be used.
     Unreadable(io::Error),
@@ -44,37 +44,46 @@ impl From<Errno> for NoAnswer {
     }
 }
 
-/// A terminal, with its modes as they were.
+/// Whether typed characters are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// They are shown.
+    Shown,
+    /// They are hidden, as those of a passphrase.
+    Hidden,
+}
+
+/// A terminal, and its modes before the question.
 pub(crate) struct Terminal<'a> {
     file: File,
     before: Termios,
-    hides: bool,
+    echo: Echo,
     signals: &'a Signals,
 }
 
 /// What ended the reading of a line.
 enum Line {
-    /// It is whole.
+    /// The line is complete.
     Whole(Zeroizing<Vec<u8>>),
-    /// The program was stopped meanwhile: the modes may be others, and the question has scrolled
+    /// The program was stopped meanwhile: the modes may have changed, and the question has scrolled
     /// away.
     Stopped,
 }
 
 impl<'a> Terminal<'a> {
-    /// The terminal that the process belongs to. While `hides`, what is typed is not shown.
-    pub(crate) fn open(hides: bool, signals: &'a Signals) -> Result<Self, NoAnswer> {
+    /// The terminal of the process.
+    pub(crate) fn open(echo: Echo, signals: &'a Signals) -> Result<Self, NoAnswer> {
         let file = open().map_err(|_| NoAnswer::NoTerminal)?;
         let before = rustix::termios::tcgetattr(&file).map_err(|_| NoAnswer::NoTerminal)?;
         Ok(Self {
             file,
             before,
-            hides,
+            echo,
             signals,
         })
     }
 
-    /// Asks, and waits for a line. What was typed before the question is no answer to it.
+    /// Asks, and waits for a line. Input typed before the question is discarded.
     pub(crate) fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
         loop {
             self.set_modes()?;
@@ -86,13 +95,13 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Says something to the person.
+    /// Prints a text on the terminal.
     pub(crate) fn say(&self, text: &str) -> io::Result<()> {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             match (&self.file).write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                // Ctrl-S holds what is written.
+                // Ctrl-S holds the output.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     rustix::io::retry_on_intr(|| {
                         rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)
@@ -105,10 +114,10 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// Discards what was typed, and shows or hides what will be.
+    /// Discards typed input, and sets whether further input is shown.
     fn set_modes(&self) -> Result<(), Errno> {
         let mut modes = self.before.clone();
-        if self.hides {
+        if self.echo == Echo::Hidden {
             modes.local_modes.remove(LocalModes::ECHO);
             modes.local_modes.insert(LocalModes::ECHONL);
         }
@@ -119,7 +128,7 @@ impl<'a> Terminal<'a> {
     }
 
     fn restore_modes(&self) {
-        // a terminal that is gone needs none
+        // A terminal that is gone needs no modes.
         let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Flush, &self.before);
     }
 
@@ -156,13 +165,13 @@ impl<'a> Terminal<'a> {
     }
 }
 
-/// Is there a person to ask?
+/// Whether there is a terminal.
 pub(crate) fn is_there() -> bool {
     open().is_ok_and(|file| rustix::termios::isatty(&file))
 }
 
 fn open() -> Result<File, Errno> {
-    // Not blocking: a read that waits would go on after a stop, with what is typed in sight.
+    // Non-blocking: a waiting read would continue after a stop, with the input in sight.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     rustix::fs::open("/dev/tty", flags, Mode::empty()).map(File::from)
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Bounds of every string, list and number of a command. The daemon checks them where a client
-//! speaks, before any role hears of the command.
+//! Bounds of every string, list and number in a command. The daemon checks them where it receives a
+//! client's message, before it forwards the command to any role.
 //!
-//! What is checked here is size and alphabet, so that no message grows on its way and no failure
-//! quotes a megabyte. Whether an archive, a volume or a session exists is for the keyholder to say.
+//! The checks cover size and alphabet, so that no message grows on its way and no failure quotes a
+//! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
 use crate::command::{BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
 use crate::failure::Failure;
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 pub const ARCHIVE_NAME_MAX_BYTES: usize = 64;
 /// Maximum length of a volume's name, bytes.
 pub const VOLUME_NAME_MAX_BYTES: usize = 200;
-/// Maximum length of a store's address, bytes: what an OPEN frame carries.
+/// Maximum length of a store's address, bytes: the limit of an OPEN frame.
 pub const STORE_MAX_BYTES: usize = 4096;
 /// Maximum length of a session's name, a tag or a recovery sheet's code, bytes.
 pub const WORD_MAX_BYTES: usize = 200;
@@ -24,12 +24,12 @@ const HOLD_OFF_MAX: HoldOff = HoldOff {
     runs: 65_535,
     secs: 36_525 * 86_400,
 };
-/// How much of a name that is too long a failure quotes, characters.
+/// Maximum length of a name that a failure quotes, characters.
 const QUOTED_CHARS: usize = 64;
 
 impl Command {
-    /// Checks every string, list and number against its bound. The failure names the first that is
-    /// out of bounds.
+    /// Checks every string, list and number against its bound. The failure names the first one that
+    /// is out of bounds.
     pub fn check_bounds(&self) -> Result<(), Failure> {
         if let Some(archive) = self.archive() {
             self.check_archive(archive)?;
@@ -115,8 +115,8 @@ impl Command {
         }
     }
 
-    /// A name that no archive can have is a bad name where an archive gets it, and the name of no
-    /// archive elsewhere.
+    /// A name that no archive can have is a bad name where a command gives it to an archive, and an
+    /// unknown archive elsewhere.
     fn check_archive(&self, archive: &str) -> Result<(), Failure> {
         if is_archive_name(archive) {
             return Ok(());
@@ -209,7 +209,7 @@ fn out_of_bounds(setting: &str, allowed: &str) -> Failure {
     }
 }
 
-/// The beginning of a name, for a failure.
+/// The beginning of a name, to be quoted in a failure.
 fn quoted(name: &str) -> String {
     let mut quoted: String = name.chars().take(QUOTED_CHARS).collect();
     if quoted.len() < name.len() {

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one way in which a local message becomes bytes: bincode, bounded, exact, canonical.
+//! The encoding of local messages: bincode, bounded, exact, canonical.
 //!
 //! bincode alone accepts trailing bytes and over-long integers; [`decode`] refuses both. Messages
 //! hold no recursive type and no list of empty elements, which its limit would not bound.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
-/// The most bytes of one message, well below what a Unix packet socket carries by default.
+/// Maximum size of one message, bytes: well below what a Unix packet socket carries by default.
 pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_MAX_BYTES>> =
     bincode::config::standard().with_limit::<MESSAGE_MAX_BYTES>();
 
-/// Why a local message was refused. For the receiver it means a bug or another version at the other
-/// end, and is fatal.
+/// Why a local message was refused. For the receiver this is fatal: the sender has a bug, or
+/// another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// More than [`MESSAGE_MAX_BYTES`].
+    /// The message exceeds [`MESSAGE_MAX_BYTES`].
     #[error("a message of more than 64 KiB")]
     TooLong,
-    /// The bytes are no message of the expected type.
+    /// The bytes are not a message of the expected type.
     #[error("a malformed message")]
     Malformed,
     /// Bytes follow the message.
@@ -40,7 +40,7 @@ pub fn encode<T: bincode::Encode>(message: &T) -> Result<Vec<u8>, CodecError> {
     }
 }
 
-/// Decodes one whole message and refuses everything that [`encode`] would not have written.
+/// Decodes exactly one message. Refuses every encoding that [`encode`] would not have written.
 pub fn decode<T: bincode::Encode + bincode::Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > MESSAGE_MAX_BYTES {
         return Err(CodecError::TooLong);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a client asks of the daemon. A path stands here only to be remembered
-//! and compared; the daemon never opens it.
+//! Commands: the first message of a client. The daemon remembers and compares the paths in them, and
+//! never opens one.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use bincode::{Decode, Encode};
 
 use crate::via::Via;
 
-/// Longer than a day nobody means.
+/// Maximum time for which `unlock` keeps a key, seconds: a longer one is surely a mistake.
 pub const UNLOCK_MAX_SECS: u64 = 86_400;
 
 /// Which session of a volume.
@@ -16,14 +16,14 @@ pub const UNLOCK_MAX_SECS: u64 = 86_400;
 pub enum SessionChoice {
     /// The newest.
     Latest,
-    /// By its name, a day (the last session of it), or a unique beginning of the name.
+    /// By its name, by a day (the last session of that day), or by a unique beginning of its name.
     Prefix(String),
-    /// By a tag.
+    /// By its tag.
     Tag(String),
 }
 
 impl fmt::Display for SessionChoice {
-    /// As it is written on a command line.
+    /// As on the command line.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Latest => to.write_str("latest"),
@@ -33,30 +33,30 @@ impl fmt::Display for SessionChoice {
     }
 }
 
-/// Whose base a snapshot is. There is at most one for each volume and archive.
+/// The volume of a base snapshot. Each volume of an archive has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct BaseOf {
     /// The archive's id.
     pub archive: [u8; 16],
-    /// The volume's id in it.
+    /// The volume's id in that archive.
     pub volume: [u8; 16],
 }
 
-/// Which session a base snapshot is the state of. What changed since it applies to the tree with
-/// this root, and to no other.
+/// The session of which a base snapshot is the state. Changes since then apply to the tree with
+/// this root and to no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct BaseLabel {
     /// Archive and volume.
     pub of: BaseOf,
-    /// The generation that brought the session.
+    /// The generation that added the session.
     pub generation: u64,
-    /// The session's name, seconds since 1970 UTC.
+    /// The time that names the session, seconds since 1970 UTC.
     pub session: i64,
-    /// The root of the content tree that was made from it.
+    /// The root of the session's content tree.
     pub root: [u8; 32],
 }
 
-/// What a session is compared with.
+/// The other side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum CompareWith {
     /// Another session of the volume.
@@ -65,29 +65,28 @@ pub enum CompareWith {
     Local,
 }
 
-/// A source of a backup, as the caller named it.
+/// A source of a backup, as the user named it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BackupSource {
     /// The volume's name.
     pub volume: String,
-    /// NAME=PATH was written, so a volume may move to another path.
+    /// The user wrote NAME=PATH, so that the volume may move to another path.
     pub named: bool,
-    /// The name of a volume in the configuration: the daemon opens the path that its own copy
-    /// gives.
+    /// The name is a volume of the configuration: the daemon opens the path in its own copy.
     pub configured: bool,
 }
 
-/// How new chunks are compressed; the format has one algorithm, so only its level is a choice.
+/// The compression of new chunks. The format has one algorithm, so only its level can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Compression {
-    /// zstd's level, -7 to 19.
+    /// Level of zstd, -7 to 19.
     pub zstd_level: i8,
 }
 
-/// How long what was given up stays in the store: both must have passed.
+/// The time for which unreferenced objects stay in the store: both conditions must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct HoldOff {
-    /// Committed runs.
+    /// Number of committed runs.
     pub runs: u32,
     /// Seconds of the admin domain's clock.
     pub secs: u64,
@@ -96,17 +95,17 @@ pub struct HoldOff {
 /// One command of the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
-    /// Makes an archive in an empty place. Asks for a new passphrase.
+    /// Creates an archive in an empty folder. Asks for a new passphrase.
     ArchiveCreate {
         /// The local name.
         archive: String,
-        /// Where the store is, for instance `dir:/mnt/backup/wyng`; opaque to the daemon.
+        /// Address of the store, for instance `dir:/mnt/backup/wyng`; opaque to the daemon.
         store_url: String,
-        /// The far end.
+        /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
         via: Via,
-        /// Power of two, 64 KiB to 1 MiB.
+        /// A power of two, 64 KiB to 1 MiB.
         chunk_size_bytes: u32,
-        /// Multiple of 4 KiB, 64 KiB to 64 MiB.
+        /// A multiple of 4 KiB, 64 KiB to 64 MiB.
         pack_size_bytes: u32,
         /// See [`Compression`].
         compression: Compression,
@@ -114,75 +113,75 @@ pub enum Command {
         hold_off: HoldOff,
         /// One deduplication domain for all volumes instead of one each.
         shared_domain: bool,
-        /// Memory of a guess at the passphrase, 64 MiB to 1 GiB.
+        /// Memory cost of one guess at the passphrase, 64 MiB to 1 GiB.
         kdf_memory_kib: u32,
-        /// Passes of a guess at the passphrase, 3 to 16.
+        /// Passes of one guess at the passphrase, 3 to 16.
         kdf_passes: u32,
     },
-    /// Adopts an archive or catches up with it: rebuilds the local state. Asks for the passphrase
-    /// where the credential is not here.
+    /// Adopts an archive or catches up with it by rebuilding the local state. Asks for the
+    /// passphrase if this machine has no credential.
     ArchiveOpen {
         /// The local name.
         archive: String,
-        /// Needed the first time.
+        /// Address of the store; required the first time.
         store_url: Option<String>,
-        /// Needed the first time; `local` by default.
+        /// The far end; `local` by default the first time.
         via: Option<Via>,
         /// The code from the recovery sheet.
         expect: Option<String>,
-        /// The newest sound generation below this one instead of the newest of all.
+        /// Opens the newest intact generation below this one instead of the newest of all.
         before: Option<u64>,
     },
     /// Makes this machine the archive's writer.
     ArchiveTakeOver {
-        /// Which.
+        /// The archive's name.
         archive: String,
     },
-    /// The archives that this state directory knows.
+    /// Lists the archives in this state folder.
     ArchiveList,
-    /// The names of these archives alone, whatever state each is in.
+    /// Lists only the names of these archives, whatever state each is in.
     ArchiveNames,
-    /// What is known of one archive.
+    /// Shows one archive as this machine knows it.
     ArchiveShow {
-        /// Which.
+        /// The archive's name.
         archive: String,
     },
     /// Removes the local state of an archive; the store is not touched.
     ArchiveForget {
-        /// Which.
+        /// The archive's name.
         archive: String,
     },
-    /// The damage that is known of an archive was seen, and lasts: it is no failure any more.
+    /// Acknowledges the known damage of an archive: it no longer counts as a failure.
     ArchiveAcknowledge {
-        /// Which.
+        /// The archive's name.
         archive: String,
     },
-    /// One run. Asks for each source.
+    /// Backs up volumes in one run. Asks for each source.
     Backup {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// What to back up, in order; a question's number is an index into this list.
+        /// The sources in order; the number of a question is an index into this list.
         sources: Vec<BackupSource>,
-        /// No session for a volume that did not change.
+        /// Makes no session for an unchanged volume.
         skip_unchanged: bool,
-        /// Reads and counts, sends nothing.
+        /// Reads and counts, and sends nothing.
         dry_run: bool,
         /// The volumes may be in use; the sessions are marked as crash-consistent.
         live: bool,
-        /// Also what a verify found damaged and did not believe, because it was so much, is sent
-        /// again.
+        /// Also sends again what `verify` reported as damaged in so large a part of the store that
+        /// it does not count as lost.
         heal: bool,
     },
-    /// Collects what changed and moves base snapshots to now. Asks for each source.
+    /// Collects the changes and renews the base snapshots. Asks for each source.
     Monitor {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// The volumes, in order; a question's number is an index into this list.
+        /// The volumes in order; the number of a question is an index into this list.
         sources: Vec<BackupSource>,
     },
-    /// What an archive holds, from the local state.
+    /// Lists the volumes and sessions of an archive from the local state.
     List {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
         /// One volume instead of all.
         volume: Option<String>,
@@ -191,132 +190,131 @@ pub enum Command {
     },
     /// Restores volumes. Asks for the passphrase and for each target.
     Restore {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// The volumes' names; empty: all that have the session.
+        /// The names of the volumes; empty: all volumes with the session.
         volumes: Vec<String>,
-        /// Which session of each.
+        /// The session of each volume.
         session: SessionChoice,
-        /// The targets are changed where they are.
+        /// Changes the targets in place.
         in_place: bool,
-        /// What a base snapshot says is the same is not read.
+        /// Does not read what a base snapshot reports as equal.
         quick: bool,
         /// Reports what would be fetched and written, and where; changes nothing.
         dry_run: bool,
-        /// Lost ranges become zeros, and are reported.
+        /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
     },
-    /// What differs between a session and another one, or the volume as it is. Asks for the volume.
+    /// Compares a session with another one, or with the volume as it is. Asks for the volume.
     Diff {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
         /// The volume's name.
         volume: String,
-        /// Which session of it.
+        /// The session.
         session: SessionChoice,
-        /// With what.
+        /// The other side of the comparison.
         with: CompareWith,
-        /// The person names the path of the volume for this command.
+        /// The user named the path of the volume for this command.
         named: bool,
-        /// The volume is one of the configuration: the daemon opens the path that its own copy
-        /// gives.
+        /// The configuration names the volume: the daemon opens the path in its own copy.
         configured: bool,
     },
-    /// Checks what the store has. Asks for the passphrase when `deep`.
+    /// Checks the objects in the store. Asks for the passphrase if `deep`.
     Verify {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// Only what these volumes need; empty: everything that the archive owns.
+        /// Checks only what these volumes need; empty: everything that the archive owns.
         volumes: Vec<String>,
-        /// Only what this session needs.
+        /// Checks only what this session needs.
         session: Option<SessionChoice>,
-        /// Opens every chunk too.
+        /// Also opens every chunk.
         deep: bool,
-        /// Reads at most so many bytes, those that were not read for longest first.
+        /// Maximum number of bytes to read, beginning with the pack that was read longest ago.
         budget_bytes: Option<u64>,
     },
-    /// The state of one archive or of all.
+    /// Shows the state of one archive or of all.
     Status {
-        /// Which; none: all.
+        /// The archive's name; `None`: all archives.
         archive: Option<String>,
     },
-    /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not ask
-    /// for the passphrase.
+    /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not
+    /// require the passphrase.
     Unlock {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// For how long: 1 to [`UNLOCK_MAX_SECS`].
+        /// Time for which the key is kept, seconds: 1 to [`UNLOCK_MAX_SECS`].
         secs: u64,
     },
     /// Wipes what [`Command::Unlock`] keeps.
     Lock {
-        /// Which archive; none: all.
+        /// The archive's name; `None`: all archives.
         archive: Option<String>,
     },
     /// The passphrases and recovery keys of an archive, without asking for any.
     KeyList {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
     },
-    /// Adds a passphrase or a recovery key. Asks for a passphrase that opens, then for the new one,
-    /// or for where to show the key.
+    /// Adds a passphrase or a recovery key. Asks for a passphrase that opens the archive, then for
+    /// the new one, or for a pipe for the key.
     KeyAdd {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// A recovery key instead of a passphrase.
+        /// Adds a recovery key instead of a passphrase.
         recovery_key: bool,
-        /// What a person calls it.
+        /// The user's label for the slot.
         label: Option<String>,
-        /// As with the slot that opens, if not given.
+        /// Memory cost of one guess; `None`: as in the slot that opens.
         kdf_memory_kib: Option<u32>,
-        /// The same.
+        /// Passes of one guess; `None`: as in the slot that opens.
         kdf_passes: Option<u32>,
     },
-    /// Puts a new passphrase into the place of the one that is given.
+    /// Replaces the passphrase that opens the archive. Asks for both.
     KeyChange {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
-        /// What a person calls it; without it as before.
+        /// The user's label for the slot; `None`: as before.
         label: Option<String>,
-        /// As with the slot that opens, if not given.
+        /// Memory cost of one guess; `None`: as in the slot that opens.
         kdf_memory_kib: Option<u32>,
-        /// The same.
+        /// Passes of one guess; `None`: as in the slot that opens.
         kdf_passes: Option<u32>,
     },
-    /// Removes a slot. Asks for a passphrase that opens another one.
+    /// Removes a slot. Asks for a passphrase that opens another slot.
     KeyRemove {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
         /// The slot's number.
         number: u8,
     },
-    /// What to keep on paper.
+    /// Shows the recovery sheet.
     RecoverySheet {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
     },
-    /// Does a passphrase still open the archive? Asks for it.
+    /// Checks that a passphrase opens the archive. Asks for it.
     KeyCheck {
-        /// Which archive.
+        /// The archive's name.
         archive: String,
     },
-    /// `snapshots list` and `snapshots clean`: what the archives use of base snapshots. Whoever
-    /// asks looks for these with its own rights, and removes those that it means to remove.
+    /// `snapshots list` and `snapshots clean`: reports which base snapshots the archives use. The
+    /// client looks for the snapshots with the caller's rights, and removes them itself.
     Snapshots {
-        /// One archive instead of all, which must be known here.
+        /// The name of an archive that this machine knows; `None`: all archives.
         archive: Option<String>,
-        /// Those that nothing uses are to be removed.
+        /// The client removes snapshots.
         clean: bool,
     },
-    /// `qubes check`: is all there on the way to these far ends?
+    /// `qubes check`: calls these far ends.
     QubesCheck {
-        /// How each is reached; none for those of all archives that are known here.
+        /// The far ends; empty: those of all archives that this machine knows.
         vias: Vec<Via>,
     },
 }
 
 impl Command {
-    /// Its words on the command line.
+    /// The command's words, as on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ArchiveCreate { .. } => "archive create",
@@ -348,8 +346,8 @@ impl Command {
         }
     }
 
-    /// Whether it only looks at the local state. A look changes nothing, waits for no other
-    /// command, and needs no passphrase.
+    /// Whether the command only reads the local state. Such a command changes nothing, waits for no
+    /// other command, and requires no passphrase.
     pub fn only_looks(&self) -> bool {
         matches!(
             self,
@@ -364,7 +362,7 @@ impl Command {
         )
     }
 
-    /// The archive that it is about.
+    /// The archive that the command names.
     pub fn archive(&self) -> Option<&str> {
         match self {
             Self::ArchiveList | Self::ArchiveNames | Self::QubesCheck { .. } => None,

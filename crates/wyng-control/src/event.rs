@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the daemon tells its client: questions, progress, results line by line, and the end.
+//! Messages from the daemon to its client: questions, progress, results, and the end.
 //!
 //! Results are streamed, one packet each, so that no message grows with the archive.
 
@@ -17,55 +17,55 @@ pub enum ToClient {
         /// See [`CONTROL_VERSION`](crate::CONTROL_VERSION).
         version: u32,
     },
-    /// Other commands come first.
+    /// The command waits for others.
     Queued {
-        /// How many, the running one included.
+        /// The number of commands before it, the running one included.
         before: u32,
     },
-    /// The command gave its turn back while a passphrase was asked for, and begins anew once it has
-    /// one: what was opened for it is to be closed, and is asked for again.
+    /// The command gave up its turn while it waited for a passphrase, and now starts again. The
+    /// client closes what it opened for the command, and is asked for it again.
     Anew,
-    /// To one who watches: this command of somebody runs now; its progress follows.
+    /// To a client that watches: this command runs now; its progress follows.
     Running {
-        /// Its words.
+        /// The command's words, such as `archive list`.
         command: String,
-        /// The archive that it is about.
+        /// The archive that the command names.
         archive: Option<String>,
-        /// How many wait for it.
+        /// The number of commands that wait.
         queued: u32,
     },
-    /// Open this with the caller's rights and send it with
+    /// The client must open this with the caller's rights and send it with
     /// [`ToDaemon::Given`](crate::ToDaemon::Given).
     Want {
-        /// Names the question in the answer.
+        /// The number of the question, which the answer repeats.
         item: u32,
-        /// What.
+        /// What must be opened.
         wanted: Wanted,
     },
-    /// The target is complete and synced: give it its name, and say so with
+    /// The target is complete and synced. The client must give it its name, and answer with
     /// [`Given::Named`](crate::Given::Named).
     Place {
-        /// The number under which the target was asked for.
+        /// The number of the question for the target.
         item: u32,
     },
-    /// The session is committed: give the clone of its source its name as a base snapshot, and say
-    /// so with [`Given::Named`](crate::Given::Named).
+    /// The session is committed. The client must give the clone of its source its name as a base
+    /// snapshot, and answer with [`Given::Named`](crate::Given::Named).
     Keep {
-        /// The number under which the source was asked for.
+        /// The number of the question for the source.
         item: u32,
-        /// What it is of.
+        /// The session of which it is the state.
         label: BaseLabel,
     },
     /// The clone of a source is not needed.
     Forget {
-        /// The number under which the source was asked for.
+        /// The number of the question for the source.
         item: u32,
     },
-    /// How far the job is.
+    /// The progress of the job.
     Progress(Progress),
-    /// The name of an archive, where no more was asked.
+    /// The name of an archive, for a command that asks for names alone.
     ArchiveName {
-        /// On this machine.
+        /// The archive's name on this machine.
         name: String,
     },
     /// `archive list`, `archive show`, `archive create`, `archive open`.
@@ -78,10 +78,10 @@ pub enum ToClient {
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
     Monitored(MonitorReport),
-    /// `restore`, `diff`: the base snapshot that was given for this number says what is not so. It
-    /// is to be removed.
+    /// `restore`, `diff`: the base snapshot that was sent for this question does not match its
+    /// label. The client must remove it.
     DropBase {
-        /// The number under which the target or source was asked for.
+        /// The number of the question for the target or source.
         item: u32,
     },
     /// `restore`: one volume is complete.
@@ -96,59 +96,59 @@ pub enum ToClient {
     },
     /// `diff`: ranges of bytes that differ, `(begin, end)`, ascending; at most 1000.
     Differences(Vec<(u64, u64)>),
-    /// `diff`: the sums, after all ranges.
+    /// `diff`: the totals, after all ranges.
     Compared(DiffReport),
-    /// `verify`: something is wrong.
+    /// `verify`: a problem.
     Problem(Problem),
-    /// `status`, `archive acknowledge`: damage that a person has seen.
+    /// `status`, `archive acknowledge`: damage that a user has acknowledged.
     Acknowledged {
         /// `VOLUME SESSION`, `commit GENERATION` or `slot NUMBER`.
         what: String,
     },
-    /// `verify`: the sums.
+    /// `verify`: the totals.
     Verified(VerifyReport),
     /// `key list`, `add`, `change`, `remove`: one slot. `key check`: the slot that opened.
     KeySlot(KeySlot),
-    /// `unlock`: the key is kept until then.
+    /// `unlock`: the daemon keeps the key until this time.
     Unlocked {
         /// Seconds since 1970 UTC.
         until: i64,
     },
-    /// `status`, `snapshots`, `archive forget`: an archive that is known here; the places of its
-    /// volumes follow.
+    /// `status`, `snapshots`, `archive forget`: an archive that this machine knows. The places of
+    /// its volumes follow.
     SnapshotsOf {
-        /// Its name here.
+        /// The archive's name on this machine.
         archive: String,
-        /// Its id.
+        /// The archive's id.
         id: [u8; 16],
-        /// All of its volumes follow. Otherwise it could not be opened, and those follow that are
-        /// remembered.
+        /// All of its volumes follow. Otherwise the archive could not be opened, and only the
+        /// volumes that this machine remembers follow.
         complete: bool,
     },
-    /// Where a volume of the last archive is backed up from, and where its base snapshot lies.
+    /// The place of a volume of the last archive, and of its base snapshot.
     SnapshotOf(VolumePlace),
-    /// `qubes check`: a service of a far end has answered.
+    /// `qubes check`: a service of a far end answered.
     Reached {
-        /// How it is reached.
+        /// The far end.
         via: String,
-        /// The name of its service.
+        /// The name of the service.
         service: String,
     },
     /// `recovery-sheet`.
     RecoverySheet(RecoverySheet),
-    /// `status`: a protection that the system would not let a role have.
+    /// `status`: a protection of a role that the system does not support.
     Unenforced(Unenforced),
-    /// Something that a person must know although the command is done.
+    /// A warning.
     Warned(Warning),
-    /// Something failed; the job may go on with other volumes.
+    /// A failure; the job may continue with other volumes.
     Failed(Failure),
-    /// The job's totals, once, before [`ToClient::Done`].
+    /// The job's totals, sent once before [`ToClient::Done`].
     Totals {
         /// Bytes sent to the store.
         sent_bytes: u64,
-        /// Peaks of resident memory of all roles and of the far end, and the most that was on its
-        /// way between them in memory files, summed. Each had its peak at a time of its own, and
-        /// pages that they share count in each: it is never less than what was used.
+        /// Upper bound of the memory used, bytes: the sum of the peaks of resident memory of all
+        /// roles and the far end, and of the peak of memory files between them. The peaks may be
+        /// of different times, and shared pages count in each.
         peak_rss_bytes: u64,
     },
     /// The end of the job and of the conversation.
@@ -158,7 +158,7 @@ pub enum ToClient {
     },
 }
 
-/// What only the caller may open.
+/// What only the client may open.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Wanted {
     /// The source of a volume, for reading: a regular file or a block device. The number is the
@@ -166,68 +166,68 @@ pub enum Wanted {
     Source {
         /// The volume's name.
         volume: String,
-        /// Whose base snapshot to look for.
+        /// The volume whose base snapshot is looked for.
         base_of: BaseOf,
-        /// The path that it was backed up from, if the command itself does not say it.
+        /// The path from which it was backed up, if the command does not name it.
         origin: Option<Vec<u8>>,
     },
-    /// A look at where a target goes, before the passphrase is asked for and anything is fetched.
+    /// A look at the place of a target, before a passphrase is asked for and anything is fetched.
     TargetLook {
         /// The volume's name.
         volume: String,
-        /// The name of the session that is restored, seconds since 1970 UTC.
+        /// The time that names the session to restore, seconds since 1970 UTC.
         session: i64,
-        /// How many bytes the target will have.
+        /// The size of the target, bytes.
         size_bytes: u64,
-        /// Whose base snapshot to look for.
+        /// The volume whose base snapshot is looked for.
         base_of: BaseOf,
-        /// Where the volume was backed up from.
+        /// The path from which the volume was backed up.
         origin: Option<Vec<u8>>,
     },
-    /// A new, empty file to restore into, or a pipe; or what is changed where it is.
+    /// The target: a new, empty file, a pipe, or a file or device that is changed in place.
     Target {
         /// The volume's name.
         volume: String,
-        /// How many bytes it will have.
+        /// The size of the target, bytes.
         size_bytes: u64,
-        /// Whose base snapshot to look for, where something is there.
+        /// The volume whose base snapshot is looked for, if a file or device is there.
         base_of: BaseOf,
-        /// It is changed where it is.
+        /// The target is changed in place.
         in_place: bool,
-        /// The path that the volume was backed up from.
+        /// The path from which the volume was backed up.
         origin: Option<Vec<u8>>,
     },
-    /// The write end of a pipe, into which a recovery key is written, once, to be shown to the
-    /// person.
+    /// The write end of a pipe into which the daemon writes a recovery key, which is shown to the
+    /// user once.
     Secret,
-    /// The read end of a pipe into which the passphrase is written, without a final newline, and
-    /// which is then closed.
+    /// The read end of a pipe into which the client writes the passphrase without a final newline,
+    /// and which it then closes.
     Passphrase {
-        /// Which one.
+        /// Which passphrase.
         asked: Asked,
     },
 }
 
-/// Which passphrase is asked for.
+/// Which passphrase a command requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Asked {
-    /// One that opens the archive.
+    /// A passphrase that opens the archive.
     Known,
-    /// The same after a wrong one. Only a person has another;
-    /// [`NoPipe`](crate::Given::NoPipe) means that the first one counts.
+    /// The same after a wrong one. Only a user at a terminal has another;
+    /// [`NoPipe`](crate::Given::NoPipe) means that the first one stands.
     Again,
-    /// One that is to open the archive from now on: a person is asked twice.
+    /// A new passphrase of the archive, which a user types twice.
     New,
 }
 
-/// What the job does at the moment.
+/// The present step of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Phase {
     /// Deriving a key from the passphrase.
     Unlocking,
     /// Reading a source.
     Reading,
-    /// Waiting until what was sent is durable.
+    /// Waiting until everything sent is durable.
     Committing,
     /// Reading the catalog.
     Loading,
@@ -239,16 +239,16 @@ pub enum Phase {
     Verifying,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Progress {
-    /// What is done.
+    /// The present step.
     pub phase: Phase,
-    /// For which volume, if for one.
+    /// The volume that the step is about, if it is about one.
     pub volume: Option<String>,
-    /// Bytes behind us.
+    /// Bytes done.
     pub done_bytes: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total_bytes: u64,
     /// Bytes sent so far.
     pub sent_bytes: u64,
@@ -265,87 +265,87 @@ pub struct ArchiveSummary {
     pub store_url: String,
     /// The far end.
     pub via: String,
-    /// Of the newest commit that this machine knows; 0 if unknown.
+    /// Generation of the newest commit that this machine knows; 0 if it knows none.
     pub generation: u64,
-    /// When that commit was made, seconds since 1970 UTC.
+    /// Time of that commit, seconds since 1970 UTC.
     pub committed_time: i64,
-    /// All session keys up to this commit's time were derived and compared, seconds since 1970 UTC;
-    /// 0: never.
+    /// Time of the newest commit whose session keys were all derived and compared, seconds since
+    /// 1970 UTC; 0 if there is none.
     pub keys_proven_time: i64,
-    /// When the pack that was read and found right longest ago was read, seconds since 1970 UTC; 0
-    /// before the first verify.
+    /// Earliest of the times at which each pack was last read and found intact, seconds since 1970
+    /// UTC; 0 before the first verify.
     pub verified_time: i64,
-    /// Size of a chunk.
+    /// Size of a chunk, bytes.
     pub chunk_size_bytes: u32,
-    /// Size of a pack.
+    /// Size of a pack, bytes.
     pub pack_size_bytes: u32,
-    /// zstd's level.
+    /// Compression level of zstd.
     pub zstd_level: i8,
-    /// Volumes in the archive.
+    /// Number of volumes in the archive.
     pub volume_count: u64,
-    /// Packs in the archive.
+    /// Number of packs in the archive.
     pub pack_count: u64,
-    /// Bytes that the archive has in the store.
+    /// Size of the archive in the store, bytes.
     pub stored_bytes: u64,
-    /// Hold-off in runs.
+    /// Hold-off, committed runs.
     pub hold_off_runs: u32,
-    /// Hold-off in seconds.
+    /// Hold-off, seconds.
     pub hold_off_secs: u64,
 }
 
 /// A volume in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct VolumeLine {
-    /// Its name.
+    /// The volume's name.
     pub name: String,
-    /// Size of its newest session.
+    /// Size of its newest session, bytes.
     pub size_bytes: u64,
 }
 
-/// Where a volume and its base snapshot lie, as far as this machine remembers.
+/// The places of a volume and of its base snapshot, as far as this machine remembers them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct VolumePlace {
     /// The volume's name.
     pub volume: String,
-    /// Its id; none if the archive could not be opened.
+    /// The volume's id; `None` if the archive could not be opened.
     pub id: Option<[u8; 16]>,
-    /// The path from which it was backed up last; only for the user who named it, and for root.
+    /// The path from which it was last backed up; only for root and for the user who named it.
     pub path: Option<Vec<u8>>,
-    /// The folder in which its base snapshot was kept last.
+    /// The last known folder of its base snapshot.
     pub folder: Option<Vec<u8>>,
 }
 
 /// A session in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SessionLine {
-    /// Its name: seconds since 1970 UTC.
+    /// The time that names it, seconds since 1970 UTC.
     pub session: i64,
-    /// Generation of the commit that brought it.
+    /// Generation of the commit that added it.
     pub generation: u64,
-    /// Its tags.
+    /// The session's tags.
     pub tags: Vec<String>,
-    /// Size of the volume then.
+    /// Size of the volume in this session, bytes.
     pub size_bytes: u64,
-    /// Bytes that it added to the store.
+    /// Bytes that the session added to the store.
     pub added_bytes: u64,
-    /// Taken from a running system.
+    /// The volume was in use during the backup.
     pub live: bool,
-    /// Something that it needs was found missing or damaged in the store, and was not healed yet.
+    /// An object that the session needs is missing or damaged in the store, and was not healed.
     pub damaged: bool,
-    /// A person has seen that.
+    /// A user has acknowledged that damage.
     pub acknowledged: bool,
 }
 
-/// How the changes of a volume were found.
+/// The method that found the changes of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Method {
-    /// All was read.
+    /// The whole volume was read.
     FullScan,
-    /// Extents of two reflinked files were compared.
+    /// The extents of two reflinked files were compared.
     Fiemap,
-    /// btrfs's tree was searched, without regard to generations.
+    /// The tree of btrfs was searched, without regard to generations.
     BtrfsSearch,
-    /// The thin pool's metadata was compared.
+    /// The metadata of a thin pool was compared.
     ThinDelta,
 }
 
@@ -354,49 +354,49 @@ pub enum Method {
 pub struct VolumeReport {
     /// The volume's name.
     pub name: String,
-    /// The new session; none with `--dry-run`, or unchanged with `--skip-unchanged`.
+    /// The time that names the new session, seconds since 1970 UTC. `None` with `--dry-run`, and
+    /// for an unchanged volume with `--skip-unchanged`.
     pub session: Option<i64>,
-    /// How changes were found.
+    /// The method that found the changes.
     pub method: Method,
-    /// It stood still while it was read. Of a volume that was in use and did not, the session may
-    /// be of many moments.
+    /// A snapshot was read. Without one, the session of a volume in use may mix several moments.
     pub snapshot: bool,
-    /// Where the source, a device that did not stand still, is mounted.
+    /// The place where the source is mounted, if it is a device that was read without a snapshot.
     pub mounted_at: Option<String>,
     /// Bytes read from the source.
     pub read_bytes: u64,
-    /// Bytes read only to check what was reported as unchanged.
+    /// Bytes read only to check ranges that were reported as unchanged.
     pub sampled_bytes: u64,
-    /// Bytes of chunks that differ from the last session.
+    /// Bytes of the chunks that differ from the last session.
     pub changed_bytes: u64,
-    /// Bytes of records sent for it.
+    /// Bytes of the records sent for this volume.
     pub sent_bytes: u64,
-    /// CPU time of the keyholder for it, microseconds.
+    /// CPU time of the keyholder for this volume, microseconds.
     pub cpu_micros: u64,
 }
 
 /// The result of a restore for one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RestoreReport {
-    /// The number under which its target was asked for.
+    /// The number of the question for its target.
     pub item: u32,
     /// The volume's name.
     pub name: String,
-    /// The session's name.
+    /// The time that names the session, seconds since 1970 UTC.
     pub session: i64,
-    /// Where it was restored to; `-` is standard output.
+    /// The path of the target; `-` is standard output.
     pub path: String,
     /// Bytes written to the target; holes are not written.
     pub written_bytes: u64,
-    /// Bytes fetched from the store for it.
+    /// Bytes fetched from the store for this volume.
     pub fetched_bytes: u64,
-    /// Bytes of what was there that could not be read, or were not what its base snapshot said; the
-    /// store's took their place.
+    /// Bytes of the old content that could not be read, or that contradicted the base snapshot, and
+    /// that were replaced from the store.
     pub damaged_bytes: u64,
-    /// Bytes that were taken unread from what was there, as a base snapshot said that they are the
-    /// same.
+    /// Bytes of the old content that were kept unread, because a base snapshot reports them as
+    /// equal.
     pub unread_bytes: u64,
-    /// Lost bytes, which are zeros in the target.
+    /// Bytes that are lost, and zeros in the target.
     pub lost_bytes: u64,
 }
 
@@ -405,127 +405,126 @@ pub struct RestoreReport {
 pub struct MonitorReport {
     /// The volume's name.
     pub name: String,
-    /// How the next backup would find changes; [`Method::FullScan`]: it has no base snapshot that
-    /// is to be trusted.
+    /// The method by which the next backup would find changes; [`Method::FullScan`] if no base
+    /// snapshot can be trusted.
     pub method: Method,
-    /// Bytes that it would read.
+    /// Bytes that the next backup would read.
     pub changed_bytes: u64,
 }
 
-/// The sums of a comparison.
+/// The totals of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct DiffReport {
     /// The volume's name.
     pub name: String,
-    /// The session's name.
+    /// The time that names the session, seconds since 1970 UTC.
     pub session: i64,
-    /// Its size.
+    /// The session's size, bytes.
     pub size_bytes: u64,
-    /// The other session's name; none: the volume as it is.
+    /// The time that names the other session, seconds since 1970 UTC; `None`: the volume as it is.
     pub with: Option<i64>,
-    /// The size of that.
+    /// The size of that session or volume, bytes.
     pub with_size_bytes: u64,
-    /// Bytes of chunks that differ; what only the larger one has is among them.
+    /// Bytes of the chunks that differ, including what only the larger one has.
     pub differing_bytes: u64,
-    /// Bytes that were read of the volume as it is.
+    /// Bytes read of the volume as it is.
     pub read_bytes: u64,
-    /// Bytes among those that differ which nobody wrote, by what the file system says: the disk
-    /// gives back something else than it was given.
+    /// Bytes among the differing ones that the file system reports as not written: the disk returns
+    /// other bytes than it was given.
     pub damaged_bytes: u64,
 }
 
-/// One thing that verify found wrong.
+/// One problem that `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Problem {
-    /// Its name in the store, hexadecimal.
+    /// The object's name in the store, hexadecimal.
     pub object: String,
-    /// What kind of object.
+    /// The kind of the object.
     pub class: ObjectClass,
-    /// What is wrong, in our own words.
+    /// What is wrong; never a text from the far end.
     pub problem: String,
-    /// The sessions that need it, as `VOLUME SESSION`; at most 100 are named.
+    /// The sessions that need it, as `VOLUME SESSION`; at most 100.
     pub volumes: Vec<String>,
-    /// A person has seen that all of these are damaged: it is no failure.
+    /// A user has acknowledged the damage of all of these sessions, so it is not a failure.
     pub acknowledged: bool,
 }
 
-/// The sums of a verify.
+/// The totals of a verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct VerifyReport {
-    /// Objects that were read whole and compared.
+    /// Number of objects that were read completely and compared.
     pub objects_checked: u64,
-    /// Objects in the store that are not the archive's.
+    /// Number of objects in the store that do not belong to the archive.
     pub foreign_objects: u64,
-    /// Every part of the store could be listed; otherwise there may be more foreign objects than
-    /// were counted.
+    /// Every part of the store could be listed. Otherwise `foreign_objects` is a lower bound.
     pub listed_whole: bool,
     /// Bytes read.
     pub read_bytes: u64,
-    /// Problems found, but for those that were acknowledged.
+    /// Number of problems, except for acknowledged ones.
     pub problems: u64,
-    /// Problems found that were acknowledged.
+    /// Number of acknowledged problems.
     pub acknowledged: u64,
 }
 
 /// One key slot.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct KeySlot {
-    /// Its number.
+    /// The slot's number.
     pub number: u8,
-    /// A printed recovery key instead of a passphrase.
+    /// The slot is of a recovery key instead of a passphrase.
     pub recovery_key: bool,
-    /// Argon2's memory.
+    /// Memory of Argon2, KiB.
     pub memory_kib: u32,
-    /// Argon2's passes.
+    /// Passes of Argon2.
     pub passes: u32,
-    /// When it was made, seconds since 1970 UTC.
+    /// Time of its creation, seconds since 1970 UTC.
     pub made_time: i64,
-    /// What a person calls it; may be empty.
+    /// The user's label; may be empty.
     pub label: String,
-    /// The passphrase that was given to this command is this slot's.
+    /// The passphrase of this command opened this slot.
     pub opens: bool,
-    /// When it was the last slot to open the archive on this machine, seconds since 1970 UTC; 0:
-    /// another one was, or none yet.
+    /// Time at which it opened the archive, seconds since 1970 UTC, if it was the last slot to do
+    /// so on this machine; otherwise 0.
     pub opened_time: i64,
 }
 
-/// What a person keeps on paper.
+/// The sheet that a user keeps on paper.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RecoverySheet {
-    /// The archive's name here.
+    /// The archive's name on this machine.
     pub name: String,
-    /// Its id, 32 hexadecimal digits.
+    /// The archive's id, 32 hexadecimal digits.
     pub id: String,
     /// Where the store is, without credentials.
     pub store_url: String,
-    /// Of the keys.
+    /// Epoch of the keys.
     pub epoch: u32,
-    /// Of the newest commit known here.
+    /// Generation of the newest commit that this machine knows.
     pub generation: u64,
-    /// When that commit was made, seconds since 1970 UTC.
+    /// Time of that commit, seconds since 1970 UTC.
     pub committed_time: i64,
-    /// What `archive open --expect` takes.
+    /// The code for `archive open --expect`.
     pub code: String,
 }
 
-/// A protection that is not there.
+/// A protection that is not enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Unenforced {
-    /// Which process.
+    /// The process that lacks it.
     pub role: String,
-    /// Which protection.
+    /// The protection.
     pub protection: String,
-    /// Why not.
+    /// Why it is not enforced.
     pub reason: String,
 }
 
-/// What kind of thing the caller gave as a target.
+/// The kind of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum TargetKind {
-    /// A regular file: holes stay holes.
+    /// A regular file, which keeps holes.
     File,
-    /// A block device: its size is its own.
+    /// A block device, whose size is fixed.
     Device,
-    /// A pipe or terminal: written from begin to end.
+    /// A pipe or terminal, written from beginning to end.
     Stream,
 }

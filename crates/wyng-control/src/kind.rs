@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What can lie at a path and hold no volume.
+//! Kinds of files that cannot hold a volume.
 
 use bincode::{Decode, Encode};
 
-/// Kinds of files that cannot be a source.
+/// A kind of file without bytes at fixed offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum FileKind {
     /// A directory.
@@ -19,7 +19,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// Its name with an article.
+    /// The kind's name with an article, such as `a folder`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Folder => "a folder",
@@ -31,25 +31,25 @@ impl FileKind {
     }
 }
 
-/// What lies where a target is to be, and can hold no volume.
+/// Why the file at a target's path cannot hold a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Unfit {
-    /// A file of a kind that has no bytes at fixed places.
+    /// It is of a kind without bytes at fixed offsets.
     Kind(FileKind),
-    /// A symbolic link that leads nowhere.
+    /// It is a symbolic link that leads nowhere.
     DeadLink,
-    /// A name in `/dev` that no device has.
+    /// It would be a regular file in `/dev`, where no device has this name.
     NoDevice,
 }
 
 impl Unfit {
-    /// As a part of a sentence: "PATH is …".
+    /// The end of the sentence "PATH is …".
     pub fn phrase(self) -> &'static str {
         match self {
             Self::Kind(kind) => kind.name(),
             Self::DeadLink => "a symbolic link that leads nowhere",
             Self::NoDevice => {
-                "a name in /dev without a device: a file made there is only in memory"
+                "a name in /dev without a device: a file created there is only in memory"
             }
         }
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `wyng-ctl` and `wyngd` say to each other, and what a person is told when something fails.
+//! The messages between `wyng-ctl` and `wyngd`, and the failures that a user sees.
 //!
 //! One enum a direction: [`ToDaemon`] and [`ToClient`]. Both ends are of one version, which
-//! [`hello`](ToDaemon::Hello) checks; nothing here is ever stored. It deliberately knows no cipher
-//! and no archive layout, and opens no path: what must be opened is opened by `wyng-ctl` with the
-//! caller's rights and travels as a descriptor beside [`ToDaemon::Given`].
+//! [`hello`](ToDaemon::Hello) checks; nothing here is ever stored. This crate deliberately knows no
+//! cipher and no archive layout, and opens no path: `wyng-ctl` opens every path with the caller's
+//! rights and sends the descriptor beside [`ToDaemon::Given`].
 //!
 //! A message travels as one packet of at most [`MESSAGE_MAX_BYTES`] bytes over a Unix socket that
 //! keeps packet boundaries.
@@ -52,6 +52,6 @@ pub use to_daemon::{Given, ToDaemon};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 
-/// The version of this conversation: raised with every change of a message, so that an old
-/// `wyng-ctl` is told to restart the daemon.
+/// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
+/// or an old daemon is detected.
 pub const CONTROL_VERSION: u32 = 6;

@@ -1,41 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a volume lies, as the person named it and as it was found. Paths are bytes, as the system
-//! has them; their text is for messages and for files of the state, and leads back to the same
-//! bytes.
+//! The place of a volume, as the user named it and as it was found. Paths are bytes, as the system
+//! has them. Messages and files of the state hold them as text, from which the same bytes return.
 
 use bincode::{Decode, Encode};
 
 use crate::kind::FileKind;
 
-/// Longest path, in bytes: the kernel's own bound (`PATH_MAX`).
+/// Maximum length of a path, bytes: the kernel's own limit (`PATH_MAX`).
 pub const PATH_MAX_BYTES: usize = 4096;
-/// All marks of one device together, in bytes. A disk has about eight names.
+/// Maximum total length of the marks of one device, bytes. A disk has about eight names.
 const MARKS_MAX_BYTES: usize = 16 << 10;
 /// Maximum number of marks of one device. Each costs a receiver more than its bytes.
 const MARKS_MAX: usize = 256;
 
-/// Where a volume lies, as whoever opened it found it.
+/// The place of a volume, as found by the process that opened it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Origin {
-    /// The absolute path as the person named it. Links in it are not resolved, since what they lead
-    /// to changes.
+    /// The absolute path as the user named it. Its links are not resolved, as their targets change.
     pub path: Vec<u8>,
-    /// The path without links that it led to.
+    /// The path without links to which it led.
     pub leads_to: Vec<u8>,
     /// The size of a block device in bytes; none for a file.
     pub device_bytes: Option<u64>,
-    /// What a block device is recognised by wherever the kernel puts it, each as `KIND:VALUE`.
-    /// Empty for a file, and for a device of which nothing lasting is known.
+    /// The lasting names of a block device, each as `KIND:VALUE`, by which it is recognised under
+    /// any device node. Empty for a file, and for a device without a lasting name.
     pub marks: Vec<String>,
 }
 
-/// Is it no longer than the kernel takes a path?
+/// Whether a path is at most [`PATH_MAX_BYTES`] long.
 pub fn is_path_bounded(path: &[u8]) -> bool {
     path.len() <= PATH_MAX_BYTES
 }
 
 impl Origin {
-    /// Does it keep to the bounds of this module?
+    /// Whether all paths and marks are within the bounds of this module.
     pub fn is_bounded(&self) -> bool {
         let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| {
             sum.saturating_add(mark.len()).saturating_add(1)
@@ -46,8 +44,8 @@ impl Origin {
             && marks_bytes <= MARKS_MAX_BYTES
     }
 
-    /// Do both lead to the same file or device? Devices are compared by their marks, or by their
-    /// size where one has no mark; files by the path without links.
+    /// Whether both lead to the same file or device. Devices are compared by their marks, or by
+    /// their sizes if one has no mark; files by the path without links.
     pub fn leads_to_the_same_as(&self, other: &Self) -> bool {
         match (self.device_bytes, other.device_bytes) {
             (None, None) => self.leads_to == other.leads_to,
@@ -57,7 +55,7 @@ impl Origin {
         }
     }
 
-    /// What it leads to, for a message: the path, and what a device is recognised by.
+    /// The place for a message: the path without links, and a mark or the size of a device.
     pub fn shown(&self) -> String {
         let path = path_text(&self.leads_to);
         match (self.device_bytes, self.marks.first()) {
@@ -68,30 +66,30 @@ impl Origin {
     }
 }
 
-/// A target that was found by what was known of its volume.
+/// The place of a target that the user did not name for this command.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Remembered {
-    /// Where it lies.
+    /// The place.
     pub origin: Origin,
-    /// Its path stands in the configuration; otherwise the daemon told where the volume was backed
-    /// up from.
+    /// The path comes from the configuration. Otherwise it is the one from which the volume was
+    /// backed up, as the daemon reported it.
     pub configured: bool,
 }
 
 /// A source that was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct FoundSource {
-    /// Where it lies.
+    /// The place.
     pub origin: Origin,
-    /// Where a device, or a part of it, is mounted or in use as swap space: what is written there
-    /// meanwhile may come in part.
+    /// The place where a device, or a part of it, is mounted or in use as swap space. Writes during
+    /// the backup may then be in the session only in part.
     pub mounted_at: Option<Vec<u8>>,
-    /// The folder in which its base snapshot lies, where it can be cloned.
+    /// The folder of its base snapshot, if it can be cloned.
     pub snapshots: Option<Vec<u8>>,
 }
 
 impl FoundSource {
-    /// Does it keep to the bounds of this module?
+    /// Whether all paths and marks are within the bounds of this module.
     pub fn is_bounded(&self) -> bool {
         let paths = self.mounted_at.iter().chain(&self.snapshots);
         self.origin.is_bounded() && paths.into_iter().all(|path| is_path_bounded(path))
@@ -103,16 +101,16 @@ impl FoundSource {
 pub enum NoSource {
     /// The system's error number (`errno`).
     Errno(i32),
-    /// A link in its way, or the folder of that link, is not root's.
+    /// A link on its path, or the folder of such a link, does not belong to root.
     Link,
-    /// It is the volume of a qube that runs, and away meanwhile.
+    /// It is a volume of a running qube, and does not exist while the qube runs.
     QubeRuns,
-    /// It is of a kind that has no bytes at fixed places.
+    /// It is of a kind without bytes at fixed offsets.
     Kind(FileKind),
 }
 
-/// A path as text: UTF-8 as it is, a backslash doubled, any other byte as `\xNN`. [`path_of_text`]
-/// reads it back.
+/// A path as text: UTF-8 unchanged, a backslash doubled, any other byte as `\xNN`. [`path_of_text`]
+/// is the inverse.
 pub fn path_text(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
@@ -190,7 +188,7 @@ mod tests {
                 10
             ))
         );
-        // Of which nothing is known but the size.
+        // Devices of which only the size is known.
         assert!(device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd1", &[], 10)));
         assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&device("/dev/nbd0", &[], 11)));
         assert!(!device("/dev/nbd0", &[], 10).leads_to_the_same_as(&Origin {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The target of a restore as the caller sees it: where it is, what it is, and why it cannot be
-//! used.
+//! The target of a restore as `wyng-ctl` finds it: its place, its kind, and why it cannot be used.
 
 use bincode::{Decode, Encode};
 
@@ -8,30 +7,30 @@ use crate::failure::Failure;
 use crate::kind::Unfit;
 use crate::origin::{PATH_MAX_BYTES, Remembered};
 
-/// Four characters stand for a byte of a path that is no text.
+/// Maximum length of a path as text, bytes: four characters stand for a byte that is not UTF-8.
 const TEXT_MAX_BYTES: usize = 4 * PATH_MAX_BYTES;
 
-/// How a target is handed over, and which descriptors travel with it, in this order.
+/// The form of a target, which says which descriptors travel with it, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum TargetForm {
-    /// A pipe, or standard output: it alone, written from begin to end.
+    /// A pipe or standard output, written from beginning to end: the one descriptor.
     Stream,
-    /// A new, empty file: it alone.
+    /// A new, empty file: the one descriptor.
     New,
-    /// A new, empty file, and the one whose place it takes, for reading.
+    /// A new, empty file, and the file that it replaces, for reading.
     Replacing,
-    /// The file that an interrupted restore left: it alone.
+    /// The file that an interrupted restore left: the one descriptor.
     Resumed,
-    /// A file or block device that is changed where it is; and where it can be cloned, a new file
-    /// for its clone.
+    /// A file or block device that is changed in place, and a new file for its clone if it can be
+    /// cloned.
     InPlace {
-        /// The new file travels.
+        /// The new file travels too.
         clones: bool,
     },
 }
 
 impl TargetForm {
-    /// How many descriptors travel, without the base snapshot's.
+    /// The number of descriptors that travel, besides that of the base snapshot.
     pub fn descriptors(self) -> usize {
         match self {
             Self::Stream | Self::New | Self::Resumed | Self::InPlace { clones: false } => 1,
@@ -40,17 +39,17 @@ impl TargetForm {
     }
 }
 
-/// What the caller found where a target goes. Nothing was made or changed.
+/// What `wyng-ctl` found at a target's path. Nothing was created or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TargetLook {
     /// The path, as [`path_text`](crate::path_text) writes it; `-` is standard output.
     pub path: String,
-    /// What is there, or why it cannot be a target.
+    /// The target, or why there can be none.
     pub found: Result<TargetFound, TargetFault>,
 }
 
 impl TargetLook {
-    /// Does it keep to the bounds of a path and of the sentences about it?
+    /// Whether the path and the sentences about it are within their bounds.
     pub fn is_bounded(&self) -> bool {
         let is_found_bounded = match &self.found {
             Ok(found) => found
@@ -63,60 +62,60 @@ impl TargetLook {
     }
 }
 
-/// A place where a target can be made, or a target that can be changed.
+/// A place where a target can be created, or a target that can be changed in place.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TargetFound {
-    /// Something is there whose bytes are compared first.
+    /// A file or device is there, whose bytes are compared first.
     pub holds_bytes: bool,
-    /// Bytes that are free for a new file; none where that cannot be told, as on file systems that
-    /// compress or clone.
+    /// Bytes that are free for a new file. `None` where the number means nothing, as on file
+    /// systems that compress or clone.
     pub free_bytes: Option<u64>,
-    /// Holes take no room there.
+    /// Holes take no space there.
     pub keeps_holes: bool,
-    /// Where it lies, if it is changed in place and the person did not name this place for this
-    /// very command.
+    /// The place of a target that is changed in place, if the user did not name it for this
+    /// command.
     pub remembered: Option<Remembered>,
 }
 
 /// Why something cannot be a target.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum TargetFault {
-    /// The system's own word (`errno`).
+    /// The system refuses it.
     Unavailable {
-        /// See above.
+        /// The system's error number.
         errno: i32,
     },
-    /// It exists, and is not to be replaced.
+    /// It exists, and `--overwrite` was not given.
     Exists,
-    /// It can hold no volume.
+    /// It cannot hold a volume.
     Unfit(Unfit),
-    /// A block device is only written where it is.
+    /// It is a block device, which can only be changed in place.
     IsDevice,
     /// It is smaller than the session.
     TooSmall {
-        /// Its size.
+        /// Its size, bytes.
         has_bytes: u64,
     },
-    /// Somebody uses it.
+    /// It is in use.
     InUse {
-        /// Who, as a part of a sentence: "PATH is …".
+        /// What uses it: the end of the sentence "PATH is in use: …".
         how: String,
     },
-    /// Replacing it would lose something that is not a byte of it.
+    /// Replacing it would lose something besides its bytes.
     Loses {
-        /// What, as a part of a sentence: "PATH would lose …".
+        /// What would be lost: the object of "PATH would lose …".
         what: String,
     },
-    /// Nobody knows where the volume was backed up from.
+    /// The path from which the volume was backed up is not known.
     NoOrigin,
     /// It belongs to a qube that runs.
     OfRunningQube,
-    /// The person did not agree to overwrite it.
+    /// The user did not confirm that it is overwritten.
     NotConfirmed,
 }
 
 impl TargetFault {
-    /// Is what it says about somebody or something no longer than a path?
+    /// Whether its sentence is no longer than a path as text.
     pub fn is_bounded(&self) -> bool {
         match self {
             Self::InUse { how: said } | Self::Loses { what: said } => said.len() <= TEXT_MAX_BYTES,
@@ -124,7 +123,7 @@ impl TargetFault {
         }
     }
 
-    /// As it is reported of a volume of `size_bytes` whose target is `path`.
+    /// The failure of a volume of `size_bytes` with the target `path`.
     pub fn of_volume(self, volume: &str, path: &str, size_bytes: u64) -> Failure {
         let (volume, path) = (volume.to_owned(), path.to_owned());
         match self {

@@ -1,38 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a person must know although a command did what it was asked to. A failure is in
-//! `failure.rs`.
+//! Warnings: what a user must know although the command succeeded. Failures are in `failure/`.
 
 use std::fmt;
 
 use bincode::{Decode, Encode};
 
-/// See the module's first line.
+/// What a user must know although the command succeeded. `Display` says what happened.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Warning {
-    /// The archive was opened at an older generation than the newest.
+    /// The archive was opened at a generation older than the newest.
     OlderOpened {
-        /// The one that was opened.
+        /// The generation that was opened.
         generation: u64,
-        /// The newest that exists in the store.
+        /// The newest generation in the store.
         newest: u64,
     },
     /// The archive is open at an older generation, because the newest is damaged.
     NewestDamaged {
-        /// The one that is open.
+        /// The generation that is open.
         generation: u64,
-        /// The damaged one.
+        /// The damaged generation.
         newest: u64,
     },
-    /// A slot opened the archive though the generation that was opened does not list it.
+    /// A slot opened the archive, but the opened generation does not list it.
     SlotNotListed {
         /// The slot's number.
         slot: u8,
         /// The generation that was opened.
         generation: u64,
     },
-    /// Commits are lost, and this one was accepted without the hash that they carried.
+    /// Commits are lost, and the next one was accepted without the hash that they carried.
     HistoryGap {
-        /// The commit's generation.
+        /// The last generation before the lost commits.
         generation: u64,
     },
 }
@@ -48,17 +47,17 @@ impl Warning {
         }
     }
 
-    /// What to do about it.
+    /// What to do next.
     pub fn next(&self) -> &'static str {
         match self {
             Self::OlderOpened { .. } => {
-                "Restore what you need. To go on writing from this generation, run `wyng-ctl archive take-over ARCHIVE`."
+                "Restore what you need. To continue writing from this generation, run `wyng-ctl archive take-over ARCHIVE`."
             }
             Self::NewestDamaged { .. } => {
                 "Back up on the machine that wrote the damaged generation: it sends the same commit again. Or open the older one as it is with `wyng-ctl archive open ARCHIVE --before N`."
             }
             Self::SlotNotListed { .. } => {
-                "See `wyng-ctl key list ARCHIVE`; add the passphrase again if you want to keep it."
+                "See `wyng-ctl key list ARCHIVE`, and add the passphrase again if you want to keep it."
             }
             Self::HistoryGap { .. } => {
                 "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect."
@@ -74,25 +73,25 @@ impl fmt::Display for Warning {
             Self::OlderOpened { generation, newest } => {
                 write!(
                     to,
-                    "the archive was opened as generation {generation} left it; generations up to {newest} exist in the store, and their sessions are not shown"
+                    "the archive was opened at generation {generation}; generations up to {newest} exist in the store, and their sessions are not shown"
                 )
             }
             Self::NewestDamaged { generation, newest } => {
                 write!(
                     to,
-                    "generation {newest} is damaged, and its sessions are not shown; the archive is open as generation {generation} left it"
+                    "generation {newest} is damaged, and its sessions are not shown; the archive is open at generation {generation}"
                 )
             }
             Self::SlotNotListed { slot, generation } => {
                 write!(
                     to,
-                    "slot {slot} opened the archive, and generation {generation} does not list it: it was added later, or removed before"
+                    "slot {slot} opened the archive, but generation {generation} does not list it: the slot was added later, or removed before"
                 )
             }
             Self::HistoryGap { generation } => {
                 write!(
                     to,
-                    "commits after generation {generation} are lost: that the newest state descends from it is not proven by hashes"
+                    "commits after generation {generation} are lost, so hashes do not prove that the newest state descends from it"
                 )
             }
         }

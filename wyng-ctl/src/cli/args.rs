@@ -20,10 +20,10 @@ const VERSION: &str = concat!(
     " (archive format version 0; not audited)"
 );
 
-/// Where the service listens.
+/// The socket on which the service listens.
 pub(crate) const SOCKET: &str = "/run/wyng/wyngd.sock";
 
-/// Where the kernel tells of power.
+/// The folder in which the kernel reports power supplies.
 const POWER_SUPPLIES: &str = "/sys/class/power_supply";
 
 /// Fast incremental, encrypted backup of disk volumes. Your keys stay on a machine without a
@@ -37,7 +37,7 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-/// Options that every command has; they stand before or after it.
+/// Options of every command, before or after its words.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
@@ -56,20 +56,20 @@ pub(crate) struct Options {
     /// Read the passphrase from a file, or from standard input with `-`
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Print one JSON object on standard output, or on standard error beside `restore --to -`
+    /// Print one JSON object to standard output, or to standard error with `restore --to -`
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json lines
-    /// of JSON
+    /// Show progress on standard error: auto is a bar on a terminal and lines elsewhere, json is
+    /// one JSON object a line
     #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
     pub(crate) progress: ProgressStyle,
-    /// Print nothing on success but what was asked for
+    /// Print nothing on success except for what was asked for
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print more of what happens
+    /// Print more details
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// Answer yes where a command asks before it overwrites or removes something
+    /// Answer yes to questions before something is overwritten or removed
     #[arg(long, global = true)]
     pub(crate) yes: bool,
 }
@@ -90,7 +90,7 @@ pub(crate) enum Shell {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make, adopt and look at archives
+    /// Create, adopt and inspect archives
     #[command(subcommand)]
     Archive(ArchiveVerb),
     /// Add, change, remove and check passphrases and recovery keys
@@ -99,92 +99,92 @@ pub(crate) enum Verb {
     /// Back up volumes
     #[command(alias = "send")]
     Backup(BackupArgs),
-    /// Note what changed and free what old base snapshots hold, without reading or sending anything
+    /// Record changes and renew base snapshots, without reading or sending anything
     Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
-    /// Show what differs between a session and another one, or the volume as it is
+    /// Compare a session with another one, or with the volume as it is
     Diff(DiffArgs),
-    /// Check that all is in the store and unharmed
+    /// Check that the store is complete and undamaged
     #[command(alias = "arch-check")]
     Verify(VerifyArgs),
-    /// Show the state of archives: newest sessions, damage, what is overdue
+    /// Show the state of archives: newest sessions, damage, overdue backups
     Status {
-        /// Name of the archive; all without it
+        /// Name of the archive [default: all]
         archive: Option<String>,
     },
     /// Follow the running daemon's commands until none is left
     Watch,
-    /// Let the running daemon open the archive without the passphrase for a while
+    /// Let the running daemon open the archive without the passphrase for some time
     Unlock {
         /// Name of the archive
         archive: Option<String>,
-        /// Keep the key so long, 1s to 24h
+        /// Time for which the key is kept, 1s to 24h
         #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = parse_unlock)]
         secs: u64,
     },
-    /// Wipe the key that `unlock` left with the running daemon
+    /// Wipe the key that `unlock` gave to the running daemon
     Lock {
-        /// Name of the archive; all without it
+        /// Name of the archive [default: all]
         archive: Option<String>,
     },
-    /// Look after base snapshots, which tell what changed since the last backup
+    /// Manage base snapshots, which show what changed since the last backup
     #[command(subcommand)]
     Snapshots(SnapshotsVerb),
     /// Check the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
-    /// Check the way to other qubes
+    /// Check the connection to other qubes
     #[command(subcommand)]
     Qubes(QubesVerb),
     /// Print completions for a shell
     Completions {
-        /// Shell that is to complete
+        /// Shell to complete for
         shell: Shell,
     },
     /// Write the manual pages to a folder
     Man {
-        /// Folder for the pages; made if it is missing
+        /// Folder for the pages; created if it is missing
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Print what to keep on paper: the archive's id, and the code that shows a rollback
+    /// Print the sheet to keep on paper: the archive's id, and the code that reveals a rollback
     RecoverySheet {
         /// Name of the archive
         archive: Option<String>,
-        /// Show the code as a QR code in the terminal too
+        /// Also show the code as a QR code in the terminal
         #[arg(long)]
         qr: bool,
         /// Write the whole sheet as an SVG file
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         svg: Option<PathBuf>,
     },
-    /// Another word for `archive create`
+    /// Another name for `archive create`
     #[command(name = "arch-init", hide = true)]
     ArchInit(CreateArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotsVerb {
-    /// List base snapshots beside the volumes that are known here, and which of them nothing uses
-    /// any more
+    /// List base snapshots near the known volumes, and which of them are unused
     List {
-        /// One archive only
+        /// Name of the archive [default: all]
         archive: Option<String>,
-        /// Look at the top of every mounted btrfs and XFS too
+        /// Also look at the top of every mounted btrfs and XFS
         #[arg(long)]
         all: bool,
     },
-    /// Remove base snapshots that nothing uses any more: of archives that are not known here, of
-    /// volumes that are gone
+    /// Remove unused base snapshots: of archives that this machine does not know, and of volumes
+    /// that are gone
     Clean {
-        /// Remove all of this archive instead; the next backup of each volume reads it completely
+        /// Remove all base snapshots of this archive instead; the next backup then reads each
+        /// volume completely
         archive: Option<String>,
-        /// Look at the top of every mounted btrfs and XFS too: also for those of archives that
-        /// another user or daemon knows
+        /// Also look at the top of every mounted btrfs and XFS, where archives of another user or
+        /// daemon may have theirs
         #[arg(long, conflicts_with = "archive")]
         all: bool,
     },
@@ -198,9 +198,9 @@ pub(crate) enum ConfigVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QubesVerb {
-    /// Check that all is there on the way to the far ends, and that each service answers
+    /// Check the connection to the far ends, and that each service answers
     Check {
-        /// Far end as for `archive create --via`; those of all archives without it
+        /// Far end as for `archive create --via` [default: those of all archives]
         #[arg(value_name = "VIA")]
         vias: Vec<String>,
         /// The same, understood.
@@ -211,24 +211,24 @@ pub(crate) enum QubesVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ArchiveVerb {
-    /// Make an archive in an empty place
+    /// Create an archive in an empty folder
     Create(CreateArgs),
-    /// Adopt an archive that exists, or catch up with it: rebuilds the local state
+    /// Adopt an existing archive, or catch up with it: rebuilds the local state
     Open(OpenArgs),
     /// Become the archive's writer
     TakeOver {
         /// Name of the archive
         name: String,
     },
-    /// List the archives that are known here
+    /// List the archives that this machine knows
     List,
-    /// Show what is known of one archive
+    /// Show one archive
     Show {
         /// Name of the archive
         name: Option<String>,
     },
-    /// Accept all damage that is known now as lasting: it is still shown, and `verify` and `status`
-    /// end with 0 again
+    /// Accept all damage known now as lasting: it is still shown, but `verify` and `status` end
+    /// with 0 again
     Acknowledge {
         /// Name of the archive
         name: Option<String>,
@@ -266,13 +266,13 @@ pub(crate) struct CreateArgs {
     /// RUNS,TIME that must both pass before anything is deleted
     #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off, hide = true)]
     pub(super) hold_off: HoldOff,
-    /// Deduplicate over all volumes, instead of within each one
+    /// Deduplicate across all volumes instead of within each one
     #[arg(long)]
     pub(super) shared_domain: bool,
-    /// Memory that a guess at the passphrase costs, 64M to 1G
+    /// Memory cost of one guess at the passphrase, 64M to 1G
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_bytes)]
     pub(super) kdf_memory: u64,
-    /// Passes that a guess at the passphrase costs, 3 to 16
+    /// Passes of one guess at the passphrase, 3 to 16
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(super) kdf_passes: u32,
 }
@@ -281,7 +281,7 @@ pub(crate) struct CreateArgs {
 pub(crate) struct OpenArgs {
     /// Name of the archive on this machine
     pub(super) name: String,
-    /// Address of the store; needed the first time [default: as configured]
+    /// Address of the store; required the first time [default: as configured]
     #[arg(long, value_name = "URL")]
     pub(super) store: Option<String>,
     /// Far end [default: as before, as configured, else local]
@@ -290,11 +290,11 @@ pub(crate) struct OpenArgs {
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
-    /// Refuse a state that is older than this code of the recovery sheet
+    /// Refuse a state older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     pub(super) expect: Option<String>,
-    /// Open the newest sound generation below this one, where newer ones are damaged: their
-    /// sessions are not shown
+    /// Open the newest intact generation below this one if newer ones are damaged: their sessions
+    /// are not shown
     #[arg(long, value_name = "GENERATION")]
     pub(super) before: Option<u64>,
 }
@@ -310,27 +310,27 @@ pub(crate) enum KeyVerb {
     Add {
         /// Name of the archive
         archive: Option<String>,
-        /// A recovery key, shown once, instead of a passphrase
+        /// Add a recovery key, shown once, instead of a passphrase
         #[arg(long)]
         recovery_key: bool,
         #[command(flatten)]
         new: NewPassphrase,
     },
-    /// Replace the passphrase that is given by a new one
+    /// Replace the given passphrase by a new one
     Change {
         /// Name of the archive
         archive: Option<String>,
         #[command(flatten)]
         new: NewPassphrase,
     },
-    /// Remove a passphrase or recovery key; the one that is asked for must be another one
+    /// Remove a passphrase or recovery key; requires the passphrase of another slot
     Remove {
         /// Name of the archive
         archive: Option<String>,
         /// Number of the slot, as `key list` shows it
         slot: Option<String>,
     },
-    /// Check that a passphrase opens the archive, and say which slot it is of
+    /// Check that a passphrase opens the archive, and show its slot
     Check {
         /// Name of the archive
         archive: Option<String>,
@@ -342,23 +342,22 @@ pub(crate) struct NewPassphrase {
     /// Read the new passphrase from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) new_passphrase_file: Option<PathBuf>,
-    /// Memory that a guess at it costs, 64M to 1G [default: as the one that opens]
+    /// Memory cost of one guess at it, 64M to 1G [default: as the slot that opens]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) kdf_memory: Option<u64>,
-    /// Passes that a guess at it costs, 3 to 16 [default: as the one that opens]
+    /// Passes of one guess at it, 3 to 16 [default: as the slot that opens]
     #[arg(long, value_name = "N")]
     pub(super) kdf_passes: Option<u32>,
-    /// What to call it in `key list`, at most 32 bytes; only holders of the archive's keys can read
-    /// it
+    /// Label for `key list`, at most 32 bytes; readable only with the archive's keys
     #[arg(long, value_name = "TEXT")]
     pub(super) label: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// Name of the archive; the profile has it too
+    /// Name of the archive; a profile names it too
     pub(super) archive: Option<String>,
-    /// PATH or NAME=PATH of a disk image or block device, or a volume's name in the configuration
+    /// PATH or NAME=PATH of a disk image or block device, or a volume of the configuration
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
     /// Back up all volumes of the configuration
@@ -367,24 +366,24 @@ pub(crate) struct BackupArgs {
     /// Take archive, volumes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
-    /// Mark the sessions as taken while the volumes were in use
+    /// Mark the sessions as backed up while the volumes were in use
     #[arg(long)]
     pub(super) live: bool,
-    /// Read and count, send nothing
+    /// Read and count, but send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Make no session for a volume that did not change
+    /// Make no session for an unchanged volume
     #[arg(long)]
     pub(super) skip_unchanged: bool,
-    /// Send again also what `verify` found missing or damaged in so large a part of the store that
-    /// it did not believe it
+    /// Also send again what `verify` reported as missing or damaged in so large a part of the store
+    /// that it does not count as lost
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) heal: bool,
-    /// Put it off with status 7 while the machine is on battery, for three days at most if more
-    /// than 60 % are left
+    /// Defer the backup with status 7 while the machine is on battery, for at most three days if
+    /// more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
-    /// Where the kernel tells of power
+    /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
     pub(crate) power_supplies: PathBuf,
 }
@@ -393,10 +392,10 @@ pub(crate) struct BackupArgs {
 pub(crate) struct MonitorArgs {
     /// Name of the archive
     pub(super) archive: Option<String>,
-    /// PATH or NAME=PATH of a disk image, or a volume's name in the configuration
+    /// PATH or NAME=PATH of a disk image, or a volume of the configuration
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(super) sources: Vec<OsString>,
-    /// Look at all volumes of the configuration
+    /// Monitor all volumes of the configuration
     #[arg(long, conflicts_with = "sources")]
     pub(super) all: bool,
 }
@@ -405,9 +404,9 @@ pub(crate) struct MonitorArgs {
 pub(crate) struct ListArgs {
     /// Name of the archive
     pub(super) archive: Option<String>,
-    /// Show one volume only
+    /// Show only this volume
     pub(super) volume: Option<String>,
-    /// Show one session only: its name or the beginning of it, a day, latest
+    /// Show only this session: its name or the beginning of it, a day, latest
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: Option<SessionChoice>,
 }
@@ -425,26 +424,26 @@ pub(crate) struct RestoreArgs {
     /// Session: its name or the beginning of it, a day (its last session), latest
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     pub(super) session: SessionChoice,
-    /// Write to a new file, or with `-` to standard output; of several volumes a folder, in which
-    /// each gets a file of its name
+    /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
+    /// with one file a volume
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
-    /// Replace a file that exists, once the new one is complete; what is the same in both is not
+    /// Replace an existing file once the new one is complete; content that both share is not
     /// fetched
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Change the volume where it is, or what --to names: only what differs is fetched and written.
-    /// Nobody else may use it meanwhile
+    /// Change the volume, or the target of --to, in place: only differences are fetched and
+    /// written. Nothing else may use it meanwhile
     #[arg(long, conflicts_with_all = ["all", "overwrite"])]
     pub(crate) in_place: bool,
-    /// Believe a base snapshot about what is the same, instead of reading it: seconds instead of
-    /// certainty. What is taken unread is reported
+    /// Trust the base snapshot about equal content instead of reading it: takes seconds, but is
+    /// less certain. Content kept unread is reported
     #[arg(long)]
     pub(super) quick: bool,
-    /// Report what would be fetched and written, and where; asks for nothing and changes nothing
+    /// Report what would be fetched and written, and where; asks nothing and changes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Restore also what is damaged: lost ranges become zeros and are listed, and the exit status
+    /// Also restore damaged sessions: lost ranges become zeros and are listed, and the exit status
     /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
@@ -462,29 +461,28 @@ pub(crate) struct DiffArgs {
     /// Compare with another session of the volume, or with `local`: the volume as it is
     #[arg(long, value_name = "SESSION", default_value = "local", value_parser = parse_with)]
     pub(super) with: CompareWith,
-    /// Where the volume is [default: as configured, else where it was backed up from]
+    /// Path of the volume [default: as configured, else as backed up from]
     #[arg(long, value_name = "PATH")]
     pub(super) to: Option<PathBuf>,
-    /// The configuration says where the volume is
+    /// The configuration names the volume
     #[arg(skip)]
     pub(super) configured: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Name of the archive; the profile has it too
+    /// Name of the archive; a profile names it too
     pub(super) archive: Option<String>,
     /// Check only what these volumes need
     pub(super) volumes: Vec<String>,
     /// Check only what this session needs
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: Option<SessionChoice>,
-    /// Open every chunk too; asks for the passphrase
+    /// Also open every chunk; requires the passphrase
     #[arg(long)]
     pub(super) deep: bool,
-    /// Read packs of at most so much, beginning with the pack that was not read for longest;
-    /// commits and slots are read beside them, and a pack larger than what is left of SIZE is not
-    /// read
+    /// Read packs of at most this total size, beginning with the pack that was read longest ago;
+    /// commits and slots are read in addition, and a pack larger than the rest of SIZE is skipped
     #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     pub(super) budget: Option<u64>,
     /// Take archive and budget from this profile

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commands by name alone: what a report is of, and what it says of a command that stopped.
+//! The commands without their arguments.
 
 use super::args::{ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, Verb};
 
-/// Which command was asked for, without its arguments.
+/// A command without its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `archive create`, and `arch-init`.
@@ -67,7 +67,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Its words on the command line, and in JSON.
+    /// The command's words on the command line and in JSON.
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::ArchiveCreate => "archive create",
@@ -102,8 +102,8 @@ impl Kind {
         }
     }
 
-    /// Whether it is about one archive, which is looked up where the words leave it out. In JSON
-    /// `archive` is then always there, and null if none was found.
+    /// Whether the command is about one archive, which may be left out where only one is known. Its
+    /// JSON then always has `archive`, which is null if none was found.
     pub(crate) const fn is_of_one_archive(self) -> bool {
         !matches!(
             self,
@@ -122,7 +122,7 @@ impl Kind {
 }
 
 impl Cli {
-    /// Which command it is.
+    /// The command without its arguments.
     pub(crate) fn kind(&self) -> Kind {
         match &self.verb {
             Verb::Archive(verb) => match verb {

@@ -19,8 +19,8 @@ pub(crate) use args::{
 use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
 pub(crate) use kind::Kind;
 
-/// The same as [`Cli::stdout_is_target`] of words that are no command: a program may be writing
-/// down what comes.
+/// Whether invalid words would have written a volume to standard output, as in
+/// [`Cli::stdout_is_target`]: another program may be reading it.
 pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
     words.iter().any(|word| word == "--to=-")
         || words
@@ -29,7 +29,7 @@ pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
 }
 
 impl Cli {
-    /// The sources of a backup or monitor, as they were written.
+    /// The sources of `backup` or `monitor`, as the user wrote them.
     pub(crate) fn sources(&self) -> &[OsString] {
         match &self.verb {
             Verb::Backup(backup) => &backup.sources,
@@ -38,7 +38,7 @@ impl Cli {
         }
     }
 
-    /// The path of the volume of a diff, as it was written.
+    /// The path of the volume of `diff`, as the user wrote it.
     pub(crate) fn compared_path(&self) -> Option<&Path> {
         if let Verb::Diff(diff) = &self.verb {
             diff.to.as_deref()
@@ -47,13 +47,13 @@ impl Cli {
         }
     }
 
-    /// Is standard output where a volume is restored to? Then nothing else may be written there.
+    /// Whether a volume is restored to standard output, where nothing else may then be written.
     pub(crate) fn stdout_is_target(&self) -> bool {
         matches!(&self.verb, Verb::Restore(RestoreArgs { to: Some(to), .. }) if to.as_os_str() == "-")
     }
 
-    /// Where a passphrase comes from. A new one for an archive that has one never comes from where
-    /// the known one does.
+    /// The source of a passphrase. A `new` one for an existing archive never comes from the source
+    /// of the known one.
     pub(crate) fn passphrase_origin(&self, new: bool) -> Result<Origin, NoPassphrase> {
         let file = |path: &Option<PathBuf>| path.clone().map(Origin::File);
         match &self.verb {
@@ -108,8 +108,7 @@ impl Cli {
         }
     }
 
-    /// The place of an archive that may be left out:
-    /// [`default_archive`](crate::defaults::default_archive) then fills it.
+    /// The place of an archive's name that may be left out, and that `defaults.rs` then fills.
     pub(crate) fn archive_place(&mut self) -> Option<&mut Option<String>> {
         match &mut self.verb {
             Verb::Archive(
@@ -134,7 +133,7 @@ impl Cli {
         }
     }
 
-    /// Does the command only report what it would do?
+    /// Whether the command only reports what it would do.
     pub(crate) fn is_dry_run(&self) -> bool {
         matches!(
             &self.verb,
@@ -143,7 +142,7 @@ impl Cli {
         )
     }
 
-    /// Are sessions of one volume listed, which was named?
+    /// Whether the command lists the sessions of one named volume.
     pub(crate) fn is_of_one_volume(&self) -> bool {
         matches!(
             &self.verb,
@@ -154,7 +153,7 @@ impl Cli {
         )
     }
 
-    /// Is only a part of what the archive has in the store to be checked?
+    /// Whether only a part of the archive is verified.
     pub(crate) fn checks_part(&self) -> bool {
         let Verb::Verify(verify) = &self.verb else {
             return false;
@@ -162,7 +161,7 @@ impl Cli {
         !verify.volumes.is_empty() || verify.session.is_some() || verify.budget.is_some()
     }
 
-    /// May the command begin in a state folder that is not there yet?
+    /// Whether the command may create the state folder.
     pub(crate) fn may_make_state(&self) -> bool {
         matches!(
             &self.verb,
@@ -172,7 +171,7 @@ impl Cli {
         )
     }
 
-    /// Is it about all archives that are known, in the usual place?
+    /// Whether the command is about all known archives in the default state folder.
     pub(crate) fn asks_about_all(&self) -> bool {
         let of_all = matches!(
             &self.verb,

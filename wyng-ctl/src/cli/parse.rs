@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The values of options and arguments, from their text. An error says what is allowed.
+//! The values of options and arguments from their text. Each error says what is allowed.
 
 use wyng_config::{parse_bytes, parse_secs};
 use wyng_control::{
@@ -21,7 +21,7 @@ pub(super) fn parse_far_end(words: &str) -> Result<Via, Message> {
 
 pub(super) fn parse_chunk_size(text: &str) -> Result<u32, String> {
     let bytes = parse_small_bytes(text)?;
-    // The format allows smaller ones for its tests; for people they would only cost.
+    // The format allows smaller chunks for its tests; for users they would only cost time.
     if bytes.is_power_of_two() && (64 * 1024..=1024 * 1024).contains(&bytes) {
         Ok(bytes)
     } else {
@@ -32,12 +32,12 @@ pub(super) fn parse_chunk_size(text: &str) -> Result<u32, String> {
 pub(super) fn parse_compression(text: &str) -> Result<Compression, String> {
     let level = text
         .strip_prefix("zstd:")
-        .ok_or("the one algorithm is zstd, for instance zstd:3")?;
+        .ok_or("the only algorithm is zstd, for instance zstd:3")?;
     let zstd_level = level
         .parse()
         .ok()
         .filter(|level| (-7..=19).contains(level))
-        .ok_or("zstd's level is -7 to 19")?;
+        .ok_or("the level of zstd is -7 to 19")?;
     Ok(Compression { zstd_level })
 }
 
@@ -81,7 +81,7 @@ pub(super) fn parse_with(text: &str) -> Result<CompareWith, String> {
 
 pub(super) fn parse_budget(text: &str) -> Result<u64, String> {
     match parse_bytes(text)? {
-        0 => Err("it lets nothing be read".into()),
+        0 => Err("a budget of 0 reads nothing".into()),
         bytes => Ok(bytes),
     }
 }

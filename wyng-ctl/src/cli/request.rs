@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the daemon hears of each command.
+//! The message to the daemon that each command becomes.
 
 use wyng_control::{BackupSource, Command, ToDaemon, Via};
 
@@ -8,7 +8,8 @@ use super::args::{
 };
 
 impl Cli {
-    /// What the daemon hears; nothing if the command needs no daemon. `sources` are a backup's.
+    /// The first message after the greeting; `None` if the command needs no daemon. `sources` are
+    /// those of `backup` or `monitor`.
     pub(crate) fn request(&self, sources: Vec<BackupSource>) -> Option<ToDaemon> {
         let command = match &self.verb {
             Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
@@ -157,7 +158,7 @@ impl SnapshotsVerb {
     }
 }
 
-/// An archive that has been filled in.
+/// The name of an archive, which has been filled in.
 fn named(archive: &Option<String>) -> String {
     archive.clone().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the command line leaves out: told by its other words, or by the configuration.
+//! Gaps of the command line, filled from its other words and from the configuration.
 
 use std::ffi::OsString;
 
@@ -13,12 +13,12 @@ use super::parse::parse_far_end;
 use crate::message::Message;
 
 impl Cli {
-    /// Where ARCHIVE was left out, the one word is what comes after it. The error says what is
+    /// Where ARCHIVE was left out, the only word is the argument after it. The error names what is
     /// missing.
     pub(crate) fn settle_words(&mut self) -> Result<(), Message> {
         if self.options.state_dir.is_some() && !self.options.standalone {
             return Err(Message::usage(
-                "the running daemon has its own state folder, and --state-dir names another",
+                "the running daemon has its own state folder, but --state-dir names another one",
                 "Add --standalone.",
             ));
         }
@@ -53,7 +53,7 @@ impl Cli {
                 }
                 if volumes.is_empty() {
                     return Err(Message::usage(
-                        "which volume?",
+                        "the volume is missing",
                         "See `wyng-ctl list ARCHIVE`.",
                     ));
                 }
@@ -62,14 +62,14 @@ impl Cli {
                 archive, volume, ..
             }) => {
                 shift(archive, volume).ok_or_else(|| {
-                    Message::usage("which volume?", "See `wyng-ctl list ARCHIVE`.")
+                    Message::usage("the volume is missing", "See `wyng-ctl list ARCHIVE`.")
                 })?;
             }
             Verb::Key(KeyVerb::Remove { archive, slot }) => {
                 let number = shift(archive, slot).and_then(|slot| slot.parse::<u8>().ok());
                 number.ok_or_else(|| {
                     Message::usage(
-                        "which slot? A slot is a number",
+                        "the slot is missing, or is not a number",
                         "See `wyng-ctl key list ARCHIVE`.",
                     )
                 })?;
@@ -79,7 +79,7 @@ impl Cli {
         Ok(())
     }
 
-    /// Does the command ask the configuration? All others work though it may be wrong.
+    /// Whether the command reads the configuration. All others work even if it has mistakes.
     pub(crate) fn asks_config(&self) -> bool {
         match &self.verb {
             Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
@@ -96,8 +96,7 @@ impl Cli {
         }
     }
 
-    /// Fills in what the configuration says and the command line does not; the error says what
-    /// neither does.
+    /// Fills gaps of the command line from the configuration. The error names what neither has.
     pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
         match &mut self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
@@ -111,7 +110,7 @@ impl Cli {
                     .take()
                     .or_else(|| known.map(|known| known.store.clone()));
                 if create.store.is_none() {
-                    let text = format!("where is the store of archive {:?} to be?", create.name);
+                    let text = format!("the store of archive {:?} was not named", create.name);
                     return Err(Message::usage(
                         text,
                         "Add --store dir:/path, or [archives.NAME] to the configuration.",
@@ -179,8 +178,8 @@ impl Cli {
         Ok(())
     }
 
-    /// Is the only source really the archive, with nothing behind it? A volume of that name would
-    /// be there.
+    /// Whether the only source is the archive's own name with nothing after it, and not the path of
+    /// a volume.
     pub(crate) fn names_only_its_archive(&self) -> bool {
         match (self.sources(), self.archive()) {
             ([source], Some(archive)) => {
@@ -201,7 +200,7 @@ impl Cli {
     }
 }
 
-/// The second word, where the first may be missing.
+/// The second word, where the first may be left out.
 fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
     if second.is_none() {
         *second = first.take();
@@ -209,8 +208,7 @@ fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Opti
     second.as_deref()
 }
 
-/// The profile that was asked for. It has one archive, which may be named a second time but not
-/// differently.
+/// The profile with this name. The command line may repeat its archive, but not name another one.
 fn find_profile<'a>(
     name: Option<&str>,
     archive: Option<&str>,
@@ -221,7 +219,7 @@ fn find_profile<'a>(
         let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
         let next = match &*known {
             [] => "Add [profiles.NAME] to the configuration; see wyng.toml(5).".to_owned(),
-            known => format!("Known are {}.", known.join(", ")),
+            known => format!("Use one of: {}.", known.join(", ")),
         };
         Message::usage(
             format!("there is no profile {name:?} in the configuration"),
@@ -234,7 +232,7 @@ fn find_profile<'a>(
                 "profile {name:?} is of archive {:?}, not {other:?}",
                 profile.archive
             ),
-            "Leave the archive out.",
+            "Omit the archive.",
         )),
         _ => Ok(Some(profile)),
     }

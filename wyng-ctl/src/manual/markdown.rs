@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the Markdown of our own documents to roff: headings, paragraphs, lists, tables, code. What
-//! these documents do not use is not understood.
+//! Conversion of the documents' Markdown to roff: headings, paragraphs, lists, tables, code. Only
+//! the syntax that the documents use is supported.
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-/// Appends a document. What stands before its first heading of the second level becomes the
-/// description; its title is the page's.
+/// Appends a document. The text before its first heading of the second level becomes the
+/// description; its title is dropped.
 pub(super) fn append(roff: &mut Roff, text: &str) {
     roff.control("SH", ["DESCRIPTION"]);
     let mut lines = text
@@ -51,7 +51,7 @@ pub(super) fn append(roff: &mut Roff, text: &str) {
     }
 }
 
-/// A paragraph or an entry of a list, with the lines that go on with it.
+/// A paragraph or an entry of a list, with its continuation lines.
 fn paragraph<'a>(
     first: &str,
     lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
@@ -69,8 +69,7 @@ fn paragraph<'a>(
     whole
 }
 
-/// A table becomes a list: of each row the first cell, then the others with the heads of their
-/// columns.
+/// A table as a list: the first cell of each row, then the others with the heads of their columns.
 fn table(roff: &mut Roff, rows: &[&str]) {
     let cells = |row: &str| -> Vec<String> {
         row.trim_matches('|')
@@ -101,7 +100,7 @@ fn table(roff: &mut Roff, rows: &[&str]) {
     }
 }
 
-/// Code and what is emphasized in bold; of a link its text.
+/// Inline text: code and emphasis in bold, a link as its text.
 fn inlines(text: &str) -> Vec<Inline> {
     let text = without_targets(&text.replace("**", "`"));
     text.split('`')

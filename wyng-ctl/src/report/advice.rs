@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The catalogue's sentences, made those of one command: what holds for it when it stops halfway,
-//! and advice that can be pasted as it is.
+//! The catalogue's sentences for the present command: what is safe when it stops halfway, and
+//! advice that can be pasted into a shell.
 
 use wyng_control::Safe;
 
@@ -9,13 +9,13 @@ use crate::cli::{Cli, Kind, SOCKET, Verb};
 use crate::message::Message;
 use crate::quantity::shell_word;
 
-/// A backup that stopped halfway, and what the catalogue says of every command that did.
-pub(super) const RESUMES: &str = "What was sent stays; all earlier sessions are whole. The same command goes on where this one stopped.";
+/// What is safe when a backup stops halfway. The generated catalogue shows it for every command.
+pub(super) const RESUMES: &str = "Everything that was sent stays, and all earlier sessions are intact. The same command continues where this one stopped.";
 
-/// A command that stopped halfway, as far as what it leaves behind depends on it.
+/// A command, with the options that change what is safe when it stops halfway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// Whatever its options were.
+    /// A command whose options do not matter.
     Command(Kind),
     /// `restore --in-place`.
     RestoreInPlace,
@@ -32,7 +32,7 @@ impl Stopped {
         }
     }
 
-    /// As it is written on a command line.
+    /// The words on the command line.
     #[cfg(test)]
     pub(super) fn words(self) -> &'static str {
         match self {
@@ -43,16 +43,16 @@ impl Stopped {
     }
 }
 
-/// What holds for each command when it stops halfway: [`Safe::OfCommand`].
+/// What is safe when each command stops halfway: [`Safe::OfCommand`].
 pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
-        "The archive is not there yet. The same command makes it, and takes up what was begun.",
+        "The archive does not exist yet. The same command creates it, and continues with what was begun.",
     ),
     (
         &[Stopped::Command(Kind::ArchiveOpen)],
-        "The store was only read, and what this machine knew of the archive before still counts. The same command begins anew.",
+        "The store was only read, and the previous local state still counts. The same command starts again.",
     ),
     (
         &[
@@ -61,42 +61,42 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
             Stopped::Command(Kind::KeyChange),
             Stopped::Command(Kind::KeyRemove),
         ],
-        "All sessions are whole. The change is made as a whole or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
+        "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
     ),
     (
         &[Stopped::Command(Kind::Restore)],
-        "The archive was only read. A new target gets its name when it is complete, and not before; the same command goes on with what is left of it.",
+        "The archive was only read. A new target gets its name only once it is complete; the same command continues with the part that was restored.",
     ),
     (
         &[Stopped::RestoreInPlace],
-        "The archive was only read. The target is what it was, unless an error beside this one says otherwise; the same command fetches what still differs.",
+        "The archive was only read. The target is as it was, unless another error says otherwise; the same command fetches only what still differs.",
     ),
     (
         &[Stopped::RestoreToStdout],
-        "The archive was only read. What was written to standard output is incomplete.",
+        "The archive was only read. The volume on standard output is incomplete.",
     ),
     (
         &[Stopped::Command(Kind::Verify)],
-        "The store was only read. What was checked counts, and what was found is noted.",
+        "The store was only read. The objects checked so far count, and the problems found are recorded.",
     ),
     (
         &[Stopped::Command(Kind::Monitor)],
-        "Nothing was sent. The next backup reads more at most.",
+        "Nothing was sent. At worst the next backup reads more.",
     ),
     (
         &[Stopped::Command(Kind::ArchiveForget)],
-        "The store was not touched. The same command removes what is left here.",
+        "The store was not touched. The same command removes the rest of the local state.",
     ),
 ];
 
-/// For every other command.
+/// The same for every other command.
 pub(super) const NOTHING_CHANGED: &str = "Nothing was changed.";
 
-/// See the module's first line.
+/// What the sentences of the catalogue depend on.
 pub(super) struct Advice {
     what_stays: &'static str,
     archive: Option<String>,
-    /// `wyng-ctl` with the options that lead to the same archives.
+    /// `wyng-ctl` with the options that select the same archives.
     program: String,
 }
 
@@ -114,8 +114,8 @@ impl Advice {
         }
     }
 
-    /// Makes a message of the catalogue this command's own. `shown` is the archive that was shown
-    /// last, for a command that names none.
+    /// Completes a message for this command. `shown` is the archive that was last shown, which
+    /// stands in if the command names none.
     pub(super) fn apply(&self, message: Message, shown: Option<&str>) -> Told {
         let safe = match message.safe {
             Safe::Always(safe) => safe,
@@ -132,7 +132,7 @@ impl Advice {
         }
     }
 
-    /// Between back quotes a command of ours gets the names and options that are known.
+    /// Fills the known names and options into each `wyng-ctl` command between back quotes.
     pub(super) fn paste(
         &self,
         sentence: &str,
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(safe(&["list", "home"]), NOTHING_CHANGED);
         assert!(
             safe(&["archive", "create", "home", "--store", "dir:/x"])
-                .starts_with("The archive is not there yet.")
+                .starts_with("The archive does not exist yet.")
         );
         assert!(
             safe(&["restore", "home", "v", "--to", "-"]).contains("standard output is incomplete")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a command found: one struct a command, which collects its results and is its JSON.
+//! The results of a command: one struct a command, which collects them and is their JSON.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::sheet::SECOND_READER_SHA256;
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
 
-/// The results of one command; which struct is which command's, [`Found::of`] says.
+/// The results of one command. [`Found::of`] maps commands to structs.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Found {
@@ -42,7 +42,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// Nothing yet, of that command.
+    /// The empty results of a command.
     pub(super) fn of(cli: &Cli) -> Self {
         match cli.kind() {
             Kind::ArchiveCreate | Kind::ArchiveTakeOver | Kind::ArchiveList | Kind::ArchiveShow => {
@@ -73,7 +73,7 @@ impl Found {
         }
     }
 
-    /// Takes one result; what another command would want is passed over.
+    /// Takes one result. Results of other commands are ignored.
     pub(super) fn take(&mut self, event: &ToClient) {
         match self {
             Self::Archives(found) => found.take(event),
@@ -96,7 +96,7 @@ impl Found {
         }
     }
 
-    /// Takes base snapshots, which are found here.
+    /// Takes base snapshots.
     pub(super) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
         if let Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) =
             self
@@ -126,7 +126,7 @@ impl Found {
         }
     }
 
-    /// The archives that were shown.
+    /// Number of archives.
     pub(super) fn archive_count(&self) -> usize {
         match self {
             Self::Archives(found)
@@ -140,7 +140,7 @@ impl Found {
         }
     }
 
-    /// The base snapshots that were shown.
+    /// The base snapshots.
     pub(super) fn snapshots(&self) -> &[SnapshotLine] {
         match self {
             Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) => {
@@ -155,13 +155,12 @@ impl Found {
 #[derive(Default, Serialize)]
 pub(super) struct Archives {
     archives: Vec<Archive>,
-    /// The volume whose sessions come.
+    /// The volume to which the next sessions belong.
     #[serde(skip)]
     volume: String,
 }
 
-/// An archive. With `status` the newest sessions of its volumes follow it, and damage that a person
-/// has seen.
+/// An archive; with `status` also the newest sessions of its volumes, and acknowledged damage.
 #[derive(Serialize)]
 struct Archive {
     #[serde(flatten, with = "ArchiveFields")]
@@ -238,7 +237,7 @@ pub(super) struct Snapshots {
 #[derive(Default, Serialize)]
 pub(super) struct Keys {
     slots: Vec<SlotRow>,
-    /// A new one, shown once.
+    /// A new recovery key.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_once")]
     recovery_key: Option<Zeroizing<String>>,
 }
@@ -258,7 +257,7 @@ fn shown_once<S: Serializer>(key: &Option<Zeroizing<String>>, to: S) -> Result<S
 /// `key check`.
 #[derive(Default, Serialize)]
 pub(super) struct KeyCheck {
-    /// The slot that opened.
+    /// The slot that the passphrase opened.
     slot: Option<SlotRow>,
 }
 
@@ -377,12 +376,12 @@ impl List {
 pub(super) struct Restore {
     dry_run: bool,
     volumes: Vec<RestoredVolume>,
-    /// Ranges of volumes that are not complete yet.
+    /// Lost ranges of volumes whose report has not come yet.
     #[serde(skip)]
     lost: BTreeMap<String, Vec<Range>>,
 }
 
-/// A volume, with the ranges that are zeros in the place of lost bytes.
+/// A volume with its lost ranges, which are zeros in the target.
 #[derive(Serialize)]
 struct RestoredVolume {
     #[serde(flatten, with = "RestoredFields")]
@@ -399,7 +398,7 @@ impl Restore {
         }
     }
 
-    /// Ranges may come before their volume and behind it.
+    /// Lost ranges may come before or after the report of their volume.
     fn take(&mut self, event: &ToClient) {
         match event {
             ToClient::Restored(report) => self.volumes.push(RestoredVolume {
@@ -479,7 +478,7 @@ impl Status {
 /// `unlock`.
 #[derive(Default, Serialize)]
 pub(super) struct Unlock {
-    /// A time, written as sessions are named.
+    /// The end of the time for which the key is kept, in the form of a session's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
@@ -495,7 +494,7 @@ impl Unlock {
 /// `config check`.
 #[derive(Default, Serialize)]
 pub(super) struct ConfigCheck {
-    /// None if it cannot be read.
+    /// `None` if the configuration cannot be read.
     #[serde(flatten)]
     config: Option<ConfigRows>,
 }

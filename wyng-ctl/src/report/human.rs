@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for people: sentences as they come, and tables when their last row is known. With
-//! `--quiet` only what was asked to be shown, and what is wrong.
+//! Results for users: sentences as they arrive, and tables once their last row is known. With
+//! `--quiet` only results that were asked for, and problems.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::output::{Output, has_colours};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, hex, session_name, show_bytes};
 
-/// Shows results as they come.
+/// Shows results as they arrive.
 pub(super) struct Human {
     quiet: bool,
     verbose: bool,
@@ -28,21 +28,22 @@ pub(super) struct Human {
     clock: Clock,
     began: Instant,
     kind: Kind,
-    /// A backup that only counts.
+    /// The command changes nothing.
     dry_run: bool,
-    /// Not all of the archive was to be checked.
+    /// Only a part of the archive is verified.
     checks_part: bool,
     listing: Listing,
     unenforced: Vec<Unenforced>,
-    /// A volume that is backed up. If it stays the only one, its line has the time too.
+    /// The last volume that was backed up. If it stays the only one, its line also shows the time
+    /// taken.
     last_backed_up: Option<VolumeReport>,
 }
 
-/// Archives, volumes and sessions, as far as they have come.
+/// The tables of archives, volumes and sessions.
 struct Listing {
-    /// The volume whose sessions come, if none of them has come yet.
+    /// The last volume, as long as none of its sessions has arrived.
     volume: Option<String>,
-    /// Rows of the last volume are under its name.
+    /// The name of the last volume, for the rows of its sessions.
     volume_name: String,
     sessions: Table<7>,
     newest: Table<6>,
@@ -50,7 +51,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// With `of_one_volume` every session is of the volume that the person named.
+    /// Empty tables. `of_one_volume`: every session belongs to the volume that the user named.
     fn new(of_one_volume: bool) -> Self {
         use Side::{Left, Right};
         let mut listing = Self {
@@ -106,7 +107,7 @@ impl Human {
         }
     }
 
-    /// Takes one result, the last of what was `found`.
+    /// Takes one result, which is also the last in `found`.
     pub(super) fn take(&mut self, event: &ToClient, found: &Found, output: &mut Output) {
         match event {
             ToClient::Archive(archive) => self.archive(archive, output),
@@ -131,7 +132,7 @@ impl Human {
         }
     }
 
-    /// Shows what is held back.
+    /// Shows the rows and lines held back so far.
     pub(super) fn flush(&mut self, output: &mut Output) {
         self.end_volume();
         let lists = !(self.quiet && self.kind == Kind::Status);
@@ -151,7 +152,7 @@ impl Human {
         }
     }
 
-    /// The command is over: what there is to say of it as a whole.
+    /// Shows the summary of a finished command.
     pub(super) fn finish(
         &mut self,
         exit: ExitStatus,
@@ -184,10 +185,10 @@ impl Human {
                 ));
             }
             (Kind::ArchiveList, _) if found.archive_count() == 0 => {
-                output.line("no archive is known here")
+                output.line("no archive is known")
             }
             (Kind::Status, _) if found.archive_count() == 0 => {
-                self.say("no archive is known here", output)
+                self.say("no archive is known", output)
             }
             (Kind::SnapshotsList, _) if found.snapshots().is_empty() => {
                 output.line("no base snapshot was found")
@@ -204,7 +205,9 @@ impl Human {
                 self.say(&advice.paste(line, None, None), output);
             }
             (Kind::ArchiveForget, _) => self.say(
-                &format!("archive {archive:?} is forgotten here; its store was not touched"),
+                &format!(
+                    "archive {archive:?} is forgotten on this machine; its store was not touched"
+                ),
                 output,
             ),
             (Kind::KeyCheck, _) => {
@@ -215,7 +218,7 @@ impl Human {
         }
     }
 
-    /// Takes base snapshots, which are shown below their archives.
+    /// Shows base snapshots below their archives.
     pub(super) fn snapshots(&mut self, lines: &[SnapshotLine], output: &mut Output) {
         use Side::{Left, Right};
         self.flush(output);
@@ -254,7 +257,7 @@ impl Human {
             .for_each(|line| output.line(line));
     }
 
-    /// Prints what a configuration says.
+    /// Prints a configuration.
     pub(super) fn config(&self, config: &Config, output: &mut Output) {
         let archives = config.archives.iter().map(|(name, archive)| {
             format!("archive {name}  {} through {}", archive.store, archive.via)
@@ -276,14 +279,14 @@ impl Human {
             .for_each(|line| self.say(&plain(&line), output));
     }
 
-    /// Says that something was done, or is right.
+    /// Prints a line, unless `--quiet` was given.
     pub(super) fn say(&self, line: &str, output: &mut Output) {
         if !self.quiet {
             output.line(line);
         }
     }
 
-    /// Results that somebody wants to see, and not only to have; and what is wrong.
+    /// Whether `--quiet` shows the result: a result that was asked for, or a problem.
     fn is_asked_for(&self, event: &ToClient) -> bool {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
@@ -357,7 +360,7 @@ impl Human {
         self.listing.volume = Some(plain(name));
     }
 
-    /// A volume of which no session came has a row of its own.
+    /// Adds the row of a volume without a session.
     fn end_volume(&mut self) {
         let Some(name) = self.listing.volume.take() else {
             return;
@@ -462,7 +465,7 @@ impl Human {
         Cell::new(notes.join(", "), state)
     }
 
-    /// `end` is what its line ends with.
+    /// Prints the line of a volume that was backed up, with `end` at its end.
     fn say_backed_up(&self, volume: &VolumeReport, end: &str, output: &mut Output) {
         self.say(&format!("{}{end}", self.backed_up(volume)), output);
         if let Some(place) = &volume.mounted_at {
@@ -499,8 +502,8 @@ impl Human {
         format!("{}  {session}  {changed}{stored}{how}", plain(&volume.name))
     }
 
-    /// What became of a volume that was restored, or would be. What is wrong with the disk, and
-    /// what is less than certain, is always said.
+    /// Prints the lines of a volume that was restored, or would be. Damage of the disk and content
+    /// kept unread are always shown.
     fn restored(&self, volume: &RestoreReport, output: &mut Output) {
         let (name, session, path) = (
             plain(&volume.name),
@@ -526,12 +529,12 @@ impl Human {
         self.say(&line, output);
         if volume.damaged_bytes > 0 {
             let damaged = show_bytes(volume.damaged_bytes);
-            output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and came from the store: check the disk"));
+            output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and were fetched from the store: check the disk"));
         }
         if volume.unread_bytes > 0 {
             let unread = show_bytes(volume.unread_bytes);
             output.line(&format!(
-                "  {name}: {unread} were taken unread from the base snapshot (--quick)"
+                "  {name}: {unread} were kept unread, as the base snapshot reports them as equal (--quick)"
             ));
         }
     }
@@ -579,13 +582,13 @@ impl Human {
         };
         let seen = match verified.acknowledged {
             0 => String::new(),
-            count => format!(", and {count} that were acknowledged"),
+            count => format!(", and {count} acknowledged"),
         };
         let details = if self.verbose {
             let more = if verified.listed_whole {
                 ""
             } else {
-                " or more, as a part of the store cannot be listed"
+                " or more, because a part of the store cannot be listed"
             };
             format!(
                 " ({} objects; {} foreign{more})",
@@ -616,7 +619,7 @@ impl Human {
         } else if !missing.is_empty() {
             let count = counted(missing.len(), "protection");
             self.say(
-                &format!("{count} of the daemon cannot be enforced on this system; -v names each"),
+                &format!("{count} of the daemon cannot be enforced on this system; -v lists them"),
                 output,
             );
         }
@@ -629,13 +632,12 @@ impl Human {
             1 => ("1 base snapshot".to_owned(), "is", "it"),
             count => (format!("{count} base snapshots"), "are", "them"),
         };
-        let line = format!(
-            "{count} {verb} used by nothing any more; `wyng-ctl snapshots clean` removes {object}"
-        );
+        let line =
+            format!("{count} {verb} no longer used; `wyng-ctl snapshots clean` removes {object}");
         self.say(&advice.paste(&line, None, None), output);
     }
 
-    /// What needs no other result beside it.
+    /// The lines of a result that stands alone.
     fn lines(&self, event: &ToClient) -> Vec<String> {
         match event {
             ToClient::Monitored(volume) => vec![format!(
@@ -653,7 +655,7 @@ impl Human {
                 let lost = |(begin, end): &(u64, u64)| {
                     let length = end.saturating_sub(*begin);
                     format!(
-                        "{volume}: {length} bytes from byte {begin} on are lost; zeros take their place"
+                        "{volume}: {length} bytes from byte {begin} on are lost and replaced by zeros"
                     )
                 };
                 ranges.iter().map(lost).collect()
@@ -673,7 +675,7 @@ impl Human {
                     String::new()
                 } else {
                     format!(
-                        "; nobody wrote {} of them: the disk is failing, restore the volume from this session",
+                        "; {} of them were never written: the disk is failing, restore the volume from this session",
                         show_bytes(sums.damaged_bytes)
                     )
                 }
@@ -740,10 +742,10 @@ impl Human {
     }
 }
 
-/// What is to be known of a source that was in use and did not stand still.
+/// The warning about a source that was in use and read without a snapshot.
 fn hint_of_mount(place: &str) -> String {
     format!(
-        "  it is in use ({}): what was written during the backup may be in this session in part. A snapshot of it, or the device unmounted, has no such gaps",
+        "  it is in use ({}): this session may have only a part of what was written during the backup. Back up a snapshot, or unmount the device, to avoid that",
         plain(place)
     )
 }
@@ -757,7 +759,7 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
         (true, ..) => "removed".to_owned().into(),
         (_, Some(why), _) => Cell::new(format!("left over: {why}"), State::Warning),
         (_, None, None) => Cell::new(
-            "can be looked into by its owner and by root".to_owned(),
+            "only its owner and root can read it".to_owned(),
             State::Warning,
         ),
         (_, None, Some(_)) => String::new().into(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Results for programs: one object a command. Field names are a contract,
+//! Results for programs: one JSON object a command. Its fields are a contract,
 //! `docs/schema/output.json`.
 
 use serde::Serialize;
@@ -10,10 +10,10 @@ use super::found::Found;
 use super::told::Told;
 use crate::cli::Kind;
 
-/// Raised when a field changes its meaning or goes away.
+/// The version of the contract, which rises when a field changes its meaning or is removed.
 const SCHEMA: u32 = 1;
 
-/// What the object of a command is made of.
+/// The parts of a command's object.
 pub(super) struct Parts<'a> {
     pub(super) kind: Kind,
     pub(super) exit: ExitStatus,
@@ -31,7 +31,7 @@ struct Object<'a> {
     errors: &'a [Told],
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<Vec<WarningRow>>,
-    /// The inner one is null where a command of one archive found none.
+    /// `Some(None)` is null: a command about one archive that found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<Option<&'a str>>,
     #[serde(flatten)]
@@ -55,7 +55,7 @@ impl WarningRow {
     }
 }
 
-/// The object of a finished command, in one line. The fields are in alphabetical order.
+/// The object of a finished command in one line, with its fields in alphabetical order.
 pub(super) fn object(parts: &Parts<'_>) -> String {
     let lists_warnings = !parts.warnings.is_empty() || parts.kind == Kind::ArchiveOpen;
     let shows_archive = parts.archive.is_some() || parts.kind.is_of_one_archive();
@@ -70,7 +70,7 @@ pub(super) fn object(parts: &Parts<'_>) -> String {
     })
 }
 
-/// The object of words that are no command.
+/// The object of an invalid command line.
 pub(super) fn of_unparsed(told: &Told) -> String {
     line(&Object {
         schema: SCHEMA,
@@ -83,7 +83,7 @@ pub(super) fn of_unparsed(told: &Told) -> String {
     })
 }
 
-/// Its fields have text for names and nothing that has no form in JSON, so it has one.
+/// The object as text. Every key is text and every value has a form in JSON, so this cannot fail.
 fn line(object: &Object<'_>) -> String {
     serde_json::to_value(object)
         .unwrap_or(Value::Null)

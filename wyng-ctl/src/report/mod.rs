@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a command found: for people as it comes, or as one JSON object at the end.
+//! The report of a command: for users as results arrive, or as one JSON object at the end.
 
 mod advice;
 mod found;
@@ -32,7 +32,7 @@ use human::Human;
 pub(crate) use rows::SnapshotLine;
 use told::Told;
 
-/// How a recovery sheet is drawn besides its text.
+/// The drawings of a recovery sheet besides its text.
 struct Drawing {
     qr: bool,
     svg: Option<PathBuf>,
@@ -64,7 +64,7 @@ impl Drawing {
     }
 }
 
-/// Collects what the daemon tells.
+/// Collects and shows the results and errors of one command.
 pub(crate) struct Report {
     json: bool,
     kind: Kind,
@@ -77,13 +77,13 @@ pub(crate) struct Report {
     advice: Advice,
     output: Output,
     warnings: Vec<Warning>,
-    /// A new recovery key was among the results.
+    /// The results include a new recovery key.
     has_key: bool,
-    /// How a recovery sheet is drawn besides its text.
+    /// The drawings of a recovery sheet besides its text.
     drawing: Drawing,
-    /// Told already, in better words than the daemon can.
+    /// The next `no-passphrase` of the daemon was already reported, with its cause.
     passphrase_told: bool,
-    /// The archive that was shown last, where the command names none.
+    /// The archive that was last shown.
     archive_shown: Option<String>,
 }
 
@@ -110,7 +110,7 @@ impl Report {
         }
     }
 
-    /// Takes one result. People see it as soon as it is complete.
+    /// Takes one result. A user sees it as soon as it is complete.
     pub(crate) fn take(&mut self, event: ToClient) {
         if let ToClient::Failed(failure) = &event {
             let told =
@@ -139,8 +139,8 @@ impl Report {
         }
     }
 
-    /// Damage is an archive's: which one, the command says, or the last one that was shown. A file
-    /// of the state is a private daemon's: where it lies, is known here.
+    /// The message of a failure. Damage gets the name of its archive: that of the command, or else
+    /// the one last shown. A file of a private daemon's state gets its full path.
     fn named(&self, failure: &Failure) -> Message {
         let mut failure = failure.clone();
         if let (Failure::StateIo { file, .. } | Failure::StateDamaged { file, .. }, Some(folder)) =
@@ -167,7 +167,7 @@ impl Report {
         }
     }
 
-    /// Takes what there is of base snapshots.
+    /// Takes base snapshots.
     pub(crate) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
         if !self.json {
             self.human.snapshots(&lines, &mut self.output);
@@ -175,19 +175,19 @@ impl Report {
         self.found.take_snapshots(lines);
     }
 
-    /// Takes what `config check` read, and whether nothing is wrong with it.
-    pub(crate) fn take_config(&mut self, config: Config, is_right: bool) {
+    /// Takes the configuration that `config check` read, and the exit status of the check.
+    pub(crate) fn take_config(&mut self, config: Config, exit: ExitStatus) {
         if !self.json {
             self.human.config(&config, &mut self.output);
-            if is_right {
+            if exit == ExitStatus::Done {
                 self.human
-                    .say("the configuration is right", &mut self.output);
+                    .say("the configuration is correct", &mut self.output);
             }
         }
         self.found.take_config(&config);
     }
 
-    /// Takes the script of a shell: for people as it is, so that it can be sourced.
+    /// Takes the script of a shell, which is printed unchanged without `--json`.
     pub(crate) fn take_script(&mut self, script: String) {
         if !self.json {
             self.output.bytes(script.as_bytes());
@@ -195,7 +195,7 @@ impl Report {
         self.found.take_script(script);
     }
 
-    /// Shows a new recovery key: the only time that it can be seen.
+    /// Shows a new recovery key, for the only time.
     pub(crate) fn show_secret(&mut self, key: Zeroizing<String>) {
         if !self.json {
             self.output.line(key.as_str());
@@ -205,7 +205,7 @@ impl Report {
         self.found.take_key(key);
     }
 
-    /// Tells what went wrong, and gives its exit status.
+    /// Reports an error, and returns its exit status.
     pub(crate) fn fail(&mut self, message: Message) -> ExitStatus {
         let exit = message.exit;
         self.human.flush(&mut self.output);
@@ -215,7 +215,7 @@ impl Report {
         exit
     }
 
-    /// Tells all that went wrong; the exit status is that of the first.
+    /// Reports errors, and returns the exit status of the first.
     pub(crate) fn fail_all(&mut self, messages: Vec<Message>) -> ExitStatus {
         let exits: Vec<ExitStatus> = messages
             .into_iter()
@@ -224,16 +224,16 @@ impl Report {
         exits.first().copied().unwrap_or(ExitStatus::Failed)
     }
 
-    /// What an interrupted restore leaves for the next one.
+    /// Reports the file that an interrupted restore leaves for the next one.
     pub(crate) fn note_partial(&self, path: &Path) {
         let path = plain(&path.to_string_lossy());
         let _ = writeln!(
             std::io::stderr(),
-            "wyng-ctl: what was restored so far is kept in {path}: the same command goes on with it"
+            "wyng-ctl: the restored part is kept in {path}: the same command continues with it"
         );
     }
 
-    /// Tells what a person must know although the command is done; `--quiet` does not silence it.
+    /// Reports a warning, even with `--quiet`.
     fn warn(&mut self, warning: Warning) {
         self.human.flush(&mut self.output);
         let (text, next) = (
@@ -251,7 +251,7 @@ impl Report {
         self.warnings.push(warning);
     }
 
-    /// The daemon only hears that there is no passphrase; here it is known why.
+    /// Reports why there is no passphrase. The daemon will only report that there is none.
     pub(crate) fn explain_no_passphrase(&mut self, why: &NoPassphrase) {
         let mut message = Message::of_failure(&Failure::NoPassphrase);
         message.text = why.to_string();
@@ -262,7 +262,7 @@ impl Report {
         self.passphrase_told = true;
     }
 
-    /// The results so far, as one JSON object.
+    /// The results so far as one JSON object.
     fn object(&self, exit: ExitStatus) -> String {
         json::object(&json::Parts {
             kind: self.kind,
@@ -274,9 +274,9 @@ impl Report {
         })
     }
 
-    /// Says what is left to say: the end of a list, or the JSON object if that was asked for.
+    /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
-        // What failed here, after the daemon had done its part, counts too.
+        // An error after the end of the daemon's part counts too.
         let exit = self
             .messages
             .first()
@@ -313,8 +313,7 @@ impl Report {
     }
 }
 
-/// Shows help, the version, or what is wrong with the words of a command line; how the process is
-/// to end.
+/// Shows the help, the version, or the error of an invalid command line. Returns the exit status.
 pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool) -> ExitStatus {
     let asked_for = !error.use_stderr();
     if !asked_for && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -335,7 +334,7 @@ pub(crate) fn show_unparsed(error: &clap::Error, words: &[OsString], json: bool)
     }
 }
 
-/// Says what went wrong.
+/// Prints an error to standard error.
 fn tell(told: &Told) {
     let (text, safe, next) = (plain(&told.text), plain(&told.safe), plain(&told.next));
     let _ = write!(
@@ -424,7 +423,7 @@ What a person must know although the command did what it was asked to. With `--j
             .collect()
     }
 
-    /// Each variant, with empty names and the number 0: as bincode writes it, its index and zeros.
+    /// Each variant with empty names and zeros: its number and zeros in bincode.
     fn failures() -> Vec<Failure> {
         let decode = |index: u8| {
             let mut bytes = vec![0; 64];
@@ -438,7 +437,7 @@ What a person must know although the command did what it was asked to. With `--j
         found
     }
 
-    /// What is found here, without the daemon.
+    /// The errors that wyng-ctl finds without the daemon.
     fn own() -> Vec<Message> {
         let path = Path::new("/path");
         let mistake = Mistake {
@@ -457,7 +456,7 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_lost_target(path),
-            Message::of_deferred(50, false),
+            Message::of_deferred(50, "why"),
             Message::of_output(&error),
             Message::of_unshown_key(&error),
             Message::of_unwritable(path, &error),
@@ -547,7 +546,7 @@ What a person must know although the command did what it was asked to. With `--j
         );
     }
 
-    /// One result of each kind, as a daemon may tell them.
+    /// One result of each kind.
     fn results() -> Vec<ToClient> {
         let archive = ArchiveSummary {
             name: "home".into(),
@@ -693,7 +692,7 @@ What a person must know although the command did what it was asked to. With `--j
         ]
     }
 
-    /// The object of a command, without and with results.
+    /// The object of a command without results, and with all of them.
     fn objects(words: &[&str]) -> String {
         let mut cli = Cli::of(words);
         cli.options.json = true;
@@ -717,7 +716,7 @@ What a person must know although the command did what it was asked to. With `--j
         let config = "[archives.home]\nstore = \"dir:/srv/wyng\"\n[volumes]\nvm = \"/srv/vm\"\n[profiles.nightly]\narchive = \"home\"\nvolumes = [\"vm\"]\n";
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, config).unwrap();
-        report.take_config(Config::read(file.path()).unwrap(), true);
+        report.take_config(Config::read(file.path()).unwrap(), ExitStatus::Done);
         lines.push_str(&format!("{}\n", report.object(ExitStatus::Damage)));
         lines
     }

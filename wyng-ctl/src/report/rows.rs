@@ -97,7 +97,7 @@ struct MonitoredFields {
 #[derive(Serialize)]
 pub(super) struct MonitoredRow(#[serde(with = "MonitoredFields")] pub(super) MonitorReport);
 
-/// A volume that was restored, or would be.
+/// A volume that was restored, or would be restored.
 #[derive(Serialize)]
 #[serde(remote = "RestoreReport")]
 pub(super) struct RestoredFields {
@@ -129,7 +129,7 @@ struct ComparedFields {
     damaged_bytes: u64,
 }
 
-/// The sums of a comparison.
+/// The totals of a comparison.
 #[derive(Serialize)]
 pub(super) struct ComparedRow(#[serde(with = "ComparedFields")] pub(super) DiffReport);
 
@@ -143,7 +143,7 @@ struct VerifiedFields {
     read_bytes: u64,
 }
 
-/// The sums of a verify.
+/// The totals of a verify.
 #[derive(Serialize)]
 pub(super) struct VerifiedRow(#[serde(with = "VerifiedFields")] pub(super) VerifyReport);
 
@@ -158,7 +158,7 @@ struct ProblemFields {
     acknowledged: bool,
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Serialize)]
 pub(super) struct ProblemRow(#[serde(with = "ProblemFields")] pub(super) Problem);
 
@@ -207,27 +207,27 @@ struct UnenforcedFields {
     reason: String,
 }
 
-/// A protection that the system does not give.
+/// A protection that is not enforced.
 #[derive(Serialize)]
 pub(super) struct UnenforcedRow(#[serde(with = "UnenforcedFields")] pub(super) Unenforced);
 
 /// A base snapshot.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SnapshotLine {
-    /// The archive's name; none if it is not known here.
+    /// The archive's name; `None` if this machine does not know the archive.
     pub(crate) archive: Option<String>,
     /// The archive's id.
     #[serde(serialize_with = "id")]
     pub(crate) archive_id: [u8; 16],
-    /// The volume's name, where that is known.
+    /// The volume's name, if it is known.
     pub(crate) volume: Option<String>,
-    /// The session that it is of; none if the folder cannot be looked into.
+    /// The session of which it is the state; `None` if its folder cannot be read.
     #[serde(serialize_with = "time_if_any")]
     pub(crate) session: Option<i64>,
-    /// Where it lies.
+    /// The folder that holds it.
     #[serde(serialize_with = "path")]
     pub(crate) folder: PathBuf,
-    /// Why nothing uses it.
+    /// Why it is unused; `None` if it is in use.
     pub(crate) left_over: Option<&'static str>,
     /// It was removed.
     pub(crate) removed: bool,
@@ -241,7 +241,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// From its begin and its end.
+    /// The range from an offset to an exclusive end.
     pub(super) fn of((begin, end): &(u64, u64)) -> Self {
         Self {
             offset_bytes: *begin,
@@ -279,7 +279,7 @@ impl ProfileRow {
     }
 }
 
-/// How `method` is called in JSON and for people.
+/// The name of a method, in JSON and for users.
 pub(super) fn method_name(method: Method) -> &'static str {
     match method {
         Method::FullScan => "full-scan",
@@ -297,7 +297,7 @@ fn time_if_any<S: Serializer>(time: &Option<i64>, to: S) -> Result<S::Ok, S::Err
     time.map(session_name).serialize(to)
 }
 
-/// 0 stands for never.
+/// A time of which 0 stands for never.
 fn time_or_never<S: Serializer>(time: &i64, to: S) -> Result<S::Ok, S::Error> {
     time_if_any(&Some(*time).filter(|time| *time > 0), to)
 }
@@ -326,7 +326,7 @@ fn id<S: Serializer>(id: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&hex(id))
 }
 
-/// What is no text in it is shown as a replacement character.
+/// A path as text; bytes that are not UTF-8 become replacement characters.
 fn path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
 }

@@ -10,9 +10,8 @@ use wyng_control::RecoverySheet;
 use crate::plain::plain;
 use crate::quantity::session_name;
 
-/// SHA-256 of `reader/read_archive.py`, the reader that needs no program of ours. It is handed the
-/// passphrase in an emergency, so whoever fetches it from anywhere must be able to tell that it is
-/// this one.
+/// SHA-256 of `reader/read_archive.py`, the reader that is independent of these programs. In an
+/// emergency a user gives it the passphrase, and so must be able to check a copy from anywhere.
 pub(super) const SECOND_READER_SHA256: &str =
     "39b0a9ba7eb975f6ecf4dba4820fd98f4d9e1be518066b426bfc468db0617bae";
 
@@ -32,16 +31,16 @@ pub(super) fn lines(sheet: &RecoverySheet) -> Vec<String> {
         String::new(),
         "On a new machine, with the passphrase or a recovery key:".into(),
         format!("  wyng-ctl archive open NAME --store URL --expect {}", sheet.code),
-        "Newer states are accepted when they descend from this one; anything else is refused as a rollback.".into(),
-        "Without these programs, read_archive.py reads the archive. It needs Python and five packages, which it names.".into(),
+        "A newer state is accepted if it descends from this one; any other state is refused as a rollback.".into(),
+        "Without these programs, read_archive.py reads the archive. It requires Python and five packages, which it names.".into(),
         "Give it the passphrase only if its SHA-256 is".into(),
         format!("  {SECOND_READER_SHA256}"),
-        "The code is no secret. It grows old without harm: print it again when much was added.".into(),
+        "The code is not secret. An old code is harmless; print a new one after many backups.".into(),
     ]
 }
 
-/// The code for a camera, in characters of two modules each. Light on dark terminals too: the quiet
-/// zone is drawn.
+/// The code as a QR code, with two modules in each character. Its quiet zone is drawn, so that it
+/// is readable on a dark terminal too.
 pub(super) fn in_terminal(sheet: &RecoverySheet) -> Result<String, QrError> {
     Ok(code(sheet)?
         .render::<unicode::Dense1x2>()
@@ -56,7 +55,7 @@ pub(super) fn as_svg(sheet: &RecoverySheet) -> Result<String, QrError> {
         .render::<svg::Color<'_>>()
         .min_dimensions(SVG_QR_SIZE, SVG_QR_SIZE)
         .build();
-    // The renderer makes a document of its own; inside of another one it needs no prologue.
+    // The renderer writes a whole document, whose prologue must not stand inside another one.
     let qr = qr.split_once("?>").map_or(qr.as_str(), |(_, svg)| svg);
     let lines = lines(sheet);
     let (mut text, mut y) = (String::new(), SVG_LINE);

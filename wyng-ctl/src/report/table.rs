@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A table with aligned columns. It knows what a cell is for only as far as its colour and its
-//! side.
+//! A table with aligned columns. Of a cell's meaning it knows only colour and alignment.
 
 use crate::columns::{pad_left_aligned, pad_right_aligned, width};
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: &str = "  ";
 
-/// What a text says about the state of things.
+/// The state that a text reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing.
+    /// An ordinary state.
     Plain,
-    /// Somebody should look.
+    /// A state that a user should check.
     Warning,
-    /// Something is wrong.
+    /// A problem.
     Bad,
 }
 
-/// A text of a table.
+/// A cell.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     text: String,
@@ -40,7 +39,7 @@ impl Cell {
     }
 }
 
-/// Which side of its column a text stands on.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
@@ -48,7 +47,7 @@ pub(super) enum Side {
     Right,
 }
 
-/// Heads and rows; each row has as many cells as there are heads.
+/// Heads and rows of the same number of cells.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     heads: [(&'static str, Side); N],
@@ -66,7 +65,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Leaves out the first column, which says the same in each row.
+    /// Hides the first column, which is the same in every row.
     pub(super) fn hide_first(&mut self) {
         self.hidden = 1;
     }
@@ -75,15 +74,14 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// With its rows in the order of their first cells; what has the same there stays in the order
-    /// in which it came.
+    /// The table with its rows in the order of their first cells. The sort is stable.
     pub(super) fn sorted(&mut self) -> &mut Self {
         let first = |row: &[Cell; N]| row.first().map(|cell| cell.text.clone());
         self.rows.sort_by_key(first);
         self
     }
 
-    /// The lines, heads first; then the table is empty, and an empty table has none.
+    /// Takes the rows out, as lines with the heads first. An empty table has no lines.
     pub(super) fn take_lines(&mut self, indent: &str, colours: bool) -> Vec<String> {
         let rows = std::mem::take(&mut self.rows);
         if rows.is_empty() {

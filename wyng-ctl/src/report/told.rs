@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What went wrong, in the words of the command that was run.
+//! An error as it is reported, completed for the command that was run.
 
 use serde::Serialize;
 use wyng_control::{ExitStatus, Safe};
 
 use crate::message::{Message, NOTHING_DONE};
 
-/// The same, said of the command that was run.
+/// An error as it is reported.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Told {
     pub(super) code: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Of words that are no command: nothing is known of archives.
+    /// The error of an invalid command line, of which no archive is known.
     pub(super) fn of_no_command(message: Message) -> Self {
         let safe = match message.safe {
             Safe::Always(safe) => safe,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Words that are no command, in the form of every other error. What is wrong with them, the parser
-//! knows; what to write instead, it mostly knows too.
+//! Errors of an invalid command line, in the form of every other error. The parser provides the
+//! cause, and mostly the remedy.
 
 use std::ffi::OsString;
 
@@ -11,10 +11,10 @@ use crate::help;
 use crate::message::Message;
 use crate::quantity::capitalized;
 
-/// How the parser begins a list of what is missing.
+/// The beginning of the parser's list of missing arguments.
 const MISSING: &str = "the following required arguments were not provided:";
 
-/// What is wrong with the words of a command line, the program's own name first.
+/// The error of a command line, whose first word is the program's name.
 pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
     let told = error.to_string();
     let mut paragraphs = told.trim().split("\n\n");
@@ -25,7 +25,7 @@ pub(super) fn message(error: &clap::Error, words: &[OsString]) -> Message {
     let tips: Vec<String> = paragraphs
         .flat_map(str::lines)
         .filter_map(|line| line.trim().strip_prefix("tip: "))
-        // A misspelt option is meant as an option, and no value of ours begins with a dash.
+        // The tip for values that begin with a dash: no argument has such values.
         .filter(|tip| !tip.starts_with("to pass "))
         .map(|tip| capitalized(tip).replace("subcommand", "command") + ".")
         .collect();
@@ -82,7 +82,7 @@ fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `wyng-ctl` and the command that the words name, as far as they name one.
+/// `wyng-ctl` and the words that name a command.
 fn command_of(words: &[OsString]) -> String {
     let mut found = vec!["wyng-ctl"];
     let all = help::command();
@@ -157,7 +157,7 @@ mod tests {
             ),
             (
                 &["verify", "--budget", "0"],
-                "invalid value '0' for '--budget <SIZE>': it lets nothing be read",
+                "invalid value '0' for '--budget <SIZE>': a budget of 0 reads nothing",
                 "Correct the value; `wyng-ctl verify --help` describes it.",
             ),
             (

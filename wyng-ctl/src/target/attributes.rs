@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a file is besides its bytes: owner, mode, extended attributes, flags. A new file that takes
-//! the place of an old one takes them over.
+//! The attributes of a file besides its bytes: owner, mode, extended attributes, flags. A new file
+//! takes them over from the file that it replaces.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -11,19 +11,19 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// More than the kernel lets a file have of either.
+/// Maximum size of a list or value of extended attributes, bytes: above the kernel's limits.
 const NAMES_MAX_BYTES: usize = 64 << 10;
 const VALUE_MAX_BYTES: usize = 64 << 10;
-/// They vouch for the old bytes.
+/// Attributes that vouch for the old bytes.
 const OF_THE_BYTES: [&CStr; 3] = [c"security.ima", c"security.evm", c"security.capability"];
-/// Flags that say how a file is kept. Others are the kernel's own.
+/// Flags that control how a file is stored. Others belong to the kernel.
 const KEPT: IFlags = IFlags::NOCOW
     .union(IFlags::COMPRESSED)
     .union(IFlags::NODUMP)
     .union(IFlags::NOATIME);
 
-/// Gives `new`, which is empty, all that `old` is besides its bytes. The error says what cannot be
-/// taken over, as in "would lose …".
+/// Copies all attributes of `old` to `new`, which is empty. The error names the first that cannot
+/// be copied: the object of "would lose …".
 pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd) -> Result<(), String> {
     let (was, is) = (stat(old)?, stat(new)?);
     if was.st_nlink > 1 {
@@ -32,7 +32,7 @@ pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd) -> Result<(), String> {
             was.st_nlink
         ));
     }
-    // Before the first byte is written: a file that shares its blocks cannot lose that later.
+    // Before the first byte is written, as a file that shares blocks cannot change its flags later.
     if let (Ok(was), Ok(is)) = (ioctl_getflags(old), ioctl_getflags(new)) {
         let wanted = is.difference(KEPT).union(was.intersection(KEPT));
         if wanted != is {
@@ -54,7 +54,7 @@ pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd) -> Result<(), String> {
     set_mode(new, Mode::from_raw_mode(was.st_mode)).map_err(|_| "its mode".to_owned())
 }
 
-/// Once more when all is written: a write may have taken bits of it.
+/// Sets the mode again after the last write, which may have cleared bits of it.
 pub(super) fn set_mode(file: &OwnedFd, mode: Mode) -> Result<(), Errno> {
     if Mode::from_raw_mode(fstat(file)?.st_mode) == mode {
         Ok(())
@@ -101,5 +101,5 @@ fn names(file: &OwnedFd) -> Result<Vec<CString>, Errno> {
 }
 
 fn stat(file: &OwnedFd) -> Result<rustix::fs::Stat, String> {
-    fstat(file).map_err(|errno| format!("what cannot be looked at: {errno}"))
+    fstat(file).map_err(|errno| format!("its attributes, which cannot be read: {errno}"))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Who uses a file or block device that is to be overwritten: mounts, swap, devices on top of it,
-//! and locks. The kernel's own answer for a block device is that it cannot be opened exclusively;
-//! what is found here says why.
+//! The users of a file or block device that would be overwritten: mounts, swap, devices on top of
+//! it, and locks. The kernel only reports that a block device cannot be opened exclusively; this
+//! module finds out why.
 
 use std::ffi::OsString;
 use std::fs::{read_dir, read_to_string};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, FlockOperation, Stat, major, minor, stat};
 
-/// How a block device is used; the phrase ends a sentence that begins with its path.
+/// The use of a block device: the end of a sentence that begins with its path.
 pub(super) fn of_device(device: &Stat) -> Option<String> {
     let numbers = with_partitions(device);
     let is_it = |path: &Path| {
@@ -23,20 +23,20 @@ pub(super) fn of_device(device: &Stat) -> Option<String> {
         }
     }
     if let Some(swap) = swaps().into_iter().find(|swap| is_it(swap)) {
-        return Some(format!("it is swap ({})", swap.display()));
+        return Some(format!("it is swap space ({})", swap.display()));
     }
     for number in &numbers {
         if let Some(holder) = names_in(&PathBuf::from(format!("/sys/dev/block/{number}/holders")))
             .into_iter()
             .next()
         {
-            return Some(format!("the device {holder} is made of it"));
+            return Some(format!("the device {holder} is built on it"));
         }
     }
     of_loop_device(|path| is_it(path))
 }
 
-/// How a regular file is used, as far as the kernel says it. `writable` is the file, opened for
+/// The use of a regular file, as far as the kernel reports it. `writable` is the file, opened for
 /// writing.
 pub(super) fn of_file(file: &Stat, writable: Option<&OwnedFd>) -> Option<String> {
     let is_it = |path: &Path| {
@@ -48,7 +48,7 @@ pub(super) fn of_file(file: &Stat, writable: Option<&OwnedFd>) -> Option<String>
     if let Some(how) = of_loop_device(is_it) {
         return Some(how);
     }
-    // Virtual machines lock the images that they run on.
+    // Virtual machines lock their images.
     let locked = writable.is_some_and(|file| {
         rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_err()
     });
@@ -67,7 +67,7 @@ fn of_loop_device(is_it: impl Fn(&Path) -> bool) -> Option<String> {
     let used = devices.filter_map(|name| behind(&name).map(|file| (name, file)));
     used.into_iter()
         .find(|(_, file)| is_it(Path::new(file.trim_end_matches('\n'))))
-        .map(|(name, _)| format!("/dev/{name} is made of it"))
+        .map(|(name, _)| format!("/dev/{name} is built on it"))
 }
 
 /// A device and its partitions, as `MAJOR:MINOR`.
@@ -88,7 +88,7 @@ struct Mount {
     source: PathBuf,
 }
 
-/// `36 35 98:0 /root /place options … - type source …`
+/// One line: `36 35 98:0 /root /place options … - type source …`
 fn mounts() -> Vec<Mount> {
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
@@ -107,7 +107,7 @@ fn mounts() -> Vec<Mount> {
         .collect()
 }
 
-/// The first column of `/proc/swaps`.
+/// The areas of swap: the first column of `/proc/swaps`.
 fn swaps() -> Vec<PathBuf> {
     let text = std::fs::read("/proc/swaps").unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n').skip(1);
@@ -121,7 +121,7 @@ fn swaps() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The kernel writes a space as `\040`.
+/// The bytes of an escaped path: the kernel writes a space as `\040`.
 fn unescape(word: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;

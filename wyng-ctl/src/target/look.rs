@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One look at where a target goes, before the passphrase is asked for and anything is fetched:
-//! what is there, is it free, has it room. It changes nothing and leaves nothing behind.
+//! A look at the place of a target, before a passphrase is asked for and anything is fetched: what
+//! is there, whether it is in use, and whether there is room. It changes nothing and leaves nothing
+//! behind.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,29 +18,38 @@ use wyng_snapshot::Folder;
 
 use super::{attributes, in_use};
 
-/// The unit of `st_blocks`.
+/// The unit of `st_blocks`, bytes.
 const STATUS_BLOCK_BYTES: u64 = 512;
 const EXT: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
 const TMPFS: u64 = 0x0102_1994;
 const FAT: u64 = 0x4d44;
 const EXFAT: u64 = 0x2011_bab0;
-/// A file of FAT is smaller.
+/// Exclusive limit of the size of a file on FAT, bytes.
 const FAT_FILE_MAX_BYTES: u64 = 1 << 32;
 
-/// A file that is made, in an open folder.
+/// What happens to a file at the path of a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It stays, and the new file cannot be created.
+    Stays,
+    /// The new file replaces it.
+    IsReplaced,
+}
+
+/// A file to be created in an open folder.
 pub(super) struct NewFile {
     pub(super) folder: OwnedFd,
     pub(super) name: OsString,
-    /// The file whose place it takes.
+    /// The file that it replaces.
     pub(super) old: Option<OwnedFd>,
 }
 
-/// A new file at `path`, or one that replaces what is there.
-pub(super) fn new_file(path: &Path, overwrite: bool) -> Result<NewFile, TargetFault> {
+/// A new file at `path`, or one that replaces the file there.
+pub(super) fn new_file(path: &Path, existing: Existing) -> Result<NewFile, TargetFault> {
     match rustix::fs::stat(path) {
         Ok(found) => match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile if overwrite => replacement(path),
+            FileType::RegularFile if existing == Existing::IsReplaced => replacement(path),
             FileType::RegularFile => Err(TargetFault::Exists),
             FileType::BlockDevice => Err(TargetFault::IsDevice),
             kind => Err(unfit(kind)),
@@ -62,7 +72,7 @@ pub(super) fn new_file(path: &Path, overwrite: bool) -> Result<NewFile, TargetFa
     }
 }
 
-/// The file that a link leads to is replaced, and the link stays.
+/// Replaces the file to which a link leads; the link stays.
 fn replacement(path: &Path) -> Result<NewFile, TargetFault> {
     let path = path
         .canonicalize()
@@ -91,8 +101,8 @@ fn replacement(path: &Path) -> Result<NewFile, TargetFault> {
     })
 }
 
-/// What a new file at this place will find: rights, room, and whether it can become all that the
-/// old one is.
+/// Checks the place of a new file: permissions, room, and whether it can take over the attributes
+/// of the old file.
 pub(super) fn at_new_file(
     place: &NewFile,
     size_bytes: u64,
@@ -111,7 +121,8 @@ pub(super) fn at_new_file(
     .map_err(unavailable)?;
     if let Some(old) = &place.old {
         let found = rustix::fs::fstat(old).map_err(unavailable)?;
-        // It is opened for its locks alone; who may not write to it may still replace it.
+        // It is opened only to test its locks; a caller who may not write to it may still replace
+        // it.
         let flags =
             OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let writable = rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).ok();
@@ -126,7 +137,7 @@ pub(super) fn at_new_file(
     )
     .unwrap_or(0);
     let mut clones = kind == XFS && place.old.is_some();
-    // A file without a name is tried: it tells what no other question does, and leaves nothing.
+    // Creating a file without a name tests everything at once, and leaves nothing behind.
     match rustix::fs::openat(
         &place.folder,
         ".",
@@ -150,7 +161,7 @@ pub(super) fn at_new_file(
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
         Err(errno) => return Err(unavailable(errno)),
     }
-    // Elsewhere what is written may be compressed, or share its blocks with what is there.
+    // On other file systems, writes may be compressed or share blocks with existing files.
     let is_counted =
         matches!(kind, EXT | XFS | TMPFS | FAT | EXFAT) && !clones && status.f_blocks > 0;
     Ok(TargetFound {
@@ -170,8 +181,8 @@ fn free_bytes(status: &StatVfs) -> u64 {
     blocks.saturating_mul(status.f_frsize)
 }
 
-/// Bytes of room that a file which is changed where it is has and can get; none where that cannot
-/// be told: what is written to a clone, or compressed, takes room of its own.
+/// Room of a file that is changed in place: bytes that it has and can get. `None` where that is
+/// unknown, as writes to a clone or to a compressed file take room of their own.
 pub(super) fn room_in_place(file: &OwnedFd) -> Result<Option<u64>, TargetFault> {
     let found = rustix::fs::fstat(file).map_err(unavailable)?;
     let kind = u64::try_from(rustix::fs::fstatfs(file).map_err(unavailable)?.f_type).unwrap_or(0);
@@ -184,7 +195,7 @@ pub(super) fn room_in_place(file: &OwnedFd) -> Result<Option<u64>, TargetFault> 
     Ok((is_counted && status.f_blocks > 0).then(|| free_bytes(&status).saturating_add(has_bytes)))
 }
 
-/// A file or device that is changed where it is, opened as a restore opens it.
+/// Opens a file or device to be changed in place, as a restore does.
 pub(super) fn in_place(path: &Path, size_bytes: u64) -> Result<OwnedFd, TargetFault> {
     let found = rustix::fs::stat(path).map_err(unavailable)?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -197,7 +208,7 @@ pub(super) fn in_place(path: &Path, size_bytes: u64) -> Result<OwnedFd, TargetFa
             }
         }
         FileType::BlockDevice => {
-            // Whoever holds the device keeps it from being opened so, and we keep it while it is
+            // The open fails if another process holds the device, and keeps others out while it is
             // open.
             let device = match rustix::fs::open(path, flags | OFlags::EXCL, Mode::empty()) {
                 Err(Errno::BUSY) => {
@@ -222,7 +233,7 @@ pub(super) fn in_place(path: &Path, size_bytes: u64) -> Result<OwnedFd, TargetFa
     }
 }
 
-/// The same for two paths only if they lead to the same file or the same device.
+/// The identity of a file or device, equal for all paths that lead to it.
 pub(super) fn identity(target: &OwnedFd) -> Result<(u64, u64), TargetFault> {
     let found = rustix::fs::fstat(target).map_err(unavailable)?;
     let is_device = FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice;
@@ -234,7 +245,7 @@ pub(super) fn identity(target: &OwnedFd) -> Result<(u64, u64), TargetFault> {
     })
 }
 
-/// A folder and the name in it.
+/// A path as its folder and a name.
 fn split(path: &Path) -> Result<(PathBuf, OsString), TargetFault> {
     let is_folders = path.as_os_str().as_bytes().ends_with(b"/");
     let name = path
@@ -258,15 +269,16 @@ fn open_folder(folder: &Path) -> Result<OwnedFd, TargetFault> {
     .map_err(unavailable)
 }
 
-/// A file that is made among devices lies in memory, and its name is most likely that of a disk
-/// which is not there.
+/// Whether a folder holds devices: a regular file created there would lie in memory, and most
+/// likely has the name of a missing disk.
 fn is_of_devices(folder: &Path) -> bool {
     folder
         .canonicalize()
         .is_ok_and(|folder| folder.starts_with("/dev") && !folder.starts_with("/dev/shm"))
 }
 
-/// In a folder like `/tmp` only a file's owner may put another in its place.
+/// Whether the folder is sticky, like `/tmp`, and the file belongs to another user: only its owner
+/// may replace it.
 fn is_anothers_in_sticky(folder: &OwnedFd, file: &Stat) -> bool {
     let own = rustix::process::geteuid();
     rustix::fs::fstat(folder).is_ok_and(|folder| {
@@ -275,7 +287,7 @@ fn is_anothers_in_sticky(folder: &OwnedFd, file: &Stat) -> bool {
     })
 }
 
-/// A volume's name comes from an archive: it is checked again before it names a file.
+/// The file name of a volume. A name from an archive is checked again before it names a file.
 pub(super) fn file_name(volume: &str) -> Result<&OsStr, TargetFault> {
     let fine = !volume.is_empty()
         && !volume.starts_with(['.', '-'])
@@ -291,7 +303,7 @@ fn unfit(kind: FileType) -> TargetFault {
     TargetFault::Unfit(Unfit::Kind(special(kind).unwrap_or(FileKind::Other)))
 }
 
-/// The system's word.
+/// The system's error as a fault of a target.
 pub(super) fn unavailable(errno: Errno) -> TargetFault {
     TargetFault::Unavailable {
         errno: errno.raw_os_error(),

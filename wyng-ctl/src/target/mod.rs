@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The targets of a restore: looked at, made without a name, and named only when they are complete.
+//! The targets of a restore: checked first, created without a name, and named once they are
+//! complete.
 
 mod attributes;
 mod in_use;
@@ -21,43 +22,44 @@ use wyng_snapshot::Folder;
 
 use crate::pool::InPlace;
 
+pub(crate) use look::Existing;
 use look::NewFile;
 
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// Of a name so much becomes part of a hidden one, which must fit into 255 bytes too.
+/// Maximum length of a name's part in a hidden name, bytes: the whole must fit into 255 bytes.
 const NAME_PART_MAX_BYTES: usize = 235;
-/// What a hidden file on its way to its name is called.
+/// Suffix of a hidden file that does not have its final name yet.
 const UNNAMED: &str = "wyng-new";
-/// What is left of a restore that was interrupted.
+/// Suffix of the hidden file that an interrupted restore leaves.
 const PARTIAL: &str = "wyng-partial";
 
-/// Where a restore goes.
+/// The destination of a restore.
 #[derive(Debug, Clone)]
 pub(crate) enum Destination {
     /// Standard output.
     Stdout,
     /// This file.
     File(PathBuf),
-    /// A file of each volume's name in this folder.
+    /// One file a volume in this folder.
     Folder(PathBuf),
-    /// Volumes are changed where they are.
+    /// The volumes are changed in place.
     InPlace(Places),
 }
 
-/// Where volumes are that are changed where they are. The person's word for this very command
-/// counts before the configuration, and that before what is remembered of the last backup.
+/// The places of volumes that are changed in place. A path named for this command has precedence
+/// over the configuration, and the configuration over the path of the last backup.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     pub(crate) named: Option<PathBuf>,
     pub(crate) configured: BTreeMap<String, PathBuf>,
 }
 
-/// Where the target of one volume is.
+/// The place of one volume's target.
 pub(crate) struct Spot {
-    /// Nowhere for standard output.
+    /// The path; `None` for standard output.
     path: Option<PathBuf>,
-    /// The person did not name it for this very command: is it from the configuration? Otherwise it
-    /// is remembered.
+    /// `Some` if the user did not name the path for this command: whether it comes from the
+    /// configuration, or from the last backup.
     configured: Option<bool>,
 }
 
@@ -69,7 +71,7 @@ impl Spot {
         }
     }
 
-    /// As it is shown to people.
+    /// The path as users see it.
     pub(crate) fn shown(&self) -> String {
         self.path.as_ref().map_or_else(
             || "-".to_owned(),
@@ -77,12 +79,12 @@ impl Spot {
         )
     }
 
-    /// Its path, if it has one.
+    /// The path, if there is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Where it lies, for whoever remembers where the volume was.
+    /// The place as the daemon compares it with the remembered one.
     fn remembered(&self, path: &Path, target: &OwnedFd) -> Option<Remembered> {
         self.configured.map(|configured| Remembered {
             origin: Machine::open().origin(path, target.as_fd()),
@@ -91,8 +93,8 @@ impl Spot {
     }
 }
 
-/// A target that was made: the form in which it is handed over, the files of that form, and the
-/// base snapshot of that volume.
+/// A target that was created: its form, the files of that form, and the base snapshot of its
+/// volume.
 pub(crate) struct Made {
     pub(crate) form: TargetForm,
     pub(crate) files: Vec<OwnedFd>,
@@ -100,18 +102,18 @@ pub(crate) struct Made {
     pub(crate) remembered: Option<Remembered>,
 }
 
-/// What a base snapshot is of, and the snapshot.
+/// The label of a base snapshot, and the snapshot.
 pub(crate) type Base = (BaseLabel, OwnedFd);
 
-/// Makes targets and gives them their names.
+/// Creates targets and gives them their names.
 pub(crate) struct Targets {
     destination: Destination,
-    overwrite: bool,
-    /// What is changed where it is, by [`look::identity`].
+    existing: Existing,
+    /// The targets that are changed in place, by [`look::identity`].
     looked: HashSet<(u64, u64)>,
     open: HashMap<u32, Target>,
     in_place: Vec<InPlace>,
-    /// The base snapshots that were handed over, and where they lie.
+    /// The base snapshots that were sent to the daemon, with their folders.
     bases: HashMap<u32, (Folder, BaseOf)>,
 }
 
@@ -119,19 +121,19 @@ struct Target {
     folder: OwnedFd,
     name: OsString,
     file: OwnedFd,
-    /// It has this name until it is placed, where the file system has no nameless files or an
-    /// interrupted restore left it.
+    /// The temporary name, if the file system has no files without a name, or an interrupted
+    /// restore left the file.
     hidden: Option<OsString>,
-    /// It takes the place of a file, and has that one's mode.
+    /// The mode of the file that it replaces, if it replaces one.
     replaces: Option<Mode>,
 }
 
 impl Targets {
-    /// Targets at `destination`. Nothing is made yet.
-    pub(crate) fn new(destination: Destination, overwrite: bool) -> Self {
+    /// The targets at `destination`. Nothing is created yet.
+    pub(crate) fn new(destination: Destination, existing: Existing) -> Self {
         Self {
             destination,
-            overwrite,
+            existing,
             looked: HashSet::new(),
             open: HashMap::new(),
             in_place: Vec::new(),
@@ -139,12 +141,12 @@ impl Targets {
         }
     }
 
-    /// Are targets changed where they are?
+    /// Whether targets are changed in place.
     pub(crate) fn are_in_place(&self) -> bool {
         matches!(self.destination, Destination::InPlace(_))
     }
 
-    /// Where the target of a volume is. `origin` is where the daemon remembers it.
+    /// The place of a volume's target. `origin` is the path that the daemon remembers.
     pub(crate) fn spot(&self, volume: &str, origin: Option<&[u8]>) -> Result<Spot, TargetFault> {
         Ok(match &self.destination {
             Destination::Stdout => Spot::named(None),
@@ -167,12 +169,12 @@ impl Targets {
         })
     }
 
-    /// A target that was changed where it is, and is not there any more, or not for long.
+    /// A target that was changed in place and was replaced meanwhile, or will be.
     pub(crate) fn lost(&self) -> Option<&Path> {
         self.in_place.iter().find_map(InPlace::lost)
     }
 
-    /// Closes what was made and forgets what was seen: the command begins anew.
+    /// Drops everything created and remembered, because the command starts again.
     pub(crate) fn begin_anew(&mut self) {
         self.looked.clear();
         self.open.clear();
@@ -180,7 +182,7 @@ impl Targets {
         self.bases.clear();
     }
 
-    /// What is where the target of a volume goes. Nothing is made or changed.
+    /// Looks at the place of a volume's target. Nothing is created or changed.
     pub(crate) fn look(
         &mut self,
         spot: &Spot,
@@ -199,7 +201,7 @@ impl Targets {
         if self.are_in_place() {
             let target = look::in_place(path, size_bytes)?;
             InPlace::new(path, &target)?;
-            // Two volumes may have been backed up from one place, at different times.
+            // Two volumes may have been backed up from one path at different times.
             if !self.looked.insert(look::identity(&target)?) {
                 return Err(TargetFault::InUse {
                     how: "another volume of this restore goes to the same place".to_owned(),
@@ -214,17 +216,21 @@ impl Targets {
             });
         }
         match &self.destination {
-            // It will be made where something else could be made.
+            // The folder is tried with another new file.
             Destination::Folder(folder)
                 if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) =>
             {
-                look::at_new_file(&look::new_file(folder, false)?, size_bytes, base_of)
+                look::at_new_file(
+                    &look::new_file(folder, Existing::Stays)?,
+                    size_bytes,
+                    base_of,
+                )
             }
-            _ => look::at_new_file(&look::new_file(path, self.overwrite)?, size_bytes, base_of),
+            _ => look::at_new_file(&look::new_file(path, self.existing)?, size_bytes, base_of),
         }
     }
 
-    /// Makes the target of a volume.
+    /// Creates the target of a volume.
     pub(crate) fn make(
         &mut self,
         item: u32,
@@ -251,7 +257,7 @@ impl Targets {
             });
         }
         self.make_folder()?;
-        let NewFile { folder, name, old } = look::new_file(path, self.overwrite)?;
+        let NewFile { folder, name, old } = look::new_file(path, self.existing)?;
         let partial = hidden_name(&name, PARTIAL);
         if let Some(file) = open_partial(&folder, &partial).filter(|_| old.is_none()) {
             let theirs = duplicate(&file)?;
@@ -287,7 +293,7 @@ impl Targets {
         }
         self.open.insert(item, target);
         let base = self.base(item, Folder::found(theirs.as_fd()), base_of);
-        // Where nothing is, most of the volume may still lie in its base snapshot.
+        // Even for a new file, most of the volume may still be in its base snapshot.
         let old = old.or_else(|| rustix::io::fcntl_dupfd_cloexec(&base.as_ref()?.1, 0).ok());
         let form = if old.is_some() {
             TargetForm::Replacing
@@ -327,7 +333,7 @@ impl Targets {
         Some(base)
     }
 
-    /// Removes the base snapshot that was handed over with a target: it is not what its label says.
+    /// Removes the base snapshot that was sent with a target, because it does not match its label.
     pub(crate) fn drop_base(&mut self, item: u32) -> Option<Result<(), Errno>> {
         self.bases
             .remove(&item)
@@ -343,8 +349,7 @@ impl Targets {
         match (target.hidden.take(), target.replaces.is_some()) {
             (None, false) => link_nameless(&target, &target.name)?,
             (None, true) => {
-                // A name of its own would stay after a kill; this one is found again by the next
-                // restore.
+                // Another name would remain after a kill; the next restore finds this one.
                 let hidden = hidden_name(&target.name, UNNAMED);
                 remove_left_over(&target.folder, &hidden)?;
                 link_nameless(&target, &hidden)?;
@@ -361,14 +366,13 @@ impl Targets {
             }
         }
         target.hidden = None;
-        // Once more under its name, and then the name: btrfs logs nothing of a file that has none,
-        // and with its folder no more than that it is there.
+        // Sync the file again under its name, then the folder: btrfs logs nothing of a file without
+        // a name, and with the folder only its existence.
         rustix::fs::fsync(&target.file)?;
         rustix::fs::fsync(&target.folder)
     }
 
-    /// Keeps what there is of new files that are not complete, for the same command to go on with;
-    /// where they are.
+    /// Keeps incomplete new files, with which the same command continues. Returns their paths.
     pub(crate) fn keep_partial(&mut self) -> Vec<PathBuf> {
         let targets = std::mem::take(&mut self.open).into_values();
         targets
@@ -389,7 +393,7 @@ impl Targets {
 }
 
 impl Drop for Target {
-    /// A target that was not placed leaves nothing behind.
+    /// Removes a target that did not get its name.
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
             let _ = rustix::fs::unlinkat(&self.folder, hidden, AtFlags::empty());
@@ -397,9 +401,9 @@ impl Drop for Target {
     }
 }
 
-/// Puts a file of a hidden name into the place of a file.
+/// Replaces a file by one with a hidden name.
 fn replace(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
-    // What took that name meanwhile is not what was looked at.
+    // A file that took the name meanwhile is not the one that was looked at.
     match rustix::fs::statat(&target.folder, &target.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile => {
             return Err(Errno::EXIST);
@@ -410,8 +414,8 @@ fn replace(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
     rustix::fs::renameat(&target.folder, hidden, &target.folder, &target.name)
 }
 
-/// Gives a file of a hidden name a name that nothing has. Some file systems know neither renames
-/// that replace nothing nor links: there the name is taken first, by an empty file.
+/// Gives a file with a hidden name a free name. On file systems with neither exclusive renames nor
+/// links, an empty file takes the name first.
 fn name_once(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
     let Target { folder, name, .. } = target;
     match rustix::fs::renameat_with(folder, hidden, folder, name, RenameFlags::NOREPLACE) {
@@ -431,14 +435,14 @@ fn name_once(target: &Target, hidden: &OsStr) -> Result<(), Errno> {
     )?;
     let renamed = rustix::fs::renameat(folder, hidden, folder, name);
     if renamed.is_err() {
-        // the failure that is reported is the first
+        // The first failure is the one to report.
         let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
     }
     renamed
 }
 
-/// A file without a name where the file system has that, so that even a kill leaves nothing; else a
-/// hidden one.
+/// A file without a name if the file system supports it, so that even a kill leaves nothing;
+/// otherwise a file with a hidden name.
 fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString>), Errno> {
     let hidden = hidden_name(name, UNNAMED);
     remove_left_over(folder, &hidden)?;
@@ -466,20 +470,20 @@ fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString
     }
 }
 
-/// Removes the hidden file of a restore that was killed. `EBUSY` while another restore has it.
+/// Removes the hidden file of a killed restore. Fails with `EBUSY` while another restore uses it.
 fn remove_left_over(folder: &OwnedFd, hidden: &OsStr) -> Result<(), Errno> {
     let flags =
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     match rustix::fs::openat(folder, hidden, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         Ok(file) if is_locked(&file) => return Err(Errno::BUSY),
-        // What cannot be opened is no file of a restore that still runs.
+        // A file that cannot be opened does not belong to a running restore.
         _ => {}
     }
     rustix::fs::unlinkat(folder, hidden, AtFlags::empty())
 }
 
-/// What an interrupted restore left, if it is ours and nobody has it.
+/// The file that an interrupted restore left, if it is the caller's and not in use.
 fn open_partial(folder: &OwnedFd, partial: &OsStr) -> Option<OwnedFd> {
     let flags =
         OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -487,19 +491,20 @@ fn open_partial(folder: &OwnedFd, partial: &OsStr) -> Option<OwnedFd> {
     (is_own(&rustix::fs::fstat(&file).ok()?) && !is_locked(&file)).then_some(file)
 }
 
-/// Has another restore this file? If not, it is ours from now on. Some file systems have no locks.
+/// Whether another restore uses the file. If not, it is now locked. Some file systems have no
+/// locks.
 fn is_locked(file: &OwnedFd) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::AGAIN)
 }
 
-/// Nobody else can have put it there, or write to it.
+/// Whether only the caller can have created the file, and can write to it.
 fn is_own(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         && found.st_nlink == 1
         && is_closed(found)
 }
 
-/// Nobody else can write to it.
+/// Whether only the caller can write to the file.
 fn is_closed(found: &Stat) -> bool {
     let by_others = Mode::from_raw_mode(found.st_mode).intersects(Mode::WGRP | Mode::WOTH);
     !by_others && found.st_uid == rustix::process::geteuid().as_raw()
@@ -533,7 +538,7 @@ fn link_nameless(target: &Target, name: &OsStr) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, own, &target.folder, name, AtFlags::SYMLINK_FOLLOW)
 }
 
-/// `.NAME.SUFFIX`
+/// A hidden name: `.NAME.SUFFIX`.
 fn hidden_name(name: &OsStr, suffix: &str) -> OsString {
     let mut hidden = OsString::from(".");
     hidden.push(OsStr::from_bytes(
@@ -549,7 +554,7 @@ fn duplicate(file: &OwnedFd) -> Result<OwnedFd, TargetFault> {
     rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(look::unavailable)
 }
 
-/// Is standard output a terminal? A volume there helps nobody.
+/// Whether standard output is a terminal, to which no volume is written.
 pub(crate) fn stdout_is_terminal() -> bool {
     rustix::termios::isatty(std::io::stdout().as_fd())
 }
