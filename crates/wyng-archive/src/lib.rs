@@ -23,6 +23,7 @@
 pub mod crypto;
 mod damage;
 pub mod format;
+mod ids;
 pub mod plan;
 
 pub use damage::{Class, Damage, Fault};

@@ -12,12 +12,12 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ids::ArchiveId;
 use super::keys::{Credential, DataKey};
+use super::labels;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::damage::{Class, Damage, Fault};
 use crate::format::KeyEntry;
+use crate::ids::{ArchiveId, Epoch};
 
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
 

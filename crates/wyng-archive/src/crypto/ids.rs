@@ -1,42 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Names and ids: what things are called, and which key it takes to call them so.
 
-use std::fmt;
-
 use wyng_wire::BlobName;
 
 use super::labels;
 use super::secret::Secret;
-
-/// The archive's 16 random bytes, in clear in every slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ArchiveId(pub [u8; 16]);
-
-/// The 16 random bytes of a deduplication domain. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DomainId(pub [u8; 16]);
-
-/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its
-/// name).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(pub [u8; 32]);
-
-impl Id {
-    /// Stands where a tree has no entries.
-    pub const ZERO: Self = Self([0; 32]);
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+use crate::ids::{DomainId, Id};
 
 /// Names the chunks of one deduplication domain. Equal chunks of two domains have unrelated ids.
 pub struct Domain {

@@ -6,10 +6,11 @@ use hpke::{Deserializable, Kem, Serializable};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
-use super::ids::{ArchiveId, Domain, DomainId, Id};
+use super::ids::Domain;
+use super::labels;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::format::{Malformed, Reader};
+use crate::ids::{ArchiveId, DomainId, Epoch, Id};
 
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
 pub(super) type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;

@@ -8,19 +8,16 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use zstd::zstd_safe::CParameter;
 
 use super::envelope::SessionKey;
-use super::ids::{ArchiveId, Domain, Id};
+use super::ids::Domain;
 use super::keys::Credential;
 use super::secret::Secret;
 use crate::damage::{Class, Damage, Fault};
 use crate::format::{
-    CHUNK_SIZE_MAX_BYTES, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES, NODE_PLAIN_MAX_BYTES,
+    CHUNK_SIZE_MAX_BYTES, CODING_RAW, CODING_ZSTD, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES,
+    FRAME_HEADER_BYTES, NODE_PLAIN_MAX_BYTES, NONCE_BYTES, RECORD_OVERHEAD_BYTES, TAG_BYTES,
 };
+use crate::ids::{ArchiveId, Epoch, Id};
 
-/// Nonce, frame header and tag: what a record is longer than its body.
-pub const RECORD_OVERHEAD_BYTES: usize = NONCE_BYTES + FRAME_HEADER_BYTES + TAG_BYTES;
-const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
-const FRAME_HEADER_BYTES: usize = 4;
 /// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that
 /// leave room in the second level of cache, and for level 1 matches of 7 bytes where it would look
 /// for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 % of size (a real
@@ -29,12 +26,6 @@ const TUNED: [(i8, &[CParameter]); 2] = [
     (1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]),
     (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)]),
 ];
-const CODING_RAW: u8 = 0;
-const CODING_ZSTD: u8 = 1;
-
-/// Counts the changes of META; 1 in a new archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Epoch(pub u32);
 
 /// What a record holds. Its number stands in the associated data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -10,52 +10,16 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 use super::keys::Root;
+use super::labels;
 use super::recovery::{RecoveryKey, RecoveryKeyError};
 use super::seal::NonceSeed;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::damage::Fault;
 use crate::format::{Reader, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+use crate::ids::Epoch;
 
 const PASSPHRASE_MAX_BYTES: usize = 1024;
 const LANES: u32 = 1;
-
-/// How costly a guess is. Bounds are those of the format; see [`SlotParams::new`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotParams {
-    memory_kib: u32,
-    passes: u32,
-}
-
-impl SlotParams {
-    /// 256 MiB and 4 passes: about a second on one core of a laptop.
-    pub const DEFAULT: Self = Self {
-        memory_kib: 256 * 1024,
-        passes: 4,
-    };
-    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with
-    /// little memory.
-    pub const LEAST: Self = Self {
-        memory_kib: 64 * 1024,
-        passes: 3,
-    };
-
-    /// Memory of 64 MiB to 1 GiB, 3 to 16 passes; `None` otherwise, before anything is allocated.
-    pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
-        let bounds = (64 * 1024..=1024 * 1024).contains(&memory_kib) && (3..=16).contains(&passes);
-        bounds.then_some(Self { memory_kib, passes })
-    }
-
-    /// Argon2's memory, KiB.
-    pub fn memory_kib(self) -> u32 {
-        self.memory_kib
-    }
-
-    /// Argon2's passes.
-    pub fn passes(self) -> u32 {
-        self.passes
-    }
-}
 
 /// What a person typed, or what was read from a file. Wiped when dropped.
 pub struct Password(Zeroizing<Vec<u8>>);

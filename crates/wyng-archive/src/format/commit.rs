@@ -4,7 +4,7 @@
 use super::bytes::{Malformed, Reader, Writer};
 use super::entries::{PackEntry, Place};
 use super::{is_chunk_size, is_pack_size};
-use crate::crypto::{DomainId, Epoch, Id};
+use crate::ids::{DomainId, Epoch, Id};
 
 /// A sealed commit.
 pub const COMMIT_BYTES: usize = 4096;

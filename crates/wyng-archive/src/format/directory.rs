@@ -3,7 +3,8 @@
 //! section 7.
 
 use super::bytes::{Malformed, Reader, Writer};
-use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
+use super::record::RECORD_OVERHEAD_BYTES;
+use crate::ids::Id;
 
 /// Bytes of one entry.
 pub const DIRECTORY_ENTRY_BYTES: usize = 48;

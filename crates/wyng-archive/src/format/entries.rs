@@ -6,7 +6,7 @@ use wyng_wire::BlobName;
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::{chunk_count, depth_for, is_chunk_size};
-use crate::crypto::{DomainId, Epoch, Id};
+use crate::ids::{DomainId, Epoch, Id};
 
 /// The longest name of a volume, bytes.
 pub const NAME_MAX_BYTES: usize = 200;

@@ -12,6 +12,7 @@ mod entries;
 mod head_code;
 mod node;
 mod pack;
+mod record;
 mod slot;
 
 pub use bytes::{Malformed, Reader, Writer};
@@ -29,10 +30,12 @@ pub use entries::{
 pub use head_code::{HeadCode, Mistyped};
 pub use node::{
     ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape,
-    VolumesTree, depth_for,
+    VolumesTree,
 };
 pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
-pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+pub use record::RECORD_OVERHEAD_BYTES;
+pub(crate) use record::{CODING_RAW, CODING_ZSTD, FRAME_HEADER_BYTES, NONCE_BYTES, TAG_BYTES};
+pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind, SlotParams};
 
 /// The largest chunk.
 pub const CHUNK_SIZE_MAX_BYTES: usize = 1 << 20;
@@ -49,4 +52,18 @@ pub fn is_chunk_size(bytes: u32) -> bool {
 /// How many chunks a volume of `size_bytes` has; 0 for an empty one.
 pub fn chunk_count(size_bytes: u64, chunk_size_bytes: u32) -> u64 {
     size_bytes.div_ceil(u64::from(chunk_size_bytes).max(1))
+}
+
+/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most
+/// 13.
+pub fn depth_for(size: u64) -> u8 {
+    let (mut depth, mut room) = (0u8, 1u128);
+    if size == 0 {
+        return 0;
+    }
+    while depth == 0 || room < u128::from(size) {
+        room = room.saturating_mul(32);
+        depth = depth.saturating_add(1);
+    }
+    depth
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::entries::{KeyEntry, PackEntry, Place, SessionEntry, VolumeEntry};
-use crate::crypto::Id;
+use crate::ids::Id;
 
 /// Children of a node.
 pub const FANOUT: usize = 32;
@@ -230,18 +230,4 @@ impl<S: Shape> Node<S> {
         reader.end()?;
         Ok(node)
     }
-}
-
-/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most
-/// 13.
-pub fn depth_for(size: u64) -> u8 {
-    let (mut depth, mut room) = (0u8, 1u128);
-    if size == 0 {
-        return 0;
-    }
-    while depth == 0 || room < u128::from(size) {
-        room = room.saturating_mul(32);
-        depth = depth.saturating_add(1);
-    }
-    depth
 }

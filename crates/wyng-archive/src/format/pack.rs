@@ -3,7 +3,8 @@
 //! never touches the bytes.
 
 use super::directory::{DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind};
-use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
+use super::record::RECORD_OVERHEAD_BYTES;
+use crate::ids::Id;
 
 /// The smallest pack, also of a run's last one.
 pub const PACK_SIZE_MIN_BYTES: u32 = 64 * 1024;

@@ -16,8 +16,8 @@
 //! ```
 
 use super::bytes::{Malformed, Reader, Writer};
-use crate::crypto::{ArchiveId, SlotParams};
 use crate::damage::Fault;
+use crate::ids::ArchiveId;
 
 /// Every slot has exactly so many bytes.
 pub const SLOT_BYTES: usize = 224;
@@ -25,6 +25,43 @@ pub const SLOT_BYTES: usize = 224;
 pub const SLOT_COMMITTED_BYTES: usize = 80;
 const MAGIC: &[u8; 8] = b"wyngslot";
 const SUITE: u8 = 1;
+
+/// How costly a guess is. Bounds are those of the format; see [`SlotParams::new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotParams {
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl SlotParams {
+    /// 256 MiB and 4 passes: about a second on one core of a laptop.
+    pub const DEFAULT: Self = Self {
+        memory_kib: 256 * 1024,
+        passes: 4,
+    };
+    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with
+    /// little memory.
+    pub const LEAST: Self = Self {
+        memory_kib: 64 * 1024,
+        passes: 3,
+    };
+
+    /// Memory of 64 MiB to 1 GiB, 3 to 16 passes; `None` otherwise, before anything is allocated.
+    pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
+        let bounds = (64 * 1024..=1024 * 1024).contains(&memory_kib) && (3..=16).contains(&passes);
+        bounds.then_some(Self { memory_kib, passes })
+    }
+
+    /// Argon2's memory, KiB.
+    pub fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Argon2's passes.
+    pub fn passes(self) -> u32 {
+        self.passes
+    }
+}
 
 /// What opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

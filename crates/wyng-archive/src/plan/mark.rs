@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use super::{Nodes, Root};
-use crate::crypto::Id;
 use crate::format::{Node, Shape};
+use crate::ids::Id;
 
 /// Calls `first` with each node's name, which says whether it was not marked yet, and `value` with
 /// each entry below such nodes.

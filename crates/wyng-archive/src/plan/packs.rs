@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::child_base;
-use crate::crypto::Id;
 use crate::damage::{Class, Damage, Fault};
 use crate::format::{Commit, Node, PackEntry, PacksTree, Place, depth_for};
+use crate::ids::Id;
 
 /// Why the packs could not be read.
 #[derive(Debug, thiserror::Error)]
