@@ -3,6 +3,7 @@
 //! component at a time from the open folder, and no symbolic link is followed on the way. Anything
 //! else that lies in the folder is left alone.
 
+mod folder;
 mod medium;
 mod reading;
 mod temporary;
@@ -20,16 +21,8 @@ use rustix::io::Errno;
 use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::{Prune, StoreError};
+use folder::{FOLDER, FOLDER_MODE};
 use temporary::Temporaries;
-
-/// Folders are the helper's user's own. Blobs are ciphertext, but nobody else has a use for them.
-const FOLDER_MODE: Mode = Mode::RWXU;
-
-/// How every folder is opened: as a folder, and the last component not through a link.
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// A store is made only where so much fits beside the reserve: elsewhere not even the backup of an
 /// empty disk would.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use wyng_wire::BlobName;
 
-use super::FOLDER;
+use super::folder::FOLDER;
 
 /// Blobs are never written again; their owner may still read them.
 const BLOB_MODE: Mode = Mode::RUSR.union(Mode::WUSR);

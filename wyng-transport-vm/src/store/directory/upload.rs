@@ -197,7 +197,7 @@ mod tests {
 
     use rustix::fs::CWD;
 
-    use super::super::FOLDER;
+    use super::super::folder::FOLDER;
     use super::super::medium::FromDisk;
     use super::super::temporary::Temporaries;
     use super::*;
