@@ -483,10 +483,10 @@ impl ArchiveWriter {
             let id = domain.content_id(chunk);
             ids.push(Some(id));
             if self.chunks.insert(id) {
-                let mut record = Vec::new();
                 let seed = self.random.seed();
-                self.credential
-                    .seal_chunk(key, &mut self.coder, &id, chunk, seed, &mut record)?;
+                let record = self
+                    .credential
+                    .seal_chunk(key, &mut self.coder, &id, chunk, seed)?;
                 added_bytes += record.len() as u64;
                 self.add_record(packs, id, RecordKind::Chunk { key: key.number() }, &record)?;
             }
@@ -505,11 +505,10 @@ impl ArchiveWriter {
     }
 
     fn seal(&mut self, kind: Kind, id: &Id, plain: &[u8]) -> Result<Vec<u8>, Problem> {
-        let mut record = Vec::new();
         let seed = self.random.seed();
-        self.credential
-            .seal_meta(kind, &mut self.coder, id, plain, seed, &mut record)?;
-        Ok(record)
+        Ok(self
+            .credential
+            .seal_meta(kind, &mut self.coder, id, plain, seed)?)
     }
 
     fn add_record(

@@ -158,7 +158,7 @@ impl History {
         let credential = root.credential(clear.archive).unwrap();
         let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
         let previous = std::fs::read(self.path(newest)).unwrap();
-        let (mut plain, mut bytes, mut coder) = (Vec::new(), Vec::new(), Coder::new(3).unwrap());
+        let (mut plain, mut coder) = (Vec::new(), Coder::new(3).unwrap());
         credential
             .open_meta(
                 Kind::Commit,
@@ -177,14 +177,13 @@ impl History {
             hash: pack_name(&added).0,
             label: SlotLabel::default(),
         });
-        credential
+        let bytes = credential
             .seal_meta(
                 Kind::Commit,
                 &mut coder,
                 &Id(next.0),
                 &commit.encode(),
                 NonceSeed([2; 24]),
-                &mut bytes,
             )
             .unwrap();
         for (name, blob) in [(slot_name(1), added), (next, bytes)] {

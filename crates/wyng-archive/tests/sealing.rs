@@ -15,8 +15,8 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{
-    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password, Root,
-    Secret, SessionKey, SlotError, SlotParams, open_slot, seal_slot,
+    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password,
+    RecordKey, Root, Secret, SessionKey, SlotError, SlotParams, open_slot, seal_slot,
 };
 use wyng_archive::format::{SLOT_BYTES, Slot, SlotClear, SlotKind};
 use zeroize::Zeroizing;
@@ -27,10 +27,10 @@ const DOMAIN: DomainId = DomainId([0x66; 16]);
 const SEED: NonceSeed = NonceSeed([0; 24]);
 
 fn seal(credential: &Credential, key: &SessionKey, level: i8, chunk: &[u8]) -> (Id, Vec<u8>) {
-    let (id, mut record) = (credential.domain(DOMAIN).content_id(chunk), Vec::new());
+    let id = credential.domain(DOMAIN).content_id(chunk);
     let mut coder = Coder::new(level).unwrap();
-    credential
-        .seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0), &mut record)
+    let record = credential
+        .seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0))
         .unwrap();
     (id, record)
 }
@@ -46,10 +46,9 @@ fn open(
     let mut coder = Coder::new(0).unwrap();
     credential
         .open_chunk(
-            key,
+            RecordKey { key, id },
             &credential.domain(domain),
             &mut coder,
-            id,
             record,
             &mut chunk,
         )
@@ -138,16 +137,8 @@ fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
     let plain = b"some node".to_vec();
     let id = credential.node_id(&plain);
     for kind in [Kind::Node, Kind::Directory] {
-        let mut record = Vec::new();
-        credential
-            .seal_meta(
-                kind,
-                &mut coder,
-                &id,
-                &plain,
-                NonceSeed([1; 24]),
-                &mut record,
-            )
+        let record = credential
+            .seal_meta(kind, &mut coder, &id, &plain, NonceSeed([1; 24]))
             .unwrap();
         let mut opened = Vec::new();
         assert!(
@@ -176,16 +167,9 @@ fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
         );
     }
     // Sealed under an id that is not its own: the tag is right, and the keyed id still refuses it.
-    let (wrong, mut record, mut opened) = (Id([9; 32]), Vec::new(), Vec::new());
-    credential
-        .seal_meta(
-            Kind::Node,
-            &mut coder,
-            &wrong,
-            &plain,
-            NonceSeed([1; 24]),
-            &mut record,
-        )
+    let (wrong, mut opened) = (Id([9; 32]), Vec::new());
+    let record = credential
+        .seal_meta(Kind::Node, &mut coder, &wrong, &plain, NonceSeed([1; 24]))
         .unwrap();
     assert_eq!(
         credential
@@ -270,16 +254,16 @@ fn r27_a_key_that_is_used_up_seals_nothing_more() {
     let credential = credential();
     let key = session_key(&credential, 0).with_records_max(4);
     let mut coder = Coder::new(3).unwrap();
-    let (id, mut record) = (credential.domain(DOMAIN).content_id(b"x"), Vec::new());
+    let id = credential.domain(DOMAIN).content_id(b"x");
     for sealed in 0..4 {
         assert_eq!(key.is_worn(), sealed >= 2);
         credential
-            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]))
             .unwrap();
     }
     assert!(
         credential
-            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]))
             .is_err()
     );
 }

@@ -155,16 +155,9 @@ fn objects(vectors: &mut Vectors) {
     let (key, entry) = SessionKey::draw(&credential, 5, &entropy(0x33)).unwrap();
     let chunk = incompressible(8192);
     let id = credential.domain(DomainId([0x66; 16])).content_id(&chunk);
-    let (mut coder, mut record) = (Coder::new(3).unwrap(), Vec::new());
-    credential
-        .seal_chunk(
-            &key,
-            &mut coder,
-            &id,
-            &chunk,
-            NonceSeed([0x88; 24]),
-            &mut record,
-        )
+    let mut coder = Coder::new(3).unwrap();
+    let record = credential
+        .seal_chunk(&key, &mut coder, &id, &chunk, NonceSeed([0x88; 24]))
         .unwrap();
     vectors.note(
         "id of the chunk: 8192 bytes of BLAKE3's output for nothing",
@@ -236,15 +229,13 @@ fn objects(vectors: &mut Vectors) {
         inner::<PacksTree>(place),
     );
     let plain = leaf::<ContentTree>(3, Id(*blake3::hash(b"").as_bytes()));
-    let mut record = Vec::new();
-    credential
+    let record = credential
         .seal_meta(
             Kind::Node,
             &mut coder,
             &credential.node_id(&plain),
             &plain,
             NonceSeed([0x88; 24]),
-            &mut record,
         )
         .unwrap();
     assert_eq!(record.len(), plain.len() + 44, "raw");
@@ -328,15 +319,14 @@ fn objects(vectors: &mut Vectors) {
         "commit 6, without the zeros at its end",
         &plain[..plain.iter().rposition(|byte| *byte != 0).unwrap() + 1],
     );
-    let (name, mut sealed) = (Id(credential.commit_name(6).0), Vec::new());
-    credential
+    let name = Id(credential.commit_name(6).0);
+    let sealed = credential
         .seal_meta(
             Kind::Commit,
             &mut coder,
             &name,
             &plain,
             NonceSeed([0x88; 24]),
-            &mut sealed,
         )
         .unwrap();
     vectors.note(

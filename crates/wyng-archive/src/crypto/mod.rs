@@ -19,6 +19,6 @@ pub use envelope::{Entropy, EnvelopeError, KEY_BYTES_MAX, KEY_RECORDS_MAX, Sessi
 pub use ids::{Domain, pack_name, slot_name};
 pub use keys::{CREDENTIAL_BYTES, Credential, CredentialError, DataKey, Root};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
-pub use seal::{Coder, Kind, NonceSeed, SealError};
+pub use seal::{Candidates, Coder, Kind, NonceSeed, RecordKey, SealError};
 pub use secret::{Secret, wiping_stack};
 pub use slot::{Password, SlotError, cheapest_first, open_slot, seal_slot};

@@ -94,6 +94,15 @@ pub enum SealError {
     Inner,
 }
 
+/// Which codings a frame may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// zstd where it shortens the plain bytes, raw otherwise.
+    Smallest,
+    /// Raw always.
+    Raw,
+}
+
 /// Compresses with a check, and decompresses within a bound. One for each thread; it holds no key.
 pub struct Coder {
     compressor: zstd::bulk::Compressor<'static>,
@@ -128,15 +137,10 @@ impl Coder {
         })
     }
 
-    /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten
-    /// it.
-    fn frame(
-        &mut self,
-        plain: &[u8],
-        may_compress: bool,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        let compresses = may_compress && !looks_incompressible(plain) && self.compress(plain)?;
+    /// Space for the nonce, then the frame: what [`encrypt`] works on.
+    fn frame(&mut self, plain: &[u8], coding: Coding) -> Result<Vec<u8>, SealError> {
+        let compresses =
+            coding == Coding::Smallest && !looks_incompressible(plain) && self.compress(plain)?;
         let (coding, body) = if compresses {
             (CODING_ZSTD, self.compressed.as_slice())
         } else {
@@ -148,13 +152,12 @@ impl Coder {
         else {
             return Err(SealError::Length);
         };
-        record.clear();
-        // Just the room that it needs, with its tag: thousands of records wait for their pack.
-        record.reserve_exact(RECORD_OVERHEAD_BYTES.saturating_add(body.len()));
+        // Exactly the room that the record needs with its tag: thousands of them wait for a pack.
+        let mut record = Vec::with_capacity(RECORD_OVERHEAD_BYTES.saturating_add(body.len()));
         record.extend_from_slice(&[0; NONCE_BYTES]);
         record.extend_from_slice(&[coding, a, b, c]);
         record.extend_from_slice(body);
-        Ok(())
+        Ok(record)
     }
 
     /// Compresses into `compressed`, decompresses again and compares. False where it would not be
@@ -215,9 +218,26 @@ impl Coder {
     }
 }
 
+/// What a chunk's record is sealed under: the record opens under the same two only.
+#[derive(Clone, Copy)]
+pub struct RecordKey<'a> {
+    /// The session key.
+    pub key: &'a SessionKey,
+    /// The chunk's content id.
+    pub id: &'a Id,
+}
+
+/// The domains to which a chunk may belong.
+#[derive(Clone, Copy)]
+pub struct Candidates<'a> {
+    /// Every domain that is known.
+    pub all: &'a [Domain],
+    /// Index in `all` of the domain that is tried first; the others follow in order.
+    pub first: usize,
+}
+
 impl Credential {
-    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag` in `record`, whose old
-    /// content is dropped.
+    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag`.
     ///
     /// `id` must be the chunk's content id; it is authenticated but not stored, so a record opens
     /// under its own id only.
@@ -228,23 +248,14 @@ impl Credential {
         id: &Id,
         chunk: &[u8],
         seed: NonceSeed,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Vec<u8>, SealError> {
         check_length(Kind::Chunk, chunk)?;
-        coder.frame(chunk, true, record)?;
+        let record = coder.frame(chunk, Coding::Smallest)?;
         if !key.count(u64::try_from(record.len()).map_err(|_| SealError::Length)?) {
             return Err(SealError::KeyUsedUp);
         }
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        encrypt(
-            &key.secret,
-            &self.nonce_key,
-            Kind::Chunk,
-            id,
-            &place,
-            seed,
-            record,
-        )
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        encrypt(&key.secret, &self.nonce_key, &binding, seed, record)
     }
 
     /// Seals metadata (not a chunk) under META. `id` is its keyed hash, or the name of a commit.
@@ -255,23 +266,16 @@ impl Credential {
         id: &Id,
         plain: &[u8],
         seed: NonceSeed,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        if kind == Kind::Chunk {
-            return Err(SealError::Inner);
-        }
+    ) -> Result<Vec<u8>, SealError> {
+        let coding = match kind {
+            Kind::Chunk => return Err(SealError::Inner),
+            Kind::Commit => Coding::Raw,
+            Kind::Node | Kind::Directory => Coding::Smallest,
+        };
         check_length(kind, plain)?;
-        coder.frame(plain, kind != Kind::Commit, record)?;
-        let place = associated_data(self.archive(), self.epoch(), kind, id);
-        encrypt(
-            &self.seal_key,
-            &self.nonce_key,
-            kind,
-            id,
-            &place,
-            seed,
-            record,
-        )
+        let record = coder.frame(plain, coding)?;
+        let binding = Binding::new(self.archive(), self.epoch(), kind, id);
+        encrypt(&self.seal_key, &self.nonce_key, &binding, seed, record)
     }
 
     /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that
@@ -280,15 +284,15 @@ impl Credential {
     /// The length is the caller's to compare: the session says how long the chunk at a place is.
     pub fn open_chunk(
         &self,
-        key: &SessionKey,
+        under: RecordKey<'_>,
         domain: &Domain,
         coder: &mut Coder,
-        id: &Id,
         record: &[u8],
         chunk: &mut Vec<u8>,
     ) -> Result<(), Damage> {
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+        let RecordKey { key, id } = under;
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &binding, record, coder, chunk)
             .and_then(|()| {
                 if domain.content_id(chunk) == *id {
                     Ok(())
@@ -299,35 +303,30 @@ impl Credential {
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))
     }
 
-    /// Opens one chunk whose domain is not known, and says in which of `domains` it has its id;
-    /// `None`: in none of them, and the tag alone binds it to its id. `likely` is the place of the
-    /// domain that is tried first.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a record, what opens it, and where it goes"
-    )]
+    /// Opens one chunk whose domain is not known. Returns the index of the domain that gives the
+    /// chunk its id; `None`: no domain does, and the tag alone binds the record to its id.
     pub fn open_chunk_of_any(
         &self,
-        key: &SessionKey,
-        domains: &[Domain],
-        likely: usize,
+        under: RecordKey<'_>,
+        domains: Candidates<'_>,
         coder: &mut Coder,
-        id: &Id,
         record: &[u8],
         chunk: &mut Vec<u8>,
     ) -> Result<Option<usize>, Damage> {
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+        let RecordKey { key, id } = under;
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &binding, record, coder, chunk)
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))?;
         let mut in_order = domains
+            .all
             .iter()
             .enumerate()
             .cycle()
-            .skip(likely)
-            .take(domains.len());
+            .skip(domains.first)
+            .take(domains.all.len());
         Ok(in_order
             .find(|(_, domain)| domain.content_id(chunk) == *id)
-            .map(|(place, _)| place))
+            .map(|(index, _)| index))
     }
 
     /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by
@@ -344,8 +343,8 @@ impl Credential {
         if kind == Kind::Chunk {
             return Err(refuse(Fault::Tag));
         }
-        let place = associated_data(self.archive(), self.epoch(), kind, id);
-        decrypt(&self.seal_key, &place, record, coder, kind, plain).map_err(refuse)?;
+        let binding = Binding::new(self.archive(), self.epoch(), kind, id);
+        decrypt(&self.seal_key, &binding, record, coder, plain).map_err(refuse)?;
         if kind != Kind::Commit && self.node_id(plain) != *id {
             return Err(refuse(Fault::Id));
         }
@@ -379,27 +378,42 @@ pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: 
     data
 }
 
-/// Encrypts the frame that stands after the nonce's space, in place, and appends the tag.
+/// What the tag of a record authenticates besides its frame.
+struct Binding<'a> {
+    kind: Kind,
+    id: &'a Id,
+    associated_data: [u8; 56],
+}
+
+impl<'a> Binding<'a> {
+    fn new(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &'a Id) -> Self {
+        Self {
+            kind,
+            id,
+            associated_data: associated_data(archive, epoch, kind, id),
+        }
+    }
+}
+
+/// Encrypts the frame behind the nonce's space in place, and appends the tag.
 fn encrypt(
     key: &Secret,
     nonce_key: &Secret,
-    kind: Kind,
-    id: &Id,
-    place: &[u8; 56],
+    binding: &Binding<'_>,
     seed: NonceSeed,
-    record: &mut Vec<u8>,
-) -> Result<(), SealError> {
+    mut record: Vec<u8>,
+) -> Result<Vec<u8>, SealError> {
     let (space, frame) = record
         .split_first_chunk_mut::<NONCE_BYTES>()
         .ok_or(SealError::Inner)?;
-    let nonce = hedged_nonce(nonce_key, seed, kind, id, frame);
+    let nonce = hedged_nonce(nonce_key, seed, binding, frame);
     *space = nonce;
     let cipher = XChaCha20Poly1305::new(key.expose().into());
     let tag = cipher
-        .encrypt_inout_detached(&XNonce::from(nonce), place, frame.into())
+        .encrypt_inout_detached(&XNonce::from(nonce), &binding.associated_data, frame.into())
         .map_err(|_| SealError::Inner)?;
     record.extend_from_slice(&tag);
-    Ok(())
+    Ok(record)
 }
 
 /// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under
@@ -407,11 +421,10 @@ fn encrypt(
 fn hedged_nonce(
     nonce_key: &Secret,
     seed: NonceSeed,
-    kind: Kind,
-    id: &Id,
+    binding: &Binding<'_>,
     frame: &[u8],
 ) -> [u8; NONCE_BYTES] {
-    let tag = nonce_key.tag(&[&seed.0, &[kind.number()], &id.0, frame]);
+    let tag = nonce_key.tag(&[&seed.0, &[binding.kind.number()], &binding.id.0, frame]);
     let mut nonce = [0; NONCE_BYTES];
     nonce.iter_mut().zip(tag).for_each(|(to, from)| *to = from);
     nonce
@@ -420,12 +433,12 @@ fn hedged_nonce(
 /// Tag first; then the frame, decompressed within the kind's bound.
 fn decrypt(
     key: &Secret,
-    place: &[u8; 56],
+    binding: &Binding<'_>,
     record: &[u8],
     coder: &mut Coder,
-    kind: Kind,
     plain: &mut Vec<u8>,
 ) -> Result<(), Fault> {
+    let kind = binding.kind;
     let (nonce, sealed) = record
         .split_first_chunk::<NONCE_BYTES>()
         .ok_or(Fault::Length)?;
@@ -442,7 +455,12 @@ fn decrypt(
         .map_err(|_| Fault::Length)
         .and_then(|buffer| {
             cipher
-                .decrypt_inout_detached(&XNonce::from(*nonce), place, buffer, &Tag::from(*tag))
+                .decrypt_inout_detached(
+                    &XNonce::from(*nonce),
+                    &binding.associated_data,
+                    buffer,
+                    &Tag::from(*tag),
+                )
                 .map_err(|_| Fault::Tag)
         })
         .and_then(|()| coder.unframe(kind, &frame, plain));

@@ -9,7 +9,9 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use num_bigint::BigUint;
 
 use super::seal::{Coder, Kind, associated_data};
-use super::{ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey};
+use super::{
+    ArchiveId, Credential, DomainId, Entropy, Epoch, Id, RecordKey, Root, Secret, SessionKey,
+};
 use crate::damage::Fault;
 
 const CIPHERTEXT_BLOCKS: usize = 4;
@@ -159,10 +161,9 @@ fn a_record_that_authenticates_under_two_keys_opens_under_neither() {
         let (domain, mut chunk) = (credential.domain(DomainId([0x66; 16])), Vec::new());
         let refused = credential
             .open_chunk(
-                key,
+                RecordKey { key, id: &id },
                 &domain,
                 &mut Coder::new(0).unwrap(),
-                &id,
                 &record,
                 &mut chunk,
             )
