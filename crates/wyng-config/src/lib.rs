@@ -7,7 +7,11 @@
 //! no secret.
 
 mod address;
+mod archive;
+mod checks;
+mod mistake;
 mod pool;
+mod profile;
 mod quantity;
 mod qubes;
 mod via;
@@ -17,21 +21,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-
 pub use address::without_credentials;
+pub use archive::Archive;
+use checks::{absolute, check_volume_name, check_word};
+use mistake::Found;
+pub use mistake::Mistake;
 pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
+pub use profile::Profile;
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
 pub use via::{VIA_ALLOWED, Via, is_qube};
-use written::{At, Found};
 
 /// Where it is, if nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
 /// More is a mistake, or somebody's attempt to fill memory.
 const FILE_MAX_BYTES: usize = 1 << 20;
-const DAY_SECS: u64 = 86_400;
 
 /// What the file says; checked, and each name in a profile leads somewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,34 +50,6 @@ pub struct Config {
     pub qubes: Qubes,
     /// What holds for far ends of every kind.
     pub far_ends: FarEnds,
-}
-
-/// What `archive create` and `archive open` need not be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archive {
-    /// The store: `dir:/path`.
-    pub store: String,
-    /// The far end; [`Via`] understands it.
-    pub via: String,
-}
-
-/// What `--profile` stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// Where it backs up to.
-    pub archive: String,
-    /// What it backs up; each is one of [`Config::volumes`].
-    pub volumes: Vec<String>,
-    /// The volumes are in use: sessions are marked as crash-consistent.
-    pub live: bool,
-    /// No session for a volume that did not change.
-    pub skip_unchanged: bool,
-    /// A newest session older than that is overdue, seconds.
-    pub backup_overdue_secs: u64,
-    /// A blob that nobody read for longer than that is overdue, seconds; none: never.
-    pub verify_overdue_secs: Option<u64>,
-    /// The most that one `verify` reads; none: all.
-    pub verify_budget_bytes: Option<u64>,
 }
 
 /// Why there is no configuration.
@@ -97,44 +73,12 @@ pub enum ConfigError {
     },
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub what: String,
-    /// What to write instead.
-    pub remedy: String,
-}
-
 fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
     let lines: Vec<String> = mistakes
         .iter()
         .map(|Mistake { line, what, .. }| format!("{}:{line}: {what}", path.display()))
         .collect();
     lines.join("; ")
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenArchive {
-    store: Spanned<String>,
-    via: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenProfile {
-    archive: Spanned<String>,
-    volumes: Option<Vec<Spanned<String>>>,
-    #[serde(default)]
-    live: bool,
-    #[serde(default)]
-    skip_unchanged: bool,
-    backup_overdue: Option<Spanned<String>>,
-    verify_overdue: Option<Spanned<String>>,
-    verify_budget: Option<Spanned<String>>,
 }
 
 impl Config {
@@ -219,164 +163,6 @@ impl Config {
         } else {
             Err(found)
         }
-    }
-}
-
-impl WrittenArchive {
-    fn check(self, found: &mut Found) -> Archive {
-        if !self.store.as_ref().starts_with("dir:/") {
-            found.note(
-                &self.store,
-                format!("{:?} is no store", self.store.as_ref()),
-                "Write \"dir:/absolute/path\".",
-            );
-        }
-        if let Some(via) = self
-            .via
-            .as_ref()
-            .filter(|via| Via::parse(via.as_ref()).is_none())
-        {
-            found.note(
-                via,
-                format!("{:?} is no far end", via.as_ref()),
-                &format!("Write one of {VIA_ALLOWED}."),
-            );
-        }
-        Archive {
-            store: self.store.into_inner(),
-            via: self
-                .via
-                .map_or_else(|| "local".to_owned(), Spanned::into_inner),
-        }
-    }
-}
-
-impl WrittenProfile {
-    fn check(
-        self,
-        name: &Spanned<String>,
-        known: &BTreeSet<String>,
-        found: &mut Found,
-    ) -> Option<Profile> {
-        found.check(check_word(&self.archive));
-        let volumes: Vec<String> = match self.volumes {
-            None => known.iter().cloned().collect(),
-            Some(names) => {
-                let mut seen = BTreeSet::new();
-                for name in &names {
-                    if !known.contains(name.as_ref()) {
-                        found.note(
-                            name,
-                            format!("there is no volume {:?}", name.as_ref()),
-                            "Add it to [volumes], as NAME = \"/path\".",
-                        );
-                    } else if !seen.insert(name.as_ref()) {
-                        found.note(
-                            name,
-                            format!("volume {:?} stands here twice", name.as_ref()),
-                            "Take one of them away.",
-                        );
-                    }
-                }
-                names.into_iter().map(Spanned::into_inner).collect()
-            }
-        };
-        if volumes.is_empty() {
-            found.note(
-                name,
-                format!("profile {:?} has no volume", name.as_ref()),
-                "Name some from [volumes]; without `volumes` it has all of them.",
-            );
-        }
-        let mut duration = |text: Option<Spanned<String>>| {
-            Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")))
-        };
-        let (backup_overdue, verify_overdue) =
-            (duration(self.backup_overdue), duration(self.verify_overdue));
-        let budget = self
-            .verify_budget
-            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
-        Some(Profile {
-            archive: self.archive.into_inner(),
-            volumes,
-            live: self.live,
-            skip_unchanged: self.skip_unchanged,
-            backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
-            verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
-            verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
-        })
-    }
-}
-
-/// A name of an archive or a profile: it stands on command lines and in the names of units.
-fn check_word(name: &Spanned<String>) -> Result<(), At> {
-    let text = name.as_ref();
-    let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    {
-        return Ok(());
-    }
-    Err(At::new(
-        name,
-        format!("{text:?} is no name"),
-        "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -.",
-    ))
-}
-
-/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be
-/// told from NAME=PATH.
-fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
-    let text = name.as_ref();
-    let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits
-        && text
-            .chars()
-            .all(|char| !matches!(char, '/' | '=') && !char.is_control())
-    {
-        return Ok(());
-    }
-    Err(At::new(
-        name,
-        format!("{text:?} is no name"),
-        "Write 1 to 200 bytes without / and =, beginning with neither . nor -.",
-    ))
-}
-
-fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, At> {
-    if path.as_ref().starts_with('/') {
-        return Ok(PathBuf::from(path.as_ref()));
-    }
-    Err(At::new(
-        path,
-        format!("{:?} is no absolute path", path.as_ref()),
-        remedy,
-    ))
-}
-
-fn quantity(
-    text: &Spanned<String>,
-    parse: fn(&str) -> Result<u64, String>,
-    examples: &str,
-) -> Result<u64, At> {
-    parse(text.as_ref()).map_err(|what| At::new(text, what, &format!("Write it as {examples}.")))
-}
-
-/// A quantity that would be no limit if it were 0.
-fn positive(
-    text: &Spanned<String>,
-    parse: fn(&str) -> Result<u64, String>,
-    examples: &str,
-) -> Result<u64, At> {
-    match quantity(text, parse, examples)? {
-        0 => Err(At::new(
-            text,
-            format!("{:?} is nothing", text.as_ref()),
-            &format!("Write it as {examples}, or leave it out."),
-        )),
-        quantity => Ok(quantity),
     }
 }
 

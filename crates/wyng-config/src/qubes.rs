@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::written::{At, Found};
-use crate::{absolute, parse_secs, quantity};
+use crate::checks::{absolute, quantity};
+use crate::mistake::{At, Found};
+use crate::quantity::parse_secs;
 
 /// More would be no limit.
 const TIMEOUT_MAX_SECS: u64 = 86_400;

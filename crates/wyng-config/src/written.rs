@@ -2,91 +2,17 @@
 //! From the text to its tables, going on behind each mistake, so that all are told at once. It
 //! knows the shape of things and not what they mean.
 
-use std::ops::Range;
-
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::archive::WrittenArchive;
+use crate::mistake::{At, Found};
+use crate::profile::WrittenProfile;
 use crate::qubes::{WrittenFarEnds, WrittenQubes};
-use crate::{Mistake, WrittenArchive, WrittenProfile};
 
-/// More mistakes than anybody reads.
-const MISTAKES_MAX: usize = 100;
-const SEE_EXAMPLE: &str = "See the example in docs/config.md.";
 const TABLES: &str =
     "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
-
-/// A mistake, where it is in the text.
-#[derive(Debug)]
-pub(crate) struct At {
-    at: Range<usize>,
-    what: String,
-    remedy: String,
-}
-
-impl At {
-    pub(crate) fn new<T>(at: &Spanned<T>, what: String, remedy: &str) -> Self {
-        Self {
-            at: at.span(),
-            what,
-            remedy: remedy.to_owned(),
-        }
-    }
-
-    fn of_toml(error: &toml::de::Error) -> Self {
-        Self {
-            at: error.span().unwrap_or_default(),
-            what: error.message().replace('\n', "; "),
-            remedy: SEE_EXAMPLE.to_owned(),
-        }
-    }
-}
-
-/// All mistakes that were found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Found(Vec<At>);
-
-impl Found {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Notes a mistake and goes on without what it is in.
-    pub(crate) fn check<T>(&mut self, checked: Result<T, At>) -> Option<T> {
-        checked.map_err(|at| self.push(at)).ok()
-    }
-
-    pub(crate) fn note<T>(&mut self, at: &Spanned<T>, what: String, remedy: &str) {
-        self.push(At::new(at, what, remedy));
-    }
-
-    fn push(&mut self, at: At) {
-        if self.0.len() < MISTAKES_MAX {
-            self.0.push(at);
-        }
-    }
-
-    /// In the order in which they stand in the text.
-    pub(crate) fn in_lines_of(mut self, text: &str) -> Vec<Mistake> {
-        self.0.sort_by_key(|at| at.at.start);
-        let line = |place: usize| {
-            text.get(..place)
-                .unwrap_or(text)
-                .matches('\n')
-                .count()
-                .saturating_add(1)
-        };
-        self.0
-            .into_iter()
-            .map(|At { at, what, remedy }| Mistake {
-                line: line(at.start),
-                what,
-                remedy,
-            })
-            .collect()
-    }
-}
 
 /// What the text has, as far as its shape is right.
 #[derive(Default)]
@@ -106,15 +32,7 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
         for error in &errors {
             found.push(At::of_toml(error));
         }
-        found.0.sort_by_key(|at| at.at.start);
-        // One slip of the pen breaks more than one rule of the language.
-        let line = |at: &At| {
-            text.get(..at.at.start)
-                .unwrap_or(text)
-                .matches('\n')
-                .count()
-        };
-        found.0.dedup_by_key(|at| line(at));
+        found.keep_one_a_line(text);
         return document;
     }
     for (name, value) in tables.into_inner() {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `[archives.NAME]`: where an archive's store is and how it is reached.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::mistake::Found;
+use crate::via::{VIA_ALLOWED, Via};
+
+/// What `archive create` and `archive open` need not be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The store: `dir:/path`.
+    pub store: String,
+    /// The far end; [`Via`] understands it.
+    pub via: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenArchive {
+    store: Spanned<String>,
+    via: Option<Spanned<String>>,
+}
+
+impl WrittenArchive {
+    pub(crate) fn check(self, found: &mut Found) -> Archive {
+        if !self.store.as_ref().starts_with("dir:/") {
+            found.note(
+                &self.store,
+                format!("{:?} is no store", self.store.as_ref()),
+                "Write \"dir:/absolute/path\".",
+            );
+        }
+        if let Some(via) = self
+            .via
+            .as_ref()
+            .filter(|via| Via::parse(via.as_ref()).is_none())
+        {
+            found.note(
+                via,
+                format!("{:?} is no far end", via.as_ref()),
+                &format!("Write one of {VIA_ALLOWED}."),
+            );
+        }
+        Archive {
+            store: self.store.into_inner(),
+            via: self
+                .via
+                .map_or_else(|| "local".to_owned(), Spanned::into_inner),
+        }
+    }
+}
