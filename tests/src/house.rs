@@ -39,6 +39,8 @@ pub struct House {
     pub imports: BTreeMap<String, BTreeSet<String>>,
     /// Every function outside of unit tests.
     pub functions: Vec<Function>,
+    /// `file:line` of every `#[allow(…)]` outside of unit tests.
+    pub allows: Vec<String>,
 }
 
 /// The folders of production code, relative to the project's root.
@@ -61,7 +63,7 @@ pub fn measure(root: &Path, folder: &Path) -> House {
     let mut files = BTreeMap::new();
     list_modules(&folder.join("src"), &mut Vec::new(), &mut files);
     let mut modules = BTreeMap::new();
-    let mut functions = Vec::new();
+    let (mut functions, mut allows) = (Vec::new(), Vec::new());
     for (module, path) in files {
         let file = path.strip_prefix(root).unwrap().display().to_string();
         let parsed = syn::parse_file(&std::fs::read_to_string(&path).unwrap())
@@ -72,6 +74,7 @@ pub fn measure(root: &Path, folder: &Path) -> House {
         };
         visitor.visit_file(&parsed);
         functions.append(&mut visitor.functions);
+        allows.append(&mut visitor.allows);
         let Visitor {
             paths, reexports, ..
         } = visitor;
@@ -88,7 +91,30 @@ pub fn measure(root: &Path, folder: &Path) -> House {
         .iter()
         .map(|(path, module)| (module.file.clone(), imports_of(path, &modules)))
         .collect();
-    House { imports, functions }
+    House {
+        imports,
+        functions,
+        allows,
+    }
+}
+
+/// Every Rust source of the project, tests included: below `root`, without hidden folders and
+/// `target`.
+pub fn rust_sources(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                open.push(path);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// One file: what it names, and which names it hands on.
@@ -186,6 +212,7 @@ struct Visitor<'a> {
     paths: BTreeSet<Vec<String>>,
     reexports: BTreeMap<String, Vec<String>>,
     functions: Vec<Function>,
+    allows: Vec<String>,
 }
 
 impl Visitor<'_> {
@@ -268,6 +295,14 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             &mut Vec::new(),
             !matches!(item.vis, syn::Visibility::Inherited),
         );
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        if attribute.path().is_ident("allow") {
+            let line = attribute.span().start().line;
+            self.allows.push(format!("{}:{line}", self.file));
+        }
+        syn::visit::visit_attribute(self, attribute);
     }
 
     /// `pub(super)` names no module that is used.

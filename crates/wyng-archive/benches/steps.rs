@@ -6,7 +6,11 @@
 //! without it, programs of this machine. The floor beside each figure was measured on AMD Zen 4
 //! with a real 4 GiB ext4 image: see `docs/performance.md`.
 // a bench: whatever fails ends it
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot go on has failed"
+)]
 
 use std::fs::File;
 use std::hint::black_box;

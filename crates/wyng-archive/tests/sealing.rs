@@ -2,11 +2,7 @@
 //! What was sealed for one place opens nowhere else, and no (key, nonce) pair serves two messages,
 //! even without a random generator.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -2,7 +2,7 @@
 //! Every frame there and back, and everything that a decoder must refuse. The two ends are not run
 //! here.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use wyng_wire::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Which frames may come when. Layouts are tested in `frames`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened,

@@ -39,7 +39,6 @@ impl<S: Shape> Walk<S> {
     }
 
     /// The next entry, with its index.
-    #[allow(clippy::should_implement_trait)] // an iterator could not be handed its nodes
     pub fn next<N: Nodes<S>>(
         &mut self,
         nodes: &mut N,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Fixed keys and strategies for values of the format.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test uses a part
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "each test file uses another part")]
 
 use proptest::prelude::*;
 use wyng_archive::BlobName;
