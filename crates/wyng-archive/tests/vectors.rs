@@ -7,11 +7,7 @@
 //! `WYNG_WRITE_VECTORS=1 cargo test -p wyng-archive --test vectors` writes the file anew. HPKE is
 //! checked against RFC 9180, A.7.1, in `src/crypto/envelope.rs`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
