@@ -93,9 +93,10 @@ impl Machine {
     /// The first place that is found.
     fn mounted_at(&self, source: BorrowedFd<'_>) -> Option<Vec<u8>> {
         let found = rustix::fs::fstat(source).ok()?;
-        let devices = match is_device(&found) {
-            true => device::with_parts_and_holders(&self.root, found.st_rdev),
-            false => device::loops_over(&self.root, &found),
+        let devices = if is_device(&found) {
+            device::with_parts_and_holders(&self.root, found.st_rdev)
+        } else {
+            device::loops_over(&self.root, &found)
         };
         mounts::first_use(&devices, self.mounts.as_ref(), self.swaps.as_ref())
     }

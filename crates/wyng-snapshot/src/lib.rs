@@ -64,34 +64,43 @@ pub struct Fresh {
     pub reads: OwnedFd,
 }
 
+/// What becomes of a file system without a folder of base snapshots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfMissing {
+    /// The folder is made at the top.
+    Make,
+    /// There is none.
+    Leave,
+}
+
 impl Folder {
     /// The folder nearest above the opened `volume` on its mount; if there is none, it is made at
     /// the top. `None` where nothing can be cloned, where the caller may not write, and where the
     /// folder is somebody else's.
     pub fn of(volume: BorrowedFd<'_>) -> Option<Self> {
-        Self::find(volume, true)
+        Self::find(volume, IfMissing::Make)
     }
 
     /// The same if it is there.
     pub fn found(volume: BorrowedFd<'_>) -> Option<Self> {
-        Self::find(volume, false)
+        Self::find(volume, IfMissing::Leave)
     }
 
-    fn find(volume: BorrowedFd<'_>, make: bool) -> Option<Self> {
+    fn find(volume: BorrowedFd<'_>, if_missing: IfMissing) -> Option<Self> {
         let is_file = rustix::fs::fstat(volume).is_ok_and(|found| is_regular(&found));
         let path =
             rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new())
                 .ok()
                 .filter(|_| is_file)?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
-        Self::on_mount(path.parent()?, mount_of(volume)?, make)
+        Self::on_mount(path.parent()?, mount_of(volume)?, if_missing)
     }
 
     /// The same for volumes in `folder`, which need not be there yet.
     pub fn above(folder: &Path) -> Option<Self> {
         let folder = std::fs::canonicalize(folder).ok()?;
         let opened = open_folder(CWD, &folder).ok()?;
-        Self::on_mount(&folder, mount_of(opened.as_fd())?, true)
+        Self::on_mount(&folder, mount_of(opened.as_fd())?, IfMissing::Make)
     }
 
     /// A folder of base snapshots by its own path: of the caller's, or for root of anybody's.
@@ -144,7 +153,7 @@ impl Folder {
 
     /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own,
     /// and can be cloned from all the same.
-    fn on_mount(folder: &Path, mount: u64, make: bool) -> Option<Self> {
+    fn on_mount(folder: &Path, mount: u64, if_missing: IfMissing) -> Option<Self> {
         let mut level = open_folder(CWD, folder)
             .ok()
             .filter(|level| mount_of(level.as_fd()) == Some(mount))?;
@@ -161,7 +170,7 @@ impl Folder {
                 &rustix::fs::fstat(&above).ok()?,
             );
             if is_root || mount_of(above.as_fd()) != Some(mount) {
-                if found.is_empty() && make {
+                if found.is_empty() && if_missing == IfMissing::Make {
                     rustix::fs::mkdirat(&level, FOLDER, Mode::RWXU).ok()?;
                     rustix::fs::fsync(&level).ok()?;
                     found.extend(usable(&level, mount));

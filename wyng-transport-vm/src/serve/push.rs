@@ -15,7 +15,7 @@ use super::Receipts;
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
-use crate::store::{Placed, Push, StoreError, Upload};
+use crate::store::{Placed, Push, Reserve, StoreError, Upload};
 
 /// Longest time that a receipt is held back while more blobs wait.
 const HOLD_BACK: Duration = Duration::from_millis(50);
@@ -96,7 +96,12 @@ fn receive_body<S: Push>(
     input: &mut Input,
     put: &Put,
 ) -> Result<Work<S::Upload>, CallError> {
-    let mut upload = store.begin(&put.name, put.length_bytes, put.may_use_reserve);
+    let reserve = if put.may_use_reserve {
+        Reserve::Usable
+    } else {
+        Reserve::Kept
+    };
+    let mut upload = store.begin(&put.name, put.length_bytes, reserve);
     let mut left_bytes = put.length_bytes;
     if let Some(file) = upload.as_ref().ok().and_then(Upload::file) {
         let (moved_bytes, refused) = input.move_body(left_bytes, file)?;

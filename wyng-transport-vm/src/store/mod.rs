@@ -11,7 +11,7 @@ use wyng_wire::{OpenStatus, Opened, Service};
 
 use directory::Directory;
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Placed, Prune, Push, Upload};
+pub(crate) use traits::{Blob, Fetch, Placed, Prune, Push, Reserve, Upload};
 
 /// Opens the store that a destination names, for the needs of one service.
 pub(crate) fn open(

@@ -22,6 +22,15 @@ pub(crate) enum Placed {
     Unknown,
 }
 
+/// Whether a blob may take the space that is kept so that a full store can still be pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// The last [`wyng_wire::RESERVE_BYTES`] stay free.
+    Kept,
+    /// The blob may be stored in them.
+    Usable,
+}
+
 /// A store that takes blobs.
 pub(crate) trait Push: Sync {
     /// A blob on its way in. Dropped before it is finished, it leaves nothing behind.
@@ -33,7 +42,7 @@ pub(crate) trait Push: Sync {
         &self,
         name: &BlobName,
         length_bytes: u32,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<Self::Upload, StoreError>;
 }
 

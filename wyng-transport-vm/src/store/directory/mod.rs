@@ -37,13 +37,22 @@ pub(crate) struct Directory {
     from_disk: medium::FromDisk,
 }
 
+/// What a folder must hold to be opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Nothing: a store is made of it.
+    EmptyFolder,
+    /// Blobs.
+    Store,
+}
+
 impl Directory {
     /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
     pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
         let opened = if create {
             Self::make(service, folder)
         } else {
-            Self::open_folder(service, create, folder)
+            Self::open_folder(service, Expected::Store, folder)
         };
         opened.map_err(|status| {
             let known = || {
@@ -60,7 +69,7 @@ impl Directory {
 
     fn make(service: Service, folder: &Path) -> Result<Self, OpenStatus> {
         let made = make_folder(folder)?;
-        Self::open_folder(service, true, folder).inspect_err(|_| {
+        Self::open_folder(service, Expected::EmptyFolder, folder).inspect_err(|_| {
             // What could not become a store is not left behind.
             if made {
                 let _ = rmdir(folder);
@@ -68,7 +77,11 @@ impl Directory {
         })
     }
 
-    fn open_folder(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
+    fn open_folder(
+        service: Service,
+        expected: Expected,
+        folder: &Path,
+    ) -> Result<Self, OpenStatus> {
         // The owner chose this path, and may have made it of links.
         let root = openat(
             CWD,
@@ -78,17 +91,17 @@ impl Directory {
         )
         .map_err(open_status)?;
         let holds = holds(&root).map_err(open_status)?;
-        match (create, holds) {
-            (true, Holds::Nothing) | (false, Holds::Blobs) => {}
-            (true, _) => return Err(OpenStatus::NotEmpty),
-            (false, _) => return Err(OpenStatus::Empty),
+        match (expected, holds) {
+            (Expected::EmptyFolder, Holds::Nothing) | (Expected::Store, Holds::Blobs) => {}
+            (Expected::EmptyFolder, _) => return Err(OpenStatus::NotEmpty),
+            (Expected::Store, _) => return Err(OpenStatus::Empty),
         }
         let temporaries = match service {
             Service::Push => prepare_push(&root)?,
             Service::Prune => prepare_writes(&root).map(|()| Temporaries::Unnamed)?,
             Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
         };
-        if create {
+        if expected == Expected::EmptyFolder {
             if space(&root)
                 .map_err(open_status)?
                 .leaves_less_than(RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES))

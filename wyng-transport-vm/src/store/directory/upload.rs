@@ -14,7 +14,7 @@ use super::medium::drop_pages;
 use super::reading::{BLOB, is_file, look};
 use super::temporary::Temporary;
 use super::{Directory, shard_of, space};
-use crate::store::{Placed, Push, StoreError, Upload};
+use crate::store::{Placed, Push, Reserve, StoreError, Upload};
 
 /// How much of each blob is compared at once.
 const COMPARE_BYTES: usize = 256 * 1024;
@@ -32,9 +32,9 @@ impl Push for Directory {
         &self,
         name: &BlobName,
         length_bytes: u32,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<FolderUpload, StoreError> {
-        if !may_use_reserve {
+        if reserve == Reserve::Kept {
             let space = space(&self.root)
                 .map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
             if space.leaves_less_than(RESERVE_BYTES.saturating_add(length_bytes.into())) {
@@ -215,7 +215,9 @@ mod tests {
     }
 
     fn put(store: &Directory, bytes: &[u8]) -> Placed {
-        let mut upload = store.begin(&NAME, bytes.len() as u32, true).unwrap();
+        let mut upload = store
+            .begin(&NAME, bytes.len() as u32, Reserve::Usable)
+            .unwrap();
         upload.write(bytes).unwrap();
         upload.finish().unwrap()
     }
@@ -253,7 +255,11 @@ mod tests {
         for kind in [Temporaries::Named, Temporaries::Unnamed] {
             let folder = tempfile::tempdir().unwrap();
             let store = store(folder.path(), kind);
-            store.begin(&NAME, 3, true).unwrap().write(b"abc").unwrap();
+            store
+                .begin(&NAME, 3, Reserve::Usable)
+                .unwrap()
+                .write(b"abc")
+                .unwrap();
             assert_eq!(
                 fs::read_dir(folder.path().join("ab")).unwrap().count(),
                 0,
