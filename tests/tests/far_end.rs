@@ -242,8 +242,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[test]
-fn r6_a_backup_reads_nothing_back_but_receipts() {
-    let test = "r6_a_backup_reads_nothing_back_but_receipts";
+fn a_backup_reads_nothing_back_but_receipts() {
+    let test = "a_backup_reads_nothing_back_but_receipts";
     // Only root may look into processes that have made themselves undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
@@ -295,7 +295,7 @@ fn r6_a_backup_reads_nothing_back_but_receipts() {
 }
 
 #[test]
-fn t10_a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
+fn a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
     let mut sandbox = prepared();
     let answered = sandbox.path("answered");
     sandbox.replace_helper(&format!("$HELPER $1 | tee {}", answered.display()));

@@ -19,7 +19,7 @@ fn check(sandbox: &Sandbox, file: &str) -> Outcome {
 }
 
 #[test]
-fn r26_a_second_passphrase_opens_here_and_on_another_machine() {
+fn a_second_passphrase_opens_here_and_on_another_machine() {
     let sandbox = archive_with_a_session();
     let second = sandbox.text("second", "another one\n");
     let before: u64 = sandbox
@@ -170,7 +170,7 @@ fn keys_are_proven_by_a_check_and_by_a_restore() {
 }
 
 #[test]
-fn r31_the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
+fn the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     sandbox.image("disk.img", MIB, 2);

@@ -108,7 +108,7 @@ fn two_writers_are_told_apart_and_the_stale_one_stops() {
 }
 
 #[test]
-fn r17_an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() {
+fn an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() {
     let sandbox = archive_with_a_session();
     let old = sandbox.path("old");
     copy(&sandbox.state(), &old);
@@ -137,7 +137,7 @@ fn r17_an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() 
 }
 
 #[test]
-fn r31_a_store_that_goes_back_in_time_is_refused() {
+fn a_store_that_goes_back_in_time_is_refused() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();
@@ -273,7 +273,7 @@ fn added(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) -> Vec<(PathBuf, Vec<u8>
 }
 
 #[test]
-fn r31_no_older_block_or_tail_passes_for_a_newer_one() {
+fn no_older_block_or_tail_passes_for_a_newer_one() {
     let sandbox = archive_with_a_session();
     let start = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();
@@ -333,7 +333,7 @@ fn restores_newest_or_refuses(sandbox: &Sandbox, target: &Path, newest: &[u8]) {
 }
 
 #[test]
-fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
+fn a_slot_of_before_a_key_change_does_not_come_back() {
     let sandbox = archive_with_a_session();
     let is_slot = |bytes: &[u8]| bytes.starts_with(b"wyngslot");
     let (old, _) = added(&sandbox, &BTreeSet::new())
@@ -364,7 +364,7 @@ fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
 }
 
 #[test]
-fn r17_a_copied_state_directory_repeats_no_nonce() {
+fn a_copied_state_directory_repeats_no_nonce() {
     let sandbox = archive_with_a_session();
     let (state, store) = (sandbox.path("state-copy"), sandbox.path("store-copy"));
     copy(&sandbox.state(), &state);
@@ -396,7 +396,7 @@ fn r17_a_copied_state_directory_repeats_no_nonce() {
 }
 
 #[test]
-fn r31_a_second_name_opens_no_second_history() {
+fn a_second_name_opens_no_second_history() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();

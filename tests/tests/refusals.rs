@@ -33,7 +33,7 @@ fn restore_all(sandbox: &Sandbox) -> (Outcome, bool) {
 }
 
 #[test]
-fn r1_a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() {
+fn a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() {
     let sandbox = small_archive();
     for blob in sandbox.blobs() {
         let sound = std::fs::read(&blob).unwrap();
@@ -64,7 +64,7 @@ fn r1_a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() 
 }
 
 #[test]
-fn q4_a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
+fn a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
     let sandbox = small_archive();
     for blob in sandbox.blobs() {
         let sound = std::fs::read(&blob).unwrap();
@@ -85,7 +85,7 @@ fn q4_a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
 }
 
 #[test]
-fn r21_blobs_that_change_places_are_refused() {
+fn blobs_that_change_places_are_refused() {
     let sandbox = small_archive();
     let blobs: Vec<_> = sandbox.blobs().into_iter().collect();
     let same_size =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The archive's own numbers and ids as plain values. Neither their layout nor how a key makes them
-//! is known here.
+//! Ids and epochs as plain values. Neither their layout nor the keys that derive them are known
+//! here.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ pub struct ArchiveId(pub [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainId(pub [u8; 16]);
 
-/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its
-/// name).
+/// The id by which a record is found and authenticated: the keyed hash of its plain bytes. A
+/// commit's id is its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub [u8; 32]);
 
 impl Id {
-    /// Stands where a tree has no entries.
+    /// In place of a root: the tree has no entries.
     pub const ZERO: Self = Self([0; 32]);
 }
 
@@ -34,6 +34,6 @@ impl fmt::Display for Id {
     }
 }
 
-/// Counts the changes of META; 1 in a new archive.
+/// The number of renewals of META plus 1; 1 in a new archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u32);

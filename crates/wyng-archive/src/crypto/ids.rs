@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Names and ids: what things are called, and which key it takes to call them so.
+//! Names and ids of objects, and the keys that derive them.
 
 use wyng_wire::BlobName;
 
@@ -7,7 +7,8 @@ use super::labels;
 use super::secret::Secret;
 use crate::ids::{DomainId, Id};
 
-/// Names the chunks of one deduplication domain. Equal chunks of two domains have unrelated ids.
+/// The key that names the chunks of one deduplication domain. Equal chunks of two domains have
+/// unrelated ids.
 pub struct Domain {
     id: DomainId,
     key: Secret,
@@ -21,7 +22,7 @@ impl Domain {
         }
     }
 
-    /// Which domain this is.
+    /// The id of the domain.
     pub fn id(&self) -> DomainId {
         self.id
     }
@@ -32,12 +33,12 @@ impl Domain {
     }
 }
 
-/// `H(bytes)`: the name of a pack. Anybody can check it, without any key.
+/// `H(bytes)`: the name of a pack. It can be checked without a key.
 pub fn pack_name(bytes: &[u8]) -> BlobName {
     BlobName(*blake3::hash(bytes).as_bytes())
 }
 
-/// The name under which slot `number` lies; anyone can compute it.
+/// The name under which slot `number` is stored. It can be computed without a key.
 pub fn slot_name(number: u8) -> BlobName {
     BlobName(*Secret::derive(labels::SLOT_NAME, &[&[number]]).expose())
 }

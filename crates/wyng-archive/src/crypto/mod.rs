@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Keys and what they do. Every label stands in `labels.rs`; nothing else in the project derives a
-//! key.
+//! Keys and their uses. `labels.rs` has every label; no other part of the project derives a key.
 
 mod envelope;
 mod ids;

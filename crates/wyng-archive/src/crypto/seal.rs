@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back,
-//! in the order tag, coding, length, id.
+//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305. Opening checks in the
+//! order tag, coding, length, id.
 
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
@@ -18,25 +18,25 @@ use crate::format::{
 };
 use crate::ids::{ArchiveId, Epoch, Id};
 
-/// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that
-/// leave room in the second level of cache, and for level 1 matches of 7 bytes where it would look
-/// for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 % of size (a real
-/// file system in chunks of 128 KiB; `docs/performance.md`).
+/// Parameters that replace zstd's own for its levels 1 and 3, which assume a thread with the whole
+/// cache to itself. Tables that leave room in the second level of cache, and for level 1 matches of
+/// at least 7 bytes instead of 6, save 4 % and 14 % of the time to compress and decompress, and
+/// cost 1.4 % and 1.0 % of size (a real file system in chunks of 128 KiB; `docs/performance.md`).
 const TUNED: [(i8, &[CParameter]); 2] = [
     (1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]),
     (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)]),
 ];
 
-/// What a record holds. Its number stands in the associated data.
+/// The kind of a record's content. The associated data has its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A chunk, or settings: under a session key.
+    /// A chunk or settings, sealed under a session key.
     Chunk,
-    /// A node of a tree: under META.
+    /// A node of a tree, sealed under META.
     Node,
-    /// The directory of a pack: under META.
+    /// The directory of a pack, sealed under META.
     Directory,
-    /// A commit: under META.
+    /// A commit, sealed under META.
     Commit,
 }
 
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// How failures call it.
+    /// The class in reports of damage.
     pub fn class(self) -> Class {
         match self {
             Self::Chunk => Class::Record,
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The most plain bytes: the bound of every decompression.
+    /// Maximum length of the plain bytes, bytes: the bound of every decompression.
     pub fn plain_max_bytes(self) -> usize {
         match self {
             Self::Chunk => CHUNK_SIZE_MAX_BYTES,
@@ -72,24 +72,24 @@ impl Kind {
     }
 }
 
-/// The 24 random bytes of one record. They are hashed with what is sealed: see `docs/format.md`,
-/// section 5.
+/// The 24 random bytes of one record's nonce. They are hashed with the sealed bytes: see
+/// `docs/format.md`, section 5.
 #[derive(Clone, Copy)]
 pub struct NonceSeed(pub [u8; 24]);
 
 /// Why nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The plain bytes are none, or more than the kind allows.
-    #[error("the length of what is to be sealed is out of bounds")]
+    /// The plain bytes are empty, or longer than the kind allows.
+    #[error("the plain bytes are empty or too long to be sealed")]
     Length,
-    /// What was compressed does not decompress to what it was: memory or processor is faulty.
-    #[error("compressed bytes did not decompress to what they were")]
+    /// The compressed bytes do not decompress to the plain bytes: memory or processor is faulty.
+    #[error("compressed bytes do not decompress to the plain bytes (is the memory faulty?)")]
     SelfCheck,
-    /// The session key reached its limit of records or bytes.
+    /// The session key reached its maximum of records or bytes.
     #[error("the session key is used up")]
     KeyUsedUp,
-    /// The compressor or the cipher refused.
+    /// The compressor or the cipher failed.
     #[error("the compressor or cipher failed")]
     Inner,
 }
@@ -103,19 +103,20 @@ enum Coding {
     Raw,
 }
 
-/// Compresses with a check, and decompresses within a bound. One for each thread; it holds no key.
+/// Compresses with a check, and decompresses within a bound. Each thread has its own; it holds no
+/// key.
 pub struct Coder {
     compressor: zstd::bulk::Compressor<'static>,
     decompressor: zstd::bulk::Decompressor<'static>,
-    /// What was compressed last.
+    /// The result of the last compression.
     compressed: Vec<u8>,
-    /// What it was decompressed to, or a frame that was decrypted.
+    /// The result of the check, or a decrypted frame.
     scratch: Vec<u8>,
 }
 
 impl Coder {
-    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no
-    /// memory.
+    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when memory is
+    /// exhausted.
     pub fn new(level: i8) -> Result<Self, SealError> {
         let mut compressor =
             zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
@@ -137,7 +138,7 @@ impl Coder {
         })
     }
 
-    /// Space for the nonce, then the frame: what [`encrypt`] works on.
+    /// Space for the nonce, then the frame: the input of [`encrypt`].
     fn frame(&mut self, plain: &[u8], coding: Coding) -> Result<Vec<u8>, SealError> {
         let compresses =
             coding == Coding::Smallest && !looks_incompressible(plain) && self.compress(plain)?;
@@ -160,11 +161,10 @@ impl Coder {
         Ok(record)
     }
 
-    /// Compresses into `compressed`, decompresses again and compares. False where it would not be
-    /// shorter.
+    /// Compresses into `compressed`, decompresses the result and compares. False where the result
+    /// is not shorter.
     fn compress(&mut self, plain: &[u8]) -> Result<bool, SealError> {
-        // Into room that is there, and has not to be cleared first. zstd fails where there is too
-        // little.
+        // The capacity is used without being cleared first. zstd fails where it is too small.
         self.compressed.clear();
         self.compressed.reserve(plain.len());
         if self
@@ -185,7 +185,7 @@ impl Coder {
         }
     }
 
-    /// Opens a frame into `plain`. `exact_bytes` bounds the length before anything is decompressed.
+    /// Decodes a frame into `plain`. The kind bounds the length before anything is decompressed.
     fn unframe(&mut self, kind: Kind, frame: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         let ([coding, a, b, c], body) = frame
             .split_first_chunk::<FRAME_HEADER_BYTES>()
@@ -202,7 +202,7 @@ impl Coder {
             }
             CODING_RAW => return Err(Fault::Length),
             CODING_ZSTD if body.len() < length && kind != Kind::Commit => {
-                plain.resize(length, 0); // what it held is overwritten to the last byte, or refused
+                plain.resize(length, 0); // old bytes are overwritten to the last, or refused
                 match self
                     .decompressor
                     .decompress_to_buffer(body, plain.as_mut_slice())
@@ -218,7 +218,7 @@ impl Coder {
     }
 }
 
-/// What a chunk's record is sealed under: the record opens under the same two only.
+/// The session key and the id of a chunk's record, which opens only under both.
 #[derive(Clone, Copy)]
 pub struct RecordKey<'a> {
     /// The session key.
@@ -278,10 +278,10 @@ impl Credential {
         encrypt(&self.seal_key, &self.nonce_key, &binding, seed, record)
     }
 
-    /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that
+    /// Opens one chunk into `chunk`: the chunk that was sealed under this id, or a [`Damage`] that
     /// names the record.
     ///
-    /// The length is the caller's to compare: the session says how long the chunk at a place is.
+    /// The caller compares the length: the session knows how long the chunk at each index is.
     pub fn open_chunk(
         &self,
         under: RecordKey<'_>,
@@ -329,8 +329,8 @@ impl Credential {
             .map(|(index, _)| index))
     }
 
-    /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by
-    /// its tag alone.
+    /// Opens metadata (not a chunk) into `plain`, and checks its id. A commit is bound to its name
+    /// by the tag alone.
     pub fn open_meta(
         &self,
         kind: Kind,
@@ -360,8 +360,8 @@ fn check_length(kind: Kind, plain: &[u8]) -> Result<(), SealError> {
     }
 }
 
-/// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section
-/// 5.
+/// The associated data, which binds a record to its archive, epoch, kind and id: 56 bytes, see
+/// `docs/format.md`, section 5.
 pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
     let mut data = [0; 56];
     let fields: [(usize, &[u8]); 4] = [
@@ -378,7 +378,7 @@ pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: 
     data
 }
 
-/// What the tag of a record authenticates besides its frame.
+/// The values that the tag of a record authenticates besides its frame.
 struct Binding<'a> {
     kind: Kind,
     id: &'a Id,
@@ -395,7 +395,7 @@ impl<'a> Binding<'a> {
     }
 }
 
-/// Encrypts the frame behind the nonce's space in place, and appends the tag.
+/// Encrypts the frame after the nonce's space in place, and appends the tag.
 fn encrypt(
     key: &Secret,
     nonce_key: &Secret,
@@ -416,8 +416,8 @@ fn encrypt(
     Ok(record)
 }
 
-/// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under
-/// the same id only.
+/// A nonce that depends on the sealed bytes: with a failed generator or on a cloned machine it
+/// repeats only for the same bytes under the same id.
 fn hedged_nonce(
     nonce_key: &Secret,
     seed: NonceSeed,
@@ -430,7 +430,7 @@ fn hedged_nonce(
     nonce
 }
 
-/// Tag first; then the frame, decompressed within the kind's bound.
+/// Checks the tag, then decodes the frame within the kind's bound.
 fn decrypt(
     key: &Secret,
     binding: &Binding<'_>,
@@ -449,7 +449,7 @@ fn decrypt(
         return Err(Fault::Length);
     }
     let mut frame = std::mem::take(&mut coder.scratch);
-    frame.resize(ciphertext.len(), 0); // what it held is overwritten, or never looked at
+    frame.resize(ciphertext.len(), 0); // old bytes are overwritten, or never read
     let cipher = XChaCha20Poly1305::new(key.expose().into());
     let opened = InOutBuf::new(ciphertext, &mut frame)
         .map_err(|_| Fault::Length)
@@ -471,10 +471,10 @@ fn decrypt(
     opened
 }
 
-/// Samples 16 places and asks whether their bytes are as evenly spread as random ones: then zstd
-/// would only cost time.
+/// Whether the bytes of 16 samples are as evenly distributed as random bytes, so that zstd would
+/// only cost time.
 ///
-/// Of 4096 random bytes about 69,600 ordered pairs are equal; what compresses has many more.
+/// Of 4096 random bytes about 69,600 ordered pairs are equal; compressible bytes have many more.
 fn looks_incompressible(plain: &[u8]) -> bool {
     const PLACES: usize = 16;
     const PLACE_BYTES: usize = 256;

@@ -24,7 +24,7 @@ pub(crate) fn credential() -> Credential {
     root().credential(ARCHIVE).unwrap()
 }
 
-/// A generator that returns one byte for ever.
+/// The entropy of a generator that returns the same byte for ever.
 pub(crate) fn entropy(byte: u8) -> Entropy {
     Entropy {
         kernel: Secret::take(&mut [byte; 32]),
@@ -177,7 +177,7 @@ fn tree_root() -> impl Strategy<Value = TreeRoot> {
         })
 }
 
-/// Commits as they can be: what decodes must be one of these.
+/// All possible commits: every commit that decodes is one of them.
 pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     let fixed = (
         1..u64::MAX,
