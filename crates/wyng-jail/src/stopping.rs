@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Stopping like a program that never heard of Ctrl-Z, for one that has something to do before it
-//! stops. Nothing is protected here; the call has no safe name elsewhere.
+//! Stopping by the default action of Ctrl-Z, for a program that has work to do before it stops. It
+//! protects nothing; it is here because the call is unsafe.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Stops this process with the default action of `SIGTSTP`, and returns when it is continued. The
-/// handler that was installed is back then.
+/// Stops this process with the default action of `SIGTSTP`, and returns when it is continued, with
+/// its handler installed again.
 ///
-/// The kernel ignores the signal in an orphaned process group, which nobody could continue; the
-/// call returns at once there.
+/// In an orphaned process group, which no process could continue, the kernel ignores the signal and
+/// the call returns at once.
 pub fn stop_by_default() -> io::Result<()> {
     let mut handled = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a sigaction consists of integers and an optional pointer, for which zeros are values;
+    // SAFETY: a sigaction consists of integers and an optional pointer, for which zeros are valid;
     // zeros are SIG_DFL with an empty mask.
     let default = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
     // SAFETY: both pointers are valid for one sigaction.
     check(unsafe { libc::sigaction(libc::SIGTSTP, &raw const default, handled.as_mut_ptr()) })?;
-    // SAFETY: it takes a number and touches no memory.
+    // SAFETY: the call takes a number and touches no memory.
     let raised = check(unsafe { libc::raise(libc::SIGTSTP) });
-    // SAFETY: the call above filled it, and both pointers are valid for what the call reads and
-    // writes.
+    // SAFETY: the first call filled `handled`, and a null pointer is allowed for the old action.
     check(unsafe { libc::sigaction(libc::SIGTSTP, handled.as_ptr(), ptr::null_mut()) })?;
     raised
 }
