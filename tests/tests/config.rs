@@ -89,7 +89,7 @@ fn a_mistake_is_told_with_its_line_and_stops_what_asks_the_configuration_and_not
         );
         assert_eq!(
             error["next"],
-            "Write the path of a disk image or block device from / on."
+            "Write the absolute path of a disk image or block device."
         );
     }
     sandbox

@@ -7,12 +7,12 @@ use toml::Spanned;
 use crate::mistake::Found;
 use crate::via::{VIA_ALLOWED, Via};
 
-/// What `archive create` and `archive open` need not be told.
+/// The options of `archive create` and `archive open` that the configuration gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     /// The store: `dir:/path`.
     pub store: String,
-    /// The far end; [`Via`] understands it.
+    /// How the far end is reached, as [`Via`] parses it.
     pub via: String,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a name, a path and a quantity in the configuration may be.
+//! Checks of the names, paths and quantities in the configuration.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use crate::mistake::At;
 
-/// A name of an archive or a profile: it stands on command lines and in the names of units.
+/// Checks the name of an archive or a profile, which is used on command lines and in the names of
+/// units.
 pub(crate) fn check_word(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
@@ -25,8 +26,8 @@ pub(crate) fn check_word(name: &Spanned<String>) -> Result<(), At> {
     ))
 }
 
-/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be
-/// told from NAME=PATH.
+/// Checks the name of a volume. A restore makes it the name of a file; with `=` in it, a source
+/// could be taken for NAME=PATH.
 pub(crate) fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
     let text = name.as_ref();
     let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
@@ -63,7 +64,7 @@ pub(crate) fn quantity(
     parse(text.as_ref()).map_err(|what| At::new(text, what, &format!("Write it as {examples}.")))
 }
 
-/// A quantity that would be no limit if it were 0.
+/// A limit, which must not be 0.
 pub(crate) fn positive(
     text: &Spanned<String>,
     parse: fn(&str) -> Result<u64, String>,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md`
+//! `/etc/wyng/wyng.toml`: the archives, volumes and profiles of this machine. `docs/config.md`
 //! describes every setting.
 //!
-//! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the
-//! volumes that it names, and `spawner` and `transport` do for how far ends are reached. It holds
-//! no secret.
+//! `wyng-ctl` reads the names and profiles. In the daemon, `volumes` opens the volumes that the
+//! file names, and `spawner` and `transport` read how far ends are reached. The file holds no
+//! secret.
 
 mod address;
 mod archive;
@@ -32,43 +32,43 @@ pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
 pub use via::{VIA_ALLOWED, Via, is_qube};
 
-/// Where it is, if nothing else is said.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
-/// More is a mistake, or somebody's attempt to fill memory.
+/// Maximum size of the file, bytes. A larger file is a mistake, or an attempt to exhaust memory.
 const FILE_MAX_BYTES: usize = 1 << 20;
 
-/// What the file says; checked, and each name in a profile leads somewhere.
+/// The content of the file, checked: each volume that a profile names is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// By their names on this machine.
+    /// Archives by their names on this machine.
     pub archives: BTreeMap<String, Archive>,
-    /// Disk images and block devices, by the names of their volumes; absolute paths.
+    /// Absolute paths of disk images and block devices by the names of their volumes.
     pub volumes: BTreeMap<String, PathBuf>,
-    /// By name.
+    /// Profiles by name.
     pub profiles: BTreeMap<String, Profile>,
     /// How other qubes are reached.
     pub qubes: Qubes,
-    /// What holds for far ends of every kind.
+    /// Settings of far ends of every kind.
     pub far_ends: FarEnds,
 }
 
-/// Why there is no configuration.
+/// Why the configuration could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path} cannot be read: {error}")]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// It is wrong.
+    /// The file has mistakes.
     #[error("{}", all_of(path, mistakes))]
     Wrong {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// All that is wrong in it, in the order of its lines; never empty.
+        /// All mistakes in it, in the order of their lines; never empty.
         mistakes: Vec<Mistake>,
     },
 }
@@ -82,7 +82,7 @@ fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
 }
 
 impl Config {
-    /// Reads a file of at most 1 MiB.
+    /// Reads and checks a file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -100,7 +100,7 @@ impl Config {
         })
     }
 
-    /// [`read`](Self::read), where a file that is not there says nothing.
+    /// The same as [`read`](Self::read); a missing file is an empty configuration.
     pub fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
         match Self::read(path) {
             Err(ConfigError::Unreadable { error, .. })
@@ -117,7 +117,8 @@ impl Config {
         let document = written::parse(text, &mut found);
         let mut config = Self::default();
         let mut paths: BTreeMap<PathBuf, String> = BTreeMap::new();
-        // What is wrong may still be meant by others: names count as soon as they are written.
+        // A profile may name a volume that has a mistake, so the names count before they are
+        // checked.
         let names: BTreeSet<String> = document
             .volumes
             .iter()
@@ -133,7 +134,7 @@ impl Config {
             found.check(check_volume_name(&name));
             let Some(absolute) = found.check(absolute(
                 &path,
-                "Write the path of a disk image or block device from / on.",
+                "Write the absolute path of a disk image or block device.",
             )) else {
                 continue;
             };
@@ -145,7 +146,7 @@ impl Config {
                 found.note(
                     &path,
                     what,
-                    "Give a path one name; a profile may use it as often as it likes.",
+                    "Give each path one name; several profiles may use it.",
                 );
             }
             config.volumes.insert(name.into_inner(), absolute);
@@ -310,7 +311,7 @@ start_timeout = "0s"
 stall_timeout = "1s"
 "#;
         let found = Config::parse(text).err().unwrap().in_lines_of(text);
-        let told: Vec<String> = found
+        let reported: Vec<String> = found
             .iter()
             .map(|Mistake { line, what, .. }| {
                 format!("{line} {}", what.split([',', ':']).next().unwrap())
@@ -323,7 +324,7 @@ stall_timeout = "1s"
             "5 \"mnt\" is no store",
             "7 \"relative\" is no absolute path",
             "9 volumes \"vault\" and \"twin\" are the same path",
-            "12 volume \"vault\" stands here twice",
+            "12 volume \"vault\" is listed twice",
             "12 there is no volume \"lost\"",
             "13 \"0\" is nothing",
             "14 \"soon\" needs a unit",
@@ -333,7 +334,7 @@ stall_timeout = "1s"
             "21 \"0s\" is out of bounds",
             "22 unknown table `far_end`",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 
     #[test]

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Mistakes in the text of the configuration: what is wrong, where, and what to write instead.
+//! Mistakes in the text of the configuration: the line, what is wrong there, and what to write
+//! instead.
 
 use std::ops::Range;
 
 use toml::Spanned;
 
-/// More mistakes than anybody reads.
+/// Maximum number of mistakes that are reported: more than a person reads.
 const MISTAKES_MAX: usize = 100;
 const SEE_EXAMPLE: &str = "See the example in docs/config.md.";
 
-/// One thing that is wrong.
+/// One mistake in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong in the line.
     pub what: String,
     /// What to write instead.
     pub remedy: String,
 }
 
-/// A mistake, where it is in the text.
+/// A mistake and its place in the text.
 #[derive(Debug)]
 pub(crate) struct At {
     at: Range<usize>,
@@ -46,7 +47,7 @@ impl At {
     }
 }
 
-/// All mistakes that were found so far.
+/// The mistakes that were found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Found(Vec<At>);
 
@@ -55,7 +56,7 @@ impl Found {
         self.0.is_empty()
     }
 
-    /// Notes a mistake and goes on without what it is in.
+    /// Returns the value of a passed check; notes the mistake of a failed check.
     pub(crate) fn check<T>(&mut self, checked: Result<T, At>) -> Option<T> {
         checked.map_err(|at| self.push(at)).ok()
     }
@@ -76,7 +77,7 @@ impl Found {
         self.0.dedup_by_key(|at| line_of(text, at.at.start));
     }
 
-    /// In the order in which they stand in the text.
+    /// The mistakes with their lines, in the order of the text.
     pub(crate) fn in_lines_of(mut self, text: &str) -> Vec<Mistake> {
         self.0.sort_by_key(|at| at.at.start);
         self.0

@@ -12,22 +12,23 @@ use crate::quantity::{parse_bytes, parse_secs};
 
 const DAY_SECS: u64 = 86_400;
 
-/// What `--profile` stands for.
+/// The archive, volumes and options of `--profile`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Where it backs up to.
+    /// The name of the archive.
     pub archive: String,
-    /// What it backs up; each is one of [`Config::volumes`].
+    /// The names of the volumes, each one of [`Config::volumes`](crate::Config::volumes).
     pub volumes: Vec<String>,
-    /// The volumes are in use: sessions are marked as crash-consistent.
+    /// Whether the volumes are in use: their sessions are marked as crash-consistent.
     pub live: bool,
-    /// No session for a volume that did not change.
+    /// Whether an unchanged volume gets no session.
     pub skip_unchanged: bool,
-    /// A newest session older than that is overdue, seconds.
+    /// Maximum age of a volume's newest session before a backup is overdue, seconds.
     pub backup_overdue_secs: u64,
-    /// A blob that nobody read for longer than that is overdue, seconds; none: never.
+    /// Maximum time since a blob was read before a verify is overdue, seconds; `None`: never
+    /// overdue.
     pub verify_overdue_secs: Option<u64>,
-    /// The most that one `verify` reads; none: all.
+    /// Maximum that one `verify` reads, bytes; `None`: everything.
     pub verify_budget_bytes: Option<u64>,
 }
 
@@ -67,8 +68,8 @@ impl WrittenProfile {
                     } else if !seen.insert(name.as_ref()) {
                         found.note(
                             name,
-                            format!("volume {:?} stands here twice", name.as_ref()),
-                            "Take one of them away.",
+                            format!("volume {:?} is listed twice", name.as_ref()),
+                            "Remove one of them.",
                         );
                     }
                 }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a far end is reached: the words behind `via`. What passes here can be put into an argument
-//! vector as it is.
+//! How a far end is reached: the value of `via`. A value that passes here can be put into an
+//! argument vector unchanged.
 
-/// The words that are understood, for messages.
+/// The values that are understood, for messages.
 pub const VIA_ALLOWED: &str = "local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE";
 
-/// A name of a qube has at most so many bytes.
+/// Maximum length of a qube's name, bytes.
 const QUBE_MAX_BYTES: usize = 31;
 
-/// A far end's address, checked.
+/// How a far end is reached, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Via {
-    /// The helper as a process of this machine.
+    /// The helper runs as a process on this machine.
     Local,
-    /// `[user@]host`, which can be neither an option nor a command.
+    /// ssh to `[user@]host`, which can be neither an option nor a command.
     Ssh(String),
-    /// A qube that stays.
+    /// A qube of this name.
     Qube(String),
-    /// A disposable of this template, made for one call.
+    /// A disposable of this template, created for one call.
     Disposable(String),
 }
 
@@ -44,7 +44,7 @@ fn is_host(host: &str) -> bool {
     (1..=255).contains(&host.len()) && !host.starts_with('-') && host.bytes().all(plain)
 }
 
-/// Whether it can be the name of a qube other than the admin domain itself.
+/// Whether this can be the name of a qube other than dom0.
 pub fn is_qube(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= QUBE_MAX_BYTES
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_far_end_is_told_by_its_words() {
+    fn every_kind_of_far_end_is_parsed() {
         assert_eq!(Via::parse("local"), Some(Via::Local));
         assert_eq!(
             Via::parse("ssh:me@backup.example.org"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the text to its tables, going on behind each mistake, so that all are told at once. It
-//! knows the shape of things and not what they mean.
+//! From the text to its tables. Parsing goes on after a mistake, so that all mistakes are reported
+//! at once. The shape is known here, not the meaning.
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -14,7 +14,7 @@ use crate::qubes::{WrittenFarEnds, WrittenQubes};
 const TABLES: &str =
     "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
 
-/// What the text has, as far as its shape is right.
+/// The tables of the text, as far as their shape is right.
 #[derive(Default)]
 pub(crate) struct Document {
     pub(crate) archives: Vec<(Spanned<String>, WrittenArchive)>,
@@ -24,7 +24,8 @@ pub(crate) struct Document {
     pub(crate) far_ends: WrittenFarEnds,
 }
 
-/// Parses the text. What is no TOML is told before anything else: what it would mean nobody knows.
+/// Parses the text. Text that is not TOML is reported before anything else, because its meaning is
+/// unknown.
 pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
     let (tables, errors) = DeTable::parse_recoverable(text);
     let mut document = Document::default();
@@ -48,14 +49,14 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
     document
 }
 
-/// The entries of a table, each for itself, in the order in which they are written.
+/// The entries of a table, each parsed separately, in the order of the text.
 fn entries<T: DeserializeOwned>(
     table: Spanned<DeValue<'_>>,
     found: &mut Found,
 ) -> Vec<(Spanned<String>, T)> {
     let at = table.span();
     let DeValue::Table(table) = table.into_inner() else {
-        found.note(&Spanned::new(at, ()), "this is no table".into(), TABLES);
+        found.note(&Spanned::new(at, ()), "this is not a table".into(), TABLES);
         return Vec::new();
     };
     let owned = |name: Spanned<_>| {
@@ -74,8 +75,8 @@ fn entries<T: DeserializeOwned>(
     entries
 }
 
-/// A value as what it is to be. A field that is wrong is told and left out, so that the others are
-/// looked at too; nothing when the rest is not enough.
+/// Deserializes a value. A wrong field is reported and left out, so that the other fields are
+/// checked too. `None` when the rest is not enough.
 fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found) -> Option<T> {
     let mut left_out = false;
     loop {
@@ -96,7 +97,7 @@ fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found
             let name = name.clone();
             fields.remove(&name)
         });
-        // A field that is missing because it was left out is no mistake of its own.
+        // A field that is missing because it was left out is not reported again.
         if wrong.is_some() || !left_out {
             found.push(At::of_toml(&error));
         }
