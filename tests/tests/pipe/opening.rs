@@ -211,7 +211,7 @@ fn another_verb_set_is_refused() {
     assert_eq!(call.ended(), Some(11));
     assert!(
         call.said()
-            .contains("started for push, and called as prune")
+            .contains("started for push, but called for prune")
     );
 }
 

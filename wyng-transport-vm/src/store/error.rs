@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Why a store did not do what it was asked to do, and whether other blobs would meet the same
-//! fault.
+//! Why a store failed, and whether other blobs would meet the same fault.
 
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why a store did not do what it was asked to.
+/// Why a store did not do what was requested.
 #[derive(Debug, Error)]
 pub(crate) enum StoreError {
-    /// Nothing was stored, and something smaller or later might be.
+    /// The store is full. Nothing was stored; a smaller blob, or a later attempt, may succeed.
     #[error("the store is full")]
     Full { free_mib: Option<u32> },
-    /// The store does not allow it; nothing was changed.
-    #[error("the store does not allow to {step}: {errno}")]
+    /// The store denies permission. Nothing was changed.
+    #[error("the store denies permission to {step}: {errno}")]
     Refused { step: &'static str, errno: Errno },
-    /// Something that is no blob lies under the name, or in the place of the folder that it belongs
-    /// in; it was left alone.
-    #[error("cannot {step}: something else lies there")]
+    /// The name, or the place of the blob's folder, holds something other than a blob. It was left
+    /// alone.
+    #[error("cannot {step}: its place holds something else")]
     Foreign { step: &'static str },
-    /// This one blob, or its place, cannot be used. Others may be sound.
+    /// This blob, or its place, cannot be used. Other blobs may be intact.
     #[error("cannot {step}: {errno}")]
     Unusable { step: &'static str, errno: Errno },
-    /// The store failed; what it holds of this blob is not known.
+    /// The store failed; the state of this blob is not known.
     #[error("the store failed to {step}: {errno}")]
     Failed { step: &'static str, errno: Errno },
 }
 
 impl StoreError {
-    /// For a step that writes a blob's bytes, and leaves nothing behind when it fails.
+    /// The error of a step that writes a blob's bytes, and leaves nothing behind when it fails.
     pub(crate) fn in_writing(step: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
-            // FBIG: a limit of this process, or of the file system.
+            // FBIG: a limit of this process or of the file system.
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::FBIG => {
                 Self::Refused { step, errno }
             }
@@ -39,16 +38,16 @@ impl StoreError {
         }
     }
 
-    /// For a step that looks for a name, takes it, or reads what lies under it. A fault there is
-    /// that blob's alone, unless it is one that every other blob would meet as well: a process
-    /// without memory, or a file system that is gone.
+    /// The error of a step that looks up a name, takes it, or reads its file. The fault is that of
+    /// the one blob, unless every other blob would meet it too: exhausted memory, or a file system
+    /// that is gone.
     pub(crate) fn at_name(step: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full { free_mib: None },
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY => {
                 Self::Refused { step, errno }
             }
-            // What this file system cannot do at all.
+            // This file system lacks the operation.
             Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Self::Refused { step, errno },
             Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => Self::Foreign { step },
             Errno::NOMEM | Errno::MFILE | Errno::NFILE => Self::Failed { step, errno },

@@ -2,7 +2,7 @@
 //! Stores: the traits that a service needs, their error, and the one kind of store that there is, a
 //! directory.
 
-mod destination;
+mod address;
 pub(crate) mod directory;
 mod error;
 mod traits;
@@ -13,19 +13,11 @@ use directory::Directory;
 pub(crate) use error::StoreError;
 pub(crate) use traits::{Blob, Fetch, Placed, Prune, Push, Reserve, Upload};
 
-/// Opens the store that a destination names, for the needs of one service.
-pub(crate) fn open(
-    service: Service,
-    create: bool,
-    destination: &[u8],
-) -> Result<Directory, Opened> {
+/// Opens the store at this address for one service.
+pub(crate) fn open(service: Service, create: bool, address: &[u8]) -> Result<Directory, Opened> {
     let bad = Opened {
         status: OpenStatus::BadDestination,
         free_mib: None,
     };
-    Directory::open(
-        service,
-        create,
-        destination::folder(destination).ok_or(bad)?,
-    )
+    Directory::open(service, create, address::folder(address).ok_or(bad)?)
 }

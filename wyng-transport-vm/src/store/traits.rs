@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a service needs of a store, one small trait each, so that the push path cannot even name a
-//! read. What the blobs mean is not known here.
+//! The operations that a service needs of a store, one small trait each, so that the push path
+//! cannot even name a read. The meaning of blobs is not known here.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,16 +9,16 @@ use wyng_wire::BlobName;
 use super::error::StoreError;
 use crate::piece::Piece;
 
-/// What became of a blob that was put.
+/// The outcome of a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
-    /// It is new, and durable.
+    /// The blob is new and durable.
     New,
-    /// The name held the same bytes; they are durable.
+    /// The name held the same bytes already; they are durable.
     Same,
-    /// The name is taken by something else.
+    /// The name holds something else.
     Different,
-    /// The name is taken, and what lies there cannot or may not be read.
+    /// The name is taken, and its file cannot or may not be read.
     Unknown,
 }
 
@@ -33,11 +33,10 @@ pub(crate) enum Reserve {
 
 /// A store that takes blobs.
 pub(crate) trait Push: Sync {
-    /// A blob on its way in. Dropped before it is finished, it leaves nothing behind.
+    /// An upload, which leaves nothing behind when it is dropped before it is finished.
     type Upload: Upload;
 
-    /// Makes room for a blob of `length_bytes`. Nothing is visible under its name until it is
-    /// finished.
+    /// Begins a blob of `length_bytes`. Nothing is visible under its name until it is finished.
     fn begin(
         &self,
         name: &BlobName,
@@ -46,40 +45,41 @@ pub(crate) trait Push: Sync {
     ) -> Result<Self::Upload, StoreError>;
 }
 
-/// A blob on its way in.
+/// A blob that is being stored.
 pub(crate) trait Upload: Send {
-    /// Appends to the blob.
+    /// Appends bytes to the blob.
     fn write(&mut self, piece: &[u8]) -> Result<(), StoreError>;
 
-    /// The file to whose end the kernel may append bytes of the blob as they come; none where all
-    /// must pass through [`Upload::write`].
+    /// The file to which the kernel may append bytes of the blob directly; `None` if all bytes must
+    /// pass through [`Upload::write`].
     fn file(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Puts the blob under its name if that is absent, and returns when the outcome is durable.
+    /// Gives the blob its name if the name is free, and returns when the outcome is durable.
     fn finish(self) -> Result<Placed, StoreError>;
 }
 
 /// A store that deletes blobs.
 pub(crate) trait Prune {
-    /// Deletes one name, and says whether it was there. Durable only after [`Prune::settle`].
+    /// Deletes one blob, and returns whether it existed. Durable only after [`Prune::settle`].
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError>;
 
     /// Makes every deletion so far durable.
     fn settle(&mut self) -> Result<(), StoreError>;
 }
 
-/// A store that is read.
+/// A store that lists and reads blobs.
 pub(crate) trait Fetch {
     /// A blob that is open for reading.
     type Blob: Blob;
 
-    /// Shows every blob and its length to `visit`, in no order. `Ok(false)`: part of the store
-    /// could not be read.
+    /// Calls `visit` with every blob and its length, bytes, in no order. `Ok(false)`: part of the
+    /// store could not be read.
     fn list<E>(&self, visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E>;
 
-    /// The length of a blob, if it exists. It is not opened: whether it can be read is not known.
+    /// The length of a blob, bytes, if it exists. The blob is not opened, so it may still be
+    /// unreadable.
     fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
 
     /// Opens a blob, if it exists.
@@ -88,11 +88,11 @@ pub(crate) trait Fetch {
 
 /// A blob that is open for reading.
 pub(crate) trait Blob {
-    /// Its length when it was opened.
+    /// Length of the blob when it was opened, bytes.
     fn length_bytes(&self) -> u64;
 
-    /// Takes up to `wanted` bytes from `offset_bytes` into the piece, and says how many: at least
-    /// one, unless the blob ends there.
+    /// Takes up to `wanted` bytes from `offset_bytes` on into the piece, and returns their number:
+    /// at least one, unless the blob ends there.
     fn fill(
         &self,
         piece: &mut Piece,

@@ -3,10 +3,11 @@
 
 use rustix::fs::{Mode, OFlags};
 
-/// Folders are the helper's user's own. Blobs are ciphertext, but nobody else has a use for them.
+/// The mode of folders: only the helper's user may use them. Blobs are ciphertext, but no other
+/// user needs them.
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 
-/// How every folder is opened: as a folder, and the last component not through a link.
+/// The flags with which folders are opened: only a folder, and the last component is no link.
 pub(super) const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
