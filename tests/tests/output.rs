@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the commands print is what `docs/schema` says: every command, done and failed.
+//! The output of the commands conforms to `docs/schema`: every command, succeeding and failing.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ fn schema(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Runs a command with an exit status that is expected, and keeps what it printed.
+/// Runs a command, checks its exit status, and keeps its output.
 struct Tour {
     sandbox: Sandbox,
     outputs: String,
@@ -190,7 +190,7 @@ fn every_output_is_what_its_schema_says() {
             .all(|phase| phases.contains(*phase)),
         "{phases:?}"
     );
-    // What the schema does not know is found.
+    // Output that the schema does not know is found.
     let unknown =
         tour.sandbox.text("unknown", "{\"schema\":1,\"command\":\"lock\",\"exit\":0,\"errors\":[],\"archive\":\"home\",\"more\":1}\n");
     assert!(
@@ -263,15 +263,15 @@ fn commands_of_the_schema() -> BTreeSet<String> {
         .collect()
 }
 
-/// Words that are no command have none.
+/// Words that are not a command have no command's schema.
 fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or("").to_owned()
 }
 
-/// Turns the rest of a line around, and is not seen itself.
+/// A character that reverses the rest of a line and is invisible itself.
 const TURNS: &str = "\u{202e}\u{200b}";
 
-/// What a command shows to a person, on both streams.
+/// The output of a command for a person, on both streams.
 fn shown(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let command = sandbox.command(arguments);
     let mut plain = Command::new(command.get_program());
@@ -346,10 +346,10 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
         see(&sandbox, true, look);
     }
     see(&sandbox, true, &["restore", "home", &name, "--to", target]);
-    see(&sandbox, true, &["restore", "home", &name, "--to", target]); // it exists
+    see(&sandbox, true, &["restore", "home", &name, "--to", target]); // the target exists
     see(&sandbox, true, &["diff", "home", &name]);
     see(&sandbox, true, &["diff", "home", &name, "--with", "latest"]);
-    // Names that nothing has, in errors.
+    // Unknown names in errors.
     see(&sandbox, true, &["list", "home", &format!("no{TURNS}such")]);
     see(
         &sandbox,
@@ -363,7 +363,7 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
         true,
         &["backup", "home", &format!("{name}={again}x")],
     );
-    // Damage names who needs it.
+    // Damage names the sessions that need the object.
     for blob in sandbox.blobs() {
         if blob.metadata().unwrap().len() > 60_000 {
             flip_a_bit(&blob);
@@ -371,7 +371,7 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
     }
     see(&sandbox, true, &["verify", "home"]);
     see(&sandbox, true, &["status"]);
-    // Whoever watches sees the names of others.
+    // A watching client sees the names of others.
     let gate = sandbox.path("gate");
     wyng_tests::disk::run(Command::new("mkfifo").arg(&gate));
     sandbox.replace_helper(&format!(

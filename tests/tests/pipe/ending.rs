@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How calls end otherwise than well: what is durable stays, nothing half is left, and the exit
-//! status says which it was.
+//! How calls fail: durable blobs stay, nothing unfinished is left, and the exit status shows the
+//! cause.
 
 use wyng_wire::{DESTINATION_MAX, ReceiptStatus, Service, Tally, ToHelper};
 

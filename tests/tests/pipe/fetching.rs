@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: listings, lengths and ranges, and never more than was asked for.
+//! `wyng.Fetch`: listings, lengths and ranges, and never more than was requested.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -81,7 +81,7 @@ fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
     let store = store();
     for (number, kind) in (1..).zip(Foreign::ALL) {
         kind.place(&path_of(store.path(), &name(number, 1)));
-        // And in the place of a shard.
+        // The same in the place of a shard.
         kind.place(&store.path().join(format!("a{number}")));
     }
     let mut call = Call::open(Service::Fetch, store.path());
@@ -118,7 +118,7 @@ fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
 fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right() {
     let test =
         "what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right";
-    // Only root may look into a process that has made itself undumpable.
+    // Only root can trace a process that has made itself undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
     }
@@ -267,7 +267,7 @@ fn a_listing_shows_every_blob_and_nothing_else() {
     assert_eq!(listed, expected);
 }
 
-/// What may lie in a folder without being a blob.
+/// Entries of a folder that are no blobs.
 fn plant_foreign_things(store: &std::path::Path) {
     fs::create_dir(store.join("lost+found")).unwrap();
     fs::write(store.join("README"), "not ours").unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HELLO and OPEN: who is let in, and where.
+//! HELLO and OPEN: the calls and stores that are accepted.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -172,7 +172,7 @@ fn the_owner_may_reach_the_store_through_a_link() {
 }
 
 #[test]
-fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
+fn an_address_that_is_unknown_relative_or_climbs_is_refused() {
     let climbing = [destination(store().path()), b"/../x".to_vec()].concat();
     for destination in [
         &b"sftp://host/x"[..],
@@ -191,7 +191,7 @@ fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
 }
 
 #[test]
-fn nothing_of_a_destination_is_logged() {
+fn nothing_of_an_address_is_logged() {
     let parent = tempfile::tempdir().unwrap();
     for destination in [
         destination(&parent.path().join("hush-hush")),
@@ -329,7 +329,7 @@ fn a_blob_that_may_not_be_read_exists_unknown() {
     assert_eq!(call.finish(0), [ReceiptStatus::ExistsUnknown]);
 }
 
-/// The helper as an ordinary user, from a copy that such a user can reach.
+/// The helper as an ordinary user, from a copy that this user can execute.
 fn nobody(service: Service) -> std::process::Command {
     let mut command = command(service);
     command.uid(65534).gid(65534);
