@@ -86,6 +86,15 @@ pub struct ArchiveWriter {
     misnames: bool,
 }
 
+/// Which pack of a run is closed.
+#[derive(Clone, Copy, PartialEq)]
+enum Position {
+    /// A full pack.
+    Full,
+    /// The last pack.
+    LastOfRun,
+}
+
 /// A pack being filled.
 struct OpenPack {
     number: u64,
@@ -525,20 +534,22 @@ impl ArchiveWriter {
                 &mut packs.open,
                 OpenPack::new(number, self.head.settings.pack_size_bytes),
             );
-            packs.closed.push((full.number, self.close(&full, false)?));
+            packs
+                .closed
+                .push((full.number, self.close(&full, Position::Full)?));
         }
         packs.open.append(id, kind, record)
     }
 
     /// Closes a pack: directory, filler, name, file.
-    fn close(&mut self, pack: &OpenPack, last_of_run: bool) -> Result<PackEntry, Problem> {
+    fn close(&mut self, pack: &OpenPack, position: Position) -> Result<PackEntry, Problem> {
         let plain = pack.layout.directory().encode();
         let directory = self.credential.node_id(&plain);
         let record = self.seal(Kind::Directory, &directory, &plain)?;
         let directory_length_bytes = u32::try_from(record.len())?;
         let length_bytes = pack
             .layout
-            .length_bytes(directory_length_bytes, last_of_run);
+            .length_bytes(directory_length_bytes, position == Position::LastOfRun);
         let mut bytes = [pack.bytes.as_slice(), &record].concat();
         let filled = bytes.len();
         bytes.resize(usize::try_from(length_bytes)?, 0);
@@ -567,7 +578,9 @@ impl ArchiveWriter {
                 &mut packs.open,
                 OpenPack::new(number, self.head.settings.pack_size_bytes),
             );
-            packs.closed.push((full.number, self.close(&full, false)?));
+            packs
+                .closed
+                .push((full.number, self.close(&full, Position::Full)?));
         }
         let mut entries: Vec<(u64, PackEntry)> = self
             .head
@@ -590,7 +603,7 @@ impl ArchiveWriter {
             tree(editor.set(index, Some(entry), &mut nodes))?;
         }
         let root = tree(editor.finish(&mut nodes))?;
-        let entry = self.close(&packs.open, true)?;
+        let entry = self.close(&packs.open, Position::LastOfRun)?;
         Ok((
             PacksRoot {
                 size: root.size,

@@ -80,8 +80,16 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
         .iter()
         .find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
     let bytes = match trap.map(|trap| trap.split_once(' ').unwrap_or((trap, ""))) {
-        None => encode(request.answer(world, locks, false).map_err(str::to_owned)),
-        Some(("slow", _)) => encode(request.answer(world, locks, true).map_err(str::to_owned)),
+        None => encode(
+            request
+                .answer(world, locks, Speed::Usual)
+                .map_err(str::to_owned),
+        ),
+        Some(("slow", _)) => encode(
+            request
+                .answer(world, locks, Speed::Slow)
+                .map_err(str::to_owned),
+        ),
         Some(("empty", _)) => Vec::new(),
         Some(("hang", _)) => loop {
             std::thread::park();
@@ -170,6 +178,13 @@ pub fn encode(answer: Result<String, String>) -> Vec<u8> {
     }
 }
 
+/// Whether a request waits for the world's file `go`.
+#[derive(Clone, Copy, PartialEq)]
+enum Speed {
+    Usual,
+    Slow,
+}
+
 /// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
@@ -203,9 +218,9 @@ impl Request {
         })
     }
 
-    fn answer(&self, world: &World, locks: &StartupLocks, slow: bool) -> Answer {
+    fn answer(&self, world: &World, locks: &StartupLocks, speed: Speed) -> Answer {
         let wait = || {
-            while slow && !world.0.join("go").exists() {
+            while speed == Speed::Slow && !world.0.join("go").exists() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };

@@ -14,6 +14,22 @@ use wyng_wire::{
     ToHelper,
 };
 
+/// The store that OPEN asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// One that exists.
+    Existing,
+    /// One that is to be made.
+    New,
+}
+
+/// Whether a PUT may use the reserve of the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    Kept,
+    Usable,
+}
+
 /// A helper and the daemon's end of its pipes.
 pub(crate) struct Call {
     pub(crate) child: Child,
@@ -155,16 +171,17 @@ impl Call {
     pub(crate) fn open(service: Service, folder: &Path) -> Self {
         let mut call = Self::start(service);
         assert_eq!(
-            call.ask_to_open(&destination(folder), false),
+            call.ask_to_open(&address(folder), Store::Existing),
             OpenStatus::Ok
         );
         call
     }
 
-    pub(crate) fn ask_to_open(&mut self, destination: &[u8], create: bool) -> OpenStatus {
+    /// Sends OPEN, and returns the status of the answer.
+    pub(crate) fn ask_to_open(&mut self, address: &[u8], store: Store) -> OpenStatus {
         self.send(&ToHelper::Open(Open {
-            create,
-            destination,
+            create: store == Store::New,
+            destination: address,
         }));
         match self.read() {
             (ToDaemon::Opened(opened), None) => opened.status,
@@ -192,23 +209,23 @@ impl Call {
     }
 
     pub(crate) fn put(&mut self, name: BlobName, bytes: &[u8]) {
-        self.put_with(name, bytes, false);
+        self.put_with(name, bytes, Reserve::Kept);
     }
 
-    pub(crate) fn put_with(&mut self, name: BlobName, bytes: &[u8], may_use_reserve: bool) {
-        self.announce(name, bytes.len() as u32, may_use_reserve);
+    pub(crate) fn put_with(&mut self, name: BlobName, bytes: &[u8], reserve: Reserve) {
+        self.announce(name, bytes.len() as u32, reserve);
         self.send_raw(bytes);
     }
 
     /// Sends a PUT without its body.
-    pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, may_use_reserve: bool) {
+    pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, reserve: Reserve) {
         let number = self.next_number();
         self.sent.add(&name);
         self.send(&ToHelper::Put(Put {
             number,
             name,
             length_bytes,
-            may_use_reserve,
+            may_use_reserve: reserve == Reserve::Usable,
         }));
     }
 
@@ -347,6 +364,6 @@ impl Drop for Call {
     }
 }
 
-pub(crate) fn destination(folder: &Path) -> Vec<u8> {
+pub(crate) fn address(folder: &Path) -> Vec<u8> {
     [b"dir:", folder.as_os_str().as_bytes()].concat()
 }

@@ -11,7 +11,7 @@ use wyng_wire::{
     ToDaemon, ToHelper,
 };
 
-use super::call::{Call, destination, name, path_of, plant, store, traced};
+use super::call::{Call, Store, address, name, path_of, plant, store, traced};
 
 #[test]
 fn a_range_is_answered_with_exactly_its_bytes() {
@@ -153,7 +153,7 @@ fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_
         );
         let mut call = Call::start_command(helper, Service::Fetch);
         assert_eq!(
-            call.ask_to_open(&destination(store.path()), false),
+            call.ask_to_open(&address(store.path()), Store::Existing),
             OpenStatus::Ok
         );
         assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], got), "{error}");
@@ -181,7 +181,7 @@ fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
     );
     let mut call = Call::start_command(helper, Service::Fetch);
     assert_eq!(
-        call.ask_to_open(&destination(store.path()), false),
+        call.ask_to_open(&address(store.path()), Store::Existing),
         OpenStatus::Ok
     );
     let request = call.next_number();
