@@ -117,19 +117,19 @@ pub fn rust_sources(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// One file: what it names, and which names it hands on.
+/// One file: the paths that it names, and the names that it re-exports.
 struct Module {
     file: String,
     /// Paths in imports and in code.
     paths: BTreeSet<Vec<String>>,
-    /// Name to the path that it stands for, by `pub use`. Handing a name on is no import.
+    /// Name to the path that `pub use` gives it. A re-export is no import.
     reexports: BTreeMap<String, Vec<String>>,
 }
 
 type Modules = BTreeMap<Vec<String>, Module>;
 
-/// The files that a module imports: each path leads to the file that defines the name, whoever
-/// hands it on.
+/// The files that a module imports: each path leads to the file that defines the name, through
+/// re-exports.
 fn imports_of(path: &[String], modules: &Modules) -> BTreeSet<String> {
     let named = modules[path]
         .paths
@@ -216,11 +216,11 @@ struct Visitor<'a> {
 }
 
 impl Visitor<'_> {
-    fn uses(&mut self, tree: &syn::UseTree, prefix: &mut Vec<String>, hands_on: bool) {
+    fn uses(&mut self, tree: &syn::UseTree, prefix: &mut Vec<String>, reexported: bool) {
         let (path, name) = match tree {
             syn::UseTree::Path(path) => {
                 prefix.push(path.ident.to_string());
-                self.uses(&path.tree, prefix, hands_on);
+                self.uses(&path.tree, prefix, reexported);
                 prefix.pop();
                 return;
             }
@@ -228,7 +228,7 @@ impl Visitor<'_> {
                 return group
                     .items
                     .iter()
-                    .for_each(|item| self.uses(item, prefix, hands_on));
+                    .for_each(|item| self.uses(item, prefix, reexported));
             }
             syn::UseTree::Glob(_) => (prefix.clone(), None),
             syn::UseTree::Name(name) if name.ident == "self" => {
@@ -240,7 +240,7 @@ impl Visitor<'_> {
             }
         };
         match name {
-            Some(name) if hands_on => drop(self.reexports.insert(name, path)),
+            Some(name) if reexported => drop(self.reexports.insert(name, path)),
             _ => drop(self.paths.insert(path)),
         }
     }
@@ -309,7 +309,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        // A single name may be one that this file hands on and uses itself.
+        // A single name may be one that this file re-exports and uses itself.
         self.paths.insert(
             path.segments
                 .iter()

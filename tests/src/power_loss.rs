@@ -33,19 +33,19 @@ pub enum Call {
     AppendMoved(PathBuf, usize),
     /// Bytes at an offset.
     WriteAt(PathBuf, usize, Vec<u8>),
-    /// A new length.
+    /// A file got this length, bytes.
     Truncate(PathBuf, usize),
     /// `fsync` or `fdatasync`.
     Sync(PathBuf),
     /// `sync` or `syncfs`: everything.
     SyncAll,
-    /// Old name, new name.
+    /// A file was renamed: old name, new name.
     Rename(PathBuf, PathBuf),
-    /// File, new name.
+    /// A file got another name: file, new name.
     Link(PathBuf, PathBuf),
     /// A name was removed.
     Unlink(PathBuf),
-    /// Target, name.
+    /// A link was made: target, name.
     Symlink(String, PathBuf),
 }
 

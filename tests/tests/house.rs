@@ -94,7 +94,7 @@ fn measured(lib: &str, other: &str) -> House {
 }
 
 #[test]
-fn a_circle_is_found_through_a_name_that_is_handed_on() {
+fn a_circle_is_found_through_a_re_exported_name() {
     let house = measured(
         "mod other;\npub use other::Two;\npub struct One;\nfn uses(_: Two) {}\n",
         "use crate::One;\npub struct Two(One);\n",

@@ -34,7 +34,7 @@ pub struct FileExtent {
     pub physical: u64,
     /// Length, bytes.
     pub length: u64,
-    /// `FIEMAP_EXTENT_*`.
+    /// Flags of the extent, `FIEMAP_EXTENT_*`.
     pub flags: u32,
 }
 

@@ -38,7 +38,7 @@ pub enum HelloError {
 }
 
 impl Hello {
-    /// The 16 bytes.
+    /// Encodes the HELLO in its 16 bytes.
     pub fn encode(self) -> [u8; HELLO_BYTES] {
         let [m0, m1, m2, m3, m4, m5, m6, m7] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();

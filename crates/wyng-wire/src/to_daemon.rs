@@ -91,7 +91,7 @@ byte_enum! {
     StatStatus {
         /// The blob exists.
         Present = 0,
-        /// It does not.
+        /// The blob does not exist.
         Absent = 1,
         /// The store denies permission to look.
         Refused = 2,

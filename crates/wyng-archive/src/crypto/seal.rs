@@ -99,7 +99,7 @@ pub enum SealError {
 enum Coding {
     /// zstd where it shortens the plain bytes, raw otherwise.
     Smallest,
-    /// Raw always.
+    /// The plain bytes, as they are.
     Raw,
 }
 

@@ -15,7 +15,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, tail) = self
             .0
@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// The next `length` bytes.
+    /// Reads the next `length` bytes.
     pub fn slice(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (head, tail) = self
             .0
@@ -35,27 +35,27 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// One byte.
+    /// Reads a byte.
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.array().map(|[byte]| byte)
     }
 
-    /// Two bytes.
+    /// Reads two bytes, little-endian.
     pub fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_le_bytes)
     }
 
-    /// Four bytes.
+    /// Reads four bytes, little-endian.
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// Eight bytes.
+    /// Reads eight bytes, little-endian.
     pub fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Eight bytes, signed.
+    /// Reads eight bytes, little-endian and signed.
     pub fn i64(&mut self) -> Result<i64, Malformed> {
         self.array().map(i64::from_le_bytes)
     }
@@ -108,27 +108,27 @@ impl Writer {
         self
     }
 
-    /// One byte.
+    /// Appends a byte.
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes(&[value])
     }
 
-    /// Two bytes.
+    /// Appends two bytes, little-endian.
     pub fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Four bytes.
+    /// Appends four bytes, little-endian.
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Eight bytes.
+    /// Appends eight bytes, little-endian.
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Eight bytes, signed.
+    /// Appends eight bytes, little-endian and signed.
     pub fn i64(&mut self, value: i64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }

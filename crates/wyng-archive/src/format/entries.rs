@@ -158,7 +158,7 @@ impl KeyEntry {
             .bytes(&self.check);
     }
 
-    /// Reads 72 bytes.
+    /// Decodes the next 72 bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let epoch = Epoch(reader.u32()?);
         reader.zeros(4, "reserved")?;

@@ -106,9 +106,9 @@ impl Shape for PacksTree {
 /// and at least one when it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node<S: Shape> {
-    /// Level 0.
+    /// A node of level 0, with entries.
     Leaf(Box<[Option<S::Value>; FANOUT]>),
-    /// Level 1 and above.
+    /// A node of level 1 or above, with children.
     Inner {
         /// Height above the leaves.
         level: u8,

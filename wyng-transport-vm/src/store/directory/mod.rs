@@ -42,7 +42,7 @@ pub(crate) struct Directory {
 enum Expected {
     /// Nothing: a store is made of it.
     EmptyFolder,
-    /// Blobs.
+    /// At least one blob.
     Store,
 }
 

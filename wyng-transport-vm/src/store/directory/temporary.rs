@@ -225,7 +225,7 @@ fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), 
     Err(Errno::BUSY)
 }
 
-/// `.HEX.N`
+/// The hidden name of a blob's temporary file: `.HEX.N`.
 fn hidden_name(hex: &[u8; 64], number: u8) -> [u8; 67] {
     let mut name = [b'.'; 67];
     for (place, digit) in name.iter_mut().skip(1).zip(hex) {
