@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The targets are described in CONTRIBUTING.md. WYNG_TEST_INSTALL=1 lets `make test` install what the tests need (Debian, root).
+# The targets are described in CONTRIBUTING.md. WYNG_TEST_INSTALL=1 lets `make test` install what
+# the tests need (Debian, root).
 
 MINIMUM_RUST := 1.88
-# Of the helper alone, which Debian 13 can build.
+# The minimum Rust of the helper, which Debian 13 can build.
 HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
@@ -17,7 +18,7 @@ rust:
 helper-rust:
 	@scripts/check-rust.sh $(HELPER_RUST)
 
-# The helper's crates with the oldest Rust that they claim to need, where rustup has it.
+# The helper's crates with the oldest Rust that they claim, where rustup has it.
 oldest:
 	@scripts/check-oldest.sh $(HELPER_RUST)
 
@@ -33,11 +34,11 @@ check: rust needs
 	@PATH="$$PATH:target/typos/bin"; if command -v typos >/dev/null; then typos; \
 	else echo "typos is not installed: the spelling was not checked (cargo install typos-cli)"; fi
 
-# `make check` before each commit. `git config --unset core.hooksPath` takes it back.
+# Runs `make check` before each commit. `git config --unset core.hooksPath` undoes it.
 hooks:
 	git config core.hooksPath scripts/hooks
 
-# Circles between modules, lengths of functions and the rest of docs/decisions.md's figures.
+# The figures of docs/decisions.md: circles between modules, lengths of functions and others.
 figures:
 	@$(CARGO) run --quiet --locked --package wyng-tests --bin figures
 
@@ -54,7 +55,8 @@ test: rust needs
 	$(CARGO) test --locked --workspace --quiet --doc
 	@scripts/show-skipped.sh "$(WYNG_TEST_SKIPPED)"
 
-# As root, behind `make test`: once more as an ordinary user, without what is the same for every user.
+# As root, after `make test`: the tests again as an ordinary user, without those that do not depend
+# on the user.
 test-user: rust
 	@scripts/as-user.sh
 

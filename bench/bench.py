@@ -1,23 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures Wyng on an image of a real file system, beside restic and borg where they are installed. `make bench` runs it.
+"""Measures Wyng on an image of a real file system, and restic and borg where they are installed.
+`make bench` runs it.
 
-It prints a table with the targets, and writes all figures to target/bench.json. What it makes lies in target/bench and is removed.
+It prints a table with the targets, and writes all figures to target/bench.json. Its files are in
+target/bench, and are removed at the end.
 
-  WYNG_BENCH_SIZE     size of the image (default 4G; targets are scaled by its data, and mean little below 1G)
+  WYNG_BENCH_SIZE     size of the image (default 4G; targets are scaled by its data, and mean little
+                      below 1G)
   WYNG_BENCH_RUNS     runs of each row, of which the median counts (default 3)
-  WYNG_BENCH_PROFILE  release (default) or debug: whose programs are measured
-  WYNG_BENCH_PEERS    which peers, by name (default "restic borg", those that are installed; "" for none)
-  WYNG_BENCH_KEEP     1 leaves target/bench as it is, and takes its image again
+  WYNG_BENCH_PROFILE  release (default) or debug: the build whose programs are measured
+  WYNG_BENCH_PEERS    names of the peers (default "restic borg", as far as they are installed; ""
+                      for none)
+  WYNG_BENCH_KEEP     1 leaves target/bench as it is, and uses its image again
 
 How it measures:
-  CPU     user and system seconds of the command and all its descendants, from wait4. Each role is reaped by the supervisor, the far end by
-          the spawner, and the supervisor by wyng-ctl, so their times arrive. The table of roles comes from /proc, sampled, and may miss
-          the last tenth of a second.
-  memory  the highest sum, sampled each 50 ms, of PSS over the processes of the command, memory files once (also those that are on the way
-          between two processes and mapped by none). Only root may read that of the jailed roles; for others it is the sum of RSS.
-  cache   the source is read into the page cache, and what is dirty is written, before a row begins.
-  start   50 commands one after another; what the running daemon's processes used meanwhile comes from /proc/PID/task/*/schedstat.
+  CPU     user and system seconds of the command and all its descendants, from wait4. The supervisor
+          reaps the roles, the spawner the far end, and wyng-ctl the supervisor, so that their times
+          arrive. The table of roles comes from samples of /proc, and may miss the last tenth of a
+          second.
+  memory  the highest sum of PSS over the processes of the command, sampled every 50 ms. Memory
+          files count once, also those in flight between two processes that neither maps. Only root
+          may read the PSS of the jailed roles; for other users it is the sum of RSS.
+  cache   the source is read into the page cache, and dirty pages are written, before a row begins.
+  start   50 commands one after another. The CPU time of the running daemon's processes comes from
+          /proc/PID/task/*/schedstat.
 """
 
 import hashlib
@@ -35,7 +42,7 @@ import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 MIB, GIB = 1 << 20, 1 << 30
-# The image on which the targets were set: 4 GiB with so many bytes that are not zero.
+# Data of the image on which the targets were set, bytes: 4 GiB, of which these are not zero.
 TARGET_DATA_BYTES = 3.05 * GIB
 CHANGED_PLACES = 160
 TICK = os.sysconf("SC_CLK_TCK")
@@ -56,11 +63,11 @@ WORK = os.path.join(ROOT, "target", "bench")
 SPARSE_FACTOR = 50
 
 
-# ---- measuring a command ----------------------------------------------------------------------------------------------------------------
+# ---- measuring a command -------------------------------------------------------------------------
 
 
 def descendants(pid):
-    """The process and all below it."""
+    """The ids of a process and all its descendants."""
     found, left = [], [pid]
     while left:
         pid = left.pop()
@@ -75,7 +82,7 @@ def descendants(pid):
 
 
 class Sampler(threading.Thread):
-    """Looks at a process and its descendants until it is stopped."""
+    """Samples a process and its descendants until it is stopped."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -94,7 +101,11 @@ class Sampler(threading.Thread):
                 total += self.process_bytes(pid, files, mapped)
             except (OSError, ValueError, IndexError):
                 continue  # it ended meanwhile
-        return total + sum(files.values()) + sum(size for inode, size in mapped.items() if inode not in files)
+        return (
+            total
+            + sum(files.values())
+            + sum(size for inode, size in mapped.items() if inode not in files)
+        )
 
     def process_bytes(self, pid, files, mapped):
         try:
@@ -118,7 +129,7 @@ class Sampler(threading.Thread):
                     place, _, _, _, inode = line.split()[:5]
                     begin, end = (int(part, 16) for part in place.split("-"))
                     mapped[int(inode)] = max(mapped.get(int(inode), 0), end - begin)
-        # Memory files are counted by themselves, above.
+        # Memory files are counted separately, above.
         return (int(fields["Pss"]) - int(fields.get("Pss_Shmem", 0))) * 1024
 
     def note_cpu(self, pid):
@@ -131,14 +142,16 @@ class Sampler(threading.Thread):
 
 
 class Failed(Exception):
-    """A command ended badly."""
+    """A command failed."""
 
 
 def measure(command, cwd=WORK, env=None, stdout=subprocess.PIPE):
-    """Runs a command to its end; its times, memory and output."""
+    """Runs a command until it ends. Returns its times, memory and output."""
     os.sync()
     began = time.monotonic()
-    child = subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
     sampler = Sampler(child.pid)
     sampler.start()
     errors = []
@@ -170,11 +183,12 @@ def measure(command, cwd=WORK, env=None, stdout=subprocess.PIPE):
     }
 
 
-# ---- the source -------------------------------------------------------------------------------------------------------------------------
+# ---- the source ----------------------------------------------------------------------------------
 
 
 def chosen_files(wanted_bytes):
-    """Regular files of /usr, the same on each run of one machine: about `wanted_bytes` to be kept, and some others to make changes of."""
+    """Regular files of /usr, the same on each run on one machine: files of about `wanted_bytes` for
+    the image, and other files as the source of changes."""
     files = []
     for folder, folders, names in os.walk("/usr"):
         folders.sort()
@@ -210,7 +224,9 @@ def make_image(path):
             continue  # not ours to read
     mkfs = shutil.which("mkfs.ext4", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not mkfs:
-        sys.exit("mkfs.ext4 is needed to make the image (Debian: e2fsprogs; WYNG_TEST_INSTALL=1 installs it)")
+        sys.exit(
+            "mkfs.ext4 is needed to make the image (Debian: e2fsprogs; WYNG_TEST_INSTALL=1 installs it)"
+        )
     with open(path, "wb") as file:
         file.truncate(SIZE)
     subprocess.run([mkfs, "-q", "-F", "-E", "root_owner=0:0", "-d", staging, path], check=True)
@@ -232,7 +248,7 @@ def data_ranges(path):
 
 
 def data_bytes(path):
-    """Bytes in chunks of 128 KiB that are not all zero, as Wyng counts them."""
+    """Total length of the chunks of 128 KiB that are not all zero, bytes, as Wyng counts it."""
     chunk, total, zeros, seen = 128 << 10, 0, bytes(128 << 10), -1
     with open(path, "rb") as file:
         for begin, end in data_ranges(path):
@@ -244,7 +260,7 @@ def data_bytes(path):
 
 
 def make_sparse(path, image):
-    """The same data in a file of 50 times the size, spread over all of it in pieces of 16 MiB."""
+    """The same data in a file of 50 times the size, spread over it in pieces of 16 MiB."""
     piece = min(16 * MIB, SIZE // 16)
     with open(path, "wb") as target, open(image, "rb") as source:
         target.truncate(SIZE * SPARSE_FACTOR)
@@ -257,9 +273,11 @@ def make_sparse(path, image):
 
 
 def change(path, others, seed):
-    """Writes other real data over 1 % of the data, in 160 places where there is data now. How many bytes."""
+    """Overwrites 1 % of the data with other data in 160 places. Returns the number of bytes."""
     rng, ranges = random.Random(seed), [found for found in data_ranges(path)]
-    share = max(4096, int(sum(end - begin for begin, end in ranges) * 0.01 / CHANGED_PLACES) // 4096 * 4096)
+    share = max(
+        4096, int(sum(end - begin for begin, end in ranges) * 0.01 / CHANGED_PLACES) // 4096 * 4096
+    )
     ranges = [(begin, end) for begin, end in ranges if end - begin > share]
     weights = [end - begin for begin, end in ranges]
     names, changed = rng.sample(others, len(others)), 0
@@ -287,7 +305,7 @@ def warm(path):
                 begin += len(file.read(min(4 * MIB, end - begin))) or end
 
 
-# ---- the programs -----------------------------------------------------------------------------------------------------------------------
+# ---- the programs --------------------------------------------------------------------------------
 
 
 def fresh(*names):
@@ -304,7 +322,11 @@ def remove(*names):
 
 
 def store_sizes(name):
-    sizes = [os.path.getsize(os.path.join(folder, file)) for folder, _, files in os.walk(os.path.join(WORK, name)) for file in files]
+    sizes = [
+        os.path.getsize(os.path.join(folder, file))
+        for folder, _, files in os.walk(os.path.join(WORK, name))
+        for file in files
+    ]
     return {"objects": len(sizes), "bytes": sum(sizes)}
 
 
@@ -312,19 +334,37 @@ class Wyng:
     name = "wyng"
 
     def __init__(self, level):
-        self.level, self.store, self.state, self.socket = level, f"wyng{level}-store", f"wyng{level}-state", None
+        self.level, self.store, self.state, self.socket = (
+            level,
+            f"wyng{level}-store",
+            f"wyng{level}-state",
+            None,
+        )
 
     def run(self, *arguments):
-        daemon = ["--socket", self.socket] if self.socket else ["--standalone", "--state-dir", self.state]
+        daemon = (
+            ["--socket", self.socket]
+            if self.socket
+            else ["--standalone", "--state-dir", self.state]
+        )
         common = [*daemon, "--passphrase-file", "passphrase", "--progress", "none", "--json"]
         return measure([os.path.join(PROGRAMS, "wyng-ctl"), *common, *arguments])
 
     def create(self):
         fresh(self.store, self.state)
-        # The cheapest key derivation that there is: what it costs is the owner's choice, and no part of these figures.
+        # The cheapest key derivation: its cost is the owner's choice, and no part of these figures.
         kdf = ["--kdf-memory", "64M", "--kdf-passes", "3"]
         store = f"dir:{WORK}/{self.store}"
-        self.run("archive", "create", "bench", "--store", store, "--compression", f"zstd:{self.level}", *kdf)
+        self.run(
+            "archive",
+            "create",
+            "bench",
+            "--store",
+            store,
+            "--compression",
+            f"zstd:{self.level}",
+            *kdf,
+        )
 
     def backup(self, image):
         return self.run("backup", "bench", f"disk={image}")
@@ -346,14 +386,20 @@ class Wyng:
 
 
 class Daemon:
-    """The service over an archive's state, while it is entered."""
+    """The service over an archive's state, as a context manager."""
 
     def __init__(self, wyng):
         self.wyng = wyng
 
     def __enter__(self):
         self.wyng.socket = os.path.join(WORK, "socket")
-        command = [os.path.join(PROGRAMS, "wyngd"), "--socket", self.wyng.socket, "--state-dir", self.wyng.state]
+        command = [
+            os.path.join(PROGRAMS, "wyngd"),
+            "--socket",
+            self.wyng.socket,
+            "--state-dir",
+            self.wyng.state,
+        ]
         self.process = subprocess.Popen(command, cwd=WORK)
         deadline = time.monotonic() + 60
         while True:
@@ -379,11 +425,14 @@ class Daemon:
         return total / 1e9
 
     def starts(self, count=50):
-        """One `list`, as the mean of many: its client's CPU time and the daemon's."""
+        """One `list`, as the mean of many: the CPU time of the client and of the daemon."""
         before = self.cpu_seconds()
         runs = [self.wyng.listing() for _ in range(count)]
         share = (self.cpu_seconds() - before) / count
-        mean = {field: statistics.mean(run[field] for run in runs) for field in ("cpu", "user", "system", "wall", "peak_bytes")}
+        mean = {
+            field: statistics.mean(run[field] for run in runs)
+            for field in ("cpu", "user", "system", "wall", "peak_bytes")
+        }
         return {**runs[-1], **mean, "cpu": mean["cpu"] + share, "system": mean["system"] + share}
 
 
@@ -394,7 +443,12 @@ class Restic:
         self.mode, self.store = mode, "restic-store"
 
     def run(self, *arguments):
-        env = dict(os.environ, RESTIC_PASSWORD="bench", RESTIC_REPOSITORY=self.store, RESTIC_CACHE_DIR=os.path.join(WORK, "restic-cache"))
+        env = dict(
+            os.environ,
+            RESTIC_PASSWORD="bench",
+            RESTIC_REPOSITORY=self.store,
+            RESTIC_CACHE_DIR=os.path.join(WORK, "restic-cache"),
+        )
         return measure(["restic", "--quiet", "--compression", self.mode, *arguments], env=env)
 
     def create(self):
@@ -406,8 +460,15 @@ class Restic:
 
     def restore(self, target):
         fresh("restic-target")
-        knows_holes = "--sparse" in subprocess.run(["restic", "restore", "--help"], capture_output=True, text=True).stdout
-        measured = self.run("restore", "latest", "--target", "restic-target", *(["--sparse"] if knows_holes else []))
+        knows_holes = (
+            "--sparse"
+            in subprocess.run(
+                ["restic", "restore", "--help"], capture_output=True, text=True
+            ).stdout
+        )
+        measured = self.run(
+            "restore", "latest", "--target", "restic-target", *(["--sparse"] if knows_holes else [])
+        )
         fresh("restic-target")
         return measured
 
@@ -429,7 +490,12 @@ class Borg:
 
     def run(self, *arguments, cwd=WORK):
         base = os.path.join(WORK, "borg-base")
-        env = dict(os.environ, BORG_PASSPHRASE="bench", BORG_BASE_DIR=base, BORG_REPO=os.path.join(WORK, self.store))
+        env = dict(
+            os.environ,
+            BORG_PASSPHRASE="bench",
+            BORG_BASE_DIR=base,
+            BORG_REPO=os.path.join(WORK, self.store),
+        )
         return measure(["borg", *arguments], env=env, cwd=cwd)
 
     def create(self):
@@ -439,13 +505,17 @@ class Borg:
     def backup(self, image):
         self.count += 1
         fixed = ["--chunker-params", "fixed,1048576", "--compression", f"zstd,{self.level}"]
-        # Without the cache of files: an image is one file, and its time stamp would say nothing.
-        return self.run("create", "--sparse", "--files-cache", "disabled", *fixed, f"::{self.count}", image)
+        # Without the cache of files: an image is one file, whose time stamp shows nothing.
+        return self.run(
+            "create", "--sparse", "--files-cache", "disabled", *fixed, f"::{self.count}", image
+        )
 
     def restore(self, target):
         fresh("borg-target")
         os.mkdir(os.path.join(WORK, "borg-target"))
-        measured = self.run("extract", "--sparse", f"::{self.count}", cwd=os.path.join(WORK, "borg-target"))
+        measured = self.run(
+            "extract", "--sparse", f"::{self.count}", cwd=os.path.join(WORK, "borg-target")
+        )
         fresh("borg-target")
         return measured
 
@@ -459,7 +529,7 @@ class Borg:
         return self.run("list")
 
 
-# ---- the rows ---------------------------------------------------------------------------------------------------------------------------
+# ---- the rows ------------------------------------------------------------------------------------
 
 
 class Bench:
@@ -475,18 +545,26 @@ class Bench:
             row[field] = statistics.median(run[field] for run in runs)
         row["peak_exact"] = all(run["peak_exact"] for run in runs)
         row["cores"] = row["cpu"] / row["wall"] if row["wall"] else 0
-        row["roles"] = {name: [round(part, 2) for part in times] for name, times in runs[-1]["roles"].items()}
+        row["roles"] = {
+            name: [round(part, 2) for part in times] for name, times in runs[-1]["roles"].items()
+        }
         self.rows.append(row)
-        print(f"  {job:42} {program:12} cpu {row['cpu']:7.2f} (user {row['user']:6.2f})  wall {row['wall']:7.2f}  "
-              f"memory {row['peak_bytes'] / MIB:6.1f} MiB", file=sys.stderr, flush=True)
+        print(
+            f"  {job:42} {program:12} cpu {row['cpu']:7.2f} (user {row['user']:6.2f})  wall {row['wall']:7.2f}  "
+            f"memory {row['peak_bytes'] / MIB:6.1f} MiB",
+            file=sys.stderr,
+            flush=True,
+        )
         return row
 
     def find(self, job, program):
-        return next((row for row in self.rows if row["job"] == job and row["program"] == program), None)
+        return next(
+            (row for row in self.rows if row["job"] == job and row["program"] == program), None
+        )
 
 
 def report_of(run):
-    """wyng-ctl's report of the one volume."""
+    """wyng-ctl's report of the only volume."""
     report = json.loads(run["output"])
     return report, (report.get("volumes") or [{}])[0]
 
@@ -512,7 +590,10 @@ def all_jobs(bench, program, label, image, others, seed):
         if not wyng:
             return {}
         report, volume = report_of(run)
-        fields = {name: volume.get(name) for name in ("read_bytes", "sampled_bytes", "changed_bytes", "sent_bytes")}
+        fields = {
+            name: volume.get(name)
+            for name in ("read_bytes", "sampled_bytes", "changed_bytes", "sent_bytes")
+        }
         return {**fields, "told_peak_bytes": report.get("peak_rss_bytes")}
 
     warm(image)
@@ -525,16 +606,27 @@ def all_jobs(bench, program, label, image, others, seed):
         before = store_sizes(program.store)["bytes"]
         runs.append(program.backup(image))
         growth.append(store_sizes(program.store)["bytes"] - before)
-    bench.row("1 % in 160 places, plain file", label, runs, growth_bytes=statistics.median(growth), written_bytes=changed, **told(runs[-1]))
+    bench.row(
+        "1 % in 160 places, plain file",
+        label,
+        runs,
+        growth_bytes=statistics.median(growth),
+        written_bytes=changed,
+        **told(runs[-1]),
+    )
     runs = []
     for _ in range(RUNS):
         remove("restored")
         runs.append(program.restore("restored"))
     bench.row("restore to a file", label, runs)
     if wyng:
-        subprocess.run(["cmp", os.path.join(WORK, "restored"), os.path.join(WORK, image)], check=True)
+        subprocess.run(
+            ["cmp", os.path.join(WORK, "restored"), os.path.join(WORK, image)], check=True
+        )
     remove("restored")
-    bench.row("verify" if wyng else "verify (index only)", label, [program.verify() for _ in range(RUNS)])
+    bench.row(
+        "verify" if wyng else "verify (index only)", label, [program.verify() for _ in range(RUNS)]
+    )
     bench.row("verify --deep", label, [program.verify_deep() for _ in range(RUNS)])
     if wyng:
         with Daemon(program) as daemon:
@@ -542,11 +634,17 @@ def all_jobs(bench, program, label, image, others, seed):
 
 
 def on_clones(bench, kind, image, others):
-    """The same image, and 50 times as large and sparse, on a file system that clones files: what changed, unchanged, put back."""
+    """The same image, and a sparse one of 50 times the size, on a file system that clones files:
+    changed, unchanged, restored."""
     subprocess.run(["truncate", f"--size={2 * SIZE + GIB}", "pool.img"], check=True)
     made = subprocess.run([f"mkfs.{kind}", "-q", "pool.img"], capture_output=True, check=False)
     os.makedirs("pool", exist_ok=True)
-    if made.returncode or subprocess.run(["mount", "-o", "loop,noatime", "pool.img", "pool"], check=False).returncode:
+    if (
+        made.returncode
+        or subprocess.run(
+            ["mount", "-o", "loop,noatime", "pool.img", "pool"], check=False
+        ).returncode
+    ):
         print(f"{kind} cannot be mounted", file=sys.stderr)
         return
     try:
@@ -561,12 +659,19 @@ def on_clones(bench, kind, image, others):
             program.store, program.state = "clones-store", "clones-state"
             program.create()
             program.backup(path)
-            bench.row(f"nothing changed, {label}", "wyng zstd 3", [program.backup(path) for _ in range(RUNS)])
+            bench.row(
+                f"nothing changed, {label}",
+                "wyng zstd 3",
+                [program.backup(path) for _ in range(RUNS)],
+            )
             runs = []
             for run in range(RUNS):
                 change(path, others, 400 + run)
                 runs.append(program.backup(path))
-            fields = {name: report_of(runs[-1])[1].get(name) for name in ("method", "read_bytes", "sampled_bytes", "changed_bytes")}
+            fields = {
+                name: report_of(runs[-1])[1].get(name)
+                for name in ("method", "read_bytes", "sampled_bytes", "changed_bytes")
+            }
             bench.row(f"1 % in 160 places, {label}", "wyng zstd 3", runs, **fields)
             runs = []
             for run in range(RUNS):
@@ -603,7 +708,7 @@ def main():
     first_backups(bench, one, "wyng zstd 1", image, told)
     fresh(one.store, one.state)
     first_backups(bench, three, "wyng zstd 3", image, told)
-    # The sparse file is made before anything changes, so that its data are the image's.
+    # The sparse file is made before anything changes, so that it has the image's data.
     make_sparse("sparse.img", image)
     all_jobs(bench, three, "wyng zstd 3", image, others, 1)
     fresh(three.store, three.state)
@@ -626,7 +731,7 @@ def main():
     for kind in ("btrfs", "xfs"):
         if os.geteuid() == 0 and shutil.which(f"mkfs.{kind}"):
             on_clones(bench, kind, image, others)
-    # Each with changes of its own: the same bytes written again would be no change.
+    # Each run has its own changes: the same bytes written again would be no change.
     for peer, label, seed in ((Restic(), "restic", 200), (Borg(1), "borg zstd 1", 300)):
         if peer.name in PEERS and shutil.which(peer.name):
             try:
@@ -664,19 +769,25 @@ def machine():
 
 
 def make_table(bench, data):
-    """Markdown: each figure beside what was to be reached, scaled by the data."""
+    """Markdown: each figure next to its target, which is scaled by the data."""
     scale, lines = data / TARGET_DATA_BYTES, []
     wyng = lambda job, program="wyng zstd 3": bench.find(job, program) or {}
 
     def line(what, found, target, unit, digits=2, low=True):
         if found is None:
             return
-        met = "" if target is None else ("yes" if (found <= target if low else found >= target) else "NO")
+        met = (
+            ""
+            if target is None
+            else ("yes" if (found <= target if low else found >= target) else "NO")
+        )
         goal = "" if target is None else f"{'≤' if low else '≥'} {target:.{digits}f}"
         lines.append(f"| {what} | {found:.{digits}f} {unit} | {goal} | {met} |")
 
-    lines.append(f"Image {SIZE / GIB:g} GiB with {data / GIB:.2f} GiB of data; medians of {RUNS}; {machine()}; {PROFILE} build. Targets are scaled by "
-                 f"the data ({scale:.2f} of the image on which they were set).")
+    lines.append(
+        f"Image {SIZE / GIB:g} GiB with {data / GIB:.2f} GiB of data; medians of {RUNS}; {machine()}; {PROFILE} build. Targets are scaled by "
+        f"the data ({scale:.2f} of the image on which they were set)."
+    )
     lines += ["", "| Wyng | found | to reach | met |", "|---|---|---|---|"]
     one, three = wyng("first backup", "wyng zstd 1"), wyng("first backup")
     line("first backup, zstd 1, CPU", one.get("cpu"), 13 * scale, "s")
@@ -684,25 +795,65 @@ def make_table(bench, data):
     line("first backup, zstd 1, wall", one.get("wall"), 7.5 * scale, "s")
     line("first backup, zstd 3, wall", three.get("wall"), None, "s")
     cores = os.cpu_count() or 1
-    line("first backup, zstd 1: cores busy", one.get("cores", 0) / cores * 100, 90, "%", 0, low=False)
-    line("first backup, zstd 3: cores busy", three.get("cores", 0) / cores * 100, 90, "%", 0, low=False)
+    line(
+        "first backup, zstd 1: cores busy", one.get("cores", 0) / cores * 100, 90, "%", 0, low=False
+    )
+    line(
+        "first backup, zstd 3: cores busy",
+        three.get("cores", 0) / cores * 100,
+        90,
+        "%",
+        0,
+        low=False,
+    )
     stored = three.get("store", {})
     line("size of the store, zstd 3", stored.get("bytes", 0) / MIB, 1400 * scale, "MiB", 0)
     line("objects of the first backup", stored.get("objects"), SIZE / (8 * MIB) + 20, "", 0)
-    line("nothing changed, plain file, CPU", wyng("nothing changed, plain file").get("cpu"), 2.0 * scale, "s")
+    line(
+        "nothing changed, plain file, CPU",
+        wyng("nothing changed, plain file").get("cpu"),
+        2.0 * scale,
+        "s",
+    )
     small = wyng("1 % in 160 places, plain file")
     line("1 % in 160 places, plain file, CPU", small.get("cpu"), 2.0 * scale, "s")
     if "growth_bytes" in small:
-        line(f"growth for {small['written_bytes'] / MIB:.1f} MiB written", small["growth_bytes"] / MIB, 35 * scale, "MiB", 1)
+        line(
+            f"growth for {small['written_bytes'] / MIB:.1f} MiB written",
+            small["growth_bytes"] / MIB,
+            35 * scale,
+            "MiB",
+            1,
+        )
     for kind in ("btrfs", "xfs"):
-        line(f"nothing changed, {kind}, CPU", wyng(f"nothing changed, {kind}").get("cpu"), 0.15, "s")
-        cloned, sparse = wyng(f"1 % in 160 places, {kind}"), wyng(f"1 % in 160 places, 50 x sparse, {kind}")
+        line(
+            f"nothing changed, {kind}, CPU", wyng(f"nothing changed, {kind}").get("cpu"), 0.15, "s"
+        )
+        cloned, sparse = (
+            wyng(f"1 % in 160 places, {kind}"),
+            wyng(f"1 % in 160 places, 50 x sparse, {kind}"),
+        )
         line(f"1 % in 160 places, {kind}, CPU", cloned.get("cpu"), 0.4 * scale, "s")
         if cloned.get("changed_bytes"):
-            line(f"read of {kind} against what changed", cloned["read_bytes"] / cloned["changed_bytes"], 1.05, "×")
+            line(
+                f"read of {kind} against what changed",
+                cloned["read_bytes"] / cloned["changed_bytes"],
+                1.05,
+                "×",
+            )
         if cloned and sparse:
-            line(f"the same at {SIZE * SPARSE_FACTOR / GIB:g} GiB sparse", sparse["cpu"] / cloned["cpu"], 1.1, "×")
-        line(f"put back 1 % in place, {kind}, CPU", wyng(f"put back 1 % in place, {kind}").get("cpu"), None, "s")
+            line(
+                f"the same at {SIZE * SPARSE_FACTOR / GIB:g} GiB sparse",
+                sparse["cpu"] / cloned["cpu"],
+                1.1,
+                "×",
+            )
+        line(
+            f"put back 1 % in place, {kind}, CPU",
+            wyng(f"put back 1 % in place, {kind}").get("cpu"),
+            None,
+            "s",
+        )
     restore = wyng("restore to a file")
     line("restore, user", restore.get("user"), 4 * scale, "s")
     line("restore, CPU", restore.get("cpu"), None, "s")
@@ -711,33 +862,81 @@ def make_table(bench, data):
     line("verify --deep, CPU", wyng("verify --deep").get("cpu"), 6 * scale, "s")
     sparse = wyng("first backup, 50 x sparse")
     if sparse and three:
-        line(f"first backup, sparse {SIZE * SPARSE_FACTOR / GIB:g} GiB, CPU against the image's", sparse["cpu"] / three["cpu"], 1.1, "×")
+        line(
+            f"first backup, sparse {SIZE * SPARSE_FACTOR / GIB:g} GiB, CPU against the image's",
+            sparse["cpu"] / three["cpu"],
+            1.1,
+            "×",
+        )
     sparse = wyng("1 % in 160 places, 50 x sparse")
     if sparse and small:
         line("the same after 1 % changed", sparse["cpu"] / small["cpu"], 1.1, "×")
     line("start of a command, CPU", wyng("start (list), running daemon").get("cpu"), 0.02, "s", 4)
-    line("start of a command with a daemon of its own, CPU", wyng("start (list)").get("cpu"), 0.02, "s", 3)
+    line(
+        "start of a command with a daemon of its own, CPU",
+        wyng("start (list)").get("cpu"),
+        0.02,
+        "s",
+        3,
+    )
     if "state_bytes" in three:
-        line("local state after the first backup", three["state_bytes"] / MIB, (SIZE * 0.001 + 3e6) / MIB, "MiB", 1)
+        line(
+            "local state after the first backup",
+            three["state_bytes"] / MIB,
+            (SIZE * 0.001 + 3e6) / MIB,
+            "MiB",
+            1,
+        )
     ours = [row for row in bench.rows if row["program"].startswith("wyng")]
     exact = all(row["peak_exact"] for row in ours)
-    line("peak memory of any job" + ("" if exact else " (sum of RSS)"), max(row["peak_bytes"] for row in ours) / MIB, 128, "MiB", 0)
+    line(
+        "peak memory of any job" + ("" if exact else " (sum of RSS)"),
+        max(row["peak_bytes"] for row in ours) / MIB,
+        128,
+        "MiB",
+        0,
+    )
     roles = three.get("roles", {})
     pipe = [times for name, times in roles.items() if "transport" in name]
     if pipe and stored:
         cost = sum(sum(times) for times in pipe) / (stored["bytes"] / GIB)
         line("push path: transport and helper, a GiB sent", cost, None, "s")
         line("of it user", sum(times[0] for times in pipe) / (stored["bytes"] / GIB), 0.3, "s")
-    lines += ["", "| job | program | CPU s (user) | wall s | cores | peak MiB | store MiB | objects | CPU of Wyng / its |", "|---|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| job | program | CPU s (user) | wall s | cores | peak MiB | store MiB | objects | CPU of Wyng / its |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in bench.rows:
-        store = row.get("store") or ({"bytes": row["growth_bytes"], "objects": ""} if "growth_bytes" in row else {})
-        base = wyng(row["job"].replace(" (index only)", ""), "wyng zstd 1" if row["program"].endswith("zstd 1") and row["job"] == "first backup" else "wyng zstd 3")
-        ratio = f"{base['cpu'] / row['cpu']:.2f}" if base and not row["program"].startswith("wyng") and row["cpu"] else ""
+        store = row.get("store") or (
+            {"bytes": row["growth_bytes"], "objects": ""} if "growth_bytes" in row else {}
+        )
+        base = wyng(
+            row["job"].replace(" (index only)", ""),
+            "wyng zstd 1"
+            if row["program"].endswith("zstd 1") and row["job"] == "first backup"
+            else "wyng zstd 3",
+        )
+        ratio = (
+            f"{base['cpu'] / row['cpu']:.2f}"
+            if base and not row["program"].startswith("wyng") and row["cpu"]
+            else ""
+        )
         size = f"{store['bytes'] / MIB:.0f}" if store else ""
-        lines.append(f"| {row['job']} | {row['program']} | {row['cpu']:.2f} ({row['user']:.2f}) | {row['wall']:.2f} | {row['cores']:.2f} | "
-                     f"{row['peak_bytes'] / MIB:.0f} | {size} | {store.get('objects', '')} | {ratio} |")
-    lines += ["", "CPU of the roles in the first backup with zstd 3, user and system: "
-              + ", ".join(f"{name} {user:.2f} + {system:.2f}" for name, (user, system) in sorted(roles.items()) if user + system >= 0.02) + "."]
+        lines.append(
+            f"| {row['job']} | {row['program']} | {row['cpu']:.2f} ({row['user']:.2f}) | {row['wall']:.2f} | {row['cores']:.2f} | "
+            f"{row['peak_bytes'] / MIB:.0f} | {size} | {store.get('objects', '')} | {ratio} |"
+        )
+    lines += [
+        "",
+        "CPU of the roles in the first backup with zstd 3, user and system: "
+        + ", ".join(
+            f"{name} {user:.2f} + {system:.2f}"
+            for name, (user, system) in sorted(roles.items())
+            if user + system >= 0.02
+        )
+        + ".",
+    ]
     return lines
 
 

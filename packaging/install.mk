@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Where everything goes, and the packages. Nothing is compiled here: `make release` comes first, or PROFILE=dev takes what `make test` built.
-# DESTDIR is put before every path; PACKAGES is where packages are put.
+# Installation and packages. Nothing is compiled here: run `make release` first, or use PROFILE=dev
+# for the programs of `make test`. DESTDIR is put in front of every path; PACKAGES is the folder of
+# the packages.
 
 PROFILE ?= release
 PACKAGES ?= $(CURDIR)/target/packages
@@ -9,9 +10,9 @@ REL := $(shell cat rel)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(if $(filter dev,$(PROFILE)),debug,release)
 PROGRAMS ?= target/$(BUILT)
-# One file for every template: nothing of the template's libraries is used.
+# One static file for every template, which uses no library of the template.
 HELPER ?= target/static/$(HOST)/$(BUILT)/wyng-transport-vm
-# Speed is nothing to the tests of a static helper, and the compiler's time is.
+# The tests of a static helper need a fast build, not a fast program.
 STATIC_FLAGS = $(if $(filter dev,$(PROFILE)),--config profile.dev.opt-level=0 --config 'profile.dev.package."*".opt-level=0' --config profile.dev.debug=false,--release)
 
 LIBEXEC = $(DESTDIR)/usr/libexec/wyng
@@ -28,7 +29,8 @@ release: rust
 static: helper-rust
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked $(CARGO_FLAGS) $(STATIC_FLAGS) --package wyng-transport-vm --target $(HOST) --target-dir target/static
 
-# The admin domain. The helper is there for stores of this machine, and for a restore without Qubes.
+# The admin domain. The helper is included for stores on this machine, and for a restore without
+# Qubes.
 install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -D -s -m 0755 $(PROGRAMS)/wyng-ctl $(DESTDIR)/usr/bin/wyng-ctl
 	install -D -s -m 0755 $(PROGRAMS)/wyngd $(LIBEXEC)/wyngd
@@ -75,7 +77,7 @@ install-vm: $(HELPER)
 $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER):
 	@echo "$@ is not built: make release comes first" >&2; exit 1
 
-# What a builder does too, but with programs that are built already.
+# The same steps as a package builder's, but with programs that are built already.
 rpm: packaging/rpm/wyng-dom0.spec.in packaging/rpm/wyng-vm.spec.in $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	mkdir -p $(PACKAGES)/build
 	for name in wyng-dom0 wyng-vm; do \
@@ -84,14 +86,14 @@ rpm: packaging/rpm/wyng-dom0.spec.in packaging/rpm/wyng-vm.spec.in $(PROGRAMS)/w
 	    --define 'wyng_make $(MAKE) PROFILE=$(PROFILE) PROGRAMS=$(PROGRAMS) HELPER=$(HELPER)' $(PACKAGES)/build/$$name.spec || exit 1; \
 	done
 
-# What a builder begins with: the commit that is checked out, and its dependencies.
+# The input of a package builder: the commit that is checked out, and its dependencies.
 source:
 	mkdir -p $(PACKAGES)/build
 	git archive --prefix=wyng-$(VERSION)/ --output=$(PACKAGES)/wyng-$(VERSION).tar.gz HEAD
 	rm -rf $(PACKAGES)/build/vendor && $(CARGO) vendor --locked --quiet $(PACKAGES)/build/vendor >/dev/null
 	tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 --directory=$(PACKAGES)/build vendor | gzip -9 -n > $(PACKAGES)/wyng-$(VERSION)-vendor.tar.gz
 
-# debian/rules does the same; this needs no debhelper.
+# The same steps as debian/rules, without debhelper.
 deb: DEB_FILES ?= $(PACKAGES)/build/files
 deb: $(HELPER)
 	rm -rf $(PACKAGES)/build/wyng-vm && mkdir -p $(PACKAGES)/build/wyng-vm/DEBIAN

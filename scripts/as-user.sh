@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs the tests as an ordinary user who is made for it, with what `make test` built: `make test-user`, as root. What needs root is skipped and
-# listed. Left out are tests that call cargo, which that user does not have, that work in `target`, which is root's here, and those that take
-# minutes and come to the same for every user.
+# Runs the tests as an ordinary user, who is created for it, with the programs of `make test`:
+# `make test-user`, as root. Tests that need root are skipped and listed. Left out are tests that
+# call cargo, which that user lacks, tests that write to `target`, which root owns, and tests that
+# take minutes and do not depend on the user.
 set -eu
 user=wyng-tester
 left_out='binary(walls) | binary(neighbour) | binary(healing) | binary(output) | binary(second_reader)

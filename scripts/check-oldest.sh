@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Compiles the helper with just the given Rust. clippy knows from which version a function of the standard library is there, but lets pass what
-# only a newer language has, such as a let-chain.
+# Compiles the helper with exactly the given Rust. clippy knows the version of each function of the
+# standard library, but accepts newer language features such as let-chains.
 set -eu
 oldest=$1
 if ! rustup run "$oldest" cargo --version >/dev/null 2>&1; then

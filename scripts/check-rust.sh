@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Is there a Rust of at least the given version, and a C compiler? If not, say what to do.
+# Checks for a Rust of at least the given version, and for a C compiler. If one is missing, it says
+# what to do.
 set -eu
 wanted=$1
 if ! command -v cc >/dev/null; then

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The main job on real data: an image goes in, ciphertext goes out, the image comes back. No root, no set-up; a folder below target/.
+# The main task on real data: an image is backed up as ciphertext and restored. It needs neither
+# root nor a configuration, and works in a folder below target/.
 set -eu
 cd "$(dirname "$0")/.."
 programs=$PWD/target/debug

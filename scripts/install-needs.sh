@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Installs what the tests need on Debian, and the packages that are named. Run by `make test` with WYNG_TEST_INSTALL=1, as root.
+# Installs the packages that the tests require on Debian, and further packages by name. `make test`
+# with WYNG_TEST_INSTALL=1 runs it as root.
 set -eu
 packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip $*"
 missing=""
@@ -12,7 +13,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
-# The users that the roles of a service become.
+# The users of a service's roles.
 getent group wyng >/dev/null || groupadd --system wyng
 for user in wyng-control wyng-keys wyng-net; do
     getent passwd "$user" >/dev/null || useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$user"

@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs systemd as process 1 over this machine's files and those in SCRATCH/installed, in namespaces of its own: nothing that it writes outlasts it but
-# what lands in SCRATCH/srv. Called by tests/tests/booted.rs in a mount namespace, as root: boot.sh SCRATCH, or boot.sh SCRATCH probe.
+# Runs systemd as process 1 over this machine's files and those in SCRATCH/installed, in its own
+# namespaces. Only files in SCRATCH/srv stay after its end. tests/tests/booted.rs calls it in a
+# mount namespace, as root: boot.sh SCRATCH, or boot.sh SCRATCH probe.
 set -eu
 scratch=$1
 
 if [ -z "${inside:-}" ]; then
-    # A branch of the hierarchy, which the namespace below takes for the whole.
+    # A branch of the cgroup hierarchy, which the namespace below sees as the whole.
     mkdir -p "$scratch/cgroup"
     mount -t cgroup2 cgroup2 "$scratch/cgroup"
     branch="$scratch/cgroup/wyng-booted-$$"
     mkdir "$branch"
     status=0
     (echo "$BASHPID" >"$branch/cgroup.procs" && inside=1 exec unshare --pid --fork --kill-child --mount --cgroup --uts --ipc --net "$0" "$@") || status=$?
-    # What ran in it was killed with its first process, and is gone a moment later.
+    # Its processes were killed with the first one, and are gone a moment later.
     for _ in $(seq 100); do find "$branch" -depth -type d -exec rmdir {} + && break || sleep 0.1; done 2>/dev/null
     # A power-off within the namespace ends it like an interrupt.
     [ "$status" = 130 ] && exit 0 || exit "$status"
@@ -43,7 +44,8 @@ ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 mount -t tmpfs tmpfs "$root/tmp"
 
-# Of the machine's own units none is started: what the units here name is there, and empty.
+# The machine's own units are not started: the units that the tested units name exist, and are
+# empty.
 rm -rf "$root"/lib/systemd/system/*.wants "$root"/etc/systemd/system/*.wants
 mkdir -p "$root/etc/systemd/system/service.d"
 printf '[Service]\nStandardOutput=append:/srv/log\nStandardError=append:/srv/log\n' >"$root/etc/systemd/system/service.d/log.conf"
@@ -58,6 +60,7 @@ cd "$root"
 mkdir outside
 pivot_root . outside
 umount -l outside
-# As the kernel's first process finds it; the folders of credentials are mounted by a child, and must be seen by all.
+# As the kernel sets it up for process 1: a child mounts the folders of credentials, which all
+# processes must see.
 mount --make-rshared /
 exec env -i container=wyng-booted PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=null --show-status=no --unit=check.target

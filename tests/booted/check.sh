@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Within tests/booted/boot.sh: works with the daemon and the timers' units, and writes what it sees to /srv/seen, a name and a value a line. It
-# judges nothing: tests/tests/booted.rs does.
+# Within tests/booted/boot.sh: uses the daemon and the timers' units, and writes its findings to
+# /srv/seen, a name and a value a line. tests/tests/booted.rs judges them.
 say() { echo "$1 $2" >>/srv/seen; }
 state() { systemctl show --value -p "$2" "$1"; }
 wyng() { wyng-ctl --passphrase-file /srv/passphrase "$@" >>/srv/log 2>&1; }
@@ -16,7 +16,7 @@ run() {
 }
 
 systemd-sysusers wyng.conf && systemd-tmpfiles --create wyng.conf
-# As a private daemon of root's leaves it.
+# As root's private daemon leaves it.
 chown root:root /var/lib/wyng
 systemctl start wyngd.socket
 wyng status
@@ -42,7 +42,7 @@ run status wyng-status.service
 wyng restore home disk --to /srv/restored
 say restored "$(cmp /srv/restored /srv/disk.img && echo same)"
 
-# As docs/qubes.md tells to seal it.
+# Sealed as in docs/qubes.md.
 id=$(ls /var/lib/wyng/archives | grep -x '[0-9a-f]*')
 systemd-creds --quiet encrypt --with-key=host --name="wyng_$id" "/var/lib/wyng/archives/$id/credential" "/etc/wyng/credentials/$id" >>/srv/log 2>&1
 rm "/var/lib/wyng/archives/$id/credential" "/var/lib/wyng/archives/$id/credential.copy"

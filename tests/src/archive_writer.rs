@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive on disk without any daemon: the plainest program that writes the format, straight
-//! over `wyng-archive`.
+//! An archive on disk without a daemon: the simplest program that writes the format, directly over
+//! `wyng-archive`.
 //!
-//! Everything is in memory, nothing is optimised, and what the owner may choose is chosen at random
-//! from a seed. So its archives differ from those of `wyngd` wherever the format leaves a choice,
-//! and a reader has to take both.
+//! Everything is in memory, nothing is optimised, and the owner's choices are drawn at random from
+//! a seed. So its archives differ from those of `wyngd` wherever the format leaves a choice, and a
+//! reader must accept both.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -24,11 +24,10 @@ use wyng_archive::format::{
 use wyng_archive::plan::{self, EditError, Editor, Nodes, NodesMut, Walk, read_packs};
 use zeroize::Zeroizing;
 
-/// Seconds since 1970 at which a seeded archive's first run is made; the next ones follow a minute
-/// apart.
+/// Time of a seeded archive's first run, seconds since 1970; later runs follow a minute apart.
 const SEEDED_TIME: i64 = 1_900_000_000;
 
-/// Why an archive cannot be made or read, for the person who asked.
+/// Why an archive cannot be made or read, as text for a person.
 pub type Problem = Box<dyn std::error::Error>;
 
 /// Random bytes, from a seed or from the kernel.
@@ -38,7 +37,7 @@ impl Random {
     fn new(seed: Option<u64>, generation: u64) -> Result<Self, Problem> {
         let mut start = [0; 32];
         match seed {
-            // Two calls with one seed must not repeat a key or a salt.
+            // Two calls with the same seed must not repeat a key or a salt.
             Some(seed) => {
                 start = *blake3::hash(&[seed.to_le_bytes(), generation.to_le_bytes()].concat())
                     .as_bytes()
@@ -67,7 +66,7 @@ impl Random {
     }
 }
 
-/// An archive, all of its catalog in memory.
+/// An archive with its whole catalog in memory.
 pub struct ArchiveWriter {
     folder: PathBuf,
     random: Random,
@@ -76,15 +75,24 @@ pub struct ArchiveWriter {
     /// The bytes of every commit, from generation 1 on.
     commits: Vec<Vec<u8>>,
     head: Commit,
-    /// Plain bytes of all nodes that live packs hold.
+    /// Plain bytes of all nodes in live packs.
     nodes: HashMap<Id, Vec<u8>>,
-    /// All chunks that live packs hold.
+    /// All chunks in live packs.
     chunks: HashSet<Id>,
     coder: Coder,
-    /// The next runs also pack a chunk of a domain that nothing else names.
+    /// Whether runs also pack a chunk of a domain that nothing else names.
     strays: bool,
-    /// The next runs name chunks in another domain than their session's.
+    /// Whether runs name chunks in another domain than that of their session.
     misnames: bool,
+}
+
+/// Which pack of a run is closed.
+#[derive(Clone, Copy, PartialEq)]
+enum Position {
+    /// A full pack.
+    Full,
+    /// The last pack.
+    LastOfRun,
 }
 
 /// A pack being filled.
@@ -101,7 +109,7 @@ struct Packs {
 }
 
 impl ArchiveWriter {
-    /// Opens the archive in `folder`, or makes one if the folder is empty or missing.
+    /// Opens the archive in `folder`; makes one if the folder is empty or missing.
     pub fn open_or_create(
         folder: &Path,
         passphrase: &[u8],
@@ -245,7 +253,7 @@ impl ArchiveWriter {
         Ok(writer)
     }
 
-    /// Reads every pack of the head: its directory, its nodes, and which chunks it has.
+    /// Reads every pack of the head: its directory, its nodes, and the ids of its chunks.
     fn load_catalog(&mut self) -> Result<(), Problem> {
         let Self {
             folder,
@@ -302,18 +310,19 @@ impl ArchiveWriter {
     }
 
     /// From now on each run also packs a chunk that no session reaches, of a domain that nothing
-    /// names: what a run leaves that never ended.
+    /// names, as an unfinished run leaves it.
     pub fn stray(&mut self) {
         self.strays = true;
     }
 
-    /// From now on chunks are named in another domain than that of their session: each opens, and
-    /// is not what its session means.
+    /// From now on chunks are named in another domain than that of their session: each can be
+    /// opened, but is not the chunk that its session means.
     pub fn misname(&mut self) {
         self.misnames = true;
     }
 
-    /// One run: a session of each image, in one commit. The run's time names all of them.
+    /// One run: a session of each image, in one commit. The time of the run is the name of all of
+    /// them.
     pub fn back_up(&mut self, images: &[(String, PathBuf)]) -> Result<i64, Problem> {
         let key_number = u32::try_from(self.head.keys.size)?;
         let entropy = Entropy {
@@ -465,7 +474,7 @@ impl ArchiveWriter {
         }
     }
 
-    /// The id of each chunk, `None` for zeros, and the bytes of records that were new.
+    /// The id of each chunk, `None` for zeros, and the total length of the new records, bytes.
     fn add_chunks(
         &mut self,
         packs: &mut Packs,
@@ -483,10 +492,10 @@ impl ArchiveWriter {
             let id = domain.content_id(chunk);
             ids.push(Some(id));
             if self.chunks.insert(id) {
-                let mut record = Vec::new();
                 let seed = self.random.seed();
-                self.credential
-                    .seal_chunk(key, &mut self.coder, &id, chunk, seed, &mut record)?;
+                let record = self
+                    .credential
+                    .seal_chunk(key, &mut self.coder, &id, chunk, seed)?;
                 added_bytes += record.len() as u64;
                 self.add_record(packs, id, RecordKind::Chunk { key: key.number() }, &record)?;
             }
@@ -505,11 +514,10 @@ impl ArchiveWriter {
     }
 
     fn seal(&mut self, kind: Kind, id: &Id, plain: &[u8]) -> Result<Vec<u8>, Problem> {
-        let mut record = Vec::new();
         let seed = self.random.seed();
-        self.credential
-            .seal_meta(kind, &mut self.coder, id, plain, seed, &mut record)?;
-        Ok(record)
+        Ok(self
+            .credential
+            .seal_meta(kind, &mut self.coder, id, plain, seed)?)
     }
 
     fn add_record(
@@ -526,20 +534,22 @@ impl ArchiveWriter {
                 &mut packs.open,
                 OpenPack::new(number, self.head.settings.pack_size_bytes),
             );
-            packs.closed.push((full.number, self.close(&full, false)?));
+            packs
+                .closed
+                .push((full.number, self.close(&full, Position::Full)?));
         }
         packs.open.append(id, kind, record)
     }
 
-    /// Directory, filler, name, file.
-    fn close(&mut self, pack: &OpenPack, last_of_run: bool) -> Result<PackEntry, Problem> {
+    /// Closes a pack: directory, filler, name, file.
+    fn close(&mut self, pack: &OpenPack, position: Position) -> Result<PackEntry, Problem> {
         let plain = pack.layout.directory().encode();
         let directory = self.credential.node_id(&plain);
         let record = self.seal(Kind::Directory, &directory, &plain)?;
         let directory_length_bytes = u32::try_from(record.len())?;
         let length_bytes = pack
             .layout
-            .length_bytes(directory_length_bytes, last_of_run);
+            .length_bytes(directory_length_bytes, position == Position::LastOfRun);
         let mut bytes = [pack.bytes.as_slice(), &record].concat();
         let filled = bytes.len();
         bytes.resize(usize::try_from(length_bytes)?, 0);
@@ -558,17 +568,19 @@ impl ArchiveWriter {
         })
     }
 
-    /// Enters the last tail and all closed packs into (a), whose new nodes go into the open pack:
-    /// the new tail.
+    /// Puts the last tail and all closed packs into the pack table, whose new nodes go into the
+    /// open pack: the new tail.
     fn finish_packs(&mut self, mut packs: Packs) -> Result<(PacksRoot, Tail), Problem> {
-        // Room for the nodes of a run of this size; what does not fit would need several commits.
+        // Room for the nodes of a run of this size, bytes; a larger run would need several commits.
         if packs.open.layout.room_bytes(16) < 24 * 1024 {
             let number = packs.open.number + 1;
             let full = std::mem::replace(
                 &mut packs.open,
                 OpenPack::new(number, self.head.settings.pack_size_bytes),
             );
-            packs.closed.push((full.number, self.close(&full, false)?));
+            packs
+                .closed
+                .push((full.number, self.close(&full, Position::Full)?));
         }
         let mut entries: Vec<(u64, PackEntry)> = self
             .head
@@ -591,7 +603,7 @@ impl ArchiveWriter {
             tree(editor.set(index, Some(entry), &mut nodes))?;
         }
         let root = tree(editor.finish(&mut nodes))?;
-        let entry = self.close(&packs.open, true)?;
+        let entry = self.close(&packs.open, Position::LastOfRun)?;
         Ok((
             PacksRoot {
                 size: root.size,
@@ -674,7 +686,7 @@ impl OpenPack {
     }
 }
 
-/// Nodes that are found by id: read from memory, written into the run's packs.
+/// Nodes that are found by id: they are read from memory, and written into the run's packs.
 struct InRun<'a> {
     writer: &'a mut ArchiveWriter,
     packs: &'a mut Packs,
@@ -694,7 +706,7 @@ impl<S: Shape<Child = Id>> NodesMut<S> for InRun<'_> {
     }
 }
 
-/// Nodes of (a), found by place: all new ones go into the open pack.
+/// Nodes of the pack table, which are found by place: all new ones go into the open pack.
 struct TailNodes<'a>(InRun<'a>);
 
 impl Nodes<PacksTree> for TailNodes<'_> {
@@ -763,7 +775,7 @@ fn edit<S: Shape<Child = Id>>(
     })
 }
 
-/// A boxed error is no error itself.
+/// A boxed error does not implement `Error` itself.
 fn tree<T>(result: Result<T, EditError<Problem>>) -> Result<T, Problem> {
     result.map_err(|problem| format!("{problem:?}").into())
 }
@@ -775,7 +787,7 @@ fn part(bytes: &[u8], offset_bytes: u32, length_bytes: u32) -> Result<&[u8], Pro
         .ok_or("a pack is too short")?)
 }
 
-/// A blob lies in the folder of its name's first byte.
+/// The path of a blob, in the folder of its name's first byte.
 fn path(folder: &Path, name: BlobName) -> PathBuf {
     let name = name.to_string();
     folder.join(name.get(..2).unwrap_or_default()).join(name)

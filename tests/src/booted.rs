@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! systemd as process 1 in namespaces of its own, over an overlay of this machine's files:
-//! `tests/booted/boot.sh` does it.
+//! systemd as process 1 in its own namespaces, over an overlay of this machine's files, booted by
+//! `tests/booted/boot.sh`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The scripts.
+/// The folder of the scripts.
 pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("booted")
 }
 
-/// Boots over `scratch/installed`, with `scratch/srv` as `/srv`, until `/srv/check.sh` has ended;
-/// within `secs`, or it is killed.
+/// Boots over `scratch/installed`, with `scratch/srv` as `/srv`, until `/srv/check.sh` has ended.
+/// After `secs` seconds it is killed.
 pub fn boot(scratch: &Path, secs: u32) -> Output {
     start(scratch, secs, &[])
 }
 
-/// Whether all can be mounted that a boot needs.
+/// Whether everything that a boot needs can be mounted.
 pub(crate) fn probe() -> bool {
     let scratch = tempfile::tempdir().unwrap();
     for folder in ["installed", "srv"] {

@@ -13,7 +13,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one of `size_mib`.
+    /// Mounts a file system of `size_mib` MiB.
     pub fn mount(size_mib: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size_mib}m,mode=0777");
@@ -23,14 +23,14 @@ impl SmallDisk {
         Self { folder }
     }
 
-    /// From now on nothing can be written.
+    /// Remounts it read-only.
     pub fn remount_read_only(&self) {
         run(Command::new("mount")
             .args(["-o", "remount,ro"])
             .arg(self.folder.path()));
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -53,18 +53,18 @@ pub struct LoopMount {
 }
 
 impl LoopMount {
-    /// Makes and mounts one of `size_mib`. `kind` is what follows `mkfs.`; `options` are those of
-    /// `mount -o`.
+    /// Makes and mounts a file system of `size_mib` MiB. `kind` is the suffix of `mkfs.`; `options`
+    /// are those of `mount -o`.
     pub fn mount(kind: &str, size_mib: u32, options: &str) -> Self {
         Self::mount_as(kind, kind, size_mib, options)
     }
 
-    /// The same of a `kind` that is mounted as another.
+    /// The same, mounted as another type than `kind`.
     pub fn mount_as(kind: &str, mounted_as: &str, size_mib: u32, options: &str) -> Self {
         Self::try_mount(kind, mounted_as, size_mib, options).unwrap()
     }
 
-    /// Whether this kernel mounts that kind from a loop device.
+    /// Whether this kernel mounts a file system of this type from a loop device.
     pub fn works(kind: &str) -> bool {
         Self::try_mount(kind, kind, 320, "noatime").is_ok()
     }
@@ -90,7 +90,7 @@ impl LoopMount {
         Ok(Self { folder })
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("top")
     }
@@ -100,13 +100,13 @@ impl LoopMount {
         self.path().join(name)
     }
 
-    /// The image: what the disk has, whatever the file system's cache shows.
+    /// The image: the content of the disk, whatever the file system's cache shows.
     pub fn image(&self) -> PathBuf {
         self.folder.path().join("image")
     }
 
-    /// Changes one byte of the disk in the middle of a file, beneath the file system. The file's
-    /// bytes there must be on the disk, as they are and nowhere else: they are looked for.
+    /// Changes one byte of the disk in the middle of a file, below the file system. The place is
+    /// found by its bytes, so they must be on the disk exactly once.
     pub fn rot(&self, file: &Path) {
         let content = std::fs::read(file).unwrap();
         let middle = content.len() / 2;
@@ -134,8 +134,8 @@ impl Drop for LoopMount {
     }
 }
 
-/// An ext4 whose image lies on a small file system: once that is full, what was written is lost,
-/// and only a sync tells. It has a journal: without one, a name put in another's place may show
+/// An ext4 whose image is on a small file system: once that is full, writes are lost, and only a
+/// sync reports it. It has a journal, because without one a rename over another name may leave
 /// neither file after a restart.
 pub struct FailingDisk {
     below: SmallDisk,
@@ -143,7 +143,7 @@ pub struct FailingDisk {
 }
 
 impl FailingDisk {
-    /// Makes and mounts one that fails when told to.
+    /// Makes and mounts one that can be made to fail.
     pub fn mount() -> Self {
         let disk = Self {
             below: SmallDisk::mount(32),
@@ -161,18 +161,19 @@ impl FailingDisk {
         disk
     }
 
-    /// From now on no new block can be written.
+    /// Makes it fail: from now on no new block can be written.
     pub fn fail(&self) {
         rustix::fs::sync();
         let mut fill = std::fs::File::create(self.below.join("fill")).unwrap();
         std::io::copy(&mut std::io::repeat(1), &mut fill).unwrap_err();
     }
 
-    /// As after a restart: what never reached the disk is gone, and the file system is checked.
+    /// Simulates a restart: writes that never reached the disk are lost, and the file system is
+    /// checked.
     pub fn restart(&self) {
         run(Command::new("umount").arg(self.top.path()));
         std::fs::remove_file(self.below.join("fill")).unwrap();
-        // Its status 1 says that something was repaired.
+        // Status 1 means that something was repaired.
         Command::new("e2fsck")
             .args(["-f", "-y"])
             .arg(self.below.join("image"))
@@ -212,7 +213,7 @@ impl ExfatDisk {
         Self::try_mount(320).unwrap()
     }
 
-    /// Whether this machine mounts one, by its kernel or by a program.
+    /// Whether this machine can mount one, by its kernel or by a program.
     pub fn works() -> bool {
         Self::try_mount(64).is_ok()
     }
@@ -238,7 +239,7 @@ impl ExfatDisk {
         Ok(disk)
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("top")
     }
@@ -258,8 +259,7 @@ impl Drop for ExfatDisk {
     }
 }
 
-/// A btrfs with one copy of everything, whose checksums make a changed byte of the disk an
-/// unreadable one.
+/// A btrfs with one copy of everything, whose checksums make a changed byte of the disk unreadable.
 pub struct RottenDisk {
     folder: tempfile::TempDir,
 }
@@ -290,7 +290,7 @@ impl RottenDisk {
         );
     }
 
-    /// Changes bytes of a file behind `offset_bytes`, below the file system: the whole block of 4
+    /// Changes bytes of a file after `offset_bytes`, below the file system. The whole block of 4
     /// KiB becomes unreadable.
     pub fn rot_at(&self, file: &Path, offset_bytes: usize) {
         let bytes = std::fs::read(file).unwrap();
@@ -308,7 +308,7 @@ impl RottenDisk {
         self.mount_image();
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("top")
     }
@@ -335,7 +335,7 @@ impl Drop for RottenDisk {
     }
 }
 
-/// Where a pattern of random bytes lies in a file.
+/// The offset of a pattern of random bytes in a file, bytes.
 fn find(file: &std::fs::File, pattern: &[u8]) -> u64 {
     const STEP: usize = 4 << 20;
     let length = file.metadata().unwrap().len();
@@ -352,7 +352,7 @@ fn find(file: &std::fs::File, pattern: &[u8]) -> u64 {
     panic!("the file is not on the disk as it is")
 }
 
-/// Runs a program that must succeed.
+/// Runs a program, which must succeed.
 pub fn run(command: &mut Command) {
     try_run(command).unwrap();
 }
@@ -371,7 +371,7 @@ fn try_run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A loop device under a number that no other test uses meanwhile, so that its node stays its own
+/// A loop device with a number that no other test uses meanwhile, so that its node stays reserved
 /// while nothing is attached to it.
 pub struct LoopDevice {
     node: PathBuf,
@@ -379,7 +379,7 @@ pub struct LoopDevice {
     _number: std::fs::File,
 }
 
-/// Numbers that `losetup --find` seldom comes to.
+/// Numbers that `losetup --find` rarely reaches.
 const LOOP_NUMBERS: std::ops::Range<u32> = 80..120;
 
 impl LoopDevice {
@@ -414,13 +414,13 @@ impl LoopDevice {
         run(Command::new("losetup").arg(&self.node).arg(image));
     }
 
-    /// Leaves the node without a medium.
+    /// Detaches the image; the node stays without a medium.
     pub fn detach(&self) {
         run(Command::new("losetup").arg("-d").arg(&self.node));
         crate::service::until("nothing is attached any more", || self.bytes() == 0);
     }
 
-    /// Makes a partition known, of so many sectors of 512 bytes; its node.
+    /// Adds a partition of this many sectors of 512 bytes, and returns its node.
     pub fn add_partition(&mut self, number: u32, first_sector: u64, sectors: u64) -> PathBuf {
         run(Command::new("addpart").arg(&self.node).args([
             number.to_string(),
@@ -433,12 +433,12 @@ impl LoopDevice {
         node
     }
 
-    /// Its node.
+    /// The path of its node.
     pub fn node(&self) -> &Path {
         &self.node
     }
 
-    /// Its bytes as they are on the medium.
+    /// The bytes on the medium.
     pub fn medium(&self) -> Vec<u8> {
         let read = Command::new("dd")
             .arg(format!("if={}", self.node.display()))
@@ -464,7 +464,7 @@ impl Drop for LoopDevice {
                 .arg(&self.node)
                 .arg(number.to_string()));
         }
-        // Where nothing is attached there is nothing to do.
+        // It fails where nothing is attached, which is fine.
         let _ = Command::new("losetup").arg("-d").arg(&self.node).output();
     }
 }

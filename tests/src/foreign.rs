@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What may lie under a blob's name without being a blob, as a person, another program or a
-//! repaired file system leaves it.
+//! Things that may have a blob's name without being a blob, as a person, another program or a
+//! repaired file system leaves them.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -8,14 +8,14 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-/// A kind of thing that is no regular file.
+/// A kind of directory entry that is no regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// A folder.
     Folder,
     /// A link to a file that can be read.
     Link,
-    /// A named pipe: to open it waits for the other end.
+    /// A named pipe: opening it waits for the other end.
     Pipe,
     /// A socket: it cannot be opened.
     Socket,
@@ -25,7 +25,7 @@ impl Foreign {
     /// Each kind.
     pub const ALL: [Self; 4] = [Self::Folder, Self::Link, Self::Pipe, Self::Socket];
 
-    /// Puts one at `path`, in the place of the file there; the folder above is made.
+    /// Replaces the file at `path` by one; the folder above is made.
     pub fn place(self, path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = std::fs::remove_file(path);
@@ -37,7 +37,7 @@ impl Foreign {
         }
     }
 
-    /// Takes it away.
+    /// Removes it.
     pub fn remove(self, path: &Path) {
         match self {
             Self::Folder => std::fs::remove_dir(path).unwrap(),
@@ -46,7 +46,7 @@ impl Foreign {
     }
 }
 
-/// The name of a socket is shorter than most paths.
+/// A socket's path has a short maximum length.
 fn bind(path: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().join("to");

@@ -39,6 +39,8 @@ pub struct House {
     pub imports: BTreeMap<String, BTreeSet<String>>,
     /// Every function outside of unit tests.
     pub functions: Vec<Function>,
+    /// `file:line` of every `#[allow(…)]` outside of unit tests.
+    pub allows: Vec<String>,
 }
 
 /// The folders of production code, relative to the project's root.
@@ -61,7 +63,7 @@ pub fn measure(root: &Path, folder: &Path) -> House {
     let mut files = BTreeMap::new();
     list_modules(&folder.join("src"), &mut Vec::new(), &mut files);
     let mut modules = BTreeMap::new();
-    let mut functions = Vec::new();
+    let (mut functions, mut allows) = (Vec::new(), Vec::new());
     for (module, path) in files {
         let file = path.strip_prefix(root).unwrap().display().to_string();
         let parsed = syn::parse_file(&std::fs::read_to_string(&path).unwrap())
@@ -72,6 +74,7 @@ pub fn measure(root: &Path, folder: &Path) -> House {
         };
         visitor.visit_file(&parsed);
         functions.append(&mut visitor.functions);
+        allows.append(&mut visitor.allows);
         let Visitor {
             paths, reexports, ..
         } = visitor;
@@ -88,22 +91,45 @@ pub fn measure(root: &Path, folder: &Path) -> House {
         .iter()
         .map(|(path, module)| (module.file.clone(), imports_of(path, &modules)))
         .collect();
-    House { imports, functions }
+    House {
+        imports,
+        functions,
+        allows,
+    }
 }
 
-/// One file: what it names, and which names it hands on.
+/// Every Rust source of the project, tests included: below `root`, without hidden folders and
+/// `target`.
+pub fn rust_sources(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                open.push(path);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// One file: the paths that it names, and the names that it re-exports.
 struct Module {
     file: String,
     /// Paths in imports and in code.
     paths: BTreeSet<Vec<String>>,
-    /// Name to the path that it stands for, by `pub use`. Handing a name on is no import.
+    /// Name to the path that `pub use` gives it. A re-export is no import.
     reexports: BTreeMap<String, Vec<String>>,
 }
 
 type Modules = BTreeMap<Vec<String>, Module>;
 
-/// The files that a module imports: each path leads to the file that defines the name, whoever
-/// hands it on.
+/// The files that a module imports: each path leads to the file that defines the name, through
+/// re-exports.
 fn imports_of(path: &[String], modules: &Modules) -> BTreeSet<String> {
     let named = modules[path]
         .paths
@@ -186,14 +212,15 @@ struct Visitor<'a> {
     paths: BTreeSet<Vec<String>>,
     reexports: BTreeMap<String, Vec<String>>,
     functions: Vec<Function>,
+    allows: Vec<String>,
 }
 
 impl Visitor<'_> {
-    fn uses(&mut self, tree: &syn::UseTree, prefix: &mut Vec<String>, hands_on: bool) {
+    fn uses(&mut self, tree: &syn::UseTree, prefix: &mut Vec<String>, reexported: bool) {
         let (path, name) = match tree {
             syn::UseTree::Path(path) => {
                 prefix.push(path.ident.to_string());
-                self.uses(&path.tree, prefix, hands_on);
+                self.uses(&path.tree, prefix, reexported);
                 prefix.pop();
                 return;
             }
@@ -201,7 +228,7 @@ impl Visitor<'_> {
                 return group
                     .items
                     .iter()
-                    .for_each(|item| self.uses(item, prefix, hands_on));
+                    .for_each(|item| self.uses(item, prefix, reexported));
             }
             syn::UseTree::Glob(_) => (prefix.clone(), None),
             syn::UseTree::Name(name) if name.ident == "self" => {
@@ -213,7 +240,7 @@ impl Visitor<'_> {
             }
         };
         match name {
-            Some(name) if hands_on => drop(self.reexports.insert(name, path)),
+            Some(name) if reexported => drop(self.reexports.insert(name, path)),
             _ => drop(self.paths.insert(path)),
         }
     }
@@ -270,11 +297,19 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         );
     }
 
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        if attribute.path().is_ident("allow") {
+            let line = attribute.span().start().line;
+            self.allows.push(format!("{}:{line}", self.file));
+        }
+        syn::visit::visit_attribute(self, attribute);
+    }
+
     /// `pub(super)` names no module that is used.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        // A single name may be one that this file hands on and uses itself.
+        // A single name may be one that this file re-exports and uses itself.
         self.paths.insert(
             path.segments
                 .iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the tests of the real binaries share. It makes no decision of the programs' own: it starts
-//! them and looks at what they did.
+//! Shared code of the tests of the real binaries. It repeats no decision of the programs: it starts
+//! them and examines the results.
 
 pub mod archive_writer;
 pub mod booted;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! File systems that clone files, with a sandbox's archive beside them, and what is looked at
-//! there.
+//! File systems that clone files, with a sandbox's archive next to them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,15 +13,15 @@ use crate::sandbox::{Outcome, Sandbox, noise};
 /// A kind of file system, and how it is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// What follows `mkfs.`.
+    /// The suffix of `mkfs.`.
     pub name: &'static str,
-    /// Of `mount -o`.
+    /// The options of `mount -o`.
     pub options: &'static str,
     /// How root finds changes on it.
     pub method: &'static str,
 }
 
-/// Each kind that clones files.
+/// The file systems that clone files.
 pub const KINDS: [Kind; 3] = [
     Kind {
         name: "btrfs",
@@ -41,18 +40,18 @@ pub const KINDS: [Kind; 3] = [
     },
 ];
 
-/// A mounted one, and an archive elsewhere.
+/// A mounted file system, and an archive elsewhere.
 pub struct Pool {
-    /// The archive `home`, of 64 KiB chunks.
+    /// The archive `home`, with chunks of 64 KiB.
     pub sandbox: Sandbox,
-    /// Where volumes lie.
+    /// The file system with the volumes.
     pub disk: LoopMount,
-    /// Of which kind.
+    /// The kind of the file system.
     pub kind: Kind,
 }
 
 impl Pool {
-    /// One of each kind that this machine has.
+    /// A pool of each kind that this machine supports.
     pub fn each(test: &str) -> impl Iterator<Item = Self> {
         let there = move |kind: &Kind| {
             require(
@@ -67,7 +66,7 @@ impl Pool {
         KINDS.into_iter().filter(there).map(Self::of)
     }
 
-    /// One of this kind.
+    /// A pool of this kind.
     pub fn of(kind: Kind) -> Self {
         let disk = LoopMount::mount(kind.name, 512, kind.options);
         Self {
@@ -77,7 +76,7 @@ impl Pool {
         }
     }
 
-    /// A volume of bytes, half of which compress.
+    /// A volume of which half the bytes compress.
     pub fn volume(&self, name: &str, length: usize) -> PathBuf {
         let path = self.disk.join(name);
         std::fs::write(&path, half_noise(length, 1)).unwrap();
@@ -89,7 +88,7 @@ impl Pool {
         self.back_up_to("home", path)
     }
 
-    /// The same into another archive.
+    /// Backs it up to another archive.
     pub fn back_up_to(&self, archive: &str, path: &Path) -> Outcome {
         let outcome = self
             .sandbox
@@ -124,7 +123,7 @@ pub fn punch(path: &Path, offset: u64, length: u64) {
         .arg(path));
 }
 
-/// Gives a range of one file the extents of another.
+/// Makes a range of one file share the extents of another.
 pub fn clone_range(from: &Path, from_offset: u64, to: &Path, to_offset: u64, length: u64) {
     let verb = format!(
         "reflink {} {from_offset} {to_offset} {length}",
@@ -133,14 +132,14 @@ pub fn clone_range(from: &Path, from_offset: u64, to: &Path, to_offset: u64, len
     run(Command::new("xfs_io").args(["-c", &verb]).arg(to));
 }
 
-/// Writes and has it reach the disk.
+/// Writes and syncs.
 pub fn write_durably(path: &Path, offset: u64, bytes: &[u8]) {
     let file = File::options().write(true).open(path).unwrap();
     file.write_all_at(bytes, offset).unwrap();
     file.sync_all().unwrap();
 }
 
-/// A number of the first volume's report.
+/// A number in the report of the first volume.
 pub fn number(outcome: &Outcome, field: &str) -> u64 {
     outcome.json["volumes"][0][field].as_u64().unwrap()
 }

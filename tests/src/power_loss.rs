@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a disk may show after a loss of power. The file system calls of real processes are
-//! recorded, and replayed on a model in which everything that was not synced may be gone: bytes,
-//! whole or torn at a sector, and names, each on its own and in any order.
+//! The states that a disk may have after a loss of power. The file system calls of real processes
+//! are recorded, and replayed on a model in which everything that was not synced may be lost:
+//! bytes, completely or torn at a sector, and names, each independently and in any order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,50 +12,50 @@ use std::process::{Command, Output};
 use crate::traced::watched;
 
 const SECTOR_BYTES: usize = 512;
-/// Every call that changes a file or a name, or makes it durable. One of these that the model does
-/// not know ends the test.
+/// Every call that changes a file or a name, or makes it durable. A call that the model does not
+/// know fails the test.
 const RECORDED: &str = "trace=openat,openat2,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
     copy_file_range,splice,sendfile,fsync,fdatasync,syncfs,sync,sync_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat";
 
-/// What one call did; paths are absolute.
+/// The effect of one call; paths are absolute.
 #[derive(Debug, Clone)]
 pub enum Call {
     /// A folder was made.
     MakeFolder(PathBuf),
-    /// A file was opened for writing, made if it was not there, and emptied if this says so.
+    /// A file was opened for writing: made if it was missing, and truncated if the flag says so.
     Open(PathBuf, bool),
     /// A file without a name.
     OpenUnnamed(PathBuf),
     /// Bytes at the end.
     Append(PathBuf, Vec<u8>),
-    /// So many bytes at the end, moved there by the kernel: which ones, the trace does not say.
-    /// [`recorded`] finds out.
+    /// A number of bytes that the kernel moved to the end. The trace does not show them;
+    /// [`recorded`] finds them out.
     AppendMoved(PathBuf, usize),
     /// Bytes at an offset.
     WriteAt(PathBuf, usize, Vec<u8>),
-    /// A new length.
+    /// A file got this length, bytes.
     Truncate(PathBuf, usize),
     /// `fsync` or `fdatasync`.
     Sync(PathBuf),
-    /// Everything.
+    /// `sync` or `syncfs`: everything.
     SyncAll,
-    /// Old name, new name.
+    /// A file was renamed: old name, new name.
     Rename(PathBuf, PathBuf),
-    /// File, new name.
+    /// A file got another name: file, new name.
     Link(PathBuf, PathBuf),
     /// A name was removed.
     Unlink(PathBuf),
-    /// Target, name.
+    /// A link was made: target, name.
     Symlink(String, PathBuf),
 }
 
 impl Call {
-    /// Whether it makes something durable.
+    /// Whether the call makes something durable.
     pub fn is_sync(&self) -> bool {
         matches!(self, Self::Sync(_) | Self::SyncAll)
     }
 
-    /// Whether a name leads elsewhere than before.
+    /// Whether the call changes where a name leads.
     pub fn makes_a_name(&self) -> bool {
         matches!(
             self,
@@ -68,10 +68,10 @@ impl Call {
     }
 }
 
-/// Runs `command` to the end of its last process. What it did, in the order in which the calls
-/// returned, is told of paths in `folder`.
+/// Runs `command` until its last process ends. Returns its calls on paths in `folder`, in the order
+/// in which they returned.
 pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
-    // Without a slash at its end, as the calls have it.
+    // Without a trailing slash, like the paths of the calls.
     let folder: &Path = &folder.components().collect::<PathBuf>();
     let trace = folder.join("recorded");
     let output = watched(
@@ -103,8 +103,8 @@ pub fn recorded(command: &Command, folder: &Path) -> (Output, Vec<Call>) {
     (output, calls)
 }
 
-/// What the kernel moved to the end of a file: blobs do not change, so it is what lies under the
-/// name that the file got then. A file that got none leads nowhere, and any bytes will do.
+/// The bytes that the kernel moved to the end of a file. Blobs do not change, so they are those of
+/// the name that the file got later. A file without a name cannot be seen, and any bytes will do.
 fn moved(calls: &[Call], place: usize, path: &Path, count: usize) -> Vec<u8> {
     let opened = |call: &Call| matches!(call, Call::Open(opened, _) | Call::OpenUnnamed(opened) if opened == path);
     let begun = calls[..place]
@@ -134,10 +134,9 @@ fn moved(calls: &[Call], place: usize, path: &Path, count: usize) -> Vec<u8> {
 
 #[derive(Default)]
 struct Recording<'a> {
-    /// The beginnings of calls during which another process's came.
+    /// Unfinished calls, which were interrupted by a call of another process.
     unfinished: BTreeMap<&'a str, &'a str>,
-    /// By the number of their descriptor, which another process may have got: they have no path to
-    /// be known by.
+    /// Files without a name by the number of their descriptor, because they have no path.
     unnamed: BTreeMap<String, PathBuf>,
 }
 
@@ -246,7 +245,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// The path that `-y` shows of a descriptor.
+/// The path that `-y` shows for a descriptor.
 fn descriptor(argument: &str) -> PathBuf {
     let path = argument
         .split_once('<')
@@ -273,23 +272,24 @@ fn bytes(argument: &str) -> Vec<u8> {
         .collect()
 }
 
-/// What happens to all that was not synced.
+/// What happens to everything that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loss {
-    /// Nothing: the power stayed, and only the processes went.
+    /// Nothing: only the processes ended.
     Nothing,
-    /// All of it is gone.
+    /// Everything is lost.
     Everything,
-    /// Names stay, and lengths; the bytes read as zeros.
+    /// Names and lengths stay; the bytes read as zeros.
     Contents,
-    /// Bytes stay, and lead nowhere.
+    /// Bytes stay, and names are lost.
     Names,
-    /// Each change stays, goes, or is torn at a sector, as this seed draws.
+    /// Each change stays, is lost, or is torn at a sector, as drawn from this seed.
     Some(u64),
 }
 
 type NodeId = usize;
-/// What happens to the names of a folder at once: these lead here, or nowhere.
+/// A change of a folder's names in one step: where each of these names leads, or that it is
+/// removed.
 type NameChange = Vec<(String, Option<NodeId>)>;
 
 #[derive(Debug, Clone)]
@@ -303,10 +303,10 @@ enum Node {
     File {
         synced: Vec<u8>,
         now: Vec<u8>,
-        /// Since `prepared`, else since `synced`.
+        /// The changes since `prepared`, or else since `synced`.
         pending: Vec<Change>,
-        /// What was synced while the file had no name: it is there with a name that lasts by
-        /// itself, and gone with one that is synced alone.
+        /// The content that was synced while the file had no name. It lasts with a name that is
+        /// committed with the file, and is lost with a name that is synced alone.
         prepared: Option<Vec<u8>>,
     },
     Folder {
@@ -317,19 +317,19 @@ enum Node {
     Symlink(String),
 }
 
-/// A folder, and all of it that a run changes.
+/// A folder, and everything in it that a run changes.
 #[derive(Debug, Clone)]
 pub struct FileSystem {
     root: PathBuf,
     nodes: Vec<Node>,
     unnamed: BTreeMap<PathBuf, NodeId>,
-    /// Every name in the root that was ever seen.
+    /// Every name in the root that occurred so far.
     tops: HashSet<String>,
 }
 
 impl FileSystem {
-    /// `root` with `tops`, as they lie on the disk, all durable. Other names in it are no part of
-    /// the model until a call makes them.
+    /// The model of `root` with `tops` as they are on the disk, all durable. Other names in it are
+    /// not part of the model until a call makes them.
     pub fn of(root: &Path, tops: &[&str]) -> Self {
         let empty = Node::Folder {
             synced: BTreeMap::new(),
@@ -398,7 +398,7 @@ impl FileSystem {
         self.nodes.len() - 1
     }
 
-    /// Makes one call.
+    /// Applies one call.
     pub fn apply(&mut self, call: &Call) {
         let file = || Node::File {
             synced: Vec::new(),
@@ -440,7 +440,7 @@ impl FileSystem {
                 self.change(path, Change::Write(*offset, bytes.clone()))
             }
             Call::Truncate(path, length) => self.change(path, Change::Truncate(*length)),
-            // A source is synced before it is asked for holes; it is not what a run changes.
+            // A source is synced before its holes are listed; a run does not change it.
             Call::Sync(path) if self.is_outside(path) => {}
             Call::Sync(path) => {
                 let node = self
@@ -481,7 +481,7 @@ impl FileSystem {
         }
     }
 
-    /// `path` leads to `node`, and at the same instant the `old` name in the same folder nowhere.
+    /// Makes `path` lead to `node`, and removes the name `old` in the same folder in the same step.
     fn rename(&mut self, path: &Path, node: Option<NodeId>, old: Option<&Path>) {
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         let folder = self.find(path.parent().unwrap()).unwrap();
@@ -506,7 +506,7 @@ impl FileSystem {
         pending.push(change);
     }
 
-    /// Is it no part of the model?
+    /// Whether a path is outside of the model.
     fn is_outside(&self, path: &Path) -> bool {
         let Ok(below) = path.strip_prefix(&self.root) else {
             return true;
@@ -520,7 +520,7 @@ impl FileSystem {
         self.nodes.iter().any(|folder| matches!(folder, Node::Folder { now, .. } if now.values().any(|named| *named == node)))
     }
 
-    /// What a path leads to; a path outside of the tops leads nowhere.
+    /// The node of a path; `None` for a path outside of the tops.
     fn find(&self, path: &Path) -> Option<NodeId> {
         if let Some(unnamed) = self.unnamed.get(path) {
             return Some(*unnamed);
@@ -534,8 +534,8 @@ impl FileSystem {
             })
     }
 
-    /// Puts on the disk what is left after `loss`, unless the same was put there before, which
-    /// `seen` knows.
+    /// Writes the state after `loss` to the disk, unless `seen` shows that the same state was
+    /// written before.
     pub fn show(&self, loss: Loss, seen: &mut HashSet<u64>) -> bool {
         let mut draw = Draw(match loss {
             Loss::Some(seed) => seed,
@@ -615,7 +615,7 @@ impl FileSystem {
     }
 }
 
-/// What lies under a path after a loss.
+/// The content of a path after a loss.
 #[derive(Hash)]
 enum Left {
     Folder,
@@ -624,8 +624,8 @@ enum Left {
 }
 
 impl Node {
-    /// A sync of a file without a name: its bytes are on the disk, and nothing leads to them but
-    /// what commits all of the file system.
+    /// A sync of a file without a name: its bytes are on the disk, but only a commit of the whole
+    /// file system makes them reachable.
     fn prepare(&mut self) {
         if let Self::File {
             now,
@@ -639,8 +639,8 @@ impl Node {
         }
     }
 
-    /// A sync of the folder in which a file has its name. btrfs logs of a file that was never
-    /// synced under a name that there is one, and nothing of what is in it.
+    /// A sync of the folder with a file's name. Of a file that was never synced under a name, btrfs
+    /// logs only that it exists, and not its content.
     fn log_name(&mut self) {
         if let Self::File {
             now,

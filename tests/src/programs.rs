@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where the programs under test are: `cargo build` has put them beside the folder of the test.
+//! The programs under test, which `cargo build` puts next to the folder of the test.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn program(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The helper as one static file, if it is built.
+/// The helper as one static file, if it was built.
 pub fn static_helper() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static");
     let hosts = std::fs::read_dir(target)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A client that speaks the daemon's protocol word by word, and so can say what `wyng-ctl` never
-//! says.
+//! A client that speaks the daemon's protocol message by message, and so can send messages that
+//! `wyng-ctl` never sends.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -14,18 +14,18 @@ use wyng_jail::{receive_packet, send_packet};
 
 use crate::service::connect;
 
-/// Longer than any answer takes on a loaded machine.
+/// Time limit of an answer: longer than any takes on a busy machine.
 const PATIENCE_SECS: i64 = 60;
 
-/// See the module's first line.
+/// A connection to the daemon.
 pub struct RawClient(OwnedFd);
 
-/// What a command told its client until it was done.
+/// The events of a command until it was done.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Everything but the end.
+    /// All events except the last one.
     pub events: Vec<ToClient>,
-    /// The end; none: the daemon hung up.
+    /// The last event; `None` if the daemon closed the connection.
     pub exit: Option<ExitStatus>,
 }
 
@@ -44,13 +44,13 @@ impl Told {
 }
 
 impl RawClient {
-    /// A connection over which nothing was said.
+    /// A connection without any message so far.
     #[track_caller]
     pub fn silent(socket: &Path) -> Self {
         Self(connect(&socket.to_owned()).expect("no daemon listens"))
     }
 
-    /// A connection whose greetings are over.
+    /// A connection after the greetings.
     pub fn greeted(socket: &Path) -> Self {
         let client = Self::silent(socket);
         client.say(&ToDaemon::Hello {
@@ -65,29 +65,29 @@ impl RawClient {
         client
     }
 
-    /// A connection that has said its command.
+    /// A connection that has sent its command.
     pub fn start(socket: &Path, command: Command) -> Self {
         let client = Self::greeted(socket);
         client.say(&ToDaemon::Start(command));
         client
     }
 
-    /// Says something; whether the daemon still listens.
+    /// Sends a message. Returns whether the daemon still listens.
     pub fn say(&self, message: &ToDaemon) -> bool {
         self.give(message, &[])
     }
 
-    /// Says something with descriptors beside it; whether the daemon still listens.
+    /// Sends a message with descriptors. Returns whether the daemon still listens.
     pub fn give(&self, message: &ToDaemon, descriptors: &[BorrowedFd<'_>]) -> bool {
         self.send(&encode(message).unwrap(), descriptors)
     }
 
-    /// Sends bytes as they are; whether the daemon still listens.
+    /// Sends raw bytes. Returns whether the daemon still listens.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
         send_packet(self.0.as_fd(), bytes, descriptors).is_ok()
     }
 
-    /// What the daemon says next; none: it hung up.
+    /// The daemon's next event; `None` if it closed the connection.
     #[track_caller]
     pub fn hear(&self) -> Option<ToClient> {
         assert!(self.has_something(PATIENCE_SECS), "the daemon says nothing");
@@ -98,7 +98,7 @@ impl RawClient {
         }
     }
 
-    /// Whether there is something to hear within so many seconds.
+    /// Whether an event comes within this many seconds.
     pub fn has_something(&self, secs: i64) -> bool {
         let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
         let timeout = Timespec {
@@ -108,7 +108,7 @@ impl RawClient {
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout))).unwrap() > 0
     }
 
-    /// Hears until something of this kind is said, and gives it.
+    /// Receives events until one of this kind comes, and returns it.
     #[track_caller]
     pub fn hear_until(&self, wanted: impl Fn(&ToClient) -> bool) -> ToClient {
         loop {
@@ -119,7 +119,7 @@ impl RawClient {
         }
     }
 
-    /// Hears until something is wanted, and gives its number.
+    /// Receives events until a question comes, and returns its number.
     #[track_caller]
     pub fn hear_question(&self) -> u32 {
         let ToClient::Want { item, .. } =
@@ -130,7 +130,7 @@ impl RawClient {
         item
     }
 
-    /// Hears until the command is done, or the daemon hangs up.
+    /// Receives events until the command is done or the daemon closes the connection.
     #[track_caller]
     pub fn hear_all(&self) -> Told {
         let mut told = Told::default();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a test needs of the machine. A missing component that can be had is a failure under
-//! `WYNG_TEST_REQUIRE=all`, and otherwise a line in the file that `WYNG_TEST_SKIPPED` names, which
-//! `make test` shows at its end.
+//! The components that a test requires of the machine. A missing component that can be installed is
+//! a failure under `WYNG_TEST_REQUIRE=all`, and otherwise a line in the file that
+//! `WYNG_TEST_SKIPPED` names, which `make test` shows at its end.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,17 +12,17 @@ use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
 use crate::programs::static_helper;
 
-/// Something that not every machine has.
+/// A component that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
-    /// The right to mount file systems and to become another user.
+    /// Root: the right to mount file systems and to become another user.
     Root,
-    /// Root, and the users that the roles of a service become.
+    /// Root, and the users of a service's roles.
     Users,
-    /// The program that shows system calls.
+    /// `strace`, which shows system calls.
     Strace,
-    /// The interpreter that makes any system call by its number, on a processor whose numbers the
-    /// test knows.
+    /// `perl`, which makes any system call by its number, on a processor whose numbers the test
+    /// knows.
     Perl,
     /// `mkfs.ext4`, which fills an image from a folder without being root.
     Ext4,
@@ -32,9 +32,9 @@ pub enum Component {
     Xfs,
     /// Root, `mkfs.exfat`, and a kernel or `mount.exfat-fuse` that mounts it from a file.
     Exfat,
-    /// Python 3.11 or newer with `venv`, and PyPI within reach, for the second reader.
+    /// Python 3.11 or newer with `venv`, and access to PyPI, for the second reader.
     Python,
-    /// Kernel Landlock, which keeps a process below its folders.
+    /// Landlock in the kernel, which restricts a process to its folders.
     Landlock,
     /// `rpmbuild`, which makes packages for Fedora and dom0.
     Rpm,
@@ -47,15 +47,15 @@ pub enum Component {
     Boot,
     /// The build's folder is on a disk, not in memory.
     Disk,
-    /// `fincore`, which counts what of a file is in the page cache.
+    /// `fincore`, which counts the pages of a file in the page cache.
     Fincore,
-    /// `ionice`, which shows how a process stands in line for the disk.
+    /// `ionice`, which shows a process's I/O priority.
     Ionice,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
 
-/// Whether the component is there. If not, the test is named in the list of those skipped, or
+/// Whether the component is available. If not, the test is added to the list of skipped tests, or
 /// fails.
 #[must_use]
 pub fn require(component: Component, test: &str) -> bool {
@@ -66,8 +66,8 @@ pub fn require(component: Component, test: &str) -> bool {
     false
 }
 
-/// Names `test` in the list of those skipped, or fails. For what turns out to be missing later than
-/// [`require`] can know.
+/// Adds `test` to the list of skipped tests, or fails. For a component that turns out to be missing
+/// after [`require`].
 pub fn missing(component: Component, test: &str) {
     let is_due =
         std::env::var("WYNG_TEST_REQUIRE").as_deref() == Ok("all") && component.can_be_had();
@@ -86,8 +86,8 @@ pub fn missing(component: Component, test: &str) {
 }
 
 impl Component {
-    /// Whether it can be installed. A kernel has a driver for exFAT or not, and not every machine
-    /// lets FUSE mount.
+    /// Whether the component can be installed. A kernel has a driver for exFAT or not, and not
+    /// every machine allows FUSE mounts.
     fn can_be_had(self) -> bool {
         let has_driver = |kind| {
             std::fs::read_to_string("/proc/filesystems")

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The policy of qrexec, as far as ours needs it: files in the order of their names, the first line
-//! that matches decides, and no match denies. Written from the documented format; it knows no tags
-//! of disposables, no redirects and no includes, and refuses them.
+//! The part of qrexec's policy that the shipped policy uses: files in the order of their names; the
+//! first matching line decides; no match denies. Written from the documented format. Tags of
+//! disposables, redirects and includes are refused.
 
 use std::fmt;
 
-/// The characters of a service's name; an argument may also have `+`.
+/// Whether a character may be in a service's name; an argument may also have `+`.
 fn is_service_char(char: char) -> bool {
     char.is_ascii_alphanumeric() || "-_.".contains(char)
 }
@@ -19,23 +19,23 @@ pub struct Qube {
     pub tags: &'static [&'static str],
 }
 
-/// What a line says.
+/// The action of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It runs.
+    /// The call runs.
     Allow,
-    /// It does not.
+    /// The call is denied.
     Deny,
-    /// A person decides.
+    /// A person is asked.
     Ask,
 }
 
-/// Why a file is refused. On a real machine every call of every qube is denied then.
+/// Why a file is refused. On a real machine this denies every call of every qube.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Which file.
+    /// The name of the file.
     pub file: String,
-    /// Counted from 1; 0 for the file's name.
+    /// The line, counted from 1; 0 for the file's name.
     pub line: usize,
 }
 
@@ -60,7 +60,7 @@ struct Rule {
 pub struct Policy(Vec<Rule>);
 
 impl Policy {
-    /// Of the files in a directory, by their names.
+    /// Parses the files in a directory, in the order of their names.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, Mistake> {
         let mut files = files.to_vec();
         files.sort_unstable();
@@ -84,8 +84,8 @@ impl Policy {
         Ok(Self(rules))
     }
 
-    /// What becomes of a call. `argument` is with its `+`; `target` is what the caller named,
-    /// nothing for no target.
+    /// The decision about a call. `argument` includes its `+`; `target` is the caller's word, empty
+    /// for no target.
     pub fn decide(
         &self,
         service: &str,
@@ -193,7 +193,8 @@ fn is_name(token: &str) -> bool {
         && token.chars().all(is_service_char)
 }
 
-/// `@anyvm` is everything but the admin domain, words such as `@default` and `@dispvm` included.
+/// `@anyvm` matches everything except the admin domain, also words such as `@default` and
+/// `@dispvm`.
 fn matches(token: &str, other: &str, qubes: &[Qube]) -> bool {
     match token.strip_prefix("@tag:") {
         Some(tag) => qubes

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A folder with an archive's store and the local state in it, and the programs run against them.
+//! A folder with an archive's store and the local state, and the programs that run over them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,7 +16,7 @@ use wyng_archive::format::Slot;
 use crate::disk::run;
 use crate::programs::program;
 
-/// The passphrase of every test archive. It is searched for wherever it must not be.
+/// The passphrase of every test archive. Tests search for it where it must not be.
 pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
 
 /// Programs, store and state in one temporary folder.
@@ -24,23 +24,23 @@ pub struct Sandbox {
     folder: tempfile::TempDir,
     store: PathBuf,
     state: PathBuf,
-    /// Where the programs are, if not where they were built.
+    /// The folder of the programs, if not where they were built.
     programs: Option<PathBuf>,
-    /// The running daemon's, if commands are not to bring their own.
+    /// The socket of a running daemon, if commands should not start their own.
     socket: Option<PathBuf>,
-    /// Commands are run by an ordinary user.
+    /// Whether commands run as an ordinary user.
     nobody: bool,
 }
 
-/// An ordinary user.
+/// The number of an ordinary user.
 const NOBODY: u32 = 65534;
 
-/// What a command did.
+/// The outcome of a command.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its exit status; -1 after a signal.
+    /// The exit status; -1 after a signal.
     pub status: i32,
-    /// Standard output, parsed; null if it is none.
+    /// Standard output as JSON; null if it is no JSON.
     pub json: Value,
     /// Standard output.
     pub stdout: Vec<u8>,
@@ -55,7 +55,7 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// An empty one with a passphrase file.
+    /// An empty sandbox with a passphrase file.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
@@ -70,7 +70,7 @@ impl Sandbox {
         }
     }
 
-    /// An empty one whose local state is to be elsewhere.
+    /// An empty sandbox with its local state elsewhere.
     pub fn with_state_at(state: PathBuf) -> Self {
         Self {
             state,
@@ -78,7 +78,7 @@ impl Sandbox {
         }
     }
 
-    /// An empty one whose store is to be elsewhere.
+    /// An empty sandbox with its store elsewhere.
     pub fn with_store_at(store: PathBuf) -> Self {
         Self {
             store,
@@ -86,15 +86,15 @@ impl Sandbox {
         }
     }
 
-    /// One with the archive `home` in it, made with the cheapest key derivation and `options`.
+    /// A sandbox with the archive `home`, made with the cheapest key derivation and `options`.
     pub fn with_archive(options: &[&str]) -> Self {
         let sandbox = Self::new();
         sandbox.create("home", options).success();
         sandbox
     }
 
-    /// From now on `wyngd` finds this shell script as its helper. In it, `$HELPER` is the real one,
-    /// without its service.
+    /// Replaces `wyngd`'s helper by this shell script. In it, `$HELPER` is the real helper without
+    /// its service.
     pub fn replace_helper(&mut self, script: &str) {
         let programs = self.path("programs");
         let _ = std::fs::remove_dir_all(&programs);
@@ -116,7 +116,7 @@ impl Sandbox {
         self.programs = Some(programs);
     }
 
-    /// Back to the real helper.
+    /// Restores the real helper.
     pub fn restore_helper(&mut self) {
         self.programs = None;
     }
@@ -154,8 +154,8 @@ impl Sandbox {
         self.state.clone()
     }
 
-    /// `wyng-ctl` with this sandbox's passphrase, and JSON, not yet run: with a daemon of its own
-    /// over this sandbox's state, or with the running one.
+    /// `wyng-ctl` with this sandbox's passphrase and JSON, not yet run. It starts its own daemon
+    /// over this sandbox's state, or uses the running daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program("wyng-ctl"));
         match &self.socket {
@@ -165,14 +165,14 @@ impl Sandbox {
                 .arg(self.state()),
             Some(socket) => command.arg("--socket").arg(socket),
         };
-        // As a script says it.
+        // Assumes yes, as a script does.
         command.arg("--json").arg("--yes");
         if !arguments.contains(&"--passphrase-file") {
             command
                 .arg("--passphrase-file")
                 .arg(self.path("passphrase"));
         }
-        // As a timer's unit has it, so that no note is left in a home.
+        // As in a timer's unit, so that no note is left in a home folder.
         command.env("STATE_DIRECTORY", self.path("notes"));
         command
             .args(arguments)
@@ -184,24 +184,24 @@ impl Sandbox {
         command
     }
 
-    /// Where a program is.
+    /// The path of a program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs
             .as_ref()
             .map_or_else(|| program(name), |folder| folder.join(name))
     }
 
-    /// From now on commands go to the daemon at this socket.
+    /// From now on commands use the daemon at this socket.
     pub fn talk_to(&mut self, socket: PathBuf) {
         self.socket = Some(socket);
     }
 
-    /// From now on commands bring their own daemon again.
+    /// From now on commands start their own daemon again.
     pub fn talk_to_nobody(&mut self) {
         self.socket = None;
     }
 
-    /// From now on commands are run by an ordinary user, to whom all that is here belongs.
+    /// From now on commands run as an ordinary user, who gets all files of the sandbox.
     pub fn become_nobody(&mut self) {
         let all = [self.folder.path().to_owned(), self.store(), self.state()];
         run(Command::new("chown")
@@ -210,13 +210,13 @@ impl Sandbox {
         self.nobody = true;
     }
 
-    /// Lets every user make and read files here.
+    /// Lets every user make and read files in the sandbox.
     pub fn open_to_everybody(&self) {
         std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o777))
             .unwrap();
     }
 
-    /// Runs [`command`](Self::command) to its end.
+    /// Runs [`command`](Self::command) until it ends.
     pub fn wyng(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.command(arguments).output().unwrap())
     }
@@ -234,7 +234,7 @@ impl Sandbox {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// Forgets the local state and adopts the archive anew with the passphrase in `file`.
+    /// Forgets the local state and opens the archive again with the passphrase in `file`.
     pub fn adopt(&self, file: &str) -> Outcome {
         let _ = std::fs::remove_dir_all(self.state());
         let store = format!("dir:{}", self.store().display());
@@ -254,7 +254,7 @@ impl Sandbox {
         files_below(&self.store())
     }
 
-    /// Where the commit of a generation lies, or will lie.
+    /// The path of a generation's commit, which may not exist yet.
     pub fn commit(&self, generation: u64) -> PathBuf {
         let slot = Slot::decode(&std::fs::read(self.blob(slot_name(0))).unwrap()).unwrap();
         let root = open_slot(
@@ -299,7 +299,7 @@ impl Sandbox {
 }
 
 impl Outcome {
-    /// What a finished process left.
+    /// The outcome of a finished process.
     pub fn of(output: Output) -> Self {
         Self {
             status: output.status.code().unwrap_or(-1),
@@ -315,7 +315,7 @@ impl Outcome {
         self.expect(0)
     }
 
-    /// Fails the test unless the status is this one.
+    /// Fails the test unless the status is `status`.
     #[track_caller]
     pub fn expect(&self, status: i32) -> &Self {
         assert_eq!(
@@ -337,7 +337,7 @@ impl Outcome {
             .collect()
     }
 
-    /// The session that a backup made of its n-th volume.
+    /// The session that a backup made of its volume number `n`, counted from 0.
     pub fn session(&self, place: usize) -> String {
         self.json["volumes"][place]["session"]
             .as_str()

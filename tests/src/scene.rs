@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What is to be whole after every cut: the sessions that were reported, the archive, and the
-//! folders around them.
+//! The state that must be intact after every kill: the sessions that were reported, the archive,
+//! and the folders around them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use crate::sandbox::{Outcome, Sandbox, files_below};
 
 /// An archive of two volumes, and a session of each.
 pub struct Scene {
-    /// Where they are.
+    /// The sandbox of both.
     pub sandbox: Sandbox,
-    /// Of each session that was reported: the volume, the session, and what it must give back.
+    /// Every reported session: the volume, the session, and the content that it must restore.
     pub sessions: Vec<(String, String, Vec<u8>)>,
 }
 
 impl Scene {
-    /// A scene without an archive; `None` if a test with `strace` cannot run here.
+    /// A scene without an archive; `None` if a test that needs `strace` cannot run here.
     pub fn ready(test: &str) -> Option<Self> {
-        // Only root may look into processes that have made themselves undumpable.
+        // Only root can trace processes that have made themselves undumpable.
         let possible = require(Component::Strace, test) && require(Component::Root, test);
         possible.then(|| Self {
             sandbox: Sandbox::new(),
@@ -40,13 +40,13 @@ impl Scene {
         Some(scene)
     }
 
-    /// Makes the archive, of small packs.
+    /// Makes the archive, with small packs.
     pub fn create(&self) -> Outcome {
         self.sandbox
             .create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
     }
 
-    /// Notes the sessions that this backup reported, and what they must give back.
+    /// Notes the sessions that this backup reported, and the content that they must restore.
     pub fn note(&mut self, outcome: &Outcome) {
         for done in outcome.json["volumes"].as_array().into_iter().flatten() {
             if let (Some(volume), Some(session)) =
@@ -59,12 +59,12 @@ impl Scene {
         }
     }
 
-    /// What is lost or kept together.
+    /// The folders that are lost or kept together.
     pub fn folders(&self) -> [PathBuf; 2] {
         [self.sandbox.state(), self.sandbox.store()]
     }
 
-    /// What every reported session and the archive are worth now.
+    /// Checks that every reported session restores, and that the archive is intact.
     pub fn assert_whole(&self) {
         for (volume, session, content) in &self.sessions {
             self.sandbox.assert_restores(volume, session, content);
@@ -74,7 +74,8 @@ impl Scene {
         self.assert_nothing_left();
     }
 
-    /// No half-written state, no hidden file in the store, and nothing beside what the test made.
+    /// Checks that there is no half-written state, no hidden file in the store, and no file that
+    /// the test did not make.
     pub fn assert_nothing_left(&self) {
         let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
         let state: BTreeSet<String> = files_below(&self.sandbox.state())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `reader/read_archive.py` in a virtual environment that lives in target/ and is made once for
-//! each list of requirements.
+//! `reader/read_archive.py` in a virtual environment in target/, which is made once for each list
+//! of requirements.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct SecondReader {
 }
 
 impl SecondReader {
-    /// None, and `test` counts as skipped, without Python or its packages.
+    /// The reader. `None`, and `test` counts as skipped, without Python or its packages.
     pub fn ready(test: &str) -> Option<Self> {
         if !require(Component::Python, test) {
             return None;
@@ -35,7 +35,7 @@ impl SecondReader {
         }
     }
 
-    /// Runs `read_archive.py STORE --passphrase-file FILE ARGUMENTS…` to its end.
+    /// Runs `read_archive.py STORE --passphrase-file FILE ARGUMENTS…` until it ends.
     pub fn run(&self, store: &Path, passphrase_file: &Path, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(&self.python);
         command
@@ -47,7 +47,7 @@ impl SecondReader {
         Outcome::of(command.args(arguments).output().unwrap())
     }
 
-    /// What is wrong with JSON values, one a line, by the schema in a file.
+    /// The violations of the schema in a file by JSON values, one value a line.
     pub fn validate(&self, schema: &Path, values: &Path) -> String {
         let mut command = Command::new(&self.python);
         command
@@ -85,8 +85,8 @@ impl SecondReader {
     }
 }
 
-/// Whether each JSON value in a file, one a line, is what a schema says: what is wrong with it, by
-/// line.
+/// The Python program that checks JSON values, one a line, against a schema, and prints the
+/// violations with their lines.
 const VALIDATE: &str = r#"
 import json, sys
 from jsonschema import Draft202012Validator
@@ -124,8 +124,8 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../reader")
 }
 
-/// Where the packages are. The lock lets parallel tests wait for the one that installs them; the
-/// rename lets none see half of them.
+/// The folder of the packages. With the lock parallel tests wait for the test that installs them;
+/// because of the rename no test sees half of them.
 fn environment() -> Result<PathBuf, String> {
     let target = program("wyng-ctl").ancestors().nth(2).unwrap().to_owned();
     let requirements = sources().join("requirements.txt");
@@ -170,7 +170,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// FNV-1a: tells one list of requirements from the next.
+/// FNV-1a: distinguishes lists of requirements.
 fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::sandbox::Sandbox;
 
-/// Longer than anything that is waited for takes on a loaded machine.
+/// Time limit of a wait: longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running daemon; killed when dropped.
@@ -18,12 +18,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts one with the sandbox's programs, and has the sandbox's commands go to it.
+    /// Starts a daemon with the sandbox's programs, and makes the sandbox's commands use it.
     pub fn start(sandbox: &mut Sandbox) -> Self {
         Self::start_with(sandbox, &[])
     }
 
-    /// [`start`](Self::start), with more arguments for the daemon.
+    /// The same as [`start`](Self::start), with more arguments for the daemon.
     pub fn start_with(sandbox: &mut Sandbox, arguments: &[&str]) -> Self {
         let mut command = Self::command(sandbox, arguments);
         Self::started(sandbox, &mut command)
@@ -42,7 +42,7 @@ impl Service {
         command
     }
 
-    /// Runs [`command`](Self::command), and has the sandbox's commands go to it.
+    /// Runs [`command`](Self::command), and makes the sandbox's commands use it.
     pub fn started(sandbox: &mut Sandbox, command: &mut Command) -> Self {
         let socket = sandbox.path("socket");
         let service = Self {
@@ -53,7 +53,7 @@ impl Service {
             connection = connect(&socket);
             connection.is_some()
         });
-        // It greets when every role is in its jail.
+        // The daemon greets when every role is in its jail.
         rustix::net::recv(
             connection.unwrap(),
             &mut [0; 64],
@@ -64,7 +64,7 @@ impl Service {
         service
     }
 
-    /// All its processes.
+    /// All processes of the daemon.
     pub fn processes(&self) -> Vec<u32> {
         let mut found = vec![self.process.id()];
         let mut place = 0;
@@ -92,7 +92,7 @@ impl Service {
         self.processes().into_iter().find(is_it).unwrap()
     }
 
-    /// Asks it to end, and waits until each of its processes has.
+    /// Asks the daemon to end, and waits until all of its processes have ended.
     pub fn stop(mut self) {
         let processes = self.processes();
         run_kill("-TERM", self.process.id());
@@ -130,7 +130,7 @@ pub fn connect(socket: &PathBuf) -> Option<rustix::fd::OwnedFd> {
         .map(|()| connection)
 }
 
-/// A gate, which is a FIFO, from outside, once a helper waits at it.
+/// Opens a gate (a FIFO) from outside, once a helper waits at it.
 pub fn reached(gate: &Path) -> File {
     let mut opened = None;
     until("a helper waits at the gate", || {
@@ -149,7 +149,7 @@ pub fn run_kill(signal: &str, process: u32) {
     crate::disk::run(Command::new("kill").arg(signal).arg(process.to_string()));
 }
 
-/// Waits until something can be seen, and fails if it never is.
+/// Waits until a condition holds, and fails if it never does.
 #[track_caller]
 pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -159,7 +159,7 @@ pub fn until(what: &str, mut seen: impl FnMut() -> bool) {
     }
 }
 
-/// A process that has ended and is not yet reaped holds nothing any more: no lock either.
+/// A zombie process holds nothing any more, not even a lock.
 fn is_alive(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     status.is_ok_and(|status| {

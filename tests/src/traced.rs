@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Real processes under `strace`: killed just before their n-th call of a kind, or watched. It
-//! needs no code in the programs, and it returns when the last process of the run is gone, so that
-//! a process which stays behind hangs the test that would overlook it.
+//! needs no code in the programs. It returns when the last process of the run has ended, so that a
+//! test cannot overlook a process that stays behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
 use crate::disk::run;
 
-/// What a run did that may have been cut.
+/// The outcome of a run that may have been killed.
 #[derive(Debug)]
 pub struct Cut {
-    /// As of the program itself.
+    /// The exit status and output of the program itself.
     pub output: Output,
     /// Whether any process reached its n-th call.
     pub killed: bool,
@@ -35,16 +35,16 @@ pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cu
     Cut { output, killed }
 }
 
-/// The real helper, outside of the daemon's processes: what the daemon starts in its place only
-/// passes bytes on, because a far end may not trace (the spawner's filter is inherited).
+/// The real helper, outside of the daemon's processes. The daemon starts a relay in its place,
+/// because a far end may not trace (the spawner's filter is inherited).
 pub struct HelperOutside {
     process: Child,
     trace: PathBuf,
 }
 
 impl HelperOutside {
-    /// Has the helper wait for `push`, to be killed just before its n-th call of this name. Three
-    /// files in `folder` belong to it.
+    /// Starts the helper for `push`, to be killed just before its n-th call of this name. It uses
+    /// three files in `folder`.
     pub fn killed_at(call: &str, number: u32, helper: &Path, folder: &Path) -> Self {
         let (to, from, trace) = (
             folder.join("to-helper"),
@@ -75,13 +75,13 @@ impl HelperOutside {
         }
     }
 
-    /// The shell words that join the daemon's pipes to it.
+    /// The shell words that connect the daemon's pipes with the helper.
     pub fn script(folder: &Path) -> String {
         let folder = folder.display();
         format!("exec 2>/dev/null; cat <&0 >{folder}/to-helper & exec cat {folder}/from-helper")
     }
 
-    /// Waits for its end. Whether it was killed.
+    /// Waits for its end. Returns whether it was killed.
     pub fn ended(mut self) -> bool {
         self.process.wait().unwrap();
         std::fs::read_to_string(&self.trace)
@@ -90,14 +90,15 @@ impl HelperOutside {
     }
 }
 
-/// Runs `command` to the end of its last process, and writes what `options` choose into `trace`.
+/// Runs `command` until its last process ends, and writes the calls that `options` select into
+/// `trace`.
 pub fn watched(command: &Command, options: &[&str], trace: &Path) -> Output {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(trace).args(options);
     after(strace, command).output().unwrap()
 }
 
-/// The same command behind another.
+/// The same command, prefixed with another.
 fn after(mut first: Command, command: &Command) -> Command {
     first
         .arg(command.get_program())

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The first process of the test VM: loads what the disk needs, and hands over to systemd on it.
+# The first process of the test VM: loads the modules that the disk needs, and starts systemd from
+# it.
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev

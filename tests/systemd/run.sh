@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The units under a real systemd: a Debian of its own in a VM (qemu without KVM), in which scenario.sh runs as a unit. Prints one line a step,
-# and ends with 0 if all were done. Root, since files of other owners are laid down; `make test-systemd` builds the programs first.
+# The units under a real systemd: a Debian in a VM (qemu without KVM), in which scenario.sh runs as
+# a unit. It prints a line for each step, and ends with 0 if all succeeded. It requires root to
+# write files of other owners; `make test-systemd` builds the programs first.
 set -eu
 cd "$(dirname "$0")/../.."
 here=tests/systemd
 work=target/systemd
 programs=${WYNG_PROGRAMS:-target/debug}
-# A step that hangs ends the VM; a machine that emulates one slowly needs minutes to boot it.
+# A step that hangs ends the VM. A slow machine needs minutes to boot the emulated one.
 patience_secs=1500
 
 needs() {
@@ -21,7 +22,7 @@ needs() {
         exit 1
     fi
     apt-get update -qq
-    # A qemu-utils of another release keeps qemu's out; then the release's own takes its place.
+    # A qemu-utils of another release conflicts with qemu's; then that of this release replaces it.
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     # shellcheck disable=SC2086 # one word a package
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 ||
@@ -29,7 +30,7 @@ needs() {
             $missing "qemu-utils/$release" >/dev/null
 }
 
-# The kernel that Debian makes for VMs: small, and with the modules that the disk needs.
+# Debian's kernel for VMs: small, and with the modules that the disk needs.
 kernel() {
     [ -f "$work/kernel/done" ] && return
     rm -rf "$work/kernel" && mkdir -p "$work/kernel/package"
@@ -59,7 +60,7 @@ initramfs() {
     (cd "$root" && find . | cpio --quiet -o -H newc) >"$work/initramfs.cpio"
 }
 
-# Debian with systemd and nothing else. It is made once; what is tested is laid into a copy.
+# Debian with systemd and nothing else. It is made once; the tested files go into a copy.
 debian() {
     [ -f "$work/debian.tar" ] && return
     mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus --dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -101,7 +102,7 @@ debian
 disk
 boot &
 booted=$!
-# The steps as they are done.
+# The steps as they succeed.
 tail -n +1 -f --pid="$booted" "$work/steps"
 wait "$booted"
 if ! grep -q '^done: all steps' "$work/steps"; then

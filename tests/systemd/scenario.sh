@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The first night with Wyng, under systemd: what docs/qubes.md tells an owner to do, with a store in a folder. One line a step; the first step
-# that is not as it should be ends it, with the journal of the unit that is to blame.
+# The first night with Wyng, under systemd: the steps of docs/qubes.md, with a store in a folder. It
+# prints a line for each step; the first step that fails ends it, with the journal of the failed
+# unit.
 set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -12,7 +13,7 @@ fail() {
 }
 trap '[ $? = 0 ] || journalctl --no-pager -o short-monotonic -n 40' EXIT
 is() { [ "$2" = "$3" ] || fail "$1: $2, not $3"; }
-# Waits for something to be so, as long as an emulated machine may take.
+# Waits for a condition, as long as an emulated machine may take.
 until_so() {
     what=$1
     shift
@@ -33,7 +34,7 @@ role() {
     done <"$group"
 }
 
-# What is backed up, and where to.
+# The volume and the store.
 mkdir -p /srv/store /srv/volumes
 head -c 3000000 /dev/urandom >/srv/volumes/work.img
 echo a passphrase of the scenario >/srv/passphrase
@@ -44,10 +45,10 @@ work = "/srv/volumes/work.img"
 [profiles.nightly]
 archive = "home"
 TOML
-# A store in a folder of this machine is a drop-in's to allow, as docs/qubes.md says.
+# A store in a folder of this machine requires a drop-in, as in docs/qubes.md.
 mkdir -p /etc/systemd/system/wyngd.service.d /etc/systemd/system/wyng-backup@.timer.d
 printf '[Service]\nReadWritePaths=/srv/store\n' >/etc/systemd/system/wyngd.service.d/store.conf
-# The timer as it is, but soon.
+# The timer with an early start.
 printf '[Timer]\nOnCalendar=\nOnCalendar=*:*:0/20\nRandomizedDelaySec=0\nAccuracySec=1s\n' >/etc/systemd/system/wyng-backup@.timer.d/soon.conf
 systemctl daemon-reload
 
@@ -69,7 +70,7 @@ for role in control:wyng-control keyholder:wyng-keys transport:wyng-net volumes:
 done
 [ "$(field "$(role keyholder)" VmLck | tr -dc 0-9)" -gt 1000 ] || fail "the keyholder's memory is not locked"
 [ "$(readlink "/proc/$(role keyholder)/ns/net")" != "$(readlink /proc/self/ns/net)" ] || fail "the keyholder has a network"
-# A kernel that is older than this Landlock enforces what it knows; nothing else may be missing.
+# An older kernel enforces the Landlock rights that it knows; no other protection may be missing.
 missing=$(wyng status | grep "not enforced" | grep -v "Landlock is older" || true)
 is "what could not be enforced" "$missing" ""
 step "each role runs as its user, in its jail, and nothing of it is missing"

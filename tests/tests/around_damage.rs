@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A restore around damage gives every byte that anybody still has, zeros for the others, and the
-//! list of these; nothing else passes for a volume that is whole.
+//! A restore around damage gives every byte that is still available, zeros for the lost ranges, and
+//! a list of these. Nothing else passes for a complete volume.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise};
 const MIB: usize = 1 << 20;
 const CHUNK: u64 = 64 << 10;
 
-/// An archive with `disk.img` in packs of three chunks, `other.img` in packs of its own, and the
-/// packs of the first one, longest first.
+/// An archive with `disk.img` in packs of three chunks and `other.img` in its own packs, and the
+/// packs of the first volume, longest first.
 fn archive(sandbox: Sandbox) -> (Sandbox, Vec<PathBuf>) {
     sandbox
         .create("home", &["--chunk-size", "64K", "--pack-size", "256K"])
@@ -37,7 +37,7 @@ fn length(blob: &Path) -> u64 {
     blob.metadata().unwrap().len()
 }
 
-/// The ranges that are listed as lost of a volume.
+/// The ranges of a volume that are listed as lost.
 fn lost(outcome: &Outcome, place: usize) -> Vec<(u64, u64)> {
     let volume = &outcome.json["volumes"][place];
     let ranges: Vec<(u64, u64)> = volume["lost"]
@@ -58,7 +58,7 @@ fn lost(outcome: &Outcome, place: usize) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// The target is the content, but for zeros in just these ranges.
+/// Checks that the target is the content with zeros in exactly these ranges.
 fn assert_around(target: &[u8], content: &[u8], lost: &[(u64, u64)]) {
     let mut expected = content.to_vec();
     for (begin, length) in lost {
@@ -144,7 +144,7 @@ fn of_a_pack_that_the_disk_cannot_read_only_what_lies_there_is_lost() {
     }
     let disk = RottenDisk::mount();
     let (sandbox, packs) = archive(Sandbox::with_store_at(disk.join("store")));
-    // Well within the second of three records.
+    // In the middle of the second of three records.
     disk.rot_at(&packs[0], CHUNK as usize * 3 / 2);
     let restored = sandbox.wyng(&[
         "restore",
@@ -198,7 +198,7 @@ fn a_stream_goes_around_damage_too() {
 fn what_is_there_already_and_right_is_not_lost() {
     let (sandbox, packs) = archive(Sandbox::new());
     std::fs::remove_file(&packs[0]).unwrap();
-    // All but one byte of the volume is still where it was.
+    // The volume still has its bytes except for one.
     let mut damaged = content();
     damaged[2 * MIB] ^= 1;
     for options in [&["--overwrite"][..], &["--in-place", "--yes"]] {
@@ -229,7 +229,7 @@ fn what_is_there_already_and_right_is_not_lost() {
             &lost,
         );
     }
-    // And where everything differs, in place as well.
+    // Also in place, where everything differs.
     std::fs::write(sandbox.path("there"), noise(content().len(), 7)).unwrap();
     let restored = sandbox.wyng(&[
         "restore",
@@ -267,7 +267,7 @@ fn on_the_machine_that_wrote_it_what_lies_below_a_lost_node_is_restored() {
         "--around-damage",
     ]);
     let lost = lost(&restored, 0);
-    // That pack holds chunks as well, three at most.
+    // That pack also holds chunks, at most three.
     assert!(
         lost.iter().map(|(_, length)| length).sum::<u64>() <= 3 * CHUNK,
         "{lost:?}"
@@ -279,8 +279,8 @@ fn on_the_machine_that_wrote_it_what_lies_below_a_lost_node_is_restored() {
     );
 }
 
-/// An archive whose first chunks and the leaf above them are in the second run's packs, opened by a
-/// machine that has no cache from before the first run's nodes were lost; the volume's bytes.
+/// An archive whose first chunks and their leaf are in the second run's packs, opened by a machine
+/// without a cache, after the first run's nodes were lost; and the volume's bytes.
 fn with_lost_leaves() -> (Sandbox, Vec<u8>) {
     let sandbox = Sandbox::new();
     sandbox
@@ -298,7 +298,7 @@ fn with_lost_leaves() -> (Sandbox, Vec<u8>) {
     bytes[..CHUNK as usize].copy_from_slice(&noise(CHUNK as usize, 3));
     std::fs::write(sandbox.path("disk.img"), &bytes).unwrap();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
-    // The pack without which the first session has no nodes: found by trying each.
+    // The pack with the first session's nodes, found by trying each pack.
     for pack in first_run.iter().filter(|blob| length(blob) > 8192) {
         let away = sandbox.path("away");
         std::fs::rename(pack, &away).unwrap();
@@ -326,8 +326,8 @@ fn with_lost_leaves() -> (Sandbox, Vec<u8>) {
 #[test]
 fn what_lay_below_a_lost_node_is_lost_where_nobody_remembers_the_node() {
     let (sandbox, bytes) = with_lost_leaves();
-    // The second run wrote the first leaf anew: 32 chunks. Those of the other leaves are in the
-    // store, and nothing says where.
+    // The second run rewrote the first leaf: 32 chunks. The chunks of the other leaves are in the
+    // store, but nothing says where.
     let first_leaf = 32 * CHUNK;
     let all = [(first_leaf, bytes.len() as u64 - first_leaf)];
     for options in [
@@ -335,7 +335,7 @@ fn what_lay_below_a_lost_node_is_lost_where_nobody_remembers_the_node() {
         &["--to", "there", "--in-place", "--yes"],
         &["--to", "there", "--overwrite"],
     ] {
-        // What is there already is what the session has; but nothing says so any more.
+        // The target already has the session's bytes, but nothing shows that any more.
         std::fs::write(sandbox.path("there"), &bytes).unwrap();
         let restored =
             sandbox.wyng(&[&["restore", "home", "disk.img", "--around-damage"], options].concat());
@@ -355,7 +355,7 @@ fn what_lay_below_a_lost_node_is_lost_where_nobody_remembers_the_node() {
             &lost,
         );
     }
-    // And without being asked to, nothing is restored.
+    // Without the option nothing is restored.
     assert_eq!(
         sandbox
             .wyng(&["restore", "home", "disk.img", "--to", "other"])
@@ -399,7 +399,7 @@ fn a_chunk_that_lies_in_two_packs_is_lost_with_both_only() {
     sandbox
         .wyng(&["restore", "home", "disk.img", "--to", "healed"])
         .success();
-    // The old pack comes back, and the new ones are lost.
+    // The old pack comes back, and the new packs are lost.
     std::fs::rename(&away, &packs[0]).unwrap();
     copies
         .iter()
@@ -480,7 +480,7 @@ fn a_dry_run_lists_what_is_known_to_be_lost() {
         &content(),
         &announced,
     );
-    // What is in the target already is fetched from nowhere, and so not lost.
+    // Bytes that the target already has are not fetched, and so not lost.
     std::fs::write(sandbox.path("out"), content()).unwrap();
     assert_eq!(
         lost(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The installed daemon and units under a real systemd: what starts, with which rights, and what
-//! becomes of a run that fails.
+//! The installed daemon and units under a real systemd: which processes start, with which rights,
+//! and what happens to a run that fails.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,10 +21,10 @@ disk = \"/srv/disk.img\"
 [profiles.nightly]
 archive = \"home\"
 ";
-/// Longer than it takes on a loaded machine.
+/// Time limit, seconds: longer than a boot takes on a busy machine.
 const PATIENCE_SECS: u32 = 300;
 
-/// What `check.sh` saw: each name with its values, in their order.
+/// The findings of `check.sh`: each name with its values, in order.
 type Seen = BTreeMap<String, Vec<String>>;
 
 fn seen(scratch: &Path) -> Seen {
@@ -47,7 +47,7 @@ fn seen(scratch: &Path) -> Seen {
     std::fs::write(srv.join("disk.img"), noise(3_000_000, 1)).unwrap();
     std::fs::write(srv.join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
     std::fs::write(installed.join("etc/wyng/wyng.toml"), CONFIG).unwrap();
-    // The store is local here, as no dom0 has it.
+    // The store is local here, which a dom0 would not do.
     let (example, unit) = (
         scripts().join("../../systemd/examples/wyngd.service.d/local-store.conf"),
         "etc/systemd/system/wyngd.service.d",
@@ -91,8 +91,8 @@ fn the_installed_units_work_under_systemd() {
         other => panic!("{name}: {other:?}"),
     };
 
-    // The first client starts the daemon. Its state is the keyholder's, and the socket is the
-    // group's.
+    // The first client starts the daemon. The keyholder owns the state, and the group may use the
+    // socket.
     assert_eq!(one("daemon"), "active");
     assert_eq!(
         (one("state-owner"), one("socket")),
@@ -113,13 +113,14 @@ fn the_installed_units_work_under_systemd() {
     }
     assert_eq!((one("read-only"), one("network")), ("yes", "0"));
 
-    // What succeeds ends; what may succeed later is tried again; what needs a person is told.
+    // A run that succeeds ends; a run that may succeed later is tried again; a run that needs a
+    // person is reported.
     assert_eq!(
         (one("backup"), one("verify"), one("status")),
         ("success 0 dead", "success 0 dead", "success 0 dead")
     );
     assert_eq!(one("restored"), "same");
-    // A credential that was sealed serves as well, and without any there is no backup.
+    // A sealed credential works too, and without a credential there is no backup.
     assert_eq!(
         (one("sealed"), one("sealed-away")),
         ("success 0 dead", "exit-code 1 failed")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What an observer of the store can tell from the sizes, the number and the order of what is put
-//! there, and that it does not tell how the bytes of a run are split over volumes, in which order
-//! these come, or what they are called.
+//! What an observer of the store learns from the sizes, the number and the order of blobs. It does
+//! not learn how the bytes of a run are divided among volumes, their order, or their names.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use wyng_tests::sandbox::{Sandbox, noise};
 
 const CHUNK: usize = 4096;
 const PACK: usize = 64 << 10;
-/// Full packs between two commits of these runs.
+/// Number of full packs between two commits of these runs.
 const PACKS_A_COMMIT: usize = 16;
 
 fn made() -> Durable {
@@ -40,8 +39,8 @@ fn made() -> Durable {
     world.end()
 }
 
-/// What a run shows: the length of each blob that it puts, in order, as `COUNT x LENGTH`; and what
-/// is there afterwards.
+/// What a run shows: the length of each blob that it puts, in order, as `COUNT x LENGTH`; and the
+/// blobs in the store afterwards.
 fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (String, Durable) {
     let mut world = MemoryWorld::new(durable, seed);
     world.volumes.sources = volumes.iter().map(|(_, bytes)| bytes.clone()).collect();
@@ -69,7 +68,7 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
     (shown.join(", "), world.end())
 }
 
-/// `bytes` as volumes of these many chunks, one after the other.
+/// `bytes` cut into volumes of these numbers of chunks.
 fn split(bytes: &[u8], chunks: impl IntoIterator<Item = usize>) -> Vec<(String, Vec<u8>)> {
     let mut rest = bytes;
     let mut volumes = Vec::new();
@@ -99,7 +98,7 @@ fn what_the_store_sees_of_a_run_does_not_tell_how_its_bytes_are_split_over_volum
         ("three", split(&bytes, [500, 516, 500])),
         ("three of other sizes and names", named),
         ("the largest in the middle, backwards", reversed),
-        // A commit at a volume's end would come exactly where a pack is full, or just beside it.
+        // A commit at a volume's end would come exactly where a pack is full, or next to it.
         (
             "at the packs' borders",
             split(&bytes, [240, 241, 239, 256, 255, 257, 28]),
@@ -153,7 +152,7 @@ fn what_the_store_sees_of_a_later_run_does_not_tell_which_volumes_changed() {
     }
 }
 
-/// How many files of each length a store in a folder keeps.
+/// Number of files of each length in a store.
 fn seen_in_folder(sandbox: &Sandbox) -> BTreeMap<u64, usize> {
     let mut seen = BTreeMap::new();
     for blob in sandbox.blobs() {
@@ -166,8 +165,7 @@ fn seen_in_folder(sandbox: &Sandbox) -> BTreeMap<u64, usize> {
 
 #[test]
 fn a_store_in_a_folder_shows_the_same_of_one_volume_and_of_three() {
-    // 512 packs of 128 KiB are as many as one commit lists, so that a run of this size has two
-    // commits.
+    // A commit lists at most 512 packs of 128 KiB, so that a run of this size has two commits.
     const MIB: usize = 1 << 20;
     let bytes = noise(80 * MIB, 3);
     let seen = |sizes: &[usize]| {

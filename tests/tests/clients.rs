@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Clients that err, lie, fall silent or vanish: each mistake is the failure of that client's own
-//! command, and everybody else is served.
+//! Clients that err, lie, fall silent or vanish: each mistake fails that client's own command, and
+//! all others are served.
 
 use std::fs::File;
 use std::io::Read;
@@ -68,7 +68,7 @@ fn restore() -> Command {
     restore_of("disk.img")
 }
 
-/// The answer that a target can be made where it goes.
+/// The answer that the target can be made.
 fn looked(item: u32) -> ToDaemon {
     let found = TargetFound {
         holds_bytes: false,
@@ -126,7 +126,7 @@ fn named(item: u32) -> ToDaemon {
     }
 }
 
-/// A descriptor that only names something: whatever is asked of what it names fails.
+/// A descriptor opened with O_PATH: every operation on its file fails.
 fn only_named(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
@@ -211,8 +211,7 @@ fn what_is_out_of_bounds_is_refused_at_the_door() {
             &arguments[..2]
         );
     }
-    // The longest name that a packet has room for: forwarded, the command would be longer than a
-    // packet.
+    // The longest name that fits a packet: the forwarded command would be longer than a packet.
     let name_bytes = wyng_control::MESSAGE_MAX_BYTES - 32;
     let told = RawClient::start(
         &socket,
@@ -284,13 +283,13 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
     assert!(service.is_running());
 }
 
-/// A command that another client has done now: whatever else runs or waits is not waited for.
+/// Checks that another client's command is done at once, whatever runs or waits.
 fn others_are_served(sandbox: &Sandbox) {
     sandbox.wyng(&["verify", "home"]).success();
     looks_are_served(sandbox);
 }
 
-/// What is answered at once: it takes no turn.
+/// A command that is answered at once and takes no turn.
 fn looks_are_served(sandbox: &Sandbox) {
     for look in [
         &["list", "home"][..],
@@ -302,7 +301,7 @@ fn looks_are_served(sandbox: &Sandbox) {
     }
 }
 
-/// A prompt that is open, and to which nobody has answered.
+/// A prompt that is open and unanswered.
 fn prompting(socket: &Path) -> (RawClient, u32) {
     prompting_for(socket, restore())
 }
@@ -314,7 +313,7 @@ fn prompting_for(socket: &Path, restore: Command) -> (RawClient, u32) {
     (client, item)
 }
 
-/// A restore that has its passphrase, and asks for its target.
+/// A restore that has its passphrase and asks for its target.
 fn asked_for_target(socket: &Path) -> (RawClient, u32) {
     asked_for_target_of(socket, restore())
 }
@@ -330,7 +329,8 @@ fn asked_for_target_of(socket: &Path, restore: Command) -> (RawClient, u32) {
 fn an_open_prompt_holds_nobody_up_and_its_command_goes_on_with_what_is_typed() {
     let (sandbox, _service, socket) = serving();
     let (client, item) = prompting(&socket);
-    // While nobody waits for a turn, the command keeps its own, and its question is open.
+    // While no other command waits for a turn, the command keeps its own, and its question stays
+    // open.
     looks_are_served(&sandbox);
     others_are_served(&sandbox);
     client.hear_until(|event| *event == ToClient::Anew);
@@ -364,7 +364,7 @@ fn an_open_question_about_the_target_holds_nobody_up_either() {
     finish(&sandbox, &client, client.hear_question());
 }
 
-/// The passphrase was typed for a restore that begins anew: only the target is looked at once more.
+/// The passphrase was given to a restore that begins again: only the target is checked again.
 fn finish_anew(sandbox: &Sandbox, client: &RawClient) {
     let next = || client.hear_until(|event| matches!(event, ToClient::Want { .. }));
     let ToClient::Want {
@@ -385,7 +385,7 @@ fn finish_anew(sandbox: &Sandbox, client: &RawClient) {
     finish(sandbox, client, item);
 }
 
-/// Gives a restore the target that it asks for, and sees what it writes.
+/// Gives a restore the target that it requests, and checks the written bytes.
 fn finish(sandbox: &Sandbox, client: &RawClient, item: u32) {
     let target = File::options()
         .read(true)
@@ -475,8 +475,8 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
         let wrong = passphrase("wrong");
         assert!(client.give(&with_pipe(item), &[wrong.as_fd()]));
         let item = asked_again(&client);
-        // The command begins anew, and the wrong one is tried anew, but only for the question that
-        // it answered.
+        // The command begins again, and the wrong passphrase is tried again, but only for the
+        // question that it answered.
         others_are_served(&sandbox);
         client.hear_until(|event| *event == ToClient::Anew);
         match second {
@@ -496,7 +496,7 @@ fn a_wrong_passphrase_is_asked_for_again_and_answers_no_later_question() {
 #[test]
 fn a_prompt_ends_however_its_client_ends_it() {
     let (sandbox, mut service, socket) = serving();
-    // In its turn, and after it has given that back.
+    // In its turn, and after it has given its turn back.
     for gives_back in [false, true] {
         let open = || {
             let (client, item) = prompting(&socket);
@@ -545,7 +545,7 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
         "its other end is open"
     );
     drop(write);
-    // What is no pipe is not read at all.
+    // A descriptor that is no pipe is not read at all.
     for descriptor in [
         only_named(&sandbox.path("passphrase")),
         File::open(sandbox.path("passphrase")).unwrap().into(),
@@ -567,7 +567,7 @@ fn a_passphrase_that_never_comes_is_waited_for_no_longer_than_a_pipe_takes() {
     assert!(service.is_running());
 }
 
-/// A restore of 8 MiB into a pipe that nobody reads, and that pipe's other end.
+/// A restore of 8 MiB into a pipe that is not read, and the pipe's other end.
 fn stuck_restore(sandbox: &Sandbox, socket: &Path) -> (RawClient, OwnedFd) {
     sandbox.image("large.img", 8 << 20, 2);
     sandbox.wyng(&["backup", "home", "large.img"]).success();
@@ -635,7 +635,7 @@ fn a_stream_of_zeros_and_bytes_comes_through_a_pipe_and_a_socket_as_it_is() {
     let command = sandbox.command(&["restore", "home", "mixed.img", "--to", "-"]);
     let restore = |stdout: Stdio| {
         let mut plain = Program::new(command.get_program());
-        // One object of JSON would be printed to the same place.
+        // The JSON object would be printed to the same place.
         plain
             .args(command.get_args().filter(|argument| *argument != "--json"))
             .current_dir(sandbox.path(""));
@@ -687,7 +687,7 @@ fn one_user_cannot_take_the_places_of_all_others() {
     let (sandbox, _service, socket) = serving();
     sandbox.open_to_everybody();
     run(Program::new("chmod").arg("0666").arg(&socket));
-    // The first one waits for its client, and the others for the first.
+    // The first command waits for its client, and the others wait for the first.
     let first = RawClient::start(&socket, backup(vec![source("a")]));
     first.hear_question();
     let waiting: Vec<RawClient> = (0..31)
@@ -781,7 +781,7 @@ fn a_member_of_the_group_names_no_store_forgets_nothing_and_takes_nothing_over()
         );
     }
     assert!(!secret.exists());
-    // What the configuration names, and what is known already, a member uses.
+    // A member may use configured volumes and known archives.
     let store = format!("dir:{}", configured.display());
     let made: Vec<String> = create("office", &store).collect();
     as_user(
@@ -797,7 +797,7 @@ fn a_member_of_the_group_names_no_store_forgets_nothing_and_takes_nothing_over()
     ] {
         as_user(&sandbox, arguments).success();
     }
-    // The daemon's own user does what members may not.
+    // The daemon's own user may do what members may not.
     sandbox.wyng(&["archive", "forget", "home"]).success();
     let store = format!("dir:{}", sandbox.store().display());
     sandbox
@@ -805,7 +805,7 @@ fn a_member_of_the_group_names_no_store_forgets_nothing_and_takes_nothing_over()
         .success();
 }
 
-/// Runs `wyng-ctl` as an ordinary user, who is in no group.
+/// Runs `wyng-ctl` as an ordinary user without groups.
 fn as_user(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     let command = sandbox.command(arguments);
     let mut other = Program::new("setpriv");
@@ -822,7 +822,7 @@ fn as_user(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     )
 }
 
-/// One message of each kind, in the order of the protocol's own list.
+/// One message of each kind, in the order of the protocol's definition.
 fn every_message(item: u32) -> Vec<ToDaemon> {
     vec![
         ToDaemon::Hello {
@@ -868,7 +868,7 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
         (client, item)
     };
     type Phase<'a> = (&'a str, &'a dyn Fn() -> (RawClient, u32), &'a [&'a str]);
-    // Each phase, how to come to it, and what may be said then without any descriptor.
+    // Each phase, how to reach it, and the messages that may be sent in it without a descriptor.
     let phases: [Phase<'_>; 6] = [
         ("greeting", &|| (RawClient::silent(&socket), 0), &["Hello"]),
         (
@@ -908,12 +908,13 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
             };
             let kind = written.split([' ', '(']).next().unwrap().to_owned();
             client.say(&message);
-            // Whoever may say it goes on; the end of anybody else is seen before others are served.
+            // A client that may send the message goes on; any other client is closed before others
+            // are served.
             if !allowed.contains(&kind.as_str()) {
                 assert_eq!(client.hear_all().exit, None, "{phase}: {message:?}");
             }
             drop(client);
-            // A descriptor that nobody asked for, and more of them than any message has.
+            // A descriptor that was not requested, and more descriptors than any message has.
             let (client, item) = come_to();
             client.give(&every_message(item).remove(place), &[descriptor.as_fd(); 4]);
         }
@@ -929,8 +930,8 @@ fn what_may_not_come_now_ends_its_conversation_and_nothing_else() {
 fn a_client_that_is_gone_cancels_its_command_wherever_that_is() {
     let (sandbox, mut service, socket) = serving();
     let processes = service.processes();
-    // At a question for a source, for a passphrase, for a target; within a stream that nobody
-    // reads; in the queue.
+    // At a question for a source, for a passphrase, for a target; within a stream that is not read;
+    // in the queue.
     let at_source = RawClient::start(&socket, backup(vec![source("a")]));
     at_source.hear_question();
     let queued = RawClient::start(&socket, backup(vec![source("b")]));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A commit whose blob is damaged: who wrote it writes on, who did not is told, and nothing old
-//! passes for new. The engine over a world in memory; the real programs in `healing.rs` and
-//! `other_machines.rs`.
+//! A commit whose blob is damaged: the machine that wrote it goes on, another machine gets an
+//! error, and no old commit passes for a new one. These tests run the engine over a world in
+//! memory; `healing.rs` and `other_machines.rs` run the real programs.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use wyng_tests::engine::{
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_wire::Service;
 
-/// An archive, and what each of its sessions must give.
+/// An archive, and the content that each of its sessions must restore.
 #[derive(Clone)]
 struct History {
     durable: Durable,
@@ -25,7 +25,7 @@ struct History {
 }
 
 impl History {
-    /// Generation 1 made the archive, generation 2 brought a session.
+    /// Generation 1 made the archive, generation 2 added a session.
     fn new() -> Self {
         let (durable, sessions, source) = with_a_small_session();
         Self {
@@ -36,7 +36,7 @@ impl History {
         }
     }
 
-    /// A world of its own, never the same twice.
+    /// A world with its own randomness and clock.
     fn world(&mut self) -> MemoryWorld {
         self.seed += 1;
         let mut world = MemoryWorld::new(self.durable.clone(), self.seed);
@@ -52,7 +52,7 @@ impl History {
         self.back_up_as_it_is()
     }
 
-    /// Backs up without a change. Nothing is ever fetched for it.
+    /// Backs up without a change, for which nothing is fetched.
     fn back_up_as_it_is(&mut self) -> Result<(), Failure> {
         let mut world = self.world();
         let ended = back_up(&mut world);
@@ -78,13 +78,13 @@ impl History {
         world.open_archive("home").unwrap().credential
     }
 
-    /// Takes all but ten bytes of a copy of a commit away.
+    /// Cuts a copy of a commit to ten bytes.
     fn damage(&mut self, generation: u64, copy: u8) {
         let name = self.credential().commit_copy_name(generation, copy).0;
         self.durable.store.get_mut(&name).unwrap().truncate(10);
     }
 
-    /// Takes a commit away, with all of its copies.
+    /// Removes all copies of a commit.
     fn lose(&mut self, generation: u64) {
         let credential = self.credential();
         for copy in 0..=255 {
@@ -236,8 +236,8 @@ fn a_head_whose_next_copy_is_taken_too_is_read_by_archive_open_before_another_co
     history.back_up();
     assert_eq!(history.copies(2), [0, 1]);
     let next = history.credential().commit_copy_name(2, 1).0;
-    // The same state once more, and now the next copy is damaged as well: without reading it could
-    // be another machine's.
+    // The same state again, and now the next copy is damaged too: without reading it, it could be
+    // another machine's.
     let mut history = before;
     history.durable.store.insert(next, vec![7; 10]);
     assert_eq!(
@@ -372,7 +372,8 @@ fn a_new_machine_is_told_of_a_damaged_newest_commit_and_nothing_old_passes_for_t
         "what has a name can be had"
     );
 
-    // On request, and said loudly; until this machine has written on it is remembered.
+    // Only on request, and with a warning. It is remembered until this machine has written a
+    // commit.
     let (ended, world) = elsewhere.open(Some(3));
     assert_eq!(ended, opened(2));
     assert_eq!(
@@ -424,11 +425,11 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
             durable: killed.crash(n).0,
             ..elsewhere.clone()
         };
-        // Taken over or not: the same commands once more.
+        // The same commands again, whether it was taken over or not.
         let mut world = after.world();
         match admin::open(&mut world, &request(Some(3))) {
             Ok(_) => {}
-            // It has written on already.
+            // It has written the next commit already.
             Err(Failure::BeforeKnown { known_generation }) => {
                 assert!(known_generation >= 3, "after a kill at call {n}")
             }
@@ -517,7 +518,7 @@ fn two_copies_that_authenticate_and_differ_are_named_and_refused() {
         "and not be written"
     );
     assert_eq!(one.open(None).0, Err(Failure::TwoCommits { generation: 3 }));
-    // The listing shows a copy though the first one is sound.
+    // The listing shows a copy although the first one is intact.
     assert_eq!(one.verify(), Err(Failure::ProblemsFound { count: 1 }));
 }
 
@@ -536,7 +537,7 @@ fn an_older_generation_is_opened_before_a_sound_one_and_never_written_after() {
             newest: 3
         })
     );
-    // The newest can be had again at any time.
+    // The newest commit can be taken over again at any time.
     assert_eq!(elsewhere.open(None).0, opened(3));
     elsewhere.take_over().unwrap();
     elsewhere.assert_whole();
@@ -554,7 +555,7 @@ fn no_older_generation_than_its_own_is_opened_by_a_machine_that_has_a_ledger() {
             })
         );
     }
-    // Its own generation is sound by its own bytes, whatever the store has of it.
+    // Its own generation is known from its own bytes, whatever the store has.
     history.damage(3, 0);
     assert_eq!(history.open(Some(4)).0.unwrap().generation, 3);
     assert_eq!(history.open(None).0.unwrap().damaged_newest, None);
@@ -583,8 +584,7 @@ fn a_newest_generation_whose_first_pack_is_lost_is_passed_over_as_well() {
     let (ended, _) = elsewhere.open(None);
     assert_eq!(ended.unwrap().damaged_newest, Some(3));
     assert_eq!(elsewhere.open(Some(3)).0.unwrap().generation, 2);
-    // Its commit is sound, so nothing is written beside it; the machine that has the metadata heals
-    // it.
+    // Its commit is intact, so no copy is written; the machine with the metadata heals it.
     assert_eq!(
         elsewhere.take_over(),
         Err(Failure::NewerSound {
@@ -604,7 +604,7 @@ fn a_newest_generation_whose_first_pack_is_lost_is_passed_over_as_well() {
     );
 }
 
-/// A history of 20 generations, and what this machine had been at generation `known`.
+/// A history of 20 generations, and the state of this machine at generation `known`.
 fn long_history(known: u64) -> (History, History) {
     let mut history = History::new();
     let mut past = None;
@@ -640,7 +640,7 @@ fn a_gap_in_the_history_is_said_and_the_passphrase_asked_for() {
     );
     assert_eq!(warnings(&world), [Warning::HistoryGap { generation: 13 }]);
     assert_eq!(world.secrets.asked_passphrases, 1);
-    // It writes on, and the commits that come carry the hashes that they must.
+    // It writes on, and the next commits carry the right hashes.
     for _ in 0..13 {
         gap.sessions.clear();
         gap.back_up();
@@ -687,8 +687,8 @@ fn a_gap_excuses_no_hash_that_contradicts_what_this_machine_knows() {
 #[test]
 fn what_the_ledger_keeps_fills_the_gaps_of_the_store() {
     let (mut history, _) = long_history(5);
-    // 16 is on the spine and older than the last 16 only in a longer history; the others are among
-    // the last 16.
+    // 16 is on the path of skips, and older than the last 16 only in a longer history; the others
+    // are among the last 16.
     for lost in [16, 15, 14, 12] {
         history.lose(lost);
     }

@@ -89,7 +89,7 @@ fn a_mistake_is_told_with_its_line_and_stops_what_asks_the_configuration_and_not
         );
         assert_eq!(
             error["next"],
-            "Write the path of a disk image or block device from / on."
+            "Write the absolute path of a disk image or block device."
         );
     }
     sandbox
@@ -156,7 +156,7 @@ fn the_daemon_opens_by_its_own_configuration_and_only_what_that_names() {
             .codes(),
         ["source-unavailable"]
     );
-    // A path is the caller's to open, also one that is called like a volume.
+    // The caller opens a path, even one with the name of a volume.
     let session = sandbox
         .wyng(&["backup", "home", "file=./other.img", "--config", &config])
         .success()
@@ -230,7 +230,7 @@ fn status_tells_what_is_overdue() {
     });
 }
 
-/// A folder of the kernel's, as it is on a laptop that is unplugged.
+/// The kernel's folder of power supplies on a laptop without mains power.
 fn battery(sandbox: &Sandbox, capacity: &str) -> String {
     let folder = sandbox.path("power");
     std::fs::create_dir_all(folder.join("BAT0")).unwrap();
@@ -288,7 +288,7 @@ fn on_battery_an_unattended_backup_is_put_off_and_after_three_days_it_runs_where
         ["deferred"]
     );
     backup("5", &[]).success();
-    // By hand nothing is counted; with the mains the note goes.
+    // A run by hand counts nothing; with mains power the note is removed.
     assert!(note.exists());
     std::fs::remove_dir_all(sandbox.path("power")).unwrap();
     let plugged = [

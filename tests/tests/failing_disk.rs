@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A disk that loses what was written and tells it at the sync: the run ends, nothing is reported
-//! that is not there, and the next one goes on.
+//! A disk that loses writes and reports it at the sync: the run ends, nothing is reported that is
+//! not stored, and the next run goes on.
 
 use wyng_tests::disk::FailingDisk;
 use wyng_tests::require::{Component, require};
@@ -8,15 +8,16 @@ use wyng_tests::sandbox::{Sandbox, noise, write_at};
 
 const MIB: usize = 1 << 20;
 
-/// `EIO`, `ENOSPC`, and `EROFS` once the journal was given up: which of them a sync is told depends
-/// on what the kernel wrote before it.
+/// `EIO`, `ENOSPC`, or `EROFS` once the journal was aborted: the error of a sync depends on what
+/// the kernel wrote before it.
 const STORE_CODES: [&str; 3] = ["store-failed", "store-full", "store-denied"];
 
 fn possible(test: &str) -> bool {
     require(Component::Root, test) && require(Component::Ext4, test)
 }
 
-/// A session; the disk fails under the next run, and after a restart the same command makes it.
+/// Makes a session; the disk fails during the next run; after a restart the same command makes the
+/// second session.
 fn survives(sandbox: &Sandbox, disk: &FailingDisk, codes: &[&str]) {
     sandbox
         .create("home", &["--chunk-size", "64K", "--pack-size", "1M"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A helper that talks first, talks nonsense, dies or is not there; and what one that works sees:
-//! ciphertext, and nothing else.
+//! A helper that prints first, sends nonsense, dies or is missing; and what a working helper sees:
+//! only ciphertext.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -22,8 +22,8 @@ fn prepared() -> Sandbox {
     sandbox
 }
 
-/// A backup with this helper fails so; then the real one finishes the job, and nothing of it is
-/// wrong.
+/// Checks that a backup with this helper fails with this error, and that the real helper then
+/// completes it correctly.
 fn fails_then_recovers(script: &str, status: i32, code: &str) {
     let mut sandbox = prepared();
     sandbox.replace_helper(script);
@@ -118,11 +118,11 @@ fn a_helper_that_takes_a_little_now_and_then_is_given_up() {
     );
 }
 
-/// There are so many numbers of slots, and each is asked for.
+/// Number of possible slots, each of which is requested.
 const SLOTS: u32 = 256;
 
-/// A sandbox whose helper says that every commit exists, and the file that grows by a byte with
-/// each such answer.
+/// A sandbox whose helper says of every commit that it exists, and the file that grows by a byte
+/// with each such answer.
 fn with_lying_helper(pause_ms: u32) -> (Sandbox, std::path::PathBuf) {
     let mut sandbox = prepared();
     let log = sandbox.path("claims");
@@ -242,8 +242,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[test]
-fn r6_a_backup_reads_nothing_back_but_receipts() {
-    let test = "r6_a_backup_reads_nothing_back_but_receipts";
+fn a_backup_reads_nothing_back_but_receipts() {
+    let test = "a_backup_reads_nothing_back_but_receipts";
     // Only root may look into processes that have made themselves undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
@@ -273,8 +273,7 @@ fn r6_a_backup_reads_nothing_back_but_receipts() {
         .filter(|line| !line.contains("O_WRONLY"))
         .filter_map(opened_name)
         .collect();
-    // The head is put again, to learn whether it is still there: the helper compares it with what
-    // it has.
+    // The head is put again to check that it still exists: the helper compares it with its file.
     let is_head = |name: &str| {
         sandbox
             .blobs()
@@ -295,7 +294,7 @@ fn r6_a_backup_reads_nothing_back_but_receipts() {
 }
 
 #[test]
-fn t10_a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
+fn a_push_answers_with_frames_of_fixed_sizes_and_no_more_than_its_receipts_need() {
     let mut sandbox = prepared();
     let answered = sandbox.path("answered");
     sandbox.replace_helper(&format!("$HELPER $1 | tee {}", answered.display()));
@@ -345,7 +344,7 @@ fn a_first_backup_cut_at_nine_tenths_sends_the_window_and_one_pack_again_at_most
     let content = noise(400 * MIB, 1);
     std::fs::write(sandbox.path("disk.img"), &content).unwrap();
     let cut_bytes = 360 * MIB;
-    // What went over the pipe until it broke, and then what went over it in the next run.
+    // The bytes that went over the pipe until it broke, and in the next run.
     sandbox.replace_helper(&format!(
         "dd bs=65536 count={cut_bytes} iflag=count_bytes status=none | $HELPER $1"
     ));
@@ -361,7 +360,7 @@ fn a_first_backup_cut_at_nine_tenths_sends_the_window_and_one_pack_again_at_most
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     let sent = sent.metadata().unwrap().len();
     let left = (content.len() - cut_bytes) as u64;
-    // A hundredth of it all may go into headers, tags and metadata.
+    // Headers, tags and metadata may take a hundredth.
     let allowed = left + (48 << 20) + content.len() as u64 / 100;
     assert!(sent <= allowed, "{sent} bytes were sent of {allowed}");
     assert!(
@@ -386,7 +385,7 @@ fn an_interrupted_backup_is_status_130_and_goes_on_where_it_stopped() {
     let lines = BufReader::new(backup.stderr.take().unwrap())
         .lines()
         .map(Result::unwrap);
-    // What was reported as sent so far; interrupted at the first line that says that something was.
+    // The bytes that were reported as sent so far; the run is interrupted at the first such report.
     let mut interrupted = false;
     for line in lines {
         let sent = serde_json::from_str::<serde_json::Value>(&line)
@@ -401,8 +400,8 @@ fn an_interrupted_backup_is_status_130_and_goes_on_where_it_stopped() {
     assert_eq!(outcome.expect(130).codes(), ["interrupted"]);
     let again = sandbox.wyng(&["backup", "home", "disk.img"]);
     let sent = again.success().json["sent_bytes"].as_u64().unwrap();
-    // Packs of 1 MiB hold seven chunks: all of it would be 586 MiB. The first 100 are there, but
-    // for what was on its way.
+    // Packs of 1 MiB hold seven chunks: the whole volume takes 586 MiB. The first 100 MiB are
+    // stored, except for packs in flight.
     assert!(
         sent < (586 - 100 + 50) << 20,
         "{sent} bytes were sent again"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Clients that say and pass anything at all, against the running daemon. It never ends, and others
-//! are served all the while.
+//! Clients that send any message and any descriptor to the running daemon. The daemon never ends,
+//! and others are served meanwhile.
 //!
 //! `WYNG_FUZZ_SEED` repeats a run's choices, and `WYNG_FUZZ_SECS` makes it longer.
 
@@ -25,10 +25,10 @@ use wyng_tests::service::{Service, until};
 const IMAGE_BYTES: usize = 300_000;
 const USUAL_SECS: u64 = 15;
 const THREADS: u64 = 4;
-/// On a machine that is busy the attack goes on until so much was tried.
+/// Minimum number of attempts; on a busy machine the attack goes on until then.
 const CONVERSATIONS_MIN: u64 = 50;
 const LOOKS_MIN: u32 = 5;
-/// Far fewer connections at once than a user may have.
+/// Number of simultaneous connections: far fewer than a user may have.
 const FLOOD: usize = 12;
 
 /// Choices that follow from a seed.
@@ -225,7 +225,7 @@ impl Chance {
     }
 }
 
-/// Descriptors of every kind that a client may have.
+/// Descriptors of every kind that a client can have.
 struct Zoo(Vec<OwnedFd>);
 
 impl Zoo {
@@ -238,7 +238,7 @@ impl Zoo {
         let ((read, write), (full_read, full)) = (pipe(), pipe());
         rustix::io::write(&full, &vec![0; 65_536]).unwrap();
         let (socket, other) = wyng_jail::packet_pair().unwrap();
-        // A socket that carries others, and itself.
+        // A socket with descriptors in flight, its own included.
         for carried in [&socket, &other, &read] {
             wyng_jail::send_packet(socket.as_fd(), b"x", &[carried.as_fd()]).unwrap();
         }
@@ -271,11 +271,11 @@ impl Zoo {
     }
 }
 
-/// What every attacker has.
+/// The tools of every attacker.
 struct Arena<'a> {
     socket: PathBuf,
     sandbox: &'a Sandbox,
-    /// Only one floods at a time, so that honest clients of the same user find room.
+    /// Only one attacker floods at a time, so that honest clients of the same user can connect.
     flooding: Mutex<()>,
     over: AtomicBool,
     conversations: AtomicU64,
@@ -438,7 +438,7 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
     }
 }
 
-/// Packets of anything, also behind a greeting.
+/// Packets of random bytes, also after a greeting.
 fn say_anything(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     let client = if chance.one_in(2) {
         RawClient::greeted(&arena.socket)
@@ -453,7 +453,7 @@ fn say_anything(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     }
 }
 
-/// Messages that are well formed, whenever they come.
+/// Well-formed messages in any phase.
 fn say_messages(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     let client = if chance.one_in(4) {
         RawClient::silent(&arena.socket)
@@ -476,7 +476,7 @@ fn say_messages(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     }
 }
 
-/// A command whose questions are answered, if not always well; it may be left at any time.
+/// A command whose questions are answered, not always correctly; the client may leave at any time.
 fn converse(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
     let client = RawClient::start(&arena.socket, command(chance, arena.sandbox));
     for _ in 0..chance.below(40) {
@@ -571,7 +571,7 @@ fn answer(
                 ToDaemon::Given { given, .. } => given.descriptors(),
                 _ => 1,
             };
-            // What is out of its bounds may be too long for a packet.
+            // A message that is out of bounds may be too long for a packet.
             if wyng_control::encode(&message).is_ok() {
                 client.give(&message, &zoo.some(chance, count));
             }
@@ -579,7 +579,7 @@ fn answer(
     }
 }
 
-/// Many at once, who say one thing over and over and hear nothing.
+/// Many clients at once, which send the same message again and again and read nothing.
 fn flood(chance: &mut Chance, arena: &Arena<'_>) {
     let Ok(_alone) = arena.flooding.try_lock() else {
         return;
@@ -661,7 +661,7 @@ fn random_clients_neither_end_the_daemon_nor_keep_others_from_it() {
     };
     let (begun, mut looks) = (Instant::now(), 0u32);
     std::thread::scope(|scope| {
-        // Also when this thread fails.
+        // Also when this thread panics.
         let over = Over(&arena.over);
         let attackers: Vec<_> = (0..THREADS)
             .map(|number| {

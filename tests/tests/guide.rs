@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! docs/qubes.md: its commands are ones that `wyng-ctl` has, its configuration is right, what it
-//! names is shipped, and the way to the first verified backup is short.
+//! docs/qubes.md: its commands exist in `wyng-ctl`, its configuration is valid, the files that it
+//! names are shipped, and the first verified backup takes few commands.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::process::Command;
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::Sandbox;
 
-/// From nothing to the first verified backup.
+/// Maximum number of commands up to the first verified backup.
 const COMMANDS_MAX: usize = 6;
 
 fn guide() -> String {
@@ -64,7 +64,7 @@ fn every_command_of_the_guide_is_one_that_there_is() {
             .arg("--help")
             .output()
             .unwrap();
-        // What is wrong before --help is told instead of the help.
+        // A mistake before --help is reported instead of the help.
         output.status.success()
     };
     let mut seen = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the store lost is named by verify and made again by the next backup, as far as sources and
-//! cache still have it; what cannot heal stays named.
+//! Objects that the store lost are named by verify and stored again by the next backup, as far as
+//! sources and cache still have them. Objects that cannot heal stay named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use wyng_tests::second_reader::SecondReader;
 const MIB: usize = 1 << 20;
 const CHUNK: u64 = 64 << 10;
 
-/// An archive of one volume, and what each of its sessions must give.
+/// An archive of one volume, and the content that each of its sessions must restore.
 struct History {
     sandbox: Sandbox,
     sessions: Vec<(String, Vec<u8>)>,
@@ -51,7 +51,7 @@ impl History {
         );
     }
 
-    /// The blobs that came since.
+    /// The blobs that were added since.
     fn added_since(&self, before: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
         self.sandbox.blobs().difference(before).cloned().collect()
     }
@@ -71,8 +71,8 @@ impl History {
         self.assert_restores(0..self.sessions.len());
     }
 
-    /// The same on a machine that knows only URL and passphrase, and by a reader that knows only
-    /// the format.
+    /// The same on a machine that knows only the store and the passphrase, and with a reader that
+    /// knows only the format.
     fn assert_whole_elsewhere(&self) {
         self.sandbox.adopt("passphrase").success();
         self.assert_whole();
@@ -108,7 +108,7 @@ fn packs(blobs: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Takes blobs away, to be put back.
+/// Removes blobs, which can be put back.
 fn take(blobs: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
     blobs
         .iter()
@@ -153,7 +153,7 @@ fn name(blob: &std::path::Path) -> String {
 fn a_lost_pack_is_named_and_its_chunks_are_sent_again() {
     let mut history = History::new();
     let first = packs(&history.sandbox.blobs());
-    // The volume grows, so that the source keeps what it had.
+    // The volume grows, so that the source keeps its old content.
     for seed in 2..4 {
         history.change(30 + seed, seed);
         history.back_up();
@@ -175,7 +175,7 @@ fn a_lost_pack_is_named_and_its_chunks_are_sent_again() {
         "{named:?}"
     );
     assert_eq!(history.damaged().len(), 3);
-    // With all archives, which one is damaged is said too.
+    // With all archives, the damaged one is named too.
     let status = history.sandbox.wyng(&["status"]);
     assert_eq!(status.expect(5).codes(), ["problems-found"]);
     assert_eq!(
@@ -212,7 +212,7 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     let taken = take(&second);
     history.sandbox.wyng(&["verify", "home"]).expect(5);
     history.back_up();
-    // Its metadata was in the cache; the chunk of its time is gone, and only that session needs it.
+    // Its metadata was in the cache. Its own chunk is lost, and only that session needs it.
     let verified = history.sandbox.wyng(&["verify", "home"]);
     let session = &history.sessions[1].0;
     assert_eq!(
@@ -232,7 +232,7 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     ]);
     assert_eq!(outcome.expect(5).codes(), ["session-damaged"]);
     assert!(!history.sandbox.path("out").exists());
-    // The same on a machine that comes to it anew: what is marked is no news.
+    // The same on a new machine: damage that is marked is not reported as new.
     history.sandbox.adopt("passphrase").success();
     assert_eq!(
         problems(history.sandbox.wyng(&["verify", "home"]).expect(5)).len(),
@@ -249,8 +249,8 @@ fn what_no_source_has_any_more_stays_named_and_heals_when_it_comes_back() {
     history.assert_whole_elsewhere();
 }
 
-/// A history of which the second session lacks a chunk that no source has any more; and the pack
-/// that it was in.
+/// A history whose second session lacks a chunk that no source has any more; and the pack of that
+/// chunk.
 fn lasting() -> (History, BTreeMap<PathBuf, Vec<u8>>) {
     let mut history = History::new();
     let before = history.sandbox.blobs();
@@ -293,7 +293,7 @@ fn damage_that_lasts_can_be_acknowledged_and_is_still_shown() {
         history.damaged(),
         std::slice::from_ref(&history.sessions[1].0)
     );
-    // To restore it is as impossible as before.
+    // It still cannot be restored.
     history
         .sandbox
         .wyng(&[
@@ -394,7 +394,7 @@ fn lost_metadata_comes_back_from_the_cache() {
         history.change(seed, seed);
         history.back_up();
     }
-    // Every node, every tail, and all chunks but those of a source that is still there.
+    // Every node, every tail, and all chunks except for those of a source that still exists.
     take(&packs(&history.sandbox.blobs()));
     let verified = history.sandbox.wyng(&["verify", "home"]);
     assert!(problems(verified.expect(5)).len() > 8);
@@ -451,7 +451,7 @@ fn a_new_machine_adopts_what_is_left_and_heals_it() {
         .wyng(&["backup", "home", "other.img"])
         .success();
     let before = history.sandbox.blobs();
-    history.change(35, 2); // it grows: the source keeps what it had
+    history.change(35, 2); // it grows: the source keeps its old content
     history.back_up();
     // The first packs are of the first volume's chunks; the other volume needs none of them.
     let gone = packs(&before).into_iter().find(|pack| {
@@ -480,7 +480,7 @@ fn a_new_machine_adopts_what_is_left_and_heals_it() {
     );
 }
 
-/// Two volumes whose chunks lie in packs of their own, and a pack that only the first one needs.
+/// Two volumes with chunks in separate packs, and a pack that only the first volume needs.
 struct TwoVolumes {
     sandbox: Sandbox,
     session: String,
@@ -590,7 +590,7 @@ fn whatever_lies_in_a_packs_place_is_damage_of_that_pack_and_heals() {
         archive.assert_only_that_is_damage(&format!("{kind:?}"));
         archive.back_up();
         archive.assert_healed(&format!("{kind:?}"));
-        // It may lie there for ever: nothing needs it any more.
+        // The pack may stay for ever: nothing needs it any more.
         archive.sandbox.adopt("passphrase").success();
         archive.assert_healed(&format!("{kind:?}, on a new machine"));
     }
@@ -617,7 +617,7 @@ fn whatever_lies_at_the_top_of_a_store_or_in_a_shards_place_keeps_nobody_out() {
         .into_iter();
     for (number, kind) in Foreign::ALL.iter().enumerate() {
         kind.place(&archive.sandbox.store().join(format!("foreign-{number}")));
-        // A folder would be a shard like others.
+        // A folder would be an ordinary shard.
         free.by_ref()
             .take(if *kind == Foreign::Folder { 0 } else { 40 })
             .for_each(|shard| kind.place(&shard));
@@ -638,7 +638,7 @@ fn a_lost_list_of_sessions_hurts_its_volume_alone() {
         .success()
         .session(0);
     take(&lost);
-    // A machine that has no cache from before.
+    // A machine without an old cache.
     sandbox.adopt("passphrase").expect(5);
     let listed = sandbox.wyng(&["list", "home"]);
     assert_eq!(listed.expect(5).codes(), ["sessions-lost"]);
@@ -662,7 +662,7 @@ fn a_lost_list_of_sessions_hurts_its_volume_alone() {
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     let backup = sandbox.wyng(&["backup", "home", "first.img", "second.img"]);
     assert_eq!(backup.expect(3).codes(), ["sessions-lost"]);
-    // Without the lost sessions it goes on when that is said.
+    // It goes on without the lost sessions when the option says so.
     let first = sandbox
         .wyng(&["backup", "home", "first.img", "--heal"])
         .success()
@@ -697,8 +697,8 @@ fn a_lost_list_of_sessions_can_be_acknowledged() {
     sandbox.adopt("passphrase").expect(5);
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     sandbox.wyng(&["verify", "home"]).expect(5);
-    // Marks the packs as lost. The source of the first volume is gone: nothing writes its list
-    // again.
+    // Marks the packs as lost. The source of the first volume is gone: nothing rewrites its session
+    // table.
     sandbox.wyng(&["backup", "home", "second.img"]).success();
     sandbox.wyng(&["verify", "home"]).expect(5);
     let list = "the list of the sessions of first.img";
@@ -725,7 +725,7 @@ fn a_lost_list_of_sessions_can_be_acknowledged() {
         status.success().json["archives"][0]["acknowledged"],
         serde_json::json!([list])
     );
-    // It is shown on, and to restore the volume is as impossible as before.
+    // It is still shown, and the volume still cannot be restored.
     assert_eq!(
         sandbox.wyng(&["list", "home"]).expect(5).codes(),
         ["sessions-lost"]
@@ -737,7 +737,7 @@ fn a_lost_list_of_sessions_can_be_acknowledged() {
             .codes(),
         ["sessions-lost"]
     );
-    // What comes back is whole once it was read.
+    // A pack that comes back counts as intact once it was read.
     put_back(&taken);
     sandbox.adopt("passphrase").success();
     assert_eq!(
@@ -774,7 +774,7 @@ fn damage_is_acknowledged_in_words_and_without_damage_that_is_said() {
 #[test]
 fn a_lost_part_of_the_key_table_hurts_what_was_sealed_with_its_keys_alone() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
-    // A leaf of the table has 32 keys, and each run that sends a chunk draws one.
+    // A leaf of the key table has 32 keys, and each run that sends a chunk draws one.
     let mut before = sandbox.blobs();
     for run in 0..32 {
         before = sandbox.blobs();
@@ -799,8 +799,8 @@ fn a_lost_part_of_the_key_table_hurts_what_was_sealed_with_its_keys_alone() {
     );
 }
 
-/// A new machine that has taken over after the one pack was lost that held the whole key table and
-/// the list of the sessions of `second.img`; that pack, and the session of `first.img`.
+/// A new machine that has taken over after the pack with the whole key table and the session table
+/// of `second.img` was lost; that pack, and the session of `first.img`.
 fn without_a_key_table() -> (Sandbox, BTreeMap<PathBuf, Vec<u8>>, String) {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "1M"]);
     sandbox.image("first.img", 2 * MIB, 1);
@@ -844,7 +844,7 @@ fn without_its_key_table_an_archive_goes_on_and_heals_from_its_sources() {
             .codes(),
         ["session-damaged"]
     );
-    // A new volume, and one whose records nothing opens any more.
+    // A new volume, and a volume whose records cannot be opened any more.
     sandbox.image("third.img", MIB, 3);
     sandbox.wyng(&["backup", "home", "third.img"]).success();
     sandbox.assert_restores("third.img", "latest", &noise(MIB, 3));
@@ -854,7 +854,7 @@ fn without_its_key_table_an_archive_goes_on_and_heals_from_its_sources() {
     );
     sandbox.wyng(&["backup", "home", "first.img"]).success();
     sandbox.assert_restores("first.img", &session, &noise(2 * MIB, 1));
-    // The lost part is still a part of the table, and so is the lost list.
+    // The lost part still belongs to the key table, and the lost session table to its volume.
     let verified = sandbox.wyng(&["verify", "home"]);
     assert!(
         verified.expect(5).json["problems"]
@@ -872,7 +872,7 @@ fn without_its_key_table_an_archive_goes_on_and_heals_from_its_sources() {
         );
     }
     sandbox.wyng(&["key", "check", "home"]).success();
-    // Elsewhere too, and by a reader that knows only the format.
+    // On another machine too, and with a reader that knows only the format.
     sandbox.adopt("passphrase");
     sandbox.wyng(&["verify", "home", "--deep"]).success();
     let volumes = [
@@ -935,7 +935,7 @@ fn what_is_appended_to_a_pack_is_damage_of_that_pack_and_heals() {
     }
 }
 
-/// Verifying a volume reads also what leads to its sessions and opens them.
+/// Verifying a volume also reads the metadata and keys of its sessions.
 #[test]
 fn a_pack_of_the_catalog_is_missed_by_every_volume() {
     let archive = TwoVolumes::new();
@@ -972,7 +972,7 @@ fn a_pack_of_the_catalog_is_missed_by_every_volume() {
 fn a_pack_whose_place_is_taken_goes_to_another_one() {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
     sandbox.image("disk.img", 8 * MIB, 1);
-    // A commit has but one place.
+    // A commit has only one place.
     let kept: BTreeSet<PathBuf> = (1..=4)
         .map(|generation| sandbox.commit(generation).parent().unwrap().to_owned())
         .collect();
@@ -1039,7 +1039,7 @@ fn a_pack_that_its_user_may_not_read_is_damage_of_that_pack_and_heals() {
     archive.assert_healed("EACCES");
 }
 
-/// The blob of the commit that the last backup made: the only one of its size that came since.
+/// The blob of the last backup's commit: the only new blob of that length.
 fn commit_since(history: &History, before: &BTreeSet<PathBuf>) -> PathBuf {
     let added = history.added_since(before);
     let commits: Vec<_> = added
@@ -1057,7 +1057,7 @@ fn the_machine_that_wrote_a_damaged_newest_commit_writes_on_and_all_is_clean_aga
     history.change(5, 2);
     history.back_up();
     let newest = commit_since(&history, &before);
-    // A loss of power where the store is took its bytes; nobody looks before the next backup.
+    // A loss of power at the store lost its bytes, and nothing reads it before the next backup.
     std::fs::write(&newest, b"").unwrap();
     history.change(6, 3);
     history.back_up();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! An archive is its id, whatever it is called here; what this machine knows of it is taken over by
-//! an opening, never thrown away; and a slot is live because the head lists it. The engine over a
-//! world in memory.
+//! An archive is identified by its id, whatever its name on this machine. Opening it keeps what
+//! this machine knows, and never discards it. A slot is live because the head lists it. These tests
+//! run the engine over a world in memory.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn verify(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
     verify::verify(world, &request)
 }
 
-/// A machine's state with another's store.
+/// A world with the state of one machine and another store.
 fn with_store(state: &Durable, store: &Durable) -> Durable {
     Durable {
         store: store.store.clone(),
@@ -107,7 +107,7 @@ fn an_opening_that_was_cut_before_its_name_has_its_ledger_and_can_be_forgotten()
     assert_eq!(open_as(&mut world, "again"), refused);
     let folder = ArchiveFolder::find(&mut world.files, "again").unwrap();
     folder.forget(&mut world.files, "again").unwrap();
-    // Whoever forgets what was known takes what is there.
+    // A machine that has forgotten what it knew accepts what the store has.
     assert_eq!(open_as(&mut world, "again").unwrap().generation, 2);
 }
 
@@ -150,13 +150,13 @@ fn forgetting_survives_a_kill_at_every_call() {
     );
 }
 
-/// Opens the archive wherever a kill may find it, and looks at what the kill left before anything
+/// Opens the archive, killed at every call, and checks the state after the kill before anything
 /// repairs it.
 fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
     let mut states = 0;
     killed_everywhere(base, &[], adopt, |n, survived| {
         states += 1;
-        // Whichever state counts, it is a whole one: no command asks for `archive open` again.
+        // Whichever state counts, it is complete: no command requires `archive open` again.
         let mut world = MemoryWorld::new(survived.cut.clone(), 30);
         let mut archive = world.open_archive("home").unwrap();
         assert_eq!(
@@ -310,7 +310,7 @@ fn metadata_that_the_store_lost_is_kept_by_an_opening_and_heals() {
         2,
         "each run has a pack, of chunks and of nodes"
     );
-    // The second holds the newest nodes of the tree of packs: what a new machine reads first.
+    // The second pack holds the newest nodes of the pack table, which a new machine reads first.
     for lost in packs {
         let mut damaged = now.clone();
         damaged.store.remove(&lost);
@@ -418,7 +418,7 @@ fn an_opening_writes_no_credential_where_the_service_manager_unseals_it() {
             "it lies nowhere in the clear"
         );
     }
-    // Where another one is unsealed, or none, it is written.
+    // Where another credential, or none, is unsealed, it is written.
     for other in [Some(vec![7; sealed.len()]), None] {
         let mut world = MemoryWorld::new(new_machine.clone(), 10);
         world.secrets.sealed = other;
@@ -492,7 +492,7 @@ fn a_verify_never_remembers_packs_that_no_commit_has() {
     back.store.insert(name, pack);
     let mut world = MemoryWorld::new(back, 30);
     assert_eq!(verify(&mut world), Ok(ExitStatus::Done));
-    // Then the journal is lost, and the same numbers are given to other packs.
+    // Then the journal is lost, and other packs get the same numbers.
     let mut lost = world.end();
     for (name, bytes) in &mut lost.files {
         if name.ends_with("/journal") {
@@ -506,8 +506,7 @@ fn a_verify_never_remembers_packs_that_no_commit_has() {
     assert_whole(&world.end(), &sessions);
 }
 
-/// A slot under any number and at any cost, as somebody makes one who knows neither passphrase nor
-/// ROOT.
+/// A slot with any number and cost, made without knowing the passphrase or ROOT.
 fn forged(durable: &Durable, number: u8, memory_kib: u32, passes: u32) -> Slot {
     let own = Slot::decode(&durable.store[&slot_name(0).0]).unwrap();
     let clear = SlotClear {
@@ -622,7 +621,7 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
     world.secrets.passphrase = recovery.clone();
     adopt(&mut world).unwrap();
     assert_whole_with(&world.end(), &sessions, "passphrase 10");
-    // The machine that has it all keeps the slot too.
+    // The machine with the whole state keeps the slot too.
     let mut world = MemoryWorld::new(durable, 60);
     adopt(&mut world).unwrap();
     let mut world = MemoryWorld::new(change(&world.end(), "passphrase 10", "last", 61), 62);
@@ -634,7 +633,7 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
             .unlock(&mut world)
             .is_ok()
     );
-    // A removed passphrase opens nothing, although its slot is there.
+    // A removed passphrase opens nothing, although its slot still exists.
     let mut world = MemoryWorld::new(elsewhere(&world.end()), 70);
     world.secrets.passphrase = b"passphrase 3".to_vec();
     assert_eq!(adopt(&mut world), Err(Failure::PassphraseRemoved));
@@ -698,7 +697,7 @@ fn a_key_command_passes_over_four_taken_numbers_and_no_more() {
     }
 }
 
-/// What the first kill leaves behind which something holds.
+/// The first state after a kill in which a condition holds.
 fn cut_behind(
     start: impl Fn() -> MemoryWorld,
     command: impl Fn(&mut MemoryWorld) -> Result<(), Failure>,
@@ -756,7 +755,7 @@ fn a_slot_has_a_date_and_a_label_and_the_one_that_opened_is_shown() {
         [(0, "", true), (1, "laptop", false)]
     );
     assert!(told[0].made_time > 0 && told[1].made_time > told[0].made_time);
-    // On another machine too: the commit holds them, sealed.
+    // On another machine too, because the sealed commit has them.
     let mut world = MemoryWorld::new(elsewhere(&world.end()), 20);
     world.secrets.passphrase = b"second".to_vec();
     adopt(&mut world).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The index of ids over many sessions: nothing is forgotten, few files stay.
+//! The index of ids over many sessions: no id is forgotten, and the number of files stays small.
 
 use wyng_archive::crypto::Id;
 use wyng_engine::cache::{Index, Location, Stored};
@@ -26,7 +26,7 @@ fn an_index_of_many_sessions_finds_every_id_in_at_most_four_files() {
     let mut index = Index::create(folder);
     let mut count = 0;
     for session in 0..20_u64 {
-        // Large and small ones by turns.
+        // Large and small sessions in turns.
         let end = count + if session % 5 == 0 { 700 } else { 40 };
         for number in count..end {
             index

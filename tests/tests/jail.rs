@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Each system call filter kills what its role has no business to do, and lets it live, panic and
-//! end otherwise.
+//! Each system call filter kills a role that makes a forbidden call, and otherwise lets it work,
+//! panic and exit.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -25,7 +25,7 @@ const ALL: [&str; 12] = [
 ];
 
 fn dies(profile: &str, attempt: &str) -> bool {
-    // Without the environment, as roles are started: no backtrace is made, which would open files.
+    // Without an environment, like roles: a backtrace would open files.
     let output = Command::new(program("in-profile"))
         .args([profile, attempt])
         .env_clear()
@@ -95,7 +95,7 @@ fn not_even_the_spawner_mounts() {
 
 const ENOSYS: i32 = 38;
 const EPERM: i32 = 1;
-/// What kills a far end: the numbers of x86-64.
+/// Calls that kill a far end, by their numbers on x86-64.
 const FORBIDDEN: [(&str, u32); 31] = [
     ("ptrace", 101),
     ("process_vm_readv", 310),
@@ -129,7 +129,7 @@ const FORBIDDEN: [(&str, u32); 31] = [
     ("getpid by its x32 number", 0x4000_0000 + 39),
     ("mount by its x32 number", 0x4000_0000 + 165),
 ];
-/// What a far end hears that this kernel has not.
+/// Calls that fail in a far end as if the kernel lacked them.
 const UNKNOWN: [(&str, u32); 7] = [
     ("add_key", 248),
     ("request_key", 249),
@@ -140,10 +140,10 @@ const UNKNOWN: [(&str, u32); 7] = [
     ("clone3", 435),
 ];
 
-/// What a far end hears of a system call with this first argument: an error's number, 0, or `None`
-/// if it dies of it.
+/// The result of a system call with this first argument in a far end: the number of an error, 0, or
+/// `None` if the call kills it.
 fn far_end_hears(call: u32, argument: u32) -> Option<i32> {
-    // A child that it should not have made says nothing.
+    // A child that it should not have made prints nothing.
     let script = "my $own = $$; my $made = syscall($ARGV[0] + 0, $ARGV[1] + 0, 0, 0, 0, 0); my $errno = $made == -1 ? $! + 0 : 0; print $errno if syscall(39) == $own";
     let mut command = Command::new(program("in-profile"));
     command.args([
@@ -184,8 +184,8 @@ fn a_far_end_dies_of_what_only_an_attack_does_and_can_do_without_the_rest() {
     for (name, call) in UNKNOWN {
         assert_eq!(far_end_hears(call, 0), Some(ENOSYS), "{name}");
     }
-    // Of user, mount, network, process, IPC, name and control group namespaces, each with the
-    // signal of a child that ends.
+    // The flags of user, mount, network, process, IPC, name and control group namespaces, each with
+    // the signal of an ending child.
     for namespace in [
         0x1000_0000,
         0x2_0000,

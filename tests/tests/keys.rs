@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Passphrases and recovery keys: added, changed, removed, proven, without encrypting anything
+//! Passphrases and recovery keys: added, changed, removed and tested without encrypting anything
 //! again.
 
 use wyng_archive::format::HeadCode;
@@ -19,7 +19,7 @@ fn check(sandbox: &Sandbox, file: &str) -> Outcome {
 }
 
 #[test]
-fn r26_a_second_passphrase_opens_here_and_on_another_machine() {
+fn a_second_passphrase_opens_here_and_on_another_machine() {
     let sandbox = archive_with_a_session();
     let second = sandbox.text("second", "another one\n");
     let before: u64 = sandbox
@@ -150,7 +150,7 @@ fn an_archive_whose_only_slot_is_damaged_is_status_5_in_verify() {
     std::fs::write(&slot, bytes).unwrap();
     let verified = sandbox.wyng(&["verify", "home"]);
     assert_eq!(verified.expect(5).json["problems"][0]["class"], "slot");
-    // Nobody can be told "wrong passphrase" by a slot that is damaged.
+    // A damaged slot must not report a wrong passphrase.
     sandbox.adopt("passphrase").expect(5);
 }
 
@@ -170,7 +170,7 @@ fn keys_are_proven_by_a_check_and_by_a_restore() {
 }
 
 #[test]
-fn r31_the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
+fn the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     sandbox.image("disk.img", MIB, 2);
@@ -187,7 +187,7 @@ fn r31_the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
         ])
     };
     open(&code).success();
-    // A typing error in any part is one, and says nothing about the store.
+    // A typing error in any part is reported as such, and not as a fault of the store.
     for place in [0, code.len() / 2, code.len() - 1] {
         let mut typed = code.clone().into_bytes();
         typed[place] = if typed[place] == b'7' { b'8' } else { b'7' };
@@ -200,7 +200,7 @@ fn r31_the_recovery_sheets_code_refuses_a_rollback_on_a_new_machine() {
     let generation = code.parse::<HeadCode>().unwrap().generation();
     let other = HeadCode::of(generation, &[7; 32]).to_string();
     assert_eq!(open(&other).expect(5).codes(), ["not-descended"]);
-    // The store shows what it was before the last backup.
+    // The store is reset to its state before the last backup.
     for blob in sandbox.blobs().difference(&old) {
         std::fs::remove_file(blob).unwrap();
     }
@@ -253,7 +253,7 @@ fn slots_are_listed_with_date_and_label_and_a_check_says_which_one_opened() {
         listed[0]["opened"].is_null() && listed[1]["opened"].is_string(),
         "{listed}"
     );
-    // The same in the words for people.
+    // The same as text for people.
     let mut plain = std::process::Command::new(sandbox.program("wyng-ctl"));
     plain
         .args([

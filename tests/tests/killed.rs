@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled: each command is killed at every one of its calls to the world, counted, not
-//! sampled. What was not durable is lost or torn. Then the same command once more, with no repair:
-//! it succeeds, and every session ever reported comes back exactly.
+//! Each command is killed at every one of its calls to the world, counted, not sampled. Writes that
+//! were not durable are lost or torn. Then the same command runs again without a repair: it
+//! succeeds, and every session that was ever reported restores exactly.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +22,7 @@ use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
 
-/// Worlds that begin with this state and these sources.
+/// Creates worlds that begin with this state and these sources.
 fn with_sources(base: &Durable, sources: &[Vec<u8>]) -> impl Fn() -> MemoryWorld {
     let (base, sources) = (base.clone(), sources.to_vec());
     move || {
@@ -50,8 +50,8 @@ fn a_first_backup_survives_a_kill_at_every_call() {
     let base = made();
     let calls = killed_everywhere(&base, &sources(), back_up, |n, survived| {
         assert!(survived.sessions.len() >= 2);
-        // What the journal holds is not sent again: nothing in the store is nobody's, but what came
-        // before it could be journaled.
+        // Packs in the journal are not sent again: the store has no unreferenced pack except for
+        // those that were sent before they could be journaled.
         let foreign = assert_whole(&survived.durable, &survived.sessions);
         assert!(
             foreign <= survived.arrived as u64,
@@ -61,7 +61,7 @@ fn a_first_backup_survives_a_kill_at_every_call() {
     assert!(calls > 50, "{calls} calls");
 }
 
-/// A run that commits after every two packs, whatever is finished by then.
+/// A run that commits after every two packs, whether or not a volume is finished.
 fn back_up_in_many_commits(world: &mut MemoryWorld) -> Result<(), Failure> {
     back_up_committing_after(world, 128 << 10)
 }
@@ -85,8 +85,7 @@ fn a_backup_whose_commits_cover_no_volume_survives_a_kill_at_every_call() {
     assert!(calls > 50, "{calls} calls");
 }
 
-/// What is left of a run that was killed once its first commits were made, before a volume was
-/// finished.
+/// The state after a run that was killed after its first commits and before a volume was finished.
 fn cut_before_a_volume_is_finished() -> (Durable, Vec<Vec<u8>>) {
     let sources = vec![noise(1_000_000, 1)];
     let mut world = MemoryWorld::new(made(), 10);
@@ -123,7 +122,7 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
         archive.sessions(&mut world.files, &volumes[0].1).unwrap(),
         []
     );
-    // A machine that has nothing but the store and the passphrase.
+    // A machine that has only the store and the passphrase.
     let mut world = MemoryWorld::new(
         Durable {
             store: cut.store,
@@ -148,7 +147,7 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
 #[test]
 fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it() {
     let (cut, _) = cut_before_a_volume_is_finished();
-    // Another volume is backed up next; the one that was begun has no session yet.
+    // Another volume is backed up next; the first one has no session yet.
     let mut world = MemoryWorld::new(cut, 20);
     world.volumes.sources = vec![noise(30_000, 5)];
     let request = backup::BackupRequest {
@@ -223,8 +222,8 @@ fn an_incremental_backup_survives_a_kill_at_every_call_and_so_do_older_sessions(
     assert!(calls > 30, "{calls} calls");
 }
 
-/// The same on a file system that clones files: what changed since the base snapshot is read, and
-/// the snapshot is rotated.
+/// The same on a file system that clones files: the ranges that changed since the base snapshot are
+/// read, and the snapshot is rotated.
 fn back_up_clones(world: &mut MemoryWorld) -> Result<(), Failure> {
     world.volumes.clones = true;
     back_up(world)
@@ -383,7 +382,7 @@ fn a_backup_by_base_snapshots_costs_what_changed_whatever_the_size() {
         back_up_clones(&mut again).unwrap();
         again.calls()
     };
-    // Trees of one height.
+    // Trees of height one.
     let (small, large) = (calls(1200), calls(12_000));
     assert!(
         large < small * 11 / 10,
@@ -524,7 +523,7 @@ fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not
                 );
                 (ended, world)
             };
-            // All that was sent has arrived.
+            // All sent packs have arrived.
             let (mut ended, mut world) = run(killed.crash(u64::MAX).0, 20);
             if let Err(Failure::CommitUnsettled { generation }) = ended {
                 settled += 1;
@@ -664,7 +663,7 @@ fn a_killed_restore_leaves_no_target_and_the_next_one_is_exact() {
     });
 }
 
-/// What a restore of the first session is asked for, to where something stands.
+/// The request of a restore of the first session over an existing target.
 fn back_to(session: &Reported, in_place: bool) -> restore::RestoreRequest {
     let name = jiff::Timestamp::from_second(session.time)
         .unwrap()
@@ -683,7 +682,7 @@ fn back_to(session: &Reported, in_place: bool) -> restore::RestoreRequest {
     }
 }
 
-/// A world in which the archive is unlocked, and something stands where the target goes.
+/// A world in which the archive is unlocked and the target exists.
 fn unlocked(base: &Durable, key: &Arc<DataKey>, there: Vec<u8>) -> MemoryWorld {
     let mut world = MemoryWorld::new(base.clone(), 10);
     (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A limit on the size of files, as shells and service managers set it: a command that meets it
-//! fails, and nothing else does.
+//! A limit on the size of files, as shells and service managers set it: only the command that
+//! reaches it fails.
 
 use std::process::Command;
 
@@ -25,7 +25,7 @@ fn limited(command: &Command, kib: u32) -> Command {
     limited
 }
 
-/// An archive with a session of a volume that has changed since.
+/// An archive with a session of a volume, which has changed since.
 fn changed() -> Sandbox {
     let sandbox = Sandbox::with_archive(&[]);
     let image = sandbox.image("disk.img", 4 * MIB, 1);
@@ -39,7 +39,7 @@ fn a_command_that_meets_the_limit_fails_and_the_daemon_serves_the_next_one() {
     let mut sandbox = changed();
     let mut command = limited(&Service::command(&sandbox, &[]), 512);
     let mut service = Service::started(&mut sandbox, &mut command);
-    // A pack on its way to the store, one on its way back, and a target.
+    // A pack on its way to the store, a pack on its way back, and a target.
     assert_eq!(
         sandbox
             .wyng(&["backup", "home", "disk.img"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes in use, on real btrfs and XFS: a clone of a running image is what a power cut would have
-//! left, and nothing worse.
+//! Volumes in use, on real btrfs and XFS: a clone of a running image is at worst in the state after
+//! a power cut.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ impl Drop for Guest {
     }
 }
 
-/// Appends records of 8 bytes, each synced before it counts, and writes other files meanwhile.
+/// Appends records of 8 bytes, each counted after its sync, and writes other files meanwhile.
 fn work(guest: &Path, acknowledged: &AtomicU64, over: &AtomicBool) {
     let mut records = File::create(guest.join("records")).unwrap();
     for record in 1.. {
@@ -133,7 +133,7 @@ fn a_clone_of_a_running_image_replays_its_journal_and_has_all_that_was_acknowled
     }
 }
 
-/// Runs `wyng-ctl` as an ordinary user, in a sandbox that is made over to that user.
+/// Runs `wyng-ctl` as an ordinary user, who owns the sandbox.
 fn as_user(pool: &Pool, arguments: &[&str]) -> Outcome {
     let command = pool.sandbox.command(arguments);
     let mut other = Command::new("setpriv");
@@ -183,14 +183,15 @@ fn an_ordinary_user_has_base_snapshots_where_he_may_write_at_the_top() {
             pool.kind
         );
         let compressed = pool.kind.options.contains("compress");
-        // FIEMAP does not tell which part of a compressed extent is used: it is read, and known.
+        // FIEMAP does not show which part of a compressed extent is used: it is read, and found to
+        // be known.
         assert_eq!(number(&outcome, "changed_bytes"), 64 << 10);
         assert!(
             compressed || number(&outcome, "read_bytes") == 64 << 10,
             "{}",
             outcome.json
         );
-        // Another's folder is not used, nor changed.
+        // The folder of another user is neither used nor changed.
         give("65534:65534");
         run(Command::new("chown")
             .args(["-R", "root:root"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands that only look: they wait for nobody, change nothing, and need neither a lock nor a
-//! folder that can be written.
+//! Commands that only look: they wait for no other command, change nothing, and need neither a lock
+//! nor a writable folder.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -62,7 +62,7 @@ fn whoever_looks_is_answered_beside_a_command_that_works() {
         sandbox.wyng(&["lock", "nothing"]).expect(2).codes(),
         ["unknown-archive"]
     );
-    // By a daemon of one's own over the same state, too.
+    // Also with a private daemon over the same state.
     let socket = sandbox.path("socket");
     sandbox.talk_to_nobody();
     for look in LOOKS {
@@ -100,7 +100,7 @@ fn whoever_looks_is_answered_beside_a_private_daemon_that_works() {
     );
 }
 
-/// Each file of the state with its bytes, and when it and its folders were changed.
+/// Each file of the state with its bytes, and the times of change of files and folders.
 fn seen(folder: &Path) -> BTreeMap<PathBuf, (std::time::SystemTime, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for file in files_below(folder) {
@@ -132,7 +132,7 @@ fn a_look_changes_no_file_of_what_a_cut_run_left() {
     sandbox.image("disk.img", 4 << 20, 2);
     sandbox.replace_helper("dd bs=65536 count=40 status=none | $HELPER $1");
     sandbox.wyng(&["backup", "home", "disk.img"]).expect(6);
-    // What a rebuild would sweep, and a journal whose end is torn.
+    // Files that a rebuild would sweep, and a journal with a torn end.
     let archives = sandbox.state().join("archives");
     let archive = files_below(&archives)
         .into_iter()
@@ -210,8 +210,7 @@ fn a_look_finds_a_whole_state_while_others_are_committed() {
     );
 }
 
-/// A folder that is mounted once more, so that nothing in it can be written; unmounted when
-/// dropped.
+/// A read-only bind mount of a folder over itself; unmounted when dropped.
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {
@@ -249,7 +248,7 @@ fn a_state_on_a_file_system_that_is_read_only_can_be_looked_at_and_restored_from
         .wyng(&["backup", "home", "disk.img"])
         .success()
         .session(0);
-    // A service gives the state to the user who holds keys, where there is one; later it cannot.
+    // A service gives the state to the keyholder's user, if there is one; later it cannot.
     Service::start(&mut sandbox).stop();
     sandbox.talk_to_nobody();
     let read_only = ReadOnly::mount(&sandbox.state());
@@ -322,7 +321,7 @@ fn a_state_folder_without_the_right_to_write_can_be_looked_at_and_restored_from(
         as_user(&["backup", "home", "disk.img"]).expect(1).codes(),
         ["state-io"]
     );
-    // Of a folder that cannot be made, the path is told.
+    // The path of a folder that cannot be made is reported.
     let unusable = sandbox.path("disk.img").join("state");
     let unusable = unusable.to_str().unwrap();
     let refused = as_user(&["backup", "home", "disk.img", "--state-dir", unusable]);

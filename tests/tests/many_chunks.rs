@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A volume with as many chunks as one of 1 TiB: 8 million places, of which 2 million hold
-//! something. Memory and local state depend on their number and not on their size, so here a chunk
-//! has 1 KiB; the source is computed, the state is on the disk, and what is sent is dropped.
+//! A volume with as many chunks as one of 1 TiB: 8 million indices, 2 million of them with data.
+//! Memory and local state depend on the number of chunks and not on their size, so a chunk has 1
+//! KiB here; the source is computed, the state is on the disk, and sent blobs are dropped.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
@@ -23,17 +23,17 @@ use wyngd::keyholder::real_world::StateFiles;
 use zeroize::Zeroizing;
 
 const CHUNK_BYTES: u64 = 1024;
-/// As many as 1 TiB has at 128 KiB.
+/// Number of chunks of 128 KiB in 1 TiB.
 const PLACES: u64 = 8 << 20;
-/// Of each 256 places the first 64 hold something.
+/// The first 64 of each 256 chunks have data.
 const STRETCH: u64 = 64;
 const STRETCH_EVERY: u64 = 256;
 const CHUNKS: u64 = PLACES / STRETCH_EVERY * STRETCH;
 const SIZE_BYTES: u64 = PLACES * CHUNK_BYTES;
-/// What the keyholder may take of the 128 MiB; 32 MiB are for packs on their way, and the rest for
-/// the other processes.
+/// Maximum memory of the keyholder, a part of the 128 MiB; 32 MiB are for packs in flight, and the
+/// rest for the other processes.
 const MEMORY_MAX_KIB: u64 = 88 << 10;
-/// 0.1 % of the chunks if each had 128 KiB, and 3 MB a session.
+/// Maximum local state: 0.1 % of the data if each chunk had 128 KiB, and 3 MB for each session.
 const STATE_MAX_BYTES: u64 = CHUNKS * 131 + 3_000_000;
 
 /// State files are real; the store takes everything and keeps nothing.
@@ -103,7 +103,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         },
     )
     .unwrap();
-    // Argon2 had 64 MiB, which is no part of a backup.
+    // Argon2 used 64 MiB, which do not count for a backup.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     back_up(&mut world);
     assert_eq!(world.client.changed_bytes, [CHUNKS * CHUNK_BYTES]);
@@ -122,7 +122,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
     assert!(state_bytes <= STATE_MAX_BYTES, "{state_bytes} bytes");
 }
 
-/// The most memory that was resident since it was last asked to forget.
+/// Peak resident memory since the peak was last reset, bytes.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -132,7 +132,7 @@ fn peak_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Of each file once: an archive's folder has a link to it too.
+/// Each file counts once, because an archive's folder has links to it too.
 fn bytes_below(folder: &Path) -> u64 {
     let files = wyng_tests::sandbox::files_below(folder);
     let files: BTreeSet<_> = files
@@ -163,7 +163,7 @@ impl Clock for SecondsClock {
     }
 }
 
-/// Keys and seeds: nothing is kept of what they seal.
+/// Keys and seeds; what they seal is dropped.
 struct HashedRandom(u64);
 
 impl Random for HashedRandom {
@@ -186,7 +186,7 @@ impl Random for HashedRandom {
 struct TakesAll {
     put_number: u64,
     receipts: VecDeque<Receipt>,
-    /// What was put under which name, by its hash.
+    /// The hash of each blob by its name.
     names: HashMap<[u8; 32], [u8; 32]>,
 }
 
@@ -228,7 +228,7 @@ impl Store for TakesAll {
     }
 
     fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
-        // As late as a window of 32 MiB lets them be.
+        // Receipts come as late as a window of 32 MiB allows.
         if wait || self.receipts.len() > 2 {
             Ok(self.receipts.pop_front())
         } else {
@@ -240,7 +240,7 @@ impl Store for TakesAll {
         Ok(())
     }
 
-    // What a backup never asks for.
+    // Calls that a backup never makes.
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
         panic!("this store takes every name")
     }
@@ -268,7 +268,7 @@ impl Store for TakesAll {
 
 /// A volume whose bytes follow from their places.
 struct ComputedVolume {
-    /// Chunks of this number have other bytes in the next session.
+    /// Chunks that have other bytes in the next session.
     changed: Option<u64>,
 }
 
@@ -341,7 +341,7 @@ impl Volumes for ComputedVolume {
 
     fn close_source(&mut self, _: u32) {}
 
-    // What a backup never asks for.
+    // Calls that a backup never makes.
     fn drop_base(&mut self, _: u32) -> Result<(), Failure> {
         panic!("a backup has no target")
     }

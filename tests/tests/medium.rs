@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The disk and not the page cache: bytes rot beneath a file system or a device whose cache still
-//! shows the right ones.
+//! Reading the disk and not the page cache: bytes change below a file system or device whose cache
+//! still has the right ones.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A file system that this machine has, of each kind that has no checksums of data.
+/// A file system of each kind without checksums of data that this machine supports.
 fn disks(test: &'static str) -> impl Iterator<Item = LoopMount> {
     let there = move |kind: &&str| {
         require(
@@ -111,7 +111,7 @@ fn verify_and_restore_leave_nothing_of_the_store_in_the_page_cache() {
     }
 }
 
-/// As fincore tells it.
+/// The bytes of a file in the page cache, as fincore reports them.
 fn cached_pages(file: &Path) -> u64 {
     let output = Command::new("fincore")
         .args(["--noheadings", "--output", "PAGES"])
@@ -171,7 +171,7 @@ fn what_rotted_beneath_a_base_snapshot_comes_from_the_store() {
             pool.back_up(&path);
             assert_eq!(pool.bases().len(), 1);
             pool.disk.rot(&path);
-            // By its extents the volume is what it was. 48 chunks are few enough for the samples of
+            // The extents of the volume are unchanged. 48 chunks are few enough for the samples of
             // --quick to read nearly all of them.
             let outcome = pool
                 .sandbox
@@ -216,7 +216,7 @@ fn a_comparison_finds_what_rotted_beneath_a_base_snapshot() {
         pool.disk.rot(&path);
         let compared = pool.sandbox.wyng(&["diff", "home", "vm"]);
         if pool.kind.name == "btrfs" {
-            // It has checksums, and gives no bytes at all.
+            // It has checksums, and the read fails.
             assert_eq!(compared.expect(1).codes(), ["source-read"]);
         } else {
             assert_eq!(compared.success().json["damaged_bytes"], json!(65_536));

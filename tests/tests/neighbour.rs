@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon beside whatever else the machine does: what was in the page cache is there
-//! afterwards, and nothing else.
+//! The daemon next to other programs: the page cache has the same pages before and after.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -16,8 +15,8 @@ use wyng_tests::sandbox::{Sandbox, noise};
 const MIB: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
 
-/// A folder on a disk: temporary folders are often in memory, where nothing can be dropped. `None`
-/// when this one is too.
+/// A folder on a disk, because temporary folders are often in memory, where no page can be dropped.
+/// `None` when this folder is in memory too.
 fn folder_on_disk(test: &str) -> Option<tempfile::TempDir> {
     if !require(Component::Fincore, test) {
         return None;
@@ -39,7 +38,7 @@ fn drop_all(path: &Path) {
     fadvise(&file, 0, None, Advice::DontNeed).unwrap();
 }
 
-/// Brings just these bytes of a file into the page cache.
+/// Reads exactly these bytes of a file into the page cache.
 fn bring_in(path: &Path, range: &Range<u64>) {
     let file = File::open(path).unwrap();
     fadvise(&file, 0, None, Advice::Random).unwrap();
@@ -47,7 +46,7 @@ fn bring_in(path: &Path, range: &Range<u64>) {
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, range.start).unwrap();
 }
 
-/// How many pages of a file are in the page cache.
+/// Number of pages of a file in the page cache.
 fn cached_count(path: &Path) -> u64 {
     let output = Command::new("fincore")
         .args(["-n", "-o", "PAGES"])
@@ -61,7 +60,7 @@ fn cached_count(path: &Path) -> u64 {
         .unwrap()
 }
 
-/// Whether every page of a range is there. To ask about one that is not begins to read it.
+/// Whether every page of a range is in the page cache. Checking a missing page starts a read of it.
 fn is_cached(path: &Path, range: &Range<u64>) -> bool {
     let file = File::open(path).unwrap();
     fadvise(&file, 0, None, Advice::Random).unwrap();
@@ -86,7 +85,7 @@ fn a_backup_leaves_the_page_cache_as_it_was() {
     let image = disk.path().join("disk.img");
     std::fs::write(&image, noise(16 << 20, 1)).unwrap();
     drop_all(&image);
-    // A long range, one that ends within a piece, and a single piece between what is not there.
+    // A long range, a range that ends within a piece, and a single piece between missing ones.
     let in_use = [
         2 * MIB..5 * MIB,
         7 * MIB..7 * MIB + 3 * PAGE_BYTES,

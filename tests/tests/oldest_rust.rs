@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The oldest Rust that each crate claims to need, against its dependencies. Our own code is not
-//! looked at: clippy and `make oldest` do that.
+//! The oldest Rust that each crate claims, compared with its dependencies. The crates' own code is
+//! checked by clippy and `make oldest`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// A version of Rust: major, minor, patch. Missing parts are 0, and a package without a claim needs
+/// A version of Rust: major, minor, patch. Missing parts are 0, and a package without a claim has
 /// version 0.
 fn version(text: Option<&str>) -> [u64; 3] {
     let mut version = [0; 3];
@@ -30,7 +30,7 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap()
 }
 
-/// By `key`, each object of a list.
+/// The objects of a list by the value of `key`.
 fn by<'v>(values: &'v [Value], key: &str) -> BTreeMap<&'v str, &'v Value> {
     values
         .iter()
@@ -38,8 +38,8 @@ fn by<'v>(values: &'v [Value], key: &str) -> BTreeMap<&'v str, &'v Value> {
         .collect()
 }
 
-/// Everything that is compiled to build a package: its dependencies and theirs, build scripts'
-/// among them, but not those of tests.
+/// All packages that are compiled to build a package: its dependencies and theirs, those of build
+/// scripts included, those of tests excluded.
 fn closure<'v>(nodes: &BTreeMap<&'v str, &'v Value>, package: &'v str) -> BTreeSet<&'v str> {
     let (mut found, mut left) = (BTreeSet::new(), vec![package]);
     while let Some(package) = left.pop() {
@@ -60,7 +60,7 @@ fn closure<'v>(nodes: &BTreeMap<&'v str, &'v Value>, package: &'v str) -> BTreeS
     found
 }
 
-/// Each dependency that asks for a newer Rust than the member of the workspace that uses it.
+/// Each dependency that requires a newer Rust than the workspace member that uses it.
 fn faults(metadata: &Value) -> Vec<String> {
     let packages = by(list(metadata, "packages"), "id");
     let nodes = by(list(&metadata["resolve"], "nodes"), "id");
@@ -142,7 +142,7 @@ fn a_dependency_of_a_dependency_that_asks_for_more_is_found_and_one_of_tests_is_
     assert_eq!(faults(&metadata), ["ours (1.85) uses far (1.85.1)"]);
 }
 
-/// The scripts that ask for a Rust ask for what the manifests say.
+/// The scripts require the same Rust as the manifests.
 #[test]
 fn the_makefile_and_the_packages_ask_for_the_rust_that_the_manifests_name() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

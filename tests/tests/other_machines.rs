@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Another machine, a copied or an older state, and a store that goes back in time.
+//! Another machine, a copied or older state, and a store that goes back in time.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to));
 }
 
-/// Puts a copy of the state into the place of the state.
+/// Replaces the state by a copy of it.
 fn replace_state(sandbox: &Sandbox, copy_of: &Path) {
     std::fs::remove_dir_all(sandbox.state()).unwrap();
     copy(copy_of, &sandbox.state());
@@ -72,7 +72,7 @@ fn two_writers_are_told_apart_and_the_stale_one_stops() {
     sandbox.wyng(&["archive", "take-over", "home"]).success();
     change_and_back_up(&sandbox, 2).success();
     copy(&sandbox.state(), &mine);
-    // The first machine knows nothing of all that.
+    // The first machine does not know about it.
     replace_state(&sandbox, &theirs);
     let before = sandbox.blobs();
     assert_eq!(
@@ -108,7 +108,7 @@ fn two_writers_are_told_apart_and_the_stale_one_stops() {
 }
 
 #[test]
-fn r17_an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() {
+fn an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() {
     let sandbox = archive_with_a_session();
     let old = sandbox.path("old");
     copy(&sandbox.state(), &old);
@@ -137,7 +137,7 @@ fn r17_an_older_state_directory_is_stopped_at_its_first_commit_and_catches_up() 
 }
 
 #[test]
-fn r31_a_store_that_goes_back_in_time_is_refused() {
+fn a_store_that_goes_back_in_time_is_refused() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();
@@ -172,7 +172,7 @@ fn another_history_from_the_same_start_is_refused() {
     }
     let known = sandbox.path("known");
     copy(&sandbox.state(), &known);
-    // Somebody with a copy writes another, longer history, and puts it into the store's place.
+    // An attacker with a copy writes another, longer history, and replaces the store by it.
     replace_state(&sandbox, &state);
     std::fs::remove_dir_all(sandbox.store()).unwrap();
     copy(&store, &sandbox.store());
@@ -273,7 +273,7 @@ fn added(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) -> Vec<(PathBuf, Vec<u8>
 }
 
 #[test]
-fn r31_no_older_block_or_tail_passes_for_a_newer_one() {
+fn no_older_block_or_tail_passes_for_a_newer_one() {
     let sandbox = archive_with_a_session();
     let start = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();
@@ -281,8 +281,7 @@ fn r31_no_older_block_or_tail_passes_for_a_newer_one() {
     let second = sandbox.blobs();
     change_and_back_up(&sandbox, 3).success();
     let newer = added(&sandbox, &second);
-    // A pack of chunks and nodes, and a commit: each is replaced by what had its place a run
-    // before.
+    // A pack of chunks and nodes, and a commit: each is replaced by the one of the previous run.
     assert!(
         newer.len() >= 2 && newer.len() == older.len(),
         "{} and {} blobs",
@@ -300,10 +299,10 @@ fn r31_no_older_block_or_tail_passes_for_a_newer_one() {
         std::fs::write(blob, stale).unwrap();
         sandbox.wyng(&["verify", "home"]).expect(5);
         let out = sandbox.path("out");
-        // This machine may still have all it needs; then it gives back the newest state, and no
-        // other.
+        // This machine may still have everything that it needs; then it restores the newest state,
+        // and no other.
         restores_newest_or_refuses(&sandbox, &out, &content);
-        // Nor is it taken by a machine that knows nothing yet.
+        // A machine that knows nothing yet does not accept it either.
         assert_eq!(sandbox.adopt("passphrase").status, 5);
         restores_newest_or_refuses(&sandbox, &out, &content);
         std::fs::write(blob, bytes).unwrap();
@@ -333,7 +332,7 @@ fn restores_newest_or_refuses(sandbox: &Sandbox, target: &Path, newest: &[u8]) {
 }
 
 #[test]
-fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
+fn a_slot_of_before_a_key_change_does_not_come_back() {
     let sandbox = archive_with_a_session();
     let is_slot = |bytes: &[u8]| bytes.starts_with(b"wyngslot");
     let (old, _) = added(&sandbox, &BTreeSet::new())
@@ -352,7 +351,7 @@ fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
     std::fs::write(&new, std::fs::read(&old).unwrap()).unwrap();
     let verified = sandbox.wyng(&["verify", "home"]);
     verified.expect(5);
-    // Somebody who knows the old passphrase gets nothing by it, on any machine.
+    // The old passphrase opens nothing, on any machine.
     for passphrase in ["passphrase", "second"] {
         let opened = sandbox.adopt(passphrase);
         assert!(
@@ -364,15 +363,15 @@ fn r31_a_slot_of_before_a_key_change_does_not_come_back() {
 }
 
 #[test]
-fn r17_a_copied_state_directory_repeats_no_nonce() {
+fn a_copied_state_directory_repeats_no_nonce() {
     let sandbox = archive_with_a_session();
     let (state, store) = (sandbox.path("state-copy"), sandbox.path("store-copy"));
     copy(&sandbox.state(), &state);
     copy(&sandbox.store(), &store);
     let before = sandbox.blobs();
     let mut windows: std::collections::HashSet<[u8; 24]> = std::collections::HashSet::new();
-    // The copy first makes the same backup, and then another one: neither may seal under a nonce
-    // that the other has used.
+    // The copy makes the same backup first, and then another one: neither may use a nonce that the
+    // other has used.
     for seed in [2, 2, 3] {
         change_and_back_up(&sandbox, seed).success();
         let mut own = Vec::new();
@@ -396,7 +395,7 @@ fn r17_a_copied_state_directory_repeats_no_nonce() {
 }
 
 #[test]
-fn r31_a_second_name_opens_no_second_history() {
+fn a_second_name_opens_no_second_history() {
     let sandbox = archive_with_a_session();
     let old = sandbox.blobs();
     change_and_back_up(&sandbox, 2).success();

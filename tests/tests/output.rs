@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the commands print is what `docs/schema` says: every command, done and failed.
+//! The output of the commands conforms to `docs/schema`: every command, succeeding and failing.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ fn schema(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Runs a command with an exit status that is expected, and keeps what it printed.
+/// Runs a command, checks its exit status, and keeps its output.
 struct Tour {
     sandbox: Sandbox,
     outputs: String,
@@ -190,7 +190,7 @@ fn every_output_is_what_its_schema_says() {
             .all(|phase| phases.contains(*phase)),
         "{phases:?}"
     );
-    // What the schema does not know is found.
+    // Output that the schema does not know is found.
     let unknown =
         tour.sandbox.text("unknown", "{\"schema\":1,\"command\":\"lock\",\"exit\":0,\"errors\":[],\"archive\":\"home\",\"more\":1}\n");
     assert!(
@@ -263,15 +263,15 @@ fn commands_of_the_schema() -> BTreeSet<String> {
         .collect()
 }
 
-/// Words that are no command have none.
+/// Words that are not a command have no command's schema.
 fn text_of(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or("").to_owned()
 }
 
-/// Turns the rest of a line around, and is not seen itself.
+/// A character that reverses the rest of a line and is invisible itself.
 const TURNS: &str = "\u{202e}\u{200b}";
 
-/// What a command shows to a person, on both streams.
+/// The output of a command for a person, on both streams.
 fn shown(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let command = sandbox.command(arguments);
     let mut plain = Command::new(command.get_program());
@@ -304,23 +304,18 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
     let target = sandbox.path(&format!("target{TURNS}"));
     let target = target.to_str().unwrap();
     let mut seen = 0;
-    let mut see = |sandbox: &Sandbox, names_it: bool, arguments: &[&str]| {
+    let mut see = |sandbox: &Sandbox, arguments: &[&str]| {
         let shown = shown(sandbox, arguments);
         assert!(
             !shown
                 .contains(|char: char| TURNS.contains(char) || (char.is_control() && char != '\n')),
             "{arguments:?}: {shown:?}"
         );
-        assert_eq!(
-            shown.contains("\\u{202e}"),
-            names_it,
-            "{arguments:?}: {shown}"
-        );
+        assert!(shown.contains("\\u{202e}"), "{arguments:?}: {shown}");
         seen += 1;
     };
     see(
         &sandbox,
-        true,
         &[
             "archive",
             "create",
@@ -333,9 +328,9 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
             "3",
         ],
     );
-    see(&sandbox, true, &["backup", "home", &source]);
-    see(&sandbox, true, &["backup", "home", &source, "--dry-run"]);
-    see(&sandbox, true, &["monitor", "home", &source]);
+    see(&sandbox, &["backup", "home", &source]);
+    see(&sandbox, &["backup", "home", &source, "--dry-run"]);
+    see(&sandbox, &["monitor", "home", &source]);
     for look in [
         ["list", "home"].as_slice(),
         &["status"],
@@ -343,35 +338,30 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
         &["archive", "show", "home"],
         &["recovery-sheet", "home"],
     ] {
-        see(&sandbox, true, look);
+        see(&sandbox, look);
     }
-    see(&sandbox, true, &["restore", "home", &name, "--to", target]);
-    see(&sandbox, true, &["restore", "home", &name, "--to", target]); // it exists
-    see(&sandbox, true, &["diff", "home", &name]);
-    see(&sandbox, true, &["diff", "home", &name, "--with", "latest"]);
-    // Names that nothing has, in errors.
-    see(&sandbox, true, &["list", "home", &format!("no{TURNS}such")]);
+    see(&sandbox, &["restore", "home", &name, "--to", target]);
+    see(&sandbox, &["restore", "home", &name, "--to", target]); // the target exists
+    see(&sandbox, &["diff", "home", &name]);
+    see(&sandbox, &["diff", "home", &name, "--with", "latest"]);
+    // Unknown names in errors.
+    see(&sandbox, &["list", "home", &format!("no{TURNS}such")]);
     see(
         &sandbox,
-        true,
         &["list", "home", &name, "--session", &format!("2{TURNS}")],
     );
-    see(&sandbox, true, &["list", &format!("no{TURNS}archive")]);
-    see(&sandbox, true, &["backup", "home", &again]);
-    see(
-        &sandbox,
-        true,
-        &["backup", "home", &format!("{name}={again}x")],
-    );
-    // Damage names who needs it.
+    see(&sandbox, &["list", &format!("no{TURNS}archive")]);
+    see(&sandbox, &["backup", "home", &again]);
+    see(&sandbox, &["backup", "home", &format!("{name}={again}x")]);
+    // Damage names the sessions that need the object.
     for blob in sandbox.blobs() {
         if blob.metadata().unwrap().len() > 60_000 {
             flip_a_bit(&blob);
         }
     }
-    see(&sandbox, true, &["verify", "home"]);
-    see(&sandbox, true, &["status"]);
-    // Whoever watches sees the names of others.
+    see(&sandbox, &["verify", "home"]);
+    see(&sandbox, &["status"]);
+    // A watching client sees the names of others.
     let gate = sandbox.path("gate");
     wyng_tests::disk::run(Command::new("mkfifo").arg(&gate));
     sandbox.replace_helper(&format!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `make install-dom0` and `make install-vm` put where, and the packages that carry it: built,
-//! installed into a folder, and run from there.
+//! The files that `make install-dom0` and `make install-vm` install, and the packages with them:
+//! built, installed into a folder, and run from there.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use wyng_tests::programs::{program, static_helper};
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise};
 
-/// The package of the admin domain: each file but manual pages and documents, with its mode.
+/// The package of the admin domain: each file except for manual pages and documents, with its mode.
 const DOM0: [(&str, u32); 29] = [
     ("etc/qubes/policy.d/60-wyng.policy", 0o664),
     ("usr/bin/wyng-ctl", 0o755),
@@ -45,7 +45,7 @@ const DOM0: [(&str, u32); 29] = [
     ("usr/share/zsh/site-functions/_wyng-ctl", 0o644),
 ];
 
-/// The package of a template, likewise.
+/// The package of a template, in the same form.
 const VM: [(&str, u32); 8] = [
     ("etc/qubes-rpc/wyng.Fetch", 0o755),
     ("etc/qubes-rpc/wyng.Prune", 0o755),
@@ -82,14 +82,14 @@ fn make(target: &str, variables: &[(&str, &Path)]) {
             .iter()
             .map(|(name, path)| format!("{name}={}", path.display())),
     );
-    // A make above this one must not be asked for its own targets' jobs.
+    // The job server of an outer make must not be used.
     run(command
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("MFLAGS"));
 }
 
-/// Every file below a folder, with its mode; without what a package manager keeps there.
+/// Every file below a folder with its mode, except for the package manager's own files.
 fn files(folder: &Path) -> BTreeMap<String, u32> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
     while let Some(inner) = folders.pop() {
@@ -114,7 +114,8 @@ fn files(folder: &Path) -> BTreeMap<String, u32> {
     found
 }
 
-/// Exactly what the table says is there, besides documents and pages of single commands.
+/// Checks that exactly the files of the table exist, besides documents and manual pages of single
+/// commands.
 #[track_caller]
 fn assert_holds(folder: &Path, table: &[(&str, u32)]) {
     let mut found = files(folder);
@@ -195,7 +196,7 @@ fn the_helper_of_a_template_needs_nothing_of_it() {
     sandbox.assert_restores("disk.img", &session, &noise(300_000, 1));
 }
 
-/// Programs from an installed root: the versions are theirs, and a backup comes back.
+/// Programs in an installed root print their version, and a backup restores.
 fn works_from(installed: &Path) {
     let sandbox = Sandbox::new();
     sandbox.image("disk.img", 300_000, 1);
@@ -209,8 +210,8 @@ fn works_from(installed: &Path) {
             .arg(sandbox.path("passphrase"));
         run(command.args(arguments).current_dir(sandbox.path("")));
     };
-    // It looks beside itself first; an installed one finds the others in /usr/libexec, which is not
-    // of this root.
+    // It looks next to itself first; an installed program finds the others in /usr/libexec, which
+    // is outside of this root.
     for name in ["wyngd", "wyng-transport-vm"] {
         std::fs::copy(
             installed.join("usr/libexec/wyng").join(name),
@@ -234,7 +235,7 @@ fn works_from(installed: &Path) {
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(300_000, 1));
 }
 
-/// The one package in a folder, or in its folder of the architecture.
+/// The only package in a folder, or in its subfolder of the architecture.
 fn package(folder: &Path, name: &str, kind: &str) -> PathBuf {
     let is_it = |file: &str| file.starts_with(name) && file.ends_with(kind);
     let found: Vec<String> = files(folder)
@@ -262,8 +263,7 @@ fn the_rpms_install_into_a_root_and_work_there() {
         let package = package(&scratch.path().join("packages"), name, ".rpm");
         let installed = scratch.path().join(name);
         std::fs::create_dir(&installed).unwrap();
-        // The root is empty: neither what the package requires, nor a shell for its scripts, is
-        // there.
+        // The root is empty: it has neither the package's requirements nor a shell for its scripts.
         let mut install = Command::new("rpm");
         run(install
             .arg("--root")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a passphrase comes from when nobody types it: files that no keyboard could have written,
-//! and the program that the environment names.
+//! Passphrases that are not typed: files with bytes that no keyboard gives, and the program that
+//! the environment names.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox};
 use wyng_tests::service::until;
 
-/// `wyng-ctl` that is given no passphrase, and has no terminal to ask on.
+/// `wyng-ctl` without a passphrase and without a terminal.
 fn bare(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new("setsid");
     command
@@ -65,7 +65,7 @@ fn a_file_that_holds_another_passphrase_than_was_typed_into_it_is_refused_with_i
         );
         assert!(!sandbox.store().exists());
     }
-    // What the advice says helps.
+    // The advice works.
     let file = sandbox.text("windows.txt", "correct horse\r\n");
     let outcome = sandbox.wyng(&[
         "archive",
@@ -139,7 +139,7 @@ fn the_program_that_the_environment_names_gives_the_passphrase() {
         std::fs::read_to_string(mask).unwrap(),
         "SigBlk:\t0000000000000000\n"
     );
-    // A file that is named comes first.
+    // A named file takes precedence.
     let wrong = sandbox.text("wrong", "not it\n");
     with_command(
         &sandbox,
@@ -147,14 +147,14 @@ fn the_program_that_the_environment_names_gives_the_passphrase() {
         &["key", "check", "home", "--passphrase-file", &wrong],
     )
     .expect(4);
-    // A new passphrase does not come from where the known one does.
+    // A new passphrase is not read from the source of the known one.
     with_command(&sandbox, &print, &["key", "add", "home"]).expect(4);
     for (line, says) in [
         ("false", "exit status: 1"),
         ("/nonexistent/program", "No such file"),
         ("true", "empty"),
         ("'open", "quotation mark"),
-        // No shell reads it.
+        // The command is not run by a shell.
         (&*format!("echo {PASSPHRASE} | head -1"), ""),
         ("$(cat passphrase)", ""),
     ] {

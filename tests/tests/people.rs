@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a person sees and leaves out: tables, silence, colours, advice, the archive that is meant,
-//! questions before what cannot be undone, and words that a shell completes.
+//! What a person sees and may leave out: tables, silence, colours, advice, the implied archive,
+//! questions before irreversible actions, and completion by a shell.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, flip_a_bit, noise};
 use wyng_tests::service::Service;
 
-/// `wyng-ctl` for a person, who has no terminal at hand.
+/// `wyng-ctl` with output for a person, without a terminal.
 fn wyng(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     wyng_with_state(sandbox, &sandbox.state(), arguments)
 }
@@ -52,8 +52,8 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-/// Runs a command whose output is a terminal of so many columns; all that was to be seen, and the
-/// exit status.
+/// Runs a command whose output is a terminal of this many columns. Returns its output and the exit
+/// status.
 fn on_terminal(mut command: Command, columns: u16) -> (String, i32) {
     let Pty {
         person: terminal,
@@ -74,7 +74,7 @@ fn on_terminal(mut command: Command, columns: u16) -> (String, i32) {
     drop(command);
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
-    // A terminal without anybody at its other end says EIO.
+    // Reading a terminal whose other end is closed fails with EIO.
     while let Ok(length @ 1..) = rustix::io::read(&terminal, &mut buffer) {
         seen.extend_from_slice(&buffer[..length]);
     }
@@ -123,7 +123,7 @@ fn a_list_is_an_aligned_table_sorted_by_name_in_local_time_with_ages_and_totals(
     ] {
         let place = head.find(column).unwrap() + if end { column.len() } else { 0 };
         for row in [first, second, third] {
-            // Text begins where its head does, and numbers end where it ends.
+            // Text is aligned with the beginning of its heading, and numbers with its end.
             let (border, other) = if end {
                 (place - 1, place)
             } else {
@@ -189,7 +189,7 @@ fn what_is_empty_says_so_and_a_folder_that_was_mistyped_is_not_made() {
             "{told}"
         );
     }
-    // In the usual place nothing was ever made, and that is no mistake.
+    // Nothing exists at the default place, which is no mistake.
     let bare = |arguments: &[&str]| {
         let mut command = Command::new(sandbox.program("wyng-ctl"));
         command
@@ -332,7 +332,7 @@ fn a_volume_on_standard_output_has_that_stream_for_itself() {
         (&object["command"], &object["exit"]),
         (&"restore".into(), &0.into())
     );
-    // What goes wrong before the first byte is no part of the volume either.
+    // An error before the first byte is no part of the volume either.
     for wrong in [&["--session", "1999"][..], &["--no-such-option"]] {
         let output = run(&sandbox, &[&restore[..], wrong, &["--json"]].concat());
         assert_eq!((code(&output), text(&output.stdout)), (2, String::new()));
@@ -461,7 +461,7 @@ fn progress_fits_into_the_terminal_and_ends_where_the_work_does() {
         .rfind(|line| line.starts_with("reading"))
         .unwrap();
     assert!(last.contains("100 %, 2.8 of 2.8 MiB"), "{lines}");
-    // A source that ends in a hole ends all the same.
+    // A source that ends in a hole has its full length too.
     File::create(sandbox.path("holes.img"))
         .unwrap()
         .set_len(50_000_000)
@@ -494,7 +494,7 @@ fn the_archive_that_is_left_out_is_that_of_the_environment_or_the_only_one() {
     ] {
         assert_eq!(code(&run(&sandbox, command)), 0, "{command:?}");
     }
-    // A word that is the archive is no volume, and one that is a volume is no archive.
+    // The name of an archive is not taken for a volume, and that of a volume not for an archive.
     for (command, status) in [
         (&["backup", "home"][..], 2),
         (&["restore", "home", "--to", "x"], 2),
@@ -710,7 +710,7 @@ fn a_check_of_the_configuration_tells_all_mistakes_and_that_all_is_right() {
     );
 }
 
-/// What bash offers for the words, the last of which is being typed.
+/// The completions of bash for these words, the last of which is being typed.
 fn bash_offers(sandbox: &Sandbox, script: &Path, words: &[&str]) -> Vec<String> {
     let complete = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
         _clap_complete_wyng_ctl wyng-ctl \"${!#}\" \"\" 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\"";
@@ -778,7 +778,7 @@ fn a_shell_completes_commands_archives_volumes_and_sessions() {
     assert_eq!(sessions, known, "newest first");
     assert_eq!(offers(&["backup", "home", "vm.i"]), ["vm.img"]);
     assert_eq!(offers(&["backup", "home", "--dry"]), ["--dry-run"]);
-    // Nothing is said where there is nothing to be known, and nothing is made.
+    // Where nothing is known, nothing is printed and nothing is made.
     let typo = sandbox.path("typo");
     assert!(
         bash_offers(

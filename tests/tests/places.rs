@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A place is what the person named: a source is remembered as it was given, resolved at each use,
-//! and a device is recognised by what does not change. And absence is not content: what is not
-//! there is a failure, never a session.
+//! A place is what the person named: a source is remembered as it was given and resolved at each
+//! use, and a device is recognised by its marks. A missing source is a failure, and never a
+//! session.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +30,7 @@ fn named(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 
-/// The first error's text.
+/// The text of the first error.
 fn error(outcome: &Outcome) -> String {
     outcome.json["errors"][0]["text"]
         .as_str()
@@ -46,7 +46,7 @@ fn in_place(sandbox: &Sandbox, volume: &str) -> Outcome {
     sandbox.wyng(&["restore", "home", volume, "--in-place", "--yes"])
 }
 
-/// Points a link elsewhere.
+/// Changes the target of a link.
 fn relink(link: &Path, to: &Path) {
     let _ = std::fs::remove_file(link);
     symlink(to, link).unwrap();
@@ -62,7 +62,7 @@ fn a_device_is_found_again_wherever_the_kernel_puts_it_and_another_one_at_its_pl
     }
     let sandbox = sandbox();
     let [ours, others] = [1, 2].map(|seed| sandbox.image(&format!("disk {seed}"), MIB, seed));
-    // As /dev/VG/LV and /dev/disk/by-id are: links to a node whose number changes.
+    // Like /dev/VG/LV and /dev/disk/by-id: links to a node whose number changes.
     let link = sandbox.path("vm-work-private");
     let first = LoopDevice::attach(&ours);
     relink(&link, first.node());
@@ -111,7 +111,7 @@ fn a_device_is_found_again_wherever_the_kernel_puts_it_and_another_one_at_its_pl
         third.medium() == noise(MIB, 2),
         "the other disk is untouched"
     );
-    // It is the person's to say that the volume is there now.
+    // A person has to say that the volume is there now.
     sandbox
         .wyng(&["backup", "home", &named("vm-work-private", &link)])
         .success();
@@ -237,7 +237,7 @@ fn a_link_that_leads_elsewhere_is_refused_with_both_names_until_a_person_says_so
         std::fs::read(&new).unwrap() == noise(300_000, 9),
         "and nothing was written there"
     );
-    // Another name of the file that is known is no other volume.
+    // Another path of the known file is the same source.
     sandbox
         .wyng(&["backup", "home", &format!("current.img={}", old.display())])
         .success();
@@ -264,8 +264,8 @@ fn what_a_run_lacks_of_one_volume_ends_no_other_and_where_the_others_came_from_i
         "{}",
         error(&first)
     );
-    // Known though the run ended with 3: the image of another machine does not become the next
-    // session, and only its own is compared.
+    // The source is remembered although the run ended with 3: the image of another machine does not
+    // become the next session.
     let other = sandbox.wyng(&["backup", "home", "b/vm.img", "third=a/vm.img"]);
     assert_eq!(
         other.expect(3).codes(),
@@ -285,8 +285,7 @@ fn what_a_run_lacks_of_one_volume_ends_no_other_and_where_the_others_came_from_i
             .codes(),
         ["volume-of-other-path"]
     );
-    // What is asked of a path that the person names is answered of that path, and nothing is
-    // remembered of it.
+    // A command with a path uses that path, and remembers nothing of it.
     assert_eq!(
         differing(&sandbox.wyng(&["diff", "home", "vm.img", "--to", "b/vm.img"])),
         300_000
@@ -331,7 +330,7 @@ fn the_configuration_wins_over_the_path_that_is_remembered() {
     std::fs::copy(&old, &new).unwrap();
     write_durably(&new, 5000, b"here now");
     configure(&new);
-    // Before the next backup too: what is compared and changed is what the configuration names.
+    // Before the next backup too, the configured path is compared and changed.
     assert_eq!(
         differing(&sandbox.wyng(&["diff", "home", "vm", "--config", &config])),
         64 << 10
@@ -433,7 +432,8 @@ fn a_source_that_lost_its_bytes_is_a_failure_and_no_session() {
             error(&refused)
         );
     }
-    // Not even where the person names it as the volume: a session of nothing has to be meant.
+    // Not even where the person names it as the volume: an empty session must be requested
+    // explicitly.
     assert_eq!(
         sandbox
             .wyng(&["backup", "home", &named("vm.img", &path)])
@@ -442,7 +442,7 @@ fn a_source_that_lost_its_bytes_is_a_failure_and_no_session() {
         ["source-empty"]
     );
     sandbox.assert_restores("vm.img", "latest", &noise(300_000, 1));
-    // A file that never held anything is a volume like others.
+    // A file that was always empty is an ordinary volume.
     sandbox
         .wyng(&["backup", "home", &named("empty", &path)])
         .success();
@@ -452,7 +452,7 @@ fn a_source_that_lost_its_bytes_is_a_failure_and_no_session() {
     sandbox.assert_restores("empty", "latest", b"");
 }
 
-/// A file that a guest wrote a moment ago: most of it lies in memory alone.
+/// A file that a guest has just written: most of it is only in memory.
 fn fresh_image(path: &Path) -> Vec<u8> {
     let mut content = vec![0; 8 * MIB];
     content[4 * MIB..4 * MIB + 3_000_000].copy_from_slice(&noise(3_000_000, 5));
@@ -475,8 +475,8 @@ fn what_has_no_place_on_the_disk_yet_is_no_hole() {
     ) {
         return;
     }
-    // An ext3 that is mounted as ext4 calls what waits in memory a hole; the others are asked the
-    // same.
+    // An ext3 that is mounted as ext4 reports dirty pages as a hole; the other file systems are
+    // tested too.
     for (make, mount, options) in [
         ("ext3", "ext4", "delalloc"),
         ("ext4", "ext4", "delalloc"),
@@ -495,7 +495,7 @@ fn what_has_no_place_on_the_disk_yet_is_no_hole() {
             std::fs::remove_file(&path).unwrap();
         }
         let content = fresh_image(&path);
-        // Where something is there already it is compared in the same way.
+        // An existing target is compared in the same way.
         std::fs::write(&path, &content).unwrap();
         assert_eq!(
             differing(&sandbox.wyng(&["diff", "home", make])),
@@ -518,7 +518,7 @@ fn a_device_is_read_past_its_page_cache() {
         return;
     }
     let sandbox = sandbox();
-    // No multiple of what is read at once, nor of the alignment.
+    // Not a multiple of the read size, nor of the alignment.
     let image = sandbox.path("disk");
     std::fs::write(&image, noise(6 * MIB + 3 * 512, 1)).unwrap();
     let mut device = LoopDevice::attach(&image);
@@ -526,8 +526,8 @@ fn a_device_is_read_past_its_page_cache() {
     sandbox
         .wyng(&["backup", "home", &named("disk", device.node())])
         .success();
-    // Somebody looks at the whole disk, and then a partition is written: the disk's own cache does
-    // not see that.
+    // The whole disk is read, and then a partition is written, which the disk's own cache does not
+    // show.
     let held = std::fs::File::open(device.node()).unwrap();
     let _ = std::fs::read(device.node()).unwrap();
     write_durably(&part, 300_000, &noise(200_000, 7));

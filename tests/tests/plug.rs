@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled on the real processes: each is killed just before its n-th send, write, sync
-//! or change of a name, for each n up to 15 and for every eighth behind it. Then the same command
-//! once more, with no repair: it succeeds, what was ever reported restores exactly, and nothing is
-//! left over.
+//! The real processes are killed: each just before its n-th send, write, sync or change of a name,
+//! for each n up to 15 and for every eighth n after that. Then the same command runs again without
+//! a repair: it succeeds, everything that was ever reported restores exactly, and nothing is left
+//! over.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +13,8 @@ use wyng_tests::sandbox::{Outcome, noise, write_at};
 use wyng_tests::scene::Scene;
 use wyng_tests::traced::{HelperOutside, killed_at, watched};
 
-/// Calls by which a role changes what others see. Those that no role makes cost one run each, and
-/// find a role that begins to.
+/// Calls by which a role changes what others see. A call that no role makes costs one run, and
+/// detects a role that starts to make it.
 const CALLS: [&str; 14] = [
     "sendmsg",
     "sendto",
@@ -31,11 +31,12 @@ const CALLS: [&str; 14] = [
     "symlinkat",
     "ftruncate",
 ];
-/// Those of them that the helper makes.
+/// The calls of the helper.
 const HELPER_CALLS: [&str; 5] = ["write", "fsync", "fdatasync", "linkat", "mkdirat"];
 
-/// Which of a role's calls of one kind. Beyond these many, it is asked for one name after the
-/// other, and every eighth stands for the rest; `killed.rs` counts on through all of them.
+/// Number of a role's calls of one kind before each of which it is killed. Later calls repeat the
+/// same steps for one name after the other, and every eighth is tested; `killed.rs` tests all of
+/// them.
 fn numbers() -> impl Iterator<Item = u32> {
     (1..16).chain((16..).step_by(8))
 }
@@ -43,7 +44,7 @@ fn numbers() -> impl Iterator<Item = u32> {
 /// Watches for the end of the last process only.
 const NOTHING: [&str; 3] = ["--seccomp-bpf", "-e", "trace=exit_group"];
 
-/// State and store as they were before a run, to be put back.
+/// A copy of state and store before a run, which can be put back.
 struct Base(Vec<(PathBuf, PathBuf)>);
 
 impl Base {
@@ -75,8 +76,8 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to));
 }
 
-/// Kills `command` before each of its calls, and gives what it said, and what the same command said
-/// after it, to `check`. How often.
+/// Kills `command` before each of its calls, and passes its output, and the output of the same
+/// command afterwards, to `check`. Returns the number of kills.
 fn killed_everywhere(
     scene: &mut Scene,
     arguments: &[&str],
@@ -97,7 +98,7 @@ fn killed_everywhere(
             }
             kills += 1;
             let again = Outcome::of(watched(&scene.sandbox.command(arguments), &NOTHING, &trace));
-            // Killed when all was done and not yet told, a second one finds it done.
+            // Killed when everything was done but not reported; a second command finds it done.
             let done = match arguments {
                 ["archive", "create", ..] => again.codes() == ["archive-name-taken"],
                 ["key", "add", ..] => again.codes() == ["passphrase-taken"],
@@ -162,7 +163,7 @@ fn a_backup_survives_a_helper_killed_at_every_call() {
                 break;
             }
             kills += 1;
-            // Killed after its last receipt, it is missed by nobody.
+            // Killed after its last receipt, the helper is not needed any more.
             assert!(
                 cut.status == 0 || cut.expect(6).codes() == ["far-end-lost"],
                 "{call} {number}: {}",

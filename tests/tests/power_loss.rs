@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The power goes at every sync of the real programs, and what was not synced is lost, as the model
-//! of `power_loss` says. Then the same command once: it succeeds, and all that was ever reported
-//! restores exactly.
+//! A loss of power at every sync of the real programs: unsynced changes are lost, as in the model
+//! of `power_loss`. Then the same command runs once: it succeeds, and everything that was ever
+//! reported restores exactly.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use wyng_tests::power_loss::{Call, FileSystem, Loss, recorded};
 use wyng_tests::sandbox::{Outcome, noise, write_at};
 use wyng_tests::scene::Scene;
 
-/// Random losses at each sync.
+/// Number of random losses at each sync.
 const SEEDS: u64 = 4;
 
-/// When the power went.
+/// The moment of the power loss.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     /// Before a sync of the command.
@@ -21,7 +21,8 @@ enum When {
     After,
 }
 
-/// Runs the command, and shows every state that the disk may be in. How many.
+/// Runs the command, and calls `check` with every state that the disk may have. Returns the number
+/// of states.
 fn powered_off_everywhere(
     scene: &mut Scene,
     arguments: &[&str],
@@ -55,7 +56,7 @@ fn powered_off_everywhere(
     seen.len()
 }
 
-/// The same command succeeds.
+/// Checks that the same command succeeds.
 fn again(scene: &Scene, arguments: &[&str]) -> Outcome {
     let again = scene.sandbox.wyng(arguments);
     assert_eq!(again.status, 0, "{}\n{}", again.json, again.stderr);
@@ -85,8 +86,8 @@ fn a_backup_survives_a_loss_of_power_at_every_sync() {
     assert!(states > 30, "{states} states");
 }
 
-/// Runs the command as after a kill behind each change of a name, and then takes away what neither
-/// of the two has synced. How many kills.
+/// Runs the command again after a kill after each change of a name, and then loses what neither of
+/// the two runs has synced. Returns the number of kills.
 fn killed_then_powered_off(
     scene: &Scene,
     arguments: &[&str],
@@ -209,7 +210,7 @@ fn making_an_archive_survives_a_loss_of_power_at_every_sync() {
     let states = powered_off_everywhere(&mut scene, &create, |scene, _, when| {
         if when == When::During {
             let again = scene.sandbox.wyng(&create);
-            // All was done, and not yet told.
+            // Everything was done but not reported.
             assert!(
                 again.status == 0 || again.codes() == ["archive-name-taken"],
                 "{}",
@@ -251,7 +252,7 @@ fn opening_a_known_archive_survives_a_loss_of_power_at_every_sync() {
     };
     let open = ["archive", "open", "home"];
     let states = powered_off_everywhere(&mut scene, &open, |scene, _, when| {
-        // Whichever state counts, it is a whole one.
+        // Whichever state counts, it is complete.
         scene.sandbox.wyng(&["list", "home"]).success();
         if when == When::During {
             again(scene, &open);
@@ -273,7 +274,7 @@ fn a_key_change_survives_a_loss_of_power_at_every_sync() {
     let states = powered_off_everywhere(&mut scene, &add, |scene, _, when| {
         if when == When::During {
             let again = scene.sandbox.wyng(&add);
-            // All was done, and not yet told.
+            // Everything was done but not reported.
             assert!(
                 again.status == 0 || again.codes() == ["passphrase-taken"],
                 "{}",
@@ -291,7 +292,7 @@ fn a_key_change_survives_a_loss_of_power_at_every_sync() {
     assert!(states > 20, "{states} states");
 }
 
-/// The model itself can fail: without the syncs of one kind, what was reported is lost.
+/// Checks that the model can fail: without the syncs of one kind, reported sessions are lost.
 #[test]
 fn without_its_syncs_a_backup_is_lost() {
     let Some(scene) = Scene::with_a_session("without_its_syncs_a_backup_is_lost") else {
@@ -337,7 +338,7 @@ fn without_its_syncs_a_backup_is_lost() {
     }
 }
 
-/// Which syncs are left out.
+/// The kind of syncs that are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spared {
     Files,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Base snapshots and changed ranges on real btrfs and XFS: only what changed is read, and whatever
-//! the file system did meanwhile, each session comes back exactly.
+//! Base snapshots and changed ranges on real btrfs and XFS: only changed ranges are read, and each
+//! session restores exactly, whatever the file system did meanwhile.
 
 use std::io::Write;
 use std::path::Path;
@@ -39,8 +39,7 @@ fn a_small_change_is_found_by_extents_and_only_its_chunks_are_read() {
             "{:?}",
             pool.kind
         );
-        // 4 KiB in the middle of chunks; under compression an extent of 128 KiB may be written
-        // anew.
+        // 4 KiB in the middle of chunks; with compression an extent of 128 KiB may be rewritten.
         for place in 0..10 {
             write_durably(&path, place * 37 * CHUNK + 20_480, &noise(4096, place));
         }
@@ -87,7 +86,7 @@ fn a_volume_that_grows_shrinks_and_is_discarded_inside_comes_back() {
         }
         punch(&path, 6 * MIB as u64 - 4096, 100_000);
         punch(&path, 0, 4096);
-        // Reserved, and past the end.
+        // Preallocated, also past the end.
         run(Command::new("fallocate")
             .args(["--keep-size", "--offset", "10M", "--length", "20M"])
             .arg(&path));
@@ -110,7 +109,7 @@ fn a_volume_that_is_renamed_replaced_or_made_anew_comes_back() {
     for pool in Pool::each("a_volume_that_is_renamed_replaced_or_made_anew_comes_back") {
         let path = pool.volume("vm.img", 4 * MIB);
         pool.back_up(&path);
-        // As a pool does at each stop: a clone takes the name, the extents stay.
+        // As a pool does at each stop of a qube: a clone takes the name, and the extents stay.
         let other = pool.disk.join("dirty.img");
         run(Command::new("cp")
             .args(["--reflink=always"])
@@ -141,8 +140,8 @@ fn a_base_that_is_lost_foreign_or_touched_costs_a_scan_and_nothing_else() {
         let path = pool.volume("vm.img", 2 * MIB);
         let spoil: [&dyn Fn(&Path); 4] = [
             &|base| std::fs::remove_file(base).unwrap(),
-            // Somebody clones today's volume over yesterday's base: nothing seems to have changed
-            // since.
+            // Today's volume is cloned over yesterday's base snapshot, so that nothing seems to
+            // have changed.
             &|base| clone_range(&path, 0, base, 0, 2 * MIB as u64),
             &|base| {
                 std::fs::remove_file(base).unwrap();
@@ -229,7 +228,7 @@ fn what_a_file_system_moves_is_read_again_and_not_sent_again() {
                         .arg(pool.disk.path()))
                 },
                 &|| {
-                    // Two equal parts come to share their extents.
+                    // Two equal parts are made to share their extents.
                     let length = CHUNK.to_string();
                     let verb = format!("dedupe {} 0 {} {length}", path.display(), 8 * MIB);
                     run(Command::new("xfs_io").args(["-c", &verb]).arg(&path));
@@ -361,7 +360,7 @@ fn monitor(pool: &Pool, path: &Path) -> Outcome {
     outcome
 }
 
-/// Bytes that are free on the file system.
+/// Free space of the file system, bytes.
 fn free_bytes(pool: &Pool) -> u64 {
     let top = std::fs::File::open(pool.disk.path()).unwrap();
     rustix::fs::syncfs(&top).unwrap();
@@ -377,7 +376,7 @@ fn a_monitor_frees_what_the_old_base_held_and_the_next_backup_reads_all_that_cha
         let path = pool.volume("vm.img", 48 * MIB);
         assert_eq!(method(&monitor_unknown(&pool, &path)), "full-scan");
         pool.back_up(&path);
-        // All of it: btrfs holds an extent as long as any part of it is used.
+        // All of it, because btrfs keeps an extent while any part of it is used.
         write_durably(&path, 0, &noise(48 * MIB, 7));
         let held = free_bytes(&pool);
         let outcome = monitor(&pool, &path);
@@ -387,7 +386,7 @@ fn a_monitor_frees_what_the_old_base_held_and_the_next_backup_reads_all_that_cha
             "{:?}",
             pool.kind
         );
-        // btrfs frees in the background; each sync lets it go on.
+        // btrfs frees space in the background; each sync lets it proceed.
         wyng_tests::service::until("the old base is freed", || {
             free_bytes(&pool) > held + 15 * MIB as u64
         });
@@ -406,7 +405,7 @@ fn a_monitor_frees_what_the_old_base_held_and_the_next_backup_reads_all_that_cha
     }
 }
 
-/// Of a volume that has a session, and no base snapshot that is known.
+/// For a volume with a session and without a known base snapshot.
 fn monitor_unknown(pool: &Pool, path: &Path) -> Outcome {
     pool.back_up(path);
     pool.bases()
@@ -415,7 +414,7 @@ fn monitor_unknown(pool: &Pool, path: &Path) -> Outcome {
     monitor(pool, path)
 }
 
-/// Numbers from a seed, for a test that does things at random and can be repeated.
+/// Pseudo-random numbers from a seed, so that a test can be repeated.
 struct Chance(u64);
 
 impl Chance {
@@ -427,7 +426,7 @@ impl Chance {
     }
 }
 
-/// Does one thing to a volume.
+/// Makes one random change to a volume.
 fn change(pool: &Pool, path: &Path, chance: &mut Chance) -> String {
     let size = std::fs::metadata(path).unwrap().len();
     let (offset, length) = (chance.below(size), 1 + chance.below(300_000));

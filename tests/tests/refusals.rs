@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A store that lies, loses or is not there; a passphrase that is wrong; targets and sources that
-//! misbehave. Each is refused with its own error and status, and a target never holds wrong bytes.
+//! Stores that lie, lose blobs or are missing; wrong passphrases; faulty targets and sources. Each
+//! is refused with its own error and status, and a target never holds wrong bytes.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use wyng_tests::sandbox::{Outcome, Sandbox, files_below, flip_a_bit, noise};
 
 const MIB: usize = 1 << 20;
 
-/// An archive with one volume of two sessions, in small packs.
+/// An archive in small packs, with one volume and two sessions.
 fn small_archive() -> Sandbox {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "256K"]);
     for seed in [1, 2] {
@@ -33,7 +33,7 @@ fn restore_all(sandbox: &Sandbox) -> (Outcome, bool) {
 }
 
 #[test]
-fn r1_a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() {
+fn a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() {
     let sandbox = small_archive();
     for blob in sandbox.blobs() {
         let sound = std::fs::read(&blob).unwrap();
@@ -64,7 +64,7 @@ fn r1_a_flipped_bit_in_any_blob_is_found_by_verify_and_never_reaches_a_target() 
 }
 
 #[test]
-fn q4_a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
+fn a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
     let sandbox = small_archive();
     for blob in sandbox.blobs() {
         let sound = std::fs::read(&blob).unwrap();
@@ -85,7 +85,7 @@ fn q4_a_missing_or_cut_blob_is_named_with_the_sessions_that_need_it() {
 }
 
 #[test]
-fn r21_blobs_that_change_places_are_refused() {
+fn blobs_that_change_places_are_refused() {
     let sandbox = small_archive();
     let blobs: Vec<_> = sandbox.blobs().into_iter().collect();
     let same_size =
@@ -176,7 +176,7 @@ fn a_missing_store_is_not_made_again() {
         );
     }
     assert!(!sandbox.store().exists());
-    // The mount point of a disk that is not mounted is there, and empty.
+    // The mount point of an unmounted disk exists and is empty.
     std::fs::create_dir(sandbox.store()).unwrap();
     assert_eq!(
         sandbox
@@ -222,7 +222,7 @@ fn a_store_that_is_not_one_is_told_by_what_it_is_and_by_its_path() {
             .to_owned();
         assert!(text.contains(&store), "{text}");
     }
-    // A store that was moved is found where it is now, as the error says.
+    // A moved store is opened at its new place, as the error advises.
     std::fs::rename(sandbox.store(), sandbox.path("moved")).unwrap();
     let missing = sandbox.wyng(&["verify", "home"]);
     assert!(
@@ -407,7 +407,7 @@ fn a_disk_that_fills_during_restore_keeps_no_part_of_the_target() {
     ) {
         return;
     }
-    // It may compress what it is given: nobody can know before that there will be no room.
+    // It may compress its data, so a lack of space cannot be known before.
     let disk = LoopMount::mount("btrfs", 128, "noatime");
     let sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", 160 * MIB, 1);
@@ -451,7 +451,7 @@ fn a_source_that_shrinks_while_it_is_read_gets_no_session() {
     outcome.stderr = rest.join("\n");
     assert_eq!(outcome.expect(1).codes(), ["source-resized"]);
     let listed = sandbox.wyng(&["list", "home"]);
-    // The volume is listed if something of it was sent before.
+    // The volume is listed if a part of it was sent before.
     let mut volumes = listed.success().json["volumes"].as_array().unwrap().iter();
     assert!(
         volumes.all(|volume| volume["sessions"] == serde_json::json!([])),

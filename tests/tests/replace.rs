@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A restore to where something is already, and what differs from it: on btrfs, XFS and elsewhere,
-//! beside and in place.
+//! A restore to an existing target, and its differences from the session: on btrfs, XFS and
+//! elsewhere, beside the target and in place.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use wyng_tests::service::{Service, until};
 
 const MIB: usize = 1 << 20;
 const CHUNK: u64 = 64 << 10;
-/// Where the volumes of these tests are written to after their session.
+/// The offsets at which the volumes of these tests change after their session, bytes.
 const PLACES: [u64; 3] = [70_000, 3_000_000, 6_000_000];
 
-/// A volume with a session, changed since in three chunks, with a hole and a part that was a hole;
-/// and what the session has.
+/// A volume that has changed since its session in three chunks, with a new hole and data in an old
+/// hole; and the session's content.
 fn changed(volume: &Path, back_up: impl Fn(&Path) -> Outcome) -> (String, Vec<u8>) {
     punch(volume, 4 * MIB as u64, 2 * CHUNK);
     let session = back_up(volume).session(0);
@@ -50,7 +50,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The store has lost what sessions need, but for what was read first of it.
+/// The store has lost everything that sessions need except for the parts that are read first.
 fn lose_packs(sandbox: &Sandbox) -> Vec<(PathBuf, Vec<u8>)> {
     let packs: Vec<_> = sandbox
         .blobs()
@@ -168,7 +168,8 @@ fn a_volume_is_put_back_where_it_is() {
         );
         assert!(std::fs::read(&path).unwrap() == content);
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
-        // The base is still that of the session: the next backup reads what the restore wrote.
+        // The base snapshot is still that of the session: the next backup reads the ranges that the
+        // restore wrote.
         let outcome = pool.back_up(&path);
         assert_eq!(
             (
@@ -205,7 +206,7 @@ fn where_nothing_can_be_cloned_what_is_there_is_read_and_compared() {
         );
         assert!(std::fs::read(&path).unwrap() == content, "{arguments:?}");
     }
-    // Nothing can be made again what it was here, and that is said.
+    // The old content cannot be restored here, which is reported.
     std::fs::write(&path, &changed).unwrap();
     let packs = lose_packs(&sandbox);
     let failed = restore(&sandbox, &session, &["--in-place", "--yes"]);
@@ -258,7 +259,7 @@ fn the_daemon_keeps_nothing_of_a_volume_when_its_restore_has_ended() {
         let (session, content) = changed(&path, |path| pool.back_up(path));
         restore(&pool.sandbox, &session, &["--in-place", "--yes"]).success();
         assert!(std::fs::read(&path).unwrap() == content);
-        // A clone of what it was would hold room in the pool until the daemon ends.
+        // A clone of the old content would use space of the pool until the daemon ends.
         let descriptors = format!("/proc/{}/fd", service.role("volumes"));
         until("no file of the pool is held", || {
             let held = std::fs::read_dir(&descriptors).unwrap();
@@ -277,7 +278,7 @@ fn ranges(outcome: &Outcome) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// What [`changed`] leaves different, in chunks.
+/// Number of chunks that differ after [`changed`].
 fn expected() -> Vec<(u64, u64)> {
     [
         (CHUNK, CHUNK),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a restore believes: the engine over a computed world, whose disks give back something else
-//! than they were given, cannot be read, or are full; killed at every call.
+//! Restores with faulty disks: the engine over a computed world, whose disks return other bytes
+//! than were written, cannot be read, or are full; killed at every call.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,15 +17,15 @@ use wyng_tests::memory_world::{Durable, Killed, MemoryWorld, sources_named};
 use wyng_tests::sandbox::noise;
 
 const CHUNK: usize = 4096;
-/// More calls than any of these commands makes.
+/// Upper bound of the number of calls of these commands.
 const CALLS_MAX: u64 = 5000;
-/// A place that changed after the first session, in a chunk of its own.
+/// An offset that changed after the first session, in a separate chunk.
 const CHANGED: usize = 100_000;
-/// A place that did not.
+/// An offset that did not change.
 const UNCHANGED: usize = 201_000;
 
-/// An archive of one volume with two sessions on a file system that clones: its first state, the
-/// one of now with a base snapshot, and a key that opens it.
+/// An archive of one volume with two sessions on a file system that clones: the state after the
+/// first session, the current state with a base snapshot, and a key that opens the archive.
 struct Scene {
     durable: Durable,
     key: Arc<DataKey>,
@@ -90,7 +90,7 @@ impl Scene {
         }
     }
 
-    /// A world that is unlocked, in which `there` stands where the target goes.
+    /// An unlocked world, in which `there` is the content of the existing target.
     fn world(&self, there: &[u8]) -> MemoryWorld {
         let mut world = MemoryWorld::new(self.durable.clone(), 10);
         (
@@ -101,7 +101,8 @@ impl Scene {
         world
     }
 
-    /// What is now, with a byte that nobody wrote: what changed since the base does not tell it.
+    /// The current content with a byte that no program wrote: the changes since the base snapshot
+    /// do not show it.
     fn rotten(&self) -> (Vec<u8>, MemoryWorld) {
         let mut there = self.now.clone();
         there[UNCHANGED] ^= 1;
@@ -210,7 +211,7 @@ fn who_asks_for_seconds_instead_of_certainty_hears_what_was_not_read() {
         ),
         (300_000, true)
     );
-    // A sample that is wrong has all be read, also here.
+    // A wrong sample makes the restore read everything, also here.
     let mut world = scene.world(&noise(300_000, 9));
     (world.volumes.untold, request.in_place) = (0..300_000, false);
     assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done));
@@ -262,8 +263,8 @@ fn what_the_medium_gives_back_wrong_is_never_called_restored() {
             world.client.told
         );
     };
-    // A new file, one that replaces another, and one that is changed where it is and is then what
-    // it was.
+    // A new file, a file that replaces another, and a file that is changed in place and then has
+    // its old content again.
     let mut world = scene.world(&[]);
     world.volumes.there = None;
     wrong(&mut world, false);
@@ -294,7 +295,7 @@ fn a_target_without_room_is_again_what_it_was_and_one_failure_says_so() {
                 ended => assert_eq!(ended, Ok(ExitStatus::Failed)),
             }
             let is_what_it_was = world.volumes.targets[&0] == before;
-            // What could not be cloned back, and not be written back either, is called what it is.
+            // A target that could be neither cloned back nor written back is reported as such.
             assert!(
                 is_what_it_was || (undo_fails && room > 0),
                 "after {room} writes"
@@ -325,7 +326,7 @@ fn what_cannot_be_cloned_back_is_written_back() {
         restore::restore(&mut world, &newest(true)),
         Ok(ExitStatus::Failed)
     );
-    // The rotten byte is read wrong there too, so that it cannot be proven.
+    // The changed byte is read wrong there too, so that it cannot be verified.
     assert!(
         matches!(failures(&world)[..], [Failure::TargetUnfinished { .. }]),
         "{:?}",
@@ -357,7 +358,7 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
             && device[300_000..].iter().all(|byte| *byte == 0)
             && device.len() == 40 << 20
     );
-    // They are read back too.
+    // The written ranges are read back too.
     let mut world = scene.world(&noise(2 << 20, 3));
     (
         world.volumes.is_device,
@@ -443,7 +444,7 @@ fn a_dry_run_says_what_a_restore_then_does_and_asks_for_nothing() {
             (said.written_bytes, &said.path),
             (done.written_bytes, &done.path)
         );
-        // Records that lie beside each other are read in one go, with what is between them.
+        // Neighbouring records are read in one request, with the bytes between them.
         assert!(
             said.fetched_bytes <= done.fetched_bytes
                 && done.fetched_bytes < said.fetched_bytes + 40_000,
@@ -506,8 +507,8 @@ fn a_comparison_reads_all_of_the_volume_and_names_what_nobody_wrote() {
     ));
 }
 
-/// Kills a restore in place at each of its calls, in a world that `prepare` makes; the next one
-/// finishes what it left.
+/// Kills a restore in place at each of its calls, in a world from `prepare`; the next restore
+/// finishes it.
 fn killed_everywhere(scene: &Scene, before: &[u8], prepare: impl Fn(&mut MemoryWorld)) -> u64 {
     std::panic::set_hook(Box::new(|info| {
         if !info.payload().is::<Killed>() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The roles as processes: what /proc shows of each during a backup is what `wyngd/src/roles.rs`
+//! The roles as processes: /proc shows for each role during a backup what `wyngd/src/roles.rs`
 //! says.
 
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use wyngd::roles::{ROLES, Role, SUPERVISOR_CAPABILITIES};
 
 const MIB: usize = 1 << 20;
 
-/// A backup that has begun to read, stopped: every process of it stands still until it is told to
-/// go on.
+/// A backup that has begun to read, stopped: all its processes stand still until they are
+/// continued.
 struct StoppedBackup {
     wyng_ctl: Child,
-    /// By role name; the supervisor among them.
+    /// The processes by the names of their roles, the supervisor included.
     processes: BTreeMap<String, u32>,
     _service: Option<Service>,
     sandbox: Sandbox,
@@ -69,7 +69,7 @@ impl StoppedBackup {
         for process in processes.values() {
             signal(*process, rustix::process::Signal::STOP);
         }
-        // From here on nobody reads progress; the backup is killed in the end.
+        // From here on progress is not read; the backup is killed at the end.
         Self {
             wyng_ctl,
             processes,
@@ -155,7 +155,7 @@ fn capabilities(process: u32, field: &str) -> CapabilitySet {
     )
 }
 
-/// What it may do, and what a program that it starts might do: these capabilities and no other.
+/// Checks that a process, and any program that it starts, has exactly these capabilities.
 fn assert_holds(process: u32, allowed: CapabilitySet, who: &str) {
     assert_eq!(capabilities(process, "CapEff"), allowed, "{who}");
     assert_eq!(capabilities(process, "CapPrm"), allowed, "{who}");
@@ -167,7 +167,7 @@ fn assert_holds(process: u32, allowed: CapabilitySet, who: &str) {
     );
 }
 
-/// What each descriptor of a process is of, in the kernel's words.
+/// The targets of all descriptors of a process, in the kernel's words.
 fn descriptors(process: u32) -> BTreeMap<i32, String> {
     let folder = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let each = folder.map(|entry| {
@@ -188,8 +188,8 @@ fn network(process: &str) -> std::path::PathBuf {
 #[test]
 fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
     let test = "every_role_is_a_process_with_its_name_its_descriptors_and_its_jail";
-    // Only root may look into processes that have made themselves undumpable, and has a network
-    // namespace to give.
+    // Only root can examine processes that have made themselves undumpable, and can enter a network
+    // namespace.
     if !require(Component::Root, test) {
         return;
     }
@@ -212,7 +212,7 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
             "{role:?} has no signal blocked, though the supervisor hears some"
         );
         if role != Role::Spawner {
-            // The spawner's children may need the network; it has none of ours.
+            // The spawner's children may need the network.
             assert_ne!(
                 network(&process.to_string()),
                 network("self"),
@@ -263,7 +263,7 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
     }
 }
 
-/// What a descriptor is of.
+/// The kind of a descriptor's target.
 #[derive(Debug, Clone, Copy)]
 enum Held {
     Process,
@@ -273,7 +273,8 @@ enum Held {
     State,
 }
 
-/// What a role holds for a backup beyond its wires, and how much of it at most.
+/// The descriptors that a role holds for a backup besides its wires, and the maximum number of each
+/// kind.
 fn may_hold(role: Role) -> Vec<(Held, usize)> {
     match role {
         Role::Control | Role::Volumes | Role::Reader => Vec::new(),
@@ -296,7 +297,7 @@ fn is_of(kind: Held, what: &str, sandbox: &Sandbox) -> bool {
     }
 }
 
-/// The niceness of a process, and its class in line for the disk.
+/// The niceness of a process, and its I/O class.
 fn turn(process: u32) -> (i32, String) {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let niceness = stat
@@ -379,7 +380,7 @@ fn a_restore_waits_for_the_processor_but_is_not_starved_of_the_disk() {
     sandbox
         .wyng(&["backup", "home", image.to_str().unwrap()])
         .success();
-    // Nobody reads what it writes, so it stands still.
+    // Its output is not read, so it stands still.
     let mut restore = sandbox
         .command(&["restore", "home", "disk.img", "--to", "-"])
         .stdout(Stdio::piped())
@@ -515,7 +516,7 @@ fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
     if !(require(Component::Root, test) && require(Component::Strace, test)) {
         return;
     }
-    // The spawner's filter names what is forbidden; jail.rs has that one.
+    // The spawner's filter lists forbidden calls; jail.rs tests it.
     for role in [
         Role::Control,
         Role::Volumes,
@@ -528,7 +529,7 @@ fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
         sandbox.create("home", &[]).success();
         sandbox.image("disk.img", 3 * MIB, 1);
         let trace = sandbox.path("trace");
-        // In the place of the next message it sends: a call that no role has a reason to make.
+        // In place of the next message that it sends: a call that no role makes.
         let mut strace = traced(
             service.role(role.name()),
             "inject=sendmsg:retval=1:syscall=getppid:when=1",
@@ -543,7 +544,7 @@ fn a_role_that_makes_a_forbidden_call_dies_of_it_and_the_daemon_ends() {
         strace.wait().unwrap();
         let seen = std::fs::read_to_string(trace).unwrap();
         assert!(seen.contains("+++ killed by SIGSYS"), "{role:?}: {seen}");
-        // The keyholder may still say that a wire broke before it is ended too.
+        // The keyholder may still report that a wire broke before it is killed too.
         let broken = |code: &String| ["daemon-lost", "internal"].contains(&code.as_str());
         assert!(
             !codes.is_empty() && codes.iter().all(broken),
@@ -578,7 +579,7 @@ fn a_keyholder_without_memory_aborts_under_its_filter() {
     assert!(!backup.wyng_ctl.wait().unwrap().success());
 }
 
-/// `strace` of a process that runs, attached.
+/// `strace`, attached to a running process.
 fn traced(process: u32, what: &str, trace: &Path) -> Child {
     let mut strace = Command::new("strace");
     strace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What goes in comes back: real binaries, from `wyng-ctl` through the daemon's roles, the pipe and
-//! the helper to a folder, and back.
+//! A restore returns the bytes of the backup: real binaries, from `wyng-ctl` through the daemon's
+//! roles, the pipe and the helper to a folder, and back.
 
 use wyng_tests::disk::ExfatDisk;
 use wyng_tests::require::{Component, require};

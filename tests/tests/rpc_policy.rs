@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `rpc-policy/` ships: the policy denies every call of a qube, and each service starts the
-//! helper with one verb.
+//! The files of `rpc-policy/`: the policy denies every call of a qube, and each service starts the
+//! helper with its verb.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use wyng_wire::{HELLO_BYTES, Hello, Service};
 
 const DENIALS: &str = "60-wyng.policy";
 const EXAMPLE: &str = "50-wyng-adminvm.policy.example";
-/// What some users have: everything is allowed to the qubes that they trust.
+/// The policy of some users: everything is allowed to the qubes that they trust.
 const BROAD: (&str, &str) = (
     "70-mine.policy",
     "*  *  @tag:trusted  @anyvm    allow\n*  *  @tag:trusted  @adminvm  allow\n*  *  @tag:trusted  @dispvm:wyng-net-dvm  allow\n*  *  @anyvm  @default  ask\n",
@@ -69,7 +69,7 @@ fn qube(name: &str) -> Qube {
     QUBES.into_iter().find(|qube| qube.name == name).unwrap()
 }
 
-/// Every call that there is: service, argument, source, target.
+/// Every possible call: service, argument, source, target.
 fn calls() -> Vec<(&'static str, &'static str, Qube, &'static str)> {
     let mut calls = Vec::new();
     for service in Service::ALL.iter().copied() {
@@ -113,7 +113,7 @@ fn without_the_denials_a_broad_line_would_let_calls_through() {
             broad.decide(service, argument, *source, target, &QUBES) != Action::Deny
         });
     assert!(through.count() >= 40);
-    // What is not ours stays as it was.
+    // Other services are not affected.
     let both = Policy::parse(&[(DENIALS, &shipped(DENIALS)), BROAD]).unwrap();
     for (service, target) in [
         ("qubes.Filecopy", "sys-net"),
@@ -245,7 +245,7 @@ fn what_a_caller_adds_to_a_services_name_is_not_heard() {
         );
         let file = scratch.path().join(service.verb());
         std::fs::write(&file, script).unwrap();
-        // qrexec gives the argument as the first one, and in the environment.
+        // qrexec passes the argument as the first one of the program, and in the environment.
         let mut command = Command::new("/bin/sh");
         command
             .arg(&file)

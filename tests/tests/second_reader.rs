@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the programs write, a reader that knows docs/format.md only restores; what is damaged, it
-//! refuses and names.
+//! A reader that knows only docs/format.md restores archives of the programs, and refuses and names
+//! damaged objects.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,7 +22,7 @@ use wyng_tests::second_reader::SecondReader;
 
 const MIB: usize = 1 << 20;
 
-/// An archive, and what each of its sessions must give.
+/// An archive, and the content that each of its sessions must restore.
 struct History {
     reader: SecondReader,
     sandbox: Sandbox,
@@ -60,7 +60,7 @@ impl History {
         file.set_len(length as u64).unwrap();
     }
 
-    /// Two volumes and an empty one that change, grow, shrink, get holes, and come and go.
+    /// Two volumes and an empty volume, which change, grow, shrink, get holes, and come and go.
     fn grow_old(&mut self) {
         self.sandbox.image("noise", 5 * MIB + 1234, 1);
         std::fs::write(
@@ -120,7 +120,7 @@ impl History {
         self.run(&["check"]).success();
     }
 
-    /// The one pack of an archive that has one, and the blobs that are no pack.
+    /// The only pack of an archive with one pack, and the other blobs.
     fn pack(&self) -> PathBuf {
         self.sandbox
             .blobs()
@@ -142,8 +142,7 @@ impl History {
         self.sandbox.store().join(&hex[..2]).join(hex)
     }
 
-    /// Commit 3, which brings a slot for a recovery key: what `key add` will do. Gives the key as
-    /// it is printed.
+    /// Commit 3, which adds a slot for a recovery key. Returns the printed key.
     fn add_recovery_key(&self) -> String {
         let sealed = std::fs::read(self.path(slot_name(0))).unwrap();
         let slot = Slot::decode(&sealed).unwrap();
@@ -159,7 +158,7 @@ impl History {
         let credential = root.credential(clear.archive).unwrap();
         let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
         let previous = std::fs::read(self.path(newest)).unwrap();
-        let (mut plain, mut bytes, mut coder) = (Vec::new(), Vec::new(), Coder::new(3).unwrap());
+        let (mut plain, mut coder) = (Vec::new(), Coder::new(3).unwrap());
         credential
             .open_meta(
                 Kind::Commit,
@@ -178,14 +177,13 @@ impl History {
             hash: pack_name(&added).0,
             label: SlotLabel::default(),
         });
-        credential
+        let bytes = credential
             .seal_meta(
                 Kind::Commit,
                 &mut coder,
                 &Id(next.0),
                 &commit.encode(),
                 NonceSeed([2; 24]),
-                &mut bytes,
             )
             .unwrap();
         for (name, blob) in [(slot_name(1), added), (next, bytes)] {
@@ -195,7 +193,8 @@ impl History {
         key.printed().to_string()
     }
 
-    /// Runs `check` on a changed blob, puts it back, and returns the line that names the damage.
+    /// Runs `check` on a changed blob, restores the blob, and returns the line that names the
+    /// damage.
     fn refusal(&self, blob: &Path, change: impl FnOnce(&Path)) -> String {
         let sound = std::fs::read(blob).unwrap();
         change(blob);
@@ -219,8 +218,8 @@ fn assert_names(outcome: &Outcome, blob: &Path) -> String {
     outcome.stderr.clone()
 }
 
-/// Two chunks and a volume's metadata in a single pack of 71680 bytes: chunks up to 70088, then
-/// four nodes, the directory, filler.
+/// Two chunks and a volume's metadata in a single pack of 71680 bytes: chunks up to offset 70088,
+/// then four nodes, the directory, filler.
 fn small(test: &str) -> Option<History> {
     let mut history = History::with_archive(test, &["--chunk-size", "64K", "--pack-size", "128K"])?;
     history.sandbox.image("disk", 70_000, 1);
@@ -460,7 +459,7 @@ fn two_copies_of_a_commit_that_authenticate_and_differ_are_refused() {
             .unwrap()
     };
     let rival = std::fs::read(history.path(root.commit_name(3))).unwrap();
-    // The same machine, before that: it writes another third generation.
+    // The same machine, in an earlier state: it writes another third generation.
     for (from, to) in [
         (&state, history.sandbox.state()),
         (&store, history.sandbox.store()),
@@ -684,8 +683,8 @@ fn a_blob_under_the_name_of_another_is_refused() {
     history.refusal(&commits[1], |blob| std::fs::write(blob, one).unwrap());
 }
 
-/// Archives whose chunk size, pack size, domain and level follow from a seed, and which the
-/// programs did not write.
+/// Archives that the programs did not write, with chunk size, pack size, domain and level from a
+/// seed.
 #[test]
 fn every_session_comes_back_of_archives_of_a_dozen_seeds() {
     let Some(reader) = SecondReader::ready("second reader, seeds") else {
@@ -723,7 +722,7 @@ fn every_session_comes_back_of_archives_of_a_dozen_seeds() {
     }
 }
 
-/// One call of `make-archive`: the sessions that it brought, with their content.
+/// One call of `make-archive`: the sessions that it added, with their content.
 fn make_archive(
     sandbox: &Sandbox,
     seed: u64,
@@ -806,7 +805,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let run = |command: &str| reader.run(&sandbox.store(), &sandbox.path("passphrase"), &[command]);
     assert_eq!(String::from_utf8_lossy(&run("list").success().stdout), "");
     run("check").success();
-    // Its own programs list the volume, and no session.
+    // The programs list the volume without a session.
     sandbox.adopt("passphrase").success();
     let listed = sandbox.wyng(&["list", "home"]);
     assert_eq!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon as a service: several clients, one command at a time, and nobody who can hold it up
-//! or take it down.
+//! The daemon as a service: several clients, one command at a time, and no client can hold it up or
+//! end it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -224,7 +224,7 @@ fn the_journal_has_what_became_of_a_command_and_nothing_of_its_content() {
     let path = sandbox.path("journal");
     let _service = Service::start_with(&mut sandbox, &["--journal", path.to_str().unwrap()]);
     sandbox.create("home", &[]).success();
-    // A name that would be a field of its own, if names could.
+    // A name that would be a separate field of the journal, if names were not escaped.
     let image = sandbox.image("disk.img", 300_000, 1);
     sandbox
         .wyng(&[
@@ -341,7 +341,7 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
         .success()
         .session(0);
     sandbox.assert_restores("disk.img", &session, &noise(IMAGE_BYTES, 1));
-    // Nor does an opening write one, of the archive that is known or of a forgotten one.
+    // Opening writes none either, for a known archive or a forgotten one.
     sandbox.wyng(&["archive", "open", "home"]).success();
     let store = format!("dir:{}", sandbox.store().display());
     sandbox.wyng(&["archive", "forget", "home"]).success();
@@ -356,8 +356,7 @@ fn a_credential_that_the_service_manager_unsealed_needs_no_copy_on_the_disk() {
 
 #[test]
 fn only_the_keyholder_hears_where_unsealed_credentials_are() {
-    // Roles make themselves undumpable, so that their own user cannot read their environment
-    // either.
+    // Roles make themselves undumpable, so that their own user cannot read their environment.
     if !require(
         Component::Root,
         "only_the_keyholder_hears_where_unsealed_credentials_are",
@@ -383,7 +382,7 @@ fn only_the_keyholder_hears_where_unsealed_credentials_are() {
 
 #[test]
 fn a_second_interrupt_ends_the_command_with_130() {
-    // Neither the first nor what it asks for is heard by this helper.
+    // This helper reads neither the first frame nor its request.
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     let pid = sandbox.path("pid");
@@ -402,14 +401,14 @@ fn a_stop_that_reaches_every_process_at_once_ends_the_command_with_130() {
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     for (turn, daemon_first) in [false, true, false, true].into_iter().enumerate() {
-        // A gate for each turn: the helper of the turn before may still be reading from its own.
+        // A gate for each turn: the helper of the previous turn may still be reading from its gate.
         let gate = sandbox.path(&format!("gate{turn}"));
         run(Command::new("mkfifo").arg(&gate));
         sandbox.replace_helper(&format!("read -r _ <{}; exec $HELPER $1", gate.display()));
         let backup = spawn(&sandbox, &["backup", "home", "disk.img"]);
         let _opened = reached(&gate);
-        // As systemd stops a unit: every process, one after the other. The far end, which comes
-        // last, is no part of ours.
+        // Like systemd at the stop of a unit: every process, one after the other. The far end,
+        // which comes last, is not a process of the daemon.
         let mut processes = vec![backup.id()];
         let mut place = 0;
         while let Some(process) = processes.get(place) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Base snapshots have an owner and an end: one place however their file system is mounted, seen in
-//! `status`, gone with their archive, and cleaned when nothing uses them.
+//! Base snapshots have an owner and an end: they have one place however their file system is
+//! mounted, are shown in `status`, are removed with their archive, and are cleaned up when unused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,7 +40,7 @@ fn method(outcome: &Outcome) -> String {
         .to_owned()
 }
 
-/// The files in a folder of base snapshots; none if there is no such folder.
+/// The files in a folder of base snapshots; empty if there is no such folder.
 fn kept(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder.join(".wyng"))
         .into_iter()
@@ -49,7 +49,7 @@ fn kept(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What `list` or `status` shows: volume, folder, and why nothing uses it.
+/// The snapshots in `list` or `status`: volume, folder, and the reason why it is unused.
 fn shown(outcome: &Outcome) -> Vec<(Value, Value, Value)> {
     let lines = outcome.json["snapshots"].as_array().unwrap().iter();
     lines
@@ -63,8 +63,8 @@ fn shown(outcome: &Outcome) -> Vec<(Value, Value, Value)> {
         .collect()
 }
 
-/// A pool with a volume in a folder of it, that folder mounted elsewhere too, and a configuration
-/// that names the volume there.
+/// A pool with a volume in one of its folders; the folder is also mounted elsewhere, and a
+/// configuration names the volume there.
 fn with_two_views(pool: &Pool) -> (PathBuf, BindMount, String) {
     std::fs::create_dir(pool.disk.join("pool")).unwrap();
     let path = pool.volume("pool/vm.img", 4 * MIB);
@@ -127,7 +127,7 @@ fn a_base_snapshot_at_a_place_that_is_not_used_any_more_is_reported_and_goes_wit
         "a_base_snapshot_at_a_place_that_is_not_used_any_more_is_reported_and_goes_with_the_next_run",
     ) {
         let (path, view, config) = with_two_views(&pool);
-        // A run by hand makes the folder at the top, which the other view does not reach.
+        // A run by hand makes the folder at the top, which is outside of the other view.
         pool.back_up(&path);
         assert_eq!(kept(&pool.disk.path()).len(), 1);
         assert_eq!(
@@ -241,8 +241,7 @@ fn what_nothing_uses_is_left_over_and_cleaned_and_what_is_used_stays() {
                 .success();
         }
         std::fs::remove_file(&gone).unwrap();
-        // Of an archive that this machine does not know; beside it something that is nobody's
-        // business.
+        // A snapshot of an archive that this machine does not know, and next to it a foreign file.
         let base = pool.bases().remove(0);
         let name = base.file_name().unwrap().to_str().unwrap().to_owned();
         let foreign = base.with_file_name(format!("{}{}", "0".repeat(32), &name[32..]));
@@ -290,7 +289,7 @@ fn what_nothing_uses_is_left_over_and_cleaned_and_what_is_used_stays() {
             )
         };
         assert_eq!(backup(), pool.kind.method);
-        // All of an archive, used or not: that costs one complete reading and nothing else.
+        // All snapshots of an archive, used or not: it costs one complete read and nothing else.
         assert_eq!(
             pool.sandbox
                 .wyng(&["snapshots", "clean", "home"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a restore goes: looked at before the passphrase is asked for, refused by name where it
-//! cannot be, and what it was besides its bytes when it is replaced.
+//! The target of a restore: it is checked before the passphrase is requested, an impossible target
+//! is refused by name, and a replaced file keeps its attributes.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -27,7 +27,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A restore that may ask for no passphrase: if it does, that is what it fails with.
+/// A restore that must not request a passphrase: if it does, it fails with that.
 fn refused(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     sandbox.wyng(
         &[
@@ -135,7 +135,7 @@ fn a_device_is_written_where_it_is_or_not_at_all() {
         return;
     }
     let (sandbox, content) = archive();
-    // Larger than the session, by no whole number of anything.
+    // Larger than the session, and not a multiple of any block size.
     let backing = sandbox.image("disk", 3 * MIB + 512, 2);
     let device = Device::over(&backing, &[]);
     // A link to a device is that device.
@@ -176,7 +176,7 @@ fn a_device_is_written_where_it_is_or_not_at_all() {
         "behind the session are zeros"
     );
     assert_eq!(std::fs::read_link(&link).unwrap(), device.0);
-    // Smaller by a sector.
+    // A sector smaller.
     let small = sandbox.image("small", 2 * MIB - 512, 3);
     let device = Device::over(&small, &[]);
     let outcome = refused(&sandbox, &["--to", text(&device.0), "--in-place", "--yes"]);
@@ -248,7 +248,7 @@ fn what_is_in_use_is_not_overwritten() {
         said.contains("mounted at") && said.contains(text(&disk.path())),
         "{said}"
     );
-    // The file behind the device, where it is and replaced.
+    // The device's backing file, in place and replaced.
     for how in [&["--in-place", "--yes"][..], &["--overwrite"]] {
         let behind = refused(&sandbox, &[&["--to", text(&image)], how].concat());
         assert_eq!(behind.expect(1).codes(), ["target-in-use"]);
@@ -364,7 +364,7 @@ fn a_file_that_is_replaced_keeps_its_owner_mode_attributes_and_links() {
             Path::new("old.img"),
             "the link leads to the new file"
         );
-        // Its other names would stay with the old bytes.
+        // Its other hard links would keep the old bytes.
         std::fs::hard_link(&path, disk.join("other.img")).unwrap();
         std::fs::write(&path, "old").unwrap();
         let outcome = refused(&sandbox, &["--to", text(&path), "--overwrite"]);
@@ -567,7 +567,7 @@ fn where_both_have_holes_nothing_is_read() {
     }
 }
 
-/// How many bytes a process has read, from files and from wires.
+/// Number of bytes that a process has read from files and wires.
 fn read_by(process: u32) -> u64 {
     let counted = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap();
     counted
@@ -628,7 +628,8 @@ fn what_cannot_be_finished_on_a_full_disk_is_again_what_it_was() {
         let before = noise(110 * MIB, 2);
         std::fs::write(&path, &before).unwrap();
         std::fs::File::open(&path).unwrap().sync_all().unwrap();
-        // What is left is less than what the restore writes beside what it can become again.
+        // The free space is smaller than the ranges that the restore writes and must be able to
+        // undo.
         let mut fill = std::fs::File::create(pool.disk.join("fill")).unwrap();
         let part = noise(MIB, 3);
         while fill.write_all(&part).is_ok() {}
@@ -688,7 +689,7 @@ fn several_volumes_go_into_a_folder_and_one_that_cannot_stops_no_other() {
         1,
         "a volume that is named twice is one volume"
     );
-    // Two volumes of one place cannot both be put back there.
+    // Two volumes with the same place cannot both be restored there.
     sandbox.wyng(&["backup", "home", "other=vm"]).success();
     let outcome = sandbox.wyng(&["restore", "home", "vm", "other", "--in-place", "--yes"]);
     assert_eq!(outcome.expect(3).codes(), ["target-in-use"]);
@@ -734,10 +735,10 @@ fn a_volume_on_standard_output_has_it_for_itself() {
         (object["command"].as_str(), object["exit"].as_u64()),
         (Some("restore"), Some(0))
     );
-    // Also when it fails: what reads the volume sees nothing.
+    // Also when it fails: readers of the volume see no change.
     let failed = sandbox.wyng(&["restore", "home", "nosuch", "--to", "-"]);
     assert!(failed.expect(2).stdout.is_empty());
-    // A reader that goes away has a part, and the error does not call it removed.
+    // A reader that closes its pipe has a part, and the error does not call it removed.
     let mut command = sandbox.command(&["restore", "home", "vm", "--to", "-"]);
     let mut child = command
         .stdout(Stdio::piped())
@@ -759,7 +760,7 @@ fn an_interrupted_restore_goes_on_where_it_stopped() {
     let content = noise(60 * MIB, 1);
     std::fs::write(sandbox.path("vm"), &content).unwrap();
     sandbox.wyng(&["backup", "home", "vm"]).success();
-    // A store that goes away behind half of what is asked.
+    // A store that fails after half of the requests.
     sandbox.replace_helper(
         "if [ \"$1\" = fetch ]; then \"$HELPER\" \"$@\" | dd bs=64K count=400 status=none; exit 1; fi\nexec \"$HELPER\" \"$@\"",
     );
@@ -781,7 +782,7 @@ fn an_interrupted_restore_goes_on_where_it_stopped() {
     assert!(fetched < 50 << 20, "{fetched} bytes were fetched again");
     assert!(std::fs::read(sandbox.path("out")).unwrap() == content);
     assert!(!sandbox.path(".out.wyng-partial").exists());
-    // By the person, while the store says nothing more.
+    // Interrupted by the person, while the store does not answer.
     sandbox.replace_helper(
         "if [ \"$1\" = fetch ]; then \"$HELPER\" \"$@\" | (dd bs=64K count=400 status=none; cat >&2); exit 1; fi\nexec \"$HELPER\" \"$@\"",
     );
@@ -816,7 +817,7 @@ fn an_interrupted_restore_goes_on_where_it_stopped() {
     assert!(std::fs::read(sandbox.path("again")).unwrap() == content);
 }
 
-/// How many bytes of the disk the largest file takes that a process has open.
+/// Allocated size of the largest file that a process has open, bytes.
 fn largest_open_file(process: u32) -> u64 {
     let open = std::fs::read_dir(format!("/proc/{process}/fd"))
         .into_iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A person at a terminal: passphrases are asked for, twice where they are new, and never shown.
+//! A person at a terminal: passphrases are requested, twice where they are new, and never shown.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,19 +14,19 @@ use wyng_tests::pty::Pty;
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
-/// A program on a terminal of its own, and the person before it.
+/// A program on its own terminal, and the person in front of it.
 struct Person {
     terminal: File,
     program: Child,
     seen: String,
-    /// How much of that was looked at.
+    /// Length of the output that was examined, bytes.
     looked_at: usize,
-    /// Keeps the terminal there when the program has ended.
+    /// Keeps the terminal open when the program has ended.
     other_end: Option<OwnedFd>,
 }
 
 impl Person {
-    /// Before `wyng-ctl`, with a daemon of its own.
+    /// A person in front of `wyng-ctl` with a private daemon.
     fn at(sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let mut command = at_terminal(sandbox.program("wyng-ctl"));
         command
@@ -37,7 +37,7 @@ impl Person {
         Self::before(command, sandbox)
     }
 
-    /// Before a shell that knows `wyng`.
+    /// A person in front of a shell that knows `wyng`.
     fn at_shell(sandbox: &Sandbox) -> Self {
         let mut command = at_terminal("bash");
         let program = sandbox.program("wyng-ctl");
@@ -64,7 +64,7 @@ impl Person {
             .stderr(stream())
             .spawn()
             .unwrap();
-        drop(command); // with it the ends that would keep the terminal open
+        drop(command); // with it the descriptors that would keep the terminal open
         Self {
             terminal: terminal.person.into(),
             program,
@@ -74,7 +74,7 @@ impl Person {
         }
     }
 
-    /// Reads until `text` is there once more.
+    /// Reads until `text` occurs again.
     fn see(&mut self, text: &str) -> &mut Self {
         loop {
             if let Some(place) = self.seen[self.looked_at..].find(text) {
@@ -89,7 +89,7 @@ impl Person {
         }
     }
 
-    /// Reads until `text` is there, and types an answer.
+    /// Reads until `text` occurs, and types an answer.
     fn answer(&mut self, text: &str, line: &str) -> &mut Self {
         self.see(text).type_keys(&format!("{line}\n"))
     }
@@ -99,7 +99,7 @@ impl Person {
         self
     }
 
-    /// Is what is typed shown?
+    /// Whether the terminal echoes.
     fn echoes(&self) -> bool {
         rustix::termios::tcgetattr(&self.terminal)
             .unwrap()
@@ -107,8 +107,8 @@ impl Person {
             .contains(LocalModes::ECHO)
     }
 
-    /// False when the program has ended and nothing is left to be seen. A program that says nothing
-    /// for a minute waits for an answer that nobody gives.
+    /// Reads more output. False when the program has ended and its output is read. A program that
+    /// prints nothing for a minute waits for an answer that does not come.
     fn read_more(&mut self) -> bool {
         for _ in 0..3000 {
             let mut polled = [PollFd::new(&self.terminal, PollFlags::IN)];
@@ -118,7 +118,7 @@ impl Person {
             };
             if rustix::event::poll(&mut polled, Some(&a_while)).unwrap() > 0 {
                 let mut buffer = [0; 4096];
-                // A terminal without anybody at its other end says EIO.
+                // Reading a terminal whose other end is closed fails with EIO.
                 let length = self.terminal.read(&mut buffer).unwrap_or(0);
                 self.seen
                     .push_str(&String::from_utf8_lossy(&buffer[..length]));
@@ -136,7 +136,7 @@ impl Person {
         rustix::termios::tcgetpgrp(&self.terminal).ok()
     }
 
-    /// All that was to be seen, and the exit status.
+    /// Waits for the end. Returns the output and the exit status.
     fn leave(mut self) -> (String, i32) {
         while self.read_more() {}
         (
@@ -147,7 +147,7 @@ impl Person {
 }
 
 impl Drop for Person {
-    /// Whoever leaves hangs up.
+    /// Closes the terminal, which hangs up.
     fn drop(&mut self) {
         let _ = self
             .pid()
@@ -285,7 +285,7 @@ fn a_person_may_try_three_times_and_a_file_once() {
         .see("Passphrase of home: ")
         .type_keys("\x04");
     assert_eq!(person.leave().1, 4, "Ctrl-D gives up");
-    // Nobody can answer for a file a second time, though there is a terminal.
+    // A file cannot be read for a second answer, even if there is a terminal.
     let wrong = sandbox.text("wrong", "not it\n");
     let (seen, status) = Person::at(
         &sandbox,
@@ -354,7 +354,7 @@ fn two_different_new_passphrases_make_no_archive() {
     );
 }
 
-/// A sandbox whose far end waits at a gate, before its first byte, until the gate is opened for the
+/// A sandbox whose far end waits at a gate before its first byte, until the gate is opened for the
 /// second time.
 fn sandbox_with_a_gate() -> Sandbox {
     let mut sandbox = Sandbox::with_archive(&[]);
@@ -374,7 +374,7 @@ fn sandbox_with_a_gate() -> Sandbox {
     sandbox
 }
 
-/// The far end is at the gate; it goes on when this is dropped.
+/// The far end waits at the gate; it goes on when this is dropped.
 fn gate(sandbox: &Sandbox) -> File {
     File::options()
         .write(true)
@@ -424,7 +424,7 @@ fn a_question_ends_with_the_daemon_that_asked_it() {
     assert_eq!(person.leave().1, 1);
 }
 
-/// The one child of a `wyng-ctl`.
+/// The only child of a `wyng-ctl`.
 fn daemon_of(pid: Pid) -> Pid {
     let children = std::fs::read_to_string(format!(
         "/proc/{pid}/task/{pid}/children",
@@ -441,7 +441,7 @@ fn whoever_ends_the_daemon_and_the_command_together_interrupted_it() {
     let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
     let _gate = gate(&sandbox);
     let pid = Pid::from_child(&program);
-    // So that it hears of both at once.
+    // So that both signals arrive at once.
     rustix::process::kill_process(pid, Signal::STOP).unwrap();
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     let daemon = daemon_of(pid);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The units of `systemd/` as systemd's own tools read them: no word is unknown, what is exposed is
-//! measured, and what the roles need is left to them.
+//! The units of `systemd/`, read by systemd's own tools: every word is known, the exposure is
+//! measured, and the roles keep what they need.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,7 +13,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
-/// The most that a unit may be exposed, in tenths, as `systemd-analyze security` counts.
+/// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
 const EXPOSED_MOST: [(&str, u32); 5] = [
     ("wyngd.service", 20),
     ("wyng-backup@.service", 10),
@@ -30,7 +30,7 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(shipped().join(name)).unwrap()
 }
 
-/// The values of a setting, of all its lines.
+/// The values of a setting in all its lines.
 fn setting<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
     let lines = unit
         .lines()
@@ -38,8 +38,8 @@ fn setting<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
     lines.flat_map(str::split_whitespace).collect()
 }
 
-/// A copy of the units in which each program is there; templates get an instance. The names of all
-/// units in it.
+/// A copy of the units in which every program exists; templates get an instance. Returns the names
+/// of all its units.
 fn staged(folder: &Path, from: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -67,11 +67,11 @@ fn staged(folder: &Path, from: &Path) -> Vec<String> {
     names
 }
 
-/// What `systemd-analyze verify` prints. It ends with 0 on an unknown word, so only silence is
-/// good.
+/// The output of `systemd-analyze verify`. It ends with 0 on an unknown word, so any output is a
+/// failure.
 fn complaints(folder: &Path, names: &[String], options: &[&str]) -> String {
     let mut command = Command::new("systemd-analyze");
-    // There need be no manual page here, and no session.
+    // Manual pages and a user session may be missing here.
     command
         .args(["verify", "--man=no"])
         .args(options)
@@ -107,7 +107,7 @@ fn systemd_has_nothing_to_say_of_the_units() {
         let names = staged(folder.path(), &from);
         assert!(names.len() >= least, "{names:?}");
         assert_eq!(complaints(folder.path(), &names, options), "");
-        // The same units with one word misspelt are found.
+        // A misspelt word in the same units is found.
         let spoilt = folder.path().join(&names[0]);
         let unit = std::fs::read_to_string(&spoilt).unwrap();
         std::fs::write(
@@ -252,7 +252,7 @@ fn no_unit_is_more_exposed_than_it_must_be() {
             .is_some_and(|kind| kind == "service")
     });
     assert_eq!(services.count(), EXPOSED_MOST.len(), "each is measured");
-    // One protection less is noticed.
+    // A missing protection is noticed.
     let folder = tempfile::tempdir().unwrap();
     let weaker = folder.path().join("wyngd.service");
     std::fs::write(
@@ -263,7 +263,7 @@ fn no_unit_is_more_exposed_than_it_must_be() {
     assert!(!security(&weaker, 20).status.success());
 }
 
-/// The system calls of a set, and of those in it.
+/// The system calls of a set, and of the sets in it.
 fn calls_of(set: &str, calls: &mut BTreeSet<String>) {
     if !set.starts_with('@') {
         calls.insert(set.to_owned());
@@ -295,7 +295,7 @@ fn the_unit_lets_the_roles_make_every_call_of_their_own_filters() {
     let unit = text("wyngd.service");
     let mut allowed = BTreeSet::new();
     calls_of("@default", &mut allowed);
-    // One line after the other adds or takes away.
+    // Each line adds or removes calls, in order.
     for line in unit
         .lines()
         .filter_map(|line| line.strip_prefix("SystemCallFilter="))
@@ -385,7 +385,7 @@ fn the_socket_is_where_wyng_ctl_looks_for_it() {
     );
 }
 
-/// `systemd-socket-activate`, which waits for a client and becomes the daemon then.
+/// `systemd-socket-activate`, which waits for a client and then executes the daemon.
 struct Activated(Child);
 
 impl Drop for Activated {
@@ -450,7 +450,7 @@ fn sysusers_and_tmpfiles_make_what_the_units_name() {
         std::fs::copy(shipped().join(name), folder.join("wyng.conf")).unwrap();
     }
     std::fs::create_dir_all(root.path().join("etc")).unwrap();
-    // What a private daemon of root's left there becomes the keyholder's.
+    // Files that root's private daemon left there are given to the keyholder.
     let left = root.path().join("var/lib/wyng/archives");
     std::fs::create_dir_all(&left).unwrap();
     for (tool, create) in [
@@ -521,7 +521,7 @@ fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
             "{name}"
         );
     }
-    // 7 is no failure, and it is tried again, as is what could not be reached.
+    // Status 7 is no failure and is tried again, as is a store that could not be reached.
     let backup = text("wyng-backup@.service");
     assert_eq!(
         (

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `unlock` and `lock`, and what the keyholder's memory has in it before and after.
+//! `unlock` and `lock`, and the secrets in the keyholder's memory before and after.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ use wyng_tests::service::{Service, until};
 
 const IMAGE_BYTES: usize = 300_000;
 
-/// A service with an archive of one session, and a passphrase that opens nothing.
+/// A service with an archive of one session, and a wrong passphrase.
 fn with_session() -> (Sandbox, Service, String) {
     let mut sandbox = Sandbox::with_archive(&[]);
     sandbox.image("disk.img", IMAGE_BYTES, 1);
@@ -24,7 +24,7 @@ fn with_session() -> (Sandbox, Service, String) {
     (sandbox, service, wrong)
 }
 
-/// Restores with a passphrase that opens nothing: what is asked for it is refused.
+/// Restores with a wrong passphrase: if it is requested, the restore is refused.
 fn restore(sandbox: &Sandbox, wrong: &str) -> Outcome {
     let target = sandbox.path("restored");
     let _ = std::fs::remove_file(&target);
@@ -64,7 +64,7 @@ fn an_unlocked_archive_restores_without_the_passphrase_until_it_is_locked() {
     sandbox
         .wyng(&["verify", "home", "--deep", "--passphrase-file", &wrong])
         .success();
-    // What is about the passphrase itself asks for it.
+    // Commands about the passphrase itself request it.
     sandbox
         .wyng(&["key", "check", "home", "--passphrase-file", &wrong])
         .expect(4);
@@ -115,8 +115,7 @@ fn a_private_daemon_cannot_be_unlocked_and_no_time_is_too_long_or_none() {
     }
 }
 
-/// Which of the secrets stand in the memory of a process: all of it that can be read, mapped files
-/// too.
+/// The secrets in the memory of a process, in all readable mappings, mapped files included.
 fn found(process: u32, secrets: &[(String, Vec<u8>)]) -> Vec<String> {
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let mut names = Vec::new();
@@ -162,7 +161,7 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
     let mut sandbox = Sandbox::new();
     sandbox.image("disk.img", IMAGE_BYTES, 1);
     let service = Service::start(&mut sandbox);
-    // Also what came by in the same process: ROOT was drawn here.
+    // Also secrets that were made in the same process: ROOT was drawn here.
     sandbox.create("home", &[]).success();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     let mut secrets = reader.secrets(&sandbox.store(), &sandbox.path("passphrase"));
@@ -176,7 +175,7 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
             .iter()
             .any(|(_, secret)| secret == PASSPHRASE.as_bytes())
     );
-    // One data key in 32 is derived as it is kept.
+    // One data key in 32 has the same bytes before and after clamping.
     secrets.dedup_by(|later, earlier| later.1 == earlier.1);
     let keyholder = service.role("keyholder");
     assert_eq!(found(keyholder, &secrets), [""; 0], "after a backup");
@@ -203,7 +202,7 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
     sandbox.wyng(&["lock"]).success();
     assert_eq!(found(keyholder, &secrets), [""; 0], "after lock");
 
-    // Also within a command that works: its client has not opened its source yet.
+    // Also during a running command, whose client has not opened its source yet.
     sandbox.wyng(&["unlock", "home"]).success();
     let sources = vec![BackupSource {
         volume: "a".into(),

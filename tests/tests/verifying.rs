@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What verify calls a fault, and what it must not: what it did not look up is not wrong.
+//! The findings of verify: an object that it did not look up is not reported as a fault.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ fn assert_no_problem(verified: &Outcome) {
 
 #[test]
 fn a_deep_verify_of_one_volume_calls_no_other_volumes_records_damaged() {
-    // Both in one pack.
+    // Both are in one pack.
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K"]);
     sandbox.image("first.img", MIB, 1);
     sandbox.image("second.img", MIB, 2);
@@ -36,7 +36,7 @@ fn a_deep_verify_of_one_volume_calls_no_other_volumes_records_damaged() {
     );
 }
 
-/// An archive that another program wrote, with a fault of its own.
+/// An archive of another program, with a fault.
 fn written(fault: fn(&mut ArchiveWriter)) -> Sandbox {
     let sandbox = Sandbox::new();
     let mut writer =
@@ -79,7 +79,7 @@ fn a_chunk_that_a_session_reaches_under_another_id_than_its_own_is_damage() {
     );
 }
 
-/// An archive of more than thirty packs, and `count` of those that hold chunks, taken out of the
+/// An archive of more than thirty packs, and `count` packs with chunks, which are removed from the
 /// store.
 fn much_taken(count: usize) -> (Sandbox, Vec<(PathBuf, Vec<u8>)>) {
     let sandbox = Sandbox::with_archive(&["--chunk-size", "64K", "--pack-size", "128K"]);
@@ -130,7 +130,7 @@ fn a_store_that_lacks_much_is_told_and_heals_only_when_asked() {
         sandbox.wyng(&["status", "home"]).expect(5).codes(),
         ["much-damaged"]
     );
-    // A look at a part of it changes nothing.
+    // Checking a part changes nothing.
     sandbox.wyng(&["verify", "home", "--budget", "600K"]);
     assert_eq!(
         sandbox.wyng(&["status", "home"]).expect(5).codes(),
@@ -183,7 +183,7 @@ fn only_what_the_archive_never_named_is_foreign() {
         .success();
     sandbox.wyng(&["key", "remove", "home", "1"]).success();
     assert_eq!(foreign(&sandbox), 0);
-    // So does what a cut run has sent and the next one takes up.
+    // So do packs that a killed run has sent and the next run uses.
     sandbox.image("disk.img", 4 * MIB, 1);
     sandbox.replace_helper("dd bs=65536 count=2000000 iflag=count_bytes status=none | $HELPER $1");
     let before = sandbox.blobs().len();
@@ -191,7 +191,7 @@ fn only_what_the_archive_never_named_is_foreign() {
     sandbox.restore_helper();
     assert!(sandbox.blobs().len() > before, "the cut run left packs");
     assert_eq!(foreign(&sandbox), 0);
-    // Somebody's is.
+    // A slot of someone else is a fault.
     let name = "ab".repeat(32);
     std::fs::create_dir_all(sandbox.store().join("ab")).unwrap();
     std::fs::write(sandbox.store().join("ab").join(name), "somebody's").unwrap();

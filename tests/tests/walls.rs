@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Walls: which crate may reach which, where `unsafe` may stand, which role may know what.
-//! ARCHITECTURE.md has the tables. Each rule is a function over text, and is shown to refuse a bad
-//! one before it is put to the project.
+//! Walls: which crate may depend on which, where `unsafe` may be, which role may import what.
+//! ARCHITECTURE.md has the tables. Each rule is a function over text, and is tested with a
+//! violation before it is applied to the project.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 const SPDX: &str = "// SPDX-License-Identifier: GPL-3.0-or-later";
 
-/// What seals, opens or derives keys.
+/// Crates that seal, open or derive keys.
 const CIPHERS: &[&str] = &[
     "chacha20poly1305",
     "chacha20",
@@ -19,10 +19,10 @@ const CIPHERS: &[&str] = &[
     "hpke",
     "x25519-dalek",
 ];
-/// What meets the system.
+/// Crates that make system calls.
 const SYSTEM: &[&str] = &["getrandom", "rustix", "nix", "tokio", "mio"];
 
-/// Which crates of ours one may use, and what else it must never reach.
+/// The crates of the project that a crate may use, and the other crates that it must never reach.
 struct Wall {
     name: &'static str,
     ours: &'static [&'static str],
@@ -34,7 +34,7 @@ const WALLS: [Wall; 11] = [
         name: "wyng-wire",
         ours: &[],
         never: &[],
-    }, // and nothing else at all: a test of its own
+    }, // and nothing else at all, which a separate test checks
     Wall {
         name: "wyng-config",
         ours: &["wyng-control"],
@@ -103,7 +103,7 @@ const WALLS: [Wall; 11] = [
 ];
 
 impl Wall {
-    /// Of these dependencies, those that are on the wrong side.
+    /// The forbidden ones of these dependencies.
     fn breaches<'a>(&self, dependencies: &'a BTreeSet<String>) -> Vec<&'a str> {
         let forbidden = |name: &str| {
             let foreign =
@@ -125,7 +125,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The names of a crate and of all that it is built with, but for its tests.
+/// The names of a crate and of all crates that it is built with, except for those of its tests.
 fn dependencies(name: &str) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -163,8 +163,8 @@ fn names_of_tree(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The project's own files by their names from its root: those that git tracks, or all that is
-/// there where git is not.
+/// The project's own files by their paths from its root: those that git tracks, or all files where
+/// git is missing.
 fn files() -> Vec<String> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached"])
@@ -216,8 +216,8 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// Rust without its comments and without what stands in its strings, so that a word that is left is
-/// code.
+/// Rust source without its comments and the contents of its strings, so that every remaining word
+/// is code.
 fn code(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -288,7 +288,7 @@ fn raw_string_bytes(rest: &str) -> Option<usize> {
     )
 }
 
-/// A character between quotes; 0 for a lifetime.
+/// The length of a character literal; 0 for a lifetime.
 fn char_bytes(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match (chars.next(), chars.next()) {
@@ -324,10 +324,10 @@ fn lints<'a>(manifest: &'a str, table: &str) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// A path that exists on one person's machine only: the home of somebody, or where the project was
-/// built.
+/// A path that exists on one person's machine only: a home folder, or the folder in which the
+/// project was built.
 fn home_path(text: &str) -> Option<&'static str> {
-    // Put together, so that this file is not found.
+    // Assembled, so that this file itself is not found.
     const HOMES: [&str; 4] = [
         concat!("/wo", "rk/"),
         concat!("/ro", "ot/"),
@@ -340,7 +340,7 @@ fn home_path(text: &str) -> Option<&'static str> {
             .unwrap_or_default()
             .ends_with(|char: char| char.is_alphanumeric() || "._-~$}/>".contains(char))
     };
-    // In every qube the user is called so.
+    // The user of every qube has this name.
     let is_every_qubes = |at: usize| {
         text.get(at..)
             .unwrap_or_default()
@@ -352,8 +352,8 @@ fn home_path(text: &str) -> Option<&'static str> {
     })
 }
 
-/// What a source names directly below a crate or module: of `a::{b, c::d}` and `a::e` below `a`: b,
-/// c, e.
+/// The names that a source uses directly below a crate or module: of `a::{b, c::d}` and `a::e`
+/// below `a`: b, c, e.
 fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{parent}::")) {
@@ -381,7 +381,7 @@ fn named_below<'a>(code: &'a str, parent: &str) -> BTreeSet<&'a str> {
     found
 }
 
-/// The role that a file of the daemon belongs to.
+/// The role to which a file of the daemon belongs.
 fn role_of(name: &str) -> Option<&'static str> {
     let inside = name.strip_prefix("wyngd/src/")?;
     ROLES
@@ -406,7 +406,7 @@ fn imports_roles<'a>(role: &str, code: &'a str) -> Vec<&'a str> {
         .collect()
 }
 
-/// What a source names that reads, writes, asks the time or draws bytes.
+/// The names in a source that read, write, get the time or draw random bytes.
 fn does_io(code: &str) -> Vec<&str> {
     const IO: [&str; 9] = [
         "fs", "net", "process", "env", "io", "os", "path", "time", "thread",
@@ -445,7 +445,7 @@ fn the_wire_crate_depends_on_nothing() {
 
 #[test]
 fn the_daemon_reaches_the_ciphers_by_the_format_crate() {
-    // If this did not hold, the lists above would name crates that nobody uses, and forbid nothing.
+    // Otherwise the lists above would name unused crates, and forbid nothing.
     let (daemon, archive) = (dependencies("wyngd"), dependencies("wyng-archive"));
     for cipher in CIPHERS {
         assert!(
@@ -495,7 +495,7 @@ fn every_other_crate_takes_the_lints_of_the_workspace() {
         .filter(|name| name.ends_with("/Cargo.toml") && !own.contains(&name.as_str()))
     {
         if name.starts_with("fuzz/") {
-            continue; // a workspace of its own
+            continue; // a separate workspace
         }
         let manifest = std::fs::read_to_string(root().join(&name)).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true\n"), "{name}");
@@ -532,7 +532,7 @@ fn every_source_says_its_licence_and_what_it_is() {
 #[test]
 fn no_file_names_somebodys_home() {
     for name in files() {
-        // What is no text has no path that anybody reads.
+        // A binary file has no readable path.
         let Ok(text) = std::fs::read_to_string(root().join(&name)) else {
             continue;
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Each role as a process of its own, at whose wires the test stands in for the other roles: what
-//! is not declared, or may not come now, ends it. What is declared and cannot be done does not.
+//! Each role as a separate process; the test plays the other roles on its wires. A message that is
+//! not declared, or may not come now, ends the role. A declared message that cannot be carried out
+//! does not.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -68,7 +69,7 @@ impl Lone {
         lone
     }
 
-    /// Says what the other roles say when they are in their jails, and hears that this one is.
+    /// Reports that the other roles are in their jails, and waits until this role reports the same.
     fn greet(&self) {
         match self.role {
             Role::Control => {
@@ -142,7 +143,7 @@ impl Lone {
         decode(&buffer[..length]).unwrap()
     }
 
-    /// Waits for its end, and sees that it was one for a reason.
+    /// Waits for its end, and checks that it ended with an error.
     #[track_caller]
     fn has_failed(mut self, why: &str) {
         let mut status = None;
@@ -166,7 +167,7 @@ impl Drop for Lone {
     }
 }
 
-/// Wires that a role listens at while it has nothing to do.
+/// Wires on which a role listens while it is idle.
 fn heard_when_idle(role: Role) -> &'static [&'static str] {
     match role {
         Role::Spawner | Role::Reader | Role::Keyholder => &["control"],
@@ -278,7 +279,7 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
             uid: 0,
         }],
     );
-    // Two pipes have to come with it.
+    // Two pipes must come with it.
     says(
         Role::Transport,
         "spawner",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a call ends: one error enum for the whole of it, and the exit status of each. No variant
-//! carries anything that came in OPEN, because all of them are printed.
+//! How a call ends: its error enum, and the exit status of each variant. No variant carries
+//! anything from OPEN, because every variant is printed.
 
 use std::io;
 
@@ -9,26 +9,26 @@ use wyng_wire::{DecodeError, EncodeError, HelloError, OpenStatus, OutOfPhase, Se
 
 use crate::store::StoreError;
 
-/// The exit statuses of the helper. 1 and everything from 125 on belong to qrexec, the shell and
-/// signals.
+/// The exit statuses of the helper. Status 1, and every status from 125 on, belong to qrexec, the
+/// shell and signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// FINAL was sent, or a fetch was ended by its caller.
+    /// FINAL was sent, or the daemon ended a fetch.
     Finished = 0,
-    /// The argument is not one of push, prune, fetch.
+    /// The argument is not push, prune or fetch.
     Usage = 10,
-    /// The daemon sent something that this service does not take, or not then.
+    /// The daemon sent a frame that this service does not have, or not in that phase.
     Protocol = 11,
-    /// The pipe ended or broke before END. What has a receipt stays.
+    /// The pipe ended or broke before END. Blobs with a receipt stay.
     Aborted = 12,
-    /// The store did not open; OPENED said why.
+    /// The store could not be opened; OPENED said why.
     NotOpened = 13,
     /// The store failed; the receipt FAILED was sent.
     StoreFailed = 14,
-    /// The daemon was silent for too long.
+    /// The daemon sent nothing for too long.
     Silent = 15,
-    /// The jail could not be entered, and nothing was done.
+    /// The jail could not be entered; nothing was done.
     Unjailed = 16,
 }
 
@@ -47,15 +47,15 @@ pub(crate) enum CallError {
     Jail(#[source] rustix::io::Errno),
     #[error("{0}")]
     Hello(#[from] HelloError),
-    #[error("started for {}, and called as {}", .started.verb(), .called.verb())]
+    #[error("started for {}, but called for {}", .started.verb(), .called.verb())]
     OtherService { started: Service, called: Service },
-    #[error("the daemon sent a frame that cannot be read: {0}")]
+    #[error("the daemon sent a frame that cannot be decoded: {0}")]
     Frame(#[from] DecodeError),
     #[error("the daemon broke the order of the protocol: {0}")]
     OutOfPhase(#[from] OutOfPhase),
     #[error("a frame cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
-    #[error("the daemon ended the call before its END")]
+    #[error("the daemon ended the call before END")]
     EndedEarly,
     #[error("cannot read from the daemon: {0}")]
     Input(#[source] io::Error),
@@ -67,7 +67,7 @@ pub(crate) enum CallError {
     Piece(#[source] io::Error),
     #[error("the daemon sent nothing for too long")]
     Silent,
-    #[error("the store did not open: {0:?}")]
+    #[error("the store could not be opened: {0:?}")]
     NotOpened(OpenStatus),
     #[error("{0}")]
     Store(#[from] StoreError),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What comes from the daemon: whole frames within their maxima, and bodies in pieces. It never
-//! reads further than what it was asked for, and never waits longer than the watchdog allows.
+//! Input from the daemon: whole frames within their maxima, and bodies in pieces. It never reads
+//! further than requested, and never waits longer than the watchdog allows.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -17,19 +17,19 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::exit::CallError;
 
-/// How much of a body is read at once.
+/// Maximum length of a body that is read at once, bytes.
 const PIECE_BYTES: usize = 1024 * 1024;
 
 /// The daemon's end of the pipe.
 pub(crate) struct Input {
     source: Source,
-    /// One frame, OPEN with its credentials among them.
+    /// The last frame. An OPEN may hold credentials.
     frame: Zeroizing<[u8; TO_HELPER_MAX]>,
     piece: Box<[u8]>,
 }
 
 impl Input {
-    /// Takes standard input; a wait of more than `watchdog` for a byte ends the call.
+    /// Reads standard input. A wait of more than `watchdog` for a byte ends the call.
     pub(crate) fn from_stdin(watchdog: Duration) -> Result<Self, CallError> {
         let file = io::stdin()
             .as_fd()
@@ -51,13 +51,13 @@ impl Input {
         }
     }
 
-    /// From now on every wait also ends, with [`CallError::Stopped`], when the other end of `stop`
-    /// is closed.
+    /// From now on a wait also ends when the other end of `stop` is closed, with
+    /// [`CallError::Stopped`].
     pub(crate) fn stop_with(&mut self, stop: OwnedFd) {
         self.source.stop = Some(stop);
     }
 
-    /// Reads the daemon's HELLO, which must name the service that this process was started for.
+    /// Reads the daemon's HELLO, which must name the service for which this process was started.
     pub(crate) fn expect_hello(&mut self, started: Service) -> Result<(), CallError> {
         let mut hello = [0; HELLO_BYTES];
         if !self.source.fill(&mut hello)? {
@@ -71,7 +71,8 @@ impl Input {
         }
     }
 
-    /// The next frame, if it may come now; nothing at an end of file between two frames.
+    /// Reads the next frame and checks that it may come now; `None` at an end of file between two
+    /// frames.
     pub(crate) fn frame(
         &mut self,
         rules: &mut ToHelperRules,
@@ -97,9 +98,9 @@ impl Input {
         Ok(Some(frame))
     }
 
-    /// Lets the kernel move up to `length_bytes` of a body to the end of `file`. How many it moved,
-    /// which are less where it cannot from such an input or to such a file; or why the file takes
-    /// no more.
+    /// Has the kernel move up to `length_bytes` of a body to the end of `file`. Returns the number
+    /// of bytes that it moved, which is smaller if the kernel cannot splice this input or file, and
+    /// the error if the file takes no more.
     pub(crate) fn move_body(
         &mut self,
         length_bytes: u32,
@@ -123,7 +124,7 @@ impl Input {
         Ok((moved_bytes, None))
     }
 
-    /// Reads `length_bytes` of a body and gives them to `take`, piece by piece.
+    /// Reads `length_bytes` of a body and passes them to `take` piece by piece.
     pub(crate) fn body(
         &mut self,
         length_bytes: u32,
@@ -143,7 +144,7 @@ impl Input {
         Ok(())
     }
 
-    /// Whether something, be it the end, can be read without waiting.
+    /// Whether bytes, or the end of file, can be read without waiting.
     pub(crate) fn is_ready(&self) -> bool {
         let mut source = [PollFd::new(&self.source.file, PollFlags::IN)];
         matches!(
@@ -172,14 +173,14 @@ impl AsFd for Input {
 
 struct Source {
     file: File,
-    /// Hangs up when another thread of this process has given up.
+    /// A pipe that hangs up when another thread of this process has failed.
     stop: Option<OwnedFd>,
     watchdog: Duration,
 }
 
 impl Source {
-    /// Fills `place`, or says that the end of file came before its first byte. An end in the middle
-    /// is an error.
+    /// Fills `place`. False: the end of file came before the first byte. An end in the middle is an
+    /// error.
     fn fill(&mut self, place: &mut [u8]) -> Result<bool, CallError> {
         let mut filled = 0;
         while let Some(room @ [_, ..]) = place.get_mut(filled..) {
@@ -192,7 +193,7 @@ impl Source {
         Ok(true)
     }
 
-    /// One read, of at least one byte unless the file has ended.
+    /// Reads at least one byte, or none at the end of file.
     fn read(&mut self, room: &mut [u8]) -> Result<usize, CallError> {
         loop {
             self.wait()?;
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_gives_up_ends_the_wait() {
+    fn a_thread_that_fails_ends_the_wait() {
         let (mut input, _writer) = input_of(Duration::from_secs(60));
         let (stop, stopper) = pipe().unwrap();
         input.stop_with(stop.into());
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wiped_frame_leaves_nothing_of_the_destination() {
+    fn a_wiped_frame_leaves_nothing_of_the_address() {
         let (mut input, mut writer) = input_of(Duration::from_secs(60));
         writer
             .write_all(b"\x01\0\0\0\x0e\0\0\0\0\0\0\0\0\0\0\0secret")

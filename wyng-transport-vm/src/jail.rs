@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The two jails of the helper: one before the first byte, one when the store is open. What the
-//! kernel does not have or refuses is named in the helper's journal, and no reason to stop: the
-//! admin domain trusts none of it.
+//! The two jails of the helper: one before the first byte, one when the store is open. A protection
+//! that the kernel lacks or refuses is logged in the helper's journal and does not end the call,
+//! because the admin domain does not rely on it.
 
 use std::os::fd::AsFd;
 
@@ -14,16 +14,17 @@ use wyng_jail::{
 };
 use wyng_wire::Service;
 
-/// More than two bodies, their shards, the pipes and a batch of deletions in all 256 shards.
+/// Maximum number of descriptors: enough for two bodies, their shards, the pipes, and a batch of
+/// deletions in all 256 shards.
 const FILES_MAX: u64 = 512;
 
-/// No program that is started could gain privileges, no other process of this user can look in, and
-/// nothing is dumped: OPEN brings credentials.
+/// Prevents new privileges, access by other processes of this user, and core dumps, because OPEN
+/// may hold credentials.
 pub(crate) fn before_the_first_byte() -> Result<(), Errno> {
     outlive_file_size_limit();
-    tell("no new privileges", no_new_privileges());
-    tell("not dumpable", not_dumpable());
-    tell("no core files", no_core());
+    log("no new privileges", no_new_privileges());
+    log("not dumpable", not_dumpable());
+    log("no core files", no_core());
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -33,14 +34,15 @@ pub(crate) fn before_the_first_byte() -> Result<(), Errno> {
     )
 }
 
-/// Leaves the calling thread, and those that it starts, the open folder and what the service needs
-/// there: a fetch cannot write, a prune cannot read. No program can be started, no socket made.
+/// Restricts the calling thread, and the threads that it starts, to the open folder and to the
+/// access that the service needs there: a fetch cannot write, a prune cannot read. No program can
+/// be started, and no socket made.
 pub(crate) fn after_open(service: Service, folder: impl AsFd) {
-    tell(
+    log(
         "only the store's folder",
         restrict_paths(&[(folder.as_fd(), access(service))]),
     );
-    tell("system call filter", allow_only(profile(service)));
+    log("system call filter", allow_only(profile(service)));
 }
 
 fn access(service: Service) -> PathAccess {
@@ -59,7 +61,7 @@ fn profile(service: Service) -> Profile {
     }
 }
 
-fn tell(protection: &str, enforced: Enforced) {
+fn log(protection: &str, enforced: Enforced) {
     if let Enforced::No(reason) = enforced {
         warn!(protection, %reason, "not enforced");
     }
@@ -74,9 +76,9 @@ mod tests {
 
     use super::*;
 
-    /// Runs `attempt` in a thread that sees only `folder`; the rest of the test stays free. `None`
-    /// where the kernel has no Landlock: then the test is named in the list of those skipped, or
-    /// fails.
+    /// Runs `attempt` in a thread that is restricted to `folder`; the test's own thread stays free.
+    /// `None` where the kernel has no Landlock: then the test is added to the list of skipped
+    /// tests, or fails.
     fn jailed<T: Send>(
         test: &str,
         service: Service,
@@ -87,7 +89,7 @@ mod tests {
             let inside = scope.spawn(|| {
                 let file = File::open(folder).unwrap();
                 let enforced = restrict_paths(&[(file.as_fd(), access(service))]);
-                // An older Landlock still enforces what these tests try.
+                // An older Landlock also enforces the rules of these tests.
                 (!matches!(&enforced, Enforced::No(reason) if reason.contains("no Landlock")))
                     .then(attempt)
             });

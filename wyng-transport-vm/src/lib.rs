@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The helper in the network VM: it takes blobs from the pipe to a store, and back. It knows names
-//! of 32 bytes and bytes that look random; it deliberately knows no volume, session or key, and
-//! nothing of it can decrypt.
+//! The helper in the network VM, which moves blobs between the pipe and a store. It knows names of
+//! 32 bytes, and bytes that look random. It deliberately knows no volume, session or key, and no
+//! part of it can decrypt.
 //!
-//! The way of a call: [`run`] fixes the verb set, enters the first jail, exchanges HELLO, opens the
-//! store, enters the second jail, and hands over to one of `serve::{push, prune, fetch}`. The
+//! The course of a call: [`run`] fixes the service, enters the first jail, exchanges HELLO, opens
+//! the store, enters the second jail, and calls one of `serve::{push, prune, fetch}`. The
 //! specification is docs/protocol.md.
 #![forbid(unsafe_code)]
 
@@ -33,11 +33,11 @@ use input::Input;
 use output::Output;
 use store::directory::Directory;
 
-/// What the kernel is asked to hold for each pipe: one piece. A socket or an unprivileged limit
-/// leaves less, and works.
+/// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
+/// less, which works too.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// Serves one call on standard input and output; the only argument is the verb set.
+/// Serves one call on standard input and output. The only argument is the service.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
     tracing_subscriber::fmt()
         .without_time()
@@ -79,7 +79,7 @@ fn call(service: Service) -> Result<(), CallError> {
         free_mib: None,
     }))?;
 
-    // Threads start behind the second jail only, so that all of them are in it.
+    // Threads start only after the second jail, so that all of them are in it.
     output::keep_alive(&output, Duration::from_secs(KEEP_ALIVE_SECS))?;
     match service {
         Service::Push => serve::push::serve(&store, &mut input, &output, rules),
@@ -89,13 +89,13 @@ fn call(service: Service) -> Result<(), CallError> {
 }
 
 fn widen(input: &Input, output: &Output) {
-    // Best effort: neither a socket nor a user over its pipe limit is a fault.
+    // Best effort: a socket, or a user at the pipe limit, is no fault.
     let _ = fcntl_setpipe_size(input, PIPE_BYTES);
     let _ = output.with_fd(|fd| fcntl_setpipe_size(fd, PIPE_BYTES));
 }
 
-/// Waits for OPEN and opens what it names. The destination is wiped as soon as the store is open or
-/// refused.
+/// Waits for OPEN and opens the store that it names. The address is wiped as soon as the store is
+/// open or refused.
 fn open_store(
     service: Service,
     input: &mut Input,
@@ -105,7 +105,7 @@ fn open_store(
     let opened = loop {
         match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
             ToHelper::Open(open) => break store::open(service, open.create, open.destination),
-            // The rules let nothing else but KEEP_ALIVE pass before OPEN.
+            // Before OPEN the rules accept only KEEP_ALIVE.
             _ => continue,
         }
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What goes to the daemon: frames, each whole, from whichever thread has one, and a keep-alive
-//! when none has. It is the only place that writes to standard output.
+//! Output to the daemon: whole frames from any thread, and a keep-alive when no thread has sent
+//! anything. This is the only module that writes to standard output.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +17,7 @@ use wyng_wire::{Hello, TO_DAEMON_MAX, ToDaemon};
 use crate::exit::CallError;
 use crate::piece::{Contents, Piece};
 
-/// The way to the daemon, shared by the threads.
+/// The pipe to the daemon, shared by the threads.
 pub(crate) struct Output(Mutex<Sink>);
 
 struct Sink {
@@ -26,7 +26,7 @@ struct Sink {
 }
 
 impl Output {
-    /// Takes standard output.
+    /// Writes to standard output.
     pub(crate) fn to_stdout() -> Result<Self, CallError> {
         let file = io::stdout()
             .as_fd()
@@ -54,7 +54,8 @@ impl Output {
         self.send_encoded(frame.encode(&mut [0; TO_DAEMON_MAX])?)
     }
 
-    /// Sends a frame and the piece that is its body. The piece must be as long as the frame says.
+    /// Sends a frame, and a piece as its body. The piece must have the length that the frame
+    /// states.
     pub(crate) fn send_with_body(
         &self,
         frame: &ToDaemon,
@@ -68,13 +69,13 @@ impl Output {
         }
     }
 
-    /// Sends frames that are encoded already, end to end.
+    /// Sends encoded frames without gaps.
     pub(crate) fn send_encoded(&self, frames: &[u8]) -> Result<(), CallError> {
         self.sink().write(frames)
     }
 
-    /// A frame is written by one thread to its end, or the call ends with the error; so a poisoned
-    /// lock guards nothing.
+    /// A thread writes a frame completely, or the call ends with its error; so a poisoned lock
+    /// protects nothing.
     fn sink(&self) -> MutexGuard<'_, Sink> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,8 +118,8 @@ impl Sink {
     }
 }
 
-/// Starts the thread that sends a KEEP_ALIVE whenever nothing else was sent for `interval`. It ends
-/// with the process, or when the pipe does.
+/// Starts the thread that sends KEEP_ALIVE when nothing else was sent for `interval`. It ends with
+/// the process or with the pipe.
 pub(crate) fn keep_alive(output: &Arc<Output>, interval: Duration) -> Result<(), CallError> {
     let output = Arc::clone(output);
     let beat = move || {
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_goes_behind_its_frame_by_reference_and_by_copy() {
+    fn a_piece_follows_its_frame_by_reference_and_by_copy() {
         let mut blob = tempfile::tempfile().unwrap();
         blob.write_all(&[5; 10_000]).unwrap();
         let blob = OwnedFd::from(blob);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Bytes of a blob on their way to the daemon: where the kernel can, as pages that it hands from
-//! file to pipe without a copy, else in a buffer. They are read before they are announced, so that
-//! a disk that fails is still an answer.
+//! Bytes of a blob on their way to the daemon: pages that the kernel moves from the file to the
+//! pipe without a copy where it can, a buffer elsewhere. They are read before they are announced,
+//! so that a disk that fails can still be reported.
 
 use std::os::fd::OwnedFd;
 
@@ -13,23 +13,24 @@ use crate::exit::CallError;
 
 /// At most [`PIECE_MAX`] bytes of one blob.
 pub(crate) struct Piece {
-    /// Both ends of a pipe: where pages are read, and where they are written.
+    /// The reading and the writing end of a pipe.
     pages: (OwnedFd, OwnedFd),
-    /// Used once a file system was met that cannot hand over pages.
+    /// Used from the first file system on that cannot splice.
     buffer: Option<Vec<u8>>,
     count: usize,
 }
 
-/// What a piece holds.
+/// The contents of a piece.
 pub(crate) enum Contents<'p> {
-    /// So many bytes in a pipe.
+    /// A pipe, and the number of bytes in it.
     Pages(&'p OwnedFd, usize),
     /// The bytes themselves.
     Bytes(&'p [u8]),
 }
 
 impl Piece {
-    /// An empty piece. The kernel may give it less room than asked for; pieces are shorter then.
+    /// An empty piece. The kernel may give its pipe less room than requested; pieces are shorter
+    /// then.
     pub(crate) fn new() -> Result<Self, CallError> {
         let pages =
             pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Piece(errno.into()))?;
@@ -41,7 +42,7 @@ impl Piece {
         })
     }
 
-    /// A piece that met a file system which cannot hand over pages.
+    /// A piece that uses the buffer.
     #[cfg(test)]
     pub(crate) fn copying() -> Self {
         Self {
@@ -50,10 +51,10 @@ impl Piece {
         }
     }
 
-    /// Takes up to `wanted` bytes of a file from `offset_bytes`, and says how many; none mean that
-    /// it ends there.
+    /// Takes up to `wanted` bytes of a file from `offset_bytes` on, and returns their number; 0 at
+    /// the end of the file.
     ///
-    /// What the piece held must have been sent.
+    /// The previous contents must have been sent.
     pub(crate) fn fill_from(
         &mut self,
         file: &OwnedFd,
@@ -89,7 +90,7 @@ impl Piece {
         Ok(self.count)
     }
 
-    /// What it holds; once.
+    /// Takes out the contents.
     pub(crate) fn take(&mut self) -> Contents<'_> {
         let count = std::mem::take(&mut self.count);
         match &self.buffer {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What each step of the format costs, in seconds for a GiB of plain bytes that are not zero, on
-//! one thread. `cargo bench` runs it; it needs no framework, since a table is all that is wanted.
+//! The cost of each step of the format on one thread, seconds for a GiB of plain bytes that are not
+//! zero. `cargo bench` prints it as a table.
 //!
-//! `WYNG_BENCH_IMAGE=FILE` names what is cut into chunks (its first 512 MiB that are not zero);
-//! without it, programs of this machine. The floor beside each figure was measured on AMD Zen 4
-//! with a real 4 GiB ext4 image: see `docs/performance.md`.
-// a bench: whatever fails ends it
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+//! `WYNG_BENCH_IMAGE=FILE` names the sample (its first 512 MiB that are not zero); the default is
+//! programs of this machine. The lower bound beside each figure was measured on AMD Zen 4 with a 4
+//! GiB ext4 image: see `docs/performance.md`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot go on has failed"
+)]
 
 use std::fs::File;
 use std::hint::black_box;
@@ -17,8 +20,8 @@ use std::time::{Duration, Instant};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use wyng_archive::crypto::{
-    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, NonceSeed, Root, Secret, SessionKey,
-    pack_name,
+    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, NonceSeed, RecordKey, Root, Secret,
+    SessionKey, pack_name,
 };
 
 const CHUNK_BYTES: usize = 128 << 10;
@@ -72,7 +75,7 @@ fn main() {
     for (level, compress, decompress) in [(1, "2.3", "0.75"), (3, "3.0-3.5", "0.86")] {
         let mut compressor = zstd::bulk::Compressor::new(level).unwrap();
         let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
-        // Into one buffer: fresh memory would cost as much as the step.
+        // Copied into one buffer, because fresh memory would cost as much as the step.
         let mut body = vec![0; CHUNK_BYTES * 2];
         let squeeze = || {
             chunks
@@ -123,27 +126,31 @@ fn main() {
         .collect();
     for level in [1, 3] {
         let mut coder = Coder::new(level).unwrap();
-        let mut records = Vec::new();
-        let mut record = Vec::new();
-        let mut seal = |keeps: bool| {
-            for (chunk, id) in chunks.iter().zip(&ids) {
-                credential
-                    .seal_chunk(&key, &mut coder, id, chunk, NonceSeed([9; 24]), &mut record)
-                    .unwrap();
-                records.extend(keeps.then(|| record.clone()));
-            }
+        let mut seal = |id, chunk: &Vec<u8>| {
+            credential
+                .seal_chunk(&key, &mut coder, id, chunk, NonceSeed([9; 24]))
+                .unwrap()
         };
         row(
             &format!("seal whole, zstd {level} (compress, compare, nonce, encrypt)"),
-            timed(|| seal(false)),
+            timed(|| {
+                for (chunk, id) in chunks.iter().zip(&ids) {
+                    seal(id, chunk);
+                }
+            }),
             "",
         );
-        seal(true);
+        let records: Vec<Vec<u8>> = ids
+            .iter()
+            .zip(&chunks)
+            .map(|(id, chunk)| seal(id, chunk))
+            .collect();
         let sealed_bytes: usize = records.iter().map(Vec::len).sum();
         let mut chunk = Vec::new();
         let open = || {
             let opened = records.iter().zip(&ids).map(|(record, id)| {
-                credential.open_chunk(&key, &domain, &mut coder, id, record, &mut chunk)
+                let under = RecordKey { key: &key, id };
+                credential.open_chunk(under, &domain, &mut coder, record, &mut chunk)
             });
             opened.for_each(Result::unwrap);
         };
@@ -203,7 +210,7 @@ fn encrypt(chunks: &[Vec<u8>]) {
     }
 }
 
-/// The chunks of the sample that hold something, as a backup sees them.
+/// The chunks of the sample that are not zero, as a backup reads them.
 fn sample() -> (PathBuf, Vec<Vec<u8>>) {
     let image = std::env::var_os("WYNG_BENCH_IMAGE").map(PathBuf::from);
     let files = image
@@ -239,7 +246,7 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Reads as much as the sample has, which has been read before.
+/// Reads the length of the sample, which was read before and is in memory.
 fn read(source: &Path) -> Duration {
     let files = if source.is_dir() {
         files_of(source)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What it means that an object is not what was stored: its class, its name, and the step at which
-//! it failed.
+//! Damage: an object that is not what was stored. Its class, its name, and the step that found it.
 
 use std::fmt;
 
-/// The class of an object, as the glossary names it.
+/// The class of an object, named as in the glossary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// A key slot.
@@ -37,25 +36,25 @@ impl fmt::Display for Class {
     }
 }
 
-/// The step of opening at which an object failed, in the order of the steps.
+/// The step at which opening an object failed, in the order of the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The store does not have it.
+    /// The store does not have the object.
     #[error("it is missing")]
     Missing,
-    /// The store has it, and its disk cannot read it.
+    /// The store has the object, and its disk cannot read it.
     #[error("the store cannot read it")]
     Unreadable,
-    /// The store does not let its reader have it.
-    #[error("the store does not allow to read it")]
+    /// The store denies permission to read the object.
+    #[error("the store denies permission to read it")]
     Refused,
-    /// A link, folder, pipe or socket lies under its name.
-    #[error("something else lies under its name")]
+    /// Its name leads to a link, folder, pipe or socket.
+    #[error("its name leads to something that is no file")]
     Foreign,
-    /// Its place does not lie inside its pack.
+    /// Its place is outside of its pack.
     #[error("its place is outside of its pack")]
     Place,
-    /// Its length is not one that the object can have.
+    /// The object cannot have this length.
     #[error("its length is wrong")]
     Length,
     /// Its bytes do not hash to its name.
@@ -64,14 +63,14 @@ pub enum Fault {
     /// Two copies of a commit authenticate and differ.
     #[error("two copies of it authenticate and differ")]
     Copies,
-    /// The tag does not authenticate it as this object of this archive.
+    /// The tag does not authenticate the bytes as this object of this archive.
     #[error("its tag is wrong")]
     Tag,
     /// The frame names an unknown coding.
     #[error("its coding is unknown")]
     Coding,
-    /// It does not decompress to the stated length, within the bound.
-    #[error("it does not decompress to its length")]
+    /// The frame does not decompress to the stated length, or exceeds the bound.
+    #[error("it does not decompress to its stated length")]
     Decompress,
     /// Its content has another id.
     #[error("its content has another id")]
@@ -79,25 +78,25 @@ pub enum Fault {
     /// Its content breaks a rule of its layout.
     #[error("its layout is wrong: {0}")]
     Shape(&'static str),
-    /// A session key does not give the check of its entry.
-    #[error("the session key does not fit its check")]
+    /// The session key differs from the check of its entry.
+    #[error("the session key does not match its check")]
     Check,
 }
 
-/// An object that must not be used. Nothing of it was.
+/// An object that must not be used. No byte of it was used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{class} {}: {fault}", hex(object))]
 pub struct Damage {
-    /// What it is.
+    /// The class of the object.
     pub class: Class,
-    /// Its name in the store, or its id.
+    /// The object's name in the store, or its id.
     pub object: [u8; 32],
     /// The step that failed.
     pub fault: Fault,
 }
 
 impl Damage {
-    /// Names an object and what is wrong with it.
+    /// Damage of the object of this class and name.
     pub fn new(class: Class, object: [u8; 32], fault: Fault) -> Self {
         Self {
             class,

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every layout encodes and decodes to itself, and nothing decodes but what encodes: no trailing
-//! byte, no second form, no excess. The decoders meet random bytes and valid ones with a few bytes
-//! changed; they never panic.
+//! Every layout decodes to the value that was encoded, and only canonical bytes decode: no trailing
+//! byte, no second form, no excess. The decoders get random bytes, and valid bytes of which a few
+//! were changed; they never panic.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -78,7 +74,7 @@ fn node_comes_back<S: Shape + std::fmt::Debug + PartialEq>(node: &Node<S>) {
     );
 }
 
-/// What decodes, encodes to the same bytes.
+/// Checks that bytes which decode are those that encoding gives.
 fn node_is_canonical<S: Shape>(bytes: &[u8], level: u8) {
     if let Ok(node) = Node::<S>::decode(bytes, level, u64::MAX) {
         assert_eq!(node.encode(), bytes);
@@ -145,7 +141,8 @@ fn changes() -> impl Strategy<Value = (Vec<(u16, u8)>, Option<u16>)> {
     )
 }
 
-/// As a pack fills: chunks, then nodes, end to end from 0; and where the directory begins.
+/// The records of a filled pack: chunks, then nodes, without gaps from 0 on; and the offset of the
+/// directory, bytes.
 fn directory() -> impl Strategy<Value = (Directory, u32)> {
     (
         prop::collection::vec((id(), 45..100_000_u32, any::<u32>()), 1..20),

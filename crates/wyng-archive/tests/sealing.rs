@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What was sealed for one place opens nowhere else, and no (key, nonce) pair serves two messages,
-//! even without a random generator.
+//! A record opens only in the place for which it was sealed, and no pair of key and nonce seals two
+//! messages, even without a random generator.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -15,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use wyng_archive::Fault;
 use wyng_archive::crypto::{
-    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password, Root,
-    Secret, SessionKey, SlotError, SlotParams, open_slot, seal_slot,
+    ArchiveId, Coder, Credential, DomainId, Entropy, Epoch, Id, Kind, NonceSeed, Password,
+    RecordKey, Root, Secret, SessionKey, SlotError, SlotParams, open_slot, seal_slot,
 };
 use wyng_archive::format::{SLOT_BYTES, Slot, SlotClear, SlotKind};
 use zeroize::Zeroizing;
@@ -27,10 +23,10 @@ const DOMAIN: DomainId = DomainId([0x66; 16]);
 const SEED: NonceSeed = NonceSeed([0; 24]);
 
 fn seal(credential: &Credential, key: &SessionKey, level: i8, chunk: &[u8]) -> (Id, Vec<u8>) {
-    let (id, mut record) = (credential.domain(DOMAIN).content_id(chunk), Vec::new());
+    let id = credential.domain(DOMAIN).content_id(chunk);
     let mut coder = Coder::new(level).unwrap();
-    credential
-        .seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0), &mut record)
+    let record = credential
+        .seal_chunk(key, &mut coder, &id, chunk, NonceSeed(SEED.0))
         .unwrap();
     (id, record)
 }
@@ -46,10 +42,9 @@ fn open(
     let mut coder = Coder::new(0).unwrap();
     credential
         .open_chunk(
-            key,
+            RecordKey { key, id },
             &credential.domain(domain),
             &mut coder,
-            id,
             record,
             &mut chunk,
         )
@@ -65,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn r22_a_chunk_comes_back_and_a_flipped_bit_does_not(chunk in prop::collection::vec(0..3_u8, 1..5000), bit in any::<usize>()) {
+    fn a_chunk_comes_back_and_a_flipped_bit_does_not(chunk in prop::collection::vec(0..3_u8, 1..5000), bit in any::<usize>()) {
         let (credential, key) = (credential(), session_key(&credential(), 0));
         let (id, mut record) = seal(&credential, &key, 3, &chunk);
         prop_assert_eq!(open(&credential, &key, DOMAIN, &id, &record).unwrap(), chunk);
@@ -75,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn no_length_of_a_record_is_taken_but_its_own(chunk in prop::collection::vec(any::<u8>(), 1..300), cut in 0..400_usize) {
+    fn a_record_of_any_other_length_is_refused(chunk in prop::collection::vec(any::<u8>(), 1..300), cut in 0..400_usize) {
         let (credential, key) = (credential(), session_key(&credential(), 0));
         let (id, mut record) = seal(&credential, &key, 3, &chunk);
         prop_assume!(cut != record.len());
@@ -85,7 +80,7 @@ proptest! {
 }
 
 #[test]
-fn r24_a_chunk_opens_for_no_other_archive_epoch_key_id_domain_or_kind() {
+fn a_chunk_opens_for_no_other_archive_epoch_key_id_domain_or_kind() {
     let (credential, key) = (credential(), session_key(&credential(), 0));
     let (id, record) = seal(&credential, &key, 3, b"one chunk, sealed once");
     assert!(open(&credential, &key, DOMAIN, &id, &record).is_ok());
@@ -132,22 +127,14 @@ fn r24_a_chunk_opens_for_no_other_archive_epoch_key_id_domain_or_kind() {
 }
 
 #[test]
-fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
+fn metadata_opens_as_no_other_kind_and_under_no_other_id() {
     let credential = credential();
     let mut coder = Coder::new(3).unwrap();
     let plain = b"some node".to_vec();
     let id = credential.node_id(&plain);
     for kind in [Kind::Node, Kind::Directory] {
-        let mut record = Vec::new();
-        credential
-            .seal_meta(
-                kind,
-                &mut coder,
-                &id,
-                &plain,
-                NonceSeed([1; 24]),
-                &mut record,
-            )
+        let record = credential
+            .seal_meta(kind, &mut coder, &id, &plain, NonceSeed([1; 24]))
             .unwrap();
         let mut opened = Vec::new();
         assert!(
@@ -175,17 +162,10 @@ fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
             Fault::Tag
         );
     }
-    // Sealed under an id that is not its own: the tag is right, and the keyed id still refuses it.
-    let (wrong, mut record, mut opened) = (Id([9; 32]), Vec::new(), Vec::new());
-    credential
-        .seal_meta(
-            Kind::Node,
-            &mut coder,
-            &wrong,
-            &plain,
-            NonceSeed([1; 24]),
-            &mut record,
-        )
+    // Sealed under the id of something else: the tag is right, and the keyed id still refuses it.
+    let (wrong, mut opened) = (Id([9; 32]), Vec::new());
+    let record = credential
+        .seal_meta(Kind::Node, &mut coder, &wrong, &plain, NonceSeed([1; 24]))
         .unwrap();
     assert_eq!(
         credential
@@ -197,13 +177,13 @@ fn r25_metadata_opens_as_no_other_kind_and_under_no_other_id() {
 }
 
 #[test]
-fn r32_a_generator_that_returns_constants_repeats_no_key_and_nonce_for_different_bytes() {
+fn a_generator_that_returns_constants_repeats_no_key_and_nonce_for_different_bytes() {
     let credential = credential();
     let key = session_key(&credential, 0);
     let mut messages: HashMap<[u8; 24], Vec<u8>> = HashMap::new();
     let mut bodies = HashSet::new();
-    // The same chunk at several levels is other bytes; several chunks; metadata of equal bytes in
-    // two kinds.
+    // One chunk compressed at several levels, which gives different bytes; several chunks; equal
+    // metadata of two kinds.
     for chunk in 0..20_u32 {
         let text: Vec<u8> = (0..20_000)
             .map(|place: u32| (place.wrapping_mul(place / 7) >> (chunk % 9)) as u8 & 0x1f)
@@ -222,7 +202,7 @@ fn r32_a_generator_that_returns_constants_repeats_no_key_and_nonce_for_different
 }
 
 #[test]
-fn r17_a_cloned_machine_in_another_generation_draws_another_session_key() {
+fn a_cloned_machine_in_another_generation_draws_another_session_key() {
     let credential = credential();
     let (_, first) = SessionKey::draw(&credential, 0, &entropy(0)).unwrap();
     let (_, again) = SessionKey::draw(&credential, 0, &entropy(0)).unwrap();
@@ -249,7 +229,7 @@ fn r17_a_cloned_machine_in_another_generation_draws_another_session_key() {
 }
 
 #[test]
-fn r18_a_session_key_is_found_again_with_the_private_half_and_only_at_its_number() {
+fn a_session_key_is_found_again_with_the_private_half_and_only_at_its_number() {
     let credential = credential();
     let (key, entry) = SessionKey::draw(&credential, 5, &entropy(1)).unwrap();
     let (id, record) = seal(&credential, &key, 3, b"chunk");
@@ -266,20 +246,20 @@ fn r18_a_session_key_is_found_again_with_the_private_half_and_only_at_its_number
 }
 
 #[test]
-fn r27_a_key_that_is_used_up_seals_nothing_more() {
+fn a_key_that_is_used_up_seals_nothing_more() {
     let credential = credential();
     let key = session_key(&credential, 0).with_records_max(4);
     let mut coder = Coder::new(3).unwrap();
-    let (id, mut record) = (credential.domain(DOMAIN).content_id(b"x"), Vec::new());
+    let id = credential.domain(DOMAIN).content_id(b"x");
     for sealed in 0..4 {
         assert_eq!(key.is_worn(), sealed >= 2);
         credential
-            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]))
             .unwrap();
     }
     assert!(
         credential
-            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]), &mut record)
+            .seal_chunk(&key, &mut coder, &id, b"x", NonceSeed([0; 24]))
             .is_err()
     );
 }
@@ -310,7 +290,7 @@ fn try_open(slot: &Slot, password: &[u8]) -> Result<Root, SlotError> {
     )
 }
 
-/// Changes clear bytes or the rest, and repairs the checksum as a forger would.
+/// Changes one byte of a slot, and repairs the checksum as a forger would.
 fn forged(slot: &Slot, place: usize) -> Vec<u8> {
     let mut bytes = slot.encode();
     bytes[place] ^= 1;
@@ -325,7 +305,7 @@ fn a_forged_slot_is_refused_wherever_it_was_changed() {
     let slot = slot(SlotKind::Passphrase, b"horse");
     assert!(try_open(&slot, b"horse").is_ok());
     assert!(matches!(try_open(&slot, b"house"), Err(SlotError::Refused)));
-    // A place in each field: number, kind, archive, memory, passes, salt, commitment, nonce,
+    // One offset in each field: number, kind, archive, memory, passes, salt, commitment, nonce,
     // payload, tag.
     for place in [11, 12, 16, 32, 36, 48, 79, 80, 111, 112, 136, 175, 176, 191] {
         match Slot::decode(&forged(&slot, place)) {

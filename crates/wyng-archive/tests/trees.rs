@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one tree against a plain map: edits, walks, lookups, diffs, marks and resizes, at random.
+//! The tree compared with a plain map under random edits, walks, lookups, diffs, marks and resizes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -17,7 +13,7 @@ use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{ContentTree, Node, Shape, depth_for};
 use wyng_archive::plan::{Editor, Nodes, NodesMut, Root, Walk, any, diff, get, mark};
 
-/// Nodes by their keyed hash, and how many were saved and loaded.
+/// Nodes by their keyed hash, and the number of nodes that were saved and loaded.
 struct Store {
     credential: Credential,
     nodes: HashMap<Id, Vec<u8>>,
@@ -61,7 +57,7 @@ fn value(number: u32) -> Id {
     Id(id)
 }
 
-/// Applies changes in ascending order; a `None` removes.
+/// Applies changes in ascending order; `None` removes an entry.
 fn edit(
     store: &mut Store,
     old: &Root<Id>,
@@ -117,7 +113,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn r28_the_tree_equals_a_plain_map_under_edits_and_resizes(steps in prop::collection::vec(edits(), 1..6)) {
+    fn the_tree_equals_a_plain_map_under_edits_and_resizes(steps in prop::collection::vec(edits(), 1..6)) {
         let mut store = Store::new();
         let (mut root, mut map): (Root<Id>, Map) = (Root::empty(0), Map::new());
         for (size, changes) in steps {
@@ -128,7 +124,7 @@ proptest! {
             prop_assert_eq!(&walk(&mut store, &root), &map);
             prop_assert_eq!(root.child.is_none(), map.is_empty(), "holes are absent");
 
-            // One content, one root: built at once it is the same.
+            // Equal content has an equal root: the tree built at once is the same.
             let at_once = map.iter().map(|(index, value)| (*index, Some(*value))).collect();
             prop_assert_eq!(edit(&mut store, &Root::empty(size), size, &at_once).child, root.child);
 
@@ -179,7 +175,7 @@ proptest! {
     }
 }
 
-/// All nodes below a root, entered again and again.
+/// All nodes below a root; shared nodes are entered each time.
 fn naive(store: &mut Store, root: &Root<Id>, found: &mut HashSet<Id>) {
     let mut open: Vec<(Id, u8)> = root
         .child
@@ -225,7 +221,7 @@ fn a_session_that_changes_k_chunks_writes_about_k_times_depth_nodes() {
 }
 
 #[test]
-fn what_is_touched_is_written_anew_and_nothing_changes() {
+fn touched_nodes_are_rewritten_and_nothing_changes() {
     let mut store = Store::new();
     let changes: BTreeMap<u64, Option<Id>> = (0..3000)
         .map(|index| (index, Some(value(u32::try_from(index).unwrap()))))
@@ -234,7 +230,7 @@ fn what_is_touched_is_written_anew_and_nothing_changes() {
     let whole = std::mem::take(&mut store.nodes);
     store.nodes.clone_from(&whole);
     let mut editor = Editor::<ContentTree>::new(&root, 3000, &mut store).unwrap();
-    // Only what is saved again survives of these two paths.
+    // Only nodes of these two paths that are saved again survive.
     let mut reached = HashSet::new();
     for index in [40, 2500] {
         editor.touch(index, &mut store).unwrap();
@@ -245,7 +241,7 @@ fn what_is_touched_is_written_anew_and_nothing_changes() {
         false
     });
     assert_eq!(editor.finish(&mut store).unwrap(), root);
-    // Two leaves, two nodes above them and the root; the leaf of 40 was closed before the store was
+    // Two leaves, two nodes above them and the root. The leaf of 40 was closed before the store was
     // emptied.
     assert_eq!(store.nodes.len(), 3);
     assert!(store.nodes.iter().all(|(id, plain)| whole[id] == *plain));
@@ -277,7 +273,7 @@ fn any_finds_what_a_walk_finds_and_enters_shared_nodes_once() {
 }
 
 #[test]
-fn depth_is_the_least_that_holds_the_size() {
+fn the_depth_is_the_minimum_that_holds_the_size() {
     let sizes = [
         (0, 0),
         (1, 1),

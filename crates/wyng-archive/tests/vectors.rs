@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `tests/vectors/format-0.txt`: fixed inputs and what the format makes of them, for every
-//! derivation and every class of object.
+//! `tests/vectors/format-0.txt`: fixed inputs and the format's outputs, for every derivation and
+//! every class of object.
 //!
-//! The inputs are those written below. Lines are `name = hexadecimal`. After a change of the
-//! format, which is a ceremony (docs/style.md),
-//! `WYNG_WRITE_VECTORS=1 cargo test -p wyng-archive --test vectors` writes the file anew. HPKE is
+//! The inputs are in the code below. Lines are `name = hexadecimal`. After a change of the format,
+//! which is a ceremony (docs/style.md),
+//! `WYNG_WRITE_VECTORS=1 cargo test -p wyng-archive --test vectors` rewrites the file. HPKE is
 //! checked against RFC 9180, A.7.1, in `src/crypto/envelope.rs`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -46,7 +42,7 @@ impl Vectors {
     }
 }
 
-/// Bytes that zstd cannot shorten, so that no vector depends on a version of it.
+/// Bytes that zstd cannot shorten, so that no vector depends on zstd's version.
 fn incompressible(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
@@ -155,16 +151,9 @@ fn objects(vectors: &mut Vectors) {
     let (key, entry) = SessionKey::draw(&credential, 5, &entropy(0x33)).unwrap();
     let chunk = incompressible(8192);
     let id = credential.domain(DomainId([0x66; 16])).content_id(&chunk);
-    let (mut coder, mut record) = (Coder::new(3).unwrap(), Vec::new());
-    credential
-        .seal_chunk(
-            &key,
-            &mut coder,
-            &id,
-            &chunk,
-            NonceSeed([0x88; 24]),
-            &mut record,
-        )
+    let mut coder = Coder::new(3).unwrap();
+    let record = credential
+        .seal_chunk(&key, &mut coder, &id, &chunk, NonceSeed([0x88; 24]))
         .unwrap();
     vectors.note(
         "id of the chunk: 8192 bytes of BLAKE3's output for nothing",
@@ -217,14 +206,14 @@ fn objects(vectors: &mut Vectors) {
         "leaf of content, slot 3",
         leaf::<ContentTree>(3, Id([28; 32])),
     );
-    vectors.note("leaf of (a) packs, slot 0", leaf::<PacksTree>(0, pack));
+    vectors.note("leaf of the pack table, slot 0", leaf::<PacksTree>(0, pack));
     vectors.note(
-        "leaf of (b) sessions, slot 1",
+        "leaf of a session table, slot 1",
         leaf::<SessionsTree>(1, session),
     );
-    vectors.note("leaf of (c) keys, slot 5", leaf::<KeysTree>(5, entry));
+    vectors.note("leaf of the key table, slot 5", leaf::<KeysTree>(5, entry));
     vectors.note(
-        "leaf of (d) volumes, slot 31",
+        "leaf of the volume table, slot 31",
         leaf::<VolumesTree>(31, volume),
     );
     vectors.note(
@@ -232,19 +221,17 @@ fn objects(vectors: &mut Vectors) {
         inner::<ContentTree>(Id([29; 32])),
     );
     vectors.note(
-        "inner node of (a), level 2, child 31",
+        "inner node of the pack table, level 2, child 31",
         inner::<PacksTree>(place),
     );
     let plain = leaf::<ContentTree>(3, Id(*blake3::hash(b"").as_bytes()));
-    let mut record = Vec::new();
-    credential
+    let record = credential
         .seal_meta(
             Kind::Node,
             &mut coder,
             &credential.node_id(&plain),
             &plain,
             NonceSeed([0x88; 24]),
-            &mut record,
         )
         .unwrap();
     assert_eq!(record.len(), plain.len() + 44, "raw");
@@ -328,15 +315,14 @@ fn objects(vectors: &mut Vectors) {
         "commit 6, without the zeros at its end",
         &plain[..plain.iter().rposition(|byte| *byte != 0).unwrap() + 1],
     );
-    let (name, mut sealed) = (Id(credential.commit_name(6).0), Vec::new());
-    credential
+    let name = Id(credential.commit_name(6).0);
+    let sealed = credential
         .seal_meta(
             Kind::Commit,
             &mut coder,
             &name,
             &plain,
             NonceSeed([0x88; 24]),
-            &mut sealed,
         )
         .unwrap();
     vectors.note(

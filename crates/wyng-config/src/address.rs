@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A store's address, as far as it is shown to people. What it means is known to the helper alone.
+//! A store's address as it is shown to people. Only the helper knows its meaning.
 
-/// `scheme://user:secret@host` as `scheme://user@host`; anything else as it is.
+/// `scheme://user:secret@host` as `scheme://user@host`; any other text unchanged.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {

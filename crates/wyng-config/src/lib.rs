@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `/etc/wyng/wyng.toml`: which archives, volumes and profiles there are. `docs/config.md`
+//! `/etc/wyng/wyng.toml`: the archives, volumes and profiles of this machine. `docs/config.md`
 //! describes every setting.
 //!
-//! `wyng-ctl` reads it for names and profiles; of the daemon the role `volumes` does, to open the
-//! volumes that it names, and `spawner` and `transport` do for how far ends are reached. It holds
-//! no secret.
+//! `wyng-ctl` reads the names and profiles. In the daemon, `volumes` opens the volumes that the
+//! file names, and `spawner` and `transport` read how far ends are reached. The file holds no
+//! secret.
 
 mod address;
+mod archive;
+mod checks;
+mod mistake;
 mod pool;
+mod profile;
 mod quantity;
 mod qubes;
 mod written;
@@ -16,95 +20,55 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-use wyng_control::{VIA_ALLOWED, Via};
-
 pub use address::without_credentials;
+pub use archive::Archive;
+use checks::{absolute, check_volume_name, check_word};
+use mistake::Found;
+pub use mistake::Mistake;
 pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
+pub use profile::Profile;
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
-use written::{At, Found};
 
-/// Where it is, if nothing else is said.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
-/// More is a mistake, or somebody's attempt to fill memory.
+/// Maximum size of the file, bytes. A larger file is a mistake, or an attempt to exhaust memory.
 const FILE_MAX_BYTES: usize = 1 << 20;
-const DAY_SECS: u64 = 86_400;
 
-/// What the file says; checked, and each name in a profile leads somewhere.
+/// The content of the file, checked: each volume that a profile names is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// By their names on this machine.
+    /// Archives by their names on this machine.
     pub archives: BTreeMap<String, Archive>,
-    /// Disk images and block devices, by the names of their volumes; absolute paths.
+    /// Absolute paths of disk images and block devices by the names of their volumes.
     pub volumes: BTreeMap<String, PathBuf>,
-    /// By name.
+    /// Profiles by name.
     pub profiles: BTreeMap<String, Profile>,
     /// How other qubes are reached.
     pub qubes: Qubes,
-    /// What holds for far ends of every kind.
+    /// Settings of far ends of every kind.
     pub far_ends: FarEnds,
 }
 
-/// What `archive create` and `archive open` need not be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archive {
-    /// The store: `dir:/path`.
-    pub store: String,
-    /// The far end.
-    pub via: Via,
-}
-
-/// What `--profile` stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// Where it backs up to.
-    pub archive: String,
-    /// What it backs up; each is one of [`Config::volumes`].
-    pub volumes: Vec<String>,
-    /// The volumes are in use: sessions are marked as crash-consistent.
-    pub live: bool,
-    /// No session for a volume that did not change.
-    pub skip_unchanged: bool,
-    /// A newest session older than that is overdue, seconds.
-    pub backup_overdue_secs: u64,
-    /// A blob that nobody read for longer than that is overdue, seconds; none: never.
-    pub verify_overdue_secs: Option<u64>,
-    /// The most that one `verify` reads; none: all.
-    pub verify_budget_bytes: Option<u64>,
-}
-
-/// Why there is no configuration.
+/// Why the configuration could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path} cannot be read: {error}")]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// It is wrong.
+    /// The file has mistakes.
     #[error("{}", all_of(path, mistakes))]
     Wrong {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// All that is wrong in it, in the order of its lines; never empty.
+        /// All mistakes in it, in the order of their lines; never empty.
         mistakes: Vec<Mistake>,
     },
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub what: String,
-    /// What to write instead.
-    pub remedy: String,
 }
 
 fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
@@ -115,29 +79,8 @@ fn all_of(path: &Path, mistakes: &[Mistake]) -> String {
     lines.join("; ")
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenArchive {
-    store: Spanned<String>,
-    via: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenProfile {
-    archive: Spanned<String>,
-    volumes: Option<Vec<Spanned<String>>>,
-    #[serde(default)]
-    live: bool,
-    #[serde(default)]
-    skip_unchanged: bool,
-    backup_overdue: Option<Spanned<String>>,
-    verify_overdue: Option<Spanned<String>>,
-    verify_budget: Option<Spanned<String>>,
-}
-
 impl Config {
-    /// Reads a file of at most 1 MiB.
+    /// Reads and checks a file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -155,7 +98,7 @@ impl Config {
         })
     }
 
-    /// [`read`](Self::read), where a file that is not there says nothing.
+    /// The same as [`read`](Self::read); a missing file is an empty configuration.
     pub fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
         match Self::read(path) {
             Err(ConfigError::Unreadable { error, .. })
@@ -172,7 +115,8 @@ impl Config {
         let document = written::parse(text, &mut found);
         let mut config = Self::default();
         let mut paths: BTreeMap<PathBuf, String> = BTreeMap::new();
-        // What is wrong may still be meant by others: names count as soon as they are written.
+        // A profile may name a volume that has a mistake, so the names count before they are
+        // checked.
         let names: BTreeSet<String> = document
             .volumes
             .iter()
@@ -188,7 +132,7 @@ impl Config {
             found.check(check_volume_name(&name));
             let Some(absolute) = found.check(absolute(
                 &path,
-                "Write the path of a disk image or block device from / on.",
+                "Write the absolute path of a disk image or block device.",
             )) else {
                 continue;
             };
@@ -200,7 +144,7 @@ impl Config {
                 found.note(
                     &path,
                     what,
-                    "Give a path one name; a profile may use it as often as it likes.",
+                    "Give each path one name; several profiles may use it.",
                 );
             }
             config.volumes.insert(name.into_inner(), absolute);
@@ -218,161 +162,6 @@ impl Config {
         } else {
             Err(found)
         }
-    }
-}
-
-impl WrittenArchive {
-    fn check(self, found: &mut Found) -> Archive {
-        if !self.store.as_ref().starts_with("dir:/") {
-            found.note(
-                &self.store,
-                format!("{:?} is no store", self.store.as_ref()),
-                "Write \"dir:/absolute/path\".",
-            );
-        }
-        let via = self.via.as_ref().map(|via| {
-            via.as_ref().parse().unwrap_or_else(|_| {
-                found.note(
-                    via,
-                    format!("{:?} is no far end", via.as_ref()),
-                    &format!("Write one of {VIA_ALLOWED}."),
-                );
-                Via::Local
-            })
-        });
-        Archive {
-            store: self.store.into_inner(),
-            via: via.unwrap_or(Via::Local),
-        }
-    }
-}
-
-impl WrittenProfile {
-    fn check(
-        self,
-        name: &Spanned<String>,
-        known: &BTreeSet<String>,
-        found: &mut Found,
-    ) -> Option<Profile> {
-        found.check(check_word(&self.archive));
-        let volumes: Vec<String> = match self.volumes {
-            None => known.iter().cloned().collect(),
-            Some(names) => {
-                let mut seen = BTreeSet::new();
-                for name in &names {
-                    if !known.contains(name.as_ref()) {
-                        found.note(
-                            name,
-                            format!("there is no volume {:?}", name.as_ref()),
-                            "Add it to [volumes], as NAME = \"/path\".",
-                        );
-                    } else if !seen.insert(name.as_ref()) {
-                        found.note(
-                            name,
-                            format!("volume {:?} stands here twice", name.as_ref()),
-                            "Take one of them away.",
-                        );
-                    }
-                }
-                names.into_iter().map(Spanned::into_inner).collect()
-            }
-        };
-        if volumes.is_empty() {
-            found.note(
-                name,
-                format!("profile {:?} has no volume", name.as_ref()),
-                "Name some from [volumes]; without `volumes` it has all of them.",
-            );
-        }
-        let mut duration = |text: Option<Spanned<String>>| {
-            Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")))
-        };
-        let (backup_overdue, verify_overdue) =
-            (duration(self.backup_overdue), duration(self.verify_overdue));
-        let budget = self
-            .verify_budget
-            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
-        Some(Profile {
-            archive: self.archive.into_inner(),
-            volumes,
-            live: self.live,
-            skip_unchanged: self.skip_unchanged,
-            backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
-            verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
-            verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
-        })
-    }
-}
-
-/// A name of an archive or a profile: it stands on command lines and in the names of units.
-fn check_word(name: &Spanned<String>) -> Result<(), At> {
-    let text = name.as_ref();
-    let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    {
-        return Ok(());
-    }
-    Err(At::new(
-        name,
-        format!("{text:?} is no name"),
-        "Write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with neither . nor -.",
-    ))
-}
-
-/// A volume's name becomes the name of a file at a restore; with `=` in it, a source could not be
-/// told from NAME=PATH.
-fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
-    let text = name.as_ref();
-    let fits = (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']);
-    if fits
-        && text
-            .chars()
-            .all(|char| !matches!(char, '/' | '=') && !char.is_control())
-    {
-        return Ok(());
-    }
-    Err(At::new(
-        name,
-        format!("{text:?} is no name"),
-        "Write 1 to 200 bytes without / and =, beginning with neither . nor -.",
-    ))
-}
-
-fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, At> {
-    if path.as_ref().starts_with('/') {
-        return Ok(PathBuf::from(path.as_ref()));
-    }
-    Err(At::new(
-        path,
-        format!("{:?} is no absolute path", path.as_ref()),
-        remedy,
-    ))
-}
-
-fn quantity(
-    text: &Spanned<String>,
-    parse: fn(&str) -> Result<u64, String>,
-    examples: &str,
-) -> Result<u64, At> {
-    parse(text.as_ref()).map_err(|what| At::new(text, what, &format!("Write it as {examples}.")))
-}
-
-/// A quantity that would be no limit if it were 0.
-fn positive(
-    text: &Spanned<String>,
-    parse: fn(&str) -> Result<u64, String>,
-    examples: &str,
-) -> Result<u64, At> {
-    match quantity(text, parse, examples)? {
-        0 => Err(At::new(
-            text,
-            format!("{:?} is nothing", text.as_ref()),
-            &format!("Write it as {examples}, or leave it out."),
-        )),
-        quantity => Ok(quantity),
     }
 }
 
@@ -520,7 +309,7 @@ start_timeout = "0s"
 stall_timeout = "1s"
 "#;
         let found = Config::parse(text).err().unwrap().in_lines_of(text);
-        let told: Vec<String> = found
+        let reported: Vec<String> = found
             .iter()
             .map(|Mistake { line, what, .. }| {
                 format!("{line} {}", what.split([',', ':']).next().unwrap())
@@ -533,7 +322,7 @@ stall_timeout = "1s"
             "5 \"mnt\" is no store",
             "7 \"relative\" is no absolute path",
             "9 volumes \"vault\" and \"twin\" are the same path",
-            "12 volume \"vault\" stands here twice",
+            "12 volume \"vault\" is listed twice",
             "12 there is no volume \"lost\"",
             "13 \"0\" is nothing",
             "14 \"soon\" needs a unit",
@@ -543,7 +332,7 @@ stall_timeout = "1s"
             "21 \"0s\" is out of bounds",
             "22 unknown table `far_end`",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 
     #[test]

@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How the pools of Qubes OS name volumes: pure rules over names, which nobody but the caller looks
-//! up.
+//! The names of volumes in the pools of Qubes OS: pure rules over names. The caller looks them up.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// In a pool of files each qube has a folder of its own in one of these.
+/// In a pool of files each qube has its own folder in one of these two.
 const FOLDERS_OF_QUBES: [&str; 2] = ["appvms", "vm-templates"];
-/// The end of a volume's name in a pool of files, and that of the name which its content has while
+/// The suffix of a volume's file in a pool of files, and of the file that holds its content while
 /// the qube runs.
 const IMAGE: &[u8] = b".img";
 const DIRTY_IMAGE: &[u8] = b"-dirty.img";
-/// What the device mapper calls a volume of a qube, `GROUP-vm--NAME--VOLUME`, and the end of its
-/// name while the qube runs.
+/// The infix of a qube's volume in the device mapper, `GROUP-vm--NAME--VOLUME`, and the suffix of
+/// its name while the qube runs.
 const MAPPED_QUBE: &[u8] = b"-vm--";
 const MAPPED_SNAPSHOT: &[u8] = b"--snap";
 
-/// The folder in which all qubes of a pool of files have theirs, for a volume of one: it stays when
-/// a qube is removed and made anew.
+/// The folder above the folder of the qube that has this volume in a pool of files. It stays when a
+/// qube is removed and created again.
 pub fn folder_of_qubes(volume: &Path) -> Option<&Path> {
     let above = volume.parent()?.parent()?;
     FOLDERS_OF_QUBES
@@ -27,8 +26,8 @@ pub fn folder_of_qubes(volume: &Path) -> Option<&Path> {
         .then_some(above)
 }
 
-/// The file that a running qube writes to, beside its volume in a pool of files. When the qube
-/// halts, it is renamed to the volume's name.
+/// The file that a running qube writes to, next to its volume in a pool of files. When the qube
+/// halts, the file is renamed to the volume's name.
 pub fn dirty_image(volume: &Path) -> Option<PathBuf> {
     let stem = volume
         .file_name()?
@@ -39,8 +38,8 @@ pub fn dirty_image(volume: &Path) -> Option<PathBuf> {
     (!stem.ends_with(b"-dirty")).then(|| volume.with_file_name(dirty))
 }
 
-/// What the device mapper calls the volume that a running qube writes to, by the name of its volume
-/// in an LVM pool. When the qube halts, it takes that volume's place.
+/// The device-mapper name of the volume that a running qube writes to, from the name of its volume
+/// in an LVM pool. When the qube halts, it replaces that volume.
 pub fn mapped_snapshot(name: &[u8]) -> Option<OsString> {
     let is_of_qube = name
         .windows(MAPPED_QUBE.len())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sizes and durations, as people write them.
+//! Sizes and durations as people write them.
 
 /// Bytes from `128K`, `16M`, `10G`, `4096`: units are powers of 1024. The error says what is wrong
 /// with the text.

@@ -1,39 +1,40 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The tables `[qubes]` and `[far_ends]`: which programs and sockets reach other qubes, and how
-//! long they may take.
+//! The tables `[qubes]` and `[far_ends]`: the programs and sockets that reach other qubes, and
+//! their time limits.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::written::{At, Found};
-use crate::{absolute, parse_secs, quantity};
+use crate::checks::{absolute, quantity};
+use crate::mistake::{At, Found};
+use crate::quantity::parse_secs;
 
-/// More would be no limit.
+/// Maximum of a time limit, seconds.
 const TIMEOUT_MAX_SECS: u64 = 86_400;
 
-/// Where the daemon is, in a system of qubes.
+/// Where the daemon runs on Qubes OS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminDomain {
-    /// In dom0: `qrexec-client`, and qubesd, which makes disposables.
+    /// In dom0, with `qrexec-client`, and qubesd, which creates disposables.
     Dom0,
-    /// In another admin qube: `qrexec-client-vm`, which makes them by itself.
+    /// In another admin qube, with `qrexec-client-vm`, which creates disposables by itself.
     Qube,
 }
 
-/// How other qubes are reached. Everything has the value that it has on an ordinary system.
+/// How other qubes are reached. The defaults are those of Qubes OS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qubes {
-    /// Said, and not to be guessed.
+    /// The kind of admin domain, if the configuration says it.
     pub admin: Option<AdminDomain>,
-    /// The Admin API's socket.
+    /// The socket of the Admin API.
     pub qubesd_socket: PathBuf,
-    /// Of dom0.
+    /// The program that calls a qube from dom0.
     pub qrexec_client: PathBuf,
-    /// Of every other qube.
+    /// The program that calls a qube from any other qube.
     pub qrexec_client_vm: PathBuf,
-    /// For making and starting a qube, and then for its agent to answer.
+    /// Time limit of creating and starting a qube, and again of its agent's answer, seconds.
     pub start_timeout_secs: u64,
 }
 
@@ -50,8 +51,8 @@ impl Default for Qubes {
 }
 
 impl Qubes {
-    /// Which kind of admin domain this is: as said, else by the programs that are there; `None`
-    /// where qubes are not.
+    /// The kind of this admin domain: the configured kind, or else the one whose program exists;
+    /// `None` outside of Qubes OS.
     pub fn admin_domain(&self) -> Option<AdminDomain> {
         let there = |path: &PathBuf, admin| path.exists().then_some(admin);
         self.admin
@@ -60,10 +61,10 @@ impl Qubes {
     }
 }
 
-/// What holds for far ends of every kind.
+/// Settings of far ends of every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FarEnds {
-    /// One is given up when something is asked of it and nothing moves for so long.
+    /// Maximum time without progress while an answer is outstanding, seconds. The call then fails.
     pub stall_timeout_secs: u64,
 }
 
@@ -108,7 +109,7 @@ impl WrittenQubes {
         let usual = Qubes::default();
         let mut path = |written: Option<Spanned<String>>, usual| {
             written
-                .and_then(|path| found.check(absolute(&path, "Write it from / on.")))
+                .and_then(|path| found.check(absolute(&path, "Write an absolute path.")))
                 .unwrap_or(usual)
         };
         let (qubesd_socket, qrexec_client) = (
@@ -130,7 +131,7 @@ impl WrittenQubes {
     }
 }
 
-/// A time that somebody waits for something.
+/// A time limit of 1 second to 24 hours.
 fn timeout(written: Option<Spanned<String>>, usual_secs: u64, found: &mut Found) -> u64 {
     let Some(text) = written else {
         return usual_secs;

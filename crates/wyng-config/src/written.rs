@@ -1,94 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the text to its tables, going on behind each mistake, so that all are told at once. It
-//! knows the shape of things and not what they mean.
-
-use std::ops::Range;
+//! From the text to its tables. Parsing goes on after a mistake, so that all mistakes are reported
+//! at once. The shape is known here, not the meaning.
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::archive::WrittenArchive;
+use crate::mistake::{At, Found};
+use crate::profile::WrittenProfile;
 use crate::qubes::{WrittenFarEnds, WrittenQubes};
-use crate::{Mistake, WrittenArchive, WrittenProfile};
 
-/// More mistakes than anybody reads.
-const MISTAKES_MAX: usize = 100;
-const SEE_EXAMPLE: &str = "See the example in docs/config.md.";
 const TABLES: &str =
     "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
 
-/// A mistake, where it is in the text.
-#[derive(Debug)]
-pub(crate) struct At {
-    at: Range<usize>,
-    what: String,
-    remedy: String,
-}
-
-impl At {
-    pub(crate) fn new<T>(at: &Spanned<T>, what: String, remedy: &str) -> Self {
-        Self {
-            at: at.span(),
-            what,
-            remedy: remedy.to_owned(),
-        }
-    }
-
-    fn of_toml(error: &toml::de::Error) -> Self {
-        Self {
-            at: error.span().unwrap_or_default(),
-            what: error.message().replace('\n', "; "),
-            remedy: SEE_EXAMPLE.to_owned(),
-        }
-    }
-}
-
-/// All mistakes that were found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Found(Vec<At>);
-
-impl Found {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Notes a mistake and goes on without what it is in.
-    pub(crate) fn check<T>(&mut self, checked: Result<T, At>) -> Option<T> {
-        checked.map_err(|at| self.push(at)).ok()
-    }
-
-    pub(crate) fn note<T>(&mut self, at: &Spanned<T>, what: String, remedy: &str) {
-        self.push(At::new(at, what, remedy));
-    }
-
-    fn push(&mut self, at: At) {
-        if self.0.len() < MISTAKES_MAX {
-            self.0.push(at);
-        }
-    }
-
-    /// In the order in which they stand in the text.
-    pub(crate) fn in_lines_of(mut self, text: &str) -> Vec<Mistake> {
-        self.0.sort_by_key(|at| at.at.start);
-        let line = |place: usize| {
-            text.get(..place)
-                .unwrap_or(text)
-                .matches('\n')
-                .count()
-                .saturating_add(1)
-        };
-        self.0
-            .into_iter()
-            .map(|At { at, what, remedy }| Mistake {
-                line: line(at.start),
-                what,
-                remedy,
-            })
-            .collect()
-    }
-}
-
-/// What the text has, as far as its shape is right.
+/// The tables of the text, as far as their shape is right.
 #[derive(Default)]
 pub(crate) struct Document {
     pub(crate) archives: Vec<(Spanned<String>, WrittenArchive)>,
@@ -98,7 +24,8 @@ pub(crate) struct Document {
     pub(crate) far_ends: WrittenFarEnds,
 }
 
-/// Parses the text. What is no TOML is told before anything else: what it would mean nobody knows.
+/// Parses the text. Text that is not TOML is reported before anything else, because its meaning is
+/// unknown.
 pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
     let (tables, errors) = DeTable::parse_recoverable(text);
     let mut document = Document::default();
@@ -106,15 +33,7 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
         for error in &errors {
             found.push(At::of_toml(error));
         }
-        found.0.sort_by_key(|at| at.at.start);
-        // One slip of the pen breaks more than one rule of the language.
-        let line = |at: &At| {
-            text.get(..at.at.start)
-                .unwrap_or(text)
-                .matches('\n')
-                .count()
-        };
-        found.0.dedup_by_key(|at| line(at));
+        found.keep_one_a_line(text);
         return document;
     }
     for (name, value) in tables.into_inner() {
@@ -130,14 +49,14 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
     document
 }
 
-/// The entries of a table, each for itself, in the order in which they are written.
+/// The entries of a table, each parsed separately, in the order of the text.
 fn entries<T: DeserializeOwned>(
     table: Spanned<DeValue<'_>>,
     found: &mut Found,
 ) -> Vec<(Spanned<String>, T)> {
     let at = table.span();
     let DeValue::Table(table) = table.into_inner() else {
-        found.note(&Spanned::new(at, ()), "this is no table".into(), TABLES);
+        found.note(&Spanned::new(at, ()), "this is not a table".into(), TABLES);
         return Vec::new();
     };
     let owned = |name: Spanned<_>| {
@@ -156,8 +75,8 @@ fn entries<T: DeserializeOwned>(
     entries
 }
 
-/// A value as what it is to be. A field that is wrong is told and left out, so that the others are
-/// looked at too; nothing when the rest is not enough.
+/// Deserializes a value. A wrong field is reported and left out, so that the other fields are
+/// checked too. `None` when the rest is not enough.
 fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found) -> Option<T> {
     let mut left_out = false;
     loop {
@@ -178,7 +97,7 @@ fn shape<T: DeserializeOwned>(mut value: Spanned<DeValue<'_>>, found: &mut Found
             let name = name.clone();
             fields.remove(&name)
         });
-        // A field that is missing because it was left out is no mistake of its own.
+        // A field that is missing because it was left out is not reported again.
         if wrong.is_some() || !left_out {
             found.push(At::of_toml(&error));
         }

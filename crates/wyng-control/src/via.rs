@@ -11,7 +11,7 @@ use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
-/// The words that are understood, for messages.
+/// The values that are understood, for messages.
 pub const VIA_ALLOWED: &str = "local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE";
 
 /// Maximum length of a qube's name, bytes.
@@ -22,13 +22,13 @@ const HOST_MAX_BYTES: usize = 255;
 /// A far end's address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Via {
-    /// The helper as a process of this machine.
+    /// The helper runs as a process on this machine.
     Local,
-    /// `[user@]host`, which can be neither an option nor a command.
+    /// ssh to `[user@]host`, which can be neither an option nor a command.
     Ssh(String),
-    /// A qube that stays.
+    /// A qube of this name.
     Qube(String),
-    /// A disposable of this template, made for one call.
+    /// A disposable of this template, created for one call.
     Disposable(String),
 }
 
@@ -95,7 +95,7 @@ fn is_host(host: &str) -> bool {
     (1..=HOST_MAX_BYTES).contains(&host.len()) && !host.starts_with('-') && host.bytes().all(plain)
 }
 
-/// Whether it can be the name of a qube other than the admin domain itself.
+/// Whether this can be the name of a qube other than dom0.
 pub fn is_qube(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= QUBE_MAX_BYTES

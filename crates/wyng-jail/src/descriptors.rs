@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Passing descriptors beside a packet, and taking over those that a process was started with.
+//! Passing descriptors with a packet, and taking over the descriptors that a process was started
+//! with.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,10 +11,10 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// The most descriptors beside one packet.
+/// Maximum number of descriptors with one packet.
 pub const PACKET_FDS_MAX: usize = 4;
 
-/// Two connected sockets that keep packet boundaries.
+/// A pair of connected sockets that keep packet boundaries.
 pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -23,7 +24,7 @@ pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends one packet, with at most [`PACKET_FDS_MAX`] descriptors.
+/// Sends one packet with at most [`PACKET_FDS_MAX`] descriptors.
 pub fn send_packet(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -45,12 +46,12 @@ pub fn send_packet(
     if sent == bytes.len() {
         Ok(())
     } else {
-        Err(io::Error::other("a packet was cut"))
+        Err(io::Error::other("a packet was truncated"))
     }
 }
 
-/// Receives one packet into `buffer`; 0 bytes mean that the other end is gone. A cut packet or cut
-/// descriptors are an error.
+/// Receives one packet into `buffer`; 0 bytes mean that the other end is closed. A truncated
+/// packet, or truncated descriptors, are an error.
 pub fn receive_packet(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -75,23 +76,23 @@ pub fn receive_packet(
         .flags
         .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
     {
-        return Err(io::Error::other("a packet was cut"));
+        return Err(io::Error::other("a packet was truncated"));
     }
     Ok((received.bytes, descriptors))
 }
 
-/// Takes over a descriptor that this process was started with. Each number at most once, before any
-/// other is opened.
+/// Takes over a descriptor that this process was started with. To be called at most once for each
+/// number, and before any other descriptor is opened.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         return Err(io::Error::other(
             "the standard streams belong to the runtime",
         ));
     }
-    // SAFETY: fcntl only looks the number up; it says EBADF when nothing is open there.
+    // SAFETY: fcntl only looks the number up; it fails with EBADF when the number is not open.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is open, and by the contract of this function nobody else owns it.
+    // SAFETY: the descriptor is open, and by the contract of this function it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

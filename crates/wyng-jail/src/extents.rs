@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where a file's bytes lie: the two ioctls that list extents, as safe functions. What follows from
-//! two lists is not decided here.
+//! Where a file's bytes are stored: the two ioctls that list extents, as safe functions. Lists are
+//! not compared here.
 //!
 //! FIEMAP: `Documentation/filesystems/fiemap.rst`; BTRFS_IOC_TREE_SEARCH_V2 and its items:
 //! `linux/btrfs.h`, `linux/btrfs_tree.h`.
@@ -15,56 +15,56 @@ pub(crate) const BTRFS_IOC_TREE_SEARCH_V2: u32 = 0xC070_9411;
 /// `FICLONE`: `_IOW(0x94, 9, int)`; the call itself has a safe name in rustix.
 pub(crate) const FICLONE: u32 = 0x4004_9409;
 
-/// Extents of one FIEMAP call.
+/// Number of extents in one FIEMAP call.
 const PAGE_EXTENTS: usize = 256;
-/// Room for the items of one tree search: some 700 of them.
+/// Length of the buffer for the items of one tree search, bytes: about 700 items.
 const SEARCH_BYTES: usize = 64 * 1024;
-/// Write out what is only in memory first.
+/// Write dirty pages to the disk first.
 const FIEMAP_FLAG_SYNC: u32 = 1;
 const EXTENT_DATA_KEY: u32 = 108;
 /// A search item's header: transid, objectid, offset (u64 each), type, length (u32 each).
 const ITEM_HEADER_BYTES: usize = 32;
 
-/// An extent as FIEMAP tells it.
+/// An extent as FIEMAP reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileExtent {
-    /// Its first byte in the file.
+    /// Offset of its first byte in the file, bytes.
     pub logical: u64,
-    /// Its first byte on the device, where `flags` do not say otherwise.
+    /// Offset of its first byte on the device, bytes, unless `flags` say otherwise.
     pub physical: u64,
-    /// How many bytes.
+    /// Length, bytes.
     pub length: u64,
-    /// `FIEMAP_EXTENT_*`.
+    /// Flags of the extent, `FIEMAP_EXTENT_*`.
     pub flags: u32,
 }
 
 /// An EXTENT_DATA item of a btrfs file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BtrfsExtent {
-    /// Its first byte in the file.
+    /// Offset of its first byte in the file, bytes.
     pub logical: u64,
-    /// How many bytes of the file it gives.
+    /// Length of the part of the file, bytes.
     pub length: u64,
-    /// What kind.
+    /// The kind of extent.
     pub kind: BtrfsExtentKind,
-    /// The extent's address; 0 is a hole.
+    /// The address of the extent, bytes; 0 is a hole.
     pub disk_bytenr: u64,
-    /// Where in the extent's plain bytes this begins.
+    /// Offset of the part in the extent's plain bytes, bytes.
     pub offset: u64,
-    /// It is compressed, or encoded otherwise.
+    /// Whether the extent is compressed, or encoded otherwise.
     pub encoded: bool,
 }
 
-/// What kind of extent an item is about.
+/// The kind of extent that an item describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BtrfsExtentKind {
-    /// The bytes lie in the tree.
+    /// The bytes are stored in the tree.
     Inline,
-    /// The bytes lie in an extent, or it is a hole.
+    /// The bytes are stored in an extent, or the item is a hole.
     Regular,
-    /// Reserved, and reads as zeros.
+    /// The space is reserved, and reads as zeros.
     Preallocated,
-    /// One that this program does not know.
+    /// A kind that this program does not know.
     Unknown,
 }
 
@@ -107,8 +107,8 @@ struct SearchArgs {
     buffer: [u8; SEARCH_BYTES],
 }
 
-/// The next extents of a file at or after `from`, what is dirty written out first; empty at its
-/// end. What is between two is a hole.
+/// The next extents of a file at or after offset `from`, bytes; dirty pages are written first.
+/// Empty at the end of the file. A gap between two extents is a hole.
 pub fn file_extents(file: BorrowedFd<'_>, from: u64) -> io::Result<Vec<FileExtent>> {
     const EMPTY: FiemapExtent = FiemapExtent {
         logical: 0,
@@ -128,25 +128,25 @@ pub fn file_extents(file: BorrowedFd<'_>, from: u64) -> io::Result<Vec<FileExten
         extents: [EMPTY; PAGE_EXTENTS],
     });
     let pointer: *mut Fiemap = &mut *map;
-    // SAFETY: the kernel reads the header and writes it and at most `extent_count` extents behind
-    // it, which is what the struct has room for.
+    // SAFETY: the kernel reads the header, and writes it and at most `extent_count` extents after
+    // it; the struct has room for them.
     if unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, pointer) } < 0 {
         return Err(io::Error::last_os_error());
     }
     let mapped = usize::try_from(map.mapped_extents).unwrap_or(0);
-    let told = map.extents.iter().take(mapped);
-    Ok(told
-        .map(|told| FileExtent {
-            logical: told.logical,
-            physical: told.physical,
-            length: told.length,
-            flags: told.flags,
+    let found = map.extents.iter().take(mapped);
+    Ok(found
+        .map(|extent| FileExtent {
+            logical: extent.logical,
+            physical: extent.physical,
+            length: extent.length,
+            flags: extent.flags,
         })
         .collect())
 }
 
-/// The next EXTENT_DATA items of a btrfs file at or after `from`; empty at its end. Only whoever
-/// administrates the system may ask.
+/// The next EXTENT_DATA items of a btrfs file at or after offset `from`, bytes; empty at the end of
+/// the file. Requires `CAP_SYS_ADMIN`.
 pub fn btrfs_extents(file: BorrowedFd<'_>, inode: u64, from: u64) -> io::Result<Vec<BtrfsExtent>> {
     let mut search = Box::new(SearchArgs {
         tree_id: 0, // that of the file itself
@@ -165,8 +165,8 @@ pub fn btrfs_extents(file: BorrowedFd<'_>, inode: u64, from: u64) -> io::Result<
         buffer: [0; SEARCH_BYTES],
     });
     let pointer: *mut SearchArgs = &mut *search;
-    // SAFETY: the kernel reads the key, and writes it and at most `buffer_bytes` bytes behind it,
-    // which is what the struct has room for.
+    // SAFETY: the kernel reads the key, and writes it and at most `buffer_bytes` bytes after it;
+    // the struct has room for them.
     if unsafe { libc::ioctl(file.as_raw_fd(), BTRFS_IOC_TREE_SEARCH_V2 as _, pointer) } < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -174,7 +174,7 @@ pub fn btrfs_extents(file: BorrowedFd<'_>, inode: u64, from: u64) -> io::Result<
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Reads `count` items; `None` when they are not what was asked for.
+/// Decodes `count` items; `None` when an item is not of the requested kind and file.
 fn items(mut buffer: &[u8], count: u32, inode: u64) -> Option<Vec<BtrfsExtent>> {
     let mut extents = Vec::new();
     for _ in 0..count {

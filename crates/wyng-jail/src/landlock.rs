@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Landlock: which paths this process, and what it starts, may still see.
+//! Landlock: the paths that this process and its children may still use.
 
 use std::os::fd::BorrowedFd;
 
@@ -10,37 +10,37 @@ use landlock::{
 
 use crate::Enforced;
 
-/// The newest whose rights are handled; an older kernel enforces what it knows of them.
+/// The newest ABI whose rights are handled. An older kernel enforces the rights that it knows.
 const NEWEST: ABI = ABI::V6;
 
-/// What stays allowed below a folder.
+/// The access that stays allowed below a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathAccess {
     /// Reading files and folders.
     Read,
-    /// That, and making, writing, renaming and removing files and folders.
+    /// Reading, making, writing, renaming and removing files and folders.
     ReadWrite,
-    /// Making, comparing and linking files in folders, and removing what was not finished: what a
-    /// push does.
+    /// Making, comparing and linking files in folders, and removing unfinished ones: the work of a
+    /// push.
     Add,
-    /// Listing folders and removing files: what a prune does. Nothing can be read.
+    /// Listing folders and removing files, the work of a prune. No file can be read.
     Remove,
 }
 
-/// Leaves the calling thread, and those that it starts, only what lies below the given folders; no
-/// TCP port, no abstract socket.
+/// Restricts the calling thread, and the threads and processes that it starts, to the given
+/// folders, without any TCP port or abstract socket.
 pub fn restrict_paths(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Enforced {
     match restrict(folders) {
         Ok(RulesetStatus::FullyEnforced) => Enforced::Yes,
-        Ok(RulesetStatus::PartiallyEnforced) => {
-            Enforced::No("this kernel's Landlock is older, and enforces a part".into())
-        }
+        Ok(RulesetStatus::PartiallyEnforced) => Enforced::No(
+            "this kernel's Landlock is older, and enforces only a part of the rules".into(),
+        ),
         Ok(RulesetStatus::NotEnforced) => Enforced::No("this kernel has no Landlock".into()),
         Err(error) => Enforced::No(error.to_string()),
     }
 }
 
-/// Whether the kernel has Landlock at all. Nothing is restricted.
+/// Whether the kernel has Landlock. Nothing is restricted by this call.
 pub fn landlock_is_there() -> bool {
     let asked = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The only `unsafe` of the project: starting roles with just their descriptors, mapping memory
-//! files, listing extents, filters. It deliberately decides nothing: who may hold what stands in
-//! `wyngd/src/roles.rs`.
+//! The only `unsafe` code of the project: starting roles with exactly their descriptors, mapping
+//! memory files, listing extents, installing filters. It deliberately decides nothing:
+//! `wyngd/src/roles.rs` says who may hold what.
 //!
-//! Each function is named for its effect and is safe to call. What the kernel does not have is
-//! reported as [`Enforced::No`], so that `status` can say so; nothing here is silently weaker than
-//! asked.
+//! Each function is named for its effect and is safe to call. A protection that the kernel lacks is
+//! reported as [`Enforced::No`], so that `status` can show it; no protection is silently weaker
+//! than requested.
 
 mod descriptors;
 mod extents;
@@ -34,14 +34,14 @@ pub use users::{User, become_user, find_group, find_user, is_root, keep_capabili
 /// Whether a protection is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enforced {
-    /// It is.
+    /// The protection is in force.
     Yes,
-    /// It is not, because of this.
+    /// The protection is not in force, for this reason.
     No(String),
 }
 
 impl Enforced {
-    /// From a result whose error is the reason.
+    /// The outcome of a call whose error is the reason.
     pub fn of<T, E: std::fmt::Display>(result: Result<T, E>) -> Self {
         match result {
             Ok(_) => Self::Yes,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Memory files: how packs pass between two roles without a copy. The receiver maps only what can
-//! no longer change or shrink.
+//! Memory files, in which packs pass between two roles without a copy. The receiver maps only files
+//! that can no longer change or shrink.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -9,7 +9,7 @@ use std::{fmt, io, slice};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Every seal that keeps a mapping valid.
+/// The seals that keep a mapping valid.
 const SEALS: SealFlags = SealFlags::WRITE
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
@@ -18,11 +18,12 @@ const SEALS: SealFlags = SealFlags::WRITE
 /// Why a memory file was not mapped.
 #[derive(Debug)]
 pub enum MemfileError {
-    /// It is not sealed: its owner could change it under us, or shrink it and crash us.
+    /// The file is not sealed: its owner could change it while it is read, or shrink it and crash
+    /// the reader.
     NotSealed,
-    /// It has another length than was said, or is empty.
+    /// The file is empty, or its length differs from the announced length.
     Length,
-    /// The system refused.
+    /// A system call failed.
     Io(io::Error),
 }
 
@@ -30,7 +31,9 @@ impl fmt::Display for MemfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSealed => f.write_str("a memory file is not sealed"),
-            Self::Length => f.write_str("a memory file has another length than was said"),
+            Self::Length => {
+                f.write_str("the length of a memory file differs from the announced length")
+            }
             Self::Io(error) => write!(f, "a memory file cannot be used: {error}"),
         }
     }
@@ -46,7 +49,7 @@ pub fn new_file() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// From now on nobody can change, grow or shrink the file.
+/// Seals the file: from now on no process can change, grow or shrink it.
 pub fn seal_file(file: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::fcntl_add_seals(file, SEALS)?)
 }
@@ -57,14 +60,14 @@ struct Mapping {
     length: usize,
 }
 
-// SAFETY: a mapping is plain memory that belongs to its one owner, which may be any thread.
+// SAFETY: a mapping is plain memory with one owner, which may be any thread.
 unsafe impl Send for Mapping {}
-// SAFETY: through a shared reference it is only read.
+// SAFETY: the memory is only read through a shared reference.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        // SAFETY: the kernel chooses a free address range, so no other object is overlaid.
+        // SAFETY: the kernel chooses a free address range, so the mapping overlaps no other object.
         let address = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -93,8 +96,8 @@ impl Drop for Mapping {
 pub struct MappedFile(Mapping);
 
 impl MappedFile {
-    /// Maps a file that must be sealed and have just `length` bytes. Both are checked before it is
-    /// touched.
+    /// Maps a file, which must be sealed and have exactly `length` bytes. Both are checked before
+    /// the file is mapped.
     pub fn map(file: &OwnedFd, length: usize) -> Result<Self, MemfileError> {
         let io = |error: rustix::io::Errno| MemfileError::Io(error.into());
         if !rustix::fs::fcntl_get_seals(file)
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_file_of_the_said_length_is_mapped_and_can_no_longer_change() {
+    fn a_sealed_file_of_the_announced_length_is_mapped_and_can_no_longer_change() {
         let file = file(b"sealed");
         seal_file(&file).unwrap();
         assert_eq!(MappedFile::map(&file, 6).unwrap().as_ref(), b"sealed");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a process gives up for good.
+//! Privileges that a process gives up for good.
 
 use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
@@ -7,20 +7,21 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::Enforced;
 
-/// No program that this process starts can gain privileges; needed before a filter may be set by an
-/// ordinary user.
+/// Keeps the programs that this process starts from gaining privileges. An ordinary user needs it
+/// before a filter can be installed.
 pub fn no_new_privileges() -> Enforced {
     Enforced::of(rustix::thread::set_no_new_privs(true))
 }
 
-/// No core dump, no ptrace and no reading of its memory by other processes of the same user.
+/// Prevents core dumps, ptrace, and reading of this process's memory by other processes of the same
+/// user.
 pub fn not_dumpable() -> Enforced {
     Enforced::of(rustix::process::set_dumpable_behavior(
         DumpableBehavior::NotDumpable,
     ))
 }
 
-/// Core files have no room.
+/// Sets the maximum size of a core file to 0.
 pub fn no_core() -> Enforced {
     Enforced::of(rustix::process::setrlimit(
         Resource::Core,
@@ -31,18 +32,18 @@ pub fn no_core() -> Enforced {
     ))
 }
 
-/// A write past the limit of a file's size (`ulimit -f`) is an error from now on, here and in what
-/// this process starts, and no signal that ends it: the one command fails whose file it was.
+/// Makes a write past the maximum size of a file (`ulimit -f`) an error instead of a fatal signal,
+/// here and in the programs that this process starts. Only the command that wrote the file fails.
 pub fn outlive_file_size_limit() {
-    // SAFETY: no handler is installed, so no code of ours can run in a signal's context.
+    // SAFETY: no handler is installed, so no code of this program runs in a signal's context.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// As many descriptors as are of use, where the hard limit allows them: the usual soft limit is for
-/// programs that still call `select`(2).
+/// Soft limit of descriptors, if the hard limit allows it. The usual soft limit is for programs
+/// that still call `select`(2).
 const DESCRIPTORS: u64 = 4096;
 
-/// Raises the soft limit of descriptors. Where that is refused, the work goes on with fewer.
+/// Raises the soft limit of descriptors. If that fails, the process goes on with the old limit.
 pub fn allow_descriptors() {
     let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
@@ -57,14 +58,15 @@ pub fn allow_descriptors() {
     }
 }
 
-/// So much less of a busy processor is taken (`nice`): about a tenth of what others get, and all of
-/// it when nobody else wants it.
+/// Niceness: about a tenth of the share of other processes on a busy processor, and all of an idle
+/// one.
 const NICENESS: i32 = 10;
 
-/// Lets everybody else go first on the processor. Whoever was started to yield more keeps to that.
-/// Without the privilege there is no way back, and what this process starts yields too.
+/// Yields the processor to other processes. A process that was started with a higher niceness keeps
+/// it. The programs that this process starts yield too. It cannot be undone without a privilege.
 ///
-/// Must be called while the process has one thread: the kernel keeps it for each.
+/// Must be called while the process has one thread, because the kernel keeps the niceness for each
+/// thread.
 pub fn yield_processor() -> Enforced {
     match rustix::process::getpriority_process(None) {
         Ok(niceness) if niceness >= NICENESS => Enforced::Yes,
@@ -72,20 +74,21 @@ pub fn yield_processor() -> Enforced {
     }
 }
 
-/// How a thread stands in line for the disk (`ioprio_set`(2)).
+/// A thread's I/O priority (`ioprio_set`(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskTurn(libc::c_int);
 
 impl DiskTurn {
-    /// Only when nobody else wants it: class 3.
+    /// Class 3: the disk is used only while no other process needs it.
     pub const IDLE: Self = Self(3 << 13);
-    /// This process or thread.
+    /// `which` and `who` of the calling thread.
     const SELF: [libc::c_int; 2] = [1, 0];
 
-    /// The calling thread's. Where nobody chose one, the kernel makes it of the niceness.
+    /// The priority of the calling thread; 0 if none was set, and the kernel derives one from the
+    /// niceness.
     pub fn current() -> Self {
         let [which, who] = Self::SELF;
-        // SAFETY: it takes two numbers and touches no memory.
+        // SAFETY: the call takes two numbers and touches no memory.
         let found = unsafe { libc::syscall(libc::SYS_ioprio_get, which, who) };
         Self(
             libc::c_int::try_from(found)
@@ -95,10 +98,11 @@ impl DiskTurn {
         )
     }
 
-    /// From now on it is the calling thread's, and that of what it starts. Needs no privilege.
+    /// Sets the priority of the calling thread, and of the threads and processes that it starts.
+    /// Requires no privilege.
     pub fn take(self) -> Enforced {
         let [which, who] = Self::SELF;
-        // SAFETY: it takes three numbers and touches no memory.
+        // SAFETY: the call takes three numbers and touches no memory.
         let result = unsafe { libc::syscall(libc::SYS_ioprio_set, which, who, self.0) };
         Enforced::of(if result == 0 {
             Ok(())
@@ -108,8 +112,8 @@ impl DiskTurn {
     }
 }
 
-/// The kernel kills this process when its parent ends. Fails when the parent has ended already:
-/// then the caller must end.
+/// Has the kernel kill this process when its parent ends. Fails when the parent has ended already;
+/// the caller must end then.
 pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let now = rustix::process::getppid()
@@ -121,16 +125,16 @@ pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     }
 }
 
-/// This process goes on when its parent ends, though it was started to end with it.
+/// Lets this process go on when its parent ends; the reverse of [`die_with_parent`].
 pub fn outlive_parent() -> std::io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(None)?)
 }
 
-/// Keeps every page out of swap. Without the privilege only what fits the limit can be locked, and
-/// that is told.
+/// Keeps every page out of swap. Without a privilege or a sufficient limit nothing is locked, which
+/// is reported.
 ///
-/// To be called before [`empty_network_namespace`]: in a user namespace of its own a process has
-/// every capability, and none that counts.
+/// To be called before [`empty_network_namespace`]: in its own user namespace a process has every
+/// capability, and none of them counts here.
 pub fn lock_memory() -> Enforced {
     let limit = rustix::process::getrlimit(Resource::Memlock).current;
     let may_exceed = rustix::thread::capabilities(None)
@@ -147,10 +151,10 @@ pub fn lock_memory() -> Enforced {
     }
 }
 
-/// What a keyholder may need while Argon2 runs with the largest memory that the format accepts.
+/// Memory that a keyholder may need while Argon2 runs with the maximum memory of the format, bytes.
 const LOCK_WANTED_BYTES: u64 = 1536 << 20;
 
-/// A network namespace without any interface. An ordinary user may need a user namespace of its own
+/// Enters a network namespace without any interface. An ordinary user needs a new user namespace
 /// for that, which the system may refuse.
 ///
 /// Must be called while the process has one thread.
@@ -161,8 +165,8 @@ pub fn empty_network_namespace() -> Enforced {
     }
 }
 
-/// The same user and group as outside: only files that were open or belong to this user are
-/// reached, as before.
+/// Enters a user namespace with the same user and group as outside, so that the same files can be
+/// accessed as before.
 fn in_own_user_namespace() -> std::io::Result<()> {
     let (uid, gid) = (
         rustix::process::getuid().as_raw(),
@@ -175,7 +179,7 @@ fn in_own_user_namespace() -> std::io::Result<()> {
 }
 
 fn leave(namespaces: UnshareFlags) -> rustix::io::Result<()> {
-    // SAFETY: only FILES and VM unsharing could part this thread from descriptors or memory that
-    // others rely on; neither is asked.
+    // SAFETY: unsharing FILES or VM could separate this thread from descriptors or memory that
+    // others rely on; neither is requested.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! seccomp: which system calls a role may make. What is not listed kills the process at once.
+//! seccomp: the system calls that a role may make. Any other call kills the process at once.
 //!
-//! The lists are of what the runtime (threads, allocation, unwinding, exit; glibc and musl) and the
-//! role's own work need, grouped by purpose; `tests/` runs every role through its work, exit and
-//! panic under them.
+//! The lists have the calls that the runtime (threads, allocation, unwinding, exit; glibc and musl)
+//! and a role's own work need, grouped by purpose. `tests/` runs every role through its work, exit
+//! and panic under them.
 
 use std::collections::BTreeMap;
 
@@ -16,28 +16,29 @@ use seccompiler::{
 use crate::Enforced;
 use crate::extents::{BTRFS_IOC_TREE_SEARCH_V2, FICLONE, FS_IOC_FIEMAP};
 
-/// Whose list.
+/// A process to which a list belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Waits for its children, kills and reaps them.
+    /// The supervisor: waits for its children, kills and reaps them.
     Supervisor,
-    /// Starts far ends, which inherit its filter: so this one names what is forbidden instead of
-    /// what is allowed.
+    /// The spawner: starts far ends, which inherit its filter. So this filter lists the calls that
+    /// are forbidden instead of those that are allowed.
     Spawner,
-    /// Passes messages and descriptors.
+    /// Control: passes messages and descriptors.
     Control,
-    /// Looks at descriptors that others opened, clones them into files that others made, and lists
-    /// extents.
+    /// Volumes: examines descriptors that others opened, clones them into files that others made,
+    /// and lists extents.
     Volumes,
-    /// That, opens what the configuration names, and keeps base snapshots.
+    /// The same, and opens configured volumes and keeps base snapshots.
     VolumesByName,
-    /// That, and calls a local socket: qubesd's.
+    /// The same, and calls qubesd over its local socket.
     VolumesInDom0,
-    /// Works on the state directory, one volume and memory files.
+    /// The keyholder: uses the state directory, one volume and memory files.
     Keyholder,
-    /// Reads the state directory. It has no call that changes a file, and opens none for writing.
+    /// A keyholder that only reads the state directory. It has no call that changes a file, and
+    /// cannot open a file for writing.
     Reader,
-    /// Reads and writes two pipes and memory files.
+    /// Transport: reads and writes two pipes and memory files.
     Transport,
     /// The helper, with its folder open: adds files.
     HelperPush,
@@ -47,7 +48,8 @@ pub enum Profile {
     HelperFetch,
 }
 
-/// Installs a profile for all threads of the process. Needs [`crate::no_new_privileges`] first.
+/// Installs a profile for all threads of the process. [`crate::no_new_privileges`] must be called
+/// first.
 pub fn allow_only(profile: Profile) -> Enforced {
     Enforced::of(install(profile))
 }
@@ -86,10 +88,10 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
     apply(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-/// Three filters, of which the strictest counts.
+/// Installs three filters; the strictest result counts.
 fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
     let errno = |errno: i32| SeccompAction::Errno(errno as u32);
-    // libc makes threads and processes by `clone` then, whose flags can be seen.
+    // Without clone3, libc starts threads and processes by `clone`, whose flags a filter can see.
     apply(
         rules(UNKNOWN_TO_FAR_ENDS, &[])?,
         SeccompAction::Allow,
@@ -120,7 +122,7 @@ fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// `calls` whatever their arguments are, and of the ioctls these requests.
+/// Rules for `calls` with any arguments, and for ioctl with these requests.
 fn rules(calls: &[c_long], ioctls: &[u32]) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = calls.iter().map(|call| (*call, Vec::new())).collect();
     for request in ioctls {
@@ -152,8 +154,8 @@ fn apply_program(program: BpfProgramRef<'_>) -> Result<(), Box<dyn std::error::E
     Ok(seccompiler::apply_filter_all_threads(program)?)
 }
 
-/// On x86-64 every call has a second number, of the x32 ABI, under the same architecture. A list of
-/// what is forbidden must forbid those too; a list of what is allowed has none of them.
+/// On x86-64 every call has a second number, that of the x32 ABI, under the same architecture. A
+/// list of forbidden calls must forbid those too; a list of allowed calls has none of them.
 fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
     const X32_FIRST: u32 = 0x4000_0000;
     const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, of `seccomp_data.nr` at offset 0
@@ -190,7 +192,7 @@ fn kill_other_numbers() -> Result<(), Box<dyn std::error::Error>> {
     ])
 }
 
-/// The only kind of socket that a profile may make.
+/// The condition that `socket` makes a local socket.
 fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(
         0,
@@ -200,7 +202,7 @@ fn local_socket() -> Result<SeccompCondition, seccompiler::BackendError> {
     )
 }
 
-/// Of `openat`'s flags none by which a file is written, made or cut.
+/// The condition that `openat` has no flag that writes, creates or truncates a file.
 fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
     let changes = libc::O_ACCMODE
         | libc::O_CREAT
@@ -215,7 +217,7 @@ fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
     )
 }
 
-/// What neither the spawner nor any far end (ssh, qrexec-client, the helper) has a reason to do.
+/// Calls that neither the spawner nor any far end (ssh, qrexec-client, the helper) needs.
 const DANGEROUS: &[c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -248,8 +250,8 @@ const DANGEROUS: &[c_long] = &[
     libc::SYS_acct,
 ];
 
-/// What a far end may well try and can do without, as under a kernel that has none of it: ssh asks
-/// for keyrings where Kerberos keeps its tickets there, an event loop for a ring.
+/// Calls that a far end may try and can do without; they fail as under a kernel that lacks them.
+/// ssh uses keyrings where Kerberos keeps its tickets there, an event loop may use io_uring.
 const UNKNOWN_TO_FAR_ENDS: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
@@ -260,7 +262,8 @@ const UNKNOWN_TO_FAR_ENDS: &[c_long] = &[
     libc::SYS_clone3,
 ];
 
-/// Of a new process. A user namespace would need no privilege, and gives all of them inside.
+/// Flags of `clone` that make a namespace. A user namespace needs no privilege, and gives every
+/// privilege inside.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWNS,
@@ -271,7 +274,7 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
-/// What every Rust program does by itself: memory, threads, clocks, standard error, and its end.
+/// The calls of every Rust program: memory, threads, clocks, standard error, exit.
 const RUNTIME: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_mmap,
@@ -315,7 +318,7 @@ const RUNTIME: &[c_long] = &[
 /// Messages between roles, with descriptors.
 const PACKETS: &[c_long] = &[libc::SYS_sendmsg, libc::SYS_recvmsg];
 
-/// Accepting clients, and asking who they are.
+/// Accepting clients, and identifying them.
 const CLIENTS: &[c_long] = &[libc::SYS_accept4, libc::SYS_getsockopt];
 
 /// Ending and reaping roles.
@@ -327,7 +330,7 @@ const CHILDREN: &[c_long] = &[
     libc::SYS_read,
 ];
 
-/// What kind of file, and how large.
+/// Finding out the kind and size of a file.
 const LOOKING: &[c_long] = &[
     libc::SYS_fstat,
     libc::SYS_statx,
@@ -335,7 +338,7 @@ const LOOKING: &[c_long] = &[
     libc::SYS_lseek,
 ];
 
-/// Sources of the configuration, where Landlock keeps them.
+/// Opening configured sources, to which Landlock restricts them.
 const OPENING: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_readlinkat,
@@ -343,12 +346,12 @@ const OPENING: &[c_long] = &[
     libc::SYS_open,
 ];
 
-/// What a device is recognised by and where it is mounted: files of `/sys`, lists that were opened
-/// before, and what links lead to.
+/// Recognising a device and finding its mounts: files of `/sys`, lists that were opened before,
+/// targets of links.
 const RECOGNISING: &[c_long] = &[libc::SYS_read, libc::SYS_readlinkat];
 
-/// Base snapshots, where Landlock keeps them: made without a name, named when their session is
-/// committed, removed by the next.
+/// Base snapshots, in the folders to which Landlock restricts them: they are made without a name,
+/// named when their session is committed, and removed by the next one.
 const SNAPSHOTS: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_linkat,
@@ -356,8 +359,8 @@ const SNAPSHOTS: &[c_long] = &[
     libc::SYS_getdents64,
 ];
 
-/// A call over a local socket, its network namespace being empty; the kind of the socket is
-/// checked. And turning standard error away.
+/// Calling a local socket, whose kind is checked (the network namespace is empty), and redirecting
+/// standard error.
 const CALLING: &[c_long] = &[
     libc::SYS_socket,
     libc::SYS_connect,
@@ -368,7 +371,8 @@ const CALLING: &[c_long] = &[
     libc::SYS_dup2,
 ];
 
-/// Files below the state directory (where Landlock keeps them), sources and targets, memory files.
+/// Files below the state directory, to which Landlock restricts them, sources and targets, memory
+/// files.
 const STATE_FILES: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_read,
@@ -399,7 +403,7 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_splice,
 ];
 
-/// Files below the state directory, for whoever only looks at them.
+/// Files below the state directory, read only.
 const READING: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_read,
@@ -423,7 +427,7 @@ const PIPES: &[c_long] = &[
     libc::SYS_ftruncate,
 ];
 
-/// The helper's pipes, and its folder by the descriptor that is open.
+/// The helper's pipes, and its folder through the open descriptor.
 const STORE: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_pipe2,
@@ -434,7 +438,7 @@ const STORE: &[c_long] = &[
     libc::SYS_getdents64,
 ];
 
-/// Temporaries, their names, and what lies under a name that is taken.
+/// Temporary files, their names, and the file under a name that is taken.
 const STORE_ADDS: &[c_long] = &[
     libc::SYS_splice,
     libc::SYS_fadvise64,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Starting a program with just the descriptors it is to hold.
+//! Starting a program with exactly the descriptors that it should hold.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,21 +12,21 @@ use rustix::process::{Pid, PidfdFlags};
 
 /// A program that was started.
 pub struct Started {
-    /// The child; whoever has it must reap it.
+    /// The child; its owner must reap it.
     pub child: Child,
-    /// Readable when it has ended.
+    /// A pidfd, readable when the child has ended.
     pub ended: OwnedFd,
 }
 
-/// What asks a process to end. Who ignores it does not pass that on to what it starts.
+/// The signals that ask a process to end. A process that ignores them resets them in the programs
+/// that it starts.
 const STOP_SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// From now on this process does not end when it is asked to: whoever started it ends it. A stop
-/// that reaches all processes at once, as of a process group, then comes to the one that knows in
-/// which order they end.
+/// Ignores the signals that ask this process to end; its parent ends it. So a signal to the whole
+/// process group acts only on the process that knows the order in which the others end.
 pub fn ignore_stop() -> io::Result<()> {
     for signal in STOP_SIGNALS {
-        // SAFETY: to ignore a signal runs no function.
+        // SAFETY: ignoring a signal runs no function.
         if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
             return Err(io::Error::last_os_error());
         }
@@ -34,13 +34,13 @@ pub fn ignore_stop() -> io::Result<()> {
     Ok(())
 }
 
-/// Above every number that a role uses; descriptors are parked here while they are put in their
-/// places.
+/// Lowest number at which descriptors are parked while they are moved to their places: above every
+/// number that a role uses.
 const PARKING: RawFd = 100;
 
-/// Starts `command` with the given descriptors at the given numbers (3 and above), standard streams
-/// as the command says, nothing else open, and no signal blocked. The child is killed when the
-/// calling thread ends.
+/// Starts `command` with the given descriptors at the given numbers (3 and above), the standard
+/// streams of the command, no other descriptor open, and no signal blocked. The child is killed when
+/// the calling thread ends.
 pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Started> {
     let places: Vec<(RawFd, RawFd)> = descriptors
         .iter()
@@ -54,10 +54,10 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
     }
     let mut parked = vec![0; places.len()];
     let arrange = move || {
-        // Only system calls from here on: between fork and exec nothing may be allocated or locked.
+        // Only system calls from here on: nothing may be allocated or locked between fork and exec.
         unblock_all()?;
         for signal in STOP_SIGNALS {
-            // SAFETY: the default action is no function of this program.
+            // SAFETY: the default action runs no function of this program.
             if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
                 return Err(io::Error::last_os_error());
             }
@@ -65,10 +65,10 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
         // SAFETY: prctl with these arguments touches no memory.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
         for ((from, _), parking) in places.iter().zip(parked.iter_mut()) {
-            // SAFETY: fcntl on numbers of this process.
+            // SAFETY: fcntl duplicates a descriptor of this process and touches no memory.
             *parking = check(unsafe { libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, PARKING) })?;
         }
-        // SAFETY: marks numbers of this process; the runtime's own are marked already.
+        // SAFETY: the call only marks descriptors of this process, and touches no memory.
         check(unsafe {
             libc::close_range(
                 3,
@@ -77,12 +77,12 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
             )
         })?;
         for ((_, place), parking) in places.iter().zip(parked.iter()) {
-            // SAFETY: dup2 of an open number; the copy is not marked, so it stays open.
+            // SAFETY: dup2 of an open descriptor; the copy is not marked, so it stays open.
             check(unsafe { libc::dup2(*parking, *place) })?;
         }
         Ok(())
     };
-    // SAFETY: `arrange` makes only async-signal-safe calls, and owns all that it touches.
+    // SAFETY: `arrange` makes only async-signal-safe calls, and owns everything that it touches.
     unsafe { command.pre_exec(arrange) };
     let child = command.spawn()?;
     drop(descriptors);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Users of this machine by their names, becoming one, and the capabilities that stay. Names are
-//! looked up in the files themselves: a service's users are made by sysusers, which writes them
-//! there.
+//! Looking up users of this machine, becoming one of them, and the capabilities that stay. Names
+//! are looked up in the files, where sysusers writes the users of a service.
 
 use std::io;
 
@@ -14,13 +13,13 @@ use crate::Enforced;
 /// A user and its own group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// The user's number.
     pub uid: Uid,
-    /// Its group's number.
+    /// The group's number.
     pub gid: Gid,
 }
 
-/// The user of that name, if there is one. Fails as reading `/etc/passwd` does.
+/// The user of this name, if there is one. Fails when `/etc/passwd` cannot be read.
 pub fn find_user(name: &str) -> io::Result<Option<User>> {
     let numbers = numbers_of(&std::fs::read_to_string("/etc/passwd")?, name);
     Ok(numbers.and_then(|(uid, gid)| {
@@ -31,7 +30,7 @@ pub fn find_user(name: &str) -> io::Result<Option<User>> {
     }))
 }
 
-/// The group of that name, if there is one. Fails as reading `/etc/group` does.
+/// The group of this name, if there is one. Fails when `/etc/group` cannot be read.
 pub fn find_group(name: &str) -> io::Result<Option<Gid>> {
     Ok(
         numbers_of(&std::fs::read_to_string("/etc/group")?, name)
@@ -39,12 +38,13 @@ pub fn find_group(name: &str) -> io::Result<Option<Gid>> {
     )
 }
 
-/// Whether this process may become anybody.
+/// Whether this process is root, and so may become any user.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// `name:password:number:…`, and the next number where the line has one there.
+/// The numbers in the line `name:password:number:…` of a name; the second one where the next field
+/// is a number.
 fn numbers_of(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
     let mut fields = file
         .lines()
@@ -56,11 +56,11 @@ fn numbers_of(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
     ))
 }
 
-/// Becomes the user for good, in no group but its own, with no capability but these. Needs root,
-/// and one thread.
+/// Becomes the user for good, in its own group only, with these capabilities only. Requires root
+/// and a single thread.
 ///
-/// What the kernel sends when the parent ends is forgotten by this: [`crate::die_with_parent`]
-/// comes after it.
+/// The kernel clears the parent-death signal when the user changes: [`crate::die_with_parent`] must
+/// be called afterwards.
 pub fn become_user(user: User, kept: CapabilitySet) -> Enforced {
     Enforced::of(try_become(user, kept))
 }
@@ -73,15 +73,14 @@ fn try_become(user: User, kept: CapabilitySet) -> io::Result<()> {
     rustix::thread::set_thread_res_uid(user.uid, user.uid, user.uid)?;
     rustix::thread::set_keep_capabilities(false)?;
     set(kept)?;
-    // One way back would be enough to undo all of it.
+    // A single way back would undo everything.
     match rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT) {
         Err(Errno::PERM) => Ok(()),
         _ => Err(io::Error::other("it could become root again")),
     }
 }
 
-/// Gives up every capability but these; none of the others comes back, not by a program that is
-/// started either.
+/// Gives up every capability except for these, also for the programs that this process starts.
 pub fn keep_capabilities(kept: CapabilitySet) -> Enforced {
     shrink_bounds(kept);
     Enforced::of(set(kept))
@@ -100,8 +99,8 @@ fn set(kept: CapabilitySet) -> rustix::io::Result<()> {
     )
 }
 
-/// What a program started by root would get. An ordinary user may not shrink that, and with no new
-/// privileges nobody gets anything of it.
+/// Removes capabilities from the bounding set, which limits what a program started by root gets. An
+/// ordinary user may not do so, and with no new privileges the set has no effect.
 fn shrink_bounds(kept: CapabilitySet) {
     for capability in CapabilitySet::all().difference(kept).iter() {
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a block device is recognised by, and which devices belong to it: as the kernel's `/sys` and
-//! udev's links in `/dev/disk` tell it.
+//! The marks of a block device, and the devices that belong to it, from the kernel's `/sys` and
+//! udev's links in `/dev/disk`.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -10,27 +10,27 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dev, Stat, major, makedev, minor};
 use wyng_control::path_text;
 
-/// Below it the kernel tells of devices.
+/// The folder in which the kernel describes devices.
 pub const SYSFS: &str = "/sys";
-/// Devices on devices on devices: a file system in a volume in a crypt mapping in a partition is
-/// four.
+/// Maximum depth of stacked devices. A file system in a volume in a crypt mapping in a partition
+/// takes four.
 const LEVELS_MAX: usize = 8;
-/// More links no device has.
+/// Maximum number of a disk's marks.
 const LINKS_MAX: usize = 16;
-/// Files of `/sys` from which a disk itself tells who it is.
+/// Files of `/sys` with a disk's own identity.
 const IDENTITIES: [&str; 5] = ["wwid", "device/wwid", "serial", "device/serial", "md/uuid"];
-/// Names in `/dev/disk/by-id` that tell of what is on a disk, or repeat a name that is made anew
-/// with each snapshot.
+/// Prefixes in `/dev/disk/by-id` of names that describe the content of a disk, or that change with
+/// each snapshot.
 const NOT_OF_THE_DISK: [&str; 3] = ["dm-", "lvm-pv-", "md-"];
 
 fn folder_of(root: &Path, device: Dev) -> PathBuf {
     root.join(format!("sys/dev/block/{}:{}", major(device), minor(device)))
 }
 
-/// What stays the same wherever the kernel puts the device: for a device-mapper device its name,
-/// since an LVM volume that is restored or replaced by its snapshot has the same name and another
-/// UUID; for a loop device the file behind it; for a partition its UUID; for a disk the names that
-/// it gives itself.
+/// The marks of a device, which stay the same whatever number the kernel gives it: for a
+/// device-mapper device its name, because an LVM volume that was restored or replaced by its
+/// snapshot keeps its name and gets another UUID; for a loop device its backing file; for a
+/// partition its UUID; for a disk the names that it reports.
 pub(crate) fn marks(root: &Path, device: Dev) -> Vec<String> {
     let folder = folder_of(root, device);
     if let Some(name) = line(&folder.join("dm/name")) {
@@ -70,17 +70,17 @@ fn of_disk(root: &Path, folder: &Path, device: Dev) -> Vec<String> {
         .collect()
 }
 
-/// As the kernel tells it (since Linux 6.11), or as udev named a link.
+/// The UUID of a partition, from the kernel (since Linux 6.11) or from the name of udev's link.
 fn partition_uuid(root: &Path, folder: &Path, device: Dev) -> Option<Vec<u8>> {
-    let told = std::fs::read(folder.join("uevent")).unwrap_or_default();
-    let told = told
+    let uevent = std::fs::read(folder.join("uevent")).unwrap_or_default();
+    let uuid = uevent
         .split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(b"PARTUUID="))
         .map(<[u8]>::to_vec);
-    told.or_else(|| links_to(&root.join("dev/disk/by-partuuid"), device).pop())
+    uuid.or_else(|| links_to(&root.join("dev/disk/by-partuuid"), device).pop())
 }
 
-/// The names of links in a folder that lead to the device.
+/// The names of the links in a folder that lead to the device, sorted.
 fn links_to(folder: &Path, device: Dev) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let leads_there = |path: &Path| {
@@ -95,7 +95,7 @@ fn links_to(folder: &Path, device: Dev) -> Vec<Vec<u8>> {
     names
 }
 
-/// The device itself, its partitions, and all that is stacked on any of them.
+/// The device itself, its partitions, and all devices that are stacked on them.
 pub(crate) fn with_parts_and_holders(root: &Path, device: Dev) -> BTreeSet<Dev> {
     let mut found = BTreeSet::from([device]);
     let mut ends = vec![device];
@@ -130,7 +130,7 @@ fn directly_above(folder: &Path) -> Vec<Dev> {
         .collect()
 }
 
-/// The loop devices over a file, with all that is stacked on them.
+/// The loop devices of a file, and all devices that are stacked on them.
 pub(crate) fn loops_over(root: &Path, file: &Stat) -> BTreeSet<Dev> {
     let devices = std::fs::read_dir(root.join("sys/block"))
         .into_iter()
@@ -149,7 +149,7 @@ pub(crate) fn loops_over(root: &Path, file: &Stat) -> BTreeSet<Dev> {
         .collect()
 }
 
-/// `MAJOR:MINOR` in a file.
+/// The device number `MAJOR:MINOR` in a file.
 fn number_of(file: &Path) -> Option<Dev> {
     parse_number(&line(file)?)
 }
@@ -160,7 +160,7 @@ pub(crate) fn parse_number(text: &[u8]) -> Option<Dev> {
     Some(makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// A file's only line, without its end; `None` where it is missing or empty.
+/// The only line of a file, without its line end; `None` if the file is missing or empty.
 fn line(file: &Path) -> Option<Vec<u8>> {
     let mut bytes = std::fs::read(file).ok()?;
     if bytes.last() == Some(&b'\n') {
@@ -175,8 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Folders as the kernel and udev lay them out, with devices whose numbers no real node has to
-    /// bear.
+    /// Folders laid out as by the kernel and udev, with devices that need no real nodes.
     struct Machine(tempfile::TempDir);
 
     impl Machine {
@@ -184,7 +183,7 @@ mod tests {
             Self(tempfile::tempdir().unwrap())
         }
 
-        /// A device whose folder lies at `place` below `/sys/devices`.
+        /// A device with its folder at `place` below `/sys/devices`.
         fn device(&self, place: &str, number: &str, files: &[(&str, &str)]) -> Dev {
             let folder = self.0.path().join("sys/devices").join(place);
             for (name, content) in files.iter().chain(&[("dev", number)]) {
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(
             marks(root, makedev(43, 0)),
             Vec::<String>::new(),
-            "nothing is known of it"
+            "an unknown device has no marks"
         );
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sources: opening one by the path that a person named, and looking at what that leads to. It
-//! decides nothing: whether a source is the one that was backed up before is for the keyholder,
-//! which remembers.
+//! Sources: opening a source by the path that a person named, and finding out where the path leads.
+//! It decides nothing: the keyholder remembers sources, and decides whether one is the same as
+//! before.
 //!
-//! `wyng-ctl` works here with the caller's rights. The volumes role does so in its jail, which
-//! leaves it `/sys` and the folders of configured volumes; what lies elsewhere is opened before, by
+//! `wyng-ctl` uses it with the caller's rights. The volumes role uses it in its jail, with access
+//! to `/sys` and the folders of configured volumes; files elsewhere are opened before, by
 //! [`Machine::open`].
 #![cfg_attr(
     not(test),
@@ -26,17 +26,18 @@ use wyng_control::{FileKind, FoundSource, NoSource, Origin};
 
 pub use device::SYSFS;
 
-/// What this machine says of its devices.
+/// This machine's information about its devices.
 #[derive(Debug)]
 pub struct Machine {
-    /// Above `sys` and `dev`: the root folder, but in tests.
+    /// The folder that has `sys` and `dev`: the root folder, except in tests.
     root: PathBuf,
     mounts: Option<File>,
     swaps: Option<File>,
 }
 
 impl Machine {
-    /// Opens what a jail would not let be opened later. What is missing is not known then.
+    /// Opens the files that a jail forbids to open later. Information from a missing file is
+    /// unknown.
     pub fn open() -> Self {
         let open = |path| File::open(path).ok();
         Self {
@@ -46,7 +47,7 @@ impl Machine {
         }
     }
 
-    /// Without the lists of what is in use: for whoever looks at no source.
+    /// Without the lists of mounts and swap spaces, for a caller that examines no source.
     pub fn unopened() -> Self {
         Self {
             root: "/".into(),
@@ -55,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// Where the opened `source` lies. `path` is the absolute path that it was opened by.
+    /// The origin of the opened `source`. `path` is the absolute path by which it was opened.
     pub fn origin(&self, path: &Path, source: BorrowedFd<'_>) -> Origin {
         let own = rustix::fs::readlink(format!("/proc/self/fd/{}", source.as_raw_fd()), Vec::new());
         let leads_to = own.map_or_else(
@@ -72,7 +73,8 @@ impl Machine {
         }
     }
 
-    /// The same with all that a backup is told of a source, but for its base snapshot.
+    /// The origin, and everything else that a backup needs to know about a source except for its
+    /// base snapshot.
     pub fn look(&self, path: &Path, source: BorrowedFd<'_>) -> FoundSource {
         FoundSource {
             origin: self.origin(path, source),
@@ -81,7 +83,7 @@ impl Machine {
         }
     }
 
-    /// Where file systems of these kinds are mounted.
+    /// The mount points of file systems of these types.
     pub fn mounted(&self, kinds: &[&str]) -> Vec<PathBuf> {
         mounts::places(kinds, self.mounts.as_ref())
             .into_iter()
@@ -89,13 +91,14 @@ impl Machine {
             .collect()
     }
 
-    /// Where a device or an image, or a part of it, is mounted, or `[SWAP]` where it is swap space.
-    /// The first place that is found.
+    /// The first mount point of a device or an image, or of a part of it; `[SWAP]` if it is used as
+    /// swap space.
     fn mounted_at(&self, source: BorrowedFd<'_>) -> Option<Vec<u8>> {
         let found = rustix::fs::fstat(source).ok()?;
-        let devices = match is_device(&found) {
-            true => device::with_parts_and_holders(&self.root, found.st_rdev),
-            false => device::loops_over(&self.root, &found),
+        let devices = if is_device(&found) {
+            device::with_parts_and_holders(&self.root, found.st_rdev)
+        } else {
+            device::loops_over(&self.root, &found)
         };
         mounts::first_use(&devices, self.mounts.as_ref(), self.swaps.as_ref())
     }
@@ -105,8 +108,8 @@ fn is_device(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice
 }
 
-/// Opens a source for reading. Its kind is looked at before, since opening some devices has effects
-/// and a socket cannot be opened at all; and again afterwards, since the name may lead elsewhere by
+/// Opens a source for reading. Its kind is checked before, because opening some devices has effects
+/// and a socket cannot be opened; and again afterwards, because the name may lead elsewhere by
 /// then.
 pub fn open(path: &Path) -> Result<OwnedFd, NoSource> {
     let errno = |errno: Errno| NoSource::Errno(errno.raw_os_error());
@@ -117,12 +120,12 @@ pub fn open(path: &Path) -> Result<OwnedFd, NoSource> {
     Ok(source)
 }
 
-/// Whether something of this kind has bytes at fixed places.
+/// Checks that a file has bytes at fixed offsets: a regular file or a block device.
 pub fn usable(found: &Stat) -> Result<(), NoSource> {
     special(FileType::from_raw_mode(found.st_mode)).map_or(Ok(()), |kind| Err(NoSource::Kind(kind)))
 }
 
-/// A kind that has no bytes at fixed places; `None` for regular files and block devices.
+/// The kind of a file without bytes at fixed offsets; `None` for regular files and block devices.
 pub fn special(kind: FileType) -> Option<FileKind> {
     Some(match kind {
         FileType::RegularFile | FileType::BlockDevice => return None,
@@ -134,8 +137,8 @@ pub fn special(kind: FileType) -> Option<FileKind> {
     })
 }
 
-/// An absolute path that means the same wherever it is used: links and `..` stay, since what they
-/// lead to may change.
+/// An absolute path that means the same in any working folder. Links and `..` stay, because their
+/// targets may change.
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

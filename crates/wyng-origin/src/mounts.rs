@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What is mounted, or in use as swap space, as the kernel lists it.
+//! Mounts and swap spaces, from the kernel's lists.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use rustix::fs::Dev;
 
 use crate::device::parse_number;
 
-/// Where the first of the devices that is in use is mounted; `[SWAP]` where it is swap space.
+/// The mount point of the first mount of any of the devices; `[SWAP]` if one is used as swap space.
 pub(crate) fn first_use(
     devices: &BTreeSet<Dev>,
     mounts: Option<&File>,
@@ -23,7 +23,7 @@ pub(crate) fn first_use(
     }
     let (mounts, swaps) = (whole(mounts), whole(swaps));
     let mounted = lines(&mounts).filter_map(parse_mount).find(|mount| {
-        // btrfs has numbers of its own, and tells its device by a path.
+        // btrfs has its own device numbers, and names its device by a path.
         mount.device.is_some_and(|device| devices.contains(&device))
             || node(&mount.source).is_some_and(|device| devices.contains(&device))
     });
@@ -39,7 +39,7 @@ pub(crate) fn first_use(
         .then(|| b"[SWAP]".to_vec())
 }
 
-/// Where file systems of these kinds are mounted.
+/// The mount points of file systems of these types.
 pub(crate) fn places(kinds: &[&str], mounts: Option<&File>) -> Vec<Vec<u8>> {
     let mounts = whole(mounts);
     let found = lines(&mounts)
@@ -48,13 +48,13 @@ pub(crate) fn places(kinds: &[&str], mounts: Option<&File>) -> Vec<Vec<u8>> {
     found.map(|mount| mount.at).collect()
 }
 
-/// The kernel makes a list anew for whoever reads it from its beginning.
+/// The whole list. The kernel updates a list when it is read from the beginning.
 fn whole(list: Option<&File>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut list) = list
         && list.seek(SeekFrom::Start(0)).is_ok()
     {
-        let _ = list.read_to_end(&mut bytes); // what cannot be read is not known
+        let _ = list.read_to_end(&mut bytes); // an unreadable list counts as empty
     }
     bytes
 }
@@ -86,7 +86,7 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// A space, tab, line's end or backslash stands as `\` and three octal digits.
+/// Decodes `\` and three octal digits, the form of a space, tab, line feed or backslash.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_is_found_by_its_device_and_its_place_is_as_it_is_called() {
+    fn a_mount_is_found_by_its_device_and_its_path_is_decoded() {
         let mounts = list(
             "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /mnt/a\\040b\\134 rw,noatime shared:1 - ext4 /dev/none rw\n",
         );

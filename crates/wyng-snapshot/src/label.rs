@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The name of a base snapshot, which is its label: so a file has its label in the instant in which
-//! it has a name, and never another.
+//! The name of a base snapshot, which is its label, so that a file gets its name and its label in
+//! the same instant.
 //!
 //! ```text
 //! ARCHIVE-VOLUME-GENERATION-SESSION-ROOT-INODE-MODIFIED
 //! ```
-//! All are hexadecimal, of fixed length: 32, 32, 16, 16, 64, 16 and 16 digits. The inode and the
-//! time of the last change (nanoseconds since
-//! 1970) are the file's own: a copy, or a file that was written to, is nobody's base.
+//! All parts are hexadecimal and of fixed length: 32, 32, 16, 16, 64, 16 and 16 digits. The inode
+//! and the time of the last change (nanoseconds since 1970) are those of the file itself, so that a
+//! copy, or a file that was written to, is no base snapshot.
 
 use rustix::fs::Stat;
 use wyng_control::{BaseLabel, BaseOf};
 
-/// How many digits each part has.
+/// Number of digits of each part.
 const DIGITS: [usize; 7] = [32, 32, 16, 16, 64, 16, 16];
 
-/// The name of a file with this label.
+/// The name of this file with this label.
 pub(crate) fn name(label: &BaseLabel, file: &Stat) -> String {
     let BaseLabel {
         of,
@@ -32,17 +32,17 @@ pub(crate) fn name(label: &BaseLabel, file: &Stat) -> String {
     name
 }
 
-/// How the names of all base snapshots of a volume begin.
+/// The common prefix of the names of a volume's base snapshots.
 pub(crate) fn prefix(of: &BaseOf) -> String {
     format!("{}-{}-", hex(&of.archive), hex(&of.volume))
 }
 
-/// The label that a name is, if it is the name of just this file.
+/// The label in a name, if it is the name of exactly this file.
 pub(crate) fn parse(name: &str, file: &Stat) -> Option<BaseLabel> {
     read(name).filter(|label| self::name(label, file) == name)
 }
 
-/// The label that a name is, of whichever file.
+/// The label in a name, whichever file has it.
 pub(crate) fn read(name: &str) -> Option<BaseLabel> {
     let parts: Vec<&str> = name.split('-').collect();
     let parts = <[&str; 7]>::try_from(parts).ok()?;
@@ -67,7 +67,7 @@ pub(crate) fn read(name: &str) -> Option<BaseLabel> {
     })
 }
 
-/// What tells this file from a copy, and from itself after a write.
+/// The part of the name that differs for a copy, and for the same file after a write.
 fn own(file: &Stat) -> String {
     let seconds = i128::from(file.st_mtime).saturating_mul(1_000_000_000);
     let modified =

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The folder of base snapshots: found above a volume, and kept in order. It deliberately clones
-//! and compares nothing: whoever may work in the folder, `wyng-ctl` with the caller's rights or the
-//! volumes role with its own, does that through this crate.
+//! The folder of base snapshots: finding it above a volume, and keeping it in order. It
+//! deliberately clones and compares nothing. `wyng-ctl` uses it with the caller's rights, the
+//! volumes role with its own.
 //!
-//! The folder lies at the top of the file system as it was mounted when the folder was made. A file
-//! system may be mounted a second time from a folder of it, as a service's view of its pool is; so
-//! the folder nearest above the volume is used in every view, and what lies in one further up is
-//! removed when a snapshot is kept.
+//! The folder is at the top of the file system as it was mounted when the folder was made. A file
+//! system may be mounted a second time from one of its folders, such as a service's view of its
+//! pool. So the folder nearest above the volume is used in every view, and snapshots in a folder
+//! further up are removed when a new one is kept.
 //!
-//! A snapshot has no name until its session is committed: a run that is killed leaves nothing
-//! behind. Anybody may remove what lies here at any time; the next backup of that volume is then
-//! slower, and as right.
+//! A snapshot has no name until its session is committed, so that a killed run leaves nothing
+//! behind. Snapshots may be removed at any time; the next backup of the volume is slower then, and
+//! equally correct.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
@@ -27,30 +27,30 @@ use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxF
 use rustix::io::Errno;
 use wyng_control::{BaseLabel, BaseOf};
 
-/// Its name at the top of a file system.
+/// Name of the folder at the top of a file system.
 const FOLDER: &str = ".wyng";
-/// File systems whose files can be cloned: btrfs and XFS.
+/// Magic numbers of file systems whose files can be cloned: btrfs and XFS.
 const CLONING: [u64; 2] = [0x9123_683e, 0x5846_5342];
-/// More folders than these nobody has above a volume.
+/// Maximum number of folders above a volume that are searched.
 const DEPTH_MAX: usize = 256;
 
-/// The folder in which the base snapshots of a file system lie.
+/// The folder with the base snapshots of a file system.
 #[derive(Debug)]
 pub struct Folder {
     folder: OwnedFd,
-    /// Folders of the same name further up, which an earlier view of the file system led to.
+    /// Folders of the same name further up, which were made in another view of the file system.
     /// Nearest first.
     above: Vec<OwnedFd>,
-    /// The mount that it was found in.
+    /// The number of the mount in which the folder was found.
     mount: u64,
 }
 
 /// A file in a folder of base snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// What its name says that it is of.
+    /// The label in its name.
     pub label: BaseLabel,
-    /// It is the very file that was given the name, and was not written to since.
+    /// Whether it is the file that got the name, and was not written to since.
     pub is_sound: bool,
     name: String,
 }
@@ -58,43 +58,53 @@ pub struct Kept {
 /// A new file for a clone, without a name.
 #[derive(Debug)]
 pub struct Fresh {
-    /// To clone into.
+    /// The file to clone into.
     pub file: OwnedFd,
-    /// The same file, only to be read.
+    /// The same file, opened for reading only.
     pub reads: OwnedFd,
 }
 
+/// What happens on a file system without a folder of base snapshots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfMissing {
+    /// The folder is made at the top.
+    Make,
+    /// The caller gets no folder.
+    Leave,
+}
+
 impl Folder {
-    /// The folder nearest above the opened `volume` on its mount; if there is none, it is made at
-    /// the top. `None` where nothing can be cloned, where the caller may not write, and where the
-    /// folder is somebody else's.
+    /// The folder nearest above the opened `volume` on its mount; a missing one is made at the top.
+    /// `None` where files cannot be cloned, where the caller may not write, and where the folder
+    /// belongs to another user.
     pub fn of(volume: BorrowedFd<'_>) -> Option<Self> {
-        Self::find(volume, true)
+        Self::find(volume, IfMissing::Make)
     }
 
-    /// The same if it is there.
+    /// The same as [`of`](Self::of), but a missing folder is not made.
     pub fn found(volume: BorrowedFd<'_>) -> Option<Self> {
-        Self::find(volume, false)
+        Self::find(volume, IfMissing::Leave)
     }
 
-    fn find(volume: BorrowedFd<'_>, make: bool) -> Option<Self> {
+    fn find(volume: BorrowedFd<'_>, if_missing: IfMissing) -> Option<Self> {
         let is_file = rustix::fs::fstat(volume).is_ok_and(|found| is_regular(&found));
         let path =
             rustix::fs::readlink(format!("/proc/self/fd/{}", volume.as_raw_fd()), Vec::new())
                 .ok()
                 .filter(|_| is_file)?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
-        Self::on_mount(path.parent()?, mount_of(volume)?, make)
+        Self::on_mount(path.parent()?, mount_of(volume)?, if_missing)
     }
 
-    /// The same for volumes in `folder`, which need not be there yet.
+    /// The same as [`of`](Self::of) for volumes in `folder`, which need not exist yet.
     pub fn above(folder: &Path) -> Option<Self> {
         let folder = std::fs::canonicalize(folder).ok()?;
         let opened = open_folder(CWD, &folder).ok()?;
-        Self::on_mount(&folder, mount_of(opened.as_fd())?, true)
+        Self::on_mount(&folder, mount_of(opened.as_fd())?, IfMissing::Make)
     }
 
-    /// A folder of base snapshots by its own path: of the caller's, or for root of anybody's.
+    /// Opens a folder of base snapshots by its path. It must belong to the caller; root may open
+    /// that of any user.
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let folder = open_folder(CWD, path)?;
         let caller = rustix::process::geteuid();
@@ -111,40 +121,40 @@ impl Folder {
         })
     }
 
-    /// The folders that may hold base snapshots of what lies in `folder`: there, and in each folder
+    /// The paths at which base snapshots of volumes in `folder` may be: there, and in each folder
     /// above it.
     pub fn candidates(folder: &Path) -> impl Iterator<Item = PathBuf> {
         folder.ancestors().map(|above| above.join(FOLDER))
     }
 
-    /// Which folder it is, by whichever path it was opened: device and inode.
+    /// Device and inode: the identity of the folder, by whichever path it was opened.
     pub fn identity(&self) -> Option<(u64, u64)> {
         rustix::fs::fstat(&self.folder)
             .ok()
             .map(|found| (found.st_dev, found.st_ino))
     }
 
-    /// The folder and those further up, for whoever confines itself to them.
+    /// The folder and those further up, for a process that restricts itself to them.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(&self.folder)
             .chain(&self.above)
             .map(AsFd::as_fd)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> Option<PathBuf> {
         let path = rustix::fs::readlink(own_path(&self.folder), Vec::new()).ok()?;
         Some(PathBuf::from(OsString::from_vec(path.into_bytes())))
     }
 
-    /// Is it that of the file system that the opened volume lies on?
+    /// Whether the opened volume is on the mount of this folder.
     pub fn is_of(&self, volume: BorrowedFd<'_>) -> bool {
         mount_of(volume) == Some(self.mount)
     }
 
-    /// Walks up while it is the same mount: on btrfs a subvolume has a device number of its own,
-    /// and can be cloned from all the same.
-    fn on_mount(folder: &Path, mount: u64, make: bool) -> Option<Self> {
+    /// Walks up while the mount is the same. Mounts are compared, not devices: on btrfs a subvolume
+    /// has its own device number, and can still be cloned from.
+    fn on_mount(folder: &Path, mount: u64, if_missing: IfMissing) -> Option<Self> {
         let mut level = open_folder(CWD, folder)
             .ok()
             .filter(|level| mount_of(level.as_fd()) == Some(mount))?;
@@ -161,7 +171,7 @@ impl Folder {
                 &rustix::fs::fstat(&above).ok()?,
             );
             if is_root || mount_of(above.as_fd()) != Some(mount) {
-                if found.is_empty() && make {
+                if found.is_empty() && if_missing == IfMissing::Make {
                     rustix::fs::mkdirat(&level, FOLDER, Mode::RWXU).ok()?;
                     rustix::fs::fsync(&level).ok()?;
                     found.extend(usable(&level, mount));
@@ -194,8 +204,8 @@ impl Folder {
         Ok(Fresh { file, reads })
     }
 
-    /// The newest base snapshot of a volume, opened for reading. A file that is not what its name
-    /// says is passed over.
+    /// The newest base snapshot of a volume, opened for reading. A file that its name does not fit
+    /// is skipped.
     pub fn base(&self, of: &BaseOf) -> Option<(BaseLabel, OwnedFd)> {
         let mut newest: Option<(BaseLabel, OwnedFd)> = None;
         for folder in std::iter::once(&self.folder).chain(&self.above) {
@@ -221,8 +231,8 @@ impl Folder {
         newest
     }
 
-    /// Gives a complete snapshot its name, durably, and removes those that were before it: a volume
-    /// has one base for each archive.
+    /// Gives a complete snapshot its name durably, and removes the older ones: a volume has one
+    /// base snapshot for each archive.
     pub fn keep(&self, file: BorrowedFd<'_>, label: &BaseLabel) -> Result<(), Errno> {
         rustix::fs::fsync(file)?;
         let name = label::name(label, &rustix::fs::fstat(file)?);
@@ -233,8 +243,8 @@ impl Folder {
             &name,
             AtFlags::SYMLINK_FOLLOW,
         )?;
-        // btrfs logs nothing of a file without a name, and with its folder no more than that it is
-        // there.
+        // btrfs does not log a file without a name, and syncing the folder logs only that the file
+        // exists.
         rustix::fs::fsync(file)?;
         rustix::fs::fsync(&self.folder)?;
         let prefix = label::prefix(&label.of);
@@ -247,7 +257,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes the base snapshots of a volume, durably: the next backup reads all of it.
+    /// Removes the base snapshots of a volume durably; the next backup reads the whole volume.
     pub fn drop_base(&self, of: &BaseOf) -> Result<(), Errno> {
         for folder in std::iter::once(&self.folder).chain(&self.above) {
             for name in names(folder, &label::prefix(of))? {
@@ -258,7 +268,7 @@ impl Folder {
         Ok(())
     }
 
-    /// All base snapshots in it. Files with other names are nobody's business.
+    /// All base snapshots in the folder. Files with other names are ignored.
     pub fn kept(&self) -> Result<Vec<Kept>, Errno> {
         let mut kept = Vec::new();
         for name in names(&self.folder, "")? {
@@ -277,14 +287,14 @@ impl Folder {
         Ok(kept)
     }
 
-    /// Removes one of [`kept`](Self::kept).
+    /// Removes one of the snapshots of [`kept`](Self::kept).
     pub fn remove(&self, kept: &Kept) -> Result<(), Errno> {
         rustix::fs::unlinkat(&self.folder, &kept.name, AtFlags::empty())
     }
 }
 
-/// How many clones a process may hold until their sessions are committed: each takes at most four
-/// descriptors, and others are needed too.
+/// Maximum number of clones that a process may hold until their sessions are committed. Each takes
+/// up to four descriptors, and 100 are kept for other uses.
 pub fn held_max() -> usize {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
@@ -294,7 +304,7 @@ pub fn held_max() -> usize {
         .max(1)
 }
 
-/// The names in a folder that begin so.
+/// The names in a folder that begin with `prefix`.
 fn names(folder: &OwnedFd, prefix: &str) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -310,7 +320,7 @@ fn names(folder: &OwnedFd, prefix: &str) -> Result<Vec<String>, Errno> {
     Ok(names)
 }
 
-/// The folder of base snapshots in this one, if it is the caller's own and can be written to.
+/// The folder of base snapshots in the folder `level`, if the caller owns it and may write to it.
 fn usable(level: &OwnedFd, mount: u64) -> Option<OwnedFd> {
     let folder = open_folder(level, Path::new(FOLDER))
         .ok()
@@ -320,7 +330,7 @@ fn usable(level: &OwnedFd, mount: u64) -> Option<OwnedFd> {
     (is_writable && is_owned_by_caller(&folder)).then_some(folder)
 }
 
-/// Nobody else may enter it.
+/// Whether the caller owns the folder, and no other user may enter it.
 fn is_owned_by_caller(folder: &OwnedFd) -> bool {
     rustix::fs::fstat(folder).is_ok_and(|found| {
         let is_closed = Mode::from_raw_mode(found.st_mode) & !Mode::RWXU == Mode::empty();
@@ -341,7 +351,7 @@ fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     )
 }
 
-/// The number of the mount that a descriptor was opened through.
+/// The number of the mount through which a file was opened.
 fn mount_of(file: BorrowedFd<'_>) -> Option<u64> {
     let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
     StatxFlags::from_bits_retain(found.stx_mask)

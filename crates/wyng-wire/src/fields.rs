@@ -1,45 +1,47 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading and writing little-endian fields in order, and what can be wrong with them. It knows no
-//! frame.
+//! Little-endian fields, read and written in order, and the errors of both. No frame is known here.
 
 use core::fmt;
 
 use crate::{BlobName, HEADER_BYTES};
 
-/// Why a frame is refused. Any of these ends the call: there is no way to find the next frame.
+/// Why a frame is refused. Every variant ends the call: the start of the next frame cannot be
+/// found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The first byte names no frame that this end may receive.
     UnknownKind(u8),
-    /// The length in the header is not one that this kind may have.
+    /// The kind may not have the length in the header.
     Length {
         /// The kind, as in the header.
         kind: u8,
         /// The length that the header claims.
         bytes: u32,
     },
-    /// The bytes given are fewer than the layout holds.
+    /// The input is shorter than the layout.
     Truncated,
-    /// The bytes given are more than the layout holds.
+    /// The input is longer than the layout.
     Trailing,
     /// A byte that must be zero is not.
     Reserved,
-    /// A status that this version does not have.
+    /// The status is unknown to this version.
     UnknownStatus(u8),
-    /// A flag that this version does not have.
+    /// The flag is unknown to this version.
     UnknownFlag(u8),
-    /// A number, length or version beyond its bound, or a length that the status contradicts.
+    /// A number, length or version is beyond its bound, or the length contradicts the status.
     OutOfBounds,
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKind(kind) => write!(f, "no frame of kind {kind:#04x} may come this way"),
+            Self::UnknownKind(kind) => {
+                write!(f, "a frame of kind {kind:#04x} may not come from that end")
+            }
             Self::Length { kind, bytes } => {
                 write!(f, "a frame of kind {kind:#04x} cannot have {bytes} bytes")
             }
-            Self::Truncated => f.write_str("the frame ends early"),
+            Self::Truncated => f.write_str("the frame is too short"),
             Self::Trailing => f.write_str("bytes follow the frame's last field"),
             Self::Reserved => f.write_str("a reserved byte is not zero"),
             Self::UnknownStatus(status) => write!(f, "unknown status {status}"),
@@ -51,12 +53,12 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Why a frame cannot be encoded: always a defect of the caller, and nothing has been sent then.
+/// Why a frame cannot be encoded: always a defect of the caller, who has sent nothing yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeError {
     /// The buffer is shorter than the frame.
     Buffer,
-    /// A field has a value that the other end would refuse.
+    /// The other end would refuse the value of a field.
     OutOfBounds,
 }
 
@@ -71,7 +73,7 @@ impl fmt::Display for EncodeError {
 
 impl core::error::Error for EncodeError {}
 
-/// Splits a header into kind and length. The caller decides whether they fit each other.
+/// Splits a header into kind and length. The caller checks that the kind may have the length.
 pub(crate) fn header(bytes: &[u8; HEADER_BYTES]) -> Result<(u8, u32), DecodeError> {
     let [kind, a, b, c, length @ ..] = *bytes;
     if [a, b, c] != [0; 3] {
@@ -80,12 +82,12 @@ pub(crate) fn header(bytes: &[u8; HEADER_BYTES]) -> Result<(u8, u32), DecodeErro
     Ok((kind, u32::from_le_bytes(length)))
 }
 
-/// What is left of a frame to be read.
+/// The part of a frame that is not read yet.
 pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// Starts behind the header, once it is known to be of `kind` and to state the very length of
-    /// what follows.
+    /// Starts after the header, and checks that the header states the length of the rest. Returns
+    /// the kind too.
     pub(crate) fn behind_header(frame: &'a [u8]) -> Result<(u8, Self), DecodeError> {
         let (head, rest) = frame
             .split_first_chunk::<HEADER_BYTES>()
@@ -123,7 +125,7 @@ impl<'a> Fields<'a> {
         self.array().map(u128::from_le_bytes)
     }
 
-    /// A number of a PUT, DELETE or request: they count from 1.
+    /// The number of a PUT, DELETE or request, counted from 1.
     pub(crate) fn number(&mut self) -> Result<u64, DecodeError> {
         match self.u64()? {
             0 => Err(DecodeError::OutOfBounds),
@@ -165,8 +167,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Writes a header, then the fields in order, into the caller's buffer; the result is the part that
-/// was written.
+/// Writes a header and the fields in order into the caller's buffer, and returns the written part.
 pub(crate) fn encode<'b>(
     out: &'b mut [u8],
     kind: u8,
@@ -193,7 +194,7 @@ pub(crate) fn encode<'b>(
     Ok(frame)
 }
 
-/// An enum of one byte: the variants, their bytes, and the way back.
+/// Defines an enum of one byte: its variants, their bytes, and the conversion from a byte.
 macro_rules! byte_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $byte:literal,)+ }) => {
         $(#[$meta])*
@@ -202,7 +203,7 @@ macro_rules! byte_enum {
         pub enum $name { $($(#[$variant_meta])* $variant = $byte,)+ }
 
         impl $name {
-            /// Every value, in the order of their bytes.
+            /// Every value, in ascending order of the bytes.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The byte on the wire.
@@ -210,7 +211,7 @@ macro_rules! byte_enum {
                 self as u8
             }
 
-            /// The value of a byte from the wire, if it has one.
+            /// The value of a byte from the wire; `None` for an unknown byte.
             pub const fn from_byte(byte: u8) -> Option<Self> {
                 match byte { $($byte => Some(Self::$variant),)+ _ => None }
             }

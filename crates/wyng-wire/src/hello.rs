@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HELLO, the first 16 bytes in both directions. It is the one frame without a header: whoever
-//! reads it may be reading something that is not Wyng at all.
+//! HELLO, the first 16 bytes in both directions. It is the only frame without a header, because the
+//! far end may not be Wyng at all.
 
 use core::fmt;
 
 use crate::Service;
 
-/// The first eight bytes in both directions. The first is no text in any encoding, so that a login
-/// script's output is told apart at once; CR, LF and NUL show a pipe that translates.
+/// The first eight bytes in both directions. The first byte is text in no encoding, so that the
+/// output of a login script is recognised at once; CR, LF and NUL expose a pipe that translates
+/// line ends.
 pub const MAGIC: [u8; 8] = *b"\xf7wyng\r\n\0";
 
-/// The version of the pipe. Both ends must have the same.
+/// The version of the pipe's protocol. Both ends must have the same version.
 pub const VERSION: u16 = 1;
 
 /// Bytes of a HELLO.
 pub const HELLO_BYTES: usize = 16;
 
-/// `magic[8] version:u16 service:u8 zero[5]`, sent by both ends without waiting for the other's.
+/// `magic[8] version:u16 service:u8 zero[5]`. Each end sends it without waiting for the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The verb set that the sender was started for, or expects.
+    /// The service that the sender runs (the helper) or expects (the daemon).
     pub service: Service,
 }
 
 /// Why the first bytes are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloError {
-    /// The magic is not there: the far end is something else, or prints before it speaks.
+    /// The magic is missing: the far end is another program, or a login script prints first.
     NotWyng,
-    /// The far end speaks another version.
+    /// The far end has another version of the protocol.
     Version(u16),
     /// The far end names a service that does not exist.
     Service(u8),
@@ -37,7 +38,7 @@ pub enum HelloError {
 }
 
 impl Hello {
-    /// The 16 bytes.
+    /// Encodes the HELLO in its 16 bytes.
     pub fn encode(self) -> [u8; HELLO_BYTES] {
         let [m0, m1, m2, m3, m4, m5, m6, m7] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
@@ -61,7 +62,8 @@ impl Hello {
         ]
     }
 
-    /// Checks magic, then version, then the rest, so that the most telling error wins.
+    /// Checks the magic, then the version, then the rest, so that the most specific cause is
+    /// reported.
     pub fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Self, HelloError> {
         let [m0, m1, m2, m3, m4, m5, m6, m7, v0, v1, service, zeros @ ..] = *bytes;
         if [m0, m1, m2, m3, m4, m5, m6, m7] != MAGIC {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The frames of the pipe between the daemon and the helper in the network VM: layouts, maxima and
-//! the order in which frames may come. It does no I/O, allocates nothing and depends on nothing; it
-//! is all that the helper knows of Wyng, and deliberately knows no volume, session or key. The
-//! specification is docs/protocol.md.
+//! the order in which frames may come. The crate does no I/O, allocates nothing and has no
+//! dependencies. It is all that the helper knows of Wyng, and deliberately knows no volume, session
+//! or key. The specification is docs/protocol.md.
 //!
-//! # How a reader uses it
+//! # How to read frames
 //! 1. Read [`HELLO_BYTES`] bytes, [`Hello::decode`].
 //! 2. Read [`HEADER_BYTES`] bytes; [`ToHelper::rest_bytes`] (in the helper) or
-//!    [`ToDaemon::rest_bytes`] (in the daemon) says how many bytes complete the frame: never more
-//!    than [`TO_HELPER_MAX`] or [`TO_DAEMON_MAX`] in all.
+//!    [`ToDaemon::rest_bytes`] (in the daemon) returns the number of bytes that complete the frame,
+//!    so that a whole frame has at most [`TO_HELPER_MAX`] or [`TO_DAEMON_MAX`] bytes.
 //! 3. [`ToHelper::decode`] or [`ToDaemon::decode`] the whole frame, then ask [`ToHelperRules`] or
 //!    [`ToDaemonRules`] whether it may come now.
 //! 4. `body_bytes` raw bytes follow the frame; then the next header.
 //!
-//! Nothing here waits, so a blocking and an asynchronous reader are the same few lines.
+//! Nothing here waits, so the same few lines serve a blocking and an asynchronous reader.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -45,40 +45,45 @@ pub use to_daemon::{
 };
 pub use to_helper::{Delete, Get, Open, Put, Stat, ToHelper};
 
-/// Bytes of the header that starts every frame but HELLO: kind, three zeros, bytes that follow as
-/// u32.
+/// Length of the header of every frame except HELLO, bytes: kind, three zeros, length of the rest
+/// as u32.
 pub const HEADER_BYTES: usize = 8;
 
-/// Longest destination in OPEN, in bytes: the longest path that Linux takes.
+/// Maximum length of a store's address in OPEN, bytes: the longest path that Linux accepts.
 pub const DESTINATION_MAX: usize = 4096;
 
-/// Longest frame that the daemon sends, header included and bodies apart: an OPEN.
+/// Maximum length of a frame that the daemon sends, bytes: an OPEN. The header counts, a body does
+/// not.
 pub const TO_HELPER_MAX: usize = 4112;
 
-/// Longest frame that the helper sends, header included and bodies apart: an ENTRY.
+/// Maximum length of a frame that the helper sends, bytes: an ENTRY. The header counts, a body does
+/// not.
 pub const TO_DAEMON_MAX: usize = 56;
 
-/// Longest body of a PUT, and longest range of a GET, in bytes: four packs of the usual size.
+/// Maximum length of the body of a PUT and of the range of a GET, bytes: four packs of the default
+/// size.
 pub const BODY_MAX: u32 = 64 * 1024 * 1024;
 
-/// Longest body of one BYTES frame; a longer range comes in several, so that a disk that fails in
-/// the middle of a blob is an answer and not the end of the call.
+/// Maximum length of the body of one BYTES frame, bytes. A longer range comes in several frames, so
+/// that a disk that fails in the middle of a blob can be reported without ending the call.
 pub const PIECE_MAX: u32 = 1024 * 1024;
 
-/// Most bytes of bodies that the daemon may have sent and not seen settled. One body may exceed it
-/// when it is alone.
+/// Maximum number of body bytes that the daemon has sent and the helper has not settled. A single
+/// body may exceed it.
 pub const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Free space that only a PUT with `may_use_reserve` may touch, so that a full store can still be
-/// pruned.
+/// Free space that only a PUT with `may_use_reserve` may use, bytes. A full store can still be
+/// pruned because of it.
 pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Highest version that a GET may ask for; 0 is what the store serves, 1 to 15 are older ones.
+/// Highest version that a GET may request: 0 is the current version of the blob, 1 to 15 are older
+/// versions.
 pub const GET_VERSION_MAX: u8 = 15;
 
-/// Each end sends a frame at least this often, a KEEP_ALIVE if there is nothing else.
+/// Maximum time between two frames of one end, seconds. An end with nothing else to send sends
+/// KEEP_ALIVE.
 pub const KEEP_ALIVE_SECS: u64 = 10;
 
-/// An end that waited this long for a byte ends the call. Six keep-alives, so that a busy machine
-/// is not a dead one.
+/// Maximum time that an end waits for a byte before it ends the call, seconds: six keep-alives, so
+/// that a busy machine is not taken for a dead one.
 pub const WATCHDOG_SECS: u64 = 60;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The name of a blob: 32 bytes, and their hexadecimal form. What a name means is not known here.
+//! The name of a blob: 32 bytes, and their hexadecimal form. The meaning of a name is not known
+//! here.
 
 use core::fmt;
 
@@ -18,7 +19,7 @@ impl BlobName {
         hex
     }
 
-    /// The name of exactly 64 lower-case hexadecimal digits; anything else is no name.
+    /// The name of 64 lower-case hexadecimal digits; `None` for any other text.
     pub fn from_hex(hex: &[u8]) -> Option<Self> {
         let hex: &[u8; 64] = hex.try_into().ok()?;
         let mut name = [0; 32];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which frame may come when, in each service, and which numbers it may carry. What a frame brings
-//! about is not known here. A frame that its rules refuse ends the call.
+//! The order in which frames may come in each service, and the numbers that they may carry. A frame
+//! that breaks the rules ends the call. The effect of a frame is not known here.
 
 use core::fmt;
 use core::ops::RangeInclusive;
@@ -9,14 +9,14 @@ use crate::{
     BytesStatus, OpenStatus, Opened, Receipt, ReceiptStatus, Service, Tally, ToDaemon, ToHelper,
 };
 
-/// A frame came that may not come now, or with a number that it may not have.
+/// Why a well-formed frame was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfPhase {
-    /// No such frame in this service, or not now.
+    /// The service does not have this frame, or not in this phase.
     Frame,
-    /// The number is not the one that follows, or settles what was never sent.
+    /// The number does not follow the last one, or settles something that was never sent.
     Number,
-    /// END does not say what was received.
+    /// The tally of END differs from what was received.
     Tally,
 }
 
@@ -34,15 +34,15 @@ impl core::error::Error for OutOfPhase {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// HELLO was exchanged, OPEN not yet settled.
+    /// HELLO was exchanged, and OPEN is not answered yet.
     Opening,
     /// The store is open.
     Serving,
-    /// END or FINAL was seen, or the store did not open.
+    /// END or FINAL was seen, or the store could not be opened.
     Ended,
 }
 
-/// What the helper holds the daemon to.
+/// The rules by which the helper accepts the daemon's frames.
 #[derive(Clone, Debug)]
 pub struct ToHelperRules {
     service: Service,
@@ -52,7 +52,7 @@ pub struct ToHelperRules {
 }
 
 impl ToHelperRules {
-    /// The rules behind a HELLO for this service.
+    /// The rules after a HELLO for this service.
     pub const fn new(service: Service) -> Self {
         Self {
             service,
@@ -65,7 +65,8 @@ impl ToHelperRules {
         }
     }
 
-    /// Takes the next frame in the order of its coming.
+    /// Checks the next frame and remembers it. Frames must be passed in the order in which they
+    /// came.
     pub fn accept(&mut self, frame: &ToHelper<'_>) -> Result<(), OutOfPhase> {
         if !self.permits(frame) {
             return Err(OutOfPhase::Frame);
@@ -90,7 +91,7 @@ impl ToHelperRules {
         Ok(())
     }
 
-    /// The table: service, phase, frame.
+    /// Whether the service has the frame in this phase.
     fn permits(&self, frame: &ToHelper<'_>) -> bool {
         use Phase::{Opening, Serving};
         use Service::{Fetch, Prune, Push};
@@ -115,7 +116,7 @@ impl ToHelperRules {
     }
 }
 
-/// What the daemon holds the helper to.
+/// The rules by which the daemon accepts the helper's frames.
 #[derive(Clone, Debug)]
 pub struct ToDaemonRules {
     service: Service,
@@ -124,7 +125,7 @@ pub struct ToDaemonRules {
 }
 
 impl ToDaemonRules {
-    /// The rules behind a HELLO for this service.
+    /// The rules after a HELLO for this service.
     pub const fn new(service: Service) -> Self {
         Self {
             service,
@@ -133,12 +134,12 @@ impl ToDaemonRules {
         }
     }
 
-    /// Takes the next frame in the order of its coming; `sent_through` is the last number that was
+    /// Checks the next frame and remembers it; `sent_through` is the last number that the daemon
     /// sent.
     ///
-    /// Returns the numbers that it settles: those of a receipt, or the one request whose last
-    /// answer this is. The daemon itself remembers which verb a request was, and how many bytes of
-    /// a GET are still owed.
+    /// Returns the numbers that the frame settles: those of a receipt, or the request of which it
+    /// is the last answer. The caller remembers which verb a request was, and how many bytes of a
+    /// GET are outstanding.
     pub fn accept(
         &mut self,
         frame: &ToDaemon,
@@ -174,7 +175,7 @@ impl ToDaemonRules {
         Ok(None)
     }
 
-    /// The table: service, phase, frame.
+    /// Whether the service has the frame in this phase.
     fn permits(&self, frame: &ToDaemon) -> bool {
         use Phase::{Opening, Serving};
         use Service::{Fetch, Prune, Push};
@@ -228,7 +229,7 @@ impl ToDaemonRules {
         Ok(request..=request)
     }
 
-    /// Requests are answered in their order, each to its end before the next.
+    /// Requests are answered in order, and each is answered completely before the next one.
     fn answers(&self, request: u64, sent_through: u64) -> Result<(), OutOfPhase> {
         if self.settled_through.checked_add(1) == Some(request) && request <= sent_through {
             Ok(())
@@ -238,7 +239,7 @@ impl ToDaemonRules {
     }
 }
 
-/// Whether a receipt of this status can come from this service.
+/// Whether the service can give a receipt of this status.
 fn belongs(status: ReceiptStatus, service: Service) -> bool {
     match status {
         ReceiptStatus::Refused | ReceiptStatus::Failed => true,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The three services of the helper, each a set of verbs. How one is called is not known here.
+//! The three services of the helper, each a set of verbs. How a service is called is not known
+//! here.
 
 use crate::fields::byte_enum;
 
 byte_enum! {
-    /// What one process of the helper may be asked to do, fixed by its first argument and stated in
-    /// both HELLOs.
+    /// What one process of the helper does. Its first argument fixes the service, and both HELLOs
+    /// state it.
     Service {
         /// Stores blobs, and reads nothing back.
         Push = 1,
@@ -26,7 +27,7 @@ impl Service {
         }
     }
 
-    /// The helper's argument for this verb set.
+    /// The helper's argument for this service.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -35,7 +36,7 @@ impl Service {
         }
     }
 
-    /// The service of a helper's argument, if it is one.
+    /// The service of a helper's argument; `None` for any other text.
     pub fn from_verb(verb: &str) -> Option<Self> {
         Self::ALL
             .iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The frames that the helper sends: numbers only, of fixed sizes. There is no place in them for
-//! text, so that nothing which the network VM says can reach a terminal, a log or a path.
+//! The frames that the helper sends: numbers only, of fixed sizes. They have no place for text, so
+//! that no text of the network VM can reach a terminal, a log or a path.
 
 use crate::fields::{self, Fields, byte_enum};
 use crate::{BlobName, DecodeError, EncodeError, HEADER_BYTES, PIECE_MAX, Tally};
@@ -15,57 +15,58 @@ const BYTES: u8 = 0x87;
 const KEEP_ALIVE: u8 = 0x7f;
 
 byte_enum! {
-    /// What became of OPEN. After anything but `Ok` the helper ends.
+    /// The outcome of OPEN. After any status except `Ok` the helper ends.
     OpenStatus {
         /// The store is open.
         Ok = 0,
         /// The folder or bucket does not exist.
         Missing = 1,
-        /// The folder is there and holds no blob: a disk is probably not mounted. (Not told for
-        /// `create`.)
+        /// The folder exists and holds no blob: a disk is probably not mounted. Not used with
+        /// `create`.
         Empty = 2,
-        /// `create` was asked, and the store holds something.
+        /// With `create`: the folder is not empty.
         NotEmpty = 3,
-        /// The path leads to something that is no folder.
+        /// The path leads to something other than a folder.
         NotAFolder = 4,
-        /// The helper's user or the credential may not do what the service needs.
+        /// The helper's user or the store's credential lacks a permission that the service needs.
         Permission = 5,
-        /// The store cannot be written.
+        /// The store is read-only.
         ReadOnly = 6,
-        /// There is no space to create the store.
+        /// There is not enough space to create the store.
         Full = 7,
-        /// The destination is malformed, relative, climbs with `..`, or is of a kind that this
-        /// helper has no store for.
+        /// The store's address is malformed, relative or has `..` in it, or this helper does not
+        /// know its scheme.
         BadDestination = 8,
         /// The store does not answer.
         Unreachable = 9,
         /// The store lacks what the protocol needs, such as putting a blob only if it is absent.
         Unsuitable = 10,
-        /// Anything else; the helper's own journal says more.
+        /// Any other failure; the helper's journal has the details.
         Failed = 11,
     }
 }
 
 byte_enum! {
-    /// What became of a PUT or a DELETE.
+    /// The outcome of a PUT or a DELETE.
     ReceiptStatus {
-        /// Durable, and was not there before. The one cumulative status of a PUT.
+        /// The blob is new and durable. The only cumulative status of a PUT.
         Stored = 1,
-        /// The name is taken by the same bytes, compared by the helper; durable.
+        /// The name holds the same bytes already, which the helper compared; they are durable.
         ExistsSame = 2,
-        /// The name is taken by something else. Nothing was stored.
+        /// The name holds something else. Nothing was stored.
         ExistsDifferent = 3,
-        /// The name is taken, and the store cannot or may not read by what. Nothing was stored.
+        /// The name is taken, and what it holds cannot or may not be read. Nothing was stored.
         ExistsUnknown = 4,
-        /// No space, or only the reserve is left. Nothing was stored.
+        /// There is no free space beyond the reserve. Nothing was stored.
         Full = 5,
-        /// The store does not allow it. Nothing was stored or deleted.
+        /// The store denies permission. Nothing was stored or deleted.
         Refused = 6,
-        /// The store failed; nothing is known about this number or any later one. The helper ends.
+        /// The store failed; the outcome of this number and of all later ones is unknown. The
+        /// helper ends.
         Failed = 7,
-        /// Gone, and durably so. The one cumulative status of a DELETE.
+        /// The blob is deleted durably. The only cumulative status of a DELETE.
         Deleted = 8,
-        /// There was nothing to delete.
+        /// There was no such blob.
         Absent = 9,
     }
 }
@@ -76,7 +77,7 @@ impl ReceiptStatus {
         matches!(self, Self::Stored | Self::Deleted)
     }
 
-    /// Whether this counts in FINAL: what was asked for is so, and stays so.
+    /// Whether FINAL counts the number: the requested state is reached and durable.
     pub const fn is_done(self) -> bool {
         matches!(
             self,
@@ -86,40 +87,40 @@ impl ReceiptStatus {
 }
 
 byte_enum! {
-    /// What became of a STAT.
+    /// The outcome of a STAT.
     StatStatus {
         /// The blob exists.
         Present = 0,
-        /// It does not.
+        /// The blob does not exist.
         Absent = 1,
-        /// The store does not allow to look.
+        /// The store denies permission to look.
         Refused = 2,
-        /// The store cannot look; other requests may still work.
+        /// The store cannot look for this blob; other requests may still work.
         Failed = 3,
-        /// Something that is no blob lies under the name.
+        /// The name holds something other than a blob.
         Foreign = 4,
     }
 }
 
 byte_enum! {
-    /// What one BYTES frame means for its GET.
+    /// What a BYTES frame means for its GET.
     BytesStatus {
-        /// Bytes follow, and after them another BYTES of the same request.
+        /// Bytes follow, then another BYTES frame of the same request.
         More = 0,
         /// The last bytes follow, and the range is complete.
         Whole = 1,
         /// The last bytes follow, and the blob ends before the range does.
         Short = 2,
-        /// There is no such blob. No bytes.
+        /// There is no such blob. No bytes follow.
         Absent = 3,
-        /// The store does not allow to read it. No bytes.
+        /// The store denies permission to read the blob. No bytes follow.
         Refused = 4,
-        /// The store failed here; what came before was read. No bytes. Other requests may still
-        /// work.
+        /// The store failed at this place of the blob; the bytes before it were read. No bytes
+        /// follow. Other requests may still work.
         Failed = 5,
-        /// The store keeps no such version. No bytes.
+        /// The store does not keep that version. No bytes follow.
         NoVersion = 6,
-        /// Something that is no blob lies under the name. No bytes.
+        /// The name holds something other than a blob. No bytes.
         Foreign = 7,
     }
 }
@@ -141,9 +142,9 @@ impl BytesStatus {
 pub enum ToDaemon {
     /// The answer to OPEN.
     Opened(Opened),
-    /// What became of PUTs or DELETEs.
+    /// The outcome of PUTs or DELETEs.
     Receipt(Receipt),
-    /// The answer to END: what is done and durable.
+    /// The answer to END: the tally of what is done and durable.
     Final(Tally),
     /// One blob of a LIST.
     Entry(Entry),
@@ -153,31 +154,31 @@ pub enum ToDaemon {
     Stated(Stated),
     /// One piece of the answer to a GET; its bytes follow the frame.
     Bytes(BlobBytes),
-    /// The helper is alive.
+    /// The helper is alive and has nothing else to send.
     KeepAlive,
 }
 
 /// `status:u8 zero[3] free:u32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// What became of OPEN.
+    /// The outcome of OPEN.
     pub status: OpenStatus,
-    /// Only with `Full`: the store's free space in whole MiB, if that is known.
+    /// The store's free space, MiB, if it is known. Only with `Full`.
     pub free_mib: Option<u32>,
 }
 
 /// `number:u64 status:u8 zero[3] free:u32`. Receipts come in ascending order of their numbers.
 ///
-/// A cumulative status settles every number since the receipt before, up to and with its own. Any
-/// other settles its own number alone, which is then the next one: so every number is settled
-/// exactly once, and a blob that was already there is never covered by a `Stored`.
+/// A cumulative status settles every number after the previous receipt, its own included. Any other
+/// status settles its own number only, which must be the next one. So every number is settled
+/// exactly once, and a blob that existed before is never covered by a `Stored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The last number that this settles.
+    /// The last number that the receipt settles.
     pub number: u64,
-    /// What became of it.
+    /// The outcome of that number.
     pub status: ReceiptStatus,
-    /// Only with `Full`: the store's free space in whole MiB, if that is known.
+    /// The store's free space, MiB, if it is known. Only with `Full`.
     pub free_mib: Option<u32>,
 }
 
@@ -186,9 +187,9 @@ pub struct Receipt {
 pub struct Entry {
     /// The number of the LIST.
     pub request: u64,
-    /// A blob's name.
+    /// The blob's name.
     pub name: BlobName,
-    /// Its length.
+    /// The blob's length, bytes.
     pub length_bytes: u64,
 }
 
@@ -197,9 +198,9 @@ pub struct Entry {
 pub struct ListEnd {
     /// The number of the LIST.
     pub request: u64,
-    /// How many entries were sent.
+    /// Number of entries that were sent.
     pub count: u64,
-    /// Flag 1: the listing is complete; otherwise part of the store could not be read.
+    /// Flag 1: the listing is complete. Without it part of the store could not be read.
     pub complete: bool,
 }
 
@@ -208,9 +209,9 @@ pub struct ListEnd {
 pub struct Stated {
     /// The number of the STAT.
     pub request: u64,
-    /// The blob's length.
+    /// The blob's length, bytes.
     pub length_bytes: u64,
-    /// Whether it is there.
+    /// Whether the blob exists.
     pub status: StatStatus,
 }
 
@@ -219,14 +220,14 @@ pub struct Stated {
 pub struct BlobBytes {
     /// The number of the GET.
     pub request: u64,
-    /// Length of the body, at most [`PIECE_MAX`].
+    /// Length of the body, bytes; at most [`PIECE_MAX`].
     pub length_bytes: u32,
-    /// What it means.
+    /// What the frame means for its GET.
     pub status: BytesStatus,
 }
 
 impl ToDaemon {
-    /// How many bytes follow this header and complete the frame: at most
+    /// Number of bytes that complete the frame of this header: at most
     /// `TO_DAEMON_MAX - HEADER_BYTES`.
     pub fn rest_bytes(header: &[u8; HEADER_BYTES]) -> Result<usize, DecodeError> {
         let (kind, length) = fields::header(header)?;
@@ -248,7 +249,7 @@ impl ToDaemon {
         }
     }
 
-    /// Decodes one whole frame, header included, and nothing behind it.
+    /// Decodes one whole frame, header included. Bytes after the frame are an error.
     pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
         let (kind, mut fields) = Fields::behind_header(frame)?;
         let decoded = match kind {
@@ -368,7 +369,7 @@ impl ToDaemon {
         }
     }
 
-    /// How many raw bytes follow the frame.
+    /// Number of raw bytes that follow the frame.
     pub const fn body_bytes(&self) -> u32 {
         match self {
             Self::Bytes(bytes) => bytes.length_bytes,
@@ -381,10 +382,10 @@ fn status<T>(byte: u8, from_byte: impl Fn(u8) -> Option<T>) -> Result<T, DecodeE
     from_byte(byte).ok_or(DecodeError::UnknownStatus(byte))
 }
 
-/// Stands in the place of the free space that is not known.
+/// On the wire: the free space is not known.
 const NOT_KNOWN: u32 = u32::MAX;
 
-/// Three zeros and the free space, which only a full store states.
+/// Reads three zeros and the free space, which only a full store states.
 fn free(fields: &mut Fields<'_>, is_full: bool) -> Result<Option<u32>, DecodeError> {
     fields.zeros::<3>()?;
     if !is_full {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The frames that the daemon sends. When each may come is in `rules`; what the helper does with it
-//! is not known here.
+//! The frames that the daemon sends. `rules` says when each of them may come; their effect is not
+//! known here.
 
 use core::fmt;
 
@@ -20,43 +20,43 @@ const STAT: u8 = 0x07;
 const GET: u8 = 0x08;
 const KEEP_ALIVE: u8 = 0x7f;
 
-/// Bytes of OPEN between header and destination.
+/// Bytes of OPEN between its header and the store's address.
 const OPEN_FIXED_BYTES: u32 = 8;
 
 /// A frame from the daemon to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToHelper<'a> {
-    /// Where the store is. Comes once, first.
+    /// The store's address. Comes once, as the first frame.
     Open(Open<'a>),
-    /// One blob; its bytes follow the frame.
+    /// Stores one blob, whose bytes follow the frame.
     Put(Put),
-    /// Everything sent before is to be settled, and its receipts sent, without waiting for more.
+    /// Requests that everything sent before is settled and its receipts are sent now.
     Sync,
-    /// Nothing more comes. Carries what was sent: every PUT or every DELETE.
+    /// The last frame, with the tally of every PUT or every DELETE.
     End(Tally),
-    /// A name to be deleted.
+    /// Deletes one blob.
     Delete(Delete),
-    /// Asks for every blob in the store.
+    /// Requests the names of all blobs in the store.
     List {
         /// The number of the request.
         request: u64,
     },
-    /// Asks whether a blob exists, and its length.
+    /// Requests whether a blob exists, and its length.
     Stat(Stat),
-    /// Asks for a range of a blob.
+    /// Requests a range of a blob.
     Get(Get),
-    /// The daemon is alive and has nothing to send.
+    /// The daemon is alive and has nothing else to send.
     KeepAlive,
 }
 
-/// `flags:u8 zero[7] destination[1..=4096]`. The destination (a URL and what opens it) is never
-/// printed.
+/// `flags:u8 zero[7] destination[1..=4096]`. The destination is the store's address, which may hold
+/// a password, and is never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// Flag 1: makes the last folder if it is missing, and refuses a store that holds anything.
-    /// Without it nothing is made.
+    /// Flag 1: the store is new. The last folder of its path is made if it is missing, and must be
+    /// empty. Without the flag nothing is made.
     pub create: bool,
-    /// 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
+    /// The store's address: 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
     pub destination: &'a [u8],
 }
 
@@ -73,9 +73,9 @@ impl fmt::Debug for Open<'_> {
 pub struct Put {
     /// 1, 2, 3 and so on.
     pub number: u64,
-    /// The name to store the bytes under, if it is not taken.
+    /// The name under which the bytes are stored, unless it is taken.
     pub name: BlobName,
-    /// Length of the body, at most [`BODY_MAX`].
+    /// Length of the body, bytes; at most [`BODY_MAX`].
     pub length_bytes: u32,
     /// Flag 1: the body may be stored in the last [`crate::RESERVE_BYTES`] of the store.
     pub may_use_reserve: bool,
@@ -106,17 +106,17 @@ pub struct Get {
     pub request: u64,
     /// The blob to read.
     pub name: BlobName,
-    /// Where the range begins.
+    /// Beginning of the range, bytes.
     pub offset_bytes: u64,
-    /// How long it is, at most [`BODY_MAX`].
+    /// Length of the range, bytes; at most [`BODY_MAX`].
     pub length_bytes: u32,
-    /// 0 for what the store serves, 1 to [`GET_VERSION_MAX`] for older versions of a store that
-    /// keeps them.
+    /// 0 for the current version of the blob, 1 to [`GET_VERSION_MAX`] for older versions in a
+    /// store that keeps them.
     pub version: u8,
 }
 
 impl<'a> ToHelper<'a> {
-    /// How many bytes follow this header and complete the frame: at most
+    /// Number of bytes that complete the frame of this header: at most
     /// `TO_HELPER_MAX - HEADER_BYTES`.
     pub fn rest_bytes(header: &[u8; HEADER_BYTES]) -> Result<usize, DecodeError> {
         let (kind, length) = fields::header(header)?;
@@ -142,7 +142,7 @@ impl<'a> ToHelper<'a> {
         }
     }
 
-    /// Decodes one whole frame, header included, and nothing behind it.
+    /// Decodes one whole frame, header included. Bytes after the frame are an error.
     pub fn decode(frame: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, mut fields) = Fields::behind_header(frame)?;
         let decoded = match kind {
@@ -253,7 +253,7 @@ impl<'a> ToHelper<'a> {
         }
     }
 
-    /// How many raw bytes follow the frame.
+    /// Number of raw bytes that follow the frame.
     pub const fn body_bytes(&self) -> u32 {
         match self {
             Self::Put(put) => put.length_bytes,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every frame there and back, and everything that a decoder must refuse. The two ends are not run
-//! here.
+//! Every frame encoded and decoded again, and everything that a decoder must refuse. Neither end
+//! runs here.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use wyng_wire::{
@@ -22,7 +22,7 @@ fn tally() -> impl Strategy<Value = Tally> {
     any::<(u64, u128)>().prop_map(|(count, digest)| Tally { count, digest })
 }
 
-/// Any frame to the helper but OPEN, which borrows.
+/// Any frame to the helper except OPEN, which borrows.
 fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
     let number = 1..=u64::MAX;
     prop_oneof![
@@ -64,7 +64,7 @@ fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
     ]
 }
 
-/// What a full store has left; the highest number stands for "not known".
+/// The free space of a full store, MiB; on the wire the highest number means "not known".
 fn free() -> impl Strategy<Value = Option<u32>> {
     prop::option::of(0..u32::MAX)
 }
@@ -157,7 +157,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
     ]
 }
 
-/// Reads a frame as the helper does: header, the rest that it asks for, decode.
+/// Reads a frame as the helper does: the header, the rest that the header announces, decode.
 fn helper_reads(frame: &[u8]) -> Result<ToHelper<'_>, DecodeError> {
     let header = frame
         .first_chunk::<HEADER_BYTES>()
@@ -428,7 +428,7 @@ fn an_oversized_open_is_refused_by_its_header() {
 }
 
 #[test]
-fn an_open_without_a_destination_is_refused() {
+fn an_open_without_an_address_is_refused() {
     assert_eq!(
         ToHelper::rest_bytes(&[1, 0, 0, 0, 8, 0, 0, 0]),
         Err(DecodeError::Length { kind: 1, bytes: 8 })
@@ -566,7 +566,7 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
 }
 
 #[test]
-fn bytes_that_say_absent_and_bring_some_are_refused() {
+fn a_bytes_frame_that_says_absent_and_has_a_body_is_refused() {
     let mut bytes = bytes_to_daemon(ToDaemon::Bytes(BlobBytes {
         request: 1,
         length_bytes: 0,
@@ -609,7 +609,7 @@ fn a_buffer_that_is_too_short_is_an_error_and_not_a_short_frame() {
 }
 
 #[test]
-fn a_destination_is_not_printed() {
+fn the_address_of_a_store_is_not_printed() {
     let open = ToHelper::Open(Open {
         create: false,
         destination: b"dir:/secret",
@@ -619,7 +619,7 @@ fn a_destination_is_not_printed() {
 }
 
 #[test]
-fn a_name_in_upper_case_or_of_another_length_is_none() {
+fn text_in_upper_case_or_of_another_length_is_no_name() {
     let mut hex = NAME.to_hex();
     assert_eq!(BlobName::from_hex(&hex[..63]), None);
     hex[1] = b'G';
@@ -629,7 +629,7 @@ fn a_name_in_upper_case_or_of_another_length_is_none() {
 }
 
 #[test]
-fn a_tally_tells_a_lost_and_a_doubled_name_and_ignores_the_order() {
+fn a_tally_finds_a_lost_and_a_doubled_name_and_ignores_the_order() {
     let of = |names: &[u8]| {
         let mut tally = Tally::default();
         names

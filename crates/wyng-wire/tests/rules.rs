@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which frames may come when. Layouts are tested in `frames`.
+//! The order in which frames may come. Layouts are tested in `frames`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened,
@@ -74,14 +74,14 @@ fn tally(names: u64) -> Tally {
     tally
 }
 
-/// Rules of the helper's side with the store open.
+/// The helper's rules, with the store open.
 fn helper_open(service: Service) -> ToHelperRules {
     let mut rules = ToHelperRules::new(service);
     rules.accept(&OPEN).unwrap();
     rules
 }
 
-/// Rules of the daemon's side with the store open.
+/// The daemon's rules, with the store open.
 fn daemon_open(service: Service) -> ToDaemonRules {
     let mut rules = ToDaemonRules::new(service);
     rules.accept(&opened(OpenStatus::Ok), 0).unwrap();
@@ -184,7 +184,7 @@ fn requests_of_every_verb_share_their_numbers() {
 }
 
 #[test]
-fn an_end_that_counts_otherwise_is_refused() {
+fn an_end_with_another_tally_is_refused() {
     let mut rules = helper_open(Service::Push);
     rules.accept(&put(1)).unwrap();
     assert_eq!(
@@ -242,7 +242,7 @@ fn any_other_receipt_settles_only_the_next_number() {
 }
 
 #[test]
-fn a_receipt_for_what_was_not_sent_or_is_settled_is_refused() {
+fn a_receipt_for_a_number_that_was_not_sent_or_is_settled_is_refused() {
     let mut rules = daemon_open(Service::Push);
     assert_eq!(
         rules.accept(&receipt(4, ReceiptStatus::Stored), 3),
@@ -259,7 +259,7 @@ fn a_receipt_for_what_was_not_sent_or_is_settled_is_refused() {
 }
 
 #[test]
-fn push_is_never_told_that_something_was_deleted_nor_prune_that_it_was_stored() {
+fn a_push_gets_no_receipt_of_a_deletion_and_a_prune_none_of_a_stored_blob() {
     assert_eq!(
         daemon_open(Service::Push).accept(&receipt(1, ReceiptStatus::Deleted), 1),
         Err(OutOfPhase::Frame)
@@ -326,7 +326,7 @@ fn answers_come_in_the_order_of_their_requests() {
 }
 
 #[test]
-fn a_store_that_did_not_open_says_nothing_more() {
+fn after_a_store_that_did_not_open_no_frame_may_come() {
     let mut rules = ToDaemonRules::new(Service::Push);
     assert_eq!(rules.accept(&opened(OpenStatus::Missing), 0), Ok(None));
     assert_eq!(

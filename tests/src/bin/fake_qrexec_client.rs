@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! dom0's `qrexec-client`, as `wyng_tests::fake_qubes` makes it up. Its world is the folder above
-//! the one that it was started from.
+//! dom0's `qrexec-client` in the simulated system of `wyng_tests::fake_qubes`. Its world is the
+//! parent of the folder from which it was started.
 
 fn main() -> ! {
     wyng_tests::fake_qubes::qrexec::client()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `fake-qubesd WORLD`: the Admin API of a made-up system, at `WORLD/qubesd.sock`, until it is
+//! `fake-qubesd WORLD`: the Admin API of a simulated system, at `WORLD/qubesd.sock`, until it is
 //! killed.
 
 fn main() -> ! {

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Prints the figures of the house: circles between modules, lengths and parameters of functions,
-//! documentation, widths.
+//! Prints the figures of the project's structure: circles between modules, lengths and parameters of
+//! functions, documentation, allowed lints, widths of lines.
 
 use std::path::Path;
 
 use wyng_tests::house::{
-    COLUMNS_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX, circles, crate_folders, measure,
+    COLUMNS_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX, circles, crate_folders, measure, rust_sources,
+    widths,
 };
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("."));
-    let (mut circle_list, mut functions) = (Vec::new(), Vec::new());
+    let (mut circle_list, mut functions, mut allows) = (Vec::new(), Vec::new(), Vec::new());
     for folder in crate_folders(root) {
         let mut house = measure(root, &folder);
         circle_list.append(&mut circles(&house.imports));
         functions.append(&mut house.functions);
+        allows.append(&mut house.allows);
     }
     let mut lengths: Vec<usize> = functions.iter().map(|function| function.lines).collect();
     lengths.sort_unstable();
@@ -68,5 +70,17 @@ fn main() {
     for function in public.iter().filter(|function| !function.documented) {
         println!("  without documentation: {}", function.place);
     }
-    println!("maximum width: {COLUMNS_MAX} columns");
+    println!("#[allow] in production code: {}", allows.len());
+    for place in &allows {
+        println!("  {place}");
+    }
+    let texts: Vec<String> = rust_sources(root)
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .collect();
+    let (wide, all) = widths(texts.iter().map(String::as_str));
+    println!(
+        "lines: {all}, wider than {COLUMNS_MAX} columns: {wide} ({:.2} %)",
+        wide as f64 * 100.0 / all as f64
+    );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and says
-//! that it still lives. For tests/jail.rs.
+//! `in-profile PROFILE ATTEMPT`: enters a profile's system call filter, makes one attempt, and
+//! reports that it is still alive. For tests/jail.rs.
 //!
 //! `in-profile PROFILE run PROGRAM ARGUMENT…` becomes that program under the filter.
 
@@ -34,7 +34,7 @@ fn main() {
         "make-folder" => drop(std::fs::create_dir("/nowhere/at/all")),
         "remove" => drop(std::fs::remove_file("/nowhere/at/all")),
         "rename" => drop(std::fs::rename("/nowhere/at/all", "/nowhere/else")),
-        // Its request is none that reads or clones extents.
+        // The request neither reads nor clones extents.
         "ioctl" => drop(std::io::IsTerminal::is_terminal(&std::io::stdin())),
         "clone" => drop(rustix::fs::ioctl_ficlone(
             std::io::stdin(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `lying-helper HELPER SERVICE LOG HONEST PAUSE_MS`: the real helper, except that after HONEST
-//! answers every blob that is asked for exists. Each such answer comes after a pause, and adds a
-//! byte to LOG.
+//! answers it says of every requested blob that it exists. Each such answer comes after a pause,
+//! and adds a byte to LOG.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -62,7 +62,7 @@ fn main() {
             _ => frame,
         };
         if to.write_all(&said).and_then(|()| to.flush()).is_err() {
-            break; // nobody listens any more
+            break; // the daemon has closed the pipe
         }
     }
     let _ = child.kill();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `make-archive DIR --passphrase-file F [--seed N] NAME=IMAGE…`: an archive on disk without any
-//! daemon, for readers to be tried on.
+//! `make-archive DIR --passphrase-file F [--seed N] NAME=IMAGE…`: an archive on disk without a
+//! daemon, to test readers with.
 //!
-//! Makes one session of each image and prints `VOLUME SESSION` lines; called again on DIR it adds
+//! Makes one session of each image and prints `VOLUME SESSION` lines. Called again on DIR it adds
 //! sessions.
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A made-up system of qubes: `qrexec-client`, `qrexec-client-vm` and qubesd that speak as the real
-//! ones do, with their traps, over a folder that says which qubes there are. No hypervisor, no
-//! policy language; a qube is a folder, and its service a process.
+//! A simulated system of qubes: `qrexec-client`, `qrexec-client-vm` and qubesd, which speak like
+//! the real programs, traps included, over a folder that lists the qubes. There is no hypervisor
+//! and no policy language; a qube is a folder, and its service a process.
 //!
 //! ```text
 //! WORLD/bin/                 the two clients: they find the world from where they are started
@@ -10,16 +10,16 @@
 //!                  state     as qubesd's List names it; Halted if there is no such file
 //!                  template-for-dispvms
 //!                  property.X
-//!                  services/ what /etc/qubes-rpc is: executables
-//!                  profile   what /etc/profile is: runs first, with the service's streams
-//!       traps                one line for each call to come: see qrexec.rs
+//!                  services/ the executables of /etc/qubes-rpc
+//!                  profile   /etc/profile: runs first, with the service's streams
+//!       traps                one line for each future call: see qrexec.rs
 //!       qubesd-traps         METHOD TRAP: see qubesd.rs
-//!       go                   while it is there, qubesd's trap `slow` holds nothing up
+//!       go                   while it exists, qubesd's trap `slow` holds nothing up
 //!       kill                 CALL PHASE VICTIM: see qubesd.rs
-//!       refuse               while it is there, the policy refuses what qubes call
-//!       nostart              while it is there, no qube can be made or started for a caller in a qube
-//!       no-agent             while it is there, the calling qube's own agent is dead
-//!       calls                what qubesd was asked
+//!       refuse               while it exists, the policy refuses the calls of qubes
+//!       nostart              while it exists, no qube can be made or started for a caller in a qube
+//!       no-agent             while it exists, the calling qube's own agent is dead
+//!       calls                the requests that qubesd got
 //!       qrexec-calls         the arguments of each client
 //! ```
 
@@ -36,7 +36,7 @@ use crate::programs::program;
 use crate::sandbox::{Outcome, Sandbox};
 use crate::service::until;
 
-/// The folder of one system. Every program of it looks here, each time anew.
+/// The folder of one system. All its programs read their state from it each time.
 #[derive(Clone)]
 pub struct World(pub PathBuf);
 
@@ -51,25 +51,25 @@ impl World {
         !name.is_empty() && !name.contains('/') && self.qube(name).is_dir()
     }
 
-    /// Its power state, in the word of qubesd's List.
+    /// Its power state, in the words of qubesd's List.
     pub fn state(&self, name: &str) -> String {
         std::fs::read_to_string(self.qube(name).join("state")).unwrap_or_else(|_| "Halted".into())
     }
 
     /// Puts it into a power state.
     pub fn set_state(&self, name: &str, state: &str) {
-        // Whoever reads it sees the old one or the new one.
+        // A reader sees either the old state or the new one.
         let next = self.qube(name).join("state.next");
         std::fs::write(&next, state).unwrap();
         std::fs::rename(next, self.qube(name).join("state")).unwrap();
     }
 
-    /// Whether it runs and can be called.
+    /// Whether the qube runs and can be called.
     pub fn runs(&self, name: &str) -> bool {
         self.exists(name) && self.state(name) == "Running"
     }
 
-    /// `AppVM`, `DispVM`.
+    /// Its class: `AppVM`, `DispVM`.
     pub fn class(&self, name: &str) -> String {
         std::fs::read_to_string(self.qube(name).join("class")).unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl World {
         names
     }
 
-    /// Those that were made from templates and are not gone.
+    /// The disposables that were made from templates and still exist.
     pub fn disposables(&self) -> Vec<String> {
         self.names()
             .into_iter()
@@ -92,8 +92,8 @@ impl World {
             .collect()
     }
 
-    /// A disposable of a template that allows them, with a name of the system's and gone when it
-    /// halts.
+    /// Makes a disposable of a template that allows it. The system chooses its name, and removes it
+    /// when it halts.
     pub fn make_disposable(&self, template: &str) -> String {
         let name = (1..)
             .map(|number| format!("disp{number}"))
@@ -105,7 +105,7 @@ impl World {
         name
     }
 
-    /// A disposable of a template, as `Create.DispVM` makes it: with a chosen name, and still there
+    /// Makes a disposable of a template as `Create.DispVM` does: with a chosen name, and it stays
     /// when it has halted.
     pub fn make_named_disposable(&self, name: &str, template: &str) {
         let folder = self.qube(name);
@@ -116,12 +116,12 @@ impl World {
         }
     }
 
-    /// It runs from now on.
+    /// Starts the qube.
     pub fn start(&self, name: &str) {
         self.set_state(name, "Running");
     }
 
-    /// It does not run any more; one that cleans up after itself is gone then.
+    /// Halts the qube; one with automatic cleanup is removed then.
     pub fn halt(&self, name: &str) {
         let cleans_up = std::fs::read_to_string(self.qube(name).join("property.auto_cleanup"))
             .is_ok_and(|value| value == "True");
@@ -132,9 +132,9 @@ impl World {
         }
     }
 
-    /// It is gone.
+    /// Removes the qube.
     pub fn remove(&self, name: &str) {
-        // In one step: a qube that is half there is none of the states that a real one has.
+        // In one step, because a real qube is never half removed.
         let gone = self.0.join(format!("gone.{name}"));
         if std::fs::rename(self.qube(name), &gone).is_ok() {
             let _ = std::fs::remove_dir_all(gone);
@@ -179,25 +179,25 @@ impl World {
     }
 }
 
-/// A world beside an archive's sandbox, and a configuration that leads there.
+/// A world next to an archive's sandbox, and a configuration that uses it.
 pub struct FakeQubes {
     /// Its folder.
     pub world: World,
-    /// What `--config` takes.
+    /// The path for `--config`.
     pub config: String,
     qubesd: Option<Child>,
 }
 
 impl FakeQubes {
     /// dom0 of a system with the running qube `sys-backup` and the template `net-dvm`, both with
-    /// the helper installed. Times are short.
+    /// the helper installed. Time limits are short.
     pub fn dom0(sandbox: &Sandbox) -> Self {
         let mut qubes = Self::build(sandbox, "dom0");
         qubes.start_qubesd();
         qubes
     }
 
-    /// An admin qube of the same system: no qubesd.
+    /// An admin qube of the same system, without qubesd.
     pub fn admin_qube(sandbox: &Sandbox) -> Self {
         Self::build(sandbox, "qube")
     }
@@ -243,7 +243,7 @@ impl FakeQubes {
         });
     }
 
-    /// Stops it; its socket stays, as that of a daemon that died.
+    /// Stops qubesd; its socket stays, like that of a daemon that died.
     pub fn stop_qubesd(&mut self) {
         if let Some(mut qubesd) = self.qubesd.take() {
             let _ = qubesd.kill();
@@ -265,7 +265,7 @@ impl FakeQubes {
         }
     }
 
-    /// Puts a shell script in a service's place. In it, `$HELPER` is the real helper.
+    /// Replaces a service by a shell script. In it, `$HELPER` is the real helper.
     pub fn install(&self, qube: &str, service: &str, script: &str) {
         let helper = program("wyng-transport-vm");
         executable(
@@ -274,12 +274,12 @@ impl FakeQubes {
         );
     }
 
-    /// What `/etc/profile` says in a qube.
+    /// Sets `/etc/profile` of a qube.
     pub fn login_script(&self, qube: &str, script: &str) {
         executable(&self.world.qube(qube).join("profile"), script);
     }
 
-    /// The traps of the calls to come, one each.
+    /// Sets the traps of the next calls, one each.
     pub fn set_traps(&self, traps: &[&str]) {
         std::fs::write(
             self.world.0.join("traps"),
@@ -291,17 +291,17 @@ impl FakeQubes {
         .unwrap();
     }
 
-    /// What qubesd does wrong from now on: `METHOD TRAP`.
+    /// Sets the trap of qubesd from now on: `METHOD TRAP`.
     pub fn set_qubesd_traps(&self, traps: &str) {
         std::fs::write(self.world.0.join("qubesd-traps"), traps).unwrap();
     }
 
-    /// What qubesd is slow with, it does now.
+    /// Lets qubesd do now what its trap `slow` holds up.
     pub fn let_go(&self) {
         std::fs::write(self.world.0.join("go"), "").unwrap();
     }
 
-    /// Who is killed at which call to come of qubesd, counted from 1: see qubesd.rs.
+    /// Sets the process that is killed at a future call of qubesd, counted from 1: see qubesd.rs.
     pub fn kill_at(&self, call: usize, phase: &str, victim: &str) {
         std::fs::write(self.world.0.join("calls"), "").unwrap();
         std::fs::write(
@@ -311,7 +311,7 @@ impl FakeQubes {
         .unwrap();
     }
 
-    /// A command that knows of these qubes.
+    /// A command with the configuration of these qubes.
     pub fn wyng(&self, sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
         sandbox.wyng(&[arguments, &["--config", &self.config]].concat())
     }

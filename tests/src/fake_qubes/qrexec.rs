@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `qrexec-client` and `qrexec-client-vm`: the call of a service and its four streams, as the real
-//! programs relay them.
+//! `qrexec-client` and `qrexec-client-vm`: calling a service and relaying its four streams, as the
+//! real programs do.
 //!
-//! Down comes one channel: bytes of the service's output and of its standard error in order, so
-//! that one that is not read holds up the other. Up, what a service does not read any more is
-//! thrown away without a word. An exit status passes as it is; 255 is a lost link, and so is 1. The
-//! time limit of `-w` holds for the qube's agent alone: a paused or halting qube costs all of it.
+//! One channel carries the service's output and its standard error in order, so that a stream that
+//! is not read holds up the other. Input that the service no longer reads is discarded silently. An
+//! exit status passes unchanged; 255 means a lost link, and so does 1. The time limit of `-w` holds
+//! for the qube's agent alone: a paused or halting qube uses all of it.
 //!
-//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after so many bytes of that way),
-//! `drops-up N`, `drops-down N` (the link does, and the client ends with 1), `freezes-up N` (it
-//! stands still), `cut N` (the output ends after N bytes, and all looks well), `deaf N` (the
+//! A trap is one of: `dies-up N`, `dies-down N` (the qube dies after N bytes in that direction),
+//! `drops-up N`, `drops-down N` (the link is lost, and the client ends with 1), `freezes-up N` (the
+//! qube freezes), `cut N` (the output ends after N bytes without any error), `deaf N` (the
 //! service's input is closed after N bytes), `frozen` (the agent does not answer), `silent` (a
-//! frozen daemon, or a question on dom0's screen that nobody answers: the client waits for ever),
-//! `exits N` (the client itself ends so, before anything runs).
+//! frozen daemon, or an unanswered question on dom0's screen: the client waits for ever), `exits N`
+//! (the client itself ends with status N before anything runs).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,7 +30,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair};
 
 use super::World;
 
-/// The most bytes of one frame.
+/// Maximum length of one frame, bytes.
 const FRAME_BYTES: usize = 65536;
 const TROUBLE: i32 = 125;
 const REFUSED: i32 = 126;
@@ -38,7 +38,7 @@ const NOT_FOUND: i32 = 127;
 const LINK_LOST: i32 = 255;
 const LINK_DROPPED: i32 = 1;
 
-/// dom0's: `-d QUBE [-w SECS] -- USER:QUBESRPC SERVICE+ARGUMENT SOURCE`.
+/// The client of dom0: `-d QUBE [-w SECS] -- USER:QUBESRPC SERVICE+ARGUMENT SOURCE`.
 pub fn client() -> ! {
     let (world, arguments) = begin();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -69,7 +69,7 @@ pub fn client() -> ! {
     exit(status)
 }
 
-/// A qube's: `TARGET SERVICE+ARGUMENT`. A disposable is made, started and killed on the way.
+/// The client of a qube: `TARGET SERVICE+ARGUMENT`. It makes, starts and kills a disposable.
 pub fn client_vm() -> ! {
     let (world, arguments) = begin();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -79,7 +79,7 @@ pub fn client_vm() -> ! {
     if world.0.join("no-agent").exists() {
         trouble("connect: Connection refused", LINK_DROPPED);
     }
-    // A qube that cannot be made or started is refused in the same words as by the policy.
+    // A qube that cannot be made or started gives the same message as a refusal by the policy.
     if world.0.join("refuse").exists() || world.0.join("nostart").exists() {
         trouble("Request refused", REFUSED);
     }
@@ -103,7 +103,7 @@ pub fn client_vm() -> ! {
     exit(status)
 }
 
-/// The world, and the arguments, which are recorded.
+/// The world and the arguments, which are recorded.
 fn begin() -> (World, Vec<String>) {
     let mut arguments = std::env::args();
     let own = PathBuf::from(arguments.next().unwrap());
@@ -113,8 +113,8 @@ fn begin() -> (World, Vec<String>) {
     (world, arguments)
 }
 
-/// The service of a command line for the agent. The real one runs anything else in a shell; here
-/// that is trouble.
+/// The service in a command line for the agent. The real agent runs anything else in a shell; here
+/// that fails.
 fn service_of(call: &str) -> Option<&str> {
     let (_user, call) = call.split_once(":QUBESRPC ")?;
     let mut tokens = call.split(' ');
@@ -130,7 +130,7 @@ fn trouble(what: &str, status: i32) -> ! {
     exit(status)
 }
 
-/// What a trap counts.
+/// The bytes that a trap counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trap {
     None,
@@ -143,7 +143,7 @@ enum Trap {
     Deaf(usize),
 }
 
-/// What ends a call, or begins its end.
+/// An event that ends a call, or begins its end.
 enum Event {
     Exited(i32),
     Died,
@@ -182,15 +182,15 @@ fn call_service(world: &World, qube: &str, service: &str, source: &str, wait_sec
     relay(world, qube, child, streams, trap)
 }
 
-/// This end of a service's streams.
+/// The client's end of a service's streams.
 struct Streams {
     input: OwnedFd,
     output: OwnedFd,
     errors: OwnedFd,
 }
 
-/// Through a login shell, which reads the qube's profile first; input and output are sockets,
-/// errors a pipe.
+/// Starts the service through a login shell, which reads the qube's profile first. Input and output
+/// are sockets, standard error a pipe.
 fn start_service(
     world: &World,
     qube: &str,
@@ -294,7 +294,7 @@ fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Tr
             }
         }
         let _ = down.join();
-        // What it said last may have sprung the trap.
+        // Its last output may have sprung the trap.
         event = ended.try_recv().unwrap_or(Event::Exited(status));
     }
     match event {
@@ -313,7 +313,7 @@ fn relay(world: &World, qube: &str, mut child: Child, streams: Streams, trap: Tr
     }
 }
 
-/// From the caller to the service.
+/// Relays bytes from the caller to the service.
 fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
     let mut buffer = vec![0; FRAME_BYTES];
     let (mut passed, mut deaf) = (0_usize, false);
@@ -337,7 +337,7 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
             _ => usize::MAX,
         };
         let taken = length.min(limit - passed.min(limit));
-        // What the service does not take any more is thrown away.
+        // Input that the service no longer takes is discarded.
         let _ = write_all(input.as_fd(), &buffer[..taken]);
         passed += taken;
         if passed >= limit {
@@ -352,7 +352,7 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
                 }
                 Trap::FreezesUp(_) => {
                     FROZEN.store(true, Ordering::SeqCst);
-                    // The service's input stays open, as all of the qube does.
+                    // The service's input stays open, like everything in the qube.
                     loop {
                         thread::park();
                     }
@@ -366,7 +366,7 @@ fn up(input: &OwnedFd, trap: Trap, events: &Sender<Event>) {
     }
 }
 
-/// From the service to the caller, one frame after the other, whichever stream it is of.
+/// Relays frames of both streams from the service to the caller, one after the other.
 fn down(output: OwnedFd, errors: OwnedFd, trap: Trap, events: &Sender<Event>) {
     let mut buffer = vec![0; FRAME_BYTES];
     let (mut output, mut errors) = (Some(output), Some(errors));

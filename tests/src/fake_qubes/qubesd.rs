@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! qubesd's socket: one request a connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its end,
-//! one answer. Of the Admin API only what concerns disposables and power states. A request goes on
-//! when its caller is gone, and holds up no other one, but for the lock below.
+//! qubesd's socket: one request for each connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its
+//! end, and one answer. It has the part of the Admin API that concerns disposables and power
+//! states. A request goes on when its caller is gone, and holds up no other request, except through
+//! the lock below.
 //!
-//! As in the real one, a start holds the qube's startup lock while the state is still Halted: Kill
-//! answers "not started" then, and Remove waits for the lock and answers "not halted". Start does
-//! nothing, and says so to nobody, in every state but Halted.
+//! As in the real qubesd, a start holds the qube's startup lock while the state is still Halted:
+//! Kill answers "not started" then, and Remove waits for the lock and answers "not halted". Start
+//! silently does nothing in every state except Halted.
 //!
-//! A trap behind a method's name is one of: `empty` (as after an exception in qubesd), `hang`,
-//! `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow` (what takes long
-//! waits for the world's file `go`: the volumes of a new qube, the start behind its lock; any other
-//! call waits before it is looked at).
+//! A trap after a method's name is one of: `empty` (as after an exception in qubesd), `hang`,
+//! `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow` (slow steps wait for
+//! the world's file `go`: the volumes of a new qube, the start with its lock; any other call waits
+//! before it is parsed).
 //!
-//! The world's file `kill` says `CALL PHASE VICTIM`: within that call, counted from 1, `before` it
-//! has an effect or `after`, SIGKILL hits the caller (`caller`), its parent (`parent`) or the
-//! parent of that (`grandparent`). Who was hit is noted in the record `killed`.
+//! The world's file `kill` has the line `CALL PHASE VICTIM`: in that call, counted from 1, `before`
+//! or `after` its effect, SIGKILL hits the caller (`caller`), its parent (`parent`) or its
+//! grandparent (`grandparent`). The victim is noted in the record `killed`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -31,15 +32,15 @@ use super::World;
 /// A longer request is dropped without an answer.
 const REQUEST_MAX_BYTES: usize = 65536;
 
-/// Of a qube's name.
+/// Maximum length of a qube's name, bytes.
 const NAME_MAX_BYTES: usize = 31;
-/// Nobody here asks whose it is.
+/// Its owner is not checked here.
 const UUID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A data answer, or an error of a class.
 type Answer = Result<String, &'static str>;
 
-/// Of each qube that was started or removed, what keeps two of these apart.
+/// The startup lock of each qube, which keeps a start and a removal apart.
 type StartupLocks = Mutex<HashMap<String, Arc<Mutex<()>>>>;
 
 /// Serves until the process is killed.
@@ -79,8 +80,16 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
         .iter()
         .find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
     let bytes = match trap.map(|trap| trap.split_once(' ').unwrap_or((trap, ""))) {
-        None => encode(request.answer(world, locks, false).map_err(str::to_owned)),
-        Some(("slow", _)) => encode(request.answer(world, locks, true).map_err(str::to_owned)),
+        None => encode(
+            request
+                .answer(world, locks, Speed::Usual)
+                .map_err(str::to_owned),
+        ),
+        Some(("slow", _)) => encode(
+            request
+                .answer(world, locks, Speed::Slow)
+                .map_err(str::to_owned),
+        ),
         Some(("empty", _)) => Vec::new(),
         Some(("hang", _)) => loop {
             std::thread::park();
@@ -95,14 +104,14 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
     let _ = stream.write_all(&bytes);
 }
 
-/// Who is to be killed within this call, and when.
+/// The victim within this call, and the phase.
 struct Kills<'a> {
     world: &'a World,
     order: Option<(String, u32)>,
 }
 
 impl<'a> Kills<'a> {
-    /// If this call, which was noted just now, is the one.
+    /// The victim, if this call, which was just noted, is the chosen one.
     fn now(world: &'a World, stream: &UnixStream) -> Self {
         Self {
             world,
@@ -130,7 +139,7 @@ impl<'a> Kills<'a> {
             "parent" => parent_of(caller)?,
             _ => parent_of(parent_of(caller)?)?,
         };
-        // Whose parent is gone has another one, that has nothing to do with it.
+        // A process whose parent is gone has a new parent, which must not be hit.
         let program = std::fs::read_link(format!("/proc/{victim}/exe")).ok()?;
         program
             .file_name()
@@ -169,21 +178,28 @@ pub fn encode(answer: Result<String, String>) -> Vec<u8> {
     }
 }
 
-/// A request that is understood.
+/// Whether a request waits for the world's file `go`.
+#[derive(Clone, Copy, PartialEq)]
+enum Speed {
+    Usual,
+    Slow,
+}
+
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
     /// `admin.vm.Start`.
     pub method: String,
-    /// Behind the `+`.
+    /// The argument after the `+`.
     pub argument: String,
-    /// The qube that it is about.
+    /// The qube to which the request applies.
     pub dest: String,
-    /// Behind the NUL.
+    /// The payload after the NUL.
     pub payload: Vec<u8>,
 }
 
 impl Request {
-    /// Strict where qubesd is.
+    /// Parses as strictly as qubesd.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|byte| *byte == 0)?;
         let words: Vec<&str> = std::str::from_utf8(&bytes[..end])
@@ -202,9 +218,9 @@ impl Request {
         })
     }
 
-    fn answer(&self, world: &World, locks: &StartupLocks, slow: bool) -> Answer {
+    fn answer(&self, world: &World, locks: &StartupLocks, speed: Speed) -> Answer {
         let wait = || {
-            while slow && !world.0.join("go").exists() {
+            while speed == Speed::Slow && !world.0.join("go").exists() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
@@ -245,7 +261,7 @@ impl Request {
         }
     }
 
-    /// What needs no lock.
+    /// Requests that need no lock.
     fn answer_at_once(&self, world: &World) -> Answer {
         match self.method.as_str() {
             "admin.vm.List" if self.dest == "dom0" => {
@@ -266,7 +282,7 @@ impl Request {
                 if !matches!(self.payload.as_slice(), b"True" | b"False") {
                     return Err("QubesValueError");
                 }
-                // It may be gone by now.
+                // The qube may be gone by now.
                 let set = std::fs::write(
                     world.qube(&self.dest).join("property.auto_cleanup"),
                     &self.payload,
@@ -279,7 +295,7 @@ impl Request {
         }
     }
 
-    /// The name is taken at once; what takes long are the new qube's volumes.
+    /// The name is taken at once; making the new qube's volumes takes long.
     fn create(&self, world: &World, wait: impl Fn()) -> Answer {
         let (mut name, mut label) = (None, None);
         for word in std::str::from_utf8(&self.payload)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon's end of a call, as far as tests need it: what comes back is held to the rules of the
-//! wire crate.
+//! The daemon's end of a call, as far as the tests need it. The helper's frames are checked by the
+//! rules of the wire crate.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,7 +14,23 @@ use wyng_wire::{
     ToHelper,
 };
 
-/// A helper, and this end of its pipes.
+/// The store that OPEN asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// One that exists.
+    Existing,
+    /// One that is to be made.
+    New,
+}
+
+/// Whether a PUT may use the reserve of the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    Kept,
+    Usable,
+}
+
+/// A helper and the daemon's end of its pipes.
 pub(crate) struct Call {
     pub(crate) child: Child,
     stdin: Option<ChildStdin>,
@@ -25,7 +41,7 @@ pub(crate) struct Call {
     sent: Tally,
 }
 
-/// A name that starts with `first` and is otherwise all `rest`.
+/// A name of the byte `first` followed by bytes `rest`.
 pub(crate) fn name(first: u8, rest: u8) -> BlobName {
     let mut name = [rest; 32];
     name[0] = first;
@@ -38,14 +54,14 @@ pub(crate) fn path_of(store: &Path, name: &BlobName) -> std::path::PathBuf {
     store.join(&hex[..2]).join(hex)
 }
 
-/// Places a blob without any helper.
+/// Places a blob without a helper.
 pub(crate) fn plant(store: &Path, name: &BlobName, bytes: &[u8]) {
     let path = path_of(store, name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// A folder that counts as a store: one blob lies in it.
+/// A folder with one blob, which makes it a store.
 pub(crate) fn store() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     plant(folder.path(), &name(0, 0), b"the first blob");
@@ -82,8 +98,8 @@ pub(crate) fn command(service: Service) -> Command {
     command
 }
 
-/// The helper under `strace`, which answers its calls, or those about one path, as `fault` says:
-/// `openat:error=EIO`. In their place it makes one that the filter allows.
+/// The helper under `strace`, which makes its calls, or those on one path, fail as `fault` says:
+/// `openat:error=EIO`. It is run with calls that the filter allows.
 pub(crate) fn traced(fault: &str, path: Option<&str>, service: Service) -> Command {
     let mut traced = Command::new("strace");
     if let Some(path) = path {
@@ -113,7 +129,7 @@ impl Call {
         Self::spawn(command, service, &Hello { service }.encode())
     }
 
-    /// Starts a helper for `started`, and calls it as `called`.
+    /// Starts a helper for `started`, and calls it for `called`.
     pub(crate) fn start_as(started: Service, called: Service) -> Self {
         Self::spawn(
             command(started),
@@ -122,7 +138,7 @@ impl Call {
         )
     }
 
-    /// Starts a helper, and says something else than HELLO.
+    /// Starts a helper, and sends something else in place of HELLO.
     pub(crate) fn start_saying(service: Service, words: &[u8]) -> Self {
         Self::spawn(command(service), service, words)
     }
@@ -151,20 +167,21 @@ impl Call {
         }
     }
 
-    /// Starts a helper on a store that is there.
+    /// Starts a helper on an existing store.
     pub(crate) fn open(service: Service, folder: &Path) -> Self {
         let mut call = Self::start(service);
         assert_eq!(
-            call.ask_to_open(&destination(folder), false),
+            call.ask_to_open(&address(folder), Store::Existing),
             OpenStatus::Ok
         );
         call
     }
 
-    pub(crate) fn ask_to_open(&mut self, destination: &[u8], create: bool) -> OpenStatus {
+    /// Sends OPEN, and returns the status of the answer.
+    pub(crate) fn ask_to_open(&mut self, address: &[u8], store: Store) -> OpenStatus {
         self.send(&ToHelper::Open(Open {
-            create,
-            destination,
+            create: store == Store::New,
+            destination: address,
         }));
         match self.read() {
             (ToDaemon::Opened(opened), None) => opened.status,
@@ -181,7 +198,7 @@ impl Call {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// Sends raw bytes to a helper that may be gone already.
+    /// Sends raw bytes to a helper that may have ended already.
     pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
@@ -192,23 +209,23 @@ impl Call {
     }
 
     pub(crate) fn put(&mut self, name: BlobName, bytes: &[u8]) {
-        self.put_with(name, bytes, false);
+        self.put_with(name, bytes, Reserve::Kept);
     }
 
-    pub(crate) fn put_with(&mut self, name: BlobName, bytes: &[u8], may_use_reserve: bool) {
-        self.announce(name, bytes.len() as u32, may_use_reserve);
+    pub(crate) fn put_with(&mut self, name: BlobName, bytes: &[u8], reserve: Reserve) {
+        self.announce(name, bytes.len() as u32, reserve);
         self.send_raw(bytes);
     }
 
     /// Sends a PUT without its body.
-    pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, may_use_reserve: bool) {
+    pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, reserve: Reserve) {
         let number = self.next_number();
         self.sent.add(&name);
         self.send(&ToHelper::Put(Put {
             number,
             name,
             length_bytes,
-            may_use_reserve,
+            may_use_reserve: reserve == Reserve::Usable,
         }));
     }
 
@@ -218,7 +235,7 @@ impl Call {
         self.send(&ToHelper::Delete(Delete { number, name }));
     }
 
-    /// The next frame but KEEP_ALIVE, and the numbers that it settles.
+    /// The next frame except for KEEP_ALIVE, and the numbers that it settles.
     pub(crate) fn read(&mut self) -> (ToDaemon, Option<std::ops::RangeInclusive<u64>>) {
         loop {
             let mut frame = [0; wyng_wire::TO_DAEMON_MAX];
@@ -266,7 +283,7 @@ impl Call {
         statuses
     }
 
-    /// Sends END when every receipt was read; asserts FINAL for all of `done` and exit status 0.
+    /// Sends END after every receipt was read; asserts FINAL for all of `done` and exit status 0.
     pub(crate) fn finish_settled(mut self, done: u64) {
         self.end();
         assert_eq!(self.read().0, ToDaemon::Final(self.sent));
@@ -274,7 +291,7 @@ impl Call {
         assert_eq!(self.close(), Some(0));
     }
 
-    /// Asks for a range, and returns its bytes and the last status.
+    /// Requests a range, and returns its bytes and the last status.
     pub(crate) fn get(
         &mut self,
         name: BlobName,
@@ -309,7 +326,7 @@ impl Call {
         }
     }
 
-    /// Asks what lies under a name.
+    /// Sends STAT for a name, and returns the answer.
     pub(crate) fn stat(&mut self, name: BlobName) -> (StatStatus, u64) {
         let request = self.next_number();
         self.send(&ToHelper::Stat(Stat { request, name }));
@@ -319,7 +336,7 @@ impl Call {
         }
     }
 
-    /// Closes this end, and returns the exit status; whatever else came is thrown away.
+    /// Closes this end, and returns the exit status; further output is discarded.
     pub(crate) fn close(&mut self) -> Option<i32> {
         drop(self.stdin.take());
         let _ = self.stdout.read_to_end(&mut Vec::new());
@@ -331,7 +348,7 @@ impl Call {
         self.child.wait().unwrap().code()
     }
 
-    /// What it said in its own VM so far.
+    /// The helper's log so far.
     pub(crate) fn said(&mut self) -> String {
         let mut text = String::new();
         self.stderr.seek(SeekFrom::Start(0)).unwrap();
@@ -347,6 +364,6 @@ impl Drop for Call {
     }
 }
 
-pub(crate) fn destination(folder: &Path) -> Vec<u8> {
+pub(crate) fn address(folder: &Path) -> Vec<u8> {
     [b"dir:", folder.as_os_str().as_bytes()].concat()
 }

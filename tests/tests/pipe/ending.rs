@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How calls end otherwise than well: what is durable stays, nothing half is left, and the exit
-//! status says which it was.
+//! How calls fail: durable blobs stay, nothing unfinished is left, and the exit status shows the
+//! cause.
 
 use wyng_wire::{DESTINATION_MAX, ReceiptStatus, Service, Tally, ToHelper};
 
-use super::call::{Call, destination, files, name, store};
+use super::call::{Call, Reserve, address, files, name, store};
 
 #[test]
 fn an_end_of_file_without_end_is_an_abort_and_keeps_what_has_a_receipt() {
@@ -20,7 +20,7 @@ fn an_end_of_file_without_end_is_an_abort_and_keeps_what_has_a_receipt() {
 fn an_end_of_file_within_a_body_leaves_nothing_of_it() {
     let store = store();
     let mut call = Call::open(Service::Push, store.path());
-    call.announce(name(1, 1), 1_000_000, false);
+    call.announce(name(1, 1), 1_000_000, Reserve::Kept);
     call.send_raw(&[7; 500_000]);
     assert_eq!(call.close(), Some(12));
     assert_eq!(files(store.path()).len(), 1);
@@ -30,7 +30,7 @@ fn an_end_of_file_within_a_body_leaves_nothing_of_it() {
 fn a_helper_killed_within_a_body_leaves_nothing_that_the_next_run_does_not_clear() {
     let store = store();
     let mut call = Call::open(Service::Push, store.path());
-    call.announce(name(1, 1), 1_000_000, false);
+    call.announce(name(1, 1), 1_000_000, Reserve::Kept);
     call.send_raw(&[7; 500_000]);
     call.child.kill().unwrap();
     call.child.wait().unwrap();
@@ -56,7 +56,7 @@ fn a_second_open_is_refused() {
     let mut call = Call::open(Service::Push, store.path());
     call.send(&ToHelper::Open(wyng_wire::Open {
         create: false,
-        destination: &destination(store.path()),
+        destination: &address(store.path()),
     }));
     assert_eq!(call.ended(), Some(11));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: listings, lengths and ranges, and never more than was asked for.
+//! `wyng.Fetch`: listings, lengths and ranges, and never more than was requested.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use wyng_wire::{
     ToDaemon, ToHelper,
 };
 
-use super::call::{Call, destination, name, path_of, plant, store, traced};
+use super::call::{Call, Store, address, name, path_of, plant, store, traced};
 
 #[test]
 fn a_range_is_answered_with_exactly_its_bytes() {
@@ -81,7 +81,7 @@ fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
     let store = store();
     for (number, kind) in (1..).zip(Foreign::ALL) {
         kind.place(&path_of(store.path(), &name(number, 1)));
-        // And in the place of a shard.
+        // The same in the place of a shard.
         kind.place(&store.path().join(format!("a{number}")));
     }
     let mut call = Call::open(Service::Fetch, store.path());
@@ -118,7 +118,7 @@ fn whatever_lies_under_a_name_and_is_no_file_is_foreign_and_ends_nothing() {
 fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right() {
     let test =
         "what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_is_right";
-    // Only root may look into a process that has made itself undumpable.
+    // Only root can trace a process that has made itself undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
     }
@@ -153,7 +153,7 @@ fn what_the_disk_cannot_read_or_the_user_may_not_is_one_answer_and_the_next_one_
         );
         let mut call = Call::start_command(helper, Service::Fetch);
         assert_eq!(
-            call.ask_to_open(&destination(store.path()), false),
+            call.ask_to_open(&address(store.path()), Store::Existing),
             OpenStatus::Ok
         );
         assert_eq!(call.get(name(1, 1), 0, 1, 0), (vec![], got), "{error}");
@@ -181,7 +181,7 @@ fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
     );
     let mut call = Call::start_command(helper, Service::Fetch);
     assert_eq!(
-        call.ask_to_open(&destination(store.path()), false),
+        call.ask_to_open(&address(store.path()), Store::Existing),
         OpenStatus::Ok
     );
     let request = call.next_number();
@@ -267,7 +267,7 @@ fn a_listing_shows_every_blob_and_nothing_else() {
     assert_eq!(listed, expected);
 }
 
-/// What may lie in a folder without being a blob.
+/// Entries of a folder that are no blobs.
 fn plant_foreign_things(store: &std::path::Path) {
     fs::create_dir(store.join("lost+found")).unwrap();
     fs::write(store.join("README"), "not ours").unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The real helper over real pipes, against folders. What it is told is what docs/protocol.md says;
-//! what it does is read from the folder itself.
+//! The real helper over real pipes and folders. It is called as docs/protocol.md says, and its
+//! effects are read from the folder.
 
 mod call;
 mod ending;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HELLO and OPEN: who is let in, and where.
+//! HELLO and OPEN: the calls and stores that are accepted.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,14 +8,14 @@ use std::path::Path;
 
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
 
-use super::call::{Call, command, destination, files, name, plant, store, traced};
+use super::call::{Call, Store, address, command, files, name, plant, store, traced};
 use wyng_tests::disk::SmallDisk;
 use wyng_tests::require::{Component, require};
 
 /// The answer to OPEN, and the exit status after a refusal.
-fn opened(service: Service, folder: &Path, create: bool) -> OpenStatus {
+fn opened(service: Service, folder: &Path, store: Store) -> OpenStatus {
     let mut call = Call::start(service);
-    let status = call.ask_to_open(&destination(folder), create);
+    let status = call.ask_to_open(&address(folder), store);
     if status != OpenStatus::Ok {
         assert_eq!(call.ended(), Some(13));
     }
@@ -27,7 +27,7 @@ fn a_missing_folder_is_missing_and_is_not_made() {
     let parent = tempfile::tempdir().unwrap();
     for service in [Service::Push, Service::Prune, Service::Fetch] {
         assert_eq!(
-            opened(service, &parent.path().join("new"), false),
+            opened(service, &parent.path().join("new"), Store::Existing),
             OpenStatus::Missing
         );
     }
@@ -38,17 +38,17 @@ fn a_missing_folder_is_missing_and_is_not_made() {
 fn an_empty_folder_is_no_store_for_a_disk_may_not_be_mounted() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(
-        opened(Service::Push, folder.path(), false),
+        opened(Service::Push, folder.path(), Store::Existing),
         OpenStatus::Empty
     );
     fs::create_dir(folder.path().join("lost+found")).unwrap();
     assert_eq!(
-        opened(Service::Push, folder.path(), false),
+        opened(Service::Push, folder.path(), Store::Existing),
         OpenStatus::Empty
     );
     fs::write(folder.path().join("README"), "not a blob").unwrap();
     assert_eq!(
-        opened(Service::Fetch, folder.path(), false),
+        opened(Service::Fetch, folder.path(), Store::Existing),
         OpenStatus::Empty
     );
 }
@@ -57,14 +57,14 @@ fn an_empty_folder_is_no_store_for_a_disk_may_not_be_mounted() {
 fn create_makes_the_last_folder_and_no_other() {
     let parent = tempfile::tempdir().unwrap();
     assert_eq!(
-        opened(Service::Push, &parent.path().join("a/b"), true),
+        opened(Service::Push, &parent.path().join("a/b"), Store::New),
         OpenStatus::Missing
     );
     assert!(!parent.path().join("a").exists());
 
     let mut call = Call::start(Service::Push);
     assert_eq!(
-        call.ask_to_open(&destination(&parent.path().join("new")), true),
+        call.ask_to_open(&address(&parent.path().join("new")), Store::New),
         OpenStatus::Ok
     );
     call.put(name(1, 1), b"a");
@@ -79,14 +79,17 @@ fn create_makes_the_last_folder_and_no_other() {
 fn create_takes_an_empty_folder_and_refuses_one_that_holds_anything() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
-    assert_eq!(opened(Service::Push, folder.path(), true), OpenStatus::Ok);
+    assert_eq!(
+        opened(Service::Push, folder.path(), Store::New),
+        OpenStatus::Ok
+    );
     fs::write(folder.path().join("note"), "mine").unwrap();
     assert_eq!(
-        opened(Service::Push, folder.path(), true),
+        opened(Service::Push, folder.path(), Store::New),
         OpenStatus::NotEmpty
     );
     assert_eq!(
-        opened(Service::Push, store().path(), true),
+        opened(Service::Push, store().path(), Store::New),
         OpenStatus::NotEmpty
     );
 }
@@ -105,7 +108,7 @@ fn a_store_that_cannot_keep_a_second_blob_from_a_name_is_not_made_and_leaves_not
             Service::Push,
         );
         assert_eq!(
-            call.ask_to_open(&destination(&parent.path().join(folder)), true),
+            call.ask_to_open(&address(&parent.path().join(folder)), Store::New),
             OpenStatus::Unsuitable,
             "{folder}"
         );
@@ -128,7 +131,10 @@ fn a_store_is_not_made_without_room_for_a_first_backup() {
     }
     for (size_mib, expected) in [(67, OpenStatus::Full), (69, OpenStatus::Ok)] {
         let disk = SmallDisk::mount(size_mib);
-        assert_eq!(opened(Service::Push, &disk.join("new"), true), expected);
+        assert_eq!(
+            opened(Service::Push, &disk.join("new"), Store::New),
+            expected
+        );
         assert_eq!(disk.join("new").exists(), expected == OpenStatus::Ok);
     }
 }
@@ -140,7 +146,7 @@ fn only_push_may_create() {
         let mut call = Call::start(service);
         call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open {
             create: true,
-            destination: &destination(&parent.path().join("new")),
+            destination: &address(&parent.path().join("new")),
         }));
         assert_eq!(call.ended(), Some(11));
     }
@@ -152,11 +158,11 @@ fn what_is_no_folder_is_told_so() {
     let parent = tempfile::tempdir().unwrap();
     fs::write(parent.path().join("file"), "").unwrap();
     assert_eq!(
-        opened(Service::Push, &parent.path().join("file"), false),
+        opened(Service::Push, &parent.path().join("file"), Store::Existing),
         OpenStatus::NotAFolder
     );
     assert_eq!(
-        opened(Service::Push, &parent.path().join("file"), true),
+        opened(Service::Push, &parent.path().join("file"), Store::New),
         OpenStatus::NotAFolder
     );
 }
@@ -166,15 +172,15 @@ fn the_owner_may_reach_the_store_through_a_link() {
     let (store, parent) = (store(), tempfile::tempdir().unwrap());
     symlink(store.path(), parent.path().join("link")).unwrap();
     assert_eq!(
-        opened(Service::Push, &parent.path().join("link"), false),
+        opened(Service::Push, &parent.path().join("link"), Store::Existing),
         OpenStatus::Ok
     );
 }
 
 #[test]
-fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
-    let climbing = [destination(store().path()), b"/../x".to_vec()].concat();
-    for destination in [
+fn an_address_that_is_unknown_relative_or_climbs_is_refused() {
+    let climbing = [address(store().path()), b"/../x".to_vec()].concat();
+    for address in [
         &b"sftp://host/x"[..],
         b"dir:relative",
         b"/tmp",
@@ -183,7 +189,7 @@ fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
     ] {
         let mut call = Call::start(Service::Push);
         assert_eq!(
-            call.ask_to_open(destination, false),
+            call.ask_to_open(address, Store::Existing),
             OpenStatus::BadDestination
         );
         assert_eq!(call.ended(), Some(13));
@@ -191,14 +197,14 @@ fn a_destination_that_is_unknown_relative_or_climbs_is_refused() {
 }
 
 #[test]
-fn nothing_of_a_destination_is_logged() {
+fn nothing_of_an_address_is_logged() {
     let parent = tempfile::tempdir().unwrap();
-    for destination in [
-        destination(&parent.path().join("hush-hush")),
+    for address in [
+        address(&parent.path().join("hush-hush")),
         b"s3://hush-hush@host/".to_vec(),
     ] {
         let mut call = Call::start(Service::Push);
-        assert_ne!(call.ask_to_open(&destination, false), OpenStatus::Ok);
+        assert_ne!(call.ask_to_open(&address, Store::Existing), OpenStatus::Ok);
         call.ended();
         let said = call.said();
         assert!(!said.is_empty() && !said.contains("hush"), "{said}");
@@ -211,7 +217,7 @@ fn another_verb_set_is_refused() {
     assert_eq!(call.ended(), Some(11));
     assert!(
         call.said()
-            .contains("started for push, and called as prune")
+            .contains("started for push, but called for prune")
     );
 }
 
@@ -239,16 +245,19 @@ fn a_read_only_disk_can_be_read_and_not_written() {
     plant(disk.path(), &name(0, 0), b"");
     disk.remount_read_only();
     assert_eq!(
-        opened(Service::Push, disk.path(), false),
+        opened(Service::Push, disk.path(), Store::Existing),
         OpenStatus::ReadOnly
     );
     assert_eq!(
-        opened(Service::Prune, disk.path(), false),
+        opened(Service::Prune, disk.path(), Store::Existing),
         OpenStatus::ReadOnly
     );
-    assert_eq!(opened(Service::Fetch, disk.path(), false), OpenStatus::Ok);
     assert_eq!(
-        opened(Service::Push, &disk.join("new"), true),
+        opened(Service::Fetch, disk.path(), Store::Existing),
+        OpenStatus::Ok
+    );
+    assert_eq!(
+        opened(Service::Push, &disk.join("new"), Store::New),
         OpenStatus::ReadOnly
     );
 }
@@ -273,7 +282,7 @@ fn a_folder_without_the_right_to_write_is_told_so() {
         fs::set_permissions(disk.path(), fs::Permissions::from_mode(mode)).unwrap();
         let mut call = Call::start_command(nobody(service), service);
         assert_eq!(
-            call.ask_to_open(&destination(disk.path()), false),
+            call.ask_to_open(&address(disk.path()), Store::Existing),
             expected,
             "{mode:o} {service:?}"
         );
@@ -286,20 +295,20 @@ fn an_ordinary_user_stores_deletes_and_reads() {
         return;
     }
     let disk = SmallDisk::mount(128);
-    let folder = destination(&disk.join("new"));
+    let folder = address(&disk.join("new"));
     let mut push = Call::start_command(nobody(Service::Push), Service::Push);
-    assert_eq!(push.ask_to_open(&folder, true), OpenStatus::Ok);
+    assert_eq!(push.ask_to_open(&folder, Store::New), OpenStatus::Ok);
     push.put(name(1, 1), b"kept");
     push.put(name(2, 2), b"deleted");
     assert_eq!(push.finish(2), [ReceiptStatus::Stored; 2]);
 
     let mut prune = Call::start_command(nobody(Service::Prune), Service::Prune);
-    assert_eq!(prune.ask_to_open(&folder, false), OpenStatus::Ok);
+    assert_eq!(prune.ask_to_open(&folder, Store::Existing), OpenStatus::Ok);
     prune.delete(name(2, 2));
     assert_eq!(prune.finish(1), [ReceiptStatus::Deleted]);
 
     let mut fetch = Call::start_command(nobody(Service::Fetch), Service::Fetch);
-    assert_eq!(fetch.ask_to_open(&folder, false), OpenStatus::Ok);
+    assert_eq!(fetch.ask_to_open(&folder, Store::Existing), OpenStatus::Ok);
     assert_eq!(fetch.get(name(1, 1), 0, 4, 0).0, b"kept");
     assert_eq!(files(&disk.join("new")).len(), 1);
 }
@@ -322,14 +331,14 @@ fn a_blob_that_may_not_be_read_exists_unknown() {
     .unwrap();
     let mut call = Call::start_command(nobody(Service::Push), Service::Push);
     assert_eq!(
-        call.ask_to_open(&destination(disk.path()), false),
+        call.ask_to_open(&address(disk.path()), Store::Existing),
         OpenStatus::Ok
     );
     call.put(name(1, 1), b"same");
     assert_eq!(call.finish(0), [ReceiptStatus::ExistsUnknown]);
 }
 
-/// The helper as an ordinary user, from a copy that such a user can reach.
+/// The helper as an ordinary user, from a copy that this user can execute.
 fn nobody(service: Service) -> std::process::Command {
     let mut command = command(service);
     command.uid(65534).gid(65534);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Prune`: what is deleted, and what is told of it.
+//! `wyng.Prune`: deletions and their receipts.
 
 use std::fs;
 use std::os::unix::fs::symlink;

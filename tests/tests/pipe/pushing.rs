@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Push`: what is stored, what is told, and what is left alone.
+//! `wyng.Push`: stored blobs, their receipts, and files that are left alone.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use wyng_wire::{BODY_MAX, BlobName, OpenStatus, ReceiptStatus, Service, ToHelper};
 
-use super::call::{Call, destination, files, name, path_of, plant, store, traced};
+use super::call::{Call, Reserve, Store, address, files, name, path_of, plant, store, traced};
 use wyng_tests::disk::{ExfatDisk, SmallDisk};
 use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
@@ -119,7 +119,7 @@ fn what_is_no_file_takes_its_name_and_the_call_goes_on() {
         kind.place(&path_of(store.path(), &name(number, 1)));
         kind.place(&store.path().join(format!("a{number}")));
         call.put(name(number, 1), b"under its name");
-        // A folder is no worse a shard for having been made by somebody.
+        // A folder that someone else made is a shard too.
         call.put(name(0xa0 + number, 1), b"under its shard");
     }
     call.put(name(0xff, 1), b"goes on");
@@ -141,7 +141,7 @@ fn a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on() {
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
     }
-    // Under the name; and in the folder that it belongs in.
+    // Under the blob's name, and in the place of its shard.
     for (fault, path) in [
         ("openat:error=EIO", name(1, 1).to_string()),
         ("openat:error=EUCLEAN", "01".to_owned()),
@@ -151,7 +151,7 @@ fn a_taken_name_that_the_disk_cannot_read_is_unknown_and_the_call_goes_on() {
         let mut call =
             Call::start_command(traced(fault, Some(&path), Service::Push), Service::Push);
         assert_eq!(
-            call.ask_to_open(&destination(store.path()), false),
+            call.ask_to_open(&address(store.path()), Store::Existing),
             OpenStatus::Ok
         );
         call.put(name(1, 1), b"same");
@@ -175,7 +175,7 @@ fn a_disk_without_links_keeps_a_second_blob_from_a_taken_name() {
     let disk = ExfatDisk::mount();
     let mut call = Call::start(Service::Push);
     assert_eq!(
-        call.ask_to_open(&destination(&disk.join("store")), true),
+        call.ask_to_open(&address(&disk.join("store")), Store::New),
         OpenStatus::Ok
     );
     call.put(name(1, 1), b"first");
@@ -197,7 +197,7 @@ fn a_disk_without_links_keeps_a_second_blob_from_a_taken_name() {
         files(&disk.join("store")),
         [name_path(1, 1), name_path(2, 2)]
     );
-    // What a writer left that died between taking the name and giving it its bytes.
+    // The state after a writer was killed between claiming the name and renaming the file.
     plant(&disk.join("store"), &name(3, 3), b"");
     let mut call = Call::open(Service::Push, &disk.join("store"));
     call.put(name(3, 3), b"third");
@@ -228,7 +228,7 @@ fn a_full_store_keeps_a_reserve_and_says_so() {
     let mut call = Call::open(Service::Push, disk.path());
     call.put(name(1, 1), &vec![1; 4 * MIB]);
     call.put(name(2, 2), &vec![2; 8 * MIB]);
-    call.put_with(name(3, 3), &vec![3; 8 * MIB], true);
+    call.put_with(name(3, 3), &vec![3; 8 * MIB], Reserve::Usable);
     call.put(name(4, 4), b"small, and still too much");
     let expected = [
         ReceiptStatus::Stored,
@@ -251,8 +251,8 @@ fn a_disk_that_fills_within_a_body_keeps_nothing_of_it_and_the_call_goes_on() {
     let disk = SmallDisk::mount(6);
     plant(disk.path(), &name(0, 0), b"");
     let mut call = Call::open(Service::Push, disk.path());
-    call.put_with(name(1, 1), &vec![1; 16 * MIB], true);
-    call.put_with(name(2, 2), &vec![2; MIB], true);
+    call.put_with(name(1, 1), &vec![1; 16 * MIB], Reserve::Usable);
+    call.put_with(name(2, 2), &vec![2; MIB], Reserve::Usable);
     assert_eq!(call.finish(1), [ReceiptStatus::Full, ReceiptStatus::Stored]);
     assert_eq!(files(disk.path()), [name_path(0, 0), name_path(2, 2)]);
 }
@@ -264,7 +264,7 @@ fn name_path(first: u8, rest: u8) -> String {
 #[test]
 fn a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken() {
     let test = "a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken";
-    // Only root may look into a process that has made itself undumpable.
+    // Only root can trace a process that has made itself undumpable.
     if !require(Component::Strace, test) || !require(Component::Root, test) {
         return;
     }
@@ -279,7 +279,7 @@ fn a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken() {
         .arg("push");
     let mut call = Call::start_command(traced, Service::Push);
     assert_eq!(
-        call.ask_to_open(&destination(store.path()), false),
+        call.ask_to_open(&address(store.path()), Store::Existing),
         OpenStatus::Ok
     );
     call.put(name(1, 1), b"new");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Calls from dom0 and from an admin qube: that they work, what they are, and what their exit
-//! statuses tell the owner.
+//! Calls from dom0 and from an admin qube: that they work, their form, and the reports of their
+//! exit statuses.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +9,7 @@ use wyng_tests::sandbox::{Sandbox, noise};
 
 const IMAGE_BYTES: usize = 3 << 20;
 
-/// A backup, a verify and a restore, all through this far end.
+/// A backup, a verify and a restore through this far end.
 fn round_trip(qubes: &FakeQubes, sandbox: &Sandbox, via: &str) {
     qubes.create(sandbox, via, &["--pack-size", "1M"]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);
@@ -51,7 +51,7 @@ fn an_admin_qube_calls_by_target_and_the_disposable_is_made_and_killed_for_it() 
     assert_eq!(qubes.world.disposables(), [""; 0]);
 }
 
-/// What a backup through `qrexec:sys-backup` says, after `spoil`.
+/// The outcome of a backup through `qrexec:sys-backup` after `spoil`.
 fn backup_says(admin: fn(&Sandbox) -> FakeQubes, spoil: impl Fn(&FakeQubes), code: &str) {
     let sandbox = Sandbox::new();
     let qubes = admin(&sandbox);
@@ -197,7 +197,7 @@ fn a_check_of_the_way_calls_each_service_and_says_what_is_missing() {
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::dom0(&sandbox);
     let checked = qubes.wyng(&sandbox, &["qubes", "check", "qrexec:sys-backup"]);
-    // This machine has no policy of qrexec, and an owner is told so.
+    // This machine has no policy of qrexec, which is reported to the owner.
     assert_eq!(checked.expect(3).codes(), ["policy-missing"]);
     let reached = |service| serde_json::json!({"via": "qrexec:sys-backup", "service": service});
     assert_eq!(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! dom0 makes a disposable for each call, and kills it whatever happens: after the call, after a
-//! failure, after an interrupt, and after a crash when it starts again. What qubesd answers is
-//! told.
+//! dom0 makes a disposable for each call, and kills it in every case: after the call, after a
+//! failure, after an interrupt, and after a crash when it starts again. qubesd's answers are
+//! reported.
 
 use std::process::{Child, Stdio};
 
@@ -38,7 +38,7 @@ fn called(qubes: &FakeQubes, place: usize) -> String {
         .to_owned()
 }
 
-/// The running number behind whose a disposable is and of which run.
+/// The running number in a disposable's name, after the owner and the run.
 fn is_ours(name: &str) -> bool {
     let digits = |text: &str, length| {
         text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -143,7 +143,7 @@ fn a_qube_that_somebody_else_starts_is_waited_for() {
     let sandbox = Sandbox::new();
     let qubes = FakeQubes::dom0(&sandbox);
     qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
-    // As a start has it behind its lock: paused at first.
+    // Like a start with its lock: paused at first.
     qubes.world.halt("sys-backup");
     qubes.set_qubesd_traps("admin.vm.Start slow");
     let mut command = sandbox.command(&["verify", "home", "--config", &qubes.config]);
@@ -180,7 +180,7 @@ fn a_qube_that_stays_is_started_and_left_running() {
     );
 }
 
-/// A backup after `spoil` says this, and leaves no disposable.
+/// Checks that a backup after `spoil` reports this, and leaves no disposable.
 fn backup_says(spoil: impl Fn(&mut FakeQubes), status: i32, code: &str) {
     let (sandbox, mut qubes) = prepared();
     spoil(&mut qubes);
@@ -243,7 +243,7 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     backup_says(no_template, 6, "qube-not-started");
 }
 
-/// The backup, begun and not waited for.
+/// Starts the backup without waiting for it.
 fn begun(sandbox: &Sandbox, qubes: &FakeQubes) -> Child {
     let mut command = sandbox.command(&[&BACKUP[..], &["--config", &qubes.config]].concat());
     command
@@ -282,7 +282,8 @@ fn a_disposable_that_a_killed_daemon_left_is_killed_by_the_next_one_and_no_other
     let left = called(&qubes, 1);
     assert_eq!(qubes.world.disposables(), std::slice::from_ref(&left));
 
-    // Somebody else's, another daemon's, and a qube of such a name that is no disposable.
+    // A disposable of another program, one of another daemon, and a qube of such a name that is no
+    // disposable.
     let foreign = qubes.world.make_disposable("net-dvm");
     let others = "wyng-0123456789-012345-1";
     qubes.world.make_named_disposable(others, "net-dvm");
@@ -317,7 +318,8 @@ fn one_that_was_made_and_never_started_is_removed_by_the_next_daemon() {
 fn a_disposable_whose_start_was_given_up_is_killed_when_it_has_started() {
     let (sandbox, qubes) = prepared();
     qubes.set_qubesd_traps("admin.vm.Start slow");
-    // It takes longer than it may. The removal waits for it, and is refused when it has started.
+    // The start exceeds its time limit. The removal waits for it, and is refused when the qube has
+    // started.
     let backup = begun(&sandbox, &qubes);
     until_asked(&qubes, "admin.vm.Remove+");
     qubes.let_go();
@@ -331,7 +333,7 @@ fn a_disposable_whose_start_was_given_up_is_killed_when_it_has_started() {
 #[test]
 fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_left_when_it_is_done()
  {
-    // What does not start yet is removed at once.
+    // A disposable that has not begun to start is removed at once.
     for (call, left) in [
         ("admin.vm.Create.DispVM+net-dvm", 1),
         ("admin.vm.property.Set+auto_cleanup", 0),
@@ -343,7 +345,7 @@ fn an_interrupt_is_answered_while_qubesd_makes_or_starts_a_qube_and_nothing_is_l
         let backup = begun(&sandbox, &qubes);
         until_asked(&qubes, call);
         run_kill("-INT", backup.id());
-        // qubesd has not answered, and does not before the command has ended.
+        // qubesd does not answer before the command has ended.
         assert_eq!(
             begun_outcome(backup).expect(130).codes(),
             ["interrupted"],
@@ -382,7 +384,7 @@ fn a_disposable_that_cannot_be_killed_when_its_call_ends_is_killed_by_the_daemon
     std::fs::write(qubes.world.0.join("end"), "").unwrap();
     assert_eq!(begun_outcome(backup).expect(6).codes(), ["far-end-lost"]);
     assert_eq!(qubes.world.disposables().len(), 1);
-    // No command comes, and it is the timer that does it.
+    // No command comes, so the timer does it.
     qubes.start_qubesd();
     until_none_is_left(&qubes);
     service.stop();
@@ -403,8 +405,8 @@ fn a_client_that_is_killed_takes_the_disposable_along() {
     }
 }
 
-/// Kills somebody at each call of a command's conversation with qubesd, before it has an effect and
-/// behind that, and sees that nothing is left behind `then`. How many were killed.
+/// Kills a process at each call of a command to qubesd, before and after the effect of the call,
+/// and checks with `then` that nothing is left behind. Returns the number of kills.
 fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQubes)) -> usize {
     let (sandbox, qubes) = prepared();
     for call in 1.. {
@@ -433,8 +435,8 @@ fn killed_everywhere(victim: &str, command: &[&str], then: fn(&Sandbox, &FakeQub
 
 #[test]
 fn nothing_is_left_over_whichever_process_is_killed_at_whichever_call_of_qubesd() {
-    // Whoever asks qubesd leaves it to the next daemon; and goes on by itself whoever else is
-    // killed.
+    // If the caller of qubesd is killed, the next daemon removes the disposable; if another process
+    // is killed, the caller does.
     let nothing = |_: &Sandbox, _: &FakeQubes| {};
     let restore = [
         "restore",
@@ -458,8 +460,8 @@ fn nothing_is_left_over_whichever_process_is_killed_at_whichever_call_of_qubesd(
     assert!(kills >= 100, "{kills} kills");
 }
 
-/// Runs a command that needs no far end and does more than to look, as soon as the daemon before it
-/// has ended.
+/// Runs a command that needs no far end and changes something, as soon as the previous daemon has
+/// ended.
 fn until_unlocked(sandbox: &Sandbox, qubes: &FakeQubes) {
     until("a command runs", || {
         qubes

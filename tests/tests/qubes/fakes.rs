@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The made-up qubes themselves: what is known of the real ones holds for them, byte by byte and
-//! with the traps.
+//! The simulated qubes themselves: they behave like the real ones, byte by byte and with the traps.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -193,7 +192,7 @@ fn a_qube_that_dies_looks_like_an_end_but_for_255() {
     );
 }
 
-/// The answer to these bytes, behind which the connection is half closed.
+/// The answer to these bytes, after which the connection is half closed.
 fn asked(qubes: &FakeQubes, request: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(qubes.world.0.join("qubesd.sock")).unwrap();
     stream.write_all(request).unwrap();

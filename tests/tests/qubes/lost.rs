@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The plug is pulled on the qube, at many bytes and in every way it can be: a backup that was cut
-//! is taken up, in the same command where the qube is a disposable, and what was acknowledged is
-//! neither lost nor sent again.
+//! The qube is lost at many bytes and in every way: an interrupted backup is continued, in the same
+//! command if the qube is a disposable, and acknowledged blobs are neither lost nor sent again.
 
 use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::sandbox::{Sandbox, noise, write_at};
@@ -15,7 +14,7 @@ const BACKUP: [&str; 3] = ["backup", "home", "disk.img"];
 const CUTS_UP: [usize; 9] = [
     0, 15, 40, 200, 70_000, 300_000, 1_000_001, 2_500_000, 3_200_000,
 ];
-/// Within HELLO, OPENED and receipts; a backup has at least two of those, and is answered with 112
+/// Within HELLO, OPENED and receipts; a backup has at least two receipts, and the answers have 112
 /// bytes.
 const CUTS_DOWN: [usize; 6] = [1, 16, 31, 40, 60, 100];
 
@@ -69,7 +68,7 @@ fn a_backup_that_a_qube_cuts_anywhere_is_taken_up_by_the_next_one() {
         let (sandbox, qubes) = prepared(STAYS);
         qubes.set_traps(&[&trap]);
         let cut = qubes.wyng(&sandbox, &BACKUP);
-        // What came after the last word that counts is missed by nobody.
+        // Bytes after the last frame that counts are not needed.
         let codes = cut.codes();
         assert!(
             cut.status == 0
@@ -121,8 +120,8 @@ fn what_has_a_receipt_is_not_sent_to_the_new_disposable() {
     qubes.set_traps(&["dies-up 38000000"]);
     qubes.wyng(&sandbox, &BACKUP).success();
     let sent = sent.metadata().unwrap().len();
-    // 48 MiB: packs of 256 KiB hold three chunks and padding is part of each; the window is 32 MiB,
-    // and a directory's disk settles it soon.
+    // 48 MiB: packs of 256 KiB hold three chunks and padding. The window is 32 MiB, and a store on
+    // a disk settles it soon.
     assert!(sent < 80 << 20, "{sent} bytes were sent");
     assert_whole(&sandbox, &qubes, &noise(40 << 20, 7));
 }
@@ -130,7 +129,7 @@ fn what_has_a_receipt_is_not_sent_to_the_new_disposable() {
 #[test]
 fn several_losses_are_outlived_as_long_as_something_is_stored_between_them() {
     let (sandbox, qubes) = prepared(DISPOSABLE);
-    // Behind a first receipt. The commit has none before its packs have theirs.
+    // After a first receipt. The commit gets none before its packs have theirs.
     qubes.set_traps(&["dies-down 60", "dies-down 60"]);
     qubes.wyng(&sandbox, &BACKUP).success();
     assert_whole(&sandbox, &qubes, &noise(IMAGE_BYTES, 1));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Far ends in other qubes, over made-up ones that behave as the real ones do:
+//! Far ends in other qubes, over simulated qubes that behave like the real ones:
 //! `wyng_tests::fake_qubes`.
 
 mod calls;

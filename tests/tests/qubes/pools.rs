@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes in a pool of files, as qubesd treats them: folders that come and go with their qubes,
-//! files that are away or replaced while they run.
+//! Volumes in a pool of files, as qubesd handles them: folders that come and go with their qubes,
+//! and files that are missing or replaced while a qube runs.
 
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ fn what_is_roots_to_choose_nobody_else_chooses_by_a_link() {
     let backup = ["backup", "home", "work", "--config", &config];
     std::fs::remove_file(work.join("private.img")).unwrap();
     symlink(vault.join("private.img"), work.join("private.img")).unwrap();
-    // As root puts it, it is the configuration's own.
+    // Written by root, it is the system's own configuration.
     let session = sandbox.wyng(&backup).success().session(0);
     sandbox.assert_restores("work", &session, &noise(IMAGE_BYTES, 2));
     for theirs in [work.join("private.img"), work] {
@@ -102,7 +102,8 @@ fn what_is_roots_to_choose_nobody_else_chooses_by_a_link() {
     }
 }
 
-/// A backed up volume of a qube, which has changed since, and what restores it in its place.
+/// A backed up volume of a qube, which has changed since, and the command that restores it in
+/// place.
 fn changed(sandbox: &Sandbox, qubes: &FakeQubes) -> (PathBuf, String) {
     qubes.create(sandbox, "qrexec:sys-backup", &[]).success();
     let image = make_qube(sandbox, "work", 1).join("private.img");
@@ -130,7 +131,7 @@ fn a_volume_is_not_changed_in_place_while_its_qube_runs() {
         ["target-of-running-qube"]
     );
     assert!(std::fs::read(&image).unwrap() == noise(IMAGE_BYTES, 2));
-    // Nor by another name of it.
+    // Also not by another name of it.
     symlink(&image, sandbox.path("link")).unwrap();
     assert_eq!(
         qubes
@@ -149,7 +150,7 @@ fn a_volume_is_not_changed_in_place_while_its_qube_runs() {
 
 #[test]
 fn a_restore_in_place_whose_qube_was_started_meanwhile_does_not_say_that_it_is_done() {
-    // It still runs in the end, or has halted and so has replaced the volume.
+    // At the end it still runs, or has halted and so has replaced the volume.
     for started in ["cp IMAGE DIRTY", "cp IMAGE DIRTY; mv DIRTY IMAGE"] {
         let sandbox = Sandbox::new();
         let qubes = FakeQubes::dom0(&sandbox);

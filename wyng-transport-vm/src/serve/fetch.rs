@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: LIST, STAT, GET, answered in their order. An end of file between two requests is
-//! the end of the call: there is nothing to finish. Nothing is written.
+//! `wyng.Fetch`: LIST, STAT, GET, answered in order. An end of file between two requests ends the
+//! call, because nothing has to be finished. Nothing is written.
 
 use tracing::warn;
 use wyng_wire::{
@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::piece::Piece;
 use crate::store::{Blob, Fetch, StoreError};
 
-/// How much of a listing is sent at once.
+/// Maximum length of the part of a listing that is sent at once, bytes.
 const LISTING_BYTES: usize = 64 * 1024;
 
 pub(crate) fn serve<S: Fetch>(
@@ -29,7 +29,7 @@ pub(crate) fn serve<S: Fetch>(
             ToHelper::List { request } => list(store, output, request)?,
             ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)?))?,
             ToHelper::Get(get) => send_range(store, output, &get, &mut piece)?,
-            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => {}
         }
     }
@@ -104,7 +104,7 @@ fn send_range<S: Fetch>(
     }
 }
 
-/// Sends the range in pieces, never more than was asked for.
+/// Sends the range in pieces, and never more than the range.
 fn send_pieces(
     blob: &impl Blob,
     output: &Output,
@@ -123,7 +123,7 @@ fn send_pieces(
         let wanted = left_bytes.min(u64::from(PIECE_MAX)) as usize;
         let (count, status) = match blob.fill(piece, offset_bytes, wanted) {
             Ok(count) if count as u64 == left_bytes => (count, last),
-            // The blob became shorter since it was opened.
+            // The blob has become shorter since it was opened.
             Ok(0) => (0, BytesStatus::Short),
             Ok(count) => (count, BytesStatus::More),
             Err(problem) => (0, failed(problem)?),
@@ -145,15 +145,14 @@ fn send_pieces(
     }
 }
 
-/// Why one blob is not read.
+/// Why a blob is not read.
 enum Unread {
     Refused,
     Failed,
     Foreign,
 }
 
-/// What is wrong with one blob is an answer; what would be wrong with every other one too ends the
-/// call.
+/// A fault of this blob is reported; a fault that every other blob would meet too ends the call.
 fn unread(problem: StoreError) -> Result<Unread, CallError> {
     match problem {
         StoreError::Failed { .. } | StoreError::Full { .. } => return Err(problem.into()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The three verb sets, one file each, and the receipts that two of them give. Only one of them
-//! runs in a process.
+//! The three services, one file each, and the receipts that two of them give. A process runs only
+//! one service.
 
 pub(crate) mod fetch;
 pub(crate) mod prune;
@@ -11,8 +11,8 @@ use wyng_wire::{BlobName, Receipt, ReceiptStatus, Tally, ToDaemon};
 use crate::exit::CallError;
 use crate::output::Output;
 
-/// Receipts in the order of their numbers: cumulative ones are held back until they are flushed, or
-/// until one of its own is due.
+/// Receipts in the order of their numbers. A cumulative receipt is held back until it is flushed,
+/// or until a receipt of another kind is due.
 struct Receipts<'o> {
     output: &'o Output,
     held: Option<Receipt>,
@@ -28,7 +28,7 @@ impl<'o> Receipts<'o> {
         }
     }
 
-    /// Settles the next number. What is settled is durable.
+    /// Settles the next number, whose outcome is durable.
     fn settle(
         &mut self,
         number: u64,
@@ -45,7 +45,7 @@ impl<'o> Receipts<'o> {
         )
     }
 
-    /// The same for a receipt that says more.
+    /// The same with a whole receipt.
     fn settle_with(&mut self, name: &BlobName, receipt: Receipt) -> Result<(), CallError> {
         let status = receipt.status;
         if status.is_done() {
@@ -59,7 +59,7 @@ impl<'o> Receipts<'o> {
         self.output.send(&ToDaemon::Receipt(receipt))
     }
 
-    /// Sends what is held back.
+    /// Sends the receipt that is held back.
     fn flush(&mut self) -> Result<(), CallError> {
         self.held.take().map_or(Ok(()), |receipt| {
             self.output.send(&ToDaemon::Receipt(receipt))

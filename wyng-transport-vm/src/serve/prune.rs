@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Prune`: DELETE, END. Deletions are made durable together, as many as wait in the pipe.
+//! `wyng.Prune`: DELETE, END. All deletions that wait in the pipe are made durable together.
 //! Nothing is read or stored.
 
 use tracing::warn;
@@ -11,10 +11,10 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::store::{Prune, StoreError};
 
-/// Most deletions that are made durable together; it bounds what is held for them.
+/// Maximum number of deletions that are made durable together; it bounds the memory for them.
 const BATCH_MAX: usize = 1024;
 
-/// Numbers whose deletion is done and not durable yet.
+/// Numbers whose deletion is done but not durable yet.
 type Pending = Vec<(u64, BlobName, Result<bool, StoreError>)>;
 
 pub(crate) fn serve<S: Prune>(
@@ -34,7 +34,7 @@ pub(crate) fn serve<S: Prune>(
                 settle(&mut store, &mut pending, &mut receipts)?;
                 return receipts.finish();
             }
-            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => {}
         }
         if pending.len() >= BATCH_MAX || !input.is_ready() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another makes the one before
-//! durable, so that at most two are open and neither the pipe nor the disk waits for the other.
-//! Nothing is read back.
+//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another thread makes the previous
+//! body durable, so that at most two are open and neither the pipe nor the disk waits for the
+//! other. Nothing is read back.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
@@ -15,14 +15,14 @@ use super::Receipts;
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
-use crate::store::{Placed, Push, StoreError, Upload};
+use crate::store::{Placed, Push, Reserve, StoreError, Upload};
 
-/// Longest time that a receipt is held back while more blobs wait.
+/// Maximum time that a receipt is held back while more blobs wait.
 const HOLD_BACK: Duration = Duration::from_millis(50);
 
-/// What the receiving thread hands to the settling one, in the order of the pipe.
+/// Work of the receiving thread for the settling thread, in the order of the pipe.
 enum Work<U> {
-    /// A body that was received, or why it could not be.
+    /// A body that was received, or the reason why it was not.
     Body {
         number: u64,
         name: BlobName,
@@ -40,7 +40,7 @@ pub(crate) fn serve<S: Push>(
     output: &Output,
     mut rules: ToHelperRules,
 ) -> Result<(), CallError> {
-    // Without room: a body is handed over when the one before is settled.
+    // Without capacity: a body is handed over when the previous body is settled.
     let (bodies, work) = sync_channel(0);
     let (stop, stopper) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Thread(errno.into()))?;
@@ -58,7 +58,7 @@ pub(crate) fn serve<S: Push>(
         let settling = settling.map_err(CallError::Thread)?;
         let received = receive(store, input, &bodies, &mut rules);
         drop(bodies);
-        // What settling ended with is the cause; that the receiving thread was stopped is only its
+        // The error of the settling thread is the cause; the stop of the receiving thread is its
         // consequence.
         settling
             .join()
@@ -78,7 +78,7 @@ fn receive<S: Push>(
             ToHelper::Put(put) => receive_body(store, input, &put)?,
             ToHelper::Sync => Work::Flush,
             ToHelper::End(_) => Work::Finish,
-            // The rules let nothing else but KEEP_ALIVE pass in this service.
+            // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => continue,
         };
         let last = matches!(next, Work::Finish);
@@ -89,14 +89,19 @@ fn receive<S: Push>(
     }
 }
 
-/// Streams a body into the store. One that the store does not take is read to its end all the same:
-/// the next frame is behind it.
+/// Streams a body into the store. A body that the store refuses is read to its end too, because the
+/// next frame follows it.
 fn receive_body<S: Push>(
     store: &S,
     input: &mut Input,
     put: &Put,
 ) -> Result<Work<S::Upload>, CallError> {
-    let mut upload = store.begin(&put.name, put.length_bytes, put.may_use_reserve);
+    let reserve = if put.may_use_reserve {
+        Reserve::Usable
+    } else {
+        Reserve::Kept
+    };
+    let mut upload = store.begin(&put.name, put.length_bytes, reserve);
     let mut left_bytes = put.length_bytes;
     if let Some(file) = upload.as_ref().ok().and_then(Upload::file) {
         let (moved_bytes, refused) = input.move_body(left_bytes, file)?;
@@ -143,7 +148,7 @@ fn settle<U: Upload>(
             }) => settle_body(number, &name, upload, &mut receipts)?,
             Some(Work::Flush) => receipts.flush()?,
             Some(Work::Finish) => return receipts.finish(),
-            // The pipe ended early: what was received whole is settled by now, and told.
+            // The pipe ended early: complete bodies are settled and reported by now.
             None => return Ok(()),
         }
     }
@@ -180,8 +185,8 @@ fn settle_body<U: Upload>(
     }
 }
 
-/// The status of a body that was not stored. A place that cannot be used is, to whoever sent it, a
-/// name that is taken.
+/// The status of a body that was not stored. To the sender, a place that cannot be used is a name
+/// that is taken.
 fn put_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {

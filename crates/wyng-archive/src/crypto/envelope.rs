@@ -12,22 +12,23 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ids::ArchiveId;
 use super::keys::{Credential, DataKey};
+use super::labels;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::damage::{Class, Damage, Fault};
 use crate::format::KeyEntry;
+use crate::ids::{ArchiveId, Epoch};
 
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
 
-/// The most records under one session key. A key costs one X25519 exchange, so the limit may stay
-/// far below what nonces (2^-80 for a collision among 2^56) and Poly1305 would allow.
+/// Maximum number of records under one session key. A new key costs one X25519 exchange, so the
+/// limit is far below that of the nonces (a collision among 2^56 has a probability of 2^-80) and of
+/// Poly1305.
 pub const KEY_RECORDS_MAX: u64 = 1 << 24;
-/// The most bytes of records under one session key; see [`KEY_RECORDS_MAX`].
+/// Maximum total length of the records under one session key, bytes; see [`KEY_RECORDS_MAX`].
 pub const KEY_BYTES_MAX: u64 = 1 << 40;
 
-/// Why no session key could be made.
+/// Why a session key could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The public key, or the exchange with it, is not valid.
@@ -35,22 +36,22 @@ pub enum EnvelopeError {
     Exchange,
 }
 
-/// What HPKE's generator is seeded with: fresh kernel bytes, and what differs between two runs even
-/// if those do not.
+/// The seed of HPKE's generator: fresh bytes of the kernel, and values that differ between two runs
+/// even if those bytes do not.
 pub struct Entropy {
     /// 32 bytes from the kernel.
     pub kernel: Secret,
-    /// The generation that the run is based on.
+    /// The generation on which the run is based.
     pub generation: u64,
     /// The wall clock, nanoseconds since 1970.
     pub wall_nanos: u64,
     /// The monotonic clock, nanoseconds.
     pub monotonic_nanos: u64,
-    /// The process.
+    /// The process's id.
     pub process_id: u32,
 }
 
-/// Seals the chunks of one run, and counts what it sealed.
+/// A key that seals the chunks of one run, and counts the records and bytes that it sealed.
 ///
 /// ```compile_fail
 /// fn copies(key: &wyng_archive::crypto::SessionKey) -> wyng_archive::crypto::SessionKey { key.clone() }
@@ -65,8 +66,8 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// Draws the session key `number` for the archive of `credential`, and the entry that lets the
-    /// private half find it again.
+    /// Draws session key `number` for the archive of `credential`, and the entry from which the
+    /// private half derives the same key.
     pub fn draw(
         credential: &Credential,
         number: u32,
@@ -96,7 +97,7 @@ impl SessionKey {
         Ok((key, entry))
     }
 
-    /// Derives the session key of an entry, and compares its check in constant time.
+    /// Derives the session key of an entry. Its check is compared in constant time.
     pub fn open(
         credential: &Credential,
         data_key: &DataKey,
@@ -127,7 +128,7 @@ impl SessionKey {
         Ok(key)
     }
 
-    /// Its place in the key table.
+    /// Its index in the key table.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -137,21 +138,21 @@ impl SessionKey {
         self.epoch
     }
 
-    /// Lowers the limit of records, so that a test can reach it.
+    /// Lowers the maximum number of records, so that a test can reach it.
     #[must_use]
     pub fn with_records_max(mut self, records_max: u64) -> Self {
         self.records_max = records_max.min(KEY_RECORDS_MAX);
         self
     }
 
-    /// Has it sealed so much that a run should take the next key? True at half of the limit, long
-    /// before sealing is refused.
+    /// Whether a run should take its next key: true from half of the limit on, long before sealing
+    /// is refused.
     pub fn is_worn(&self) -> bool {
         self.records.load(Ordering::Relaxed) >= self.records_max / 2
             || self.bytes.load(Ordering::Relaxed) >= KEY_BYTES_MAX / 2
     }
 
-    /// Counts one record before it is sealed; false when a limit is reached and nothing may be
+    /// Counts one record before it is sealed. False when a limit is reached: the record must not be
     /// sealed.
     pub(super) fn count(&self, bytes: u64) -> bool {
         self.records.fetch_add(1, Ordering::Relaxed) < self.records_max
@@ -191,7 +192,8 @@ fn info(archive: ArchiveId, number: u32) -> [u8; 20] {
     info
 }
 
-/// BLAKE3's output stream under META: unpredictable if the kernel's bytes *or* META are unknown.
+/// BLAKE3's output stream, keyed by META: unpredictable if the kernel's bytes *or* META are
+/// unknown.
 struct Generator(blake3::OutputReader);
 
 impl Generator {

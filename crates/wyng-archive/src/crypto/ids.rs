@@ -1,44 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Names and ids: what things are called, and which key it takes to call them so.
-
-use std::fmt;
+//! Names and ids of objects, and the keys that derive them.
 
 use wyng_wire::BlobName;
 
 use super::labels;
 use super::secret::Secret;
+use crate::ids::{DomainId, Id};
 
-/// The archive's 16 random bytes, in clear in every slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ArchiveId(pub [u8; 16]);
-
-/// The 16 random bytes of a deduplication domain. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DomainId(pub [u8; 16]);
-
-/// What a record is found and authenticated by: the keyed hash of its plain bytes (a commit's: its
-/// name).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(pub [u8; 32]);
-
-impl Id {
-    /// Stands where a tree has no entries.
-    pub const ZERO: Self = Self([0; 32]);
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Names the chunks of one deduplication domain. Equal chunks of two domains have unrelated ids.
+/// The key that names the chunks of one deduplication domain. Equal chunks of two domains have
+/// unrelated ids.
 pub struct Domain {
     id: DomainId,
     key: Secret,
@@ -52,7 +22,7 @@ impl Domain {
         }
     }
 
-    /// Which domain this is.
+    /// The id of the domain.
     pub fn id(&self) -> DomainId {
         self.id
     }
@@ -63,12 +33,12 @@ impl Domain {
     }
 }
 
-/// `H(bytes)`: the name of a pack. Anybody can check it, without any key.
+/// `H(bytes)`: the name of a pack. It can be checked without a key.
 pub fn pack_name(bytes: &[u8]) -> BlobName {
     BlobName(*blake3::hash(bytes).as_bytes())
 }
 
-/// The name under which slot `number` lies; anyone can compute it.
+/// The name under which slot `number` is stored. It can be computed without a key.
 pub fn slot_name(number: u8) -> BlobName {
     BlobName(*Secret::derive(labels::SLOT_NAME, &[&[number]]).expose())
 }

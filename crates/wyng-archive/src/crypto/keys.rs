@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! ROOT, what is derived from it, and the credential: the part that stays in the admin domain.
+//! ROOT, the keys that are derived from it, and the credential: the part that stays in the admin
+//! domain.
 
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable, Kem, Serializable};
 use wyng_wire::BlobName;
 use zeroize::Zeroizing;
 
-use super::ids::{ArchiveId, Domain, DomainId, Id};
+use super::ids::Domain;
+use super::labels;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::format::{Malformed, Reader};
+use crate::ids::{ArchiveId, DomainId, Epoch, Id};
 
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
 pub(super) type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;
 
-/// The length of an encoded [`Credential`].
+/// Length of an encoded [`Credential`], bytes.
 pub const CREDENTIAL_BYTES: usize = 192;
 const CREDENTIAL_MAGIC: &[u8; 8] = b"wyngcred";
 
-/// The archive's secret. In memory only while the archive is unlocked.
+/// The archive's secret. It is in memory only while the archive is unlocked.
 ///
 /// ```compile_fail
 /// fn copies(root: &wyng_archive::crypto::Root) -> wyng_archive::crypto::Root { root.clone() }
@@ -29,12 +31,12 @@ pub struct Root {
 }
 
 impl Root {
-    /// Takes 32 random bytes (or those of a slot) over.
+    /// Takes over 32 random bytes, or those of a slot.
     pub fn new(secret: Secret, epoch: Epoch) -> Self {
         Self { secret, epoch }
     }
 
-    /// The epoch that META is of.
+    /// The epoch of META.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -45,14 +47,15 @@ impl Root {
 
     /// The private half of the data key pair: it opens session keys, and with them chunks.
     ///
-    /// `None` cannot happen with 32 bytes; it is told instead of assumed.
+    /// `None` is impossible with 32 bytes; it is reported instead of assumed.
     pub fn data_key(&self) -> Option<DataKey> {
         let secret = Secret::derive(labels::DATA_PRIVATE_KEY, &[self.secret.expose()]);
         let private = PrivateKey::from_bytes(secret.expose()).ok()?;
         Some(DataKey { private })
     }
 
-    /// What the admin domain keeps: everything that a backup needs, and nothing that opens a chunk.
+    /// The part that the admin domain keeps: everything that a backup needs, and nothing that opens
+    /// a chunk.
     pub fn credential(&self, archive: ArchiveId) -> Option<Credential> {
         let public = self.data_key()?.public_bytes();
         Some(Credential::new(
@@ -83,14 +86,14 @@ impl DataKey {
         X25519HkdfSha256::sk_to_pk(&self.private).to_bytes().into()
     }
 
-    /// Does this private half belong to the credential's public half? Asked at each unlock.
+    /// Whether this private half belongs to the credential's public half. Checked at each unlock.
     pub fn belongs_to(&self, credential: &Credential) -> bool {
         same(&self.public_bytes(), &credential.public)
     }
 }
 
-/// {archive id, epoch, META, COMMITS, NAMES, data public key}: backs up, lists, prunes, compacts
-/// and checks; opens no chunk.
+/// {archive id, epoch, META, COMMITS, NAMES, data public key}: enough to back up, list, prune,
+/// compact and check; it opens no chunk.
 ///
 /// ```compile_fail
 /// fn prints(credential: &wyng_archive::crypto::Credential) { println!("{credential:?}") }
@@ -109,13 +112,13 @@ pub struct Credential {
     node_key: Secret,
 }
 
-/// Why a stored credential was refused.
+/// Why a stored credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// It is no credential of this format.
+    /// The bytes are not a credential of this format.
     #[error("the credential is malformed: {0}")]
     Malformed(&'static str),
-    /// Its MAC is wrong: it is damaged, or was changed.
+    /// The MAC is wrong: the credential is damaged or was changed.
     #[error("the credential does not authenticate")]
     Mac,
 }
@@ -151,7 +154,7 @@ impl Credential {
         }
     }
 
-    /// Which archive it is for.
+    /// The archive that it is for.
     pub fn archive(&self) -> ArchiveId {
         self.archive
     }
@@ -166,11 +169,11 @@ impl Credential {
         BlobName(self.commits.tag(&[&generation.to_le_bytes()]))
     }
 
-    /// `KH[COMMITS](generation ‖ copy)`: the name of a further copy of a commit; copy 0 is the
-    /// commit itself.
+    /// `KH[COMMITS](generation ‖ copy)`: the name of another copy of a commit; copy 0 is the commit
+    /// itself.
     ///
-    /// The associated data of every copy is [`commit_name`](Self::commit_name), so that all copies
-    /// are the same bytes.
+    /// Every copy authenticates [`commit_name`](Self::commit_name) as its associated data, so that
+    /// all copies have the same bytes.
     pub fn commit_copy_name(&self, generation: u64, copy: u8) -> BlobName {
         match copy {
             0 => self.commit_name(generation),
@@ -183,7 +186,7 @@ impl Credential {
         Id(self.node_key.tag(&[plain]))
     }
 
-    /// What names the chunks of one domain.
+    /// The key that names the chunks of one domain.
     pub fn domain(&self, id: DomainId) -> Domain {
         Domain::new(&self.names, id)
     }
@@ -220,7 +223,7 @@ impl Credential {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; refuses every other byte.
+    /// Decodes the result of [`encode`](Self::encode), and refuses any other bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CredentialError> {
         let malformed = |Malformed(rule)| CredentialError::Malformed(rule);
         let (covered, mac) = bytes

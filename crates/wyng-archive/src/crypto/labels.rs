@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every label of the format, one purpose each. A label is the context of BLAKE3's `derive_key`;
-//! none is ever built at run time.
+//! Every label of the format, one purpose each. A label is the context of BLAKE3's `derive_key`,
+//! and is never built at run time.
 //!
 //! The tree of keys is drawn in `docs/format.md`, section 3.
 
@@ -13,7 +13,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// A slot's number to the blob name that anyone can compute.
+    /// A slot's number to its blob name, which anyone can compute.
     SLOT_NAME = "slot name";
     /// A slot's secret to the key of its commitment.
     SLOT_COMMITMENT = "slot commitment";

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Keys and what they do. Every label stands in `labels.rs`; nothing else in the project derives a
-//! key.
+//! Keys and their uses. `labels.rs` has every label; no other part of the project derives a key.
 
 mod envelope;
 mod ids;
@@ -13,10 +12,12 @@ mod slot;
 #[cfg(test)]
 mod two_keys;
 
+pub use crate::format::{RECORD_OVERHEAD_BYTES, SlotParams};
+pub use crate::ids::{ArchiveId, DomainId, Epoch, Id};
 pub use envelope::{Entropy, EnvelopeError, KEY_BYTES_MAX, KEY_RECORDS_MAX, SessionKey};
-pub use ids::{ArchiveId, Domain, DomainId, Id, pack_name, slot_name};
+pub use ids::{Domain, pack_name, slot_name};
 pub use keys::{CREDENTIAL_BYTES, Credential, CredentialError, DataKey, Root};
 pub use recovery::{RecoveryKey, RecoveryKeyError};
-pub use seal::{Coder, Epoch, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SealError};
+pub use seal::{Candidates, Coder, Kind, NonceSeed, RecordKey, SealError};
 pub use secret::{Secret, wiping_stack};
-pub use slot::{Password, SlotError, SlotParams, cheapest_first, open_slot, seal_slot};
+pub use slot::{Password, SlotError, cheapest_first, open_slot, seal_slot};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The recovery key: a passphrase that is printed, not remembered. Random, with a check that finds
-//! typing errors before Argon2 is run.
+//! The recovery key: a random passphrase that is printed instead of remembered. A check finds
+//! typing errors before Argon2 runs.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -12,22 +12,22 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RANDOM_BYTES: usize = 20;
 const CHARS: usize = 40;
 
-/// Its 40 characters, without dashes.
+/// The 40 characters of a recovery key, without dashes.
 pub struct RecoveryKey(Zeroizing<Vec<u8>>);
 
-/// Why typed text is no recovery key.
+/// Why a typed text is not a recovery key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryKeyError {
-    /// Not 40 characters of the alphabet.
+    /// The text does not have 40 characters of the alphabet.
     #[error("a recovery key has 40 letters and digits")]
     Characters,
-    /// The check differs.
+    /// The check does not match.
     #[error("the recovery key has a typing error")]
     Check,
 }
 
 impl RecoveryKey {
-    /// Makes one of 20 random bytes, and wipes them.
+    /// Makes a recovery key from 20 random bytes, and wipes them.
     pub fn new(random: &mut [u8; RANDOM_BYTES]) -> Self {
         let mut bits = Zeroizing::new(Vec::with_capacity(25));
         bits.extend_from_slice(random);
@@ -36,7 +36,7 @@ impl RecoveryKey {
         Self(to_base32(&bits))
     }
 
-    /// Reads what a person typed: case, blanks and dashes do not matter, `O` is `0`, `I` and `L`
+    /// Reads a typed recovery key: case, blanks and dashes do not matter, `O` is `0`, `I` and `L`
     /// are `1`.
     pub fn parse(text: &[u8]) -> Result<Self, RecoveryKeyError> {
         let mut chars = Zeroizing::new(Vec::with_capacity(CHARS));
@@ -61,12 +61,12 @@ impl RecoveryKey {
         Ok(Self(chars))
     }
 
-    /// The 40 characters, as Argon2 gets them.
+    /// The 40 characters, the input of Argon2.
     pub fn chars(&self) -> &[u8] {
         &self.0
     }
 
-    /// Eight groups of five, joined by dashes: 47 characters, to print.
+    /// Eight groups of five characters, joined by dashes: 47 characters, to print.
     pub fn printed(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(47));
         for group in self.0.chunks(5) {
@@ -84,7 +84,7 @@ fn check(random: &[u8; RANDOM_BYTES]) -> [u8; 5] {
     [a, b, c, d, e]
 }
 
-/// Five bytes become eight characters, most significant bit first.
+/// Encodes five bytes as eight characters, most significant bit first.
 fn to_base32(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut chars = Zeroizing::new(Vec::with_capacity(CHARS));
     for group in bytes.chunks(5) {
@@ -99,7 +99,7 @@ fn to_base32(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     chars
 }
 
-/// The reverse; `None` for a character outside of the alphabet.
+/// Decodes eight characters to five bytes; `None` for a character outside of the alphabet.
 fn from_base32(chars: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(25));
     for group in chars.chunks(8) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305; and the same steps back,
-//! in the order tag, coding, length, id.
+//! Sealing and opening records: frame, hedged nonce, XChaCha20-Poly1305. Opening checks in the
+//! order tag, coding, length, id.
 
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
@@ -8,44 +8,35 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use zstd::zstd_safe::CParameter;
 
 use super::envelope::SessionKey;
-use super::ids::{ArchiveId, Domain, Id};
+use super::ids::Domain;
 use super::keys::Credential;
 use super::secret::Secret;
 use crate::damage::{Class, Damage, Fault};
 use crate::format::{
-    CHUNK_SIZE_MAX_BYTES, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES, NODE_PLAIN_MAX_BYTES,
+    CHUNK_SIZE_MAX_BYTES, CODING_RAW, CODING_ZSTD, COMMIT_PLAIN_BYTES, DIRECTORY_PLAIN_MAX_BYTES,
+    FRAME_HEADER_BYTES, NODE_PLAIN_MAX_BYTES, NONCE_BYTES, RECORD_OVERHEAD_BYTES, TAG_BYTES,
 };
+use crate::ids::{ArchiveId, Epoch, Id};
 
-/// Nonce, frame header and tag: what a record is longer than its body.
-pub const RECORD_OVERHEAD_BYTES: usize = NONCE_BYTES + FRAME_HEADER_BYTES + TAG_BYTES;
-const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
-const FRAME_HEADER_BYTES: usize = 4;
-/// zstd's choices for its levels 1 and 3 meant for a thread that has the whole cache. Tables that
-/// leave room in the second level of cache, and for level 1 matches of 7 bytes where it would look
-/// for 6, take 4 and 14 % less time to compress and decompress, for 1.4 and 1.0 % of size (a real
-/// file system in chunks of 128 KiB; `docs/performance.md`).
+/// Parameters that replace zstd's own for its levels 1 and 3, which assume a thread with the whole
+/// cache to itself. Tables that leave room in the second level of cache, and for level 1 matches of
+/// at least 7 bytes instead of 6, save 4 % and 14 % of the time to compress and decompress, and
+/// cost 1.4 % and 1.0 % of size (a real file system in chunks of 128 KiB; `docs/performance.md`).
 const TUNED: [(i8, &[CParameter]); 2] = [
     (1, &[CParameter::MinMatch(7), CParameter::HashLog(14)]),
     (3, &[CParameter::HashLog(14), CParameter::ChainLog(13)]),
 ];
-const CODING_RAW: u8 = 0;
-const CODING_ZSTD: u8 = 1;
 
-/// Counts the changes of META; 1 in a new archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Epoch(pub u32);
-
-/// What a record holds. Its number stands in the associated data.
+/// The kind of a record's content. The associated data has its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A chunk, or settings: under a session key.
+    /// A chunk or settings, sealed under a session key.
     Chunk,
-    /// A node of a tree: under META.
+    /// A node of a tree, sealed under META.
     Node,
-    /// The directory of a pack: under META.
+    /// The directory of a pack, sealed under META.
     Directory,
-    /// A commit: under META.
+    /// A commit, sealed under META.
     Commit,
 }
 
@@ -60,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// How failures call it.
+    /// The class in reports of damage.
     pub fn class(self) -> Class {
         match self {
             Self::Chunk => Class::Record,
@@ -70,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The most plain bytes: the bound of every decompression.
+    /// Maximum length of the plain bytes, bytes: the bound of every decompression.
     pub fn plain_max_bytes(self) -> usize {
         match self {
             Self::Chunk => CHUNK_SIZE_MAX_BYTES,
@@ -81,41 +72,51 @@ impl Kind {
     }
 }
 
-/// The 24 random bytes of one record. They are hashed with what is sealed: see `docs/format.md`,
-/// section 5.
+/// The 24 random bytes of one record's nonce. They are hashed with the sealed bytes: see
+/// `docs/format.md`, section 5.
 #[derive(Clone, Copy)]
 pub struct NonceSeed(pub [u8; 24]);
 
 /// Why nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The plain bytes are none, or more than the kind allows.
-    #[error("the length of what is to be sealed is out of bounds")]
+    /// The plain bytes are empty, or longer than the kind allows.
+    #[error("the plain bytes are empty or too long to be sealed")]
     Length,
-    /// What was compressed does not decompress to what it was: memory or processor is faulty.
-    #[error("compressed bytes did not decompress to what they were")]
+    /// The compressed bytes do not decompress to the plain bytes: memory or processor is faulty.
+    #[error("compressed bytes do not decompress to the plain bytes (is the memory faulty?)")]
     SelfCheck,
-    /// The session key reached its limit of records or bytes.
+    /// The session key reached its maximum of records or bytes.
     #[error("the session key is used up")]
     KeyUsedUp,
-    /// The compressor or the cipher refused.
+    /// The compressor or the cipher failed.
     #[error("the compressor or cipher failed")]
     Inner,
 }
 
-/// Compresses with a check, and decompresses within a bound. One for each thread; it holds no key.
+/// Which codings a frame may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// zstd where it shortens the plain bytes, raw otherwise.
+    Smallest,
+    /// The plain bytes, as they are.
+    Raw,
+}
+
+/// Compresses with a check, and decompresses within a bound. Each thread has its own; it holds no
+/// key.
 pub struct Coder {
     compressor: zstd::bulk::Compressor<'static>,
     decompressor: zstd::bulk::Decompressor<'static>,
-    /// What was compressed last.
+    /// The result of the last compression.
     compressed: Vec<u8>,
-    /// What it was decompressed to, or a frame that was decrypted.
+    /// The result of the check, or a decrypted frame.
     scratch: Vec<u8>,
 }
 
 impl Coder {
-    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when there is no
-    /// memory.
+    /// A coder for zstd's `level` (-7 to 19). Fails with [`SealError::Inner`] when memory is
+    /// exhausted.
     pub fn new(level: i8) -> Result<Self, SealError> {
         let mut compressor =
             zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| SealError::Inner)?;
@@ -137,15 +138,10 @@ impl Coder {
         })
     }
 
-    /// Writes nonce space and frame: what [`encrypt`] works on. Raw where zstd would not shorten
-    /// it.
-    fn frame(
-        &mut self,
-        plain: &[u8],
-        may_compress: bool,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        let compresses = may_compress && !looks_incompressible(plain) && self.compress(plain)?;
+    /// Space for the nonce, then the frame: the input of [`encrypt`].
+    fn frame(&mut self, plain: &[u8], coding: Coding) -> Result<Vec<u8>, SealError> {
+        let compresses =
+            coding == Coding::Smallest && !looks_incompressible(plain) && self.compress(plain)?;
         let (coding, body) = if compresses {
             (CODING_ZSTD, self.compressed.as_slice())
         } else {
@@ -157,20 +153,18 @@ impl Coder {
         else {
             return Err(SealError::Length);
         };
-        record.clear();
-        // Just the room that it needs, with its tag: thousands of records wait for their pack.
-        record.reserve_exact(RECORD_OVERHEAD_BYTES.saturating_add(body.len()));
+        // Exactly the room that the record needs with its tag: thousands of them wait for a pack.
+        let mut record = Vec::with_capacity(RECORD_OVERHEAD_BYTES.saturating_add(body.len()));
         record.extend_from_slice(&[0; NONCE_BYTES]);
         record.extend_from_slice(&[coding, a, b, c]);
         record.extend_from_slice(body);
-        Ok(())
+        Ok(record)
     }
 
-    /// Compresses into `compressed`, decompresses again and compares. False where it would not be
-    /// shorter.
+    /// Compresses into `compressed`, decompresses the result and compares. False where the result
+    /// is not shorter.
     fn compress(&mut self, plain: &[u8]) -> Result<bool, SealError> {
-        // Into room that is there, and has not to be cleared first. zstd fails where there is too
-        // little.
+        // The capacity is used without being cleared first. zstd fails where it is too small.
         self.compressed.clear();
         self.compressed.reserve(plain.len());
         if self
@@ -191,7 +185,7 @@ impl Coder {
         }
     }
 
-    /// Opens a frame into `plain`. `exact_bytes` bounds the length before anything is decompressed.
+    /// Decodes a frame into `plain`. The kind bounds the length before anything is decompressed.
     fn unframe(&mut self, kind: Kind, frame: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         let ([coding, a, b, c], body) = frame
             .split_first_chunk::<FRAME_HEADER_BYTES>()
@@ -208,7 +202,7 @@ impl Coder {
             }
             CODING_RAW => return Err(Fault::Length),
             CODING_ZSTD if body.len() < length && kind != Kind::Commit => {
-                plain.resize(length, 0); // what it held is overwritten to the last byte, or refused
+                plain.resize(length, 0); // old bytes are overwritten to the last, or refused
                 match self
                     .decompressor
                     .decompress_to_buffer(body, plain.as_mut_slice())
@@ -224,9 +218,26 @@ impl Coder {
     }
 }
 
+/// The session key and the id of a chunk's record, which opens only under both.
+#[derive(Clone, Copy)]
+pub struct RecordKey<'a> {
+    /// The session key.
+    pub key: &'a SessionKey,
+    /// The chunk's content id.
+    pub id: &'a Id,
+}
+
+/// The domains to which a chunk may belong.
+#[derive(Clone, Copy)]
+pub struct Candidates<'a> {
+    /// Every domain that is known.
+    pub all: &'a [Domain],
+    /// Index in `all` of the domain that is tried first; the others follow in order.
+    pub first: usize,
+}
+
 impl Credential {
-    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag` in `record`, whose old
-    /// content is dropped.
+    /// Seals one chunk under a session key: `nonce ‖ ciphertext ‖ tag`.
     ///
     /// `id` must be the chunk's content id; it is authenticated but not stored, so a record opens
     /// under its own id only.
@@ -237,23 +248,14 @@ impl Credential {
         id: &Id,
         chunk: &[u8],
         seed: NonceSeed,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Vec<u8>, SealError> {
         check_length(Kind::Chunk, chunk)?;
-        coder.frame(chunk, true, record)?;
+        let record = coder.frame(chunk, Coding::Smallest)?;
         if !key.count(u64::try_from(record.len()).map_err(|_| SealError::Length)?) {
             return Err(SealError::KeyUsedUp);
         }
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        encrypt(
-            &key.secret,
-            &self.nonce_key,
-            Kind::Chunk,
-            id,
-            &place,
-            seed,
-            record,
-        )
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        encrypt(&key.secret, &self.nonce_key, &binding, seed, record)
     }
 
     /// Seals metadata (not a chunk) under META. `id` is its keyed hash, or the name of a commit.
@@ -264,40 +266,33 @@ impl Credential {
         id: &Id,
         plain: &[u8],
         seed: NonceSeed,
-        record: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        if kind == Kind::Chunk {
-            return Err(SealError::Inner);
-        }
+    ) -> Result<Vec<u8>, SealError> {
+        let coding = match kind {
+            Kind::Chunk => return Err(SealError::Inner),
+            Kind::Commit => Coding::Raw,
+            Kind::Node | Kind::Directory => Coding::Smallest,
+        };
         check_length(kind, plain)?;
-        coder.frame(plain, kind != Kind::Commit, record)?;
-        let place = associated_data(self.archive(), self.epoch(), kind, id);
-        encrypt(
-            &self.seal_key,
-            &self.nonce_key,
-            kind,
-            id,
-            &place,
-            seed,
-            record,
-        )
+        let record = coder.frame(plain, coding)?;
+        let binding = Binding::new(self.archive(), self.epoch(), kind, id);
+        encrypt(&self.seal_key, &self.nonce_key, &binding, seed, record)
     }
 
-    /// Opens one chunk into `chunk`. It is what was sealed under this id, or a [`Damage`] that
+    /// Opens one chunk into `chunk`: the chunk that was sealed under this id, or a [`Damage`] that
     /// names the record.
     ///
-    /// The length is the caller's to compare: the session says how long the chunk at a place is.
+    /// The caller compares the length: the session knows how long the chunk at each index is.
     pub fn open_chunk(
         &self,
-        key: &SessionKey,
+        under: RecordKey<'_>,
         domain: &Domain,
         coder: &mut Coder,
-        id: &Id,
         record: &[u8],
         chunk: &mut Vec<u8>,
     ) -> Result<(), Damage> {
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+        let RecordKey { key, id } = under;
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &binding, record, coder, chunk)
             .and_then(|()| {
                 if domain.content_id(chunk) == *id {
                     Ok(())
@@ -308,39 +303,34 @@ impl Credential {
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))
     }
 
-    /// Opens one chunk whose domain is not known, and says in which of `domains` it has its id;
-    /// `None`: in none of them, and the tag alone binds it to its id. `likely` is the place of the
-    /// domain that is tried first.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a record, what opens it, and where it goes"
-    )]
+    /// Opens one chunk whose domain is not known. Returns the index of the domain that gives the
+    /// chunk its id; `None`: no domain does, and the tag alone binds the record to its id.
     pub fn open_chunk_of_any(
         &self,
-        key: &SessionKey,
-        domains: &[Domain],
-        likely: usize,
+        under: RecordKey<'_>,
+        domains: Candidates<'_>,
         coder: &mut Coder,
-        id: &Id,
         record: &[u8],
         chunk: &mut Vec<u8>,
     ) -> Result<Option<usize>, Damage> {
-        let place = associated_data(self.archive(), key.epoch(), Kind::Chunk, id);
-        decrypt(&key.secret, &place, record, coder, Kind::Chunk, chunk)
+        let RecordKey { key, id } = under;
+        let binding = Binding::new(self.archive(), key.epoch(), Kind::Chunk, id);
+        decrypt(&key.secret, &binding, record, coder, chunk)
             .map_err(|fault| Damage::new(Class::Record, id.0, fault))?;
         let mut in_order = domains
+            .all
             .iter()
             .enumerate()
             .cycle()
-            .skip(likely)
-            .take(domains.len());
+            .skip(domains.first)
+            .take(domains.all.len());
         Ok(in_order
             .find(|(_, domain)| domain.content_id(chunk) == *id)
-            .map(|(place, _)| place))
+            .map(|(index, _)| index))
     }
 
-    /// Opens metadata (not a chunk) into `plain`, and checks its id; a commit's name is bound by
-    /// its tag alone.
+    /// Opens metadata (not a chunk) into `plain`, and checks its id. A commit is bound to its name
+    /// by the tag alone.
     pub fn open_meta(
         &self,
         kind: Kind,
@@ -353,8 +343,8 @@ impl Credential {
         if kind == Kind::Chunk {
             return Err(refuse(Fault::Tag));
         }
-        let place = associated_data(self.archive(), self.epoch(), kind, id);
-        decrypt(&self.seal_key, &place, record, coder, kind, plain).map_err(refuse)?;
+        let binding = Binding::new(self.archive(), self.epoch(), kind, id);
+        decrypt(&self.seal_key, &binding, record, coder, plain).map_err(refuse)?;
         if kind != Kind::Commit && self.node_id(plain) != *id {
             return Err(refuse(Fault::Id));
         }
@@ -370,8 +360,8 @@ fn check_length(kind: Kind, plain: &[u8]) -> Result<(), SealError> {
     }
 }
 
-/// What binds a record to its archive, epoch, kind and id; 56 bytes, see `docs/format.md`, section
-/// 5.
+/// The associated data, which binds a record to its archive, epoch, kind and id: 56 bytes, see
+/// `docs/format.md`, section 5.
 pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &Id) -> [u8; 56] {
     let mut data = [0; 56];
     let fields: [(usize, &[u8]); 4] = [
@@ -388,53 +378,67 @@ pub(super) fn associated_data(archive: ArchiveId, epoch: Epoch, kind: Kind, id: 
     data
 }
 
-/// Encrypts the frame that stands after the nonce's space, in place, and appends the tag.
+/// The values that the tag of a record authenticates besides its frame.
+struct Binding<'a> {
+    kind: Kind,
+    id: &'a Id,
+    associated_data: [u8; 56],
+}
+
+impl<'a> Binding<'a> {
+    fn new(archive: ArchiveId, epoch: Epoch, kind: Kind, id: &'a Id) -> Self {
+        Self {
+            kind,
+            id,
+            associated_data: associated_data(archive, epoch, kind, id),
+        }
+    }
+}
+
+/// Encrypts the frame after the nonce's space in place, and appends the tag.
 fn encrypt(
     key: &Secret,
     nonce_key: &Secret,
-    kind: Kind,
-    id: &Id,
-    place: &[u8; 56],
+    binding: &Binding<'_>,
     seed: NonceSeed,
-    record: &mut Vec<u8>,
-) -> Result<(), SealError> {
+    mut record: Vec<u8>,
+) -> Result<Vec<u8>, SealError> {
     let (space, frame) = record
         .split_first_chunk_mut::<NONCE_BYTES>()
         .ok_or(SealError::Inner)?;
-    let nonce = hedged_nonce(nonce_key, seed, kind, id, frame);
+    let nonce = hedged_nonce(nonce_key, seed, binding, frame);
     *space = nonce;
     let cipher = XChaCha20Poly1305::new(key.expose().into());
     let tag = cipher
-        .encrypt_inout_detached(&XNonce::from(nonce), place, frame.into())
+        .encrypt_inout_detached(&XNonce::from(nonce), &binding.associated_data, frame.into())
         .map_err(|_| SealError::Inner)?;
     record.extend_from_slice(&tag);
-    Ok(())
+    Ok(record)
 }
 
-/// A generator that fails, or a machine that is cloned, repeats a nonce for the same bytes under
-/// the same id only.
+/// A nonce that depends on the sealed bytes: with a failed generator or on a cloned machine it
+/// repeats only for the same bytes under the same id.
 fn hedged_nonce(
     nonce_key: &Secret,
     seed: NonceSeed,
-    kind: Kind,
-    id: &Id,
+    binding: &Binding<'_>,
     frame: &[u8],
 ) -> [u8; NONCE_BYTES] {
-    let tag = nonce_key.tag(&[&seed.0, &[kind.number()], &id.0, frame]);
+    let tag = nonce_key.tag(&[&seed.0, &[binding.kind.number()], &binding.id.0, frame]);
     let mut nonce = [0; NONCE_BYTES];
     nonce.iter_mut().zip(tag).for_each(|(to, from)| *to = from);
     nonce
 }
 
-/// Tag first; then the frame, decompressed within the kind's bound.
+/// Checks the tag, then decodes the frame within the kind's bound.
 fn decrypt(
     key: &Secret,
-    place: &[u8; 56],
+    binding: &Binding<'_>,
     record: &[u8],
     coder: &mut Coder,
-    kind: Kind,
     plain: &mut Vec<u8>,
 ) -> Result<(), Fault> {
+    let kind = binding.kind;
     let (nonce, sealed) = record
         .split_first_chunk::<NONCE_BYTES>()
         .ok_or(Fault::Length)?;
@@ -445,13 +449,18 @@ fn decrypt(
         return Err(Fault::Length);
     }
     let mut frame = std::mem::take(&mut coder.scratch);
-    frame.resize(ciphertext.len(), 0); // what it held is overwritten, or never looked at
+    frame.resize(ciphertext.len(), 0); // old bytes are overwritten, or never read
     let cipher = XChaCha20Poly1305::new(key.expose().into());
     let opened = InOutBuf::new(ciphertext, &mut frame)
         .map_err(|_| Fault::Length)
         .and_then(|buffer| {
             cipher
-                .decrypt_inout_detached(&XNonce::from(*nonce), place, buffer, &Tag::from(*tag))
+                .decrypt_inout_detached(
+                    &XNonce::from(*nonce),
+                    &binding.associated_data,
+                    buffer,
+                    &Tag::from(*tag),
+                )
                 .map_err(|_| Fault::Tag)
         })
         .and_then(|()| coder.unframe(kind, &frame, plain));
@@ -462,10 +471,10 @@ fn decrypt(
     opened
 }
 
-/// Samples 16 places and asks whether their bytes are as evenly spread as random ones: then zstd
-/// would only cost time.
+/// Whether the bytes of 16 samples are as evenly distributed as random bytes, so that zstd would
+/// only cost time.
 ///
-/// Of 4096 random bytes about 69,600 ordered pairs are equal; what compresses has many more.
+/// Of 4096 random bytes about 69,600 ordered pairs are equal; compressible bytes have many more.
 fn looks_incompressible(plain: &[u8]) -> bool {
     const PLACES: usize = 16;
     const PLACE_BYTES: usize = 256;

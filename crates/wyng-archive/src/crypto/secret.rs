@@ -19,7 +19,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret(Box<[u8; 32]>);
 
 impl Secret {
-    /// Takes the bytes over and wipes where they were.
+    /// Takes over the bytes and wipes their old place.
     pub fn take(bytes: &mut [u8; 32]) -> Self {
         let mut secret = Self(Box::new([0; 32]));
         secret.0.copy_from_slice(bytes);
@@ -27,8 +27,8 @@ impl Secret {
         secret
     }
 
-    /// Derives the key for one purpose: BLAKE3 `derive_key` with `label` over the parts, one after
-    /// the other.
+    /// Derives the key for one purpose: BLAKE3 `derive_key` with `label` over the concatenated
+    /// parts.
     pub(super) fn derive(label: &'static str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(label);
         for part in parts {
@@ -37,7 +37,7 @@ impl Secret {
         Self::output(&mut hasher)
     }
 
-    /// Keyed BLAKE3 over the parts, one after the other, as a key of its own.
+    /// Keyed BLAKE3 over the concatenated parts, as a key.
     pub(super) fn mix(&self, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for part in parts {
@@ -46,7 +46,7 @@ impl Secret {
         Self::output(&mut hasher)
     }
 
-    /// Keyed BLAKE3 over the parts, for what is no secret: ids, nonces, commitments.
+    /// Keyed BLAKE3 over the concatenated parts, for public values: ids, nonces, commitments.
     pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for part in parts {
@@ -57,7 +57,7 @@ impl Secret {
         tag
     }
 
-    /// The bytes, for whoever hands them to a cipher. They must not be kept.
+    /// The bytes, to be passed to a cipher. The caller must not keep them.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -78,24 +78,25 @@ impl Drop for Secret {
 
 impl ZeroizeOnDrop for Secret {}
 
-/// How much stack [`wiping_stack`] wipes: more than a command's frames reach down.
+/// Length of the stack that [`wiping_stack`] wipes, bytes: more than the frames of a command use.
 const WIPED_STACK_BYTES: usize = 512 << 10;
 
-/// Does the work, then wipes the stack that it used: ciphers, hashers and moves leave parts of keys
-/// in frames that are done.
+/// Runs `work`, then wipes the stack that it used: ciphers, hashers and moves leave parts of keys
+/// in frames that have returned.
 pub fn wiping_stack<T>(work: impl FnOnce() -> T) -> T {
     let result = below(work);
     below(|| [0_u8; WIPED_STACK_BYTES].zeroize());
     result
 }
 
-/// Never inlined: what it calls has its frames below the caller's.
+/// Never inlined, so that the frames of `work` lie below the caller's.
 #[inline(never)]
 fn below<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Compares two public values that prove a secret (a commitment, a check, a MAC) in constant time.
+/// Compares two public values that prove knowledge of a secret (a commitment, a check, a MAC) in
+/// constant time.
 pub(super) fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.ct_eq(b).into()
 }

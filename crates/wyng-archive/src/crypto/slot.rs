@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Slots: a passphrase to ROOT, through Argon2id and a commitment that is checked before anything
-//! is opened.
+//! Slots: from a passphrase to ROOT, through Argon2id and a commitment that is checked before
+//! anything is opened.
 
 use std::cmp::Reverse;
 
@@ -10,58 +10,22 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 use super::keys::Root;
+use super::labels;
 use super::recovery::{RecoveryKey, RecoveryKeyError};
 use super::seal::NonceSeed;
 use super::secret::{Secret, same};
-use super::{Epoch, labels};
 use crate::damage::Fault;
 use crate::format::{Reader, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+use crate::ids::Epoch;
 
 const PASSPHRASE_MAX_BYTES: usize = 1024;
 const LANES: u32 = 1;
 
-/// How costly a guess is. Bounds are those of the format; see [`SlotParams::new`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotParams {
-    memory_kib: u32,
-    passes: u32,
-}
-
-impl SlotParams {
-    /// 256 MiB and 4 passes: about a second on one core of a laptop.
-    pub const DEFAULT: Self = Self {
-        memory_kib: 256 * 1024,
-        passes: 4,
-    };
-    /// The least that the format accepts: 64 MiB and 3 passes. For tests, and for machines with
-    /// little memory.
-    pub const LEAST: Self = Self {
-        memory_kib: 64 * 1024,
-        passes: 3,
-    };
-
-    /// Memory of 64 MiB to 1 GiB, 3 to 16 passes; `None` otherwise, before anything is allocated.
-    pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
-        let bounds = (64 * 1024..=1024 * 1024).contains(&memory_kib) && (3..=16).contains(&passes);
-        bounds.then_some(Self { memory_kib, passes })
-    }
-
-    /// Argon2's memory, KiB.
-    pub fn memory_kib(self) -> u32 {
-        self.memory_kib
-    }
-
-    /// Argon2's passes.
-    pub fn passes(self) -> u32 {
-        self.passes
-    }
-}
-
-/// What a person typed, or what was read from a file. Wiped when dropped.
+/// A passphrase as it was typed or read from a file. Wiped when dropped.
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
-    /// Takes 1 to 1024 bytes; `None` otherwise.
+    /// Takes over 1 to 1024 bytes; `None` for any other length.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
         (1..=PASSPHRASE_MAX_BYTES)
             .contains(&bytes.len())
@@ -69,24 +33,24 @@ impl Password {
     }
 }
 
-/// Why a slot gave no ROOT.
+/// Why a slot did not give ROOT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SlotError {
-    /// The slot is damaged: no passphrase can be judged by it.
+    /// The slot is damaged: it cannot tell a right passphrase from a wrong one.
     #[error("the slot is damaged: {0}")]
     Damaged(Fault),
-    /// The slot is sound, and this is not its passphrase.
+    /// The slot is intact, and the passphrase is wrong.
     #[error("the passphrase does not open this slot")]
     Refused,
-    /// The slot wants a recovery key, and this is none.
+    /// The slot requires a recovery key, and the text is none.
     #[error(transparent)]
     RecoveryKey(RecoveryKeyError),
-    /// No memory for Argon2.
+    /// Memory for Argon2 is exhausted.
     #[error("not enough memory to derive the key")]
     Memory,
 }
 
-/// Makes the slot of these clear fields: 224 bytes, in which ROOT is sealed under the password.
+/// Makes a slot with these clear fields, in which ROOT is sealed under the password.
 pub fn seal_slot(
     root: &Root,
     clear: SlotClear,
@@ -122,9 +86,9 @@ pub fn seal_slot(
     Ok(Slot::new(clear, commitment, nonce, *payload, tag.into()))
 }
 
-/// Puts slots into the order in which a passphrase is tried: by what a guess costs, cheapest first,
-/// the highest number among equals. So a store cannot hold a passphrase up for long by slots that
-/// it made: those that cost more than the right one come behind it.
+/// Sorts slots into the order in which a passphrase is tried: by the cost of a guess, cheapest
+/// first; among equals the highest number first. A store cannot delay an unlock for long with slots
+/// of its own making, because those that cost more than the right slot come after it.
 pub fn cheapest_first(slots: &mut [Slot]) {
     slots.sort_by_key(|slot| {
         let clear = slot.clear();
@@ -135,7 +99,7 @@ pub fn cheapest_first(slots: &mut [Slot]) {
     });
 }
 
-/// Opens a slot: Argon2id, commitment in constant time, and only then the payload.
+/// Opens a slot: Argon2id, then the commitment in constant time, and only then the payload.
 pub fn open_slot(slot: &Slot, password: &Password) -> Result<Root, SlotError> {
     let clear = slot.clear();
     let secret = slot_secret(clear, password)?;
@@ -160,8 +124,8 @@ pub fn open_slot(slot: &Slot, password: &Password) -> Result<Root, SlotError> {
     Ok(Root::new(root, epoch))
 }
 
-/// Argon2id with one lane: further lanes would run one after the other here, and only cost the
-/// owner.
+/// Argon2id with one lane: this implementation would run more lanes one after the other, which
+/// costs only the owner.
 fn slot_secret(clear: &SlotClear, password: &Password) -> Result<Secret, SlotError> {
     let recovery;
     let password = match clear.kind {
@@ -180,7 +144,7 @@ fn slot_secret(clear: &SlotClear, password: &Password) -> Result<Secret, SlotErr
     Ok(Secret::take(&mut out))
 }
 
-/// Without it one crafted slot could be opened by many passphrases, and test them all at once.
+/// The commitment to the secret. Without it one crafted slot could test many passphrases at once.
 fn commitment(secret: &Secret, covered: &[u8; SLOT_COMMITTED_BYTES]) -> [u8; 32] {
     Secret::derive(labels::SLOT_COMMITMENT, &[secret.expose()]).tag(&[covered])
 }
@@ -193,7 +157,7 @@ fn cipher(secret: &Secret) -> XChaCha20Poly1305 {
     )
 }
 
-/// The associated data: every clear byte, commitment included.
+/// The associated data: every clear byte, the commitment included.
 fn place(
     covered: &[u8; SLOT_COMMITTED_BYTES],
     commitment: &[u8; 32],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Tests: Poly1305 does not commit to its key. One ciphertext is made that authenticates under two
-//! session keys, as anybody who knows both can; the keyed id refuses it under either.
+//! Tests: Poly1305 does not commit to its key. A ciphertext is made that authenticates under two
+//! session keys, as anyone who knows both can do; the keyed id refuses it under either key.
 
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
@@ -9,14 +9,16 @@ use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use num_bigint::BigUint;
 
 use super::seal::{Coder, Kind, associated_data};
-use super::{ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey};
+use super::{
+    ArchiveId, Credential, DomainId, Entropy, Epoch, Id, RecordKey, Root, Secret, SessionKey,
+};
 use crate::damage::Fault;
 
 const CIPHERTEXT_BLOCKS: usize = 4;
-/// The block of the ciphertext that is solved for.
+/// Index of the ciphertext's block that is solved for.
 const FREE: usize = 1;
 
-/// Poly1305's `r` and `s` for a key and a nonce, with its arithmetic.
+/// Poly1305's `r` and `s` for a key and a nonce, and its arithmetic.
 struct Mac {
     r: BigUint,
     s: BigUint,
@@ -44,7 +46,7 @@ impl Mac {
         }
     }
 
-    /// The polynomial over whole blocks, before `s` is added.
+    /// The polynomial over whole blocks, without `s`.
     fn sum(&self, blocks: &[[u8; 16]]) -> BigUint {
         let full: BigUint = BigUint::from(1u8) << 128u32;
         blocks.iter().fold(BigUint::ZERO, |sum, block| {
@@ -64,7 +66,8 @@ impl Mac {
     }
 }
 
-/// What AEAD authenticates: associated data of 56 bytes, the ciphertext, both lengths.
+/// The blocks that the AEAD authenticates: 56 bytes of associated data, the ciphertext, both
+/// lengths.
 fn blocks(place: &[u8; 56], ciphertext: &[u8]) -> Vec<[u8; 16]> {
     let mut bytes = place.to_vec();
     bytes.resize(64, 0);
@@ -74,7 +77,7 @@ fn blocks(place: &[u8; 56], ciphertext: &[u8]) -> Vec<[u8; 16]> {
     bytes.as_chunks().0.to_vec()
 }
 
-/// Solves for the free block; `None` where the solution has more than 128 bits.
+/// Solves for the free block; `None` if every solution has more than 128 bits.
 fn collide(macs: &[Mac; 2], place: &[u8; 56]) -> Option<(Vec<u8>, [u8; 16])> {
     let (one, p) = (BigUint::from(1u8), prime());
     let mut ciphertext = vec![0; CIPHERTEXT_BLOCKS * 16];
@@ -159,10 +162,9 @@ fn a_record_that_authenticates_under_two_keys_opens_under_neither() {
         let (domain, mut chunk) = (credential.domain(DomainId([0x66; 16])), Vec::new());
         let refused = credential
             .open_chunk(
-                key,
+                RecordKey { key, id: &id },
                 &domain,
                 &mut Coder::new(0).unwrap(),
-                &id,
                 &record,
                 &mut chunk,
             )

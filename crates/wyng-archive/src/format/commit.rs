@@ -1,56 +1,59 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commit: 4 KiB that reach everything the archive owns. Layout: `docs/format.md`, section 9.
+//! The commit: 4 KiB from which everything in the archive can be reached. Layout: `docs/format.md`,
+//! section 9.
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::entries::{PackEntry, Place};
 use super::{is_chunk_size, is_pack_size};
-use crate::crypto::{DomainId, Epoch, Id};
+use crate::ids::{DomainId, Epoch, Id};
 
-/// A sealed commit.
+/// Length of a sealed commit, bytes.
 pub const COMMIT_BYTES: usize = 4096;
-/// A commit before it is sealed: [`COMMIT_BYTES`] less nonce, frame header and tag.
+/// Length of a commit before it is sealed, bytes: [`COMMIT_BYTES`] without nonce, frame header and
+/// tag.
 pub const COMMIT_PLAIN_BYTES: usize = 4052;
-/// The most live slots.
+/// Maximum number of live slots.
 pub const SLOTS_MAX: usize = 8;
 
 const FLAG_SHARED_DOMAIN: u8 = 1;
 const FLAG_TAIL: u8 = 2;
 const TAIL_BYTES: usize = 96;
-/// The longest label of a slot, in bytes of UTF-8.
+/// Maximum length of a slot's label, bytes of UTF-8.
 pub const LABEL_MAX_BYTES: usize = 32;
 
-/// What was chosen when the archive was made.
+/// The settings that were chosen when the archive was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveSettings {
-    /// Chunk size of new volumes.
+    /// Chunk size of new volumes, bytes.
     pub chunk_size_bytes: u32,
-    /// Size of every pack but the last of a run.
+    /// Size of every pack except the last pack of a run, bytes.
     pub pack_size_bytes: u32,
-    /// Committed runs before what was given up is deleted.
+    /// Hold-off of packs that were given up, committed runs.
     pub hold_off_runs: u32,
-    /// Seconds before what was given up is deleted.
+    /// Hold-off of packs that were given up, seconds.
     pub hold_off_secs: u64,
-    /// zstd's level.
+    /// zstd's level, -7 to 19.
     pub zstd_level: i8,
-    /// The one domain of all volumes, if the owner wants that.
+    /// The common domain of all volumes, if the owner chose one.
     pub shared_domain: Option<DomainId>,
 }
 
-/// The pack that holds the newest nodes of (a). It cannot name itself, so the commit names it.
+/// The pack that holds the newest nodes of the pack table. It cannot name itself, so the commit
+/// names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tail {
-    /// Its number: always the size of (a).
+    /// Its number: always the size of the pack table.
     pub number: u64,
-    /// What enters (a) with the next commit that writes nodes.
+    /// The entry that the next commit with new nodes puts into the pack table.
     pub entry: PackEntry,
 }
 
-/// The root of a tree whose nodes are found by id.
+/// The root of a tree whose nodes are found by their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeRoot {
-    /// How many indices it has.
+    /// Number of indices.
     pub size: u64,
-    /// `None` while it has no entries.
+    /// `None` while the tree has no entries.
     pub root: Option<Id>,
 }
 
@@ -62,90 +65,91 @@ impl TreeRoot {
     };
 }
 
-/// The root of (a).
+/// The root of the pack table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacksRoot {
-    /// How many indices it has.
+    /// Number of indices.
     pub size: u64,
-    /// `None` while it has no entries.
+    /// `None` while the tree has no entries.
     pub root: Option<Place>,
 }
 
-/// The root of (c).
+/// The root of the key table.
 pub type KeysRoot = TreeRoot;
 
-/// What a person calls a slot: 0 to [`LABEL_MAX_BYTES`] bytes of UTF-8 without control characters.
+/// A person's name for a slot: 0 to [`LABEL_MAX_BYTES`] bytes of UTF-8 without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SlotLabel(String);
 
 impl SlotLabel {
-    /// Takes a label; `None` if it is too long or has a control character.
+    /// A label of this text; `None` if the text is too long or has a control character.
     pub fn new(text: &str) -> Option<Self> {
         let fits = text.len() <= LABEL_MAX_BYTES && !text.chars().any(char::is_control);
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// Its text.
+    /// The label as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A live slot, as the commit lists it. Date and label stand here and not in the slot, whose bytes
-/// are in clear.
+/// A live slot, as the commit lists it. Its date and label are here and not in the slot, which is
+/// not encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRef {
-    /// Names it.
+    /// The slot's number.
     pub number: u8,
-    /// When it was made, seconds since 1970 UTC.
+    /// Time of creation, seconds since 1970 UTC.
     pub time: i64,
-    /// `H` of its bytes.
+    /// `H` of the slot's bytes.
     pub hash: [u8; 32],
-    /// See [`SlotLabel`].
+    /// The person's name for the slot.
     pub label: SlotLabel,
 }
 
 /// One state of the whole archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// 1 for the first; names the commit.
+    /// The commit's number, 1 for the first commit.
     pub generation: u64,
-    /// When it was made, seconds since 1970 UTC.
+    /// Time of creation, seconds since 1970 UTC.
     pub time: i64,
-    /// The machine that made it: 16 random bytes of its local state.
+    /// The machine that wrote the commit: 16 random bytes of its local state.
     pub writer: [u8; 16],
-    /// `H` of the commit before; zero in the first.
+    /// `H` of the previous commit; zero in the first commit.
     pub previous: [u8; 32],
     /// `H` of commit [`skip_of`]`(generation)`; zero if that is 0.
     pub skip: [u8; 32],
-    /// Backup runs so far.
+    /// Number of backup runs so far.
     pub runs: u64,
     /// The epoch of META.
     pub epoch: Epoch,
-    /// See [`ArchiveSettings`].
+    /// The archive's settings.
     pub settings: ArchiveSettings,
-    /// The number of the next slot; a number is used once.
+    /// The number of the next slot; each number is used once.
     pub next_slot: u16,
-    /// (a).
+    /// The pack table.
     pub packs: PacksRoot,
-    /// (c).
+    /// The key table.
     pub keys: KeysRoot,
-    /// (d).
+    /// The volume table.
     pub volumes: TreeRoot,
-    /// `None` until the first pack.
+    /// The newest pack; `None` before the first pack.
     pub tail: Option<Tail>,
-    /// The live slots, ascending.
+    /// The live slots in ascending order of their numbers.
     pub slots: Vec<SlotRef>,
 }
 
-/// The generation whose hash a commit carries besides the one before: its own with the lowest set
-/// bit cleared.
+/// The generation whose hash a commit carries besides that of the previous commit: its own
+/// generation with the lowest set bit cleared.
 pub fn skip_of(generation: u64) -> u64 {
     generation & generation.saturating_sub(1)
 }
 
 impl Commit {
-    /// How it lists a slot: by number and hash. `None`: the slot is not live, whatever it opens.
+    /// The commit's entry for a slot of this number and hash. `None`: the slot is not live, even if
+    /// it can be opened.
     pub fn lists(&self, number: u8, hash: &[u8; 32]) -> Option<&SlotRef> {
         self.slots
             .iter()
@@ -159,7 +163,7 @@ impl Commit {
             .saturating_add(u64::from(self.tail.is_some()))
     }
 
-    /// Its [`COMMIT_PLAIN_BYTES`].
+    /// The commit's [`COMMIT_PLAIN_BYTES`] plain bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(COMMIT_PLAIN_BYTES);
         let settings = &self.settings;
@@ -220,7 +224,7 @@ impl Commit {
         writer.finish()
     }
 
-    /// Reads a commit, which must be `generation`.
+    /// Decodes a commit, whose generation must be `generation`.
     pub fn decode(plain: &[u8], generation: u64) -> Result<Self, Malformed> {
         if plain.len() != COMMIT_PLAIN_BYTES {
             return Err(Malformed("commit length"));
@@ -297,10 +301,10 @@ impl Commit {
     }
 }
 
-/// Fills the room that a label leaves.
+/// Zeros after a label that is shorter than the maximum.
 const NO_LABEL: &[u8; LABEL_MAX_BYTES] = &[0; LABEL_MAX_BYTES];
 
-/// Stands for the root place of an empty (a).
+/// The place of the root in an empty pack table.
 const NO_PLACE: Place = Place {
     pack: 0,
     offset_bytes: 0,
@@ -308,7 +312,7 @@ const NO_PLACE: Place = Place {
     id: Id::ZERO,
 };
 
-/// A field that is present with a flag and zero without it.
+/// A field that is not zero with its flag, and zero without it.
 fn optional<const N: usize>(
     flag: bool,
     bytes: [u8; N],

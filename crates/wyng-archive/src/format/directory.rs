@@ -3,50 +3,51 @@
 //! section 7.
 
 use super::bytes::{Malformed, Reader, Writer};
-use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
+use super::record::RECORD_OVERHEAD_BYTES;
+use crate::ids::Id;
 
-/// Bytes of one entry.
+/// Length of an entry, bytes.
 pub const DIRECTORY_ENTRY_BYTES: usize = 48;
-/// The most plain bytes of a directory.
+/// Maximum length of a directory's plain bytes, bytes.
 pub const DIRECTORY_PLAIN_MAX_BYTES: usize = 8 << 20;
-/// The first byte of a directory, where a node has the number of its tree.
+/// The first byte of a directory. A node has the number of its tree there.
 const MARK: u8 = 6;
 const HEADER_BYTES: usize = 8;
 
-/// What a listed record holds, and the key that opens it.
+/// The kind of a listed record, and the key that opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
-    /// A chunk under the session key of this number.
+    /// A chunk, sealed under the session key with this number.
     Chunk {
         /// The index in the key table.
         key: u32,
     },
-    /// A node under META.
+    /// A node, sealed under META.
     Node,
 }
 
 /// One record of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// What it is found by.
+    /// The record's id.
     pub id: Id,
-    /// Where it begins.
+    /// Offset in the pack, bytes.
     pub offset_bytes: u32,
-    /// How long it is.
+    /// Length of the record, bytes.
     pub length_bytes: u32,
-    /// See [`RecordKind`].
+    /// The record's kind.
     pub kind: RecordKind,
 }
 
-/// All records of a pack, in their order.
+/// The list of all records of a pack, in the order of their offsets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directory {
-    /// Without gaps, from offset 0.
+    /// The records, without gaps, from offset 0 on.
     pub entries: Vec<DirectoryEntry>,
 }
 
 impl Directory {
-    /// Plain bytes of a directory with `count` entries.
+    /// Length of the plain bytes of a directory with `count` entries, bytes.
     pub fn plain_bytes(count: usize) -> usize {
         count
             .saturating_mul(DIRECTORY_ENTRY_BYTES)
@@ -76,8 +77,8 @@ impl Directory {
         writer.finish()
     }
 
-    /// Reads a directory that begins at `directory_offset_bytes` of its pack: its records must fill
-    /// all that lies before.
+    /// Decodes a directory that begins at `directory_offset_bytes` of its pack. Its records must
+    /// fill the pack up to there.
     pub fn decode(plain: &[u8], directory_offset_bytes: u32) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plain);
         if reader.u8()? != MARK {

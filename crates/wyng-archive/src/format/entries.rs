@@ -1,58 +1,58 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the leaves of the catalog's trees hold: packs, keys, sessions, volumes. Layouts:
+//! The entries in the leaves of the catalog's trees: packs, keys, sessions, volumes. Layouts:
 //! `docs/format.md`, section 8.
 
 use wyng_wire::BlobName;
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::{chunk_count, depth_for, is_chunk_size};
-use crate::crypto::{DomainId, Epoch, Id};
+use crate::ids::{DomainId, Epoch, Id};
 
-/// The longest name of a volume, bytes.
+/// Maximum length of a volume's name, bytes.
 pub const NAME_MAX_BYTES: usize = 200;
-/// The longest description of a volume, bytes.
+/// Maximum length of a volume's description, bytes.
 pub const DESCRIPTION_MAX_BYTES: usize = 1000;
-/// The most tags of a session.
+/// Maximum number of a session's tags.
 pub const TAGS_MAX: usize = 16;
-/// The longest tag, bytes.
+/// Maximum length of a tag, bytes.
 pub const TAG_MAX_BYTES: usize = 64;
-/// The most settings records of a session.
+/// Maximum number of a session's settings records.
 pub const SETTINGS_MAX: usize = 16;
 
 /// The 16 random bytes of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeId(pub [u8; 16]);
 
-/// What a pack is to the archive.
+/// The state of a pack in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackState {
-    /// Its records may be used and referred to.
+    /// Its records may be used and referenced.
     Live,
-    /// Nothing refers to it since this generation; it is deleted when the hold-off has passed.
+    /// Unreferenced since this generation; it is deleted when the hold-off has passed.
     GivenUp(u64),
-    /// It was missing or damaged. Asked only for what no other pack has.
+    /// It was missing or damaged. It is read only for records that no other pack has.
     Lost,
 }
 
-/// A pack in tree (a), and the tail in a commit; 88 bytes.
+/// An entry of the pack table, and the tail in a commit; 88 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackEntry {
     /// The hash of its bytes.
     pub name: BlobName,
     /// The id of its directory.
     pub directory: Id,
-    /// Its length in bytes.
+    /// Length of the pack, bytes.
     pub length_bytes: u32,
-    /// Where its directory begins.
+    /// Offset of its directory, bytes.
     pub directory_offset_bytes: u32,
-    /// How long its directory's record is.
+    /// Length of its directory's record, bytes.
     pub directory_length_bytes: u32,
-    /// See [`PackState`].
+    /// The pack's state.
     pub state: PackState,
 }
 
 impl PackEntry {
-    /// Does a range lie inside the pack? Asked before anything is read.
+    /// Whether a range lies inside the pack. Checked before anything is read.
     pub fn contains(&self, offset_bytes: u32, length_bytes: u32) -> bool {
         offset_bytes
             .checked_add(length_bytes)
@@ -105,16 +105,16 @@ impl PackEntry {
     }
 }
 
-/// Where a node of tree (a) lies; 48 bytes.
+/// The place of a node of the pack table; 48 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The number of the pack.
+    /// The number of the pack that holds the node.
     pub pack: u64,
-    /// Where its record begins.
+    /// Offset of its record, bytes.
     pub offset_bytes: u32,
-    /// How long its record is.
+    /// Length of its record, bytes.
     pub length_bytes: u32,
-    /// Its id.
+    /// The node's id.
     pub id: Id,
 }
 
@@ -137,19 +137,19 @@ impl Place {
     }
 }
 
-/// A session key's envelope in tree (c); 72 bytes. Its index is the key number.
+/// An entry of the key table: a session key's envelope; 72 bytes. Its index is the key's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// The epoch in which it was made.
+    /// The epoch in which the key was made.
     pub epoch: Epoch,
     /// HPKE's encapsulated key.
     pub enc: [u8; 32],
-    /// What the session key must derive to.
+    /// The check that the session key must derive to.
     pub check: [u8; 32],
 }
 
 impl KeyEntry {
-    /// Its 72 bytes.
+    /// Appends its 72 bytes.
     pub fn encode(&self, writer: &mut Writer) {
         writer
             .u32(self.epoch.0)
@@ -158,7 +158,7 @@ impl KeyEntry {
             .bytes(&self.check);
     }
 
-    /// Reads 72 bytes.
+    /// Decodes the next 72 bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let epoch = Epoch(reader.u32()?);
         reader.zeros(4, "reserved")?;
@@ -170,40 +170,40 @@ impl KeyEntry {
     }
 }
 
-/// A session in tree (b): everything that is needed to restore it.
+/// An entry of a session table: everything that is needed to restore the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEntry {
-    /// When its run started, seconds since 1970 UTC: its name.
+    /// Start of its run, seconds since 1970 UTC: the session's name.
     pub time: i64,
-    /// The commit that brought it.
+    /// The generation of the commit that added it.
     pub generation: u64,
-    /// Size of the volume.
+    /// Size of the volume, bytes.
     pub size_bytes: u64,
-    /// Bytes of records that it added to the archive.
+    /// Total length of the records that it added to the archive, bytes.
     pub added_bytes: u64,
-    /// Size of its chunks.
+    /// Size of its chunks, bytes.
     pub chunk_size_bytes: u32,
-    /// Taken from a running system: as after a power cut.
+    /// Whether the volume was in use: the content is as after a power cut.
     pub live: bool,
-    /// Cut short by a budget.
+    /// Whether a budget cut the run short.
     pub cut_short: bool,
     /// The domain of its content ids.
     pub domain: DomainId,
-    /// The root of its content; [`Id::ZERO`] where all is holes.
+    /// The root of its content tree; [`Id::ZERO`] if the volume has holes only.
     pub root: Id,
-    /// Content ids of the settings that go with it.
+    /// Content ids of the settings that were backed up with it.
     pub settings: Vec<Id>,
-    /// What people call it.
+    /// Tags that people gave the session.
     pub tags: Vec<String>,
 }
 
 impl SessionEntry {
-    /// How many chunks it has.
+    /// Number of chunks.
     pub fn chunk_count(&self) -> u64 {
         chunk_count(self.size_bytes, self.chunk_size_bytes)
     }
 
-    /// How many bytes chunk `index` has; 0 past the end.
+    /// Length of chunk `index`, bytes; 0 past the end.
     pub fn chunk_bytes(&self, index: u64) -> u32 {
         let begin = index.saturating_mul(u64::from(self.chunk_size_bytes));
         let rest = self.size_bytes.saturating_sub(begin);
@@ -285,24 +285,24 @@ fn decode_tag(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     text(reader.slice(length)?)
 }
 
-/// A volume in tree (d).
+/// An entry of the volume table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeEntry {
-    /// Stays when the volume is renamed.
+    /// The volume's id, which stays when the volume is renamed.
     pub id: VolumeId,
     /// The domain that the next session uses.
     pub domain: DomainId,
-    /// Size of the newest session.
+    /// Size of the newest session, bytes.
     pub size_bytes: u64,
-    /// Chunk size that the next session uses.
+    /// Chunk size that the next session uses, bytes.
     pub chunk_size_bytes: u32,
-    /// How many indices the sessions' tree has.
+    /// Number of indices in the session table.
     pub sessions_size: u64,
-    /// The root of tree (b); [`Id::ZERO`] when it is empty.
+    /// The root of the session table; [`Id::ZERO`] when it is empty.
     pub sessions_root: Id,
-    /// Unique in the archive; see [`is_volume_name`].
+    /// The volume's name, unique in the archive; see [`is_volume_name`].
     pub name: String,
-    /// For people.
+    /// A description for people.
     pub description: String,
 }
 
@@ -362,8 +362,8 @@ impl VolumeEntry {
     }
 }
 
-/// May a volume be called so? The name becomes a file's name at a restore, so it can neither hide
-/// nor climb nor be an option.
+/// Whether a volume may have this name. A restore makes it the name of a file, so it can be neither
+/// a hidden file, nor a path, nor an option.
 pub fn is_volume_name(name: &str) -> bool {
     (1..=NAME_MAX_BYTES).contains(&name.len())
         && !name.starts_with(['.', '-'])
@@ -376,8 +376,8 @@ fn text(bytes: &[u8]) -> Result<String, Malformed> {
         .map_err(|_| Malformed("UTF-8"))
 }
 
-/// Lengths that the catalog's doors keep below 256; a longer one would fail its own decoding, which
-/// every node meets before it is sealed.
+/// A length that is checked to be below 256 when it enters the catalog. A greater length would fail
+/// the decoding that every node passes before it is sealed.
 fn small(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }

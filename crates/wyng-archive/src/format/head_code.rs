@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The code of a recovery sheet: a commit's generation, the beginning of its hash, and two check
-//! digits, so that a code that was mistyped is never taken for one that shows a rollback. Layout:
-//! `docs/format.md`, section 9.2.
+//! The head code of a recovery sheet: a commit's generation, the beginning of its hash, and two
+//! check digits, so that a mistyped code is not reported as a rollback. Layout: `docs/format.md`,
+//! section 9.2.
 
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-/// Hexadecimal digits of the hash: 64 bits, which nobody meets by trying.
+/// Number of hexadecimal digits of the hash: 64 bits, too many to be matched by trial.
 const HASH_DIGITS: usize = 16;
-/// ISO 7064's MOD 97-10 finds each wrong digit and each pair of neighbours that changed places, and
-/// 96 of 97 other mistakes.
+/// ISO 7064's MOD 97-10: it finds every wrong digit, every swap of two neighbours, and 96 of 97
+/// other mistakes.
 const MODULUS: u128 = 97;
 
-/// See the module's first line.
+/// The head code of one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadCode {
     generation: u64,
     hash: u64,
 }
 
-/// Text that is no code: its form or its check digits are wrong.
+/// A text is not a head code: its form or its check digits are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the code is mistyped")]
 pub struct Mistyped;
 
 impl HeadCode {
-    /// The code of a commit with this hash of its 4096 bytes.
+    /// The head code of a commit; `hash` is that of its 4096 sealed bytes.
     pub fn of(generation: u64, hash: &[u8; 32]) -> Self {
         Self {
             generation,
@@ -35,12 +35,12 @@ impl HeadCode {
         }
     }
 
-    /// The generation that it names.
+    /// The generation of the commit.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Is this the hash of the commit that it names?
+    /// Whether the commit has this hash.
     pub fn matches(&self, hash: &[u8; 32]) -> bool {
         *self == Self::of(self.generation, hash)
     }
@@ -66,7 +66,7 @@ impl Display for HeadCode {
 impl FromStr for HeadCode {
     type Err = Mistyped;
 
-    /// Reads what a person typed: blanks around it and the case of letters do not matter.
+    /// Reads a typed head code. Surrounding blanks and the case of letters do not matter.
     fn from_str(text: &str) -> Result<Self, Mistyped> {
         let mut parts = text.trim().split('-');
         let (Some(generation), Some(hash), Some(check), None) =

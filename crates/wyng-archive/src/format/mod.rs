@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How each object is laid out, byte by byte: encode and decode, and nothing else. Each file is one
+//! The layout of each object, byte by byte: encode and decode, and nothing else. Each file is one
 //! object of `docs/format.md`.
 //!
-//! A decoder takes exactly the bytes of one object and refuses what its encoder would not have
-//! written.
+//! A decoder takes exactly the bytes of one object, and refuses bytes that its encoder cannot
+//! write.
 
 mod bytes;
 mod commit;
@@ -12,6 +12,7 @@ mod entries;
 mod head_code;
 mod node;
 mod pack;
+mod record;
 mod slot;
 
 pub use bytes::{Malformed, Reader, Writer};
@@ -29,24 +30,41 @@ pub use entries::{
 pub use head_code::{HeadCode, Mistyped};
 pub use node::{
     ContentTree, FANOUT, KeysTree, NODE_PLAIN_MAX_BYTES, Node, PacksTree, SessionsTree, Shape,
-    VolumesTree, depth_for,
+    VolumesTree,
 };
 pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
-pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind};
+pub use record::RECORD_OVERHEAD_BYTES;
+pub(crate) use record::{CODING_RAW, CODING_ZSTD, FRAME_HEADER_BYTES, NONCE_BYTES, TAG_BYTES};
+pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind, SlotParams};
 
-/// The largest chunk.
+/// Maximum size of a chunk, bytes.
 pub const CHUNK_SIZE_MAX_BYTES: usize = 1 << 20;
-/// The smallest chunk; the programs offer 64 KiB and more, smaller ones are for tests.
+/// Minimum size of a chunk, bytes. The programs offer at least 64 KiB; smaller chunks are for
+/// tests.
 pub const CHUNK_SIZE_MIN_BYTES: usize = 512;
 
-/// A power of two within the bounds.
+/// Whether this is a chunk size: a power of two within the bounds.
 pub fn is_chunk_size(bytes: u32) -> bool {
     bytes.is_power_of_two()
         && usize::try_from(bytes)
             .is_ok_and(|bytes| (CHUNK_SIZE_MIN_BYTES..=CHUNK_SIZE_MAX_BYTES).contains(&bytes))
 }
 
-/// How many chunks a volume of `size_bytes` has; 0 for an empty one.
+/// Number of chunks of a volume of `size_bytes`; 0 for an empty volume.
 pub fn chunk_count(size_bytes: u64, chunk_size_bytes: u32) -> u64 {
     size_bytes.div_ceil(u64::from(chunk_size_bytes).max(1))
+}
+
+/// Minimum depth of a tree that holds `size` entries: 0 for no entry, 1 for up to 32, 2 for up to
+/// 1024; at most 13.
+pub fn depth_for(size: u64) -> u8 {
+    let (mut depth, mut room) = (0u8, 1u128);
+    if size == 0 {
+        return 0;
+    }
+    while depth == 0 || room < u128::from(size) {
+        room = room.saturating_mul(32);
+        depth = depth.saturating_add(1);
+    }
+    depth
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The node of the one radix tree, for each of the five things that it holds. Layout:
-//! `docs/format.md`, section 8.
+//! The node of the radix tree, for each of the five kinds of tree. Layout: `docs/format.md`,
+//! section 8.
 
 use std::fmt;
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::entries::{KeyEntry, PackEntry, Place, SessionEntry, VolumeEntry};
-use crate::crypto::Id;
+use crate::ids::Id;
 
-/// Children of a node.
+/// Number of children of a node.
 pub const FANOUT: usize = 32;
-/// The most plain bytes of a node.
+/// Maximum length of a node's plain bytes, bytes.
 pub const NODE_PLAIN_MAX_BYTES: usize = 256 * 1024;
 const HEADER_BYTES: usize = 8;
 
-/// What a tree holds in its leaves, and how its nodes name each other.
+/// A kind of tree: the entries of its leaves, and how its nodes name each other.
 pub trait Shape: Sized {
-    /// Its number in the format.
+    /// The tree's number in the format.
     const TREE: u8;
     /// A leaf's entry.
     type Value: Clone + PartialEq + fmt::Debug;
@@ -25,11 +25,11 @@ pub trait Shape: Sized {
 
     /// Appends a leaf's entry.
     fn encode_value(value: &Self::Value, writer: &mut Writer);
-    /// Reads a leaf's entry.
+    /// Decodes a leaf's entry.
     fn decode_value(reader: &mut Reader<'_>) -> Result<Self::Value, Malformed>;
     /// Appends a child's name.
     fn encode_child(child: &Self::Child, writer: &mut Writer);
-    /// Reads a child's name.
+    /// Decodes a child's name.
     fn decode_child(reader: &mut Reader<'_>) -> Result<Self::Child, Malformed>;
 }
 
@@ -61,25 +61,25 @@ macro_rules! found_by_id {
 }
 
 found_by_id!(
-    /// A session's content: chunk number to content id.
+    /// The content tree of a session: chunk number to content id.
     ContentTree = 1, Id,
     |id: &Id, writer: &mut Writer| { writer.bytes(&id.0); },
     |reader: &mut Reader<'_>| reader.array().map(Id)
 );
 found_by_id!(
-    /// (b): a volume's sessions.
+    /// The session table of a volume.
     SessionsTree = 3, SessionEntry, SessionEntry::encode, SessionEntry::decode
 );
 found_by_id!(
-    /// (c): the envelopes of session keys.
+    /// The key table: the envelopes of session keys.
     KeysTree = 4, KeyEntry, KeyEntry::encode, KeyEntry::decode
 );
 found_by_id!(
-    /// (d): the volumes.
+    /// The volume table.
     VolumesTree = 5, VolumeEntry, VolumeEntry::encode, VolumeEntry::decode
 );
 
-/// (a): the packs. Its nodes name each other by place, because it is what finds packs.
+/// The pack table. Its nodes name each other by place, because packs are found through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacksTree;
 
@@ -102,23 +102,23 @@ impl Shape for PacksTree {
     }
 }
 
-/// A node: a leaf with entries or an inner node with children, at most [`FANOUT`] of them, at least
-/// one when it is stored.
+/// A node: a leaf with entries, or an inner node with children. It has at most [`FANOUT`] of them,
+/// and at least one when it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node<S: Shape> {
-    /// Level 0.
+    /// A node of level 0, with entries.
     Leaf(Box<[Option<S::Value>; FANOUT]>),
-    /// Level 1 and above.
+    /// A node of level 1 or above, with children.
     Inner {
-        /// Its height above the leaves.
+        /// Height above the leaves.
         level: u8,
-        /// What stands below.
+        /// The names of the children.
         children: Box<[Option<S::Child>; FANOUT]>,
     },
 }
 
 impl<S: Shape> Node<S> {
-    /// An empty node. It is never stored so.
+    /// An empty node, which is never stored.
     pub fn empty(level: u8) -> Self {
         if level == 0 {
             Self::Leaf(Box::new([const { None }; FANOUT]))
@@ -130,7 +130,7 @@ impl<S: Shape> Node<S> {
         }
     }
 
-    /// Its height above the leaves.
+    /// Height above the leaves.
     pub fn level(&self) -> u8 {
         match self {
             Self::Leaf(_) => 0,
@@ -138,7 +138,7 @@ impl<S: Shape> Node<S> {
         }
     }
 
-    /// Has it no children?
+    /// Whether it has neither entries nor children.
     pub fn is_empty(&self) -> bool {
         self.bitmap() == 0
     }
@@ -156,7 +156,7 @@ impl<S: Shape> Node<S> {
         }
     }
 
-    /// The canonical bytes: what is named by its keyed hash, and sealed.
+    /// The canonical bytes, of which the keyed hash is the id, and which are sealed.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(HEADER_BYTES + FANOUT * 32);
         writer
@@ -177,8 +177,8 @@ impl<S: Shape> Node<S> {
         writer.finish()
     }
 
-    /// Reads a node that must be of this tree and `level`; of the indices from its base on, `room`
-    /// exist.
+    /// Decodes a node, which must be of this tree and `level`. The tree has `room` indices from the
+    /// node's first index on.
     pub fn decode(plain: &[u8], level: u8, room: u64) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plain);
         if reader.u8()? != S::TREE {
@@ -230,18 +230,4 @@ impl<S: Shape> Node<S> {
         reader.end()?;
         Ok(node)
     }
-}
-
-/// The least depth whose tree holds `size` entries: 0 for none, 1 up to 32, 2 up to 1024. At most
-/// 13.
-pub fn depth_for(size: u64) -> u8 {
-    let (mut depth, mut room) = (0u8, 1u128);
-    if size == 0 {
-        return 0;
-    }
-    while depth == 0 || room < u128::from(size) {
-        room = room.saturating_mul(32);
-        depth = depth.saturating_add(1);
-    }
-    depth
 }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a pack is filled: which record still fits, where it lies, and how long the pack becomes. It
-//! never touches the bytes.
+//! Filling a pack: whether a record fits, its offset, and the length of the pack. The bytes
+//! themselves are not touched here.
 
 use super::directory::{DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind};
-use crate::crypto::{Id, RECORD_OVERHEAD_BYTES};
+use super::record::RECORD_OVERHEAD_BYTES;
+use crate::ids::Id;
 
-/// The smallest pack, also of a run's last one.
+/// Minimum size of a pack, bytes, also of the last pack of a run.
 pub const PACK_SIZE_MIN_BYTES: u32 = 64 * 1024;
-/// The largest pack.
+/// Maximum size of a pack, bytes.
 pub const PACK_SIZE_MAX_BYTES: u32 = 64 << 20;
 const PACK_SIZE_STEP_BYTES: u32 = 4096;
 
-/// May an archive with this chunk size have packs of this size?
+/// Whether an archive with this chunk size may have packs of this size.
 pub fn is_pack_size(pack_size_bytes: u32, chunk_size_bytes: u32) -> bool {
     (PACK_SIZE_MIN_BYTES..=PACK_SIZE_MAX_BYTES).contains(&pack_size_bytes)
         && pack_size_bytes.is_multiple_of(PACK_SIZE_STEP_BYTES)
         && chunk_size_bytes <= pack_size_bytes / 2
 }
 
-/// Padmé: the next length of which only the highest bits vary, at most 12 % more. It leaks O(log
-/// log) bits of a length.
+/// Padmé: rounds a length up to the next one of which only the highest bits vary, by at most 12 %.
+/// The result leaks O(log log) bits of the length.
 pub fn padme(length_bytes: u64) -> u64 {
     let Some(exponent) = length_bytes.checked_ilog2() else {
         return length_bytes;
@@ -32,7 +33,7 @@ pub fn padme(length_bytes: u64) -> u64 {
     length_bytes.saturating_add(mask) & !mask
 }
 
-/// The records of a pack that is being filled.
+/// The layout of a pack that is being filled.
 #[derive(Debug)]
 pub struct PackLayout {
     size_bytes: u32,
@@ -50,23 +51,23 @@ impl PackLayout {
         }
     }
 
-    /// Nothing in it yet?
+    /// Whether it has no record yet.
     pub fn is_empty(&self) -> bool {
         self.directory.entries.is_empty()
     }
 
-    /// Where the next record begins, and in the end the directory.
+    /// Offset of the next record, or in the end of the directory, bytes.
     pub fn end_bytes(&self) -> u32 {
         self.end_bytes
     }
 
-    /// What is in it.
+    /// The records that were placed so far.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// Bytes that are free for `record_count` further records, with room kept for a directory that
-    /// does not compress.
+    /// Free space for `record_count` more records, bytes. Room for a directory that does not
+    /// compress is kept.
     pub fn room_bytes(&self, record_count: usize) -> u32 {
         let count = self.directory.entries.len().saturating_add(record_count);
         let plain = Directory::plain_bytes(count);
@@ -80,7 +81,8 @@ impl PackLayout {
             .saturating_sub(directory)
     }
 
-    /// Places one record; `None` when it does not fit, and nothing has changed then.
+    /// Places one record and returns its offset, bytes. `None` when the record does not fit;
+    /// nothing changes then.
     pub fn push(&mut self, id: Id, kind: RecordKind, length_bytes: u32) -> Option<u32> {
         if length_bytes > self.room_bytes(1) {
             return None;
@@ -96,8 +98,9 @@ impl PackLayout {
         Some(offset_bytes)
     }
 
-    /// How long the pack is when its directory's record has `directory_bytes`: its full size, or
-    /// for a run's last pack the next Padmé size of what it holds, at least 64 KiB.
+    /// Length of the pack, bytes, when its directory's record has `directory_bytes`: the full size,
+    /// or for the last pack of a run the length of its records, rounded up by Padmé, at least 64
+    /// KiB.
     pub fn length_bytes(&self, directory_bytes: u32, last_of_run: bool) -> u32 {
         if !last_of_run {
             return self.size_bytes;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The slot: the only object with clear text. Layout only; `crypto` derives, commits and opens.
+//! The slot: the only object with unencrypted fields. Layout only; `crypto` derives, commits and
+//! opens.
 //!
 //! ```text
 //!   0 │ "wyngslot"                                                    │
@@ -16,44 +17,81 @@
 //! ```
 
 use super::bytes::{Malformed, Reader, Writer};
-use crate::crypto::{ArchiveId, SlotParams};
 use crate::damage::Fault;
+use crate::ids::ArchiveId;
 
-/// Every slot has exactly so many bytes.
+/// Length of a slot, bytes.
 pub const SLOT_BYTES: usize = 224;
-/// The clear bytes that the commitment covers.
+/// Length of the clear fields that the commitment covers, bytes.
 pub const SLOT_COMMITTED_BYTES: usize = 80;
 const MAGIC: &[u8; 8] = b"wyngslot";
 const SUITE: u8 = 1;
 
-/// What opens a slot.
+/// The cost of one guess of the passphrase. The format bounds it; see [`SlotParams::new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotParams {
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl SlotParams {
+    /// 256 MiB and 4 passes: about a second on one core of a laptop.
+    pub const DEFAULT: Self = Self {
+        memory_kib: 256 * 1024,
+        passes: 4,
+    };
+    /// The minimum of the format: 64 MiB and 3 passes. For tests, and for machines with little
+    /// memory.
+    pub const LEAST: Self = Self {
+        memory_kib: 64 * 1024,
+        passes: 3,
+    };
+
+    /// A cost of 64 MiB to 1 GiB and 3 to 16 passes; `None` out of these bounds.
+    pub fn new(memory_kib: u32, passes: u32) -> Option<Self> {
+        let bounds = (64 * 1024..=1024 * 1024).contains(&memory_kib) && (3..=16).contains(&passes);
+        bounds.then_some(Self { memory_kib, passes })
+    }
+
+    /// Argon2's memory, KiB.
+    pub fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Number of Argon2's passes.
+    pub fn passes(self) -> u32 {
+        self.passes
+    }
+}
+
+/// The kind of secret that opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotKind {
-    /// What a person remembers.
+    /// A passphrase, which a person remembers.
     Passphrase,
-    /// What is printed.
+    /// A recovery key, which is printed.
     RecoveryKey,
 }
 
-/// The clear fields, but for the commitment.
+/// The clear fields except for the commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotClear {
-    /// Names the slot in the store; used once in an archive's life.
+    /// The slot's number, from which its name in the store follows. Used once in an archive's life.
     pub number: u8,
-    /// See [`SlotKind`].
+    /// The kind of secret that opens the slot.
     pub kind: SlotKind,
-    /// The archive that it opens.
+    /// The archive that the slot opens.
     pub archive: ArchiveId,
-    /// Argon2's memory, 65536 to 1048576 KiB.
+    /// Argon2's memory, KiB: 65536 to 1048576.
     pub memory_kib: u32,
-    /// Argon2's passes, 3 to 16.
+    /// Number of Argon2's passes: 3 to 16.
     pub passes: u32,
     /// Argon2's salt.
     pub salt: [u8; 32],
 }
 
 impl SlotClear {
-    /// Bytes 0 to 79.
+    /// The encoded fields: bytes 0 to 79 of the slot.
     pub fn encode(&self) -> [u8; SLOT_COMMITTED_BYTES] {
         let kind = match self.kind {
             SlotKind::Passphrase => 0,
@@ -113,7 +151,7 @@ impl SlotClear {
     }
 }
 
-/// A whole slot whose fields are within bounds and whose last field fits. Nothing in it is proven
+/// A slot whose fields are within bounds and whose checksum matches. Nothing about it is proven
 /// before it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
@@ -125,7 +163,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Puts a slot together.
+    /// A slot of these fields.
     pub fn new(
         clear: SlotClear,
         commitment: [u8; 32],
@@ -147,7 +185,7 @@ impl Slot {
         &self.clear
     }
 
-    /// Proves the key that opens the payload.
+    /// The commitment to the key that opens the payload.
     pub fn commitment(&self) -> &[u8; 32] {
         &self.commitment
     }
@@ -182,8 +220,8 @@ impl Slot {
         bytes
     }
 
-    /// Reads a slot. The last field tells damage from a wrong passphrase; it protects against
-    /// nobody.
+    /// Decodes a slot. The checksum in its last field tells damage from a wrong passphrase; it is
+    /// no protection against an attacker.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         if bytes.len() != SLOT_BYTES {
             return Err(Fault::Length);

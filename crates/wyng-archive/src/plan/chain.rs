@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The chain of commits: how descent is proven in few steps, and how the newest is found without a
+//! The chain of commits: proving descent in few steps, and finding the newest commit without a
 //! listing.
 
 use crate::format::skip_of;
 
-/// So many copies of a commit in a row must be absent before it is believed that there are no more.
+/// Number of consecutive copies of a commit that must be absent before the search for more copies
+/// ends.
 pub const COPIES_ABSENT: u8 = 4;
 
-/// From commit `generation` on the way to the older `goal`: the next generation whose hash this
+/// On the way from commit `generation` to the older `goal`: the next generation, whose hash this
 /// commit carries.
 ///
 /// `None` when `goal` is not older.
@@ -23,19 +24,19 @@ pub fn earlier_step(generation: u64, goal: u64) -> Option<u64> {
     }
 }
 
-/// No archive has so many commits: one a second would take 35,000 years. A store that shows more
-/// lies.
+/// Maximum generation: at one commit a second it takes 35,000 years. A store that shows more
+/// commits lies.
 pub const GENERATION_MAX: u64 = 1 << 40;
 
-/// The generations after `newest` that are probed before it is believed to be the newest: a store
-/// may hide up to 63 in a row without effect.
+/// The generations after `newest` that must be absent before `newest` is taken for the newest
+/// commit. A store that hides up to 63 commits in a row has no effect.
 pub fn head_probes(newest: u64) -> impl Iterator<Item = u64> {
     let first = newest.saturating_add(1);
     first..=newest.saturating_add(64)
 }
 
-/// The next generation to ask for, between one that `exists` and one that is `absent` (`None`: none
-/// is known yet); `None` when they meet, or past [`GENERATION_MAX`].
+/// The next generation to probe, between one that `exists` and one that is `absent` (`None` if no
+/// absent one is known yet). Returns `None` when the two meet, or past [`GENERATION_MAX`].
 pub fn next_probe(exists: u64, absent: Option<u64>) -> Option<u64> {
     match absent {
         None => (exists < GENERATION_MAX).then_some(exists.saturating_mul(2).max(1)),

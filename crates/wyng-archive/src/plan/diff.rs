@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Comparing two trees in the time of their difference: equal children are not entered.
+//! Comparing two trees. Equal children are not entered, so that the time depends on the difference
+//! alone.
 //!
-//! Content ids of two deduplication domains are not comparable; the caller compares only sessions
+//! Content ids of two deduplication domains cannot be compared; the caller compares only sessions
 //! of one domain.
 
 use std::marker::PhantomData;
@@ -9,7 +10,8 @@ use std::marker::PhantomData;
 use super::{Nodes, Root, Under, child_base};
 use crate::format::{FANOUT, Node, Shape};
 
-/// Calls `visit` with each index at which the trees differ, ascending, and what each has there.
+/// Calls `visit` with each index at which the trees differ, in ascending order, and with both
+/// entries.
 pub fn diff<S, N, F>(
     a: &Root<S::Child>,
     b: &Root<S::Child>,
@@ -109,7 +111,7 @@ where
     }
 }
 
-/// One of the two trees at one place.
+/// One of the two trees, at the place that is being compared.
 struct Side<S: Shape> {
     node: Option<Node<S>>,
     lower: Option<(S::Child, u8)>,

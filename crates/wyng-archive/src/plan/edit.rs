@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Editing a tree in one pass: entries are set in ascending order, every node is written once, and
-//! only one path is in memory.
+//! one path is in memory.
 
 use super::{NodesMut, Root, Under, child_base, covers, slot_of};
 use crate::format::{FANOUT, Node, Shape, depth_for};
@@ -8,7 +8,7 @@ use crate::format::{FANOUT, Node, Shape, depth_for};
 /// Why an edit failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError<E> {
-    /// The caller broke the rule: indices ascend, and lie below the size.
+    /// The caller broke the rule that indices ascend and are below the size.
     #[error("entries must be set in ascending order below the size")]
     Order,
     /// A node could not be loaded or stored.
@@ -16,28 +16,28 @@ pub enum EditError<E> {
     Nodes(E),
 }
 
-/// Makes a new tree from an old one. What is not touched is shared.
+/// Makes a new tree from an old tree. Untouched nodes are shared.
 pub struct Editor<S: Shape> {
     size: u64,
     shrinks: bool,
-    /// From the root down to the leaf that was touched last.
+    /// The nodes from the root to the leaf that was touched last.
     path: Vec<Frame<S>>,
-    /// The first index that may still be set.
+    /// The lowest index that may still be set.
     next: u64,
 }
 
 struct Frame<S: Shape> {
     base: u64,
     node: Node<S>,
-    /// What the node is stored as; returned again if nothing changes.
+    /// The name of the node as it is stored; returned again if nothing changes.
     stored: Option<S::Child>,
-    /// A lower tree that stands at child 0, some levels further down.
+    /// The root of a lower tree and its height: it belongs at child 0, some levels further down.
     lower: Option<(S::Child, u8)>,
     changed: bool,
 }
 
 impl<S: Shape> Editor<S> {
-    /// Begins with `old`, which becomes a tree of `size` indices. What lies past the new size is
+    /// Begins with `old`, which becomes a tree of `size` indices. Entries past the new size are
     /// dropped.
     pub fn new<N: NodesMut<S>>(
         old: &Root<S::Child>,
@@ -59,7 +59,7 @@ impl<S: Shape> Editor<S> {
         Ok(editor)
     }
 
-    /// Sets or (with `None`) removes one entry. Indices must ascend.
+    /// Sets one entry, or removes it with `None`. Indices must ascend.
     pub fn set<N: NodesMut<S>>(
         &mut self,
         index: u64,
@@ -85,8 +85,8 @@ impl<S: Shape> Editor<S> {
         Ok(())
     }
 
-    /// Writes the nodes on the way to `index` anew, though nothing in them changes. The index may
-    /// still be set after it.
+    /// Rewrites the nodes on the path to `index`, even if nothing in them changes. The index may
+    /// still be set afterwards.
     pub fn touch<N: NodesMut<S>>(
         &mut self,
         index: u64,
@@ -101,12 +101,12 @@ impl<S: Shape> Editor<S> {
         Ok(())
     }
 
-    /// Writes what is still open, and gives the new tree.
+    /// Writes the nodes that are still open, and returns the new tree.
     pub fn finish<N: NodesMut<S>>(
         mut self,
         nodes: &mut N,
     ) -> Result<Root<S::Child>, EditError<N::Error>> {
-        // Closing a node drops its children past the end; so the node in which the end lies must be
+        // Closing a node drops its children past the end, so the node that contains the end must be
         // on the path.
         let end_inside = self
             .path
@@ -125,7 +125,7 @@ impl<S: Shape> Editor<S> {
         })
     }
 
-    /// Makes the leaf that covers `index` the end of the path.
+    /// Moves the path to the leaf that covers `index`.
     fn seek<N: NodesMut<S>>(
         &mut self,
         index: u64,
@@ -152,8 +152,8 @@ impl<S: Shape> Editor<S> {
         Ok(())
     }
 
-    /// Stores the last node of the path if it changed, and hands its name to the one above, or out
-    /// when it was the root.
+    /// Stores the last node of the path if it changed, and puts its name into its parent. Returns
+    /// the name.
     fn close_last<N: NodesMut<S>>(
         &mut self,
         nodes: &mut N,
@@ -265,7 +265,7 @@ impl<S: Shape> Frame<S> {
     }
 }
 
-/// The old tree from height `level`: a higher one is cut to what stands under its children 0.
+/// The old tree seen from height `level`: a higher tree is cut to the subtree under its children 0.
 fn cut_to<S: Shape, N: NodesMut<S>>(
     old: &Root<S::Child>,
     level: u8,
@@ -290,7 +290,7 @@ fn cut_to<S: Shape, N: NodesMut<S>>(
     Ok(Under::below(child, own, level))
 }
 
-/// Stores nodes with the one child 0, until a tree of height `own` has height `level`.
+/// Stores nodes with child 0 alone, until a tree of height `own` has height `level`.
 fn lift<S: Shape, N: NodesMut<S>>(
     mut child: S::Child,
     own: u8,

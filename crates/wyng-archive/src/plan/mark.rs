@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Marking what a tree reaches, and asking about it. Nodes that were seen before are not entered
+//! Marking what a tree reaches, and searching it. Nodes that were seen before are not entered
 //! again, so shared parts cost nothing.
 
 use std::collections::HashMap;
 
 use super::{Nodes, Root};
-use crate::crypto::Id;
 use crate::format::{Node, Shape};
+use crate::ids::Id;
 
-/// Calls `first` with each node's name, which says whether it was not marked yet, and `value` with
-/// each entry below such nodes.
+/// Calls `first` with each node's name, and `value` with each entry of the leaves for which `first`
+/// was true. `first` returns whether the node was not marked before.
 pub fn mark<S, N, F, V>(
     root: &Root<S::Child>,
     nodes: &mut N,
@@ -52,8 +52,8 @@ where
     Ok(())
 }
 
-/// Does `fits` say yes to any name below the root, of a node or of an entry? `known` remembers what
-/// was found below each node.
+/// Whether `fits` is true for any name below the root, of a node or of an entry. `known` remembers
+/// the result for each node.
 pub fn any<S, N, F>(
     root: &Root<Id>,
     nodes: &mut N,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions;
-//! nodes come from a [`Nodes`].
+//! Work on trees and commits: edit, walk, compare, mark, descend. Pure functions; nodes are loaded
+//! through a [`Nodes`].
 
 mod chain;
 mod diff;
@@ -18,33 +18,33 @@ pub use walk::{Walk, get};
 
 use crate::format::{Node, Shape, depth_for};
 
-/// Where nodes are loaded from.
+/// A source of nodes.
 pub trait Nodes<S: Shape> {
     /// Why a node could not be loaded.
     type Error;
 
-    /// The node `child` of height `level`, below which `room` indices exist: [`Node::decode`]
-    /// checks both.
+    /// Loads the node `child` of height `level`; the tree has `room` indices from the node's first
+    /// index on. [`Node::decode`] checks both.
     fn load(&mut self, child: &S::Child, level: u8, room: u64) -> Result<Node<S>, Self::Error>;
 }
 
-/// Where new nodes go too.
+/// A source of nodes that also stores new nodes.
 pub trait NodesMut<S: Shape>: Nodes<S> {
-    /// Stores a node that is not empty, and names it.
+    /// Stores a node that is not empty, and returns its name.
     fn save(&mut self, node: &Node<S>) -> Result<S::Child, Self::Error>;
 }
 
-/// A tree: how many indices it has, and its root, if it has entries.
+/// A tree: its number of indices, and its root if it has entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root<C> {
-    /// Indices are below this.
+    /// Number of indices.
     pub size: u64,
-    /// `None` while nothing is in it.
+    /// The root; `None` while the tree has no entries.
     pub child: Option<C>,
 }
 
 impl<C> Root<C> {
-    /// A tree of `size` indices with nothing in it.
+    /// A tree of `size` indices without entries.
     pub fn empty(size: u64) -> Self {
         Self { size, child: None }
     }
@@ -55,13 +55,14 @@ impl<C> Root<C> {
     }
 }
 
-/// Which of the 32 children of a node of height `level` leads to `index`.
+/// The child of a node of height `level` that leads to `index`, 0 to 31.
 fn slot_of(index: u64, level: u8) -> usize {
     let shifted = index.checked_shr(shift(level)).unwrap_or(0);
     usize::try_from(shifted & 31).unwrap_or(0)
 }
 
-/// Where child `slot` of a node at `base` begins; `None` past the last index there is.
+/// The first index of child `slot` of a node whose first index is `base`; `None` past the highest
+/// possible index.
 fn child_base(base: u64, level: u8, slot: usize) -> Option<u64> {
     let span = 1u64.checked_shl(shift(level))?;
     u64::try_from(slot)
@@ -70,7 +71,7 @@ fn child_base(base: u64, level: u8, slot: usize) -> Option<u64> {
         .checked_add(base)
 }
 
-/// Does a node of height `level` at `base` cover `index`?
+/// Whether a node of height `level` at `base` covers `index`.
 fn covers(base: u64, level: u8, index: u64) -> bool {
     let above = shift(level.saturating_add(1));
     base.checked_shr(above).unwrap_or(0) == index.checked_shr(above).unwrap_or(0)
@@ -80,19 +81,19 @@ fn shift(level: u8) -> u32 {
     u32::from(level).saturating_mul(5)
 }
 
-/// What stands at a place of a tree that is looked at from a height which the tree itself may not
-/// have.
+/// The subtree at a place of a tree, seen from a height that the tree itself may not have.
 #[derive(Clone, Copy)]
 enum Under<C> {
     Nothing,
-    /// A node of just this height.
+    /// A node of exactly this height.
     Node(C),
-    /// The root of a lower tree: it stands below, through children 0 that were never stored.
+    /// The root of a lower tree and its height: it is reached through children 0 that were never
+    /// stored.
     Lower(C, u8),
 }
 
 impl<C: Copy> Under<C> {
-    /// The tree `root`, looked at from height `level`, at least its own.
+    /// The tree `root`, seen from height `level`, which is at least its own height.
     fn root(root: &Root<C>, level: u8) -> Self {
         match (root.child, root.level()) {
             (Some(child), Some(own)) if own == level => Self::Node(child),
@@ -101,7 +102,7 @@ impl<C: Copy> Under<C> {
         }
     }
 
-    /// A lower tree's root, looked at from height `level`.
+    /// The root of a tree of height `own`, seen from height `level`.
     fn below(child: C, own: u8, level: u8) -> Self {
         if own == level {
             Self::Node(child)

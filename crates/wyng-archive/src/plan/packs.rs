@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading tree (a) from right to left: the entry of each pack is known before a node in it is
-//! needed.
+//! Reading the pack table from right to left, so that the entry of each pack is known before a node
+//! in that pack is needed.
 
 use std::collections::BTreeMap;
 
 use super::child_base;
-use crate::crypto::Id;
 use crate::damage::{Class, Damage, Fault};
 use crate::format::{Commit, Node, PackEntry, PacksTree, Place, depth_for};
+use crate::ids::Id;
 
-/// Why the packs could not be read.
+/// Why the pack table could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PacksError<E> {
-    /// A node names a pack that is not known yet, or a place outside of it.
+    /// A node names a pack that is not known yet, or a place outside of its pack.
     #[error(transparent)]
     Damage(#[from] Damage),
     /// A node could not be loaded.
-    #[error("a node of the packs' tree could not be loaded")]
+    #[error("a node of the pack table could not be loaded")]
     Nodes(E),
 }
 
-/// All packs of a commit by number, the tail among them. `load` reads the node at a place of a pack
-/// that is already known.
+/// All packs of a commit by number, the tail included. `load` reads the node at a place of a known
+/// pack.
 pub fn read_packs<E, F>(
     commit: &Commit,
     load: &mut F,
@@ -35,7 +35,7 @@ where
         .map(|tail| (tail.number, tail.entry))
         .collect();
     let size = commit.packs.size;
-    // Children are pushed in ascending order, so the last one, the highest, is taken first.
+    // Children are pushed in ascending order, so the highest is taken first.
     let mut open: Vec<(Place, u8, u64)> = commit
         .packs
         .root
@@ -79,7 +79,7 @@ fn names_are_unique(packs: &BTreeMap<u64, PackEntry>) -> Result<(), Damage> {
         Some((twice, _)) => Err(Damage::new(
             Class::Pack,
             twice.0,
-            Fault::Shape("it stands twice among the packs"),
+            Fault::Shape("it is in the pack table twice"),
         )),
         None => Ok(()),
     }

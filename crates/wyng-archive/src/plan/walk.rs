@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading a tree: one entry, or all from an index on, with only one path in memory.
+//! Reading a tree: one entry, or all entries from an index on, with one path in memory.
 
 use super::{Nodes, Root, child_base, slot_of};
 use crate::format::{FANOUT, Node, Shape};
@@ -20,15 +20,15 @@ pub fn get<S: Shape, N: Nodes<S>>(
 /// All entries in ascending order.
 pub struct Walk<S: Shape> {
     size: u64,
-    /// Nodes from the root down, each with its base and the slot to look at next.
+    /// The nodes from the root down, each with its first index and the slot that is visited next.
     path: Vec<(Node<S>, u64, usize)>,
-    /// The root, until it is loaded.
+    /// The root and its height, until it is loaded.
     begin: Option<(S::Child, u8)>,
     from: u64,
 }
 
 impl<S: Shape> Walk<S> {
-    /// Begins with the first entry at or after `index`.
+    /// A walk that begins with the first entry at or after `index`.
     pub fn from(root: &Root<S::Child>, index: u64) -> Self {
         Self {
             size: root.size,
@@ -39,7 +39,6 @@ impl<S: Shape> Walk<S> {
     }
 
     /// The next entry, with its index.
-    #[allow(clippy::should_implement_trait)] // an iterator could not be handed its nodes
     pub fn next<N: Nodes<S>>(
         &mut self,
         nodes: &mut N,
@@ -97,7 +96,7 @@ impl<S: Shape> Walk<S> {
         nodes: &mut N,
     ) -> Result<(), N::Error> {
         let node = nodes.load(child, level, self.size.saturating_sub(base))?;
-        // Of the nodes on the way to `from` only what lies at or after it is looked at.
+        // In the nodes on the path to `from` only the entries at or after it are visited.
         let slot = if self.from > base {
             if super::covers(base, level, self.from) {
                 slot_of(self.from, level)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Fixed keys and strategies for values of the format.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test uses a part
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "each test file uses another part")]
 
 use proptest::prelude::*;
 use wyng_archive::BlobName;
@@ -23,7 +24,7 @@ pub(crate) fn credential() -> Credential {
     root().credential(ARCHIVE).unwrap()
 }
 
-/// A generator that returns one byte for ever.
+/// The entropy of a generator that returns the same byte for ever.
 pub(crate) fn entropy(byte: u8) -> Entropy {
     Entropy {
         kernel: Secret::take(&mut [byte; 32]),
@@ -176,7 +177,7 @@ fn tree_root() -> impl Strategy<Value = TreeRoot> {
         })
 }
 
-/// Commits as they can be: what decodes must be one of these.
+/// All possible commits: every commit that decodes is one of them.
 pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     let fixed = (
         1..u64::MAX,

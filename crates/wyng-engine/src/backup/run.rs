@@ -820,11 +820,10 @@ impl<P: Parts> Run<P> {
                         part.into_iter()
                             .zip(seeds)
                             .map(|((id, range), seed)| {
-                                let mut record = Vec::new();
                                 let chunk = bytes.get(range).unwrap_or_default();
                                 credential
-                                    .seal_chunk(&task_key, coder, &id, chunk, seed, &mut record)
-                                    .map(|()| (id, record))
+                                    .seal_chunk(&task_key, coder, &id, chunk, seed)
+                                    .map(|record| (id, record))
                             })
                             .collect::<SealedRecords>()
                     })?,

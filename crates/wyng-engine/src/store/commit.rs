@@ -403,16 +403,8 @@ pub(crate) fn seal_commit(
 ) -> Result<KnownCommit, Failure> {
     let seed = NonceSeed(random.draw()?);
     let name = credential.commit_name(commit.generation);
-    let mut bytes = Vec::new();
-    credential
-        .seal_meta(
-            Kind::Commit,
-            coder,
-            &Id(name.0),
-            &commit.encode(),
-            seed,
-            &mut bytes,
-        )
+    let bytes = credential
+        .seal_meta(Kind::Commit, coder, &Id(name.0), &commit.encode(), seed)
         .map_err(|error| internal(&error.to_string()))?;
     Ok(KnownCommit {
         generation: commit.generation,

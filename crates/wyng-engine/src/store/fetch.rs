@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
+use wyng_archive::crypto::{Credential, DataKey, Domain, Id, RecordKey, SessionKey};
 use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
 use wyng_archive::plan::{Nodes, PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
@@ -360,7 +360,13 @@ impl ChunkReader {
                     .get(&record.key)
                     .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
                 let mut chunk = rooms.pop().unwrap_or_default();
-                credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
+                credential.open_chunk(
+                    RecordKey { key, id: &id },
+                    &domain,
+                    coder,
+                    sealed,
+                    &mut chunk,
+                )?;
                 if chunk.len() != usize_of(record.wanted.plain_bytes) {
                     return Err(refuse(Fault::Length));
                 }

@@ -459,12 +459,10 @@ fn seal<P: Parts>(
     plain: &[u8],
 ) -> Result<Vec<u8>, Failure> {
     let seed = NonceSeed(tools.random.draw()?);
-    let mut record = Vec::new();
     tools
         .credential
-        .seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record)
-        .map_err(|error| internal(&error.to_string()))?;
-    Ok(record)
+        .seal_meta(kind, tools.pool.coder(), id, plain, seed)
+        .map_err(|error| internal(&error.to_string()))
 }
 
 /// Writes into a pack and says where what follows begins.

@@ -9,7 +9,9 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wyng_archive::crypto::{Coder, Credential, Domain, DomainId, Id, Kind, SessionKey, slot_name};
+use wyng_archive::crypto::{
+    Candidates, Coder, Credential, Domain, DomainId, Id, Kind, RecordKey, SessionKey, slot_name,
+};
 use wyng_archive::format::{
     COMMIT_BYTES, ContentTree, Directory, KeysTree, Malformed, PackEntry, PackState, RecordKind,
     SLOT_BYTES, SessionEntry, SessionsTree, VolumeEntry, VolumesTree,
@@ -1075,11 +1077,12 @@ impl Opener {
             .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
         let likely = self.fitted.load(Ordering::Relaxed);
         let fitting = self.credential.open_chunk_of_any(
-            key,
-            &self.domains,
-            likely,
+            RecordKey { key, id },
+            Candidates {
+                all: &self.domains,
+                first: likely,
+            },
             coder,
-            id,
             record,
             plain,
         )?;

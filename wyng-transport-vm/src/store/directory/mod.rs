@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked one
-//! component at a time from the open folder, and no symbolic link is followed on the way. Anything
-//! else that lies in the folder is left alone.
+//! The store in a folder: the blob `abcdef…` is the file `ab/abcdef…`. Every path is walked from
+//! the open folder one component at a time, without following symbolic links. Other files in the
+//! folder are left alone.
 
+mod folder;
 mod medium;
 mod reading;
 mod temporary;
@@ -20,19 +21,11 @@ use rustix::io::Errno;
 use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::{Prune, StoreError};
+use folder::{FOLDER, FOLDER_MODE};
 use temporary::Temporaries;
 
-/// Folders are the helper's user's own. Blobs are ciphertext, but nobody else has a use for them.
-const FOLDER_MODE: Mode = Mode::RWXU;
-
-/// How every folder is opened: as a folder, and the last component not through a link.
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
-/// A store is made only where so much fits beside the reserve: elsewhere not even the backup of an
-/// empty disk would.
+/// Minimum free space beyond the reserve for creating a store, bytes: less would not hold the
+/// backup of an empty disk.
 const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// An open folder full of blobs.
@@ -44,13 +37,22 @@ pub(crate) struct Directory {
     from_disk: medium::FromDisk,
 }
 
+/// What a folder must hold to be opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Nothing: a store is made of it.
+    EmptyFolder,
+    /// At least one blob.
+    Store,
+}
+
 impl Directory {
-    /// Opens `folder` for what `service` needs; makes its last component if `create` asks for it.
+    /// Opens `folder` for a service. With `create` its last component is made.
     pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
         let opened = if create {
             Self::make(service, folder)
         } else {
-            Self::open_folder(service, create, folder)
+            Self::open_folder(service, Expected::Store, folder)
         };
         opened.map_err(|status| {
             let known = || {
@@ -67,16 +69,20 @@ impl Directory {
 
     fn make(service: Service, folder: &Path) -> Result<Self, OpenStatus> {
         let made = make_folder(folder)?;
-        Self::open_folder(service, true, folder).inspect_err(|_| {
-            // What could not become a store is not left behind.
+        Self::open_folder(service, Expected::EmptyFolder, folder).inspect_err(|_| {
+            // A folder that could not become a store is removed again.
             if made {
                 let _ = rmdir(folder);
             }
         })
     }
 
-    fn open_folder(service: Service, create: bool, folder: &Path) -> Result<Self, OpenStatus> {
-        // The owner chose this path, and may have made it of links.
+    fn open_folder(
+        service: Service,
+        expected: Expected,
+        folder: &Path,
+    ) -> Result<Self, OpenStatus> {
+        // The owner chose this path, which may contain links.
         let root = openat(
             CWD,
             folder,
@@ -85,17 +91,17 @@ impl Directory {
         )
         .map_err(open_status)?;
         let holds = holds(&root).map_err(open_status)?;
-        match (create, holds) {
-            (true, Holds::Nothing) | (false, Holds::Blobs) => {}
-            (true, _) => return Err(OpenStatus::NotEmpty),
-            (false, _) => return Err(OpenStatus::Empty),
+        match (expected, holds) {
+            (Expected::EmptyFolder, Holds::Nothing) | (Expected::Store, Holds::Blobs) => {}
+            (Expected::EmptyFolder, _) => return Err(OpenStatus::NotEmpty),
+            (Expected::Store, _) => return Err(OpenStatus::Empty),
         }
         let temporaries = match service {
             Service::Push => prepare_push(&root)?,
             Service::Prune => prepare_writes(&root).map(|()| Temporaries::Unnamed)?,
             Service::Fetch => prepare_fetch(&root).map(|()| Temporaries::Unnamed)?,
         };
-        if create {
+        if expected == Expected::EmptyFolder {
             if space(&root)
                 .map_err(open_status)?
                 .leaves_less_than(RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES))
@@ -126,7 +132,7 @@ impl Directory {
         }
     }
 
-    /// The folder `ab` of a blob, made durably if it is missing.
+    /// The folder `ab` of a blob; a missing one is made durably.
     fn shard_for_writing(&self, shard: [u8; 2]) -> Result<OwnedFd, Errno> {
         if let Some(folder) = self.shard(shard)? {
             return Ok(folder);
@@ -155,8 +161,8 @@ impl Prune for Directory {
             Err(Errno::NOENT) => false,
             Err(errno) => return Err(StoreError::at_name("delete a blob", errno)),
         };
-        // What an earlier run deleted and did not live to settle is settled too: hence also when
-        // nothing was there.
+        // Also when the blob did not exist: an earlier run may have deleted it and been killed
+        // before that was durable.
         self.deleted_from.insert(shard, folder);
         Ok(was_there)
     }
@@ -172,11 +178,11 @@ impl Prune for Directory {
     }
 }
 
-/// What is free in a file system.
+/// The free space of a file system.
 #[derive(Clone, Copy)]
 struct Space {
     free_bytes: u64,
-    /// A file system without blocks states no limit.
+    /// False: the file system has no blocks and states no limit.
     limited: bool,
 }
 
@@ -185,7 +191,7 @@ impl Space {
         self.limited && self.free_bytes < bytes
     }
 
-    /// In whole MiB; more than fits the frame is as good as the most that does.
+    /// The free space, MiB, capped at the highest number of the frame.
     fn free_mib(self) -> u32 {
         u32::try_from(self.free_bytes >> 20)
             .unwrap_or(u32::MAX)
@@ -218,7 +224,7 @@ fn shard_of(hex: &[u8; 64]) -> [u8; 2] {
     [first, second]
 }
 
-/// What a folder holds, as far as it matters.
+/// The relevant contents of a folder.
 enum Holds {
     Nothing,
     Blobs,
@@ -231,7 +237,7 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         match name {
-            // Every new ext file system has the last one.
+            // Every new ext file system has a lost+found.
             b"." | b".." | b"lost+found" => {}
             _ if temporary::is_left_by_a_try(name) => {}
             _ if is_shard(root, name) => return Ok(Holds::Blobs),
@@ -247,8 +253,7 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
 
 fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    // An entry that cannot be looked at is no shard that anybody could use; the other entries
-    // decide.
+    // An entry that cannot be examined is no usable shard; the other entries decide.
     let is_folder = || {
         statat(root, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
@@ -256,11 +261,11 @@ fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(is_digit) && is_folder()
 }
 
-/// Makes the folder durably, if it is missing; whether it was.
+/// Makes a missing folder durably. Returns whether it was missing.
 fn make_folder(folder: &Path) -> Result<bool, OpenStatus> {
     let made = match mkdir(folder, FOLDER_MODE) {
         Ok(()) => true,
-        // An earlier run may have made it, and not lived to settle it.
+        // An earlier run may have made it, and been killed before that was durable.
         Err(Errno::EXIST) => false,
         Err(errno) => return Err(open_status(errno)),
     };
@@ -281,7 +286,7 @@ fn make_folder(folder: &Path) -> Result<bool, OpenStatus> {
 
 fn prepare_push(root: &OwnedFd) -> Result<Temporaries, OpenStatus> {
     prepare_writes(root)?;
-    // A shard that an earlier run made and did not live to settle.
+    // An earlier run may have made a shard, and been killed before that was durable.
     fsync(root).map_err(open_status)?;
     let temporaries = Temporaries::of(root).map_err(open_status)?;
     if temporaries == Temporaries::Named {
@@ -309,12 +314,12 @@ fn prepare_writes(root: &OwnedFd) -> Result<(), OpenStatus> {
 
 fn prepare_fetch(root: &OwnedFd) -> Result<(), OpenStatus> {
     accessat(root, c".", Access::EXEC_OK, AtFlags::empty()).map_err(open_status)?;
-    // A push that was killed between giving a name and making it durable must not show a blob that
-    // a power cut takes back.
+    // A push may have been killed after it gave a blob its name and before the name was durable. A
+    // blob must not be shown if a power cut can undo its name.
     syncfs(root).map_err(open_status)
 }
 
-/// Why names could not be tried.
+/// The status if the trial of a name fails.
 fn unsuitable(errno: Errno) -> OpenStatus {
     match errno {
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOENT => {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Listing and reading the blobs of the folder. Whether they are what they should be is not known
-//! here.
+//! Listing and reading the blobs of the folder. Their bytes are not verified here.
 
 use std::os::fd::OwnedFd;
 
@@ -14,13 +13,14 @@ use crate::store::{Blob, Fetch, StoreError};
 
 const OPENING: &str = "open a blob";
 
-/// How a blob is opened: not through a link, and without waiting for the other end of a pipe.
+/// The flags with which a blob is opened: not through a link, and without waiting for the other end
+/// of a pipe.
 pub(super) const BLOB: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// A blob's file, open.
+/// The open file of a blob.
 pub(crate) struct FolderBlob {
     file: OwnedFd,
     length_bytes: u64,
@@ -44,8 +44,7 @@ impl Fetch for Directory {
                     complete = false;
                     break;
                 };
-                // Anything that is not named as a blob of this shard is foreign, or a file on its
-                // way in.
+                // Any other name is that of a foreign or a temporary file.
                 let Some(name) = BlobName::from_hex(entry.file_name().to_bytes())
                     .filter(|name| name.0.first() == Some(&byte))
                 else {
@@ -55,7 +54,7 @@ impl Fetch for Directory {
                     Ok(stat) if is_file(stat.st_mode) => {
                         visit(&name, stat.st_size.try_into().unwrap_or(0))?
                     }
-                    // A link or folder, or deleted since.
+                    // A link or folder, or a blob that was deleted meanwhile.
                     Ok(_) | Err(Errno::NOENT) => {}
                     Err(_) => complete = false,
                 }
@@ -77,7 +76,7 @@ impl Fetch for Directory {
         let Some(shard) = self.shard_of_blob(&hex)? else {
             return Ok(None);
         };
-        // Looked at first: to open a device or a pipe can do something.
+        // Examined before it is opened, because opening a device or a pipe can have effects.
         if look(&shard, &hex)?.is_none() {
             return Ok(None);
         }
@@ -87,7 +86,7 @@ impl Fetch for Directory {
             Err(Errno::NXIO) => return Err(StoreError::Foreign { step: OPENING }),
             Err(errno) => return Err(StoreError::at_name(OPENING, errno)),
         };
-        // And once more: it may be another one by now.
+        // Examined again, because the name may lead to another file by now.
         let stat = fstat(&file).map_err(|errno| StoreError::at_name(OPENING, errno))?;
         if !is_file(stat.st_mode) {
             return Err(StoreError::Foreign { step: OPENING });
@@ -100,7 +99,7 @@ impl Fetch for Directory {
     }
 }
 
-/// The length of what lies under a blob's name, if that is a file and there.
+/// The length of the file under a blob's name, bytes, if it exists.
 pub(super) fn look(shard: &OwnedFd, hex: &[u8; 64]) -> Result<Option<u64>, StoreError> {
     match statat(shard, &hex[..], AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if is_file(stat.st_mode) => Ok(Some(stat.st_size.try_into().unwrap_or(0))),
@@ -113,8 +112,7 @@ pub(super) fn look(shard: &OwnedFd, hex: &[u8; 64]) -> Result<Option<u64>, Store
 }
 
 impl Directory {
-    /// The shard of a blob, if it is there. Something foreign in the place of a shard holds no
-    /// blobs.
+    /// The shard of a blob, if it exists. Something else in its place is no shard.
     fn shard_of_blob(&self, hex: &[u8; 64]) -> Result<Option<OwnedFd>, StoreError> {
         match self.shard(shard_of(hex)) {
             Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Files that have no name yet. Where the file system has them, they truly have none, and a dead
-//! helper leaves nothing; elsewhere (FAT, some network file systems) they are hidden files, locked
-//! while their writer lives.
+//! Temporary files of blobs that have no name yet. Where the file system supports it, they have no
+//! name at all, and a killed helper leaves nothing; elsewhere (FAT, some network file systems) they
+//! are hidden files, which are locked while their writer lives.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,35 +14,35 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use wyng_wire::BlobName;
 
-use super::FOLDER;
+use super::folder::FOLDER;
 
-/// Blobs are never written again; their owner may still read them.
+/// The mode of a blob's file: only the helper's user may use it.
 const BLOB_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// How a file is made that must not be there.
+/// The flags with which a file is made that must not exist.
 const NEW: OFlags = OFlags::CREATE
     .union(OFlags::EXCL)
     .union(OFlags::RDWR)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Live temporaries of one name at once: two bodies of one call, twice over.
+/// Maximum number of temporary files of one name: two bodies of a call, for two calls.
 const TRIES: u8 = 4;
 
-/// Which kind of temporary file a store can have.
+/// The kinds of temporary files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Temporaries {
-    /// `O_TMPFILE`, given a name by a hard link.
+    /// `O_TMPFILE`, which gets its name by a hard link.
     Unnamed,
-    /// `.HEX.N` in the shard, given its name by a hard link, or by a rename that replaces nothing,
-    /// or by one that replaces a file which only this process can have made.
+    /// `.HEX.N` in the shard, which gets its name by a hard link, by a rename that replaces
+    /// nothing, or by a rename that replaces a file which this process has made.
     Named,
 }
 
 impl Temporaries {
-    /// Tries an unnamed file, which leaves nothing.
+    /// The kind that the file system supports. Tried with an unnamed file, which leaves nothing.
     pub(super) fn of(root: &OwnedFd) -> Result<Self, Errno> {
-        // It gets its name through /proc.
+        // An unnamed file gets its name through /proc.
         if statat(CWD, c"/proc/self/fd", AtFlags::empty()).is_err() {
             return Ok(Self::Named);
         }
@@ -56,12 +56,12 @@ impl Temporaries {
     }
 }
 
-/// A file without its final name, in the folder where it will have it: a link or rename never
-/// crosses folders, which is what the oldest Landlock forbids.
+/// A file without its final name, in the folder where it will get it: links and renames never cross
+/// folders, which the oldest Landlock forbids.
 pub(super) struct Temporary {
     pub(super) file: File,
     pub(super) shard: OwnedFd,
-    /// The hidden name, while it has one.
+    /// The hidden name, while the file has one.
     hidden: Option<[u8; 67]>,
 }
 
@@ -84,7 +84,7 @@ impl Temporary {
         }
     }
 
-    /// Gives the file its name, and fails with `EXIST` if that is taken. Not durable yet.
+    /// Gives the file its name; fails with `EXIST` if the name is taken. Not durable yet.
     pub(super) fn publish(&mut self, hex: &[u8; 64]) -> Result<(), Errno> {
         let Some(hidden) = self.hidden else {
             let unnamed = [
@@ -108,7 +108,7 @@ impl Temporary {
             AtFlags::empty(),
         ) {
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {}
-            // The hidden name goes when this is dropped.
+            // The hidden name is removed when this is dropped.
             linked => return linked,
         }
         match renameat_with(
@@ -125,9 +125,9 @@ impl Temporary {
         Ok(())
     }
 
-    /// Where neither a link nor a rename says that a name is taken (exFAT): whoever makes an empty
-    /// file under the name has it, and nobody else replaces that file. A crash in between leaves it
-    /// empty; a name that is taken so is never used again.
+    /// Where neither a link nor a rename reports that a name is taken (exFAT): the process that
+    /// makes an empty file under the name owns it, and no other process replaces that file. A crash
+    /// in between leaves an empty file, whose name is never used again.
     fn claim(&self, hidden: &[u8; 67], hex: &[u8; 64]) -> Result<(), Errno> {
         openat(&self.shard, &hex[..], NEW, BLOB_MODE)?;
         renameat_with(
@@ -142,7 +142,7 @@ impl Temporary {
         })
     }
 
-    /// Drops the hidden name, if there is one. A crash before this leaves a file that the next
+    /// Removes the hidden name, if there is one. A crash before that leaves a file that the next
     /// sweep removes.
     pub(super) fn unhide(&mut self) {
         if let Some(hidden) = self.hidden.take() {
@@ -157,17 +157,17 @@ impl Drop for Temporary {
     }
 }
 
-/// The name that is tried in a new store; no blob has it.
+/// The name with which a new store is tried; no blob has it.
 const TRIED: BlobName = BlobName([0; 32]);
 
-/// Whether a run that was cut while it tried a new store left this.
+/// Whether this name was left by a run that was killed while it tried a new store.
 pub(super) fn is_left_by_a_try(name: &[u8]) -> bool {
     let hidden = name.strip_prefix(b".").filter(|_| is_hidden_name(name));
     hidden.unwrap_or(name).starts_with(&TRIED.to_hex())
 }
 
-/// Tries whether a second file is kept from a name that a first one has: without that, two writers
-/// could not be told apart. Leaves nothing.
+/// Tries whether a second file is refused a name that a first file has: two writers depend on it.
+/// Leaves nothing.
 pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(), Errno> {
     let hex = TRIED.to_hex();
     let _ = unlinkat(root, &hex[..], AtFlags::empty());
@@ -183,8 +183,8 @@ pub(super) fn try_to_be_exclusive(kind: Temporaries, root: &OwnedFd) -> Result<(
     tried
 }
 
-/// Removes the hidden files of helpers that died, from every shard. One that is locked is alive,
-/// and stays. A shard that cannot be read is passed over: what is left in it is in nobody's way.
+/// Removes the hidden files of killed helpers from every shard. A locked file belongs to a living
+/// helper, and stays. A shard that cannot be read is skipped, because hidden files do no harm.
 pub(super) fn sweep(root: &OwnedFd) {
     for byte in 0..=u8::MAX {
         let Ok(shard) = openat(root, format!("{byte:02x}").as_str(), FOLDER, Mode::empty()) else {
@@ -215,8 +215,8 @@ fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), 
         let name = hidden_name(hex, number);
         remove_if_dead(shard, &name);
         match openat(shard, &name[..], NEW, BLOB_MODE) {
-            // A sweep of another helper may come between creation and lock; then it has the file,
-            // or has removed it.
+            // A sweep of another helper may come between creation and lock; it then has locked or
+            // removed the file.
             Ok(file) if is_mine(&file, shard, &name) => return Ok((file, name)),
             Ok(_) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
@@ -225,7 +225,7 @@ fn create_named(shard: &OwnedFd, hex: &[u8; 64]) -> Result<(OwnedFd, [u8; 67]), 
     Err(Errno::BUSY)
 }
 
-/// `.HEX.N`
+/// The hidden name of a blob's temporary file: `.HEX.N`.
 fn hidden_name(hex: &[u8; 64], number: u8) -> [u8; 67] {
     let mut name = [b'.'; 67];
     for (place, digit) in name.iter_mut().skip(1).zip(hex) {
@@ -250,13 +250,13 @@ fn remove_if_dead(shard: &OwnedFd, name: &[u8]) {
         return;
     };
     if is_mine(&file, shard, name) {
-        // What cannot be removed is in nobody's way: a listing does not show it.
+        // A file that cannot be removed does no harm: a listing does not show it.
         let _ = unlinkat(shard, name, AtFlags::empty());
     }
 }
 
-/// Locks the file, and says whether this process has it alone and it still is what the name leads
-/// to.
+/// Locks the file. Returns whether this process holds the lock and the name still leads to the
+/// file.
 fn is_mine(file: &OwnedFd, shard: &OwnedFd, name: &[u8]) -> bool {
     let same = |file: &OwnedFd| -> Result<bool, Errno> {
         flock(file, FlockOperation::NonBlockingLockExclusive)?;
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_name_is_had_by_one() {
+    fn a_name_is_claimed_only_once() {
         let folder = tempfile::tempdir().unwrap();
         let create =
             || Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_cannot_be_used_is_given_back() {
+    fn a_claim_that_cannot_be_used_is_undone() {
         let folder = tempfile::tempdir().unwrap();
         let temporary =
             Temporary::create(Temporaries::Named, open_folder(folder.path()), &HEX).unwrap();

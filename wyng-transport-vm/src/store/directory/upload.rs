@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Putting a blob into the folder if its name is absent: write, make durable, name, make durable.
-//! Nothing that exists is ever written to, and it is read only to compare it with what came under
-//! its name.
+//! Storing a blob in the folder if its name is free: write, make durable, name, make durable. An
+//! existing file is never written to, and is read only to compare it with a blob of the same name.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,12 +13,12 @@ use super::medium::drop_pages;
 use super::reading::{BLOB, is_file, look};
 use super::temporary::Temporary;
 use super::{Directory, shard_of, space};
-use crate::store::{Placed, Push, StoreError, Upload};
+use crate::store::{Placed, Push, Reserve, StoreError, Upload};
 
-/// How much of each blob is compared at once.
+/// Length of the parts in which two blobs are compared, bytes.
 const COMPARE_BYTES: usize = 256 * 1024;
 
-/// A blob on its way into the folder.
+/// A blob that is being stored in the folder.
 pub(crate) struct FolderUpload {
     temporary: Temporary,
     hex: [u8; 64],
@@ -32,9 +31,9 @@ impl Push for Directory {
         &self,
         name: &BlobName,
         length_bytes: u32,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<FolderUpload, StoreError> {
-        if !may_use_reserve {
+        if reserve == Reserve::Kept {
             let space = space(&self.root)
                 .map_err(|errno| StoreError::in_writing("ask for free space", errno))?;
             if space.leaves_less_than(RESERVE_BYTES.saturating_add(length_bytes.into())) {
@@ -66,9 +65,9 @@ impl Upload for FolderUpload {
     }
 
     fn finish(mut self) -> Result<Placed, StoreError> {
-        // Before the name: no power cut may leave a name that leads to half a blob. The file is
-        // given up if this fails, never synced again: the kernel may have dropped what it could not
-        // write.
+        // Before the name, because a power cut must not leave a name of half a blob. If this fails,
+        // the file is given up instead of synced again: the kernel may have dropped the pages that
+        // it could not write.
         fdatasync(&self.temporary.file)
             .map_err(|errno| StoreError::in_writing("make a blob durable", errno))?;
         match self.temporary.publish(&self.hex) {
@@ -77,11 +76,11 @@ impl Upload for FolderUpload {
             Err(errno) => return Err(StoreError::at_name("name a blob", errno)),
         }
         self.temporary.unhide();
-        // Once more behind the name: btrfs logs no file without one. Elsewhere this is the sync
+        // Again after the name, because btrfs logs no file without one. Elsewhere this is the sync
         // that the folder needs anyway.
         settle(&self.temporary.file)?;
         settle(&self.temporary.shard)?;
-        // The page cache is left as it was: nobody reads a backup soon, and the next blob takes the
+        // Nothing stays in the page cache: a backup is not read soon, and the next blob can use the
         // same pages.
         drop_pages(&self.temporary.file);
         Ok(Placed::New)
@@ -89,8 +88,8 @@ impl Upload for FolderUpload {
 }
 
 impl FolderUpload {
-    /// The name is taken: by what? What an earlier run left there may not be durable yet, and is
-    /// when this says `Same`.
+    /// Compares the blob with the file that has its name. A file of an earlier run may not be
+    /// durable yet; with `Same` it is.
     fn compare(&self) -> Result<Placed, StoreError> {
         let taken = match look(&self.temporary.shard, &self.hex).and_then(|_| self.open_taken()) {
             Ok(taken) => taken,
@@ -100,12 +99,12 @@ impl FolderUpload {
             }
             Err(problem) => return Err(problem),
         };
-        // Durable first: only then its pages can be dropped, and what is compared is what the disk
-        // has.
+        // Made durable first: only then its pages can be dropped, so that the bytes on the disk are
+        // compared.
         settle(&taken)?;
         drop_pages(&taken);
         let compared = same_bytes(&self.temporary.file, &taken);
-        drop_pages(&taken); // and nothing of it stays in memory
+        drop_pages(&taken); // nothing of it stays in memory
         match compared {
             Ok(true) => {}
             Ok(false) => return Ok(Placed::Different),
@@ -133,7 +132,7 @@ impl FolderUpload {
     }
 }
 
-/// A sync that fails here leaves a name of which nobody knows whether it stays.
+/// Syncs a file that has its name. If that fails, it is unknown whether the name stays.
 fn settle(file: impl AsFd) -> Result<(), StoreError> {
     fsync(&file).map_err(|errno| StoreError::Failed {
         step: "make a name durable",
@@ -141,7 +140,7 @@ fn settle(file: impl AsFd) -> Result<(), StoreError> {
     })
 }
 
-/// Which of two files could not be read.
+/// The one of two files that could not be read.
 enum Compared {
     Ours(Errno),
     Taken,
@@ -171,7 +170,7 @@ fn same_bytes(ours: impl AsFd, taken: impl AsFd) -> Result<bool, Compared> {
     }
 }
 
-/// Fills `place`; fewer bytes mean the end of the file.
+/// Fills `place` and returns the number of bytes; fewer at the end of the file.
 fn pread_full(file: impl AsFd, place: &mut [u8], offset_bytes: u64) -> Result<usize, Errno> {
     let mut filled = 0_usize;
     while let Some(room @ [_, ..]) = place.get_mut(filled..) {
@@ -197,7 +196,7 @@ mod tests {
 
     use rustix::fs::CWD;
 
-    use super::super::FOLDER;
+    use super::super::folder::FOLDER;
     use super::super::medium::FromDisk;
     use super::super::temporary::Temporaries;
     use super::*;
@@ -215,7 +214,9 @@ mod tests {
     }
 
     fn put(store: &Directory, bytes: &[u8]) -> Placed {
-        let mut upload = store.begin(&NAME, bytes.len() as u32, true).unwrap();
+        let mut upload = store
+            .begin(&NAME, bytes.len() as u32, Reserve::Usable)
+            .unwrap();
         upload.write(bytes).unwrap();
         upload.finish().unwrap()
     }
@@ -225,7 +226,7 @@ mod tests {
         for kind in [Temporaries::Named, Temporaries::Unnamed] {
             let folder = tempfile::tempdir().unwrap();
             let store = store(folder.path(), kind);
-            // Longer than one step of the comparison, and no multiple of it.
+            // Longer than one step of the comparison, and not a multiple of it.
             let mut bytes = vec![3; COMPARE_BYTES + 10];
             assert_eq!(put(&store, &bytes), Placed::New, "{kind:?}");
             assert_eq!(put(&store, &bytes), Placed::Same, "{kind:?}");
@@ -253,7 +254,11 @@ mod tests {
         for kind in [Temporaries::Named, Temporaries::Unnamed] {
             let folder = tempfile::tempdir().unwrap();
             let store = store(folder.path(), kind);
-            store.begin(&NAME, 3, true).unwrap().write(b"abc").unwrap();
+            store
+                .begin(&NAME, 3, Reserve::Usable)
+                .unwrap()
+                .write(b"abc")
+                .unwrap();
             assert_eq!(
                 fs::read_dir(folder.path().join("ab")).unwrap().count(),
                 0,

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From the bytes of OPEN to a place. Nothing of them is ever printed.
+//! From the address in OPEN to a folder. No part of the address is ever printed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-/// The folder of `dir:/absolute/path`. Nothing for another scheme, a relative path, one that climbs
-/// with `..`, or one with control characters: a line feed is kept for what may follow a destination
-/// in a later version.
-pub(super) fn folder(destination: &[u8]) -> Option<&Path> {
-    let path = destination.strip_prefix(b"dir:")?;
+/// The folder of `dir:/absolute/path`. `None` for another scheme, a relative path, a path with
+/// `..`, or a path with control characters: a later version may put more behind a line feed.
+pub(super) fn folder(address: &[u8]) -> Option<&Path> {
+    let path = address.strip_prefix(b"dir:")?;
     if path.iter().any(u8::is_ascii_control) {
         return None;
     }
@@ -34,7 +33,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for destination in [
+        for address in [
             &b""[..],
             b"dir:",
             b"dir:relative",
@@ -47,7 +46,7 @@ mod tests {
             b"dir:/a\nb",
             b"DIR:/a",
         ] {
-            assert_eq!(folder(destination), None, "{}", destination.escape_ascii());
+            assert_eq!(folder(address), None, "{}", address.escape_ascii());
         }
     }
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `[profiles.NAME]`: an archive, volumes and options under one name.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::checks::{check_word, positive};
+use crate::mistake::Found;
+use crate::quantity::{parse_bytes, parse_secs};
+
+const DAY_SECS: u64 = 86_400;
+
+/// The archive, volumes and options of `--profile`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// The name of the archive.
+    pub archive: String,
+    /// The names of the volumes, each one of [`Config::volumes`](crate::Config::volumes).
+    pub volumes: Vec<String>,
+    /// Whether the volumes are in use: their sessions are marked as crash-consistent.
+    pub live: bool,
+    /// Whether an unchanged volume gets no session.
+    pub skip_unchanged: bool,
+    /// Maximum age of a volume's newest session before a backup is overdue, seconds.
+    pub backup_overdue_secs: u64,
+    /// Maximum time since a blob was read before a verify is overdue, seconds; `None`: never
+    /// overdue.
+    pub verify_overdue_secs: Option<u64>,
+    /// Maximum that one `verify` reads, bytes; `None`: everything.
+    pub verify_budget_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenProfile {
+    archive: Spanned<String>,
+    volumes: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    live: bool,
+    #[serde(default)]
+    skip_unchanged: bool,
+    backup_overdue: Option<Spanned<String>>,
+    verify_overdue: Option<Spanned<String>>,
+    verify_budget: Option<Spanned<String>>,
+}
+
+impl WrittenProfile {
+    pub(crate) fn check(
+        self,
+        name: &Spanned<String>,
+        known: &BTreeSet<String>,
+        found: &mut Found,
+    ) -> Option<Profile> {
+        found.check(check_word(&self.archive));
+        let volumes: Vec<String> = match self.volumes {
+            None => known.iter().cloned().collect(),
+            Some(names) => {
+                let mut seen = BTreeSet::new();
+                for name in &names {
+                    if !known.contains(name.as_ref()) {
+                        found.note(
+                            name,
+                            format!("there is no volume {:?}", name.as_ref()),
+                            "Add it to [volumes], as NAME = \"/path\".",
+                        );
+                    } else if !seen.insert(name.as_ref()) {
+                        found.note(
+                            name,
+                            format!("volume {:?} is listed twice", name.as_ref()),
+                            "Remove one of them.",
+                        );
+                    }
+                }
+                names.into_iter().map(Spanned::into_inner).collect()
+            }
+        };
+        if volumes.is_empty() {
+            found.note(
+                name,
+                format!("profile {:?} has no volume", name.as_ref()),
+                "Name some from [volumes]; without `volumes` it has all of them.",
+            );
+        }
+        let mut duration = |text: Option<Spanned<String>>| {
+            Some(found.check(positive(&text?, parse_secs, "\"3d\", \"12h\"")))
+        };
+        let (backup_overdue, verify_overdue) =
+            (duration(self.backup_overdue), duration(self.verify_overdue));
+        let budget = self
+            .verify_budget
+            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        Some(Profile {
+            archive: self.archive.into_inner(),
+            volumes,
+            live: self.live,
+            skip_unchanged: self.skip_unchanged,
+            backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
+            verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
+            verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The operations that a service needs of a store, one small trait each, so that the push path
+//! cannot even name a read. The meaning of blobs is not known here.
+
+use std::os::fd::BorrowedFd;
+
+use wyng_wire::BlobName;
+
+use super::error::StoreError;
+use crate::piece::Piece;
+
+/// The outcome of a PUT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// The blob is new and durable.
+    New,
+    /// The name held the same bytes already; they are durable.
+    Same,
+    /// The name holds something else.
+    Different,
+    /// The name is taken, and its file cannot or may not be read.
+    Unknown,
+}
+
+/// Whether a blob may take the space that is kept so that a full store can still be pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// The last [`wyng_wire::RESERVE_BYTES`] stay free.
+    Kept,
+    /// The blob may be stored in them.
+    Usable,
+}
+
+/// A store that takes blobs.
+pub(crate) trait Push: Sync {
+    /// An upload, which leaves nothing behind when it is dropped before it is finished.
+    type Upload: Upload;
+
+    /// Begins a blob of `length_bytes`. Nothing is visible under its name until it is finished.
+    fn begin(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        reserve: Reserve,
+    ) -> Result<Self::Upload, StoreError>;
+}
+
+/// A blob that is being stored.
+pub(crate) trait Upload: Send {
+    /// Appends bytes to the blob.
+    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError>;
+
+    /// The file to which the kernel may append bytes of the blob directly; `None` if all bytes must
+    /// pass through [`Upload::write`].
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Gives the blob its name if the name is free, and returns when the outcome is durable.
+    fn finish(self) -> Result<Placed, StoreError>;
+}
+
+/// A store that deletes blobs.
+pub(crate) trait Prune {
+    /// Deletes one blob, and returns whether it existed. Durable only after [`Prune::settle`].
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError>;
+
+    /// Makes every deletion so far durable.
+    fn settle(&mut self) -> Result<(), StoreError>;
+}
+
+/// A store that lists and reads blobs.
+pub(crate) trait Fetch {
+    /// A blob that is open for reading.
+    type Blob: Blob;
+
+    /// Calls `visit` with every blob and its length, bytes, in no order. `Ok(false)`: part of the
+    /// store could not be read.
+    fn list<E>(&self, visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E>;
+
+    /// The length of a blob, bytes, if it exists. The blob is not opened, so it may still be
+    /// unreadable.
+    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
+
+    /// Opens a blob, if it exists.
+    fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
+}
+
+/// A blob that is open for reading.
+pub(crate) trait Blob {
+    /// Length of the blob when it was opened, bytes.
+    fn length_bytes(&self) -> u64;
+
+    /// Takes up to `wanted` bytes from `offset_bytes` on into the piece, and returns their number:
+    /// at least one, unless the blob ends there.
+    fn fill(
+        &self,
+        piece: &mut Piece,
+        offset_bytes: u64,
+        wanted: usize,
+    ) -> Result<usize, StoreError>;
+}
