@@ -6,16 +6,18 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use wyng_archive::crypto::{Domain, Id};
+use wyng_archive::crypto::Id;
 use wyng_archive::format::ContentTree;
 use wyng_archive::plan::{Root, Walk, get};
 use wyng_control::Failure;
 
+use super::job::Job;
+use super::plan::VolumeRun;
 use super::stop::ReadStop;
 use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::naming::name_chunk;
-use crate::world::{Files, Parts, Random, Volumes, World};
+use crate::world::{Files, Parts, Random, Volumes};
 
 /// Read for this at most in a run, of each volume.
 const SAMPLE_BYTES: u64 = 8 << 20;
@@ -79,34 +81,49 @@ impl Samples {
         self.chunks
     }
 
-    /// Reads what is left of them: how many bytes, and whether each is what the base has.
-    #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
-    pub(crate) fn check<P: Parts>(
+    /// Reads what is left of the samples, and compares each with the base.
+    pub(super) fn check<P: Parts>(
         self,
-        world: &mut World<P>,
-        archive: &mut Archive,
-        item: u32,
+        job: &mut Job<'_, P>,
+        volume: &VolumeRun,
         base: &Root<Id>,
-        domain: &Domain,
-        chunk_size: usize,
-        size_bytes: u64,
-    ) -> Result<(u64, bool), ReadStop> {
+    ) -> Result<Checked, ReadStop> {
+        let chunk_size = volume.plan.chunk_size as u64;
+        let (world, archive) = (&mut *job.world, &mut job.archive);
         let mut read_bytes = 0u64;
         for index in self.chunks {
-            let offset = index.saturating_mul(chunk_size as u64);
-            let length = size_bytes.saturating_sub(offset).min(chunk_size as u64);
+            let offset = index.saturating_mul(chunk_size);
+            let length = volume
+                .plan
+                .size_bytes
+                .saturating_sub(offset)
+                .min(chunk_size);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
             let read = world
                 .volumes
-                .read_source(item, offset, &mut bytes)
+                .read_source(volume.item, offset, &mut bytes)
                 .map_err(|errno| ReadStop::Errno(offset, errno))?;
             read_bytes = read_bytes.saturating_add(length);
             let expected =
                 get::<ContentTree, _>(base, index, &mut archive.nodes(&mut world.files))?;
-            if read < bytes.len() || name_chunk(domain, &bytes) != expected {
-                return Ok((read_bytes, false));
+            if read < bytes.len() || name_chunk(&volume.plan.domain, &bytes) != expected {
+                return Ok(Checked {
+                    read_bytes,
+                    as_reported: false,
+                });
             }
         }
-        Ok((read_bytes, true))
+        Ok(Checked {
+            read_bytes,
+            as_reported: true,
+        })
     }
+}
+
+/// What came of checking the samples.
+pub(super) struct Checked {
+    /// Bytes that were read for it.
+    pub read_bytes: u64,
+    /// Each chunk is what the base has.
+    pub as_reported: bool,
 }

@@ -3,7 +3,6 @@
 //! ledger, commit, receipt, ledger.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
@@ -15,7 +14,7 @@ use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::pack_changes::{PACK_NODE_MAX_BYTES, PackChanges};
-use super::packer::{Packer, Tools};
+use super::packer::{CommitPoint, Packer, Tools};
 use super::put::put_blob;
 use crate::archive::{
     Archive, CachedNodes, CachedPackNodes, Uncommitted, keys_root, sessions_root, volumes_root,
@@ -49,8 +48,8 @@ pub(crate) struct Changes {
     pub replaces_lost_keys: bool,
     /// Packs whose state changes.
     pub packs: PackChanges,
-    /// The last commit of a run: its tail may be short.
-    pub ends_run: bool,
+    /// When in the run it comes: the tail of a run's last commit may be short.
+    pub point: CommitPoint,
 }
 
 /// Reads from the cache, writes into packs.
@@ -178,7 +177,7 @@ pub(crate) fn commit<P: Parts>(
         keys,
         replaces_lost_keys,
         packs,
-        ends_run,
+        point,
     } = changes;
     let head = archive.head.clone();
     let replaced_end = if replaces_lost_keys {
@@ -187,16 +186,6 @@ pub(crate) fn commit<P: Parts>(
         0
     };
     let generation = head.generation.saturating_add(1);
-    let credential = Arc::clone(&archive.credential);
-    let mut tools = Tools {
-        random: &mut world.random,
-        files: &mut world.files,
-        store: &mut world.store,
-        credential: &credential,
-        cache: &mut archive.cache,
-        journal: &archive.journal,
-        pool,
-    };
     archive.unfinished.retain(|volume| {
         let entered = begun
             .iter()
@@ -204,9 +193,11 @@ pub(crate) fn commit<P: Parts>(
             .chain(finished.iter().map(|finished| &finished.entry));
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
+    let mut tools = Tools::of(world, archive, pool);
     let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
-    let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, ends_run)?;
+    let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, point)?;
+    let ends_run = point == CommitPoint::EndOfRun;
     let runs = head.runs.saturating_add(u64::from(ends_run));
     let commit = Commit {
         runs,
@@ -570,7 +561,7 @@ fn edit_packs<P: Parts>(
     packer: &mut Packer<P>,
     head: &Commit,
     changes: PackChanges,
-    ends_run: bool,
+    point: CommitPoint,
 ) -> Result<(PacksRoot, Tail), Failure> {
     let count = packer.closed_count().saturating_add(2);
     let levels = usize::from(depth_for(head.next_pack().saturating_add(count as u64)));
@@ -606,7 +597,7 @@ fn edit_packs<P: Parts>(
         }
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
-    packer.close(tools, ends_run)?;
+    packer.close(tools, point)?;
     packer.settle(tools)?;
     let (tail_number, entry) = packer
         .take_closed()

@@ -7,7 +7,6 @@
 //! needs them is whole again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use wyng_archive::crypto::{Id, slot_name};
 use wyng_archive::format::{
@@ -138,16 +137,7 @@ pub(crate) fn rewrite_metadata<P: Parts>(
     }
     let volumes = volumes_root(&archive.head);
     let keys = keys_root(&archive.head);
-    let credential = Arc::clone(&archive.credential);
-    let mut tools = Tools {
-        random: &mut world.random,
-        files: &mut world.files,
-        store: &mut world.store,
-        credential: &credential,
-        cache: &mut archive.cache,
-        journal: &archive.journal,
-        pool,
-    };
+    let mut tools = Tools::of(world, archive, pool);
     let mut nodes = Rewriting {
         tools: &mut tools,
         packer,

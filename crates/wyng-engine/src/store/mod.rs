@@ -25,5 +25,5 @@ pub(crate) use heal::{
 pub(crate) use history::{History, SoundCommit, find_newest, read_commit, read_copies};
 pub(crate) use load::{OldCache, read_pack, rebuild};
 pub(crate) use pack_changes::PackChanges;
-pub(crate) use packer::{Packer, Tools};
+pub(crate) use packer::{CommitPoint, Packer, Tools};
 pub use put::put_blob;

@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::outcome::internal;
 use crate::pool::{Pool, Ticket};
 use crate::state::{Journal, JournalPack, to_hex};
-use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait};
+use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait, World};
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
@@ -43,6 +43,35 @@ pub(crate) struct Tools<'a, P: Parts> {
     pub journal: &'a Journal,
     /// Computes names.
     pub pool: &'a mut Pool,
+}
+
+impl<'a, P: Parts> Tools<'a, P> {
+    /// The parts of a world and of an archive that packing uses.
+    pub(crate) fn of(
+        world: &'a mut World<P>,
+        archive: &'a mut Archive,
+        pool: &'a mut Pool,
+    ) -> Self {
+        Self {
+            random: &mut world.random,
+            files: &mut world.files,
+            store: &mut world.store,
+            credential: &archive.credential,
+            cache: &mut archive.cache,
+            journal: &archive.journal,
+            pool,
+        }
+    }
+}
+
+/// When in a run a commit is made or a pack is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CommitPoint {
+    /// More follows: a pack keeps its full size.
+    #[default]
+    MidRun,
+    /// Nothing follows: the last pack is cut to its Padmé size.
+    EndOfRun,
 }
 
 /// See the module's first line.
@@ -133,7 +162,7 @@ impl<P: Parts> Packer<P> {
     ) -> Result<(), Failure> {
         let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
         if self.room_bytes(1) < length {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
         self.on_the_way.insert(id);
         self.open_pack(tools)?
@@ -157,7 +186,7 @@ impl<P: Parts> Packer<P> {
         let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES))
             .map_err(|_| internal("a node is too long"))?;
         if self.room_bytes(1) < length {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
         self.open_pack(tools)?;
         self.on_the_way.insert(id);
@@ -175,7 +204,7 @@ impl<P: Parts> Packer<P> {
         bytes: u32,
     ) -> Result<u64, Failure> {
         if self.room_bytes(count) < bytes {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
         self.open_pack(tools)?;
         self.write_nodes(tools)?;
@@ -208,7 +237,7 @@ impl<P: Parts> Packer<P> {
     pub(crate) fn close(
         &mut self,
         tools: &mut Tools<'_, P>,
-        last_of_run: bool,
+        point: CommitPoint,
     ) -> Result<(), Failure> {
         if self.open.is_none() {
             return Ok(());
@@ -225,7 +254,7 @@ impl<P: Parts> Packer<P> {
             u32::try_from(record.len()).map_err(|_| internal("a directory is too long"))?;
         let length_bytes = pack
             .layout
-            .length_bytes(directory_length_bytes, last_of_run);
+            .length_bytes(directory_length_bytes, point == CommitPoint::EndOfRun);
         let filler_offset = write_at(pack.buffer.as_mut(), directory_offset_bytes, &record)?;
         let filler = pack
             .buffer
@@ -262,7 +291,7 @@ impl<P: Parts> Packer<P> {
         while self.naming.len() > NAMING_MAX {
             self.send_named(tools)?;
         }
-        self.take_receipts(tools, false)
+        self.take_receipts(tools, Wait::Never)
     }
 
     /// Sends every closed pack; after this each has its name.
@@ -276,7 +305,7 @@ impl<P: Parts> Packer<P> {
     /// Waits until every pack that was sent is durable, journaled, and known to the cache.
     pub(crate) fn settle(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         self.send_all(tools)?;
-        self.take_receipts(tools, true)
+        self.take_receipts(tools, Wait::UntilThere)
     }
 
     /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail.
@@ -289,14 +318,10 @@ impl<P: Parts> Packer<P> {
     pub(crate) fn take_receipts(
         &mut self,
         tools: &mut Tools<'_, P>,
-        all: bool,
+        wait: Wait,
     ) -> Result<(), Failure> {
         while !self.sent.is_empty() {
-            let Some(receipt) =
-                tools
-                    .store
-                    .receipt(if all { Wait::UntilThere } else { Wait::Never })?
-            else {
+            let Some(receipt) = tools.store.receipt(wait)? else {
                 return Ok(());
             };
             let Some(SentPack {
