@@ -2,22 +2,23 @@
 //! Reading records back: places are sorted and joined into few long reads, several are under way at
 //! once, workers open what came.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Credential, DataKey, Domain, Id, SessionKey};
-use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, read_packs};
+use wyng_archive::crypto::{Credential, Domain, Id, SessionKey};
+use wyng_archive::format::PackEntry;
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
-use crate::archive::{Archive, CachedNodes, CachedPackNodes, NodesAtHand, collect, keys_root};
+use super::pack::usize_of;
+use super::pack_table::Packs;
+use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::cache::{Location, Stored};
-use crate::outcome::{damaged, internal};
+use crate::outcome::damaged;
 use crate::pool::{Pool, Ticket};
-use crate::world::{Client, Files, Store};
+use crate::world::{Files, Store};
 
 /// One read joins records up to this length.
 const READ_MAX_BYTES: u32 = 2 << 20;
@@ -25,17 +26,6 @@ const READ_MAX_BYTES: u32 = 2 << 20;
 const GAP_MAX_BYTES: u32 = 32 << 10;
 /// Reads that are asked for before the first is answered.
 const READS_AHEAD: usize = 4;
-
-/// All packs of the head, by number.
-pub(crate) type Packs = BTreeMap<u64, PackEntry>;
-
-/// Session keys by number.
-pub(crate) struct Keys {
-    /// Those that are sound.
-    pub keys: HashMap<u32, SessionKey>,
-    /// What is wrong with another one, or with the table.
-    pub fault: Option<Failure>,
-}
 
 /// A chunk that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -396,81 +386,4 @@ impl Read {
             && begin <= self.range.end.saturating_add(GAP_MAX_BYTES)
             && end.max(self.range.end).saturating_sub(self.range.start) <= READ_MAX_BYTES
     }
-}
-
-/// Reads (a) from the cache.
-pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
-    packs_below(files, archive, &mut |_, _| {})
-}
-
-/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
-/// begins.
-pub(crate) fn packs_below(
-    files: &mut impl Files,
-    archive: &mut Archive,
-    visit: &mut dyn FnMut(u64, u64),
-) -> Result<Packs, Failure> {
-    let head: Commit = archive.head.clone();
-    let mut nodes = CachedPackNodes(archive.nodes(files));
-    let load = &mut |_: &PackEntry,
-                     place: &Place,
-                     level: u8,
-                     room: u64|
-     -> Result<Node<PacksTree>, Failure> {
-        visit(place.pack, head.packs.size.saturating_sub(room));
-        nodes.load(place, level, room)
-    };
-    read_packs(&head, load).map_err(|error| match error {
-        PacksError::Damage(damage) => damaged(&damage),
-        PacksError::Nodes(failure) => failure,
-    })
-}
-
-/// Derives every session key of the head's key table, and compares each one's check: before the
-/// first record is opened. A key that is damaged is left out, as are those whose part of the table
-/// is lost: what was sealed with them is damaged, and nothing else is.
-pub(crate) fn keys_of(
-    files: &mut impl Files,
-    client: &mut impl Client,
-    archive: &mut Archive,
-    data_key: &DataKey,
-) -> Result<Keys, Failure> {
-    let root = keys_root(&archive.head);
-    let credential = Arc::clone(&archive.credential);
-    let (mut keys, mut fault) = (HashMap::new(), None);
-    let mut nodes = CachedNodes {
-        files: &mut *files,
-        cache: &mut archive.cache,
-        credential: &credential,
-    };
-    let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
-        Err(failure @ Failure::Missing { .. }) => {
-            fault = Some(failure);
-            collect::<KeysTree, _>(&root, &mut NodesAtHand(nodes))
-        }
-        entries => entries,
-    };
-    for (number, entry) in entries? {
-        if client.cancelled() {
-            return Err(Failure::Interrupted);
-        }
-        let number = u32::try_from(number)
-            .map_err(|_| internal("the key table has a number of more than 32 bits"))?;
-        match SessionKey::open(&credential, data_key, number, &entry) {
-            Ok(key) => drop(keys.insert(number, key)),
-            Err(damage) => fault = Some(damaged(&damage)),
-        }
-    }
-    if fault.is_none() {
-        archive.ledger.keys_proven_time = archive.head.time;
-        if !files.only_looks() {
-            archive.ledger.write(files, &archive.folder)?;
-        }
-    }
-    Ok(Keys { keys, fault })
-}
-
-/// Lengths in a pack are at most 64 MiB.
-pub(crate) fn usize_of(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -16,11 +16,12 @@ use wyng_archive::format::{
 use wyng_archive::plan::{Nodes, Root, any, mark};
 use wyng_control::Failure;
 
-use super::commit::cached;
-use super::fetch::packs_below;
 use super::pack_changes::PackChanges;
-use super::packer::{Packer, Tools};
+use super::pack_table::packs_below;
+use super::packer::Packer;
 use super::put::put_blob;
+use super::tools::Tools;
+use super::trees::cached;
 use crate::archive::{
     Archive, EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root,
 };

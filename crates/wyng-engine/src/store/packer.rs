@@ -9,70 +9,22 @@
 use std::collections::{HashSet, VecDeque};
 
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{
-    Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SessionKey, pack_name,
-};
+use wyng_archive::crypto::{Id, Kind, RECORD_OVERHEAD_BYTES, SessionKey, pack_name};
 use wyng_archive::format::{PackEntry, PackLayout, PackState, Place, RecordKind};
 use wyng_control::{Failure, ObjectClass};
 
+use super::pack::{CommitPoint, OpenPack, usize_of, write_at};
+use super::tools::{Tools, seal};
 use crate::archive::Archive;
-use crate::cache::Cache;
 use crate::outcome::internal;
-use crate::pool::{Pool, Ticket};
-use crate::state::{Journal, JournalPack, to_hex};
-use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait, World};
+use crate::pool::Ticket;
+use crate::state::{JournalPack, to_hex};
+use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait};
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
 /// A pack whose name cannot be used is sent so often in all, each time under another name.
 const NAMES_MAX: u8 = 8;
-
-/// What packing works with.
-pub(crate) struct Tools<'a, P: Parts> {
-    /// Draws nonces and filler.
-    pub random: &'a mut P::Random,
-    /// Where cache and journal are.
-    pub files: &'a mut P::Files,
-    /// Takes the packs.
-    pub store: &'a mut P::Store,
-    /// Seals metadata.
-    pub credential: &'a Credential,
-    /// Takes in what became durable.
-    pub cache: &'a mut Cache,
-    /// Notes what became durable.
-    pub journal: &'a Journal,
-    /// Computes names.
-    pub pool: &'a mut Pool,
-}
-
-impl<'a, P: Parts> Tools<'a, P> {
-    /// The parts of a world and of an archive that packing uses.
-    pub(crate) fn of(
-        world: &'a mut World<P>,
-        archive: &'a mut Archive,
-        pool: &'a mut Pool,
-    ) -> Self {
-        Self {
-            random: &mut world.random,
-            files: &mut world.files,
-            store: &mut world.store,
-            credential: &archive.credential,
-            cache: &mut archive.cache,
-            journal: &archive.journal,
-            pool,
-        }
-    }
-}
-
-/// When in a run a commit is made or a pack is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum CommitPoint {
-    /// More follows: a pack keeps its full size.
-    #[default]
-    MidRun,
-    /// Nothing follows: the last pack is cut to its Padmé size.
-    EndOfRun,
-}
 
 /// See the module's first line.
 pub(crate) struct Packer<P: Parts> {
@@ -90,14 +42,6 @@ pub(crate) struct Packer<P: Parts> {
     /// Packs that are not in tree (a) yet, ascending.
     closed: Vec<(u64, PackEntry)>,
     sent_bytes: u64,
-}
-
-struct OpenPack<B> {
-    number: u64,
-    buffer: B,
-    layout: PackLayout,
-    /// Plain bytes of the nodes in it, in order.
-    nodes: Vec<Vec<u8>>,
 }
 
 /// A pack without a receipt.
@@ -211,7 +155,7 @@ impl<P: Parts> Packer<P> {
         Ok(self.open_pack(tools)?.number)
     }
 
-    /// Writes a node of tree (a) into the open pack at once, and says where.
+    /// Writes a node of the pack table into the open pack at once, and says where.
     pub(crate) fn add_tail_node(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -259,7 +203,7 @@ impl<P: Parts> Packer<P> {
         let filler = pack
             .buffer
             .as_mut()
-            .get_mut(filler_offset..size(length_bytes))
+            .get_mut(filler_offset..usize_of(length_bytes))
             .ok_or_else(|| internal("a pack is too short"))?;
         tools.random.fill(filler)?;
         let directory = pack.layout.directory().clone();
@@ -267,7 +211,7 @@ impl<P: Parts> Packer<P> {
         let ticket = tools.pool.run(move |_| {
             let name = buffer
                 .as_ref()
-                .get(..size(length_bytes))
+                .get(..usize_of(length_bytes))
                 .map_or(BlobName([0; 32]), pack_name);
             let entry = PackEntry {
                 name,
@@ -363,7 +307,7 @@ impl<P: Parts> Packer<P> {
         let number = tools.store.put(
             pack.entry.name,
             buffer,
-            size(pack.entry.length_bytes),
+            usize_of(pack.entry.length_bytes),
             Reserve::Untouched,
         )?;
         self.sent.push_back(SentPack {
@@ -403,7 +347,7 @@ impl<P: Parts> Packer<P> {
             return Err(internal("a directory has two lengths"));
         }
         write_at(buffer.as_mut(), pack.entry.directory_offset_bytes, &record)?;
-        let length = size(pack.entry.length_bytes);
+        let length = usize_of(pack.entry.length_bytes);
         pack.entry.name = pack_name(
             buffer
                 .as_ref()
@@ -444,7 +388,7 @@ impl<P: Parts> Packer<P> {
 
     fn open_pack(&mut self, tools: &mut Tools<'_, P>) -> Result<&mut OpenPack<Buffer<P>>, Failure> {
         if self.open.is_none() {
-            let buffer = tools.store.buffer(size(self.pack_size_bytes))?;
+            let buffer = tools.store.buffer(usize_of(self.pack_size_bytes))?;
             let (number, layout) = (self.next_number, PackLayout::new(self.pack_size_bytes));
             self.next_number = number.saturating_add(1);
             self.open = Some(OpenPack {
@@ -469,46 +413,4 @@ impl<P: Parts> Packer<P> {
         }
         Ok(())
     }
-}
-
-impl<B: AsMut<[u8]>> OpenPack<B> {
-    fn append(&mut self, id: Id, kind: RecordKind, record: &[u8]) -> Result<u32, Failure> {
-        let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
-        let offset_bytes = self
-            .layout
-            .push(id, kind, length)
-            .ok_or_else(|| internal("a record does not fit its pack"))?;
-        write_at(self.buffer.as_mut(), offset_bytes, record)?;
-        Ok(offset_bytes)
-    }
-}
-
-fn seal<P: Parts>(
-    tools: &mut Tools<'_, P>,
-    kind: Kind,
-    id: &Id,
-    plain: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let seed = NonceSeed(tools.random.draw()?);
-    let mut record = Vec::new();
-    tools
-        .credential
-        .seal_meta(kind, tools.pool.coder(), id, plain, seed, &mut record)
-        .map_err(|error| internal(&error.to_string()))?;
-    Ok(record)
-}
-
-/// Writes into a pack and says where what follows begins.
-fn write_at(buffer: &mut [u8], offset_bytes: u32, bytes: &[u8]) -> Result<usize, Failure> {
-    let end = size(offset_bytes).saturating_add(bytes.len());
-    buffer
-        .get_mut(size(offset_bytes)..end)
-        .ok_or_else(|| internal("a pack is too short"))?
-        .copy_from_slice(bytes);
-    Ok(end)
-}
-
-/// Lengths in a pack are at most 64 MiB.
-fn size(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
