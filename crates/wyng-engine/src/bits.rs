@@ -70,7 +70,7 @@ impl Bits {
         let within = self
             .partial
             .get(&block)
-            .and_then(|words| first_bit(words, from % BLOCK, false));
+            .and_then(|words| first_bit(words, from % BLOCK, Bit::Set));
         if let Some(bit) = within {
             return Some(block.saturating_mul(BLOCK).saturating_add(bit));
         }
@@ -85,7 +85,7 @@ impl Bits {
             Some(
                 block
                     .saturating_mul(BLOCK)
-                    .saturating_add(first_bit(words, 0, false)?),
+                    .saturating_add(first_bit(words, 0, Bit::Set)?),
             )
         });
         [whole, partial].into_iter().flatten().min()
@@ -103,7 +103,7 @@ impl Bits {
                 .partial
                 .get(&block)
                 .map_or(Some(from % BLOCK), |words| {
-                    first_bit(words, from % BLOCK, true)
+                    first_bit(words, from % BLOCK, Bit::Clear)
                 });
             match absent {
                 Some(bit) => {
@@ -205,10 +205,19 @@ impl Bits {
     }
 }
 
-/// The first bit at or after `from` that is set, or with `clear` that is not.
-fn first_bit(words: &[u64; WORDS], from: u64, clear: bool) -> Option<u64> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bit {
+    Set,
+    Clear,
+}
+
+/// The first bit at or after `from` that is as wanted.
+fn first_bit(words: &[u64; WORDS], from: u64, wanted: Bit) -> Option<u64> {
     (0u64..).step_by(64).zip(words).find_map(|(begin, word)| {
-        let bits = if clear { !word } else { *word };
+        let bits = match wanted {
+            Bit::Set => *word,
+            Bit::Clear => !word,
+        };
         let behind = from.saturating_sub(begin);
         let bits = if behind < 64 {
             bits & (u64::MAX << behind)

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use wyng_archive::crypto::Id;
 use wyng_control::Failure;
 
-use super::run::{Location, Run, RunWriter, Stored, merge};
+use super::location::{Location, Stored};
+use super::merge::merge;
+use super::run::{Run, RunWriter};
 use crate::world::Files;
 
 /// New ids in memory, about 16 MiB; more are written as a run.
@@ -35,6 +37,15 @@ impl KeysAtHand {
     pub fn is_lost(&self, key: u32) -> bool {
         u64::from(key) < self.size && !self.present.contains(&key)
     }
+}
+
+/// Why runs are merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Merge {
+    /// Many ids are being added, and more will follow.
+    WhileAdding,
+    /// The index is made durable.
+    ToSettle,
 }
 
 /// See the module's first line.
@@ -203,7 +214,7 @@ impl Index {
             self.spill(files)?;
         }
         if self.runs.len() > RUNS_MAX {
-            self.merge_smallest(files, true)?;
+            self.merge_smallest(files, Merge::ToSettle)?;
         }
         Ok(self
             .runs
@@ -233,7 +244,7 @@ impl Index {
         }
         self.runs.push(writer.finish(files)?);
         if self.runs.len() > RUNS_OPEN_MAX {
-            self.merge_smallest(files, false)
+            self.merge_smallest(files, Merge::WhileAdding)
         } else {
             Ok(())
         }
@@ -242,7 +253,7 @@ impl Index {
     /// The order of runs means nothing, so all but the largest three become one. When it settles,
     /// also each that is less than twice as large as those together: else a small session would
     /// rewrite it, and the next one again. Files that no manifest names go at once.
-    fn merge_smallest(&mut self, files: &mut impl Files, settles: bool) -> Result<(), Failure> {
+    fn merge_smallest(&mut self, files: &mut impl Files, merge_for: Merge) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
         let mut smallest = self
             .runs
@@ -250,7 +261,7 @@ impl Index {
         let mut entries = smallest
             .iter()
             .fold(0u64, |sum, run| sum.saturating_add(run.entries));
-        while settles
+        while merge_for == Merge::ToSettle
             && let Some(next) = self
                 .runs
                 .pop_if(|run| run.entries < entries.saturating_mul(2))

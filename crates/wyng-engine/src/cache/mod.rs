@@ -5,21 +5,24 @@
 //! It carries the generation that it belongs to. Behind the ledger it is rolled forward from the
 //! journal; otherwise it is discarded.
 
+mod block;
 mod filter;
 mod index;
+mod location;
 mod manifest;
+mod merge;
 mod nodes;
 mod run;
 
 pub use index::{Index, KeysAtHand};
+pub use location::{Location, Stored};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;
-pub use run::{Location, Stored};
 
 use std::collections::BTreeSet;
 
 use wyng_archive::crypto::{Credential, Id};
-use wyng_archive::format::{DirectoryEntry, RecordKind};
+use wyng_archive::format::RecordKind;
 use wyng_control::Failure;
 
 use crate::state::JournalPack;
@@ -124,7 +127,7 @@ impl Cache {
                 }
             };
             self.index
-                .insert(files, entry.id, location(pack.number, entry, stored))?;
+                .insert(files, entry.id, Location::of(pack.number, entry, stored))?;
         }
         Ok(())
     }
@@ -206,15 +209,5 @@ impl Cache {
         .write(files, &self.folder)?;
         self.generation = generation;
         self.index.remove_unlisted(files)
-    }
-}
-
-/// Where a directory's entry lies.
-pub fn location(pack: u64, entry: &DirectoryEntry, stored: Stored) -> Location {
-    Location {
-        pack,
-        offset_bytes: entry.offset_bytes,
-        length_bytes: entry.length_bytes,
-        stored,
     }
 }

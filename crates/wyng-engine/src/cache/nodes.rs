@@ -4,7 +4,7 @@
 
 use wyng_control::Failure;
 
-use super::run::Stored;
+use super::location::Stored;
 use crate::world::Files;
 
 /// Appended nodes are written in pieces of about this size.
