@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The backup command: each source is read, cut and named; what is not known is compressed, sealed
-//! and packed; at the end stands one commit.
+//! The backup command: each source is read, cut and named; chunks that are not known are
+//! compressed, sealed and packed; one commit ends the run.
 //!
 //! Nothing is read back: ids, nodes and the last state come from the cache, and the store answers
 //! with receipts only.
@@ -73,7 +73,7 @@ fn begin_push<P: Parts>(
     confirm_head(&mut world.files, &mut world.store, archive)
 }
 
-/// Backs up one volume after another; the exit statuses of those that failed.
+/// Backs up one volume after another; the exit statuses of the volumes that failed.
 fn back_up_volumes<P: Parts>(
     run: &mut Run<'_, P>,
     request: &BackupRequest,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One pass over a source: source → ranges → chunks → ids → known? → sealed records → packs → tree.
-//! Batches overlap: one is read while workers name the second and seal the third. The commit is
-//! the run's.
+//! Batches overlap: one is read while workers name the second and seal the third. The commit is the
+//! run's.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One volume of a run: its source, the sessions that it is compared with, and what was counted.
-//! It reads no byte of the source.
+//! One volume of a run: its source, the sessions that it is compared with, and what was counted. It
+//! reads no byte of the source.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::world::{Parts, SourceShape};
 pub(super) struct VolumeRun {
     /// The number of its source.
     pub item: u32,
-    /// Its name.
+    /// The volume's name.
     pub name: String,
     /// What it is compared with.
     pub plan: Plan,
@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub newest: Option<SessionEntry>,
     /// The source's base snapshot, if the changes since cover all that differs from its session.
     pub base: Option<KnownBase>,
-    /// Names the chunks.
+    /// The domain in which the chunks are named.
     pub domain: Arc<Domain>,
     /// Bytes in each chunk except for the last one.
     pub chunk_size: usize,

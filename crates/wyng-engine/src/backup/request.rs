@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a run is asked to do.
+//! What a run is asked to do. The names are checked here, and nothing else.
 
 use wyng_archive::format::is_volume_name;
 use wyng_control::{BackupSource, Failure};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a run has added to its archive and not committed yet, and the commits that make it true.
-//! It reads no source.
+//! What a run has added to its archive and not committed yet, and the commits that make it true. It
+//! reads no source.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) struct Run<'w, P: Parts> {
     pub time: i64,
     /// Puts records into packs and sends them.
     pub packer: Packer<P>,
-    /// The volumes of the archive, with those that this run began.
+    /// The volumes of the archive, and the volumes that this run began.
     pub volumes: KnownVolumes,
     /// Where volumes were backed up from.
     pub origins: Origins,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A few of the chunks that are said to be unchanged are read and compared with the base, in each
-//! run. One that differs ends the trust in what was told: a wrong delta would be a wrong backup,
-//! and nothing else would find it.
+//! Samples: in each run a few chunks that are reported as unchanged are read and compared with the
+//! base. If one differs, the reported changes are not trusted: a wrong delta would make a wrong
+//! backup, and nothing else would detect it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,14 +19,14 @@ use crate::bits::Bits;
 use crate::naming::name_chunk;
 use crate::world::{Files, Parts, Random, Volumes};
 
-/// Read for this at most in a run, of each volume.
+/// Maximum bytes of samples that are read of each volume in a run.
 const SAMPLE_BYTES: u64 = 8 << 20;
-/// Drawn at random.
+/// Maximum number of samples drawn at random.
 const DRAWN_MAX: usize = 32;
-/// Beside what changed, where a wrong border would show.
+/// Maximum number of samples right behind a changed range, where a wrong border would show.
 const BESIDE_MAX: usize = 16;
 
-/// Chunks to be looked at, by number.
+/// The numbers of the chunks to be checked.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     chunks: BTreeSet<u64>,
@@ -34,8 +34,8 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Draws chunks of the base: each is the first at or after a random place, since most of a
-    /// volume may be a hole.
+    /// Draws chunks of the base: each is the first chunk at or after a random place, since most of
+    /// a volume may be holes.
     pub(crate) fn draw(
         files: &mut impl Files,
         random: &mut impl Random,
@@ -62,7 +62,7 @@ impl Samples {
         Ok(samples)
     }
 
-    /// These chunks are read anyway; the one behind them is a candidate.
+    /// Drops the samples in a range that is read anyway, and adds the chunk behind the range.
     pub(crate) fn pass_over(&mut self, range: &Range<u64>, count: u64) {
         self.chunks.retain(|index| !range.contains(index));
         if self.beside_left > 0 && range.end < count {
@@ -71,17 +71,17 @@ impl Samples {
         }
     }
 
-    /// Those in the set are known otherwise.
+    /// Drops the samples in a set of chunks that are known otherwise.
     pub(crate) fn pass_over_all(&mut self, known: &Bits) {
         self.chunks.retain(|index| !known.contains(*index));
     }
 
-    /// What is left of them, ascending.
+    /// The remaining samples, ascending.
     pub(crate) fn into_chunks(self) -> BTreeSet<u64> {
         self.chunks
     }
 
-    /// Reads what is left of the samples, and compares each with the base.
+    /// Reads the remaining samples, and compares each with the base.
     pub(super) fn check<P: Parts>(
         self,
         job: &mut Job<'_, P>,

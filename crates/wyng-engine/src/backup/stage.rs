@@ -85,28 +85,28 @@ impl Naming {
 pub(super) struct Unsealed {
     /// Its id.
     pub id: Id,
-    /// Where its bytes lie among those of its batch.
+    /// Where its bytes lie among the bytes of its batch.
     pub range: Range<usize>,
     /// What its nonce is made of; no two records share a seed.
     pub seed: NonceSeed,
 }
 
-/// A chunk's record.
+/// The sealed record of one chunk.
 pub(super) struct SealedRecord {
     /// The chunk's id.
     pub id: Id,
     /// The key that sealed it.
     pub key: Arc<SessionKey>,
-    /// The record.
+    /// The record as it goes into a pack.
     pub bytes: Vec<u8>,
 }
 
 /// Seals chunks of an archive under one session key.
 #[derive(Clone)]
 pub(super) struct Sealer {
-    /// The archive's credential.
+    /// The archive's credential, which binds records to it.
     pub credential: Arc<Credential>,
-    /// The session key.
+    /// The session key, one of the run's.
     pub key: Arc<SessionKey>,
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One block of a run: up to 63 entries and a checksum. Which block holds an id is for the run to
-//! say.
+//! One block of a run: up to 63 entries and a checksum. The run knows which block holds an id.
 //!
 //! ```text
 //! block of 4096: the first 8 bytes of H(the rest of the block) ‖ count u32 ‖ 52 zero bytes ‖ 63 entries of 64

@@ -3,19 +3,19 @@
 
 use wyng_archive::format::DirectoryEntry;
 
-/// What lies at a place.
+/// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// A chunk under this session key.
     Chunk {
-        /// The number in the key table.
+        /// The key's number in the key table.
         key: u32,
     },
     /// A node, whose plain bytes the cache has too.
     Node {
-        /// Where in the cache's file.
+        /// Where its plain bytes begin in the nodes' file, bytes.
         offset: u64,
-        /// How many plain bytes.
+        /// The number of its plain bytes.
         plain_bytes: u32,
     },
 }
@@ -25,11 +25,11 @@ pub enum Stored {
 pub struct Location {
     /// The number of its pack.
     pub pack: u64,
-    /// Where it begins.
+    /// Where it begins in the pack, bytes.
     pub offset_bytes: u32,
-    /// How long it is.
+    /// Its length, bytes.
     pub length_bytes: u32,
-    /// What it is.
+    /// What the record is, chunk or node.
     pub stored: Stored,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Several runs become one. Which runs are merged, and when, is for the index to say.
+//! Merges several runs into one. The index chooses which runs are merged, and when.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +10,7 @@ use super::location::Location;
 use super::run::{Run, RunWriter};
 use crate::world::Files;
 
-/// Makes one run of several.
+/// Merges several runs into one, in the file `path`.
 pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Result<Run, Failure> {
     let count = runs
         .iter()
@@ -27,7 +27,8 @@ pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Resul
     }
     let mut last = None;
     while let Some(Reverse((id, _, number, Opaque(location)))) = heap.pop() {
-        // A pack that was indexed twice, by a cut run and by the next one, stands in two runs.
+        // A pack that was indexed twice, by an interrupted backup and by the next one, is in two
+        // runs.
         if last != Some((id, location.pack)) {
             writer.push(files, id, location)?;
             last = Some((id, location.pack));
@@ -41,7 +42,7 @@ pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Resul
     writer.finish(files)
 }
 
-/// Rides along in the heap without taking part in its order.
+/// A location in the heap that takes no part in the heap's order.
 struct Opaque(Location);
 
 impl PartialEq for Opaque {

@@ -20,14 +20,14 @@ use crate::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngrun0";
 const TRAILER_BYTES: u64 = 64;
-/// So many bytes are written at once.
+/// Bytes that are written at once, about.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// One file.
+/// One sorted run.
 pub(super) struct Run {
-    /// Its path in the state.
+    /// The path of its file.
     pub path: String,
-    /// Entries in it.
+    /// Number of entries in it.
     pub entries: u64,
     fences: Vec<u64>,
     filter: Filter,
@@ -90,12 +90,12 @@ impl Run {
         }))
     }
 
-    /// False: the id is not in this run. Asks no file.
+    /// False if the id is not in this run. Reads no file.
     pub(super) fn may_contain(&self, id: &Id) -> bool {
         self.filter.may_contain(id)
     }
 
-    /// Visits every place of an id. They stand together, seldom in more than one block.
+    /// Visits every place of an id. Its entries stand together, seldom in more than one block.
     pub(super) fn find(
         &self,
         files: &mut impl Files,
@@ -120,7 +120,7 @@ impl Run {
         Ok(())
     }
 
-    /// Reads the run from its begin.
+    /// Reads the run from its beginning.
     pub(super) fn cursor(&self) -> Cursor<'_> {
         Cursor {
             run: self,
@@ -154,7 +154,7 @@ impl Run {
     }
 }
 
-/// Reads a run from its begin.
+/// Reads a run from its beginning.
 pub(super) struct Cursor<'a> {
     run: &'a Run,
     block: usize,
@@ -208,7 +208,7 @@ impl RunWriter {
         })
     }
 
-    /// Appends an entry.
+    /// Appends an entry; entries ascend by id, then by pack.
     pub(super) fn push(
         &mut self,
         files: &mut impl Files,

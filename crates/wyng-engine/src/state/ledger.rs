@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The ledger: what this machine knows to be the newest, and the one commit it may be about to
+//! The ledger: the newest commit that this machine knows, and the commit that it may be about to
 //! push.
 //!
-//! It is fsynced before a commit is pushed and after its receipt, so that no state of the store can
-//! be taken for newer than it is.
-//! Its bytes are described in `codec`.
+//! The ledger is fsynced before a commit is pushed and after its receipt, so that no state of the
+//! store can pass for a newer one than it is. Its bytes are described in `codec`.
 
 mod codec;
 
@@ -17,8 +16,8 @@ use super::notes::Notes;
 use crate::world::Files;
 
 const FILE: &str = "ledger";
-/// A commit that the store lost is pushed again from here; besides these, all on the spine are
-/// kept.
+/// Number of the newest commits that are kept, to be pushed again if the store loses them. All
+/// commits on the spine are kept besides.
 const KEPT_COMMITS: usize = 16;
 
 /// A commit's bytes as they were pushed.
@@ -40,47 +39,49 @@ impl KnownCommit {
 /// Generations that exist in the store and are newer than the one that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassedOver {
-    /// The newest of them.
+    /// The newest of these generations.
     pub newest: u64,
-    /// One of them is sound: whatever is written after the head would be a second history.
+    /// One of these generations is sound: whatever is written after the head would be a second
+    /// history.
     pub sound: bool,
-    /// A person asked for the older one. Otherwise its newest session is not taken for the latest,
-    /// and nothing is written.
+    /// A person asked for the older generation. Otherwise its newest session does not count as the
+    /// latest, and nothing is written.
     pub requested: bool,
 }
 
-/// See the module's first line.
+/// What this machine knows of an archive's head.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
-    /// The last [`KEPT_COMMITS`] and those on the spine, ascending; the last is the head.
+    /// The last [`KEPT_COMMITS`] commits and the commits on the spine, ascending; the last one is
+    /// the head.
     known: Vec<KnownCommit>,
-    /// Written before it is pushed.
+    /// The commit that was written here before it is pushed.
     pending: Option<KnownCommit>,
-    /// The head's hash, and by [`skip_of`] those before it that a later commit may have to carry:
-    /// each one's skip is the next.
+    /// The spine, descending: the head's hash, then the hashes of earlier commits that a later
+    /// commit may have to carry. The [`skip_of`] of each generation is the next generation.
     spine: Vec<(u64, [u8; 32])>,
     /// A fork was found: nothing is pushed until `archive open`.
     pub stopped: bool,
-    /// When every session key was last derived and compared.
+    /// When every session key was last derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
-    /// Under which copy the head was found or accepted last.
+    /// The copy under which the head was found or accepted last.
     pub head_copy: u8,
-    /// Newer generations that `archive open` passed over; until this machine has written as far.
+    /// Newer generations that `archive open` passed over, until this machine has written as far.
     pub passed_over: Option<PassedOver>,
-    /// Which of the two cache folders fits the head: the one write of the ledger that changes the
-    /// head changes both.
+    /// The cache folder that fits the head: one write of the ledger changes both.
     pub cache: CacheFolder,
-    /// What is damaged in the store.
+    /// The damage in the store.
     pub notes: Notes,
-    /// What of it a person has seen.
+    /// The damage that a person has acknowledged.
     pub acknowledged: Acknowledged,
 }
 
 impl Ledger {
-    /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
+    /// Reads the ledger. If it is missing or damaged, that is [`Failure::StateDamaged`]; it is
+    /// never repaired by guessing.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
             file: folder.file(FILE),
@@ -106,7 +107,7 @@ impl Ledger {
         files.replace(&folder.file(FILE), &bytes)
     }
 
-    /// The newest committed one.
+    /// The head: the newest commit that is durable in the store.
     pub fn head(&self) -> Option<&KnownCommit> {
         self.known.last()
     }
@@ -123,7 +124,7 @@ impl Ledger {
         self.pending.as_ref()
     }
 
-    /// Notes what is about to be pushed.
+    /// Notes the commit that is about to be pushed.
     pub fn set_pending(&mut self, commit: KnownCommit) {
         self.pending = Some(commit);
     }
@@ -144,8 +145,8 @@ impl Ledger {
         }
     }
 
-    /// What is kept of earlier commits is what heals them in the store: the newest, and those whose
-    /// hashes newer ones have to carry.
+    /// Keeps the earlier commits from which the store can be healed: the newest, and the commits
+    /// whose hashes newer commits have to carry.
     fn drop_surplus(&mut self) {
         let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
         let mut place = 0usize;
@@ -171,9 +172,9 @@ impl Ledger {
             .map(|(_, hash)| *hash)
     }
 
-    /// What was found in the store by `archive open`: the head, which descends from what was known;
-    /// the spine below it, descending; and the bytes of the earlier commits that were read, in any
-    /// order.
+    /// Takes over what `archive open` found in the store: the head, which descends from what was
+    /// known; the spine below it, descending; and the bytes of the earlier commits that were read,
+    /// in any order.
     pub fn adopt(
         &mut self,
         head: KnownCommit,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one point at which a run becomes true: trees edited, tail closed, everything durable,
-//! ledger, commit, receipt, ledger.
+//! The one point at which a run becomes true, in this order: trees edited, tail closed, everything
+//! durable, ledger, commit, receipt, ledger.
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{ArchiveSettings, Commit, KeyEntry, VolumeEntry, skip_of};
@@ -19,16 +19,16 @@ use crate::pool::Pool;
 use crate::state::{JournalVolume, KnownCommit};
 use crate::world::{Clock, Parts, Random, World};
 
-/// What a commit brings.
+/// What a commit adds to the archive.
 #[derive(Default)]
 pub(crate) struct Changes {
     /// Volumes that enter the catalog without a session, each with its number.
     pub begun: Vec<(u64, VolumeEntry)>,
-    /// New sessions.
+    /// Volumes with a new session.
     pub finished: Vec<FinishedVolume>,
     /// The envelopes that the head's key table lacks, each with its number, ascending.
     pub keys: Vec<(u64, KeyEntry)>,
-    /// Gives up what is lost of the key table: its numbers stay, without entries.
+    /// Gives up the lost nodes of the key table: their numbers stay, without entries.
     pub replaces_lost_keys: bool,
     /// Packs whose state changes.
     pub packs: PackChanges,
@@ -84,9 +84,8 @@ pub(crate) fn commit<P: Parts>(
     finish(world, archive, pool, commit)
 }
 
-/// Commits the head's state with no new session: another writer's, or after `change` with other
-/// slots. What a cut run left becomes part of the archive first; the next commit would forget it
-/// otherwise.
+/// Commits the head's state after `change`, without a new session: with other slots, or as another
+/// writer. What an interrupted run left is committed first; this commit would forget it otherwise.
 pub fn commit_change<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -192,8 +191,8 @@ pub(crate) fn seal_commit(
     })
 }
 
-/// The volumes that a cut run journaled and no commit has, each with the number under which it
-/// enters the catalog: its domain must be known as long as a pack holds a record of it.
+/// The volumes that an interrupted run journaled and no commit has, each with its number to be in
+/// the volume table: a domain must be known as long as a pack holds a record of it.
 pub(crate) fn begun_volumes(
     archive: &mut Archive,
     volumes: &[(u64, VolumeEntry)],
@@ -214,7 +213,7 @@ pub(crate) fn begun_volumes(
         .collect()
 }
 
-/// A volume as the catalog has it before its first session.
+/// The entry of a volume before its first session.
 pub(crate) fn new_volume(settings: &ArchiveSettings, begun: &JournalVolume) -> VolumeEntry {
     VolumeEntry {
         id: begun.id,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The copies of one commit in the store.
+//! The copies of one commit in the store. Which content counts is decided elsewhere.
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind};
 use wyng_archive::format::{COMMIT_BYTES, Commit, Malformed};
@@ -11,15 +11,15 @@ use crate::outcome::damaged;
 use crate::state::KnownCommit;
 use crate::world::Store;
 
-/// Copies 0 to 255.
+/// Number of copies that a commit can have: 0 to 255.
 const COPIES_MAX: u16 = 256;
 
 /// A commit that authenticates.
 #[derive(Debug, Clone)]
 pub(crate) struct SoundCommit {
-    /// Its bytes.
+    /// Its sealed bytes.
     pub known: KnownCommit,
-    /// What it says.
+    /// The decoded commit.
     pub commit: Commit,
 }
 
@@ -27,13 +27,12 @@ pub(crate) struct SoundCommit {
 pub(crate) struct Copies {
     /// Something lies under one of its names.
     pub exists: bool,
-    /// Those that authenticate, each content once, with the lowest copy that has it. Two are a
+    /// The contents that authenticate, each with the lowest copy that has it. Two contents are a
     /// fork.
     pub sound: Vec<(u8, SoundCommit)>,
-    /// The lowest copy for which all copies below it were read and do not authenticate; at most
-    /// 256.
+    /// The lowest copy below which every copy was read and none authenticates; at most 256.
     pub free: u16,
-    /// What is wrong with the first that does not authenticate.
+    /// What is wrong with the first copy that does not authenticate.
     pub fault: Fault,
 }
 
@@ -51,8 +50,8 @@ impl Copies {
     }
 }
 
-/// Reads all copies of a generation: it goes on past those that are absent or damaged until four in
-/// a row are absent.
+/// Reads all copies of a generation: it goes on past absent and damaged copies until four in a row
+/// are absent.
 pub(crate) fn read_copies(
     store: &mut impl Store,
     credential: &Credential,
@@ -67,7 +66,7 @@ pub(crate) fn read_copies(
     };
     let (mut next, mut absent) = (0u16, 0u8);
     while absent < COPIES_ABSENT && next < COPIES_MAX {
-        // Fewer would not end the search, so they are asked for together.
+        // Fewer absent copies would not end the search, so all of these are requested together.
         let end = next
             .saturating_add(u16::from(COPIES_ABSENT.saturating_sub(absent)))
             .min(COPIES_MAX);
@@ -106,8 +105,8 @@ pub(crate) fn read_copies(
     Ok(copies)
 }
 
-/// The same for a commit whose hash is known: when the first copy has it, the others are not asked
-/// for.
+/// Reads the copies of a generation whose hash may be known: if copy 0 has that hash, the other
+/// copies are not requested.
 pub(crate) fn read_commit(
     store: &mut impl Store,
     credential: &Credential,
@@ -150,8 +149,8 @@ enum Answer {
     Unsound(Fault),
 }
 
-/// The copy that was asked for, or why it is none. One that authenticates and is malformed was
-/// written by other programs: nothing is known of what it means, so it ends the command.
+/// The answer for a copy that was requested. A copy that authenticates and is malformed was written
+/// by another program: its meaning is unknown, so it is a failure.
 fn answer(
     store: &mut impl Store,
     credential: &Credential,

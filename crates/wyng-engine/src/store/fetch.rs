@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading records back: places are sorted and joined into few long reads, several are under way at
-//! once, workers open what came.
+//! Reads chunks back: places are sorted and joined into few long reads, several reads are under way
+//! at once, and workers open the records. What becomes of the chunks is the caller's concern.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -20,25 +20,25 @@ use crate::outcome::damaged;
 use crate::pool::{Pool, Ticket};
 use crate::world::{Files, Store};
 
-/// One read joins records up to this length.
+/// Maximum bytes of a read that joins records.
 const READ_MAX_BYTES: u32 = 2 << 20;
-/// Bytes between two records that are read along rather than asked for twice.
+/// Maximum bytes between two records of one read; they are read and dropped.
 const GAP_MAX_BYTES: u32 = 32 << 10;
-/// Reads that are asked for before the first is answered.
+/// Maximum number of reads that are requested before the first is answered.
 const READS_AHEAD: usize = 4;
 
-/// A chunk that is wanted.
+/// A chunk that is to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     /// Its number in the volume.
     pub index: u64,
     /// Its content id.
     pub id: Id,
-    /// How many bytes it must have.
+    /// The bytes that it must have once it is opened.
     pub plain_bytes: u32,
 }
 
-/// A chunk that was opened: exact, or not at all.
+/// A chunk that was opened: its bytes have its id.
 pub(crate) struct Opened {
     /// Its number in the volume.
     pub index: u64,
@@ -55,9 +55,10 @@ pub(crate) struct ChunkReader {
     planned: VecDeque<Read>,
     asked: VecDeque<Read>,
     opening: VecDeque<Ticket<OpenedRead>>,
-    /// Set while a restore goes around damage.
+    /// Set while a restore works around damage.
     around: Option<Around>,
-    /// Room of chunks that were written. Fresh memory would cost as much as half of the decryption.
+    /// Buffers of chunks that were written, for reuse. Fresh memory would cost half as much as
+    /// decryption.
     spare: Vec<Vec<u8>>,
     /// Bytes that came from the store.
     pub fetched_bytes: u64,
@@ -66,11 +67,11 @@ pub(crate) struct ChunkReader {
 /// The chunks that no pack has any more.
 struct Around {
     lost: Bits,
-    /// Zeros for the chunks that were found to be lost since chunks were last given out.
+    /// Zeros in place of the chunks that were found to be lost and not given out yet.
     zeros: Vec<Opened>,
 }
 
-/// What became of the records of one read.
+/// What came of each record of one read.
 type OpenedRead = Vec<Result<Opened, Box<NotOpened>>>;
 
 /// A record that is not what was stored.
@@ -91,12 +92,12 @@ struct Record {
     offset_bytes: u32,
     length_bytes: u32,
     key: u32,
-    /// Where else the chunk lies, the worst place first.
+    /// The other places of the chunk, the worst first.
     copies: Vec<Location>,
 }
 
 impl ChunkReader {
-    /// Begins with nothing wanted.
+    /// A reader of which nothing has been requested.
     pub(crate) fn new(
         credential: &Arc<Credential>,
         packs: &Arc<Packs>,
@@ -118,7 +119,7 @@ impl ChunkReader {
     }
 
     /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and
-    /// its number joins `lost`.
+    /// its number is added to `lost`.
     pub(crate) fn go_around_damage(&mut self, lost: Bits) {
         self.around = Some(Around {
             lost,
@@ -126,17 +127,17 @@ impl ChunkReader {
         });
     }
 
-    /// The chunks that are lost, if damage is gone around.
+    /// The lost chunks, if the reader works around damage.
     pub(crate) fn lost(&self) -> Option<&Bits> {
         self.around.as_ref().map(|around| &around.lost)
     }
 
-    /// The same; from now on a lost chunk is a failure again.
+    /// Hands over the lost chunks; from now on a lost chunk is a failure again.
     pub(crate) fn take_lost(&mut self) -> Option<Bits> {
         self.around.take().map(|around| around.lost)
     }
 
-    /// Should more be wanted, so that neither store nor workers wait?
+    /// Whether more chunks should be requested, so that neither store nor workers wait.
     pub(crate) fn wants_more(&self) -> bool {
         let has_zeros = self
             .around
@@ -145,7 +146,7 @@ impl ChunkReader {
         self.planned.len() < READS_AHEAD && !has_zeros
     }
 
-    /// Wants these chunks: sorted by place and joined into reads.
+    /// Requests these chunks: sorted by place and joined into reads.
     pub(crate) fn want(
         &mut self,
         files: &mut impl Files,
@@ -158,7 +159,7 @@ impl ChunkReader {
             copies.extend(location);
             match self.next_copy(*wanted, copies) {
                 Ok((location, pack, record)) => records.push((location.pack, pack, record)),
-                Err(damage) => self.cannot_have(wanted, &damage)?,
+                Err(damage) => self.give_up(wanted, &damage)?,
             }
         }
         records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
@@ -179,7 +180,8 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
+    /// The next opened chunks, in no particular order; `None` when all that was requested is given
+    /// out.
     pub(crate) fn next(
         &mut self,
         store: &mut impl Store,
@@ -231,8 +233,8 @@ impl ChunkReader {
         }
     }
 
-    /// The best place where a chunk may lie, and what is to be read there; without one, what is
-    /// wrong with the last place that was left.
+    /// The best remaining place of a chunk, its pack, and the record to be read there; if no place
+    /// remains, what is wrong with the last one.
     fn next_copy(
         &self,
         wanted: Wanted,
@@ -267,8 +269,8 @@ impl ChunkReader {
         Err(damage)
     }
 
-    /// A read that failed as a whole may have failed for one of its records only, or for bytes
-    /// between them that nobody wants.
+    /// Reads the records of a failed read one by one: the read may have failed for one of them
+    /// only, or for bytes between them.
     fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
         let Read { pack, records, .. } = read;
         let damage = Damage::new(Class::Pack, pack.name.0, fault);
@@ -282,19 +284,19 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Reads the chunk where else it lies.
+    /// Reads the chunk from its next place, if there is one.
     fn record_failed(&mut self, record: Record, damage: &Damage) -> Result<(), Failure> {
         match self.next_copy(record.wanted, record.copies) {
             Ok((_, pack, record)) => {
                 self.planned.push_back(Read::of(pack, record));
                 Ok(())
             }
-            Err(_) => self.cannot_have(&record.wanted, damage),
+            Err(_) => self.give_up(&record.wanted, damage),
         }
     }
 
-    /// The damage, or zeros in the place of the chunk.
-    fn cannot_have(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
+    /// Fails with the damage, or gives out zeros in place of the chunk.
+    fn give_up(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
         let around = self.around.as_mut().ok_or_else(|| damaged(damage))?;
         around
             .lost
@@ -309,14 +311,14 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Takes the answers that are still under way, so that no later question is answered by them.
+    /// Takes the answers that are still under way, so that they do not answer later requests.
     pub(crate) fn abandon(self, store: &mut impl Store) -> Result<(), Failure> {
         self.asked.iter().try_for_each(|_| store.answer().map(drop))
     }
 
-    /// Takes back the room of chunks that are no longer needed.
-    pub(crate) fn give_back(&mut self, rooms: Vec<Vec<u8>>) {
-        self.spare.extend(rooms);
+    /// Takes back the buffers of chunks that are no longer needed.
+    pub(crate) fn give_back(&mut self, buffers: Vec<Vec<u8>>) {
+        self.spare.extend(buffers);
     }
 
     fn open_read<T>(
@@ -333,7 +335,7 @@ impl ChunkReader {
             Arc::clone(&self.keys),
             Arc::clone(&self.domain),
         );
-        let mut rooms = self
+        let mut buffers = self
             .spare
             .split_off(self.spare.len().saturating_sub(read.records.len()));
         let range_begin = read.range.start;
@@ -349,7 +351,7 @@ impl ChunkReader {
                 let key = keys
                     .get(&record.key)
                     .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
-                let mut chunk = rooms.pop().unwrap_or_default();
+                let mut chunk = buffers.pop().unwrap_or_default();
                 credential.open_chunk(key, &domain, coder, &id, sealed, &mut chunk)?;
                 if chunk.len() != usize_of(record.wanted.plain_bytes) {
                     return Err(refuse(Fault::Length));

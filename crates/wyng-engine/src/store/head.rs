@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The newest commit in the store: pushed, settled when a run was cut, and confirmed.
+//! The head in the store: pushed, settled after an interrupted run, and confirmed. It reads
+//! nothing.
 
 use wyng_archive::crypto::Credential;
 use wyng_archive::{Class, Damage, Fault};
@@ -10,7 +11,7 @@ use crate::archive::Archive;
 use crate::outcome::damaged;
 use crate::world::{Files, Kept, Store};
 
-/// A commit that may or may not have reached the store is settled before anything is based on it.
+/// Settles a commit that may or may not have reached the store, before anything is based on it.
 pub(crate) fn settle_pending(
     files: &mut impl Files,
     store: &mut impl Store,
@@ -23,11 +24,11 @@ pub(crate) fn settle_pending(
     archive.roll_forward(files)
 }
 
-/// Pushes the ledger's pending commit. Its name depends on its generation only, so this is a
-/// compare-and-swap on the archive: under the lowest copy for which `archive open` read all copies
-/// below it and none authenticates, almost always copy 0. A push reads nothing back, so a name that
-/// is taken ends it: whether by another machine's commit, by this one's or by damage is for
-/// `archive open` to find out.
+/// Pushes the ledger's pending commit. Its name depends only on its generation and its copy, so the
+/// push is a compare-and-swap on the archive. The copy is the lowest one below which `archive open`
+/// read every copy and none authenticates: almost always copy 0. A push reads nothing back, so a
+/// name that is taken ends the command. Whether another machine's commit, this machine's own or
+/// damage has taken the name is for `archive open` to find out.
 pub(super) fn push_pending(
     files: &mut impl Files,
     store: &mut impl Store,
@@ -53,9 +54,9 @@ pub(super) fn push_pending(
     }
 }
 
-/// Puts the head again where it lies. That it was damaged shows in the answer, and then the same
-/// bytes go under the next copy: one more a run. Where that one is taken too, damage and another
-/// machine's commit cannot be told apart without reading, and the run ends.
+/// Puts the head again where it lies. If the receipt shows that it is damaged there, the same bytes
+/// go under the next copy: one more copy in each run. If the next copy is taken too, damage and
+/// another machine's commit cannot be distinguished without reading, and the run ends.
 pub(crate) fn confirm_head(
     files: &mut impl Files,
     store: &mut impl Store,
@@ -66,7 +67,7 @@ pub(crate) fn confirm_head(
     };
     let generation = head.generation;
     if archive.ledger.notes.commits.contains_key(&generation) {
-        return Ok(()); // what a verify or `archive open` found is healed by that note
+        return Ok(()); // damage that a verify or `archive open` found is healed by its note
     }
     let copy = archive.ledger.head_copy;
     if put_blob(
@@ -75,7 +76,8 @@ pub(crate) fn confirm_head(
         &head.bytes,
     )? != Kept::Different
     {
-        return Ok(()); // where a push may not read, nothing is learnt; a verify reads it
+        // where a push may not read, the receipt says nothing; a verify reads the head
+        return Ok(());
     }
     let next = copy
         .checked_add(1)
@@ -94,7 +96,7 @@ pub(crate) fn confirm_head(
     }
 }
 
-/// All names of a generation are taken by what does not authenticate.
+/// The failure for a generation of which every name is taken by bytes that do not authenticate.
 fn damaged_copies(credential: &Credential, generation: u64) -> Failure {
     damaged(&Damage::new(
         Class::Commit,

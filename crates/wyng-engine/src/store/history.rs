@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commits of an archive as they can be had: each from one of its copies in the store, or from
-//! this machine's ledger; and what their hashes prove. It decides nothing: which state is opened is
-//! decided in `open.rs`.
+//! The commits below a head, each from a copy in the store or from this machine's ledger, and what
+//! their hashes prove. It decides nothing: `archive open` chooses the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,27 +13,29 @@ use crate::archive::open_commit;
 use crate::state::{KnownCommit, Ledger, to_hex};
 use crate::world::{Client, Store};
 
-/// So many commits are read for a proof. The shortest way has at most 820; the others are gone
-/// where commits on it are lost.
+/// Maximum number of commits that are read for a proof. The shortest path has at most 820; longer
+/// paths are taken where commits on it are lost.
 const READS_MAX: usize = 4096;
 
-/// The history below one commit: which hashes it carries for earlier ones. Where a commit on the
-/// way is lost, its own hash is still known; those that it carried come from any other commit that
-/// carries them, or there is a gap. A hash that contradicts what this machine knows ends it.
+/// The history below one commit: the hashes that it carries for earlier commits. If a commit on the
+/// path is lost, its own hash is still known; the hashes that it carried come from any other commit
+/// that carries them, or there is a gap. A hash that contradicts what this machine knows is a
+/// failure.
 pub(crate) struct History<'a> {
     credential: &'a Credential,
     ledger: &'a Ledger,
     coder: Coder,
-    /// Commits that were had, by generation.
+    /// Commits that were read, by generation.
     read: BTreeMap<u64, SoundCommit>,
-    /// The hashes that those carry.
+    /// The hashes that these commits carry, by generation.
     carried: BTreeMap<u64, [u8; 32]>,
     /// Generations that were read, or are lost.
     tried: BTreeSet<u64>,
-    /// Of which the store has no sound copy, with the copy under which the commit goes next.
+    /// Generations without a sound copy in the store, each with the copy under which its commit
+    /// goes next.
     pub lost: BTreeMap<u64, u16>,
-    /// The newest commit that was taken by its name and tag, because nothing that could be read
-    /// carries its hash.
+    /// The newest generation that was accepted by name and tag, because no commit that could be
+    /// read carries its hash.
     pub gap: Option<u64>,
 }
 
@@ -67,8 +68,8 @@ impl<'a> History<'a> {
         Ok(history)
     }
 
-    /// The hash that this history has for an earlier generation; `None` if neither it nor anything
-    /// that carries its hash can be read.
+    /// The hash that this history has for an earlier generation; `None` if neither that commit nor
+    /// any commit that carries its hash can be read.
     pub(crate) fn hash_of(
         &mut self,
         store: &mut impl Store,
@@ -79,7 +80,8 @@ impl<'a> History<'a> {
             if let Some(hash) = self.carried.get(&goal) {
                 return Ok(Some(*hash));
             }
-            // The lowest one above the goal: on a whole chain that is the shortest way down.
+            // The lowest generation above the goal: on an intact chain that is the shortest path
+            // down.
             let next = self
                 .carried
                 .range(goal..)
@@ -93,8 +95,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The hashes that later commits will have to carry: from the begin down by its skips,
-    /// descending. Where one is lost, it is left out.
+    /// The hashes that later commits must carry, descending: from `begin` down by its skips. A hash
+    /// that is lost is left out.
     pub(crate) fn spine(
         &mut self,
         store: &mut impl Store,
@@ -114,7 +116,7 @@ impl<'a> History<'a> {
         Ok(below)
     }
 
-    /// All commits that were had, but for the one at which it began.
+    /// All commits that were read, with the one at which the history began.
     pub(crate) fn into_read(self) -> impl Iterator<Item = KnownCommit> {
         self.read.into_values().map(|found| found.known)
     }
@@ -128,7 +130,7 @@ impl<'a> History<'a> {
         hash: &[u8; 32],
     ) -> Result<(), Failure> {
         self.count_read(client, generation)?;
-        // A commit that was sent and not yet acknowledged is this machine's own too.
+        // A commit that was sent and has no receipt yet is this machine's own too.
         let own = [self.ledger.known(generation), self.ledger.pending()]
             .into_iter()
             .flatten();
@@ -157,8 +159,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// All commits that carry a hash between the goal and the last one that was read are lost: the
-    /// newest that can be read below them is taken by name and tag. Whether there is one.
+    /// Goes on behind a gap, where every commit that leads to the goal is lost: the newest commit
+    /// from the goal on that can be read is accepted by name and tag. False if there is none.
     fn read_behind_gap(
         &mut self,
         store: &mut impl Store,
@@ -233,8 +235,9 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Two commits of one history that carry different hashes for a third were not written by one
-    /// machine; and what this machine committed or adopted stands.
+    /// Notes the hash of a generation. Two commits of one history that carry different hashes for a
+    /// third were not written by one machine; and a hash must not contradict what this machine
+    /// committed or adopted.
     fn note_hash(&mut self, generation: u64, hash: [u8; 32]) -> Result<(), Failure> {
         if self
             .ledger

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Fetching what the cache holds from the store: directories and nodes, pack by pack.
+//! Builds the cache anew from the store: directories and nodes, pack by pack. No chunk is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,12 @@ use crate::world::{Client, Files, Parts, Store, World};
 /// The cache that is in use while a new one is built.
 pub(crate) struct OldCache {
     cache: Cache,
-    /// Packs from this number on may have been given anew since.
+    /// Numbers of packs from this one on may have been given again since.
     packs_end: u64,
 }
 
 impl OldCache {
-    /// What there is of it: that it is damaged or missing only means that nothing is kept.
+    /// The old cache, if there is one: if it is damaged or missing, nothing is kept.
     pub(crate) fn open(
         files: &mut impl Files,
         credential: &Credential,
@@ -136,7 +136,7 @@ fn read_pack_table<P: Parts>(
     })
 }
 
-/// What can be read of a pack's directory and nodes, and what could not.
+/// A pack's directory and nodes as far as they can be read, and the problem if they cannot.
 pub(crate) fn read_pack(
     store: &mut impl Store,
     credential: &Credential,
@@ -197,7 +197,7 @@ impl<S: Store> MetaReader<'_, S> {
         })
     }
 
-    /// The nodes of a pack stand together behind its chunks: one range.
+    /// Reads all nodes of a pack as one range: they stand together behind its chunks.
     fn nodes(&mut self, pack: &PackEntry, directory: &Directory) -> Result<Vec<Vec<u8>>, Failure> {
         let nodes: Vec<_> = directory
             .entries

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What goes to the store and comes back: packs, commits, records, and what heals them.
+//! What goes to the store and what comes back: packs, commits, records; and how damage is healed.
+//! What a volume is, is for the other wings.
 
 mod commit;
 mod copies;

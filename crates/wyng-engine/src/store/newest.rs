@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The newest generation in the store. Nothing is read: names are asked for.
+//! The newest generation in the store, found by asking which names exist. No commit is read.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use wyng_control::{Failure, ObjectClass};
 use crate::state::to_hex;
 use crate::world::{Client, Found, Store};
 
-/// So often a search for the newest generation goes on behind a hole.
+/// Maximum number of gaps past which the search for the newest generation goes on.
 const HOLES_MAX: u32 = 4096;
 
-/// The newest generation of which some copy exists, 0 if none does; and those above it of which the
-/// store cannot say whether they exist. Doubling and bisecting from one that is known, then probing
-/// 64 more, and going on from any that exists.
+/// The newest generation of which a copy exists, 0 if there is none; and the generations above it
+/// of which the store cannot say whether they exist. The search doubles and bisects from a known
+/// generation, then probes 64 more, and goes on from any that exists.
 pub(crate) fn find_newest(
     store: &mut impl Store,
     client: &mut impl Client,
@@ -57,7 +57,8 @@ pub(crate) fn find_newest(
     Ok((newest, unknown))
 }
 
-/// Is there any copy of it? A name that is taken by something else was perhaps a copy's.
+/// Whether a copy of the generation exists. A name that is taken by something else counts too,
+/// since a copy may have been there.
 fn exists(
     store: &mut impl Store,
     client: &mut impl Client,

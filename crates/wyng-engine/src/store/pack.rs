@@ -47,7 +47,7 @@ impl<B: AsMut<[u8]>> OpenPack<B> {
     }
 }
 
-/// Writes into a pack and says where what follows begins.
+/// Writes into a pack; the offset behind what was written, bytes.
 pub(super) fn write_at(
     buffer: &mut [u8],
     offset_bytes: u32,
@@ -61,7 +61,7 @@ pub(super) fn write_at(
     Ok(end)
 }
 
-/// Lengths in a pack are at most 64 MiB.
+/// A length in a pack, at most 64 MiB, as a length in memory.
 pub(crate) fn usize_of(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

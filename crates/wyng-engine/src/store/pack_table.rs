@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The pack table of the head, read from the cache.
+//! The pack table of the head, read from the cache. It changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::world::Files;
 /// All packs of the head, by number.
 pub(crate) type Packs = BTreeMap<u64, PackEntry>;
 
-/// Reads (a) from the cache.
+/// Reads the pack table from the cache.
 pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
     packs_below(files, archive, &mut |_, _| {})
 }
 
-/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
-/// begins.
+/// The same; `visit` gets, for each node of the pack table, the number of the pack in which the
+/// node lies, and the index at which its range begins.
 pub(crate) fn packs_below(
     files: &mut impl Files,
     archive: &mut Archive,

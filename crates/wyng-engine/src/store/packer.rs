@@ -2,8 +2,8 @@
 //! Records into packs, packs to the store, receipts into journal and cache. It knows no volume and
 //! no tree.
 //!
-//! In a pack stand chunks, then nodes, then the directory. Nodes wait in memory until their pack is
-//! closed; a pack is named by the hash of its bytes, which a worker computes while the next one is
+//! A pack holds chunks, then nodes, then the directory. Nodes wait in memory until their pack is
+//! closed. A pack is named by the hash of its bytes, which a worker computes while the next pack is
 //! filled.
 
 use std::collections::{HashSet, VecDeque};
@@ -21,35 +21,35 @@ use crate::pool::Ticket;
 use crate::state::{JournalPack, to_hex};
 use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait};
 
-/// Closed packs whose name is being computed, before the oldest is waited for.
+/// Maximum number of closed packs whose names are being computed.
 const NAMING_MAX: usize = 1;
-/// A pack whose name cannot be used is sent so often in all, each time under another name.
+/// Maximum number of names under which one pack is sent.
 const NAMES_MAX: u8 = 8;
 
-/// See the module's first line.
+/// Fills packs, sends them and takes their receipts.
 pub(crate) struct Packer<P: Parts> {
     pack_size_bytes: u32,
     next_number: u64,
     open: Option<OpenPack<Buffer<P>>>,
     /// Nodes that go into the open pack when it is closed.
     nodes: Vec<(Id, Vec<u8>)>,
-    /// The most bytes that their records can have.
+    /// Maximum bytes of their records.
     nodes_bytes: u32,
     naming: VecDeque<Ticket<NamedPack<Buffer<P>>>>,
     sent: VecDeque<SentPack>,
     /// Ids in packs that the cache does not know yet.
     on_the_way: HashSet<Id>,
-    /// Packs that are not in tree (a) yet, ascending.
+    /// Packs that are not in the pack table yet, by ascending number.
     closed: Vec<(u64, PackEntry)>,
     sent_bytes: u64,
 }
 
 /// A pack without a receipt.
 struct SentPack {
-    /// Of its PUT.
+    /// The number of its PUT.
     number: u64,
     pack: JournalPack,
-    /// Under how many names it was sent.
+    /// The number of names under which it was sent.
     names: u8,
 }
 
@@ -59,8 +59,8 @@ struct NamedPack<B> {
 }
 
 impl<P: Parts> Packer<P> {
-    /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and
-    /// journaled already.
+    /// Begins after the archive's head and after the packs of an interrupted run, `closed`, which
+    /// are durable and journaled already.
     pub(crate) fn after(archive: &Archive, closed: Vec<(u64, PackEntry)>) -> Self {
         let next_number = closed
             .last()
@@ -86,12 +86,12 @@ impl<P: Parts> Packer<P> {
         self.sent_bytes
     }
 
-    /// Is a record with this id on its way, so that the index does not know it yet?
+    /// Whether a record with this id is on its way, so that the index does not know it yet.
     pub(crate) fn is_on_the_way(&self, id: &Id) -> bool {
         self.on_the_way.contains(id)
     }
 
-    /// How many packs wait for tree (a).
+    /// How many packs wait to be entered into the pack table.
     pub(crate) fn closed_count(&self) -> usize {
         self.closed.len().saturating_add(self.naming.len())
     }
@@ -139,8 +139,8 @@ impl<P: Parts> Packer<P> {
         Ok(id)
     }
 
-    /// Makes sure that the open pack holds `count` nodes of tree (a) of at most `bytes`, behind all
-    /// that waits; the number of that pack.
+    /// Makes sure that the open pack has room for `count` nodes of the pack table of at most
+    /// `bytes` in all, behind everything that waits. Gives the number of that pack.
     pub(crate) fn reserve_tail(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -155,7 +155,7 @@ impl<P: Parts> Packer<P> {
         Ok(self.open_pack(tools)?.number)
     }
 
-    /// Writes a node of the pack table into the open pack at once, and says where.
+    /// Writes a node of the pack table into the open pack at once, and gives its place.
     pub(crate) fn add_tail_node(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -176,8 +176,8 @@ impl<P: Parts> Packer<P> {
         })
     }
 
-    /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run
-    /// is cut to its Padmé size.
+    /// Closes the open pack, if there is one, and begins to compute its name. The last pack of a
+    /// run is cut to its Padmé size.
     pub(crate) fn close(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -238,7 +238,7 @@ impl<P: Parts> Packer<P> {
         self.take_receipts(tools, Wait::Never)
     }
 
-    /// Sends every closed pack; after this each has its name.
+    /// Sends every closed pack; after this each pack has a name.
     fn send_all(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
         while !self.naming.is_empty() {
             self.send_named(tools)?;
@@ -252,13 +252,14 @@ impl<P: Parts> Packer<P> {
         self.take_receipts(tools, Wait::UntilThere)
     }
 
-    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail.
-    /// Each must be settled: until then its name may change.
+    /// Hands over the packs that wait to be entered into the pack table, by ascending number: all
+    /// that are closed, at the end with the tail. Each must be settled first: until then its name
+    /// may change.
     pub(crate) fn take_closed(&mut self) -> Vec<(u64, PackEntry)> {
         std::mem::take(&mut self.closed)
     }
 
-    /// Journals and indexes what the far end says is durable.
+    /// Journals and indexes the packs that the far end reports as durable.
     pub(crate) fn take_receipts(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -318,8 +319,8 @@ impl<P: Parts> Packer<P> {
         Ok(())
     }
 
-    /// What is wrong in the store is under one name, or in one folder of it: a pack seals its
-    /// directory anew, and has another name then.
+    /// Sends a pack whose name cannot be used under another name: damage in the store concerns one
+    /// name, or one folder of it. The directory is sealed again, which changes the pack's hash.
     fn send_under_another_name(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -375,7 +376,7 @@ impl<P: Parts> Packer<P> {
         Ok(())
     }
 
-    /// Bytes for `count` further records behind the nodes that wait.
+    /// Bytes left for `count` further records behind the nodes that wait.
     fn room_bytes(&self, count: usize) -> u32 {
         match &self.open {
             None => u32::MAX,

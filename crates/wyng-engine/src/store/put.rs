@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Single blobs (slots, commits) that are waited for.
+//! Single small blobs (slots, commits) whose receipts are waited for. Packs are the packer's.
 
 use wyng_control::Failure;
 use wyng_wire::BlobName;

@@ -14,15 +14,15 @@ use crate::world::{Client, Files};
 
 /// Session keys by number.
 pub(crate) struct Keys {
-    /// Those that are sound.
+    /// The sound keys.
     pub keys: HashMap<u32, SessionKey>,
-    /// What is wrong with another one, or with the table.
+    /// What is wrong with another key, or with the table.
     pub fault: Option<Failure>,
 }
 
-/// Derives every session key of the head's key table, and compares each one's check: before the
-/// first record is opened. A key that is damaged is left out, as are those whose part of the table
-/// is lost: what was sealed with them is damaged, and nothing else is.
+/// Derives every session key of the head's key table and compares its check, before the first
+/// record is opened. Damaged keys are left out, and so are keys whose part of the table is lost:
+/// what was sealed with them is damaged, and nothing else is.
 pub(crate) fn keys_of(
     files: &mut impl Files,
     client: &mut impl Client,

@@ -21,14 +21,14 @@ use crate::archive::{keys_root, sessions_root, volumes_root};
 use crate::outcome::internal;
 use crate::world::Parts;
 
-/// A volume whose new session is complete but for its commit.
+/// A volume whose new session is complete except for its commit.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedVolume {
-    /// Its number in (d).
+    /// Its number in the volume table.
     pub number: u64,
-    /// What (d) says of it before this session.
+    /// Its entry before this session.
     pub entry: VolumeEntry,
-    /// The new session; its generation is filled in here.
+    /// The new session; the commit fills in its generation.
     pub session: SessionEntry,
 }
 
@@ -78,8 +78,9 @@ pub(super) fn edit_volumes<P: Parts>(
     })
 }
 
-/// Enters new session keys. Up to `replaced_end` lost nodes of the table are given up; else none is
-/// touched, since [`Archive::next_key`] passes them by.
+/// Enters new session keys into the key table. Lost nodes of the table that lie below
+/// `replaced_end` are given up. Other lost nodes are not touched, since `Archive::next_key` skips
+/// their numbers.
 pub(super) fn edit_keys<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
@@ -93,7 +94,7 @@ pub(super) fn edit_keys<P: Parts>(
     let size = keys
         .last()
         .map_or(head.keys.size, |(number, _)| number.saturating_add(1));
-    let mut nodes = LostKeysAsNothing {
+    let mut nodes = LostKeysAsEmpty {
         nodes: PackedNodes { tools, packer },
         passes_lost: replaced_end > 0,
     };
@@ -117,13 +118,13 @@ pub(super) fn edit_keys<P: Parts>(
     })
 }
 
-/// Reads lost nodes of the key table as empty ones where they are given up.
-struct LostKeysAsNothing<'a, 'b, P: Parts> {
+/// Reads lost nodes of the key table as empty nodes where they are given up.
+struct LostKeysAsEmpty<'a, 'b, P: Parts> {
     nodes: PackedNodes<'a, 'b, P>,
     passes_lost: bool,
 }
 
-impl<P: Parts> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, P> {
+impl<P: Parts> Nodes<KeysTree> for LostKeysAsEmpty<'_, '_, P> {
     type Error = Failure;
 
     fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {
@@ -134,14 +135,14 @@ impl<P: Parts> Nodes<KeysTree> for LostKeysAsNothing<'_, '_, P> {
     }
 }
 
-impl<P: Parts> NodesMut<KeysTree> for LostKeysAsNothing<'_, '_, P> {
+impl<P: Parts> NodesMut<KeysTree> for LostKeysAsEmpty<'_, '_, P> {
     fn save(&mut self, node: &Node<KeysTree>) -> Result<Id, Failure> {
         self.nodes.save(node)
     }
 }
 
-/// Enters the last tail, all closed packs and what changes into (a), whose new nodes go into the
-/// open pack: the new tail.
+/// Enters the last tail, all closed packs and all changed entries into the pack table. The new
+/// nodes of the table go into the open pack, which becomes the new tail.
 pub(super) fn edit_packs<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,

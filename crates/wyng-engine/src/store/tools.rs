@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What packing works with.
+//! The parts of a world and of an archive that packing uses, and the sealing of metadata.
 
 use wyng_archive::crypto::{Credential, Id, Kind, NonceSeed};
 use wyng_control::Failure;
@@ -11,13 +11,13 @@ use crate::pool::Pool;
 use crate::state::Journal;
 use crate::world::{Parts, Random, World};
 
-/// What packing works with.
+/// The parts of a world and of an archive that packing uses.
 pub(crate) struct Tools<'a, P: Parts> {
     /// Draws nonces and filler.
     pub random: &'a mut P::Random,
     /// Where cache and journal are.
     pub files: &'a mut P::Files,
-    /// Takes the packs.
+    /// Takes packs and gives receipts.
     pub store: &'a mut P::Store,
     /// Seals metadata.
     pub credential: &'a Credential,
@@ -25,7 +25,7 @@ pub(crate) struct Tools<'a, P: Parts> {
     pub cache: &'a mut Cache,
     /// Notes what became durable.
     pub journal: &'a Journal,
-    /// Computes names.
+    /// Computes the names of packs.
     pub pool: &'a mut Pool,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Trees that are edited while their new nodes go into packs. What is entered is for others to say.
+//! Trees that are edited while their new nodes go into packs. What is entered is decided elsewhere.
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, Node, PacksTree, Place, Shape};
@@ -12,7 +12,7 @@ use crate::archive::{CachedNodes, CachedPackNodes};
 use crate::outcome::internal;
 use crate::world::Parts;
 
-/// Reads from the cache, writes into packs.
+/// Reads nodes from the cache, and writes new nodes into packs.
 pub(super) struct PackedNodes<'a, 'b, P: Parts> {
     /// What packing works with.
     pub tools: &'a mut Tools<'b, P>,
@@ -42,7 +42,8 @@ impl<P: Parts> Nodes<PacksTree> for PackedTail<'_, '_, P> {
     }
 }
 
-/// The same for (a): its nodes go into the tail at once, because their places name them.
+/// The same for the pack table: its nodes go into the tail at once, because they are named by their
+/// places.
 pub(super) struct PackedTail<'a, 'b, P: Parts>(pub PackedNodes<'a, 'b, P>);
 
 impl<P: Parts> NodesMut<PacksTree> for PackedTail<'_, '_, P> {
@@ -51,7 +52,7 @@ impl<P: Parts> NodesMut<PacksTree> for PackedTail<'_, '_, P> {
     }
 }
 
-/// Reads nodes from the cache that is being written to.
+/// The nodes of the cache that packing writes to.
 pub(super) fn cached<'a, P: Parts>(tools: &'a mut Tools<'_, P>) -> CachedNodes<'a, P::Files> {
     CachedNodes {
         files: &mut *tools.files,
@@ -92,7 +93,7 @@ impl ContentEdit {
             .map_err(edit_failure)
     }
 
-    /// Sets one chunk; indices ascend.
+    /// Sets the id of one chunk; `None` makes a hole. Indices must ascend.
     pub(crate) fn set<P: Parts>(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -105,7 +106,7 @@ impl ContentEdit {
             .map_err(edit_failure)
     }
 
-    /// The new tree.
+    /// Completes the tree; its root.
     pub(crate) fn finish<P: Parts>(
         self,
         tools: &mut Tools<'_, P>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The bytes of a ledger.
+//! The bytes of a ledger. What they mean is for the ledger to say.
 //!
 //! ```text
 //!   0 │ "wyngledg"                                                    │
@@ -32,7 +32,7 @@ const FLAG_SECOND_CACHE: u32 = 2;
 const FLAG_PASSED_OVER: u32 = 4;
 const FLAG_PASSED_SOUND: u32 = 8;
 const FLAG_PASSED_REQUESTED: u32 = 16;
-/// A generation has 64 bits, and each step of the spine clears one.
+/// Maximum length of the spine: a generation has 64 bits, and each step clears one.
 const SPINE_MAX: usize = 64;
 
 impl Ledger {
