@@ -199,3 +199,95 @@ fn group(chunks: Vec<Unsealed>) -> Vec<Vec<Unsealed>> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use wyng_archive::crypto::{ArchiveId, DomainId, Entropy, Epoch, Root, Secret};
+
+    use super::*;
+
+    const CHUNK_SIZE: usize = 64 << 10;
+
+    fn credential() -> Arc<Credential> {
+        let root = Root::new(Secret::take(&mut [1; 32]), Epoch(1));
+        Arc::new(root.credential(ArchiveId([2; 16])).unwrap())
+    }
+
+    fn session_key(credential: &Credential) -> Arc<SessionKey> {
+        let entropy = Entropy {
+            kernel: Secret::take(&mut [3; 32]),
+            generation: 1,
+            wall_nanos: 1,
+            monotonic_nanos: 1,
+            process_id: 1,
+        };
+        Arc::new(SessionKey::draw(credential, 0, &entropy).unwrap().0)
+    }
+
+    /// 41 chunks, of which the last is short and each third is zeros.
+    fn chunks() -> Chunks {
+        let mut bytes = vec![0; 40 * CHUNK_SIZE + 100];
+        for (number, chunk) in (0u8..).zip(bytes.chunks_mut(CHUNK_SIZE)) {
+            if number % 3 != 0 {
+                chunk.fill(number);
+            }
+        }
+        Chunks {
+            first: 7,
+            chunk_size: CHUNK_SIZE,
+            bytes: Arc::new(bytes),
+        }
+    }
+
+    #[test]
+    fn ids_and_records_are_the_same_in_the_same_order_for_any_number_of_workers() {
+        let (credential, chunks) = (credential(), chunks());
+        let domain = Arc::new(credential.domain(DomainId([4; 16])));
+        let key = session_key(&credential);
+        let expected_ids: Vec<Option<Id>> = (0..chunks.count())
+            .map(|place| {
+                (place % 3 != 0).then(|| domain.content_id(&chunks.bytes[chunks.range(place)]))
+            })
+            .collect();
+        let mut first_records = None;
+        for threads in [0, 1, 4] {
+            let mut pool = Pool::new(threads, 1).unwrap();
+            let naming = Naming::start(&mut pool, &domain, &chunks).unwrap();
+            let ids = naming.wait().unwrap();
+            assert_eq!(ids, expected_ids, "with {threads} threads");
+            let unsealed: Vec<Unsealed> = (0u8..)
+                .zip(&ids)
+                .filter_map(|(place, id)| {
+                    Some(Unsealed {
+                        id: (*id)?,
+                        range: chunks.range(place.into()),
+                        seed: NonceSeed([place; 24]),
+                    })
+                })
+                .collect();
+            let sealer = Sealer {
+                credential: Arc::clone(&credential),
+                key: Arc::clone(&key),
+            };
+            let mut sealing = Sealing::start(&mut pool, &sealer, &chunks.bytes, unsealed).unwrap();
+            let mut records = Vec::new();
+            while let Some(record) = sealing.next("volume").unwrap() {
+                records.push((record.id, record.bytes));
+            }
+            let sealed_ids: Vec<Id> = records.iter().map(|(id, _)| *id).collect();
+            assert_eq!(sealed_ids, ids.into_iter().flatten().collect::<Vec<_>>());
+            let first = first_records.get_or_insert_with(|| records.clone());
+            assert!(*first == records, "with {threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_chunk_outside_of_a_batch_has_no_place_in_it() {
+        let chunks = chunks();
+        assert_eq!(
+            [6, 7, 47, 48].map(|number| chunks.place(number)),
+            [None, Some(0), Some(40), None]
+        );
+        assert_eq!(chunks.range(40).len(), 100);
+    }
+}
