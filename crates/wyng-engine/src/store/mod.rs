@@ -10,6 +10,7 @@ mod heal;
 mod history;
 mod load;
 mod newest;
+mod outbox;
 mod pack;
 mod pack_changes;
 mod pack_table;

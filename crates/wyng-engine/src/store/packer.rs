@@ -1,32 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Records into packs, packs to the store, receipts into journal and cache. It knows no volume and
-//! no tree.
+//! Records into packs. The packer knows no volume and no tree, and sends nothing itself: closed packs
+//! go into the outbox.
 //!
 //! A pack holds chunks, then nodes, then the directory. Nodes wait in memory until their pack is
 //! closed. A pack is named by the hash of its bytes, which a worker computes while the next pack is
 //! filled.
 
-use std::collections::{HashSet, VecDeque};
-
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{Id, Kind, RECORD_OVERHEAD_BYTES, SessionKey, pack_name};
 use wyng_archive::format::{PackEntry, PackLayout, PackState, Place, RecordKind};
-use wyng_control::{Failure, ObjectClass};
+use wyng_control::Failure;
 
+use super::outbox::{NamedPack, Outbox};
 use super::pack::{CommitPoint, OpenPack, usize_of, write_at};
 use super::tools::{Tools, seal};
 use crate::archive::Archive;
 use crate::outcome::internal;
-use crate::pool::Ticket;
-use crate::state::{JournalPack, to_hex};
-use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait};
+use crate::state::JournalPack;
+use crate::world::{Buffer, Parts, Random, Store};
 
-/// Maximum number of closed packs whose names are being computed.
-const NAMING_MAX: usize = 1;
-/// Maximum number of names under which one pack is sent.
-const NAMES_MAX: u8 = 8;
-
-/// Fills packs, sends them and takes their receipts.
+/// Fills packs, and hands full packs to the outbox.
 pub(crate) struct Packer<P: Parts> {
     pack_size_bytes: u32,
     next_number: u64,
@@ -35,27 +28,7 @@ pub(crate) struct Packer<P: Parts> {
     nodes: Vec<(Id, Vec<u8>)>,
     /// Maximum bytes of their records.
     nodes_bytes: u32,
-    naming: VecDeque<Ticket<NamedPack<Buffer<P>>>>,
-    sent: VecDeque<SentPack>,
-    /// Ids in packs that the cache does not know yet.
-    on_the_way: HashSet<Id>,
-    /// Packs that are not in the pack table yet, by ascending number.
-    closed: Vec<(u64, PackEntry)>,
-    sent_bytes: u64,
-}
-
-/// A pack without a receipt.
-struct SentPack {
-    /// The number of its PUT.
-    number: u64,
-    pack: JournalPack,
-    /// The number of names under which it was sent.
-    names: u8,
-}
-
-struct NamedPack<B> {
-    pack: JournalPack,
-    buffer: B,
+    outbox: Outbox<P>,
 }
 
 impl<P: Parts> Packer<P> {
@@ -73,27 +46,23 @@ impl<P: Parts> Packer<P> {
             open: None,
             nodes: Vec::new(),
             nodes_bytes: 0,
-            naming: VecDeque::new(),
-            sent: VecDeque::new(),
-            on_the_way: HashSet::new(),
-            closed,
-            sent_bytes: 0,
+            outbox: Outbox::after(closed),
         }
     }
 
     /// Bytes of packs handed to the far end.
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+        self.outbox.sent_bytes
     }
 
     /// Whether a record with this id is on its way, so that the index does not know it yet.
     pub(crate) fn is_on_the_way(&self, id: &Id) -> bool {
-        self.on_the_way.contains(id)
+        self.outbox.on_the_way.contains(id)
     }
 
     /// How many packs wait to be entered into the pack table.
     pub(crate) fn closed_count(&self) -> usize {
-        self.closed.len().saturating_add(self.naming.len())
+        self.outbox.count()
     }
 
     /// Puts a chunk's record into the open pack.
@@ -108,7 +77,7 @@ impl<P: Parts> Packer<P> {
         if self.room_bytes(1) < length {
             self.close(tools, CommitPoint::MidRun)?;
         }
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         self.open_pack(tools)?
             .append(id, RecordKind::Chunk { key: key.number() }, record)?;
         Ok(())
@@ -122,7 +91,7 @@ impl<P: Parts> Packer<P> {
         plain: Vec<u8>,
     ) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
-        if self.on_the_way.contains(&id)
+        if self.outbox.on_the_way.contains(&id)
             || tools.cache.index.find_sound(tools.files, &id)?.is_some()
         {
             return Ok(id);
@@ -133,7 +102,7 @@ impl<P: Parts> Packer<P> {
             self.close(tools, CommitPoint::MidRun)?;
         }
         self.open_pack(tools)?;
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         self.nodes_bytes = self.nodes_bytes.saturating_add(length);
         self.nodes.push((id, plain));
         Ok(id)
@@ -163,7 +132,7 @@ impl<P: Parts> Packer<P> {
     ) -> Result<Place, Failure> {
         let id = tools.credential.node_id(&plain);
         let record = seal(tools, Kind::Node, &id, &plain)?;
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         let pack = self.open_pack(tools)?;
         let offset_bytes = pack.append(id, RecordKind::Node, &record)?;
         pack.nodes.push(plain);
@@ -231,149 +200,19 @@ impl<P: Parts> Packer<P> {
                 buffer,
             }
         })?;
-        self.naming.push_back(ticket);
-        while self.naming.len() > NAMING_MAX {
-            self.send_named(tools)?;
-        }
-        self.take_receipts(tools, Wait::Never)
-    }
-
-    /// Sends every closed pack; after this each pack has a name.
-    fn send_all(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        while !self.naming.is_empty() {
-            self.send_named(tools)?;
-        }
-        Ok(())
+        self.outbox.send(tools, ticket)
     }
 
     /// Waits until every pack that was sent is durable, journaled, and known to the cache.
     pub(crate) fn settle(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        self.send_all(tools)?;
-        self.take_receipts(tools, Wait::UntilThere)
+        self.outbox.settle(tools)
     }
 
     /// Hands over the packs that wait to be entered into the pack table, by ascending number: all
     /// that are closed, at the end with the tail. Each must be settled first: until then its name
     /// may change.
     pub(crate) fn take_closed(&mut self) -> Vec<(u64, PackEntry)> {
-        std::mem::take(&mut self.closed)
-    }
-
-    /// Journals and indexes the packs that the far end reports as durable.
-    pub(crate) fn take_receipts(
-        &mut self,
-        tools: &mut Tools<'_, P>,
-        wait: Wait,
-    ) -> Result<(), Failure> {
-        while !self.sent.is_empty() {
-            let Some(receipt) = tools.store.receipt(wait)? else {
-                return Ok(());
-            };
-            let Some(SentPack {
-                number,
-                pack,
-                names,
-            }) = self.sent.pop_front()
-            else {
-                return Ok(());
-            };
-            if receipt.number != number {
-                return Err(Failure::FarEndProtocol);
-            }
-            match receipt.kept {
-                Kept::New | Kept::Same => {}
-                Kept::Different | Kept::Unknown => {
-                    self.send_under_another_name(tools, pack, names)?;
-                    continue;
-                }
-            }
-            tools.journal.pack(tools.files, &pack)?;
-            tools.cache.add_pack(tools.files, &pack)?;
-            for entry in &pack.directory.entries {
-                self.on_the_way.remove(&entry.id);
-            }
-        }
-        Ok(())
-    }
-
-    fn send_named(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        let Some(ticket) = self.naming.pop_front() else {
-            return Ok(());
-        };
-        let NamedPack { pack, buffer } = ticket.wait()?;
-        self.closed.push((pack.number, pack.entry));
-        self.sent_bytes = self
-            .sent_bytes
-            .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.store.put(
-            pack.entry.name,
-            buffer,
-            usize_of(pack.entry.length_bytes),
-            Reserve::Untouched,
-        )?;
-        self.sent.push_back(SentPack {
-            number,
-            pack,
-            names: 1,
-        });
-        Ok(())
-    }
-
-    /// Sends a pack whose name cannot be used under another name: damage in the store concerns one
-    /// name, or one folder of it. The directory is sealed again, which changes the pack's hash.
-    fn send_under_another_name(
-        &mut self,
-        tools: &mut Tools<'_, P>,
-        mut pack: JournalPack,
-        names: u8,
-    ) -> Result<(), Failure> {
-        if names >= NAMES_MAX {
-            let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
-            return Err(Failure::Damaged {
-                class,
-                object,
-                what: "other bytes lie under its name".into(),
-                volume: None,
-            });
-        }
-        tracing::warn!(pack = %pack.entry.name, "its name cannot be used; it is sent under another one");
-        let mut buffer = tools.store.take_back()?;
-        let record = seal(
-            tools,
-            Kind::Directory,
-            &pack.entry.directory,
-            &pack.directory.encode(),
-        )?;
-        if u32::try_from(record.len()) != Ok(pack.entry.directory_length_bytes) {
-            return Err(internal("a directory has two lengths"));
-        }
-        write_at(buffer.as_mut(), pack.entry.directory_offset_bytes, &record)?;
-        let length = usize_of(pack.entry.length_bytes);
-        pack.entry.name = pack_name(
-            buffer
-                .as_ref()
-                .get(..length)
-                .ok_or_else(|| internal("a pack is too short"))?,
-        );
-        if let Some((_, entry)) = self
-            .closed
-            .iter_mut()
-            .find(|(number, _)| *number == pack.number)
-        {
-            *entry = pack.entry;
-        }
-        self.sent_bytes = self
-            .sent_bytes
-            .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools
-            .store
-            .put(pack.entry.name, buffer, length, Reserve::Untouched)?;
-        self.sent.push_back(SentPack {
-            number,
-            pack,
-            names: names.saturating_add(1),
-        });
-        Ok(())
+        self.outbox.take_closed()
     }
 
     /// Bytes left for `count` further records behind the nodes that wait.
