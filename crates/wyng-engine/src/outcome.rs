@@ -116,7 +116,8 @@ pub fn class_of(class: Class) -> ObjectClass {
     }
 }
 
-/// The failure for a broken rule of the engine's own.
+/// The failure for a broken rule of the engine's own, with the place of the call.
+#[track_caller]
 pub fn internal(what: &str) -> Failure {
     Failure::internal(what)
 }
@@ -145,5 +146,19 @@ pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
             acknowledged: false,
         }),
         other => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_failure_names_the_place_of_its_call() {
+        let (failure, line) = (internal("a test"), line!());
+        let Failure::Internal { place, .. } = failure else {
+            panic!("{failure:?}")
+        };
+        assert_eq!(place, format!("{}:{line}", file!()));
     }
 }
