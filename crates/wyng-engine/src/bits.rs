@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A set of chunk numbers, in memory that follows what is in it and not how large the volume is:
-//! whole blocks of 4096 numbers as runs, and one bit a number in blocks that are only partly in it.
-//! A volume of 2^63 - 1 bytes costs nothing, and one of 1 TiB at most 2 MiB.
+//! A set of chunk numbers. Its memory depends on what is in the set and not on the size of the
+//! volume: blocks of 4096 numbers that are all in it are kept as runs, other blocks with one bit a
+//! number. An empty or a full set costs nothing even for a volume of 2^63 - 1 bytes; a set for a
+//! volume of 1 TiB takes at most 2 MiB.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,18 +11,19 @@ use std::ops::Range;
 const BLOCK: u64 = 4096;
 const WORDS: usize = 64;
 
-/// See the module's first line.
+/// A set of numbers below a count.
 #[derive(Debug)]
 pub struct Bits {
     count: u64,
-    /// Runs of blocks that are in it whole, by their first block; they neither meet nor overlap.
+    /// Runs of blocks whose numbers are all in the set: the first block, and the block behind the
+    /// run. Runs neither touch nor overlap.
     whole: BTreeMap<u64, u64>,
-    /// Blocks that are partly in it. None is empty.
+    /// Blocks of which some numbers are in the set, with one bit a number. No block is empty.
     partial: BTreeMap<u64, Box<[u64; WORDS]>>,
 }
 
 impl Bits {
-    /// No number; those that can be added are below `count`.
+    /// The empty set, to which numbers below `count` can be added.
     pub fn none(count: u64) -> Self {
         Self {
             count,
@@ -30,14 +32,14 @@ impl Bits {
         }
     }
 
-    /// All numbers below `count`.
+    /// The set of all numbers below `count`.
     pub fn all(count: u64) -> Self {
         let mut bits = Self::none(count);
         bits.insert(0..count);
         bits
     }
 
-    /// Adds a range; what is past the count is no number.
+    /// Adds a range of numbers; numbers from the count on are ignored.
     pub fn insert(&mut self, range: Range<u64>) {
         let end = range.end.min(self.count);
         let mut next = range.start;
@@ -58,7 +60,7 @@ impl Bits {
         }
     }
 
-    /// The first number in it at or after `from`.
+    /// The first number of the set at or after `from`.
     pub fn next(&self, from: u64) -> Option<u64> {
         if from >= self.count {
             return None;
@@ -70,7 +72,7 @@ impl Bits {
         let within = self
             .partial
             .get(&block)
-            .and_then(|words| first_bit(words, from % BLOCK, false));
+            .and_then(|words| first_bit(words, from % BLOCK, Bit::Set));
         if let Some(bit) = within {
             return Some(block.saturating_mul(BLOCK).saturating_add(bit));
         }
@@ -85,13 +87,13 @@ impl Bits {
             Some(
                 block
                     .saturating_mul(BLOCK)
-                    .saturating_add(first_bit(words, 0, false)?),
+                    .saturating_add(first_bit(words, 0, Bit::Set)?),
             )
         });
         [whole, partial].into_iter().flatten().min()
     }
 
-    /// The first number at or after `from` that is not in it; the count, if there is none.
+    /// The first number at or after `from` that is not in the set; the count if there is none.
     pub fn next_absent(&self, mut from: u64) -> u64 {
         while from < self.count {
             let block = from / BLOCK;
@@ -103,7 +105,7 @@ impl Bits {
                 .partial
                 .get(&block)
                 .map_or(Some(from % BLOCK), |words| {
-                    first_bit(words, from % BLOCK, true)
+                    first_bit(words, from % BLOCK, Bit::Clear)
                 });
             match absent {
                 Some(bit) => {
@@ -118,25 +120,26 @@ impl Bits {
         self.count
     }
 
-    /// The first run of consecutive numbers in it that ends behind `from`, without what lies before
-    /// `from`.
+    /// The first run of consecutive numbers of the set that ends after `from`, without the numbers
+    /// before `from`.
     pub fn next_run(&self, from: u64) -> Option<Range<u64>> {
         let begin = self.next(from)?;
         Some(begin..self.next_absent(begin))
     }
 
-    /// The same for numbers that are not in it.
+    /// The first run of consecutive numbers that are not in the set and that ends after `from`,
+    /// without the numbers before `from`.
     pub fn next_gap(&self, from: u64) -> Option<Range<u64>> {
         let begin = self.next_absent(from);
         (begin < self.count).then(|| begin..self.next(begin).unwrap_or(self.count))
     }
 
-    /// Is this number in it?
+    /// Whether this number is in the set.
     pub fn contains(&self, number: u64) -> bool {
         self.next(number) == Some(number)
     }
 
-    /// How many numbers are in it.
+    /// How many numbers are in the set.
     pub fn len(&self) -> u64 {
         let whole = self.whole.iter().fold(0u64, |sum, (begin, end)| {
             sum.saturating_add(end.saturating_sub(*begin).saturating_mul(BLOCK))
@@ -147,12 +150,12 @@ impl Bits {
         })
     }
 
-    /// Is it empty?
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.whole.is_empty() && self.partial.is_empty()
     }
 
-    /// The run of whole blocks that this block is in.
+    /// The run of whole blocks that contains this block.
     fn run_around(&self, block: u64) -> Option<Range<u64>> {
         let (begin, end) = self.whole.range(..=block).next_back()?;
         (block < *end).then_some(*begin..*end)
@@ -190,7 +193,7 @@ impl Bits {
         within
             .iter()
             .for_each(|block| drop(self.partial.remove(block)));
-        // What overlaps or meets it becomes one run with it.
+        // Runs that overlap or touch the new run become one run with it.
         while let Some((begin, end)) = self
             .whole
             .range(..=run.end)
@@ -205,10 +208,19 @@ impl Bits {
     }
 }
 
-/// The first bit at or after `from` that is set, or with `clear` that is not.
-fn first_bit(words: &[u64; WORDS], from: u64, clear: bool) -> Option<u64> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bit {
+    Set,
+    Clear,
+}
+
+/// The first bit at or after `from` that is set, or that is clear.
+fn first_bit(words: &[u64; WORDS], from: u64, wanted: Bit) -> Option<u64> {
     (0u64..).step_by(64).zip(words).find_map(|(begin, word)| {
-        let bits = if clear { !word } else { *word };
+        let bits = match wanted {
+            Bit::Set => *word,
+            Bit::Clear => !word,
+        };
         let behind = from.saturating_sub(begin);
         let bits = if behind < 64 {
             bits & (u64::MAX << behind)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How chunks are called: by their content, within their domain.
+//! Ids of chunks: a keyed hash of their content within a domain. Nothing is looked up here.
 
 use wyng_archive::crypto::{Domain, Id};
 
@@ -12,12 +12,12 @@ pub fn name_chunks(domain: &Domain, bytes: &[u8], chunk_size: usize) -> Vec<Opti
         .collect()
 }
 
-/// The same of one chunk.
+/// The id of one chunk; `None` for a chunk of zeros.
 pub fn name_chunk(domain: &Domain, chunk: &[u8]) -> Option<Id> {
     (!is_zero(chunk)).then(|| domain.content_id(chunk))
 }
 
-/// Looks at 64 bytes at a time, which the compiler turns into vector instructions.
+/// Compares 64 bytes at a time, which the compiler turns into vector instructions.
 fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
     blocks

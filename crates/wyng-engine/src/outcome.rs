@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a command reports of itself: how far it is, what went wrong, and how it ends.
+//! What a command reports about itself: its progress, its failures and its exit status.
 
 use wyng_archive::Class;
 use wyng_archive::Fault;
@@ -8,7 +8,8 @@ use wyng_control::{ExitStatus, Failure, ObjectClass, Phase, Problem, Progress};
 use crate::state::to_hex;
 use crate::world::Client;
 
-/// One failure among several volumes is "some volumes only"; when all failed, their own status.
+/// The exit status of a command over `asked` volumes, from the statuses of those that failed:
+/// partial if only some failed, the first one's own status if all did.
 pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
     match failed {
         [] => ExitStatus::Done,
@@ -17,7 +18,7 @@ pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
     }
 }
 
-/// Whether a failure leaves the other sources of the command as they are.
+/// Whether a failure concerns one source only, so that the command goes on with the others.
 pub fn is_of_one_source(failure: &Failure) -> bool {
     matches!(
         failure,
@@ -35,8 +36,9 @@ pub fn is_of_one_source(failure: &Failure) -> bool {
     )
 }
 
-/// Whether a failure leaves the other targets of the command as they are. Damage is of one volume:
-/// another one may be whole. A lost store or local state is not.
+/// Whether a failure concerns one target only, so that the command goes on with the others. Damage
+/// concerns one volume, since other volumes may be whole. A lost store or lost local state concerns
+/// all.
 pub fn is_of_one_target(failure: &Failure) -> bool {
     matches!(
         failure,
@@ -65,7 +67,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
     )
 }
 
-/// Reports how far a command is with one volume, bytes.
+/// Reports a command's progress with one volume, bytes.
 pub fn report(
     client: &mut impl Client,
     phase: Phase,
@@ -83,7 +85,7 @@ pub fn report(
     });
 }
 
-/// How a damaged object is told.
+/// The failure that reports a damaged object.
 pub fn damaged(damage: &wyng_archive::Damage) -> Failure {
     let (class, object) = (class_of(damage.class), to_hex(&damage.object));
     match damage.fault {
@@ -101,7 +103,7 @@ pub fn damaged(damage: &wyng_archive::Damage) -> Failure {
     }
 }
 
-/// The same class in the catalogue of failures.
+/// The class of an object in the catalogue of failures.
 pub fn class_of(class: Class) -> ObjectClass {
     match class {
         Class::Slot => ObjectClass::Slot,
@@ -114,12 +116,14 @@ pub fn class_of(class: Class) -> ObjectClass {
     }
 }
 
-/// A broken inner rule.
+/// The failure for a broken rule of the engine's own, with the place of the call.
+#[track_caller]
 pub fn internal(what: &str) -> Failure {
     Failure::internal(what)
 }
 
-/// An object that is not what was stored is a problem of its own; anything else ends the command.
+/// A missing or damaged object as a problem to be listed; any other failure is returned and ends
+/// the command.
 pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
     match failure {
         Failure::Missing { class, object, .. } => Ok(Problem {
@@ -142,5 +146,19 @@ pub fn problem_of(failure: Failure) -> Result<Problem, Failure> {
             acknowledged: false,
         }),
         other => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_failure_names_the_place_of_its_call() {
+        let (failure, line) = (internal("a test"), line!());
+        let Failure::Internal { place, .. } = failure else {
+            panic!("{failure:?}")
+        };
+        assert_eq!(place, format!("{}:{line}", file!()));
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The one parallel part: pure tasks (hash, compress, seal, open) on worker threads. Whoever
-//! submits waits for the answers in its own order, so what comes out does not depend on the
-//! threads. Without threads each task runs when it is submitted.
+//! Worker threads for pure tasks: hash, compress, seal, open. Callers take the answers in an order
+//! of their own, so results do not depend on the number of threads. Without threads, each task runs
+//! when it is submitted. Nothing else in the engine runs in parallel.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use wyng_control::Failure;
 
 type Task = Box<dyn FnOnce(&mut Coder) + Send>;
 
-/// See the module's first line.
+/// Worker threads, and a coder for work on the calling thread.
 pub struct Pool {
     tasks: Option<Sender<Task>>,
     threads: Vec<JoinHandle<()>>,
     inline: Coder,
 }
 
-/// The answer of one task, when it is there.
+/// The answer of one task, which may not be ready yet.
 pub struct Ticket<T>(Receiver<T>);
 
 impl<T> Ticket<T> {
@@ -30,7 +30,8 @@ impl<T> Ticket<T> {
 }
 
 impl Pool {
-    /// `threads` workers, each with a coder of zstd's `level`. With none, tasks run inline.
+    /// A pool of `threads` workers, each with a coder for this zstd `level`; with 0 threads, tasks
+    /// run on the calling thread. Fails with [`Failure::OutOfMemory`].
     pub fn new(threads: usize, level: i8) -> Result<Self, Failure> {
         let coder = || Coder::new(level).map_err(|_| Failure::OutOfMemory);
         let (tasks, queue) = channel::<Task>();
@@ -56,7 +57,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// As many workers as the machine has processors, at most 8: more only cost memory.
+    /// A pool with as many workers as the machine has processors, at most 8: more workers would
+    /// only take memory.
     pub fn for_machine(level: i8) -> Result<Self, Failure> {
         Self::new(
             std::thread::available_parallelism()
@@ -66,24 +68,24 @@ impl Pool {
         )
     }
 
-    /// How many tasks should be under way, so that no worker waits.
+    /// How many tasks must be under way so that no worker waits.
     pub fn width(&self) -> usize {
         self.threads.len().max(1)
     }
 
-    /// A coder for what is done on the spot.
+    /// The coder for work on the calling thread.
     pub fn coder(&mut self) -> &mut Coder {
         &mut self.inline
     }
 
-    /// Hands a task to a worker.
+    /// Submits a task to the workers.
     pub fn run<T: Send + 'static>(
         &mut self,
         task: impl FnOnce(&mut Coder) -> T + Send + 'static,
     ) -> Result<Ticket<T>, Failure> {
         let (answer, ticket) = channel();
         let task = move |coder: &mut Coder| {
-            let _ = answer.send(task(coder)); // nobody waits any more when a run was given up
+            let _ = answer.send(task(coder)); // nobody waits for the tasks of an abandoned run
         };
         match &self.tasks {
             Some(tasks) => tasks.send(Box::new(task)).map_err(|_| worker_lost())?,
@@ -97,7 +99,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.tasks = None;
         for thread in self.threads.drain(..) {
-            let _ = thread.join(); // a worker that panicked has told its waiter already
+            let _ = thread.join(); // whoever waits for a worker that panicked gets an error
         }
     }
 }

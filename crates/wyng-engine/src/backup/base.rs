@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a base snapshot tells of a volume: of which session it is, and what had changed since that
-//! when it was made.
+//! The session that a source's base snapshot belongs to, and what had changed between the two. The
+//! label says what the snapshot is; the snapshot itself is not opened.
 
 use wyng_archive::crypto::DomainId;
 use wyng_archive::format::{SessionEntry, VolumeEntry};
@@ -10,18 +10,18 @@ use crate::archive::Archive;
 use crate::state::SavedDelta;
 use crate::world::Files;
 
-/// A base snapshot that is to be trusted.
+/// A base snapshot that can be trusted.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownBase {
-    /// The session to whose tree what changed applies.
+    /// The session to whose tree the changes apply.
     pub session: SessionEntry,
     /// What changed between the session and the snapshot, and the snapshot's size.
     pub saved: SavedDelta,
 }
 
-/// The session and the delta that a label names, if all of it fits: a delta applies to the tree
-/// that it was made from, and to no other. Ids are comparable only within one domain and chunk
-/// size.
+/// The session and the delta that a label names; `None` if anything does not fit. A delta applies
+/// only to the tree from which it was made, and ids are comparable only within one domain and one
+/// chunk size.
 pub(crate) fn find_base(
     files: &mut impl Files,
     archive: &mut Archive,

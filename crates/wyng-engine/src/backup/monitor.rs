@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Collects what changed since each volume's newest session into a small list, and moves the base
-//! snapshot to now: the old one would hold more and more space of the pool. Nothing is read of the
-//! volume, and nothing is sent.
+//! The monitor command: collects the changes since each volume's newest session into a small list,
+//! and replaces the base snapshot with a new one, since an old snapshot holds more and more space
+//! of the pool. No byte of a volume is read, and nothing is sent.
 
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, ExitStatus, Failure, Method, MonitorReport, ToClient,
@@ -16,7 +16,7 @@ use crate::outcome::{exit_of, is_of_one_source};
 use crate::state::{DELTA_RANGES_MAX, Origins, Said, SavedDelta};
 use crate::world::{Client, Parts, Volumes, World};
 
-/// What is to be looked at.
+/// The volumes to be monitored.
 pub struct MonitorRequest {
     /// The archive's name.
     pub archive: String,
@@ -24,7 +24,7 @@ pub struct MonitorRequest {
     pub sources: Vec<BackupSource>,
 }
 
-/// Looks at each volume. One that fails is told, and the others go on.
+/// Monitors each volume. The failure of a volume is reported, and the others go on.
 pub fn monitor<P: Parts>(
     world: &mut World<P>,
     request: &MonitorRequest,
@@ -106,7 +106,8 @@ fn collect<P: Parts>(
         root,
     };
     saved.write(&mut world.files, &archive.folder, &label)?;
-    // What is known of a base snapshot is known before it is there, so that none is ever forgotten.
+    // The record of a base snapshot is written before the snapshot is made, so that no snapshot is
+    // ever forgotten.
     origins.set(name, &shape.found, world.client.uid());
     origins.write(&mut world.files, &archive.folder)?;
     if world.volumes.rotate(item, &label)? {
@@ -115,8 +116,8 @@ fn collect<P: Parts>(
     Ok(report(method, changed_bytes))
 }
 
-/// What changed since the session, in whole chunks, and how that was found; `None` when it cannot
-/// be told.
+/// The changes since the session, in whole chunks, and how they were found; `None` if they cannot
+/// be determined.
 fn collect_since(
     volumes: &mut impl Volumes,
     item: u32,
@@ -155,8 +156,8 @@ fn collect_since(
     }
 }
 
-/// The set as ranges of bytes, whose borders are multiples of `grain` chunks; more than may be,
-/// where there are more.
+/// The set as ranges of bytes whose borders are multiples of `grain` chunks. The list stops at one
+/// range more than [`DELTA_RANGES_MAX`], which shows that a coarser grain is needed.
 fn ranges(
     bits: &Bits,
     count: u64,

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A few of the chunks that are said to be unchanged are read and compared with the base, in each
-//! run. One that differs ends the trust in what was told: a wrong delta would be a wrong backup,
-//! and nothing else would find it.
+//! Samples: in each run a few chunks that are reported as unchanged are read and compared with the
+//! base. If one differs, the reported changes are not trusted: a wrong delta would make a wrong
+//! backup, and nothing else would detect it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use wyng_archive::crypto::{Domain, Id};
+use wyng_archive::crypto::Id;
 use wyng_archive::format::ContentTree;
 use wyng_archive::plan::{Root, Walk, get};
 use wyng_control::Failure;
 
+use super::job::Job;
+use super::plan::VolumeRun;
 use super::stop::ReadStop;
 use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::naming::name_chunk;
-use crate::world::{Files, Parts, Random, Volumes, World};
+use crate::world::{Files, Parts, Random, Volumes};
 
-/// Read for this at most in a run, of each volume.
+/// Maximum bytes of samples that are read of each volume in a run.
 const SAMPLE_BYTES: u64 = 8 << 20;
-/// Drawn at random.
+/// Maximum number of samples drawn at random.
 const DRAWN_MAX: usize = 32;
-/// Beside what changed, where a wrong border would show.
+/// Maximum number of samples right behind a changed range, where a wrong border would show.
 const BESIDE_MAX: usize = 16;
 
-/// Chunks to be looked at, by number.
+/// The numbers of the chunks to be checked.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     chunks: BTreeSet<u64>,
@@ -32,8 +34,8 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Draws chunks of the base: each is the first at or after a random place, since most of a
-    /// volume may be a hole.
+    /// Draws chunks of the base: each is the first chunk at or after a random place, since most of
+    /// a volume may be holes.
     pub(crate) fn draw(
         files: &mut impl Files,
         random: &mut impl Random,
@@ -60,7 +62,7 @@ impl Samples {
         Ok(samples)
     }
 
-    /// These chunks are read anyway; the one behind them is a candidate.
+    /// Drops the samples in a range that is read anyway, and adds the chunk behind the range.
     pub(crate) fn pass_over(&mut self, range: &Range<u64>, count: u64) {
         self.chunks.retain(|index| !range.contains(index));
         if self.beside_left > 0 && range.end < count {
@@ -69,44 +71,59 @@ impl Samples {
         }
     }
 
-    /// Those in the set are known otherwise.
+    /// Drops the samples in a set of chunks that are known otherwise.
     pub(crate) fn pass_over_all(&mut self, known: &Bits) {
         self.chunks.retain(|index| !known.contains(*index));
     }
 
-    /// What is left of them, ascending.
+    /// The remaining samples, ascending.
     pub(crate) fn into_chunks(self) -> BTreeSet<u64> {
         self.chunks
     }
 
-    /// Reads what is left of them: how many bytes, and whether each is what the base has.
-    #[allow(clippy::too_many_arguments)] // the parts of one run, each borrowed for itself
-    pub(crate) fn check<P: Parts>(
+    /// Reads the remaining samples, and compares each with the base.
+    pub(super) fn check<P: Parts>(
         self,
-        world: &mut World<P>,
-        archive: &mut Archive,
-        item: u32,
+        job: &mut Job<'_, P>,
+        volume: &VolumeRun,
         base: &Root<Id>,
-        domain: &Domain,
-        chunk_size: usize,
-        size_bytes: u64,
-    ) -> Result<(u64, bool), ReadStop> {
+    ) -> Result<Checked, ReadStop> {
+        let chunk_size = volume.plan.chunk_size as u64;
+        let (world, archive) = (&mut *job.world, &mut job.archive);
         let mut read_bytes = 0u64;
         for index in self.chunks {
-            let offset = index.saturating_mul(chunk_size as u64);
-            let length = size_bytes.saturating_sub(offset).min(chunk_size as u64);
+            let offset = index.saturating_mul(chunk_size);
+            let length = volume
+                .plan
+                .size_bytes
+                .saturating_sub(offset)
+                .min(chunk_size);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
             let read = world
                 .volumes
-                .read_source(item, offset, &mut bytes)
+                .read_source(volume.item, offset, &mut bytes)
                 .map_err(|errno| ReadStop::Errno(offset, errno))?;
             read_bytes = read_bytes.saturating_add(length);
             let expected =
                 get::<ContentTree, _>(base, index, &mut archive.nodes(&mut world.files))?;
-            if read < bytes.len() || name_chunk(domain, &bytes) != expected {
-                return Ok((read_bytes, false));
+            if read < bytes.len() || name_chunk(&volume.plan.domain, &bytes) != expected {
+                return Ok(Checked {
+                    read_bytes,
+                    as_reported: false,
+                });
             }
         }
-        Ok((read_bytes, true))
+        Ok(Checked {
+            read_bytes,
+            as_reported: true,
+        })
     }
+}
+
+/// What came of checking the samples.
+pub(super) struct Checked {
+    /// Bytes that were read for it.
+    pub read_bytes: u64,
+    /// Each chunk is what the base has.
+    pub as_reported: bool,
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which parts of a source a run reads, in which order: all of it, or what changed since a base, in
-//! batches of whole chunks. Holes are passed over; what the base has in them is the reader's to
-//! remove.
+//! source → ranges → chunks: reads all of a source, or what changed since a base, in ascending
+//! batches of whole chunks. Holes are skipped; removing what the base has there is left to the
+//! pipeline.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,30 +19,30 @@ use crate::cache::Cache;
 use crate::state::SavedDelta;
 use crate::world::{ChangePage, Files, SourceShape, Volumes};
 
-/// What is read at once; a task for a worker is a part of it.
+/// Bytes of one read. A worker's task is a part of it.
 const BATCH_BYTES: usize = 2 << 20;
 
-/// Whole chunks of a source, but for its last one.
+/// Consecutive chunks of a source. The last chunk of the source may be short.
 pub(super) struct Batch {
-    /// Of these chunks it tells: what it does not hold of them is a hole.
+    /// The chunks that the batch accounts for. Those that are not in `bytes` are holes.
     pub covers: Range<u64>,
-    /// The first chunk that it holds.
+    /// The number of the first chunk in `bytes`.
     pub first_chunk: u64,
-    /// Their bytes.
+    /// The bytes of the chunks, end to end.
     pub bytes: Vec<u8>,
 }
 
-/// A tree that is being changed, and what is read for it.
+/// The tree that a new session changes, and what is read for it.
 pub(super) struct Base {
-    /// The tree.
+    /// The root of the tree.
     pub root: Root<Id>,
-    /// What changed since is told by the volumes role; otherwise all is read. What had changed
-    /// before that, and the base snapshot's size.
+    /// What had changed when the base snapshot was made, and the snapshot's size: this is read, and
+    /// so is what the volumes role reports as changed since the snapshot. `None`: all is read.
     pub changes_since: Option<SavedDelta>,
 }
 
 impl Base {
-    /// All is read, and compared with this session where its ids are comparable.
+    /// Reads all of the source, and compares it with this session if there is one.
     pub(super) fn whole(session: Option<&SessionEntry>, count: u64) -> Self {
         Self {
             root: session.map_or(Root::empty(count), content_root),
@@ -50,7 +50,7 @@ impl Base {
         }
     }
 
-    /// What changed since this base is read.
+    /// Reads what changed since this base.
     pub(super) fn delta(base: &KnownBase) -> Self {
         Self {
             root: content_root(&base.session),
@@ -59,8 +59,9 @@ impl Base {
     }
 }
 
-/// Absence is not content: a device without a medium has 0 bytes, and so has a file that was cut or
-/// not brought back. Only a file that never held anything may be empty.
+/// Refuses an empty source that should hold something, with [`Failure::SourceEmpty`]. Absence is
+/// not content: a device without a medium has 0 bytes, and so has a file that was truncated or not
+/// restored. Only a file that never held anything may be empty.
 pub(super) fn refuse_empty(
     shape: &SourceShape,
     volume: &str,
@@ -81,16 +82,16 @@ pub(super) fn refuse_empty(
 pub(super) struct BatchReader {
     item: u32,
     ranges: ChunkRanges,
-    /// What is left of the range that is being read.
+    /// The rest of the range that is being read.
     current: Range<u64>,
     chunk_size: usize,
     size_bytes: u64,
-    /// Room of batches that are packed.
+    /// Buffers of batches that are packed, for reuse.
     pub spare: Vec<Vec<u8>>,
 }
 
 impl BatchReader {
-    /// A reader of `size_bytes` in `count` chunks.
+    /// A reader of source `item`, which has `size_bytes` in `count` chunks.
     pub(super) fn new(
         item: u32,
         base: &Base,
@@ -169,7 +170,7 @@ impl BatchReader {
         }))
     }
 
-    /// How far it is in the volume.
+    /// The position in the source, bytes.
     pub(super) fn position_bytes(&self) -> u64 {
         self.current
             .start
@@ -177,18 +178,19 @@ impl BatchReader {
             .min(self.size_bytes)
     }
 
-    /// How what was read was found; `None` when it could not be told, and not all that changed was
-    /// read.
+    /// How the changes were found; `None` if they could not be determined: then not all that
+    /// changed was read.
     pub(super) fn method(&self) -> Option<Method> {
         self.ranges.method()
     }
 
-    /// What is to be checked of the chunks that were not read.
+    /// Hands over the samples among the chunks that were not read.
     pub(super) fn take_samples(&mut self) -> Samples {
         std::mem::take(&mut self.ranges.samples)
     }
 
-    /// A source that shrank while it was read would look like one with a hole at its end.
+    /// Refuses a source that shrank while it was read: it would look like a source with a hole at
+    /// its end.
     fn check_size(&self, volumes: &mut impl Volumes) -> Result<(), ReadStop> {
         let found = volumes
             .source_bytes(self.item)
@@ -201,17 +203,18 @@ impl BatchReader {
     }
 }
 
-/// Ranges of chunks to be read, ascending and apart.
+/// Ranges of chunks to be read, ascending and disjoint.
 pub(crate) struct ChunkRanges {
     chunk_size: u64,
     count: u64,
-    /// Chunks below it were handed out.
+    /// Chunks below this number were handed out.
     done: u64,
-    /// Ranges of bytes that were told and not handed out.
-    told: VecDeque<(u64, u64)>,
+    /// Ranges of bytes that the volumes role reported as changed and that were not handed out.
+    reported: VecDeque<(u64, u64)>,
     at_end: bool,
-    /// The same, known before: what was saved, and the bytes between the old size and the new one
-    /// with the last byte before them, since that chunk has another length now.
+    /// Ranges of bytes that changed for certain and were not handed out: the saved delta, and the
+    /// bytes between the old size and the new size with the last byte before them, since its chunk
+    /// has another length now.
     known: VecDeque<(u64, u64)>,
     method: Option<Method>,
     samples: Samples,
@@ -223,7 +226,7 @@ impl ChunkRanges {
             chunk_size: 1,
             count,
             done: 0,
-            told: VecDeque::from([(0, count)]),
+            reported: VecDeque::from([(0, count)]),
             at_end: true,
             known: VecDeque::new(),
             method: Some(Method::FullScan),
@@ -231,7 +234,8 @@ impl ChunkRanges {
         }
     }
 
-    /// Those that changed since a base, in a volume of `count` chunks that has `new_bytes` now.
+    /// The ranges that changed since a base, in a volume that now has `new_bytes` in `count`
+    /// chunks.
     pub(crate) fn changed(
         saved: &SavedDelta,
         new_bytes: u64,
@@ -252,7 +256,7 @@ impl ChunkRanges {
             chunk_size,
             count,
             done: 0,
-            told: VecDeque::new(),
+            reported: VecDeque::new(),
             at_end: false,
             known: known.into(),
             method: None,
@@ -260,29 +264,29 @@ impl ChunkRanges {
         }
     }
 
-    /// How they are found; `None` when it could not be told.
+    /// How the changes are found; `None` if they could not be determined.
     pub(crate) fn method(&self) -> Option<Method> {
         self.method
     }
 
-    /// The next one.
+    /// The next range; `None` at the end.
     pub(crate) fn next(
         &mut self,
         volumes: &mut impl Volumes,
         item: u32,
     ) -> Result<Option<Range<u64>>, Failure> {
         loop {
-            if self.told.is_empty() && !self.at_end {
+            if self.reported.is_empty() && !self.at_end {
                 self.next_page(volumes, item)?;
             }
-            let known_is_next = match (self.known.front(), self.told.front()) {
-                (Some(known), Some(told)) => known.0 <= told.0,
+            let known_is_next = match (self.known.front(), self.reported.front()) {
+                (Some(known), Some(reported)) => known.0 <= reported.0,
                 (known, _) => known.is_some(),
             };
             let next = if known_is_next {
                 self.known.pop_front()
             } else {
-                self.told.pop_front()
+                self.reported.pop_front()
             };
             let Some((begin, end)) = next else {
                 return Ok(None);
@@ -302,7 +306,7 @@ impl ChunkRanges {
             Some(ChangePage { method, ranges }) => {
                 self.method = Some(method);
                 self.at_end = ranges.is_empty();
-                self.told.extend(ranges);
+                self.reported.extend(ranges);
             }
             None => {
                 self.method = None;
@@ -313,14 +317,14 @@ impl ChunkRanges {
     }
 }
 
-/// The base's entries in step with the batches.
+/// Walks the base's tree in step with the batches.
 pub(crate) struct BaseWalk {
     walk: Walk<ContentTree>,
     ahead: Option<(u64, Id)>,
 }
 
 impl BaseWalk {
-    /// Begins with the first entry.
+    /// Begins at the first entry.
     pub(crate) fn new(base: &Root<Id>) -> Self {
         Self {
             walk: Walk::from(base, 0),
@@ -328,7 +332,7 @@ impl BaseWalk {
         }
     }
 
-    /// The next entry in `range`, which stays the next one.
+    /// The next entry in `range`, without taking it.
     pub(crate) fn peek_in(
         &mut self,
         range: &Range<u64>,
@@ -343,7 +347,8 @@ impl BaseWalk {
         Ok(entry)
     }
 
-    /// The next entry in `range`. Ranges ascend; what lies between two is not loaded.
+    /// Takes the next entry in `range`. Ranges must ascend; nodes that lie between two ranges are
+    /// not loaded.
     pub(crate) fn next_in(
         &mut self,
         range: &Range<u64>,

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Why a source could not be read, before the volume's name is put to it.
+//! A failed read of a source, before the volume's name is added.
 
 use wyng_control::{Failure, path_text};
 
 use crate::world::Errno;
 
-/// Why a source could not be read.
+/// Why reading a source stopped.
 pub(crate) enum ReadStop {
-    /// The system's word, and where.
+    /// The offset in the source, bytes, and the system's error.
     Errno(u64, Errno),
-    /// It has another size than it had.
+    /// The size changed: the expected and the found size, bytes.
     Resized(u64, u64),
-    /// Something else broke.
+    /// Any other failure.
     Failure(Failure),
 }
 
@@ -22,7 +22,8 @@ impl From<Failure> for ReadStop {
 }
 
 impl ReadStop {
-    /// As it is reported of a volume, whose bytes were read at `path`; empty if that is not known.
+    /// The failure as it is reported for a volume that was read at `path`, which is empty if it is
+    /// not known.
     pub(crate) fn of_volume(self, name: &str, path: &[u8]) -> Failure {
         let (volume, path) = (name.to_owned(), path_text(path));
         match self {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A Bloom filter over ids: 10 bits an id, 7 probes, wrong in 0.8 % of the questions, never for an
-//! id that is there.
+//! A Bloom filter over ids: 10 bits an id, 7 probes. The answer is wrong for 0.8 % of the ids that
+//! were not added, and for no id that was.
 //!
 //! Ids are keyed hashes, so their own bits are the probes; nothing is hashed again.
 
@@ -9,26 +9,26 @@ use wyng_archive::crypto::Id;
 const BITS_AN_ID: usize = 10;
 const PROBES: u64 = 7;
 
-/// See the module's first line.
+/// Ids that may have been added.
 pub(super) struct Filter(Vec<u8>);
 
 impl Filter {
-    /// Room for `count` ids.
+    /// An empty filter for `count` ids.
     pub(super) fn for_count(count: usize) -> Self {
         Self(vec![0; count.saturating_mul(BITS_AN_ID).div_ceil(8).max(8)])
     }
 
-    /// From the bytes of an earlier one.
+    /// A filter from its bytes.
     pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes of the filter, from which it can be made again.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Notes an id.
+    /// Adds an id.
     pub(super) fn insert(&mut self, id: &Id) {
         for (byte, bit) in places(id, self.0.len()) {
             if let Some(byte) = self.0.get_mut(byte) {
@@ -37,7 +37,7 @@ impl Filter {
         }
     }
 
-    /// False: the id was never noted.
+    /// False if the id was never added.
     pub(super) fn may_contain(&self, id: &Id) -> bool {
         places(id, self.0.len())
             .all(|(byte, bit)| self.0.get(byte).is_some_and(|found| found & bit != 0))

@@ -1,58 +1,68 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The index: ids to places. New ids are in memory until there are many; the rest lies in sorted
-//! runs, at most four when it is settled.
+//! The index: from ids to places. New ids stay in memory until there are many; the others lie in
+//! sorted runs, at most four once the index is settled.
 //!
-//! Of an id that stands in several packs each place is kept: when one pack is lost, the next one
-//! counts.
+//! If an id lies in several packs, each place is kept: when one pack is lost, the next one counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wyng_archive::crypto::Id;
 use wyng_control::Failure;
 
-use super::run::{Location, Run, RunWriter, Stored, merge};
+use super::location::{Location, Stored};
+use super::merge::merge;
+use super::run::{Run, RunWriter};
 use crate::world::Files;
 
-/// New ids in memory, about 16 MiB; more are written as a run.
+/// Maximum number of new ids in memory, about 16 MiB; more are written as a run.
 const FRESH_MAX: usize = 128 * 1024;
-/// Runs of a settled index.
+/// Maximum number of runs of a settled index.
 const RUNS_MAX: usize = 4;
-/// Runs while ids are added. Merging many at once rewrites each entry seldom, and a filter answers
-/// for each run that lacks an id.
+/// Maximum number of runs while ids are added. Merging many runs at once rewrites each entry
+/// seldom, and the filter of each run answers for ids that it lacks.
 const RUNS_OPEN_MAX: usize = 16;
 
-/// The session keys that the key table can give.
+/// The session keys of which the key table has an entry.
 #[derive(Debug, Clone, Default)]
 pub struct KeysAtHand {
-    /// The size of the table. Keys from this number on are newer than it, and known.
+    /// The size of the table. Keys from this number on are newer than the table, and known.
     pub size: u64,
     /// The numbers below it that have an entry.
     pub present: HashSet<u32>,
 }
 
 impl KeysAtHand {
-    /// Is it a number of the table without an entry?
+    /// Whether the number is in the table and has no entry there.
     pub fn is_lost(&self, key: u32) -> bool {
         u64::from(key) < self.size && !self.present.contains(&key)
     }
 }
 
-/// See the module's first line.
+/// Why runs are merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Merge {
+    /// Many ids are being added, and more will follow.
+    WhileAdding,
+    /// The index is made durable.
+    ToSettle,
+}
+
+/// From ids to places, in memory and in sorted runs.
 pub struct Index {
     /// The folder of its cache.
     folder: String,
-    /// By id, then by pack.
+    /// New places, by id, then by pack.
     fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
     lost: BTreeSet<u64>,
     keys: KeysAtHand,
     next_file: u64,
-    /// From this number on no manifest names a file.
+    /// No manifest names a file from this number on.
     unlisted_from: u64,
 }
 
 impl Index {
-    /// An empty one.
+    /// An empty index.
     pub fn create(folder: &str) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -65,8 +75,8 @@ impl Index {
         }
     }
 
-    /// From the files of a manifest; `None` when one is damaged. Files that it does not name are
-    /// removed.
+    /// The index in the files of a manifest; `None` if a file is missing or damaged. Files that the
+    /// manifest does not name are removed.
     pub fn open(
         files: &mut impl Files,
         folder: &str,
@@ -79,8 +89,8 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// From the files of a manifest, without a change to any file; `None` when one is missing or
-    /// damaged.
+    /// The index in the files of a manifest, without a change to any file; `None` if a file is
+    /// missing or damaged.
     pub fn look(
         files: &mut impl Files,
         folder: &str,
@@ -107,22 +117,23 @@ impl Index {
         self.keys = keys;
     }
 
-    /// Is any pack lost, or any session key?
+    /// Whether any pack or any session key is lost.
     pub fn has_lost(&self) -> bool {
         !self.lost.is_empty() || self.has_lost_keys()
     }
 
-    /// The session keys that the key table can give.
+    /// The session keys of which the key table has an entry.
     pub fn keys(&self) -> &KeysAtHand {
         &self.keys
     }
 
-    /// Does the key table lack any entry?
+    /// Whether the key table lacks any entry.
     pub fn has_lost_keys(&self) -> bool {
         (self.keys.present.len() as u64) < self.keys.size
     }
 
-    /// Is it a session key of which the table has no entry? Nothing opens what was sealed under it.
+    /// Whether the key table has no entry for this session key. Nothing opens what was sealed under
+    /// a lost key.
     pub fn is_key_lost(&self, key: u32) -> bool {
         self.keys.is_lost(key)
     }
@@ -132,13 +143,13 @@ impl Index {
         key_lost || self.lost.contains(&location.pack)
     }
 
-    /// Where an id lies: of several packs the one with the lowest number that is not lost; in a
-    /// lost one, or under a lost session key, only if no other has it.
+    /// The best place of an id: of several packs, the one with the lowest number that is not lost.
+    /// A place in a lost pack, or under a lost session key, is given only if there is no other.
     pub fn find(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self.find_copies(files, id)?.0)
     }
 
-    /// The same, and the other places where the id lies, the worst first.
+    /// The best place of an id, and its other places, the worst first.
     pub fn find_copies(
         &self,
         files: &mut impl Files,
@@ -163,7 +174,7 @@ impl Index {
         Ok((best, others))
     }
 
-    /// Visits every place of every id, in no order.
+    /// Visits every place of every id, in no particular order.
     pub fn visit<F: Files>(
         &self,
         files: &mut F,
@@ -175,14 +186,15 @@ impl Index {
         self.runs.iter().try_for_each(|run| run.visit(files, visit))
     }
 
-    /// Where an id lies, if neither that pack nor the session key is lost: it need not be sent.
+    /// The best place of an id, if neither its pack nor its session key is lost: then the record
+    /// need not be sent.
     pub fn find_sound(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self
             .find(files, id)?
             .filter(|location| !self.is_lost(location)))
     }
 
-    /// Notes where an id lies.
+    /// Adds a place of an id.
     pub fn insert(
         &mut self,
         files: &mut impl Files,
@@ -197,13 +209,14 @@ impl Index {
         }
     }
 
-    /// Writes what is in memory, merges down to `RUNS_MAX` runs, and gives their files.
+    /// Writes the new ids as a run, merges down to `RUNS_MAX` runs, and gives the numbers of
+    /// their files.
     pub fn settle(&mut self, files: &mut impl Files) -> Result<Vec<u64>, Failure> {
         if !self.fresh.is_empty() {
             self.spill(files)?;
         }
         if self.runs.len() > RUNS_MAX {
-            self.merge_smallest(files, true)?;
+            self.merge_smallest(files, Merge::ToSettle)?;
         }
         Ok(self
             .runs
@@ -212,7 +225,8 @@ impl Index {
             .collect())
     }
 
-    /// Removes the files that belong to no run: an older manifest's, or a cut run's.
+    /// Removes files that belong to no run of this index: files of an older manifest, or of an
+    /// interrupted command.
     pub fn remove_unlisted(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         for name in files.list(&self.folder)? {
             let path = format!("{}/{name}", self.folder);
@@ -233,16 +247,17 @@ impl Index {
         }
         self.runs.push(writer.finish(files)?);
         if self.runs.len() > RUNS_OPEN_MAX {
-            self.merge_smallest(files, false)
+            self.merge_smallest(files, Merge::WhileAdding)
         } else {
             Ok(())
         }
     }
 
-    /// The order of runs means nothing, so all but the largest three become one. When it settles,
-    /// also each that is less than twice as large as those together: else a small session would
-    /// rewrite it, and the next one again. Files that no manifest names go at once.
-    fn merge_smallest(&mut self, files: &mut impl Files, settles: bool) -> Result<(), Failure> {
+    /// Merges all runs except for the three largest; the order of runs has no meaning. To settle
+    /// the index, each further run is merged too that is less than twice as large as the merged
+    /// runs together: otherwise each small session would rewrite it again. Files that no manifest
+    /// names are removed at once.
+    fn merge_smallest(&mut self, files: &mut impl Files, merge_for: Merge) -> Result<(), Failure> {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.entries));
         let mut smallest = self
             .runs
@@ -250,7 +265,7 @@ impl Index {
         let mut entries = smallest
             .iter()
             .fold(0u64, |sum, run| sum.saturating_add(run.entries));
-        while settles
+        while merge_for == Merge::ToSettle
             && let Some(next) = self
                 .runs
                 .pop_if(|run| run.entries < entries.saturating_mul(2))

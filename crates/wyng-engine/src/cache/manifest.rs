@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which files are the cache, and of which generation. Replaced atomically after they are durable.
+//! The manifest: which files make up the cache, and of which generation it is. It is replaced
+//! atomically once the files are durable.
 //!
 //! ```text
 //!   0 │ "wyngcach"                                                    │
@@ -16,19 +17,19 @@ use crate::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngcach";
 
-/// See the module's first line.
+/// The files of a cache, and its generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// The commit up to which the cache is complete.
+    /// The generation up to which the cache is complete.
     pub generation: u64,
-    /// How much of the nodes' file counts.
+    /// Bytes of the nodes' file that count.
     pub nodes_bytes: u64,
-    /// The runs' files.
+    /// The numbers of the runs' files.
     pub runs: Vec<u64>,
 }
 
 impl Manifest {
-    /// `None` if it is missing or damaged: then there is no cache.
+    /// Reads the manifest; `None` if it is missing or damaged: then there is no cache.
     pub fn read(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
         let Some(bytes) = files.read(&path(folder))? else {
             return Ok(None);
@@ -42,7 +43,7 @@ impl Manifest {
         Ok(Self::decode(covered).ok())
     }
 
-    /// Writes it durably.
+    /// Writes the manifest durably.
     pub fn write(&self, files: &mut impl Files, folder: &str) -> Result<(), Failure> {
         let mut writer = Writer::with_capacity(128);
         writer

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What can be built anew from the store: where each record lies, and the nodes. Backup reads
-//! nothing else, which makes push-only true.
+//! What can be built anew from the store: where each record lies, and the nodes. A backup reads
+//! nothing else, so it never has to read from the store.
 //!
-//! It carries the generation that it belongs to. Behind the ledger it is rolled forward from the
+//! A cache carries its generation. A cache that is behind the ledger is rolled forward from the
 //! journal; otherwise it is discarded.
 
+mod block;
 mod filter;
 mod index;
+mod location;
 mod manifest;
+mod merge;
 mod nodes;
 mod run;
 
 pub use index::{Index, KeysAtHand};
+pub use location::{Location, Stored};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;
-pub use run::{Location, Stored};
 
 use std::collections::BTreeSet;
 
 use wyng_archive::crypto::{Credential, Id};
-use wyng_archive::format::{DirectoryEntry, RecordKind};
+use wyng_archive::format::RecordKind;
 use wyng_control::Failure;
 
 use crate::state::JournalPack;
@@ -27,21 +30,21 @@ use crate::world::Files;
 
 /// Index and nodes of one archive.
 pub struct Cache {
-    /// Its folder in the state.
+    /// The path of its folder.
     folder: String,
     generation: u64,
-    /// The first number behind all packs that were added.
+    /// The first number after all packs that were added.
     packs_end: u64,
-    /// Ids to places.
+    /// From ids to places.
     pub index: Index,
-    /// Plain bytes of nodes.
+    /// The plain bytes of the nodes.
     pub nodes: NodeCache,
     /// Set by a restore around damage: content nodes that are lost read as holes.
     pub lost_are_holes: bool,
 }
 
 impl Cache {
-    /// An empty cache of generation 0; whatever files were there are removed.
+    /// An empty cache of generation 0; files that were in the folder are removed.
     pub fn create(files: &mut impl Files, folder: &str) -> Result<Self, Failure> {
         files.remove(folder)?;
         let (index, nodes) = (Index::create(folder), NodeCache::open(folder, 0));
@@ -55,7 +58,7 @@ impl Cache {
         })
     }
 
-    /// The cache as its manifest says; `None` if there is none that is sound. Files that the
+    /// The cache that the manifest describes; `None` if there is no sound cache. Files that the
     /// manifest does not name are removed.
     pub fn open(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
         let Some(manifest) = Manifest::read(files, folder)? else {
@@ -78,12 +81,12 @@ impl Cache {
         }))
     }
 
-    /// The cache as its manifest says, without a change to any file, also while another process
-    /// writes to it. `None` if there is none that is sound, or if it was replaced meanwhile.
+    /// The cache that the manifest describes, without a change to any file, even while another
+    /// process writes to it. `None` if there is no sound cache, or if it was replaced meanwhile.
     ///
-    /// What it holds stays readable though the files are removed later: each is opened here. A
-    /// manifest names only files that no longer change, or of which only what is behind its end
-    /// does.
+    /// The cache stays readable even if its files are removed later, since each file is opened
+    /// here. A manifest names only files that no longer change, or that change only behind the end
+    /// that the manifest states.
     pub fn look(files: &mut impl Files, folder: &str) -> Result<Option<Self>, Failure> {
         let Some(manifest) = Manifest::read(files, folder)? else {
             return Ok(None);
@@ -106,12 +109,12 @@ impl Cache {
         }))
     }
 
-    /// The generation that it belongs to.
+    /// The generation up to which the cache is complete.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Takes in what a durable pack holds. Nodes come in the order of the directory.
+    /// Adds the records of a durable pack. Its nodes are in the order of the directory.
     pub fn add_pack(&mut self, files: &mut impl Files, pack: &JournalPack) -> Result<(), Failure> {
         self.packs_end = self.packs_end.max(pack.number.saturating_add(1));
         let mut nodes = pack.nodes.iter();
@@ -124,7 +127,7 @@ impl Cache {
                 }
             };
             self.index
-                .insert(files, entry.id, location(pack.number, entry, stored))?;
+                .insert(files, entry.id, Location::of(pack.number, entry, stored))?;
         }
         Ok(())
     }
@@ -182,9 +185,9 @@ impl Cache {
         })
     }
 
-    /// Makes everything durable as the cache of `generation`, in which the packs up to `packs_end`
-    /// are committed. What no commit has yet is known from the journal alone, and is never saved
-    /// here: if the journal were lost, its numbers would be given again.
+    /// Makes everything durable as the cache of `generation`, in which the packs below `packs_end`
+    /// are committed. Packs that no commit has yet are known from the journal alone, and are never
+    /// saved here: if the journal were lost, their numbers would be given again.
     pub fn save(
         &mut self,
         files: &mut impl Files,
@@ -206,15 +209,5 @@ impl Cache {
         .write(files, &self.folder)?;
         self.generation = generation;
         self.index.remove_unlisted(files)
-    }
-}
-
-/// Where a directory's entry lies.
-pub fn location(pack: u64, entry: &DirectoryEntry, stored: Stored) -> Location {
-    Location {
-        pack,
-        offset_bytes: entry.offset_bytes,
-        length_bytes: entry.length_bytes,
-        stored,
     }
 }

@@ -4,13 +4,13 @@
 
 use wyng_control::Failure;
 
-use super::run::Stored;
+use super::location::Stored;
 use crate::world::Files;
 
-/// Appended nodes are written in pieces of about this size.
+/// Bytes of appended nodes that are written at once, about.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// See the module's first line.
+/// The file of nodes, and the nodes that are not written to it yet.
 pub struct NodeCache {
     path: String,
     written_bytes: u64,
@@ -27,7 +27,8 @@ impl NodeCache {
         }
     }
 
-    /// Cuts what a run without a manifest appended; false when the file is shorter than it must be.
+    /// Cuts off what was appended after the manifest was written; false if the file is shorter than
+    /// it must be.
     pub fn cut_to_length(&self, files: &mut impl Files) -> Result<bool, Failure> {
         match files.length(&self.path)?.unwrap_or(0) {
             found if found < self.written_bytes => Ok(false),
@@ -38,7 +39,7 @@ impl NodeCache {
         }
     }
 
-    /// Whether the file is there and has at least its length. Opens it, where files stay open.
+    /// Whether the file exists and is long enough. Opens the file, where files stay open.
     pub fn has_all(&self, files: &mut impl Files) -> Result<bool, Failure> {
         if self.written_bytes == 0 {
             return Ok(true);
@@ -52,12 +53,12 @@ impl NodeCache {
                 .is_ok())
     }
 
-    /// Bytes in all.
+    /// Bytes of all nodes, written or not.
     pub fn length_bytes(&self) -> u64 {
         self.written_bytes.saturating_add(self.buffer.len() as u64)
     }
 
-    /// Appends a node and says where it is.
+    /// Appends a node, and gives its place.
     pub fn append(&mut self, files: &mut impl Files, plain: &[u8]) -> Result<Stored, Failure> {
         let plain_bytes =
             u32::try_from(plain.len()).map_err(|_| Failure::internal("a node is too long"))?;
@@ -72,7 +73,7 @@ impl NodeCache {
         Ok(stored)
     }
 
-    /// The bytes at a place; whether they are the node is for its id to say.
+    /// The bytes at a place; the caller checks that they are the node, by its id.
     pub fn read(
         &self,
         files: &mut impl Files,
@@ -95,7 +96,7 @@ impl NodeCache {
         Ok(bytes)
     }
 
-    /// Writes and makes durable.
+    /// Writes all nodes, and makes the file durable.
     pub fn sync(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.flush(files)?;
         if self.written_bytes > 0 {

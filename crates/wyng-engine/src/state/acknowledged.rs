@@ -1,57 +1,58 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Damage that a person has seen, and that lasts: it is still shown, and is no failure any more.
+//! Lasting damage that a person has acknowledged: it is still shown, and is no longer a failure.
 //!
-//! A session is acknowledged with a digest of just what it lacks. When it lacks something else, the
-//! acknowledgement no longer fits, so new damage is never silenced.
+//! A session's damage is acknowledged with a digest of exactly what the session lacks. When it
+//! lacks something else, the acknowledgement no longer fits, so new damage is never silenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Malformed, Reader, VolumeId, Writer};
 
-/// Sessions in a ledger, 56 bytes each; and as many commits.
+/// Maximum number of sessions in a ledger, 56 bytes each, and of commits.
 const ENTRIES_MAX: usize = 4096;
 
-/// A session of a volume, by the generation that brought it. Generation 0 stands for the list of
-/// the volume's sessions.
+/// A session of a volume, by the generation that brought it. Generation 0 stands for the volume's
+/// session table.
 pub type SessionKey = (VolumeId, u64);
 
-/// See the module's first line.
+/// The damage that was acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     sessions: BTreeMap<SessionKey, [u8; 32]>,
-    /// By generation.
+    /// Commits, by generation.
     commits: BTreeSet<u64>,
-    /// By number.
+    /// Slots, by number.
     slots: BTreeSet<u8>,
 }
 
 impl Acknowledged {
-    /// Is there nothing in it?
+    /// Whether nothing was acknowledged.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.commits.is_empty() && self.slots.is_empty()
     }
 
-    /// Was it seen that the session lacks just this?
+    /// Whether it was acknowledged that the session lacks exactly this.
     pub fn has_session(&self, session: &SessionKey, lacks: &[u8; 32]) -> bool {
         self.sessions.get(session) == Some(lacks)
     }
 
-    /// Was any damage of the session acknowledged? What it lacks need be looked for only then.
+    /// Whether any damage of the session was acknowledged. Only then need it be determined what the
+    /// session lacks.
     pub fn may_have_session(&self, session: &SessionKey) -> bool {
         self.sessions.contains_key(session)
     }
 
-    /// Was it seen that the commit is damaged?
+    /// Whether the commit's damage was acknowledged.
     pub fn has_commit(&self, generation: u64) -> bool {
         self.commits.contains(&generation)
     }
 
-    /// Was it seen that the slot is damaged?
+    /// Whether the slot's damage was acknowledged.
     pub fn has_slot(&self, number: u8) -> bool {
         self.slots.contains(&number)
     }
 
-    /// Takes a session in; whether there was room.
+    /// Adds a session; false if there is no room.
     pub fn add_session(&mut self, session: SessionKey, lacks: [u8; 32]) -> bool {
         let has_room = self.sessions.len() < ENTRIES_MAX;
         if has_room {
@@ -60,7 +61,7 @@ impl Acknowledged {
         has_room
     }
 
-    /// Takes a commit in; whether there was room.
+    /// Adds a commit; false if there is no room.
     pub fn add_commit(&mut self, generation: u64) -> bool {
         let has_room = self.commits.len() < ENTRIES_MAX;
         if has_room {
@@ -69,7 +70,7 @@ impl Acknowledged {
         has_room
     }
 
-    /// Takes a slot in.
+    /// Adds a slot.
     pub fn add_slot(&mut self, number: u8) {
         self.slots.insert(number);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which archives this machine knows: a folder an archive, a link a name.
+//! The archives that this machine knows: a folder for each archive, a link for each name.
 
 use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
@@ -18,8 +18,8 @@ pub struct ArchiveFolder {
     path: String,
 }
 
-/// The two folders for a cache. `archive open` builds in the one that is not in use; the ledger
-/// says which one counts.
+/// One of the two folders for a cache. `archive open` builds in the folder that is not in use; the
+/// ledger says which folder counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheFolder {
     /// `cache`.
@@ -30,7 +30,7 @@ pub enum CacheFolder {
 }
 
 impl CacheFolder {
-    /// The other one.
+    /// The other folder.
     pub fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
@@ -39,20 +39,20 @@ impl CacheFolder {
     }
 }
 
-/// `archive.toml`: where the archive is, and who writes it from here.
+/// `archive.toml`: where the archive is, and the writer that this machine is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveToml {
     /// The store's address; may hold credentials.
     pub store: String,
-    /// The far end.
+    /// How the far end is started.
     #[serde(with = "via_words")]
     pub via: Via,
     /// 16 random bytes that name this machine in commits, hexadecimal.
     pub writer: String,
 }
 
-/// A far end as its words, as `archive.toml` has it.
+/// A [`Via`] as the words that `archive.toml` has for it.
 mod via_words {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -96,7 +96,8 @@ impl ArchiveFolder {
         Ok(Self::of(id))
     }
 
-    /// The folder of an archive whose making was cut.
+    /// The folder of an archive that is being created under `name`, or whose creation was
+    /// interrupted.
     pub fn find_unfinished(files: &mut impl Files, name: &str) -> Result<Option<Self>, Failure> {
         Ok(files
             .read_link(&unfinished_path(name))?
@@ -112,7 +113,7 @@ impl ArchiveFolder {
         files.link(&unfinished_path(name), &to_hex(&self.id.0))
     }
 
-    /// It is made: the name counts from here on.
+    /// The archive is created: from now on the name counts.
     pub fn mark_finished(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
         self.link(files, name)?;
         files.remove(&unfinished_path(name))
@@ -146,8 +147,8 @@ impl ArchiveFolder {
         files.link(&link_path(name), &to_hex(&self.id.0))
     }
 
-    /// Removes the folder, then the name: what a crash leaves has the name, by which the same
-    /// command ends it. A folder that has a second name stays.
+    /// Removes the folder, then the name: after a crash the name is still there, and the same
+    /// command completes the removal. A folder that has a second name stays.
     pub fn forget(&self, files: &mut impl Files, name: &str) -> Result<(), Failure> {
         if self.names_of(files)?.iter().all(|known| known == name) {
             files.remove(&self.path)?;
@@ -156,17 +157,17 @@ impl ArchiveFolder {
         files.remove(&unfinished_path(name))
     }
 
-    /// Which archive.
+    /// The archive's id.
     pub fn id(&self) -> ArchiveId {
         self.id
     }
 
-    /// A file of this archive.
+    /// The path of a file of this archive.
     pub fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 
-    /// The folder of a cache.
+    /// The path of a cache's folder.
     pub fn cache(&self, which: CacheFolder) -> String {
         self.file(match which {
             CacheFolder::First => "cache",
@@ -198,7 +199,7 @@ impl ArchiveFolder {
     }
 
     /// Reads the credential, or its second copy when the first is damaged, or what the service
-    /// manager unsealed when neither is here.
+    /// manager unsealed when neither copy is here.
     pub fn read_credential(
         &self,
         files: &mut impl Files,
@@ -235,8 +236,8 @@ impl ArchiveFolder {
             .try_for_each(|name| files.replace(&self.file(name), &bytes))
     }
 
-    /// Writes the credential, unless the service manager unseals this very one and no copy lies on
-    /// the disk: then none is to lie there.
+    /// Writes the credential, unless the service manager unseals this very credential and no copy
+    /// lies on the disk: then no copy is meant to lie there.
     pub fn write_unsealed_credential(
         &self,
         files: &mut impl Files,
@@ -300,7 +301,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     )
 }
 
-/// `2 N` hexadecimal digits.
+/// Decodes `2 N` lower-case hexadecimal digits; `None` for anything else.
 pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != N.saturating_mul(2)
         || !text

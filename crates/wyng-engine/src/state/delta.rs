@@ -2,10 +2,10 @@
 //! `deltas/VOLUME-ROOT`: what changed in a volume between its newest session and its base snapshot,
 //! collected by `monitor`.
 //!
-//! The snapshot's label has in the place of the tree's root a hash over that root and these bytes,
-//! and so has the file's name: a snapshot and a delta that do not belong together, or to that tree,
-//! are not taken for what changed since. A file is durable before the snapshot gets its label, and
-//! removed after a newer one has it.
+//! In the snapshot's label and in the file's name, a hash over the tree's root and these bytes
+//! takes the place of that root. So a snapshot and a delta that do not belong together, or do not
+//! belong to that tree, are never used. A file is durable before the snapshot gets its label, and
+//! is removed after a newer snapshot has a label.
 //!
 //! ```text
 //!   0 │ "wyngdelt"                                                    │
@@ -22,23 +22,25 @@ use crate::world::Files;
 
 const MAGIC: &[u8; 8] = b"wyngdelt";
 const FOLDER: &str = "deltas";
-/// What keeps this hash apart from every other.
+/// Separates this hash from every other use of the hash function.
 const CONTEXT: &[u8] = b"wyng base snapshot behind a session";
-/// 8 MiB of ranges; a volume that changed in more places is collected more coarsely.
+/// Maximum number of ranges, 8 MiB. The changes of a volume that changed in more places are
+/// collected more coarsely.
 pub const DELTA_RANGES_MAX: usize = 1 << 19;
 
-/// See the module's first line.
+/// The changes between a session and a base snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SavedDelta {
     /// The size of the base snapshot.
     pub base_bytes: u64,
-    /// What may have changed since the session: bytes of the volume, ascending and apart; at most
-    /// [`DELTA_RANGES_MAX`].
+    /// Ranges of bytes that may have changed since the session, `(begin, end)`, ascending and
+    /// disjoint; at most [`DELTA_RANGES_MAX`].
     pub ranges: Vec<(u64, u64)>,
 }
 
 impl SavedDelta {
-    /// What the label of its snapshot has as root, `session_root` being that of the session's tree.
+    /// The root in the label of the snapshot, where `session_root` is the root of the session's
+    /// tree.
     pub fn label_root(&self, session_root: &[u8; 32]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher
@@ -61,7 +63,7 @@ impl SavedDelta {
         Ok(delta.filter(|delta| delta.label_root(session_root) == label.root))
     }
 
-    /// Makes it durable for the snapshot that is to have this label.
+    /// Writes the delta durably, for the snapshot that is to have this label.
     pub fn write(
         &self,
         files: &mut impl Files,
@@ -71,8 +73,8 @@ impl SavedDelta {
         files.replace(&path(folder, &label.of.volume, &label.root), &self.encode())
     }
 
-    /// Removes those of the volume that belong to no snapshot any more, now that one has this
-    /// label.
+    /// Removes the volume's other deltas: they belong to no snapshot any more, now that a snapshot
+    /// has this label.
     pub fn remove_others(
         files: &mut impl Files,
         folder: &ArchiveFolder,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The journal: what was sent since the last commit, so that a cut run does not send it again.
+//! The journal: what was sent since the last commit, so that the run after an interrupted one does
+//! not send it again.
 //!
-//! Each record carries a checksum; what a crash tore off at the end is dropped, and what it
-//! described is sent again or lies in the store unused. A session key's envelope is journaled
+//! Each record carries a checksum. A record that a crash tore at the end is dropped; what it
+//! described is sent again, or lies in the store unused. A session key's envelope is journaled
 //! before the first record under it leaves the process.
 //!
 //! ```text
@@ -28,7 +29,7 @@ const KIND_KEY: u32 = 2;
 const KIND_PACK: u32 = 3;
 const KIND_VOLUME: u32 = 4;
 const HEADER_BYTES: usize = 16;
-/// A pack's directory and nodes are a small part of 64 MiB.
+/// Maximum bytes of a record's body. A pack's directory and nodes are a part of at most 64 MiB.
 const BODY_MAX_BYTES: usize = 80 << 20;
 
 /// A session key that was drawn.
@@ -36,19 +37,19 @@ const BODY_MAX_BYTES: usize = 80 << 20;
 pub struct JournalKey {
     /// Its number in the key table.
     pub number: u32,
-    /// Its envelope.
+    /// Its envelope for the key table.
     pub entry: KeyEntry,
 }
 
 /// A volume that no commit has yet: its chunks are named in this domain, so the next run must go on
-/// with it.
+/// with this domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalVolume {
     /// Its name.
     pub name: String,
-    /// Drawn for it.
+    /// Its id, drawn at random.
     pub id: VolumeId,
-    /// The same.
+    /// Its domain, drawn at random.
     pub domain: DomainId,
 }
 
@@ -57,9 +58,9 @@ pub struct JournalVolume {
 pub struct JournalPack {
     /// Its number.
     pub number: u64,
-    /// Its entry for tree (a).
+    /// Its entry for the pack table.
     pub entry: PackEntry,
-    /// What is in it.
+    /// The list of its records.
     pub directory: Directory,
     /// The plain bytes of its nodes, in the order of the directory.
     pub nodes: Vec<Vec<u8>>,
@@ -68,7 +69,7 @@ pub struct JournalPack {
 /// One record of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Journaled {
-    /// The first: the generation that the run was based on.
+    /// The first record: the generation on which the run is based.
     Begin(u64),
     /// A session key was drawn.
     Key(JournalKey),
@@ -91,8 +92,8 @@ impl Journal {
         }
     }
 
-    /// Visits what a run left, record by record, so that memory does not grow with it. What is torn
-    /// at the end is cut off.
+    /// Visits what a run left, record by record, so that memory does not grow with the journal. A
+    /// torn record at the end is cut off.
     pub fn replay<F: Files>(
         &self,
         files: &mut F,
@@ -119,7 +120,8 @@ impl Journal {
         }
     }
 
-    /// Drops everything that the cache has now, and keeps the volumes that no commit has.
+    /// Begins a new journal after a commit: drops everything that the cache has now, and keeps the
+    /// volumes that no commit has.
     pub fn begin(
         &self,
         files: &mut impl Files,

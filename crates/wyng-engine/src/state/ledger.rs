@@ -1,48 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The ledger: what this machine knows to be the newest, and the one commit it may be about to
+//! The ledger: the newest commit that this machine knows, and the commit that it may be about to
 //! push.
 //!
-//! It is fsynced before a commit is pushed and after its receipt, so that no state of the store can
-//! be taken for newer than it is.
-//!
-//! ```text
-//!   0 │ "wyngledg"                                                    │
-//!   8 │ format = 1 u32                │ flags u32                     │
-//!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never         │
-//!  24 │ newest generation passed over u64; zero without flag 4        │
-//!  32 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
-//!  40 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
-//!  48 │ count of known commits u32    │ 1 if one is pending u32       │
-//!  56 │ count of the spine u32        │ count of the notes u32        │
-//!  64 │ the spine, descending: generation u64 ‖ hash (32)             │
-//!     │ the notes of damage (notes.rs)                                │
-//!     │ what was acknowledged of the damage (acknowledged.rs)         │
-//!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
-//!     │ the pending one, the same                                     │
-//!     │ H of all before                                               │
-//! ```
-//! Flags: 1: stopped; 2: the cache is in the second folder; 4: newer generations were passed over;
-//! 8: one of them is sound; 16: a person asked for the older one.
+//! The ledger is fsynced before a commit is pushed and after its receipt, so that no state of the
+//! store can pass for a newer one than it is. Its bytes are described in `codec`.
 
-use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer, skip_of};
+mod codec;
+
+use wyng_archive::format::{Malformed, skip_of};
 use wyng_control::Failure;
 
-use super::{Acknowledged, ArchiveFolder, CacheFolder, Notes};
+use super::acknowledged::Acknowledged;
+use super::archives::{ArchiveFolder, CacheFolder};
+use super::notes::Notes;
 use crate::world::Files;
 
-const MAGIC: &[u8; 8] = b"wyngledg";
-const FORMAT: u32 = 1;
 const FILE: &str = "ledger";
-const FLAG_STOPPED: u32 = 1;
-const FLAG_SECOND_CACHE: u32 = 2;
-const FLAG_PASSED_OVER: u32 = 4;
-const FLAG_PASSED_SOUND: u32 = 8;
-const FLAG_PASSED_REQUESTED: u32 = 16;
-/// A commit that the store lost is pushed again from here; besides these, all on the spine are
-/// kept.
+/// Number of the newest commits that are kept, to be pushed again if the store loses them. All
+/// commits on the spine are kept besides.
 const KEPT_COMMITS: usize = 16;
-/// A generation has 64 bits, and each step of the spine clears one.
-const SPINE_MAX: usize = 64;
 
 /// A commit's bytes as they were pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,47 +39,49 @@ impl KnownCommit {
 /// Generations that exist in the store and are newer than the one that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassedOver {
-    /// The newest of them.
+    /// The newest of these generations.
     pub newest: u64,
-    /// One of them is sound: whatever is written after the head would be a second history.
+    /// One of these generations is sound: whatever is written after the head would be a second
+    /// history.
     pub sound: bool,
-    /// A person asked for the older one. Otherwise its newest session is not taken for the latest,
-    /// and nothing is written.
+    /// A person asked for the older generation. Otherwise its newest session does not count as the
+    /// latest, and nothing is written.
     pub requested: bool,
 }
 
-/// See the module's first line.
+/// What this machine knows of an archive's head.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
-    /// The last [`KEPT_COMMITS`] and those on the spine, ascending; the last is the head.
+    /// The last [`KEPT_COMMITS`] commits and the commits on the spine, ascending; the last one is
+    /// the head.
     known: Vec<KnownCommit>,
-    /// Written before it is pushed.
+    /// The commit that was written here before it is pushed.
     pending: Option<KnownCommit>,
-    /// The head's hash, and by [`skip_of`] those before it that a later commit may have to carry:
-    /// each one's skip is the next.
+    /// The spine, descending: the head's hash, then the hashes of earlier commits that a later
+    /// commit may have to carry. The [`skip_of`] of each generation is the next generation.
     spine: Vec<(u64, [u8; 32])>,
     /// A fork was found: nothing is pushed until `archive open`.
     pub stopped: bool,
-    /// When every session key was last derived and compared.
+    /// When every session key was last derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
-    /// Under which copy the head was found or accepted last.
+    /// The copy under which the head was found or accepted last.
     pub head_copy: u8,
-    /// Newer generations that `archive open` passed over; until this machine has written as far.
+    /// Newer generations that `archive open` passed over, until this machine has written as far.
     pub passed_over: Option<PassedOver>,
-    /// Which of the two cache folders fits the head: the one write of the ledger that changes the
-    /// head changes both.
+    /// The cache folder that fits the head: one write of the ledger changes both.
     pub cache: CacheFolder,
-    /// What is damaged in the store.
+    /// The damage in the store.
     pub notes: Notes,
-    /// What of it a person has seen.
+    /// The damage that a person has acknowledged.
     pub acknowledged: Acknowledged,
 }
 
 impl Ledger {
-    /// Reads the ledger. That it is missing or damaged is told, never repaired by guessing.
+    /// Reads the ledger. If it is missing or damaged, that is [`Failure::StateDamaged`]; it is
+    /// never repaired by guessing.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::StateDamaged {
             file: folder.file(FILE),
@@ -129,7 +107,7 @@ impl Ledger {
         files.replace(&folder.file(FILE), &bytes)
     }
 
-    /// The newest committed one.
+    /// The head: the newest commit that is durable in the store.
     pub fn head(&self) -> Option<&KnownCommit> {
         self.known.last()
     }
@@ -146,7 +124,7 @@ impl Ledger {
         self.pending.as_ref()
     }
 
-    /// Notes what is about to be pushed.
+    /// Notes the commit that is about to be pushed.
     pub fn set_pending(&mut self, commit: KnownCommit) {
         self.pending = Some(commit);
     }
@@ -167,8 +145,8 @@ impl Ledger {
         }
     }
 
-    /// What is kept of earlier commits is what heals them in the store: the newest, and those whose
-    /// hashes newer ones have to carry.
+    /// Keeps the earlier commits from which the store can be healed: the newest, and the commits
+    /// whose hashes newer commits have to carry.
     fn drop_surplus(&mut self) {
         let surplus = self.known.len().saturating_sub(KEPT_COMMITS);
         let mut place = 0usize;
@@ -194,9 +172,9 @@ impl Ledger {
             .map(|(_, hash)| *hash)
     }
 
-    /// What was found in the store by `archive open`: the head, which descends from what was known;
-    /// the spine below it, descending; and the bytes of the earlier commits that were read, in any
-    /// order.
+    /// Takes over what `archive open` found in the store: the head, which descends from what was
+    /// known; the spine below it, descending; and the bytes of the earlier commits that were read,
+    /// in any order.
     pub fn adopt(
         &mut self,
         head: KnownCommit,
@@ -215,131 +193,12 @@ impl Ledger {
         self.pending = None;
         self.stopped = false;
     }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(80 * 1024);
-        let flags = [
-            (self.stopped, FLAG_STOPPED),
-            (self.cache == CacheFolder::Second, FLAG_SECOND_CACHE),
-            (self.passed_over.is_some(), FLAG_PASSED_OVER),
-            (
-                self.passed_over.is_some_and(|passed| passed.sound),
-                FLAG_PASSED_SOUND,
-            ),
-            (
-                self.passed_over.is_some_and(|passed| passed.requested),
-                FLAG_PASSED_REQUESTED,
-            ),
-        ];
-        let flags = flags
-            .into_iter()
-            .filter(|(set, _)| *set)
-            .fold(0, |flags, (_, flag)| flags | flag);
-        writer
-            .bytes(MAGIC)
-            .u32(FORMAT)
-            .u32(flags)
-            .i64(self.keys_proven_time);
-        writer.u64(self.passed_over.map_or(0, |passed| passed.newest));
-        let (slot, opened_time) = self.opened.unwrap_or((0, 0));
-        writer
-            .i64(opened_time)
-            .u8(slot)
-            .u8(self.head_copy)
-            .u16(0)
-            .u32(0);
-        writer
-            .u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX))
-            .u32(u32::from(self.pending.is_some()));
-        writer
-            .u32(u32::try_from(self.spine.len()).unwrap_or(u32::MAX))
-            .u32(self.notes.count());
-        for (generation, hash) in &self.spine {
-            writer.u64(*generation).bytes(hash);
-        }
-        self.notes.encode(&mut writer);
-        self.acknowledged.encode(&mut writer);
-        for commit in self.known.iter().chain(&self.pending) {
-            writer.u64(commit.generation).bytes(&commit.bytes);
-        }
-        writer.finish()
-    }
-
-    fn decode(covered: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(covered);
-        reader.magic(MAGIC)?;
-        if reader.u32()? != FORMAT {
-            return Err(Malformed("another version of these programs wrote it"));
-        }
-        let flags = reader.u32()?;
-        let of_passed = FLAG_PASSED_SOUND | FLAG_PASSED_REQUESTED;
-        let all = FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | of_passed;
-        let has = |flag: u32| flags & flag != 0;
-        if flags & !all != 0 || has(of_passed) && !has(FLAG_PASSED_OVER) {
-            return Err(Malformed("flags"));
-        }
-        let cache = if has(FLAG_SECOND_CACHE) {
-            CacheFolder::Second
-        } else {
-            CacheFolder::First
-        };
-        let keys_proven_time = reader.i64()?;
-        let newest = reader.u64()?;
-        let (sound, requested) = (has(FLAG_PASSED_SOUND), has(FLAG_PASSED_REQUESTED));
-        let passed_over = has(FLAG_PASSED_OVER).then_some(PassedOver {
-            newest,
-            sound,
-            requested,
-        });
-        let (opened_time, slot, head_copy) = (reader.i64()?, reader.u8()?, reader.u8()?);
-        let opened = (opened_time != 0).then_some((slot, opened_time));
-        reader.zeros(6, "reserved")?;
-        let (count, pending) = (reader.u32()?, reader.u32()?);
-        if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS + SPINE_MAX)
-            || pending > 1
-        {
-            return Err(Malformed("count"));
-        }
-        let (spine_count, note_count) = (reader.u32()?, reader.u32()?);
-        if usize::try_from(spine_count).map_or(true, |count| count > SPINE_MAX) {
-            return Err(Malformed("spine"));
-        }
-        let spine = (0..spine_count)
-            .map(|_| Ok((reader.u64()?, reader.array()?)))
-            .collect::<Result<_, Malformed>>()?;
-        let notes = Notes::decode(&mut reader, note_count)?;
-        let acknowledged = Acknowledged::decode(&mut reader)?;
-        let mut commit = || {
-            let generation = reader.u64()?;
-            Ok(KnownCommit {
-                generation,
-                bytes: reader.slice(COMMIT_BYTES)?.to_vec(),
-            })
-        };
-        let known: Vec<KnownCommit> = (0..count)
-            .map(|_| commit())
-            .collect::<Result<_, Malformed>>()?;
-        let pending = (pending == 1).then(commit).transpose()?;
-        reader.end()?;
-        let stopped = has(FLAG_STOPPED);
-        Ok(Self {
-            known,
-            pending,
-            spine,
-            stopped,
-            keys_proven_time,
-            opened,
-            head_copy,
-            passed_over,
-            cache,
-            notes,
-            acknowledged,
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use wyng_archive::format::COMMIT_BYTES;
+
     use super::*;
     use crate::state::PackNote;
 

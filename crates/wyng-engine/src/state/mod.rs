@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What matters on this machine, under `archives/ID/`: losing it loses no data, but it is what
-//! tells old from new.
+//! The state of this machine, under `archives/ID/`. Losing it loses no data, but without it an old
+//! state of the store cannot be distinguished from the newest.
 //!
-//! Every file here is small, replaced atomically and fsynced, but for the journal, which is
-//! appended.
+//! Every file here is small, replaced atomically and fsynced, except for the journal, which is
+//! appended to.
 
 mod acknowledged;
 mod archives;

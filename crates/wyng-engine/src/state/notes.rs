@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Notes of damage: what was found missing or damaged in the store, until it is found right again.
+//! Notes of damage: what was found missing or damaged in the store, until it is found sound again.
 //! The next run heals what it can.
 //!
 //! Damage comes in stretches, so packs are noted as ranges, and there is a bound: what does not fit
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Malformed, Reader, Writer};
 
-/// Copies 0 to 255.
+/// Number of copies that a commit can have: 0 to 255.
 const COPIES_MAX: u16 = 256;
 const KIND_COMMIT: u32 = 1;
 const KIND_SLOT: u32 = 2;
@@ -17,21 +17,21 @@ const KIND_LOST_PACK: u32 = 3;
 const KIND_SOUND_PACK: u32 = 4;
 const KIND_HELD_PACK: u32 = 5;
 
-/// Notes of 16 bytes in a ledger: 1 MiB.
+/// Maximum number of notes in a ledger, 16 bytes each: 1 MiB.
 const NOTES_MAX: usize = 1 << 16;
 
-/// Packs in them: as many as a listing of a store may have.
+/// Maximum number of packs in the notes: as many as a listing of a store may have.
 const PACKS_MAX: u32 = 1 << 24;
 
 /// What is known of a pack that was found missing or damaged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackNote {
-    /// It is: the next commit marks it lost.
+    /// It is missing or damaged: the next commit marks it lost.
     Lost,
     /// It was read whole since: the next commit makes it live.
     Sound,
-    /// It is, and so are too many others to believe it: nothing follows from it until the person
-    /// says so.
+    /// It is missing or damaged, and so are too many other packs to believe it: nothing follows
+    /// until the person says so.
     Held,
 }
 
@@ -51,12 +51,12 @@ impl PackNote {
     }
 }
 
-/// See the module's first line.
+/// The damage that was noted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Commits of which no sound copy was found, by generation; each with the lowest copy for which
-    /// all copies below it were read and do not authenticate, at most 256. A generation above the
-    /// head is no damage: its names are taken, and the next commit goes under that copy.
+    /// Commits without a sound copy, by generation; each with the lowest copy below which every
+    /// copy was read and none authenticates, at most 256. A generation above the head is no damage:
+    /// names of it are taken, and its commit will go under that copy.
     pub commits: BTreeMap<u64, u16>,
     /// Slots that are missing, by number.
     pub slots: BTreeSet<u8>,
@@ -78,12 +78,12 @@ impl Notes {
         self.packs_with(PackNote::Lost)
     }
 
-    /// The packs that would count as lost if there were not so many of them.
+    /// The packs that would count as lost if they were fewer.
     pub fn held_packs(&self) -> BTreeSet<u64> {
         self.packs_with(PackNote::Held)
     }
 
-    /// From now on what is held counts as lost; whether there was any.
+    /// From now on the held packs count as lost; false if there are none.
     pub fn release_held(&mut self) -> bool {
         let held = self.held_packs();
         self.packs
@@ -98,14 +98,14 @@ impl Notes {
             .map(|(generation, _)| *generation)
     }
 
-    /// Under which copy a commit of this generation is pushed; `None`: the names of all are taken
-    /// by damage.
+    /// The copy under which a commit of this generation is pushed; `None` if damage has taken the
+    /// names of all copies.
     pub fn copy_for(&self, generation: u64) -> Option<u8> {
         u8::try_from(self.commits.get(&generation).copied().unwrap_or(0)).ok()
     }
 
-    /// Takes the notes of a verify. Where they are too many to be kept, what is held goes first,
-    /// and else those of before stay.
+    /// Takes the notes of a verify. If they are too many to be kept, the held packs are left out;
+    /// if they are still too many, the notes of before stay.
     pub fn take(&mut self, mut found: Self) {
         if found.notes() > NOTES_MAX {
             found.packs.retain(|_, note| *note != PackNote::Held);
@@ -152,8 +152,8 @@ impl Notes {
         ranges
     }
 
-    /// Writes each as 16 bytes: its kind, how many packs follow the first one or which copy of a
-    /// commit is meant, and the number.
+    /// Writes each note as kind u32 ‖ how many packs follow the first one, or a commit's copy, u32
+    /// ‖ number u64.
     pub fn encode(&self, writer: &mut Writer) {
         let mut note = |kind: u32, more: u32, number: u64| {
             writer.u32(kind).u32(more).u64(number);
@@ -173,7 +173,7 @@ impl Notes {
         });
     }
 
-    /// Reads `count` of them.
+    /// Reads `count` notes.
     pub fn decode(reader: &mut Reader, count: u32) -> Result<Self, Malformed> {
         let mut notes = Self::default();
         if usize::try_from(count).map_or(true, |count| count > NOTES_MAX) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where each volume was backed up from on this machine, so that another disk of the same file
-//! name, or another device at the same place, is not taken for a volume that is known; and where
-//! its base snapshot lies. It is for this machine alone: the archive knows no path.
+//! name, or another device at the same place, is not mistaken for a known volume; and where its
+//! base snapshot lies. Origins stay on this machine: the archive contains no path.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,21 @@ use crate::world::Files;
 
 const FILE: &str = "origins.toml";
 
-/// What is known by volume.
+/// The origins of volumes, by the volumes' names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     known: BTreeMap<String, Known>,
-    /// Something is not written yet.
+    /// Whether something is not written yet.
     changed: bool,
 }
 
-/// As [`Origin`] and [`FoundSource`] have it, with paths as text that leads back to their bytes;
-/// and who said that it is the volume's.
+/// An [`Origin`] and the folder of the base snapshot as in [`FoundSource`], with paths as text from
+/// which their bytes can be recovered; and the user who named it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
     path: String,
-    /// Missing in what was written before it was known: then the path had no link.
+    /// Absent in files that were written before this field existed: then the path had no link.
     #[serde(default)]
     leads_to: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,10 +41,10 @@ struct Known {
     uid: u32,
 }
 
-/// How a source was named for the command that runs.
+/// How a source was named for this command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
-    /// By its path alone, or by what was remembered.
+    /// By its path alone, or by the path that was remembered.
     Path,
     /// As NAME=PATH: the person says that PATH is that volume now.
     NamedPath,
@@ -64,7 +64,7 @@ impl Said {
 }
 
 impl Origins {
-    /// Reads it; a machine that has not backed up yet remembers nothing.
+    /// Reads the origins; a machine that has not backed up yet has none.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let Some(bytes) = files.read(&folder.file(FILE))? else {
             return Ok(Self::default());
@@ -84,9 +84,10 @@ impl Origins {
         })
     }
 
-    /// Is this the volume that was backed up under that name before? A path that is written alone
-    /// must be the one known, or lead to the same file or device; and the one known must lead to
-    /// the same as before.
+    /// Refuses a source that is not the volume backed up under that name before. A path that is
+    /// given alone must be the known path, or lead to the same file or device
+    /// ([`Failure::VolumeOfOtherPath`]); and the known path must lead to the same file or device as
+    /// before ([`Failure::VolumeElsewhere`]).
     pub fn check(&self, volume: &str, found: &Origin, said: Said) -> Result<(), Failure> {
         let Some(known) = self
             .known
@@ -117,7 +118,7 @@ impl Origins {
         }
     }
 
-    /// From now on this is the volume, as this user says.
+    /// From now on this source is the volume's origin, as the user `uid` named it.
     pub fn set(&mut self, volume: &str, found: &FoundSource, uid: u32) {
         let FoundSource {
             origin:
@@ -141,8 +142,8 @@ impl Origins {
         self.changed |= self.known.insert(volume.to_owned(), known.clone()) != Some(known);
     }
 
-    /// The path from which a volume was backed up last, if this very user said so: whoever opens a
-    /// path for somebody else's word opens what that one may not.
+    /// The path from which a volume was backed up last, if this very user named it: opening a path
+    /// that another user named could open what that user has no right to.
     pub fn path_of(&self, volume: &str, uid: u32) -> Option<Vec<u8>> {
         self.known
             .get(volume)
@@ -150,7 +151,7 @@ impl Origins {
             .and_then(|known| path_of_text(&known.path))
     }
 
-    /// Where each volume lies as this user may hear it, with the folder of its base snapshot.
+    /// Where each volume lies, as far as this user may know, with the folder of its base snapshot.
     pub fn places(&self, uid: u32) -> impl Iterator<Item = VolumePlace> {
         self.known.iter().map(move |(volume, known)| {
             let path = if uid == known.uid || uid == 0 {
@@ -168,7 +169,7 @@ impl Origins {
         })
     }
 
-    /// Writes it, if something changed since it was read or written.
+    /// Writes the origins if something changed since they were read or written.
     pub fn write(&mut self, files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
         if !self.changed {
             return Ok(());

@@ -1,54 +1,44 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading records back: places are sorted and joined into few long reads, several are under way at
-//! once, workers open what came.
+//! Reads chunks back: places are sorted and joined into few long reads, several reads are under way
+//! at once, and workers open the records. What becomes of the chunks is the caller's concern.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Credential, DataKey, Domain, Id, RecordKey, SessionKey};
-use wyng_archive::format::{Commit, KeysTree, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, read_packs};
+use wyng_archive::crypto::{Credential, Domain, Id, RecordKey, SessionKey};
+use wyng_archive::format::PackEntry;
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
-use crate::archive::{Archive, CachedNodes, CachedPackNodes, NodesAtHand, collect, keys_root};
+use super::pack::usize_of;
+use super::pack_table::Packs;
+use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::cache::{Location, Stored};
-use crate::outcome::{damaged, internal};
+use crate::outcome::damaged;
 use crate::pool::{Pool, Ticket};
-use crate::world::{Client, Files, Store};
+use crate::world::{Files, Store};
 
-/// One read joins records up to this length.
+/// Maximum bytes of a read that joins records.
 const READ_MAX_BYTES: u32 = 2 << 20;
-/// Bytes between two records that are read along rather than asked for twice.
+/// Maximum bytes between two records of one read; they are read and dropped.
 const GAP_MAX_BYTES: u32 = 32 << 10;
-/// Reads that are asked for before the first is answered.
+/// Maximum number of reads that are requested before the first is answered.
 const READS_AHEAD: usize = 4;
 
-/// All packs of the head, by number.
-pub(crate) type Packs = BTreeMap<u64, PackEntry>;
-
-/// Session keys by number.
-pub(crate) struct Keys {
-    /// Those that are sound.
-    pub keys: HashMap<u32, SessionKey>,
-    /// What is wrong with another one, or with the table.
-    pub fault: Option<Failure>,
-}
-
-/// A chunk that is wanted.
+/// A chunk that is to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     /// Its number in the volume.
     pub index: u64,
     /// Its content id.
     pub id: Id,
-    /// How many bytes it must have.
+    /// The bytes that it must have once it is opened.
     pub plain_bytes: u32,
 }
 
-/// A chunk that was opened: exact, or not at all.
+/// A chunk that was opened: its bytes have its id.
 pub(crate) struct Opened {
     /// Its number in the volume.
     pub index: u64,
@@ -65,9 +55,10 @@ pub(crate) struct ChunkReader {
     planned: VecDeque<Read>,
     asked: VecDeque<Read>,
     opening: VecDeque<Ticket<OpenedRead>>,
-    /// Set while a restore goes around damage.
+    /// Set while a restore works around damage.
     around: Option<Around>,
-    /// Room of chunks that were written. Fresh memory would cost as much as half of the decryption.
+    /// Buffers of chunks that were written, for reuse. Fresh memory would cost half as much as
+    /// decryption.
     spare: Vec<Vec<u8>>,
     /// Bytes that came from the store.
     pub fetched_bytes: u64,
@@ -76,11 +67,11 @@ pub(crate) struct ChunkReader {
 /// The chunks that no pack has any more.
 struct Around {
     lost: Bits,
-    /// Zeros for the chunks that were found to be lost since chunks were last given out.
+    /// Zeros in place of the chunks that were found to be lost and not given out yet.
     zeros: Vec<Opened>,
 }
 
-/// What became of the records of one read.
+/// What came of each record of one read.
 type OpenedRead = Vec<Result<Opened, Box<NotOpened>>>;
 
 /// A record that is not what was stored.
@@ -101,12 +92,12 @@ struct Record {
     offset_bytes: u32,
     length_bytes: u32,
     key: u32,
-    /// Where else the chunk lies, the worst place first.
+    /// The other places of the chunk, the worst first.
     copies: Vec<Location>,
 }
 
 impl ChunkReader {
-    /// Begins with nothing wanted.
+    /// A reader of which nothing has been requested.
     pub(crate) fn new(
         credential: &Arc<Credential>,
         packs: &Arc<Packs>,
@@ -128,7 +119,7 @@ impl ChunkReader {
     }
 
     /// From now on a chunk that no pack has is no failure: zeros are given out in its place, and
-    /// its number joins `lost`.
+    /// its number is added to `lost`.
     pub(crate) fn go_around_damage(&mut self, lost: Bits) {
         self.around = Some(Around {
             lost,
@@ -136,17 +127,17 @@ impl ChunkReader {
         });
     }
 
-    /// The chunks that are lost, if damage is gone around.
+    /// The lost chunks, if the reader works around damage.
     pub(crate) fn lost(&self) -> Option<&Bits> {
         self.around.as_ref().map(|around| &around.lost)
     }
 
-    /// The same; from now on a lost chunk is a failure again.
+    /// Hands over the lost chunks; from now on a lost chunk is a failure again.
     pub(crate) fn take_lost(&mut self) -> Option<Bits> {
         self.around.take().map(|around| around.lost)
     }
 
-    /// Should more be wanted, so that neither store nor workers wait?
+    /// Whether more chunks should be requested, so that neither store nor workers wait.
     pub(crate) fn wants_more(&self) -> bool {
         let has_zeros = self
             .around
@@ -155,7 +146,7 @@ impl ChunkReader {
         self.planned.len() < READS_AHEAD && !has_zeros
     }
 
-    /// Wants these chunks: sorted by place and joined into reads.
+    /// Requests these chunks: sorted by place and joined into reads.
     pub(crate) fn want(
         &mut self,
         files: &mut impl Files,
@@ -168,7 +159,7 @@ impl ChunkReader {
             copies.extend(location);
             match self.next_copy(*wanted, copies) {
                 Ok((location, pack, record)) => records.push((location.pack, pack, record)),
-                Err(damage) => self.cannot_have(wanted, &damage)?,
+                Err(damage) => self.give_up(wanted, &damage)?,
             }
         }
         records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
@@ -189,7 +180,8 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// The next opened chunks, in no particular order; `None` when all that was wanted is out.
+    /// The next opened chunks, in no particular order; `None` when all that was requested is given
+    /// out.
     pub(crate) fn next(
         &mut self,
         store: &mut impl Store,
@@ -241,8 +233,8 @@ impl ChunkReader {
         }
     }
 
-    /// The best place where a chunk may lie, and what is to be read there; without one, what is
-    /// wrong with the last place that was left.
+    /// The best remaining place of a chunk, its pack, and the record to be read there; if no place
+    /// remains, what is wrong with the last one.
     fn next_copy(
         &self,
         wanted: Wanted,
@@ -277,8 +269,8 @@ impl ChunkReader {
         Err(damage)
     }
 
-    /// A read that failed as a whole may have failed for one of its records only, or for bytes
-    /// between them that nobody wants.
+    /// Reads the records of a failed read one by one: the read may have failed for one of them
+    /// only, or for bytes between them.
     fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
         let Read { pack, records, .. } = read;
         let damage = Damage::new(Class::Pack, pack.name.0, fault);
@@ -292,19 +284,19 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Reads the chunk where else it lies.
+    /// Reads the chunk from its next place, if there is one.
     fn record_failed(&mut self, record: Record, damage: &Damage) -> Result<(), Failure> {
         match self.next_copy(record.wanted, record.copies) {
             Ok((_, pack, record)) => {
                 self.planned.push_back(Read::of(pack, record));
                 Ok(())
             }
-            Err(_) => self.cannot_have(&record.wanted, damage),
+            Err(_) => self.give_up(&record.wanted, damage),
         }
     }
 
-    /// The damage, or zeros in the place of the chunk.
-    fn cannot_have(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
+    /// Fails with the damage, or gives out zeros in place of the chunk.
+    fn give_up(&mut self, wanted: &Wanted, damage: &Damage) -> Result<(), Failure> {
         let around = self.around.as_mut().ok_or_else(|| damaged(damage))?;
         around
             .lost
@@ -319,14 +311,14 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Takes the answers that are still under way, so that no later question is answered by them.
+    /// Takes the answers that are still under way, so that they do not answer later requests.
     pub(crate) fn abandon(self, store: &mut impl Store) -> Result<(), Failure> {
         self.asked.iter().try_for_each(|_| store.answer().map(drop))
     }
 
-    /// Takes back the room of chunks that are no longer needed.
-    pub(crate) fn give_back(&mut self, rooms: Vec<Vec<u8>>) {
-        self.spare.extend(rooms);
+    /// Takes back the buffers of chunks that are no longer needed.
+    pub(crate) fn give_back(&mut self, buffers: Vec<Vec<u8>>) {
+        self.spare.extend(buffers);
     }
 
     fn open_read<T>(
@@ -343,7 +335,7 @@ impl ChunkReader {
             Arc::clone(&self.keys),
             Arc::clone(&self.domain),
         );
-        let mut rooms = self
+        let mut buffers = self
             .spare
             .split_off(self.spare.len().saturating_sub(read.records.len()));
         let range_begin = read.range.start;
@@ -359,7 +351,7 @@ impl ChunkReader {
                 let key = keys
                     .get(&record.key)
                     .ok_or(refuse(Fault::Shape("its key is not in the key table")))?;
-                let mut chunk = rooms.pop().unwrap_or_default();
+                let mut chunk = buffers.pop().unwrap_or_default();
                 credential.open_chunk(
                     RecordKey { key, id: &id },
                     &domain,
@@ -402,81 +394,4 @@ impl Read {
             && begin <= self.range.end.saturating_add(GAP_MAX_BYTES)
             && end.max(self.range.end).saturating_sub(self.range.start) <= READ_MAX_BYTES
     }
-}
-
-/// Reads (a) from the cache.
-pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
-    packs_below(files, archive, &mut |_, _| {})
-}
-
-/// The same; `visit` hears of each node of (a) in which pack it lies, and at which index its range
-/// begins.
-pub(crate) fn packs_below(
-    files: &mut impl Files,
-    archive: &mut Archive,
-    visit: &mut dyn FnMut(u64, u64),
-) -> Result<Packs, Failure> {
-    let head: Commit = archive.head.clone();
-    let mut nodes = CachedPackNodes(archive.nodes(files));
-    let load = &mut |_: &PackEntry,
-                     place: &Place,
-                     level: u8,
-                     room: u64|
-     -> Result<Node<PacksTree>, Failure> {
-        visit(place.pack, head.packs.size.saturating_sub(room));
-        nodes.load(place, level, room)
-    };
-    read_packs(&head, load).map_err(|error| match error {
-        PacksError::Damage(damage) => damaged(&damage),
-        PacksError::Nodes(failure) => failure,
-    })
-}
-
-/// Derives every session key of the head's key table, and compares each one's check: before the
-/// first record is opened. A key that is damaged is left out, as are those whose part of the table
-/// is lost: what was sealed with them is damaged, and nothing else is.
-pub(crate) fn keys_of(
-    files: &mut impl Files,
-    client: &mut impl Client,
-    archive: &mut Archive,
-    data_key: &DataKey,
-) -> Result<Keys, Failure> {
-    let root = keys_root(&archive.head);
-    let credential = Arc::clone(&archive.credential);
-    let (mut keys, mut fault) = (HashMap::new(), None);
-    let mut nodes = CachedNodes {
-        files: &mut *files,
-        cache: &mut archive.cache,
-        credential: &credential,
-    };
-    let entries = match collect::<KeysTree, _>(&root, &mut nodes) {
-        Err(failure @ Failure::Missing { .. }) => {
-            fault = Some(failure);
-            collect::<KeysTree, _>(&root, &mut NodesAtHand(nodes))
-        }
-        entries => entries,
-    };
-    for (number, entry) in entries? {
-        if client.cancelled() {
-            return Err(Failure::Interrupted);
-        }
-        let number = u32::try_from(number)
-            .map_err(|_| internal("the key table has a number of more than 32 bits"))?;
-        match SessionKey::open(&credential, data_key, number, &entry) {
-            Ok(key) => drop(keys.insert(number, key)),
-            Err(damage) => fault = Some(damaged(&damage)),
-        }
-    }
-    if fault.is_none() {
-        archive.ledger.keys_proven_time = archive.head.time;
-        if !files.only_looks() {
-            archive.ledger.write(files, &archive.folder)?;
-        }
-    }
-    Ok(Keys { keys, fault })
-}
-
-/// Lengths in a pack are at most 64 MiB.
-pub(crate) fn usize_of(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

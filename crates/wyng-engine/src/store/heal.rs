@@ -7,7 +7,6 @@
 //! needs them is whole again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use wyng_archive::crypto::{Id, slot_name};
 use wyng_archive::format::{
@@ -17,11 +16,12 @@ use wyng_archive::format::{
 use wyng_archive::plan::{Nodes, Root, any, mark};
 use wyng_control::Failure;
 
-use super::commit::cached;
-use super::fetch::packs_below;
 use super::pack_changes::PackChanges;
-use super::packer::{Packer, Tools};
+use super::pack_table::packs_below;
+use super::packer::Packer;
 use super::put::put_blob;
+use super::tools::Tools;
+use super::trees::cached;
 use crate::archive::{
     Archive, EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root,
 };
@@ -29,7 +29,8 @@ use crate::pool::Pool;
 use crate::state::PackNote;
 use crate::world::{Files, Kept, Parts, Store, World};
 
-/// What the notes of damage ask of (a). Notes that it agrees with already are dropped.
+/// The changes of the pack table that the notes of damage require. Notes that agree with the table
+/// already are dropped.
 pub(crate) fn plan_healing(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -66,8 +67,8 @@ pub(crate) fn plan_healing(
     Ok(changes)
 }
 
-/// From here on what was held, because so much of the store was found missing or damaged at once,
-/// counts as lost.
+/// From now on packs count as lost that were held back because so much of the store was found
+/// missing or damaged at once.
 pub(crate) fn release_held(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.notes.release_held() {
         archive.ledger.write(files, &archive.folder)?;
@@ -79,8 +80,8 @@ pub(crate) fn release_held(files: &mut impl Files, archive: &mut Archive) -> Res
     Ok(())
 }
 
-/// Pushes commits again of which no sound copy was found, and slots that the store lost, where this
-/// machine still has them.
+/// Pushes commits again that have no sound copy, and slots that the store lost, if this machine
+/// still has them.
 pub(crate) fn push_missing(
     files: &mut impl Files,
     store: &mut impl Store,
@@ -95,7 +96,7 @@ pub(crate) fn push_missing(
             continue;
         };
         let name = archive.credential.commit_copy_name(*generation, number);
-        // The note stays until a verify finds a sound copy, or how far the damage goes.
+        // The note stays until a verify finds a sound copy, or finds how far the damage goes.
         let kept = put_blob(store, name, &known.bytes)?;
         if *generation < archive.head.generation {
             continue;
@@ -118,8 +119,8 @@ pub(crate) fn push_missing(
     Ok(())
 }
 
-/// Puts every node of the metadata that lies in lost packs only into new ones, as far as the cache
-/// has it.
+/// Puts every metadata node that lies only in lost packs into new packs, as far as the cache has
+/// it.
 pub(crate) fn rewrite_metadata<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -138,16 +139,7 @@ pub(crate) fn rewrite_metadata<P: Parts>(
     }
     let volumes = volumes_root(&archive.head);
     let keys = keys_root(&archive.head);
-    let credential = Arc::clone(&archive.credential);
-    let mut tools = Tools {
-        random: &mut world.random,
-        files: &mut world.files,
-        store: &mut world.store,
-        credential: &credential,
-        cache: &mut archive.cache,
-        journal: &archive.journal,
-        pool,
-    };
+    let mut tools = Tools::of(world, archive, pool);
     let mut nodes = Rewriting {
         tools: &mut tools,
         packer,
@@ -163,7 +155,7 @@ pub(crate) fn rewrite_metadata<P: Parts>(
         .try_for_each(|root| nodes.tree::<ContentTree>(root))
 }
 
-/// Reads from the cache, and writes what has no sound place.
+/// Reads nodes from the cache, and writes nodes without a sound place into packs.
 struct Rewriting<'a, 'b, P: Parts> {
     tools: &'a mut Tools<'b, P>,
     packer: &'a mut Packer<P>,
@@ -198,7 +190,8 @@ impl<P: Parts, S: Shape<Child = Id>> Nodes<S> for Rewriting<'_, '_, P> {
     }
 }
 
-/// Has the cache the whole tree of a session? Not always, when it was built after packs were lost.
+/// Whether the cache has the whole tree of a session. A cache that was built after packs were lost
+/// may lack nodes.
 pub(crate) fn is_in_cache(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -219,8 +212,7 @@ pub(crate) fn is_in_cache(
     }
 }
 
-/// A digest of everything that a session needs and only lost packs hold, or no pack; `None`: it
-/// lacks nothing.
+/// A digest of everything that a session needs and no sound pack holds; `None` if it lacks nothing.
 pub(crate) fn what_it_lacks(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -250,8 +242,8 @@ pub(crate) fn what_it_lacks(
     Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
 }
 
-/// Does a session need anything that only lost packs hold? `known` is kept from one session to the
-/// next: they share most nodes.
+/// Whether a session needs anything that no sound pack holds. `known` is kept from one session to
+/// the next, since sessions share most nodes.
 pub(crate) fn is_damaged(
     files: &mut impl Files,
     archive: &mut Archive,

@@ -1,278 +1,41 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The commits of an archive as they can be had: each from one of its copies in the store, or from
-//! this machine's ledger; and what their hashes prove. It decides nothing: which state is opened is
-//! decided in `open.rs`.
+//! The commits below a head, each from a copy in the store or from this machine's ledger, and what
+//! their hashes prove. It decides nothing: `archive open` chooses the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_archive::crypto::{Coder, Credential, Id, Kind};
-use wyng_archive::format::{COMMIT_BYTES, Commit, Malformed, skip_of};
-use wyng_archive::plan::{COPIES_ABSENT, GENERATION_MAX, head_probes, next_probe};
-use wyng_archive::{Class, Damage, Fault};
+use wyng_archive::crypto::{Coder, Credential};
+use wyng_archive::format::skip_of;
 use wyng_control::{Failure, ObjectClass};
 
+use super::copies::{SoundCommit, read_commit, read_copies};
 use crate::archive::open_commit;
-use crate::outcome::damaged;
 use crate::state::{KnownCommit, Ledger, to_hex};
-use crate::world::{Client, Found, Store};
+use crate::world::{Client, Store};
 
-/// Copies 0 to 255.
-const COPIES_MAX: u16 = 256;
-/// So often a search for the newest generation goes on behind a hole.
-const HOLES_MAX: u32 = 4096;
-/// So many commits are read for a proof. The shortest way has at most 820; the others are gone
-/// where commits on it are lost.
+/// Maximum number of commits that are read for a proof. The shortest path has at most 820; longer
+/// paths are taken where commits on it are lost.
 const READS_MAX: usize = 4096;
 
-/// A commit that authenticates.
-#[derive(Debug, Clone)]
-pub(crate) struct SoundCommit {
-    /// Its bytes.
-    pub known: KnownCommit,
-    /// What it says.
-    pub commit: Commit,
-}
-
-/// What the store has of one generation.
-pub(crate) struct Copies {
-    /// Something lies under one of its names.
-    pub exists: bool,
-    /// Those that authenticate, each content once, with the lowest copy that has it. Two are a
-    /// fork.
-    pub sound: Vec<(u8, SoundCommit)>,
-    /// The lowest copy for which all copies below it were read and do not authenticate; at most
-    /// 256.
-    pub free: u16,
-    /// What is wrong with the first that does not authenticate.
-    pub fault: Fault,
-}
-
-impl Copies {
-    /// The one content that authenticates, if there is one. [`Failure::TwoCommits`] if there are
-    /// two.
-    pub(crate) fn only(mut self) -> Result<Option<(u8, SoundCommit)>, Failure> {
-        match (self.sound.pop(), self.sound.is_empty()) {
-            (only, true) => Ok(only),
-            (Some((_, found)), false) => Err(Failure::TwoCommits {
-                generation: found.known.generation,
-            }),
-            (None, false) => Ok(None),
-        }
-    }
-}
-
-/// Reads all copies of a generation: it goes on past those that are absent or damaged until four in
-/// a row are absent.
-pub(crate) fn read_copies(
-    store: &mut impl Store,
-    credential: &Credential,
-    coder: &mut Coder,
-    generation: u64,
-) -> Result<Copies, Failure> {
-    let mut copies = Copies {
-        exists: false,
-        sound: Vec::new(),
-        free: 0,
-        fault: Fault::Missing,
-    };
-    let (mut next, mut absent) = (0u16, 0u8);
-    while absent < COPIES_ABSENT && next < COPIES_MAX {
-        // Fewer would not end the search, so they are asked for together.
-        let end = next
-            .saturating_add(u16::from(COPIES_ABSENT.saturating_sub(absent)))
-            .min(COPIES_MAX);
-        for copy in (next..end).filter_map(|copy| u8::try_from(copy).ok()) {
-            ask(store, credential, generation, copy)?;
-        }
-        for copy in (next..end).filter_map(|copy| u8::try_from(copy).ok()) {
-            let fault = match answer(store, credential, coder, generation)? {
-                Ok(found) => {
-                    (absent, copies.exists) = (0, true);
-                    if copies
-                        .sound
-                        .iter()
-                        .all(|(_, other)| other.known != found.known)
-                    {
-                        copies.sound.push((copy, found));
-                    }
-                    continue;
-                }
-                Err(fault) => fault,
-            };
-            if fault == Fault::Missing {
-                absent = absent.saturating_add(1);
-                continue;
-            }
-            if !copies.exists {
-                copies.fault = fault;
-            }
-            (absent, copies.exists) = (0, true);
-            if copies.free == u16::from(copy) {
-                copies.free = copies.free.saturating_add(1);
-            }
-        }
-        next = end;
-    }
-    Ok(copies)
-}
-
-/// The same for a commit whose hash is known: when the first copy has it, the others are not asked
-/// for.
-pub(crate) fn read_commit(
-    store: &mut impl Store,
-    credential: &Credential,
-    coder: &mut Coder,
-    generation: u64,
-    hash: Option<&[u8; 32]>,
-) -> Result<Copies, Failure> {
-    ask(store, credential, generation, 0)?;
-    match answer(store, credential, coder, generation)? {
-        Ok(found) if hash.is_some_and(|hash| found.known.hash() == *hash) => Ok(Copies {
-            exists: true,
-            sound: vec![(0, found)],
-            free: 0,
-            fault: Fault::Missing,
-        }),
-        _ => read_copies(store, credential, coder, generation),
-    }
-}
-
-fn ask(
-    store: &mut impl Store,
-    credential: &Credential,
-    generation: u64,
-    copy: u8,
-) -> Result<(), Failure> {
-    store.request(
-        credential.commit_copy_name(generation, copy),
-        0,
-        u32::try_from(COMMIT_BYTES).unwrap_or(u32::MAX),
-    )
-}
-
-/// The copy that was asked for, or why it is none. One that authenticates and is malformed was
-/// written by other programs: nothing is known of what it means, so it ends the command.
-fn answer(
-    store: &mut impl Store,
-    credential: &Credential,
-    coder: &mut Coder,
-    generation: u64,
-) -> Result<Result<SoundCommit, Fault>, Failure> {
-    let bytes = match store.answer()?.or_fault() {
-        Ok(bytes) => bytes.as_ref().to_vec(),
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let name = credential.commit_name(generation);
-    let mut plain = Vec::new();
-    match credential.open_meta(Kind::Commit, coder, &Id(name.0), &bytes, &mut plain) {
-        Ok(()) => {}
-        Err(Damage {
-            fault: fault @ (Fault::Tag | Fault::Length),
-            ..
-        }) => return Ok(Err(fault)),
-        Err(damage) => return Err(damaged(&damage)),
-    }
-    let malformed =
-        |Malformed(rule)| damaged(&Damage::new(Class::Commit, name.0, Fault::Shape(rule)));
-    let commit = Commit::decode(&plain, generation).map_err(malformed)?;
-    Ok(Ok(SoundCommit {
-        known: KnownCommit { generation, bytes },
-        commit,
-    }))
-}
-
-/// The newest generation of which some copy exists, 0 if none does; and those above it of which the
-/// store cannot say whether they exist. Doubling and bisecting from one that is known, then probing
-/// 64 more, and going on from any that exists.
-pub(crate) fn find_newest(
-    store: &mut impl Store,
-    client: &mut impl Client,
-    credential: &Credential,
-    known: u64,
-) -> Result<(u64, BTreeSet<u64>), Failure> {
-    let mut unknown = BTreeSet::new();
-    let mut exists = |generation| exists(store, client, credential, generation, &mut unknown);
-    let mut newest = if known > 0 && exists(known)? {
-        known
-    } else {
-        0
-    };
-    let mut absent = None;
-    while let Some(probe) = next_probe(newest, absent) {
-        if exists(probe)? {
-            newest = probe
-        } else {
-            absent = Some(probe)
-        }
-    }
-    if newest >= GENERATION_MAX {
-        return Err(implausible(credential, newest));
-    }
-    let mut holes = 0u32;
-    'probing: loop {
-        for generation in head_probes(newest) {
-            if exists(generation)? {
-                (newest, holes) = (generation, holes.saturating_add(1));
-                if holes > HOLES_MAX {
-                    return Err(implausible(credential, newest));
-                }
-                continue 'probing;
-            }
-        }
-        break;
-    }
-    unknown.retain(|generation| *generation > newest);
-    Ok((newest, unknown))
-}
-
-/// Is there any copy of it? A name that is taken by something else was perhaps a copy's.
-fn exists(
-    store: &mut impl Store,
-    client: &mut impl Client,
-    credential: &Credential,
-    generation: u64,
-    unknown: &mut BTreeSet<u64>,
-) -> Result<bool, Failure> {
-    if client.cancelled() {
-        return Err(Failure::Interrupted);
-    }
-    for copy in 0..COPIES_ABSENT {
-        match store.stat(credential.commit_copy_name(generation, copy))? {
-            Found::Blob { .. } | Found::Foreign => return Ok(true),
-            Found::Unknown => drop(unknown.insert(generation)),
-            Found::Nothing => {}
-        }
-    }
-    Ok(false)
-}
-
-fn implausible(credential: &Credential, generation: u64) -> Failure {
-    let object = to_hex(&credential.commit_name(generation).0);
-    Failure::Damaged {
-        class: ObjectClass::Commit,
-        object,
-        what: "the store shows more commits than there can be".into(),
-        volume: None,
-    }
-}
-
-/// The history below one commit: which hashes it carries for earlier ones. Where a commit on the
-/// way is lost, its own hash is still known; those that it carried come from any other commit that
-/// carries them, or there is a gap. A hash that contradicts what this machine knows ends it.
+/// The history below one commit: the hashes that it carries for earlier commits. If a commit on the
+/// path is lost, its own hash is still known; the hashes that it carried come from any other commit
+/// that carries them, or there is a gap. A hash that contradicts what this machine knows is a
+/// failure.
 pub(crate) struct History<'a> {
     credential: &'a Credential,
     ledger: &'a Ledger,
     coder: Coder,
-    /// Commits that were had, by generation.
+    /// Commits that were read, by generation.
     read: BTreeMap<u64, SoundCommit>,
-    /// The hashes that those carry.
+    /// The hashes that these commits carry, by generation.
     carried: BTreeMap<u64, [u8; 32]>,
     /// Generations that were read, or are lost.
     tried: BTreeSet<u64>,
-    /// Of which the store has no sound copy, with the copy under which the commit goes next.
+    /// Generations without a sound copy in the store, each with the copy under which its commit
+    /// goes next.
     pub lost: BTreeMap<u64, u16>,
-    /// The newest commit that was taken by its name and tag, because nothing that could be read
-    /// carries its hash.
+    /// The newest generation that was accepted by name and tag, because no commit that could be
+    /// read carries its hash.
     pub gap: Option<u64>,
 }
 
@@ -305,8 +68,8 @@ impl<'a> History<'a> {
         Ok(history)
     }
 
-    /// The hash that this history has for an earlier generation; `None` if neither it nor anything
-    /// that carries its hash can be read.
+    /// The hash that this history has for an earlier generation; `None` if neither that commit nor
+    /// any commit that carries its hash can be read.
     pub(crate) fn hash_of(
         &mut self,
         store: &mut impl Store,
@@ -317,7 +80,8 @@ impl<'a> History<'a> {
             if let Some(hash) = self.carried.get(&goal) {
                 return Ok(Some(*hash));
             }
-            // The lowest one above the goal: on a whole chain that is the shortest way down.
+            // The lowest generation above the goal: on an intact chain that is the shortest path
+            // down.
             let next = self
                 .carried
                 .range(goal..)
@@ -331,8 +95,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The hashes that later commits will have to carry: from the begin down by its skips,
-    /// descending. Where one is lost, it is left out.
+    /// The hashes that later commits must carry, descending: from `begin` down by its skips. A hash
+    /// that is lost is left out.
     pub(crate) fn spine(
         &mut self,
         store: &mut impl Store,
@@ -352,7 +116,7 @@ impl<'a> History<'a> {
         Ok(below)
     }
 
-    /// All commits that were had, but for the one at which it began.
+    /// All commits that were read, with the one at which the history began.
     pub(crate) fn into_read(self) -> impl Iterator<Item = KnownCommit> {
         self.read.into_values().map(|found| found.known)
     }
@@ -366,7 +130,7 @@ impl<'a> History<'a> {
         hash: &[u8; 32],
     ) -> Result<(), Failure> {
         self.count_read(client, generation)?;
-        // A commit that was sent and not yet acknowledged is this machine's own too.
+        // A commit that was sent and has no receipt yet is this machine's own too.
         let own = [self.ledger.known(generation), self.ledger.pending()]
             .into_iter()
             .flatten();
@@ -395,8 +159,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// All commits that carry a hash between the goal and the last one that was read are lost: the
-    /// newest that can be read below them is taken by name and tag. Whether there is one.
+    /// Goes on behind a gap, where every commit that leads to the goal is lost: the newest commit
+    /// from the goal on that can be read is accepted by name and tag. False if there is none.
     fn read_behind_gap(
         &mut self,
         store: &mut impl Store,
@@ -471,8 +235,9 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Two commits of one history that carry different hashes for a third were not written by one
-    /// machine; and what this machine committed or adopted stands.
+    /// Notes the hash of a generation. Two commits of one history that carry different hashes for a
+    /// third were not written by one machine; and a hash must not contradict what this machine
+    /// committed or adopted.
     fn note_hash(&mut self, generation: u64, hash: [u8; 32]) -> Result<(), Failure> {
         if self
             .ledger

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Fetching what the cache holds from the store: directories and nodes, pack by pack.
+//! Builds the cache anew from the store: directories and nodes, pack by pack. No chunk is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind};
 use wyng_archive::format::{
@@ -11,7 +11,7 @@ use wyng_archive::plan::{PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
 
-use super::fetch::usize_of;
+use super::pack::usize_of;
 use crate::archive::open_commit;
 use crate::cache::Cache;
 use crate::outcome::{damaged, problem_of};
@@ -21,12 +21,12 @@ use crate::world::{Client, Files, Parts, Store, World};
 /// The cache that is in use while a new one is built.
 pub(crate) struct OldCache {
     cache: Cache,
-    /// Packs from this number on may have been given anew since.
+    /// Numbers of packs from this one on may have been given again since.
     packs_end: u64,
 }
 
 impl OldCache {
-    /// What there is of it: that it is damaged or missing only means that nothing is kept.
+    /// The old cache, if there is one: if it is damaged or missing, nothing is kept.
     pub(crate) fn open(
         files: &mut impl Files,
         credential: &Credential,
@@ -43,53 +43,20 @@ impl OldCache {
     }
 }
 
-/// Builds index and nodes anew in a folder of the state: (a) from right to left, then of each pack
-/// its directory and its nodes. What cannot be read comes from the old cache, as far as its ids
-/// fit. A pack that cannot be read is noted; unless the archive marks it lost already it is told,
-/// and how many these are is returned.
+/// Builds index and nodes anew in a folder of the state: the pack table from right to left, then of
+/// each pack its directory and its nodes. What cannot be read comes from the old cache, as far as
+/// its ids fit. A pack that cannot be read is noted. It is also reported, unless the archive marks
+/// it lost already; the number of packs that were reported is returned.
 pub(crate) fn rebuild<P: Parts>(
     world: &mut World<P>,
     credential: &Credential,
     folder: &str,
     head: &Commit,
     notes: &mut Notes,
-    old: Option<&mut OldCache>,
+    mut old: Option<&mut OldCache>,
 ) -> Result<u64, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
-    let mut old = old;
-    let packs = {
-        let load = &mut |pack: &PackEntry,
-                         place: &Place,
-                         level: u8,
-                         room: u64|
-         -> Result<Node<PacksTree>, Failure> {
-            let read = read_meta(
-                &mut world.store,
-                credential,
-                &mut coder,
-                Kind::Node,
-                pack,
-                place.offset_bytes,
-                place.length_bytes,
-                &place.id,
-            );
-            let plain = match (read, old.as_mut()) {
-                (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => {
-                    old.cache
-                        .node(&mut world.files, credential, &place.id)?
-                        .ok_or(failure)?
-                }
-                (read, _) => read?,
-            };
-            Node::decode(&plain, level, room).map_err(|Malformed(rule)| {
-                damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule)))
-            })
-        };
-        read_packs(head, load).map_err(|error| match error {
-            PacksError::Damage(damage) => damaged(&damage),
-            PacksError::Nodes(failure) => failure,
-        })?
-    };
+    let packs = read_pack_table(world, credential, &mut coder, head, old.as_deref_mut())?;
     let mut cache = Cache::create(&mut world.files, folder)?;
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
@@ -133,7 +100,43 @@ pub(crate) fn rebuild<P: Parts>(
     Ok(problems)
 }
 
-/// What can be read of a pack's directory and nodes, and what could not.
+/// All packs of the head, by number: the pack table read from the store, or node by node from the
+/// old cache where the store's copy is missing or damaged.
+fn read_pack_table<P: Parts>(
+    world: &mut World<P>,
+    credential: &Credential,
+    coder: &mut Coder,
+    head: &Commit,
+    mut old: Option<&mut OldCache>,
+) -> Result<BTreeMap<u64, PackEntry>, Failure> {
+    let mut reader = MetaReader {
+        store: &mut world.store,
+        credential,
+        coder,
+    };
+    let load = &mut |pack: &PackEntry,
+                     place: &Place,
+                     level: u8,
+                     room: u64|
+     -> Result<Node<PacksTree>, Failure> {
+        let plain = match (reader.record(Kind::Node, pack, place), old.as_mut()) {
+            (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => old
+                .cache
+                .node(&mut world.files, credential, &place.id)?
+                .ok_or(failure)?,
+            (read, _) => read?,
+        };
+        Node::decode(&plain, level, room).map_err(|Malformed(rule)| {
+            damaged(&Damage::new(Class::Node, place.id.0, Fault::Shape(rule)))
+        })
+    };
+    read_packs(head, load).map_err(|error| match error {
+        PacksError::Damage(damage) => damaged(&damage),
+        PacksError::Nodes(failure) => failure,
+    })
+}
+
+/// A pack's directory and nodes as far as they can be read, and the problem if they cannot.
 pub(crate) fn read_pack(
     store: &mut impl Store,
     credential: &Credential,
@@ -141,6 +144,11 @@ pub(crate) fn read_pack(
     number: u64,
     entry: &PackEntry,
 ) -> Result<(JournalPack, Option<Problem>), Failure> {
+    let mut reader = MetaReader {
+        store,
+        credential,
+        coder,
+    };
     let mut pack = JournalPack {
         number,
         entry: *entry,
@@ -149,30 +157,11 @@ pub(crate) fn read_pack(
         },
         nodes: Vec::new(),
     };
-    let (offset, length) = (entry.directory_offset_bytes, entry.directory_length_bytes);
-    let refuse = |rule| {
-        damaged(&Damage::new(
-            Class::Directory,
-            entry.directory.0,
-            Fault::Shape(rule),
-        ))
-    };
-    let directory = read_meta(
-        store,
-        credential,
-        coder,
-        Kind::Directory,
-        entry,
-        offset,
-        length,
-        &entry.directory,
-    )
-    .and_then(|plain| Directory::decode(&plain, offset).map_err(|Malformed(rule)| refuse(rule)));
-    match directory {
+    match reader.directory(number, entry) {
         Ok(directory) => pack.directory = directory,
         Err(failure) => return Ok((pack, Some(problem_of(failure)?))),
     }
-    match read_nodes(store, credential, coder, entry, &pack.directory) {
+    match reader.nodes(entry, &pack.directory) {
         Ok(nodes) => {
             pack.nodes = nodes;
             Ok((pack, None))
@@ -186,73 +175,76 @@ pub(crate) fn read_pack(
     }
 }
 
-/// The nodes of a pack stand together behind its chunks: one range.
-fn read_nodes(
-    store: &mut impl Store,
-    credential: &Credential,
-    coder: &mut Coder,
-    pack: &PackEntry,
-    directory: &Directory,
-) -> Result<Vec<Vec<u8>>, Failure> {
-    let nodes: Vec<_> = directory
-        .entries
-        .iter()
-        .filter(|entry| entry.kind == RecordKind::Node)
-        .collect();
-    let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else {
-        return Ok(Vec::new());
-    };
-    let bytes = read_range(
-        store,
-        pack,
-        begin,
-        pack.directory_offset_bytes.saturating_sub(begin),
-    )?;
-    let mut plains = Vec::with_capacity(nodes.len());
-    for entry in nodes {
-        let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
-        let record = bytes
-            .as_ref()
-            .get(offset..offset.saturating_add(usize_of(entry.length_bytes)))
-            .unwrap_or_default();
+/// Reads and opens the metadata of packs.
+struct MetaReader<'a, S> {
+    store: &'a mut S,
+    credential: &'a Credential,
+    coder: &'a mut Coder,
+}
+
+impl<S: Store> MetaReader<'_, S> {
+    fn directory(&mut self, number: u64, pack: &PackEntry) -> Result<Directory, Failure> {
+        let place = Place {
+            pack: number,
+            offset_bytes: pack.directory_offset_bytes,
+            length_bytes: pack.directory_length_bytes,
+            id: pack.directory,
+        };
+        let plain = self.record(Kind::Directory, pack, &place)?;
+        Directory::decode(&plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| {
+            let fault = Fault::Shape(rule);
+            damaged(&Damage::new(Class::Directory, pack.directory.0, fault))
+        })
+    }
+
+    /// Reads all nodes of a pack as one range: they stand together behind its chunks.
+    fn nodes(&mut self, pack: &PackEntry, directory: &Directory) -> Result<Vec<Vec<u8>>, Failure> {
+        let nodes: Vec<_> = directory
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == RecordKind::Node)
+            .collect();
+        let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else {
+            return Ok(Vec::new());
+        };
+        let length_bytes = pack.directory_offset_bytes.saturating_sub(begin);
+        let bytes = self.range(pack, begin, length_bytes)?;
+        let mut plains = Vec::with_capacity(nodes.len());
+        for entry in nodes {
+            let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
+            let record = bytes
+                .as_ref()
+                .get(offset..offset.saturating_add(usize_of(entry.length_bytes)))
+                .unwrap_or_default();
+            plains.push(self.open(Kind::Node, &entry.id, record)?);
+        }
+        Ok(plains)
+    }
+
+    fn record(&mut self, kind: Kind, pack: &PackEntry, place: &Place) -> Result<Vec<u8>, Failure> {
+        let record = self.range(pack, place.offset_bytes, place.length_bytes)?;
+        self.open(kind, &place.id, record.as_ref())
+    }
+
+    fn open(&mut self, kind: Kind, id: &Id, record: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut plain = Vec::new();
-        credential
-            .open_meta(Kind::Node, coder, &entry.id, record, &mut plain)
+        self.credential
+            .open_meta(kind, self.coder, id, record, &mut plain)
             .map_err(|damage| damaged(&damage))?;
-        plains.push(plain);
+        Ok(plain)
     }
-    Ok(plains)
-}
 
-#[allow(clippy::too_many_arguments)] // a place in a pack, and what opens it
-fn read_meta(
-    store: &mut impl Store,
-    credential: &Credential,
-    coder: &mut Coder,
-    kind: Kind,
-    pack: &PackEntry,
-    offset_bytes: u32,
-    length_bytes: u32,
-    id: &Id,
-) -> Result<Vec<u8>, Failure> {
-    let record = read_range(store, pack, offset_bytes, length_bytes)?;
-    let mut plain = Vec::new();
-    credential
-        .open_meta(kind, coder, id, record.as_ref(), &mut plain)
-        .map_err(|damage| damaged(&damage))?;
-    Ok(plain)
-}
-
-fn read_range<S: Store>(
-    store: &mut S,
-    pack: &PackEntry,
-    offset_bytes: u32,
-    length_bytes: u32,
-) -> Result<S::Bytes, Failure> {
-    let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
-    if !pack.contains(offset_bytes, length_bytes) {
-        return Err(refuse(Fault::Place));
+    fn range(
+        &mut self,
+        pack: &PackEntry,
+        offset_bytes: u32,
+        length_bytes: u32,
+    ) -> Result<S::Bytes, Failure> {
+        let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
+        if !pack.contains(offset_bytes, length_bytes) {
+            return Err(refuse(Fault::Place));
+        }
+        self.store.request(pack.name, offset_bytes, length_bytes)?;
+        self.store.answer()?.or_fault().map_err(refuse)
     }
-    store.request(pack.name, offset_bytes, length_bytes)?;
-    store.answer()?.or_fault().map_err(refuse)
 }

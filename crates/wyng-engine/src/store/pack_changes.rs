@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How the pack table changes besides growing.
+//! How the pack table changes besides growing: packs that are marked lost, or live again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Commit, PackEntry, PackState, depth_for};
 
-/// More than a leaf of (a), sealed.
+/// Upper bound for a sealed node of the pack table, bytes.
 pub(super) const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
 
-/// How (a) changes besides growing.
+/// Changes of the pack table besides its growth.
 #[derive(Debug, Default)]
 pub(crate) struct PackChanges {
     /// Entries with their new states.
     pub entries: BTreeMap<u64, PackEntry>,
-    /// Below these indices nodes of (a) lie in lost packs: they are written anew.
+    /// Indices at which nodes of the pack table lie in lost packs: these nodes are written anew.
     pub rewritten: BTreeSet<u64>,
 }
 
 impl PackChanges {
-    /// Is nothing to be done?
+    /// Whether nothing in the table changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.rewritten.is_empty()
     }
 
-    /// Is a pack to be marked that was live so far?
+    /// Whether a pack is to be marked lost.
     pub(crate) fn mark_any_lost(&self) -> bool {
         self.entries
             .values()
             .any(|entry| entry.state == PackState::Lost)
     }
 
-    /// In how many leaves of (a) something changes.
+    /// The number of leaves of the pack table that change.
     pub(crate) fn leaves(&self) -> usize {
         let leaves: BTreeSet<u64> = self
             .entries
@@ -41,7 +41,8 @@ impl PackChanges {
         leaves.len()
     }
 
-    /// As much as the tail of one commit has room for: half of it is for what the run itself adds.
+    /// Takes as many changes as the tail of one commit has room for. Half of the tail is left for
+    /// what the run itself adds.
     pub(crate) fn take_part(&mut self, head: &Commit) -> Self {
         let levels = usize::from(depth_for(head.next_pack().saturating_add(2))).max(1);
         let room = usize::try_from(head.settings.pack_size_bytes / 2).unwrap_or(usize::MAX);

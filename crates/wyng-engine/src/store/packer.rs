@@ -1,93 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Records into packs, packs to the store, receipts into journal and cache. It knows no volume and
-//! no tree.
+//! Records into packs. The packer knows no volume and no tree, and sends nothing itself: closed packs
+//! go into the outbox.
 //!
-//! In a pack stand chunks, then nodes, then the directory. Nodes wait in memory until their pack is
-//! closed; a pack is named by the hash of its bytes, which a worker computes while the next one is
+//! A pack holds chunks, then nodes, then the directory. Nodes wait in memory until their pack is
+//! closed. A pack is named by the hash of its bytes, which a worker computes while the next pack is
 //! filled.
 
-use std::collections::{HashSet, VecDeque};
-
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{
-    Credential, Id, Kind, NonceSeed, RECORD_OVERHEAD_BYTES, SessionKey, pack_name,
-};
+use wyng_archive::crypto::{Id, Kind, RECORD_OVERHEAD_BYTES, SessionKey, pack_name};
 use wyng_archive::format::{PackEntry, PackLayout, PackState, Place, RecordKind};
-use wyng_control::{Failure, ObjectClass};
+use wyng_control::Failure;
 
+use super::outbox::{NamedPack, Outbox};
+use super::pack::{CommitPoint, OpenPack, usize_of, write_at};
+use super::tools::{Tools, seal};
 use crate::archive::Archive;
-use crate::cache::Cache;
 use crate::outcome::internal;
-use crate::pool::{Pool, Ticket};
-use crate::state::{Journal, JournalPack, to_hex};
-use crate::world::{Buffer, Kept, Parts, Random, Store};
+use crate::state::JournalPack;
+use crate::world::{Buffer, Parts, Random, Store};
 
-/// Closed packs whose name is being computed, before the oldest is waited for.
-const NAMING_MAX: usize = 1;
-/// A pack whose name cannot be used is sent so often in all, each time under another name.
-const NAMES_MAX: u8 = 8;
-
-/// What packing works with.
-pub(crate) struct Tools<'a, P: Parts> {
-    /// Draws nonces and filler.
-    pub random: &'a mut P::Random,
-    /// Where cache and journal are.
-    pub files: &'a mut P::Files,
-    /// Takes the packs.
-    pub store: &'a mut P::Store,
-    /// Seals metadata.
-    pub credential: &'a Credential,
-    /// Takes in what became durable.
-    pub cache: &'a mut Cache,
-    /// Notes what became durable.
-    pub journal: &'a Journal,
-    /// Computes names.
-    pub pool: &'a mut Pool,
-}
-
-/// See the module's first line.
+/// Fills packs, and hands full packs to the outbox.
 pub(crate) struct Packer<P: Parts> {
     pack_size_bytes: u32,
     next_number: u64,
     open: Option<OpenPack<Buffer<P>>>,
     /// Nodes that go into the open pack when it is closed.
     nodes: Vec<(Id, Vec<u8>)>,
-    /// The most bytes that their records can have.
+    /// Maximum bytes of their records.
     nodes_bytes: u32,
-    naming: VecDeque<Ticket<NamedPack<Buffer<P>>>>,
-    sent: VecDeque<SentPack>,
-    /// Ids in packs that the cache does not know yet.
-    on_the_way: HashSet<Id>,
-    /// Packs that are not in tree (a) yet, ascending.
-    closed: Vec<(u64, PackEntry)>,
-    sent_bytes: u64,
-}
-
-struct OpenPack<B> {
-    number: u64,
-    buffer: B,
-    layout: PackLayout,
-    /// Plain bytes of the nodes in it, in order.
-    nodes: Vec<Vec<u8>>,
-}
-
-/// A pack without a receipt.
-struct SentPack {
-    /// Of its PUT.
-    number: u64,
-    pack: JournalPack,
-    /// Under how many names it was sent.
-    names: u8,
-}
-
-struct NamedPack<B> {
-    pack: JournalPack,
-    buffer: B,
+    outbox: Outbox<P>,
 }
 
 impl<P: Parts> Packer<P> {
-    /// Begins behind the archive's head and the packs of a cut run, `closed`, which are durable and
-    /// journaled already.
+    /// Begins after the archive's head and after the packs of an interrupted run, `closed`, which
+    /// are durable and journaled already.
     pub(crate) fn after(archive: &Archive, closed: Vec<(u64, PackEntry)>) -> Self {
         let next_number = closed
             .last()
@@ -100,27 +46,23 @@ impl<P: Parts> Packer<P> {
             open: None,
             nodes: Vec::new(),
             nodes_bytes: 0,
-            naming: VecDeque::new(),
-            sent: VecDeque::new(),
-            on_the_way: HashSet::new(),
-            closed,
-            sent_bytes: 0,
+            outbox: Outbox::after(closed),
         }
     }
 
     /// Bytes of packs handed to the far end.
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+        self.outbox.sent_bytes
     }
 
-    /// Is a record with this id on its way, so that the index does not know it yet?
+    /// Whether a record with this id is on its way, so that the index does not know it yet.
     pub(crate) fn is_on_the_way(&self, id: &Id) -> bool {
-        self.on_the_way.contains(id)
+        self.outbox.on_the_way.contains(id)
     }
 
-    /// How many packs wait for tree (a).
+    /// How many packs wait to be entered into the pack table.
     pub(crate) fn closed_count(&self) -> usize {
-        self.closed.len().saturating_add(self.naming.len())
+        self.outbox.count()
     }
 
     /// Puts a chunk's record into the open pack.
@@ -133,9 +75,9 @@ impl<P: Parts> Packer<P> {
     ) -> Result<(), Failure> {
         let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
         if self.room_bytes(1) < length {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         self.open_pack(tools)?
             .append(id, RecordKind::Chunk { key: key.number() }, record)?;
         Ok(())
@@ -149,7 +91,7 @@ impl<P: Parts> Packer<P> {
         plain: Vec<u8>,
     ) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
-        if self.on_the_way.contains(&id)
+        if self.outbox.on_the_way.contains(&id)
             || tools.cache.index.find_sound(tools.files, &id)?.is_some()
         {
             return Ok(id);
@@ -157,17 +99,17 @@ impl<P: Parts> Packer<P> {
         let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES))
             .map_err(|_| internal("a node is too long"))?;
         if self.room_bytes(1) < length {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
         self.open_pack(tools)?;
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         self.nodes_bytes = self.nodes_bytes.saturating_add(length);
         self.nodes.push((id, plain));
         Ok(id)
     }
 
-    /// Makes sure that the open pack holds `count` nodes of tree (a) of at most `bytes`, behind all
-    /// that waits; the number of that pack.
+    /// Makes sure that the open pack has room for `count` nodes of the pack table of at most
+    /// `bytes` in all, behind everything that waits. Gives the number of that pack.
     pub(crate) fn reserve_tail(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -175,14 +117,14 @@ impl<P: Parts> Packer<P> {
         bytes: u32,
     ) -> Result<u64, Failure> {
         if self.room_bytes(count) < bytes {
-            self.close(tools, false)?;
+            self.close(tools, CommitPoint::MidRun)?;
         }
         self.open_pack(tools)?;
         self.write_nodes(tools)?;
         Ok(self.open_pack(tools)?.number)
     }
 
-    /// Writes a node of tree (a) into the open pack at once, and says where.
+    /// Writes a node of the pack table into the open pack at once, and gives its place.
     pub(crate) fn add_tail_node(
         &mut self,
         tools: &mut Tools<'_, P>,
@@ -190,7 +132,7 @@ impl<P: Parts> Packer<P> {
     ) -> Result<Place, Failure> {
         let id = tools.credential.node_id(&plain);
         let record = seal(tools, Kind::Node, &id, &plain)?;
-        self.on_the_way.insert(id);
+        self.outbox.on_the_way.insert(id);
         let pack = self.open_pack(tools)?;
         let offset_bytes = pack.append(id, RecordKind::Node, &record)?;
         pack.nodes.push(plain);
@@ -203,12 +145,12 @@ impl<P: Parts> Packer<P> {
         })
     }
 
-    /// Closes the open pack, if there is one, and begins to compute its name. The last one of a run
-    /// is cut to its Padmé size.
+    /// Closes the open pack, if there is one, and begins to compute its name. The last pack of a
+    /// run is cut to its Padmé size.
     pub(crate) fn close(
         &mut self,
         tools: &mut Tools<'_, P>,
-        last_of_run: bool,
+        point: CommitPoint,
     ) -> Result<(), Failure> {
         if self.open.is_none() {
             return Ok(());
@@ -225,12 +167,12 @@ impl<P: Parts> Packer<P> {
             u32::try_from(record.len()).map_err(|_| internal("a directory is too long"))?;
         let length_bytes = pack
             .layout
-            .length_bytes(directory_length_bytes, last_of_run);
+            .length_bytes(directory_length_bytes, point == CommitPoint::EndOfRun);
         let filler_offset = write_at(pack.buffer.as_mut(), directory_offset_bytes, &record)?;
         let filler = pack
             .buffer
             .as_mut()
-            .get_mut(filler_offset..size(length_bytes))
+            .get_mut(filler_offset..usize_of(length_bytes))
             .ok_or_else(|| internal("a pack is too short"))?;
         tools.random.fill(filler)?;
         let directory = pack.layout.directory().clone();
@@ -238,7 +180,7 @@ impl<P: Parts> Packer<P> {
         let ticket = tools.pool.run(move |_| {
             let name = buffer
                 .as_ref()
-                .get(..size(length_bytes))
+                .get(..usize_of(length_bytes))
                 .map_or(BlobName([0; 32]), pack_name);
             let entry = PackEntry {
                 name,
@@ -258,149 +200,22 @@ impl<P: Parts> Packer<P> {
                 buffer,
             }
         })?;
-        self.naming.push_back(ticket);
-        while self.naming.len() > NAMING_MAX {
-            self.send_named(tools)?;
-        }
-        self.take_receipts(tools, false)
-    }
-
-    /// Sends every closed pack; after this each has its name.
-    fn send_all(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        while !self.naming.is_empty() {
-            self.send_named(tools)?;
-        }
-        Ok(())
+        self.outbox.send(tools, ticket)
     }
 
     /// Waits until every pack that was sent is durable, journaled, and known to the cache.
     pub(crate) fn settle(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        self.send_all(tools)?;
-        self.take_receipts(tools, true)
+        self.outbox.settle(tools)
     }
 
-    /// The packs that wait for tree (a), ascending: all that are closed, in the end with the tail.
-    /// Each must be settled: until then its name may change.
+    /// Hands over the packs that wait to be entered into the pack table, by ascending number: all
+    /// that are closed, at the end with the tail. Each must be settled first: until then its name
+    /// may change.
     pub(crate) fn take_closed(&mut self) -> Vec<(u64, PackEntry)> {
-        std::mem::take(&mut self.closed)
+        self.outbox.take_closed()
     }
 
-    /// Journals and indexes what the far end says is durable.
-    pub(crate) fn take_receipts(
-        &mut self,
-        tools: &mut Tools<'_, P>,
-        all: bool,
-    ) -> Result<(), Failure> {
-        while !self.sent.is_empty() {
-            let Some(receipt) = tools.store.receipt(all)? else {
-                return Ok(());
-            };
-            let Some(SentPack {
-                number,
-                pack,
-                names,
-            }) = self.sent.pop_front()
-            else {
-                return Ok(());
-            };
-            if receipt.number != number {
-                return Err(Failure::FarEndProtocol);
-            }
-            match receipt.kept {
-                Kept::New | Kept::Same => {}
-                Kept::Different | Kept::Unknown => {
-                    self.send_under_another_name(tools, pack, names)?;
-                    continue;
-                }
-            }
-            tools.journal.pack(tools.files, &pack)?;
-            tools.cache.add_pack(tools.files, &pack)?;
-            for entry in &pack.directory.entries {
-                self.on_the_way.remove(&entry.id);
-            }
-        }
-        Ok(())
-    }
-
-    fn send_named(&mut self, tools: &mut Tools<'_, P>) -> Result<(), Failure> {
-        let Some(ticket) = self.naming.pop_front() else {
-            return Ok(());
-        };
-        let NamedPack { pack, buffer } = ticket.wait()?;
-        self.closed.push((pack.number, pack.entry));
-        self.sent_bytes = self
-            .sent_bytes
-            .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.store.put(
-            pack.entry.name,
-            buffer,
-            size(pack.entry.length_bytes),
-            false,
-        )?;
-        self.sent.push_back(SentPack {
-            number,
-            pack,
-            names: 1,
-        });
-        Ok(())
-    }
-
-    /// What is wrong in the store is under one name, or in one folder of it: a pack seals its
-    /// directory anew, and has another name then.
-    fn send_under_another_name(
-        &mut self,
-        tools: &mut Tools<'_, P>,
-        mut pack: JournalPack,
-        names: u8,
-    ) -> Result<(), Failure> {
-        if names >= NAMES_MAX {
-            let (class, object) = (ObjectClass::Pack, to_hex(&pack.entry.name.0));
-            return Err(Failure::Damaged {
-                class,
-                object,
-                what: "other bytes lie under its name".into(),
-                volume: None,
-            });
-        }
-        tracing::warn!(pack = %pack.entry.name, "its name cannot be used; it is sent under another one");
-        let mut buffer = tools.store.take_back()?;
-        let record = seal(
-            tools,
-            Kind::Directory,
-            &pack.entry.directory,
-            &pack.directory.encode(),
-        )?;
-        if u32::try_from(record.len()) != Ok(pack.entry.directory_length_bytes) {
-            return Err(internal("a directory has two lengths"));
-        }
-        write_at(buffer.as_mut(), pack.entry.directory_offset_bytes, &record)?;
-        let length = size(pack.entry.length_bytes);
-        pack.entry.name = pack_name(
-            buffer
-                .as_ref()
-                .get(..length)
-                .ok_or_else(|| internal("a pack is too short"))?,
-        );
-        if let Some((_, entry)) = self
-            .closed
-            .iter_mut()
-            .find(|(number, _)| *number == pack.number)
-        {
-            *entry = pack.entry;
-        }
-        self.sent_bytes = self
-            .sent_bytes
-            .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.store.put(pack.entry.name, buffer, length, false)?;
-        self.sent.push_back(SentPack {
-            number,
-            pack,
-            names: names.saturating_add(1),
-        });
-        Ok(())
-    }
-
-    /// Bytes for `count` further records behind the nodes that wait.
+    /// Bytes left for `count` further records behind the nodes that wait.
     fn room_bytes(&self, count: usize) -> u32 {
         match &self.open {
             None => u32::MAX,
@@ -413,7 +228,7 @@ impl<P: Parts> Packer<P> {
 
     fn open_pack(&mut self, tools: &mut Tools<'_, P>) -> Result<&mut OpenPack<Buffer<P>>, Failure> {
         if self.open.is_none() {
-            let buffer = tools.store.buffer(size(self.pack_size_bytes))?;
+            let buffer = tools.store.buffer(usize_of(self.pack_size_bytes))?;
             let (number, layout) = (self.next_number, PackLayout::new(self.pack_size_bytes));
             self.next_number = number.saturating_add(1);
             self.open = Some(OpenPack {
@@ -438,44 +253,4 @@ impl<P: Parts> Packer<P> {
         }
         Ok(())
     }
-}
-
-impl<B: AsMut<[u8]>> OpenPack<B> {
-    fn append(&mut self, id: Id, kind: RecordKind, record: &[u8]) -> Result<u32, Failure> {
-        let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
-        let offset_bytes = self
-            .layout
-            .push(id, kind, length)
-            .ok_or_else(|| internal("a record does not fit its pack"))?;
-        write_at(self.buffer.as_mut(), offset_bytes, record)?;
-        Ok(offset_bytes)
-    }
-}
-
-fn seal<P: Parts>(
-    tools: &mut Tools<'_, P>,
-    kind: Kind,
-    id: &Id,
-    plain: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let seed = NonceSeed(tools.random.draw()?);
-    tools
-        .credential
-        .seal_meta(kind, tools.pool.coder(), id, plain, seed)
-        .map_err(|error| internal(&error.to_string()))
-}
-
-/// Writes into a pack and says where what follows begins.
-fn write_at(buffer: &mut [u8], offset_bytes: u32, bytes: &[u8]) -> Result<usize, Failure> {
-    let end = size(offset_bytes).saturating_add(bytes.len());
-    buffer
-        .get_mut(size(offset_bytes)..end)
-        .ok_or_else(|| internal("a pack is too short"))?
-        .copy_from_slice(bytes);
-    Ok(end)
-}
-
-/// Lengths in a pack are at most 64 MiB.
-fn size(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The backup command: each source is read, cut and named; chunks that are not known are
+//! compressed, sealed and packed; one commit ends the run.
+//!
+//! Nothing is read back: ids, nodes and the last state come from the cache, and the store answers
+//! with receipts only.
+
+use wyng_archive::crypto::Id;
+use wyng_archive::format::SessionEntry;
+use wyng_control::{BackupSource, BaseOf, ExitStatus, Failure, ToClient};
+use wyng_wire::Service;
+
+use super::job::Job;
+use super::pipeline::read_source;
+use super::plan::{Counts, VolumeRun, plan};
+use super::request::BackupRequest;
+use super::run::{Finished, Run};
+use super::source::refuse_empty;
+use crate::archive::Archive;
+use crate::outcome::{exit_of, is_of_one_source};
+use crate::pool::Pool;
+use crate::state::Said;
+use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
+use crate::world::{Client, Clock, Parts, Store, Volumes, World};
+
+/// Makes one run. A failure of a single volume is reported, and the others go on; a failure that
+/// ends the run is returned.
+pub fn back_up<P: Parts>(
+    world: &mut World<P>,
+    request: &BackupRequest,
+) -> Result<ExitStatus, Failure> {
+    request.check_names()?;
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    if !request.dry_run {
+        begin_push(world, &mut archive, request)?;
+    }
+    let pool = Pool::for_machine(archive.head.settings.zstd_level)?;
+    let job = Job {
+        world,
+        archive,
+        pool,
+    };
+    let mut run = Run::begin(job, request)?;
+    run.heal_metadata()?;
+    let failed = back_up_volumes(&mut run, request)?;
+    let sent_bytes = run.finish()?;
+    let world = run.job.world;
+    if !request.dry_run {
+        world.store.finish_push()?;
+    }
+    let peak_rss_bytes = world.peak_bytes();
+    world.client.tell(ToClient::Totals {
+        sent_bytes,
+        peak_rss_bytes,
+    })?;
+    Ok(exit_of(&failed, request.sources.len()))
+}
+
+/// Connects to the store, and settles what earlier runs left there.
+fn begin_push<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    request: &BackupRequest,
+) -> Result<(), Failure> {
+    archive.may_write()?;
+    archive.remove_unused_cache(&mut world.files)?;
+    archive.connect(&mut world.store, Service::Push)?;
+    settle_pending(&mut world.files, &mut world.store, archive)?;
+    push_missing(&mut world.files, &mut world.store, archive)?;
+    if request.heal {
+        release_held(&mut world.files, archive)?;
+    }
+    confirm_head(&mut world.files, &mut world.store, archive)
+}
+
+/// Backs up one volume after another; the exit statuses of the volumes that failed.
+fn back_up_volumes<P: Parts>(
+    run: &mut Run<'_, P>,
+    request: &BackupRequest,
+) -> Result<Vec<ExitStatus>, Failure> {
+    let mut failed = Vec::new();
+    for (item, source) in (0..).zip(&request.sources) {
+        let outcome = back_up_volume(run, request, item, source);
+        let world = &mut *run.job.world;
+        match outcome {
+            Ok(Outcome::AwaitsCommit) => world.volumes.end_reading(item),
+            Ok(Outcome::NoSession) => world.volumes.close_source(item),
+            Err(failure) if is_of_one_source(&failure) => {
+                world.volumes.close_source(item);
+                failed.push(failure.exit());
+                world.client.tell(ToClient::Failed(failure))?;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(failed)
+}
+
+/// What came of a volume that did not fail.
+enum Outcome {
+    /// It has a new session, which is to be committed.
+    AwaitsCommit,
+    /// It gets no session.
+    NoSession,
+}
+
+/// Backs up one volume. On a failure its records stay in the packs and are known to the next run.
+fn back_up_volume<P: Parts>(
+    run: &mut Run<'_, P>,
+    request: &BackupRequest,
+    item: u32,
+    source: &BackupSource,
+) -> Result<Outcome, Failure> {
+    let Job { world, archive, .. } = &mut run.job;
+    let began_cpu = world.clock.cpu_micros();
+    let name = source.volume.as_str();
+    let (number, entry) = run.volumes.find_or_begin(&mut world.random, name)?;
+    let base_of = BaseOf {
+        archive: archive.folder.id().0,
+        volume: entry.id.0,
+    };
+    let shape = world.volumes.open_source(item, name, &base_of, None)?;
+    refuse_empty(&shape, name, entry.size_bytes)?;
+    run.origins
+        .check(name, &shape.found.origin, Said::of(source))?;
+    let mut volume = VolumeRun {
+        item,
+        name: name.to_owned(),
+        plan: plan(run, number, entry, &shape)?,
+        counts: Counts::default(),
+    };
+    let (root, method) = read_source(run, &mut volume)?;
+    let world = &mut *run.job.world;
+    run.origins.set(name, &shape.found, world.client.uid());
+    let root = root.child.unwrap_or(Id::ZERO);
+    let keeps = !(run.dry_run || request.skip_unchanged && volume.is_unchanged(root));
+    let cpu_micros = world.clock.cpu_micros().saturating_sub(began_cpu);
+    let report = volume.report(&shape, keeps.then_some(run.time), method, cpu_micros);
+    if !keeps {
+        world.client.tell(ToClient::BackedUp(report))?;
+        return Ok(Outcome::NoSession);
+    }
+    let VolumeRun { plan, counts, .. } = volume;
+    let session = SessionEntry {
+        time: run.time,
+        generation: 0, // the commit fills it in
+        size_bytes: shape.size_bytes,
+        added_bytes: counts.sealed_bytes,
+        chunk_size_bytes: plan.entry.chunk_size_bytes,
+        live: request.live,
+        cut_short: false,
+        domain: plan.domain.id(),
+        root,
+        settings: Vec::new(),
+        tags: Vec::new(),
+    };
+    run.add_session(Finished {
+        volume: FinishedVolume {
+            number: plan.number,
+            entry: plan.entry,
+            session,
+        },
+        report,
+        snapshot: shape.snapshot.then_some(item),
+    });
+    Ok(Outcome::AwaitsCommit)
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The tables of the catalog as a commit changes them: volume table and session tables, key table,
+//! pack table.
+
+use std::collections::BTreeSet;
+
+use wyng_archive::crypto::Id;
+use wyng_archive::format::{
+    Commit, KeyEntry, KeysTree, Node, PacksRoot, PacksTree, SessionEntry, SessionsTree, Tail,
+    TreeRoot, VolumeEntry, VolumesTree, depth_for,
+};
+use wyng_archive::plan::{Editor, Nodes, NodesMut, Root};
+use wyng_control::Failure;
+
+use super::pack::CommitPoint;
+use super::pack_changes::{PACK_NODE_MAX_BYTES, PackChanges};
+use super::packer::Packer;
+use super::tools::Tools;
+use super::trees::{PackedNodes, PackedTail, edit_failure, edit_tree};
+use crate::archive::{keys_root, sessions_root, volumes_root};
+use crate::outcome::internal;
+use crate::world::Parts;
+
+/// A volume whose new session is complete except for its commit.
+#[derive(Debug, Clone)]
+pub(crate) struct FinishedVolume {
+    /// Its number in the volume table.
+    pub number: u64,
+    /// Its entry before this session.
+    pub entry: VolumeEntry,
+    /// The new session; the commit fills in its generation.
+    pub session: SessionEntry,
+}
+
+/// Enters begun volumes and new sessions into the volume table and the session tables.
+pub(super) fn edit_volumes<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
+    head: &Commit,
+    begun: Vec<(u64, VolumeEntry)>,
+    finished: Vec<FinishedVolume>,
+    generation: u64,
+) -> Result<TreeRoot, Failure> {
+    let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
+    let begun = begun
+        .into_iter()
+        .filter(|(number, _)| !is_finished(*number));
+    let mut changes: Vec<_> = begun.map(|(number, entry)| (number, Some(entry))).collect();
+    for FinishedVolume {
+        number,
+        mut entry,
+        mut session,
+    } in finished
+    {
+        session.generation = generation;
+        (entry.size_bytes, entry.domain, entry.chunk_size_bytes) =
+            (session.size_bytes, session.domain, session.chunk_size_bytes);
+        let (index, size) = (entry.sessions_size, entry.sessions_size.saturating_add(1));
+        let root = edit_tree::<P, SessionsTree>(
+            tools,
+            packer,
+            &sessions_root(&entry),
+            size,
+            [(index, Some(session))],
+        )?;
+        (entry.sessions_size, entry.sessions_root) = (root.size, root.child.unwrap_or(Id::ZERO));
+        changes.push((number, Some(entry)));
+    }
+    changes.sort_by_key(|(number, _)| *number);
+    let size = changes
+        .last()
+        .map_or(0, |(number, _)| number.saturating_add(1))
+        .max(head.volumes.size);
+    let root = edit_tree::<P, VolumesTree>(tools, packer, &volumes_root(head), size, changes)?;
+    Ok(TreeRoot {
+        size: root.size,
+        root: root.child,
+    })
+}
+
+/// Enters new session keys into the key table. Lost nodes of the table that lie below
+/// `replaced_end` are given up. Other lost nodes are not touched, since `Archive::next_key` skips
+/// their numbers.
+pub(super) fn edit_keys<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
+    head: &Commit,
+    keys: Vec<(u64, KeyEntry)>,
+    replaced_end: u64,
+) -> Result<TreeRoot, Failure> {
+    if keys.is_empty() && replaced_end == 0 {
+        return Ok(head.keys);
+    }
+    let size = keys
+        .last()
+        .map_or(head.keys.size, |(number, _)| number.saturating_add(1));
+    let mut nodes = LostKeysAsEmpty {
+        nodes: PackedNodes { tools, packer },
+        passes_lost: replaced_end > 0,
+    };
+    let mut editor =
+        Editor::<KeysTree>::new(&keys_root(head), size, &mut nodes).map_err(edit_failure)?;
+    let lost = (0..replaced_end.min(head.keys.size)).filter(|number| {
+        let index = &nodes.nodes.tools.cache.index;
+        u32::try_from(*number).is_ok_and(|number| index.is_key_lost(number))
+    });
+    let changes: Vec<_> = lost
+        .map(|number| (number, None))
+        .chain(keys.into_iter().map(|(number, key)| (number, Some(key))))
+        .collect();
+    for (number, key) in changes {
+        editor.set(number, key, &mut nodes).map_err(edit_failure)?;
+    }
+    let root = editor.finish(&mut nodes).map_err(edit_failure)?;
+    Ok(TreeRoot {
+        size: root.size,
+        root: root.child,
+    })
+}
+
+/// Reads lost nodes of the key table as empty nodes where they are given up.
+struct LostKeysAsEmpty<'a, 'b, P: Parts> {
+    nodes: PackedNodes<'a, 'b, P>,
+    passes_lost: bool,
+}
+
+impl<P: Parts> Nodes<KeysTree> for LostKeysAsEmpty<'_, '_, P> {
+    type Error = Failure;
+
+    fn load(&mut self, child: &Id, level: u8, room: u64) -> Result<Node<KeysTree>, Failure> {
+        match self.nodes.load(child, level, room) {
+            Err(Failure::Missing { .. }) if self.passes_lost => Ok(Node::empty(level)),
+            loaded => loaded,
+        }
+    }
+}
+
+impl<P: Parts> NodesMut<KeysTree> for LostKeysAsEmpty<'_, '_, P> {
+    fn save(&mut self, node: &Node<KeysTree>) -> Result<Id, Failure> {
+        self.nodes.save(node)
+    }
+}
+
+/// Enters the last tail, all closed packs and all changed entries into the pack table. The new
+/// nodes of the table go into the open pack, which becomes the new tail.
+pub(super) fn edit_packs<P: Parts>(
+    tools: &mut Tools<'_, P>,
+    packer: &mut Packer<P>,
+    head: &Commit,
+    changes: PackChanges,
+    point: CommitPoint,
+) -> Result<(PacksRoot, Tail), Failure> {
+    let count = packer.closed_count().saturating_add(2);
+    let levels = usize::from(depth_for(head.next_pack().saturating_add(count as u64)));
+    let scattered = changes.leaves().saturating_add(2).saturating_mul(levels);
+    let nodes = (count / 32).saturating_add(2).saturating_add(scattered);
+    let bytes = u32::try_from(nodes.saturating_mul(PACK_NODE_MAX_BYTES))
+        .map_err(|_| internal("one commit cannot hold so many packs"))?;
+    let number = packer.reserve_tail(tools, nodes, bytes)?;
+    packer.settle(tools)?;
+    let PackChanges {
+        mut entries,
+        rewritten,
+    } = changes;
+    if let Some(tail) = &head.tail {
+        entries.entry(tail.number).or_insert(tail.entry);
+    }
+    entries.extend(packer.take_closed());
+    let old = Root {
+        size: head.packs.size,
+        child: head.packs.root,
+    };
+    let mut nodes = PackedTail(PackedNodes { tools, packer });
+    let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
+    let indices: BTreeSet<u64> = entries.keys().chain(&rewritten).copied().collect();
+    for index in indices {
+        if rewritten.contains(&index) {
+            editor.touch(index, &mut nodes).map_err(edit_failure)?;
+        }
+        if let Some(entry) = entries.get(&index) {
+            editor
+                .set(index, Some(*entry), &mut nodes)
+                .map_err(edit_failure)?;
+        }
+    }
+    let root = editor.finish(&mut nodes).map_err(edit_failure)?;
+    packer.close(tools, point)?;
+    packer.settle(tools)?;
+    let (tail_number, entry) = packer
+        .take_closed()
+        .pop()
+        .filter(|(found, _)| *found == number)
+        .ok_or_else(|| internal("the tail is not the last pack that was closed"))?;
+    Ok((
+        PacksRoot {
+            size: root.size,
+            root: root.child,
+        },
+        Tail {
+            number: tail_number,
+            entry,
+        },
+    ))
+}
