@@ -559,7 +559,7 @@ impl TwoVolumes {
             .to_owned();
         assert!(
             text.starts_with(r#"archive "home": "#)
-                && text.contains(r#" of "first.img" needs something that the store has lost"#),
+                && text.contains(r#" of "first.img" needs an object that the store has lost"#),
             "{text}"
         );
         assert!(

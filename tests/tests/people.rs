@@ -610,7 +610,9 @@ fn whoever_may_not_use_the_daemon_is_told_so_and_not_that_there_is_none() {
     let output = command.output().unwrap();
     let told = text(&output.stderr);
     assert!(
-        code(&output) == 1 && told.contains("you may not use the daemon") && told.contains("group"),
+        code(&output) == 1
+            && told.contains("you are not allowed to use the daemon")
+            && told.contains("group"),
         "{told}"
     );
 }

@@ -383,14 +383,14 @@ fn gate(sandbox: &Sandbox) -> File {
 }
 
 #[test]
-fn a_command_that_is_stopped_says_that_the_daemon_goes_on_and_is_shown_again() {
+fn a_stopped_command_reports_that_the_daemon_continues_and_can_be_resumed() {
     let sandbox = sandbox_with_a_gate();
     let mut shell = Person::at_shell(&sandbox);
     shell.see("$ ").type_keys("$WYNG backup home disk.img\n");
     let gate = gate(&sandbox);
     shell
         .type_keys("\x1a")
-        .see("the daemon goes on")
+        .see("the daemon continues")
         .see("Stopped")
         .see("$ ");
     drop(gate);
