@@ -632,6 +632,24 @@ fn the_engine_meets_the_machine_through_its_world_alone() {
 }
 
 #[test]
+fn state_and_cache_are_made_of_files_alone() {
+    let others = [
+        "World", "Parts", "Store", "Volumes", "Secrets", "Client", "Clock", "Random",
+    ];
+    let folders = ["state/", "cache/"].map(|folder| format!("crates/wyng-engine/src/{folder}"));
+    let mut rooms = 0;
+    for (name, source) in sources() {
+        if folders.iter().any(|folder| name.starts_with(folder)) {
+            rooms += 1;
+            let code = code(&source);
+            let named = words(&code).find(|word| others.contains(word));
+            assert_eq!(named, None, "in {name}");
+        }
+    }
+    assert!(rooms > 10, "{rooms} rooms");
+}
+
+#[test]
 fn a_wall_refuses_a_foreign_crate_and_a_cipher() {
     let helper = WALLS
         .iter()
