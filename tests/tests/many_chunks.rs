@@ -13,8 +13,8 @@ use wyng_control::{
     Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient, Via,
 };
 use wyng_engine::world::{
-    ChangePage, Client, Clock, Errno, Fetched, Found, Kept, Parts, Random, Receipt, Secrets,
-    SourceShape, Store, TargetShape, TargetWish, Volumes, World,
+    ChangePage, Client, Clock, Errno, Fetched, Found, Kept, OpenStore, Parts, Random, Receipt,
+    Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait, World,
 };
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
@@ -194,7 +194,7 @@ impl Store for TakesAll {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &Via, _: &str, _: bool) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Via, _: &str, _: OpenStore) -> Result<(), Failure> {
         self.put_number = 0;
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Store for TakesAll {
         name: BlobName,
         bytes: Vec<u8>,
         length: usize,
-        _: bool,
+        _: Reserve,
     ) -> Result<u64, Failure> {
         self.put_number += 1;
         let hash = *blake3::hash(&bytes[..length]).as_bytes();
@@ -227,9 +227,9 @@ impl Store for TakesAll {
         Ok(self.put_number)
     }
 
-    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
+    fn receipt(&mut self, wait: Wait) -> Result<Option<Receipt>, Failure> {
         // Receipts come as late as a window of 32 MiB allows.
-        if wait || self.receipts.len() > 2 {
+        if wait == Wait::UntilThere || self.receipts.len() > 2 {
             Ok(self.receipts.pop_front())
         } else {
             Ok(None)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wyng_control::{Failure, Via};
-use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
+use wyng_engine::world::{Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 use wyng_wire::{BlobName, Service};
 
 use super::plug::Plug;
@@ -103,14 +103,20 @@ impl Store for MemoryStore {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, service: Service, _: &Via, _: &str, create: bool) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        service: Service,
+        _: &Via,
+        _: &str,
+        open: OpenStore,
+    ) -> Result<(), Failure> {
         self.plug.step();
         self.services.push(service);
-        match (create, self.blobs.is_empty()) {
-            (true, false) => Err(Failure::StoreNotEmpty {
+        match (open, self.blobs.is_empty()) {
+            (OpenStore::New, false) => Err(Failure::StoreNotEmpty {
                 store: "memory".into(),
             }),
-            (false, true) => Err(Failure::StoreEmpty {
+            (OpenStore::Existing, true) => Err(Failure::StoreEmpty {
                 store: "memory".into(),
             }),
             _ => Ok(()),
@@ -126,7 +132,7 @@ impl Store for MemoryStore {
         name: BlobName,
         mut bytes: Vec<u8>,
         length_bytes: usize,
-        _: bool,
+        _: Reserve,
     ) -> Result<u64, Failure> {
         self.plug.change();
         bytes.truncate(length_bytes);
@@ -140,10 +146,10 @@ impl Store for MemoryStore {
         Ok(self.put_number)
     }
 
-    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure> {
+    fn receipt(&mut self, wait: Wait) -> Result<Option<Receipt>, Failure> {
         self.plug.change();
         // Without waiting, receipts are late.
-        if wait || self.in_flight.len() > 2 {
+        if wait == Wait::UntilThere || self.in_flight.len() > 2 {
             Ok(self.settle_oldest())
         } else {
             Ok(None)

@@ -26,8 +26,8 @@ use super::sealed::Sealed;
 use crate::ipc::{ControlToReader, Fatal, ReaderToControl, Wire, enter_jail, not_enforced, wait};
 use crate::roles::{CREDENTIALS_VARIABLE, Daemon, Role};
 use wyng_engine::world::{
-    ChangePage, Client, Errno, Fetched, Files, Found, Parts, Random, Receipt, Secrets, SourceShape,
-    Store, TargetShape, TargetWish, Volumes, World,
+    ChangePage, Client, Errno, Fetched, Files, Found, OpenStore, Parts, Random, Receipt, Reserve,
+    Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait, World,
 };
 
 type ControlWire = Wire<ReaderToControl, ControlToReader>;
@@ -290,7 +290,7 @@ impl Store for Nothing {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &Via, _: &str, _: bool) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Via, _: &str, _: OpenStore) -> Result<(), Failure> {
         refused()
     }
 
@@ -298,11 +298,11 @@ impl Store for Nothing {
         refused()
     }
 
-    fn put(&mut self, _: BlobName, _: Vec<u8>, _: usize, _: bool) -> Result<u64, Failure> {
+    fn put(&mut self, _: BlobName, _: Vec<u8>, _: usize, _: Reserve) -> Result<u64, Failure> {
         refused()
     }
 
-    fn receipt(&mut self, _: bool) -> Result<Option<Receipt>, Failure> {
+    fn receipt(&mut self, _: Wait) -> Result<Option<Receipt>, Failure> {
         refused()
     }
 

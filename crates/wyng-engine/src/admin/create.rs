@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::store::{put_blob, seal_commit};
-use crate::world::{Clock, Files, Kept, Parts, Random, Secrets, Store, World};
+use crate::world::{Clock, Files, Kept, OpenStore, Parts, Random, Secrets, Store, World};
 
 /// The first slot's number.
 const FIRST_SLOT: u8 = 0;
@@ -91,7 +91,7 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
     let pushed = make(world, request, &folder, params, &password).and_then(|made| {
         world
             .store
-            .connect(Service::Push, &request.via, &request.store, true)?;
+            .connect(Service::Push, &request.via, &request.store, OpenStore::New)?;
         Ok(made)
     });
     match pushed {
@@ -161,13 +161,14 @@ fn resume<P: Parts>(
         .ok_or_else(|| trial.refused())?;
     match world
         .store
-        .connect(Service::Push, &request.via, &request.store, true)
+        .connect(Service::Push, &request.via, &request.store, OpenStore::New)
     {
-        Err(Failure::StoreNotEmpty { .. }) => {
-            world
-                .store
-                .connect(Service::Push, &request.via, &request.store, false)?
-        }
+        Err(Failure::StoreNotEmpty { .. }) => world.store.connect(
+            Service::Push,
+            &request.via,
+            &request.store,
+            OpenStore::Existing,
+        )?,
         connected => connected?,
     }
     push(&mut world.files, &mut world.store, request, folder, made)

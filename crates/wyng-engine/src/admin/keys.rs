@@ -116,9 +116,7 @@ fn edit<P: Parts>(
     archive.may_write()?;
     if archive.ledger.pending().is_some() {
         // It may list slots of a cut command: they count before a passphrase is asked for.
-        world
-            .store
-            .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+        archive.connect(&mut world.store, Service::Push)?;
         settle_pending(&mut world.files, &mut world.store, &mut archive)?;
         world.store.finish_push()?;
     }
@@ -154,9 +152,7 @@ fn edit<P: Parts>(
         }),
         None => None,
     };
-    world
-        .store
-        .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+    archive.connect(&mut world.store, Service::Push)?;
     let mut next_slot = archive.head.next_slot;
     let mut listing = archive.head.slots.clone();
     listing.retain(|slot| !dropped.contains(&slot.number));

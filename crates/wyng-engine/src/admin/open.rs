@@ -23,7 +23,7 @@ use crate::archive::{
 use crate::outcome::{class_of, damaged, internal, problem_of};
 use crate::state::{ArchiveFolder, ArchiveToml, KnownCommit, Ledger, PassedOver, to_hex};
 use crate::store::{History, OldCache, SoundCommit, find_newest, read_copies, rebuild};
-use crate::world::{Client, Clock, Files, Parts, Random, Secrets, Store, World};
+use crate::world::{Client, Clock, Files, OpenStore, Parts, Random, Secrets, Store, World};
 
 /// So many damaged generations in a row are passed over, and so many above an older one are looked
 /// at, to tell whether one of them is sound.
@@ -194,7 +194,9 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
         request,
         named.as_ref().and_then(|(here, _)| here.toml.as_ref()),
     )?;
-    world.store.connect(Service::Fetch, &via, &store, false)?;
+    world
+        .store
+        .connect(Service::Fetch, &via, &store, OpenStore::Existing)?;
     let view = match named {
         Some((here, credential)) => look(
             &mut world.store,

@@ -21,9 +21,7 @@ pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failu
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
-    world
-        .store
-        .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+    archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, &mut archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root};
 use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef};
 use wyng_control::{Failure, ObjectClass};
+use wyng_wire::Service;
 
 use super::nodes::{LostKeys, keys_at_hand};
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
@@ -15,7 +16,7 @@ use crate::outcome::{damaged, internal};
 use crate::state::{
     ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
 };
-use crate::world::{Clock, Files, Parts, Secrets, World};
+use crate::world::{Clock, Files, OpenStore, Parts, Secrets, Store, World};
 
 /// How often a look is begun anew because the files changed under it.
 const LOOKS_MAX: u32 = 8;
@@ -159,6 +160,16 @@ impl Archive {
             }
         }
         Err(last)
+    }
+
+    /// Starts the archive's far end for one service and has it open the archive's store.
+    pub fn connect(&self, store: &mut impl Store, service: Service) -> Result<(), Failure> {
+        let ArchiveToml {
+            via,
+            store: address,
+            ..
+        } = &self.toml;
+        store.connect(service, via, address, OpenStore::Existing)
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.

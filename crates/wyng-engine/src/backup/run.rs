@@ -83,9 +83,7 @@ pub fn back_up<P: Parts>(
     if !request.dry_run {
         archive.may_write()?;
         archive.remove_unused_cache(&mut world.files)?;
-        world
-            .store
-            .connect(Service::Push, &archive.toml.via, &archive.toml.store, false)?;
+        archive.connect(&mut world.store, Service::Push)?;
         settle_pending(&mut world.files, &mut world.store, &mut archive)?;
         push_missing(&mut world.files, &mut world.store, &mut archive)?;
         if request.heal {

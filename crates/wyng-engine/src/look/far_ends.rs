@@ -5,7 +5,7 @@ use wyng_control::{ExitStatus, Failure, ToClient, Via};
 use wyng_wire::Service;
 
 use crate::state::ArchiveFolder;
-use crate::world::{Client, Parts, Store, World};
+use crate::world::{Client, OpenStore, Parts, Store, World};
 
 /// A folder that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
@@ -30,7 +30,10 @@ pub fn check_far_ends<P: Parts>(
     let mut failed = Vec::new();
     for via in &vias {
         for service in [Service::Push, Service::Fetch] {
-            match world.store.connect(service, via, NO_STORE, false) {
+            match world
+                .store
+                .connect(service, via, NO_STORE, OpenStore::Existing)
+            {
                 Err(Failure::StoreMissing { .. }) | Ok(()) => {
                     world.client.tell(ToClient::Reached {
                         via: via.to_string(),

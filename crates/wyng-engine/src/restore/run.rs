@@ -130,12 +130,7 @@ pub fn restore<P: Parts>(
         packs: Arc::new(packs_of(&mut world.files, &mut archive)?),
         keys,
     };
-    world.store.connect(
-        Service::Fetch,
-        &archive.toml.via,
-        &archive.toml.store,
-        false,
-    )?;
+    archive.connect(&mut world.store, Service::Fetch)?;
     for plan in &planned {
         match restore_volume(world, &mut archive, &mut pool, &openers, request, plan) {
             Ok(report) => {

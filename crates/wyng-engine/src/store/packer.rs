@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::outcome::internal;
 use crate::pool::{Pool, Ticket};
 use crate::state::{Journal, JournalPack, to_hex};
-use crate::world::{Buffer, Kept, Parts, Random, Store};
+use crate::world::{Buffer, Kept, Parts, Random, Reserve, Store, Wait};
 
 /// Closed packs whose name is being computed, before the oldest is waited for.
 const NAMING_MAX: usize = 1;
@@ -292,7 +292,11 @@ impl<P: Parts> Packer<P> {
         all: bool,
     ) -> Result<(), Failure> {
         while !self.sent.is_empty() {
-            let Some(receipt) = tools.store.receipt(all)? else {
+            let Some(receipt) =
+                tools
+                    .store
+                    .receipt(if all { Wait::UntilThere } else { Wait::Never })?
+            else {
                 return Ok(());
             };
             let Some(SentPack {
@@ -335,7 +339,7 @@ impl<P: Parts> Packer<P> {
             pack.entry.name,
             buffer,
             size(pack.entry.length_bytes),
-            false,
+            Reserve::Untouched,
         )?;
         self.sent.push_back(SentPack {
             number,
@@ -391,7 +395,9 @@ impl<P: Parts> Packer<P> {
         self.sent_bytes = self
             .sent_bytes
             .saturating_add(u64::from(pack.entry.length_bytes));
-        let number = tools.store.put(pack.entry.name, buffer, length, false)?;
+        let number = tools
+            .store
+            .put(pack.entry.name, buffer, length, Reserve::Untouched)?;
         self.sent.push_back(SentPack {
             number,
             pack,

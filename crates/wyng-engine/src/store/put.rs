@@ -5,6 +5,7 @@ use wyng_control::Failure;
 use wyng_wire::BlobName;
 
 pub(super) use crate::world::{Kept, Store};
+use crate::world::{Reserve, Wait};
 
 /// Sends one small blob, which may use the store's reserve, and waits for its receipt. Nothing else
 /// may be in flight.
@@ -15,9 +16,9 @@ pub fn put_blob(store: &mut impl Store, name: BlobName, bytes: &[u8]) -> Result<
         .iter_mut()
         .zip(bytes)
         .for_each(|(to, from)| *to = *from);
-    let number = store.put(name, buffer, bytes.len(), true)?;
+    let number = store.put(name, buffer, bytes.len(), Reserve::Usable)?;
     let receipt = store
-        .receipt(true)?
+        .receipt(Wait::UntilThere)?
         .filter(|receipt| receipt.number == number)
         .ok_or(Failure::FarEndProtocol)?;
     Ok(receipt.kept)

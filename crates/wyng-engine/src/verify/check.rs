@@ -85,12 +85,7 @@ pub fn verify<P: Parts>(
     } else {
         packs_needed(&mut world.files, &mut world.client, &mut archive, &sessions)?
     };
-    world.store.connect(
-        Service::Fetch,
-        &archive.toml.via,
-        &archive.toml.store,
-        false,
-    )?;
+    archive.connect(&mut world.store, Service::Fetch)?;
     let (opener, key_fault) = match data_key {
         Some(data_key) => {
             let Keys { keys, fault } =

@@ -54,6 +54,34 @@ impl<B> Fetched<B> {
     }
 }
 
+/// Which store a far end is to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenStore {
+    /// One that exists.
+    #[default]
+    Existing,
+    /// A new one: its last folder is made, and must be empty.
+    New,
+}
+
+/// Whether a blob may take the room that a store keeps free for slots and commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// It may not: the store counts as full before.
+    Untouched,
+    /// It may.
+    Usable,
+}
+
+/// Whether a receipt is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Only a receipt that is there already is taken.
+    Never,
+    /// Until there is one.
+    UntilThere,
+}
+
 /// See the module's first line.
 pub trait Store {
     /// Room that is filled and then sent.
@@ -61,14 +89,13 @@ pub trait Store {
     /// Bytes that came back.
     type Bytes: AsRef<[u8]> + Send + Sync + 'static;
 
-    /// Starts the far end for one service and opens the destination. With `create` its last folder
-    /// is made, and must be empty.
+    /// Starts the far end `via` for one service and has it open the store at `address`.
     fn connect(
         &mut self,
         service: Service,
         via: &Via,
-        destination: &str,
-        create: bool,
+        address: &str,
+        open: OpenStore,
     ) -> Result<(), Failure>;
     /// Room for one blob. What it holds at first is zeros, or a blob that was sent.
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
@@ -79,11 +106,11 @@ pub trait Store {
         name: BlobName,
         bytes: Self::Buffer,
         length_bytes: usize,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<u64, Failure>;
-    /// The next receipt, if one is there; with `wait` until one is there. A store that is full,
-    /// refuses or fails is an error.
-    fn receipt(&mut self, wait: bool) -> Result<Option<Receipt>, Failure>;
+    /// The next receipt; `None` if there is none, or none yet. A store that is full, refuses or
+    /// fails is an error.
+    fn receipt(&mut self, wait: Wait) -> Result<Option<Receipt>, Failure>;
     /// The bytes of the PUT whose receipt was the last one, if the store did not take them because
     /// the name was taken; once.
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;

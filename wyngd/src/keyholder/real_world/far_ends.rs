@@ -19,7 +19,7 @@ use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, NotGot,
     PutAnswer, Received, Service, TransportToKeyholder, Wire, wait,
 };
-use wyng_engine::world::{Fetched, Found, Kept, Receipt, Store};
+use wyng_engine::world::{Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 
 /// The wire to transport.
 pub type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
@@ -67,7 +67,7 @@ struct Sent {
     number: u64,
     name: [u8; 32],
     length_bytes: u32,
-    may_use_reserve: bool,
+    reserve: Reserve,
     /// Its pages are the ones that are on their way; it may have to be sent again.
     file: OwnedFd,
 }
@@ -76,7 +76,7 @@ struct Sent {
 #[derive(Clone)]
 struct Again {
     via: Via,
-    destination: String,
+    address: String,
     /// It is the second call or a later one, and nothing was settled in it.
     fruitless: bool,
 }
@@ -86,7 +86,7 @@ struct Again {
 struct Opening {
     via: String,
     store: String,
-    create: bool,
+    open: OpenStore,
 }
 
 impl Push {
@@ -150,18 +150,21 @@ impl FarEnds {
         &mut self,
         service: Service,
         via: &Via,
-        destination: &str,
-        create: bool,
+        address: &str,
+        open: OpenStore,
     ) -> Result<(), Failure> {
         if service == Service::Push {
             self.push.begin(None);
         }
-        self.call(service, via, destination, create)?;
+        self.call(service, via, address, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
-        if service == Service::Push && !create && matches!(via, Via::Disposable(_)) {
+        if service == Service::Push
+            && open == OpenStore::Existing
+            && matches!(via, Via::Disposable(_))
+        {
             self.push.again = Some(Again {
                 via: via.clone(),
-                destination: destination.to_owned(),
+                address: address.to_owned(),
                 fruitless: false,
             });
         }
@@ -172,8 +175,8 @@ impl FarEnds {
         &mut self,
         service: Service,
         via: &Via,
-        destination: &str,
-        create: bool,
+        address: &str,
+        open: OpenStore,
     ) -> Result<(), Failure> {
         self.control.with(Control::unless_cancelled)?;
         // One at a time: the end of one that could not open its store is not taken for the end of
@@ -205,14 +208,14 @@ impl FarEnds {
             service,
             Opening {
                 via: via.to_string(),
-                store: without_credentials(destination),
-                create,
+                store: without_credentials(address),
+                open,
             },
         );
         self.send_transport(&KeyholderToTransport::Open {
             service,
-            destination: destination.to_owned(),
-            create,
+            destination: address.to_owned(),
+            create: open == OpenStore::New,
         })?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened => Ok(()),
@@ -330,7 +333,12 @@ impl FarEnds {
             code = failure.code(),
             "a disposable was lost; its push goes on in a new one"
         );
-        self.call(Service::Push, &again.via, &again.destination, false)?;
+        self.call(
+            Service::Push,
+            &again.via,
+            &again.address,
+            OpenStore::Existing,
+        )?;
         self.push.again = Some(Again {
             fruitless: true,
             ..again
@@ -355,14 +363,14 @@ impl FarEnds {
             number,
             name,
             length_bytes,
-            may_use_reserve,
+            reserve,
             ..
         } = *sent;
         let message = KeyholderToTransport::Put {
             number: number.saturating_sub(self.push.before),
             name,
             length_bytes,
-            may_use_reserve,
+            may_use_reserve: reserve == Reserve::Usable,
         };
         self.transport
             .send(&message, &[sent.file.as_fd()])
@@ -374,7 +382,7 @@ impl FarEnds {
         name: BlobName,
         bytes: Vec<u8>,
         length: usize,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<u64, Failure> {
         while !self.push.unsettled.is_empty()
             && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES
@@ -396,7 +404,7 @@ impl FarEnds {
             number,
             name: name.0,
             length_bytes,
-            may_use_reserve,
+            reserve,
             file,
         };
         self.send_put(&sent)?;
@@ -410,12 +418,12 @@ impl FarEnds {
         Ok(number)
     }
 
-    fn next_receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
+    fn next_receipt(&mut self, patience: Wait) -> Result<Option<Receipt>, Failure> {
         while self.push.receipts.is_empty() && !self.push.unsettled.is_empty() {
             let there = wait([(self.transport.as_fd(), PollFlags::IN)], Some(0))
                 .map_err(|fatal| broken(&fatal))?
                 == [true];
-            if !there && !wait_for_it {
+            if !there && patience == Wait::Never {
                 break;
             }
             if !there && !self.push.synced {
@@ -556,8 +564,8 @@ impl Store for FarEnds {
         &mut self,
         service: wyng_wire::Service,
         via: &Via,
-        destination: &str,
-        create: bool,
+        address: &str,
+        open: OpenStore,
     ) -> Result<(), Failure> {
         let service = match service {
             wyng_wire::Service::Push => Service::Push,
@@ -567,7 +575,7 @@ impl Store for FarEnds {
             }
         };
         self.control.with(|control| control.prompts.work_begins());
-        self.connect_far_end(service, via, destination, create)
+        self.connect_far_end(service, via, address, open)
     }
 
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {
@@ -583,14 +591,14 @@ impl Store for FarEnds {
         name: BlobName,
         bytes: Vec<u8>,
         length_bytes: usize,
-        may_use_reserve: bool,
+        reserve: Reserve,
     ) -> Result<u64, Failure> {
         self.control.with(|control| control.prompts.work_begins());
-        self.put_blob(name, bytes, length_bytes, may_use_reserve)
+        self.put_blob(name, bytes, length_bytes, reserve)
     }
 
-    fn receipt(&mut self, wait_for_it: bool) -> Result<Option<Receipt>, Failure> {
-        self.next_receipt(wait_for_it)
+    fn receipt(&mut self, patience: Wait) -> Result<Option<Receipt>, Failure> {
+        self.next_receipt(patience)
     }
 
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
@@ -714,7 +722,7 @@ fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
         FarEndFault::Silent => Failure::FarEndSilent {
             via: opening.via.clone(),
         },
-        FarEndFault::Missing if opening.create => Failure::StoreNoParent { store },
+        FarEndFault::Missing if opening.open == OpenStore::New => Failure::StoreNoParent { store },
         FarEndFault::Missing => Failure::StoreMissing { store },
         FarEndFault::Empty => Failure::StoreEmpty { store },
         FarEndFault::NotAFolder => Failure::StoreNotAFolder { store },
