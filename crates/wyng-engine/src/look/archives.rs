@@ -14,7 +14,7 @@ use wyng_control::{
 use crate::archive::Archive;
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
-use crate::verify::{is_acknowledged, known_damage, tell_acknowledged, verified_time};
+use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified_time};
 use crate::world::{Client, Files, Parts, World};
 
 /// Reports an archive: where it is, how large, and when it was last checked.
@@ -180,7 +180,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         }
     }
     let damage = known_damage(&mut world.files, &mut archive)?;
-    tell_acknowledged(&mut world.client, damage.acknowledged)?;
+    report_acknowledged(&mut world.client, damage.acknowledged)?;
     match damage.new {
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),

@@ -64,7 +64,7 @@ pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitSta
     archive.ledger.acknowledged = acknowledged;
     archive.ledger.write(&mut world.files, &archive.folder)?;
     let known = known_damage(&mut world.files, &mut archive)?;
-    tell_acknowledged(&mut world.client, known.acknowledged)?;
+    report_acknowledged(&mut world.client, known.acknowledged)?;
     // What did not fit stays a failure.
     if fits {
         Ok(ExitStatus::Done)
@@ -74,7 +74,7 @@ pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitSta
 }
 
 /// Tells what was acknowledged, a line each.
-pub(crate) fn tell_acknowledged(
+pub(crate) fn report_acknowledged(
     client: &mut impl Client,
     acknowledged: Vec<String>,
 ) -> Result<(), Failure> {
