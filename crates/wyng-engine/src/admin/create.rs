@@ -15,7 +15,7 @@ use wyng_config::without_credentials;
 use wyng_control::{Asked, Failure, Via, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
-use crate::archive::{SlotTrial, new_slot, slot_params, slot_ref};
+use crate::archive::{SlotPlan, SlotTrial, new_slot, slot_params, slot_ref};
 use crate::cache::Cache;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
@@ -189,11 +189,13 @@ fn make<P: Parts>(
     );
     let slot = new_slot(
         &mut world.random,
-        folder.id(),
+        SlotPlan {
+            archive: folder.id(),
+            number: FIRST_SLOT,
+            kind: SlotKind::Passphrase,
+            params,
+        },
         &root,
-        FIRST_SLOT,
-        SlotKind::Passphrase,
-        params,
         password,
     )?;
     drop(root);

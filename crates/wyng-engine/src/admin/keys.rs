@@ -12,7 +12,9 @@ use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, Slot
 use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
-use crate::archive::{Archive, SlotTrial, Unlocked, listed, new_slot, slot_params, slot_ref};
+use crate::archive::{
+    Archive, SlotPlan, SlotTrial, Unlocked, listed, new_slot, slot_params, slot_ref,
+};
 use crate::pool::Pool;
 use crate::store::{commit_change, put_blob, settle_pending};
 use crate::world::{Client, Clock, Files, Kept, Parts, Random, Secrets, Store, World};
@@ -68,12 +70,12 @@ pub fn remove<P: Parts>(world: &mut World<P>, name: &str, number: u8) -> Result<
 pub fn list<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let slots = archive.live_slots(&mut world.files)?;
-    tell_slots(&mut world.client, &archive, &slots, None)
+    report_slots(&mut world.client, &archive, &slots, None)
 }
 
 /// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this
 /// command.
-pub fn tell_slots(
+pub fn report_slots(
     client: &mut impl Client,
     archive: &Archive,
     slots: &[Slot],
@@ -166,7 +168,7 @@ fn edit<P: Parts>(
     })?;
     tidy_slots(&mut world.files, &archive)?;
     world.store.finish_push()?;
-    tell_slots(
+    report_slots(
         &mut world.client,
         &archive,
         &kept,
@@ -284,11 +286,13 @@ fn put_slot<P: Parts>(
         }
         let slot = new_slot(
             &mut world.random,
-            archive.folder.id(),
+            SlotPlan {
+                archive: archive.folder.id(),
+                number,
+                kind: new.kind,
+                params: new.params,
+            },
             new.root,
-            number,
-            new.kind,
-            new.params,
             &new.password,
         )?;
         // Whichever commit a crash leaves as the head finds its slots here.

@@ -8,7 +8,7 @@ mod take_over;
 mod unlock;
 
 pub use create::{CreateRequest, CreateSettings, create};
-pub use keys::{NewSlot, add, change, list, remove, tell_slots};
+pub use keys::{NewSlot, add, change, list, remove, report_slots};
 pub use open::{OpenRequest, Opened, open};
 pub use take_over::take_over;
 pub use unlock::{key_check, lock, named_archive, unlock};

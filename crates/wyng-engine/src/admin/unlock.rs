@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wyng_archive::crypto::ArchiveId;
 use wyng_control::{ExitStatus, Failure, ToClient, UNLOCK_MAX_SECS};
 
-use super::keys::tell_slots;
+use super::keys::report_slots;
 use crate::archive::Archive;
 use crate::state::ArchiveFolder;
 use crate::store::keys_of;
@@ -65,6 +65,6 @@ pub fn key_check<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatu
     let mut slots = archive.live_slots(&mut world.files)?;
     let opened = archive.ledger.opened.map(|(number, _)| number);
     slots.retain(|slot| Some(slot.clear().number) == opened);
-    tell_slots(&mut world.client, &archive, &slots, opened)?;
+    report_slots(&mut world.client, &archive, &slots, opened)?;
     Ok(ExitStatus::Done)
 }

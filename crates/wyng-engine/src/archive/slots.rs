@@ -139,20 +139,25 @@ pub(crate) fn read_slots(
         }
         for number in batch {
             match answer(store, *number)? {
-                Ok(slot) => slots.sound.push(slot),
-                Err(Fault::Missing) => {}
-                Err(fault) => slots.damaged.push((*number, fault)),
+                StoredSlot::Sound(slot) => slots.sound.push(slot),
+                StoredSlot::Faulty(Fault::Missing) => {}
+                StoredSlot::Faulty(fault) => slots.damaged.push((*number, fault)),
             }
         }
     }
     Ok(slots)
 }
 
-/// One slot of the store.
-pub(crate) fn read_slot(
-    store: &mut impl Store,
-    number: u8,
-) -> Result<Result<Slot, Fault>, Failure> {
+/// What lies in the store under the name of one slot.
+pub(crate) enum StoredSlot {
+    /// A slot whose bytes fit together.
+    Sound(Slot),
+    /// No slot, and why.
+    Faulty(Fault),
+}
+
+/// Reads one slot of the store.
+pub(crate) fn read_slot(store: &mut impl Store, number: u8) -> Result<StoredSlot, Failure> {
     ask(store, number)?;
     answer(store, number)
 }
@@ -172,24 +177,33 @@ pub(crate) fn damaged_slot(number: u8, fault: Fault) -> Failure {
     }
 }
 
+/// What a new slot is to be.
+#[derive(Clone, Copy)]
+pub struct SlotPlan {
+    /// The archive that it opens.
+    pub archive: ArchiveId,
+    /// Its number, which no slot of the archive had before.
+    pub number: u8,
+    /// Whether a person chooses the passphrase.
+    pub kind: SlotKind,
+    /// What a guess at the passphrase costs.
+    pub params: SlotParams,
+}
+
 /// Seals ROOT under a password.
 pub fn new_slot(
     random: &mut impl Random,
-    archive: ArchiveId,
+    plan: SlotPlan,
     root: &Root,
-    number: u8,
-    kind: SlotKind,
-    params: SlotParams,
     password: &Password,
 ) -> Result<Slot, Failure> {
-    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), random.draw()?);
     let clear = SlotClear {
-        number,
-        kind,
-        archive,
-        memory_kib,
-        passes,
-        salt,
+        number: plan.number,
+        kind: plan.kind,
+        archive: plan.archive,
+        memory_kib: plan.params.memory_kib(),
+        passes: plan.params.passes(),
+        salt: random.draw()?,
     };
     seal_slot(root, clear, password, NonceSeed(random.draw()?)).map_err(|error| match error {
         SlotError::Memory => Failure::OutOfMemory,
@@ -223,16 +237,14 @@ fn ask(store: &mut impl Store, number: u8) -> Result<(), Failure> {
     )
 }
 
-fn answer(store: &mut impl Store, number: u8) -> Result<Result<Slot, Fault>, Failure> {
+fn answer(store: &mut impl Store, number: u8) -> Result<StoredSlot, Failure> {
     let slot = store
         .answer()?
         .or_fault()
         .and_then(|bytes| Slot::decode(bytes.as_ref()));
-    Ok(slot.and_then(|slot| {
-        if slot.clear().number == number {
-            Ok(slot)
-        } else {
-            Err(Fault::Shape("number"))
-        }
-    }))
+    Ok(match slot {
+        Ok(slot) if slot.clear().number == number => StoredSlot::Sound(slot),
+        Ok(_) => StoredSlot::Faulty(Fault::Shape("number")),
+        Err(fault) => StoredSlot::Faulty(fault),
+    })
 }

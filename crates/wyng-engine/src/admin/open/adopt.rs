@@ -9,7 +9,7 @@ use wyng_control::{Failure, Problem, ToClient, Warning};
 
 use super::head::report_damaged;
 use super::view::{View, Wanted, look_below};
-use crate::archive::{read_slot, slot_hash};
+use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{ArchiveToml, CacheFolder, Ledger, to_hex};
 use crate::store::{OldCache, rebuild};
@@ -225,17 +225,17 @@ fn live_slots(
                 .iter()
                 .find(|slot| slot.clear().number == wanted.number)
                 .cloned()
-                .ok_or(Fault::Missing),
+                .map_or(StoredSlot::Faulty(Fault::Missing), StoredSlot::Sound),
             None => read_slot(store, wanted.number)?,
         };
         let fault = match found {
-            Ok(slot) if fits(&&slot) => {
+            StoredSlot::Sound(slot) if fits(&&slot) => {
                 ledger.notes.slots.remove(&wanted.number);
                 live.push(slot);
                 continue;
             }
-            Ok(_) => Fault::Hash,
-            Err(fault) => fault,
+            StoredSlot::Sound(_) => Fault::Hash,
+            StoredSlot::Faulty(fault) => fault,
         };
         live.extend(view.here.slots.iter().find(fits).cloned());
         ledger.notes.slots.insert(wanted.number);
