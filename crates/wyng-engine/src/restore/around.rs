@@ -68,7 +68,7 @@ pub(super) fn known_lost(
 }
 
 /// Reports the ranges in which zeros stand for lost bytes; returns the number of these bytes.
-pub(super) fn tell_lost(
+pub(super) fn report_lost(
     client: &mut impl Client,
     volume: &str,
     session: &SessionEntry,

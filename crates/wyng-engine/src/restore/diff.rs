@@ -13,7 +13,8 @@ use wyng_control::{
     ToClient, path_text,
 };
 
-use super::differences::{self, Compared, Comparison, Place, Reading};
+use super::differences::{self, Compared, Comparison, Place};
+use super::reading::Reading;
 use crate::archive::{Archive, content_root};
 use crate::bits::Bits;
 use crate::outcome::{internal, report};
@@ -73,7 +74,7 @@ pub fn compare<P: Parts>(
             found?
         }
     };
-    tell(&mut world.client, &volume, &session, &found)
+    report_differences(&mut world.client, &volume, &session, &found)
 }
 
 /// By ids alone.
@@ -247,7 +248,8 @@ fn resized(differing: &mut Bits, session: &SessionEntry, other_bytes: u64) {
     }
 }
 
-fn tell(
+/// Reports the ranges that differ, and the sums.
+fn report_differences(
     client: &mut impl Client,
     volume: &VolumeEntry,
     session: &SessionEntry,

@@ -2,11 +2,22 @@
 //! From a session to a target, and what is there already.
 
 mod around;
+mod behind;
+mod changes;
 mod diff;
 mod differences;
+mod estimate;
+mod plan;
+mod read_back;
+mod reading;
 mod replace;
 mod run;
+mod stream;
+mod target;
+mod undo;
+mod volume;
 mod walk;
 
 pub use diff::{DiffRequest, compare};
-pub use run::{RestoreRequest, restore};
+pub use plan::RestoreRequest;
+pub use run::restore;

@@ -62,6 +62,8 @@ pub struct TargetShape {
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// `EIO`: the medium failed, or ended too early.
+    pub const IO: Self = Self(5);
     /// `ECANCELED`: the person interrupted while a stream was written.
     pub const CANCELED: Self = Self(125);
 }
