@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making, opening and taking over an archive, and its key slots.
+//! Making, opening and taking over an archive, and its key slots. Nothing of its volumes is read or
+//! written.
 
 mod create;
 mod keys;

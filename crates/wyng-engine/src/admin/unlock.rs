@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Keys that are kept for the next commands, and the proof that they open what they must.
+//! Keeping the data key for the next commands, and proving that a passphrase opens every session
+//! key.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::state::ArchiveFolder;
 use crate::store::keys_of;
 use crate::world::{Client, Clock, Files, Parts, Secrets, World};
 
-/// The passphrase is always asked for: the time begins anew only for whoever knows it.
+/// Keeps the data key of an archive for `secs` seconds. The passphrase is always asked for: only a
+/// person who knows it can begin the time anew.
 pub fn unlock<P: Parts>(
     world: &mut World<P>,
     name: &str,
@@ -37,7 +39,7 @@ pub fn unlock<P: Parts>(
     Ok(ExitStatus::Done)
 }
 
-/// Wipes the key that is kept of an archive, or all.
+/// Wipes the data key of an archive, or every key that is kept.
 pub fn lock<P: Parts>(world: &mut World<P>, archive: Option<&str>) -> Result<(), Failure> {
     let archive = named_archive(&mut world.files, archive)?;
     world.secrets.wipe_keys(archive);

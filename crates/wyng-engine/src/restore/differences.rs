@@ -31,7 +31,7 @@ pub(super) enum Place {
 
 /// Something that is there, and the session that it is compared with.
 pub(super) struct Comparison<'a> {
-    /// The number under which what is there is read.
+    /// The number of the source or target that is read.
     pub item: u32,
     /// Where it is read.
     pub place: Place,
@@ -50,11 +50,11 @@ pub(super) struct Comparison<'a> {
 /// One chunk that was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// Its number.
+    /// Its number in the volume.
     pub index: u64,
     /// What the session has there.
     pub expected: Option<Id>,
-    /// What was found.
+    /// What was found there.
     pub found: Found,
 }
 
@@ -100,8 +100,8 @@ impl Batch {
 }
 
 impl Comparison<'_> {
-    /// Chunks outside of which a base snapshot says that all is the same; `None` without a base
-    /// snapshot that can be compared.
+    /// Chunks that may differ: a base snapshot says that all others are the same. `None` without a
+    /// base snapshot that can be compared.
     pub(super) fn suspects<P: Parts>(
         &self,
         world: &mut World<P>,

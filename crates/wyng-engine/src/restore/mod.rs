@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From a session to a target, and what is there already.
+//! Restoring a session to a target, and comparing it with what is there. The store is only read.
 
 mod around;
 mod behind;

@@ -172,7 +172,7 @@ pub(super) fn check_place(
     request.origins.check(volume, origin, said)
 }
 
-/// How the target of a session is asked for.
+/// The target of a session, as it is asked for.
 pub(super) fn wish<'a>(
     client: &impl Client,
     archive: &Archive,

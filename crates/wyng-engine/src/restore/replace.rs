@@ -131,8 +131,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Compares chunks until a window of them is wanted, or a window was looked at; returns those
-    /// that must be fetched.
+    /// Compares chunks until a window of chunks is wanted, or a window was looked at; returns the
+    /// chunks that must be fetched.
     fn next_wanted<P: Parts>(
         &mut self,
         parts: &mut Context<'_, P>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The restore of one volume, from its open target to the target's name. What is written where is
+//! The restore of one volume, from opening its target to naming it. What is written where is
 //! decided in `stream` and `replace`.
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub(super) struct Openers {
 
 /// How the restore of one volume failed.
 pub(super) struct Ended {
-    /// Why.
+    /// Why it failed.
     pub failure: Failure,
     /// Another volume may still be restored.
     pub others_go_on: bool,

@@ -17,7 +17,7 @@ use crate::world::{Files, Store};
 
 /// Up to this number of damaged packs, damage is always believed.
 const HELD_MIN_PACKS: usize = 16;
-/// More damaged packs than one in this number of those that were read are too many to be believed.
+/// Beyond that, damage is believed up to one damaged pack in this number of packs read.
 const HELD_SHARE: usize = 10;
 
 /// Something wrong, and the number of the pack in which it was found, if it was in a pack.
@@ -117,7 +117,7 @@ impl Findings {
             .extend((noted == Some(PackNote::Lost)).then_some(number));
     }
 
-    /// Notes a pack whose length is not the one that it was made with. What was read of it may be
+    /// Notes a pack whose length is not that with which it was made. What was read of it may be
     /// right: the rest is not the archive's.
     pub(super) fn judge_length(&mut self, number: u64, pack: &PackEntry) {
         if matches!(pack.state, PackState::GivenUp(_))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading packs, those first that were checked longest ago, until the budget is used up. Bytes are
-//! compared here, or opened by workers; nothing is kept of them.
+//! Reading packs until the budget is used up, first those whose last check is longest ago. Bytes
+//! are compared here, or opened by workers, and not kept.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -47,7 +47,7 @@ impl Reported {
 #[derive(Default)]
 struct Needs {
     sessions: BTreeSet<String>,
-    /// For at least one of them nobody has acknowledged that it lacks what it lacks.
+    /// Nobody has acknowledged yet, for at least one of the sessions, that it lacks what it lacks.
     is_new: bool,
 }
 

@@ -22,14 +22,15 @@ pub(super) type NamedSession = (VolumeEntry, SessionEntry);
 pub(super) struct Chosen {
     /// Sessions of volumes whose session table can be read.
     pub sessions: Vec<NamedSession>,
-    /// Volumes whose session table is lost, so that nobody can say which sessions they have.
+    /// Volumes whose session table is lost, so that their sessions are not known.
     pub lists_lost: Vec<VolumeEntry>,
     /// Everything that the archive owns was asked for.
     is_whole_archive: bool,
 }
 
 impl Chosen {
-    /// The sessions of `volumes` (empty: of every volume), or one session of each by `choice`.
+    /// The sessions of the volumes with these names (empty: of every volume); with `choice` one
+    /// session of each.
     pub(super) fn of(
         files: &mut impl Files,
         archive: &mut Archive,

@@ -11,8 +11,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 use super::medium::find_data;
 use super::pages::{drop_pages, folios};
 
-/// `RWF_DONTCACHE`: the kernel itself drops what it had to read (since Linux 6.14, not every file
-/// system and no device).
+/// `RWF_DONTCACHE`: the kernel itself drops pages that it had to read (since Linux 6.14; not on
+/// every file system, and on no device).
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 /// Length of the pieces of a source for each of which the kernel is asked whether it is in the page
 /// cache already, where it does not drop pages itself.
@@ -29,11 +29,11 @@ pub(in crate::keyholder) struct Source {
     file: OwnedFd,
     size_bytes: u64,
     way: Way,
-    /// The file system can be asked for holes: all that was written before is on the disk, or has
-    /// its place there.
+    /// The file system can be asked for holes: everything that was written before has its place on
+    /// the disk.
     knows_holes: bool,
-    /// The data that was found last. To look for the end of a long range costs the kernel a look at
-    /// each of its pages.
+    /// The range of data that was found last, bytes. Finding the end of a long range costs the
+    /// kernel a look at each of its pages.
     data: Range<u64>,
 }
 
@@ -53,9 +53,9 @@ impl Source {
     /// A source with a descriptor of its own. `stands_still`: it is a clone, whose data had its
     /// place on the disk when it was made.
     ///
-    /// From now on the kernel reads nothing ahead by itself, which might be a hole that nobody asks
-    /// for, and does not take what is read for what is in use. Data that has no place on the disk
-    /// yet counts as a hole on some file systems, so a file is synced before it is asked for holes.
+    /// From now on the kernel reads nothing ahead, which might be a hole that nobody asks for, and
+    /// does not count what is read as in use. Some file systems report data that has no place on
+    /// the disk yet as a hole, so a file is synced before it is asked for holes.
     pub(in crate::keyholder) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
         for advice in [Advice::NoReuse, Advice::Random] {
             let _ = rustix::fs::fadvise(&file, 0, None, advice); // advice only

@@ -76,7 +76,7 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     }
 }
 
-/// A world of which only the local state can be seen.
+/// A world in which only the state directory can be read.
 struct LookingParts;
 
 impl Parts for LookingParts {

@@ -15,7 +15,7 @@ use crate::state::{ArchiveToml, CacheFolder, Ledger, to_hex};
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Clock, Files, Parts, Random, Secrets, Store, World};
 
-/// What was opened.
+/// The state that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     /// Its generation.

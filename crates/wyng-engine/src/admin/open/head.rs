@@ -36,8 +36,8 @@ pub(super) struct Head {
 /// its next commit goes, and what is wrong with the first.
 pub(super) type Taken = BTreeMap<u64, (u16, Fault)>;
 
-/// The newest generation, below `below` if that is given, of which a copy authenticates or of which
-/// this machine has the bytes.
+/// The newest generation (below `below`, if given) of which a copy authenticates or of which this
+/// machine has the bytes.
 pub(super) fn choose_head(
     store: &mut impl Store,
     client: &mut impl Client,
@@ -132,8 +132,8 @@ pub(super) fn choose_head(
     })
 }
 
-/// Whether generations exist above `top`, up to `newest`, and whether a sound one is among them; and
-/// those that are not sound.
+/// Looks at the generations above `top`, up to `newest`: whether there are any, whether one of them
+/// is sound, and which are not.
 fn newer_than(
     store: &mut impl Store,
     credential: &Credential,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Adopting an archive, or catching up with it: the one command that rebuilds the local state, and
-//! the only one that looks for the newest commit.
+//! Adopting an archive, or catching up with it: the one command that rebuilds the state directory's
+//! view of an archive, and the only one that looks for the newest commit.
 //!
 //! An archive is its id, whatever it is called here. What this machine knows of that id must be an
 //! ancestor of what the store shows, proven by hashes; all else is rollback or fork, and refused.

@@ -18,7 +18,7 @@ use crate::world::{Client, OpenStore, Parts, Store, World};
 pub struct OpenRequest {
     /// Its local name.
     pub name: String,
-    /// Where it is; needed the first time.
+    /// The address of its store; needed the first time.
     pub store: Option<String>,
     /// The far end; needed the first time where it is not local.
     pub via: Option<Via>,
@@ -28,7 +28,7 @@ pub struct OpenRequest {
     pub before: Option<u64>,
 }
 
-/// Opens an archive, with what there is of it.
+/// Opens an archive as far as it is whole.
 pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Opened, Failure> {
     if !is_archive_name(&request.name) {
         return Err(Failure::BadName {
