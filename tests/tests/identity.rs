@@ -835,18 +835,14 @@ fn with_twin_slots() -> Durable {
     let mut archive = world.open_archive("home").unwrap();
     let mut slots = archive.live_slots(&mut world.files).unwrap();
     let unlocked = archive.unlock_root(&mut world, &slots).unwrap();
-    let id = archive.folder.id();
-    let kind = SlotKind::Passphrase;
-    let twin = archive::new_slot(
-        &mut world.random,
-        id,
-        &unlocked.root,
-        1,
-        kind,
-        SlotParams::LEAST,
-        &unlocked.password,
-    )
-    .unwrap();
+    let plan = archive::SlotPlan {
+        archive: archive.folder.id(),
+        number: 1,
+        kind: SlotKind::Passphrase,
+        params: SlotParams::LEAST,
+    };
+    let twin =
+        archive::new_slot(&mut world.random, plan, &unlocked.root, &unlocked.password).unwrap();
     put_blob(&mut world.store, slot_name(1), &twin.encode()).unwrap();
     let listed = archive::slot_ref(&twin, 0, SlotLabel::default());
     slots.push(twin);

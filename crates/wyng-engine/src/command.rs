@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One command of a client: the wing that does it, and the exit status that it ends with.
+//! One command of a client: which wing does it, and the exit status that it ends with. It does
+//! nothing itself.
 
 use wyng_archive::format::{SlotKind, SlotLabel};
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
@@ -9,19 +10,19 @@ use super::{admin, backup, look, restore, verify};
 use crate::state::{ArchiveFolder, Origins};
 use crate::world::{Client, Files, Parts, Secrets, World};
 
-/// `EROFS`.
+/// The errno of a read-only file system, `EROFS`.
 const READ_ONLY: i32 = 30;
 
-/// Runs a command to its end. The failure that ended it, if one did, has been told; its exit status
-/// is returned.
+/// Runs a command to its end and returns its exit status. A failure that ended it has been
+/// reported.
 pub fn run<P: Parts>(world: &mut World<P>, command: Command) -> ExitStatus {
     match execute(world, command) {
         Ok(exit) => exit,
-        // It begins anew, and nobody is told of this turn.
+        // The command begins anew, and nothing of this turn is reported.
         Err(failure) if world.client.has_given_back() => failure.exit(),
         Err(failure) => {
             let exit = failure.exit();
-            // Whoever asked may be gone; the status is all that is left to say then.
+            // The client may be gone; then only the status is left to report.
             let _ = world.client.tell(ToClient::Failed(failure));
             exit
         }
@@ -170,7 +171,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             around_damage,
         } => {
             let folder = ArchiveFolder::find(&mut world.files, &archive)?;
-            // Who names the target needs not to know where the volume was.
+            // A person who names the target need not know where the volume was.
             let origins = match Origins::read(&mut world.files, &folder) {
                 Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
                 origins => origins?,
@@ -285,7 +286,7 @@ fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
         .transpose()
 }
 
-/// Whether a command does all that it is asked though the local state can only be read.
+/// Whether a command does all that it is asked although the state directory can only be read.
 fn works_read_only(command: &Command) -> bool {
     let writes_nothing = matches!(
         command,

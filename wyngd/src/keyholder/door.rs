@@ -42,7 +42,7 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
             ),
         ]
     });
-    // The transport has no wire to control: its own protections are told here.
+    // The transport has no wire to control: its protections are reported here.
     let TransportToKeyholder::Ready {
         missing: transports,
         stall_secs,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The keyholder: the one process that holds keys. It has no path, no socket of a network, and no
-//! child; what a command does is the engine's (`wyng-engine`), and what the engine meets are the parts
-//! here.
+//! The keyholder: the one process that holds keys. It has no path, no network socket and no child.
+//! What a command does is the engine's (`wyng-engine`); here are the parts that the engine meets.
 //!
 //! - [`sealed`]: credentials that the service manager unsealed.
 //! - [`reader`]: the same code in a process that can only look.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The parts of the daemon's world: three wires, the state directory, the kernel's clocks and
-//! randomness.
+//! randomness. What a command does with them is not decided here.
 //!
-//! The wire to control is shared: every part that waits hears it meanwhile. A wire that breaks, or a
-//! message that may not come now, cannot be reported to anybody: it ends the process.
+//! The wire to control is shared: every part that waits hears it meanwhile. A wire that breaks, or
+//! a message that may not come now, ends the process: there is nobody left to whom it could be
+//! reported.
 
 mod client;
 mod clock;
@@ -56,7 +57,7 @@ pub struct RealWorld {
 }
 
 impl RealWorld {
-    /// A world over these wires and files. A client that takes nothing of a stream for
+    /// A world over these wires and files. A client that reads nothing of a stream for
     /// `client_patience` is given up.
     pub fn new(
         wires: (ControlWire, VolumesWire, TransportWire),
@@ -85,8 +86,8 @@ impl RealWorld {
         Ok(command)
     }
 
-    /// The command has ended: what it held is closed. It may have given its turn back, and then
-    /// begins anew.
+    /// Ends a command: closes what it held, and reports its exit status. If it has given its turn
+    /// back, it begins anew.
     pub fn done(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         self.control.with(|control| control.ended.clear());
         self.world.client.end_command();

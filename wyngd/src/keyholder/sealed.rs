@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Credentials of archives that the service manager unsealed for this daemon (`systemd-creds`(1)),
-//! so that they need not lie on the disk in the clear. They are read before the keyholder gives up
+//! so that they need not be on the disk in the clear. They are read before the keyholder gives up
 //! root, and stay in its locked memory.
 
 use std::collections::HashMap;
@@ -13,17 +13,18 @@ use zeroize::Zeroizing;
 
 use wyng_engine::state::from_hex;
 
-/// `wyng_`, and the archive's id in hexadecimal.
+/// What the name of a credential begins with; the archive's id in hexadecimal follows.
 const PREFIX: &str = "wyng_";
-/// More archives than anybody has on one machine.
+/// Maximum number of credentials: more archives than anybody has on one machine.
 const COUNT_MAX: usize = 64;
 
-/// The bytes of credential files, by archive. They are judged where they are used.
+/// The bytes of credential files, by archive. They are checked where they are used.
 #[derive(Default)]
 pub struct Sealed(HashMap<ArchiveId, Zeroizing<Vec<u8>>>);
 
 impl Sealed {
-    /// Those in the folder; what is none, or cannot be read, counts as absent.
+    /// The credentials in a folder; a file that is no credential, or that cannot be read, counts as
+    /// absent.
     pub fn read(folder: &Path) -> Self {
         let Ok(entries) = std::fs::read_dir(folder) else {
             return Self::default();
@@ -37,7 +38,7 @@ impl Sealed {
         Self(found.take(COUNT_MAX).collect())
     }
 
-    /// The archive's.
+    /// The bytes of an archive's credential, if the service manager unsealed one.
     pub fn of(&self, archive: ArchiveId) -> Option<Zeroizing<Vec<u8>>> {
         self.0.get(&archive).cloned()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making an archive: a slot, the first commit, and a store that proves that it tells when a name
+//! Making an archive: a slot, the first commit, and a store that proves that it reports a name that
 //! is taken.
 
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use wyng_config::without_credentials;
 use wyng_control::{Asked, Failure, Via, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
-use crate::archive::{SlotTrial, new_slot, slot_params, slot_ref};
+use crate::archive::{SlotPlan, SlotTrial, new_slot, slot_params, slot_ref};
 use crate::cache::Cache;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::store::{put_blob, seal_commit};
 use crate::world::{Clock, Files, Kept, OpenStore, Parts, Random, Secrets, Store, World};
 
-/// The first slot's number.
+/// Number of the first slot.
 const FIRST_SLOT: u8 = 0;
 
 /// What a new archive is to be.
 pub struct CreateRequest {
     /// Its local name.
     pub name: String,
-    /// Where it is to be.
+    /// Address of its store.
     pub store: String,
     /// The far end.
     pub via: Via,
@@ -37,28 +37,27 @@ pub struct CreateRequest {
     pub settings: CreateSettings,
 }
 
-/// The choices of the owner.
+/// What the owner chooses.
 pub struct CreateSettings {
-    /// Power of two.
+    /// Length of a chunk, bytes; a power of two.
     pub chunk_size_bytes: u32,
-    /// At least twice that.
+    /// Maximum length of a pack, bytes; at least twice the length of a chunk.
     pub pack_size_bytes: u32,
-    /// zstd's.
+    /// Level of the compression.
     pub zstd_level: i8,
-    /// Committed runs before anything is deleted.
+    /// Number of committed runs before what was pruned is deleted.
     pub hold_off_runs: u32,
-    /// Seconds before anything is deleted.
+    /// Time before what was pruned is deleted, seconds.
     pub hold_off_secs: u64,
-    /// One domain for all volumes.
+    /// Equal chunks of all volumes are stored once.
     pub shared_domain: bool,
-    /// Argon2's memory.
+    /// Argon2's memory, KiB.
     pub kdf_memory_kib: u32,
-    /// Argon2's passes.
+    /// Number of Argon2's passes.
     pub kdf_passes: u32,
 }
 
-/// Makes the archive. A run that was cut is taken up by the same command: it pushes the same bytes
-/// again.
+/// Makes the archive. The same command takes up a run that was cut: it pushes the same bytes again.
 pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result<(), Failure> {
     let params = check(&request.settings)?;
     if !is_archive_name(&request.name) {
@@ -68,7 +67,7 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
     }
     let unfinished = ArchiveFolder::find_unfinished(&mut world.files, &request.name)?;
     if let Ok(folder) = ArchiveFolder::find(&mut world.files, &request.name) {
-        // The last step of a making is to take its mark away.
+        // The last step of making an archive takes its mark away.
         return match unfinished {
             Some(unfinished) if unfinished == folder => {
                 folder.mark_finished(&mut world.files, &request.name)
@@ -111,8 +110,8 @@ struct Made {
 }
 
 impl Made {
-    /// What a cut run wrote, if it came so far that the store may have any of it.
-    /// [`Failure::ArchiveNameTaken`] if it was for another store.
+    /// What a cut run wrote, if it came so far that the store may have some of it.
+    /// [`Failure::ArchiveNameTaken`] if the run was for another store.
     fn read(
         files: &mut impl Files,
         secrets: &mut impl Secrets,
@@ -147,7 +146,8 @@ impl Made {
     }
 }
 
-/// The passphrase must be the one of the first try, whose slot may be in the store already.
+/// Takes up a run that was cut. The passphrase must be that of the first try, whose slot may be in
+/// the store already.
 fn resume<P: Parts>(
     world: &mut World<P>,
     request: &CreateRequest,
@@ -174,7 +174,7 @@ fn resume<P: Parts>(
     push(&mut world.files, &mut world.store, request, folder, made)
 }
 
-/// Draws every secret, and writes all that the store is to get into the local state.
+/// Draws every secret, and writes everything that the store is to get into the state directory.
 fn make<P: Parts>(
     world: &mut World<P>,
     request: &CreateRequest,
@@ -189,11 +189,13 @@ fn make<P: Parts>(
     );
     let slot = new_slot(
         &mut world.random,
-        folder.id(),
+        SlotPlan {
+            archive: folder.id(),
+            number: FIRST_SLOT,
+            kind: SlotKind::Passphrase,
+            params,
+        },
         &root,
-        FIRST_SLOT,
-        SlotKind::Passphrase,
-        params,
         password,
     )?;
     drop(root);
@@ -226,7 +228,7 @@ fn make<P: Parts>(
     })
 }
 
-/// Pushes the slot and the first commit, and makes the local state whole.
+/// Pushes the slot and the first commit, and completes the state directory.
 fn push(
     files: &mut impl Files,
     store: &mut impl Store,
@@ -316,7 +318,7 @@ fn first_commit(
     })
 }
 
-/// Puts a blob that must be there in the end: new, or the same from a run that was cut.
+/// Puts a blob that must be there in the end: new, or the same one from a run that was cut.
 fn put_or_find(
     store: &mut impl Store,
     name: BlobName,

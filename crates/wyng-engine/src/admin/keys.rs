@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Slots added, changed and removed. Nothing is encrypted again: a slot only holds ROOT, and the
-//! commit says which slots count.
+//! Adding, changing and removing key slots. Nothing is encrypted again: a slot only holds ROOT, and
+//! the commit says which slots count.
 //!
-//! A number is used for one slot ever. A slot goes to the store before the commit that lists it, so
-//! a crash leaves at most a slot that no commit lists, which opens nothing here.
+//! A number is used for one slot only, ever. A slot goes to the store before the commit that lists
+//! it, so a crash leaves at most a slot that no commit lists, which opens nothing here.
 
 use std::collections::BTreeSet;
 
@@ -12,33 +12,37 @@ use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, Slot
 use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
-use crate::archive::{Archive, SlotTrial, Unlocked, listed, new_slot, slot_params, slot_ref};
+use crate::archive::{
+    Archive, SlotPlan, SlotTrial, Unlocked, listed, new_slot, slot_params, slot_ref,
+};
 use crate::pool::Pool;
 use crate::store::{commit_change, put_blob, settle_pending};
 use crate::world::{Client, Clock, Files, Kept, Parts, Random, Secrets, Store, World};
 
-/// So many numbers that something in the store has taken are passed over by one command: a store
-/// could use up all 256.
+/// Maximum number of slot names taken by somebody else that one command passes over: otherwise a
+/// store could use up all 256.
 const TAKEN_MAX: usize = 4;
 
-/// What the new slot is to be like; what is not said is as with the slot that opened.
+/// What the new slot is to be like; a setting that is absent is taken from the slot that opened the
+/// archive.
 #[derive(Debug, Clone, Default)]
 pub struct NewSlot {
     /// Argon2's memory, KiB.
     pub memory_kib: Option<u32>,
-    /// Argon2's passes.
+    /// Number of Argon2's passes.
     pub passes: Option<u32>,
-    /// What a person calls it. Without it an added slot has none, and a changed one keeps its own.
+    /// What a person calls it. If absent, an added slot has no label and a changed slot keeps its
+    /// own.
     pub label: Option<SlotLabel>,
 }
 
-/// What is to become of the slots.
+/// How the slots are to change.
 enum Change {
-    /// One more.
+    /// A slot is added.
     Add(SlotKind),
-    /// Another passphrase in the place of the one that opens the archive.
+    /// A new passphrase replaces the one that opens the archive.
     Replace,
-    /// One less.
+    /// The slot with this number is removed.
     Remove(u8),
 }
 
@@ -52,28 +56,27 @@ pub fn add<P: Parts>(
     edit(world, name, &Change::Add(kind), wish)
 }
 
-/// Puts a new passphrase into the place of the one that opens the archive: behind it that one opens
-/// no slot any more.
+/// Replaces the passphrase that opens the archive: afterwards the old one opens no slot.
 pub fn change<P: Parts>(world: &mut World<P>, name: &str, wish: &NewSlot) -> Result<(), Failure> {
     edit(world, name, &Change::Replace, wish)
 }
 
-/// Removes a slot. The passphrase that is asked for must open another one, so that the archive
-/// stays open to somebody.
+/// Removes a slot. The passphrase that is asked for must open another slot, so that somebody can
+/// still open the archive.
 pub fn remove<P: Parts>(world: &mut World<P>, name: &str, number: u8) -> Result<(), Failure> {
     edit(world, name, &Change::Remove(number), &NewSlot::default())
 }
 
-/// The slots that the head lists.
+/// Reports the slots that the head lists.
 pub fn list<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let slots = archive.live_slots(&mut world.files)?;
-    tell_slots(&mut world.client, &archive, &slots, None)
+    report_slots(&mut world.client, &archive, &slots, None)
 }
 
-/// Tells of slots what the head says of them; `opens` is the one whose passphrase was given to this
-/// command.
-pub fn tell_slots(
+/// Reports slots as the head lists them; `opens` is the number of the slot whose passphrase was
+/// given to this command.
+pub fn report_slots(
     client: &mut impl Client,
     archive: &Archive,
     slots: &[Slot],
@@ -105,7 +108,7 @@ pub fn tell_slots(
     Ok(())
 }
 
-/// Unlocks, makes the new slot if there is to be one, and commits the changed list.
+/// Unlocks, makes the new slot, if any, and commits the changed list.
 fn edit<P: Parts>(
     world: &mut World<P>,
     name: &str,
@@ -115,7 +118,8 @@ fn edit<P: Parts>(
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     archive.may_write()?;
     if archive.ledger.pending().is_some() {
-        // It may list slots of a cut command: they count before a passphrase is asked for.
+        // The pending commit may list slots of a cut command: they must count before a passphrase
+        // is asked for.
         archive.connect(&mut world.store, Service::Push)?;
         settle_pending(&mut world.files, &mut world.store, &mut archive)?;
         world.store.finish_push()?;
@@ -166,7 +170,7 @@ fn edit<P: Parts>(
     })?;
     tidy_slots(&mut world.files, &archive)?;
     world.store.finish_push()?;
-    tell_slots(
+    report_slots(
         &mut world.client,
         &archive,
         &kept,
@@ -174,7 +178,7 @@ fn edit<P: Parts>(
     )
 }
 
-/// Drops this machine's copies of slots that were removed. Those that no commit has listed yet
+/// Drops this machine's copies of slots that were removed. Slots that no commit has listed yet
 /// stay: their numbers are used up.
 fn tidy_slots(files: &mut impl Files, archive: &Archive) -> Result<(), Failure> {
     let all = archive.folder.read_slots(files)?;
@@ -190,8 +194,8 @@ fn tidy_slots(files: &mut impl Files, archive: &Archive) -> Result<(), Failure> 
     }
 }
 
-/// The slots that go. A passphrase that is changed goes wherever it opens: it could be valid in a
-/// second slot, and stay so in silence.
+/// The numbers of the slots to be dropped. A passphrase that is changed is dropped from every slot
+/// that it opens: otherwise it could silently stay valid in a second one.
 fn dropped(
     client: &mut impl Client,
     change: &Change,
@@ -231,7 +235,7 @@ fn label_of(archive: &Archive, change: &Change, unlocked: &Unlocked, wish: &NewS
         .unwrap_or_default()
 }
 
-/// A passphrase that opens no slot yet, or a recovery key.
+/// Asks for a passphrase that opens no slot yet, or draws a recovery key and shows it.
 fn new_password<P: Parts>(
     world: &mut World<P>,
     kind: SlotKind,
@@ -266,9 +270,9 @@ struct Making<'a> {
     label: SlotLabel,
 }
 
-/// Puts ROOT into the store in a slot of the next free number. Its bytes are kept here first: a
-/// number that a cut command of this machine has used up is known by them, and passed over. Of
-/// numbers that somebody else has taken only a few are.
+/// Puts ROOT into the store in a slot with the next free number. The bytes are kept here first:
+/// they show which numbers a cut command of this machine has used up, and these are passed over. At
+/// most [`TAKEN_MAX`] numbers that somebody else has taken are passed over too.
 fn put_slot<P: Parts>(
     world: &mut World<P>,
     archive: &Archive,
@@ -284,14 +288,16 @@ fn put_slot<P: Parts>(
         }
         let slot = new_slot(
             &mut world.random,
-            archive.folder.id(),
+            SlotPlan {
+                archive: archive.folder.id(),
+                number,
+                kind: new.kind,
+                params: new.params,
+            },
             new.root,
-            number,
-            new.kind,
-            new.params,
             &new.password,
         )?;
-        // Whichever commit a crash leaves as the head finds its slots here.
+        // Whichever commit is the head after a crash, its slots are here.
         all.push(slot.clone());
         archive.folder.write_slots(&mut world.files, &all)?;
         match put_blob(&mut world.store, slot_name(number), &slot.encode())? {

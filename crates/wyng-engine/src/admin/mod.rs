@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making, opening and taking over an archive, and its key slots.
+//! Making, opening and taking over an archive, and its key slots. Nothing of its volumes is read or
+//! written.
 
 mod create;
 mod keys;
@@ -8,7 +9,7 @@ mod take_over;
 mod unlock;
 
 pub use create::{CreateRequest, CreateSettings, create};
-pub use keys::{NewSlot, add, change, list, remove, tell_slots};
+pub use keys::{NewSlot, add, change, list, remove, report_slots};
 pub use open::{OpenRequest, Opened, open};
 pub use take_over::take_over;
 pub use unlock::{key_check, lock, named_archive, unlock};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Becoming the archive's writer: a commit that changes nothing but who writes. The machine before
-//! finds its next commit's name taken.
+//! Becoming the archive's writer, by a commit that changes nothing but who writes. The previous
+//! writer finds the name of its next commit taken.
 
 use wyng_control::Failure;
 use wyng_wire::Service;
@@ -10,12 +10,11 @@ use crate::pool::Pool;
 use crate::store::{commit_change, settle_pending};
 use crate::world::{Client, Parts, Store, World};
 
-/// Behind generations that were passed over, so many commits at most are made at once to reach
-/// beyond them.
+/// Maximum number of commits that one command makes to get past generations that were passed over.
 const COMMITS_MAX: usize = 64;
 
-/// Takes over. Behind damaged generations it writes on until it is past them, so that the archive
-/// opens elsewhere as it is here.
+/// Takes over. It makes commits until it is past damaged generations, so that the archive opens
+/// elsewhere as it does here.
 pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     if archive.ledger.stopped {

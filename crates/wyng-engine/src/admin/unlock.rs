@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Keys that are kept for the next commands, and the proof that they open what they must.
+//! Keeping the data key for the next commands, and proving that a passphrase opens every session
+//! key.
 
 use std::sync::Arc;
 
 use wyng_archive::crypto::ArchiveId;
 use wyng_control::{ExitStatus, Failure, ToClient, UNLOCK_MAX_SECS};
 
-use super::keys::tell_slots;
+use super::keys::report_slots;
 use crate::archive::Archive;
 use crate::state::ArchiveFolder;
 use crate::store::keys_of;
 use crate::world::{Client, Clock, Files, Parts, Secrets, World};
 
-/// The passphrase is always asked for: the time begins anew only for whoever knows it.
+/// Keeps the data key of an archive for `secs` seconds. The passphrase is always asked for: only a
+/// person who knows it can begin the time anew.
 pub fn unlock<P: Parts>(
     world: &mut World<P>,
     name: &str,
@@ -37,7 +39,7 @@ pub fn unlock<P: Parts>(
     Ok(ExitStatus::Done)
 }
 
-/// Wipes the key that is kept of an archive, or all.
+/// Wipes the data key of an archive, or every key that is kept.
 pub fn lock<P: Parts>(world: &mut World<P>, archive: Option<&str>) -> Result<(), Failure> {
     let archive = named_archive(&mut world.files, archive)?;
     world.secrets.wipe_keys(archive);
@@ -65,6 +67,6 @@ pub fn key_check<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatu
     let mut slots = archive.live_slots(&mut world.files)?;
     let opened = archive.ledger.opened.map(|(number, _)| number);
     slots.retain(|slot| Some(slot.clear().number) == opened);
-    tell_slots(&mut world.client, &archive, &slots, opened)?;
+    report_slots(&mut world.client, &archive, &slots, opened)?;
     Ok(ExitStatus::Done)
 }

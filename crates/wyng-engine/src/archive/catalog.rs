@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading the catalog from the cache: volumes, sessions, and the nodes below them.
+//! Reading the catalog from the cache: the volume table, session tables, and the nodes below them.
 
 use wyng_archive::format::{SessionEntry, SessionsTree, VolumeEntry, VolumesTree};
 use wyng_control::{Failure, SessionChoice};
@@ -8,7 +8,7 @@ use super::known::Archive;
 use super::nodes::{CachedNodes, collect, sessions_root, volumes_root};
 use crate::world::Files;
 
-/// `2026-11-23`.
+/// Length of a date such as `2026-11-23`.
 const DAY_CHARS: usize = 10;
 
 impl Archive {
@@ -27,8 +27,8 @@ impl Archive {
         collect::<VolumesTree, _>(&root, &mut self.nodes(files))
     }
 
-    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] where the cache was built
-    /// after their list was lost: of this volume only.
+    /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] if the cache was built
+    /// after the volume's session table was lost; other volumes are not affected.
     pub fn sessions(
         &mut self,
         files: &mut impl Files,
@@ -42,7 +42,8 @@ impl Archive {
         }
     }
 
-    /// The same; none where their list is lost, which is told elsewhere.
+    /// All sessions of a volume, oldest first; empty if its session table is lost, which is
+    /// reported elsewhere.
     pub fn sessions_at_hand(
         &mut self,
         files: &mut impl Files,
@@ -54,8 +55,8 @@ impl Archive {
         }
     }
 
-    /// One session of a volume, by choice. A day is its last session; any other beginning of a name
-    /// has to be that of one session only.
+    /// One session of a volume, by choice. A day means its last session; any other beginning of a
+    /// name must be that of exactly one session.
     pub fn choose(
         &mut self,
         files: &mut impl Files,
@@ -65,7 +66,8 @@ impl Archive {
         let mut fitting = self.sessions(files, volume)?;
         let named = match choice {
             SessionChoice::Latest => {
-                // Nothing old passes for the latest, unless a person asked for an older generation.
+                // An old session never passes for the latest, unless a person asked for an older
+                // generation.
                 if let Some(behind) = self
                     .is_behind()
                     .filter(|behind| matches!(behind, Failure::NewestDamaged { .. }))
@@ -103,7 +105,7 @@ impl Archive {
     }
 }
 
-/// A session's name: `2026-11-23T06:43:10Z`.
+/// A session's name, such as `2026-11-23T06:43:10Z`, from its time in seconds since 1970 UTC.
 pub(crate) fn session_name(time: i64) -> String {
     jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string())
 }

@@ -18,7 +18,7 @@ use crate::state::{
 };
 use crate::world::{Clock, Files, OpenStore, Parts, Secrets, Store, World};
 
-/// How often a look is begun anew because the files changed under it.
+/// Maximum number of looks that are begun anew because the files changed meanwhile.
 const LOOKS_MAX: u32 = 8;
 
 /// An opened archive.
@@ -27,49 +27,49 @@ pub struct Archive {
     pub name: String,
     /// Its folder in the state.
     pub folder: ArchiveFolder,
-    /// Where it is.
+    /// Its store, far end and writer.
     pub toml: ArchiveToml,
     /// What backs up, lists and checks.
     pub credential: Arc<Credential>,
-    /// What is known to be the newest.
+    /// What is known of its commits.
     pub ledger: Ledger,
-    /// The newest committed state.
+    /// The newest committed state, as far as this machine knows.
     pub head: Commit,
     /// Index and nodes, complete up to the head.
     pub cache: Cache,
-    /// What is appended while a run sends.
+    /// The journal, which grows while a run sends.
     pub journal: Journal,
-    /// Durable in the store, not yet in a commit.
+    /// What is durable in the store and not yet in a commit.
     pub uncommitted: Uncommitted,
-    /// Volumes that were begun, and are in no commit.
+    /// Volumes that a run has begun and that are in no commit.
     pub unfinished: Vec<JournalVolume>,
-    /// What is missing of the key table.
+    /// The missing part of the key table.
     pub lost_keys: LostKeys,
 }
 
 /// What a passphrase opened.
 pub struct Unlocked {
-    /// What all keys follow from.
+    /// The secret from which all keys follow.
     pub root: Root,
-    /// The slot that gave it.
+    /// The slot that it came from.
     pub slot: SlotClear,
-    /// What was typed.
+    /// The passphrase that was typed.
     pub password: Password,
 }
 
 /// What a cut run left.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
-    /// Envelopes with their numbers, ascending, none below the size of the head's key table.
+    /// Key envelopes with their numbers, ascending, from the size of the head's key table on.
     pub keys: Vec<(u64, KeyEntry)>,
-    /// Packs, their numbers counting on from the head's.
+    /// Packs with their numbers, ascending, from the head's next number on.
     pub packs: Vec<(u64, PackEntry)>,
 }
 
 impl Archive {
-    /// Opens what is known of `name`. [`Failure::CacheLost`] when the cache does not fit the ledger
-    /// and cannot be rolled forward. Where the state can only be read, it is the state of the last
-    /// commit that the cache has.
+    /// Opens the archive that is called `name` here. [`Failure::CacheLost`] if the cache does not
+    /// fit the ledger and cannot be rolled forward. Where the state directory can only be read, the
+    /// archive is opened at the last commit that the cache has.
     pub fn open(
         files: &mut impl Files,
         secrets: &mut impl Secrets,
@@ -108,8 +108,8 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Opens the newest state that ledger and cache agree on, and changes no file. Another process
-    /// may write to them meanwhile: what was read of two states is read again.
+    /// Opens the newest state on which ledger and cache agree, and changes no file. Another process
+    /// may write to them meanwhile: when two states were read, they are read again.
     fn look(
         files: &mut impl Files,
         secrets: &mut impl Secrets,
@@ -132,8 +132,8 @@ impl Archive {
                     continue;
                 }
             };
-            // A run that is cut after its commit leaves a cache that is one commit behind; one that
-            // goes on may overtake the ledger.
+            // A run that is cut after its commit leaves a cache that is one commit behind; a run
+            // that goes on may overtake the ledger.
             let Some(known) = ledger.known(cache.generation()) else {
                 continue;
             };
@@ -192,8 +192,8 @@ impl Archive {
                 Journaled::Pack(pack) if pack.number < head.next_pack() => {
                     cache.add_pack(files, &pack)?
                 }
-                // A cache that is behind is filled up to the head and saved; what no commit has is
-                // not to be in it then.
+                // A cache that is behind is filled up to the head and saved; then nothing may be in
+                // it that no commit has.
                 Journaled::Pack(_) if is_behind => {}
                 Journaled::Pack(pack) => {
                     cache.add_pack(files, &pack)?;
@@ -219,7 +219,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Finds which session keys the table has: what was sealed under any other counts as lost.
+    /// Finds which session keys the key table has: chunks under any other key count as lost.
     fn look_for_keys(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         let (keys, lost) = keys_at_hand(files, &mut self.cache, &self.credential, &self.head)?;
         self.cache.index.set_keys(keys);
@@ -228,8 +228,8 @@ impl Archive {
     }
 
     /// The number of the next session key, behind all numbers that a lost part of the key table may
-    /// hold: that part is not written anew, and is whole again should its pack come back.
-    /// `replaces_lost` gives the lost part up, and the numbers go on as if it were there.
+    /// hold: that part is not written anew, and is whole again if its pack comes back. With
+    /// `replaces_lost` the lost part is given up, and the number is the size of the key table.
     pub fn next_key(&self, replaces_lost: bool) -> u64 {
         let size = self.head.keys.size;
         if replaces_lost {
@@ -239,7 +239,8 @@ impl Archive {
         }
     }
 
-    /// Removes the cache that the ledger does not name, where an opening that was cut left one.
+    /// Removes the cache that the ledger does not name, which an opening that was cut may have
+    /// left.
     pub fn remove_unused_cache(&self, files: &mut impl Files) -> Result<(), Failure> {
         let unused = self.folder.cache(self.ledger.cache.other());
         if files.list(&unused)?.is_empty() {
@@ -249,8 +250,8 @@ impl Archive {
         }
     }
 
-    /// The cache as it was saved: without what the journal says of packs that no commit has. Behind
-    /// it stands [`save_cache`](Self::save_cache).
+    /// Opens the cache as it was saved, without what the journal says of packs that no commit has.
+    /// [`save_cache`](Self::save_cache) must follow.
     pub fn reopen_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.cache =
             Cache::open(files, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
@@ -266,8 +267,8 @@ impl Archive {
         self.look_for_keys(files)
     }
 
-    /// The pending commit is in the store under this copy: it becomes the head, durably, and the
-    /// cache follows.
+    /// Makes the pending commit, which is in the store under this copy, the head, durably. The
+    /// cache follows later.
     pub fn commit_pending(&mut self, files: &mut impl Files, copy: u8) -> Result<(), Failure> {
         self.ledger.commit_pending(copy);
         self.ledger.write(files, &self.folder)?;
@@ -275,9 +276,9 @@ impl Archive {
         Ok(())
     }
 
-    /// May this machine push? Not after a fork was found, not while another machine is the
-    /// archive's writer, and not behind newer generations that were passed over, before a person
-    /// has it take over.
+    /// Whether this machine may push: not after a fork was found, not while another machine is the
+    /// archive's writer, and not behind newer generations that were passed over, until a person has
+    /// it take over.
     pub fn may_write(&self) -> Result<(), Failure> {
         if self.ledger.stopped {
             return Err(Failure::Stopped);
@@ -294,7 +295,7 @@ impl Archive {
         }
     }
 
-    /// Does this machine know that newer generations existed than the one that it has open?
+    /// The failure that names newer generations, if this machine knows that there were any.
     pub fn is_behind(&self) -> Option<Failure> {
         let (passed, generation) = (self.ledger.passed_over?, self.head.generation);
         Some(match passed.requested {
@@ -309,7 +310,7 @@ impl Archive {
         })
     }
 
-    /// A fork was found: from now on no command pushes, and that is durable before it is told.
+    /// Stops all pushes because a fork was found, durably, before the failure is reported.
     pub fn stop(&mut self, files: &mut impl Files, generation: u64) -> Failure {
         self.ledger.stopped = true;
         match self.ledger.write(files, &self.folder) {
@@ -327,7 +328,7 @@ impl Archive {
         Ok(slots)
     }
 
-    /// Asks for a passphrase that opens one of the slots.
+    /// Asks for a passphrase that opens one of the slots, and notes which and when.
     pub fn unlock_root<P: Parts>(
         &mut self,
         world: &mut World<P>,
@@ -348,7 +349,7 @@ impl Archive {
         Ok(unlocked)
     }
 
-    /// The data key that `unlock` keeps, or by the passphrase.
+    /// The data key that `unlock` keeps, or by asking for the passphrase.
     pub fn data_key<P: Parts>(&mut self, world: &mut World<P>) -> Result<Arc<DataKey>, Failure> {
         match world
             .secrets
@@ -360,8 +361,8 @@ impl Archive {
         }
     }
 
-    /// Asks for the passphrase and unlocks: ROOT, then the data key, whose public half must be the
-    /// credential's.
+    /// Asks for the passphrase, which gives ROOT and by it the data key. Its public half must be
+    /// the credential's.
     pub fn unlock<P: Parts>(&mut self, world: &mut World<P>) -> Result<DataKey, Failure> {
         let slots = self.live_slots(&mut world.files)?;
         let Unlocked { root, .. } = self.unlock_root(world, &slots)?;
@@ -379,7 +380,7 @@ impl Archive {
     }
 }
 
-/// How the commit lists just this slot, if it is live.
+/// The entry by which the commit lists exactly this slot, if the slot is live.
 pub(crate) fn listed<'a>(commit: &'a Commit, slot: &Slot) -> Option<&'a SlotRef> {
     commit.lists(slot.clear().number, &slot_hash(slot))
 }

@@ -13,7 +13,8 @@ pub(crate) use nodes::{
     CachedNodes, CachedPackNodes, EveryNode, NodesAtHand, collect, content_root, keys_root,
     sessions_root, volumes_root,
 };
+pub use slots::{SlotPlan, new_slot, slot_ref};
 pub(crate) use slots::{
-    SlotTrial, damaged_slot, read_slot, read_slots, slot_hash, slot_params, with_passphrase,
+    SlotTrial, StoredSlot, damaged_slot, read_slot, read_slots, slot_hash, slot_params,
+    with_passphrase,
 };
-pub use slots::{new_slot, slot_ref};

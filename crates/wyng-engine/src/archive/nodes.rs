@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Nodes from the cache, and the roots of the trees that they make.
+//! Nodes of the trees, from the cache alone, and the roots of the trees.
 
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::{
@@ -13,13 +13,13 @@ use crate::cache::{Cache, KeysAtHand};
 use crate::state::to_hex;
 use crate::world::Files;
 
-/// Nodes from the cache.
+/// Loads nodes from the cache.
 pub struct CachedNodes<'a, F> {
-    /// The local state.
+    /// The state directory.
     pub files: &'a mut F,
-    /// Where the nodes are.
+    /// The cache.
     pub cache: &'a mut Cache,
-    /// What checks their ids.
+    /// Checks their ids.
     pub credential: &'a Credential,
 }
 
@@ -39,8 +39,7 @@ impl<F: Files> CachedNodes<'_, F> {
 }
 
 impl<F> CachedNodes<'_, F> {
-    /// The cache has every node; but for those of lost packs, when it was built after they were
-    /// lost.
+    /// The cache has every node, except for nodes of packs that were lost before it was built.
     fn absent(&self, id: &Id) -> Failure {
         if self.cache.index.has_lost() {
             Failure::Missing {
@@ -69,7 +68,7 @@ impl<S: Shape<Child = Id>, F: Files> Nodes<S> for CachedNodes<'_, F> {
     }
 }
 
-/// The same where a lost node is a failure, whatever else is going on.
+/// Loads nodes from the cache; a lost node is always a failure, also in a restore around damage.
 pub(crate) struct EveryNode<'a, F>(pub CachedNodes<'a, F>);
 
 impl<S: Shape<Child = Id>, F: Files> Nodes<S> for EveryNode<'_, F> {
@@ -80,7 +79,7 @@ impl<S: Shape<Child = Id>, F: Files> Nodes<S> for EveryNode<'_, F> {
     }
 }
 
-/// The same where nodes of lost packs may be absent: what is below them is passed over.
+/// Loads nodes from the cache; a lost node is passed over with all that is below it.
 pub(crate) struct NodesAtHand<'a, F>(pub CachedNodes<'a, F>);
 
 impl<S: Shape<Child = Id>, F: Files> Nodes<S> for NodesAtHand<'_, F> {
@@ -94,7 +93,8 @@ impl<S: Shape<Child = Id>, F: Files> Nodes<S> for NodesAtHand<'_, F> {
     }
 }
 
-/// The same for (a), whose nodes name each other by place; here too the id says which it is.
+/// Loads nodes of the pack table from the cache. They name each other by place; the cache finds
+/// them by the id in it.
 pub(crate) struct CachedPackNodes<'a, F>(pub CachedNodes<'a, F>);
 
 impl<F: Files> Nodes<PacksTree> for CachedPackNodes<'_, F> {
@@ -105,17 +105,16 @@ impl<F: Files> Nodes<PacksTree> for CachedPackNodes<'_, F> {
     }
 }
 
-/// What is missing of the key table, because the cache was built after a pack was lost that held
-/// it.
+/// The part of the key table that is missing, because its pack was lost before the cache was built.
 #[derive(Debug, Default)]
 pub struct LostKeys {
-    /// Nodes of the table.
+    /// Nodes that are missing.
     pub nodes: Vec<Id>,
-    /// The first number behind all that these nodes may hold; 0 if there are none.
+    /// The first number behind all keys that these nodes may hold; 0 if no node is missing.
     pub end: u64,
 }
 
-/// The session keys of which the head's table has an entry, and what is missing of that table.
+/// The session keys of which the head's key table has an entry, and the missing part of that table.
 pub(super) fn keys_at_hand(
     files: &mut impl Files,
     cache: &mut Cache,
@@ -168,7 +167,7 @@ impl<F: Files> Nodes<KeysTree> for NotingLostKeys<'_, F> {
     }
 }
 
-/// The root of (c).
+/// The root of the key table.
 pub(crate) fn keys_root(commit: &Commit) -> Root<Id> {
     Root {
         size: commit.keys.size,
@@ -176,7 +175,7 @@ pub(crate) fn keys_root(commit: &Commit) -> Root<Id> {
     }
 }
 
-/// The root of (d).
+/// The root of the volume table.
 pub(crate) fn volumes_root(commit: &Commit) -> Root<Id> {
     Root {
         size: commit.volumes.size,
@@ -184,7 +183,7 @@ pub(crate) fn volumes_root(commit: &Commit) -> Root<Id> {
     }
 }
 
-/// The root of a volume's (b).
+/// The root of a volume's session table.
 pub(crate) fn sessions_root(volume: &VolumeEntry) -> Root<Id> {
     Root {
         size: volume.sessions_size,
@@ -192,7 +191,7 @@ pub(crate) fn sessions_root(volume: &VolumeEntry) -> Root<Id> {
     }
 }
 
-/// The root of a session's content.
+/// The root of a session's content tree.
 pub(crate) fn content_root(session: &SessionEntry) -> Root<Id> {
     Root {
         size: session.chunk_count(),
@@ -200,12 +199,12 @@ pub(crate) fn content_root(session: &SessionEntry) -> Root<Id> {
     }
 }
 
-/// Zero stands for no entries.
+/// The id of a root, of which zero means that the tree has no entries.
 pub(super) fn some_id(id: Id) -> Option<Id> {
     (id != Id::ZERO).then_some(id)
 }
 
-/// All entries of a tree, by their numbers.
+/// All entries of a tree with their numbers, ascending.
 pub(crate) fn collect<S, N>(
     root: &Root<S::Child>,
     nodes: &mut N,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which slot a passphrase opens. That a slot exists says nothing: anybody who writes to the store
-//! can make one under each of the 256 names, and a removed one stays for a while. Live is what the
-//! newest commit lists.
+//! Which slot a passphrase opens. That a slot exists says nothing: anybody who can write to the
+//! store can make a slot under each of the 256 names, and a removed slot stays for a while. Live
+//! are the slots that the newest commit lists.
 
 use wyng_archive::Fault;
 use wyng_archive::crypto::{
@@ -14,10 +14,10 @@ use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
 use crate::outcome::internal;
 use crate::world::{Client, Random, Secrets, Store};
 
-/// Slots that are asked for before the first answer is awaited: without it each of the 256 names
-/// costs a way to the store and back.
+/// Number of slots that are asked for before the first answer is awaited: otherwise each of the 256
+/// names would cost a round trip to the store.
 const ASKED_AHEAD: usize = 16;
-/// How often a person may try.
+/// Maximum number of passphrases that a person may try.
 const PASSPHRASE_TRIES: usize = 3;
 
 /// The trial of one passphrase on several slots, cheapest first, the highest number among equals.
@@ -26,7 +26,8 @@ pub(crate) struct SlotTrial {
     slots: std::vec::IntoIter<Slot>,
     tried: u64,
     total: u64,
-    /// A slot that cannot be judged by: its number, and what is wrong with it.
+    /// A slot that is damaged, so that no passphrase can be tried on it: its number, and what is
+    /// wrong.
     damaged: Option<(u8, Fault)>,
 }
 
@@ -43,8 +44,8 @@ impl SlotTrial {
         }
     }
 
-    /// ROOT out of the next slot that the passphrase opens, and the slot; `None` when all were
-    /// tried.
+    /// Tries the slots that are left; returns ROOT and the first slot that the passphrase opens, or
+    /// `None` when all were tried.
     pub(crate) fn next(
         &mut self,
         client: &mut impl Client,
@@ -73,7 +74,7 @@ impl SlotTrial {
         Ok(None)
     }
 
-    /// Why none opened: a passphrase cannot be judged by a damaged slot.
+    /// Why no slot opened: a passphrase that was not tried on a damaged slot may be right.
     pub(crate) fn refused(&self) -> Failure {
         self.damaged
             .map_or(Failure::WrongPassphrase, |(number, fault)| {
@@ -82,7 +83,7 @@ impl SlotTrial {
     }
 }
 
-/// Asks for a passphrase that opens something, and after a wrong one again where a person can be
+/// Asks for a passphrase that `open` accepts; after a wrong one asks again, where a person can be
 /// asked again.
 pub(crate) fn with_passphrase<T>(
     secrets: &mut impl Secrets,
@@ -106,18 +107,18 @@ pub(crate) fn with_passphrase<T>(
     Err(Failure::WrongPassphrase)
 }
 
-/// What lies in the store under the names of slots. Nobody has said yet that any of it is the
-/// archive's.
+/// What lies in the store under the names of slots. No commit has confirmed yet that any of it is
+/// the archive's.
 #[derive(Debug, Default)]
 pub(crate) struct StoredSlots {
-    /// Those whose bytes fit together.
+    /// Slots whose bytes fit together.
     pub sound: Vec<Slot>,
-    /// The numbers of the others, and what is wrong with them.
+    /// The numbers of the other slots, and what is wrong with each.
     pub damaged: Vec<(u8, Fault)>,
 }
 
 impl StoredSlots {
-    /// Nothing lies there.
+    /// Whether nothing lies there.
     pub(crate) fn is_empty(&self) -> bool {
         self.sound.is_empty() && self.damaged.is_empty()
     }
@@ -139,30 +140,35 @@ pub(crate) fn read_slots(
         }
         for number in batch {
             match answer(store, *number)? {
-                Ok(slot) => slots.sound.push(slot),
-                Err(Fault::Missing) => {}
-                Err(fault) => slots.damaged.push((*number, fault)),
+                StoredSlot::Sound(slot) => slots.sound.push(slot),
+                StoredSlot::Faulty(Fault::Missing) => {}
+                StoredSlot::Faulty(fault) => slots.damaged.push((*number, fault)),
             }
         }
     }
     Ok(slots)
 }
 
-/// One slot of the store.
-pub(crate) fn read_slot(
-    store: &mut impl Store,
-    number: u8,
-) -> Result<Result<Slot, Fault>, Failure> {
+/// What lies in the store under the name of one slot.
+pub(crate) enum StoredSlot {
+    /// A slot whose bytes fit together.
+    Sound(Slot),
+    /// No slot, and why.
+    Faulty(Fault),
+}
+
+/// Reads one slot of the store.
+pub(crate) fn read_slot(store: &mut impl Store, number: u8) -> Result<StoredSlot, Failure> {
     ask(store, number)?;
     answer(store, number)
 }
 
-/// `H` of a slot's 224 bytes: by it a commit lists it.
+/// `H` of a slot's 224 bytes, by which a commit lists the slot.
 pub(crate) fn slot_hash(slot: &Slot) -> [u8; 32] {
     *blake3::hash(&slot.encode()).as_bytes()
 }
 
-/// How a damaged slot is told.
+/// The failure that names a damaged slot.
 pub(crate) fn damaged_slot(number: u8, fault: Fault) -> Failure {
     Failure::Damaged {
         class: ObjectClass::Slot,
@@ -172,24 +178,33 @@ pub(crate) fn damaged_slot(number: u8, fault: Fault) -> Failure {
     }
 }
 
+/// What a new slot is to be.
+#[derive(Clone, Copy)]
+pub struct SlotPlan {
+    /// The archive that it opens.
+    pub archive: ArchiveId,
+    /// Its number, which no slot of the archive had before.
+    pub number: u8,
+    /// Whether a person chooses the passphrase.
+    pub kind: SlotKind,
+    /// What a guess at the passphrase costs.
+    pub params: SlotParams,
+}
+
 /// Seals ROOT under a password.
 pub fn new_slot(
     random: &mut impl Random,
-    archive: ArchiveId,
+    plan: SlotPlan,
     root: &Root,
-    number: u8,
-    kind: SlotKind,
-    params: SlotParams,
     password: &Password,
 ) -> Result<Slot, Failure> {
-    let (memory_kib, passes, salt) = (params.memory_kib(), params.passes(), random.draw()?);
     let clear = SlotClear {
-        number,
-        kind,
-        archive,
-        memory_kib,
-        passes,
-        salt,
+        number: plan.number,
+        kind: plan.kind,
+        archive: plan.archive,
+        memory_kib: plan.params.memory_kib(),
+        passes: plan.params.passes(),
+        salt: random.draw()?,
     };
     seal_slot(root, clear, password, NonceSeed(random.draw()?)).map_err(|error| match error {
         SlotError::Memory => Failure::OutOfMemory,
@@ -197,7 +212,7 @@ pub fn new_slot(
     })
 }
 
-/// How a commit lists a slot that was made at `time`.
+/// The entry by which a commit lists a slot that was made at `time`, seconds since 1970 UTC.
 pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
     SlotRef {
         number: slot.clear().number,
@@ -207,7 +222,8 @@ pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
     }
 }
 
-/// What a guess at a passphrase is to cost.
+/// The cost of a guess at a passphrase, in KiB of memory and passes. [`Failure::BadSetting`]
+/// outside of the limits.
 pub(crate) fn slot_params(memory_kib: u32, passes: u32) -> Result<SlotParams, Failure> {
     SlotParams::new(memory_kib, passes).ok_or_else(|| Failure::BadSetting {
         setting: "the cost of the passphrase".into(),
@@ -223,16 +239,14 @@ fn ask(store: &mut impl Store, number: u8) -> Result<(), Failure> {
     )
 }
 
-fn answer(store: &mut impl Store, number: u8) -> Result<Result<Slot, Fault>, Failure> {
+fn answer(store: &mut impl Store, number: u8) -> Result<StoredSlot, Failure> {
     let slot = store
         .answer()?
         .or_fault()
         .and_then(|bytes| Slot::decode(bytes.as_ref()));
-    Ok(slot.and_then(|slot| {
-        if slot.clear().number == number {
-            Ok(slot)
-        } else {
-            Err(Fault::Shape("number"))
-        }
-    }))
+    Ok(match slot {
+        Ok(slot) if slot.clear().number == number => StoredSlot::Sound(slot),
+        Ok(_) => StoredSlot::Faulty(Fault::Shape("number")),
+        Err(fault) => StoredSlot::Faulty(fault),
+    })
 }

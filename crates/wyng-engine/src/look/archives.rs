@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What this machine knows of its archives, reported from the local state alone.
+//! What this machine knows of its archives, reported from the state directory alone.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use wyng_control::{
 use crate::archive::Archive;
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
-use crate::verify::{is_acknowledged, known_damage, tell_acknowledged, verified_time};
+use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified_time};
 use crate::world::{Client, Files, Parts, World};
 
 /// Reports an archive: where it is, how large, and when it was last checked.
@@ -48,7 +48,8 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
     Ok(ExitStatus::Done)
 }
 
-/// Reports the sessions of an archive, or of one volume; with `choice` those that it chooses.
+/// Reports the sessions of an archive, or of one volume; with `choice` only the session of each
+/// volume that it chooses.
 pub fn sessions<P: Parts>(
     world: &mut World<P>,
     name: &str,
@@ -94,7 +95,7 @@ pub fn sessions<P: Parts>(
             size_bytes: volume.size_bytes,
         }))?;
         for session in sessions {
-            tell_session(
+            report_session(
                 &mut world.files,
                 &mut world.client,
                 &mut archive,
@@ -113,7 +114,7 @@ pub fn sessions<P: Parts>(
     }
 }
 
-fn tell_session(
+fn report_session(
     files: &mut impl Files,
     client: &mut impl Client,
     archive: &mut Archive,
@@ -135,7 +136,8 @@ fn tell_session(
     }))
 }
 
-/// Reports of an archive, or of each: its newest sessions, and what a person should know.
+/// Reports the state of an archive, or of every archive: its newest sessions, and what a person
+/// should know.
 pub fn status<P: Parts>(world: &mut World<P>, only: Option<&str>) -> Result<ExitStatus, Failure> {
     let names = match only {
         Some(name) => vec![name.to_owned()],
@@ -155,7 +157,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
             size_bytes: volume.size_bytes,
         }))?;
         if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
-            tell_session(
+            report_session(
                 &mut world.files,
                 &mut world.client,
                 &mut archive,
@@ -180,7 +182,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         }
     }
     let damage = known_damage(&mut world.files, &mut archive)?;
-    tell_acknowledged(&mut world.client, damage.acknowledged)?;
+    report_acknowledged(&mut world.client, damage.acknowledged)?;
     match damage.new {
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),
@@ -201,8 +203,8 @@ pub fn names<P: Parts>(world: &mut World<P>) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Done)
 }
 
-/// Does it for each archive: one that fails is told, and hides no other. The status is the first
-/// failure's.
+/// Does the work for each archive. The failure of one is reported and hides no other; the exit
+/// status is that of the first failure.
 fn each<P: Parts>(
     world: &mut World<P>,
     names: Vec<String>,
@@ -226,7 +228,8 @@ fn each<P: Parts>(
     Ok(exit)
 }
 
-/// Reports where base snapshots may lie, of each archive. The one that is named must be known.
+/// Reports where the base snapshots of every archive may lie. An archive that is named must be
+/// known.
 pub fn snapshots<P: Parts>(
     world: &mut World<P>,
     archive: Option<&str>,
@@ -240,8 +243,8 @@ pub fn snapshots<P: Parts>(
     Ok(ExitStatus::Done)
 }
 
-/// Where an archive's base snapshots may lie. An archive that cannot be opened has its id and what
-/// is remembered all the same.
+/// Reports where an archive's base snapshots may lie. For an archive that cannot be opened, its id
+/// and the remembered places are reported all the same.
 pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let folder = ArchiveFolder::find(&mut world.files, name)?;
     let volumes = Archive::open(&mut world.files, &mut world.secrets, name)
@@ -276,8 +279,8 @@ pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Fa
         .try_for_each(|place| world.client.tell(ToClient::SnapshotOf(place)))
 }
 
-/// What a person keeps on paper: with the passphrase it opens the archive anywhere, and shows that
-/// it was not rolled back.
+/// Reports what a person keeps on paper: with the passphrase it opens the archive anywhere, and
+/// shows that the archive was not rolled back.
 pub fn recovery_sheet<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let head = archive.ledger.head().ok_or(Failure::CacheLost)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Whether the far ends can be reached.
+//! Checks whether the far ends can be reached. No store is read or changed.
 
 use wyng_control::{ExitStatus, Failure, ToClient, Via};
 use wyng_wire::Service;
@@ -7,11 +7,11 @@ use wyng_wire::Service;
 use crate::state::ArchiveFolder;
 use crate::world::{Client, OpenStore, Parts, Store, World};
 
-/// A folder that no machine has.
+/// The address of a store that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
-/// Calls each far end for each service, and has it look for a store that is not there: a helper
-/// that says so has been reached.
+/// Calls each far end for each service, and has it look for a store that does not exist: a helper
+/// that says so has been reached. Without `vias`, those of every archive are called.
 pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
     mut vias: Vec<Via>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Restoring around damage: zeros where no pack has the bytes any more, and a list of these ranges.
-//! Every other byte is as exact as ever.
+//! Every other byte is exact.
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{ContentTree, Node, SessionEntry};
@@ -11,9 +11,9 @@ use crate::archive::{Archive, EveryNode, content_root};
 use crate::bits::Bits;
 use crate::world::{Client, Files};
 
-/// Ranges in one message.
+/// Maximum number of ranges in one message.
 const RANGES_PER_MESSAGE: usize = 1000;
-/// Children of a node.
+/// Number of children of a node.
 const FAN_OUT: u64 = 32;
 
 /// Lets lost content nodes read as holes for the rest of the command.
@@ -46,8 +46,8 @@ pub(super) fn below_lost_nodes(
     Ok(lost)
 }
 
-/// The same, and the chunks among these that no pack is known to have: a restore may find some of
-/// them all the same.
+/// The chunks of a session that lie below lost nodes, and those among `wanted` that no sound pack
+/// is known to have. A restore may find some of them all the same.
 pub(super) fn known_lost(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -67,8 +67,8 @@ pub(super) fn known_lost(
     Ok(lost)
 }
 
-/// Reports the ranges in which zeros stand for lost bytes; returns the number of these bytes.
-pub(super) fn tell_lost(
+/// Reports the ranges in which zeros replace lost bytes; returns the number of these bytes.
+pub(super) fn report_lost(
     client: &mut impl Client,
     volume: &str,
     session: &SessionEntry,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What differs between a session and another one, by their ids alone; or between a session and the
-//! volume as it is on this machine, all of which is read. Nothing is fetched, and no passphrase is
-//! needed.
+//! What differs between two sessions, by their ids alone; or between a session and the volume as it
+//! is on this machine, which is read whole. Nothing is fetched, and no passphrase is needed.
 
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use wyng_control::{
     ToClient, path_text,
 };
 
-use super::differences::{self, Compared, Comparison, Place, Reading};
+use super::differences::{self, Compared, Comparison, Place};
+use super::reading::Reading;
 use crate::archive::{Archive, content_root};
 use crate::bits::Bits;
 use crate::outcome::{internal, report};
@@ -21,9 +21,9 @@ use crate::pool::Pool;
 use crate::state::{Origins, Said};
 use crate::world::{Client, Errno, Files, Parts, Volumes, World};
 
-/// Ranges in one message to the client.
+/// Maximum number of ranges in one message.
 const PAGE_RANGES: usize = 1000;
-/// The number of the one source.
+/// The number of the only source.
 const ITEM: u32 = 0;
 
 /// What a comparison was asked for.
@@ -32,13 +32,13 @@ pub struct DiffRequest {
     pub archive: String,
     /// The volume, and how its place is named.
     pub source: BackupSource,
-    /// Which session of it.
+    /// Which session of the volume.
     pub session: SessionChoice,
-    /// With what.
+    /// What the session is compared with.
     pub with: CompareWith,
 }
 
-/// What it is compared with, and where they differ.
+/// Where a session and what it is compared with differ.
 struct Found {
     differing: Bits,
     with: Option<i64>,
@@ -47,7 +47,7 @@ struct Found {
     damaged_bytes: u64,
 }
 
-/// Compares, and tells the ranges that differ.
+/// Compares, and reports the ranges that differ.
 pub fn compare<P: Parts>(
     world: &mut World<P>,
     request: &DiffRequest,
@@ -73,10 +73,10 @@ pub fn compare<P: Parts>(
             found?
         }
     };
-    tell(&mut world.client, &volume, &session, &found)
+    report_differences(&mut world.client, &volume, &session, &found)
 }
 
-/// By ids alone.
+/// Compares two sessions by their ids alone.
 fn with_session(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -108,8 +108,8 @@ fn with_session(
     })
 }
 
-/// By reading the volume. What a base snapshot says is the same is read too: where it differs, the
-/// disk is failing.
+/// Compares a session with the volume on this machine, by reading it. What a base snapshot says is
+/// the same is read too: where it differs, the disk is failing.
 fn with_local<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -235,7 +235,7 @@ fn unreadable(
     }
 }
 
-/// What only the larger one has differs.
+/// Notes as differing what only the larger of the two has.
 fn resized(differing: &mut Bits, session: &SessionEntry, other_bytes: u64) {
     let chunk_size = u64::from(session.chunk_size_bytes);
     let (least, most) = (
@@ -247,7 +247,8 @@ fn resized(differing: &mut Bits, session: &SessionEntry, other_bytes: u64) {
     }
 }
 
-fn tell(
+/// Reports the ranges that differ, and the sums.
+fn report_differences(
     client: &mut impl Client,
     volume: &VolumeEntry,
     session: &SessionEntry,

@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where what is on this machine differs from a session. A base snapshot and two trees tell at once
+//! Where what is on this machine differs from a session. A base snapshot and two trees show at once
 //! where to look first; but that something is the same is known only when it was read and named.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use wyng_archive::crypto::{Coder, Domain, Id};
+use wyng_archive::crypto::{Domain, Id};
 use wyng_archive::format::{ContentTree, SessionEntry, VolumeEntry};
 use wyng_archive::plan::{diff, get};
 use wyng_control::{BaseLabel, Failure};
 
 use crate::archive::{Archive, content_root};
-use crate::backup::{BaseWalk, ChunkRanges, KnownBase, Samples, find_base};
+use crate::backup::{ChunkRanges, KnownBase, Samples, find_base};
 use crate::bits::Bits;
 use crate::naming::name_chunk;
-use crate::pool::{Pool, Ticket};
 use crate::room::{BLOCK_BYTES, Room};
 use crate::store::is_in_cache;
 use crate::world::{Client, Errno, Files, Parts, Volumes, World};
-
-/// What is read at once; a worker names it.
-const BATCH_BYTES: u64 = 1 << 20;
 
 /// Where what is there is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +31,13 @@ pub(super) enum Place {
 
 /// Something that is there, and the session that it is compared with.
 pub(super) struct Comparison<'a> {
-    /// The number under which what is there is read.
+    /// The number of the source or target that is read.
     pub item: u32,
-    /// Where that is.
+    /// Where it is read.
     pub place: Place,
-    /// Its size.
+    /// Its size, bytes.
     pub there_bytes: u64,
-    /// What its base snapshot is of, and that one's size.
+    /// What its base snapshot is of, and the snapshot's size in bytes.
     pub base: Option<(BaseLabel, u64)>,
     /// The volume.
     pub volume: &'a VolumeEntry,
@@ -55,18 +50,18 @@ pub(super) struct Comparison<'a> {
 /// One chunk that was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// Its number.
+    /// Its number in the volume.
     pub index: u64,
     /// What the session has there.
     pub expected: Option<Id>,
-    /// What was found.
+    /// What was found there.
     pub found: Found,
 }
 
 /// What was found where a chunk of a session belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Just that chunk; it was read.
+    /// That very chunk; it was read.
     Same,
     /// Something else; it was read.
     Other,
@@ -81,9 +76,11 @@ pub(super) struct Batch {
     /// The chunks.
     pub chunks: Vec<Compared>,
     /// The first chunk whose bytes are in the room.
-    first: u64,
-    chunk_size: u64,
-    room: Room,
+    pub first: u64,
+    /// The session's, bytes.
+    pub chunk_size: u64,
+    /// The bytes, from the first chunk on.
+    pub room: Room,
 }
 
 impl Batch {
@@ -103,8 +100,8 @@ impl Batch {
 }
 
 impl Comparison<'_> {
-    /// Chunks outside of which a base snapshot says that all is the same; `None` without a base
-    /// snapshot that can be compared.
+    /// Chunks that may differ: a base snapshot says that all others are the same. `None` without a
+    /// base snapshot that can be compared.
     pub(super) fn suspects<P: Parts>(
         &self,
         world: &mut World<P>,
@@ -166,18 +163,20 @@ impl Comparison<'_> {
         }
     }
 
-    fn next_data(&self, volumes: &mut impl Volumes, offset: u64) -> Option<(u64, u64)> {
+    /// The next range at or after `offset` that may hold data, bytes.
+    pub(super) fn next_data(&self, volumes: &mut impl Volumes, offset: u64) -> Option<(u64, u64)> {
         let found = match self.place {
             Place::Nowhere => Ok(None),
             Place::Source => volumes.next_data(self.item, offset),
             Place::Target => volumes.next_target_data(self.item, offset),
         };
-        // Where holes cannot be told, all is read.
+        // Where holes are not known, everything is read.
         found.unwrap_or(Some((offset, u64::MAX)))
     }
 
-    /// Fills the room from `offset`: what is past the end of what is there is zeros.
-    fn fill(
+    /// Fills the part `within` of the room, which begins at `offset` as a whole. What is past the end
+    /// of what is there becomes zeros.
+    pub(super) fn fill(
         &self,
         volumes: &mut impl Volumes,
         offset: u64,
@@ -204,7 +203,8 @@ impl Comparison<'_> {
         };
         let expected = usize_of(self.there_bytes.saturating_sub(part_offset)).min(length);
         if read < expected {
-            return Err(SHORT);
+            // What ends before its size is as good as unreadable.
+            return Err(Errno::IO);
         }
         let zeros = begin.saturating_add(read.min(length))..begin.saturating_add(length);
         room.bytes_mut().get_mut(zeros).unwrap_or_default().fill(0);
@@ -212,236 +212,8 @@ impl Comparison<'_> {
     }
 }
 
-/// What ends before its size is as good as unreadable: `EIO`.
-const SHORT: Errno = Errno(5);
-
-/// How far a comparison is. Workers name what was read while more is read.
-pub(super) struct Reading {
-    walk: BaseWalk,
-    /// Chunks below it were taken up.
-    next: u64,
-    /// What is known of the holes of what is there.
-    data: Option<Range<u64>>,
-    at_end: bool,
-    under_way: VecDeque<UnderWay>,
-    spare: Vec<Room>,
-    /// Bytes that were read.
-    pub read_bytes: u64,
-}
-
-/// A batch that is being named.
-struct UnderWay {
-    chunks: Vec<(u64, Option<Id>, Option<Errno>)>,
-    first: u64,
-    /// `None`: nothing was read, as all of it is a hole.
-    named: Option<Ticket<(Room, Vec<Option<Id>>)>>,
-}
-
-impl Reading {
-    /// At the begin of a session.
-    pub(super) fn of(session: &SessionEntry) -> Self {
-        Self {
-            walk: BaseWalk::new(&content_root(session)),
-            next: 0,
-            data: None,
-            at_end: false,
-            under_way: VecDeque::new(),
-            spare: Vec::new(),
-            read_bytes: 0,
-        }
-    }
-
-    /// Chunks below it were compared, or are none of those that are.
-    pub(super) fn position(&self) -> u64 {
-        self.under_way
-            .front()
-            .map_or(self.next, |batch| batch.first)
-    }
-
-    /// Takes back the room of a batch.
-    pub(super) fn give_back(&mut self, batch: Batch) {
-        self.spare.push(batch.room);
-    }
-
-    /// The next chunks that `runs` gives out, compared; `None` when all were. `runs` gives the
-    /// first run of chunk numbers at or after one. Chunks that are holes on both sides are passed
-    /// over, and nothing is said of them.
-    pub(super) fn next<P: Parts>(
-        &mut self,
-        world: &mut World<P>,
-        archive: &mut Archive,
-        pool: &mut Pool,
-        comparison: &Comparison<'_>,
-        runs: &dyn Fn(u64) -> Option<Range<u64>>,
-    ) -> Result<Option<Batch>, Failure> {
-        while !self.at_end && self.under_way.len() <= pool.width() {
-            match self.begin_batch(world, archive, pool, comparison, runs)? {
-                Some(batch) => self.under_way.push_back(batch),
-                None => self.at_end = true,
-            }
-        }
-        let Some(batch) = self.under_way.pop_front() else {
-            return Ok(None);
-        };
-        let (room, names) = batch
-            .named
-            .map_or_else(|| Ok((Room::default(), Vec::new())), Ticket::wait)?;
-        let is_hole = names.is_empty();
-        let names = names.into_iter().chain(std::iter::repeat(None));
-        let compare =
-            |((index, expected, errno), name): ((u64, Option<Id>, Option<Errno>), Option<Id>)| {
-                let found = match errno {
-                    Some(errno) => Found::Unreadable(errno),
-                    None if is_hole => Found::Hole,
-                    None if name == expected => Found::Same,
-                    None => Found::Other,
-                };
-                Compared {
-                    index,
-                    expected,
-                    found,
-                }
-            };
-        let chunks = batch.chunks.into_iter().zip(names).map(compare).collect();
-        let chunk_size = u64::from(comparison.session.chunk_size_bytes);
-        Ok(Some(Batch {
-            chunks,
-            first: batch.first,
-            chunk_size,
-            room,
-        }))
-    }
-
-    fn begin_batch<P: Parts>(
-        &mut self,
-        world: &mut World<P>,
-        archive: &mut Archive,
-        pool: &mut Pool,
-        comparison: &Comparison<'_>,
-        runs: &dyn Fn(u64) -> Option<Range<u64>>,
-    ) -> Result<Option<UnderWay>, Failure> {
-        let chunk_size = u64::from(comparison.session.chunk_size_bytes);
-        let most = (BATCH_BYTES / chunk_size).max(1);
-        while let Some(run) = runs(self.next) {
-            let credential = &archive.credential;
-            let expected = self
-                .walk
-                .peek_in(&run, &mut world.files, &mut archive.cache, credential)?
-                .map_or(run.end, |(index, _)| index);
-            let data = self.data_chunks(&mut world.volumes, comparison, run.start, chunk_size);
-            let begin = expected.min(data.start);
-            if begin >= run.end {
-                self.next = run.end;
-                continue;
-            }
-            let is_hole = begin < data.start;
-            let end = run.end.min(begin.saturating_add(most)).min(if is_hole {
-                data.start
-            } else {
-                data.end
-            });
-            self.next = end;
-            let mut chunks = Vec::new();
-            if is_hole {
-                while let Some((index, id)) = self.walk.next_in(
-                    &(begin..end),
-                    &mut world.files,
-                    &mut archive.cache,
-                    credential,
-                )? {
-                    chunks.push((index, Some(id), None));
-                }
-                return Ok(Some(UnderWay {
-                    chunks,
-                    first: begin,
-                    named: None,
-                }));
-            }
-            for index in begin..end {
-                let only = index..index.saturating_add(1);
-                let id = self
-                    .walk
-                    .next_in(&only, &mut world.files, &mut archive.cache, credential)?
-                    .map(|(_, id)| id);
-                chunks.push((index, id, None));
-            }
-            return self
-                .read_batch(&mut world.volumes, pool, comparison, chunks, begin)
-                .map(Some);
-        }
-        Ok(None)
-    }
-
-    /// Reads whole chunks that follow each other. Where that fails, each is tried alone.
-    fn read_batch(
-        &mut self,
-        volumes: &mut impl Volumes,
-        pool: &mut Pool,
-        comparison: &Comparison<'_>,
-        mut chunks: Vec<(u64, Option<Id>, Option<Errno>)>,
-        first: u64,
-    ) -> Result<UnderWay, Failure> {
-        let chunk_size = u64::from(comparison.session.chunk_size_bytes);
-        let offset = first.saturating_mul(chunk_size);
-        let end = first
-            .saturating_add(chunks.len() as u64)
-            .saturating_mul(chunk_size)
-            .min(comparison.session.size_bytes);
-        let length = usize_of(end.saturating_sub(offset));
-        let mut room = self.spare.pop().unwrap_or_default();
-        room.resize(length);
-        self.read_bytes = self.read_bytes.saturating_add(length as u64);
-        let step = usize_of(chunk_size);
-        if comparison
-            .fill(volumes, offset, &mut room, 0..length)
-            .is_err()
-        {
-            for ((_, _, errno), begin) in chunks.iter_mut().zip((0..length).step_by(step)) {
-                let within = begin..begin.saturating_add(step).min(length);
-                *errno = comparison.fill(volumes, offset, &mut room, within).err();
-            }
-        }
-        let domain = Arc::clone(comparison.domain);
-        let name = move |_: &mut Coder| {
-            let names = room
-                .bytes()
-                .chunks(step)
-                .map(|chunk| name_chunk(&domain, chunk))
-                .collect();
-            (room, names)
-        };
-        Ok(UnderWay {
-            chunks,
-            first,
-            named: Some(pool.run(name)?),
-        })
-    }
-
-    /// The next chunks at or after `index` that may hold data; none: an empty range at the end of
-    /// numbers.
-    fn data_chunks(
-        &mut self,
-        volumes: &mut impl Volumes,
-        comparison: &Comparison<'_>,
-        index: u64,
-        chunk_size: u64,
-    ) -> Range<u64> {
-        let offset = index.saturating_mul(chunk_size);
-        if self.data.as_ref().is_none_or(|data| data.end <= offset) {
-            let found = comparison.next_data(volumes, offset);
-            self.data = Some(found.map_or(u64::MAX..u64::MAX, |(begin, end)| begin..end));
-        }
-        let data = self.data.clone().unwrap_or(u64::MAX..u64::MAX);
-        if data.start == u64::MAX {
-            u64::MAX..u64::MAX
-        } else {
-            (data.start / chunk_size).max(index)..data.end.div_ceil(chunk_size)
-        }
-    }
-}
-
-/// Reads a few chunks outside of the suspects; whether all are what the session has. One that
-/// cannot be read is not.
+/// Reads a few chunks outside of the suspects; returns whether all of them are what the session has.
+/// A chunk that cannot be read is not.
 pub(super) fn samples_hold<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -474,7 +246,7 @@ pub(super) fn samples_hold<P: Parts>(
     Ok(true)
 }
 
-/// Never more than a batch.
-fn usize_of(bytes: u64) -> usize {
+/// A number of bytes that is never more than a batch.
+pub(super) fn usize_of(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

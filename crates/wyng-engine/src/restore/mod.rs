@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! From a session to a target, and what is there already.
+//! Restoring a session to a target, and comparing it with what is there. The store is only read.
 
 mod around;
+mod behind;
+mod changes;
 mod diff;
 mod differences;
+mod estimate;
+mod plan;
+mod read_back;
+mod reading;
 mod replace;
 mod run;
+mod stream;
+mod target;
+mod undo;
+mod volume;
 mod walk;
 
 pub use diff::{DiffRequest, compare};
-pub use run::{RestoreRequest, restore};
+pub use plan::RestoreRequest;
+pub use run::restore;

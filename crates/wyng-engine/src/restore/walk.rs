@@ -10,11 +10,11 @@ use crate::archive::{Archive, content_root};
 use crate::store::Wanted;
 use crate::world::{Client, Files};
 
-/// So much of a volume is sorted by place before it is read. A stream holds at most two of these in
-/// memory.
+/// Bytes of a volume that are sorted by place before they are read. A stream holds at most two such
+/// windows in memory.
 pub(super) const WINDOW_BYTES: u64 = 16 << 20;
 
-/// An interrupt is heard after so many chunks of a walk that reads local nodes alone.
+/// Number of chunks after which a walk over cached nodes hears an interrupt.
 const LOOK_UP_EVERY: u64 = 4096;
 
 /// Visits every chunk of a session that is not a hole, in ascending order.
@@ -36,7 +36,7 @@ pub(super) fn for_each_chunk(
     Ok(())
 }
 
-/// Bytes of a session that are not in holes.
+/// Number of bytes of a session outside of its holes.
 pub(super) fn data_bytes(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -51,7 +51,7 @@ pub(super) fn data_bytes(
     Ok(bytes)
 }
 
-/// The next chunks that are to be fetched together, ascending; none at the end.
+/// The next chunks that are to be fetched together, ascending; empty at the end.
 pub(super) fn next_window(
     files: &mut impl Files,
     archive: &mut Archive,

@@ -13,16 +13,16 @@ use crate::state::{Acknowledged, SessionKey};
 use crate::store::{is_damaged, what_it_lacks};
 use crate::world::{Client, Files, Parts, World};
 
-/// What is known to be damaged, and what of it was acknowledged.
+/// Damage that this machine knows of.
 #[derive(Default)]
 pub(crate) struct KnownDamage {
-    /// How much a person has not seen.
+    /// Number of damaged objects that nobody has acknowledged.
     pub new: u64,
-    /// What was seen, in words.
+    /// What was acknowledged, a description each.
     pub acknowledged: Vec<String>,
 }
 
-/// Acknowledges all damage that is known now, and tells what that is.
+/// Acknowledges all damage that is known now, and reports what that is.
 pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let held = archive.ledger.notes.held_packs().len();
@@ -64,8 +64,8 @@ pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitSta
     archive.ledger.acknowledged = acknowledged;
     archive.ledger.write(&mut world.files, &archive.folder)?;
     let known = known_damage(&mut world.files, &mut archive)?;
-    tell_acknowledged(&mut world.client, known.acknowledged)?;
-    // What did not fit stays a failure.
+    report_acknowledged(&mut world.client, known.acknowledged)?;
+    // Damage that did not fit stays a failure.
     if fits {
         Ok(ExitStatus::Done)
     } else {
@@ -73,8 +73,8 @@ pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitSta
     }
 }
 
-/// Tells what was acknowledged, a line each.
-pub(crate) fn tell_acknowledged(
+/// Reports what was acknowledged, a line each.
+pub(crate) fn report_acknowledged(
     client: &mut impl Client,
     acknowledged: Vec<String>,
 ) -> Result<(), Failure> {
@@ -83,7 +83,7 @@ pub(crate) fn tell_acknowledged(
         .try_for_each(|what| client.tell(ToClient::Acknowledged { what }))
 }
 
-/// Sessions that need what only lost packs hold, and commits and slots that are missing.
+/// Finds sessions that need what only lost packs hold, and commits and slots that are missing.
 pub(crate) fn known_damage(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -136,7 +136,7 @@ pub(crate) fn known_damage(
     Ok(damage)
 }
 
-/// Was it seen that the session lacks just what it lacks?
+/// Whether a person has acknowledged that the session lacks exactly what it lacks.
 pub(crate) fn is_acknowledged(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -151,7 +151,7 @@ pub(crate) fn is_acknowledged(
     Ok(lacks.is_some_and(|lacks| archive.ledger.acknowledged.has_session(&key, &lacks)))
 }
 
-/// Was it seen that just this list of sessions is lost?
+/// Whether a person has acknowledged that exactly this session table is lost.
 pub(super) fn is_list_acknowledged(archive: &Archive, volume: &VolumeEntry) -> bool {
     archive
         .ledger
@@ -159,7 +159,7 @@ pub(super) fn is_list_acknowledged(archive: &Archive, volume: &VolumeEntry) -> b
         .has_session(&list_key(volume), &list_root(volume))
 }
 
-/// Forgets what was acknowledged and is damage no more: should it come again, it is new.
+/// Forgets what was acknowledged and is no damage any more: should it come again, it is new.
 pub(super) fn forget_what_healed(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -205,8 +205,8 @@ pub(super) fn forget_what_healed(
     archive.ledger.write(files, &archive.folder)
 }
 
-/// A lost list stands among the sessions under generation 0, which brings none, with the root that
-/// it had.
+/// The key of a lost session table: generation 0, which no session has. What it lacks is the root
+/// that the table had.
 fn list_key(volume: &VolumeEntry) -> SessionKey {
     (volume.id, 0)
 }

@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the store has, compared with what it must have.
+//! What the store has, compared with what it must have. Nothing in the store is changed.
 
 mod acknowledge;
-mod check;
+mod completeness;
+mod findings;
+mod foreign;
+mod head;
+mod opener;
+mod packs;
+mod problems;
+mod run;
+mod scope;
+mod times;
 
 pub use acknowledge::acknowledge;
-pub(crate) use acknowledge::{is_acknowledged, known_damage, tell_acknowledged};
-pub use check::{VerifyRequest, verified_time, verify};
+pub(crate) use acknowledge::{is_acknowledged, known_damage, report_acknowledged};
+pub use run::{VerifyRequest, verify};
+pub use times::verified_time;

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Whoever asked for the command: what is reported to it, and whether it interrupted.
+//! The client that asked for the command: what is reported to it, and whether it interrupted.
 
 use wyng_control::{Failure, Progress, ToClient};
 
-/// See the module's first line.
+/// The client of the running command.
 pub trait Client {
-    /// Whose process asked for the command.
+    /// The user id of the process that asked for the command.
     fn uid(&self) -> u32;
-    /// Whether the command is to begin anew: it waited for a passphrase while others waited for it.
+    /// Whether the command is to begin anew, because it waited for a passphrase while other
+    /// commands waited for their turn.
     fn has_given_back(&self) -> bool {
         false
     }
-    /// Tells the client a result.
+    /// Reports a result to the client.
     fn tell(&mut self, event: ToClient) -> Result<(), Failure>;
-    /// Tells the client how far it is; called often, told seldom.
+    /// Reports how far the command is. Called often; few calls reach the client.
     fn progress(&mut self, progress: Progress);
-    /// Did the person interrupt?
+    /// Whether the person has interrupted.
     fn cancelled(&mut self) -> bool;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The clocks of this machine, and what its processor and memory did for this process.
+//! The clocks of this machine, and how much processor time and memory this process used.
 
-/// See the module's first line.
+/// Clocks, and counters of this process.
 pub trait Clock {
     /// Nanoseconds since 1970 UTC by the wall clock.
     fn wall_nanos(&mut self) -> u64;
@@ -11,7 +11,7 @@ pub trait Clock {
     }
     /// Nanoseconds of a clock that only goes forward.
     fn monotonic_nanos(&mut self) -> u64;
-    /// CPU time of this process so far, microseconds.
+    /// Processor time that this process has used, microseconds.
     fn cpu_micros(&mut self) -> u64;
     /// Peak of the memory of this process, bytes; 0: not measured.
     fn peak_bytes(&mut self) -> u64 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that the engine meets, one trait a kind: a function's signature says what it may
-//! touch.
+//! Everything that the engine meets, one trait for each kind: a function's signature says what it
+//! may touch.
 //!
-//! Each call is a point at which a test may stop the engine; so no call does two things that a
-//! crash could part.
+//! Each call is a point at which a test may stop the engine; so no call does two things between
+//! which a crash could fall.
 
 mod client;
 mod clock;
@@ -25,43 +25,43 @@ pub use volumes::{
 
 /// The types of a world's parts.
 pub trait Parts {
-    /// Clocks and counters.
+    /// Clocks, and counters of this process.
     type Clock: Clock;
-    /// Randomness.
+    /// Secrets and nonces are drawn from it.
     type Random: Random;
-    /// The local state.
+    /// Files of the state directory.
     type Files: Files;
-    /// The far end.
+    /// The store, by way of a far end.
     type Store: Store;
-    /// Sources and targets.
+    /// Sources, targets and base snapshots.
     type Volumes: Volumes;
-    /// Passphrases and keys.
+    /// Passphrases, and keys that are kept.
     type Secrets: Secrets;
-    /// Whoever asked for the command.
+    /// The client that asked for the command.
     type Client: Client;
 }
 
-/// What one command meets. A function that needs one or two parts takes these alone.
+/// The parts that one command meets. A function that needs one or two parts takes these alone.
 pub struct World<P: Parts> {
-    /// Clocks and counters.
+    /// Clocks, and counters of this process.
     pub clock: P::Clock,
-    /// Randomness.
+    /// Secrets and nonces are drawn from it.
     pub random: P::Random,
-    /// The local state.
+    /// Files of the state directory.
     pub files: P::Files,
-    /// The far end.
+    /// The store, by way of a far end.
     pub store: P::Store,
-    /// Sources and targets.
+    /// Sources, targets and base snapshots.
     pub volumes: P::Volumes,
-    /// Passphrases and keys.
+    /// Passphrases, and keys that are kept.
     pub secrets: P::Secrets,
-    /// Whoever asked for the command.
+    /// The client that asked for the command.
     pub client: P::Client,
 }
 
 impl<P: Parts> World<P> {
-    /// Peaks of the memory of this process and of those that it hears of, with what was on its way
-    /// to the far end, bytes.
+    /// Sum of the peaks of memory: of this process, of the roles that report theirs, and of the
+    /// blobs on their way to the far end, bytes.
     pub fn peak_bytes(&mut self) -> u64 {
         [self.store.peak_bytes(), self.volumes.peak_bytes()]
             .into_iter()
@@ -69,5 +69,5 @@ impl<P: Parts> World<P> {
     }
 }
 
-/// Room for one blob of a world's store.
+/// A buffer for one blob of a world's store.
 pub type Buffer<P> = <<P as Parts>::Store as Store>::Buffer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The far end: one push and one fetch of a store.
+//! The store, by way of a far end: at most one push and one fetch at a time.
 
 use wyng_archive::Fault;
 use wyng_control::{Failure, Via};
@@ -20,30 +20,30 @@ pub enum Kept {
     Unknown,
 }
 
-/// A receipt: PUT `number` ended so. Receipts come in the order of the numbers.
+/// How a PUT ended. Receipts come in the order of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// As [`Store::put`] gave it.
+    /// The number that [`Store::put`] gave.
     pub number: u64,
-    /// How it ended.
+    /// What lies under the name now.
     pub kept: Kept,
 }
 
-/// What became of a request to read.
+/// The answer to a request to read.
 pub enum Fetched<B> {
-    /// Just the bytes that were asked for.
+    /// Exactly the bytes that were asked for.
     Bytes(B),
     /// There is no such blob.
     Missing,
-    /// The blob is shorter than what was asked for.
+    /// The blob is shorter than the range that was asked for.
     Short,
-    /// There is something that cannot be read: what is wrong with it.
+    /// Something is there that cannot be read: what is wrong with it.
     Unreadable(Fault),
 }
 
 impl<B> Fetched<B> {
-    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; others may be
-    /// sound.
+    /// The bytes, or what is wrong with the blob. That is damage of this blob alone; other blobs
+    /// may be sound.
     pub fn or_fault(self) -> Result<B, Fault> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -82,9 +82,9 @@ pub enum Wait {
     UntilThere,
 }
 
-/// See the module's first line.
+/// Pushes blobs to a store, and fetches them.
 pub trait Store {
-    /// Room that is filled and then sent.
+    /// A buffer that is filled and then sent.
     type Buffer: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
     /// Bytes that came back.
     type Bytes: AsRef<[u8]> + Send + Sync + 'static;
@@ -97,10 +97,10 @@ pub trait Store {
         address: &str,
         open: OpenStore,
     ) -> Result<(), Failure>;
-    /// Room for one blob. What it holds at first is zeros, or a blob that was sent.
+    /// A buffer for one blob. It holds zeros, or a blob that was sent.
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
-    /// Sends the first `length_bytes` under a name and gives the number of the PUT, counted from 1.
-    /// Waits while the window is full.
+    /// Sends the first `length_bytes` of a buffer under a name and returns the number of the PUT,
+    /// counted from 1. Waits while the window is full.
     fn put(
         &mut self,
         name: BlobName,
@@ -111,29 +111,29 @@ pub trait Store {
     /// The next receipt; `None` if there is none, or none yet. A store that is full, refuses or
     /// fails is an error.
     fn receipt(&mut self, wait: Wait) -> Result<Option<Receipt>, Failure>;
-    /// The bytes of the PUT whose receipt was the last one, if the store did not take them because
-    /// the name was taken; once.
+    /// The bytes of the PUT of the last receipt, if the store did not take them because the name
+    /// was taken. They are given back once.
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
-    /// Ends the push: the far end has everything and said so.
+    /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
-    /// Asks for a range of a blob; answers come in the order of the questions.
+    /// Asks for a range of a blob; answers come in the order of the requests.
     fn request(
         &mut self,
         name: BlobName,
         offset_bytes: u32,
         length_bytes: u32,
     ) -> Result<(), Failure>;
-    /// The answer to the oldest question.
+    /// The answer to the oldest request.
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
-    /// What lies under a name; nothing of it is read.
+    /// What lies under a name, of which nothing is read.
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure>;
-    /// All blobs of the store, with their lengths, and whether every part of the store could be
-    /// listed. Only a claim.
+    /// Visits every blob of the store with its length in bytes; returns whether every part of the
+    /// store could be listed. All of it is only a claim.
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
-    /// Peak of the memory of the role that carries blobs, and of the blobs that were on their way,
-    /// bytes; 0: not measured.
+    /// Peak of the memory of the role that carries blobs, with the blobs on their way, bytes; 0:
+    /// not measured.
     fn peak_bytes(&self) -> u64 {
         0
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The client of the command, by way of control.
+//! The client of the command, by way of control. Results all go to it, progress only as often as a
+//! person can see.
 
 use std::time::{Duration, Instant};
 
@@ -9,29 +10,29 @@ use super::control::SharedControl;
 use crate::ipc::KeyholderToControl;
 use wyng_engine::world::Client;
 
-/// Updates faster than this are not visible; a new phase or volume is reported at once, and so is an
-/// end.
+/// Minimum time between two progress messages: faster updates are not visible. A new phase or
+/// volume, and an end, are reported at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// See the module's first line.
+/// The client of the running command.
 pub struct ClientOfCommand {
     control: SharedControl,
-    /// What progress was told last, and when.
-    told_progress: Option<(Phase, Option<String>, Instant)>,
+    /// The phase and volume of the last progress message, and when it was sent.
+    last_progress: Option<(Phase, Option<String>, Instant)>,
 }
 
 impl ClientOfCommand {
-    /// Over the wire to control.
+    /// A client over the wire to control.
     pub(super) fn new(control: SharedControl) -> Self {
         Self {
             control,
-            told_progress: None,
+            last_progress: None,
         }
     }
 
-    /// The command has ended.
+    /// Forgets what was reported of a command that has ended.
     pub(super) fn end_command(&mut self) {
-        self.told_progress = None;
+        self.last_progress = None;
     }
 }
 
@@ -52,19 +53,19 @@ impl Client for ClientOfCommand {
 
     fn progress(&mut self, progress: Progress) {
         let is_new = self
-            .told_progress
+            .last_progress
             .as_ref()
-            .is_none_or(|(phase, volume, told)| {
+            .is_none_or(|(phase, volume, sent)| {
                 *phase != progress.phase
                     || *volume != progress.volume
-                    || told.elapsed() >= PROGRESS_EVERY
+                    || sent.elapsed() >= PROGRESS_EVERY
             });
         let is_end = progress.total_bytes > 0 && progress.done_bytes >= progress.total_bytes;
         if !is_new && !is_end {
             return;
         }
-        self.told_progress = Some((progress.phase, progress.volume.clone(), Instant::now()));
-        // A client that is gone is noticed at the next question or result.
+        self.last_progress = Some((progress.phase, progress.volume.clone(), Instant::now()));
+        // A client that is gone is noticed at the next prompt or result.
         let _ = self.tell(ToClient::Progress(progress));
     }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The kernel's clocks, and what it counts of this process.
+//! The kernel's clocks, and what the kernel counts for this process.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use wyng_engine::world::Clock;
 
-/// See the module's first line.
+/// The kernel's clocks.
 pub struct KernelClock {
     started: Instant,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The wire to control, which every part that waits hears meanwhile: a cancel, a lock, the end of a
-//! far end, and answers about the client of the command.
+//! The wire to control, which every part hears while it waits: a cancel, a lock, the end of a far
+//! end, and answers about the client of the command.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,12 +22,12 @@ use crate::ipc::{
 /// The wire to control.
 pub type ControlWire = Wire<KeyholderToControl, ControlToKeyholder>;
 
-/// What the parts of one world share.
+/// The wire to control, shared by the parts of one world.
 #[derive(Clone)]
 pub(super) struct SharedControl(Rc<RefCell<Control>>);
 
 impl SharedControl {
-    /// Over this wire. `names` shows the state folder.
+    /// Shares a wire. `names` is a view of the state directory.
     pub(super) fn new(wire: ControlWire, names: StateFiles) -> Self {
         Self(Rc::new(RefCell::new(Control::new(wire, names))))
     }
@@ -38,25 +38,25 @@ impl SharedControl {
     }
 }
 
-/// See the module's first line.
+/// The wire to control, and what was heard on it.
 pub(super) struct Control {
     wire: ControlWire,
-    /// For the archive that a lock names.
+    /// Finds the archive that a lock names.
     names: StateFiles,
     /// When the person interrupted.
     pub(super) cancelled: Option<Instant>,
     /// Whose process asked for the command.
     pub(super) client_uid: u32,
     from_control: VecDeque<Received<ControlToKeyholder>>,
-    /// What control has not taken yet.
+    /// Messages that control has not taken yet.
     to_control: VecDeque<Encoded<KeyholderToControl>>,
     /// Services whose far end runs.
     pub(super) running: HashSet<Service>,
-    /// How each service's last far end ended, once it has; none: well.
+    /// How the last far end of each service ended, once it has; `None`: well.
     pub(super) ended: HashMap<Service, Option<Failure>>,
-    /// What was asked of the person.
+    /// What the person was asked.
     pub(super) prompts: Prompts,
-    /// What `unlock` keeps.
+    /// The keys that `unlock` keeps.
     pub(super) keys: Keys,
 }
 
@@ -122,7 +122,7 @@ impl Control {
                         .map_err(|_| Fatal::Gone(self.wire.peer()))?;
                 }
                 ControlToKeyholder::Abandon { turn } => self.prompts.abandon(turn),
-                // What belongs to the job before, and came when it had ended.
+                // A message about the previous job that came after its end.
                 ControlToKeyholder::FarEndEnded { service, .. } => {
                     self.running.remove(&service);
                 }
@@ -132,7 +132,7 @@ impl Control {
         }
     }
 
-    /// The job has ended, or has given its turn back and begins anew.
+    /// Reports that the job has ended, or that it has given its turn back and begins anew.
     pub(super) fn end_command(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         self.prompts.end();
         self.from_control.clear();
@@ -144,8 +144,8 @@ impl Control {
         self.send(&ended).map_err(|_| Fatal::Gone(self.wire.peer()))
     }
 
-    /// Takes one message from control. What needs no answer of the engine's is done at once and not
-    /// returned: a cancel, a lock, the end of a far end.
+    /// Takes one message from control. A message that the engine need not answer is dealt with at
+    /// once and not returned: a cancel, a lock, the end of a far end.
     pub(super) fn message(&mut self) -> Result<Option<Received<ControlToKeyholder>>, Failure> {
         let received = self.wire.receive().map_err(|fatal| broken(&fatal))?;
         match &received.message {
@@ -166,8 +166,8 @@ impl Control {
         Ok(None)
     }
 
-    /// Wipes kept keys at once, whatever runs. A command that uses one of them still has it until
-    /// it ends. Control hears of it when it takes the next message.
+    /// Wipes kept keys at once, whatever runs. A command that uses a key still has it until it
+    /// ends. Control is informed when it takes the next message.
     fn lock(&mut self, archive: Option<&str>) -> Result<(), Failure> {
         let failure = match wyng_engine::named_archive(&mut self.names, archive) {
             Ok(archive) => {
@@ -191,8 +191,8 @@ impl Control {
             if let Some(received) = self.from_control.pop_front() {
                 return Ok(received);
             }
-            // A person may be asked, and a key's time may be over meanwhile; a lock is answered
-            // before the person has answered.
+            // While a person is asked, the time of a key may end; a lock is answered before the
+            // person has answered.
             let timeout = self.keys.wipe_expired();
             let unsaid = if self.to_control.is_empty() {
                 PollFlags::empty()
@@ -213,7 +213,7 @@ impl Control {
         }
     }
 
-    /// Hears what control has said by now, and says what it takes.
+    /// Hears what control has said by now, and sends it what it takes without waiting.
     pub(super) fn poll(&mut self) -> Result<(), Failure> {
         self.keys.wipe_expired();
         while wait([(self.wire.as_fd(), PollFlags::IN)], Some(0)).map_err(|fatal| broken(&fatal))?
@@ -226,7 +226,7 @@ impl Control {
         self.flush()
     }
 
-    /// Says to control what it takes without waiting.
+    /// Sends to control what it takes without waiting.
     fn flush(&mut self) -> Result<(), Failure> {
         while let Some(message) = self.to_control.front() {
             if wait([(self.wire.as_fd(), PollFlags::OUT)], Some(0))
@@ -243,8 +243,8 @@ impl Control {
         Ok(())
     }
 
-    /// Says something to control, and hears it while its queue is full: control may wait for a
-    /// client that is behind.
+    /// Sends a message to control, and hears control while its queue is full: control may wait for
+    /// a client that is behind.
     pub(super) fn send(&mut self, message: &KeyholderToControl) -> Result<(), Failure> {
         self.say_later(message)?;
         self.flush()?;
@@ -269,7 +269,7 @@ impl Control {
         }
     }
 
-    /// Waits until the other descriptor is ready, or control says something: which of them.
+    /// Waits until the other descriptor is ready or control says something; returns which.
     pub(super) fn wait_beside(
         &self,
         other: (BorrowedFd<'_>, PollFlags),
@@ -279,7 +279,8 @@ impl Control {
             .map_err(|fatal| broken(&fatal))
     }
 
-    /// Waits at most so long for a word of control, which is heard if it comes; whether it came.
+    /// Waits at most `timeout_ms` for a message of control, which is heard if it comes; returns
+    /// whether it came.
     pub(super) fn hear_within(&mut self, timeout_ms: u64) -> Result<bool, Failure> {
         let said = wait([(self.wire.as_fd(), PollFlags::IN)], Some(timeout_ms))
             .map_err(|fatal| broken(&fatal))?
@@ -290,7 +291,7 @@ impl Control {
         Ok(said)
     }
 
-    /// Waits until a descriptor of the client's is ready, and hears control meanwhile. `ECANCELED`
+    /// Waits until a descriptor of the client is ready, and hears control meanwhile. `ECANCELED`
     /// after a cancel, `ETIMEDOUT` after `patience`.
     pub(super) fn wait_for_client(
         &mut self,
@@ -319,7 +320,8 @@ impl Control {
     }
 }
 
-/// A wire broke: there is nobody left to tell, and nothing to finish.
+/// The failure after a wire broke: there is nobody left to whom it could be reported, and nothing
+/// to finish.
 pub(super) fn broken(fatal: &Fatal) -> Failure {
     if !matches!(fatal, Fatal::Gone(_)) {
         tracing::error!(reason = %fatal, "the keyholder stops its job");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The files of the state directory, by descriptors below the one that the keyholder was started
-//! with. Every name is ours.
+//! The files of the state directory, opened below the descriptor with which the keyholder was
+//! started. Every name is the engine's, none a person's.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,23 +12,32 @@ use wyng_control::Failure;
 
 use wyng_engine::world::Files;
 
-/// The most bytes of a file that is read whole, and so of one that is written whole. The ledger and
-/// the times of checks take 16 bytes a pack: room for 16 million packs, which hold 256 TiB at the
-/// default size.
+/// Maximum length of a file that is read or written whole, bytes. The ledger and the times of
+/// checks take 16 bytes a pack: enough for 16 million packs, which hold 256 TiB at the default
+/// size.
 const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: Mode = Mode::RWXU;
 
-/// See the module's first line.
+/// The files below the state directory.
 pub struct StateFiles {
     root: Rc<OwnedFd>,
     /// Nothing is opened for writing, and every change fails with `EROFS`.
     only_reads: bool,
     /// Files that are appended or read in pieces stay open.
     open: HashMap<String, OwnedFd>,
-    /// Files and folders whose names this process made durable. One that it merely found may be of
-    /// a process that was killed before it did.
+    /// Files and folders whose names this process made durable. A name that it merely found may be
+    /// of a process that was killed before it was durable.
     durable: HashSet<String>,
+}
+
+/// What becomes of a file that is to be opened and does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfMissing {
+    /// It is created, with its folder.
+    Create,
+    /// `ENOENT`.
+    Fail,
 }
 
 type Outcome<T> = Result<T, Errno>;
@@ -44,7 +53,7 @@ impl StateFiles {
         }
     }
 
-    /// The files below `root`, for whoever changes none.
+    /// The files below `root`, of which none is changed.
     pub fn only_read(root: OwnedFd) -> Self {
         Self {
             only_reads: true,
@@ -52,7 +61,7 @@ impl StateFiles {
         }
     }
 
-    /// Another view of the same folder, for whoever changes none.
+    /// Another view of the same directory, in which no file is changed.
     pub fn only_reading(&self) -> Self {
         Self {
             root: Rc::clone(&self.root),
@@ -62,7 +71,7 @@ impl StateFiles {
         }
     }
 
-    /// Looks whether the folder can be written now. A file system may be mounted anew, and
+    /// Checks whether the directory can be written now: its file system may be mounted anew, and
     /// permissions may change.
     pub fn look_whether_writable(&mut self) {
         let may_write = rustix::fs::accessat(
@@ -78,7 +87,7 @@ impl StateFiles {
         }
     }
 
-    /// Closes the files that stay open: each is found by its name again.
+    /// Closes the files that stay open: each is opened by its name again.
     pub fn close(&mut self) {
         self.open.clear();
     }
@@ -92,7 +101,7 @@ impl StateFiles {
         }
     }
 
-    /// The folder itself, for the jail.
+    /// The directory itself, for the jail.
     pub fn root(&self) -> &OwnedFd {
         self.root.as_ref()
     }
@@ -116,7 +125,7 @@ impl StateFiles {
             .map_err(|errno| failure(name, errno))
     }
 
-    /// Nothing that lies in the place of a file is waited for.
+    /// Opens a file without waiting for whatever may lie in its place, such as a pipe.
     fn open_at(&self, name: &str, flags: OFlags) -> Outcome<OwnedFd> {
         rustix::fs::openat(
             self.root(),
@@ -126,7 +135,8 @@ impl StateFiles {
         )
     }
 
-    fn handle(&mut self, name: &str, create: bool) -> Outcome<&OwnedFd> {
+    /// The descriptor of a file that stays open.
+    fn handle(&mut self, name: &str, missing: IfMissing) -> Outcome<&OwnedFd> {
         if !self.open.contains_key(name) {
             let flags = if self.only_reads {
                 OFlags::RDONLY
@@ -134,7 +144,7 @@ impl StateFiles {
                 OFlags::RDWR | OFlags::APPEND
             };
             let file = match self.open_at(name, flags) {
-                Err(Errno::NOENT) if create => {
+                Err(Errno::NOENT) if missing == IfMissing::Create => {
                     self.make_parents(name)?;
                     self.open_at(name, flags | OFlags::CREATE)?
                 }
@@ -216,14 +226,14 @@ impl Files for StateFiles {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.may_change(name)?;
-        self.handle(name, true)
+        self.handle(name, IfMissing::Create)
             .and_then(|file| write_all(file, bytes))
             .map_err(|errno| failure(name, errno))
     }
 
     fn sync(&mut self, name: &str) -> Result<(), Failure> {
         self.may_change(name)?;
-        self.handle(name, true)
+        self.handle(name, IfMissing::Create)
             .and_then(rustix::fs::fdatasync)
             .map_err(|errno| failure(name, errno))?;
         self.make_name_durable(name)
@@ -235,7 +245,7 @@ impl Files for StateFiles {
         let cut = |file: &OwnedFd| {
             rustix::fs::ftruncate(file, length_bytes).and_then(|()| rustix::fs::fsync(file))
         };
-        self.handle(name, false)
+        self.handle(name, IfMissing::Fail)
             .and_then(cut)
             .map_err(|errno| failure(name, errno))
     }
@@ -249,7 +259,7 @@ impl Files for StateFiles {
     }
 
     fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        self.handle(name, false)
+        self.handle(name, IfMissing::Fail)
             .and_then(|file| read_exact_at(file, offset, bytes))
             .map_err(|errno| failure(name, errno))
     }

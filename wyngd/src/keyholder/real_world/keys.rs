@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Data keys that `unlock` keeps for the next commands.
+//! Data keys that `unlock` keeps for the next commands, until their time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
 
-/// How late a key's end may be noticed after the machine has slept.
+/// Maximum delay with which the end of a key's time is noticed after the machine has slept.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
-/// See the module's first line.
+/// The data keys that are kept.
 #[derive(Default)]
 pub(super) struct Keys(Vec<Kept>);
 
-/// A data key for the next commands, until a moment of the clock that goes on while the machine
-/// sleeps.
+/// A data key that is kept, until a time of the clock that goes on while the machine sleeps.
 struct Kept {
     archive: ArchiveId,
     key: Arc<DataKey>,
@@ -22,7 +21,7 @@ struct Kept {
 }
 
 impl Keys {
-    /// Keeps an archive's data key for so many seconds, in the place of one that is kept already.
+    /// Keeps an archive's data key for `secs` seconds; it replaces a key that is kept already.
     pub(super) fn keep(&mut self, archive: ArchiveId, key: Arc<DataKey>, secs: u64) {
         self.wipe(Some(archive));
         self.0.push(Kept {
@@ -32,7 +31,7 @@ impl Keys {
         });
     }
 
-    /// The archive's data key, while it is kept.
+    /// The archive's data key, if it is kept.
     pub(super) fn of(&mut self, archive: ArchiveId) -> Option<Arc<DataKey>> {
         self.wipe_expired();
         self.0
@@ -41,14 +40,14 @@ impl Keys {
             .map(|kept| Arc::clone(&kept.key))
     }
 
-    /// Wipes the archive's data key, or all, before their time.
+    /// Wipes the archive's data key, or every key, before its time is over.
     pub(super) fn wipe(&mut self, archive: Option<ArchiveId>) {
         self.0
             .retain(|kept| archive.is_some_and(|archive| kept.archive != archive));
     }
 
-    /// Wipes keys whose time is over. In how many milliseconds to look again, if any is left: a
-    /// timeout stands still while the machine sleeps, the time of a key does not.
+    /// Wipes keys whose time is over. Returns after how many milliseconds to look again, if a key
+    /// is left: a timeout stands still while the machine sleeps, and the time of a key does not.
     pub(super) fn wipe_expired(&mut self) -> Option<u64> {
         let now = since_boot();
         self.0.retain(|kept| kept.until > now);
@@ -65,7 +64,7 @@ impl Keys {
     }
 }
 
-/// The clock that goes on while the machine sleeps.
+/// Time since the machine was started, by the clock that goes on while it sleeps.
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What was asked of the person while a command runs, and what of it is kept for a command that
+//! What the person is asked while a command runs, and which answers are kept for a command that
 //! begins anew.
 
 use std::collections::{HashMap, VecDeque};
@@ -8,45 +8,45 @@ use std::os::fd::OwnedFd;
 use wyng_control::Asked;
 use zeroize::Zeroizing;
 
-/// Numbers of passphrase questions; sources and targets count from 0.
+/// The first number of a passphrase prompt; sources and targets count from 0.
 const PASSPHRASE_ITEMS: u32 = 1 << 31;
 
-/// A passphrase that was typed, and which one was asked for.
+/// A passphrase that was typed, and the prompt that it answers.
 struct Typed {
-    /// Which.
+    /// The prompt.
     asked: Asked,
-    /// It.
+    /// The passphrase.
     secret: Zeroizing<Vec<u8>>,
 }
 
 /// Passphrases of commands that may have to begin anew.
 ///
-/// While a person types, others may want the daemon. Then the command gives its turn back: it ends
-/// without effect, and begins anew when the passphrase is there. What was typed before is kept
-/// until the command goes on to its work, so that nobody is asked twice.
+/// While a person types, other commands may wait for the daemon. Then the command gives its turn
+/// back: it ends without effect, and begins anew when the passphrase is there. What was typed
+/// before is kept until the command goes on to its work, so that nobody is asked twice.
 #[derive(Default)]
 pub(super) struct Prompts {
     next_item: u32,
-    /// The command that runs.
+    /// The turn of the command that runs.
     turn: u64,
-    /// What was typed for it in this turn.
+    /// What was typed for the command in this turn.
     typed: Vec<Typed>,
-    /// What was typed for it in earlier turns, and is to be answered again.
+    /// What was typed for the command in earlier turns, and answers the same prompts again.
     replayed: VecDeque<Typed>,
-    /// What was typed after it gave its turn back.
+    /// The pipe with what was typed after the command gave its turn back.
     pipe: Option<OwnedFd>,
-    /// The question which that answers.
+    /// The prompt that the pipe answers.
     asked: Option<Asked>,
-    /// What was typed for commands that wait for their turn, and what they were asking when they
-    /// gave it back.
+    /// What was typed for commands that wait for their turn, and the prompt at which each gave its
+    /// turn back.
     waiting: HashMap<u64, (Vec<Typed>, Option<Asked>)>,
-    /// The turn is given back, while this was asked; no passphrase, where it was a look at a
+    /// The turn is given back, at this prompt for a passphrase; `Some(None)`: at a look at a
     /// target.
     given_back: Option<Option<Asked>>,
 }
 
 impl Prompts {
-    /// A command begins, perhaps anew.
+    /// Begins a command, perhaps anew.
     pub(super) fn begin(&mut self, turn: u64, pipe: Option<OwnedFd>) {
         let (replayed, asked) = self.waiting.remove(&turn).unwrap_or_default();
         (
@@ -59,7 +59,7 @@ impl Prompts {
         self.typed.clear();
     }
 
-    /// The command has ended. What was typed is wiped, unless it begins anew.
+    /// Ends the command. What was typed is wiped, unless the command begins anew.
     pub(super) fn end(&mut self) {
         let typed = std::mem::take(&mut self.typed);
         if let Some(asked) = self.given_back {
@@ -69,17 +69,17 @@ impl Prompts {
         self.pipe = None;
     }
 
-    /// The command goes on to its work, and needs no longer what was typed.
+    /// Wipes what was typed: the command goes on to its work, and needs it no longer.
     pub(super) fn work_begins(&mut self) {
         self.typed.clear();
     }
 
-    /// A command that waited for its turn does not begin anew.
+    /// Wipes what was typed for a command that waited for its turn and does not begin anew.
     pub(super) fn abandon(&mut self, turn: u64) {
         self.waiting.remove(&turn);
     }
 
-    /// The command ends without effect, to begin anew with the answer to what was asked.
+    /// Notes that the command ends without effect, to begin anew with the answer to the prompt.
     pub(super) fn give_back(&mut self, asked: Option<Asked>) {
         self.given_back = Some(asked);
     }
@@ -89,13 +89,13 @@ impl Prompts {
         self.given_back.is_some()
     }
 
-    /// The answer to the same question of an earlier turn.
+    /// The answer to the same prompt of an earlier turn.
     pub(super) fn typed_before(&mut self, asked: Asked) -> Option<Zeroizing<Vec<u8>>> {
         let typed = self.replayed.pop_front()?;
         if typed.asked == asked {
             return Some(self.keep(asked, typed.secret));
         }
-        // It is not the question of the last time: nothing is taken for its answer.
+        // The prompts differ from those of the earlier turn: nothing that was typed answers them.
         self.replayed.clear();
         self.pipe = None;
         None
@@ -106,7 +106,7 @@ impl Prompts {
         self.pipe.take().filter(|_| self.asked == Some(asked))
     }
 
-    /// The number of the next question.
+    /// The number of the next prompt.
     pub(super) fn take_item(&mut self) -> u32 {
         let item = self.next_item.max(PASSPHRASE_ITEMS);
         self.next_item = item.checked_add(1).unwrap_or(PASSPHRASE_ITEMS);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The kernel's generator.
+//! The kernel's random number generator.
 
 use wyng_control::Failure;
 
 use wyng_engine::world::Random;
 
-/// See the module's first line.
+/// Randomness from the kernel.
 pub struct KernelRandom;
 
 impl Random for KernelRandom {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What passes between the keyholder and a person: passphrases in, recovery keys out, each by a pipe
-//! of the client's; and what is kept of it. Nothing here waits for a client without hearing control.
+//! What passes between the keyholder and a person: passphrases in, recovery keys out, each by a
+//! pipe of the client; and the keys that are kept. Nothing here waits for a client without hearing
+//! control.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,11 +22,11 @@ use wyng_engine::world::Secrets;
 
 /// Maximum length of a passphrase, bytes.
 const PASSPHRASE_MAX_BYTES: usize = 1024;
-/// A passphrase is in its pipe, and the pipe is closed, before it is passed on: the pipe is read
-/// for no longer than this.
+/// Maximum time for which the pipe of a passphrase is read: the client fills and closes it before
+/// it passes it on.
 const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// See the module's first line.
+/// Passphrases, keys that are kept, and secrets that are shown.
 pub struct PersonsSecrets {
     control: SharedControl,
     sealed: Sealed,
@@ -55,8 +56,8 @@ impl PersonsSecrets {
     }
 
     /// Reads a client's pipe to its end, without leaving copies behind as a growing buffer would.
-    /// The client may hold the pipe too, and could have a read of it wait for ever: so its pages
-    /// are moved into a pipe that nobody else has.
+    /// The client may hold the pipe too, and could make a read of it wait forever: so its pages are
+    /// moved into a pipe that nobody else has.
     fn read_secret(&mut self, pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, Errno> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode);
         if kind != FileType::Fifo {
@@ -183,7 +184,7 @@ impl Secrets for PersonsSecrets {
     }
 }
 
-/// Puts a short text into an empty pipe of the client's at once, or not at all.
+/// Puts a short text into an empty pipe of the client in one step, or not at all.
 fn put_secret(pipe: &OwnedFd, text: &[u8]) -> Result<(), Errno> {
     let (own_end, own_begin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let written = rustix::io::retry_on_intr(|| rustix::io::write(&own_begin, text))?;

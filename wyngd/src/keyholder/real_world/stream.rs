@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A target that is a stream, written onwards to whoever reads it.
 //!
-//! That is the client's business, who may stop reading. So no write to it waits: what it does not
-//! take is tried again when it has room, and control is heard meanwhile.
+//! The reader is a process of the client, which may stop reading. So no write to it waits: what it
+//! does not take is tried again when it has room, and control is heard meanwhile.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -16,24 +16,24 @@ use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 
 use super::control::SharedControl;
 
-/// A stream takes pieces of this size.
+/// Length of the pieces in which a stream is written.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// How a stream is written without waiting, and how far it is.
+/// A stream that is written without waiting, and how far it is.
 pub(super) struct Stream {
     way: Way,
     position_bytes: u64,
-    /// How long the reader may take nothing.
+    /// Maximum time for which the reader may take nothing.
     patience: Duration,
 }
 
 enum Way {
-    /// Its bytes are put into a pipe of our own first; the kernel moves them on as far as there is
-    /// room.
+    /// A pipe: the bytes go into a pipe of our own first, and the kernel moves them on as far as
+    /// there is room.
     Pipe { ours: OwnedFd, moved_on: OwnedFd },
-    /// Each message says that it does not wait.
+    /// A socket: each message is sent without waiting.
     Socket,
-    /// A file, or a device of memory: they take everything at once.
+    /// A file, or a device such as /dev/null: it takes everything at once.
     Ready,
 }
 
@@ -56,8 +56,8 @@ impl Stream {
         })
     }
 
-    /// Writes a stream onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel,
-    /// `ETIMEDOUT` when the reader takes nothing for as long as a far end may stand still.
+    /// Writes onwards: zeros up to `offset`, then the bytes. `ECANCELED` after a cancel,
+    /// `ETIMEDOUT` when the reader takes nothing for too long.
     pub(super) fn write(
         &mut self,
         control: &SharedControl,
@@ -91,7 +91,7 @@ impl Stream {
             Way::Pipe { ours, moved_on } => {
                 let (mut rest, mut inside) = (piece, 0usize);
                 while !rest.is_empty() || inside > 0 {
-                    // How much room a pipe has depends on how many others its user has.
+                    // The capacity of a pipe depends on how many pipes its user has.
                     match rustix::io::write(ours, rest) {
                         Ok(written) => {
                             inside = inside.saturating_add(written);

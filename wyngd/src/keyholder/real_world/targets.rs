@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Targets of a restore: files and devices are written through the page cache and read back past
-//! it; a stream is written onwards.
+//! it; a stream is written onwards. Which bytes go where is the engine's.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -13,26 +13,26 @@ use super::control::SharedControl;
 use super::stream::Stream;
 use crate::keyholder::page_cache::{Behind, find_data, read_medium};
 
-/// Zeros are written in pieces of this size.
+/// Length of the pieces in which zeros are written.
 const ZEROS_BYTES: usize = 64 * 1024;
-/// A device clears so much at once; in between an interrupt is heard.
+/// Maximum number of bytes that a device clears in one call.
 const CLEAR_MAX_BYTES: u64 = 64 << 20;
 
 /// One target, open.
 pub(super) struct Target {
     file: OwnedFd,
     kind: TargetKind,
-    /// It is the thing itself, and has its name.
+    /// The target is changed where it is, and has its name.
     in_place: bool,
-    /// How it is written, if it is a stream.
+    /// How it is written; `None` unless it is a stream.
     stream: Option<Stream>,
     behind: Behind,
-    /// The data that was found last.
+    /// The range of data that was found last, bytes.
     data: Range<u64>,
 }
 
 impl Target {
-    /// Over this descriptor. `stream` says how it is written, if it is a stream.
+    /// A target with this descriptor. `stream` says how it is written, if it is a stream.
     pub(super) fn new(
         file: OwnedFd,
         kind: TargetKind,
@@ -49,7 +49,7 @@ impl Target {
         }
     }
 
-    /// Whether it is the thing itself, and has its name.
+    /// Whether the target is changed where it is, and has its name.
     pub(super) fn is_in_place(&self) -> bool {
         self.in_place
     }
@@ -84,8 +84,8 @@ impl Target {
         Ok(())
     }
 
-    /// A hole, where the file system has holes; zeros elsewhere. A device is not asked to discard,
-    /// which promises no zeros.
+    /// Makes a hole, where the file system has holes; zeros elsewhere. A device is not asked to
+    /// discard, which promises no zeros.
     pub(super) fn punch(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
         let end = offset.saturating_add(length);
         let mut next = offset;
@@ -136,8 +136,8 @@ impl Target {
         read_medium(&self.file, offset, bytes)
     }
 
-    /// Fills it up to its size: holes in a file, zeros in a stream; a device has the size that it
-    /// has. A file or device is durable then.
+    /// Fills the target up to its size: a file with a hole, a stream with zeros; a device keeps its
+    /// size. Makes a file or device durable.
     pub(super) fn finish(&mut self, control: &SharedControl, size_bytes: u64) -> Result<(), Errno> {
         if let Some(stream) = &mut self.stream {
             return stream.write(control, &self.file, size_bytes, &[]);
@@ -146,7 +146,7 @@ impl Target {
         self.sync()
     }
 
-    /// Gives a file its size, with holes; a device has the size that it has.
+    /// Gives a file its size, with a hole; a device keeps its size.
     pub(super) fn resize(&self, size_bytes: u64) -> Result<(), Errno> {
         if self.kind == TargetKind::File {
             rustix::fs::ftruncate(&self.file, size_bytes)
@@ -160,7 +160,7 @@ impl Target {
         rustix::fs::ftruncate(&self.file, 0)
     }
 
-    /// Makes it durable, and leaves nothing of it in the page cache.
+    /// Makes the target durable, and leaves nothing of it in the page cache.
     pub(super) fn sync(&mut self) -> Result<(), Errno> {
         rustix::fs::fsync(&self.file)?;
         self.behind.drop_all(&self.file);
@@ -169,7 +169,7 @@ impl Target {
     }
 }
 
-/// At most [`ZEROS_BYTES`].
+/// A number of bytes, at most [`ZEROS_BYTES`].
 fn part(bytes: u64) -> usize {
     usize::try_from(bytes)
         .unwrap_or(ZEROS_BYTES)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sources and targets, which volumes opens and the keyholder reads and writes by their descriptors.
+//! Sources and targets, which the volumes role opens and the keyholder reads and writes by their
+//! descriptors. No path is opened here.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -23,25 +24,25 @@ use crate::ipc::{
 use crate::keyholder::page_cache::Source;
 use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
 
-/// The wire to volumes.
+/// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
 
-/// See the module's first line.
+/// The sources and targets of a command.
 pub struct OpenVolumes {
     control: SharedControl,
     wire: VolumesWire,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
-    /// How long a client may take nothing of a stream.
+    /// Maximum time for which a client may read nothing of a stream.
     client_patience: Duration,
-    /// For what is not a backup.
+    /// The disk priority of everything but backups.
     usual_turn: DiskTurn,
     peak_bytes: u64,
 }
 
 impl OpenVolumes {
-    /// Over the wires to control and volumes. A client that takes nothing of a stream for
-    /// `client_patience` is given up.
+    /// Nothing is open yet. A client that reads nothing of a stream for `client_patience` is given
+    /// up.
     pub(super) fn new(
         control: SharedControl,
         wire: VolumesWire,
@@ -58,7 +59,7 @@ impl OpenVolumes {
         }
     }
 
-    /// The command has ended: what it held is closed.
+    /// Closes everything that a command held.
     pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
@@ -66,7 +67,7 @@ impl OpenVolumes {
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
 
-    /// Asks volumes, and hears control while the answer is due. Control answers in the place of a
+    /// Asks the volumes role, and hears control while the answer is due. Control answers for a
     /// client that is gone.
     fn ask(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
         self.wire
@@ -112,7 +113,7 @@ impl Volumes for OpenVolumes {
                 self.peak_bytes = peak_rss_bytes;
                 let found = found.clone();
                 let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
-                // Nobody waits for a backup: it reads when nobody else does.
+                // Nobody waits for a backup: it reads the disk when nobody else does.
                 DiskTurn::IDLE.take();
                 self.sources
                     .insert(item, Source::new(file, size_bytes, snapshot));
@@ -205,7 +206,7 @@ impl Volumes for OpenVolumes {
 
     fn close_source(&mut self, item: u32) {
         self.sources.remove(&item);
-        // Should the wire be broken, then the next question finds that out.
+        // If the wire is broken, the next question finds out.
         let _ = self
             .wire
             .send(&KeyholderToVolumes::CloseSource { item }, &[]);
@@ -237,7 +238,7 @@ impl Volumes for OpenVolumes {
                     item: looked,
                     given: Given::Look(look),
                 } if looked == item => Ok(look),
-                // A person is asked, and others wait.
+                // A person is asked, and other commands wait.
                 ControlToKeyholder::GiveBack => {
                     control.prompts.give_back(None);
                     Err(Failure::Interrupted)
@@ -294,11 +295,10 @@ impl Volumes for OpenVolumes {
             .map_err(unusable)?;
         let mut target = Target::new(file, kind, in_place, stream);
         if beside == Some(Beside::Old) {
-            // A clone of it that failed half way may have left something.
+            // A clone that failed half way may have left something.
             target.empty().map_err(unusable)?;
         } else if there.is_some() {
-            // What is not written yet may look like a hole, and a direct read must find what was
-            // written.
+            // Dirty data may look like a hole, and a direct read must find it.
             target.sync().map_err(unusable)?;
         }
         self.targets.insert(item, target);
@@ -394,7 +394,7 @@ impl Volumes for OpenVolumes {
     fn close_target(&mut self, item: u32) {
         self.targets.remove(&item);
         self.sources.remove(&item);
-        // Should the wire be broken, then the next question finds that out.
+        // If the wire is broken, the next question finds out.
         let _ = self
             .wire
             .send(&KeyholderToVolumes::CloseSource { item }, &[]);
@@ -405,12 +405,12 @@ impl Volumes for OpenVolumes {
     }
 }
 
-/// What an item names, if it is open.
+/// The source or target of an item; `EBADF` if it is not open.
 fn found<T>(open: Option<&mut T>) -> Result<&mut T, Errno> {
     open.ok_or(Errno(SystemErrno::BADF.raw_os_error()))
 }
 
-/// The system's word about a target, by the path that the caller gave it.
+/// The failure for an errno about a target, which is named by the path that the client gave.
 fn unusable(volume: &str, path: &str, errno: SystemErrno) -> Failure {
     let fault = match errno {
         SystemErrno::EXIST => TargetFault::Exists,

@@ -1,58 +1,47 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading sources, and the page cache beside them: it is left as it was, so that what a backup
-//! reads or a restore writes does not push out what the machine works with; and of a block device
-//! it is not believed, since it does not see what others wrote to the medium.
+//! A volume that is read once, from begin to end, in the way that its file or device allows.
 
-use std::collections::VecDeque;
 use std::io::IoSliceMut;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Advice, FileType, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// `RWF_DONTCACHE`: the kernel itself drops what it had to read (since Linux 6.14, not every file
-/// system and no device).
+use super::medium::find_data;
+use super::pages::{drop_pages, folios};
+
+/// `RWF_DONTCACHE`: the kernel itself drops pages that it had to read (since Linux 6.14; not on
+/// every file system, and on no device).
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
-/// Where the kernel does not do that, it is asked for so much of a source at once whether it is in
-/// the page cache already.
+/// Length of the pieces of a source for each of which the kernel is asked whether it is in the page
+/// cache already, where it does not drop pages itself.
 const PIECE_BYTES: u64 = 64 << 10;
 
-/// Memory for reading past the page cache, in bytes.
+/// Memory for reading past the page cache, bytes.
 const DIRECT_BYTES: usize = 1 << 20;
-/// The most that the kernel caches as one folio, in bytes; it drops none of which a part is to
-/// stay.
-const FOLIO_BYTES: u64 = 4 << 20;
-/// Alignment of offsets, lengths and memory for that, in bytes: a multiple of the logical blocks of
+/// Alignment of offsets, lengths and memory for direct reads, bytes: a multiple of the logical blocks of
 /// nearly all devices (512 or 4096).
 const DIRECT_ALIGN: usize = 4096;
-/// The smallest block of any device.
-const SECTOR_BYTES: usize = 512;
-
-/// So much of a file is written before its pages are written out.
-const BEHIND_BYTES: u64 = 8 << 20;
-/// So many times as much may be on its way to the disk before its pages are dropped.
-const BEHIND_RANGES: usize = 8;
 
 /// A volume that is read once, from begin to end.
-pub(super) struct Source {
+pub(in crate::keyholder) struct Source {
     file: OwnedFd,
     size_bytes: u64,
     way: Way,
-    /// The file system can be asked for holes: all that was written before is on the disk, or has
-    /// its place there.
+    /// The file system can be asked for holes: everything that was written before has its place on
+    /// the disk.
     knows_holes: bool,
-    /// The data that was found last. To look for the end of a long range costs the kernel a look at
-    /// each of its pages.
+    /// The range of data that was found last, bytes. Finding the end of a long range costs the
+    /// kernel a look at each of its pages.
     data: Range<u64>,
 }
 
 /// How a source is read.
 enum Way {
-    /// A file, by pages that the kernel drops itself if it had to read them.
+    /// A file, whose pages the kernel drops itself if it had to read them.
     Dropping,
-    /// A file, of whose pages the kernel is asked which it has.
+    /// A file; the kernel is asked which of its pages are cached.
     Asking,
     /// A device, past the page cache, into this memory.
     Direct(Vec<u8>),
@@ -64,10 +53,10 @@ impl Source {
     /// A source with a descriptor of its own. `stands_still`: it is a clone, whose data had its
     /// place on the disk when it was made.
     ///
-    /// From now on the kernel reads nothing ahead by itself, which might be a hole that nobody asks
-    /// for, and does not take what is read for what is in use. Data that has no place on the disk
-    /// yet counts as a hole on some file systems, so a file is synced before it is asked for holes.
-    pub(super) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
+    /// From now on the kernel reads nothing ahead, which might be a hole that nobody asks for, and
+    /// does not count what is read as in use. Some file systems report data that has no place on
+    /// the disk yet as a hole, so a file is synced before it is asked for holes.
+    pub(in crate::keyholder) fn new(file: OwnedFd, size_bytes: u64, stands_still: bool) -> Self {
         for advice in [Advice::NoReuse, Advice::Random] {
             let _ = rustix::fs::fadvise(&file, 0, None, advice); // advice only
         }
@@ -99,13 +88,16 @@ impl Source {
             .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice)
     }
 
-    /// Its size now.
-    pub(super) fn current_bytes(&self) -> Result<u64, Errno> {
+    /// Its size now, bytes.
+    pub(in crate::keyholder) fn current_bytes(&self) -> Result<u64, Errno> {
         rustix::fs::seek(&self.file, SeekFrom::End(0))
     }
 
     /// The next range at or after `offset` that may hold data; `None` when only holes follow.
-    pub(super) fn next_data(&mut self, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+    pub(in crate::keyholder) fn next_data(
+        &mut self,
+        offset: u64,
+    ) -> Result<Option<(u64, u64)>, Errno> {
         if offset >= self.size_bytes {
             return Ok(None);
         }
@@ -121,9 +113,13 @@ impl Source {
         Ok(Some((self.data.start.max(offset), self.data.end)))
     }
 
-    /// Fills `bytes` from `offset`; how many bytes, less only at the end. Pages that were not in
-    /// the page cache are dropped again.
-    pub(super) fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    /// Fills `bytes` from `offset`; returns how many bytes, less only at the end. Pages that were not
+    /// in the page cache are dropped again.
+    pub(in crate::keyholder) fn read(
+        &mut self,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<usize, Errno> {
         if matches!(self.way, Way::Dropping) {
             match self.read_on(offset, bytes, DONT_CACHE) {
                 Err(Errno::NOTSUP | Errno::INVAL) => self.way = Way::Asking,
@@ -132,7 +128,7 @@ impl Source {
         }
         if let Way::Direct(memory) = &mut self.way {
             match read_direct(&self.file, memory, offset, bytes) {
-                // Its blocks are larger, or its driver has no such way after all.
+                // Its blocks are larger, or its driver has no direct reads after all.
                 Err(Errno::INVAL) => self.leave_direct()?,
                 read => return read,
             }
@@ -158,9 +154,9 @@ impl Source {
         )
     }
 
-    /// What is there is taken, and the rest is asked of the disk, all at once; only then it is
-    /// waited for. Of a piece of 64 KiB that is there in part, what lies behind the first page that
-    /// is missing counts as missing. What the disk gives at once counts as there.
+    /// Takes what is cached, asks the disk for all the rest at once, and only then waits for it. In a
+    /// piece that is cached in part, everything behind the first missing page counts as missing.
+    /// What the disk gives at once counts as cached.
     fn read_in_pieces(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         let end = offset.saturating_add(bytes.len() as u64);
         let mut missing: Vec<Range<u64>> = Vec::new();
@@ -239,8 +235,8 @@ impl Source {
     }
 }
 
-/// Fills `bytes` from `offset` past the page cache, by way of `memory`, since offset, length and
-/// memory of each read must be aligned.
+/// Fills `bytes` from `offset` past the page cache, by way of `memory`: offset, length and memory of
+/// each read must be aligned. Returns how many bytes, less only at the end.
 fn read_direct(
     file: &OwnedFd,
     memory: &mut [u8],
@@ -290,80 +286,7 @@ fn read_direct(
     Ok(done)
 }
 
-/// The next range at or after `offset` that may hold data; `None` when only holes follow.
-pub(super) fn find_data(
-    file: &OwnedFd,
-    offset: u64,
-    size_bytes: u64,
-) -> Result<Option<Range<u64>>, Errno> {
-    if offset >= size_bytes {
-        return Ok(None);
-    }
-    let begin = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(begin) => begin,
-        Err(Errno::NXIO) => return Ok(None),
-        // Not everything knows its holes; then all is data.
-        Err(Errno::INVAL) => return Ok(Some(offset..size_bytes)),
-        Err(errno) => return Err(errno),
-    };
-    match rustix::fs::seek(file, SeekFrom::Hole(begin)) {
-        Ok(end) => Ok(Some(begin..end.max(begin.saturating_add(1)))),
-        Err(Errno::NXIO) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Fills `bytes` from `offset` with what the medium has, and not the page cache: how many bytes,
-/// less only at the end. What is dirty is written out first. `offset` and `bytes` are to be whole
-/// blocks; where they are not, or where the file system has no direct reads, clean pages are
-/// dropped and the rest is read through the cache.
-pub(super) fn read_medium(file: &OwnedFd, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-    // Some file systems take what is in the page cache for a direct read too, where an extent is
-    // compressed.
-    drop_pages(file, &folios(offset, bytes.len()));
-    let flags = rustix::fs::fcntl_getfl(file)?;
-    if rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() {
-        let read = read_blocks(file, offset, bytes, true);
-        rustix::fs::fcntl_setfl(file, flags)?;
-        match read {
-            Err(Errno::INVAL | Errno::NOTSUP) => {}
-            read => return read,
-        }
-    }
-    read_blocks(file, offset, bytes, false)
-}
-
-/// A direct read ends at the first number of bytes that is not whole blocks: only the end of the
-/// file is there.
-fn read_blocks(
-    file: &OwnedFd,
-    offset: u64,
-    bytes: &mut [u8],
-    direct: bool,
-) -> Result<usize, Errno> {
-    let mut done = 0usize;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        let read = rustix::io::retry_on_intr(|| {
-            rustix::io::pread(file, &mut *rest, offset.saturating_add(done as u64))
-        })?;
-        done = done.saturating_add(read);
-        if read == 0 || (direct && !read.is_multiple_of(SECTOR_BYTES)) {
-            break;
-        }
-    }
-    Ok(done)
-}
-
-/// The whole folios in which so many bytes from `offset` may be cached.
-fn folios(offset: u64, length: usize) -> Range<u64> {
-    let end = offset
-        .saturating_add(length as u64)
-        .checked_next_multiple_of(FOLIO_BYTES)
-        .unwrap_or(u64::MAX);
-    offset / FOLIO_BYTES * FOLIO_BYTES..end
-}
-
-/// Where the bytes of a range of the source belong in the room for what begins at `offset`.
+/// The part of `bytes`, which begin at `offset` of the source, that belongs to a range of it.
 fn part(bytes: &mut [u8], offset: u64, range: Range<u64>) -> &mut [u8] {
     bytes
         .get_mut(
@@ -372,60 +295,9 @@ fn part(bytes: &mut [u8], offset: u64, range: Range<u64>) -> &mut [u8] {
         .unwrap_or_default()
 }
 
-/// Never more than the room that is filled.
+/// A number of bytes that is never more than the memory that is filled.
 fn length(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// The ranges of a file that were written last. Their pages are written out early and then dropped
-/// from the page cache, which stays as it was; and a file does not take fresh pages for each of its
-/// bytes, which costs more than to write them.
-#[derive(Default)]
-pub(super) struct Behind {
-    open: Range<u64>,
-    open_bytes: u64,
-    closed: VecDeque<Range<u64>>,
-}
-
-impl Behind {
-    /// Drops the rest, which has been synced.
-    pub(super) fn drop_all(&mut self, file: &OwnedFd) {
-        self.closed.push_back(std::mem::take(&mut self.open));
-        self.closed
-            .drain(..)
-            .for_each(|range| drop_pages(file, &range));
-    }
-
-    /// Notes what is about to be written.
-    pub(super) fn note(&mut self, file: &OwnedFd, offset: u64, bytes: u64) {
-        if self.open_bytes >= BEHIND_BYTES {
-            let full = std::mem::take(&mut self.open);
-            self.open_bytes = 0;
-            drop_pages(file, &full); // none is clean yet, so this only begins to write them
-            self.closed.push_back(full);
-        }
-        while self.closed.len() > BEHIND_RANGES {
-            let Some(old) = self.closed.pop_front() else {
-                break;
-            };
-            drop_pages(file, &old);
-        }
-        let end = offset.saturating_add(bytes);
-        self.open = if self.open_bytes == 0 {
-            offset..end
-        } else {
-            self.open.start.min(offset)..self.open.end.max(end)
-        };
-        self.open_bytes = self.open_bytes.saturating_add(bytes);
-    }
-}
-
-/// Begins to write the pages of a range, and drops those that are written.
-fn drop_pages(file: &OwnedFd, range: &Range<u64>) {
-    let Some(length) = NonZeroU64::new(range.end.saturating_sub(range.start)) else {
-        return;
-    }; // none would mean all
-    let _ = rustix::fs::fadvise(file, range.start, Some(length), Advice::DontNeed); // advice only
 }
 
 #[cfg(test)]
@@ -454,7 +326,8 @@ mod tests {
             let file = std::fs::File::open(&path).unwrap();
             file.sync_all().unwrap();
             drop_pages(&file.try_clone().unwrap().into(), &(70_000..200_000));
-            let mut source = Source::new(file.into(), 300_001, false);
+            let stands_still = false;
+            let mut source = Source::new(file.into(), 300_001, stands_still);
             let Some(way) = way(&source.file) else {
                 continue;
             };

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One opening as a straight line: what is known here, what the store shows, whether the two fit,
+//! and then the adoption.
+
+use std::sync::Arc;
+
+use wyng_control::{Failure, ToClient, Via, Warning, is_archive_name};
+use wyng_wire::Service;
+
+use super::adopt::{Opened, adopt};
+use super::here::Here;
+use super::passphrase::{by_passphrase, prove_owner};
+use super::view::{Wanted, look};
+use crate::state::ArchiveToml;
+use crate::world::{Client, OpenStore, Parts, Store, World};
+
+/// What is to be opened.
+pub struct OpenRequest {
+    /// Its local name.
+    pub name: String,
+    /// The address of its store; needed the first time.
+    pub store: Option<String>,
+    /// The far end; needed the first time where it is not local.
+    pub via: Option<Via>,
+    /// The code of a recovery sheet: the newest commit must be the sheet's or descend from it.
+    pub expect: Option<String>,
+    /// The newest sound generation below this one is opened, although newer ones exist.
+    pub before: Option<u64>,
+}
+
+/// Opens an archive as far as it is whole.
+pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Opened, Failure> {
+    if !is_archive_name(&request.name) {
+        return Err(Failure::BadName {
+            name: request.name.clone(),
+        });
+    }
+    let expected = request
+        .expect
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Failure::CodeMistyped)?;
+    let wanted = Wanted {
+        before: request.before,
+        expected,
+    };
+    let named = Here::of_name(&mut world.files, &mut world.secrets, &request.name)?;
+    let (store, via) = address(
+        request,
+        named.as_ref().and_then(|(here, _)| here.toml.as_ref()),
+    )?;
+    world
+        .store
+        .connect(Service::Fetch, &via, &store, OpenStore::Existing)?;
+    let view = match named {
+        Some((here, credential)) => look(
+            &mut world.store,
+            &mut world.client,
+            wanted,
+            Arc::new(credential),
+            here,
+        )?,
+        None => by_passphrase(world, &request.name, wanted)?,
+    };
+    if let Some(known_as) = view.here.other_name.clone() {
+        return Err(Failure::ArchiveKnown {
+            archive: request.name.clone(),
+            known_as,
+        });
+    }
+    if let Some(generation) = view.gap {
+        if view.slot.is_none() {
+            prove_owner(&mut world.secrets, &mut world.client, &view)?;
+        }
+        world
+            .client
+            .tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
+    }
+    adopt(
+        world,
+        &request.name,
+        wanted,
+        view,
+        ArchiveToml {
+            store,
+            via,
+            writer: String::new(),
+        },
+    )
+}
+
+/// The store's address and the far end: as requested, or as known here.
+fn address(request: &OpenRequest, known: Option<&ArchiveToml>) -> Result<(String, Via), Failure> {
+    let unnamed = || Failure::StoreUnnamed {
+        archive: request.name.clone(),
+    };
+    let store = request
+        .store
+        .clone()
+        .or_else(|| known.map(|known| known.store.clone()))
+        .ok_or_else(unnamed)?;
+    let via = request
+        .via
+        .clone()
+        .or_else(|| known.map(|known| known.via.clone()))
+        .unwrap_or(Via::Local);
+    Ok((store, via))
+}

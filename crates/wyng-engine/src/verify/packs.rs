@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading packs until the budget is used up, first those whose last check is longest ago. Bytes
+//! are compared here, or opened by workers, and not kept.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use wyng_archive::format::PackEntry;
+use wyng_archive::{Class, Damage, Fault};
+use wyng_control::{Failure, Phase, Progress};
+
+use super::findings::Findings;
+use super::opener::{OpenedPack, Opener};
+use super::scope::Scope;
+use crate::pool::{Pool, Ticket};
+use crate::world::{Client, Clock, Parts, Store, World};
+
+/// Length of the pieces in which a pack is read to compare its hash, so that memory does not grow
+/// with packs.
+const PIECE_BYTES: u32 = 1 << 20;
+/// Number of pieces that are asked for ahead.
+const PIECES_AHEAD: usize = 4;
+/// Maximum number of bytes of the packs that are read ahead or being opened, except for one longer
+/// pack alone.
+const OPENING_MAX_BYTES: u64 = 48 << 20;
+
+/// Reads the packs of the scope and compares their hashes with their names.
+pub(super) fn hash_packs<P: Parts>(
+    world: &mut World<P>,
+    scope: &Scope,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let now = world.clock.wall_secs();
+    let order = in_order(scope, findings);
+    let total_bytes = bytes_of(&order);
+    for (number, pack) in order {
+        let read_then = findings.read_bytes.saturating_add(pack.length_bytes.into());
+        if scope.budget_bytes.is_some_and(|budget| read_then > budget) {
+            break;
+        }
+        let fault = hash_pack(&mut world.store, &pack, findings)?;
+        let damage = fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault));
+        findings.judge(number, &pack, now, damage.into_iter().collect());
+        pack_done(&mut world.client, findings, total_bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads a pack in pieces and compares its hash with its name.
+fn hash_pack(
+    store: &mut impl Store,
+    pack: &PackEntry,
+    findings: &mut Findings,
+) -> Result<Option<Fault>, Failure> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut asked_bytes, mut asked, mut fault) = (0u32, 0usize, None);
+    loop {
+        while asked < PIECES_AHEAD && asked_bytes < pack.length_bytes {
+            let length = PIECE_BYTES.min(pack.length_bytes.saturating_sub(asked_bytes));
+            store.request(pack.name, asked_bytes, length)?;
+            asked_bytes = asked_bytes.saturating_add(length);
+            asked = asked.saturating_add(1);
+        }
+        if asked == 0 {
+            break;
+        }
+        asked = asked.saturating_sub(1);
+        match store.answer()?.or_fault() {
+            Ok(bytes) => {
+                findings.count_read(bytes.as_ref().len() as u64);
+                hasher.update(bytes.as_ref());
+            }
+            // A pack that vanishes while it is read is missing.
+            Err(Fault::Missing) => fault = Some(Fault::Missing),
+            Err(found) => fault = fault.or(Some(found)),
+        }
+    }
+    let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
+    Ok(fault.or((!same).then_some(Fault::Hash)))
+}
+
+/// Reads the packs of the scope whole, some ahead; workers compare their hashes and open their
+/// directories and every record. `zstd_level` is the archive's.
+pub(super) fn open_packs<P: Parts>(
+    world: &mut World<P>,
+    scope: &Scope,
+    opener: Opener,
+    zstd_level: i8,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let now = world.clock.wall_secs();
+    let order = in_order(scope, findings);
+    let total_bytes = bytes_of(&order);
+    let mut pool = Pool::for_machine(zstd_level)?;
+    let opener = Arc::new(opener);
+    let mut ahead = Ahead::new(order, findings.read_bytes, scope.budget_bytes);
+    let mut opening: VecDeque<(u64, PackEntry, Ticket<OpenedPack>)> = VecDeque::new();
+    loop {
+        ahead.request(&mut world.store)?;
+        let next = if opening.len() < pool.width() {
+            ahead.asked.pop_front()
+        } else {
+            None
+        };
+        if let Some((number, pack)) = next {
+            match world.store.answer()?.or_fault() {
+                Ok(bytes) => {
+                    findings.count_read(pack.length_bytes.into());
+                    let opener = Arc::clone(&opener);
+                    let open = move |coder: &mut _| opener.pack(coder, &pack, bytes.as_ref());
+                    opening.push_back((number, pack, pool.run(open)?));
+                }
+                Err(fault) => {
+                    let damage = Damage::new(Class::Pack, pack.name.0, fault);
+                    findings.judge(number, &pack, now, vec![damage]);
+                    ahead.let_go(&pack);
+                    pack_done(&mut world.client, findings, total_bytes)?;
+                }
+            }
+        } else if let Some((number, pack, ticket)) = opening.pop_front() {
+            let opened = ticket.wait()?;
+            ahead.let_go(&pack);
+            findings.objects_checked = findings.objects_checked.saturating_add(opened.records);
+            findings
+                .unnamed
+                .extend(opened.unnamed.into_iter().map(|id| (id, number)));
+            findings.judge(number, &pack, now, opened.damages);
+            pack_done(&mut world.client, findings, total_bytes)?;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+/// Packs that are asked for before they are needed: memory and the budget bound them.
+struct Ahead {
+    left: VecDeque<(u64, PackEntry)>,
+    /// Packs whose answers are due, in the order of the questions.
+    asked: VecDeque<(u64, PackEntry)>,
+    /// Bytes of all packs that were asked for, and of what was read before.
+    begun_bytes: u64,
+    /// Bytes of packs that were asked for and not let go.
+    held_bytes: u64,
+    budget_bytes: Option<u64>,
+}
+
+impl Ahead {
+    fn new(order: Vec<(u64, PackEntry)>, read_bytes: u64, budget_bytes: Option<u64>) -> Self {
+        Self {
+            left: order.into(),
+            asked: VecDeque::new(),
+            begun_bytes: read_bytes,
+            held_bytes: 0,
+            budget_bytes,
+        }
+    }
+
+    /// Asks for the next packs that fit.
+    fn request(&mut self, store: &mut impl Store) -> Result<(), Failure> {
+        while let Some((number, pack)) = self.left.front().copied()
+            && self.fits(&pack)
+        {
+            self.left.pop_front();
+            store.request(pack.name, 0, pack.length_bytes)?;
+            let length = u64::from(pack.length_bytes);
+            self.begun_bytes = self.begun_bytes.saturating_add(length);
+            self.held_bytes = self.held_bytes.saturating_add(length);
+            self.asked.push_back((number, pack));
+        }
+        Ok(())
+    }
+
+    fn fits(&self, pack: &PackEntry) -> bool {
+        let length = u64::from(pack.length_bytes);
+        self.budget_bytes
+            .is_none_or(|budget| self.begun_bytes.saturating_add(length) <= budget)
+            && (self.held_bytes == 0 || self.held_bytes.saturating_add(length) <= OPENING_MAX_BYTES)
+    }
+
+    /// The memory of a pack is free again.
+    fn let_go(&mut self, pack: &PackEntry) {
+        self.held_bytes = self.held_bytes.saturating_sub(pack.length_bytes.into());
+    }
+}
+
+/// Counts a pack that was judged, reports the progress, and hears an interrupt.
+fn pack_done(
+    client: &mut impl Client,
+    findings: &mut Findings,
+    total_bytes: u64,
+) -> Result<(), Failure> {
+    findings.count_object();
+    client.progress(Progress {
+        phase: Phase::Verifying,
+        volume: None,
+        done_bytes: findings.read_bytes,
+        total_bytes,
+        sent_bytes: 0,
+    });
+    if client.cancelled() {
+        Err(Failure::Interrupted)
+    } else {
+        Ok(())
+    }
+}
+
+/// The packs that are to be read, in the order in which they are.
+fn in_order(scope: &Scope, findings: &Findings) -> Vec<(u64, PackEntry)> {
+    let order = findings.times.oldest_first(&scope.needed).into_iter();
+    order
+        .filter_map(|number| Some((number, *scope.packs.get(&number)?)))
+        .collect()
+}
+
+fn bytes_of(packs: &[(u64, PackEntry)]) -> u64 {
+    packs.iter().fold(0, |sum: u64, (_, pack)| {
+        sum.saturating_add(pack.length_bytes.into())
+    })
+}

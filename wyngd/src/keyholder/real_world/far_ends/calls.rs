@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Calls of far ends: how each is started, opened, waited for, given up and ended, and how a push is
+//! begun once more in a new disposable. What goes over the calls is in `store`.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use wyng_config::without_credentials;
+use wyng_control::{Failure, Via};
+
+use super::faults::{Opening, failure_of};
+use super::push::{Again, Push, Sent};
+use crate::ipc::{
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received,
+    Service, TransportToKeyholder, Wire,
+};
+use crate::keyholder::real_world::control::{Control, SharedControl, broken};
+use wyng_engine::world::{OpenStore, Reserve};
+
+/// The wire to transport.
+pub type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
+
+/// Maximum silence of a far end after a cancel, in which it may still say what became of what it
+/// has, milliseconds.
+const CANCEL_PATIENCE_MS: u64 = 2000;
+/// Maximum time after a cancel until a far end is given up, whatever it says.
+const CANCEL_LIMIT: Duration = Duration::from_secs(20);
+/// Time in which a far end that has said its last word may end by itself, milliseconds; then the
+/// spawner ends it.
+const END_PATIENCE_MS: u64 = 5000;
+/// Time in which a far end that is of no more use must have ended, milliseconds: the spawner kills it
+/// sooner.
+const KILL_PATIENCE_MS: u64 = 10_000;
+
+/// The far ends of a command, over the wires to control and transport.
+pub struct FarEnds {
+    pub(super) control: SharedControl,
+    pub(super) transport: TransportWire,
+    pub(super) push: Push,
+    /// What each service's far end was last asked to open.
+    openings: HashMap<Service, Opening>,
+    /// The failure of the fetch, if it is over before its end.
+    fetch_failed: Option<Failure>,
+    /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
+    pub(super) spare: Vec<Vec<u8>>,
+    /// Peak of the memory of the role that carries blobs, bytes.
+    pub(super) peak_bytes: u64,
+}
+
+impl FarEnds {
+    /// No far end is started yet.
+    pub(in crate::keyholder::real_world) fn new(
+        control: SharedControl,
+        transport: TransportWire,
+    ) -> Self {
+        Self {
+            control,
+            transport,
+            push: Push::default(),
+            openings: HashMap::new(),
+            fetch_failed: None,
+            spare: Vec::new(),
+            peak_bytes: 0,
+        }
+    }
+
+    /// Closes what a command that failed may have left: open far ends, and answers on their way.
+    pub(in crate::keyholder::real_world) fn close_all(&mut self) -> Result<(), Fatal> {
+        self.transport.send(&KeyholderToTransport::CloseAll, &[])?;
+        while !matches!(
+            self.transport.receive()?.message,
+            TransportToKeyholder::AllClosed
+        ) {}
+        self.push.begin(None);
+        Ok(())
+    }
+
+    /// Starts a far end and has it open the store. A push through a disposable is begun anew when
+    /// the disposable is lost.
+    pub(super) fn connect_far_end(
+        &mut self,
+        service: Service,
+        via: &Via,
+        address: &str,
+        open: OpenStore,
+    ) -> Result<(), Failure> {
+        if service == Service::Push {
+            self.push.begin(None);
+        }
+        self.call(service, via, address, open)?;
+        // A store that is just made cannot be made again; the next run takes up what was cut.
+        if service == Service::Push
+            && open == OpenStore::Existing
+            && matches!(via, Via::Disposable(_))
+        {
+            self.push.again = Some(Again {
+                via: via.clone(),
+                address: address.to_owned(),
+                fruitless: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Has a far end started for a service and has it open the store.
+    fn call(
+        &mut self,
+        service: Service,
+        via: &Via,
+        address: &str,
+        open: OpenStore,
+    ) -> Result<(), Failure> {
+        self.control.with(Control::unless_cancelled)?;
+        // One far end of a service at a time: the end of one that could not open its store must not
+        // be taken for the end of the next.
+        if self
+            .control
+            .with(|control| control.running.contains(&service))
+        {
+            self.end_far_end(service)?;
+        }
+        self.control.with(|control| control.ended.remove(&service));
+        if service == Service::Fetch {
+            self.fetch_failed = None;
+        }
+        self.control.with(|control| {
+            control.send(&KeyholderToControl::WantFarEnd {
+                service,
+                via: via.clone(),
+            })
+        })?;
+        match self.control.with(Control::answer)?.message {
+            ControlToKeyholder::FarEndStarted { service: started } if started == service => {
+                self.control.with(|control| control.running.insert(service));
+            }
+            ControlToKeyholder::FarEndNotStarted { failure, .. } => return Err(failure),
+            _ => return Err(broken(&Fatal::Unexpected("control"))),
+        }
+        self.openings.insert(
+            service,
+            Opening {
+                via: via.to_string(),
+                store: without_credentials(address),
+                open,
+            },
+        );
+        self.send_transport(&KeyholderToTransport::Open {
+            service,
+            destination: address.to_owned(),
+            create: open == OpenStore::New,
+        })?;
+        match self.transport_message()?.message {
+            TransportToKeyholder::Opened => Ok(()),
+            _ => Err(broken(&Fatal::Unexpected("transport"))),
+        }
+    }
+
+    /// The next message of the transport. A far end that failed ends what was under way, and so
+    /// does one that is silent after a cancel.
+    pub(super) fn transport_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        loop {
+            // However much a far end has to say, an interrupt is heard.
+            self.control.with(Control::poll)?;
+            let patience = self.patience_ms()?;
+            let timeout = [
+                patience,
+                self.control.with(|control| control.keys.wipe_expired()),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            let answered = (self.transport.as_fd(), PollFlags::IN);
+            let heard = self
+                .control
+                .with(|control| control.wait_beside(answered, timeout))?;
+            match heard {
+                [true, _] => {}
+                [false, false] if patience.is_some() && patience == timeout => {
+                    return Err(Failure::Interrupted);
+                }
+                [false, _] => continue,
+            }
+            let received = self.transport.receive().map_err(|fatal| broken(&fatal))?;
+            let TransportToKeyholder::Failed { service, fault } = received.message else {
+                return Ok(received);
+            };
+            let failure = self.failure_of(service, fault)?;
+            if service != Service::Push {
+                self.fetch_failed = Some(failure.clone());
+                return Err(failure);
+            }
+            self.begin_again(failure)?;
+        }
+    }
+
+    /// How long a far end may be silent now, milliseconds; `None`: as long as the transport lets it.
+    /// [`Failure::Interrupted`] when its time after a cancel is over.
+    fn patience_ms(&self) -> Result<Option<u64>, Failure> {
+        let Some(since) = self.control.with(|control| control.cancelled) else {
+            return Ok(None);
+        };
+        let left = CANCEL_LIMIT
+            .checked_sub(since.elapsed())
+            .ok_or(Failure::Interrupted)?;
+        Ok(Some(
+            u64::try_from(left.as_millis())
+                .unwrap_or(u64::MAX)
+                .min(CANCEL_PATIENCE_MS),
+        ))
+    }
+
+    /// The next message about a fetch. A fetch that has failed answers nothing any more; whoever
+    /// still waits for its answers gets its failure.
+    pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
+        self.control.with(Control::unless_cancelled)?;
+        self.fetch_failed
+            .clone()
+            .map_or_else(|| self.transport_message(), Err)
+    }
+
+    /// What the far end of a service was last asked to open.
+    pub(super) fn opening(&self, service: Service) -> Opening {
+        self.openings.get(&service).cloned().unwrap_or_default()
+    }
+
+    /// What a fault is to the person: the exit status of a far end that was lost says more.
+    fn failure_of(&mut self, service: Service, fault: FarEndFault) -> Result<Failure, Failure> {
+        if fault == FarEndFault::Lost
+            && self
+                .control
+                .with(|control| control.running.contains(&service))
+        {
+            self.end_far_end(service)?;
+        }
+        let reported = self
+            .control
+            .with(|control| control.ended.get(&service).cloned().flatten());
+        let opening = self.opening(service);
+        Ok(match (fault, reported) {
+            // The exit status says that the store failed, and not which store.
+            (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed {
+                store: opening.store,
+            },
+            (FarEndFault::Lost, Some(failure)) => failure,
+            _ => failure_of(fault, &opening),
+        })
+    }
+
+    /// Goes on after the loss of a disposable: in a new one, with everything that has no receipt.
+    /// What has a receipt is durable and is not sent again. A call in which nothing was settled is
+    /// followed by another one only once.
+    fn begin_again(&mut self, failure: Failure) -> Result<(), Failure> {
+        let is_loss = matches!(
+            failure,
+            Failure::FarEndLost
+                | Failure::FarEndKilled { .. }
+                | Failure::QubeLost { .. }
+                | Failure::QrexecFailed { .. }
+        );
+        let Some(again) = self.push.again.take().filter(|again| {
+            is_loss && !again.fruitless && self.control.with(|control| control.cancelled).is_none()
+        }) else {
+            return Err(failure);
+        };
+        tracing::warn!(
+            code = failure.code(),
+            "a disposable was lost; its push goes on in a new one"
+        );
+        self.call(
+            Service::Push,
+            &again.via,
+            &again.address,
+            OpenStore::Existing,
+        )?;
+        self.push.again = Some(Again {
+            fruitless: true,
+            ..again
+        });
+        self.push.begin_call();
+        for sent in &self.push.unsettled {
+            self.send_put(sent)?;
+        }
+        if self.push.ended {
+            self.send_transport(&KeyholderToTransport::EndPush)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends a blob over the present call.
+    pub(super) fn send_put(&self, sent: &Sent) -> Result<(), Failure> {
+        let Sent {
+            number,
+            name,
+            length_bytes,
+            reserve,
+            ..
+        } = *sent;
+        let message = KeyholderToTransport::Put {
+            number: number.saturating_sub(self.push.before),
+            name,
+            length_bytes,
+            may_use_reserve: reserve == Reserve::Usable,
+        };
+        self.transport
+            .send(&message, &[sent.file.as_fd()])
+            .map_err(|fatal| broken(&fatal))
+    }
+
+    /// Lets a far end that has said its last word end. How it ends says nothing about what it did: a
+    /// wrapper may linger, and qrexec may lose the link behind the last byte.
+    pub(super) fn let_end(&mut self, service: Service) -> Result<(), Failure> {
+        let ended = match self.pump_until_ended(service, END_PATIENCE_MS) {
+            Ok(false) => self.end_far_end(service),
+            ended => ended.map(drop),
+        };
+        if let Some(Some(failure)) = self.control.with(|control| control.ended.remove(&service)) {
+            tracing::info!(
+                code = failure.code(),
+                "the far end was done, and did not end well"
+            );
+        }
+        match ended {
+            Err(Failure::Interrupted | Failure::FarEndStalled) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    /// Has a far end that is of no more use ended, by itself or by the spawner.
+    fn end_far_end(&mut self, service: Service) -> Result<(), Failure> {
+        self.control
+            .with(|control| control.send(&KeyholderToControl::EndFarEnd { service }))?;
+        if self.pump_until_ended(service, KILL_PATIENCE_MS)? {
+            Ok(())
+        } else {
+            Err(Failure::FarEndStalled)
+        }
+    }
+
+    /// Waits for the end of a far end, at most `patience_ms` without any word; returns whether it came.
+    fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
+        while self
+            .control
+            .with(|control| control.running.contains(&service))
+        {
+            let patience = self
+                .patience_ms()?
+                .map_or(patience_ms, |patience| patience.min(patience_ms));
+            let heard = self.control.with(|control| control.hear_within(patience))?;
+            if !heard {
+                return if self.control.with(|control| control.cancelled).is_some() {
+                    Err(Failure::Interrupted)
+                } else {
+                    Ok(false)
+                };
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn send_transport(&self, message: &KeyholderToTransport) -> Result<(), Failure> {
+        self.transport
+            .send(message, &[])
+            .map_err(|fatal| broken(&fatal))
+    }
+}

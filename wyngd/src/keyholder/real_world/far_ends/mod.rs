@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The far ends of a command, as the keyholder sees them: started by others, opened, lost, and for
+//! a push in a disposable begun once more with what has no receipt. What a far end says is parsed
+//! by transport; here are only its answers.
+
+mod calls;
+mod faults;
+mod memory_file;
+mod push;
+mod store;
+
+pub use calls::{FarEnds, TransportWire};

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What was put in a push and is not acknowledged yet: enough to send it once more. It talks to
+//! nobody.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use wyng_control::{Failure, Via};
+
+use crate::ipc::PutAnswer;
+use wyng_engine::world::Reserve;
+
+/// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they
+/// count from 1 in each call.
+#[derive(Default)]
+pub(super) struct Push {
+    /// The last PUT.
+    pub number: u64,
+    /// PUTs of earlier calls, all of them settled.
+    pub before: u64,
+    /// Blobs that were put and are not settled, in the order of their numbers.
+    pub unsettled: VecDeque<Sent>,
+    /// Receipts that nobody asked for yet.
+    pub receipts: VecDeque<Settled>,
+    /// The blob of the last receipt that was asked for, if the store did not take it.
+    pub returned: Option<Sent>,
+    /// Nothing was put since the transport was asked to settle everything.
+    pub synced: bool,
+    /// Nothing more will be put.
+    pub ended: bool,
+    /// How to begin anew, where that makes sense.
+    pub again: Option<Again>,
+    /// Peak of the bytes of unsettled blobs.
+    pub unsettled_peak_bytes: u64,
+}
+
+/// A blob that was put and is not settled.
+pub(super) struct Sent {
+    /// The number of its PUT.
+    pub number: u64,
+    /// Its name.
+    pub name: [u8; 32],
+    /// Its length.
+    pub length_bytes: u32,
+    /// Whether it may take the store's reserve.
+    pub reserve: Reserve,
+    /// The pages that are on their way; it may have to be sent again.
+    pub file: OwnedFd,
+}
+
+/// A PUT that has its receipt.
+pub(super) struct Settled {
+    /// Its number.
+    pub number: u64,
+    /// What became of the blob.
+    pub answer: PutAnswer,
+    /// The blob, if the store did not take it because its name was taken.
+    pub returned: Option<Sent>,
+}
+
+/// A call that may be begun anew.
+#[derive(Clone)]
+pub(super) struct Again {
+    /// The far end.
+    pub via: Via,
+    /// The store.
+    pub address: String,
+    /// The call is the second or a later one, and nothing was settled in it.
+    pub fruitless: bool,
+}
+
+impl Push {
+    /// Bytes of blobs that are not settled.
+    pub(super) fn unsettled_bytes(&self) -> u64 {
+        self.unsettled.iter().fold(0, |sum: u64, sent| {
+            sum.saturating_add(u64::from(sent.length_bytes))
+        })
+    }
+
+    /// A push begins, or none is left.
+    pub(super) fn begin(&mut self, again: Option<Again>) {
+        *self = Self {
+            unsettled_peak_bytes: self.unsettled_peak_bytes,
+            again,
+            ..Self::default()
+        };
+    }
+
+    /// A blob was put.
+    pub(super) fn note_sent(&mut self, sent: Sent) {
+        self.number = sent.number;
+        self.unsettled.push_back(sent);
+        self.unsettled_peak_bytes = self.unsettled_peak_bytes.max(self.unsettled_bytes());
+        self.synced = false;
+    }
+
+    /// Another call takes over all that is not settled; on its pipe the numbers begin at 1 again.
+    pub(super) fn begin_call(&mut self) {
+        self.synced = false;
+        self.before = self.number.saturating_sub(self.unsettled.len() as u64);
+    }
+
+    /// The PUTs `first..=last` of this call ended with `answer`. Receipts come in the order of the
+    /// numbers; anything else is [`Failure::FarEndProtocol`].
+    pub(super) fn settle(
+        &mut self,
+        first: u64,
+        last: u64,
+        answer: PutAnswer,
+    ) -> Result<(), Failure> {
+        for number in first..=last {
+            let sent = self.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
+            if number.checked_add(self.before) != Some(sent.number) {
+                return Err(Failure::FarEndProtocol);
+            }
+            let is_taken = matches!(
+                answer,
+                PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown
+            );
+            self.receipts.push_back(Settled {
+                number: sent.number,
+                answer,
+                returned: is_taken.then_some(sent),
+            });
+        }
+        if let Some(again) = &mut self.again {
+            again.fruitless = false;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push_of(count: u64) -> Push {
+        let mut push = Push::default();
+        for number in 1..=count {
+            push.note_sent(Sent {
+                number,
+                name: [0; 32],
+                length_bytes: 10,
+                reserve: Reserve::Untouched,
+                file: std::fs::File::open("/dev/null").unwrap().into(),
+            });
+        }
+        push
+    }
+
+    #[test]
+    fn receipts_settle_blobs_in_order_and_nothing_else() {
+        let mut push = push_of(3);
+        assert_eq!(
+            push.settle(2, 2, PutAnswer::Stored),
+            Err(Failure::FarEndProtocol)
+        );
+        let mut push = push_of(3);
+        push.settle(1, 2, PutAnswer::Stored).unwrap();
+        assert_eq!(push.unsettled_bytes(), 10);
+        assert_eq!(
+            push.settle(3, 4, PutAnswer::Stored),
+            Err(Failure::FarEndProtocol)
+        );
+    }
+
+    #[test]
+    fn a_call_that_takes_over_counts_from_one() {
+        let mut push = push_of(3);
+        push.settle(1, 1, PutAnswer::Stored).unwrap();
+        push.begin_call();
+        push.settle(1, 2, PutAnswer::ExistsSame).unwrap();
+        let numbers: Vec<u64> = push.receipts.iter().map(|receipt| receipt.number).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(push.unsettled_bytes(), 0);
+    }
+
+    #[test]
+    fn a_blob_whose_name_was_taken_comes_back_with_its_receipt() {
+        let mut push = push_of(2);
+        push.settle(1, 1, PutAnswer::ExistsDifferent).unwrap();
+        push.settle(2, 2, PutAnswer::Stored).unwrap();
+        let returned: Vec<bool> = push
+            .receipts
+            .iter()
+            .map(|receipt| receipt.returned.is_some())
+            .collect();
+        assert_eq!(returned, [true, false]);
+    }
+}
