@@ -13,7 +13,7 @@ use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise};
 use wyng_tests::service::{Service, until};
-use wyngd::roles::{ROLES, Role, SUPERVISOR_CAPABILITIES};
+use wyngd::roles::{ROLES, Role, RunsAs, SUPERVISOR_CAPABILITIES};
 
 const MIB: usize = 1 << 20;
 
@@ -414,7 +414,7 @@ fn a_private_daemon_of_roots_stays_root_with_few_capabilities() {
     for role in ROLES {
         let process = backup.of(role);
         assert_eq!(status(process, "Uid").as_deref(), Some("0"), "{role:?}");
-        assert_holds(process, role.capabilities(false), role.name());
+        assert_holds(process, role.capabilities(RunsAs::Root), role.name());
     }
     let far_end = backup
         .processes
@@ -423,7 +423,7 @@ fn a_private_daemon_of_roots_stays_root_with_few_capabilities() {
         .unwrap();
     assert_holds(
         *far_end.1,
-        Role::Spawner.capabilities(false),
+        Role::Spawner.capabilities(RunsAs::Root),
         "a far end has no more than the spawner",
     );
 }
@@ -453,7 +453,8 @@ fn in_a_service_roles_have_users_of_their_own_and_share_the_state_with_nobody() 
         if user.is_some() {
             assert_eq!(every(process, "Groups"), [0; 0], "{role:?}");
         }
-        assert_holds(process, role.capabilities(user.is_some()), role.name());
+        let runs_as = user.map_or(RunsAs::Root, |_| RunsAs::OwnUser);
+        assert_holds(process, role.capabilities(runs_as), role.name());
         assert_eq!(
             status(process, "NoNewPrivs").as_deref(),
             Some("1"),

@@ -29,18 +29,19 @@ use supervisor::Clients;
 
 /// Exit status for arguments that are not understood.
 const USAGE: u8 = 2;
-/// The state of the service, if nothing else is said.
+/// The service's state directory by default.
 const STATE_DIR: &str = "/var/lib/wyng";
 
 const USAGE_TEXT: &str = "\
 The daemon of the Wyng backup. See wyngd(8).
 
 usage: wyngd --socket PATH [--state-dir DIR] [--config FILE] [--helper PATH] [--journal PATH]
-       wyngd --standalone [--looks] --client-fd N --state-dir DIR [--config FILE] [--helper PATH] (started by wyng-ctl)
+       wyngd --standalone [--looks] --client-fd N --state-dir DIR [--config FILE] [--helper PATH]
+             (started by wyng-ctl)
        wyngd --help | --version
 ";
 
-/// What this process is to be.
+/// The part that this process plays.
 enum Start {
     Supervisor(supervisor::Options),
     Role(Role, Arguments),
@@ -229,7 +230,7 @@ fn log_to_standard_error() {
         Ok("info") => tracing::Level::INFO,
         _ => tracing::Level::WARN,
     };
-    // A second subscriber cannot be set; then the first one stays.
+    // A second subscriber cannot be set, and the first one stays.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)

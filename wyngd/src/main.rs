@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The program: which role it is in this process, and nothing else.
+//! The program. Everything else is in the library.
 
 use std::process::ExitCode;
 

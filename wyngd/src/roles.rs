@@ -2,47 +2,59 @@
 //! READ FIRST: who holds what, and every wire between two roles. The supervisor builds the
 //! processes from these tables, and the roles test compares them with `/proc`.
 //!
-//! | role | holds | never holds |
-//! |---|---|---|
-//! | supervisor | children, their pidfds | keys, any message, any remote byte |
-//! | spawner | the far end's process and its stderr | keys, sources, targets |
-//! | control | the client's socket | keys, remote bytes; a descriptor only while it forwards it |
-//! | volumes | what the caller opened, or the configuration names, until it is handed on; clones of sources, until they are committed; in dom0 a call to qubesd | keys, remote bytes |
-//! | keyholder | keys; one source or target; the state directory | a path outside of the state, a network socket, a child |
-//! | reader | credentials while it looks; the state directory, for reading | passphrases, data keys, sources, targets, remote bytes, a file open for writing |
-//! | transport | two pipe ends, ciphertext | keys, plaintext, sources, targets |
+//! - **supervisor** holds its children and their pidfds; never keys, any message, any remote byte.
+//! - **spawner** holds the far end's process and its standard error; never keys, sources, targets.
+//! - **control** holds the clients' sockets, and a descriptor only while it forwards it; never keys,
+//!   remote bytes.
+//! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
+//!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote bytes.
+//! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of the
+//!   state directory, a network socket, a child.
+//! - **reader** holds credentials while it looks; the state directory, for reading. Never passphrases,
+//!   data keys, sources, targets, remote bytes, a file open for writing.
+//! - **transport** holds two pipe ends and ciphertext; never keys, plaintext, sources, targets.
 
 use std::os::fd::RawFd;
 
 use wyng_jail::{CapabilitySet, Profile};
 
-/// A process of the daemon, but for the supervisor that starts them.
+/// A process of the daemon, except for the supervisor that starts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Starts far ends.
     Spawner,
-    /// Speaks with the client.
+    /// Speaks with clients.
     Control,
-    /// Looks at sources and targets.
+    /// Opens, inspects and clones sources and targets.
     Volumes,
     /// Holds keys.
     Keyholder,
-    /// Answers whoever only looks, beside the command that runs.
+    /// Answers commands that only look, beside the command that runs.
     Reader,
     /// Speaks with the far end.
     Transport,
 }
 
+/// The user that a role runs as, where root started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunsAs {
+    /// Root, with the capabilities that it keeps.
+    Root,
+    /// The role's own user.
+    OwnUser,
+}
+
 /// Whom the daemon serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daemon {
-    /// Whoever may connect to its socket. Where root started it, roles become users of their own.
+    /// Every client that may connect to its socket. Where root started it, roles become users of
+    /// their own.
     Service,
     /// The one client that started it, for one command. No role changes its user.
     Private,
 }
 
-/// What a daemon is used for.
+/// The commands that a daemon is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// Every command. The daemon locks its state.
@@ -79,19 +91,19 @@ pub const WIRES: [(Role, Role); 7] = [
     (Role::Spawner, Role::Transport),   // the far end's pipes
 ];
 
-/// The group of those who may connect to the service.
+/// The group whose members may connect to the service.
 pub const CLIENTS_GROUP: &str = "wyng";
-/// Where systemd says that it has put unsealed credentials; of all roles keyholder and reader hear
-/// of it.
+/// Environment variable with systemd's folder of unsealed credentials. Only keyholder and reader
+/// get it.
 pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-/// What the supervisor keeps of root's capabilities: roles of other users are killed in the end.
+/// The capabilities that the supervisor keeps: it kills roles of other users.
 pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
 
 /// The first descriptor after the standard streams.
 const FIRST_PLACE: RawFd = 3;
 
 impl Role {
-    /// How it is called in `ps`, in logs and on its command line.
+    /// Its name in `ps`, in logs and on its command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spawner => "spawner",
@@ -103,7 +115,7 @@ impl Role {
         }
     }
 
-    /// The role of a name.
+    /// The role with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         ROLES.into_iter().find(|role| role.name() == name)
     }
@@ -127,8 +139,8 @@ impl Role {
             .map(|(place, _)| place)
     }
 
-    /// The descriptor number of what it holds besides wires: control the client's socket, keyholder
-    /// and reader the state directory.
+    /// The descriptor number of what it holds besides wires: the client's socket for control, the
+    /// state directory for keyholder and reader.
     pub fn extra(self) -> Option<RawFd> {
         let after_wires = RawFd::try_from(self.peers().count())
             .ok()?
@@ -147,28 +159,30 @@ impl Role {
         }
     }
 
-    /// What it keeps of root's capabilities: as root, or as its own user.
-    pub fn capabilities(self, own_user: bool) -> CapabilitySet {
-        /// State and stores may lie in a folder of another user's.
+    /// The capabilities that it keeps of root's.
+    pub fn capabilities(self, user: RunsAs) -> CapabilitySet {
+        /// State and stores may lie in a folder of another user.
         const ANY_FOLDER: CapabilitySet = CapabilitySet::DAC_OVERRIDE
             .union(CapabilitySet::DAC_READ_SEARCH)
             .union(CapabilitySet::FOWNER);
-        match (self, own_user) {
+        match (self, user) {
             (Self::Control | Self::Transport, _) => CapabilitySet::empty(),
-            // Volumes belong to many users; and btrfs tells of compressed extents only whoever
-            // administrates the system. The filter leaves nothing else to do with that.
+            // Volumes belong to many users, and btrfs lists compressed extents only for a process
+            // with `CAP_SYS_ADMIN`. The filter leaves no other use of that capability.
             (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
-            // Far ends inherit it.
+            // Far ends inherit the capabilities.
             (Self::Spawner, _) => ANY_FOLDER,
-            // Memory is locked whatever its limit is.
-            (Self::Keyholder, true) => CapabilitySet::IPC_LOCK,
-            (Self::Keyholder, false) => CapabilitySet::IPC_LOCK | ANY_FOLDER,
-            (Self::Reader, true) => CapabilitySet::IPC_LOCK,
-            (Self::Reader, false) => CapabilitySet::IPC_LOCK | CapabilitySet::DAC_READ_SEARCH,
+            // The limit on locked memory does not apply.
+            (Self::Keyholder, RunsAs::OwnUser) => CapabilitySet::IPC_LOCK,
+            (Self::Keyholder, RunsAs::Root) => CapabilitySet::IPC_LOCK | ANY_FOLDER,
+            (Self::Reader, RunsAs::OwnUser) => CapabilitySet::IPC_LOCK,
+            (Self::Reader, RunsAs::Root) => {
+                CapabilitySet::IPC_LOCK | CapabilitySet::DAC_READ_SEARCH
+            }
         }
     }
 
-    /// Which system calls it may make.
+    /// The system calls that it may make.
     pub fn profile(self) -> Profile {
         match self {
             Self::Spawner => Profile::Spawner,

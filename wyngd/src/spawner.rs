@@ -24,11 +24,12 @@ use crate::roles::{Daemon, Role};
 use launch::{Ending, HELPER, Launch, Launcher};
 
 const HELPER_FALLBACK: &str = "/usr/libexec/wyng/wyng-transport-vm";
-/// Pipes of this size let the far end work while the transport waits for the keyholder.
+/// Size of a far end's pipes, bytes: the far end can work while the transport waits for the
+/// keyholder.
 const PIPE_BYTES: usize = 1 << 20;
-/// So much of a far end's standard error is logged; the rest is drained all the same.
+/// Maximum of a far end's standard error that is logged, bytes; the rest is read and dropped.
 const DIAGNOSTICS_MAX_BYTES: usize = 16 * 1024;
-/// A far end whose pipes are closed has so long to end.
+/// Time in which a far end must end once its pipes are closed.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A far end that runs.
@@ -38,13 +39,13 @@ struct FarEnd {
     started: Started,
     stderr: Option<ChildStderr>,
     logged_bytes: usize,
-    /// When it is killed, once it is of no more use.
+    /// When it is killed, once it is not needed any more.
     until: Option<Instant>,
     killed: bool,
 }
 
-/// Serves until control is gone; then every far end is ended. `helper` is the one for far ends on
-/// this machine, where it is not beside this program.
+/// Serves until control is gone, then ends every far end. `helper` is the helper's program on this
+/// machine, where it is not beside this program.
 pub fn run(daemon: Daemon, helper: Option<PathBuf>, qubes: Qubes) -> Result<(), Fatal> {
     let control = Wire::inherited(Role::Spawner, Role::Control)?;
     let transport = Wire::inherited(Role::Spawner, Role::Transport)?;
@@ -114,7 +115,8 @@ impl Spawner {
         Ok(())
     }
 
-    /// Starts a far end, hands its pipes to the transport, and reports either.
+    /// Starts a far end and hands its pipes to the transport; reports to control that it runs, or
+    /// why it does not.
     fn start(&mut self, service: Service, via: &Via, qube: Option<&str>) -> Result<(), Fatal> {
         let launch = self.launcher.launch(service.into(), via, qube);
         match launch.and_then(|launch| start_far_end(service, launch)) {
@@ -134,7 +136,7 @@ impl Spawner {
     }
 }
 
-/// Which of a far end's descriptors have something.
+/// Which of a far end's descriptors are ready.
 struct Ready {
     ended: bool,
     stderr: bool,
@@ -172,7 +174,7 @@ fn wait_for_something(
     Ok((from_control, ready.collect()))
 }
 
-/// Starts a far end's program: what is kept of it, and its pipes, to it and from it.
+/// Starts a far end's program. Returns the far end, and the pipes to it and from it.
 fn start_far_end(
     service: Service,
     Launch {
@@ -217,7 +219,7 @@ fn start_far_end(
     Ok((far_end, pipes))
 }
 
-/// Beside this program, else where packages put it.
+/// The helper's path: beside this program, else where packages put it.
 fn find_helper() -> PathBuf {
     let beside = std::env::current_exe()
         .ok()
@@ -258,7 +260,8 @@ fn reap(
     Ok(())
 }
 
-/// Their pipes are closed with the transport; those that do not end by themselves are killed.
+/// Ends far ends, whose pipes are closed with the transport. Those that do not end in time are
+/// killed.
 fn end_all(far_ends: Vec<FarEnd>) -> Result<(), Fatal> {
     let deadline = Instant::now() + GRACE;
     for mut far_end in far_ends {
@@ -278,15 +281,15 @@ fn end_all(far_ends: Vec<FarEnd>) -> Result<(), Fatal> {
 }
 
 impl FarEnd {
-    /// Its pipes are closed: from now on it has only so long to end by itself.
+    /// Starts the time in which the far end must end, its pipes being closed.
     fn end(&mut self) {
         if !self.killed {
             self.until = self.until.or_else(|| Some(Instant::now() + GRACE));
         }
     }
 
-    /// Takes what standard error has, so that the far end never blocks on it. It is text from
-    /// elsewhere: escaped, capped, labelled.
+    /// Reads standard error, so that the far end never blocks on it. The text is untrusted: it is
+    /// escaped, bounded and labelled as such.
     fn drain(&mut self) {
         let Some(stderr) = &mut self.stderr else {
             return;

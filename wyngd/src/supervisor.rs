@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The supervisor: starts the roles from [`roles`](crate::roles), waits, and ends all when one
-//! ends. It parses nothing and hears no message; after the last start it can do nothing but wait,
-//! kill and reap.
+//! ends. It parses nothing and receives no message; after the last start it can only wait, kill and
+//! reap.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -29,31 +29,31 @@ use crate::roles::{
     CLIENTS_GROUP, CREDENTIALS_VARIABLE, Daemon, ROLES, Role, SUPERVISOR_CAPABILITIES, Use, WIRES,
 };
 
-/// Where systemd puts the first socket.
+/// Descriptor number of the first socket from systemd.
 const SYSTEMD_PLACE: RawFd = 3;
-/// So many clients may wait to be accepted.
+/// Maximum number of clients that wait to be accepted.
 const CLIENTS_WAITING: i32 = 64;
-/// Longer than the spawner gives to far ends.
+/// Time for the spawner to end far ends, milliseconds; longer than the spawner's own limit.
 const SPAWNER_GRACE_MS: u64 = 4000;
-/// For volumes to kill disposables, where there are any. Of a private daemon it goes on by itself
-/// when that is not enough.
+/// Time for volumes to kill disposables, milliseconds. Volumes of a private daemon continues by
+/// itself after it.
 const VOLUMES_GRACE_MS: u64 = 40_000;
 const PRIVATE_VOLUMES_GRACE_MS: u64 = 5000;
 
-/// How the supervisor is started.
+/// How the daemon is started.
 pub struct Options {
     /// Where clients come from.
     pub clients: Clients,
     /// A daemon whose one command only looks takes no lock, and makes no folder.
     pub purpose: Use,
-    /// All state of this daemon; made if it is missing.
+    /// The daemon's state directory, which is made if it is missing.
     pub state_dir: PathBuf,
-    /// The volumes that the daemon opens itself, and how far ends are reached; one that is not
-    /// there says nothing.
+    /// The configuration: volumes that the daemon opens itself, and how far ends are reached. A
+    /// missing file counts as an empty one.
     pub config: Option<PathBuf>,
-    /// Somebody named it, so it must be there.
+    /// The configuration was named, so the file must exist.
     pub config_is_named: bool,
-    /// The helper, where it is not beside this program.
+    /// The helper's program, where it is not beside this one.
     pub helper: Option<PathBuf>,
     /// The socket of the system's journal.
     pub journal: Option<PathBuf>,
@@ -76,8 +76,8 @@ impl Clients {
     }
 }
 
-/// Runs until a role ends, or it is asked to end: control ends when its only client is done or
-/// gone, and as a service never.
+/// Runs until a role ends, or a signal asks the daemon to end. Control ends when its only client is
+/// done or gone; as a service it never ends by itself.
 pub fn run(options: &Options) -> Result<(), Fatal> {
     let client = match options.clients {
         Clients::One(number) => {
@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
         && let Some(user) = find_user(name)?
     {
         match give(&state, user) {
-            // What cannot be given is looked at, and nothing in it is changed.
+            // A read-only state directory can still be read, and nothing in it is changed.
             Err(Fatal::Io(error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
             given => given?,
         }
@@ -150,8 +150,8 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     end_all(children, options.clients.daemon())
 }
 
-/// This very program again, as one role. Nothing of the environment is needed, so nothing is passed
-/// on but what logging asks.
+/// This program again, as one role. A role needs nothing of the environment except the variable of
+/// the log's level.
 fn command(role: Role, options: &Options, owner: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command
@@ -180,12 +180,12 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     {
         command.arg("--config").arg(config);
     }
-    // Who only looks starts no qube, and leaves alone what the daemon that works has started.
+    // A daemon that only looks starts no qube, and leaves disposables of the working daemon alone.
     if role == Role::Volumes && options.purpose == Use::Works {
         command.arg("--owner").arg(owner);
     }
     if role == Role::Spawner {
-        // ssh finds its agent and configuration by these.
+        // ssh finds its agent and its configuration by these.
         command.envs(std::env::vars_os().filter(|(name, _)| {
             ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"]
                 .iter()
@@ -198,7 +198,7 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     command
 }
 
-/// Whether systemd opened one socket for this very process (`sd_listen_fds`(3)).
+/// Whether systemd opened one socket for this process (`sd_listen_fds`(3)).
 fn passed_by_systemd() -> bool {
     let number = |name| {
         std::env::var(name)
@@ -208,8 +208,8 @@ fn passed_by_systemd() -> bool {
     number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") == Some(1)
 }
 
-/// The socket at `path`, for its owner and group. One that an earlier daemon left is removed: the
-/// state directory is locked by now.
+/// Makes the socket at `path`, for its owner and group. A socket that an earlier daemon left is
+/// removed, which is safe because the state directory is locked by now.
 fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
@@ -220,7 +220,7 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    // Nobody may connect before it has its mode.
+    // No client may connect before the socket has its mode.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
     let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(path)?);
     rustix::process::umask(umask);
@@ -233,15 +233,14 @@ fn listen(path: &Path) -> Result<OwnedFd, Fatal> {
     Ok(socket)
 }
 
-/// What a daemon over this state directory calls its own: no other daemon has the directory at the
-/// same time.
+/// The name by which a daemon recognises its own disposables: that of the state directory, which
+/// only one daemon has at a time.
 fn owner_of(state: &OwnedFd) -> Result<String, Fatal> {
     let found = rustix::fs::fstat(state)?;
     Ok(format!("{:x}-{:x}", found.st_dev, found.st_ino))
 }
 
-/// Opens the state directory, and locks it unless it is only looked at. What is wrong with it is
-/// told with its path.
+/// Opens the state directory, and locks it unless the daemon only looks. A failure names its path.
 fn take_state(options: &Options) -> Result<OwnedFd, Failure> {
     let path = &options.state_dir;
     let unusable = |error: io::Error| Failure::StateIo {
@@ -276,10 +275,11 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Gives what root made in the state directory to the keyholder's user: it is new, or a private
-/// daemon of root's worked there. The folder itself comes last, so that a cut is repeated.
+/// Gives files of root's in the state directory to the keyholder's user: the directory is new, or
+/// root's private daemon worked there. The folder itself comes last, so that an interrupted run is
+/// repeated.
 ///
-/// The user may have put things there itself: no link is followed, and a file with a second name
+/// The user may have put files there itself: no link is followed, and a file with a second name
 /// elsewhere is left alone.
 fn give(folder: &OwnedFd, user: User) -> Result<(), Fatal> {
     for entry in Dir::read_from(folder)? {
@@ -332,8 +332,7 @@ fn make_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The state directory cannot be used: the client is told in its own protocol, before any role
-/// exists.
+/// Reports to the client that the state directory cannot be used, before any role exists.
 fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
     let exit = failure.exit();
     let version = ToClient::Hello {
@@ -342,7 +341,7 @@ fn tell(client: &OwnedFd, failure: Failure) -> Result<(), Fatal> {
     for message in [version, ToClient::Failed(failure), ToClient::Done { exit }] {
         send_packet(client.as_fd(), &encode(&message)?, &[])?;
     }
-    // A socket that is closed with something unread in it takes back what it sent; so the client
+    // The kernel discards sent data when a socket is closed with unread data in it, so the client
     // closes first.
     let mut unread = vec![0; MESSAGE_MAX_BYTES];
     while receive_packet(client.as_fd(), &mut unread).is_ok_and(|(length, _)| length > 0) {}
@@ -367,9 +366,9 @@ fn wait_for_any(children: &[Started], stop: &SignalFd) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// The roles that still run are killed; spawner and volumes, which see that control is gone, end
-/// far ends and disposables and then themselves. Nobody else would kill what a private daemon's
-/// volumes has not killed yet, so it is left alone.
+/// Kills the roles that still run. Spawner and volumes see that control is gone, and first end far
+/// ends and disposables. Volumes of a private daemon is left alone after its time: no other process
+/// would kill the disposables that are left.
 fn end_all(children: Vec<Started>, daemon: Daemon) -> Result<(), Fatal> {
     let mut failed = None;
     let grace_ms = |role| match role {

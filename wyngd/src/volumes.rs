@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that looks at sources and targets which the caller opened, holds sources still where it
-//! can, tells what changed in them, and hands them to the keyholder. Of paths it opens those alone
-//! that the daemon's configuration names, and the base snapshots beside them. In dom0 it also asks
-//! qubesd for the qubes behind far ends.
+//! The role of sources and targets. The caller opened them; this role inspects them, clones sources
+//! where it can, determines what changed in them, and hands them to the keyholder. It opens only
+//! the paths that the daemon's configuration names, and the base snapshots beside them. In dom0 it
+//! also asks qubesd for the qubes behind far ends.
 
 mod delta;
 mod disposables;
@@ -44,10 +44,10 @@ use target::Prepared;
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
 
-/// Why something that was opened is not handed over.
+/// Why a source or target is not handed over.
 enum Refusal {
-    /// The system refuses what is asked of the descriptor: the command is told, and the role goes
-    /// on.
+    /// The system refuses an operation on the descriptor: that is reported to the command, and the
+    /// role continues.
     Descriptor(Errno),
     /// A wire broke, or a message may not come now.
     Fatal(Fatal),
@@ -74,9 +74,9 @@ impl From<Fatal> for Refusal {
     }
 }
 
-/// What control was asked for last. The keyholder asks for one thing at a time.
+/// The question that control has to answer. The keyholder asks for one source or target at a time.
 enum Asked {
-    /// Its number, its volume's name, and whose base snapshot it may have.
+    /// The source's number, its volume's name, and the volume whose base snapshot it may have.
     Source(u32, String, BaseOf),
     Target(u32),
     /// A snapshot's name.
@@ -89,18 +89,18 @@ struct Volumes {
     /// The volumes of the configuration.
     known: BTreeMap<String, PathBuf>,
     trusted: Trusted,
-    /// Where the base snapshots of each lie.
+    /// The folder of base snapshots of each.
     folders: BTreeMap<String, Rc<Folder>>,
-    /// What devices are recognised by, and what is mounted.
+    /// The marks of devices, and mounted file systems.
     machine: Machine,
-    /// So many snapshots are held at once at most.
+    /// Maximum number of snapshots that are held at once.
     snapshots_max: usize,
     asked: Option<Asked>,
     /// The qubes behind far ends, where qubesd is asked for them.
     qubes: Option<Disposables>,
-    /// What stands still for the keyholder, by number.
+    /// Snapshots that are held for the keyholder, by number.
     snapshots: HashMap<u32, Box<dyn Snapshot>>,
-    /// Targets that are changed where they are, and clones of what they were.
+    /// Targets that are changed in place, each with a clone of what it was.
     changed: HashMap<u32, (OwnedFd, OwnedFd)>,
 }
 
@@ -136,8 +136,8 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         None => Profile::VolumesByName,
     };
     if volumes.qubes.is_some() {
-        // Disposables outlive the supervisor, and whoever killed it; so this role ends by itself,
-        // when control is gone and they are killed.
+        // Disposables outlive the supervisor, so this role does too: it ends when control is gone
+        // and they are killed.
         wyng_jail::outlive_parent()?;
     }
     let missing = enter_jail_as(Role::Volumes, profile, daemon, || {
@@ -163,7 +163,7 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         .send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
-    // What stands still for a backup holds room, and this may take a while.
+    // Snapshots take up room on the disk, and killing disposables may take a while.
     drop(volumes);
     qubes.into_iter().for_each(Disposables::end_all);
     served
@@ -266,7 +266,7 @@ impl Volumes {
                         ranges,
                     },
                     Some(Err(error)) => {
-                        tracing::warn!(%error, "what changed cannot be told: the volume is read whole");
+                        tracing::warn!(%error, "the changes are unknown: the volume is read whole");
                         VolumesToKeyholder::NoChanges { item }
                     }
                     None => VolumesToKeyholder::NoChanges { item },
@@ -344,8 +344,8 @@ impl Volumes {
         }
     }
 
-    /// Does what a message says of qubes; whether it was one of those. Where qubesd is not asked,
-    /// every far end may be called as it is.
+    /// Handles a message about qubes, and returns whether it was one. Where qubesd is not asked,
+    /// each far end can be called at once.
     fn mind_qubes(&mut self, message: &ControlToVolumes) -> Result<bool, Fatal> {
         match message {
             ControlToVolumes::PrepareQube { service, via } => {
@@ -362,7 +362,7 @@ impl Volumes {
             ControlToVolumes::EndQube { service } => {
                 self.qubes.iter_mut().for_each(|qubes| qubes.end(*service))
             }
-            // It came when the qube was ready, or has ended its start.
+            // It came after the qube was ready, or has already ended the start.
             ControlToVolumes::GiveUpQube => {}
             _ => return Ok(false),
         }
@@ -405,7 +405,7 @@ impl Volumes {
         }
     }
 
-    /// Hands over what the answer to `question` brought.
+    /// Hands over the source or target that answers `question`.
     fn take_answer(
         &mut self,
         received: Received<ControlToVolumes>,
@@ -628,9 +628,9 @@ impl Volumes {
         }
     }
 
-    /// A run may have many small volumes before its next commit, each with a clone that is held
-    /// open. Where there are too many descriptors, one is let go: its volume keeps the base
-    /// snapshot that it has, and the next run reads more of it.
+    /// Lets one clone go where there are too many: a run may have many small volumes before its
+    /// next commit, each with an open clone. The volume of that clone keeps the base snapshot that
+    /// it has, and the next run reads more of it.
     fn make_room(&mut self) -> Result<(), Fatal> {
         if self.snapshots.len() < self.snapshots_max {
             return Ok(());
@@ -647,7 +647,7 @@ impl Volumes {
     }
 }
 
-/// A source that is to be handed over.
+/// A source that is to be handed over to the keyholder.
 struct Opened {
     item: u32,
     source: OwnedFd,
@@ -666,8 +666,9 @@ fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
 }
 
-/// Where configured volumes lie, as long as this process lives. Names of devices are links, so
-/// `/dev` is one folder; a qube's own folder may be made anew, so a pool's qubes are another.
+/// The folder in which a configured volume lies as long as this process lives. Names of devices are
+/// links, so the folder of all devices is `/dev`; a qube's own folder may be made anew, so that of
+/// a pool's volumes is the folder of all qubes.
 fn folder_of(path: &Path) -> Option<PathBuf> {
     if path.starts_with("/dev") {
         return Some(PathBuf::from("/dev"));
@@ -677,7 +678,7 @@ fn folder_of(path: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// The folder of base snapshots of each configured volume; the same one for all that share it.
+/// The folder of base snapshots of each configured volume; volumes of one file system share it.
 fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
     let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
     for (name, path) in volumes {
@@ -696,8 +697,8 @@ fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<
     folders
 }
 
-/// The folders in which configured volumes lie, as far as they are there: a file may be replaced, a
-/// device made anew. And that in which the kernel tells what devices are recognised by.
+/// The folders in which configured volumes lie, as far as they exist: a file may be replaced, a
+/// device made anew. With them the folder in which the kernel lists the marks of devices.
 fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
     let leads_to = volumes
         .values()

@@ -60,7 +60,7 @@ impl Control {
             job.prompt = None;
         }
         if !is_answer {
-            // The role hears that nobody answers, and the client is hung up on.
+            // The role gets the answer of a client that is gone, and the client is disconnected.
             self.answer_for_nobody(item, asker)?;
             return Err(unexpected);
         }
@@ -116,7 +116,7 @@ impl Control {
         }
     }
 
-    /// Tells the running command's client, if it is still there.
+    /// Sends an event to the running command's client, if it is still connected.
     pub(super) fn tell_owner(&mut self, event: ToClient) -> Result<(), Fatal> {
         self.turns.owner().map_or(Ok(()), |id| self.tell(id, event))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One client's conversation. Nothing here waits for it: what it does not take stays here until it
-//! does, or until its time is over.
+//! One client's conversation. Nothing here waits for the client: events that it does not take are
+//! queued until it does, or until its time is over.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -11,36 +11,37 @@ use wyng_control::{CONTROL_VERSION, Failure, ToClient, ToDaemon};
 
 use crate::ipc::{Fatal, Received, Wire};
 
-/// How clients are called in logs.
+/// The name of clients in logs.
 pub(super) const PEER: &str = "the client";
-/// A client that is so many messages behind makes its own command wait.
+/// Maximum number of queued events; with more, the client's own command waits.
 const BEHIND_MAX: usize = 256;
-/// How long a client may be connected without a command, and after its end: both are said at once.
+/// Maximum time for a connection before its command, and after the command's end. A client needs no
+/// time for either.
 const SILENCE: Duration = Duration::from_secs(10);
-/// How long a client may take nothing of a look. Others look after it.
+/// Maximum time for a client to take an event of a look. Other looks wait for this one.
 const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much of a client that is hung up on is read: its greeting and its command.
+/// Number of messages that are read of a refused client: its greeting and its command.
 const UNREAD_MAX: usize = 2;
 
-/// Where a conversation stands.
+/// The phase of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Before the client's first word.
+    /// Before the client's greeting.
     Greeting,
-    /// Before its command.
+    /// After the greeting, before the command.
     Idle,
-    /// Others' commands come first.
+    /// Other commands come first.
     Queued,
-    /// The keyholder works.
+    /// The keyholder works on its command.
     Working,
-    /// Its command gave its turn back, and a passphrase is typed meanwhile.
+    /// Its command gave its turn back while a person answers.
     Prompting,
-    /// It looks, or others look before it.
+    /// Its look runs or waits.
     Looking,
     /// The keyholder wipes keys for it.
     Locking,
-    /// It hears how far others' commands are.
+    /// It watches the progress of other commands.
     Watching,
     /// Its command has ended.
     Over,
@@ -51,9 +52,9 @@ pub(super) struct Client {
     phase: Phase,
     behind: VecDeque<ToClient>,
     uid: Option<u32>,
-    /// Since when the phase is what it is.
+    /// When the phase began.
     since: Instant,
-    /// When it last took something, or had nothing to take.
+    /// When it last took an event, or had none to take.
     taken: Instant,
 }
 
@@ -78,7 +79,7 @@ impl Client {
         })
     }
 
-    /// Whose process connected.
+    /// The user of the client's process, if it is known.
     pub(super) fn uid(&self) -> Option<u32> {
         self.uid
     }
@@ -91,7 +92,7 @@ impl Client {
         (self.phase, self.since) = (phase, Instant::now());
     }
 
-    /// What to wait for.
+    /// What to poll for.
     pub(super) fn interest(&self) -> PollFd<'_> {
         let writes = if self.behind.is_empty() {
             PollFlags::empty()
@@ -101,33 +102,33 @@ impl Client {
         PollFd::new(&self.wire, PollFlags::IN | writes)
     }
 
-    /// Whether it has so much to take that its command has to wait.
+    /// Whether so many events are queued that its command has to wait.
     pub(super) fn is_behind(&self) -> bool {
         self.behind.len() > BEHIND_MAX
     }
 
-    /// Whether its command has ended and it has heard of that.
+    /// Whether its command has ended and it has taken all events.
     pub(super) fn is_told_all(&self) -> bool {
         self.phase == Phase::Over && self.behind.is_empty()
     }
 
-    /// When it is hung up on if it neither says nor takes anything; none: it may wait. `patience`
-    /// is for a client whose command waits for it.
+    /// When the connection ends if the client neither sends nor takes anything; none if there is no
+    /// limit. `patience` is the time limit while its command waits for it.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
         let (since, patience) = match self.phase {
             Phase::Greeting | Phase::Idle | Phase::Over => (self.since, SILENCE),
             Phase::Looking if self.is_behind() => (self.taken, LOOK_PATIENCE),
             Phase::Working if self.is_behind() => (self.taken, patience),
-            // It hears of others' commands, which go on without it.
+            // Other commands do not wait for a client that watches.
             Phase::Watching if self.is_behind() => (self.taken, Duration::ZERO),
             _ => return None,
         };
         since.checked_add(patience)
     }
 
-    /// Says why nothing can be done for it, as far as it takes that at once. What it has said by
-    /// now is taken from the socket first: the kernel gives up what was sent when a socket is
-    /// closed with something unread in it.
+    /// Reports why the client is refused, as far as it takes that at once. Messages that it has
+    /// sent by now are read first: the kernel discards sent data when a socket is closed with
+    /// unread data in it.
     pub(super) fn tell_and_drop(mut self, failure: Failure) {
         let exit = failure.exit();
         let told = [
@@ -146,7 +147,7 @@ impl Client {
         }
     }
 
-    /// Says something now or later. How far a job was is not said later.
+    /// Sends an event now or queues it. Progress is never queued.
     pub(super) fn tell(&mut self, event: ToClient) -> Result<(), Fatal> {
         if self.behind.is_empty() {
             self.taken = Instant::now();
@@ -157,7 +158,7 @@ impl Client {
         self.flush()
     }
 
-    /// Says what it takes.
+    /// Sends queued events as far as the client takes them.
     pub(super) fn flush(&mut self) -> Result<(), Fatal> {
         while let Some(event) = self.behind.front() {
             match self.wire.send(event, &[]) {

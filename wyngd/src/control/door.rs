@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Who comes in, and with which command: the number of connections, the bounds of a command, and
-//! who may ask for what.
+//! Who may connect, and with which command: the number of connections, the bounds of a command, and
+//! the rights of its user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,17 @@ use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
 use crate::roles::Daemon;
 
-/// Connections of one user that have a command, or may still say one.
+/// Maximum number of one user's connections that have a command, or may still send one.
 const OF_ONE_USER_MAX: usize = 32;
-/// Connections of one user with those that are told that there are too many.
+/// Maximum number of one user's connections, with those that are being refused.
 const OF_ONE_USER_WITH_REFUSED_MAX: usize = 48;
-/// Connections of all users. Beyond it only root and the daemon's own user come in.
+/// Maximum number of connections of all users. Root and the daemon's own user may connect beyond
+/// it.
 const OF_ALL_MAX: usize = 480;
 
-/// See the module's first line.
+/// The rules of this module, with what they need of the configuration.
 pub(super) struct Door {
-    /// A private daemon has one client, who started it.
+    /// The daemon has one client, which started it.
     private: bool,
     /// The user who runs the daemon.
     own_uid: u32,
@@ -28,19 +29,19 @@ pub(super) struct Door {
     archives: BTreeMap<String, Archive>,
 }
 
-/// What becomes of a client that connects.
+/// The decision about a client that connects.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It may say its command.
+    /// The client may send its command.
     Admitted,
-    /// It is told that its user has too many connections.
+    /// The client learns that its user has too many connections.
     Refused(Failure),
-    /// It is hung up on at once.
+    /// The client is disconnected at once.
     Dropped(Failure),
 }
 
 impl Door {
-    /// Needs the daemon's own user: to be called before the role becomes another one.
+    /// Reads the daemon's own user, so it must be called before the role changes its user.
     pub(super) fn new(daemon: Daemon, config: &Config) -> Self {
         Self {
             private: daemon == Daemon::Private,
@@ -49,12 +50,12 @@ impl Door {
         }
     }
 
-    /// Whether root or the daemon's own user asks.
+    /// Whether the user is root or the daemon's own.
     fn is_own(&self, uid: Option<u32>) -> bool {
         self.private || uid == Some(0) || uid == Some(self.own_uid)
     }
 
-    /// Bounds the connections of each user, so that nobody can take the places of all others.
+    /// Bounds the connections of each user, so that no user can take the places of all others.
     pub(super) fn admit<'a>(
         &self,
         uid: Option<u32>,
@@ -79,7 +80,7 @@ impl Door {
         }
     }
 
-    /// Checks a command before any role hears of it.
+    /// Checks a command before any role receives it.
     pub(super) fn check(&self, command: &Command, uid: Option<u32>) -> Result<(), Failure> {
         check_bounds(command)?;
         if self.is_own(uid) {
@@ -89,8 +90,8 @@ impl Door {
         }
     }
 
-    /// The daemon reaches stores and far ends with its own rights. So a member of the group has
-    /// those of the configuration, and no other.
+    /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
+    /// those of the configuration and no other.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
         let denied = |what: &str| {
             Err(Failure::NotAllowed {
@@ -167,8 +168,8 @@ impl Door {
     }
 }
 
-/// Every string and number is within its bound, and the forwarded message, which is longer than the
-/// client's own, fits a packet.
+/// Checks that each string and number is within its bound, and that the forwarded message, which is
+/// longer than the client's own, fits a packet.
 fn check_bounds(command: &Command) -> Result<(), Failure> {
     command.check_bounds()?;
     let forwarded = ControlToKeyholder::Start {
@@ -181,8 +182,8 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
         setting: "the length of the command".into(),
         allowed: "64 KiB of names and paths".into(),
     };
-    // The limit counts differently on the way back, so only a message that also decodes is known to
-    // fit.
+    // Decoding counts the limit in another way than encoding, so a message fits only if it also
+    // decodes.
     encode(&forwarded)
         .and_then(|bytes| decode::<ControlToKeyholder>(&bytes))
         .map(drop)
@@ -206,8 +207,7 @@ mod tests {
             encode(&ToDaemon::Start(command.clone()))
                 .is_ok_and(|bytes| decode::<ToDaemon>(&bytes).is_ok())
         };
-        // One far end more would be too much for the client's own message, and so would one byte
-        // more.
+        // One far end more, or one byte more, would be too much for the client's own message.
         let count = (0..wyng_control::ITEMS_MAX)
             .rev()
             .find(|count| heard(&check_of(*count, 1)))

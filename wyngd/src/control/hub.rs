@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The wires and the clients: who is heard when, what a client may say in which phase, and whose
+//! The wires and the clients: when each is heard, what a client may say in which phase, and whose
 //! time is over.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,7 +28,7 @@ pub(super) struct Control {
     /// Where clients come from; a private daemon has one client, and ends with it.
     pub(super) listener: Option<OwnedFd>,
     door: Door,
-    /// Maximum time that a client whose command waits for it may say and take nothing.
+    /// Maximum time for a client to answer or to take a message while its command waits for it.
     pub(super) patience: Duration,
     /// Whether commands may change anything here.
     purpose: Use,
@@ -49,7 +49,7 @@ pub(super) struct Control {
     pub(super) journal: Journal,
 }
 
-/// What has something to say.
+/// The descriptors that are ready.
 #[derive(Default)]
 struct Heard {
     spawner: bool,
@@ -88,8 +88,8 @@ impl Control {
         })
     }
 
-    /// Serves clients: whoever connects to the socket of a service, or the one client at the other
-    /// end of a private daemon's.
+    /// Serves clients: those that connect to the socket of a service, or the one client of a
+    /// private daemon, whose socket it is.
     pub(super) fn serve(&mut self, daemon: Daemon, socket: OwnedFd) -> Result<(), Fatal> {
         // No role hears of a command before every role is in its jail.
         while self.ready < ROLES.len() {
@@ -129,8 +129,8 @@ impl Control {
         self.end_waits()
     }
 
-    /// Waits until somebody has something to say, or somebody's time is over. Who works for a
-    /// client that is behind is not heard.
+    /// Waits until a descriptor is ready or a time limit is reached. A role that works for a client
+    /// with a full queue is not heard.
     fn wait(&self) -> Result<Heard, Fatal> {
         let is_behind = |id: Option<u64>| {
             id.and_then(|id| self.clients.get(&id))
@@ -158,7 +158,7 @@ impl Control {
         let timeout = self
             .next_deadline()
             .map(|until| until.saturating_duration_since(Instant::now()));
-        // A millisecond more: what is over then is over.
+        // One millisecond more, so that the limit has passed when the wait ends.
         let timeout = timeout.and_then(|timeout| {
             Timespec::try_from(timeout.saturating_add(Duration::from_millis(1))).ok()
         });
@@ -184,9 +184,9 @@ impl Control {
         Ok(heard)
     }
 
-    /// When to look next whose time is over.
+    /// When the next time limit is reached.
     fn next_deadline(&self) -> Option<Instant> {
-        // The one client of a private daemon has started it, and may take its time: nobody else
+        // The one client of a private daemon has started it, and has no time limit: no other client
         // waits.
         self.listener.as_ref()?;
         let deadlines = self
@@ -196,8 +196,8 @@ impl Control {
         deadlines.chain(self.turns.deadline(self.patience)).min()
     }
 
-    /// Hangs up on whoever had time enough, and has a command give its turn back that waits for a
-    /// person while others wait.
+    /// Hangs up on clients whose time is over, and asks the running command to give its turn back
+    /// if it waits for a person while others wait.
     fn end_waits(&mut self) -> Result<(), Fatal> {
         if self.listener.is_none() {
             return Ok(());
@@ -227,7 +227,8 @@ impl Control {
         };
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => self.welcome(socket),
-            // It went away while it waited, or there are too many descriptors for now.
+            // The client went away while it waited, or there are too many descriptors at the
+            // moment.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::AGAIN) => {
                 Ok(())
             }
@@ -257,7 +258,7 @@ impl Control {
         }
     }
 
-    /// Says something to a client, if it is still there.
+    /// Sends an event to a client, if it is still connected.
     pub(super) fn tell(&mut self, id: u64, event: ToClient) -> Result<(), Fatal> {
         match self.clients.get_mut(&id).map(|client| client.tell(event)) {
             Some(Err(_)) => self.drop_client(id),
@@ -288,7 +289,7 @@ impl Control {
         self.finish(id, exit)
     }
 
-    /// Handles what a client said, or goes on telling it what it was behind with.
+    /// Takes a message from a client, or sends more of the events that wait for it.
     fn hear_client(&mut self, id: u64, events: PollFlags) -> Result<(), Fatal> {
         let Some(client) = self.clients.get_mut(&id) else {
             return Ok(());
@@ -319,7 +320,7 @@ impl Control {
         let unexpected = || Fatal::Unexpected(client::PEER);
         let phase = self.clients.get(&id).ok_or_else(unexpected)?.phase();
         match (phase, &received.message) {
-            // What it said before it heard of the end.
+            // The client sent it before it received the end.
             (Phase::Over, _) => Ok(()),
             (
                 Phase::Greeting,
@@ -347,7 +348,7 @@ impl Control {
                 self.refuse(id, Failure::Interrupted)
             }
             (Phase::Working, ToDaemon::Cancel) => self.cancel(),
-            // Keys are wiped soon enough.
+            // Wiping keys takes no time worth cancelling.
             (Phase::Locking, ToDaemon::Cancel) => Ok(()),
             (Phase::Prompting, ToDaemon::Given { .. }) => self.take_typed(id, received),
             (Phase::Working, ToDaemon::Given { .. }) => self.pass_on(received),
@@ -355,7 +356,7 @@ impl Control {
         }
     }
 
-    /// Has a command done that passes the door.
+    /// Starts or queues a command that the door admits.
     fn begin(&mut self, id: u64, command: Command) -> Result<(), Fatal> {
         let uid = self.clients.get(&id).and_then(Client::uid);
         if let Err(failure) = self.door.check(&command, uid) {
@@ -364,7 +365,7 @@ impl Control {
         if command.only_looks() {
             return self.queue_look(id, command);
         }
-        // `wyng-ctl` starts such a daemon for looks alone.
+        // `wyng-ctl` starts such a daemon only for commands that look.
         if self.purpose == Use::Looks {
             return Err(Fatal::Unexpected(client::PEER));
         }
@@ -394,7 +395,7 @@ impl Control {
     pub(super) fn drop_client(&mut self, id: u64) -> Result<(), Fatal> {
         if self.clients.remove(&id).is_none() || self.listener.is_none() {
             // The person closed the terminal: the other roles end with this one, and the next run
-            // goes on.
+            // continues.
             return Ok(());
         }
         self.leave_queue(id)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands that run and commands that wait, as plain data: who asked for them, what is asked on
-//! their behalf, and whose time is over when.
+//! Commands that run and commands that wait, as plain data: their clients, their open questions,
+//! and their time limits.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -12,21 +12,21 @@ use super::journal::About;
 use super::questions::{Asker, Prompt};
 use crate::ipc::Service;
 
-/// How long a person may be asked while others wait. A passphrase file is read in that time, and
-/// the command need not begin anew.
+/// Time for a person's answer while others wait, before the command gives its turn back. A
+/// passphrase file is read within it, so that such a command never begins anew.
 const PROMPT_GRACE: Duration = Duration::from_secs(2);
 
 /// A command that waits for its turn.
 pub(super) struct Waiting {
     pub(super) client: u64,
     pub(super) command: Command,
-    /// Its number, if it has had a turn.
+    /// The command's number, if it has had a turn.
     pub(super) turn: Option<u64>,
-    /// The passphrase that was typed when it had given its turn back.
+    /// Pipe with the passphrase that was typed after the command gave its turn back.
     pub(super) typed: Option<OwnedFd>,
 }
 
-/// A command that gave its turn back, and waits for what a person answers.
+/// A command that gave its turn back, and waits for a person's answer.
 pub(super) struct Parked {
     pub(super) command: Command,
     pub(super) turn: u64,
@@ -36,13 +36,13 @@ pub(super) struct Parked {
 
 /// The command that runs.
 pub(super) struct Job {
-    /// Whose it is; nobody's once that client is gone.
+    /// Its client; none once that client is gone.
     pub(super) client: Option<u64>,
     pub(super) command: Command,
     pub(super) turn: u64,
-    /// What was asked, by whom, and when.
+    /// Open questions: the asker, and when it asked.
     pub(super) asked: HashMap<u32, (Asker, Instant)>,
-    /// Questions that were answered in the client's place; its own answer may still come.
+    /// Questions that were answered in the client's place, whose own answer may still come.
     pub(super) late: HashSet<u32>,
     pub(super) prompt: Option<Prompt>,
     /// The numbers of the sources that the daemon opens itself.
@@ -58,11 +58,12 @@ pub(super) struct Turns {
     /// By client.
     pub(super) parked: BTreeMap<u64, Parked>,
     pub(super) next_turn: u64,
-    /// Peak of resident memory of the spawner and a far end, since the last one ended.
+    /// Peak of resident memory of the spawner and its largest far end, bytes, as of the last far
+    /// end's end.
     pub(super) spawner_peak_bytes: u64,
     /// The qube that volumes prepares, and the far end that is to be started in it.
     pub(super) preparing: Option<(Service, Via)>,
-    /// Far ends in qubes whose end is still to be told to volumes.
+    /// Far ends whose end is still to be reported to volumes.
     pub(super) ended_in_qubes: Vec<Service>,
 }
 
@@ -71,7 +72,7 @@ impl Job {
         About::of(&self.command)
     }
 
-    /// A program's question that is open for longest.
+    /// When the oldest open question to a program was asked.
     pub(super) fn oldest_question(&self) -> Option<Instant> {
         self.asked
             .values()
@@ -82,7 +83,7 @@ impl Job {
 }
 
 impl Turns {
-    /// Whose command runs.
+    /// The client of the command that runs.
     pub(super) fn owner(&self) -> Option<u64> {
         self.job.as_ref().and_then(|job| job.client)
     }
@@ -92,7 +93,7 @@ impl Turns {
         self.job.is_none()
     }
 
-    /// When the running command has waited for its client, or for a person, long enough.
+    /// When the running command has waited long enough for its client or for a person.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
         let job = self.job.as_ref()?;
         let question = job
@@ -115,7 +116,7 @@ impl Turns {
 
 /// A command that the reader answers now.
 pub(super) struct Look {
-    /// Whose it is; nobody's once that client is gone.
+    /// Its client; none once that client is gone.
     pub(super) client: Option<u64>,
     pub(super) name: &'static str,
     pub(super) archive: Option<String>,
@@ -126,7 +127,7 @@ pub(super) struct Look {
 pub(super) struct Looks {
     pub(super) queue: VecDeque<(u64, Command)>,
     pub(super) running: Option<Look>,
-    /// Peak of the reader's resident memory.
+    /// Peak of the reader's resident memory, bytes.
     pub(super) peak_bytes: u64,
 }
 
@@ -140,13 +141,13 @@ impl Look {
 }
 
 impl Looks {
-    /// Whose look runs.
+    /// The client of the look that runs.
     pub(super) fn owner(&self) -> Option<u64> {
         self.running.as_ref().and_then(|look| look.client)
     }
 }
 
-/// Which sources of a backup, monitor or diff are volumes of the configuration.
+/// Numbers of the sources of a backup, monitor or diff that are volumes of the configuration.
 pub(super) fn configured(command: &Command) -> HashSet<u32> {
     match command {
         Command::Backup { sources, .. } | Command::Monitor { sources, .. } => (0..)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What became of each command, as fields in the system's journal: names, counts and codes, never
-//! content, never a text from the far end. A private daemon says nothing there, nor does a service
-//! where no journal listens.
+//! The begin, results and end of each command, as fields in the system's journal: names, counts and
+//! codes, never content, never a text from the far end. A private daemon writes no entries, nor
+//! does a service where no journal listens.
 //!
 //! The protocol is the journal's own (systemd's "Native Journal Protocol"): one datagram an entry,
 //! one field after the other.
@@ -26,11 +26,11 @@ enum Priority {
 /// A connection to the journal, made before the jail.
 pub(super) struct Journal(Option<UnixDatagram>);
 
-/// What an entry is about.
+/// The command that an entry is about.
 pub(super) struct About<'a> {
     /// The command's words.
     pub(super) command: &'a str,
-    /// Its archive.
+    /// The archive that it is about.
     pub(super) archive: Option<&'a str>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> About<'a> {
 }
 
 impl Journal {
-    /// Connects, if anybody listens there.
+    /// Connects, if a journal listens there.
     pub(super) fn connect(path: Option<&Path>) -> Self {
         let Some(path) = path else { return Self(None) };
         let connected = UnixDatagram::unbound().and_then(|socket| {
@@ -57,7 +57,7 @@ impl Journal {
         Self(connected.ok())
     }
 
-    /// A command begins.
+    /// Notes the begin of a command.
     pub(super) fn begun(&self, about: &About<'_>, uid: Option<u32>) {
         let uid = uid.map(|uid| uid.to_string());
         self.say(
@@ -68,7 +68,7 @@ impl Journal {
         );
     }
 
-    /// A result, if it is one that a later reader asks for.
+    /// Notes a result, if it is one that the journal keeps.
     pub(super) fn result(&self, about: &About<'_>, event: &ToClient) {
         match event {
             ToClient::BackedUp(report) => {
@@ -126,7 +126,7 @@ impl Journal {
         }
     }
 
-    /// A command has ended.
+    /// Notes the end of a command.
     pub(super) fn ended(&self, about: &About<'_>, exit: ExitStatus) {
         let priority = if exit == ExitStatus::Done {
             Priority::Info
@@ -173,7 +173,7 @@ impl Journal {
     }
 }
 
-/// `NAME`, the value's length as 64 bits, the value: so no value can bring a field of its own.
+/// `NAME`, the value's length as 64 bits, the value: so that no value can add a field.
 fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend_from_slice(name.as_bytes());
     entry.push(b'\n');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands that only look: the reader answers them beside whatever the keyholder does, one after
-//! the other.
+//! Commands that only look: the reader answers them one after the other, independently of the
+//! keyholder.
 
 use wyng_control::{Command, Failure, ToClient};
 
@@ -82,17 +82,17 @@ impl Control {
         }
     }
 
-    /// The person interrupts a look, or one that has not begun.
+    /// Cancels a look that runs or waits.
     pub(super) fn cancel_look(&mut self, id: u64) -> Result<(), Fatal> {
         if self.looks.owner() == Some(id) {
-            // The reader says how it ends.
+            // The reader reports how the look ends.
             return self.reader.send(&ControlToReader::Cancel, &[]);
         }
         self.looks.queue.retain(|(queued, _)| *queued != id);
         self.refuse(id, Failure::Interrupted)
     }
 
-    /// The client is gone.
+    /// The client is gone: its look is cancelled.
     pub(super) fn leave_looks(&mut self, id: u64) -> Result<(), Fatal> {
         self.looks.queue.retain(|(queued, _)| *queued != id);
         match self

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role that speaks with clients: it takes their commands, has them done, forwards questions
-//! and answers, and says when all is done. It sees no key, no remote byte, and no byte of what it
-//! forwards.
+//! The role that speaks with clients: it takes their commands, passes them to the roles that work,
+//! forwards questions and answers, and reports the end. It sees no key, no remote byte, and no byte
+//! of what it forwards.
 //!
-//! - `hub`: the wires and the clients, and who is heard when.
-//! - `door`: who comes in, and with which command.
+//! - `hub`: the wires and the clients, and when each is heard.
+//! - `door`: who may connect, and with which command.
 //! - `client`: one conversation.
 //! - `turns`: commands that work. One runs at a time, in the order in which they came.
 //! - `looks`: commands that only look. They run beside, one at a time.
-//! - `journal`: what became of each, for the system's journal.
+//! - `wires`: messages of the roles that work.
+//! - `journal`: the end of each command, for the system's journal.
+//! - `questions` and `answers`: what a client is asked, and the role that gets the answer.
 //!
-//! What a client does wrong ends its own conversation and nothing else; when it is gone, its
-//! command is cancelled, and what it was asked is answered in its place. Nobody is waited for
-//! without a limit, except a person who types a passphrase, for whom nobody else waits.
+//! A client's mistake ends its own conversation and nothing else. When a client is gone, its
+//! command is cancelled, and its questions are answered in its place. Each wait has a time limit,
+//! except the one for a person who types a passphrase, during which no other command waits.
 
 mod answers;
 mod client;
@@ -37,9 +39,9 @@ use journal::Journal;
 
 pub use journal::JOURNAL;
 
-/// Serves one client to the end of its command, or as a service whoever connects to the socket that
-/// it was started with. `config` names the archives that the group may name, and the patience with
-/// clients; the system's journal listens at `journal`.
+/// Serves one client to the end of its command, or, as a service, every client that connects to the
+/// socket with which it was started. `config` holds the archives that the group may name, and the
+/// time limit for clients; the system's journal listens at `journal`.
 pub fn run(
     daemon: Daemon,
     purpose: Use,

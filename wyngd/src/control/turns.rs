@@ -2,9 +2,9 @@
 //! Commands that work: they take turns with the keyholder, in the order in which they came, and
 //! their questions and answers are forwarded.
 //!
-//! A command that waits for a person gives its turn back once others wait for it: it begins anew,
-//! before them, when the person has answered. Whatever else is asked is answered by a program, and
-//! in time.
+//! A command that waits for a person gives its turn back once other commands wait. When the person
+//! has answered, it begins anew, before the others. All other questions are answered by a program,
+//! within a time limit.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ use super::questions::{Answer, Asker};
 use crate::ipc::{ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal};
 
 impl Control {
-    /// Has a command wait for its turn.
+    /// Queues a command.
     pub(super) fn queue(&mut self, id: u64, command: Command) -> Result<(), Fatal> {
         self.enter(id, Phase::Queued);
         self.turns.queue.push_back(Waiting {
@@ -99,7 +99,7 @@ impl Control {
             .send(&start, &typed.iter().map(AsFd::as_fd).collect::<Vec<_>>())
     }
 
-    /// Passes on what the running command tells, to its client and to those who watch.
+    /// Passes an event of the running command on to its client, and progress to clients that watch.
     pub(super) fn forward(&mut self, mut event: ToClient) -> Result<(), Fatal> {
         if let ToClient::Totals { peak_rss_bytes, .. } = &mut event {
             let others = [
@@ -137,7 +137,7 @@ impl Control {
         self.go_on()
     }
 
-    /// The command gave its turn back: it waits for a person outside of the queue.
+    /// The command gave its turn back, and waits for a person outside of the queue.
     pub(super) fn park_job(&mut self) -> Result<(), Fatal> {
         let job = self
             .turns
@@ -173,13 +173,13 @@ impl Control {
                     .ended(&About::of(&job.command), ExitStatus::Interrupted);
                 self.abandon(job.turn)?;
             }
-            // Nothing was asked, so nothing was to be given back.
+            // No question is open, so the turn was not to be given back.
             (Some(_), None) => return Err(Fatal::Unexpected(self.keyholder.peer())),
         }
         self.go_on()
     }
 
-    /// Starts what comes next; those who watch are done when nothing does.
+    /// Starts the next command. Without one, clients that watch are done.
     fn go_on(&mut self) -> Result<(), Fatal> {
         self.start_next()?;
         let over = if self.turns.job.is_none() {
@@ -204,7 +204,7 @@ impl Control {
     fn give_up(&mut self, id: u64) -> Result<(), Fatal> {
         let asker = self.turns.parked.get(&id).map(|parked| parked.asker);
         self.leave_queue(id)?;
-        // Without a second one, the first one counts.
+        // The first passphrase was wrong, and there is no second.
         let is_second = asker == Some(Asker::Passphrase(Asked::Again));
         self.refuse(
             id,
@@ -216,7 +216,7 @@ impl Control {
         )
     }
 
-    /// A command that gave its turn back is the next again.
+    /// Queues a command that gave its turn back before all others.
     fn resume(&mut self, id: u64, typed: Option<OwnedFd>) -> Result<(), Fatal> {
         let Some(Parked { command, turn, .. }) = self.turns.parked.remove(&id) else {
             return Ok(());
@@ -232,7 +232,7 @@ impl Control {
         self.start_next()
     }
 
-    /// A client that waits goes away: so does its command.
+    /// A waiting client is gone, and its command with it.
     pub(super) fn leave_queue(&mut self, id: u64) -> Result<(), Fatal> {
         let place = self
             .turns
@@ -255,7 +255,7 @@ impl Control {
         self.abandon(turn)
     }
 
-    /// What was typed for a command that does not begin anew is wiped.
+    /// Has the keyholder wipe what was typed for a command that does not begin anew.
     fn abandon(&self, turn: u64) -> Result<(), Fatal> {
         self.keyholder
             .send(&ControlToKeyholder::Abandon { turn }, &[])
@@ -279,7 +279,7 @@ impl Control {
             .try_for_each(|(item, (asker, _))| self.answer_for_nobody(item, asker))
     }
 
-    /// Has the running command stop. Who waits for a passphrase waits no longer.
+    /// Cancels the running command. A question to a person is answered with nothing.
     pub(super) fn cancel(&mut self) -> Result<(), Fatal> {
         let Some(job) = self.turns.job.as_mut().filter(|job| !job.cancelled) else {
             return Ok(());
@@ -294,7 +294,7 @@ impl Control {
             job.late.insert(item);
         }
         match prompt {
-            // It ends without effect, and then it is seen that it was cancelled.
+            // The command is giving its turn back, and is seen to be cancelled when it has.
             Some((.., true)) => return Ok(()),
             Some((.., false)) => job.prompt = None,
             None => {}
@@ -308,8 +308,8 @@ impl Control {
         })
     }
 
-    /// Whoever was asked and says nothing for too long is hung up on; who waits for a person gives
-    /// the turn back once others wait.
+    /// Disconnects a client that does not answer in time, and asks a command that waits for a
+    /// person to give its turn back once others wait.
     pub(super) fn end_turns_waits(&mut self, now: Instant) -> Result<(), Fatal> {
         let is_over = |since: Instant| {
             since
@@ -335,7 +335,7 @@ impl Control {
         self.keyholder.send(&ControlToKeyholder::GiveBack, &[])
     }
 
-    /// Who hears how far others' commands are.
+    /// Clients that watch the progress of other commands.
     fn watchers(&self) -> Vec<u64> {
         self.clients
             .iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the roles that work say: keyholder, volumes and spawner. Each message is passed on, becomes a
+//! Messages of the roles that work: keyholder, volumes and spawner. Each is passed on, becomes a
 //! question to the client, or ends a command.
 
 use wyng_control::{Failure, ToClient, Via, Wanted};
@@ -58,7 +58,7 @@ impl Control {
                 self.ask(item, Asker::Look, ToClient::Want { item, wanted })
             }
             KeyholderToControl::WantFarEnd { service, via } => {
-                // Volumes knows whether a qube has to be made for it.
+                // Volumes knows whether a qube has to be made for the far end.
                 self.turns.preparing = Some((service, via.clone()));
                 self.volumes
                     .send(&ControlToVolumes::PrepareQube { service, via }, &[])
@@ -135,7 +135,7 @@ impl Control {
             .ok_or(Fatal::Unexpected(self.volumes.peer()))
     }
 
-    /// Volumes hears nothing else while it prepares a qube.
+    /// Reports ended far ends to volumes, unless it prepares a qube and reads no other message.
     fn tell_ended_in_qubes(&mut self) -> Result<(), Fatal> {
         if self.turns.preparing.is_some() {
             return Ok(());

@@ -11,28 +11,30 @@ use super::service::Service;
 /// control → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToKeyholder {
-    /// A job. The one before has ended, or has given its turn back. With the read end of a
-    /// passphrase's pipe if `typed`.
+    /// A command. The command before it has ended, or has given its turn back. The read end of a
+    /// passphrase's pipe travels along if `typed`.
     Start {
-        /// What to do.
+        /// The command.
         command: Command,
-        /// Whose process asked; nobody's number if that is not known.
+        /// User of the client's process; `u32::MAX` if it is not known.
         uid: u32,
-        /// The number of the command, the same each time that it begins anew.
+        /// Number of the command, the same each time that it begins anew.
         turn: u64,
-        /// It gave its turn back while it waited for a passphrase, which has been typed meanwhile.
+        /// The command gave its turn back while it waited for a passphrase, which has been typed
+        /// meanwhile.
         typed: bool,
     },
-    /// Others wait while this job waits for a passphrase: it is to give its turn back.
+    /// Other commands wait while this one waits for a person: it is to give its turn back.
     GiveBack,
     /// A command that gave its turn back does not begin anew: what was typed for it is wiped.
     Abandon {
-        /// Its number.
+        /// The command's number.
         turn: u64,
     },
-    /// Wipes keys that are kept, now, whatever runs. The answer is [`KeyholderToControl::Locked`].
+    /// Kept keys are to be wiped at once, whatever runs. The answer is
+    /// [`KeyholderToControl::Locked`].
     Lock {
-        /// Of which archive; none: of all.
+        /// The archive whose keys are wiped; none for the keys of all archives.
         archive: Option<String>,
     },
     /// The client's answer, unchanged; with its descriptors. Control answers in the place of a
@@ -45,54 +47,54 @@ pub enum ControlToKeyholder {
     },
     /// The far end runs, and the transport has its pipes.
     FarEndStarted {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
     },
     /// The far end could not be started.
     FarEndNotStarted {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
-        /// Why.
+        /// Why it could not be started.
         failure: Failure,
     },
     /// The far end's process ended.
     FarEndEnded {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
-        /// What that means if it was not done; none: its exit status was 0.
+        /// What the end means if its work was not done; none after exit status 0.
         failure: Option<Failure>,
     },
-    /// The person interrupted.
+    /// A person interrupted the command.
     Cancel,
 }
 
 /// keyholder → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToControl {
-    /// It and the transport, which has no wire to control, are in their jails; what could not be
-    /// enforced.
+    /// Keyholder and transport, which has no wire to control, are in their jails; the protections
+    /// that could not be enforced.
     Ready {
-        /// Of the keyholder.
+        /// Protections that the keyholder did not get.
         keyholder: Vec<NotEnforced>,
-        /// Of the transport.
+        /// Protections that the transport did not get.
         transport: Vec<NotEnforced>,
     },
-    /// For the client, as it is.
+    /// An event for the client, passed on unchanged.
     Tell(ToClient),
-    /// Ask the client for a passphrase.
+    /// The client is asked for a passphrase.
     WantPassphrase {
         /// The question's number.
         item: u32,
-        /// Which one.
+        /// Which passphrase.
         asked: Asked,
     },
-    /// Ask the client for a pipe to write a secret to; the answer is
-    /// [`Given::Pipe`]. No person is asked.
+    /// The client is asked for a pipe to write a secret to; the answer is [`Given::Pipe`]. No
+    /// person is asked.
     WantSecretPipe {
         /// The question's number.
         item: u32,
     },
-    /// Have the client look at where a target goes.
+    /// The client is to look at where a target goes.
     WantTargetLook {
         /// The target's number.
         item: u32,
@@ -100,30 +102,30 @@ pub enum KeyholderToControl {
         volume: String,
         /// The session's name, seconds since 1970 UTC.
         session: i64,
-        /// How many bytes the target will have.
+        /// Size that the target will have, bytes.
         size_bytes: u64,
-        /// Whose base snapshot to look for.
+        /// Volume whose base snapshot is looked for.
         base_of: BaseOf,
-        /// Where the volume was backed up from.
+        /// Path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
-    /// Start the far end.
+    /// A far end is to be started.
     WantFarEnd {
-        /// Which verb set.
+        /// Which of the far end's services.
         service: Service,
         /// How it is reached.
         via: Via,
     },
-    /// The far end's pipes are closed, or it is of no more use: it ends soon, or is killed.
+    /// The far end's pipes are closed, or it is of no more use: it is to end soon, or is killed.
     EndFarEnd {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
     },
-    /// The job has ended.
+    /// The command has ended.
     Done(ExitStatus),
-    /// The job has ended without effect, and begins anew when its passphrase has been typed.
+    /// The command has ended without effect, and begins anew when a person has answered.
     GivenBack,
-    /// The keys are wiped, or there is no such archive. In the order of
+    /// The keys are wiped, or there is no such archive. Answers come in the order of
     /// [`ControlToKeyholder::Lock`].
     Locked(Option<Failure>),
 }

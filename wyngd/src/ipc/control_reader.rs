@@ -9,34 +9,34 @@ use super::jail::NotEnforced;
 /// control → reader.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ControlToReader {
-    /// A look. The one before has ended.
+    /// A command that only looks. The look before it has ended.
     Start {
-        /// The look.
+        /// The command.
         command: Command,
-        /// Who looks, as the kernel says.
+        /// User of the client's process, as the kernel reports it.
         uid: u32,
     },
-    /// Nobody waits for it any more.
+    /// No client waits for the running look any more.
     Cancel,
 }
 
 /// reader → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReaderToControl {
-    /// In its jail.
+    /// The reader is in its jail.
     Ready {
-        /// What could not be enforced.
+        /// Protections that could not be enforced.
         missing: Vec<NotEnforced>,
-        /// Peak of the reader's resident memory.
+        /// Peak of the reader's resident memory, bytes.
         peak_rss_bytes: u64,
     },
-    /// For the client, as it is.
+    /// An event for the client, passed on unchanged.
     Tell(ToClient),
     /// The look has ended.
     Done {
-        /// How.
+        /// The exit status.
         exit: ExitStatus,
-        /// Peak of the reader's resident memory.
+        /// Peak of the reader's resident memory, bytes.
         peak_rss_bytes: u64,
     },
 }

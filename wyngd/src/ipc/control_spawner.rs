@@ -13,16 +13,16 @@ use super::service::Service;
 pub enum ControlToSpawner {
     /// Start the far end.
     Start {
-        /// Which verb set.
+        /// Which of the far end's services.
         service: Service,
         /// How it is reached.
         via: Via,
-        /// In dom0 the name of the disposable that was made for it.
+        /// In dom0, the name of the disposable that was made for this far end.
         qube: Option<String>,
     },
-    /// This far end ends soon, or is killed.
+    /// The far end is not needed any more: it ends soon, or is killed.
     End {
-        /// Which verb set.
+        /// Which of the far end's services.
         service: Service,
     },
     /// The command is over: far ends whose pipes are closed end soon, or are killed.
@@ -32,27 +32,27 @@ pub enum ControlToSpawner {
 /// spawner → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum SpawnerToControl {
-    /// In its jail; what could not be enforced.
+    /// The spawner is in its jail; the protections that could not be enforced.
     Ready(Vec<NotEnforced>),
-    /// It runs.
+    /// The far end runs.
     Started {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
     },
-    /// It could not be started.
+    /// The far end could not be started.
     NotStarted {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
-        /// Why.
+        /// Why it could not be started.
         failure: Failure,
     },
-    /// It ended.
+    /// The far end ended.
     Ended {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
-        /// What that means if it was not done; none: its exit status was 0.
+        /// What the end means if its work was not done; none after exit status 0.
         failure: Option<Failure>,
-        /// Peak of resident memory of the spawner and of its largest far end so far.
+        /// Peak of resident memory of the spawner and of its largest far end so far, bytes.
         peak_rss_bytes: u64,
     },
 }

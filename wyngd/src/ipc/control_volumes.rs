@@ -15,7 +15,7 @@ use super::service::Service;
     reason = "there is one message at a time, and it is taken apart at once"
 )]
 pub enum ControlToVolumes {
-    /// What was wanted is a volume of the configuration: open it.
+    /// The wanted source is a volume of the configuration, to be opened by its name.
     Configured {
         /// The question's number.
         item: u32,
@@ -28,69 +28,69 @@ pub enum ControlToVolumes {
         /// The answer.
         given: Given,
     },
-    /// In dom0: have the qube run that is behind a far end. Until the answer only the next but one
-    /// may come.
+    /// In dom0: start the qube behind a far end. Until the answer, only
+    /// [`GiveUpQube`](Self::GiveUpQube) may follow.
     PrepareQube {
-        /// For which verb set.
+        /// Which of the far end's services.
         service: Service,
         /// How it is reached.
         via: Via,
     },
-    /// The far end has ended: its disposable is killed.
+    /// The far end has ended: its disposable is to be killed.
     EndQube {
-        /// Of which verb set.
+        /// Which of the far end's services.
         service: Service,
     },
-    /// Nobody waits for the qube any more.
+    /// No command waits for the qube any more.
     GiveUpQube,
 }
 
 /// volumes → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum VolumesToControl {
-    /// In its jail; what could not be enforced.
+    /// Volumes is in its jail; the protections that could not be enforced.
     Ready(Vec<NotEnforced>),
-    /// Ask the client.
+    /// A question for the client.
     Want {
         /// The question's number.
         item: u32,
-        /// What.
+        /// What is wanted.
         wanted: Wanted,
     },
-    /// Have the client give a snapshot its name.
+    /// The client is to give a snapshot its name.
     Keep {
         /// The source's number.
         item: u32,
-        /// What it is of.
+        /// The session that the snapshot holds.
         label: BaseLabel,
     },
-    /// Have the client remove the base snapshot that it gave.
+    /// The client is to remove the base snapshot that it gave.
     DropBase {
         /// The number of the source or target.
         item: u32,
     },
     /// A base snapshot that is not what its label says cannot be removed.
     BaseKept {
-        /// What the system said.
+        /// The system's error number.
         errno: i32,
     },
-    /// Have the client close a snapshot that is not needed.
+    /// The client is to close a snapshot that is not needed.
     Forget {
         /// The source's number.
         item: u32,
     },
     /// The far end can be called.
     QubeReady {
-        /// Which verb set.
+        /// Which of the far end's services.
         service: Service,
         /// The name of the disposable that was made.
         qube: Option<String>,
     },
-    /// There is no qube, and nothing is left of one.
+    /// The far end cannot be called, and no disposable is left for it.
     QubeNotReady {
-        /// Which verb set.
+        /// Which of the far end's services.
         service: Service,
-        /// Why.
+        /// Why it cannot be called.
         failure: Failure,
     },
 }

@@ -4,18 +4,18 @@
 use bincode::{Decode, Encode};
 use wyng_jail::{Enforced, Profile};
 
-use crate::roles::{Daemon, Role};
+use crate::roles::{Daemon, Role, RunsAs};
 
 /// A protection that a role could not take.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct NotEnforced {
-    /// Which.
+    /// The protection.
     pub protection: String,
-    /// Why not.
+    /// Why the system does not give it.
     pub reason: String,
 }
 
-/// What a role tells control when it has entered its jail.
+/// The protections that are missing, as a role reports them to control.
 pub fn not_enforced(missing: Vec<(String, String)>) -> Vec<NotEnforced> {
     missing
         .into_iter()
@@ -40,7 +40,7 @@ pub fn enter_jail_as(
     daemon: Daemon,
     own: impl FnOnce() -> Vec<(&'static str, Enforced)>,
 ) -> Vec<(String, String)> {
-    // The supervisor says when it ends, and in which order.
+    // The supervisor decides when and in which order roles end.
     let mut taken = vec![(
         "end only with the supervisor",
         Enforced::of(wyng_jail::ignore_stop()),
@@ -56,17 +56,17 @@ pub fn enter_jail_as(
         .filter(|_| daemon == Daemon::Service && wyng_jail::is_root())
         .map(|name| (name, wyng_jail::find_user(name)));
     if profile != Profile::Control {
-        // A person waits for control; the others work, and who starts a backup goes on working too.
+        // A person waits for control. The other roles work beside what else runs on the machine.
         taken.push(("low processor weight", wyng_jail::yield_processor()));
     }
     taken.extend(own());
     match user {
         Some((_, Ok(Some(user)))) => {
-            let became = wyng_jail::become_user(user, role.capabilities(true));
+            let became = wyng_jail::become_user(user, role.capabilities(RunsAs::OwnUser));
             if became != Enforced::Yes {
                 taken.push((
                     "few capabilities",
-                    wyng_jail::keep_capabilities(role.capabilities(false)),
+                    wyng_jail::keep_capabilities(role.capabilities(RunsAs::Root)),
                 ));
             }
             taken.push(("own user", became));
@@ -83,12 +83,12 @@ pub fn enter_jail_as(
             taken.push(("own user", Enforced::No(reason)));
             taken.push((
                 "few capabilities",
-                wyng_jail::keep_capabilities(role.capabilities(false)),
+                wyng_jail::keep_capabilities(role.capabilities(RunsAs::Root)),
             ));
         }
         None => taken.push((
             "few capabilities",
-            wyng_jail::keep_capabilities(role.capabilities(false)),
+            wyng_jail::keep_capabilities(role.capabilities(RunsAs::Root)),
         )),
     }
     // After the role's own: an undumpable process may not write the maps of its user namespace.

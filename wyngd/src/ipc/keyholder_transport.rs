@@ -11,131 +11,131 @@ use super::service::Service;
 /// keyholder → transport.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToTransport {
-    /// The command is over: whatever is still open is closed and forgotten.
+    /// The command is over: everything that is still open is closed and forgotten.
     CloseAll,
-    /// Open the destination over the pipes of this service.
+    /// The store is to be opened over the pipes of this service.
     Open {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
         /// The store's address, opaque.
         destination: String,
-        /// Make its last folder.
+        /// The store's last folder is to be made.
         create: bool,
     },
-    /// One blob; with a sealed memory file.
+    /// One blob to store; with a sealed memory file.
     Put {
         /// 1, 2, 3 and so on.
         number: u64,
         /// Its name.
         name: [u8; 32],
-        /// Its length.
+        /// Its length, bytes.
         length_bytes: u32,
-        /// It may be stored in the reserve.
+        /// It may use the reserve.
         may_use_reserve: bool,
     },
-    /// Settle everything that was put.
+    /// Everything that was put is to be settled.
     Sync,
-    /// Nothing more is put.
+    /// The push is over.
     EndPush,
-    /// A range of a blob.
+    /// A range of a blob is wanted.
     Get {
         /// Its name.
         name: [u8; 32],
-        /// Where it begins.
+        /// Where the range begins, bytes.
         offset_bytes: u64,
-        /// How long it is.
+        /// Length of the range, bytes.
         length_bytes: u32,
     },
-    /// Does a blob exist?
+    /// Whether a blob exists.
     Stat {
         /// Its name.
         name: [u8; 32],
     },
-    /// All blobs.
+    /// All blobs are to be listed.
     List,
-    /// Nothing more is fetched.
+    /// The fetch is over.
     EndFetch,
 }
 
 /// transport → keyholder.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum TransportToKeyholder {
-    /// In its jail.
+    /// The transport is in its jail.
     Ready {
-        /// What could not be enforced.
+        /// Protections that could not be enforced.
         missing: Vec<NotEnforced>,
-        /// How long the configuration lets anybody stand still, seconds.
+        /// Maximum time without progress by the configuration, seconds.
         stall_secs: u64,
     },
-    /// Nothing of the command before is left; the answer to [`KeyholderToTransport::CloseAll`].
+    /// Nothing is left of the command before; the answer to [`KeyholderToTransport::CloseAll`].
     AllClosed,
-    /// The destination is open.
+    /// The store is open.
     Opened,
-    /// PUTs `first` to `last` ended so.
+    /// PUTs `first` to `last` have this answer.
     Receipt {
-        /// The first.
+        /// Number of the first PUT.
         first: u64,
-        /// The last.
+        /// Number of the last PUT.
         last: u64,
-        /// How.
+        /// The answer.
         answer: PutAnswer,
     },
-    /// The far end has everything that was put.
+    /// The store has everything that was put.
     Final {
-        /// Peak of the transport's resident memory.
+        /// Peak of the transport's resident memory, bytes.
         peak_rss_bytes: u64,
     },
     /// The range that was asked for; with a sealed memory file.
     Got {
-        /// Its length.
+        /// Its length, bytes.
         length_bytes: u32,
     },
-    /// The range cannot be had.
+    /// The range is not available.
     NotGot(NotGot),
     /// What lies under the name that was asked for.
     Stated(Found),
     /// Some of the blobs of the store.
     Entries(Vec<([u8; 32], u64)>),
-    /// There are no more.
+    /// No more blobs follow.
     ListEnd {
         /// The whole store could be listed.
         complete: bool,
     },
     /// The far end is of no more use.
     Failed {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
-        /// Why.
+        /// Why it is of no more use.
         fault: FarEndFault,
     },
 }
 
-/// How a PUT ended.
+/// The answer to a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum PutAnswer {
-    /// Durable, and new.
+    /// The blob is durable, and new.
     Stored,
-    /// Durable, and was there with the same bytes.
+    /// The blob is durable, and was there with the same bytes.
     ExistsSame,
     /// The name is taken by other bytes.
     ExistsDifferent,
-    /// The name is taken; nobody may say by what.
+    /// The name is taken; the store may not say by which bytes.
     ExistsUnknown,
-    /// No room.
+    /// The store has no room.
     Full {
-        /// What is free all the same, in MiB.
+        /// Space that is free all the same, MiB.
         free_mib: Option<u32>,
     },
-    /// Not allowed.
+    /// The store does not allow it.
     Refused,
-    /// Tried and failed.
+    /// The store failed.
     Failed,
 }
 
-/// Why a range cannot be had.
+/// Why a range is not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum NotGot {
-    /// No such blob.
+    /// There is no such blob.
     Missing,
     /// The blob ends before the range does.
     Short,
@@ -150,21 +150,21 @@ pub enum NotGot {
 /// Why a far end is of no more use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum FarEndFault {
-    /// It spoke first, in something else than the protocol.
+    /// It spoke first, in words that are not the protocol.
     Banner,
     /// It broke the protocol.
     Protocol,
-    /// It ended.
+    /// It ended before the call was over.
     Lost,
-    /// Nothing moved for too long.
+    /// It was silent, or made no progress, for too long.
     Stalled,
-    /// It did not greet in time.
+    /// It did not say HELLO in time.
     Silent,
-    /// The store is not there.
+    /// The store's folder is not there.
     Missing,
-    /// It is there, and holds nothing of an archive.
+    /// The store's folder is there, and holds nothing of an archive.
     Empty,
-    /// It is no folder.
+    /// The store's address names no folder.
     NotAFolder,
     /// The store must be empty, and is not.
     NotEmpty,
@@ -174,7 +174,7 @@ pub enum FarEndFault {
     ReadOnly,
     /// The store has no room.
     Full {
-        /// What is free all the same, in MiB.
+        /// Space that is free all the same, MiB.
         free_mib: Option<u32>,
     },
     /// The address is not understood.
@@ -185,9 +185,9 @@ pub enum FarEndFault {
     Unsuitable,
     /// The store failed.
     Failed,
-    /// No fault of its own: what it sent cannot be kept here.
+    /// No fault of the far end: what it sent cannot be kept on this machine.
     NoRoom {
-        /// What the system said.
+        /// The system's error number.
         errno: i32,
     },
 }

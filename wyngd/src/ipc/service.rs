@@ -3,12 +3,12 @@
 
 use bincode::{Decode, Encode};
 
-/// A verb set of the far end.
+/// A service of the helper that the daemon calls: a set of verbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Service {
-    /// Stores, and reads nothing back.
+    /// Stores blobs, and reads none back.
     Push,
-    /// Lists and reads.
+    /// Lists and reads blobs.
     Fetch,
 }
 

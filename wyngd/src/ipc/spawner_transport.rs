@@ -8,13 +8,13 @@ use super::service::Service;
 /// spawner → transport.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum SpawnerToTransport {
-    /// The pipes of a far end: towards it, and from it.
+    /// The pipes of a far end, to it and from it; with both descriptors.
     Pipes {
-        /// Which.
+        /// Which of the far end's services.
         service: Service,
     },
 }
 
-/// transport → spawner: nothing is ever said.
+/// transport → spawner: there is no message.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum TransportToSpawner {}

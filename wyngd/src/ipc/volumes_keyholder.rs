@@ -7,64 +7,64 @@ use wyng_control::{
     BaseLabel, BaseOf, FoundSource, Method, NoSource, Remembered, TargetFault, TargetKind, There,
 };
 
-/// Ranges in one message: each is at most 18 bytes of it.
+/// Maximum number of ranges in one message, of which each takes at most 18 bytes.
 pub const CHANGES_MAX: usize = 2048;
 
 /// keyholder → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum KeyholderToVolumes {
-    /// The command has ended: what was kept for it is closed.
+    /// The command has ended: snapshots and targets that are kept for it are closed.
     EndAll,
-    /// A source, for reading.
+    /// A source is to be opened for reading.
     OpenSource {
         /// Its number.
         item: u32,
         /// The volume's name.
         volume: String,
-        /// Whose base snapshot to look for.
+        /// Volume whose base snapshot is looked for.
         base_of: BaseOf,
-        /// The path that it was backed up from, if the command itself does not say it.
+        /// Path that the volume was backed up from, if the command itself names none.
         origin: Option<Vec<u8>>,
     },
-    /// The next ranges that changed since the base.
+    /// The next ranges that changed since the base are wanted.
     NextChanges {
         /// The source's number.
         item: u32,
     },
-    /// The source's session is committed: what it was read from is the base from now on.
+    /// The source's session is committed: the snapshot that it was read from becomes the base.
     Rotate {
         /// The source's number.
         item: u32,
-        /// What it is of.
+        /// The session that it holds.
         label: BaseLabel,
     },
-    /// The base snapshot of this source or target is not what its label says: it is removed.
-    /// Nothing is answered.
+    /// The base snapshot of this source or target is not what its label says: it is to be removed.
+    /// No answer follows.
     DropBase {
         /// Its number.
         item: u32,
     },
-    /// This source has no session that is to be committed, or this target is done with.
+    /// This source has no session to commit, or this target is done with.
     CloseSource {
         /// Its number.
         item: u32,
     },
-    /// A target.
+    /// A target is to be made or opened.
     OpenTarget {
         /// Its number.
         item: u32,
         /// The volume's name.
         volume: String,
-        /// How many bytes it will have.
+        /// Size that it will have, bytes.
         size_bytes: u64,
-        /// Whose base snapshot to look for.
+        /// Volume whose base snapshot is looked for.
         base_of: BaseOf,
-        /// It is changed where it is.
+        /// It is changed in place.
         in_place: bool,
-        /// The path that the volume was backed up from.
+        /// Path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
-    /// A target that was changed where it is becomes again what it was.
+    /// A target that was changed in place is to become again what it was.
     Undo {
         /// Its number.
         item: u32,
@@ -78,15 +78,15 @@ pub enum VolumesToKeyholder {
     Source {
         /// Its number.
         item: u32,
-        /// Its size now.
+        /// Its size now, bytes.
         size_bytes: u64,
         /// The descriptor is a snapshot, which can become a base.
         snapshot: bool,
-        /// What the snapshot's base is of, and the base's size.
+        /// The base snapshot's label, and its size in bytes.
         base: Option<(BaseLabel, u64)>,
         /// Where it lies.
         found: FoundSource,
-        /// Peak of the volumes role's resident memory.
+        /// Peak of the volumes role's resident memory, bytes.
         peak_rss_bytes: u64,
     },
     /// The source could not be opened.
@@ -95,20 +95,20 @@ pub enum VolumesToKeyholder {
         item: u32,
         /// The path that was tried.
         path: Vec<u8>,
-        /// Why.
+        /// Why it is not available.
         why: NoSource,
     },
-    /// Where bytes may have changed since the base: ranges `(begin, end)`, ascending, apart, at
-    /// most [`CHANGES_MAX`]; none: that was all.
+    /// Ranges `(begin, end)` in which bytes may have changed since the base, ascending and apart,
+    /// at most [`CHANGES_MAX`]. An empty list ends them.
     Changes {
         /// The source's number.
         item: u32,
-        /// How they were found.
+        /// How the ranges were found.
         method: Method,
-        /// Bytes of the source.
+        /// Ranges of the source, bytes.
         ranges: Vec<(u64, u64)>,
     },
-    /// What changed cannot be told.
+    /// The changes cannot be determined.
     NoChanges {
         /// The source's number.
         item: u32,
@@ -117,16 +117,16 @@ pub enum VolumesToKeyholder {
     Rotated {
         /// The source's number.
         item: u32,
-        /// 0, or what the system said.
+        /// 0, or the system's error number.
         errno: i32,
     },
     /// A target; with its descriptor, and behind it that of what [`There::beside`] names.
     Target {
         /// Its number.
         item: u32,
-        /// What kind of thing it is.
+        /// Its kind.
         kind: TargetKind,
-        /// What is there.
+        /// What already lies there.
         there: Option<There>,
         /// Where it lies, unless the person named this place for this very command.
         remembered: Option<Remembered>,
@@ -135,14 +135,14 @@ pub enum VolumesToKeyholder {
     Undone {
         /// Its number.
         item: u32,
-        /// 0, or what the system said.
+        /// 0, or the system's error number.
         errno: i32,
     },
-    /// The target cannot be had.
+    /// The target is not available.
     NoTarget {
         /// Its number.
         item: u32,
-        /// Why.
+        /// Why it is not available.
         fault: TargetFault,
     },
 }

@@ -18,10 +18,10 @@ use crate::roles::Role;
 /// Why a role ends before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    /// A message that is none of the declared ones.
+    /// Bytes that are no declared message.
     #[error("a message on a wire is refused: {0}")]
     Codec(#[from] CodecError),
-    /// A declared message that may not come now, or with other descriptors than it has.
+    /// A declared message that may not come now, or comes with the wrong descriptors.
     #[error("an unexpected message from {0}")]
     Unexpected(&'static str),
     /// The other end is gone.
@@ -38,7 +38,7 @@ impl From<rustix::io::Errno> for Fatal {
     }
 }
 
-/// One end of a wire: `S` is what it may send, `R` what it may receive.
+/// One end of a wire, which sends `S` and receives `R`.
 pub struct Wire<S, R> {
     socket: OwnedFd,
     peer: &'static str,
@@ -46,8 +46,8 @@ pub struct Wire<S, R> {
 }
 
 /// A message as bytes, to be sent later. A message itself must not wait on the heap in a process
-/// that holds keys: it has the size of its largest variant, and what a smaller one leaves unused is
-/// filled with whatever the stack had in it.
+/// that holds keys: it has the size of its largest variant, and the unused part of a smaller one
+/// holds whatever the stack had in it.
 pub struct Encoded<S>(Vec<u8>, PhantomData<fn(S)>);
 
 impl<S: bincode::Encode> Encoded<S> {
@@ -105,17 +105,17 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
         }
     }
 
-    /// Who is at the other end.
+    /// The role at the other end, for messages.
     pub fn peer(&self) -> &'static str {
         self.peer
     }
 
-    /// Sends a message, waiting while the other end is behind.
+    /// Sends a message, waiting while the other end's queue is full.
     pub fn send(&self, message: &S, descriptors: &[BorrowedFd<'_>]) -> Result<(), Fatal> {
         self.send_encoded(&Encoded::new(message)?, descriptors)
     }
 
-    /// Sends a message that was encoded before, waiting while the other end is behind.
+    /// Sends a message that was encoded before, waiting while the other end's queue is full.
     pub fn send_encoded(
         &self,
         message: &Encoded<S>,
@@ -157,8 +157,8 @@ impl<S, R> AsFd for Wire<S, R> {
     }
 }
 
-/// Waits until one of the descriptors is ready, at most `timeout_millis`; which ones are. An end
-/// that was closed counts as ready.
+/// Waits at most `timeout_millis` milliseconds until a descriptor is ready, and returns which ones
+/// are. A closed end counts as ready.
 pub fn wait<const N: usize>(
     descriptors: [(BorrowedFd<'_>, PollFlags); N],
     timeout_millis: Option<u64>,

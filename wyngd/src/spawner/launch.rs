@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The fixed argument vectors of far ends, and what their exit statuses mean. Into a vector goes
-//! one checked host or name of a qube, and nothing else that came from elsewhere; no shell of this
-//! machine is involved.
+//! The fixed argument vectors of far ends, and what their exit statuses mean. The only variable
+//! part of a vector is one checked host or qube name; no shell of this machine is involved.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -16,39 +15,40 @@ use wyng_wire::Service;
 
 /// The helper's program.
 pub(super) const HELPER: &str = "wyng-transport-vm";
-/// A status of a shell, and so of qrexec, is this and a signal's number; greater ones are
-/// somebody's own.
+/// Exit status of a shell, and so of qrexec, for a program killed by a signal: this plus the
+/// signal's number. Greater statuses are a program's own.
 const BY_SIGNAL: i32 = 128;
-/// Of the helper: the store failed, and not only for one blob.
+/// Exit status of the helper: the store failed, and not only for one blob.
 const STORE_FAILED: i32 = 14;
 const SIGNAL_MAX: i32 = 64;
-/// Of a shell, and so of qrexec: there is no such program.
+/// Exit status 127 (shell, and so qrexec): command not found.
 const NOT_FOUND: i32 = 127;
-/// Of a shell: the program is there and cannot be executed. Of `qrexec-client-vm`: refused by the
-/// policy, or the qube could not be made or started, which look the same from a qube.
+/// Exit status 126. Of a shell: the program exists and cannot be executed. Of `qrexec-client-vm`:
+/// the policy refused the call, or the qube could not be made or started, which look the same from
+/// a qube.
 const REFUSED: i32 = 126;
-/// Of qrexec: it has trouble of its own.
+/// Exit status 125 (qrexec): it failed itself.
 const QREXEC_TROUBLE: i32 = 125;
-/// Of ssh for trouble of its own; of qrexec when the link or the qube is gone.
+/// Exit status 255. Of ssh: it failed itself. Of qrexec: the link or the qube is gone.
 const LINK_LOST: i32 = 255;
-/// Of qrexec too when the link is gone: which one depends on what it was doing just then. No
-/// service of ours ends so.
+/// Exit status 1 (qrexec): the link is gone too; the status depends on what qrexec was doing. No
+/// service of ours ends with it.
 const LINK_DROPPED: i32 = 1;
 
-/// What far ends are started with.
+/// The programs that start far ends, and the kind of system.
 pub(super) struct Launcher {
     helper: PathBuf,
     qubes: Qubes,
     admin: Option<AdminDomain>,
 }
 
-/// A far end that may be started, and how its end is to be understood.
+/// A far end that may be started, and the meaning of its exit status.
 pub(super) struct Launch {
     pub(super) command: Command,
     pub(super) ending: Ending,
 }
 
-/// Whose exit status it will be.
+/// The program whose exit status it will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ending {
     kind: Kind,
@@ -68,7 +68,7 @@ enum Kind {
 }
 
 impl Launcher {
-    /// Looks which kind of system this is; later the role may see no path.
+    /// Determines the kind of system now: later the role may see no path.
     pub(super) fn new(helper: PathBuf, qubes: Qubes) -> Self {
         let admin = qubes.admin_domain();
         Self {
@@ -173,8 +173,8 @@ impl Ending {
         }
     }
 
-    /// What it means if the far end ended so before the job was done; `None` after 0. A service's
-    /// own statuses stay below 125.
+    /// The failure that an exit status means, if the far end's work was not done; `None` for status
+    /// 0. A service's own statuses stay below 125.
     pub(super) fn failure(&self, status: ExitStatus) -> Option<Failure> {
         let via = self.via.to_string();
         let by_qrexec = matches!(self.kind, Kind::FromDom0 | Kind::FromQube);
@@ -191,7 +191,7 @@ impl Ending {
             Some(LINK_LOST) if self.kind == Kind::Ssh => Failure::SshFailed { via },
             Some(QREXEC_TROUBLE) if by_qrexec => Failure::QrexecFailed { via },
             Some(REFUSED) if self.kind == Kind::FromQube => Failure::FarEndRefused { via },
-            // Of which store, the keyholder knows.
+            // The keyholder knows the store.
             Some(STORE_FAILED) => Failure::StoreFailed {
                 store: String::new(),
             },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The role that speaks with the far end. It alone parses what comes from the network VM; it holds
-//! no key, and what it passes on is ciphertext that the keyholder believes only after opening it.
+//! no key, and passes on ciphertext that the keyholder trusts only after opening it.
 
 mod far_end;
 
@@ -19,7 +19,7 @@ use crate::ipc::{
 use crate::roles::{Daemon, Role};
 use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
 
-/// Serves until the keyholder is gone, with the patience of the configuration.
+/// Serves until the keyholder is gone, with the time limits of the configuration.
 pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> =
@@ -41,7 +41,7 @@ pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
     serve(&keyholder, &spawner, Limits::of(config))
 }
 
-/// Pipes that wait for their OPEN, and the far ends that are open.
+/// Serves the wires and the far ends: pipes wait for their OPEN, then a far end is open over them.
 fn serve(
     keyholder: &ToKeyholder,
     spawner: &Wire<TransportToSpawner, SpawnerToTransport>,
@@ -110,7 +110,7 @@ fn serve(
 
 type Interest<'a> = (std::os::fd::BorrowedFd<'a>, PollFlags);
 
-/// What to poll for a far end; without one, the keyholder's wire stands in with no interest.
+/// What to poll for a far end. Without one, it is the keyholder's wire, for no event.
 fn interests<'a>(
     far_end: Option<&'a FarEnd>,
     keyholder: &'a ToKeyholder,
@@ -188,7 +188,7 @@ fn take(
             | KeyholderToTransport::EndPush
     );
     let Some(far_end) = (if is_push { push } else { fetch }) else {
-        // It failed while this was on its way; the keyholder hears of that, or has heard.
+        // The far end failed while the request was on its way, which is reported to the keyholder.
         return if is_push {
             Ok(())
         } else {

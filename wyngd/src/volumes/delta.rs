@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-/// What stands behind a range of a file.
+/// The place of a range's bytes on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Nothing: it reads as zeros.
@@ -19,30 +19,30 @@ pub(super) enum Place {
     /// These bytes of this extent. Extents that are not encoded are one, number 0, whose bytes are
     /// the device's.
     At {
-        /// Which extent.
+        /// The extent's number.
         extent: u64,
-        /// Where the range begins in its plain bytes.
+        /// Where the range begins in the extent's plain bytes.
         offset: u64,
     },
     /// Something that cannot be compared.
     Unknown,
 }
 
-/// A range of a file, and what stands behind it.
+/// A range of a file, and the place of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Its first byte in the file.
     pub(super) begin: u64,
     /// The byte after its last.
     pub(super) end: u64,
-    /// What stands behind it.
+    /// The place of its bytes.
     pub(super) place: Place,
 }
 
-/// A file's extents, page by page. The next ones at or after a byte, ascending; none: there are no
-/// more.
+/// A file's extents, page by page. A page holds the next extents at or after a byte, ascending; an
+/// empty page ends them.
 pub(super) trait Extents {
-    /// See the trait's first line. One that began before `from` may be told again.
+    /// The extents that end after `from`. An extent that begins before `from` may be listed again.
     fn next_page(&mut self, from: u64) -> io::Result<Vec<Extent>>;
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Delta<A, B> {
     old: Tiles<A>,
     new: Tiles<B>,
     position: u64,
-    /// The smaller size; what the new file has behind it is changed.
+    /// The smaller size, bytes; the new file's bytes after it are changed.
     common_bytes: u64,
     new_bytes: u64,
     pending: Option<Range<u64>>,
@@ -105,7 +105,7 @@ impl<A: Extents, B: Extents> Delta<A, B> {
     }
 }
 
-/// Do both have the same bytes at `position`, and so from there to where one of them ends?
+/// Whether both have the same bytes at `position`, and so from there to the end of the shorter one.
 fn same(old: &Extent, new: &Extent, position: u64) -> bool {
     let address = |extent: &Extent| match extent.place {
         Place::At {
@@ -130,7 +130,7 @@ fn same(old: &Extent, new: &Extent, position: u64) -> bool {
 struct Tiles<E> {
     extents: E,
     ahead: VecDeque<Extent>,
-    /// What was taken last.
+    /// The tile that was taken last.
     current: Extent,
     at_end: bool,
     size_bytes: u64,

@@ -22,59 +22,60 @@ use crate::ipc::Service;
 
 /// What the names of all disposables of all daemons begin with.
 const PREFIX: &str = "wyng-";
-/// Whose they are and of which run: so many digits of a name, which has at most 31 bytes.
+/// Digits of the owner, and random bytes of the run, in a name of at most 31 bytes.
 const OWNER_DIGITS: usize = 10;
 const RUN_BYTES: usize = 3;
 const DISPOSABLE: &str = "DispVM";
-/// Everything but making and starting is done at once.
+/// Maximum time for a request other than making and starting, which qubesd answers at once.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// When qubes are killed nobody is to wait for long: what is not answered by then is asked again
-/// later.
+/// Maximum time for a request while qubes are killed, so that no command waits for long; it is
+/// repeated later.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// Looked at in each attempt to kill one: it may start, halt and vanish in between.
+/// Maximum number of looks at a qube in one attempt to kill it: it may start, halt and vanish in
+/// between.
 const KILL_ROUNDS: usize = 6;
-/// Between two attempts to kill what is left: at first, and at most.
+/// Time between two attempts to kill what is left: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(30);
-/// Between two looks at a qube that is shutting down.
+/// Time between two looks at a qube that is shutting down.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// Behind the longest start: so long a daemon that ends goes on killing.
+/// Time in which a daemon that ends still kills disposables, beyond that of the longest start.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// See the module's first line.
+/// The qubes of this daemon's far ends.
 pub(super) struct Disposables {
     socket: PathBuf,
     start_patience: Duration,
     names: Names,
-    /// Not known to be gone.
+    /// Disposables that are not known to be gone.
     made: Vec<Made>,
-    /// What earlier daemons left was looked for.
+    /// Disposables of earlier daemons were looked for.
     swept: bool,
-    /// When the next attempt to kill those that are of no more use is due, and how long after it
-    /// the one behind that.
+    /// When the next attempt to kill unneeded disposables is due, and the time from it to the one
+    /// after.
     retry: Option<(Instant, Duration)>,
 }
 
 /// The names of this daemon's disposables.
 struct Names {
-    /// Of every daemon over the same state.
+    /// Prefix of every daemon over the same state directory.
     owner: String,
-    /// Of this run of it.
+    /// Random digits of this run.
     run: String,
     count: u32,
 }
 
-/// A disposable that there is, was, or will be.
+/// A disposable that exists, existed, or will exist.
 struct Made {
     name: String,
     /// The far end that it is for, until that has ended.
     service: Option<Service>,
-    /// The call that makes it, until it is answered: so long it may still appear.
+    /// The call that makes it, until it is answered: until then the disposable may still appear.
     making: Option<Call>,
 }
 
 impl Disposables {
-    /// `None` where qubesd is not asked: outside of dom0.
+    /// `None` outside of dom0, where qubesd is not asked.
     pub(super) fn of(qubes: &Qubes, owner: Option<String>) -> Option<Self> {
         let in_dom0 = qubes.admin_domain() == Some(AdminDomain::Dom0);
         let start_patience = Duration::from_secs(qubes.start_timeout_secs);
@@ -88,8 +89,8 @@ impl Disposables {
         })
     }
 
-    /// Has the qube run that `via` names; what it is called, if that is not said there. Something
-    /// that comes from `stop` ends it early.
+    /// Starts the qube behind `via`, and returns the name of a disposable that was made. Ends early
+    /// when `stop` becomes readable.
     pub(super) fn prepare(
         &mut self,
         service: Service,
@@ -111,8 +112,8 @@ impl Disposables {
         }
     }
 
-    /// Start is answered alike in every state but Halted, so it is the state that tells whether the
-    /// qube can be called.
+    /// Starts a qube that stays. The answer to Start is the same in every state except Halted, so
+    /// only the state shows whether the qube can be called.
     fn have_run(&self, name: &str, stop: BorrowedFd<'_>) -> Result<(), Failure> {
         let said = |error| failure(name, error);
         let qube = || name.to_owned();
@@ -125,13 +126,13 @@ impl Disposables {
                 .ok_or_else(|| Failure::UnknownQube { qube: qube() })?;
             match found.state.as_str() {
                 "Running" => return Ok(()),
-                // Somebody else's start may be under way, with the qube still paused: the answer
-                // comes behind it.
+                // Another start may be under way, with the qube still paused: the answer comes
+                // after it.
                 "Halted" | "Transient" | "Paused" | "Suspended" if !is_asked => {
                     self.start(name, deadline, stop).map_err(said)?;
                     is_asked = true;
                 }
-                // Its agent is not there yet, and qrexec says so if it never is.
+                // Its agent does not run yet; qrexec reports it if it never does.
                 "Transient" => return Ok(()),
                 "Paused" | "Suspended" => return Err(Failure::QubePaused { qube: qube() }),
                 "Halted" | "Halting" | "Dying" => {
@@ -190,11 +191,11 @@ impl Disposables {
             .as_ref()
             .is_err_and(|error| error.is("QubesVMAlreadyExistsError"))
         {
-            // Somebody else's, then.
+            // The name belongs to a qube that this daemon did not make.
             self.made.pop();
         }
         made?;
-        // From now on it vanishes when it halts, whoever halts it.
+        // From now on it vanishes when it halts, whatever halts it.
         self.ask(
             &request("admin.vm.property.Set", "auto_cleanup", &name, "True"),
             PATIENCE,
@@ -220,7 +221,7 @@ impl Disposables {
         .map(drop)
     }
 
-    /// The disposable of a far end that has ended is of no more use.
+    /// Notes that a far end has ended, and its disposable is not needed any more.
     pub(super) fn end(&mut self, service: Service) {
         for made in self
             .made
@@ -232,7 +233,7 @@ impl Disposables {
         }
     }
 
-    /// In how many milliseconds [`kill_ended`](Self::kill_ended) is due, if it is.
+    /// Time until [`kill_ended`](Self::kill_ended) is due, milliseconds, if it is.
     pub(super) fn due_millis(&self) -> Option<u64> {
         self.retry.map(|(due, _)| {
             u64::try_from(due.saturating_duration_since(Instant::now()).as_millis())
@@ -240,8 +241,8 @@ impl Disposables {
         })
     }
 
-    /// Kills what is of no more use, and what earlier daemons left. What does not go now is tried
-    /// again on time. Something that comes from `stop` puts the rest off.
+    /// Kills disposables that are not needed any more, and those that earlier daemons left. A
+    /// failed attempt is repeated later. The rest is put off when `stop` becomes readable.
     pub(super) fn kill_ended(&mut self, stop: Option<BorrowedFd<'_>>) {
         if !self.swept {
             self.swept = self.sweep(stop).is_ok();
@@ -268,7 +269,7 @@ impl Disposables {
         });
     }
 
-    /// Takes over what an earlier daemon over the same state left.
+    /// Takes over the disposables that an earlier daemon over the same state directory left.
     fn sweep(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
         let list = self.ask(
             &request("admin.vm.List", "", "dom0", ""),
@@ -288,8 +289,8 @@ impl Disposables {
         Ok(())
     }
 
-    /// Ok when it is gone for good. One that was never started, or has not cleaned up after itself,
-    /// has to be removed.
+    /// Kills a disposable; `Ok` when it is gone for good. A disposable that was never started, or
+    /// has not cleaned up after itself, has to be removed.
     fn kill(&self, made: &mut Made, stop: Option<BorrowedFd<'_>>) -> Result<(), QubesdError> {
         for _ in 0..KILL_ROUNDS {
             if let Some(making) = &mut made.making
@@ -301,7 +302,7 @@ impl Disposables {
                 _ if made.making.is_some() => return Err(QubesdError::Socket(Errno::INPROGRESS)),
                 None => return Ok(()),
                 Some(found) if found.class != DISPOSABLE => return Ok(()),
-                // While it starts it is still halted: this waits for the start, and is refused.
+                // While it starts it is still halted: Remove waits for the start, and is refused.
                 Some(found) if found.state == "Halted" => {
                     ("admin.vm.Remove", "QubesVMNotHaltedError")
                 }
@@ -311,7 +312,7 @@ impl Disposables {
                 Err(error) if !error.is(not_now) && !error.is("QubesVMNotFoundError") => {
                     return Err(error);
                 }
-                // It is looked for again: what says that it is gone is List.
+                // It is looked for again: only List shows that it is gone.
                 _ => {}
             }
         }
@@ -322,7 +323,7 @@ impl Disposables {
         self.made.iter().any(|made| made.service.is_none())
     }
 
-    /// Kills all that is left, and goes on as long as that makes sense.
+    /// Kills all disposables, and continues for a limited time.
     pub(super) fn end_all(mut self) {
         for made in &mut self.made {
             made.service = None;
@@ -330,13 +331,13 @@ impl Disposables {
         let deadline = Instant::now() + self.start_patience + LAST_PATIENCE;
         self.retry = Some((Instant::now(), RETRY_FIRST));
         self.kill_ended(None);
-        // Where qubesd cannot be asked, what earlier daemons left is for the next one.
+        // Where qubesd cannot be asked, the next daemon kills what earlier ones left.
         self.swept = true;
         if self.is_left() {
             tracing::warn!(
                 "disposables are still there: this process goes on killing them, and says no more"
             );
-            // Nobody who waits for the end of that output is to wait for this.
+            // A program that waits for the end of standard error is not to wait for this.
             let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdin());
         }
         while let Some((due, _)) = self
@@ -348,7 +349,7 @@ impl Disposables {
         }
     }
 
-    /// The qube of that name, if there is one.
+    /// The qube with this name, if it exists.
     fn look(
         &self,
         name: &str,
@@ -386,8 +387,8 @@ impl Names {
             digits.get(..OWNER_DIGITS).unwrap_or_default()
         );
         let mut random = [0; RUN_BYTES];
-        // Without it two runs have the same names, and one does not sweep what the other left: the
-        // state in between is still right.
+        // Without random digits two runs have the same names, and one does not kill what the other
+        // left. That is safe.
         let _ = getrandom::fill(&mut random);
         let run = random.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
@@ -408,7 +409,7 @@ impl Names {
     }
 }
 
-/// Whether qubesd may still be at work on it.
+/// Whether qubesd may still work on the request.
 fn is_unanswered(answer: &Result<String, QubesdError>) -> bool {
     matches!(
         answer,

@@ -12,20 +12,21 @@ use super::delta::{Extent, Extents, Place};
 
 /// `FIEMAP_EXTENT_UNWRITTEN`: reserved, and reads as zeros.
 const UNWRITTEN: u32 = 0x800;
-/// LAST, UNWRITTEN, MERGED, SHARED: they change nothing in what the address means. Any other flag
-/// does: UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, and what
-/// a later kernel adds.
+/// LAST, UNWRITTEN, MERGED, SHARED: the address keeps its meaning. Any other flag changes it:
+/// UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, and flags of
+/// later kernels.
 const UNDERSTOOD: u32 = 0x1 | UNWRITTEN | 0x1000 | 0x2000;
 
-/// By FIEMAP, which every user may ask. Of compressed extents it does not tell which part is used.
+/// Extents by FIEMAP, which every user may call. It does not show which part of a compressed extent
+/// is used.
 pub(super) struct Fiemap(pub(super) Rc<OwnedFd>);
 
-/// By btrfs's own tree, which tells of compressed extents as of others. Only whoever administrates
-/// the system may ask.
+/// Extents by btrfs's own tree, which shows the used part of compressed extents too. It needs
+/// `CAP_SYS_ADMIN`.
 pub(super) struct BtrfsSearch {
     /// The file.
     pub(super) file: Rc<OwnedFd>,
-    /// Its number.
+    /// Its inode number.
     pub(super) inode: u64,
 }
 
@@ -47,33 +48,33 @@ impl Extents for BtrfsSearch {
     }
 }
 
-fn from_fiemap(told: &FileExtent) -> io::Result<Extent> {
-    let place = match told.flags {
+fn from_fiemap(found: &FileExtent) -> io::Result<Extent> {
+    let place = match found.flags {
         flags if flags & !UNDERSTOOD != 0 => Place::Unknown,
         flags if flags & UNWRITTEN != 0 => Place::Zeros,
         _ => Place::At {
             extent: 0,
-            offset: told.physical,
+            offset: found.physical,
         },
     };
-    extent(told.logical, told.length, place)
+    extent(found.logical, found.length, place)
 }
 
-fn from_btrfs(told: &BtrfsExtent) -> io::Result<Extent> {
-    let place = match told.kind {
-        BtrfsExtentKind::Regular if told.disk_bytenr == 0 => Place::Zeros,
-        BtrfsExtentKind::Regular if told.encoded => Place::At {
-            extent: told.disk_bytenr,
-            offset: told.offset,
+fn from_btrfs(found: &BtrfsExtent) -> io::Result<Extent> {
+    let place = match found.kind {
+        BtrfsExtentKind::Regular if found.disk_bytenr == 0 => Place::Zeros,
+        BtrfsExtentKind::Regular if found.encoded => Place::At {
+            extent: found.disk_bytenr,
+            offset: found.offset,
         },
         BtrfsExtentKind::Regular => Place::At {
             extent: 0,
-            offset: told.disk_bytenr.saturating_add(told.offset),
+            offset: found.disk_bytenr.saturating_add(found.offset),
         },
         BtrfsExtentKind::Preallocated => Place::Zeros,
         BtrfsExtentKind::Inline | BtrfsExtentKind::Unknown => Place::Unknown,
     };
-    extent(told.logical, told.length, place)
+    extent(found.logical, found.length, place)
 }
 
 fn extent(begin: u64, length: u64, place: Place) -> io::Result<Extent> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Opening what the configuration names, step by step from `/`. A link in the way is followed only
-//! where it and the folder that it lies in are root's or this daemon's: whoever may write one
-//! volume's folder cannot have another volume read in its place, or a device.
+//! Opens volumes of the configuration, component by component from `/`. A link on the way is
+//! followed only where it and its folder belong to root or to this daemon: a user who may write one
+//! volume's folder cannot make the daemon read another volume in its place, or a device.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use wyng_config::dirty_image;
 use wyng_control::{FileKind, NoSource};
 
-/// As many as the kernel follows.
+/// Maximum number of links that are followed, as in the kernel.
 const LINKS_MAX: usize = 40;
 const FOLDER: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
@@ -26,14 +26,14 @@ const VOLUME: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::NONBLOCK);
 
-/// Whose links are followed: this user's, or everybody's.
+/// The user whose links are followed; none for the links of every user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trusted(Option<u32>);
 
 impl Trusted {
-    /// Root may read what the owners of a volume may not; anybody else reads nothing by a link that
-    /// he may not read without. To be asked before the process enters a user namespace, in which
-    /// nobody's number is what it was.
+    /// Root may read files that the owner of a volume's folder may not; any other user reads
+    /// nothing by a link that it may not read without. To be called before the process enters a
+    /// user namespace, in which user numbers change.
     pub(super) fn of_this_process() -> Self {
         Self(wyng_jail::is_root().then_some(0))
     }
@@ -44,13 +44,13 @@ impl Trusted {
     }
 }
 
-/// Opens a volume for reading, at most [`LINKS_MAX`] links away. What is not usable as a source is
-/// not even opened: opening some devices has effects. A volume in a pool of files may be away while
-/// its qube runs.
+/// Opens a volume for reading, at most [`LINKS_MAX`] links away. A file that cannot be a source is
+/// not even opened, because opening some devices has effects. A volume in a pool of files may be
+/// missing while its qube runs.
 pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     let mut folder = top().map_err(errno)?;
     let mut links = 0_usize;
-    // The next component last.
+    // In reverse order: the next component comes last.
     let mut left: Vec<PathBuf> = components(path).rev().collect();
     while let Some(name) = left.pop() {
         let is_last = left.is_empty();
@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
         match opened {
             Ok(volume) if is_last => return Ok(volume),
             Ok(next) => folder = next,
-            // Without being followed, a link is neither.
+            // An open without following fails so for a link.
             Err(why @ NoSource::Errno(number))
                 if [Errno::LOOP, Errno::NOTDIR]
                     .map(Errno::raw_os_error)
@@ -94,8 +94,8 @@ fn open_folder(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
     rustix::fs::openat(folder, name, FOLDER, Mode::empty()).map_err(errno)
 }
 
-/// Opens the last component of a path. Its kind is looked at before and afterwards, since the name
-/// may lead elsewhere by then.
+/// Opens the last component of a path. Its kind is checked before and after, since the name may
+/// lead elsewhere by then.
 fn open_volume(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
     let found =
         rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(
@@ -126,8 +126,8 @@ fn components(path: &Path) -> impl DoubleEndedIterator<Item = PathBuf> + '_ {
         })
 }
 
-/// Where a link leads; `None` if it is none. It is opened first, so that owner and content are of
-/// the same one.
+/// The target of a link; `None` if it is no link. It is opened first, so that owner and target
+/// belong to the same link.
 fn target_of(folder: &OwnedFd, name: &Path, trusted: Trusted) -> Result<Option<PathBuf>, NoSource> {
     let link = rustix::fs::openat(folder, name, LINK, Mode::empty()).map_err(errno)?;
     if FileType::from_raw_mode(rustix::fs::fstat(&link).map_err(errno)?.st_mode)
@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(opens(&path, Trusted(Some(own))), Ok("here".into()));
             assert_eq!(opens(&path, Trusted(Some(own + 1))), Err(NoSource::Link));
         }
-        // What is no link is everybody's.
+        // A file that is no link needs no trusted owner.
         assert_eq!(
             opens(&folder.path().join("disk"), Trusted(Some(own + 1))),
             Ok("here".into())

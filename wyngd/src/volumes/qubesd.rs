@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The Admin API of Qubes OS over qubesd's socket: one request a connection, one answer. Requests
-//! hold names that were checked; answers are bounded and read strictly, and of an error nothing is
-//! kept but its class.
+//! hold only checked names; answers are bounded and parsed strictly, and only the class of an error
+//! is kept.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -14,12 +14,12 @@ use wyng_control::is_qube;
 
 use crate::ipc::wait;
 
-/// Some thousand qubes.
+/// Maximum length of an answer, bytes: enough for some thousand qubes.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 const CLASS_MAX_BYTES: usize = 64;
 const READ_BYTES: usize = 16 * 1024;
 
-/// Why there is no answer to use.
+/// Why there is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QubesdError {
     #[error("its socket cannot be used: {0}")]
@@ -46,8 +46,8 @@ pub(super) fn request(method: &str, argument: &str, dest: &str, payload: &str) -
     format!("{method}+{argument} dom0 name {dest}\0{payload}").into_bytes()
 }
 
-/// Sends a request and reads the whole answer: the text that it holds. Ends early when something
-/// comes from `stop`.
+/// Sends a request, reads the whole answer, and returns its text. Ends early when `stop` becomes
+/// readable.
 pub(super) fn call(
     socket: &Path,
     request: &[u8],
@@ -60,18 +60,17 @@ pub(super) fn call(
     call.answer(deadline, stop)
 }
 
-/// One request and its answer. qubesd goes on with a request whose caller has given up: only the
-/// answer tells that it is done.
+/// One request and its answer. qubesd continues a request whose caller has given up: only the
+/// answer shows that it is done.
 pub(super) struct Call {
     connection: OwnedFd,
     answer: Vec<u8>,
 }
 
 impl Call {
-    /// Nothing is asked yet.
+    /// Connects, without a request yet.
     pub(super) fn connect(path: &Path) -> Result<Self, QubesdError> {
-        // Not even the connection waits: a qubesd that does not accept has no room in its queue,
-        // and says so.
+        // The connection does not block: where the queue of qubesd is full, it fails.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let connected =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
@@ -85,7 +84,7 @@ impl Call {
         })
     }
 
-    /// Sends the request. After any error it may have been heard.
+    /// Sends the request. After an error qubesd may have received it all the same.
     pub(super) fn send(
         &self,
         request: &[u8],
@@ -101,7 +100,7 @@ impl Call {
                 Err(errno) => return Err(QubesdError::Socket(errno)),
             }
         }
-        // It acts only behind the end of the request.
+        // qubesd acts only after the end of the request.
         rustix::net::shutdown(&self.connection, Shutdown::Write).map_err(QubesdError::Socket)
     }
 
@@ -120,7 +119,7 @@ impl Call {
                     .answer
                     .extend_from_slice(room.get(..length).unwrap_or_default()),
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // A request that is dropped unread.
+                // qubesd dropped the request unread.
                 Err(Errno::CONNRESET) => return Err(QubesdError::Refused),
                 Err(errno) => return Err(QubesdError::Socket(errno)),
             }
@@ -154,7 +153,7 @@ impl Call {
     }
 }
 
-/// Waits, unless something comes from `stop`.
+/// Waits, unless `stop` becomes readable.
 pub(super) fn pause(patience: Duration, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
     match wait(
         [(stop, PollFlags::IN)],
@@ -165,7 +164,7 @@ pub(super) fn pause(patience: Duration, stop: BorrowedFd<'_>) -> Result<(), Qube
     }
 }
 
-/// `0`, NUL and text; or `2`, NUL, the class of an error, NUL, and more that is not looked at but
+/// `0`, NUL and text; or `2`, NUL, the class of an error, NUL, and further text that is ignored but
 /// must end with a NUL. An empty answer is a refusal, or an error inside of qubesd.
 fn text_of(answer: &[u8]) -> Result<String, QubesdError> {
     match answer {
@@ -222,7 +221,7 @@ fn listed_line(line: &str) -> Option<Listed> {
     })
 }
 
-/// Whether it can be shown: a name of a class, of a state or of an error.
+/// Whether it is the name of a class, a state or an error, and so can be shown.
 fn is_word(text: &str) -> bool {
     (1..=CLASS_MAX_BYTES).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())

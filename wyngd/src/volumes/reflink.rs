@@ -2,9 +2,9 @@
 //! Snapshots on btrfs and XFS: a clone of the one file (FICLONE), atomic also while it is written
 //! to, compared with the clone before it.
 //!
-//! A clone's extents are those of its source, so the old clone holds what it shares with the
-//! volume: that place on the disk cannot be given to other bytes. The clone of a file without
-//! checksums (`chattr +C`) is refused by btrfs, as is any across two file systems.
+//! A clone's extents are those of its source, so the old clone keeps the extents that it shares
+//! with the volume: their place on the disk cannot be given to other bytes. The clone of a file
+//! without checksums (`chattr +C`) is refused by btrfs, as is any across two file systems.
 
 use std::io;
 use std::ops::Range;
@@ -31,15 +31,15 @@ pub(super) struct Reflink {
     found: Stat,
     base: Option<(BaseLabel, Rc<OwnedFd>, Stat)>,
     ranges: Option<(Method, Ranges)>,
-    /// Where it gets its name; without it the client gives it.
+    /// The folder in which it gets its name; without one the client names it.
     folder: Option<Rc<Folder>>,
 }
 
 type Ranges = Box<dyn FnMut() -> io::Result<Option<Range<u64>>>>;
 
 impl Reflink {
-    /// Clones `source` into a fresh file: the snapshot, and its descriptor for the keyholder. What
-    /// it was given is looked at, since a client may have opened it.
+    /// Clones `source` into a fresh file. Returns the snapshot, and its descriptor for the
+    /// keyholder. The descriptors are checked, since a client may have opened them.
     pub(super) fn snapshot(
         source: &OwnedFd,
         fresh: Fresh,
@@ -73,7 +73,7 @@ impl Reflink {
         let wanted_bytes = size(&rustix::fs::fstat(source)?);
         rustix::fs::ioctl_ficlone(&file, source)?;
         let found = rustix::fs::fstat(&file)?;
-        // Some kernels say that all went well when XFS had no room for all of it.
+        // Some kernels report success although XFS had no room for all of it.
         if size(&found) < wanted_bytes {
             return Err(Errno::IO);
         }
@@ -96,13 +96,13 @@ impl Reflink {
         &self.file
     }
 
-    /// How large it is.
+    /// Its size, bytes.
     pub(super) fn size_bytes(&self) -> u64 {
         size(&self.found)
     }
 
-    /// Compressed extents need btrfs's own search, and it needs the right to administrate; where
-    /// either is missing, FIEMAP is asked.
+    /// Compares with the base: by btrfs's own search, which knows compressed extents and needs
+    /// `CAP_SYS_ADMIN`, or else by FIEMAP.
     fn compare(&self) -> io::Result<(Method, Ranges)> {
         let (_, base, old) = self
             .base
@@ -115,7 +115,7 @@ impl Reflink {
     }
 }
 
-/// Where a file differs from an older one, and how that is told.
+/// The ranges in which a file differs from an older one, and the method.
 fn differences(
     (base, old): (Rc<OwnedFd>, &Stat),
     (file, new): (Rc<OwnedFd>, &Stat),
@@ -137,7 +137,7 @@ fn differences(
     (Method::Fiemap, ranges(Fiemap(base), Fiemap(file), sizes))
 }
 
-/// Whether two files are the same by their extents. Where these do not tell, they are not.
+/// Whether two files are the same by their extents. Files whose extents are unknown are not.
 pub(super) fn is_clone(a: &OwnedFd, b: &OwnedFd) -> io::Result<bool> {
     let (found_a, found_b) = (rustix::fs::fstat(a)?, rustix::fs::fstat(b)?);
     let dup = |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0).map(Rc::new);

@@ -1,35 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What each kind of pool does for one source of a run: it holds a snapshot still, tells what
-//! changed since the base, and rotates. A source without one is read as it is, and whole.
+//! A snapshot of one source of a run, by each kind of pool: it stays unchanged, shows what changed
+//! since the base, and becomes the next base. A source without a snapshot is read as it is, and
+//! whole.
 
 use std::io;
 
 use rustix::io::Errno;
 use wyng_control::{BaseLabel, Method};
 
-/// A source that stands still until the run has committed it.
+/// A source that stays unchanged until the run has committed it.
 pub(super) trait Snapshot {
-    /// What the base is of, and how large it is; `None` when there is none.
+    /// The base's label, and its size in bytes; `None` where there is no base.
     fn base(&self) -> Option<(BaseLabel, u64)>;
 
-    /// The next ranges that may differ from the base, ascending and apart, and how they were found;
-    /// none: that was all. An error means that nothing can be told of what follows.
+    /// The next ranges of bytes that may differ from the base, ascending and apart, and how they
+    /// were found; an empty list ends them. After an error nothing is known of the bytes that
+    /// follow.
     fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)>;
 
-    /// Did the client make it? Then it must hear what becomes of it.
+    /// Whether the client made it, and so must learn what becomes of it.
     fn is_of_client(&self) -> bool;
 
-    /// The base is not what its label says: it goes.
+    /// Removes the base, which is not what its label says.
     fn drop_base(&self) -> Rotation;
 
-    /// The session is committed: the snapshot becomes the base, durably, and what was the base
-    /// before goes.
+    /// Makes the snapshot the base, durably, after its session is committed; the base before it is
+    /// removed.
     fn rotate(&self, label: &BaseLabel) -> Rotation;
 }
 
 /// Who changes the names in the folder of base snapshots.
 pub(super) enum Rotation {
-    /// It is done, or not.
+    /// This role has changed them, or the system refused.
     Done(Result<(), Errno>),
     /// The client, who made the snapshot's file with its own rights.
     ByClient,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Targets of a restore, as the keyholder gets them: new and empty, a clone of what they replace,
-//! what an interrupted restore left, or changed where they are. The caller opened them all; what
-//! cannot be a target fails that volume and nothing else.
+//! Targets of a restore, as the keyholder gets them: new and empty, a clone of the file that they
+//! replace, the file that an interrupted restore left, or changed in place. The caller opened them
+//! all; a descriptor that cannot be a target fails its volume and nothing else.
 
 use std::os::fd::OwnedFd;
 
@@ -18,7 +18,7 @@ pub(super) struct Prepared {
     pub(super) there: Option<There>,
     /// The target first, then what [`There::beside`] names.
     pub(super) files: Vec<OwnedFd>,
-    /// Its clone, which tells what changed in it since the base.
+    /// Its clone, which shows what changed in it since the base.
     pub(super) clone: Option<Reflink>,
     /// The target again, and the clone that it can become again.
     pub(super) undo: Option<(OwnedFd, OwnedFd)>,
@@ -91,8 +91,8 @@ fn replacing(target: OwnedFd, old: OwnedFd, base: Option<Base>) -> Result<Prepar
     Ok(prepared)
 }
 
-/// A target that is changed where it is. Its clone tells what changed in it since the base, and is
-/// what it can become again.
+/// A target that is changed in place. Its clone shows what changed in it since the base, and is
+/// what the target can become again.
 fn in_place(
     target: OwnedFd,
     fresh: Option<OwnedFd>,
@@ -125,8 +125,8 @@ fn in_place(
     })
 }
 
-/// Makes a target again what its clone is, and looks whether all of it came: the kernel may have
-/// had no room for all, and say nothing. Whoever has the target has given it its old size before.
+/// Makes a target again what its clone is, and checks that all of it came: the kernel may run out
+/// of room without an error. The keyholder has given the target its old size before.
 pub(super) fn undo(target: &OwnedFd, was: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::ioctl_ficlone(target, was)?;
     if is_clone(was, target).unwrap_or(false) {
@@ -136,10 +136,11 @@ pub(super) fn undo(target: &OwnedFd, was: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// The devices that are memory: `/dev/null`, `/dev/full` and their like.
+/// Major number of the memory devices: `/dev/null`, `/dev/full` and the like.
 const MEMORY_MAJOR: u32 = 1;
 
-/// Something that is written onwards. A terminal is refused, since a write to it may wait for ever.
+/// A target that is only written forward. A terminal is refused, since a write to it may block for
+/// ever.
 fn stream(target: OwnedFd) -> Result<Prepared, Errno> {
     let found = rustix::fs::fstat(&target)?;
     let is_writable = rustix::fs::fcntl_getfl(&target)? & OFlags::RWMODE != OFlags::RDONLY;
@@ -180,7 +181,7 @@ fn resumed(target: OwnedFd) -> Result<Prepared, Errno> {
     }
 }
 
-/// A target is read back, so it must be both.
+/// Fails with `EBADF` unless the target can be read and written: it is read back.
 fn readable_and_writable(file: &OwnedFd) -> Result<(), Errno> {
     if rustix::fs::fcntl_getfl(file)? & OFlags::RWMODE == OFlags::RDWR {
         Ok(())
@@ -189,7 +190,7 @@ fn readable_and_writable(file: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// What can be read and written anywhere, and its size.
+/// The kind of a target that can be read and written at any place, and its size in bytes.
 fn random_access(file: &OwnedFd) -> Result<(TargetKind, u64), Errno> {
     let found = rustix::fs::fstat(file)?;
     match FileType::from_raw_mode(found.st_mode) {

@@ -29,19 +29,19 @@ const ENTRIES_A_MESSAGE: usize = 1000;
 /// An answer that the helper owes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// Of a PUT.
+    /// The receipt of a PUT.
     Receipt {
         number: u64,
         name: BlobName,
         length_bytes: u32,
     },
-    /// Of END.
+    /// FINAL, after END.
     Final,
-    /// Of a GET.
+    /// The bytes of a GET.
     Bytes { request: u64, length_bytes: u32 },
-    /// Of a STAT.
+    /// The answer to a STAT.
     Stated { request: u64 },
-    /// Of a LIST.
+    /// The entries of a LIST.
     Entries { request: u64 },
 }
 
@@ -117,7 +117,7 @@ enum Expecting {
     },
 }
 
-/// See the module's documentation.
+/// The helper's side of one call.
 pub(super) struct Incoming {
     service: Service,
     rules: ToDaemonRules,

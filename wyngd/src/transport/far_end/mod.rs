@@ -46,7 +46,7 @@ pub(super) struct Ready {
     pub(super) writes: bool,
 }
 
-/// See the module's documentation.
+/// One call of the far end.
 pub(super) struct FarEnd {
     service: Service,
     /// The pipe to the helper, until it is closed or breaks.

@@ -12,7 +12,7 @@ use wyng_wire::{
 use super::incoming::{Expected, Window};
 use super::stop::Stop;
 
-/// What the keyholder wants sent.
+/// A request of the keyholder.
 pub(in crate::transport) enum Request {
     /// A blob, in a sealed memory file.
     Put {
@@ -63,7 +63,7 @@ pub(super) enum Begun {
     Close,
 }
 
-/// See the module's documentation.
+/// The daemon's side of one call.
 pub(super) struct Outgoing {
     queue: VecDeque<Request>,
     /// Frames that are encoded and not yet written.

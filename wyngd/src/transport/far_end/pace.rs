@@ -2,38 +2,38 @@
 //! A minimum rate for the far end: waiting uses time up, progress gives it back, and a call whose
 //! time is used up is over.
 //!
-//! A limit on each wait alone would let a far end take a few bytes just before every deadline, for
-//! ever.
+//! With a limit on each wait alone, a far end could last for ever by taking a few bytes just before
+//! each deadline.
 
 use std::time::Duration;
 
 /// Minimum rate over a long wait, bytes a second: 64 kbit/s. Slower progress only delays the end of
 /// the call.
 const RATE_BYTES: u64 = 8 * 1024;
-/// What a receipt or an answered question counts for, besides its bytes.
+/// Worth of a receipt or an answered request besides its bytes, bytes.
 pub(super) const ANSWER_WORTH_BYTES: u64 = 16 * 1024;
-/// What an entry of a listing counts for.
+/// Worth of a listing's entry, bytes.
 pub(super) const ENTRY_WORTH_BYTES: u64 = 512;
 
-/// The waiting time that a far end has left: at most the stall limit. The time in which this
-/// process works is not waiting.
+/// The waiting time that a far end has left, at most the stall limit. Time in which this process
+/// works is not waiting.
 pub(super) struct Pace {
     limit: Duration,
     left: Duration,
 }
 
 impl Pace {
-    /// A far end with all its time.
+    /// A far end with its full time.
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit, left: limit }
     }
 
-    /// The conversation enters its next stage, with all of its time.
+    /// Starts the next stage of the conversation, with its full time.
     pub(super) fn begin(&mut self) {
         self.left = self.limit;
     }
 
-    /// Nothing came for so long, while something was due.
+    /// Uses up the time that was spent waiting for an answer.
     pub(super) fn wait(&mut self, waited: Duration) {
         self.left = self.left.saturating_sub(waited);
     }
@@ -60,8 +60,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How long a far end lasts that moves so many bytes each time after so many seconds; none:
-    /// longer than a day.
+    /// How long a far end lasts that moves `bytes` every `every_secs` seconds, seconds; none if it
+    /// lasts longer than a day.
     fn lasts(limit_secs: u64, bytes: u64, every_secs: u64) -> Option<u64> {
         let mut pace = Pace::new(Duration::from_secs(limit_secs));
         let mut waited_secs = 0u64;

@@ -50,7 +50,7 @@ pub(super) enum Outstanding {
     Nothing,
 }
 
-/// See the module's documentation.
+/// The deadlines of one call.
 pub(super) struct Watchdog {
     limits: Limits,
     has_greeted: bool,
