@@ -172,6 +172,34 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
 }
 
 #[test]
+fn wherever_a_run_is_killed_a_dry_run_behind_it_stores_nothing() {
+    let base = made();
+    let start = || {
+        let mut world = MemoryWorld::new(base.clone(), 10);
+        world.volumes.sources = sources();
+        world
+    };
+    cut_everywhere(start, back_up_in_many_commits, |n, killed| {
+        let left = killed.crash(u64::MAX).0;
+        let mut world = MemoryWorld::new(left.clone(), 20);
+        world.volumes.sources = sources();
+        let request = backup::BackupRequest {
+            archive: "home".into(),
+            sources: named(&world),
+            skip_unchanged: false,
+            dry_run: true,
+            live: false,
+            heal: false,
+            commit_after_bytes: 128 << 10,
+        };
+        let ended = backup::back_up(&mut world, &request);
+        assert_eq!(ended, Ok(ExitStatus::Done), "after a kill at call {n}");
+        assert_eq!(world.store.services, [], "after a kill at call {n}");
+        assert_eq!(world.crash(u64::MAX).0.store, left.store);
+    });
+}
+
+#[test]
 fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() {
     let (base, mut with_sessions) = (made(), 0);
     let start = || {

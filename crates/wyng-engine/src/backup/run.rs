@@ -132,9 +132,10 @@ impl<'w, P: Parts> Run<'w, P> {
         self.finished.push(finished);
     }
 
-    /// Whether so many packs are full that a commit is due.
+    /// Whether so many packs are full that a commit is due; never in a dry run, although an earlier
+    /// run may have left full packs behind.
     pub(super) fn is_commit_due(&self) -> bool {
-        self.packer.closed_count() >= self.packs_a_commit
+        !self.dry_run && self.packer.closed_count() >= self.packs_a_commit
     }
 
     /// Commits everything so far within the run.
