@@ -122,7 +122,7 @@ pub(super) struct Incoming {
     service: Service,
     rules: ToDaemonRules,
     expecting: Expecting,
-    /// The begin of the HELLO, header or frame that is expected.
+    /// The beginning of the HELLO, header or frame that is expected.
     partial: Vec<u8>,
     /// Number of the last PUT or request that was sent.
     sent_through: u64,

@@ -58,6 +58,8 @@ pub(super) struct Watchdog {
     heard: Instant,
     /// Last write to the helper.
     wrote: Instant,
+    /// When the call began. Bytes before HELLO gain no time.
+    began: Instant,
     pace: Pace,
 }
 
@@ -69,6 +71,7 @@ impl Watchdog {
             has_greeted: false,
             heard: now,
             wrote: now,
+            began: now,
             pace: Pace::new(limits.stall),
         }
     }
@@ -110,7 +113,7 @@ impl Watchdog {
     /// over when that time has passed.
     pub(super) fn next_millis(&self, now: Instant, outstanding: Outstanding) -> u64 {
         let keep_alive = left(self.limits.keep_alive, self.wrote, now);
-        let next = keep_alive.min(left(self.silence_max(), self.heard, now));
+        let next = keep_alive.min(self.silence_left(now));
         let next = match outstanding {
             Outstanding::Answer => next.min(self.pace.left()),
             Outstanding::Nothing => next,
@@ -123,7 +126,8 @@ impl Watchdog {
     /// Fails with [`FarEndFault::Silent`] before the helper's HELLO and [`FarEndFault::Stalled`]
     /// after it, if the helper was silent for too long or made no progress for too long.
     pub(super) fn check(&self, now: Instant, outstanding: Outstanding) -> Result<(), FarEndFault> {
-        let is_silent = now.saturating_duration_since(self.heard) > self.silence_max();
+        let (since, limit) = self.silence();
+        let is_silent = now.saturating_duration_since(since) > limit;
         let is_stalled = outstanding == Outstanding::Answer && self.pace.left().is_zero();
         match (is_silent || is_stalled, self.has_greeted) {
             (false, _) => Ok(()),
@@ -137,11 +141,17 @@ impl Watchdog {
         left(self.limits.keep_alive, self.wrote, now).is_zero()
     }
 
-    fn silence_max(&self) -> Duration {
+    fn silence_left(&self, now: Instant) -> Duration {
+        let (since, limit) = self.silence();
+        left(limit, since, now)
+    }
+
+    /// Since when the helper has been silent, and for how long it may be.
+    fn silence(&self) -> (Instant, Duration) {
         if self.has_greeted {
-            self.limits.silence
+            (self.heard, self.limits.silence)
         } else {
-            self.limits.greeting
+            (self.began, self.limits.greeting)
         }
     }
 }
@@ -178,6 +188,17 @@ mod tests {
         let begin = Instant::now();
         let watchdog = Watchdog::new(LIMITS, begin);
         assert_eq!(watchdog.check(begin + secs(130), Nothing), Ok(()));
+        assert_eq!(
+            watchdog.check(begin + secs(131), Nothing),
+            Err(FarEndFault::Silent)
+        );
+    }
+
+    #[test]
+    fn bytes_before_the_greeting_gain_no_time() {
+        let begin = Instant::now();
+        let mut watchdog = Watchdog::new(LIMITS, begin);
+        watchdog.heard(begin + secs(129));
         assert_eq!(
             watchdog.check(begin + secs(131), Nothing),
             Err(FarEndFault::Silent)
