@@ -1130,7 +1130,7 @@ fn a_new_machine_names_a_damaged_newest_commit_and_goes_on_from_the_one_before_o
     assert!(
         opened
             .stderr
-            .contains("WARNING: the archive was opened as generation 2 left it"),
+            .contains("WARNING: the archive was opened at generation 2"),
         "{}",
         opened.stderr
     );

@@ -68,7 +68,7 @@ enum Kind {
 }
 
 impl Launcher {
-    /// Determines the kind of system now: later the role may see no path.
+    /// Determines the kind of system once, before the role enters its jail.
     pub(super) fn new(helper: PathBuf, qubes: Qubes) -> Self {
         let admin = qubes.admin_domain();
         Self {

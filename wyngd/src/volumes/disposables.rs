@@ -26,7 +26,7 @@ const PREFIX: &str = "wyng-";
 const OWNER_DIGITS: usize = 10;
 const RUN_BYTES: usize = 3;
 const DISPOSABLE: &str = "DispVM";
-/// Maximum time for a request other than making and starting, which qubesd answers at once.
+/// Maximum time for a request that qubesd answers at once: any except making and starting.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Maximum time for a request while qubes are killed, so that no command waits for long; it is
 /// repeated later.
@@ -233,7 +233,7 @@ impl Disposables {
         }
     }
 
-    /// Time until [`kill_ended`](Self::kill_ended) is due, milliseconds, if it is.
+    /// Milliseconds until [`kill_ended`](Self::kill_ended) is due; `None` if no qube is left to kill.
     pub(super) fn due_millis(&self) -> Option<u64> {
         self.retry.map(|(due, _)| {
             u64::try_from(due.saturating_duration_since(Instant::now()).as_millis())

@@ -77,7 +77,7 @@ macro_rules! damage_failures {
     MuchDamaged { packs: u64 } = {
         code: "much-damaged", exit: Damage,
         what: (
-            "{packs} packs are missing or damaged, more than a tenth of the packs that verify read"
+            "{packs} packs are missing or damaged, so many that this may be the wrong disk or store"
         ),
         safe: Safe::Always(
             "None of them counts as lost, so no backup sends everything again. Nothing in the \

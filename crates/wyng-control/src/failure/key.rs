@@ -25,8 +25,8 @@ macro_rules! key_failures {
         code: "passphrase-removed", exit: Locked,
         what: ("this passphrase was removed from the archive"),
         safe: NOTHING_CHANGED,
-        next: "Use a valid one; `wyng-ctl key list ARCHIVE` lists them on a machine that has the \
-               archive.",
+        next: "Use one that is still valid: `wyng-ctl key list ARCHIVE`, on a machine that has the \
+               archive, shows the slots.",
     }
 
     /// The new passphrase already opens a slot that stays.

@@ -44,8 +44,8 @@ macro_rules! store_failures {
         code: "store-denied", exit: Unreachable,
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
-        next: "Check its permissions, the credentials, and the helper's limits (ulimit -f); then \
-               run the same command again.",
+        next: "Check its permissions and the helper's limits (ulimit -f); then run the same command \
+               again.",
     }
 
     /// The store is read-only.

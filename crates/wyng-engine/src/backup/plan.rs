@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub number: u64,
     /// The volume's entry before this run.
     pub entry: VolumeEntry,
-    /// The newest session, if its ids are comparable.
+    /// The newest session, if its ids are comparable and its tree is in the cache.
     pub newest: Option<SessionEntry>,
     /// The source's base snapshot, if the changes since cover all that differs from its session.
     pub base: Option<KnownBase>,

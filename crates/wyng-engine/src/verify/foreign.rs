@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The listing of the store, which is only a claim. What must be there comes from the head; a
-//! listing shows what is there besides.
+//! Lists the store. A listing is only a claim: it shows blobs that are not the archive's, and packs
+//! of another length, which are noted as lost. It never shows that something is present.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -42,17 +42,17 @@ pub(super) fn list(
     findings: &mut Findings,
 ) -> Result<Listing, Failure> {
     let Names { owned, further } = Names::of(archive, packs, &findings.copied);
-    let lengths: HashMap<BlobName, (u64, PackEntry)> = packs
+    let packs_by_name: HashMap<BlobName, (u64, PackEntry)> = packs
         .iter()
         .map(|(number, pack)| (pack.name, (*number, *pack)))
         .collect();
-    let (mut foreign_objects, mut copied, mut too_long) = (0u64, BTreeSet::new(), Vec::new());
+    let (mut foreign_objects, mut copied, mut wrong_length) = (0u64, BTreeSet::new(), Vec::new());
     let is_whole = store.list(&mut |name, length_bytes| {
-        if let Some((number, pack)) = lengths
+        if let Some((number, pack)) = packs_by_name
             .get(&name)
             .filter(|(_, pack)| u64::from(pack.length_bytes) != length_bytes)
         {
-            too_long.push((*number, *pack));
+            wrong_length.push((*number, *pack));
         }
         match further.get(&name) {
             Some(generation) => drop(copied.insert(*generation)),
@@ -61,7 +61,7 @@ pub(super) fn list(
             }
         }
     })?;
-    for (number, pack) in &too_long {
+    for (number, pack) in &wrong_length {
         findings.judge_length(*number, pack);
     }
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;

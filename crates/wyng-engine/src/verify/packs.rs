@@ -183,7 +183,7 @@ impl Ahead {
     }
 }
 
-/// Counts a pack that was judged, reports the progress, and hears an interrupt.
+/// Counts a pack that was judged, reports the progress, and checks for an interrupt.
 fn pack_done(
     client: &mut impl Client,
     findings: &mut Findings,

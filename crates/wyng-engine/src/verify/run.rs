@@ -34,7 +34,7 @@ pub struct VerifyRequest {
     pub session: Option<SessionChoice>,
     /// Opens every record too.
     pub deep: bool,
-    /// Maximum number of bytes that are read.
+    /// No further pack is read once this many bytes would be exceeded; slots and commits always are.
     pub budget_bytes: Option<u64>,
 }
 
@@ -76,7 +76,7 @@ pub fn verify<P: Parts>(
     let times = CheckTimes::read(&mut world.files, &archive)?;
     let mut findings = Findings::new(&archive, times);
     let read = read_and_compare(world, &mut archive, &scope, opener, &mut findings);
-    // Also what was found before an interruption is noted.
+    // What was found before an interruption is noted too.
     findings.keep(&mut world.files, &mut archive)?;
     let checked = Checked {
         listing: read?,

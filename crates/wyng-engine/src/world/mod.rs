@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Everything that the engine meets, one trait for each kind: a function's signature says what it
-//! may touch.
+//! Everything outside the engine, one trait for each part: a function's signature says what it may
+//! touch.
 //!
-//! Each call is a point at which a test may stop the engine; so no call does two things between
-//! which a crash could fall.
+//! Each call is a point at which a test may stop the engine, so a call makes at most one durable
+//! change.
 
 mod client;
 mod clock;

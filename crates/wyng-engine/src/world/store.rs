@@ -67,7 +67,7 @@ pub enum OpenStore {
 /// Whether a blob may take the room that a store keeps free for slots and commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserve {
-    /// It may not: the store counts as full before.
+    /// It may not: the store counts as full once only the reserve is left.
     Untouched,
     /// It may.
     Usable,
@@ -76,7 +76,7 @@ pub enum Reserve {
 /// Whether a receipt is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Only a receipt that is there already is taken.
+    /// Takes a receipt only if one has already arrived.
     Never,
     /// Until there is one.
     UntilThere,
