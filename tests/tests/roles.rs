@@ -562,8 +562,9 @@ fn a_keyholder_without_memory_aborts_under_its_filter() {
     }
     let mut backup = StoppedBackup::begin();
     let keyholder = backup.of(Role::Keyholder);
+    // Not the whole address space: the stack may still grow, else the process could not even abort.
     run(Command::new("prlimit")
-        .arg("--as=1048576")
+        .arg("--data=1048576")
         .arg("--pid")
         .arg(keyholder.to_string()));
     let trace = backup.sandbox.path("trace");
