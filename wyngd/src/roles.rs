@@ -4,14 +4,15 @@
 //!
 //! - **supervisor** holds its children and their pidfds; never keys, any message, any remote byte.
 //! - **spawner** holds the far end's process and its standard error; never keys, sources, targets.
-//! - **control** holds the clients' sockets, and a descriptor only while it forwards it; never keys,
-//!   remote bytes.
+//! - **control** holds the clients' sockets, and a descriptor only while it forwards it; never
+//!   keys, remote bytes.
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
-//!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote bytes.
-//! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of the
-//!   state directory, a network socket, a child.
-//! - **reader** holds credentials while it looks; the state directory, for reading. Never passphrases,
-//!   data keys, sources, targets, remote bytes, a file open for writing.
+//!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote
+//!   bytes.
+//! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
+//!   the state directory, a network socket, a child.
+//! - **reader** holds credentials while it looks; the state directory, for reading. Never
+//!   passphrases, data keys, sources, targets, remote bytes, a file open for writing.
 //! - **transport** holds two pipe ends and ciphertext; never keys, plaintext, sources, targets.
 
 use std::os::fd::RawFd;

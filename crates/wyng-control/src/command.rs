@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Commands: the first message of a client. The daemon remembers and compares the paths in them, and
-//! never opens one.
+//! Commands: the first message of a client. The daemon remembers and compares the paths in them,
+//! and never opens one.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How a far end is reached: the words of `via` in the configuration, on the command line and in the
-//! state. A value exists only where its words were understood, and can be put into an argument
+//! How a far end is reached: the words of `via` in the configuration, on the command line and in
+//! the state. A value exists only where its words were understood, and can be put into an argument
 //! vector as it is. In a message it travels as its words, so that decoding is parsing.
 
 use std::fmt;

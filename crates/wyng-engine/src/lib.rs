@@ -8,8 +8,8 @@
 //! - [`state`]: what matters on this machine: credential, ledger, journal; [`cache`]: what can be
 //!   built anew: the index of ids and the nodes. Both use files alone.
 //! - Wings, each with one door: [`archive`] (what is known here), [`store`] (what goes to the store
-//!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking over
-//!   an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
+//!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
+//!   over an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
 //!   reaches into a wing past its door.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.

@@ -39,8 +39,8 @@ pub fn ignore_stop() -> io::Result<()> {
 const PARKING: RawFd = 100;
 
 /// Starts `command` with the given descriptors at the given numbers (3 and above), the standard
-/// streams of the command, no other descriptor open, and no signal blocked. The child is killed when
-/// the calling thread ends.
+/// streams of the command, no other descriptor open, and no signal blocked. The child is killed
+/// when the calling thread ends.
 pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Started> {
     let places: Vec<(RawFd, RawFd)> = descriptors
         .iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Prints the figures of the project's structure: circles between modules, lengths and parameters of
-//! functions, documentation, allowed lints, widths of lines.
+//! Prints the figures of the project's structure: circles between modules, lengths and parameters
+//! of functions, documentation, allowed lints, widths of lines.
 
 use std::path::Path;
 

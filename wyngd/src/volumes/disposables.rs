@@ -233,7 +233,8 @@ impl Disposables {
         }
     }
 
-    /// Milliseconds until [`kill_ended`](Self::kill_ended) is due; `None` if no qube is left to kill.
+    /// Milliseconds until [`kill_ended`](Self::kill_ended) is due; `None` if no qube is left to
+    /// kill.
     pub(super) fn due_millis(&self) -> Option<u64> {
         self.retry.map(|(due, _)| {
             u64::try_from(due.saturating_duration_since(Instant::now()).as_millis())

@@ -174,8 +174,8 @@ impl Comparison<'_> {
         found.unwrap_or(Some((offset, u64::MAX)))
     }
 
-    /// Fills the part `within` of the room, which begins at `offset` as a whole. What is past the end
-    /// of what is there becomes zeros.
+    /// Fills the part `within` of the room, which begins at `offset` as a whole. What is past the
+    /// end of what is there becomes zeros.
     pub(super) fn fill(
         &self,
         volumes: &mut impl Volumes,
@@ -212,8 +212,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Reads a few chunks outside of the suspects; returns whether all of them are what the session has.
-/// A chunk that cannot be read is not.
+/// Reads a few chunks outside of the suspects; returns whether all of them are what the session
+/// has. A chunk that cannot be read is not.
 pub(super) fn samples_hold<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -57,8 +57,8 @@ pub(super) struct Planned {
     pub found: TargetFound,
 }
 
-/// Finds the sessions that are to be restored. A volume whose session table is lost is reported, and
-/// counts as failed.
+/// Finds the sessions that are to be restored. A volume whose session table is lost is reported,
+/// and counts as failed.
 pub(super) fn choose(
     files: &mut impl Files,
     client: &mut impl Client,

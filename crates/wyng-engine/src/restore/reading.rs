@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading what is there, chunk by chunk, beside a session: ids are computed by workers while more is
-//! read, and the batches come out in order. Nothing is judged but whether the ids are the same.
+//! Reading what is there, chunk by chunk, beside a session: ids are computed by workers while more
+//! is read, and the batches come out in order. Nothing is judged but whether the ids are the same.
 
 use std::collections::VecDeque;
 use std::ops::Range;

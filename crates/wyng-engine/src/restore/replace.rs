@@ -19,8 +19,8 @@ use crate::outcome::report;
 use crate::store::Wanted;
 use crate::world::{Client, Parts, Volumes};
 
-/// Makes a target what the session is, durably, and reads it back. What was changed until then is in
-/// `changes`, also when this fails.
+/// Makes a target what the session is, durably, and reads it back. What was changed until then is
+/// in `changes`, also when this fails.
 pub(super) fn write<P: Parts>(
     target: &Replacement<'_>,
     parts: &mut Context<'_, P>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! One target and the session that it becomes, with the writes to it. The order of the writes is not
-//! decided here.
+//! One target and the session that it becomes, with the writes to it. The order of the writes is
+//! not decided here.
 
 use std::sync::Arc;
 

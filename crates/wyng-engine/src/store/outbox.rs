@@ -24,7 +24,8 @@ const NAMES_MAX: u8 = 8;
 pub(super) struct Outbox<P: Parts> {
     naming: VecDeque<Ticket<NamedPack<Buffer<P>>>>,
     sent: VecDeque<SentPack>,
-    /// Ids in packs that the cache does not know yet, with the ids of the pack that is being filled.
+    /// Ids in packs that the cache does not know yet, with the ids of the pack that is being
+    /// filled.
     pub on_the_way: HashSet<Id>,
     /// Packs that are not in the pack table yet, by ascending number.
     closed: Vec<(u64, PackEntry)>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Records into packs. The packer knows no volume and no tree, and sends nothing itself: closed packs
-//! go into the outbox.
+//! Records into packs. The packer knows no volume and no tree, and sends nothing itself: closed
+//! packs go into the outbox.
 //!
 //! A pack holds chunks, then nodes, then the directory. Nodes wait in memory until their pack is
 //! closed. A pack is named by the hash of its bytes, which a worker computes while the next pack is

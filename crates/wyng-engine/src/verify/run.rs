@@ -34,7 +34,8 @@ pub struct VerifyRequest {
     pub session: Option<SessionChoice>,
     /// Opens every record too.
     pub deep: bool,
-    /// No further pack is read once this many bytes would be exceeded; slots and commits always are.
+    /// No further pack is read once this many bytes would be exceeded; slots and commits always
+    /// are.
     pub budget_bytes: Option<u64>,
 }
 

@@ -20,8 +20,8 @@ const PIECE_BYTES: u64 = 64 << 10;
 
 /// Memory for reading past the page cache, bytes.
 const DIRECT_BYTES: usize = 1 << 20;
-/// Alignment of offsets, lengths and memory for direct reads, bytes: a multiple of the logical blocks of
-/// nearly all devices (512 or 4096).
+/// Alignment of offsets, lengths and memory for direct reads, bytes: a multiple of the logical
+/// blocks of nearly all devices (512 or 4096).
 const DIRECT_ALIGN: usize = 4096;
 
 /// A volume that is read once, from begin to end.
@@ -113,8 +113,8 @@ impl Source {
         Ok(Some((self.data.start.max(offset), self.data.end)))
     }
 
-    /// Fills `bytes` from `offset`; returns how many bytes, less only at the end. Pages that were not
-    /// in the page cache are dropped again.
+    /// Fills `bytes` from `offset`; returns how many bytes, less only at the end. Pages that were
+    /// not in the page cache are dropped again.
     pub(in crate::keyholder) fn read(
         &mut self,
         offset: u64,
@@ -154,8 +154,8 @@ impl Source {
         )
     }
 
-    /// Takes what is cached, asks the disk for all the rest at once, and only then waits for it. In a
-    /// piece that is cached in part, everything behind the first missing page counts as missing.
+    /// Takes what is cached, asks the disk for all the rest at once, and only then waits for it. In
+    /// a piece that is cached in part, everything behind the first missing page counts as missing.
     /// What the disk gives at once counts as cached.
     fn read_in_pieces(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         let end = offset.saturating_add(bytes.len() as u64);
@@ -235,8 +235,8 @@ impl Source {
     }
 }
 
-/// Fills `bytes` from `offset` past the page cache, by way of `memory`: offset, length and memory of
-/// each read must be aligned. Returns how many bytes, less only at the end.
+/// Fills `bytes` from `offset` past the page cache, by way of `memory`: offset, length and memory
+/// of each read must be aligned. Returns how many bytes, less only at the end.
 fn read_direct(
     file: &OwnedFd,
     memory: &mut [u8],

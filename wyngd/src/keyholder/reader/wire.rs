@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The reader's wire to control, and the client behind it: commands come over it, and results go back.
+//! The reader's wire to control, and the client behind it: commands come over it, and results go
+//! back.
 
 use std::cell::RefCell;
 use std::os::fd::AsFd;

@@ -59,7 +59,8 @@ impl Target {
         !(self.kind == TargetKind::Stream || self.in_place)
     }
 
-    /// Writes at an offset; a stream only onwards, and hears control while its reader takes nothing.
+    /// Writes at an offset; a stream only onwards, and hears control while its reader takes
+    /// nothing.
     pub(super) fn write(
         &mut self,
         control: &SharedControl,

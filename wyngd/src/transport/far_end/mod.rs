@@ -38,8 +38,8 @@ const _: () = assert!(wyng_control::STORE_MAX_BYTES <= wyng_wire::DESTINATION_MA
 
 /// Maximum number of bytes that one read takes from the pipe.
 const READ_BYTES: usize = 256 * 1024;
-/// Maximum number of reads from the pipe in one piece of work; the next poll returns at once if more
-/// is there.
+/// Maximum number of reads from the pipe in one piece of work; the next poll returns at once if
+/// more is there.
 const READS_MAX: usize = 64;
 
 /// Which of a far end's pipes can be used now.
@@ -201,8 +201,9 @@ impl FarEnd {
         }
     }
 
-    /// Reads what the pipe has, up to [`READS_MAX`] times, and passes the answers on, including those
-    /// before a fault. A helper that floods the pipe keeps neither the watchdog nor others waiting.
+    /// Reads what the pipe has, up to [`READS_MAX`] times, and passes the answers on, including
+    /// those before a fault. A helper that floods the pipe keeps neither the watchdog nor others
+    /// waiting.
     fn read(&mut self, keyholder: &ToKeyholder) -> Result<(), Stop> {
         for _ in 0..READS_MAX {
             if self.is_finished() {

@@ -23,8 +23,8 @@ pub(super) struct Here {
 }
 
 impl Here {
-    /// The archive with a name; `None` if there is none. What is damaged is reported, never repaired
-    /// by guessing.
+    /// The archive with a name; `None` if there is none. What is damaged is reported, never
+    /// repaired by guessing.
     pub(super) fn of_name(
         files: &mut impl Files,
         secrets: &mut impl Secrets,

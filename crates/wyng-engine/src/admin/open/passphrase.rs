@@ -15,8 +15,8 @@ use crate::outcome::internal;
 use crate::state::ArchiveFolder;
 use crate::world::{Client, Parts, Secrets, World};
 
-/// Finds the archive that a passphrase opens. A slot counts only if the state that it leads to lists
-/// it. `name` is what the archive is to be called here.
+/// Finds the archive that a passphrase opens. A slot counts only if the state that it leads to
+/// lists it. `name` is what the archive is to be called here.
 pub(super) fn by_passphrase<P: Parts>(
     world: &mut World<P>,
     name: &str,
@@ -69,8 +69,8 @@ pub(super) fn by_passphrase<P: Parts>(
     })
 }
 
-/// Asks for a passphrase of the archive. Where hashes prove nothing, the credential is not enough: it
-/// lies on the disk.
+/// Asks for a passphrase of the archive. Where hashes prove nothing, the credential is not enough:
+/// it lies on the disk.
 pub(super) fn prove_owner(
     secrets: &mut impl Secrets,
     client: &mut impl Client,

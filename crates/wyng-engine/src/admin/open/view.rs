@@ -40,8 +40,8 @@ pub(super) struct View {
     /// Generations below the head whose commit is lost, each with the copy under which the commit
     /// goes next; 0: nothing is there.
     pub lost: BTreeMap<u64, u16>,
-    /// The newest generation whose commit is proven by its name and tag alone, because no commit that
-    /// could be read carries its hash.
+    /// The newest generation whose commit is proven by its name and tag alone, because no commit
+    /// that could be read carries its hash.
     pub gap: Option<u64>,
     /// Slots of the store that were read already.
     pub slots: Option<Vec<Slot>>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Calls of far ends: how each is started, opened, waited for, given up and ended, and how a push is
-//! begun once more in a new disposable. What goes over the calls is in `store`.
+//! Calls of far ends: how each is started, opened, waited for, given up and ended, and how a push
+//! is begun once more in a new disposable. What goes over the calls is in `store`.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -30,8 +30,8 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(20);
 /// Time in which a far end that has said its last word may end by itself, milliseconds; then the
 /// spawner ends it.
 const END_PATIENCE_MS: u64 = 5000;
-/// Time in which a far end that is of no more use must have ended, milliseconds: the spawner kills it
-/// sooner.
+/// Time in which a far end that is of no more use must have ended, milliseconds: the spawner kills
+/// it sooner.
 const KILL_PATIENCE_MS: u64 = 10_000;
 
 /// The far ends of a command, over the wires to control and transport.
@@ -195,8 +195,8 @@ impl FarEnds {
         }
     }
 
-    /// How long a far end may be silent now, milliseconds; `None`: as long as the transport lets it.
-    /// [`Failure::Interrupted`] when its time after a cancel is over.
+    /// How long a far end may be silent now, milliseconds; `None`: as long as the transport lets
+    /// it. [`Failure::Interrupted`] when its time after a cancel is over.
     fn patience_ms(&self) -> Result<Option<u64>, Failure> {
         let Some(since) = self.control.with(|control| control.cancelled) else {
             return Ok(None);
@@ -309,8 +309,8 @@ impl FarEnds {
             .map_err(|fatal| broken(&fatal))
     }
 
-    /// Lets a far end that has said its last word end. How it ends says nothing about what it did: a
-    /// wrapper may linger, and qrexec may lose the link behind the last byte.
+    /// Lets a far end that has said its last word end. How it ends says nothing about what it did:
+    /// a wrapper may linger, and qrexec may lose the link behind the last byte.
     pub(super) fn let_end(&mut self, service: Service) -> Result<(), Failure> {
         let ended = match self.pump_until_ended(service, END_PATIENCE_MS) {
             Ok(false) => self.end_far_end(service),
@@ -339,7 +339,8 @@ impl FarEnds {
         }
     }
 
-    /// Waits for the end of a far end, at most `patience_ms` without any word; returns whether it came.
+    /// Waits for the end of a far end, at most `patience_ms` without any word; returns whether it
+    /// came.
     fn pump_until_ended(&mut self, service: Service, patience_ms: u64) -> Result<bool, Failure> {
         while self
             .control

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The engine's store over the far ends: PUTs and their receipts, reads and listings. How a far end is
-//! started, waited for and given up is in `calls`.
+//! The engine's store over the far ends: PUTs and their receipts, reads and listings. How a far end
+//! is started, waited for and given up is in `calls`.
 
 use std::os::fd::AsFd;
 
@@ -18,8 +18,8 @@ use crate::ipc::{Fatal, KeyholderToTransport, NotGot, Service, TransportToKeyhol
 use crate::keyholder::real_world::control::{Control, broken};
 use wyng_engine::world::{Fetched, Found, OpenStore, Receipt, Reserve, Store, Wait};
 
-/// Maximum number of bytes of blobs that the transport has and the far end has not settled: it bounds
-/// the memory.
+/// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
+/// bounds the memory.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
 /// Number of buffers that are kept for the next blobs: one is filled while another is named.
 const SPARE_BUFFERS: usize = 2;
