@@ -54,6 +54,21 @@ impl Default for Sandbox {
     }
 }
 
+/// The arguments that create the archive `home` in `store`, with the cheapest slot.
+pub fn create_home(store: &str) -> [&str; 9] {
+    [
+        "archive",
+        "create",
+        "home",
+        "--store",
+        store,
+        "--kdf-memory",
+        "64M",
+        "--kdf-passes",
+        "3",
+    ]
+}
+
 impl Sandbox {
     /// An empty sandbox with a passphrase file.
     pub fn new() -> Self {

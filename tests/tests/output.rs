@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wyng_tests::sandbox::{Outcome, Sandbox, flip_a_bit, noise};
+use wyng_tests::sandbox::{Outcome, Sandbox, create_home, flip_a_bit, noise};
 use wyng_tests::second_reader::SecondReader;
 use wyng_tests::service::Service;
 
@@ -58,17 +58,7 @@ fn every_output_is_what_its_schema_says() {
         outputs: String::new(),
         lines: String::new(),
     };
-    let create = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let create = create_home(&store);
     tour.run(0, &create);
     tour.run(2, &create);
     tour.run(3, &["status", "--config", &config]);
@@ -314,20 +304,7 @@ fn no_name_and_no_path_reaches_the_terminal_as_it_is() {
         assert!(shown.contains("\\u{202e}"), "{arguments:?}: {shown}");
         seen += 1;
     };
-    see(
-        &sandbox,
-        &[
-            "archive",
-            "create",
-            "home",
-            "--store",
-            &store,
-            "--kdf-memory",
-            "64M",
-            "--kdf-passes",
-            "3",
-        ],
-    );
+    see(&sandbox, &create_home(&store));
     see(&sandbox, &["backup", "home", &source]);
     see(&sandbox, &["backup", "home", &source, "--dry-run"]);
     see(&sandbox, &["monitor", "home", &source]);

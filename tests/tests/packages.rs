@@ -10,7 +10,7 @@ use std::process::Command;
 use wyng_tests::disk::run;
 use wyng_tests::programs::{program, static_helper};
 use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::{Sandbox, noise};
+use wyng_tests::sandbox::{Sandbox, create_home, noise};
 
 /// The package of the admin domain: each file except for manual pages and documents, with its mode.
 const DOM0: [(&str, u32); 29] = [
@@ -219,17 +219,7 @@ fn works_from(installed: &Path) {
         )
         .unwrap();
     }
-    wyng(&[
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ]);
+    wyng(&create_home(&store));
     wyng(&["backup", "home", "disk.img"]);
     wyng(&["restore", "home", "disk.img", "--to", "restored.img"]);
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(300_000, 1));

@@ -5,7 +5,7 @@
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
-use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, create_home};
 use wyng_tests::service::until;
 
 /// `wyng-ctl` without a passphrase and without a terminal.
@@ -112,17 +112,7 @@ fn the_program_that_the_environment_names_gives_the_passphrase() {
     let sandbox = Sandbox::new();
     let store = format!("dir:{}", sandbox.store().display());
     let print = format!("cat '{}'", sandbox.path("passphrase").display());
-    let create = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let create = create_home(&store);
     with_command(&sandbox, &print, &create).success();
     with_command(&sandbox, &print, &["key", "check", "home"]).success();
     sandbox.wyng(&["key", "check", "home"]).success();

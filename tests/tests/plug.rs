@@ -9,7 +9,7 @@ use std::process::Command;
 
 use wyng_tests::disk::run;
 use wyng_tests::programs::program;
-use wyng_tests::sandbox::{Outcome, noise, write_at};
+use wyng_tests::sandbox::{Outcome, create_home, noise, write_at};
 use wyng_tests::scene::Scene;
 use wyng_tests::traced::{HelperOutside, killed_at, watched};
 
@@ -218,17 +218,7 @@ fn making_an_archive_survives_a_kill_at_every_call_of_a_role() {
     };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let arguments = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let arguments = create_home(&store);
     let kills = killed_everywhere(&mut scene, &arguments, |scene, _, _| {
         let outcome = scene.sandbox.wyng(&["backup", "home", "root.img"]);
         scene.note(outcome.success());

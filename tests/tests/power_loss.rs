@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use wyng_tests::power_loss::{Call, FileSystem, Loss, recorded};
-use wyng_tests::sandbox::{Outcome, noise, write_at};
+use wyng_tests::sandbox::{Outcome, create_home, noise, write_at};
 use wyng_tests::scene::Scene;
 
 /// Number of random losses at each sync.
@@ -138,17 +138,7 @@ fn making_an_archive_after_a_killed_making_survives_a_loss_of_power() {
     };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let create = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let create = create_home(&store);
     let kills = killed_then_powered_off(&scene, &create, |again| {
         assert!(
             again.status == 0 || again.codes() == ["archive-name-taken"],
@@ -196,17 +186,7 @@ fn making_an_archive_survives_a_loss_of_power_at_every_sync() {
     };
     scene.sandbox.image("root.img", 70_000, 1);
     let store = format!("dir:{}", scene.sandbox.store().display());
-    let create = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let create = create_home(&store);
     let states = powered_off_everywhere(&mut scene, &create, |scene, _, when| {
         if when == When::During {
             let again = scene.sandbox.wyng(&create);

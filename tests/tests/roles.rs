@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use wyng_jail::CapabilitySet;
 use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
-use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise};
+use wyng_tests::sandbox::{Outcome, Sandbox, create_home, files_below, noise};
 use wyng_tests::service::{Service, until};
 use wyngd::roles::{ROLES, Role, RunsAs, SUPERVISOR_CAPABILITIES};
 
@@ -623,18 +623,7 @@ fn what_an_ordinary_user_cannot_lock_is_told_and_the_work_goes_on() {
         Outcome::of(limited.stdin(Stdio::null()).output().unwrap())
     };
     let store = format!("dir:{}", sandbox.store().display());
-    run(&[
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ])
-    .success();
+    run(&create_home(&store)).success();
     run(&["backup", "home", "disk.img"]).success();
     run(&["restore", "home", "disk.img", "--to", "restored.img"]).success();
     assert!(std::fs::read(sandbox.path("restored.img")).unwrap() == noise(3 * MIB, 1));

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use rustix::termios::LocalModes;
 use wyng_tests::pty::Pty;
-use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, create_home, noise};
 use wyng_tests::service::until;
 
 /// A program on its own terminal, and the person in front of it.
@@ -303,17 +303,7 @@ fn a_person_may_try_three_times_and_a_file_once() {
 fn a_passphrase_is_asked_for_and_never_shown() {
     let sandbox = Sandbox::new();
     let store = format!("dir:{}", sandbox.store().display());
-    let create = [
-        "archive",
-        "create",
-        "home",
-        "--store",
-        &store,
-        "--kdf-memory",
-        "64M",
-        "--kdf-passes",
-        "3",
-    ];
+    let create = create_home(&store);
     let mut person = Person::at(&sandbox, &create);
     person
         .answer("New passphrase of home: ", "canary-typed")

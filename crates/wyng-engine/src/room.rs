@@ -6,7 +6,7 @@
 /// this. Every block device reads in blocks of this size or of a part of it.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// See the module's first line.
+/// Whole blocks of memory, aligned as the kernel requires; grows on demand and is reused.
 #[derive(Debug, Default)]
 pub struct Room {
     memory: Vec<u8>,

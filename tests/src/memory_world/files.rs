@@ -9,7 +9,7 @@ use wyng_engine::world::Files;
 
 use super::plug::Plug;
 
-/// See the module's first line.
+/// State files, each with what of it would survive a crash.
 pub struct MemoryFiles {
     plug: Plug,
     files: BTreeMap<String, File>,

@@ -47,7 +47,7 @@ impl Parts for InMemory {
     type Client = MemoryClient;
 }
 
-/// See the module's first line.
+/// A world whose parts share one [`Plug`].
 pub struct MemoryWorld {
     world: World<InMemory>,
     plug: Plug,

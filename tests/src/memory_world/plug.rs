@@ -9,7 +9,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Killed;
 
-/// See the module's first line. Clones are the same plug.
+/// Counts calls, and ends the engine at the chosen one. Clones are the same plug.
 #[derive(Debug, Clone, Default)]
 pub struct Plug(Rc<RefCell<Counted>>);
 

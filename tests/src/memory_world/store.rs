@@ -9,7 +9,7 @@ use wyng_wire::{BlobName, Service};
 
 use super::plug::Plug;
 
-/// See the module's first line.
+/// A store of blobs, with receipts that may be lost on the way.
 pub struct MemoryStore {
     plug: Plug,
     blobs: BTreeMap<[u8; 32], Vec<u8>>,

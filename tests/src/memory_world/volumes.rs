@@ -20,7 +20,7 @@ pub type Bases = BTreeMap<BaseOf, (BaseLabel, Vec<u8>)>;
 const BLOCK_BYTES: usize = 512;
 const PAGE_RANGES: usize = 3;
 
-/// See the module's first line.
+/// Volumes whose bytes, clones and changes the test sets.
 pub struct MemoryVolumes {
     plug: Plug,
     /// What the caller has for each source's number.
