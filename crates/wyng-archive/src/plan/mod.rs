@@ -2,11 +2,17 @@
 //! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions;
 //! nodes come from a [`Nodes`].
 
+pub mod age;
 mod chain;
+pub mod chain_clock;
+pub mod clock_file;
 mod diff;
 mod edit;
+pub mod kept_clock;
 mod mark;
 mod packs;
+pub mod stamp;
+pub mod unattended;
 mod walk;
 
 pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe};
