@@ -3,6 +3,7 @@
 //! nodes come from a [`Nodes`].
 
 pub mod age;
+mod calendar;
 mod chain;
 pub mod chain_clock;
 pub mod clock_file;
@@ -11,6 +12,7 @@ mod edit;
 pub mod kept_clock;
 mod mark;
 mod packs;
+pub mod retention;
 pub mod stamp;
 pub mod unattended;
 mod walk;
