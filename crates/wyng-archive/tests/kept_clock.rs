@@ -235,6 +235,7 @@ fn a_restored_state_directory_gives_no_credit_for_the_same_boot() {
     let mut machine = Machine::new();
     machine.true_secs = 5000;
     let mut clock = start(&machine);
+    clock.stretch_secs = 5000;
     let mut restored = machine.read();
     restored.boottime_secs -= 1000;
     restored.awake_secs -= 1000;

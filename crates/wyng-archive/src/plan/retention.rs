@@ -355,14 +355,15 @@ mod tests {
         };
         assert_eq!(kept(&judge(&daily(10), &policy, 9 * DAY)), [7, 8, 9]);
         assert_eq!(minimum_age_secs(DAY, 3 * DAY), 3 * DAY);
-        let ahead = judge(&daily(3), &policy, 0);
-        assert_eq!(kept(&ahead), [0, 1, 2], "a kept clock that was lost");
+        let ahead = judge(&daily(6), &policy, 0);
+        assert_eq!(kept(&ahead), [0, 1, 2, 3, 4, 5], "times ahead of now");
     }
 
     #[test]
     fn pins_and_tags_stay_damaged_or_not() {
         let mut sessions = daily(6);
         sessions[0].pinned = true;
+        sessions[0].damaged = true;
         sessions[1].tags = vec!["release".into()];
         sessions[2].tags = vec!["other".into()];
         sessions[3] = Candidate {
