@@ -242,6 +242,12 @@ fn a_reader_of_an_older_head_holds_what_it_may_need() {
     let mut archive = Archive::ready();
     archive.oldest_reader_secs = Some(GIVEN_UP.kept_secs - 1);
     assert_eq!(archive.waits(), [Obstacle::Reader]);
+    archive.oldest_reader_secs = Some(GIVEN_UP.kept_secs);
+    assert_eq!(
+        archive.waits(),
+        [Obstacle::Reader],
+        "made in the same second"
+    );
     archive.oldest_reader_secs = Some(GIVEN_UP.kept_secs + 1);
     assert_eq!(archive.waits(), []);
 }

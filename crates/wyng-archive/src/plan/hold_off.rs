@@ -30,14 +30,14 @@ impl Left {
 }
 
 impl HoldOff {
-    /// What is left of it at `now` for what was given up at `given_up`. A `now` before `given_up`
-    /// leaves all of it.
+    /// What is left of it at `now` for what was given up at `given_up`; more than all of it if `now`
+    /// is before.
     pub fn left(self, given_up: Stamp, now: Stamp) -> Left {
-        let runs = now.run.saturating_sub(given_up.run);
-        let secs = now.kept_secs.saturating_sub(given_up.kept_secs);
+        let run = given_up.run.saturating_add(self.runs);
+        let kept_secs = given_up.kept_secs.saturating_add(self.secs);
         Left {
-            runs: self.runs.saturating_sub(runs),
-            secs: self.secs.saturating_sub(secs),
+            runs: run.saturating_sub(now.run),
+            secs: kept_secs.saturating_sub(now.kept_secs),
         }
     }
 
@@ -153,9 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_the_commit_that_gave_up_leaves_all_of_it() {
+    fn a_time_before_the_commit_that_gave_up_leaves_more_than_all_of_it() {
         let left = hold_off(3, 7).left(at(10, 100), at(9, 50));
-        assert_eq!((left.runs, left.secs), (3, 7 * DAY));
+        assert_eq!((left.runs, left.secs), (4, 57 * DAY));
+        assert!(!hold_off(0, 0).left(at(10, 100), at(9, 100)).is_over());
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! nodes come from a [`Nodes`].
 
 pub mod age;
+pub mod budget;
 mod calendar;
 mod chain;
 pub mod chain_clock;
 pub mod clock_file;
+pub mod compaction;
 pub mod deletion;
 mod diff;
 mod edit;
@@ -17,6 +19,8 @@ pub mod kept_clock;
 mod mark;
 pub mod pack_life;
 mod packs;
+pub mod proof;
+pub mod rehearsal;
 pub mod retention;
 pub mod stamp;
 pub mod unattended;
