@@ -111,7 +111,7 @@ pub struct Plan {
 pub fn plan(situation: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut proofs = Proofs::new(situation);
-    let mut waiting_heirs: BTreeMap<Heirs, u64> = BTreeMap::new();
+    let mut named = Named::default();
     for (number, pack) in situation.packs {
         let (given_up, is_going) = match pack.state {
             State::GivenUp(given_up) => (given_up, false),
@@ -123,16 +123,13 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
             obstacles.extend(situation.hold_off(given_up));
             obstacles.extend(proofs.obstacle(&given_up));
             // Its own heirs are known as long as its entry stands: what names it relies on that.
-            let named = waiting_heirs
-                .range(..=Heirs::up_to(*number))
-                .find(|(heirs, _)| heirs.last >= *number);
-            obstacles.extend(named.map(|(_, pack)| Obstacle::HeirOf { pack: *pack }));
+            obstacles.extend(named.by(*number).map(|pack| Obstacle::HeirOf { pack }));
         }
         obstacles.extend(situation.reader(given_up));
         obstacles.extend(situation.service());
         if !obstacles.is_empty() {
             if let Some(heirs) = given_up.heirs {
-                waiting_heirs.entry(heirs).or_insert(*number);
+                named.ahead.entry(heirs).or_insert(*number);
             }
             plan.waiting.insert(*number, obstacles);
         } else if is_going {
@@ -142,6 +139,30 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         }
     }
     plan
+}
+
+/// Which packs are named as heirs by a pack that waits. It is asked in ascending order.
+#[derive(Default)]
+struct Named {
+    /// Ranges that begin above what was asked so far, with a pack that names each.
+    ahead: BTreeMap<Heirs, u64>,
+    /// The range reached that ends last, and the pack that names it.
+    reached: Option<(u64, u64)>,
+}
+
+impl Named {
+    /// A pack that waits and names `number`.
+    fn by(&mut self, number: u64) -> Option<u64> {
+        while let Some(range) = self.ahead.first_entry() {
+            if range.key().first > number {
+                break;
+            }
+            let (heirs, pack) = range.remove_entry();
+            self.reached = self.reached.max(Some((heirs.last, pack)));
+        }
+        let (_, pack) = self.reached.filter(|(last, _)| *last >= number)?;
+        Some(pack)
+    }
 }
 
 impl Situation<'_> {

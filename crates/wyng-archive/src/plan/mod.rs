@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What follows from trees and commits alone: edit, walk, compare, mark, descend. Pure functions;
-//! nodes come from a [`Nodes`].
+//! What follows from trees, commits and times alone. Pure functions: nodes come from a [`Nodes`],
+//! clocks and random numbers from the caller.
+//!
+//! - Trees: edit, walk, compare, mark, descend.
+//! - Time: [`kept_clock`], its file, the chain's clock over it, and how old something is.
+//! - Forgetting: which sessions go ([`retention`]), which packs are given up, when they are deleted
+//!   ([`deletion`]), and which are rewritten ([`compaction`]).
+//! - Care: what a verify reads ([`proof`]), which session a rehearsal restores, a volume's budget.
 
 pub mod age;
 pub mod budget;

@@ -32,14 +32,6 @@ impl Heirs {
     pub fn new(first: u64, last: u64) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
     }
-
-    /// The greatest range, as ranges are ordered, that begins at or below `number`.
-    pub(super) fn up_to(number: u64) -> Self {
-        Self {
-            first: number,
-            last: u64::MAX,
-        }
-    }
 }
 
 /// What a pack is to the archive.

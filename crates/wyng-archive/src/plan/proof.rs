@@ -221,10 +221,10 @@ mod tests {
     #[test]
     fn the_share_proven_and_the_oldest_ages_are_summed_up() {
         let packs = [
-            pack(1, None, Some(50)),
             pack(2, None, Some(90)),
-            pack(30, Some(40), None),
+            pack(1, None, Some(50)),
             pack(60, None, None),
+            pack(30, Some(40), None),
             pack(70, None, Some(101)),
         ];
         let share = share(&packs, NOW);
