@@ -198,11 +198,20 @@ impl Archive {
         let kept: BTreeSet<u64> = kept.map(|verdict| verdict.number).collect();
         self.sessions
             .retain(|session| kept.contains(&session.number));
+        // How many sessions before each number are kept.
+        let mut kept_before = vec![0_u64];
+        for number in 0..self.next_session {
+            let before = kept_before.last().copied().unwrap_or(0);
+            kept_before.push(before + u64::from(kept.contains(&number)));
+        }
+        let until = |number: u64| {
+            let place = usize::try_from(number.min(self.next_session)).unwrap();
+            kept_before[place]
+        };
         let mut numbers = Vec::with_capacity(self.records.len());
         let mut left = 0;
         self.records.retain(|record| {
-            let mut sessions = kept.range(record.born..record.replaced);
-            let is_alive = sessions.next().is_some();
+            let is_alive = until(record.born) < until(record.replaced);
             numbers.push(left);
             left += usize::from(is_alive);
             is_alive
