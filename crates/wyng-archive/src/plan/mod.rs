@@ -1,12 +1,37 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Work on trees and commits: edit, walk, compare, mark, descend. Pure functions; nodes are loaded
-//! through a [`Nodes`].
+//! What follows from trees, commits and times alone. Pure functions: nodes come from a [`Nodes`],
+//! clocks and random numbers from the caller.
+//!
+//! - Trees: edit, walk, compare, mark, descend.
+//! - Time: [`kept_clock`], its file, the chain's clock over it, and how old something is.
+//! - Forgetting: which sessions go ([`retention`]), which packs are given up, when they are deleted
+//!   ([`deletion`]), and which are rewritten ([`compaction`]).
+//! - Care: what a verify reads ([`proof`]), which session a rehearsal restores, a volume's budget.
 
+pub mod age;
+pub mod budget;
+mod calendar;
 mod chain;
+pub mod chain_clock;
+pub mod clock_file;
+pub mod compaction;
+pub mod deletion;
 mod diff;
 mod edit;
+pub mod floor;
+pub mod giving_up;
+pub mod hold_off;
+pub mod kept_clock;
 mod mark;
+pub mod pack_life;
 mod packs;
+pub mod proof;
+pub mod rehearsal;
+pub mod retention;
+pub mod stamp;
+pub mod unattended;
+pub mod undelete;
+pub mod waiting;
 mod walk;
 
 pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe};

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which packs a verify with a budget reads, and how much of an archive is proven. It reads none
+//! itself.
+//!
+//! A reading *proves* a pack if neither the moment nor the reader can be that of the push: what a
+//! VM pushed this morning it may still have in its memory. Any other whole reading only counts as
+//! read. All times are kept times of the chain, in seconds.
+
+use super::age::Age;
+
+/// Minimum time between a push and a reading that proves it, seconds of the kept clock.
+pub const PROOF_AFTER_SECS: u64 = 24 * 3600;
+
+/// Does a whole, sound reading at `read_secs` by `reader` prove what was pushed at `pushed_secs` by
+/// `pusher`? `None`: another machine pushed it, and `pushed_secs` is when this one adopted it.
+///
+/// A `V` names a VM for as long as it may remember: a disposable anew each time.
+pub fn proves<V: Eq>(read_secs: u64, reader: &V, pushed_secs: u64, pusher: Option<&V>) -> bool {
+    let passed = read_secs.saturating_sub(pushed_secs);
+    passed >= PROOF_AFTER_SECS && pusher != Some(reader)
+}
+
+/// A pack and its newest readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readings {
+    /// The pack's number.
+    pub number: u64,
+    /// Its length, bytes.
+    pub length_bytes: u64,
+    /// When it was pushed or adopted.
+    pub pushed_secs: u64,
+    /// The newest reading that counted as read.
+    pub read_secs: Option<u64>,
+    /// The newest reading that proved it.
+    pub proven_secs: Option<u64>,
+}
+
+/// Numbers of the packs that a verify reads, in the order of reading.
+///
+/// Half of the budget goes to the packs whose proof is the oldest; the other half to those without
+/// one, never read before read, the oldest first. A guest that writes much cannot starve the old.
+/// What one half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each
+/// half reads at least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
+///
+/// Takes O(p log p) steps and O(p) memory for p packs.
+pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> {
+    let is_proven = |pack: &&Readings| pack.proven_at(now_secs).is_some();
+    let (mut proven, mut unproven): (Vec<&Readings>, Vec<&Readings>) =
+        packs.iter().partition(is_proven);
+    if budget_bytes == 0 {
+        return Vec::new();
+    }
+    proven.sort_by_key(|pack| (pack.proven_secs, pack.number));
+    unproven.sort_by_key(|pack| (pack.read_secs, pack.number));
+    let (mut proven, mut unproven) = (Queue::new(&proven), Queue::new(&unproven));
+    proven.take(budget_bytes / 2);
+    unproven.take(budget_bytes.saturating_sub(proven.taken_bytes));
+    proven.take(budget_bytes.saturating_sub(unproven.taken_bytes));
+    let chosen = proven.taken().iter().chain(unproven.taken());
+    chosen.map(|pack| pack.number).collect()
+}
+
+impl Readings {
+    fn proven_at(&self, now_secs: u64) -> Option<u64> {
+        self.proven_secs.filter(|proven| *proven <= now_secs)
+    }
+}
+
+/// Packs in the order in which they are read, of which the first are taken.
+struct Queue<'a> {
+    packs: &'a [&'a Readings],
+    taken: usize,
+    taken_bytes: u64,
+}
+
+impl<'a> Queue<'a> {
+    fn new(packs: &'a [&'a Readings]) -> Self {
+        Self {
+            packs,
+            taken: 0,
+            taken_bytes: 0,
+        }
+    }
+
+    /// Takes packs up to `most_bytes` altogether, and at least one.
+    fn take(&mut self, most_bytes: u64) {
+        while let Some(pack) = self.packs.get(self.taken) {
+            let bytes = self.taken_bytes.saturating_add(pack.length_bytes);
+            if bytes > most_bytes && self.taken > 0 {
+                break;
+            }
+            self.taken_bytes = bytes;
+            self.taken = self.taken.saturating_add(1);
+        }
+    }
+
+    fn taken(&self) -> &'a [&'a Readings] {
+        self.packs.get(..self.taken).unwrap_or_default()
+    }
+}
+
+/// How much of an archive is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Length of the packs that are proven, bytes.
+    pub proven_bytes: u64,
+    /// Length of all packs, bytes.
+    pub total_bytes: u64,
+    /// Age of the oldest pack that is not proven, since its push; `None` if all are.
+    pub oldest_unproven: Option<Age>,
+    /// Age of the oldest proof among the proven; `None` if there is none.
+    pub oldest_proof: Option<Age>,
+}
+
+/// Sums up the packs that the head needs.
+pub fn share(packs: &[Readings], now_secs: u64) -> Share {
+    let mut share = Share {
+        proven_bytes: 0,
+        total_bytes: 0,
+        oldest_unproven: None,
+        oldest_proof: None,
+    };
+    for pack in packs {
+        share.total_bytes = share.total_bytes.saturating_add(pack.length_bytes);
+        match pack.proven_at(now_secs) {
+            Some(proven) => {
+                share.proven_bytes = share.proven_bytes.saturating_add(pack.length_bytes);
+                let age = Age::of_kept(Some(proven), now_secs);
+                share.oldest_proof = share.oldest_proof.max(Some(age));
+            }
+            None => {
+                let age = Age::of_kept(Some(pack.pushed_secs), now_secs);
+                share.oldest_unproven = share.oldest_unproven.max(Some(age));
+            }
+        }
+    }
+    share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+    const NOW: u64 = 100 * DAY;
+
+    fn pack(number: u64, read_day: Option<u64>, proven_day: Option<u64>) -> Readings {
+        Readings {
+            number,
+            length_bytes: 10,
+            pushed_secs: number * DAY,
+            read_secs: read_day.map(|day| day * DAY),
+            proven_secs: proven_day.map(|day| day * DAY),
+        }
+    }
+
+    #[test]
+    fn a_reading_soon_after_the_push_or_by_the_vm_that_pushed_proves_nothing() {
+        let pushed = 10 * DAY;
+        assert!(proves(pushed + DAY, &"other", pushed, Some(&"net")));
+        assert!(!proves(pushed + DAY - 1, &"other", pushed, Some(&"net")));
+        assert!(!proves(pushed + 50 * DAY, &"net", pushed, Some(&"net")));
+        assert!(proves(pushed + DAY, &"net", pushed, None));
+        assert!(!proves(pushed - 1, &"other", pushed, None), "ahead of now");
+    }
+
+    #[test]
+    fn half_of_the_budget_goes_to_the_oldest_proofs_and_half_to_what_was_never_read() {
+        let packs = [
+            pack(1, None, Some(50)),
+            pack(2, None, Some(40)),
+            pack(3, None, Some(60)),
+            pack(4, Some(70), None),
+            pack(5, None, None),
+            pack(6, None, None),
+            pack(7, Some(65), None),
+        ];
+        assert_eq!(choose(&packs, 40, NOW), [2, 1, 5, 6]);
+        assert_eq!(choose(&packs, 60, NOW), [2, 1, 3, 5, 6, 7]);
+        assert_eq!(choose(&packs, 1000, NOW), [2, 1, 3, 5, 6, 7, 4]);
+        assert_eq!(choose(&packs, 0, NOW), []);
+    }
+
+    #[test]
+    fn what_one_half_leaves_the_other_uses() {
+        let proven: Vec<Readings> = (0..9).map(|one| pack(one, None, Some(one))).collect();
+        assert_eq!(choose(&proven, 50, NOW), [0, 1, 2, 3, 4]);
+        let unread: Vec<Readings> = (0..9).map(|one| pack(one, None, None)).collect();
+        assert_eq!(choose(&unread, 50, NOW), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_budget_below_a_pack_still_reads_one_of_each_half() {
+        let packs = [
+            pack(1, None, Some(5)),
+            pack(2, None, None),
+            pack(3, None, None),
+        ];
+        assert_eq!(choose(&packs, 1, NOW), [1, 2]);
+    }
+
+    /// A guest that has ten new packs pushed a day, against a budget of four: the old ones are all
+    /// proven again all the same.
+    #[test]
+    fn a_guest_that_writes_much_does_not_starve_the_old() {
+        let mut packs: Vec<Readings> = (0..20).map(|one| pack(one, None, Some(0))).collect();
+        for day in 1..=15 {
+            let number = u64::try_from(packs.len()).unwrap();
+            packs.extend((number..number + 10).map(|one| pack(one, None, None)));
+            for chosen in choose(&packs, 40, day * DAY) {
+                let place = usize::try_from(chosen).unwrap();
+                packs[place].read_secs = Some(day * DAY);
+                if chosen < 20 {
+                    packs[place].proven_secs = Some(day * DAY);
+                }
+            }
+        }
+        assert!(packs[..20].iter().all(|pack| pack.proven_secs >= Some(DAY)));
+    }
+
+    #[test]
+    fn the_share_proven_and_the_oldest_ages_are_summed_up() {
+        let packs = [
+            pack(2, None, Some(90)),
+            pack(1, None, Some(50)),
+            pack(60, None, None),
+            pack(30, Some(40), None),
+            pack(70, None, Some(101)),
+        ];
+        let share = share(&packs, NOW);
+        assert_eq!((share.proven_bytes, share.total_bytes), (20, 50));
+        assert_eq!(share.oldest_unproven, Some(Age::Secs(70 * DAY)));
+        assert_eq!(share.oldest_proof, Some(Age::Secs(50 * DAY)));
+        assert_eq!(super::share(&[], NOW).oldest_unproven, None);
+        let ahead = super::share(&[pack(200, None, None)], NOW);
+        assert_eq!(ahead.oldest_unproven, Some(Age::Never));
+    }
+}
