@@ -347,6 +347,22 @@ fn new_damage_of_an_acknowledged_session_is_not_silenced() {
 }
 
 #[test]
+fn status_knows_of_every_lost_pack_that_verify_reported() {
+    let mut history = History::new();
+    history.change(5, 2);
+    history.back_up();
+    for pack in packs(&history.sandbox.blobs()) {
+        let bytes = take(std::slice::from_ref(&pack));
+        history.sandbox.wyng(&["verify", "home"]).expect(5);
+        let status = history.sandbox.wyng(&["status", "home"]);
+        assert_eq!(status.expect(5).codes(), ["problems-found"], "{pack:?}");
+        put_back(&bytes);
+        history.sandbox.wyng(&["verify", "home"]).success();
+        history.sandbox.wyng(&["status", "home"]).success();
+    }
+}
+
+#[test]
 fn what_heals_and_is_lost_again_is_new_damage() {
     let (history, taken) = lasting();
     history

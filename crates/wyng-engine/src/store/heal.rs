@@ -218,6 +218,20 @@ pub(crate) fn what_it_lacks(
     archive: &mut Archive,
     session: &SessionEntry,
 ) -> Result<Option<[u8; 32]>, Failure> {
+    let lacking = lacking_ids(files, archive, session)?;
+    let mut hasher = blake3::Hasher::new();
+    for id in &lacking {
+        hasher.update(id);
+    }
+    Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
+}
+
+/// The ids that a session needs and no sound pack holds.
+pub(crate) fn lacking_ids(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    session: &SessionEntry,
+) -> Result<BTreeSet<[u8; 32]>, Failure> {
     let (mut seen, mut chunks) = (HashSet::new(), HashSet::new());
     let mut nodes = NodesAtHand(archive.nodes(files));
     mark::<ContentTree, _, _, _>(
@@ -235,11 +249,7 @@ pub(crate) fn what_it_lacks(
             lacking.insert(id.0);
         }
     }
-    let mut hasher = blake3::Hasher::new();
-    for id in &lacking {
-        hasher.update(id);
-    }
-    Ok((!lacking.is_empty()).then(|| *hasher.finalize().as_bytes()))
+    Ok(lacking)
 }
 
 /// Whether a session needs anything that no sound pack holds. `known` is kept from one session to

@@ -27,8 +27,8 @@ pub(crate) use copies::{SoundCommit, read_commit, read_copies};
 pub(crate) use fetch::{ChunkReader, Opened, Wanted};
 pub(crate) use head::{confirm_head, settle_pending};
 pub(crate) use heal::{
-    is_damaged, is_in_cache, plan_healing, push_missing, release_held, rewrite_metadata,
-    what_it_lacks,
+    is_damaged, is_in_cache, lacking_ids, plan_healing, push_missing, release_held,
+    rewrite_metadata, what_it_lacks,
 };
 pub(crate) use history::History;
 pub(crate) use load::{OldCache, read_pack, rebuild};

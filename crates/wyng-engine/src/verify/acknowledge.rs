@@ -2,15 +2,15 @@
 //! Damage that lasts, because no source has the lost chunks any more: a person says that it was
 //! seen, and it is no failure from then on. It changes nothing in the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use wyng_archive::crypto::Id;
-use wyng_archive::format::{SessionEntry, VolumeEntry};
+use wyng_archive::format::{PackState, SessionEntry, VolumeEntry};
 use wyng_control::{ExitStatus, Failure, ToClient};
 
 use crate::archive::{Archive, sessions_root, volume_and_session};
 use crate::state::{Acknowledged, SessionKey};
-use crate::store::{is_damaged, what_it_lacks};
+use crate::store::{is_damaged, lacking_ids, packs_of, what_it_lacks};
 use crate::world::{Client, Files, Parts, World};
 
 /// Damage that this machine knows of.
@@ -83,7 +83,8 @@ pub(crate) fn report_acknowledged(
         .try_for_each(|what| client.tell(ToClient::Acknowledged { what }))
 }
 
-/// Finds sessions that need what only lost packs hold, and commits and slots that are missing.
+/// Finds sessions that need what only lost packs hold; lost packs that the next backup heals,
+/// because this machine has what they hold; and commits and slots that are missing.
 pub(crate) fn known_damage(
     files: &mut impl Files,
     archive: &mut Archive,
@@ -113,6 +114,7 @@ pub(crate) fn known_damage(
         );
     }
     let mut known: HashMap<Id, bool> = HashMap::new();
+    let mut unexplained = newly_lost_packs(files, archive)?;
     for (_, volume) in archive.volumes(files)? {
         let sessions = match archive.sessions(files, &volume) {
             Err(Failure::SessionsLost { volume: name }) => {
@@ -130,10 +132,37 @@ pub(crate) fn known_damage(
                     is_acknowledged(files, archive, &volume, &session)?,
                     volume_and_session(&volume.name, &session),
                 );
+                if !unexplained.is_empty() {
+                    for id in lacking_ids(files, archive, &session)? {
+                        if let Some(location) = archive.cache.index.find(files, &Id(id))? {
+                            unexplained.remove(&location.pack);
+                        }
+                    }
+                }
             }
         }
     }
+    for number in unexplained {
+        take(false, format!("pack {number}"));
+    }
     Ok(damage)
+}
+
+/// The packs that were found lost since the last commit, which still counts them as live.
+fn newly_lost_packs(
+    files: &mut impl Files,
+    archive: &mut Archive,
+) -> Result<BTreeSet<u64>, Failure> {
+    let mut lost = archive.ledger.notes.lost_packs();
+    if !lost.is_empty() {
+        let packs = packs_of(files, archive)?;
+        lost.retain(|number| {
+            packs
+                .get(number)
+                .is_some_and(|pack| pack.state == PackState::Live)
+        });
+    }
+    Ok(lost)
 }
 
 /// Whether a person has acknowledged that the session lacks exactly what it lacks.
