@@ -122,7 +122,7 @@ fn without_pipe(item: u32) -> ToDaemon {
 fn named(item: u32) -> ToDaemon {
     ToDaemon::Given {
         item,
-        given: Given::Named { errno: 0 },
+        given: Given::Done { errno: 0 },
     }
 }
 

@@ -433,7 +433,7 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
         },
         _ => ToDaemon::Given {
             item,
-            given: Given::Named { errno },
+            given: Given::Done { errno },
         },
     }
 }
@@ -493,7 +493,7 @@ fn converse(chance: &mut Chance, arena: &Arena<'_>, zoo: &Zoo) {
                 let errno = chance.small().cast_signed();
                 client.say(&ToDaemon::Given {
                     item,
-                    given: Given::Named { errno },
+                    given: Given::Done { errno },
                 });
             }
             ToClient::Done { .. } => return,

@@ -248,7 +248,7 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
         "control",
         &[ControlToVolumes::Given {
             item: 0,
-            given: Given::Named { errno: 0 },
+            given: Given::Done { errno: 0 },
         }],
     );
     let question = || KeyholderToVolumes::OpenSource {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Failure, Given, NoSource, PATH_MAX_BYTES,
-    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Given, NoSource, PATH_MAX_BYTES, TargetFault,
+    TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -231,7 +231,7 @@ impl<'a> Conversation<'a> {
                         .place(item)
                         .err()
                         .map_or(0, rustix::io::Errno::raw_os_error);
-                    self.give(item, Given::Named { errno }, &[])?;
+                    self.give(item, Given::Done { errno }, &[])?;
                 }
                 ToClient::Keep { item, label } => {
                     let errno = self
@@ -239,19 +239,18 @@ impl<'a> Conversation<'a> {
                         .keep(item, &label)
                         .err()
                         .map_or(0, rustix::io::Errno::raw_os_error);
-                    self.give(item, Given::Named { errno }, &[])?;
+                    self.give(item, Given::Done { errno }, &[])?;
                 }
                 ToClient::Forget { item } => self.clones.forget(item),
                 ToClient::DropBase { item } => {
-                    if let Some(Err(errno)) = self
+                    let dropped = self
                         .targets
                         .drop_base(item)
-                        .or_else(|| self.clones.drop_base(item))
-                    {
-                        report.fail(Message::of_failure(&Failure::BaseKept {
-                            errno: errno.raw_os_error(),
-                        }));
-                    }
+                        .or_else(|| self.clones.drop_base(item));
+                    let errno = dropped.map_or(0, |dropped| {
+                        dropped.err().map_or(0, rustix::io::Errno::raw_os_error)
+                    });
+                    self.give(item, Given::Done { errno }, &[])?;
                 }
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),

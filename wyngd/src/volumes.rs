@@ -81,6 +81,8 @@ enum Asked {
     Target(u32),
     /// A snapshot's name.
     Keep(u32),
+    /// The removal of a base snapshot.
+    DropBase(u32),
 }
 
 struct Volumes {
@@ -325,22 +327,23 @@ impl Volumes {
         }
     }
 
-    fn drop_base(&self, item: u32) -> Result<(), Fatal> {
-        match self
+    fn drop_base(&mut self, item: u32) -> Result<(), Fatal> {
+        let rotation = self
             .snapshots
             .get(&item)
-            .map(|snapshot| snapshot.drop_base())
-        {
-            None | Some(Rotation::Done(Ok(()))) => Ok(()),
-            Some(Rotation::Done(Err(errno))) => self.control.send(
-                &VolumesToControl::BaseKept {
-                    errno: errno.raw_os_error(),
+            .map_or(Rotation::Done(Ok(())), |snapshot| snapshot.drop_base());
+        match rotation {
+            Rotation::Done(done) => self.keyholder.send(
+                &VolumesToKeyholder::BaseDropped {
+                    item,
+                    errno: raw(done),
                 },
                 &[],
             ),
-            Some(Rotation::ByClient) => {
-                self.control.send(&VolumesToControl::DropBase { item }, &[])
+            Rotation::ByClient if self.asked.replace(Asked::DropBase(item)).is_some() => {
+                Err(Fatal::Unexpected(self.keyholder.peer()))
             }
+            Rotation::ByClient => self.control.send(&VolumesToControl::DropBase { item }, &[]),
         }
     }
 
@@ -399,6 +402,7 @@ impl Volumes {
                         fault: TargetFault::Unavailable { errno },
                     },
                     Asked::Keep(item) => VolumesToKeyholder::Rotated { item, errno },
+                    Asked::DropBase(item) => VolumesToKeyholder::BaseDropped { item, errno },
                 };
                 self.keyholder.send(&message, &[])
             }
@@ -469,7 +473,10 @@ impl Volumes {
             (Asked::Target(_), Given::NoTarget { fault }) => {
                 VolumesToKeyholder::NoTarget { item, fault }
             }
-            (Asked::Keep(_), Given::Named { errno }) => VolumesToKeyholder::Rotated { item, errno },
+            (Asked::Keep(_), Given::Done { errno }) => VolumesToKeyholder::Rotated { item, errno },
+            (Asked::DropBase(_), Given::Done { errno }) => {
+                VolumesToKeyholder::BaseDropped { item, errno }
+            }
             _ => return Err(unexpected),
         };
         Ok(self.keyholder.send(&to_keyholder, &[])?)
@@ -657,7 +664,10 @@ struct Opened {
 impl Asked {
     fn item(&self) -> u32 {
         match self {
-            Self::Source(item, ..) | Self::Target(item) | Self::Keep(item) => *item,
+            Self::Source(item, ..)
+            | Self::Target(item)
+            | Self::Keep(item)
+            | Self::DropBase(item) => *item,
         }
     }
 }

@@ -43,13 +43,13 @@ pub enum ToClient {
         wanted: Wanted,
     },
     /// The target is complete and synced. The client must give it its name, and answer with
-    /// [`Given::Named`](crate::Given::Named).
+    /// [`Given::Done`](crate::Given::Done).
     Place {
         /// The number of the question for the target.
         item: u32,
     },
     /// The session is committed. The client must give the clone of its source its name as a base
-    /// snapshot, and answer with [`Given::Named`](crate::Given::Named).
+    /// snapshot, and answer with [`Given::Done`](crate::Given::Done).
     Keep {
         /// The number of the question for the source.
         item: u32,
@@ -79,7 +79,7 @@ pub enum ToClient {
     /// `monitor`: one volume was looked at.
     Monitored(MonitorReport),
     /// `restore`, `diff`: the base snapshot that was sent for this question does not match its
-    /// label. The client must remove it.
+    /// label. The client must remove it, and answer with [`Given::Done`](crate::Given::Done).
     DropBase {
         /// The number of the question for the target or source.
         item: u32,

@@ -20,9 +20,10 @@ pub enum ToDaemon {
     },
     /// The one command of this connection.
     Start(Command),
-    /// The answer to [`ToClient::Want`](crate::ToClient::Want), [`ToClient::Place`] or
-    /// [`ToClient::Keep`], with the descriptors that it names.
+    /// The answer to [`ToClient::Want`](crate::ToClient::Want), [`ToClient::Place`],
+    /// [`ToClient::Keep`] or [`ToClient::DropBase`], with the descriptors that it names.
     ///
+    /// [`ToClient::DropBase`]: crate::ToClient::DropBase
     /// [`ToClient::Place`]: crate::ToClient::Place
     /// [`ToClient::Keep`]: crate::ToClient::Keep
     Given {
@@ -83,8 +84,9 @@ pub enum Given {
     },
     /// What lies where a target goes.
     Look(TargetLook),
-    /// The target or snapshot has its name now, durably; or it could not be named.
-    Named {
+    /// What was asked for is done, durably: a target or snapshot has its name, a base snapshot is
+    /// gone. Or it could not be done.
+    Done {
         /// 0, or the system's error number.
         errno: i32,
     },
@@ -106,7 +108,7 @@ impl Given {
             | Self::NoSource { .. }
             | Self::NoTarget { .. }
             | Self::Look(_)
-            | Self::Named { .. } => 0,
+            | Self::Done { .. } => 0,
         }
     }
 
@@ -120,7 +122,7 @@ impl Given {
             }
             Self::NoTarget { fault } => fault.is_bounded(),
             Self::Look(look) => look.is_bounded(),
-            Self::Pipe | Self::NoPipe | Self::Named { .. } => true,
+            Self::Pipe | Self::NoPipe | Self::Done { .. } => true,
         }
     }
 }

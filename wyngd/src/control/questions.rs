@@ -17,6 +17,8 @@ pub(super) enum Asker {
     Target,
     /// Volumes, for the name of a base snapshot.
     Keep,
+    /// Volumes, for the removal of a base snapshot.
+    DropBase,
     /// The keyholder, for a passphrase: a person may be asked.
     Passphrase(Asked),
     /// The keyholder, for a pipe to write a secret to.
@@ -44,7 +46,7 @@ impl Asker {
     /// The role behind the question.
     pub(super) fn role(self) -> AskingRole {
         match self {
-            Self::Source | Self::Target | Self::Keep => AskingRole::Volumes,
+            Self::Source | Self::Target | Self::Keep | Self::DropBase => AskingRole::Volumes,
             Self::Passphrase(_) | Self::Secret | Self::Place | Self::Look => AskingRole::Keyholder,
         }
     }
@@ -56,7 +58,7 @@ impl Asker {
             Given::Source { .. } | Given::NoSource { .. } => self == Self::Source,
             Given::Target { .. } | Given::NoTarget { .. } => self == Self::Target,
             Given::Look(_) => self == Self::Look,
-            Given::Named { .. } => matches!(self, Self::Place | Self::Keep),
+            Given::Done { .. } => matches!(self, Self::Place | Self::Keep | Self::DropBase),
         };
         answers && given.is_bounded() && given.descriptors() == descriptors
     }
@@ -72,7 +74,7 @@ impl Asker {
             },
             Self::Target => Given::NoTarget { fault },
             Self::Passphrase(_) | Self::Secret => Given::NoPipe,
-            Self::Place | Self::Keep => Given::Named { errno },
+            Self::Place | Self::Keep | Self::DropBase => Given::Done { errno },
             Self::Look => Given::Look(TargetLook {
                 path: String::new(),
                 found: Err(fault),
@@ -119,10 +121,11 @@ mod tests {
 
     use super::*;
 
-    const ASKERS: [Asker; 7] = [
+    const ASKERS: [Asker; 8] = [
         Asker::Source,
         Asker::Target,
         Asker::Keep,
+        Asker::DropBase,
         Asker::Passphrase(Asked::Known),
         Asker::Secret,
         Asker::Place,
@@ -159,9 +162,9 @@ mod tests {
                 vec![Asker::Target],
             ),
             (
-                Given::Named { errno: 0 },
+                Given::Done { errno: 0 },
                 0,
-                vec![Asker::Keep, Asker::Place],
+                vec![Asker::Keep, Asker::DropBase, Asker::Place],
             ),
         ];
         for (given, count, fitting) in answers {

@@ -2,7 +2,7 @@
 //! Messages of the roles that work: keyholder, volumes and spawner. Each is passed on, becomes a
 //! question to the client, or ends a command.
 
-use wyng_control::{Failure, ToClient, Via, Wanted};
+use wyng_control::{ToClient, Via, Wanted};
 
 use super::hub::Control;
 use super::questions::Asker;
@@ -107,9 +107,8 @@ impl Control {
                 self.ask(item, asker, ToClient::Want { item, wanted })
             }
             VolumesToControl::Forget { item } => self.tell_owner(ToClient::Forget { item }),
-            VolumesToControl::DropBase { item } => self.tell_owner(ToClient::DropBase { item }),
-            VolumesToControl::BaseKept { errno } => {
-                self.tell_owner(ToClient::Failed(Failure::BaseKept { errno }))
+            VolumesToControl::DropBase { item } => {
+                self.ask(item, Asker::DropBase, ToClient::DropBase { item })
             }
             VolumesToControl::Keep { item, label } => {
                 self.ask(item, Asker::Keep, ToClient::Keep { item, label })

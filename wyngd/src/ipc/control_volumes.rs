@@ -69,11 +69,6 @@ pub enum VolumesToControl {
         /// The number of the source or target.
         item: u32,
     },
-    /// A base snapshot that is not what its label says cannot be removed.
-    BaseKept {
-        /// The system's error number.
-        errno: i32,
-    },
     /// The client is to close a snapshot that is not needed.
     Forget {
         /// The source's number.

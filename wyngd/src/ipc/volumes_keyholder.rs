@@ -39,7 +39,7 @@ pub enum KeyholderToVolumes {
         label: BaseLabel,
     },
     /// The base snapshot of this source or target is not what its label says: it is to be removed.
-    /// No answer follows.
+    /// [`VolumesToKeyholder::BaseDropped`] answers.
     DropBase {
         /// Its number.
         item: u32,
@@ -116,6 +116,13 @@ pub enum VolumesToKeyholder {
     /// The snapshot is the base now, or `errno` says why not.
     Rotated {
         /// The source's number.
+        item: u32,
+        /// 0, or the system's error number.
+        errno: i32,
+    },
+    /// The base snapshot is gone, or `errno` says why not.
+    BaseDropped {
+        /// The number of the source or target.
         item: u32,
         /// 0, or the system's error number.
         errno: i32,

@@ -14,6 +14,7 @@ use wyng_control::{
 
 use super::differences::{self, Compared, Comparison, Place};
 use super::reading::Reading;
+use super::wrong_base::drop_wrong_base;
 use crate::archive::{Archive, content_root};
 use crate::bits::Bits;
 use crate::outcome::{internal, report};
@@ -175,7 +176,7 @@ fn with_local<P: Parts>(
                 );
                 // The base snapshot may share the blocks that cannot be read.
                 if shape.base.is_some() && matches!(failure, Failure::SourceRead { .. }) {
-                    world.volumes.drop_base(ITEM)?;
+                    drop_wrong_base(world, ITEM)?;
                 }
                 return Err(failure);
             }
@@ -204,7 +205,7 @@ fn with_local<P: Parts>(
         }
     }
     if found.damaged_bytes > 0 {
-        world.volumes.drop_base(ITEM)?;
+        drop_wrong_base(world, ITEM)?;
     }
     resized(&mut found.differing, session, there_bytes);
     found.read_bytes = reading.read_bytes;

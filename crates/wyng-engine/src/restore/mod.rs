@@ -17,6 +17,7 @@ mod target;
 mod undo;
 mod volume;
 mod walk;
+mod wrong_base;
 
 pub use diff::{DiffRequest, compare};
 pub use plan::RestoreRequest;

@@ -15,6 +15,7 @@ use super::replace::write;
 use super::stream::write_stream;
 use super::target::{Context, Replacement};
 use super::undo::undo;
+use super::wrong_base::drop_wrong_base;
 use crate::archive::Archive;
 use crate::outcome::is_of_one_target;
 use crate::pool::Pool;
@@ -113,7 +114,7 @@ pub(super) fn restore_volume<P: Parts>(
     // What is still under way must not become the answer to a later question.
     let written = reader.abandon(&mut world.store).and(written);
     if changes.base_is_wrong {
-        world.volumes.drop_base(*item)?;
+        drop_wrong_base(world, *item)?;
     }
     let placed = written.and_then(|()| world.volumes.place_target(*item, &volume.name, path));
     let ended = match placed {

@@ -213,9 +213,15 @@ impl Volumes for OpenVolumes {
     }
 
     fn drop_base(&mut self, item: u32) -> Result<(), Failure> {
-        self.wire
-            .send(&KeyholderToVolumes::DropBase { item }, &[])
-            .map_err(|fatal| broken(&fatal))
+        match self.ask(&KeyholderToVolumes::DropBase { item })?.message {
+            VolumesToKeyholder::BaseDropped { item: found, errno } if found == item => {
+                match errno {
+                    0 => Ok(()),
+                    errno => Err(Failure::BaseKept { errno }),
+                }
+            }
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
     }
 
     fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure> {
@@ -355,10 +361,10 @@ impl Volumes for OpenVolumes {
         match answer.message {
             ControlToKeyholder::Given {
                 item: named,
-                given: Given::Named { errno: 0 },
+                given: Given::Done { errno: 0 },
             } if named == item => Ok(()),
             ControlToKeyholder::Given {
-                given: Given::Named { errno },
+                given: Given::Done { errno },
                 ..
             } => Err(unusable(
                 volume,
