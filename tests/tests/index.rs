@@ -2,7 +2,7 @@
 //! The index of ids over many sessions: no id is forgotten, and the number of files stays small.
 
 use wyng_archive::crypto::Id;
-use wyng_engine::cache::{Index, Location, Stored};
+use wyng_engine::cache::{Index, Location, PacksAtHand, Stored};
 use wyng_engine::world::Files;
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 
@@ -54,4 +54,39 @@ fn an_index_of_many_sessions_finds_every_id_in_at_most_four_files() {
         }
         assert_eq!(index.find(&mut world.files, &id(count)).unwrap(), None);
     }
+}
+
+#[test]
+fn an_id_is_known_only_by_the_packs_that_the_head_has_in_use() {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let files = &mut world.files;
+    let mut index = Index::create("cache");
+    for pack in 1..=5 {
+        index.insert(files, id(7), location(pack)).unwrap();
+        if pack == 2 {
+            // Places in files count as those in memory do.
+            index.settle(files).unwrap();
+        }
+    }
+    let mut pack_of = |present: &[u64], end| {
+        index.set_packs(PacksAtHand {
+            end,
+            present: present.iter().copied().collect(),
+        });
+        let found = index.find(files, &id(7)).unwrap();
+        let (best, others) = index.find_copies(files, &id(7)).unwrap();
+        assert_eq!(found, best);
+        assert!(
+            others
+                .iter()
+                .all(|copy| present.contains(&copy.pack) || copy.pack >= end)
+        );
+        found.map(|location| location.pack)
+    };
+    assert_eq!(pack_of(&[1, 2, 3, 4, 5], 6), Some(1));
+    assert_eq!(pack_of(&[2, 4], 6), Some(2));
+    assert_eq!(pack_of(&[4], 6), Some(4));
+    assert_eq!(pack_of(&[], 6), None);
+    assert_eq!(pack_of(&[], 5), Some(5), "newer than the head");
+    assert_eq!(pack_of(&[1], 6), Some(1), "it was made live again");
 }

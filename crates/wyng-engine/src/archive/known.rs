@@ -9,9 +9,10 @@ use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotCle
 use wyng_control::{Failure, ObjectClass};
 use wyng_wire::Service;
 
-use super::nodes::{LostKeys, keys_at_hand};
+use super::nodes::{CachedNodes, LostKeys, keys_at_hand};
+use super::packs::{packs_at_hand, read_packs_of};
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
-use crate::cache::Cache;
+use crate::cache::{Cache, PacksAtHand};
 use crate::outcome::{damaged, internal};
 use crate::state::{
     ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
@@ -104,7 +105,7 @@ impl Archive {
             lost_keys,
         };
         archive.roll_forward(files)?;
-        archive.look_for_keys(files)?;
+        archive.follow_head(files)?;
         Ok(archive)
     }
 
@@ -154,7 +155,7 @@ impl Archive {
                 unfinished: Vec::new(),
                 lost_keys: LostKeys::default(),
             };
-            match archive.look_for_keys(files) {
+            match archive.follow_head(files) {
                 Ok(()) => return Ok(archive),
                 Err(failure) => last = failure,
             }
@@ -219,6 +220,30 @@ impl Archive {
         Ok(())
     }
 
+    /// Derives from the head what is known: the packs that are in use, and the session keys that the
+    /// key table has. The cache must be rolled forward to the head.
+    fn follow_head(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        self.look_for_packs(files)?;
+        self.look_for_keys(files)
+    }
+
+    /// Finds which packs the pack table has in use: nothing in any other is known. Packs that are
+    /// newer than the table are known, so that this is due only where the state of a pack changed.
+    pub fn look_for_packs(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        // Nodes of the pack table are found whatever the state of their packs.
+        self.cache.index.set_packs(PacksAtHand::default());
+        let nodes = CachedNodes {
+            files,
+            cache: &mut self.cache,
+            credential: &self.credential,
+        };
+        let packs = read_packs_of(nodes, &self.head, &mut |_, _| {})?;
+        self.cache
+            .index
+            .set_packs(packs_at_hand(&packs, &self.head));
+        Ok(())
+    }
+
     /// Finds which session keys the key table has: chunks under any other key count as lost.
     fn look_for_keys(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         let (keys, lost) = keys_at_hand(files, &mut self.cache, &self.credential, &self.head)?;
@@ -264,7 +289,7 @@ impl Archive {
         self.cache
             .save(files, self.head.generation, self.head.next_pack())?;
         self.roll_forward(files)?;
-        self.look_for_keys(files)
+        self.follow_head(files)
     }
 
     /// Makes the pending commit, which is in the store under this copy, the head, durably. The

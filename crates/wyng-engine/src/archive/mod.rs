@@ -4,6 +4,7 @@
 mod catalog;
 mod known;
 mod nodes;
+mod packs;
 mod slots;
 
 pub(crate) use catalog::{session_name, volume_and_session};
@@ -13,6 +14,7 @@ pub(crate) use nodes::{
     CachedNodes, CachedPackNodes, EveryNode, NodesAtHand, collect, content_root, keys_root,
     sessions_root, volumes_root,
 };
+pub(crate) use packs::{Packs, read_packs_of};
 pub use slots::{SlotPlan, new_slot, slot_ref};
 pub(crate) use slots::{
     SlotTrial, StoredSlot, damaged_slot, read_slot, read_slots, slot_hash, slot_params,

@@ -38,6 +38,24 @@ impl KeysAtHand {
     }
 }
 
+/// The packs in which ids are known, derived from the head's pack table: no step depends on an id
+/// having been taken out of the index.
+#[derive(Debug, Clone, Default)]
+pub struct PacksAtHand {
+    /// The first number behind the packs of the head. Packs from this number on are newer than the
+    /// head, and known.
+    pub end: u64,
+    /// The numbers below it of packs that are live or lost.
+    pub present: BTreeSet<u64>,
+}
+
+impl PacksAtHand {
+    /// Whether nothing in this pack is known.
+    pub fn is_dead(&self, pack: u64) -> bool {
+        pack < self.end && !self.present.contains(&pack)
+    }
+}
+
 /// Why runs are merged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Merge {
@@ -54,6 +72,7 @@ pub struct Index {
     /// New places, by id, then by pack.
     fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
+    packs: PacksAtHand,
     lost: BTreeSet<u64>,
     keys: KeysAtHand,
     next_file: u64,
@@ -68,6 +87,7 @@ impl Index {
             folder: folder.to_owned(),
             fresh: BTreeMap::new(),
             runs: Vec::new(),
+            packs: PacksAtHand::default(),
             lost: BTreeSet::new(),
             keys: KeysAtHand::default(),
             next_file: 1,
@@ -107,6 +127,11 @@ impl Index {
         Ok(Some(index))
     }
 
+    /// From now on nothing is known in any other pack of the head.
+    pub fn set_packs(&mut self, packs: PacksAtHand) {
+        self.packs = packs;
+    }
+
     /// From now on these packs count as lost.
     pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
         self.lost = packs;
@@ -144,7 +169,8 @@ impl Index {
     }
 
     /// The best place of an id: of several packs, the one with the lowest number that is not lost.
-    /// A place in a lost pack, or under a lost session key, is given only if there is no other.
+    /// A place in a lost pack, or under a lost session key, is given only if there is no other. A
+    /// place in a pack that was given up is never given.
     pub fn find(&self, files: &mut impl Files, id: &Id) -> Result<Option<Location>, Failure> {
         Ok(self.find_copies(files, id)?.0)
     }
@@ -158,6 +184,7 @@ impl Index {
         let rank = |location: &Location| (self.is_lost(location), location.pack);
         let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
         let mut take = |found: Location| match best {
+            _ if self.packs.is_dead(found.pack) => {}
             Some(known) if rank(&known) <= rank(&found) => others.push(found),
             known => {
                 best = Some(found);

@@ -14,7 +14,7 @@ mod merge;
 mod nodes;
 mod run;
 
-pub use index::{Index, KeysAtHand};
+pub use index::{Index, KeysAtHand, PacksAtHand};
 pub use location::{Location, Stored};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;

@@ -16,10 +16,10 @@ use super::stream::write_stream;
 use super::target::{Context, Replacement};
 use super::undo::undo;
 use super::wrong_base::drop_wrong_base;
-use crate::archive::Archive;
+use crate::archive::{Archive, Packs};
 use crate::outcome::is_of_one_target;
 use crate::pool::Pool;
-use crate::store::{ChunkReader, Packs};
+use crate::store::ChunkReader;
 use crate::world::{Parts, TargetShape, Volumes, World};
 
 /// What opens chunks: the head's packs, and its session keys.

@@ -67,6 +67,7 @@ pub(crate) fn commit<P: Parts>(
             .chain(finished.iter().map(|finished| &finished.entry));
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
+    let changes_packs = !packs.entries.is_empty();
     let mut tools = Tools::of(world, archive, pool);
     let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
@@ -81,7 +82,11 @@ pub(crate) fn commit<P: Parts>(
         tail: Some(tail),
         ..head
     };
-    finish(world, archive, pool, commit)
+    finish(world, archive, pool, commit)?;
+    if changes_packs {
+        archive.look_for_packs(&mut world.files)?;
+    }
+    Ok(())
 }
 
 /// Commits the head's state after `change`, without a new session: with other slots, or as another

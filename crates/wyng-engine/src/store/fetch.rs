@@ -12,8 +12,7 @@ use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::pack::usize_of;
-use super::pack_table::Packs;
-use crate::archive::Archive;
+use crate::archive::{Archive, Packs};
 use crate::bits::Bits;
 use crate::cache::{Location, Stored};
 use crate::outcome::damaged;

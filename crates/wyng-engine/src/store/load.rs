@@ -44,9 +44,10 @@ impl OldCache {
 }
 
 /// Builds index and nodes anew in a folder of the state: the pack table from right to left, then of
-/// each pack its directory and its nodes. What cannot be read comes from the old cache, as far as
-/// its ids fit. A pack that cannot be read is noted. It is also reported, unless the archive marks
-/// it lost already; the number of packs that were reported is returned.
+/// each pack in use its directory and its nodes; what was given up may be gone. What cannot be read
+/// comes from the old cache, as far as its ids fit. A pack that cannot be read is noted. It is also
+/// reported, unless the archive marks it lost already; the number of packs that were reported is
+/// returned.
 pub(crate) fn rebuild<P: Parts>(
     world: &mut World<P>,
     credential: &Credential,
@@ -63,6 +64,9 @@ pub(crate) fn rebuild<P: Parts>(
     for (number, entry) in packs {
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
+        }
+        if !matches!(entry.state, PackState::Live | PackState::Lost) {
+            continue;
         }
         if entry.state == PackState::Lost {
             notes.packs.entry(number).or_insert(PackNote::Lost);

@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The pack table of the head, read from the cache. It changes nothing.
+//! The pack table of an archive's head. It changes nothing.
 
-use std::collections::BTreeMap;
-
-use wyng_archive::format::{Commit, Node, PackEntry, PacksTree, Place};
-use wyng_archive::plan::{Nodes, PacksError, read_packs};
 use wyng_control::Failure;
 
-use crate::archive::{Archive, CachedPackNodes};
-use crate::outcome::damaged;
+use crate::archive::{Archive, Packs, read_packs_of};
 use crate::world::Files;
-
-/// All packs of the head, by number.
-pub(crate) type Packs = BTreeMap<u64, PackEntry>;
 
 /// Reads the pack table from the cache.
 pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
@@ -26,18 +18,6 @@ pub(crate) fn packs_below(
     archive: &mut Archive,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Packs, Failure> {
-    let head: Commit = archive.head.clone();
-    let mut nodes = CachedPackNodes(archive.nodes(files));
-    let load = &mut |_: &PackEntry,
-                     place: &Place,
-                     level: u8,
-                     room: u64|
-     -> Result<Node<PacksTree>, Failure> {
-        visit(place.pack, head.packs.size.saturating_sub(room));
-        nodes.load(place, level, room)
-    };
-    read_packs(&head, load).map_err(|error| match error {
-        PacksError::Damage(damage) => damaged(&damage),
-        PacksError::Nodes(failure) => failure,
-    })
+    let head = archive.head.clone();
+    read_packs_of(archive.nodes(files), &head, visit)
 }

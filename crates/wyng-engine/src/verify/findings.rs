@@ -10,9 +10,9 @@ use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::times::CheckTimes;
-use crate::archive::Archive;
+use crate::archive::{Archive, Packs};
 use crate::state::{Notes, PackNote};
-use crate::store::{Packs, read_pack};
+use crate::store::read_pack;
 use crate::world::{Files, Store};
 
 /// Up to this number of damaged packs, damage is always believed.

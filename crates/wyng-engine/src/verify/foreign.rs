@@ -11,8 +11,8 @@ use wyng_archive::{BlobName, Class, Fault};
 use wyng_control::Failure;
 
 use super::findings::Findings;
-use crate::archive::Archive;
-use crate::store::{Packs, read_copies};
+use crate::archive::{Archive, Packs};
+use crate::store::read_copies;
 use crate::world::Store;
 
 /// What a listing showed.

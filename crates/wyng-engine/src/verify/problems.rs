@@ -12,10 +12,9 @@ use wyng_control::{Failure, ObjectClass, Problem, ToClient};
 use super::acknowledge::{is_acknowledged, is_list_acknowledged};
 use super::findings::Found;
 use super::scope::reached;
-use crate::archive::{Archive, sessions_root, volume_and_session};
+use crate::archive::{Archive, Packs, sessions_root, volume_and_session};
 use crate::outcome::class_of;
 use crate::state::to_hex;
-use crate::store::Packs;
 use crate::world::{Client, Files};
 
 /// Maximum number of sessions that are named with a problem.

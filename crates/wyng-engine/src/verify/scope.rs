@@ -11,8 +11,10 @@ use wyng_archive::format::{
 use wyng_archive::plan::mark;
 use wyng_control::{Failure, SessionChoice};
 
-use crate::archive::{Archive, NodesAtHand, content_root, keys_root, sessions_root, volumes_root};
-use crate::store::{Packs, packs_below, packs_of};
+use crate::archive::{
+    Archive, NodesAtHand, Packs, content_root, keys_root, sessions_root, volumes_root,
+};
+use crate::store::{packs_below, packs_of};
 use crate::world::{Client, Files};
 
 /// A session, and the volume that it is of.

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wyng_archive::format::PackState;
 use wyng_control::Failure;
 
-use crate::archive::Archive;
-use crate::store::Packs;
+use crate::archive::{Archive, Packs};
 use crate::world::Files;
 
 /// The file in the archive's folder: 16 bytes a pack, its number and seconds since 1970 UTC.
