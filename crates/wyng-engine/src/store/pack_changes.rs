@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Commit, PackEntry, PackState, depth_for};
 
-/// Upper bound for a sealed node of the pack table, bytes.
-pub(super) const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
+/// Upper bound for a sealed node of the pack table, bytes: 32 entries of 112 bytes, and 52 bytes of
+/// headers, nonce and tag.
+pub(super) const PACK_NODE_MAX_BYTES: usize = 4 * 1024;
 
 /// Changes of the pack table besides its growth.
 #[derive(Debug, Default)]
