@@ -24,14 +24,14 @@ CHUNK, NODE, DIRECTORY, COMMIT = 1, 2, 3, 4                                 # ki
 CLASS = {CHUNK: "record", NODE: "node", DIRECTORY: "directory", COMMIT: "commit"}
 PLAIN_LENGTH = {CHUNK: (1, MIB), NODE: (16, 256 * KIB), DIRECTORY: (16, 8 * MIB), COMMIT: (4052, 4052)}
 CONTENT, PACKS, SESSIONS, KEYS, VOLUMES = 1, 2, 3, 4, 5                     # trees, §8
-LIVE, GIVEN_UP, LOST = 0, 1, 2                                              # states of a pack, §8.1
+LIVE, GIVEN_UP, LOST, GOING = 0, 1, 2, 3                                    # states of a pack, §8.1
 
-Pack = namedtuple("Pack", "name directory_id length directory_offset directory_length state generation")
+Pack = namedtuple("Pack", "name directory_id length directory_offset directory_length state")
 Place = namedtuple("Place", "pack_number offset length id")                 # of a node of the tree of packs, §8.2
 Record = namedtuple("Record", "id offset length key_number kind pack")      # where it lies, and under which key
 Session = namedtuple("Session", "time generation size chunk_size domain root settings")
 Tree = namedtuple("Tree", "size root")
-Commit = namedtuple("Commit", "previous skip pack_size packs keys volumes tail slots")
+Commit = namedtuple("Commit", "previous skip run kept pack_size packs keys volumes tail slots")
 NOTHING = (ZERO, Place(0, 0, 0, ZERO))                                      # the root of a tree without entries
 STEP = {CryptoError: "tag: ", ZstdError: "coding: ", struct.error: "shape: "}    # of opening an object, §5
 
@@ -100,12 +100,13 @@ def recovery_password(typed):
     return text.encode() if DK("recovery key check", key[:20])[:5] == key[20:] else None
 
 Slot = namedtuple("Slot", "number blob kind archive_id memory passes salt")
+TOKEN, SLOT_LENGTH = 2, {0: 224, 1: 224, 2: 1024}                           # the kind that cannot be opened here (§4.2)
 
 def parse_slot(blob, number):
     demand(H(blob[:192]) == blob[192:], "its last field is not the hash of the others")
     magic, version, suite, own_number, kind, archive_id, memory, passes, lanes, salt = Fields(blob).take("8sHBBB3x16sIII4x32s")
     demand((magic, version, suite, own_number) == (b"wyngslot", 0, 1, number), "shape: format, suite or number")
-    demand(kind <= 1 and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
+    demand(kind <= TOKEN and lanes == 1 and 65536 <= memory <= 1048576 and 3 <= passes <= 16, "shape: kind or Argon2's cost")
     return Slot(number, blob, kind, archive_id, memory, passes, salt)
 
 def open_slot(slot, typed):
@@ -128,12 +129,12 @@ def open_archive(store, typed, before=None):
         except Damage as damage:
             damaged.append(damage)
     for number in numbers:
-        slots.append(attempt(number, lambda: parse_slot(store.read(slot_name(number), 224), number)))
+        slots.append(attempt(number, lambda: parse_slot(store.read(slot_name(number), 224, 0), number)))
     removed = False
-    for slot in sorted(filter(None, slots), key=lambda slot: (slot.memory * slot.passes, -slot.number)):
+    for slot in sorted((slot for slot in slots if slot and slot.kind != TOKEN), key=lambda slot: (slot.memory * slot.passes, -slot.number)):
         if opened := attempt(slot.number, lambda: open_slot(slot, typed)):
             archive = Archive(store, *opened, before)
-            if archive.commit.slots.get(slot.number) == H(slot.blob):
+            if archive.commit.slots.get(slot.number) == (H(slot.blob), slot.kind):
                 return archive
             if before and archive.passed_over:
                 print(f"slot {slot.number} is not one that generation {archive.newest} lists", file=sys.stderr)
@@ -169,26 +170,32 @@ def parse_place(f): return Place(*f.take("QII32s"))
 
 def parse_commit(plain, generation, epoch):
     f = Fields(plain)
-    own_generation, _time, _writer, previous, skip, _runs, own_epoch, chunk_size, pack_size = f.take("Qq16s32s32sQIII")
-    _hold_off_runs, _hold_off_seconds, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IQbBHI16s")
+    own_generation, _time, _writer, previous, skip, run, kept, counted, own_epoch = f.take("Qq16s32s32sQQQI")
+    chunk_size, pack_size, *_hold_off, _minimum_age, _zstd, flags, next_slot, slot_count, shared_domain = f.take("IIIQQbBHI16s")
+    until_run, until_kept, *earlier = f.take("QQQQ")                        # the earlier hold-off (§9.3)
+    floor = f.take("QQ")
     packs, keys, volumes = Tree(*f.take("Q"), parse_place(f)), Tree(*f.take("Q32s")), Tree(*f.take("Q32s"))
-    tail_number, tail = (*f.take("Q"), parse_pack(f)) if flags & 2 else (packs.size, *f.take("96x"), None)
+    tail_number, tail = (*f.take("Q"), parse_pack(f)) if flags & 2 else (packs.size, *f.take("120x"), None)
+    f.take("32x")
     slots = dict(parse_slot_entry(f) for _ in range(min(slot_count, 8)))
-    f.take(f"{80 * (8 - len(slots)) + 4052 - 1024}x")
+    f.take(f"{80 * (8 - len(slots)) + 4052 - 1152}x")
     demand((own_generation, own_epoch, tail_number) == (generation, epoch, packs.size), "shape: generation, epoch or tail")
     demand(64 * KIB <= pack_size <= 64 * MIB and pack_size % 4096 == 0, "shape: pack size")
     demand(is_chunk_size(chunk_size) and 2 * chunk_size <= pack_size, "shape: chunk size")
-    demand(flags <= 3 and (flags & 1 or not any(shared_domain)), "shape: flags or shared domain")
+    demand(flags <= 15 and bool(flags & 1) == any(shared_domain), "shape: flags or shared domain")
+    demand(run > 0 and counted <= kept, "shape: run number or kept clock of the counted run")
+    demand(flags & 8 or not any(floor), "shape: floor")
+    demand(1 <= until_run <= run and until_kept <= kept if flags & 4 else not any((until_run, until_kept, *earlier)), "shape: earlier hold-off")
     demand(packs.root.id != ZERO or packs.root in NOTHING, "shape: place of the root of the packs")
     demand(len(slots) == slot_count and next_slot <= 256 and [*slots, next_slot] == sorted({*slots, next_slot}), "shape: slots")
-    return Commit(previous, skip, pack_size, packs, keys, volumes, tail, slots)
+    return Commit(previous, skip, run, kept, pack_size, packs, keys, volumes, tail, slots)
 
 def parse_slot_entry(f):
-    """The number of a live slot and the hash of its bytes (§9.1)."""
-    number, length, _made, digest, label = f.take("BB6xq32s32s")
-    demand(length <= 32 and not any(label[length:]), "shape: length of a label")
+    """The number of a live slot, and the hash of its bytes with its kind (§9.1)."""
+    number, length, kind, _made, digest, label = f.take("BBB5xq32s32s")
+    demand(kind <= TOKEN and length <= 32 and not any(label[length:]), "shape: kind or length of a label")
     demand("Cc" not in map(unicodedata.category, label[:length].decode()), "shape: label")
-    return number, digest
+    return number, (digest, kind)
 
 def parse_directory(plain, pack):
     f, records, end, previous_kind = Fields(plain), {}, 0, CHUNK
@@ -203,14 +210,17 @@ def parse_directory(plain, pack):
     return records
 
 def parse_pack(f):
-    pack = Pack(*f.take("32s32sIIIB3xQ"))
-    demand(pack.state <= LOST and (pack.state == GIVEN_UP) == (pack.generation > 0), "shape: state of a pack")
+    *pack, has_heirs, run, kept, first, last = f.take("32s32sIIIBB2xQQQQ")
+    pack = Pack(*pack)
+    demand(pack.state <= GOING and has_heirs <= 1, "shape: state of a pack")
+    demand(run > 0 if pack.state in (GIVEN_UP, GOING) else not any((has_heirs, run, kept)), "shape: since when a pack is given up")
+    demand(first <= last if has_heirs else first == last == 0, "shape: heirs of a pack")
     demand(64 * KIB <= pack.length <= 64 * MIB and pack.directory_length >= 45, "shape: length of a pack")
     demand(pack.directory_offset + pack.directory_length <= pack.length, "shape: a directory beyond its pack")
     return pack
 
 def parse_session(f):
-    seconds, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take("qQQQIBBBB16s32s")
+    seconds, _kept, generation, size, _added, chunk_size, height, flags, tags, settings, domain, root = f.take("qQQQQIBBBB16s32s")
     demand(is_chunk_size(chunk_size) and height == depth(-(-size // chunk_size)), "shape: chunk size or depth")
     demand(flags <= 3 and tags <= 16 and settings <= 16, "shape: flags, tags or settings")
     settings = [parse_id(f) for _ in range(settings)]
@@ -384,7 +394,7 @@ class Archive:
             return parse_directory(self.read_record(record), pack)
 
     def sessions(self, wanted=None):
-        """(volume name, session) of all volumes or the wanted one, in the order of time (§8.3, §8.5)."""
+        """(volume name, session) of all volumes or the wanted one, in the order of their numbers (§8.3, §8.5)."""
         volumes = [volume for _, volume in self.walk(VOLUMES, self.commit.volumes)]
         with examine("node", self.commit.volumes.root):
             demand(len({name for name, _ in volumes}) == len(volumes), "shape: two volumes have one name")
@@ -392,7 +402,7 @@ class Archive:
             sessions = [session for _, session in self.walk(SESSIONS, tree)] if wanted in (None, name) else []
             times, latest = [session.time for session in sessions], max((s.generation for s in sessions), default=0)
             with examine("node", tree.root):
-                demand(times == sorted(set(times)) and latest <= self.newest, "shape: times or generations of sessions")
+                demand(len(times) == len(set(times)) and latest <= self.newest, "shape: times or generations of sessions")
             yield from ((name, session) for session in sessions)
 
     def chunks(self, session):
@@ -423,22 +433,25 @@ def check(archive):
     """Reads slots, commits and packs to their last byte, and compares all that says something of them."""
     for damage in archive.unreadable:
         raise damage
-    for number, digest in archive.commit.slots.items():
+    for number, (digest, kind) in archive.commit.slots.items():
         with examine("slot", slot_name(number)):
-            demand(H(archive.store.read(slot_name(number), 224)) == digest, "the newest commit has another hash")
-    demanded = {0: ZERO}                                                    # the hashes of generations that later ones carry
+            demand(H(archive.store.read(slot_name(number), SLOT_LENGTH[kind])) == digest, "the newest commit has another hash")
+    demanded, later = {0: ZERO}, archive.commit                             # the hashes of generations that later ones carry
     for number in range(archive.newest, 0, -1):
         _, commit = archive.read_commit(number, demanded.get(number))
         with examine("commit", archive.commit_name(number)):
             for earlier, digest in ((number - 1, commit.previous), (number & (number - 1), commit.skip)):
                 demand(demanded.setdefault(earlier, digest) == digest, "its hash of an earlier commit is another")
+        with examine("commit", archive.commit_name(number + 1)):
+            demand(commit.run <= later.run and commit.kept <= later.kept, "its run number or kept clock is below an older commit's")
+        later = commit
     wanted = {}                                                             # by content id: domains and lengths
     for _, session in archive.sessions():
         for _, name, length in [*archive.chunks(session), *((None, name, None) for name in session.settings)]:
             wanted.setdefault(name, set()).add((session.domain, length))
             archive.find(name, CHUNK)
     for pack in archive.packs.values():
-        if pack.state == LIVE or (pack.state == GIVEN_UP and archive.store.has(pack.name)):
+        if pack.state == LIVE or (pack.state in (GIVEN_UP, GOING) and archive.store.has(pack.name)):
             for record in archive.directory(pack).values():
                 if record.kind == CHUNK and record.key_number not in archive.keys and archive.records[record.id].key_number in archive.keys:
                     continue                                                # its key is lost, and it was sent again

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use wyng_archive::crypto::{SlotParams, slot_name};
-use wyng_archive::format::{Slot, SlotClear, SlotKind, SlotLabel};
+use wyng_archive::format::{Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
 use wyng_control::{ExitStatus, Failure, KeySlot, ToClient};
 use wyng_engine::pool::Pool;
 use wyng_engine::state::ArchiveFolder;
@@ -873,6 +873,55 @@ fn a_passphrase_that_two_slots_have_is_changed_in_both() {
     );
     admin::list(&mut world, "home").unwrap();
     assert_eq!(slots(&world).len(), 1);
+}
+
+/// The archive with a second slot that a hardware token opens, which no command makes.
+fn with_a_token() -> (Durable, Vec<Reported>) {
+    let (mut now, sessions, _) = with_a_small_session();
+    let mut slot = forged(&now, 1, 64 << 10, 3);
+    let clear = SlotClear {
+        kind: SlotKind::Token,
+        ..*slot.clear()
+    };
+    slot = Slot::new(clear, [3; 32], [4; 24], [5; 40], [6; 16]);
+    let mut blob = slot.encode();
+    blob.resize(SlotKind::Token.blob_bytes(), 7);
+    let listed = SlotRef {
+        hash: *blake3::hash(&blob).as_bytes(),
+        ..archive::slot_ref(&slot, 0, SlotLabel::default())
+    };
+    now.store.insert(slot_name(1).0, blob);
+    let mut world = MemoryWorld::new(now, 10);
+    let mut archive = world.open_archive("home").unwrap();
+    let mut pool = Pool::new(0, 0).unwrap();
+    commit_change(&mut world, &mut archive, &mut pool, |state| {
+        state.slots.push(listed);
+        state.next_slot = 2;
+    })
+    .unwrap();
+    (world.end(), sessions)
+}
+
+#[test]
+fn a_slot_of_a_hardware_token_is_passed_over_listed_and_can_be_removed() {
+    let (durable, sessions) = with_a_token();
+    let mut world = MemoryWorld::new(elsewhere(&durable), 20);
+    assert_eq!(open_as(&mut world, "home").unwrap().problems, 0);
+    assert_eq!(world.client.slots_tried(), 1, "the passphrase's slot alone");
+    let mut world = MemoryWorld::new(world.end(), 30);
+    assert_eq!(verify(&mut world), Ok(ExitStatus::Done));
+    assert_whole(&world.end(), &sessions);
+
+    let (ended, world) = add_passphrase(&durable, "second", "", 40);
+    assert_eq!(ended, Ok(()));
+    let kinds: Vec<_> = slots(&world).iter().map(|slot| slot.kind).collect();
+    use wyng_control::SlotKind::{Passphrase, Token};
+    assert_eq!(kinds, [Passphrase, Token, Passphrase]);
+    let mut world = MemoryWorld::new(world.end(), 50);
+    admin::remove(&mut world, "home", 1).unwrap();
+    let numbers: Vec<_> = slots(&world).iter().map(|slot| slot.number).collect();
+    assert_eq!(numbers, [0, 2]);
+    assert_whole(&world.end(), &sessions);
 }
 
 #[test]

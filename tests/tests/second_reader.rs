@@ -10,9 +10,12 @@ use std::process::Command;
 
 use wyng_archive::BlobName;
 use wyng_archive::crypto::{
-    Coder, Id, Kind, NonceSeed, Password, RecoveryKey, open_slot, pack_name, seal_slot, slot_name,
+    Coder, Id, Kind, NonceSeed, Password, RecoveryKey, Root, open_slot, pack_name, seal_slot,
+    slot_name,
 };
-use wyng_archive::format::{Commit, Slot, SlotKind, SlotLabel, SlotRef};
+use wyng_archive::format::{
+    Commit, CommitStamp, SLOT_TOKEN_BYTES, Slot, SlotKind, SlotLabel, SlotRef, Stamp, skip_of,
+};
 use wyng_control::Via;
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::{Durable, MemoryWorld, sources_named};
@@ -142,56 +145,89 @@ impl History {
         self.sandbox.store().join(&hex[..2]).join(hex)
     }
 
-    /// Commit 3, which adds a slot for a recovery key. Returns the printed key.
-    fn add_recovery_key(&self) -> String {
-        let sealed = std::fs::read(self.path(slot_name(0))).unwrap();
-        let slot = Slot::decode(&sealed).unwrap();
-        let password = |text: &[u8]| Password::new(text.to_vec().into()).unwrap();
-        let root = open_slot(&slot, &password(PASSPHRASE.as_bytes())).unwrap();
-        let key = RecoveryKey::new(&mut [0xA7; 20]);
-        let mut clear = *slot.clear();
-        (clear.number, clear.kind, clear.salt) = (1, SlotKind::RecoveryKey, [3; 32]);
-        let added = seal_slot(&root, clear, &password(key.chars()), NonceSeed([1; 24]))
-            .unwrap()
-            .encode();
+    /// Slot 0, and ROOT, which it holds.
+    fn slot_and_root(&self) -> (Slot, Root) {
+        let slot = Slot::decode(&std::fs::read(self.path(slot_name(0))).unwrap()).unwrap();
+        let password = Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap();
+        let root = open_slot(&slot, &password).unwrap();
+        (slot, root)
+    }
 
-        let credential = root.credential(clear.archive).unwrap();
-        let (newest, next) = (credential.commit_name(2), credential.commit_name(3));
-        let previous = std::fs::read(self.path(newest)).unwrap();
+    fn put(&self, name: BlobName, blob: &[u8]) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), blob).unwrap();
+    }
+
+    /// Adds a commit after `newest` (2 or 3), with a change of what that one says.
+    fn add_commit(&self, newest: u64, change: impl FnOnce(&mut Commit)) {
+        let (slot, root) = self.slot_and_root();
+        let credential = root.credential(slot.clear().archive).unwrap();
+        let sealed =
+            |generation| std::fs::read(self.path(credential.commit_name(generation))).unwrap();
+        let previous = sealed(newest);
         let (mut plain, mut coder) = (Vec::new(), Coder::new(3).unwrap());
+        let name = Id(credential.commit_name(newest).0);
         credential
-            .open_meta(
-                Kind::Commit,
-                &mut coder,
-                &Id(newest.0),
-                &previous,
-                &mut plain,
-            )
+            .open_meta(Kind::Commit, &mut coder, &name, &previous, &mut plain)
             .unwrap();
-        let mut commit = Commit::decode(&plain, 2).unwrap();
-        (commit.generation, commit.next_slot) = (3, 2);
-        (commit.previous, commit.skip) = (pack_name(&previous).0, pack_name(&previous).0);
-        commit.slots.push(SlotRef {
-            number: 1,
-            time: 1_900_000_000,
-            kind: SlotKind::RecoveryKey,
-            hash: pack_name(&added).0,
-            label: SlotLabel::default(),
-        });
+        let mut commit = Commit::decode(&plain, newest).unwrap();
+        commit.generation = newest + 1;
+        commit.previous = pack_name(&previous).0;
+        commit.skip = match skip_of(newest + 1) {
+            0 => [0; 32],
+            earlier => pack_name(&sealed(earlier)).0,
+        };
+        change(&mut commit);
+        let name = credential.commit_name(newest + 1);
+        let seed = NonceSeed([2; 24]);
         let bytes = credential
             .seal_meta(
                 Kind::Commit,
                 &mut coder,
-                &Id(next.0),
+                &Id(name.0),
                 &commit.encode(),
-                NonceSeed([2; 24]),
+                seed,
             )
             .unwrap();
-        for (name, blob) in [(slot_name(1), added), (next, bytes)] {
-            std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-            std::fs::write(self.path(name), blob).unwrap();
-        }
+        self.put(name, &bytes);
+    }
+
+    /// Commit 3, which adds slot 1 with these bytes.
+    fn add_slot(&self, kind: SlotKind, blob: &[u8]) {
+        self.put(slot_name(1), blob);
+        self.add_commit(2, |commit| {
+            commit.next_slot = 2;
+            commit.slots.push(SlotRef {
+                number: 1,
+                time: 1_900_000_000,
+                kind,
+                hash: pack_name(blob).0,
+                label: SlotLabel::default(),
+            });
+        });
+    }
+
+    /// Commit 3, which adds a slot for a recovery key. Returns the printed key.
+    fn add_recovery_key(&self) -> String {
+        let (slot, root) = self.slot_and_root();
+        let key = RecoveryKey::new(&mut [0xA7; 20]);
+        let password = Password::new(key.chars().to_vec().into()).unwrap();
+        let mut clear = *slot.clear();
+        (clear.number, clear.kind, clear.salt) = (1, SlotKind::RecoveryKey, [3; 32]);
+        let added = seal_slot(&root, clear, &password, NonceSeed([1; 24])).unwrap();
+        self.add_slot(SlotKind::RecoveryKey, &added.encode());
         key.printed().to_string()
+    }
+
+    /// Commit 3, which adds a slot for a hardware token, cheaper to try than any other.
+    fn add_token(&self) {
+        let (slot, _) = self.slot_and_root();
+        let mut clear = *slot.clear();
+        (clear.number, clear.kind) = (1, SlotKind::Token);
+        let slot = Slot::new(clear, [3; 32], [4; 24], [5; 40], [6; 16]);
+        let mut blob = slot.encode();
+        blob.resize(SLOT_TOKEN_BYTES, 7);
+        self.add_slot(SlotKind::Token, &blob);
     }
 
     /// Runs `check` on a changed blob, restores the blob, and returns the line that names the
@@ -557,6 +593,62 @@ fn what_is_no_archive_and_what_is_no_session_is_status_1() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     }
     assert!(!target.exists());
+}
+
+#[test]
+fn a_slot_of_a_hardware_token_is_passed_over_by_both_readers_and_only_its_hash_is_checked() {
+    let Some(history) = small("second reader, hardware token") else {
+        return;
+    };
+    history.add_token();
+    history.assert_all_comes_back();
+    history.sandbox.adopt("passphrase").success();
+    history.sandbox.wyng(&["verify", "home"]).success();
+    let listed = history.sandbox.wyng(&["key", "list", "home"]);
+    let slots = listed.success().json["slots"].as_array().unwrap().clone();
+    let kinds: Vec<_> = slots.iter().map(|slot| slot["kind"].clone()).collect();
+    assert_eq!(kinds, ["passphrase", "hardware-token"]);
+
+    let token = history.path(slot_name(1));
+    write_at(&token, 1000, &[8]);
+    history.run(&["list"]).success();
+    assert!(assert_names(&history.run(&["check"]), &token).starts_with("slot "));
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    assert_eq!(verified.expect(5).codes(), ["problems-found"]);
+}
+
+#[test]
+fn a_commit_that_goes_back_in_the_time_of_its_chain_is_refused() {
+    let Some(history) = small("second reader, time of the chain") else {
+        return;
+    };
+    history.add_commit(2, |commit| {
+        commit.stamp = CommitStamp {
+            stamp: Stamp {
+                run: 5,
+                kept_secs: 9000,
+            },
+            counted_secs: 8000,
+        };
+    });
+    history.run(&["check"]).success();
+    history.sandbox.adopt("passphrase").success();
+    let (slot, root) = history.slot_and_root();
+    let credential = root.credential(slot.clear().archive).unwrap();
+    let later = history.path(credential.commit_name(4));
+    for (run, kept_secs) in [(4, 9000), (5, 8999)] {
+        history.add_commit(3, |commit| commit.stamp.stamp = Stamp { run, kept_secs });
+        assert!(assert_names(&history.run(&["check"]), &later).contains("run number or kept"));
+        let store = format!("dir:{}", history.sandbox.store().display());
+        let opened = history
+            .sandbox
+            .wyng(&["archive", "open", "home", "--store", &store]);
+        assert_eq!(opened.expect(5).codes(), ["damaged"]);
+    }
+    // A machine that knows no older commit finds it when it reads the older one.
+    history.sandbox.adopt("passphrase").success();
+    let verified = history.sandbox.wyng(&["verify", "home"]);
+    assert_eq!(verified.expect(5).codes(), ["problems-found"]);
 }
 
 #[test]

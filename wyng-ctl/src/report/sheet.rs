@@ -13,7 +13,7 @@ use crate::quantity::session_name;
 /// SHA-256 of `reader/read_archive.py`, the reader that is independent of these programs. In an
 /// emergency a user gives it the passphrase, and so must be able to check a copy from anywhere.
 pub(super) const SECOND_READER_SHA256: &str =
-    "39b0a9ba7eb975f6ecf4dba4820fd98f4d9e1be518066b426bfc468db0617bae";
+    "a3c57c7254f3a73876658c4432889f6ea5ac840be10126ab5041ceccc9e5902f";
 
 const SVG_WIDTH: u32 = 800;
 const SVG_QR_SIZE: u32 = 240;
