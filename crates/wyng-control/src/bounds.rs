@@ -59,7 +59,16 @@ impl Command {
                     .as_deref()
                     .map_or(Ok(()), |code| check_word(code, "the recovery sheet's code"))
             }
-            Self::Backup { sources, .. } | Self::Monitor { sources, .. } => check_sources(sources),
+            Self::Backup {
+                sources,
+                unattended,
+                ..
+            } => {
+                let profile = unattended.as_ref().map(|unattended| &*unattended.profile);
+                profile.map_or(Ok(()), |profile| check_word(profile, "the profile"))?;
+                check_sources(sources)
+            }
+            Self::Monitor { sources, .. } => check_sources(sources),
             Self::List {
                 volume, session, ..
             } => {
@@ -254,7 +263,10 @@ mod tests {
         for command in [
             create("home", "dir:/mnt/disk", "local"),
             list("home", "vm.img"),
-            Command::Status { archive: None },
+            Command::Status {
+                archive: None,
+                trust_clock: false,
+            },
         ] {
             assert_eq!(command.check_bounds(), Ok(()), "{command:?}");
         }
@@ -285,6 +297,7 @@ mod tests {
             dry_run: false,
             live: false,
             heal: false,
+            unattended: None,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

@@ -11,6 +11,7 @@
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
 //!   over an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
 //!   reaches into a wing past its door.
+//! - `kept`: the kept clock, observed where a command begins and ends.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -21,6 +22,7 @@ pub mod backup;
 pub mod bits;
 pub mod cache;
 mod command;
+mod kept;
 pub mod look;
 pub mod naming;
 pub mod outcome;
@@ -34,3 +36,4 @@ pub mod world;
 
 pub use admin::named_archive;
 pub use command::run;
+pub use kept::observe_clock;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use wyng_config::parse_bytes;
+use wyng_config::{parse_bytes, parse_secs};
 use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice, Via};
 
 use super::parse::{
@@ -115,6 +115,9 @@ pub(crate) enum Verb {
     Status {
         /// Name of the archive [default: all]
         archive: Option<String>,
+        /// Accept the present time of this machine's clock after a jump: it is no longer reported
+        #[arg(long)]
+        trust_clock: bool,
     },
     /// Follow the running daemon's commands until none is left
     Watch,
@@ -383,6 +386,10 @@ pub(crate) struct BackupArgs {
     /// more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
+    /// Time between two unattended runs of the profile; a run is left out if the one before began
+    /// less than half of it ago
+    #[arg(long, value_name = "TIME", requires = "unattended", value_parser = parse_secs)]
+    pub(super) interval: Option<u64>,
     /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
     pub(crate) power_supplies: PathBuf,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The message to the daemon that each command becomes.
 
-use wyng_control::{BackupSource, Command, ToDaemon, Via};
+use wyng_control::{BackupSource, Command, ToDaemon, Unattended, Via};
 
 use super::args::{
-    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
+    ArchiveVerb, BackupArgs, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb,
+    Verb,
 };
 
 impl Cli {
@@ -31,6 +32,7 @@ impl Cli {
                 dry_run: backup.dry_run,
                 live: backup.live,
                 heal: backup.heal,
+                unattended: backup.timer(),
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
@@ -72,11 +74,26 @@ impl Cli {
             Verb::Lock { archive } => Command::Lock {
                 archive: archive.clone(),
             },
-            Verb::Status { archive } => Command::Status {
+            Verb::Status {
+                archive,
+                trust_clock,
+            } => Command::Status {
                 archive: archive.clone(),
+                trust_clock: *trust_clock,
             },
         };
         Some(ToDaemon::Start(command))
+    }
+}
+
+impl BackupArgs {
+    /// What the daemon needs to know of the timer. Without an interval it leaves no run out.
+    fn timer(&self) -> Option<Unattended> {
+        let profile = self.profile.as_ref().filter(|_| self.unattended)?;
+        Some(Unattended {
+            profile: profile.clone(),
+            interval_secs: self.interval?,
+        })
     }
 }
 

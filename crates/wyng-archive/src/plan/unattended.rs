@@ -147,7 +147,10 @@ mod tests {
     fn a_wall_clock_that_jumps_starts_no_two_runs_within_ten_minutes() {
         let last = clock(10 * DAY, 0);
         for wall_secs in [86_400 * 365, -86_400 * 365] {
-            assert_eq!(left(&clock(10 * DAY + 1, wall_secs), last), SPACING_SECS - 1);
+            assert_eq!(
+                left(&clock(10 * DAY + 1, wall_secs), last),
+                SPACING_SECS - 1
+            );
             assert_eq!(left(&clock(10 * DAY + SPACING_SECS, wall_secs), last), 0);
         }
         let local = clock(10 * DAY + 30, 86_400);
