@@ -96,6 +96,13 @@ impl Chance {
         }
     }
 
+    fn timer(&mut self) -> Unattended {
+        Unattended {
+            profile: self.text(),
+            interval_secs: self.number(),
+        }
+    }
+
     fn session(&mut self) -> SessionChoice {
         match self.below(3) {
             0 => SessionChoice::Latest,
@@ -317,10 +324,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),
                 heal: chance.one_in(2),
-                unattended: chance.maybe(|chance| Unattended {
-                    profile: chance.text(),
-                    interval_secs: chance.below(3) as u64,
-                }),
+                unattended: chance.maybe(Chance::timer),
             }
         }
         7 | 8 => Command::Restore {
@@ -354,6 +358,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             session: None,
             deep: chance.one_in(2),
             budget_bytes: chance.maybe(Chance::number),
+            unattended: chance.maybe(Chance::timer),
         },
         11 => Command::Unlock {
             archive,

@@ -5,7 +5,9 @@
 //! The checks cover size and alphabet, so that no message grows on its way and no failure quotes a
 //! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
-use crate::command::{BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
+use crate::command::{
+    BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS, Unattended,
+};
 use crate::failure::Failure;
 
 /// Maximum length of an archive's name on this machine, bytes.
@@ -64,8 +66,7 @@ impl Command {
                 unattended,
                 ..
             } => {
-                let profile = unattended.as_ref().map(|unattended| &*unattended.profile);
-                profile.map_or(Ok(()), |profile| check_word(profile, "the profile"))?;
+                check_unattended(unattended.as_ref())?;
                 check_sources(sources)
             }
             Self::Monitor { sources, .. } => check_sources(sources),
@@ -95,8 +96,12 @@ impl Command {
                 }
             }
             Self::Verify {
-                volumes, session, ..
+                volumes,
+                session,
+                unattended,
+                ..
             } => {
+                check_unattended(unattended.as_ref())?;
                 check_volumes(volumes)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
@@ -209,6 +214,10 @@ fn check_word(word: &str, what: &str) -> Result<(), Failure> {
     } else {
         Err(out_of_bounds(what, "at most 200 bytes"))
     }
+}
+
+fn check_unattended(unattended: Option<&Unattended>) -> Result<(), Failure> {
+    unattended.map_or(Ok(()), |timer| check_word(&timer.profile, "the profile"))
 }
 
 fn out_of_bounds(setting: &str, allowed: &str) -> Failure {

@@ -92,7 +92,7 @@ pub struct HoldOff {
     pub secs: u64,
 }
 
-/// A backup that a timer started.
+/// A run of a profile that a timer started.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Unattended {
     /// The profile's name.
@@ -244,6 +244,8 @@ pub enum Command {
         deep: bool,
         /// Maximum number of bytes to read, beginning with the pack that was read longest ago.
         budget_bytes: Option<u64>,
+        /// A timer started it; `None`: a person did.
+        unattended: Option<Unattended>,
     },
     /// Shows the state of one archive or of all.
     Status {

@@ -45,9 +45,9 @@ pub enum Warning {
     },
     /// The state directory's kept clock was missing or damaged, and starts anew.
     ClockLost,
-    /// A timer's backup is left out, because the one before began too short a time ago.
+    /// A timer's run is left out, because the one before began too short a time ago.
     TooSoon {
-        /// Time until a timer's backup may begin, seconds.
+        /// Time until a timer's run may begin, seconds.
         left_secs: u64,
     },
 }
@@ -88,7 +88,7 @@ impl Warning {
                 "Nothing. Waiting times take as long as if the machine had been off since the last command."
             }
             Self::TooSoon { .. } => {
-                "Nothing; the timer comes again. Without --unattended the backup runs now."
+                "Nothing; the timer comes again. Without --interval the run begins now."
             }
         }
     }
@@ -140,7 +140,7 @@ impl fmt::Display for Warning {
             ),
             Self::TooSoon { left_secs } => write!(
                 to,
-                "no backup was made: the timer's last one began too short a time ago, and the next may begin in {}",
+                "this run is left out: the profile's last one began too short a time ago, and the next may begin in {}",
                 spelled(*left_secs)
             ),
         }

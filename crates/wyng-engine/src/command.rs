@@ -9,6 +9,7 @@ use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 use super::outcome::internal;
 use super::{admin, backup, kept, look, restore, verify};
 use crate::state::{ArchiveFolder, Origins};
+use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Files, Parts, Secrets, World};
 
 /// The errno of a read-only file system, `EROFS`.
@@ -185,10 +186,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 heal,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
-            match unattended {
-                Some(unattended) => backup::back_up_unattended(world, &request, &unattended),
-                None => backup::back_up(world, &request),
-            }
+            let timer = unattended.as_ref().filter(|_| !dry_run);
+            let back_up = |world: &mut World<P>| backup::back_up(world, &request);
+            unless_too_soon(world, &request.archive, Run::Backup, timer, back_up)
         }
         Command::Monitor { archive, sources } => {
             backup::monitor(world, &backup::MonitorRequest { archive, sources })
@@ -247,6 +247,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             session,
             deep,
             budget_bytes,
+            unattended,
         } => {
             let request = verify::VerifyRequest {
                 archive,
@@ -255,7 +256,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 deep,
                 budget_bytes,
             };
-            verify::verify(world, &request)
+            let verify = |world: &mut World<P>| verify::verify(world, &request);
+            let timer = unattended.as_ref();
+            unless_too_soon(world, &request.archive, Run::Verify, timer, verify)
         }
         _ => Err(internal("a command that is not about volumes")),
     }

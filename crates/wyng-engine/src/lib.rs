@@ -11,7 +11,8 @@
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
 //!   over an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
 //!   reaches into a wing past its door.
-//! - `kept`: the kept clock, observed where a command begins and ends.
+//! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a timer's
+//!   run comes too soon.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -31,6 +32,7 @@ pub mod restore;
 pub mod room;
 pub mod state;
 pub mod store;
+mod unattended;
 pub mod verify;
 pub mod world;
 

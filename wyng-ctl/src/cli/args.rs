@@ -386,9 +386,9 @@ pub(crate) struct BackupArgs {
     /// more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
-    /// Time between two unattended runs of the profile; a run is left out if the one before began
-    /// less than half of it ago
-    #[arg(long, value_name = "TIME", requires = "unattended", value_parser = parse_secs)]
+    /// Leave the backup out if the profile's last one with --interval began less than half of TIME
+    /// ago; the packaged timer is daily, and says 1d
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = parse_secs)]
     pub(super) interval: Option<u64>,
     /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
@@ -495,4 +495,8 @@ pub(crate) struct VerifyArgs {
     /// Take archive and budget from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
     pub(super) profile: Option<String>,
+    /// Leave the verify out if the profile's last one with --interval began less than half of TIME
+    /// ago; the packaged timer is weekly, and says 1w
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = parse_secs)]
+    pub(super) interval: Option<u64>,
 }

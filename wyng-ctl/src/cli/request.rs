@@ -4,8 +4,7 @@
 use wyng_control::{BackupSource, Command, ToDaemon, Unattended, Via};
 
 use super::args::{
-    ArchiveVerb, BackupArgs, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb,
-    Verb,
+    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
 };
 
 impl Cli {
@@ -32,7 +31,7 @@ impl Cli {
                 dry_run: backup.dry_run,
                 live: backup.live,
                 heal: backup.heal,
-                unattended: backup.timer(),
+                unattended: timer(backup.profile.as_deref(), backup.interval),
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
@@ -66,6 +65,7 @@ impl Cli {
                 session: verify.session.clone(),
                 deep: verify.deep,
                 budget_bytes: verify.budget,
+                unattended: timer(verify.profile.as_deref(), verify.interval),
             },
             Verb::Unlock { archive, secs } => Command::Unlock {
                 archive: named(archive),
@@ -86,15 +86,12 @@ impl Cli {
     }
 }
 
-impl BackupArgs {
-    /// What the daemon needs to know of the timer. Without an interval it leaves no run out.
-    fn timer(&self) -> Option<Unattended> {
-        let profile = self.profile.as_ref().filter(|_| self.unattended)?;
-        Some(Unattended {
-            profile: profile.clone(),
-            interval_secs: self.interval?,
-        })
-    }
+/// What the daemon needs to know of a timer. Without an interval it leaves no run out.
+fn timer(profile: Option<&str>, interval_secs: Option<u64>) -> Option<Unattended> {
+    Some(Unattended {
+        profile: profile?.to_owned(),
+        interval_secs: interval_secs?,
+    })
 }
 
 impl ArchiveVerb {

@@ -19,7 +19,6 @@ mod sample;
 mod source;
 mod stage;
 mod stop;
-mod unattended;
 
 pub use back_up::back_up;
 pub(crate) use base::{KnownBase, find_base};
@@ -27,4 +26,3 @@ pub use monitor::{MonitorRequest, monitor};
 pub use request::{BackupRequest, COMMIT_AFTER_BYTES};
 pub(crate) use sample::Samples;
 pub(crate) use source::{BaseWalk, ChunkRanges};
-pub use unattended::back_up_unattended;
